@@ -1,0 +1,32 @@
+# make demo | test | check | bench | clean. Each sets up .venv by itself.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+# Waiting threads must sleep rather than spin, or two busy processes slow each other several times over.
+export OMP_WAIT_POLICY = PASSIVE
+
+.PHONY: demo test check bench clean
+
+demo: .venv/ready
+	$(BIN)/specmatch demo $(ARGS)
+
+test: check
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ARGS)
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/ready
+	for question in bench/*.py; do $(BIN)/python $$question || exit 1; done
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build src/*.egg-info runs
+
+# The constraints pin every version; without them pip would take the newest torch and several GB with it.
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

@@ -1,0 +1,34 @@
+"""Methods as pairs of encoding-side losses and a shared transform: a library for anyone's trainer."""
+
+from .decoding import Downscale, Identity, ScaleRotate, SpectralMask
+from .encoding import ESM, KL, spectrum_distributions
+from .method import (
+    EncodingLoss,
+    Method,
+    Posterior,
+    Reconstruction,
+    SharedTransform,
+    TensorMap,
+    Term,
+    reconstruct,
+)
+from .zoo import METHODS
+
+__all__ = [
+    "ESM",
+    "KL",
+    "METHODS",
+    "Downscale",
+    "EncodingLoss",
+    "Identity",
+    "Method",
+    "Posterior",
+    "Reconstruction",
+    "ScaleRotate",
+    "SharedTransform",
+    "SpectralMask",
+    "TensorMap",
+    "Term",
+    "reconstruct",
+    "spectrum_distributions",
+]

@@ -1,0 +1,140 @@
+"""Transforms shared by latents and images: the decoder must turn the moved latents into the moved images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from ..spectrum.blocks import block_lowpass
+from ..spectrum.filters import resize
+
+T = TypeVar("T")
+
+
+def _choose(generator: torch.Generator, options: Sequence[T]) -> T:
+    return options[int(torch.randint(len(options), (), generator=generator, device=generator.device))]
+
+
+@dataclass(frozen=True)
+class Unmoved:
+    """The move that changes nothing."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Plain reconstruction."""
+
+    def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> Unmoved:
+        return Unmoved()
+
+
+@dataclass(frozen=True)
+class Lowpass:
+    """Low-pass on block DCT: (…, h, w) → (…, h, w), as in `block_lowpass`."""
+
+    keep: int
+    block: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return block_lowpass(x, self.keep, self.block)
+
+
+@dataclass(frozen=True)
+class SpectralMask:
+    """Decoding spectrum matching (DSM): a block low-pass whose `keep` is drawn uniformly.
+
+    keep: diagonals kept in each block × block DCT, 1 … 2·block − 1 (everything). Blocks are cells of each grid, so the
+    mask has the same cut-off relative to the Nyquist frequency of latents and images. `draw` raises ValueError unless
+    the grid divides into blocks. Source: Spectrum Matching (arXiv 2603.14645); its n = 0, 8, 10, 12 are 15, 7, 5, 3.
+    """
+
+    keep: tuple[int, ...] = (15, 7, 5, 3)
+    block: int = 8
+
+    def __post_init__(self) -> None:
+        if not self.keep or not all(1 <= keep < 2 * self.block for keep in self.keep):
+            raise ValueError(
+                f"every keep must lie in 1 ... {2 * self.block - 1} for block {self.block}, got {self.keep}"
+            )
+
+    def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> Lowpass:
+        if grid[0] % self.block or grid[1] % self.block:
+            raise ValueError(
+                f"a {grid[0]} x {grid[1]} latent grid does not divide into blocks of {self.block} cells; "
+                f"choose a block that divides it or another image size"
+            )
+        return Lowpass(_choose(generator, self.keep), self.block)
+
+
+@dataclass(frozen=True)
+class ScaleTurn:
+    """Scale by numerator / denominator (bicubic, antialiased), then turn by quarter turns: (…, h, w) → (…, h', w')."""
+
+    numerator: int
+    denominator: int
+    turns: int = 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        h, w = (n * self.numerator // self.denominator for n in x.shape[-2:])
+        return resize(x, (h, w)).rot90(self.turns, (-2, -1))
+
+
+def _legal(grid: tuple[int, int], numerator: int, denominator: int) -> bool:
+    return all(n * numerator % denominator == 0 for n in grid)
+
+
+@dataclass(frozen=True)
+class Downscale:
+    """Scale Equivariance: shrink by a factor drawn uniformly from those that divide the grid.
+
+    `draw` raises ValueError where none but 1 does. Source: Improving the Diffusability of Autoencoders
+    (arXiv 2502.14831).
+    """
+
+    factors: tuple[int, ...] = (1, 2, 4)
+
+    def __post_init__(self) -> None:
+        if not self.factors or min(self.factors) < 1:
+            raise ValueError(f"expected factors of at least 1, got {self.factors}")
+
+    def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> ScaleTurn:
+        legal = [factor for factor in self.factors if _legal(grid, 1, factor)]
+        if max(legal, default=1) == 1 < max(self.factors):
+            raise ValueError(f"no factor of {self.factors} above 1 divides a {grid[0]} x {grid[1]} latent grid")
+        return ScaleTurn(1, _choose(generator, legal))
+
+
+@dataclass(frozen=True)
+class ScaleRotate:
+    """EQ-VAE: with the given probability, a scale and a number of quarter turns, both drawn uniformly; else no move.
+
+    scales: numerators over `denominator`; only those that bring the grid to whole cells are drawn. `draw` raises
+    ValueError where there are none. Source: EQ-VAE (arXiv 2502.09509).
+    """
+
+    scales: tuple[int, ...] = tuple(range(8, 32))
+    denominator: int = 32
+    turns: tuple[int, ...] = (1, 2, 3)
+    probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"probability must lie in [0, 1], got {self.probability}")
+        if not self.turns or not self.scales or min(self.scales) < 1 or self.denominator < 1:
+            raise ValueError(f"expected positive scales and some turns, got {self.scales} and {self.turns}")
+
+    def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> ScaleTurn | Unmoved:
+        legal = [scale for scale in self.scales if _legal(grid, scale, self.denominator)]
+        if not legal:
+            raise ValueError(
+                f"no scale n / {self.denominator} brings a {grid[0]} x {grid[1]} latent grid to whole cells"
+            )
+        # Both are drawn whatever comes of the first, so that the probability shifts no later draw.
+        chance = float(torch.rand((), generator=generator, device=generator.device))
+        move = ScaleTurn(_choose(generator, legal), self.denominator, _choose(generator, self.turns))
+        return move if chance < self.probability else Unmoved()

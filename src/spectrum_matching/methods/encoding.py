@@ -1,0 +1,149 @@
+"""Losses on the encoding side: KL to a unit Gaussian, and encoding spectrum matching (ESM)."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..spectrum.bands import flatten_bands, kl_divergence, spectrum_distribution
+from ..spectrum.dct import dct_matrix
+from ..spectrum.filters import gaussian_matrix, resize_matrix
+from ..spectrum.power import Radius, power_spectrum, radial_bins, radial_profile
+from ..spectrum.separable import apply_separable, constant, in_working_precision
+from .method import Posterior
+
+Variant = Literal["paper", "scale_free"]
+
+
+@dataclass(frozen=True)
+class KL:
+    """KL divergence of the posterior from a unit Gaussian, in nats, averaged over the batch.
+
+    reduction: "mean" over the latents' elements, or their "sum" as in latent diffusion and in the paper's code. The two
+    differ by the number of elements of a latent.
+    """
+
+    reduction: Literal["mean", "sum"] = "mean"
+
+    def __post_init__(self) -> None:
+        if self.reduction not in ("mean", "sum"):
+            raise ValueError(f"reduction must be 'mean' or 'sum', got {self.reduction!r}")
+
+    def __call__(self, posterior: Posterior, latents: Tensor, images: Tensor) -> Tensor:
+        mean, logvar = posterior.mean.float(), posterior.logvar.float()
+        divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar)
+        return divergence.mean() if self.reduction == "mean" else divergence.sum() / len(mean)
+
+
+@dataclass(frozen=True)
+class ESM:
+    """Encoding spectrum matching: KL(image spectrum flattened by f^delta ‖ latent spectrum), averaged over the batch.
+
+    delta: flattening exponent; an image spectrum of 1/f^α asks for latents of 1/f^(α − delta). bins: radial bands.
+    variant: "paper" or "scale_free", as in `spectrum_distributions`. Source: Spectrum Matching (arXiv 2603.14645).
+    """
+
+    delta: float = 1.0
+    bins: int = 16
+    variant: Variant = "paper"
+
+    def __post_init__(self) -> None:
+        if self.variant not in ("paper", "scale_free"):
+            raise ValueError(f"variant must be 'paper' or 'scale_free', got {self.variant!r}")
+        if self.bins < 2 or not math.isfinite(self.delta):
+            raise ValueError(
+                f"expected at least 2 bins and a finite delta, got bins {self.bins} and delta {self.delta}"
+            )
+
+    def distributions(self, latents: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Target and actual band distributions: latents (b, c, h, w), images (b, 3, H, W) → (b, bins), (b, bins)."""
+        return spectrum_distributions(latents, images, delta=self.delta, bins=self.bins, variant=self.variant)
+
+    def __call__(self, posterior: Posterior, latents: Tensor, images: Tensor) -> Tensor:
+        return kl_divergence(*self.distributions(latents, images)).mean()
+
+
+def spectrum_distributions(
+    latents: Tensor,
+    images: Tensor,
+    *,
+    delta: float = 1.0,
+    bins: int = 16,
+    variant: Variant = "paper",
+    drop_dc: bool = True,
+    log_power: bool | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Flattened band distribution of the images, and that of the latents, sample by sample.
+
+    latents (b, c, h, w), images (b, 3, H, W) → target (b, bins), actual (b, bins), float32 or float64.
+
+    variant "paper" does what the paper's code does: images blurred (7 taps, sigma 1.2, zeros beyond the border; not
+    where h is 32) and resized bicubically without antialiasing; DC counted as a coefficient of power 0; flattening by
+    the band's number 1 … bins; log(1 + power) before normalising. It depends on the scale of the latents.
+    variant "scale_free" takes the images' own DCT power up to the latent grid's Nyquist frequency, leaves DC out,
+    flattens by frequency in cycles per sample and takes no logarithm: scaling the latents changes nothing.
+
+    drop_dc: without coefficient (0, 0), which is the same as centring each plane. log_power: override the variant's
+    choice. ValueError where shapes do not match or a latent is a single cell.
+    """
+    if latents.ndim != 4 or images.ndim != 4 or len(latents) != len(images):
+        raise ValueError(
+            f"expected latents (b, c, h, w) and images (b, 3, H, W) of one batch, "
+            f"got {tuple(latents.shape)} and {tuple(images.shape)}"
+        )
+    h, w = latents.shape[-2:]
+    if h * w == 1:
+        raise ValueError("a 1 x 1 latent has no spectrum; spectrum matching needs at least two cells")
+    faithful = variant == "paper"
+    latent_power = power_spectrum(latents).mean(1)
+    image_power = paper_image_power(images, h, w) if faithful else power_spectrum(images, size=(h, w)).mean(1)
+    if faithful and drop_dc:
+        other = _all_but_dc(h, w, like=latent_power)
+        image_power, latent_power, drop_dc = image_power * other, latent_power * other, False
+    radius: Radius = "index" if faithful else "frequency"
+    image_bands = radial_profile(image_power, bins, radius, drop_dc)
+    latent_bands = radial_profile(latent_power, bins, radius, drop_dc)
+    frequencies = _band_numbers(bins, like=image_bands) if faithful else _ring_frequencies(h, w, bins, like=image_bands)
+    if log_power is None:
+        log_power = faithful
+    target = spectrum_distribution(flatten_bands(image_bands, frequencies, delta), log_power)
+    return target, spectrum_distribution(latent_bands, log_power)
+
+
+def paper_image_power(images: Tensor, h: int, w: int) -> Tensor:
+    """Power of the images on the latents' grid as the paper's code takes it: (b, 3, H, W) → (b, h, w)."""
+    images = in_working_precision(images)
+    blur = h != 32
+    rows = _paper_image_matrix(images.shape[-2], h, blur, like=images)
+    columns = _paper_image_matrix(images.shape[-1], w, blur, like=images)
+    return apply_separable(images, rows, columns).square().mean(1)
+
+
+_float64 = torch.empty(0, dtype=torch.float64)
+
+
+@constant
+def _paper_image_matrix(n: int, size: int, blur: bool) -> Tensor:
+    """(size, n): blur, bicubic resize and DCT of one axis."""
+    matrix = dct_matrix(size, like=_float64) @ resize_matrix(n, size, "bicubic", False, like=_float64)
+    return matrix @ gaussian_matrix(n, 1.2, 3, "zeros", like=_float64) if blur else matrix
+
+
+@constant
+def _ring_frequencies(h: int, w: int, bins: int) -> Tensor:
+    return radial_bins(h, w, bins, "frequency").frequencies
+
+
+@constant
+def _band_numbers(bins: int) -> Tensor:
+    return torch.arange(1, bins + 1)
+
+
+@constant
+def _all_but_dc(h: int, w: int) -> Tensor:
+    """(h, w): 0 at DC, 1 elsewhere."""
+    mask = torch.ones(h, w)
+    mask[0, 0] = 0
+    return mask

@@ -1,0 +1,66 @@
+"""The unified view: every method as a pair of encoding-side terms and a shared transform, one function for each row."""
+
+from typing import Literal
+
+from .decoding import Downscale, Identity, ScaleRotate, SpectralMask
+from .encoding import ESM, KL, Variant
+from .method import Method, Term
+
+SPECTRUM_MATCHING = "Ning et al., Spectrum Matching, 2026, arXiv 2603.14645"
+LATENT_DIFFUSION = (
+    "Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, 2022, arXiv 2112.10752"
+)
+DIFFUSABILITY = "Skorokhodov et al., Improving the Diffusability of Autoencoders, 2025, arXiv 2502.14831"
+EQUIVARIANCE = "Kouzelis et al., EQ-VAE, 2025, arXiv 2502.09509"
+CONTROL = "Hinton and Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, Science 313, 2006"
+
+Reduction = Literal["mean", "sum"]
+
+
+def autoencoder() -> Method:
+    """The control: reconstruction alone."""
+    return Method("autoencoder", (), Identity(), CONTROL)
+
+
+def sd_vae(kl_weight: float = 1e-6, kl_reduction: Reduction = "sum") -> Method:
+    """KL alone. The default weight and reduction are the paper's baseline."""
+    return Method("sd_vae", (Term("kl", KL(kl_reduction), kl_weight),), Identity(), LATENT_DIFFUSION)
+
+
+def esm(esm_weight: float = 0.01, delta: float = 1.0, bins: int = 16, variant: Variant = "paper") -> Method:
+    """Encoding spectrum matching."""
+    return Method("esm", (Term("esm", ESM(delta, bins, variant), esm_weight),), Identity(), SPECTRUM_MATCHING)
+
+
+def dsm(keep: tuple[int, ...] = (15, 7, 5, 3), block: int = 8) -> Method:
+    """Decoding spectrum matching."""
+    return Method("dsm", (), SpectralMask(keep, block), SPECTRUM_MATCHING)
+
+
+def esm_dsm(
+    esm_weight: float = 0.01,
+    delta: float = 1.0,
+    bins: int = 16,
+    variant: Variant = "paper",
+    keep: tuple[int, ...] = (15, 7, 5, 3),
+    block: int = 8,
+) -> Method:
+    """Both sides of spectrum matching."""
+    terms = (Term("esm", ESM(delta, bins, variant), esm_weight),)
+    return Method("esm_dsm", terms, SpectralMask(keep, block), SPECTRUM_MATCHING)
+
+
+def scale_equivariance(
+    kl_weight: float = 1e-6, kl_reduction: Reduction = "sum", factors: tuple[int, ...] = (1, 2, 4)
+) -> Method:
+    """KL, and reconstruction of shrunken images from shrunken latents."""
+    return Method("scale_equivariance", (Term("kl", KL(kl_reduction), kl_weight),), Downscale(factors), DIFFUSABILITY)
+
+
+def eq_vae(kl_weight: float = 1e-6, kl_reduction: Reduction = "sum", probability: float = 0.5) -> Method:
+    """KL, and reconstruction of scaled and turned images from latents moved alike."""
+    terms = (Term("kl", KL(kl_reduction), kl_weight),)
+    return Method("eq_vae", terms, ScaleRotate(probability=probability), EQUIVARIANCE)
+
+
+METHODS = {make.__name__: make for make in (autoencoder, sd_vae, esm, dsm, esm_dsm, scale_equivariance, eq_vae)}

@@ -1,0 +1,52 @@
+"""Square blocks, and the low-pass on each block's DCT that DSM applies to latents and images alike."""
+
+import torch
+from torch import Tensor
+
+from .dct import dct_matrix
+from .separable import constant, in_working_precision
+
+
+def split_blocks(x: Tensor, block: int = 8) -> Tensor:
+    """Cut into non-overlapping blocks: (…, h, w) → (…, h/block, w/block, block, block).
+
+    ValueError unless h and w are multiples of `block`.
+    """
+    h, w = x.shape[-2:]
+    if block < 1 or h % block or w % block:
+        raise ValueError(f"a {h} x {w} field does not divide into blocks of {block} x {block}")
+    return x.unflatten(-1, (w // block, block)).unflatten(-3, (h // block, block)).transpose(-3, -2)
+
+
+def merge_blocks(blocks: Tensor) -> Tensor:
+    """Inverse of `split_blocks`: (…, n, m, block, block) → (…, n·block, m·block)."""
+    return blocks.transpose(-3, -2).flatten(-4, -3).flatten(-2, -1)
+
+
+@constant
+def lowpass_projection(keep: int, block: int) -> Tensor:
+    """(block², block²): DCT, zeroing of coefficients with u + v ≥ keep, inverse DCT, as one orthogonal projection."""
+    basis = dct_matrix(block, like=torch.empty(0, dtype=torch.float64))
+    index = torch.arange(block)
+    kept = (index[:, None] + index < keep).flatten()
+    rows = torch.kron(basis, basis)[kept]
+    return rows.mT @ rows
+
+
+def block_lowpass(x: Tensor, keep: int, block: int = 8) -> Tensor:
+    """Zero every coefficient with u + v ≥ keep in the orthonormal DCT of each block: (…, h, w) → (…, h, w).
+
+    keep: 1 (block means) to 2·block − 1 (everything: `x` itself is returned). The result has the dtype of `x`.
+    ValueError unless h and w are multiples of `block` and keep is in range. Source: DSM, Spectrum Matching
+    (arXiv 2603.14645); the strength n of its code is keep = 15 − n at block 8, and n = 0 is 15.
+    """
+    everything = 2 * block - 1
+    if not 1 <= keep <= everything:
+        raise ValueError(f"keep must lie in 1 ... {everything} for blocks of {block} x {block}, got {keep}")
+    field = in_working_precision(x)
+    blocks = split_blocks(field, block)
+    if keep == everything:
+        return x
+    with torch.autocast(x.device.type, enabled=False):
+        low = blocks.flatten(-2) @ lowpass_projection(keep, block, like=field)
+    return merge_blocks(low.unflatten(-1, (block, block))).to(x.dtype)

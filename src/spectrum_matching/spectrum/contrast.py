@@ -1,0 +1,49 @@
+"""RMS spatial contrast of a field of tokens, and the directional spectral energy that equals its square.
+
+Spectrum Matching (arXiv 2603.14645), proposition 3.2.
+"""
+
+import torch
+from torch import Tensor
+
+from .power import power_spectrum
+from .separable import in_working_precision
+
+
+def unit_tokens(field: Tensor, patch: int = 1) -> Tensor:
+    """One unit vector for each patch × patch cell: (b, c, h, w) → (b, c·patch², h/patch, w/patch).
+
+    Vectors shorter than 1e-8 keep their direction but not unit length. ValueError unless h and w are multiples of
+    `patch`.
+    """
+    field = in_working_precision(field, n_dims=4)
+    h, w = field.shape[-2:]
+    if field.ndim != 4 or patch < 1 or h % patch or w % patch:
+        raise ValueError(f"expected (b, c, h, w) with h and w multiples of {patch}, got {tuple(field.shape)}")
+    tokens = torch.nn.functional.pixel_unshuffle(field, patch)
+    return tokens / tokens.norm(dim=1, keepdim=True).clamp_min(1e-8)
+
+
+def rmsc(field: Tensor, patch: int = 1) -> Tensor:
+    """Root mean square distance of the unit tokens from their mean: (b, c, h, w) → (b,), in [0, 1].
+
+    Source: iREPA (arXiv 2512.10794).
+    """
+    tokens = unit_tokens(field, patch)
+    deviation = tokens - tokens.mean((-2, -1), keepdim=True)
+    return deviation.square().sum(1).mean((-2, -1)).sqrt()
+
+
+def directional_spectrum(field: Tensor, patch: int = 1) -> Tensor:
+    """Power spectrum of the unit tokens, summed over channels, per token: (b, c, h, w) → (b, h/patch, w/patch).
+
+    Sums to 1 over the grid where no token is zero.
+    """
+    tokens = unit_tokens(field, patch)
+    return power_spectrum(tokens).sum(1) / tokens.shape[-2:].numel()
+
+
+def directional_energy(field: Tensor, patch: int = 1) -> Tensor:
+    """Share of the directional spectrum outside DC: (b, c, h, w) → (b,), in [0, 1]. Equals rmsc(field, patch)²."""
+    spectrum = directional_spectrum(field, patch)
+    return spectrum.sum((-2, -1)) - spectrum[..., 0, 0]

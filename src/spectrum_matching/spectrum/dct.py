@@ -1,0 +1,46 @@
+"""The orthonormal two-dimensional DCT-II and its inverse (DCT-III) by cached matrices, for any height and width."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from .separable import apply_separable, constant, in_working_precision
+
+
+@constant
+def dct_matrix(n: int) -> Tensor:
+    """(n, n): row k holds the k-th orthonormal DCT-II basis function, of frequency k / (2 n) cycles per sample."""
+    position = torch.arange(n, dtype=torch.float64) + 0.5
+    index = torch.arange(n, dtype=torch.float64)[:, None]
+    matrix = torch.cos(math.pi / n * index * position) * math.sqrt(2 / n)
+    matrix[0] = math.sqrt(1 / n)
+    return matrix
+
+
+@constant
+def truncated_dct_matrix(n: int, kept: int) -> Tensor:
+    """(kept, n): the lowest `kept` rows of the DCT, scaled to be that of the band-limited signal on `kept` samples."""
+    return dct_matrix(n, like=torch.empty(0, dtype=torch.float64))[:kept] * math.sqrt(kept / n)
+
+
+def dct2(x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """Orthonormal DCT-II over the last two axes: (…, h, w) → (…, h, w), float32 or float64.
+
+    size: keep the lowest (h', w') coefficients only, scaled to be those of `x` brought to an h' × w' grid by an ideal
+    low-pass filter: (…, h, w) → (…, h', w'). ValueError if it exceeds (h, w).
+    """
+    x = in_working_precision(x)
+    h, w = x.shape[-2:]
+    if size is None:
+        return apply_separable(x, dct_matrix(h, like=x), dct_matrix(w, like=x))
+    if size[0] > h or size[1] > w:
+        raise ValueError(f"a {h} x {w} field has no {size[0]} x {size[1]} DCT coefficients to keep")
+    return apply_separable(x, truncated_dct_matrix(h, size[0], like=x), truncated_dct_matrix(w, size[1], like=x))
+
+
+def idct2(coefficients: Tensor) -> Tensor:
+    """Inverse of `dct2`, the orthonormal DCT-III: (…, h, w) → (…, h, w), float32 or float64."""
+    coefficients = in_working_precision(coefficients)
+    h, w = coefficients.shape[-2:]
+    return apply_separable(coefficients, dct_matrix(h, like=coefficients).mT, dct_matrix(w, like=coefficients).mT)

@@ -1,0 +1,86 @@
+"""Gaussian blur, resize and difference of Gaussians, each as one cached matrix on each axis."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .separable import apply_separable, constant, in_working_precision
+
+Resampler = Literal["bicubic", "bilinear", "area"]
+_TORCH_MODE = {"bicubic": "bicubic", "bilinear": "bilinear"}
+
+
+@constant
+def gaussian_matrix(n: int, sigma: float, radius: int, padding: Literal["reflect", "zeros"]) -> Tensor:
+    """(n, n): convolution with a Gaussian of 2·radius + 1 taps whose sum is 1.
+
+    padding: "reflect" mirrors about the border's edge (… b a | a b …), again where the kernel outreaches the signal.
+    """
+    offset = torch.arange(-radius, radius + 1)
+    taps = torch.exp(-0.5 * (offset.double() / sigma).square()) if sigma > 0 else (offset == 0).double()
+    taps /= taps.sum()
+    source = torch.arange(n)[:, None] + offset
+    if padding == "zeros":
+        inside = (source >= 0) & (source < n)
+    else:
+        source = source % (2 * n)
+        source = torch.minimum(source, 2 * n - 1 - source)
+        inside = torch.ones_like(source, dtype=torch.bool)
+    matrix = torch.zeros(n, n, dtype=torch.float64)
+    return matrix.scatter_add_(1, source.clamp(0, n - 1), taps * inside)
+
+
+@constant
+def resize_matrix(n: int, size: int, mode: Resampler, antialias: bool) -> Tensor:
+    """(size, n): the resampling of a signal of n samples to `size`, pixel centres at half-integers."""
+    if mode == "area":
+        edges = torch.arange(size + 1, dtype=torch.float64) * n / size
+        cells = torch.arange(n, dtype=torch.float64)
+        overlap = torch.minimum(edges[1:, None], cells + 1) - torch.maximum(edges[:-1, None], cells)
+        return overlap.clamp_min(0) * size / n
+    signals = torch.eye(n, dtype=torch.float64)[None, :, :, None]  # n unit impulses, as channels
+    resized = torch.nn.functional.interpolate(
+        signals, (size, 1), mode=_TORCH_MODE[mode], align_corners=False, antialias=antialias
+    )
+    return resized[0, :, :, 0].mT
+
+
+def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur of standard deviation `sigma` samples over the last two axes: (…, h, w) → (…, h, w), dtype of `x`.
+
+    Cut off at four sigma; borders are mirrored, also where the kernel outreaches the field. sigma 0 changes nothing.
+    """
+    if sigma < 0:
+        raise ValueError(f"sigma must not be negative, got {sigma}")
+    if sigma == 0:
+        return x
+    field = in_working_precision(x)
+    h, w = x.shape[-2:]
+    radius = int(4 * sigma + 0.5)
+    rows = gaussian_matrix(h, sigma, radius, "reflect", like=field)
+    return apply_separable(field, rows, gaussian_matrix(w, sigma, radius, "reflect", like=field)).to(x.dtype)
+
+
+def resize(x: Tensor, size: tuple[int, int], mode: Resampler = "bicubic", antialias: bool = True) -> Tensor:
+    """Resample the last two axes to `size`: (…, h, w) → (…, *size), dtype of `x`.
+
+    antialias: widen the kernel when shrinking ("area" averages exactly and does so anyway).
+    """
+    if min(size) < 1:
+        raise ValueError(f"size must be at least 1 x 1, got {size[0]} x {size[1]}")
+    field = in_working_precision(x)
+    h, w = x.shape[-2:]
+    rows = resize_matrix(h, size[0], mode, antialias, like=field)
+    return apply_separable(field, rows, resize_matrix(w, size[1], mode, antialias, like=field)).to(x.dtype)
+
+
+def difference_of_gaussians(x: Tensor, inner: float, outer: float) -> Tensor:
+    """Band-pass: blur of standard deviation `inner` minus blur of `outer`, in samples: (…, h, w) → (…, h, w).
+
+    inner 0 makes it a high-pass. ValueError unless 0 ≤ inner < outer. Source: Spectrum Matching (arXiv 2603.14645),
+    section 3.5.
+    """
+    if not 0 <= inner < outer:
+        raise ValueError(f"expected 0 <= inner < outer, got inner {inner} and outer {outer}")
+    return gaussian_blur(x, inner) - gaussian_blur(x, outer)

@@ -1,0 +1,82 @@
+"""Power spectra and their radial bands."""
+
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .dct import dct2
+from .separable import constant, in_working_precision
+
+Radius = Literal["index", "frequency"]
+
+
+class RadialBins(NamedTuple):
+    """Equal-width rings over an h × w grid of DCT coefficients, from DC out to the corner.
+
+    rings (h, w): the ring of each coefficient. counts (bins,): coefficients in each ring. centres (bins,): middle of
+    each ring, as a share of the corner radius. frequencies (bins,): mean frequency of a ring's coefficients in cycles
+    per sample (DC not counted; the ring's middle where it has none).
+    """
+
+    rings: Tensor
+    counts: Tensor
+    centres: Tensor
+    frequencies: Tensor
+
+
+def power_spectrum(x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """Squared orthonormal DCT-II: (…, h, w) → (…, h, w), or (…, *size) of the lowest frequencies as in `dct2`."""
+    return dct2(x, size).square()
+
+
+@lru_cache(maxsize=64)
+def radial_bins(h: int, w: int, bins: int = 16, radius: Radius = "index") -> RadialBins:
+    """Assign every DCT coefficient (u, v) of an h × w grid to one of `bins` rings (float64, int64; CPU).
+
+    radius: "index" is √(u² + v²), as in the paper's code; "frequency" is √((u/2h)² + (v/2w)²), which differs from it
+    on grids that are not square. ValueError for sizes or bin counts below 1.
+    """
+    if min(h, w, bins) < 1:
+        raise ValueError(f"expected a grid of at least 1 x 1 and at least 1 bin, got {h} x {w} and {bins}")
+    if radius not in ("index", "frequency"):
+        raise ValueError(f"radius must be 'index' or 'frequency', got {radius!r}")
+    with torch.inference_mode(False), torch.device("cpu"):
+        u, v = torch.arange(h)[:, None], torch.arange(w)
+        # Squared radii as integers: a coefficient on the edge of a ring must not move with rounding.
+        a, b = (w, h) if radius == "frequency" else (1, 1)
+        squared = (a * u).square() + (b * v).square()
+        corner = int(squared[-1, -1])
+        rings = (bins**2 * squared // max(corner, 1)).double().sqrt().long().clamp_max(bins - 1)
+        counts = rings.flatten().bincount(minlength=bins)
+
+        frequency = torch.hypot(u / (2 * h), v / (2 * w)).double().flatten()
+        centres = (torch.arange(bins, dtype=torch.float64) + 0.5) / bins
+        members = torch.ones(h * w, dtype=torch.float64)
+        members[0] = 0  # DC has no frequency to average
+        total = torch.zeros(bins, dtype=torch.float64).index_add_(0, rings.flatten(), frequency)
+        n = torch.zeros(bins, dtype=torch.float64).index_add_(0, rings.flatten(), members)
+        frequencies = torch.where(n > 0, total / n.clamp_min(1), centres * frequency[-1])
+    return RadialBins(rings, counts, centres, frequencies)
+
+
+@constant
+def _averaging_matrix(h: int, w: int, bins: int, radius: Radius, drop_dc: bool) -> Tensor:
+    """(h·w, bins): column k averages over ring k."""
+    member = torch.nn.functional.one_hot(radial_bins(h, w, bins, radius).rings.flatten(), bins).double()
+    if drop_dc:
+        member[0] = 0
+    return member / member.sum(0).clamp_min(1)
+
+
+def radial_profile(power: Tensor, bins: int = 16, radius: Radius = "index", drop_dc: bool = False) -> Tensor:
+    """Mean power in equal-width rings up to the corner radius: (…, h, w) → (…, bins). Empty rings give 0.
+
+    radius: as in `radial_bins`. drop_dc: leave coefficient (0, 0) out of both sum and count.
+    """
+    power = in_working_precision(power)
+    h, w = power.shape[-2:]
+    average = _averaging_matrix(h, w, bins, radius, drop_dc, like=power)
+    with torch.autocast(power.device.type, enabled=False):
+        return power.flatten(-2) @ average

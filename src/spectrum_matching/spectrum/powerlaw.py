@@ -1,0 +1,48 @@
+"""The power law 1/f^α: its fit on a log-log scale with the standard error."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class PowerLaw(NamedTuple):
+    """bands ≈ amplitude / frequency^exponent. Each field: (…)."""
+
+    exponent: Tensor
+    standard_error: Tensor
+    amplitude: Tensor
+
+
+def fit_power_law(bands: Tensor, frequencies: Tensor, weights: Tensor | None = None) -> PowerLaw:
+    """Least squares line through log(bands) over log(frequencies): (…, n), (n,) → fields of shape (…).
+
+    weights (n,): weight of each squared residual, for instance the number of coefficients in a band; equal by default.
+    Bands that are not positive take no part. The standard error is that of the residuals about the line; it is NaN
+    where fewer than three bands are positive, and so is the exponent where fewer than two are. ValueError for fewer
+    than three bands or frequencies that do not match.
+    """
+    n = bands.shape[-1]
+    if n < 3 or frequencies.shape != (n,):
+        raise ValueError(
+            f"expected at least 3 bands and a frequency for each, got bands {tuple(bands.shape)} "
+            f"and frequencies {tuple(frequencies.shape)}"
+        )
+    bands, frequencies = bands.double(), frequencies.to(bands.device).double()
+    usable = (bands > 0) & (frequencies > 0)
+    weight = usable * (1.0 if weights is None else weights.to(bands))
+    x = torch.where(frequencies > 0, frequencies, 1).log()
+    y = torch.where(usable, bands, 1).log()
+
+    total = weight.sum(-1, keepdim=True)
+    x_centred = x - (weight * x).sum(-1, keepdim=True) / total
+    y_centred = y - (weight * y).sum(-1, keepdim=True) / total
+    spread = (weight * x_centred.square()).sum(-1)
+    slope = (weight * x_centred * y_centred).sum(-1) / spread
+    residual = y_centred - slope[..., None] * x_centred
+    degrees = (usable.sum(-1) - 2).clamp_min(0)
+    # Scaling all weights alike must not change the error: the variance is per mean weight.
+    variance = (weight * residual.square()).sum(-1) / degrees
+    intercept = ((weight * y).sum(-1) - slope * (weight * x).sum(-1)) / total[..., 0]
+    standard_error = torch.where(degrees > 0, (variance / spread).sqrt(), torch.nan)
+    return PowerLaw(-slope, standard_error, intercept.exp())

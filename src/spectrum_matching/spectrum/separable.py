@@ -1,0 +1,69 @@
+"""One matrix on each axis: blur, resize and DCT all have this form, so any chain of them folds into two matrices."""
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Constant(Protocol):
+    """A tensor that depends on sizes alone, asked for on a device and in a dtype."""
+
+    def __call__(self, *args: object, like: Tensor) -> Tensor: ...
+
+
+class _Shelf:
+    """Holds the constants as attributes, which is what torch.compile can look up by name while it traces."""
+
+
+_shelf = _Shelf()
+_serial = itertools.count()
+
+
+def constant(build: Callable[..., Tensor]) -> Constant:
+    """Cache `build(*args)`, made once on the CPU in float64, for each device and dtype it is asked for."""
+
+    @functools.cache
+    def shelve(device: torch.device, dtype: torch.dtype, *args: object) -> str:
+        name = f"{build.__name__}_{next(_serial)}"
+        # A first call under inference_mode would leave a tensor that no later backward may use,
+        # and one under a default device would build in float32 where there is no float64.
+        with torch.inference_mode(False), torch.device("cpu"):
+            setattr(_shelf, name, build(*args).to(device, dtype))
+        return name
+
+    @torch.compiler.assume_constant_result  # torch.compile calls it once, while tracing, instead of looking inside
+    def place(device: torch.device, dtype: torch.dtype, *args: object) -> str:
+        return shelve(device, dtype, *args)
+
+    def lookup(*args: object, like: Tensor) -> Tensor:
+        # A size may be symbolic under torch.compile; a range has a length only if it is a number.
+        fixed = [len(range(a)) if isinstance(a, int) and not isinstance(a, bool) else a for a in args]
+        matrix: Tensor = getattr(_shelf, place(like.device, like.dtype, *fixed))
+        return matrix
+
+    return functools.wraps(build)(lookup)
+
+
+def in_working_precision(x: Tensor, n_dims: int = 2) -> Tensor:
+    """`x` in float32, or in float64 if it is that; ValueError unless it is floating with `n_dims` non-empty axes."""
+    if not x.is_floating_point():
+        raise ValueError(
+            f"expected a floating-point tensor, got {x.dtype}; convert it first, for instance with .float()"
+        )
+    if x.ndim < n_dims or 0 in x.shape[-n_dims:]:
+        axes = ", ".join("bchw"[4 - n_dims :])
+        raise ValueError(f"expected a tensor of shape (..., {axes}) with no empty axis, got {tuple(x.shape)}")
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def apply_separable(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """rows · x · columnsᵀ over the last two axes, never in less than float32: (…, h, w) → (…, h', w').
+
+    rows: (h', h). columns: (w', w).
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        return rows @ (x @ columns.mT)
