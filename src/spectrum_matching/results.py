@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+Kind = Literal["mean", "sample"]
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over images and its standard error."""
+    """A mean over images, or a fit to one, and its standard error over images."""
 
     value: float
     standard_error: float
@@ -53,7 +55,7 @@ class LatentView:
     mean, std: over everything; channel_means, channel_stds, channel_power (channels, bins): per channel.
     """
 
-    kind: Literal["mean", "sample"]
+    kind: Kind
     mean: float
     std: float
     channel_means: tuple[float, ...]
@@ -80,9 +82,14 @@ class LowpassPoint:
 
 @dataclass(frozen=True)
 class Picture:
-    """A sample picture as a PNG in base64."""
+    """One of the images (its central part) after the low-pass `keep`, or what the decoder made of latents moved alike.
 
-    caption: str
+    keep: as in `LowpassPoint`, 2·block − 1 for no low-pass. png: base64.
+    """
+
+    image: str
+    keep: int
+    decoded: bool
     png: str
 
 
@@ -120,6 +127,7 @@ class Provenance:
     version: str
     commit: str
     torch: str
+    diffusers: str
     device: str
     dtype: str
     seed: int
@@ -127,7 +135,11 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Analysis:
-    """All that was measured of one autoencoder on one set of images. PSNR in dB of images clamped to [−1, 1]."""
+    """All that was measured of one autoencoder on one set of images. PSNR in dB of images clamped to [−1, 1].
+
+    psnr, ssim, lowpass, pictures: of decoded posterior means. lowpass is empty where the latent grid divides into no
+    blocks (lowpass_block 1). notes: what a reader of the numbers must know, one sentence each.
+    """
 
     subject: Subject
     sample: Sample
@@ -141,6 +153,7 @@ class Analysis:
     psnr: Estimate
     ssim: Estimate
     pictures: tuple[Picture, ...]
+    notes: tuple[str, ...]
 
     def without_pictures(self) -> "Analysis":
         """The numbers alone."""

@@ -1,0 +1,34 @@
+"""Which code and which weights made a number."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import torch
+from torch import nn
+
+
+def commit() -> str:
+    """The commit of this package's checkout, with a plus if files differ from it; "" for an installed package."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    # The package may be installed below someone else's repository, whose commit says nothing of it.
+    if git("ls-files", "--error-unmatch", "__init__.py") is None:
+        return ""
+    return f"{git('rev-parse', '--short=12', 'HEAD')}{'+' if git('status', '--porcelain', '-uno') else ''}"
+
+
+def weights_digest(model: nn.Module) -> str:
+    """16 hexadecimal digits of SHA-256 over names, dtypes and values of all weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,214 @@
+"""Runs: frozen records of everything that decides a training, made by one function for each preset."""
+
+import dataclasses
+import inspect
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal, get_args
+
+from .methods.encoding import Variant
+from .methods.method import Method
+from .methods.zoo import METHODS
+
+MethodName = Literal["autoencoder", "sd_vae", "esm", "dsm", "esm_dsm", "scale_equivariance", "eq_vae"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the images come from and how they are cut."""
+
+    path: str = "embedded"  # embedded, a folder, a parquet file, or hub:NAME
+    size: int = 64  # pixels on a side
+    held_out: float = 0.05  # share of the images that training never sees
+    crop: Literal["random", "center"] = "random"
+    flip: bool = True
+    on_bad: Literal["skip", "refuse"] = "skip"  # unreadable files: name, count and skip them, or refuse to start
+    workers: int = 0  # processes that read images
+
+
+@dataclass(frozen=True)
+class Network:
+    """The autoencoder, and what of it is trained."""
+
+    preset: str = "tiny"  # built from scratch
+    pretrained: str | None = None  # a diffusers folder or hub name to fine-tune; wins over the preset
+    train: Literal["all", "decoder"] = "all"
+
+
+@dataclass(frozen=True)
+class MethodChoice:
+    """A row of the zoo and what differs from its defaults (None: the row's own)."""
+
+    name: MethodName = "autoencoder"
+    kl_weight: float | None = None
+    kl_reduction: Literal["mean", "sum"] | None = None
+    esm_weight: float | None = None
+    delta: float | None = None
+    bins: int | None = None
+    variant: Variant | None = None
+    keep: tuple[int, ...] | None = None
+    block: int | None = None
+    factors: tuple[int, ...] | None = None
+    probability: float | None = None
+
+    def build(self) -> Method:
+        """The method; ValueError for an option that the chosen row does not have."""
+        make = METHODS[self.name]
+        options = {k: v for k, v in dataclasses.asdict(self).items() if k != "name" and v is not None}
+        known = list(inspect.signature(make).parameters)
+        for option in options:
+            if option not in known:
+                has = f"it has {', '.join(known)}" if known else "it has none"
+                raise ValueError(f"method {self.name} has no option {option}; {has}")
+        return make(**options)  # type: ignore[operator]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Weights of the reconstruction losses, each a mean over pixels."""
+
+    l1: float = 1.0
+    l2: float = 0.0
+    perceptual: float = 0.0  # LPIPS; needs perceptual_weights
+    perceptual_weights: str | None = None  # path or hub:NAME
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """The PatchGAN term with hinge loss."""
+
+    weight: float = 0.0
+    start: int = 0  # generator updates before it counts and before its critic learns
+    adaptive: bool = True  # scale it to the reconstruction's gradient at the last layer
+    lr: float = 5e-5
+    width: int = 64
+    depth: int = 3
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW, and the averaged weights that are exported."""
+
+    lr: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.005
+    warmup: int = 100  # updates over which the learning rate rises to lr
+    clip: float = 1.0  # largest norm of the gradient
+    ema: float = 0.999  # decay of the averaged weights; 0: none
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """Every how many generator updates."""
+
+    log: int = 10
+    preview: int = 500
+    checkpoint: int = 500
+    keep_last: int = 2  # newest checkpoints that stay
+    keep_every: int = 0  # checkpoints at its multiples stay as well; 0: none
+
+
+@dataclass(frozen=True)
+class AutoencoderRun:
+    """A training of an autoencoder."""
+
+    name: str = "tiny"
+    out: str = "runs/tiny"  # run directory; the same command again resumes from it
+    seed: int = 0
+    steps: int = 1000  # generator updates
+    batch_size: int = 16  # images in one generator update, over all processes and micro-batches
+    accumulation: int = 1  # micro-batches of one update
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    channels_last: bool = False
+    sample_posterior: bool = True  # decode a sample of the posterior; otherwise its mean
+    max_bad_steps: int = 10  # stop after so many non-finite steps in a row
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    data: Data = field(default_factory=Data)
+    network: Network = field(default_factory=Network)
+    method: MethodChoice = field(default_factory=MethodChoice)
+    losses: Losses = field(default_factory=Losses)
+    adversary: Adversary = field(default_factory=Adversary)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    cadence: Cadence = field(default_factory=Cadence)
+
+
+def tiny(method: MethodName = "autoencoder") -> AutoencoderRun:
+    """The CPU-sized preset: embedded images at 64 × 64, f4 latents.
+
+    Cost and expected numbers: bench/README.md and experiments/results.
+    """
+    name = f"tiny_{method}"
+    return AutoencoderRun(
+        name=name,
+        out=f"runs/{name}",
+        precision="bf16",
+        data=Data(path="embedded", size=64),
+        network=Network(preset="tiny"),
+        method=MethodChoice(method),
+        optimizer=Optimizer(lr=1e-3, ema=0.99),
+    )
+
+
+def celeba256_f16d16(method: MethodName = "dsm") -> AutoencoderRun:
+    """CelebA-HQ 256, f16d16, as in the paper's code: 48 images a step; set data.path.
+
+    Cost: not measured here; the paper trains on four A100s. Source: Spectrum Matching (arXiv 2603.14645), official
+    configs. The 275,000 generator updates are those of its 500,000 iterations, every second past 50,000 the critic's.
+    """
+    name = f"celeba256_f16d16_{method}"
+    return AutoencoderRun(
+        name=name,
+        out=f"runs/{name}",
+        steps=275_000,
+        batch_size=48,
+        precision="bf16",
+        channels_last=True,
+        data=Data(path="data/celeba256", size=256, workers=8),
+        network=Network(preset="f16d16"),
+        method=MethodChoice(method),
+        losses=Losses(l1=1.0, perceptual=0.5, perceptual_weights="weights/lpips"),
+        adversary=Adversary(weight=0.5, start=50_000),
+        optimizer=Optimizer(lr=5e-5, warmup=2000, ema=0.9999),
+        cadence=Cadence(log=50, preview=5000, checkpoint=5000, keep_every=50_000),
+    )
+
+
+def celeba256_f8d4(method: MethodName = "dsm") -> AutoencoderRun:
+    """As celeba256_f16d16 with f8d4 latents; the paper flattens by delta 1.2 there."""
+    run = celeba256_f16d16(method)
+    choice = replace(run.method, delta=1.2) if "esm" in method else run.method
+    return renamed(replace(run, network=Network(preset="f8d4"), method=choice), f"celeba256_f8d4_{method}")
+
+
+def imagenet256_f16d16(method: MethodName = "dsm") -> AutoencoderRun:
+    """ImageNet 256, f16d16, as in the paper's code: 128 images a step on eight A100s; set data.path.
+
+    The 525,000 generator updates are those of its 1,000,000 iterations for DSM.
+    """
+    run = replace(celeba256_f16d16(method), steps=525_000, batch_size=128)
+    run = replace(run, data=replace(run.data, path="data/imagenet/train", held_out=0.01, crop="center"))
+    return renamed(run, f"imagenet256_f16d16_{method}")
+
+
+def finetune256(method: MethodName = "dsm") -> AutoencoderRun:
+    """Fine-tuning of a public autoencoder at 256 × 256, without a critic; set network.pretrained and data.path.
+
+    10,000 updates: EQ-VAE reports most of its gain after as many (arXiv 2502.09509, table of ablations).
+    """
+    run = replace(celeba256_f16d16(method), steps=10_000, batch_size=32, adversary=Adversary(), losses=Losses())
+    run = replace(run, network=Network(pretrained="stabilityai/sd-vae-ft-mse"), optimizer=Optimizer(lr=1e-5, ema=0.999))
+    run = replace(run, data=replace(run.data, path="data/images"), cadence=Cadence(preview=1000, checkpoint=1000))
+    return renamed(run, f"finetune256_{method}")
+
+
+def renamed(run: AutoencoderRun, name: str) -> AutoencoderRun:
+    """`run` under another name, written to a folder of that name."""
+    return replace(run, name=name, out=f"runs/{name}")
+
+
+PRESETS = {
+    f"{make.__name__}_{method}": partial(make, method)
+    for make in (tiny, celeba256_f16d16, celeba256_f8d4, imagenet256_f16d16, finetune256)
+    for method in get_args(MethodName)
+}

@@ -1,0 +1,114 @@
+"""Autoencoders side by side: their names, and the images on which all of them may be measured."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .data import ImageSet, open_images
+from .data.images import Split
+
+DEFAULT_SIZE = 256
+# Folders that say what lies in them, not whose it is.
+ANONYMOUS = {"export", "vae"}
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What an autoencoder was trained on, as its trainer wrote it beside the weights."""
+
+    source: str
+    held_out: float
+    seed: int
+    size: int
+
+
+class Choice(NamedTuple):
+    """The images to measure on, and what a reader must know of how they were chosen."""
+
+    images: ImageSet
+    split: Split
+    notes: tuple[str, ...]
+
+
+def named_sources(entries: Sequence[str]) -> dict[str, str]:
+    """Folders and hub names under names of their own: NAME of NAME=SOURCE, or as much of a path's end as tells apart.
+
+    ValueError when there are none, or when one name is given twice.
+    """
+    if not entries:
+        raise ValueError("no autoencoder was given: name folders, hub names or NAME=FOLDER")
+    pairs = [_split_name(entry) for entry in entries]
+    paths = [[part for part in Path(source).parts if part not in ANONYMOUS] or [source] for _, source in pairs]
+    for depth in range(1, max(map(len, paths)) + 1):
+        names = [name or "/".join(path[-depth:]) for (name, _), path in zip(pairs, paths, strict=True)]
+        if len(set(names)) == len(names):
+            return {name: source for name, (_, source) in zip(names, pairs, strict=True)}
+    twice = next(name for name in names if names.count(name) > 1)
+    raise ValueError(f"{twice} was given twice; tell them apart as NAME=FOLDER")
+
+
+def training_data(source: str) -> TrainingData | None:
+    """What specmatch.json in an autoencoder's folder says, if there is one; ValueError if it says something else."""
+    path = Path(source).expanduser() / "specmatch.json"
+    if not path.is_file():
+        return None
+    try:
+        data: dict[str, Any] = json.loads(path.read_text())["data"]
+        return TrainingData(str(data["source"]), float(data["held_out"]), int(data["seed"]), int(data["size"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not what the trainer writes ({type(error).__name__}: {error})") from error
+
+
+def choose_images(
+    trained: Mapping[str, TrainingData | None], data: str, *, size: int | None, split: Split | None
+) -> Choice:
+    """Open `data` so that, unless `split` says otherwise, no autoencoder is measured on what it was trained on.
+
+    trained: by name. If some were trained on `data`, what they held out is the default, and else all of it
+    ("embedded" has a split of its own). size: by default that of training, or 256. ValueError where the records do
+    not agree on the size or on what was held out.
+    """
+    records = {name: record for name, record in trained.items() if record}
+    sizes = {record.size for record in records.values()} or {DEFAULT_SIZE}
+    if size is None and len(sizes) > 1:
+        said = ", ".join(f"{name} {record.size}" for name, record in records.items())
+        raise ValueError(f"the autoencoders were trained at several sizes ({said}): choose one with --size")
+    size = size or min(sizes)
+
+    insiders = {name: record for name, record in records.items() if _is_same(record.source, data)}
+    held_out, seed = 0.05, 0
+    if insiders and data != "embedded":
+        rules = {(record.held_out, record.seed) for record in insiders.values()}
+        if len(rules) > 1 and split != "all":
+            said = ", ".join(f"{name} {r.held_out:g} with seed {r.seed}" for name, r in insiders.items())
+            raise ValueError(f"the autoencoders held out different images of {data} ({said}): take --split all")
+        held_out, seed = min(rules)
+    elif data != "embedded":
+        split = split or "all"
+    split = split or ("held_out" if held_out else "all")
+    notes: tuple[str, ...] = ()
+    if insiders:
+        whose = f"the training images of {_listed(insiders)}"
+        if split == "held_out" and data != "embedded":
+            whose += f" (a fraction of {held_out:g} was held out, with seed {seed})"
+        among = {"held_out": "None of these images is among", "train": "These images are", "all": "These images include"}
+        notes = (f"{among[split]} {whose}.",)
+    return Choice(open_images(data, size, split=split, held_out=held_out, seed=seed), split, notes)
+
+
+def _split_name(entry: str) -> tuple[str, str]:
+    name, equals, source = entry.partition("=")
+    return (name, source) if equals and name and source and not Path(entry).exists() else ("", entry)
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two sources are the same folder, however it is written."""
+    paths = Path(one).expanduser(), Path(other).expanduser()
+    return one == other or (all(path.exists() for path in paths) and paths[0].samefile(paths[1]))
+
+
+def _listed(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

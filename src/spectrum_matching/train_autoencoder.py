@@ -1,0 +1,195 @@
+"""Train an autoencoder by any method: a generator that yields a record for each generator update."""
+
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from .autoencoder_state import TrainingState
+from .data.images import BadFile, Batch
+from .data.seeding import seeded
+from .methods.method import Reconstruction
+from .nets.critic import hinge_critic, hinge_generator
+from .nets.perceptual import LPIPS
+from .runs import AutoencoderRun
+
+
+class StepRecord(NamedTuple):
+    """One generator update. losses: detached means over its micro-batches. waited: seconds spent waiting for data."""
+
+    step: int
+    losses: dict[str, Tensor]
+    move: str
+    lr: float
+    gradient_norm: float
+    skipped: bool
+    seconds: float
+    waited: float
+    bad_files: tuple[BadFile, ...]
+
+
+class DivergedError(ValueError):
+    """Too many steps in a row were not finite."""
+
+
+def train_autoencoder(
+    run: AutoencoderRun,
+    state: TrainingState,
+    batches: Iterator[Batch],
+    accelerator: Accelerator,
+    perceptual: LPIPS | None = None,
+) -> Iterator[StepRecord]:
+    """Advance `state` from its step to `run.steps`, one generator update for each batch of this process's images.
+
+    A step whose loss or gradient is not finite changes nothing and is marked as skipped; DivergedError is raised after
+    `run.max_bad_steps` of them in a row.
+    """
+    model = accelerator.prepare_model(state.reconstructor)
+    critic = None if state.critic is None else accelerator.prepare_model(state.critic)
+    if run.compile:
+        for part in (state.autoencoder.model.encoder, state.autoencoder.model.decoder, state.critic, perceptual):
+            if part is not None:
+                part.compile()
+    moved = [p for p in state.reconstructor.parameters() if p.requires_grad]
+    bad_in_a_row = 0
+    while state.step < run.steps:
+        started = time.perf_counter()
+        batch = next(batches)
+        waited = time.perf_counter() - started
+        layout = torch.channels_last if run.channels_last else torch.contiguous_format
+        micro_batches = batch.images.to(accelerator.device, memory_format=layout, non_blocking=True).chunk(
+            run.accumulation
+        )
+        lr = set_learning_rate(state.optimizer, run.optimizer.lr, state.step, run.optimizer.warmup)
+        adversarial = critic is not None and state.step >= run.adversary.start
+        generator = seeded("step", run.seed, accelerator.process_index, state.step)
+        totals: dict[str, Tensor] = {}
+        for i, images in enumerate(micro_batches):
+            last = i == len(micro_batches) - 1
+            with nullcontext() if last else accelerator.no_sync(model):
+                made, losses = generator_backward(
+                    run, model, state, images, generator, accelerator, perceptual, adversarial, len(micro_batches)
+                )
+            if adversarial:
+                with nullcontext() if last else accelerator.no_sync(critic):
+                    losses |= critic_backward(run, critic, made, accelerator, len(micro_batches))
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0) + value / len(micro_batches)
+
+        norm = torch.nn.utils.clip_grad_norm_(moved, run.optimizer.clip)
+        finite = norm.isfinite() & torch.stack(list(totals.values())).isfinite().all()
+        if accelerator.num_processes > 1:  # all processes must agree, whoever saw the bad number
+            finite = accelerator.reduce(finite.float(), "mean") == 1
+        skipped = not bool(finite)
+        if skipped:
+            state.skipped += 1
+            bad_in_a_row += 1
+        else:
+            bad_in_a_row = 0
+            state.optimizer.step()
+            if state.ema is not None:
+                state.ema.step(state.autoencoder.parameters())
+            if adversarial:
+                assert state.critic is not None
+                assert state.critic_optimizer is not None
+                torch.nn.utils.clip_grad_norm_(state.critic.parameters(), run.optimizer.clip)
+                state.critic_optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        if state.critic_optimizer is not None:
+            state.critic_optimizer.zero_grad(set_to_none=True)
+        state.step += 1
+        elapsed = time.perf_counter() - started
+        yield StepRecord(
+            state.step, totals, repr(made.move), lr, float(norm), skipped, elapsed, waited, tuple(batch.bad)
+        )
+        if bad_in_a_row >= run.max_bad_steps:
+            culprits = [name for name, value in totals.items() if not value.isfinite()] or ["the gradient"]
+            raise DivergedError(
+                f"{bad_in_a_row} steps in a row were not finite ({', '.join(culprits)}); "
+                f"lower optimizer.lr or use precision fp32, then run again to resume from the last checkpoint"
+            )
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float, step: int, warmup: int) -> float:
+    """Linear warm-up over `warmup` updates, then constant."""
+    current = lr * min(1.0, (step + 1) / max(warmup, 1))
+    for group in optimizer.param_groups:
+        group["lr"] = current
+    return current
+
+
+def generator_backward(
+    run: AutoencoderRun,
+    model: nn.Module,
+    state: TrainingState,
+    images: Tensor,
+    generator: torch.Generator,
+    accelerator: Accelerator,
+    perceptual: LPIPS | None,
+    adversarial: bool,
+    n_micro: int,
+) -> tuple[Reconstruction, dict[str, Tensor]]:
+    """Accumulate the autoencoder's gradient of one micro-batch; its losses, detached."""
+    made, losses = model(images, generator)
+    output = made.output.float()
+    reconstruction, parts = reconstruction_loss(run, output, made.target, perceptual)
+    encoding = state.reconstructor.method.weigh(losses)
+    losses = {**parts, **losses}
+    total = reconstruction + encoding
+    if adversarial:
+        assert state.critic is not None
+        state.critic.requires_grad_(False)  # its own gradient belongs to critic_backward
+        with autocast(run, output):
+            adversary = hinge_generator(state.critic(output))
+        state.critic.requires_grad_(True)
+        losses["adversarial"] = adversary
+        if run.adversary.adaptive:
+            # Both gradients at the output are taken once and reused for the backward pass below.
+            pull = torch.autograd.grad(reconstruction, output)[0]
+            push = torch.autograd.grad(adversary, output)[0]
+            last_layer = state.autoencoder.last_layer
+            norms = [torch.autograd.grad(output, last_layer, g, retain_graph=True)[0].norm() for g in (pull, push)]
+            weight = run.adversary.weight * (norms[0] / (norms[1] + 1e-4)).clamp(0, 1e4)
+            losses["adversarial_weight"] = weight
+            total = (output * (pull + weight * push)).sum() + encoding
+        else:
+            total = total + run.adversary.weight * adversary
+    accelerator.backward(total / n_micro)
+    return made, {name: value.detach() for name, value in losses.items()}
+
+
+def reconstruction_loss(
+    run: AutoencoderRun, output: Tensor, target: Tensor, perceptual: LPIPS | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Weighted sum of the terms whose weight is not 0, and each of them by name."""
+    parts: dict[str, Tensor] = {}
+    if run.losses.l1:
+        parts["l1"] = (output - target).abs().mean()
+    if run.losses.l2:
+        parts["l2"] = (output - target).square().mean()
+    if run.losses.perceptual:
+        assert perceptual is not None
+        with autocast(run, output):
+            parts["perceptual"] = perceptual(output, target).mean()
+    weights = {"l1": run.losses.l1, "l2": run.losses.l2, "perceptual": run.losses.perceptual}
+    return torch.stack([weights[name] * value for name, value in parts.items()]).sum(), parts
+
+
+def critic_backward(
+    run: AutoencoderRun, critic: nn.Module, made: Reconstruction, accelerator: Accelerator, n_micro: int
+) -> dict[str, Tensor]:
+    """Accumulate the critic's gradient on images already decoded: no encoder or decoder runs for it."""
+    with autocast(run, made.target):
+        real, fake = critic(made.target), critic(made.output.detach().float())
+    loss = hinge_critic(real, fake)
+    accelerator.backward(loss / n_micro)
+    return {"critic": loss.detach(), "logits_real": real.detach().mean(), "logits_fake": fake.detach().mean()}
+
+
+def autocast(run: AutoencoderRun, like: Tensor) -> torch.autocast:
+    """The run's precision, for networks that the reconstructor does not run."""
+    return torch.autocast(like.device.type, torch.bfloat16, enabled=run.precision == "bf16")
