@@ -1,0 +1,160 @@
+"""Do ESM and DSM change the latents' spectrum and the decoder as the paper says, at a size that a CPU trains?
+
+    python experiments/methods_at_small_scale.py NAME --data PATH --size PIXELS [--evaluate PATH] [--seeds 0 1]
+
+Trains every method from each seed for equal generator updates, analyzes all of them on the same images that none was
+trained on, and writes experiments/results/methods_NAME.json. Run again, it goes on where it stopped.
+"""
+
+import argparse
+import json
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from spectrum_matching.analyze import analyze
+from spectrum_matching.data.images import open_images
+from spectrum_matching.nets.autoencoder import Autoencoder
+from spectrum_matching.results import Analysis
+from spectrum_matching.run_autoencoder import run_autoencoder
+from spectrum_matching.runs import Cadence, Data, MethodChoice, tiny
+
+RESULTS = Path(__file__).parent / "results"
+METHODS = {
+    "autoencoder": MethodChoice("autoencoder"),
+    "SD-VAE": MethodChoice("sd_vae"),
+    "ESM, paper": MethodChoice("esm", variant="paper"),
+    "ESM, scale-free": MethodChoice("esm", variant="scale_free"),
+    "DSM": MethodChoice("dsm"),
+    "ESM + DSM, scale-free": MethodChoice("esm_dsm", variant="scale_free"),
+}
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """One row for each method and seed."""
+    rows = []
+    for seed in arguments.seeds:
+        for label, choice in METHODS.items():
+            folder = Path(arguments.runs) / arguments.name / f"{choice.name}_{choice.variant or 'default'}_{seed}"
+            run = replace(
+                tiny(choice.name),
+                name=label,
+                out=str(folder),
+                seed=seed,
+                steps=arguments.steps,
+                batch_size=arguments.batch_size,
+                method=choice,
+                data=Data(path=arguments.data, size=arguments.size),
+                cadence=Cadence(preview=arguments.steps, checkpoint=500),
+            )
+            export = run_autoencoder(run, title=f"{label}, seed {seed}")
+            if arguments.evaluate:
+                images = open_images(arguments.evaluate, arguments.size, split="all")
+            else:
+                images = open_images(arguments.data, arguments.size, split="held_out", held_out=0.05, seed=seed)
+            autoencoder = Autoencoder.from_pretrained(export)
+            analysis = analyze(autoencoder, images, name=label, n_images=arguments.images, seed=seed)
+            rows.append(row(label, seed, analysis, folder / "log.jsonl"))
+    return {
+        "question": "methods_at_small_scale",
+        "command": arguments.command,
+        "steps": arguments.steps,
+        "batch_size": arguments.batch_size,
+        "size": arguments.size,
+        "rows": rows,
+    }
+
+
+def row(label: str, seed: int, analysis: Analysis, log: Path) -> dict[str, Any]:
+    """The numbers of one trained autoencoder."""
+    rates = [line["images_per_second"] for line in map(json.loads, log.read_text().splitlines())]
+    views = {}
+    for view in analysis.views:
+        views[view.kind] = {
+            "std": view.std,
+            "exponent": view.spectrum.exponent.value,
+            "frequencies": view.spectrum.frequencies,
+            "power": view.spectrum.power,
+            "matches": {
+                match.variant: {
+                    "best_delta": match.best_delta,
+                    "best_delta_interval": match.best_delta_interval,
+                    "best_gap": match.best_gap,
+                    "gap_at_delta_1": match.gaps[match.deltas.index(1.0)].value,
+                }
+                for match in view.matches
+            },
+        }
+    return {
+        "method": label,
+        "seed": seed,
+        "psnr": analysis.psnr.value,
+        "ssim": analysis.ssim.value,
+        "latents": views,
+        "image_exponent": analysis.image_on_latent_grid.exponent.value,
+        "image_power": analysis.image_on_latent_grid.power,
+        "lowpass": {
+            str(point.keep): {"decoded": point.decoded.value, "aligned": point.aligned.value}
+            for point in analysis.lowpass
+        },
+        "lowpass_block": analysis.lowpass_block,
+        "images_per_second": statistics.median(rates),
+        "n_images": analysis.sample.n_images,
+        "evaluated_on": analysis.sample.digest,
+        "commit": analysis.provenance.commit,
+        "torch": analysis.provenance.torch,
+    }
+
+
+def table(document: dict[str, Any]) -> str:
+    """Markdown: means over seeds, and the range where there are several."""
+    keeps = list(document["rows"][0]["lowpass"])[1:]
+    columns = {
+        "PSNR, dB": lambda r: r["psnr"],
+        "latent std": lambda r: r["latents"]["mean"]["std"],
+        "latent exponent": lambda r: r["latents"]["mean"]["exponent"],
+        "best delta": lambda r: r["latents"]["mean"]["matches"]["scale_free"]["best_delta"],
+        "gap at delta 1": lambda r: r["latents"]["mean"]["matches"]["scale_free"]["gap_at_delta_1"],
+        "paper gap at delta 1": lambda r: r["latents"]["mean"]["matches"]["paper"]["gap_at_delta_1"],
+        **{f"low-pass {k}, dB": (lambda r, k=k: r["lowpass"][k]["decoded"]) for k in keeps},
+    }
+    lines = [f"| method | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for label in dict.fromkeys(r["method"] for r in document["rows"]):
+        rows = [r for r in document["rows"] if r["method"] == label]
+        lines.append(f"| {label} | {' | '.join(spread([value(r) for r in rows]) for value in columns.values())} |")
+    return "\n".join(lines)
+
+
+def spread(values: list[float]) -> str:
+    """Mean ± half the range."""
+    digits = 1 if abs(values[0]) >= 10 else 2 if abs(values[0]) >= 0.1 else 3
+    half = (max(values) - min(values)) / 2
+    return f"{statistics.mean(values):.{digits}f}" + (f" ± {half:.{digits}f}" if len(values) > 1 else "")
+
+
+def main() -> None:
+    """Measure, write, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name")
+    parser.add_argument("--data", default="embedded")
+    parser.add_argument("--evaluate", default=None)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--runs", default="runs/methods_at_small_scale")
+    arguments = parser.parse_args()
+    settings = f"--size {arguments.size} --steps {arguments.steps} --batch-size {arguments.batch_size}"
+    seeds = " ".join(map(str, arguments.seeds))
+    arguments.command = (
+        f"methods_at_small_scale.py {arguments.name} {settings} --images {arguments.images} --seeds {seeds}"
+    )
+    document = measure(arguments)
+    (RESULTS / f"methods_{arguments.name}.json").write_text(json.dumps(document, indent=1) + "\n")
+    print(table(document))
+
+
+if __name__ == "__main__":
+    main()

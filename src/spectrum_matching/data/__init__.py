@@ -1,0 +1,16 @@
+"""Images: where they come from, which are held out, and in which order they are seen."""
+
+from .images import BadFile, Batch, ImageSet, Sample, collate, open_images
+from .order import PositionedBatches, fixed_batches, image_batches
+
+__all__ = [
+    "BadFile",
+    "Batch",
+    "ImageSet",
+    "PositionedBatches",
+    "Sample",
+    "collate",
+    "fixed_batches",
+    "image_batches",
+    "open_images",
+]

@@ -1,0 +1,105 @@
+"""Images that need no download: crops of scikit-image's natural photographs and of dead-leaves pictures.
+
+Training and held-out images come from different photographs (the two views of the motorcycle are one scene) and from
+dead leaves of different seeds and palettes. Every fourth image is of dead leaves.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .dead_leaves import dead_leaves
+from .seeding import seeded
+
+N_IMAGES = {"train": 4096, "held_out": 256}
+COLOUR = {
+    "train": ("astronaut", "rocket", "motorcycle_left", "motorcycle_right"),
+    "held_out": ("chelsea", "coffee"),
+}
+GREY = {"train": ("brick", "coins", "grass"), "held_out": ("camera", "gravel")}
+N_LEAVES = {"train": 8, "held_out": 3}
+LEAVES_SIDE = 384
+LARGEST = 256
+
+
+class Pictures(NamedTuple):
+    """Pictures of one split, each as a pyramid: itself, halved, halved again, …"""
+
+    colour: tuple[tuple[Image.Image, ...], ...]
+    grey: tuple[tuple[Image.Image, ...], ...]
+    leaves: tuple[tuple[Image.Image, ...], ...]
+
+
+class EmbeddedSource:
+    """The training images, then the held-out ones, as squares of `size` ≤ 256 pixels.
+
+    Image i is a crop at a random place, its side log-uniform between `size` and the whole shorter side, brought to
+    `size` with antialiasing, half of them mirrored; of the photographs' three quarters, one third is grey.
+    """
+
+    def __init__(self, size: int) -> None:
+        if size > LARGEST:
+            raise ValueError(f"the embedded photographs give images up to {LARGEST} pixels, not {size}")
+        self._size = size
+        self.classes: tuple[str, ...] = ()
+        self.names: Sequence[str] = [f"{split}/{i:04d}" for split, n in N_IMAGES.items() for i in range(n)]
+        self.labels: Sequence[int] = [-1] * len(self.names)
+        self.n_bytes: Sequence[int] = [3 * size * size] * len(self.names)
+
+    def size(self, item: int) -> tuple[int, int]:
+        return self._size, self._size
+
+    def read(self, item: int) -> Image.Image:
+        split, _, number = self.names[item].partition("/")
+        kind, which, scale, left, top, mirror = torch.rand(6, generator=seeded("embedded", split, number)).tolist()
+        pictures = embedded_pictures(split)
+        photographs = pictures.grey if kind < 1 / 3 else pictures.colour
+        group = pictures.leaves if int(number) % 4 == 3 else photographs
+        square = _cut(group[int(which * len(group))], self._size, scale, left, top)
+        return square.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirror < 0.5 else square
+
+
+@cache
+def embedded_pictures(split: str) -> Pictures:
+    """The whole pictures that the images of `split` ("train", "held_out") are cut from."""
+    photographs = {name: _photograph(name) for name in COLOUR[split] + GREY[split]}
+    palette = torch.from_numpy(np.concatenate([photographs[name].reshape(-1, 3) for name in COLOUR[split]])).float()
+    leaves = [
+        dead_leaves(LEAVES_SIDE, palette, seeded("leaves", split, number)).round().byte().permute(1, 2, 0).numpy()
+        for number in range(N_LEAVES[split])
+    ]
+    return Pictures(
+        tuple(_pyramid(photographs[name]) for name in COLOUR[split]),
+        tuple(_pyramid(photographs[name]) for name in GREY[split]),
+        tuple(_pyramid(picture) for picture in leaves),
+    )
+
+
+def _photograph(name: str) -> np.ndarray:
+    from skimage import data
+
+    views = {"motorcycle_left": 0, "motorcycle_right": 1}
+    pixels = data.stereo_motorcycle()[views[name]] if name in views else getattr(data, name)()
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+
+
+def _pyramid(pixels: np.ndarray) -> tuple[Image.Image, ...]:
+    levels = [Image.fromarray(pixels)]
+    while min(levels[-1].size) >= 16:
+        levels.append(levels[-1].reduce(2))
+    return tuple(levels)
+
+
+def _cut(pyramid: tuple[Image.Image, ...], size: int, scale: float, left: float, top: float) -> Image.Image:
+    width, height = pyramid[0].size
+    side = size * (min(width, height) / size) ** scale
+    # Cut from the level that is still at least twice as fine as the result, so that the kernel stays small.
+    level = min(max(0, math.floor(math.log2(side / size)) - 1), len(pyramid) - 1)
+    x, y = left * (width - side), top * (height - side)
+    box = tuple(edge / 2**level for edge in (x, y, x + side, y + side))
+    return pyramid[level].resize((size, size), Image.Resampling.BICUBIC, box=box)

@@ -1,0 +1,114 @@
+"""Which images a step sees: one endless stream in which every image comes once a visit, resumable at any step.
+
+Position p = step · batch_size + j of the stream is item permutation(seed, visit)[p mod n] on its visit p div n. Ranks
+take contiguous slices of each global batch, so that the joined ranks see what one process would.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from .images import BadFile, Batch, ImageSet, Sample, collate
+from .seeding import seeded
+
+
+class PositionedBatches:
+    """For each step from `start` to `end` (None: for ever), this rank's keys (index, visit) of the global batch."""
+
+    def __init__(
+        self,
+        n: int,
+        batch_size: int,
+        seed: int,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        start: int = 0,
+        end: int | None = None,
+    ) -> None:
+        if n < 1:
+            raise ValueError("there are no images to order")
+        if batch_size < 1 or batch_size % world:
+            raise ValueError(f"batch_size is {batch_size}, expected a positive multiple of the {world} processes")
+        self._n, self._batch_size, self._seed = n, batch_size, seed
+        self._rank, self._share = rank, batch_size // world
+        self._start, self._end = start, end
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        orders: dict[int, list[int]] = {}
+        steps: Iterable[int] = count(self._start) if self._end is None else range(self._start, self._end)
+        for step in steps:
+            first = step * self._batch_size + self._rank * self._share
+            places = [divmod(position, self._n) for position in range(first, first + self._share)]
+            orders = {visit: orders.get(visit) or self._order(visit) for visit, _ in places}
+            yield [(orders[visit][place], visit) for visit, place in places]
+
+    def _order(self, visit: int) -> list[int]:
+        return torch.randperm(self._n, generator=seeded("order", self._seed, visit)).tolist()
+
+
+def image_batches(
+    images: ImageSet,
+    batch_size: int,
+    seed: int = 0,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    start: int = 0,
+    end: int | None = None,
+    workers: int = 0,
+) -> Iterator[Batch]:
+    """One batch of batch_size / world images for each step from `start` to `end`; see PositionedBatches."""
+    keys = PositionedBatches(len(images), batch_size, seed, rank=rank, world=world, start=start, end=end)
+    return iter(
+        DataLoader(
+            images,
+            batch_sampler=keys,
+            collate_fn=collate,
+            num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),
+        )
+    )
+
+
+def fixed_batches(images: ImageSet, batch_size: int, n: int | None = None, *, workers: int = 0) -> Iterator[Batch]:
+    """The first `n` images (None: all) in order, each once; the last batch may be smaller.
+
+    A bad image is named in the batch and left out: a measurement never sees another image twice in its place.
+    """
+    first = range(len(images) if n is None else min(n, len(images)))
+    samples = DataLoader(
+        images,
+        batch_size=None,
+        sampler=first,
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        generator=torch.Generator(),
+    )
+    kept: list[Sample] = []
+    bad: list[BadFile] = []
+    for sample in samples:
+        if sample.bad:
+            bad.append(sample.bad[0])
+            continue
+        # A full batch waits for the next good image, so that bad ones at the end still have a batch to be named in.
+        if len(kept) == batch_size:
+            yield _batch(kept, bad)
+            kept, bad = [], []
+        kept.append(sample)
+    if not kept:
+        raise ValueError(f"{images.source}: none of {len(first)} images can be read")
+    yield _batch(kept, bad)
+
+
+def _batch(kept: Sequence[Sample], bad: Sequence[BadFile]) -> Batch:
+    images, labels, _ = collate(kept)
+    return Batch(images, labels, tuple(bad))
+
+
+def _as_it_is(sample: Any) -> Any:
+    return sample

@@ -1,0 +1,16 @@
+"""Numbers as a pure function of position: a generator seeded from what is being drawn, and for whom."""
+
+import hashlib
+
+import torch
+
+
+def seeded(*position: object) -> torch.Generator:
+    """A CPU generator whose seed is a hash of `position`, e.g. ("flip", seed, visit, index)."""
+    return torch.Generator().manual_seed(int(fraction(*position) * 2**53))
+
+
+def fraction(*position: object) -> float:
+    """A number in [0, 1), a multiple of 2⁻⁵³, from a hash of `position`."""
+    digest = hashlib.blake2b("\0".join(map(str, position)).encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) / 2**53

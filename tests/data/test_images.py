@@ -1,0 +1,203 @@
+import pickle
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from spectrum_matching.data.images import BadFile, ImageSet, Sample, collate, open_images
+
+
+def write(path: Path, grey: int = 0, size: tuple[int, int] = (24, 16)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", size, grey).save(path)
+
+
+def write_truncated(path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path, "JPEG")
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def greys(images: ImageSet) -> list[int]:
+    return [round((images[i].image.mean().item() + 1) * 127.5) for i in range(len(images))]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for grey in range(40):
+        write(tmp_path / f"{grey:02d}.png", grey)
+    return tmp_path
+
+
+@pytest.fixture
+def spoiled(folder: Path) -> Path:
+    (folder / "text.jpg").write_text("not pixels")
+    (folder / "void.png").touch()
+    write(folder / "dot.png", size=(1, 1))
+    write_truncated(folder / "10a.jpg")
+    return folder
+
+
+def test_training_and_held_out_images_are_disjoint_and_together_all(folder: Path) -> None:
+    train = open_images(str(folder), 16, held_out=0.3)
+    out = open_images(str(folder), 16, held_out=0.3, split="held_out")
+    every = open_images(str(folder), 16, split="all")
+    assert not set(train.names) & set(out.names)
+    assert sorted(train.names + out.names) == sorted(every.names)
+    assert 4 <= len(out) <= 20
+    assert sorted(greys(train) + greys(out)) == list(range(40))
+
+
+def test_the_split_follows_the_seed(folder: Path) -> None:
+    first, again, other = (
+        open_images(str(folder), 16, held_out=0.3, split="held_out", seed=seed).names for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+def test_a_file_keeps_its_side_when_others_are_added(folder: Path) -> None:
+    before = open_images(str(folder), 16, held_out=0.3, split="held_out").names
+    old = set(open_images(str(folder), 16, split="all").names)
+    for grey in range(40, 80):
+        write(folder / f"new{grey}.png", grey)
+    after = open_images(str(folder), 16, held_out=0.3, split="held_out").names
+    assert set(before) == set(after) & old
+
+
+@pytest.mark.parametrize("fraction", [1e-9, 0.999999])
+def test_each_side_has_an_image_at_any_fraction(tmp_path: Path, fraction: float) -> None:
+    write(tmp_path / "a.png")
+    write(tmp_path / "b.png")
+    sides = [open_images(str(tmp_path), 16, held_out=fraction, split=split) for split in ("train", "held_out")]
+    assert [len(side) for side in sides] == [1, 1]
+
+
+def test_a_single_image_is_not_split_and_nothing_is_held_out_of_a_fraction_of_zero(tmp_path: Path) -> None:
+    write(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="held_out=0"):
+        open_images(str(tmp_path), 16)
+    assert len(open_images(str(tmp_path), 16, held_out=0)) == 1
+    with pytest.raises(ValueError, match="no held-out images"):
+        open_images(str(tmp_path), 16, held_out=0, split="held_out")
+    with pytest.raises(ValueError, match=r"held_out is 1"):
+        open_images(str(tmp_path), 16, held_out=1)
+
+
+def test_every_bad_file_is_named_with_its_reason(spoiled: Path) -> None:
+    images = open_images(str(spoiled), 16, split="all")
+    assert images.bad == (
+        BadFile("dot.png", "1 x 1 pixels, smaller than 8"),
+        BadFile("text.jpg", "not an image"),
+        BadFile("void.png", "empty file"),
+    )
+    assert len(images) == 41
+    place = images.names.index("10a.jpg")
+    sample = images[place]
+    assert [file.name for file in sample.bad] == ["10a.jpg"]
+    assert sample.bad[0].reason.startswith("truncated")
+    assert torch.equal(sample.image, images[place + 1].image)
+    assert all(not images[i].bad for i in range(len(images)) if i != place)
+
+
+def test_the_image_after_the_last_is_the_first(folder: Path) -> None:
+    write_truncated(folder / "99.jpg")
+    images = open_images(str(folder), 16, split="all")
+    assert torch.equal(images[40].image, images[0].image)
+
+
+def test_a_set_that_refuses_names_the_bad_files_before_any_work(spoiled: Path) -> None:
+    with pytest.raises(ValueError, match="4 of 44 images are bad") as caught:
+        open_images(str(spoiled), 16, on_bad="refuse")
+    assert "10a.jpg: truncated" in str(caught.value)
+    assert "dot.png: 1 x 1 pixels" in str(caught.value)
+    assert str(caught.value).endswith("and 1 more)")
+    for name in ("text.jpg", "void.png", "dot.png", "10a.jpg"):
+        (spoiled / name).unlink()
+    assert not open_images(str(spoiled), 16, on_bad="refuse").bad
+
+
+def test_a_set_without_a_readable_image_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    with pytest.raises(ValueError, match=r"no image can be read \(a.txt: not an image\)"):
+        open_images(str(tmp_path), 16)
+    (tmp_path / "a.txt").unlink()
+    write_truncated(tmp_path / "b.jpg")
+    write_truncated(tmp_path / "c.jpg")
+    with pytest.raises(ValueError, match=r"no image can be read \([bc]\.jpg: truncated"):
+        open_images(str(tmp_path), 16)[0]
+
+
+def test_min_side_says_what_is_too_small(tmp_path: Path) -> None:
+    write(tmp_path / "a.png", size=(20, 7))
+    write(tmp_path / "b.png", size=(20, 8))
+    assert open_images(str(tmp_path), 16, split="all").names == ("b.png",)
+    assert open_images(str(tmp_path), 16, split="all", min_side=1).names == ("a.png", "b.png")
+
+
+def test_an_item_is_a_function_of_seed_index_and_visit(tmp_path: Path) -> None:
+    ramp = np.tile(np.arange(200, dtype=np.uint8), (16, 1))
+    for name in "ab":
+        Image.fromarray(ramp).save(tmp_path / f"{name}.png")
+
+    def opened(seed: int) -> ImageSet:
+        return open_images(str(tmp_path), 16, split="all", crop="random", flip=True, seed=seed)
+
+    images = opened(0)
+    seen = {images[0, visit].image.numpy().tobytes() for visit in range(50)}
+    assert len(seen) > 35
+    assert torch.equal(images[0, 3].image, opened(0)[0, 3].image)
+    assert torch.equal(images[0].image, images[0, 0].image)
+    assert not torch.equal(images[0, 3].image, images[1, 3].image)
+    assert not torch.equal(images[0, 3].image, opened(1)[0, 3].image)
+    rising = Counter(bool(images[0, visit].image[0, 0].diff().mean() > 0) for visit in range(200))
+    assert 70 <= rising[True] <= 130
+    firsts = [images[0, visit].image.min().item() for visit in range(200)]
+    assert min(firsts) < -0.9
+    assert max(firsts) > 0.3
+
+
+def test_without_augmentation_visits_are_alike(folder: Path) -> None:
+    images = open_images(str(folder), 16)
+    assert torch.equal(images[5, 0].image, images[5, 9].image)
+
+
+def test_labels_are_those_of_the_class_folders(tmp_path: Path) -> None:
+    for label, name in enumerate(("ant", "bee", "cow")):
+        for number in range(6):
+            write(tmp_path / name / f"{number}.png", 80 * label)
+    images = open_images(str(tmp_path), 16)
+    assert images.classes == ("ant", "bee", "cow")
+    assert [80 * images[i].label for i in range(len(images))] == greys(images)
+
+
+def test_the_digest_changes_with_names_and_lengths_alone(folder: Path) -> None:
+    digest = open_images(str(folder), 16).digest
+    assert digest == open_images(str(folder), 8).digest
+    assert digest != open_images(str(folder), 16, split="held_out").digest
+    write(folder / "00.png", size=(64, 64))
+    assert digest != open_images(str(folder), 16).digest
+
+
+def test_a_set_pickles_for_workers_that_start_afresh(folder: Path) -> None:
+    for source in (str(folder), "embedded"):
+        images = open_images(source, 16, split="held_out")
+        copy = pickle.loads(pickle.dumps(images))
+        assert torch.equal(copy[0].image, images[0].image)
+
+
+def test_collate_keeps_order_and_every_bad_name() -> None:
+    samples = [Sample(torch.full((3, 2, 2), i / 4), i, (BadFile(str(i), "why"),) * (i % 2)) for i in range(4)]
+    batch = collate(samples)
+    assert batch.images.shape == (4, 3, 2, 2)
+    assert torch.equal(batch.images[:, 0, 0, 0], torch.arange(4) / 4)
+    assert torch.equal(batch.labels, torch.arange(4))
+    assert [file.name for file in batch.bad] == ["1", "3"]
+
+
+def test_an_index_out_of_range_is_an_index_error(folder: Path) -> None:
+    images = open_images(str(folder), 16, split="all")
+    with pytest.raises(IndexError):
+        images[40]

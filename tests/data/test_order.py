@@ -1,0 +1,118 @@
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from spectrum_matching.data.images import ImageSet, open_images
+from spectrum_matching.data.order import PositionedBatches, fixed_batches, image_batches
+
+sizes = st.integers(1, 40)
+seeds = st.integers(0, 2**40)
+
+
+@settings(deadline=None)
+@given(n=sizes, batch_size=sizes, seed=seeds, visits=st.integers(1, 4))
+def test_every_image_comes_once_a_visit_and_nothing_is_dropped(n: int, batch_size: int, seed: int, visits: int) -> None:
+    steps = -(-n * visits // batch_size)
+    batches = list(PositionedBatches(n, batch_size, seed, end=steps))
+    assert {len(batch) for batch in batches} == {batch_size}
+    keys = [key for batch in batches for key in batch]
+    for visit in range(visits):
+        part = keys[visit * n : (visit + 1) * n]
+        assert sorted(part) == [(index, visit) for index in range(n)]
+
+
+@settings(deadline=None)
+@given(n=sizes, share=st.integers(1, 8), world=st.integers(1, 4), seed=seeds)
+def test_the_joined_ranks_are_the_one_process_batch(n: int, share: int, world: int, seed: int) -> None:
+    whole = PositionedBatches(n, share * world, seed, end=6)
+    ranks = [PositionedBatches(n, share * world, seed, rank=rank, world=world, end=6) for rank in range(world)]
+    for batch, parts in zip(whole, zip(*ranks, strict=True), strict=True):
+        assert batch == [key for part in parts for key in part]
+
+
+@settings(deadline=None)
+@given(n=sizes, batch_size=sizes, seed=seeds, start=st.integers(0, 30))
+def test_starting_later_is_skipping(n: int, batch_size: int, seed: int, start: int) -> None:
+    skipped = list(islice(PositionedBatches(n, batch_size, seed), start, start + 3))
+    assert list(PositionedBatches(n, batch_size, seed, start=start, end=start + 3)) == skipped
+
+
+def test_visits_and_seeds_are_ordered_differently() -> None:
+    first, second = PositionedBatches(50, 50, 0, end=2)
+    (other,) = PositionedBatches(50, 50, 1, end=1)
+    assert [i for i, _ in first] != [i for i, _ in second]
+    assert first != other
+    assert first != sorted(first)
+
+
+@pytest.mark.parametrize(("n", "batch_size", "world"), [(0, 4, 1), (5, 0, 1), (5, 6, 4)])
+def test_impossible_orders_are_refused(n: int, batch_size: int, world: int) -> None:
+    with pytest.raises(ValueError, match=r"no images|multiple of the \d process"):
+        PositionedBatches(n, batch_size, 0, world=world)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> ImageSet:
+    for grey in range(11):
+        Image.new("L", (16, 16), 20 * grey).save(tmp_path / f"{grey:02d}.png")
+    return open_images(str(tmp_path), 16, split="all", flip=True)
+
+
+def greys(images: torch.Tensor) -> list[int]:
+    return [round((value + 1) * 127.5 / 20) for value in images.mean((1, 2, 3)).tolist()]
+
+
+def test_batches_hold_the_images_of_their_positions(images: ImageSet) -> None:
+    batches = list(image_batches(images, 4, 3, end=5))
+    keys = list(PositionedBatches(11, 4, 3, end=5))
+    assert [greys(batch.images) for batch in batches] == [[index for index, _ in batch] for batch in keys]
+
+
+def test_workers_change_nothing(images: ImageSet) -> None:
+    alone = list(image_batches(images, 4, 3, start=1, end=5))
+    helped = list(image_batches(images, 4, 3, start=1, end=5, workers=2))
+    assert all(torch.equal(one.images, two.images) for one, two in zip(alone, helped, strict=True))
+    apart = [torch.cat([batch.images for batch in fixed_batches(images, 4, workers=workers)]) for workers in (0, 2)]
+    assert torch.equal(*apart)
+
+
+def test_fixed_batches_are_in_order_and_the_last_is_smaller(images: ImageSet) -> None:
+    assert [greys(batch.images) for batch in fixed_batches(images, 4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
+    assert [greys(batch.images) for batch in fixed_batches(images, 3, 6)] == [[0, 1, 2], [3, 4, 5]]
+
+
+@settings(deadline=None, max_examples=12)
+@given(spoiled=st.sets(st.integers(0, 6), min_size=1, max_size=6), batch_size=st.integers(1, 4))
+def test_a_measurement_leaves_out_bad_images_and_names_each_once(
+    tmp_path_factory: pytest.TempPathFactory, spoiled: set[int], batch_size: int
+) -> None:
+    folder = tmp_path_factory.mktemp("images")
+    for grey in range(7):
+        Image.new("L", (16, 16), 20 * grey).save(folder / f"{grey}.png")
+        if grey in spoiled:
+            (folder / f"{grey}.png").write_bytes((folder / f"{grey}.png").read_bytes()[:45])
+    batches = list(fixed_batches(open_images(str(folder), 16, split="all"), batch_size))
+    assert [grey for batch in batches for grey in greys(batch.images)] == sorted(set(range(7)) - spoiled)
+    named = Counter(file.name for batch in batches for file in batch.bad)
+    assert named == Counter(f"{grey}.png" for grey in spoiled)
+
+
+def test_a_measurement_of_bad_images_alone_is_an_error(tmp_path: Path) -> None:
+    for name in "ab":
+        Image.new("L", (16, 16)).save(tmp_path / f"{name}.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:45])
+    with pytest.raises(ValueError, match="none of 1 images can be read"):
+        list(fixed_batches(open_images(str(tmp_path), 16, split="all"), 2, 1))
+
+
+def test_the_global_generator_is_left_alone(images: ImageSet) -> None:
+    before = torch.get_rng_state()
+    list(image_batches(images, 4, 3, end=2))
+    list(fixed_batches(images, 4))
+    assert torch.equal(torch.get_rng_state(), before)
