@@ -93,7 +93,7 @@ class Optimizer:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.005
     warmup: int = 100  # updates over which the learning rate rises to lr
-    clip: float = 1.0  # largest norm of the gradient
+    clip: float = 1.0  # largest norm of the gradient; 0: no limit
     ema: float = 0.999  # decay of the averaged weights; 0: none
 
 
@@ -120,7 +120,7 @@ class AutoencoderRun:
     accumulation: int = 1  # micro-batches of one update
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
-    channels_last: bool = False
+    channels_last: bool = False  # memory layout; faster for convolutions on most machines
     sample_posterior: bool = True  # decode a sample of the posterior; otherwise its mean
     max_bad_steps: int = 10  # stop after so many non-finite steps in a row
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
@@ -142,7 +142,7 @@ def tiny(method: MethodName = "autoencoder") -> AutoencoderRun:
     return AutoencoderRun(
         name=name,
         out=f"runs/{name}",
-        precision="bf16",
+        channels_last=True,
         data=Data(path="embedded", size=64),
         network=Network(preset="tiny"),
         method=MethodChoice(method),

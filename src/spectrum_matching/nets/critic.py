@@ -1,0 +1,78 @@
+"""The PatchGAN critic of pix2pix (Isola et al., 2017), with the hinge losses (Lim & Ye, 2017)."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class PatchCritic(nn.Module):
+    """Images (b,in_channels,H,W) to one logit per overlapping patch, (b,1,H/2^depth - 2,W/2^depth - 2).
+
+    The published critic is `norm="batch"`, depth 3, width 64. `norm="group"` keeps a logit independent of
+    the other images of the batch, so that many processes see what one would. The seed alone decides the
+    weights.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        width: int = 64,
+        depth: int = 3,
+        norm: Literal["batch", "group"] = "batch",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.smallest = 3 * 2**depth
+        widths = [width * 2 ** min(level, 3) for level in range(depth + 1)]
+        with torch.device("meta"):  # built without numbers, since the global generator must not be drawn from
+            layers: list[nn.Module] = [
+                nn.Conv2d(in_channels, width, 4, stride=2, padding=1),
+                nn.LeakyReLU(0.2),
+            ]
+            for level in range(1, depth + 1):
+                stride = 2 if level < depth else 1
+                layers += [
+                    nn.Conv2d(widths[level - 1], widths[level], 4, stride, padding=1, bias=False),
+                    _norm(norm, widths[level]),
+                    nn.LeakyReLU(0.2),
+                ]
+            layers.append(nn.Conv2d(widths[depth], 1, 4, padding=1))
+            self.layers = nn.Sequential(*layers)
+        self.to_empty(device="cpu")
+        generator = torch.Generator("cpu").manual_seed(seed)
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:  # a norm's scale is the one weight of rank 1
+                nn.init.normal_(parameter, 1.0 if parameter.ndim == 1 else 0.0, 0.02, generator=generator)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, positive for real; ValueError for another number of channels or a side below `smallest`."""
+        if images.ndim != 4 or images.shape[1] != self.in_channels or min(images.shape[2:]) < self.smallest:
+            raise ValueError(
+                f"the critic got {tuple(images.shape)}; expected (b, {self.in_channels}, H, W) with sides of "
+                f"at least {self.smallest}: take larger images or a smaller depth"
+            )
+        return self.layers(images)
+
+
+def hinge_critic(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """½ mean max(0, 1 - real) + ½ mean max(0, 1 + fake), in float32."""
+    return 0.5 * (F.relu(1 - real_logits.float()).mean() + F.relu(1 + fake_logits.float()).mean())
+
+
+def hinge_generator(fake_logits: Tensor) -> Tensor:
+    """-mean of the fake images' logits, in float32."""
+    return -fake_logits.float().mean()
+
+
+def _norm(kind: Literal["batch", "group"], channels: int) -> nn.Module:
+    if kind == "group":
+        return nn.GroupNorm(math.gcd(32, channels), channels)
+    # Running statistics would mix real with fake batches, be of no use in a net that is only trained, and
+    # be buffers that distributed wrappers overwrite between forward and backward.
+    return nn.BatchNorm2d(channels, track_running_stats=False)

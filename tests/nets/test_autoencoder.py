@@ -1,0 +1,241 @@
+import json
+import re
+import shutil
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
+
+from spectrum_matching.nets.autoencoder import PRESETS, Autoencoder
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def autoencoder() -> Autoencoder:
+    return Autoencoder.from_preset("tiny")
+
+
+@pytest.fixture
+def exported(tmp_path: Path, autoencoder: Autoencoder) -> Path:
+    autoencoder.save_pretrained(tmp_path / "export")
+    return tmp_path / "export"
+
+
+def images(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    left, right = a.state_dict(), b.state_dict()
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_parameters"),
+    [
+        ("f4d4", 55_325_927),
+        ("f8d4", 83_653_863),  # as many as the public Stable Diffusion autoencoder
+        ("f8d16", 83_821_011),
+        ("f16d16", 64_352_723),
+        ("f16d32", 64_577_827),
+        ("f32d64", 93_363_651),
+    ],
+)
+def test_presets_have_the_factor_channels_and_size_of_their_names(name: str, n_parameters: int) -> None:
+    with torch.device("meta"):
+        autoencoder = Autoencoder(AutoencoderKL(**PRESETS[name]))
+        latents = autoencoder.encode(torch.empty(1, 3, 64, 128)).mean
+        assert autoencoder.decode(latents).shape == (1, 3, 64, 128)
+    assert name == f"f{autoencoder.factor}d{autoencoder.channels}"
+    assert latents.shape == (1, autoencoder.channels, 64 // autoencoder.factor, 128 // autoencoder.factor)
+    assert sum(p.numel() for p in autoencoder.parameters()) == n_parameters
+    assert (autoencoder.scaling_factor, autoencoder.shift_factor) == (1.0, 0.0)
+
+
+def test_images_go_to_latents_and_back_in_any_legal_shape(autoencoder: Autoencoder) -> None:
+    f, c = autoencoder.factor, autoencoder.channels
+    posterior = autoencoder.encode(images(2, 3, 3 * f, 5 * f))
+    assert posterior.mean.shape == posterior.logvar.shape == (2, c, 3, 5)
+    assert autoencoder.decode(posterior.mean).shape == (2, 3, 3 * f, 5 * f)
+    draws = [posterior.sample(torch.Generator().manual_seed(7)) for _ in range(2)]
+    assert torch.equal(*draws)
+
+
+def test_the_seed_alone_decides_the_weights_and_the_global_generator_is_left_alone() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = Autoencoder.from_preset("tiny", seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(7)
+    assert same_weights(first, Autoencoder.from_preset("tiny", seed=1))
+    assert not torch.equal(first.last_layer, Autoencoder.from_preset("tiny", seed=2).last_layer)
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 1, 16, 16), (1, 3, 16, 18), (1, 3, 2, 16), (1, 3, 0, 16)])
+def test_images_of_another_shape_are_refused(autoencoder: Autoencoder, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"images are {shape}; expected (b, 3, H, W)")):
+        autoencoder.encode(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 4), (1, 5, 4, 4)])
+def test_latents_of_another_shape_are_refused(autoencoder: Autoencoder, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"latents are {shape}; this autoencoder decodes")):
+        autoencoder.decode(torch.zeros(shape))
+
+
+def test_an_unknown_preset_is_answered_with_the_nearest_first() -> None:
+    with pytest.raises(ValueError, match=r"no preset 'f16d23': the presets are f16d32, .*tiny"):
+        Autoencoder.from_preset("f16d23")
+
+
+def test_training_the_decoder_alone_leaves_the_posterior_as_it_was(autoencoder: Autoencoder) -> None:
+    x = images(2, 3, 16, 16)
+    before = autoencoder.encode(x).parameters
+    autoencoder.train_only("decoder")
+    optimizer = torch.optim.SGD([p for p in autoencoder.parameters() if p.requires_grad], 0.1)
+    reconstructed = autoencoder.decode(autoencoder.encode(x).mean)
+    (reconstructed - x).square().mean().backward()
+    optimizer.step()
+    assert torch.equal(autoencoder.encode(x).parameters, before)
+    moving = [name for name, p in autoencoder.model.named_parameters() if p.grad is not None and p.grad.any()]
+    assert {name.partition(".")[0] for name in moving} == {"decoder", "post_quant_conv"}
+    autoencoder.train_only("all")
+    assert all(p.requires_grad for p in autoencoder.parameters())
+
+
+def test_the_last_layer_is_what_the_output_is_linear_in(autoencoder: Autoencoder) -> None:
+    latents = torch.randn(1, autoencoder.channels, 4, 4, generator=torch.Generator().manual_seed(0))
+    bias = autoencoder.model.decoder.conv_out.bias
+    with torch.no_grad():
+        bias.zero_()
+        once = autoencoder.decode(latents)
+        autoencoder.last_layer.mul_(2)
+        torch.testing.assert_close(autoencoder.decode(latents), 2 * once)
+
+
+def test_the_posterior_is_in_float32_under_autocast_and_for_a_model_in_bf16(autoencoder: Autoencoder) -> None:
+    x = images(2, 3, 16, 16)
+    full = autoencoder.encode(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = autoencoder.encode(x)
+    half = autoencoder.bfloat16().encode(x)
+    for posterior in (mixed, half):
+        assert posterior.mean.dtype == posterior.kl().dtype == torch.float32
+        torch.testing.assert_close(posterior.mean, full.mean, atol=0.05, rtol=0.05)
+    assert autoencoder.decode(half.mean).dtype == torch.bfloat16
+
+
+def test_an_export_opens_in_diffusers_bit_for_bit(tmp_path: Path, autoencoder: Autoencoder) -> None:
+    autoencoder.save_pretrained(tmp_path, scaling_factor=0.25, shift_factor=-0.5)
+    theirs = AutoencoderKL.from_pretrained(tmp_path)
+    assert same_weights(theirs, autoencoder.model)
+    assert (theirs.config.scaling_factor, theirs.config.shift_factor) == (0.25, -0.5)
+    latents = autoencoder.encode(images(1, 3, 16, 16)).mean
+    assert torch.equal(theirs.decode(latents).sample, autoencoder.decode(latents))
+
+
+def test_an_export_remembers_its_normalisation_and_not_where_it_came_from(exported: Path) -> None:
+    first = Autoencoder.from_pretrained(exported)
+    assert (first.scaling_factor, first.shift_factor) == (1.0, 0.0)
+    first.save_pretrained(exported, scaling_factor=0.25)
+    second = Autoencoder.from_pretrained(exported)
+    assert (second.scaling_factor, second.shift_factor) == (0.25, 0.0)
+    second.save_pretrained(exported)
+    assert Autoencoder.from_pretrained(exported).scaling_factor == 0.25
+    assert "_name_or_path" not in json.loads((exported / "config.json").read_text())
+
+
+def test_a_configuration_without_normalisation_means_what_it_means_in_diffusers(exported: Path) -> None:
+    config = exported / "config.json"
+    declared = json.loads(config.read_text())
+    config.write_text(json.dumps(declared | {"scaling_factor": None, "shift_factor": None}))
+    null = Autoencoder.from_pretrained(exported)
+    assert (null.scaling_factor, null.shift_factor) == (1.0, 0.0)
+    config.write_text(json.dumps({k: v for k, v in declared.items() if not k.endswith("_factor")}))
+    assert Autoencoder.from_pretrained(exported).scaling_factor == 0.18215
+
+
+def test_weights_stored_in_fp16_are_read_in_float32(exported: Path, autoencoder: Autoencoder) -> None:
+    save_file({name: w.half() for name, w in load_file(exported / WEIGHTS).items()}, exported / WEIGHTS)
+    read = Autoencoder.from_pretrained(exported)
+    assert {p.dtype for p in read.parameters()} == {torch.float32}
+    assert same_weights(read, autoencoder.half().float())
+
+
+def test_a_pipeline_folder_is_read_from_its_vae_or_the_named_subfolder(exported: Path) -> None:
+    pipeline = exported.parent / "pipeline"
+    shutil.copytree(exported, pipeline / "vae")
+    shutil.copytree(exported, pipeline / "vae_ema")
+    assert same_weights(Autoencoder.from_pretrained(pipeline), Autoencoder.from_pretrained(exported))
+    assert same_weights(Autoencoder.from_pretrained(pipeline, "vae_ema"), Autoencoder.from_pretrained(exported))
+
+
+def test_from_the_hub_only_the_files_that_are_read_are_fetched(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository, fetched = exported.parent / "repository", exported.parent / "fetched"
+    shutil.copytree(exported, repository / "vae")
+    for other in ("vae/diffusion_pytorch_model.bin", f"unet/{WEIGHTS}", "unet/config.json", "model_index.json"):
+        (repository / other).parent.mkdir(exist_ok=True)
+        (repository / other).touch()
+
+    def snapshot_download(name: str, allow_patterns: list[str]) -> str:
+        names = [str(f.relative_to(repository)) for f in repository.rglob("*") if f.is_file()]
+        for file in huggingface_hub.utils.filter_repo_objects(names, allow_patterns=allow_patterns):
+            (fetched / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(repository / file, fetched / file)
+        return str(fetched)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert same_weights(Autoencoder.from_pretrained("owner/name"), Autoencoder.from_pretrained(exported))
+    files = {str(f.relative_to(fetched)) for f in fetched.rglob("*") if f.is_file()}
+    assert files == {"vae/config.json", f"vae/{WEIGHTS}"}
+
+
+def test_a_hub_name_out_of_reach_says_so_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match=r"'owner/absent' is no local folder, and the hub .*hf download owner/absent"):
+        Autoencoder.from_pretrained("owner/absent")
+    with pytest.raises(ValueError, match="'runs/absent/export' is neither a folder that exists nor a hub name"):
+        Autoencoder.from_pretrained("runs/absent/export")
+
+
+def test_a_path_that_is_no_folder_is_not_looked_for_on_the_hub(exported: Path) -> None:
+    for path in (exported / "absent", exported / WEIGHTS, "./absent"):
+        with pytest.raises(ValueError, match="is no folder"):
+            Autoencoder.from_pretrained(path)
+
+
+def test_a_folder_that_is_no_autoencoder_is_refused_by_what_it_is(exported: Path) -> None:
+    with pytest.raises(ValueError, match=r"no config.json in .* or .*vae"):
+        Autoencoder.from_pretrained(exported.parent)
+    config = exported / "config.json"
+    config.write_text(json.dumps({"_class_name": "UNet2DModel"}))
+    with pytest.raises(ValueError, match="holds UNet2DModel: only AutoencoderKL is read"):
+        Autoencoder.from_pretrained(exported)
+    config.write_text("{")
+    with pytest.raises(ValueError, match="is not a JSON object"):
+        Autoencoder.from_pretrained(exported)
+
+
+def test_weights_that_are_pickled_damaged_incomplete_or_of_another_shape_are_refused(exported: Path) -> None:
+    file = exported / WEIGHTS
+    weights, whole = load_file(file), file.read_bytes()
+    save_file({name: w for name, w in weights.items() if name != "decoder.conv_out.bias"}, file)
+    with pytest.raises(ValueError, match=r"lack 1 tensors, first decoder.conv_out.bias"):
+        Autoencoder.from_pretrained(exported)
+    save_file(weights | {"decoder.conv_out.bias": torch.zeros(4)}, file)
+    with pytest.raises(ValueError, match=r"do not load: .*decoder.conv_out.bias"):
+        Autoencoder.from_pretrained(exported)
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="do not load"):
+        Autoencoder.from_pretrained(exported)
+    file.unlink()
+    torch.save(weights, exported / "diffusion_pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"pickled weights .* are not opened"):
+        Autoencoder.from_pretrained(exported)
+    save_file(weights, exported / "diffusion_pytorch_model.fp16.safetensors")
+    with pytest.raises(ValueError, match=r"do not load: .*diffusion_pytorch_model.safetensors"):
+        Autoencoder.from_pretrained(exported)
