@@ -67,6 +67,8 @@ class TrainingState:
         """Inverse of `state_dict`, in place."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+        if self.ema is not None:  # unlike the others it takes the loaded tensors as they lie
+            self.ema.to(self.autoencoder.last_layer.device)
         self.step, self.skipped = state["step"], state["skipped"]
 
 

@@ -54,6 +54,8 @@ def save(folder: Path, step: int, write: Callable[[Path], None], keep_last: int,
     """Write a step's checkpoint, then drop all but the newest `keep_last` and those at multiples of `keep_every`."""
     target = folder / f"{step:0{WIDTH}d}"
     write_aside(target, write)
+    for leftover in (*folder.glob(".*.writing"), *folder.glob(".*.removing")):  # of a run that was killed here
+        shutil.rmtree(leftover, ignore_errors=True)
     older = sorted(_complete(folder), key=lambda path: int(path.name))[: -max(keep_last, 1)]
     for path in older:
         if not keep_every or int(path.name) % keep_every:

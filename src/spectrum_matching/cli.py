@@ -30,7 +30,6 @@ def train_ae(arguments: list[str]) -> None:
     """train or fine-tune an autoencoder by any method of the unified view"""
     import tyro
 
-    from .run_autoencoder import run_autoencoder
     from .run_files import nearest, override, read_mapping, to_yaml
     from .runs import PRESETS, AutoencoderRun
 
@@ -54,6 +53,8 @@ def train_ae(arguments: list[str]) -> None:
         run.method.build()
         print(to_yaml(run), end="")
     else:
+        from .run_autoencoder import run_autoencoder  # slow: it imports diffusers
+
         print(run_autoencoder(run))
 
 
@@ -73,8 +74,9 @@ def main(arguments: list[str] | None = None) -> None:
             VERBS[name](rest)
         else:
             raise ValueError(f"no such verb; there are {', '.join(VERBS)}")
-    except ValueError as error:
-        print(f"specmatch {name}: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ValueError, OSError) as error:
+        print(f"specmatch {name}: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
@@ -76,14 +77,16 @@ def drain(
     log_every: int,
     actions: tuple[Due, ...],
     accelerator: Accelerator,
+    console: Console,
 ) -> bool:
     """Run a trainer from `start` to `steps`; False if a signal stopped it early, at the end of a step.
 
     log: of the main process, None in the others. actions: called with the step in every process, in order.
+    console: where the bar is drawn; a quiet one has none.
     """
     window: deque[Record] = deque(maxlen=max(log_every, 1))
     skipped = 0
-    with _bar(accelerator.is_main_process) as progress, _stop_requested() as stop:
+    with _bar(console) as progress, _stop_requested() as stop:
         task = progress.add_task(title, total=steps, completed=start, speed="")
         for record in records:
             window.append(record)
@@ -146,7 +149,7 @@ def _stop_requested() -> Iterator[_Stop]:
         stop.is_set = True
         signal.signal(number, before[number])  # a second signal acts at once
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         for number in before:
             signal.signal(number, request)
@@ -162,7 +165,7 @@ def _anywhere(flag: bool, accelerator: Accelerator) -> bool:
     return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum"))
 
 
-def _bar(visible: bool) -> Progress:
+def _bar(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -170,5 +173,6 @@ def _bar(visible: bool) -> Progress:
         TextColumn("{task.fields[speed]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        disable=not visible,
+        console=console,
+        disable=console.quiet,
     )

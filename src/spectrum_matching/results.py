@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 Kind = Literal["mean", "sample"]
+Variant = Literal["paper", "scale_free"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class SpectrumMatch:
     KL(target ‖ latent) in nats. best_delta: the delta of the smallest mean gap; interval: 95 %, bootstrap over images.
     """
 
-    variant: Literal["paper", "scale_free"]
+    variant: Variant
     frequencies: tuple[float, ...]
     latent: tuple[float, ...]
     deltas: tuple[float, ...]
@@ -46,6 +47,14 @@ class SpectrumMatch:
     best_delta: float
     best_delta_interval: tuple[float, float]
     best_gap: float
+
+    def target(self, delta: float) -> tuple[float, ...]:
+        """The target at one of `deltas`."""
+        return self.targets[self.deltas.index(delta)]
+
+    def gap(self, delta: float) -> Estimate:
+        """The gap at one of `deltas`."""
+        return self.gaps[self.deltas.index(delta)]
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,10 @@ class LatentView:
     channel_power: tuple[tuple[float, ...], ...]
     matches: tuple[SpectrumMatch, ...]
     rmsc: Estimate
+
+    def match(self, variant: Variant) -> SpectrumMatch:
+        """That of one variant."""
+        return next(match for match in self.matches if match.variant == variant)
 
 
 @dataclass(frozen=True)
@@ -154,6 +167,10 @@ class Analysis:
     ssim: Estimate
     pictures: tuple[Picture, ...]
     notes: tuple[str, ...]
+
+    def view(self, kind: Kind) -> LatentView:
+        """That of one kind."""
+        return next(view for view in self.views if view.kind == kind)
 
     def without_pictures(self) -> "Analysis":
         """The numbers alone."""

@@ -4,12 +4,17 @@ import dataclasses
 import importlib.util
 import json
 import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from rich.console import Console
+from rich.markup import escape
+from safetensors import SafetensorError
 from torch import Tensor
 
 from . import __version__, checkpoints
@@ -19,16 +24,17 @@ from .data.order import fixed_batches, image_batches
 from .data.seeding import seeded
 from .loop import Log, drain
 from .methods.method import Method
-from .metrics.pixels import psnr, ssim
+from .metrics.pixels import SSIM_WINDOW, psnr, ssim
 from .nets.perceptual import LPIPS
 from .provenance import commit
 from .run_files import differences, override, read_mapping, to_yaml
 from .runs import AutoencoderRun
-from .train_autoencoder import train_autoencoder
+from .train_autoencoder import StepRecord, train_autoencoder
 
 # What may change from one command to the next on the same run directory.
-FREE = ("name", "out", "steps", "max_bad_steps", "trackers", "data.workers", "optimizer.lr", "cadence.")
-N_PREVIEW, N_EVALUATED, N_SCALED = 8, 256, 1024
+FREE = ("name", "out", "steps", "precision", "max_bad_steps", "trackers", "data.workers", "optimizer.lr", "cadence.")
+N_PREVIEW, N_EVALUATED, N_SCALED, N_AT_ONCE = 8, 256, 1024, 16
+SMALLEST_LPIPS = 16
 
 
 def run_autoencoder(run: AutoencoderRun, title: str | None = None) -> Path:
@@ -40,19 +46,22 @@ def run_autoencoder(run: AutoencoderRun, title: str | None = None) -> Path:
     accelerator = Accelerator(mixed_precision="no", log_with=list(run.trackers) or None, project_dir=run.out)
     console = Console(quiet=not accelerator.is_main_process, stderr=True)
     directory = Path(run.out)
+    check_batch(run, accelerator.num_processes)
     refuse_other_run(run, directory)
-    training, held_out = open_both(run)
-    for bad in (*training.bad, *held_out.bad):
-        console.print(f"[yellow]skipped[/] {bad.name}: {bad.reason}", highlight=False)
-    console.print(f"{len(training)} images to train on, {len(held_out)} held out ({run.data.path})", highlight=False)
-
     state = build_state(run, method, accelerator.device)
     check_grid(run, method, state)
     perceptual = load_perceptual(run, accelerator.device)
     resumed = checkpoints.latest(directory / "checkpoints")
     if resumed is not None:
         load(state, resumed)
-        console.print(f"going on from step {state.step} ({resumed})", highlight=False)
+        if state.step > run.steps:
+            raise ValueError(f"steps is {run.steps}, but {directory} is at step {state.step} already; ask for more")
+        console.print(f"going on from step {state.step} ({escape(str(resumed))})", highlight=False)
+    training, held_out = open_both(run)
+    for bad in training.bad:  # of the whole source, so those of held_out as well
+        console.print(f"[yellow]skipped[/] {escape(f'{bad.name}: {bad.reason}')}", highlight=False)
+    counts = f"{len(training)} images to train on, {len(held_out)} held out"
+    console.print(f"{counts} ({escape(run.data.path)})", highlight=False)
     if accelerator.is_main_process:
         for name in ("samples", "checkpoints"):
             (directory / name).mkdir(parents=True, exist_ok=True)
@@ -82,7 +91,7 @@ def run_autoencoder(run: AutoencoderRun, title: str | None = None) -> Path:
 
     def checkpoint(step: int) -> None:
         if accelerator.is_main_process:
-            try:
+            with writing(f"the checkpoint of step {step} under {directory / 'checkpoints'}"):
                 checkpoints.save(
                     directory / "checkpoints",
                     step,
@@ -90,11 +99,6 @@ def run_autoencoder(run: AutoencoderRun, title: str | None = None) -> Path:
                     run.cadence.keep_last,
                     run.cadence.keep_every,
                 )
-            except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-                raise ValueError(
-                    f"cannot write the checkpoint of step {step} under {directory / 'checkpoints'}: {error}; "
-                    f"make room and run the same command again to go on from the checkpoint before"
-                ) from error
         accelerator.wait_for_everyone()
 
     records = train_autoencoder(run, state, batches, accelerator, perceptual)
@@ -106,19 +110,20 @@ def run_autoencoder(run: AutoencoderRun, title: str | None = None) -> Path:
         batch_size=run.batch_size,
         log=log,
         log_every=run.cadence.log,
-        actions=((run.cadence.preview, preview), (run.cadence.checkpoint, checkpoint)),
+        actions=((run.cadence.checkpoint, checkpoint), (run.cadence.preview, preview)),
         accelerator=accelerator,
+        console=console,
     )
     if log is not None:
         log.close()
-    if run.trackers:
-        accelerator.end_training()
-    if not finished:
-        raise SystemExit(f"stopped at step {state.step}; the same command goes on from there")
-    if accelerator.is_main_process:
+    if finished and accelerator.is_main_process:
         with averaged(state):
             finish(run, state, training, held_out, directory)
     accelerator.wait_for_everyone()
+    if run.trackers:
+        accelerator.end_training()  # ends the process group as well
+    if not finished:
+        raise SystemExit(f"stopped at step {state.step}; the same command goes on from there")
     return directory / "export"
 
 
@@ -127,8 +132,19 @@ def check(run: AutoencoderRun) -> Method:
     for key in ("steps", "batch_size", "accumulation", "max_bad_steps", "cadence.checkpoint", "data.size"):
         if _value(run, key) < 1:
             raise ValueError(f"{key} must be at least 1, got {_value(run, key)}")
-    for key in ("losses.l1", "losses.l2", "losses.perceptual", "adversary.weight", "optimizer.lr", "optimizer.clip"):
+    for key in (
+        "losses.l1",
+        "losses.l2",
+        "losses.perceptual",
+        "adversary.weight",
+        "adversary.start",
+        "optimizer.lr",
+        "optimizer.clip",
+    ):
         if not 0 <= _value(run, key) < math.inf:
+            raise ValueError(f"{key} must not be negative, got {_value(run, key)}")
+    for key in ("optimizer.warmup", "cadence.log", "cadence.preview", "cadence.keep_every", "data.workers"):
+        if _value(run, key) < 0:
             raise ValueError(f"{key} must not be negative, got {_value(run, key)}")
     if not run.losses.l1 and not run.losses.l2 and not run.losses.perceptual:
         raise ValueError("losses.l1, losses.l2 and losses.perceptual are all 0: nothing would be reconstructed")
@@ -140,10 +156,22 @@ def check(run: AutoencoderRun) -> Method:
     return run.method.build()
 
 
+def check_batch(run: AutoencoderRun, n_processes: int) -> None:
+    """ValueError unless every process and micro-batch has equally many images."""
+    if run.batch_size % (run.accumulation * n_processes):
+        raise ValueError(
+            f"batch_size is {run.batch_size}, expected a multiple of accumulation ({run.accumulation}) "
+            f"times processes ({n_processes})"
+        )
+
+
 def refuse_other_run(run: AutoencoderRun, directory: Path) -> None:
     """ValueError if the directory holds another run, or cannot hold one."""
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"out: {directory} is a file, expected a folder for the run")
+    above = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise ValueError(f"out: {directory} cannot be made, since {above} is no folder that can be written to")
     there = directory / "run.yaml"
     if there.exists():
         old = override(AutoencoderRun(), read_mapping(there), str(there))
@@ -167,9 +195,23 @@ def check_grid(run: AutoencoderRun, method: Method, state: TrainingState) -> Non
     size, factor = run.data.size, state.autoencoder.factor
     if size % factor:
         raise ValueError(f"data.size is {size}, expected a multiple of the autoencoder's factor {factor}")
-    method.shared.draw(seeded("check"), (size // factor, size // factor))
-    if state.critic is not None and size < state.critic.smallest:
-        raise ValueError(f"data.size is {size}, the critic needs {state.critic.smallest}; lower adversary.depth")
+    if size < SSIM_WINDOW:
+        raise ValueError(f"data.size is {size}, expected at least {SSIM_WINDOW}, the window of SSIM")
+    cells = torch.empty(1, 1, size // factor, size // factor)
+    generator = seeded("check")
+    # Moves may shrink the images; so many draws meet the smallest.
+    moves = [method.shared.draw(generator, (size // factor, size // factor)) for _ in range(256)]
+    smallest = factor * min(min(move(cells).shape[-2:]) for move in set(moves))
+    if state.critic is not None and smallest < state.critic.smallest:
+        raise ValueError(
+            f"the critic needs images of {state.critic.smallest} pixels and method {method.name} gives it {smallest}; "
+            f"raise data.size ({size}) or lower adversary.depth ({run.adversary.depth})"
+        )
+    if run.losses.perceptual and smallest < SMALLEST_LPIPS:
+        raise ValueError(
+            f"losses.perceptual needs images of {SMALLEST_LPIPS} pixels and method {method.name} gives it {smallest}; "
+            f"raise data.size ({size})"
+        )
 
 
 def load_perceptual(run: AutoencoderRun, device: torch.device) -> LPIPS | None:
@@ -193,15 +235,17 @@ def load(state: TrainingState, checkpoint: Path) -> None:
         ) from error
 
 
-def naming_bad_files(records: Any, directory: Path, console: Console) -> Any:
+def naming_bad_files(records: Iterator[StepRecord], directory: Path, console: Console) -> Iterator[StepRecord]:
     """Pass the records on; name each bad file once, on the screen and in bad_files.jsonl."""
-    seen: set[str] = set()
+    path = directory / "bad_files.jsonl"
+    seen = {json.loads(line)["name"] for line in path.read_text().splitlines()} if path.exists() else set()
     for record in records:
         for bad in record.bad_files:
             if bad.name not in seen:
                 seen.add(bad.name)
-                console.print(f"[yellow]skipped[/] {bad.name}: {bad.reason} ({len(seen)} so far)", highlight=False)
-                with (directory / "bad_files.jsonl").open("a") as file:
+                text = escape(f"{bad.name}: {bad.reason} ({len(seen)} so far)")
+                console.print(f"[yellow]skipped[/] {text}", highlight=False)
+                with path.open("a") as file:
                     file.write(json.dumps({"step": record.step, "name": bad.name, "reason": bad.reason}) + "\n")
         yield record
 
@@ -223,23 +267,24 @@ def finish(run: AutoencoderRun, state: TrainingState, training: ImageSet, held_o
     autoencoder = state.autoencoder
     device = autoencoder.last_layer.device
     quality: list[Tensor] = []
-    for batch in fixed_batches(held_out, run.batch_size, N_EVALUATED):
+    for batch in fixed_batches(held_out, N_AT_ONCE, N_EVALUATED):
         images = batch.images.to(device)
         decoded = autoencoder.decode(autoencoder.encode(images).mean).float()
         quality.append(torch.stack([psnr(decoded, images), ssim(decoded, images)]).cpu())
     scores = torch.cat(quality, dim=1).double().mean(1)
 
-    latents = [
-        autoencoder.encode(batch.images.to(device)).sample(seeded("scale", run.seed, i)).cpu()
-        for i, batch in enumerate(fixed_batches(training, run.batch_size, N_SCALED))
-    ]
+    latents: list[Tensor] = []
+    for i, batch in enumerate(fixed_batches(training, N_AT_ONCE, N_SCALED)):
+        posterior = autoencoder.encode(batch.images.to(device))
+        drawn = posterior.sample(seeded("scale", run.seed, i)) if run.sample_posterior else posterior.mean
+        latents.append(drawn.cpu())
     std = float(torch.cat(latents).double().std())
     numbers = {
         "step": state.step,
         "images": state.step * run.batch_size,
         "skipped_steps": state.skipped,
         "held_out": {
-            "n_images": quality and sum(q.shape[1] for q in quality),
+            "n_images": sum(q.shape[1] for q in quality),
             "psnr": float(scores[0]),
             "ssim": float(scores[1]),
         },
@@ -261,7 +306,18 @@ def finish(run: AutoencoderRun, state: TrainingState, training: ImageSet, held_o
         autoencoder.save_pretrained(folder, scaling_factor=1 / std)
         (folder / "specmatch.json").write_text(json.dumps(origin, indent=1) + "\n")
 
-    checkpoints.write_aside(directory / "export", write)
+    with writing(f"the export under {directory}"):
+        checkpoints.write_aside(directory / "export", write)
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Say in one line that a write failed."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as RuntimeError
+        why = " ".join(str(error).split())
+        raise ValueError(f"cannot write {what}: {why}; make room, then the same command goes on") from error
 
 
 def _value(run: AutoencoderRun, key: str) -> Any:

@@ -93,7 +93,11 @@ def choose_images(
         whose = f"the training images of {_listed(insiders)}"
         if split == "held_out" and data != "embedded":
             whose += f" (a fraction of {held_out:g} was held out, with seed {seed})"
-        among = {"held_out": "None of these images is among", "train": "These images are", "all": "These images include"}
+        among = {
+            "held_out": "None of these images is among",
+            "train": "These images are",
+            "all": "These images include",
+        }
         notes = (f"{among[split]} {whose}.",)
     return Choice(open_images(data, size, split=split, held_out=held_out, seed=seed), split, notes)
 

@@ -19,18 +19,21 @@ def estimate(values: Tensor) -> Estimate:
 
 def estimates(rows: list[Tensor]) -> list[Estimate]:
     """Batches of (b, columns) → one estimate a column."""
-    return [estimate(column) for column in torch.cat(rows).double().unbind(1)]
+    return [estimate(column) for column in torch.cat(rows).cpu().double().unbind(1)]
 
 
 def spectrum(rows: Tensor, frequencies: Tensor, seed: int) -> Spectrum:
+    """Mean of rows (n, bins) with the power law through it."""
     exponent = Estimate(*fit_exponent(rows, frequencies, seeded("bootstrap", seed)))
     return Spectrum(_numbers(frequencies), _numbers(rows.mean(0)), exponent)
 
 
 def latent_view(name: str, kind: Kind, statistics: LatentStatistics, seed: int) -> LatentView:
+    """All that is kept of means or of samples. ValueError for latents that do not vary within any image."""
     moments = statistics.moments()
     bands = statistics.bands("scale_free")
-    if not bands.latents.any():
+    # Rounding leaves a constant field some power, some 1e-14 of its square.
+    if bands.latents.mean() <= 1e-12 * (moments.mean**2 + moments.std**2):
         raise ValueError(f"{name}: its latents do not vary within any image, so they have no spectrum")
     return LatentView(
         kind=kind,
@@ -46,6 +49,7 @@ def latent_view(name: str, kind: Kind, statistics: LatentStatistics, seed: int) 
 
 
 def spectrum_match(variant: Variant, bands: Bands, seed: int) -> SpectrumMatch:
+    """The latents beside the images, as one variant of ESM compares them."""
     best = best_delta(bands, SEARCH_DELTAS, seeded("bootstrap", seed))
     return SpectrumMatch(
         variant=variant,

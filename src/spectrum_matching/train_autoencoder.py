@@ -1,5 +1,6 @@
 """Train an autoencoder by any method: a generator that yields a record for each generator update."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -75,13 +76,19 @@ def train_autoencoder(
                     run, model, state, images, generator, accelerator, perceptual, adversarial, len(micro_batches)
                 )
             if adversarial:
+                assert critic is not None
                 with nullcontext() if last else accelerator.no_sync(critic):
                     losses |= critic_backward(run, critic, made, accelerator, len(micro_batches))
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value / len(micro_batches)
 
-        norm = torch.nn.utils.clip_grad_norm_(moved, run.optimizer.clip)
+        norm = torch.nn.utils.clip_grad_norm_(moved, run.optimizer.clip or math.inf)
         finite = norm.isfinite() & torch.stack(list(totals.values())).isfinite().all()
+        if adversarial:
+            assert state.critic is not None
+            finite &= torch.nn.utils.clip_grad_norm_(
+                state.critic.parameters(), run.optimizer.clip or math.inf
+            ).isfinite()
         if accelerator.num_processes > 1:  # all processes must agree, whoever saw the bad number
             finite = accelerator.reduce(finite.float(), "mean") == 1
         skipped = not bool(finite)
@@ -94,9 +101,7 @@ def train_autoencoder(
             if state.ema is not None:
                 state.ema.step(state.autoencoder.parameters())
             if adversarial:
-                assert state.critic is not None
                 assert state.critic_optimizer is not None
-                torch.nn.utils.clip_grad_norm_(state.critic.parameters(), run.optimizer.clip)
                 state.critic_optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
         if state.critic_optimizer is not None:

@@ -126,7 +126,10 @@ class ScaleRotate:
         if not 0 <= self.probability <= 1:
             raise ValueError(f"probability must lie in [0, 1], got {self.probability}")
         if not self.turns or not self.scales or min(self.scales) < 1 or self.denominator < 1:
-            raise ValueError(f"expected positive scales and some turns, got {self.scales} and {self.turns}")
+            raise ValueError(
+                f"expected positive scales and some turns, "
+                f"got scales {self.scales} over denominator {self.denominator} and turns {self.turns}"
+            )
 
     def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> ScaleTurn | Unmoved:
         legal = [scale for scale in self.scales if _legal(grid, scale, self.denominator)]

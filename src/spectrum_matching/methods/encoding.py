@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from ..spectrum.bands import flatten_bands, kl_divergence, spectrum_distribution
 from ..spectrum.dct import dct_matrix
 from ..spectrum.filters import gaussian_matrix, resize_matrix
 from ..spectrum.power import Radius, power_spectrum, radial_bins, radial_profile
-from ..spectrum.separable import apply_separable, constant, in_working_precision
+from ..spectrum.separable import FLOAT64, apply_separable, constant, in_working_precision
 from .method import Posterior
 
 Variant = Literal["paper", "scale_free"]
@@ -32,7 +32,7 @@ class KL:
             raise ValueError(f"reduction must be 'mean' or 'sum', got {self.reduction!r}")
 
     def __call__(self, posterior: Posterior, latents: Tensor, images: Tensor) -> Tensor:
-        mean, logvar = posterior.mean.float(), posterior.logvar.float()
+        mean, logvar = in_working_precision(posterior.mean), in_working_precision(posterior.logvar)
         divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar)
         return divergence.mean() if self.reduction == "mean" else divergence.sum() / len(mean)
 
@@ -65,6 +65,45 @@ class ESM:
         return kl_divergence(*self.distributions(latents, images)).mean()
 
 
+class SpectrumBands(NamedTuple):
+    """What ESM compares, before flattening: images (b, bins), latents (b, bins) in mean power.
+
+    ranks (bins,): what flattening raises to delta. log_power: whether the variant takes log(1 + power).
+    """
+
+    images: Tensor
+    latents: Tensor
+    ranks: Tensor
+    log_power: bool
+
+
+def spectrum_bands(
+    latents: Tensor, images: Tensor, *, bins: int = 16, variant: Variant = "paper", drop_dc: bool = True
+) -> SpectrumBands:
+    """Bands of latents (b, c, h, w) and images (b, 3, H, W), sample by sample, as in `spectrum_distributions`."""
+    if variant not in get_args(Variant):
+        raise ValueError(f"variant must be 'paper' or 'scale_free', got {variant!r}")
+    if latents.ndim != 4 or images.ndim != 4 or len(latents) != len(images):
+        raise ValueError(
+            f"expected latents (b, c, h, w) and images (b, 3, H, W) of one batch, "
+            f"got {tuple(latents.shape)} and {tuple(images.shape)}"
+        )
+    h, w = latents.shape[-2:]
+    if h * w == 1:
+        raise ValueError("a 1 x 1 latent has no spectrum; spectrum matching needs at least two cells")
+    faithful = variant == "paper"
+    latent_power = power_spectrum(latents).mean(1)
+    image_power = paper_image_power(images, h, w) if faithful else power_spectrum(images, size=(h, w)).mean(1)
+    if faithful and drop_dc:
+        other = _all_but_dc(h, w, like=latent_power)
+        image_power, latent_power, drop_dc = image_power * other, latent_power * other, False
+    radius: Radius = "index" if faithful else "frequency"
+    image_bands = radial_profile(image_power, bins, radius, drop_dc)
+    latent_bands = radial_profile(latent_power, bins, radius, drop_dc)
+    ranks = _band_numbers(bins, like=image_bands) if faithful else _ring_frequencies(h, w, bins, like=image_bands)
+    return SpectrumBands(image_bands, latent_bands, ranks, log_power=faithful)
+
+
 def spectrum_distributions(
     latents: Tensor,
     images: Tensor,
@@ -88,47 +127,26 @@ def spectrum_distributions(
     drop_dc: without coefficient (0, 0), which is the same as centring each plane. log_power: override the variant's
     choice. ValueError where shapes do not match or a latent is a single cell.
     """
-    if latents.ndim != 4 or images.ndim != 4 or len(latents) != len(images):
-        raise ValueError(
-            f"expected latents (b, c, h, w) and images (b, 3, H, W) of one batch, "
-            f"got {tuple(latents.shape)} and {tuple(images.shape)}"
-        )
-    h, w = latents.shape[-2:]
-    if h * w == 1:
-        raise ValueError("a 1 x 1 latent has no spectrum; spectrum matching needs at least two cells")
-    faithful = variant == "paper"
-    latent_power = power_spectrum(latents).mean(1)
-    image_power = paper_image_power(images, h, w) if faithful else power_spectrum(images, size=(h, w)).mean(1)
-    if faithful and drop_dc:
-        other = _all_but_dc(h, w, like=latent_power)
-        image_power, latent_power, drop_dc = image_power * other, latent_power * other, False
-    radius: Radius = "index" if faithful else "frequency"
-    image_bands = radial_profile(image_power, bins, radius, drop_dc)
-    latent_bands = radial_profile(latent_power, bins, radius, drop_dc)
-    frequencies = _band_numbers(bins, like=image_bands) if faithful else _ring_frequencies(h, w, bins, like=image_bands)
+    bands = spectrum_bands(latents, images, bins=bins, variant=variant, drop_dc=drop_dc)
     if log_power is None:
-        log_power = faithful
-    target = spectrum_distribution(flatten_bands(image_bands, frequencies, delta), log_power)
-    return target, spectrum_distribution(latent_bands, log_power)
+        log_power = bands.log_power
+    target = spectrum_distribution(flatten_bands(bands.images, bands.ranks, delta), log_power)
+    return target, spectrum_distribution(bands.latents, log_power)
 
 
 def paper_image_power(images: Tensor, h: int, w: int) -> Tensor:
     """Power of the images on the latents' grid as the paper's code takes it: (b, 3, H, W) → (b, h, w)."""
     images = in_working_precision(images)
-    blur = h != 32
-    rows = _paper_image_matrix(images.shape[-2], h, blur, like=images)
-    columns = _paper_image_matrix(images.shape[-1], w, blur, like=images)
+    rows = _paper_image_matrix(images.shape[-2], h, h, like=images)
+    columns = _paper_image_matrix(images.shape[-1], w, h, like=images)
     return apply_separable(images, rows, columns).square().mean(1)
 
 
-_float64 = torch.empty(0, dtype=torch.float64)
-
-
 @constant
-def _paper_image_matrix(n: int, size: int, blur: bool) -> Tensor:
-    """(size, n): blur, bicubic resize and DCT of one axis."""
-    matrix = dct_matrix(size, like=_float64) @ resize_matrix(n, size, "bicubic", False, like=_float64)
-    return matrix @ gaussian_matrix(n, 1.2, 3, "zeros", like=_float64) if blur else matrix
+def _paper_image_matrix(n: int, size: int, h: int) -> Tensor:
+    """(size, n): blur (not where the latents' height h is 32), bicubic resize and DCT of one axis."""
+    matrix = dct_matrix(size, like=FLOAT64) @ resize_matrix(n, size, "bicubic", False, like=FLOAT64)
+    return matrix @ gaussian_matrix(n, 1.2, 3, "zeros", like=FLOAT64) if h != 32 else matrix
 
 
 @constant

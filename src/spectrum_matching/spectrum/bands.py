@@ -13,11 +13,11 @@ def spectrum_distribution(bands: Tensor, log_power: bool = False) -> Tensor:
     """Bands as shares that sum to 1 over the last axis: (…, bins) → (…, bins).
 
     log_power: take log(1 + power) first, which makes the shares depend on the amplitude of the signal. A signal with
-    no power at all has no distribution and gives zeros.
+    no power has no distribution and gives zeros; a sum below 1e-20 counts as 1e-20, which keeps gradients finite.
     """
     if log_power:
         bands = torch.log1p(bands)
-    return bands / bands.sum(-1, keepdim=True).clamp_min(torch.finfo(bands.dtype).tiny)
+    return bands / bands.sum(-1, keepdim=True).clamp_min(1e-20)
 
 
 def kl_divergence(target: Tensor, actual: Tensor) -> Tensor:

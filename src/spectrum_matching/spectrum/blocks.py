@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .dct import dct_matrix
-from .separable import constant, in_working_precision
+from .separable import FLOAT64, constant, in_working_precision
 
 
 def split_blocks(x: Tensor, block: int = 8) -> Tensor:
@@ -26,7 +26,7 @@ def merge_blocks(blocks: Tensor) -> Tensor:
 @constant
 def lowpass_projection(keep: int, block: int) -> Tensor:
     """(block², block²): DCT, zeroing of coefficients with u + v ≥ keep, inverse DCT, as one orthogonal projection."""
-    basis = dct_matrix(block, like=torch.empty(0, dtype=torch.float64))
+    basis = dct_matrix(block, like=FLOAT64)
     index = torch.arange(block)
     kept = (index[:, None] + index < keep).flatten()
     rows = torch.kron(basis, basis)[kept]

@@ -3,6 +3,8 @@
 Spectrum Matching (arXiv 2603.14645), proposition 3.2.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -31,7 +33,7 @@ def rmsc(field: Tensor, patch: int = 1) -> Tensor:
     """
     tokens = unit_tokens(field, patch)
     deviation = tokens - tokens.mean((-2, -1), keepdim=True)
-    return deviation.square().sum(1).mean((-2, -1)).sqrt()
+    return deviation.flatten(1).norm(dim=1) / math.sqrt(deviation[0, 0].numel())
 
 
 def directional_spectrum(field: Tensor, patch: int = 1) -> Tensor:

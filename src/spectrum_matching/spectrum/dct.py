@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from .separable import apply_separable, constant, in_working_precision
+from .separable import FLOAT64, apply_separable, constant, in_working_precision
 
 
 @constant
@@ -21,20 +21,20 @@ def dct_matrix(n: int) -> Tensor:
 @constant
 def truncated_dct_matrix(n: int, kept: int) -> Tensor:
     """(kept, n): the lowest `kept` rows of the DCT, scaled to be that of the band-limited signal on `kept` samples."""
-    return dct_matrix(n, like=torch.empty(0, dtype=torch.float64))[:kept] * math.sqrt(kept / n)
+    return dct_matrix(n, like=FLOAT64)[:kept] * math.sqrt(kept / n)
 
 
 def dct2(x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
     """Orthonormal DCT-II over the last two axes: (…, h, w) → (…, h, w), float32 or float64.
 
     size: keep the lowest (h', w') coefficients only, scaled to be those of `x` brought to an h' × w' grid by an ideal
-    low-pass filter: (…, h, w) → (…, h', w'). ValueError if it exceeds (h, w).
+    low-pass filter: (…, h, w) → (…, h', w'). ValueError unless 1 ≤ h' ≤ h and 1 ≤ w' ≤ w.
     """
     x = in_working_precision(x)
     h, w = x.shape[-2:]
     if size is None:
         return apply_separable(x, dct_matrix(h, like=x), dct_matrix(w, like=x))
-    if size[0] > h or size[1] > w:
+    if not (1 <= size[0] <= h and 1 <= size[1] <= w):
         raise ValueError(f"a {h} x {w} field has no {size[0]} x {size[1]} DCT coefficients to keep")
     return apply_separable(x, truncated_dct_matrix(h, size[0], like=x), truncated_dct_matrix(w, size[1], like=x))
 

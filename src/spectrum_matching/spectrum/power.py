@@ -1,5 +1,6 @@
 """Power spectra and their radial bands."""
 
+import math
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -16,8 +17,8 @@ class RadialBins(NamedTuple):
     """Equal-width rings over an h × w grid of DCT coefficients, from DC out to the corner.
 
     rings (h, w): the ring of each coefficient. counts (bins,): coefficients in each ring. centres (bins,): middle of
-    each ring, as a share of the corner radius. frequencies (bins,): mean frequency of a ring's coefficients in cycles
-    per sample (DC not counted; the ring's middle where it has none).
+    each ring, as a share of the corner radius. frequencies (bins,): where a 1/f² spectrum takes its mean over the ring,
+    in cycles per sample (DC not counted; the ring's middle where it has none).
     """
 
     rings: Tensor
@@ -45,19 +46,21 @@ def radial_bins(h: int, w: int, bins: int = 16, radius: Radius = "index") -> Rad
     with torch.inference_mode(False), torch.device("cpu"):
         u, v = torch.arange(h)[:, None], torch.arange(w)
         # Squared radii as integers: a coefficient on the edge of a ring must not move with rounding.
-        a, b = (w, h) if radius == "frequency" else (1, 1)
+        common = math.gcd(h, w)
+        a, b = (w // common, h // common) if radius == "frequency" else (1, 1)
         squared = (a * u).square() + (b * v).square()
         corner = int(squared[-1, -1])
         rings = (bins**2 * squared // max(corner, 1)).double().sqrt().long().clamp_max(bins - 1)
         counts = rings.flatten().bincount(minlength=bins)
 
-        frequency = torch.hypot(u / (2 * h), v / (2 * w)).double().flatten()
+        frequency = torch.hypot(u.double() / (2 * h), v.double() / (2 * w)).flatten()
         centres = (torch.arange(bins, dtype=torch.float64) + 0.5) / bins
-        members = torch.ones(h * w, dtype=torch.float64)
-        members[0] = 0  # DC has no frequency to average
-        total = torch.zeros(bins, dtype=torch.float64).index_add_(0, rings.flatten(), frequency)
-        n = torch.zeros(bins, dtype=torch.float64).index_add_(0, rings.flatten(), members)
-        frequencies = torch.where(n > 0, total / n.clamp_min(1), centres * frequency[-1])
+        # DC has no frequency to average. The plain mean would make steep spectra look steeper, as the lowest
+        # frequencies of a wide ring hold most of its power.
+        inverse_square = torch.where(frequency > 0, frequency**-2, 0)
+        total = torch.zeros(bins, dtype=torch.float64).index_add_(0, rings.flatten(), inverse_square)
+        n = torch.zeros(bins, dtype=torch.float64).index_add_(0, rings.flatten(), (frequency > 0).double())
+        frequencies = torch.where(n > 0, (n / total).sqrt(), centres * frequency[-1])
     return RadialBins(rings, counts, centres, frequencies)
 
 

@@ -8,6 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+FLOAT64 = torch.empty(0, dtype=torch.float64, device="cpu")
+"""What one constant is made like when another is built from it."""
+
 
 class Constant(Protocol):
     """A tensor that depends on sizes alone, asked for on a device and in a dtype."""
@@ -66,4 +69,4 @@ def apply_separable(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     rows: (h', h). columns: (w', w).
     """
     with torch.autocast(x.device.type, enabled=False):
-        return rows @ (x @ columns.mT)
+        return (rows @ x) @ columns.mT

@@ -1,0 +1,87 @@
+"""Settings that must stand before torch is loaded, and the fields that the tests share."""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.fft
+import torch
+
+
+@pytest.fixture
+def generator():
+    """A generator with a fixed seed, new for each test."""
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def official():
+    """The values recorded from the paper's functions."""
+    return json.loads((Path(__file__).parent / "oracles" / "official_values.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def field():
+    """(seed, shape, alpha) → the float32 field on which the official values were recorded; alpha None is white."""
+
+    def build(seed, shape, alpha=None):
+        noise = np.random.default_rng(seed).standard_normal(shape)
+        if alpha is None:
+            return torch.from_numpy(noise.astype(np.float32))
+        h, w = shape[-2:]
+        radius = np.hypot(np.fft.fftfreq(h)[:, None], np.fft.rfftfreq(w))
+        radius[0, 0] = 1
+        x = np.fft.irfft2(np.fft.rfft2(noise) * radius ** (-alpha / 2), s=(h, w))
+        x = (x - x.mean((-2, -1), keepdims=True)) / x.std((-2, -1), keepdims=True)
+        return torch.from_numpy(np.clip(0.4 * x, -1, 1).astype(np.float32))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def power_law_field():
+    """(seed, shape, alpha) → a float64 field whose expected DCT power is f^-alpha, f in cycles per sample, no DC."""
+
+    def build(seed, shape, alpha):
+        h, w = shape[-2:]
+        f = np.hypot(np.arange(h)[:, None] / (2 * h), np.arange(w) / (2 * w))
+        f[0, 0] = np.inf
+        spectrum = np.random.default_rng(seed).standard_normal(shape) * np.where(np.isinf(f), 0, f ** (-alpha / 2))
+        spectrum[..., 0, 0] = 0
+        return torch.from_numpy(scipy.fft.idctn(spectrum, axes=(-2, -1), norm="ortho"))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory):
+    """24 PNG files, 48 × 40 pixels, of smooth random colour."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("images")
+    for i in range(24):
+        cells = np.random.default_rng(i).integers(0, 256, (5, 4, 3), dtype=np.uint8)
+        Image.fromarray(cells).resize((48, 40), Image.Resampling.BICUBIC).save(folder / f"{i:02d}.png")
+    return folder
+
+
+@pytest.fixture
+def small_run(image_folder, tmp_path):
+    """A run of 4 steps on two images of 32 × 32, logged and checkpointed at every step."""
+    from spectrum_matching import runs
+
+    return runs.AutoencoderRun(
+        name="small",
+        out=str(tmp_path / "run"),
+        steps=4,
+        batch_size=2,
+        data=runs.Data(path=str(image_folder), size=32, held_out=0.2),
+        optimizer=runs.Optimizer(lr=1e-3, warmup=2, ema=0.9),
+        cadence=runs.Cadence(log=1, preview=0, checkpoint=1),
+    )

@@ -1,0 +1,204 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spectrum_matching.methods import Downscale, Identity, ScaleRotate, SpectralMask
+from spectrum_matching.methods.decoding import Lowpass, ScaleTurn, Unmoved
+from spectrum_matching.spectrum import block_lowpass, resize
+
+TRANSFORMS = [Identity(), SpectralMask(), Downscale(), ScaleRotate(), ScaleRotate(probability=1.0)]
+
+each = pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)
+
+
+def draws(transform, grid, n=2000, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [transform.draw(generator, grid) for _ in range(n)]
+
+
+def assert_uniform(values, options, n):
+    """Each option within five standard deviations of its share of n draws."""
+    share = 1 / len(options)
+    margin = 5 * (n * share * (1 - share)) ** 0.5
+    assert set(values) == set(options)
+    assert all(abs(values.count(option) - n * share) < margin for option in options)
+
+
+@each
+def test_one_seed_gives_one_sequence_of_moves(transform):
+    assert draws(transform, (16, 24), 50, seed=1) == draws(transform, (16, 24), 50, seed=1)
+    if not isinstance(transform, Identity):
+        assert draws(transform, (16, 24), 50, seed=1) != draws(transform, (16, 24), 50, seed=2)
+
+
+@each
+def test_drawing_leaves_the_global_generator_alone(transform):
+    before = torch.get_rng_state()
+    draws(transform, (16, 16), 5)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@each
+@pytest.mark.parametrize("factor", [1, 2, 8])
+@pytest.mark.parametrize("grid", [(8, 8), (16, 24), (32, 8)])
+def test_moved_latents_decode_to_the_size_of_the_moved_images(transform, factor, grid):
+    """Also on grids that are not square and after odd turns."""
+    h, w = grid
+    latents, images = torch.zeros(2, 4, h, w), torch.zeros(2, 3, factor * h, factor * w)
+    for move in set(draws(transform, grid, 60)):
+        moved = move(latents)
+        assert moved.shape[:2] == (2, 4)
+        assert min(moved.shape) >= 1
+        assert tuple(factor * n for n in moved.shape[2:]) == tuple(move(images).shape[2:])
+
+
+@each
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_moves_keep_the_dtype_also_under_autocast(transform, dtype, field):
+    x = field(1, (1, 3, 16, 16)).to(dtype)
+    for move in set(draws(transform, (16, 16), 10)):
+        moved = move(x)
+        assert moved.dtype == dtype
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(move(x), moved)
+
+
+@each
+def test_moves_are_linear_and_treat_items_and_channels_alike(transform, field):
+    x, y = field(2, (2, 4, 16, 8)).double(), field(3, (2, 4, 16, 8)).double()
+    for move in set(draws(transform, (16, 8), 20)):
+        torch.testing.assert_close(move(2 * x - y), 2 * move(x) - move(y))
+        torch.testing.assert_close(move(x[:, [2, 0, 3, 1]]), move(x)[:, [2, 0, 3, 1]])
+        torch.testing.assert_close(move(x[1:]), move(x)[1:])
+
+
+@pytest.mark.parametrize("move", [Unmoved(), Lowpass(3, 4), ScaleTurn(1, 2), ScaleTurn(3, 4, 3)], ids=repr)
+def test_gradients_of_moves_are_exact(move, field):
+    x = field(4, (1, 1, 4, 8)).double().requires_grad_()
+    assert torch.autograd.gradcheck(move, x)
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("move", [Lowpass(5, 8), ScaleTurn(1, 2, 1)], ids=repr)
+def test_moves_compile_without_a_break(move, dynamic, field):
+    torch._dynamo.reset()
+    compiled = torch.compile(move, backend="aot_eager", fullgraph=True, dynamic=dynamic)
+    for shape in [(2, 4, 16, 16), (3, 4, 24, 16)] if dynamic else [(2, 4, 16, 16)]:
+        x = field(5, shape)
+        torch.testing.assert_close(compiled(x), move(x))
+
+
+# Each family
+
+
+def test_identity_returns_the_very_tensor():
+    x = torch.zeros(1, 3, 5, 7)
+    assert Identity().draw(torch.Generator(), (5, 7))(x) is x
+
+
+def test_the_mask_draws_each_strength_alike():
+    assert_uniform([move.keep for move in draws(SpectralMask(), (16, 16))], (15, 7, 5, 3), 2000)
+
+
+def test_the_mask_is_the_block_lowpass_on_latents_and_images(field):
+    latents, images = field(6, (1, 4, 8, 16)), field(7, (1, 3, 64, 128))
+    for move in set(draws(SpectralMask(), (8, 16), 50)):
+        assert torch.equal(move(latents), block_lowpass(latents, move.keep))
+        assert torch.equal(move(images), block_lowpass(images, move.keep))
+
+
+@settings(max_examples=60, deadline=None)
+@given(h=st.integers(1, 40), w=st.integers(1, 40), block=st.sampled_from([1, 2, 4, 8]))
+def test_the_mask_moves_only_grids_that_divide(h, w, block):
+    mask = SpectralMask((1,), block)
+    if h % block or w % block:
+        with pytest.raises(ValueError, match=f"{h} x {w} latent grid does not divide into blocks of {block}"):
+            mask.draw(torch.Generator(), (h, w))
+    else:
+        assert mask.draw(torch.Generator(), (h, w))(torch.zeros(1, h, w)).shape == (1, h, w)
+
+
+@settings(max_examples=60, deadline=None)
+@given(h=st.integers(1, 64), w=st.integers(1, 64), factors=st.sets(st.integers(1, 8), min_size=1).map(tuple))
+def test_downscaling_draws_only_factors_that_divide_the_grid(h, w, factors):
+    legal = {n for n in factors if h % n == 0 and w % n == 0}
+    if legal - {1} or set(factors) == {1}:
+        assert {move.denominator for move in draws(Downscale(factors), (h, w), 40)} <= legal
+    else:
+        with pytest.raises(ValueError, match=f"above 1 divides a {h} x {w} latent grid"):
+            Downscale(factors).draw(torch.Generator(), (h, w))
+
+
+def test_downscaling_is_an_antialiased_bicubic_resize_by_uniform_factors(field):
+    x = field(8, (2, 3, 16, 24))
+    moves = draws(Downscale(), (16, 24))
+    assert_uniform([move.denominator for move in moves], (1, 2, 4), 2000)
+    for move in set(moves):
+        n = move.denominator
+        assert torch.equal(move(x), resize(x, (16 // n, 24 // n), "bicubic", antialias=True))
+        if n == 1:
+            assert torch.equal(move(x), x)
+
+
+def test_scale_and_turn_are_drawn_alike_with_the_probability_given():
+    moves = draws(ScaleRotate(probability=0.3), (32, 32), 4000)
+    moved = [move for move in moves if isinstance(move, ScaleTurn)]
+    assert abs(len(moved) - 0.3 * 4000) < 5 * (4000 * 0.3 * 0.7) ** 0.5
+    assert_uniform([move.numerator for move in moved], tuple(range(8, 32)), len(moved))
+    assert_uniform([move.turns for move in moved], (1, 2, 3), len(moved))
+
+
+def test_the_probability_decides_alone_whether_and_not_what():
+    assert all(isinstance(move, Unmoved) for move in draws(ScaleRotate(probability=0), (16, 16)))
+    always = draws(ScaleRotate(probability=1), (16, 16))
+    assert all(isinstance(move, ScaleTurn) for move in always)
+    sometimes = draws(ScaleRotate(probability=0.5), (16, 16))
+    assert all(a == b for a, b in zip(sometimes, always, strict=True) if isinstance(a, ScaleTurn))
+
+
+@settings(max_examples=60, deadline=None)
+@given(h=st.integers(1, 64), w=st.integers(1, 64))
+def test_only_scales_that_give_whole_cells_are_drawn(h, w):
+    legal = {n for n in range(8, 32) if h * n % 32 == 0 and w * n % 32 == 0}
+    transform = ScaleRotate(probability=1)
+    if legal:
+        moves = draws(transform, (h, w), 60)
+        assert {move.numerator for move in moves} <= legal
+        x = torch.zeros(1, h, w)
+        for move in set(moves):
+            size = (h * move.numerator // 32, w * move.numerator // 32)
+            assert move(x).shape[1:] == (size if move.turns == 2 else size[::-1])
+    else:
+        with pytest.raises(ValueError, match=f"{h} x {w} latent grid"):
+            transform.draw(torch.Generator(), (h, w))
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_a_turn_turns(turns, field):
+    x = field(9, (1, 2, 3, 5))
+    assert torch.equal(ScaleTurn(1, 1, turns)(x), torch.rot90(x, turns, (-2, -1)))
+    back = ScaleTurn(1, 1, 4 - turns)
+    assert torch.equal(back(ScaleTurn(1, 1, turns)(x)), x)
+
+
+@pytest.mark.parametrize(
+    ("make", "arrived"),
+    [
+        (lambda: SpectralMask(()), r"\(\)"),
+        (lambda: SpectralMask((7, 16)), r"\(7, 16\)"),
+        (lambda: SpectralMask((0,)), r"\(0,\)"),
+        (lambda: SpectralMask((7,), block=2), r"1 \.\.\. 3 for block 2"),
+        (lambda: SpectralMask((1,), block=0), "block 0"),
+        (lambda: Downscale(()), r"\(\)"),
+        (lambda: Downscale((2, 0)), r"\(2, 0\)"),
+        (lambda: ScaleRotate(probability=1.5), "1.5"),
+        (lambda: ScaleRotate(scales=()), r"\(\)"),
+        (lambda: ScaleRotate(turns=()), r"\(\)"),
+        (lambda: ScaleRotate(scales=(0,)), r"\(0,\)"),
+        (lambda: ScaleRotate(denominator=0), "denominator 0"),
+    ],
+)
+def test_impossible_families_are_refused_with_what_arrived(make, arrived):
+    with pytest.raises(ValueError, match=arrived):
+        make()

@@ -1,0 +1,116 @@
+import pytest
+import torch
+from diffusers.models import AutoencoderKL
+
+from spectrum_matching.methods import METHODS, Identity, Method, SpectralMask, Term, reconstruct
+
+
+class Codec:
+    """A small diffusers autoencoder of factor 2 behind the two functions that a method needs."""
+
+    def __init__(self):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.model = AutoencoderKL(
+                block_out_channels=(8, 16),
+                down_block_types=("DownEncoderBlock2D",) * 2,
+                up_block_types=("UpDecoderBlock2D",) * 2,
+                norm_num_groups=4,
+                layers_per_block=1,
+            )
+
+    def encode(self, images):
+        return self.model.encode(images).latent_dist
+
+    def decode(self, latents):
+        return self.model.decode(latents).sample
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return Codec()
+
+
+@pytest.fixture
+def images(field):
+    return field(1, (2, 3, 32, 48), 2.0)
+
+
+def test_the_control_is_a_plain_autoencoder_bit_for_bit(codec, images, generator):
+    result = reconstruct(codec, METHODS["autoencoder"](), images, generator)
+    plain = codec.encode(images).sample(torch.Generator().manual_seed(0))
+    assert torch.equal(result.latents, plain)
+    assert torch.equal(result.output, codec.decode(plain))
+    assert result.target is images
+
+    loss = (result.output - result.target).abs().mean()
+    codec.model.zero_grad()
+    loss.backward()
+    ours = [p.grad.clone() for p in codec.model.parameters()]
+    codec.model.zero_grad()
+    (codec.decode(codec.encode(images).sample(torch.Generator().manual_seed(0))) - images).abs().mean().backward()
+    assert all(torch.equal(a, p.grad) for a, p in zip(ours, codec.model.parameters(), strict=True))
+
+
+def test_without_sampling_the_latents_are_the_mean(codec, images, generator):
+    result = reconstruct(codec, METHODS["autoencoder"](), images, generator, sample=False)
+    assert torch.equal(result.latents, result.posterior.mean)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_one_draw_moves_latents_and_images_and_the_seed_alone_decides(name, codec, images):
+    method = METHODS[name]()
+    with torch.no_grad():
+        for seed in range(4):
+            one, two = (reconstruct(codec, method, images, torch.Generator().manual_seed(seed)) for _ in range(2))
+            assert one.move == two.move
+            assert torch.equal(one.output, two.output)
+            assert torch.equal(one.target, one.move(images))
+            assert torch.equal(one.output, codec.decode(one.move(one.latents)))
+            assert one.output.shape == one.target.shape
+            assert one.latents.shape == (2, 4, 16, 24)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_trains_encoder_and_decoder(name, codec, images, generator):
+    method = METHODS[name]()
+    result = reconstruct(codec, method, images, generator)
+    losses = method.encoding_losses(result.posterior, result.latents, images)
+    loss = (result.output - result.target).square().mean() + method.weigh(losses)
+    codec.model.zero_grad()
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in codec.model.parameters())
+
+
+def test_terms_see_the_posterior_the_latents_and_the_images(codec, images, generator):
+    seen = []
+
+    def spy(posterior, latents, images):
+        seen.append((posterior, latents, images))
+        return latents.mean()
+
+    method = Method("spied", (Term("spy", spy, 1.0),), SpectralMask(), "none")
+    result = reconstruct(codec, method, images, generator)
+    method.encoding_losses(result.posterior, result.latents, images)
+    assert seen == [(result.posterior, result.latents, images)]
+
+
+def constant(value):
+    return lambda posterior, latents, images: torch.tensor(value)
+
+
+def explode(posterior, latents, images):
+    raise AssertionError("a term of weight 0 was computed")
+
+
+def test_losses_are_weighted_and_summed_and_a_weight_of_zero_is_not_computed():
+    terms = (Term("a", constant(3.0), 2.0), Term("off", explode, 0.0), Term("b", constant(5.0), 0.1))
+    method = Method("m", terms, Identity(), "none")
+    losses = method.encoding_losses(None, None, None)
+    assert losses == {"a": torch.tensor(3.0), "b": torch.tensor(5.0)}
+    torch.testing.assert_close(method.weigh(losses), torch.tensor(6.5))
+
+
+def test_no_terms_weigh_nothing():
+    assert Method("m", (), Identity(), "none").weigh({}) == 0

@@ -1,0 +1,58 @@
+import re
+
+import pytest
+
+from spectrum_matching.methods import ESM, KL, METHODS, Downscale, Identity, ScaleRotate, SpectralMask
+
+TABLE = {  # the unified view: encoding-side terms, shared transform
+    "autoencoder": ((), Identity),
+    "sd_vae": ((KL,), Identity),
+    "esm": ((ESM,), Identity),
+    "dsm": ((), SpectralMask),
+    "esm_dsm": ((ESM,), SpectralMask),
+    "scale_equivariance": ((KL,), Downscale),
+    "eq_vae": ((KL,), ScaleRotate),
+}
+
+
+def test_the_rows_are_those_of_the_table():
+    assert list(METHODS) == list(TABLE)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_each_row_is_the_pair_that_the_table_says(name):
+    method = METHODS[name]()
+    losses, shared = TABLE[name]
+    assert method.name == name
+    assert tuple(type(term.loss) for term in method.terms) == losses
+    assert type(method.shared) is shared
+    assert all(term.weight > 0 for term in method.terms)
+    assert len({term.name for term in method.terms}) == len(method.terms)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_every_method_cites(name):
+    citation = METHODS[name]().citation
+    assert re.search(r"\b(19|20)\d\d\b", citation)
+    assert re.search(r"arXiv \d{4}\.\d{5}|Science", citation)
+
+
+def test_the_papers_settings_are_the_defaults():
+    both = METHODS["esm_dsm"]()
+    assert both.terms[0].loss == ESM(delta=1.0, bins=16, variant="paper")
+    assert both.terms[0].weight == 0.01
+    assert both.shared == SpectralMask(keep=(15, 7, 5, 3), block=8)
+    assert METHODS["sd_vae"]().terms[0].loss == KL("sum")
+    assert METHODS["sd_vae"]().terms[0].weight == 1e-6
+
+
+def test_arguments_reach_the_parts():
+    method = METHODS["esm_dsm"](esm_weight=0.5, delta=0.4, bins=8, variant="scale_free", keep=(3, 1), block=4)
+    assert method.terms[0].loss == ESM(0.4, 8, "scale_free")
+    assert method.terms[0].weight == 0.5
+    assert method.shared == SpectralMask((3, 1), 4)
+    assert METHODS["esm"](delta=0.2).terms[0].loss.delta == 0.2
+    assert METHODS["dsm"](keep=(5,)).shared.keep == (5,)
+    assert METHODS["sd_vae"](kl_weight=3, kl_reduction="mean").terms[0].loss == KL("mean")
+    assert METHODS["scale_equivariance"](factors=(1, 2)).shared.factors == (1, 2)
+    assert METHODS["eq_vae"](probability=0.25).shared.probability == 0.25

@@ -1,0 +1,105 @@
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from spectrum_matching import __version__, runs
+from spectrum_matching.cli import VERBS, main
+from spectrum_matching.run_files import override
+
+
+@pytest.fixture
+def said(capsys):
+    """Arguments → exit status, standard output, standard error."""
+
+    def command(*arguments):
+        status = 0
+        try:
+            main(list(map(str, arguments)))
+        except SystemExit as end:
+            status = end.code
+        return status, *capsys.readouterr()
+
+    return command
+
+
+def dry_run(said, *arguments):
+    status, out, err = said("train-ae", *arguments, "--dry-run")
+    assert (status, err) == (0, "")
+    return override(runs.AutoencoderRun(), yaml.safe_load(out), "printed")
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
+def test_help_lists_the_verbs(said, arguments):
+    status, out, _ = said(*arguments)
+    assert status == 0
+    assert all(f"  {verb} " in out for verb in VERBS)
+
+
+def test_the_version_is_printed(said):
+    assert said("--version") == (0, __version__ + "\n", "")
+
+
+def test_an_unknown_verb_is_an_error_of_one_line(said):
+    assert said("trian") == (2, "", f"specmatch trian: no such verb; there are {', '.join(VERBS)}\n")
+
+
+def test_help_of_training_names_presets_and_options(said):
+    status, out, _ = said("train-ae", "--help")
+    assert status == 0
+    for shown in (*runs.PRESETS, "--config", "--dry-run", "--data.path", "--optimizer.lr", "--method.name"):
+        assert shown in out
+
+
+@pytest.mark.parametrize("name", runs.PRESETS)
+def test_a_dry_run_prints_what_reads_back_equal(said, name):
+    assert dry_run(said, name) == runs.PRESETS[name]()
+
+
+def test_options_win_over_the_file_and_the_file_over_the_preset(said, tmp_path):
+    file = tmp_path / "part.yaml"
+    file.write_text("seed: 1\nsteps: 2\nmethod: {keep: [7]}\n")
+    run = dry_run(said, "tiny_dsm", "--config", file, "--steps", 3, "--optimizer.betas", 0.5, 0.9)
+    assert (run.name, run.seed, run.steps, run.method.keep, run.optimizer.betas) == ("tiny_dsm", 1, 3, (7,), (0.5, 0.9))
+    assert dry_run(said, "tiny_esm_dsm", f"--config={file}").seed == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key"),
+    [
+        (("tiny_dsm", "--optimizer.learning-rate", "1"), "--optimizer.learning-rate"),
+        (("tiny_dsm", "--steps", "many"), "--steps"),
+        (("tiny_dsm", "--data.crop", "middle"), "--data.crop"),
+        (("tiny_dsm", "tiny_esm"), "tiny_esm"),
+    ],
+)
+def test_an_option_that_is_unknown_or_mistyped_is_named(said, arguments, key):
+    status, out, err = said("train-ae", *arguments, "--dry-run")
+    assert status == 2
+    assert key in out + err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("tiny_dms",), "no preset 'tiny_dms'; did you mean tiny_dsm"),
+        (("zzz",), "no preset 'zzz'; known are tiny_autoencoder, "),
+        (("tiny_dsm", "--config", "none.yaml"), "cannot read the run in none.yaml"),
+        (("tiny_dsm", "--method.delta", "1"), "method dsm has no option delta; it has keep, block"),
+        (("tiny_autoencoder", "--method.kl-weight", "1"), "method autoencoder has no option kl_weight; it has none"),
+        (("tiny_dsm", "--method.keep", "99"), "every keep must lie in 1 ... 15 for block 8, got (99,)"),
+    ],
+)
+def test_a_dry_run_refuses_what_cannot_be(said, arguments, named):
+    status, out, err = said("train-ae", *arguments, "--dry-run")
+    assert (status, out) == (2, "")
+    assert err.startswith(f"specmatch train-ae: {named}")
+    assert err.count("\n") == 1
+
+
+def test_a_reader_that_leaves_is_no_error(monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    command = f"set -o pipefail; {sys.executable} -c 'from spectrum_matching.cli import main; main([])' | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,170 @@
+"""Two processes of torchrun on the CPU, started once, against one process with the joined batch."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from spectrum_matching import runs
+from spectrum_matching.autoencoder_state import build_state
+from spectrum_matching.data.images import open_images
+from spectrum_matching.data.order import image_batches
+from spectrum_matching.methods.decoding import Identity
+from spectrum_matching.methods.method import Method, Term
+from spectrum_matching.run_autoencoder import run_autoencoder
+from spectrum_matching.train_autoencoder import train_autoencoder
+
+CASES = {
+    "joined": {"sample_posterior": False},
+    "accumulated": {"sample_posterior": False, "accumulation": 2},
+    "dsm": {
+        "method": runs.MethodChoice("dsm", keep=(7, 3, 2), block=4),
+        "adversary": runs.Adversary(weight=0.5, start=1, width=8, depth=2),
+        "accumulation": 2,
+    },
+    "bad": {"max_bad_steps": 9},
+}
+
+
+def broken_on_rank_1(rank):
+    """A method whose second loss is not a number, in process 1 only."""
+    calls = []
+
+    def loss(posterior, latents, images):
+        calls.append(1)
+        return latents.mean() * (math.nan if rank == 1 and len(calls) == 2 else 1.0)
+
+    return Method("bad", (Term("broken", loss, 1.0),), Identity(), "nobody")
+
+
+def trained(folder, name):
+    """Train a case in this process, beside others if there are any; its final state and records."""
+    accelerator = Accelerator()
+    run = replace(
+        runs.AutoencoderRun(steps=3, batch_size=4, optimizer=runs.Optimizer(lr=1e-3, warmup=2)), **CASES[name]
+    )
+    rank, world = accelerator.process_index, accelerator.num_processes
+    method = broken_on_rank_1(rank) if name == "bad" else run.method.build()
+    state = build_state(run, method, accelerator.device)
+    images = open_images(str(folder), 32, seed=0, crop="random", flip=True)
+    batches = image_batches(images, run.batch_size, 0, rank=rank, world=world, end=run.steps)
+    records = list(train_autoencoder(run, state, batches, accelerator))
+    return state, [(r.move, r.skipped, {k: float(v) for k, v in r.losses.items()}) for r in records]
+
+
+def whole_run(folder, out):
+    """A run whose checkpoint, log and tracker are written by one of the processes."""
+    return runs.AutoencoderRun(
+        name="two",
+        out=str(out),
+        steps=2,
+        batch_size=4,
+        sample_posterior=False,
+        trackers=("tensorboard",),
+        data=runs.Data(path=str(folder), size=32, held_out=0.2),
+        optimizer=runs.Optimizer(lr=1e-3, warmup=2),
+        cadence=runs.Cadence(log=1, preview=1, checkpoint=1),
+    )
+
+
+def process(folder, out):
+    """What each process of torchrun does."""
+    rank = Accelerator().process_index
+    for name in CASES:
+        state, records = trained(folder, name)
+        torch.save((state.state_dict(), records), out / f"{name}_{rank}.pt")
+    said = []
+    for part in ({"batch_size": 3}, {"batch_size": 4, "accumulation": 4}):
+        try:
+            run_autoencoder(replace(whole_run(folder, out / "refused"), **part))
+        except ValueError as error:
+            said.append(str(error))
+    run_autoencoder(whole_run(folder, out / "run"))
+    (out / f"said_{rank}.json").write_text(json.dumps(said))
+
+
+@pytest.fixture(scope="module")
+def two(image_folder, tmp_path_factory):
+    """The folder of what two processes made."""
+    out = tmp_path_factory.mktemp("two")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*command, __file__, str(image_folder), str(out)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def both(two, name):
+    return [torch.load(two / f"{name}_{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+def weights(state):
+    nets = [state[part] for part in ("reconstructor", "critic") if part in state]
+    return torch.cat([value.flatten() for net in nets for value in net.values()])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_processes_stay_in_step(two, name):
+    (first, _), (second, _) = both(two, name)
+    assert torch.equal(weights(first), weights(second))
+    averages = zip(first["ema"]["shadow_params"], second["ema"]["shadow_params"], strict=True)
+    assert all(torch.equal(a, b) for a, b in averages)
+
+
+@pytest.mark.parametrize("name", ["joined", "accumulated"])
+def test_two_processes_are_one_with_the_joined_batch(two, image_folder, name):
+    one, alone = trained(image_folder, name)
+    (state, first), (_, second) = both(two, name)
+    for (_, _, a), (_, _, b), (_, _, c) in zip(first, second, alone, strict=True):
+        assert (a["l1"] + b["l1"]) / 2 == pytest.approx(c["l1"], rel=1e-4)
+    moved = weights(build_state(runs.AutoencoderRun(), one.reconstructor.method, torch.device("cpu")).state_dict())
+    distance = (weights(one.state_dict()) - moved).norm()
+    # Adam divides by the gradient's size, so that rounding of a gradient near 0 moves a weight by up to lr.
+    assert (weights(state) - weights(one.state_dict())).norm() < 0.01 * distance
+
+
+def test_each_process_draws_its_own_moves(two):
+    (_, first), (_, second) = both(two, "dsm")
+    assert [move for move, _, _ in first] != [move for move, _, _ in second]
+
+
+def test_a_bad_number_in_one_process_is_skipped_by_both(two):
+    (first, a), (second, b) = both(two, "bad")
+    assert [skipped for _, skipped, _ in a] == [skipped for _, skipped, _ in b] == [False, True, False]
+    assert math.isfinite(a[1][2]["broken"])
+    assert math.isnan(b[1][2]["broken"])
+    assert first["skipped"] == second["skipped"] == 1
+
+
+def test_a_batch_that_does_not_divide_is_refused_by_both(two):
+    for rank in (0, 1):
+        said = json.loads((two / f"said_{rank}.json").read_text())
+        assert [line.partition(", ")[0] for line in said] == ["batch_size is 3", "batch_size is 4"]
+    assert not (two / "refused").exists()
+
+
+def test_a_whole_run_of_two_processes_is_written_once(two, image_folder):
+    out = two / "run"
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert sorted(path.name for path in (out / "checkpoints").iterdir()) == ["0000001", "0000002"]
+    assert len(list(out.rglob("events.out.tfevents.*"))) > 0
+    assert (out / "export" / "specmatch.json").exists()
+    run_autoencoder(replace(whole_run(image_folder, out), steps=3))  # one process goes on where two stopped
+    assert [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()] == [1, 2, 3]
+
+
+if __name__ == "__main__":
+    process(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,49 @@
+"""What importing does: nothing but define."""
+
+import json
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import spectrum_matching
+
+HEAVY = {"numpy", "diffusers", "accelerate", "transformers", "torchvision", "matplotlib", "PIL", "skimage", "datasets"}
+MODULES = sorted(m.name for m in pkgutil.walk_packages(spectrum_matching.__path__, "spectrum_matching."))
+
+NO_NETWORK = """
+import socket
+def refuse(*args, **kwargs):
+    raise RuntimeError("an import reached for the network")
+socket.socket.connect = socket.getaddrinfo = refuse
+"""
+
+
+def modules_after(code):
+    """Top-level modules in a new interpreter after `code`, which must print nothing and open no connection."""
+    report = "\nimport json, sys\nprint(json.dumps(sorted({m.partition('.')[0] for m in sys.modules})))"
+    done = subprocess.run([sys.executable, "-c", NO_NETWORK + code + report], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    *printed, loaded = done.stdout.splitlines()
+    assert not printed
+    return set(json.loads(loaded))
+
+
+def test_the_library_needs_torch_alone():
+    # torch itself may load numpy.
+    loaded = modules_after("import spectrum_matching") - modules_after("import torch")
+    assert "spectrum_matching" in loaded
+    assert not loaded & HEAVY
+
+
+def test_importing_every_module_prints_nothing_and_leaves_matplotlib_and_data_sets_alone():
+    loaded = modules_after("\n".join(f"import {module}" for module in MODULES))
+    assert not loaded & {"matplotlib", "datasets", "skimage", "torchvision", "transformers", "wandb"}
+
+
+@pytest.mark.parametrize("package", ["spectrum_matching", "spectrum_matching.spectrum", "spectrum_matching.methods"])
+def test_every_exported_name_exists_once(package):
+    module = __import__(package, fromlist=["__all__"])
+    assert all(hasattr(module, name) for name in module.__all__)
+    assert len(set(module.__all__)) == len(module.__all__)

@@ -1,0 +1,416 @@
+import importlib.util
+import json
+import multiprocessing
+import os
+import signal
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+
+from spectrum_matching import cli, runs
+from spectrum_matching.autoencoder_state import build_state
+from spectrum_matching.data.images import open_images
+from spectrum_matching.data.order import fixed_batches
+from spectrum_matching.data.seeding import seeded
+from spectrum_matching.run_autoencoder import load, run_autoencoder
+from spectrum_matching.run_files import override, read_mapping, to_yaml
+
+EVERYTHING = {  # all state that there can be, each part of it touched within 4 steps
+    "method": runs.MethodChoice("esm_dsm", block=4, keep=(7, 3)),
+    "adversary": runs.Adversary(weight=0.5, start=1, width=8, depth=2),
+    "batch_size": 4,
+    "accumulation": 2,
+}
+
+
+def files(folder):
+    """Contents of every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def logged(run):
+    """The log without what depends on the clock."""
+    clock = ("images_per_second", "waiting", "time")
+    lines = [json.loads(line) for line in (Path(run.out) / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in clock} for line in lines]
+
+
+def checkpointed(run):
+    return sorted(path.name for path in (Path(run.out) / "checkpoints").iterdir())
+
+
+@pytest.fixture
+def command(tmp_path, capfd):
+    """A run and further arguments, given to `specmatch train-ae` → exit status, standard output, standard error."""
+
+    def train_ae(run, *arguments):
+        file = tmp_path / "asked.yaml"
+        file.write_text(to_yaml(run))
+        status = 0
+        try:
+            cli.main(["train-ae", "--config", str(file), *map(str, arguments)])
+        except SystemExit as end:
+            status = end.code
+        return status, *capfd.readouterr()
+
+    return train_ae
+
+
+def test_a_run_makes_its_directory(small_run, command):
+    run = replace(small_run, cadence=replace(small_run.cadence, preview=3))
+    status, out, err = command(run)
+    directory = Path(run.out)
+    assert (status, out) == (0, f"{directory / 'export'}\n")
+    assert "images to train on" in err
+    assert "4/4" in err
+    assert override(runs.AutoencoderRun(), read_mapping(directory / "run.yaml"), "run.yaml") == run
+    assert [line["step"] for line in logged(run)] == [1, 2, 3, 4]
+    assert checkpointed(run) == ["0000003", "0000004"]
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "checkpoints",
+        "export",
+        "log.jsonl",
+        "metrics.json",
+        "run.yaml",
+        "samples",
+    ]
+    held_out = len(open_images(run.data.path, 32, split="held_out", held_out=0.2, seed=run.seed))
+    assert sorted(path.name for path in (directory / "samples").iterdir()) == ["0000003.png", "0000004.png"]
+    assert Image.open(directory / "samples" / "0000004.png").size == (32 * min(held_out, 8), 2 * 32)
+    metrics = json.loads((directory / "metrics.json").read_text())
+    assert metrics["held_out"]["n_images"] == held_out
+    assert 0 < metrics["held_out"]["psnr"] < 40
+    assert 0 < metrics["held_out"]["ssim"] < 1
+    assert (metrics["step"], metrics["images"], metrics["skipped_steps"]) == (4, 8, 0)
+
+
+@pytest.mark.parametrize("sample", [True, False])
+def test_the_export_is_the_averaged_weights_with_the_measured_scale(small_run, sample):
+    run = replace(small_run, sample_posterior=sample, **EVERYTHING)
+    exported = AutoencoderKL.from_pretrained(run_autoencoder(run))
+    state = build_state(run, run.method.build(), torch.device("cpu"))
+    load(state, Path(run.out) / "checkpoints" / "0000004")
+    assert state.step == 4
+    averages = zip(exported.parameters(), state.ema.shadow_params, strict=True)
+    assert all(torch.equal(theirs, ours) for theirs, ours in averages)
+    assert not torch.equal(exported.decoder.conv_out.weight, state.autoencoder.last_layer)
+
+    training = open_images(run.data.path, 32, held_out=0.2, seed=run.seed, crop="random", flip=True)
+    with torch.no_grad():
+        images = torch.cat([batch.images for batch in fixed_batches(training, 16)])
+        posteriors = [exported.encode(part).latent_dist for part in images.split(16)]
+        latents = [p.sample(seeded("scale", run.seed, i)) if sample else p.mean for i, p in enumerate(posteriors)]
+    assert exported.config.scaling_factor == pytest.approx(1 / torch.cat(latents).std().item(), rel=1e-4)
+
+    origin = json.loads((Path(run.out) / "export" / "specmatch.json").read_text())
+    assert origin.keys() == {"run", "method", "step", "data", "version", "commit"}
+    assert origin["method"] == {"name": "esm_dsm", "block": 4, "keep": [7, 3]}
+    assert origin["data"] == {"source": run.data.path, "size": 32, "held_out": 0.2, "seed": 0}
+
+
+def test_stopping_and_going_on_changes_nothing(small_run, tmp_path):
+    run = replace(small_run, **EVERYTHING)
+    whole = files(run_autoencoder(replace(run, out=str(tmp_path / "whole"))))
+    run_autoencoder(replace(run, steps=2))
+    assert [line["step"] for line in logged(run)] == [1, 2]
+    export = run_autoencoder(run)
+    assert files(export) == whole
+    assert logged(run) == logged(replace(run, out=str(tmp_path / "whole")))
+    run_autoencoder(run)  # there is nothing left to do
+    assert files(export) == whole
+    assert [line["step"] for line in logged(run)] == [1, 2, 3, 4]
+
+
+def test_the_run_s_own_file_makes_the_same_run_again(small_run, tmp_path, capfd):
+    run = replace(small_run, method=runs.MethodChoice("dsm", keep=(3, 2), block=4), precision="bf16")
+    first = files(run_autoencoder(run))
+    again = str(tmp_path / "again")
+    cli.main(["train-ae", "--config", str(Path(run.out) / "run.yaml"), "--out", again])
+    assert capfd.readouterr().out == f"{again}/export\n"
+    assert files(Path(again) / "export") == first
+    assert logged(replace(run, out=again)) == logged(run)
+
+
+def test_the_number_of_reading_processes_changes_nothing(small_run, tmp_path):
+    one = files(run_autoencoder(small_run))
+    data = replace(small_run.data, workers=2)
+    assert files(run_autoencoder(replace(small_run, out=str(tmp_path / "two"), data=data))) == one
+
+
+def test_another_run_in_the_same_directory_is_refused_naming_the_key(small_run, command):
+    assert command(small_run)[0] == 0
+    before = files(Path(small_run.out))
+    for changed, said in (
+        (("--seed", 1), "seed (0 there, 1 now)"),
+        (("--method.name", "esm"), "method.name ('autoencoder' there, 'esm' now)"),
+        (("--data.size", 64), "data.size (32 there, 64 now)"),
+    ):
+        status, _, err = command(small_run, *changed)
+        assert status == 2
+        assert said in err
+        assert err.count("\n") == 1
+    status, _, err = command(small_run, "--steps", 3)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "is at step 4 already" in err
+    assert files(Path(small_run.out)) == before
+    free = ("--steps", 6, "--cadence.checkpoint", 5, "--cadence.log", 3, "--optimizer.lr", 1e-4, "--precision", "bf16")
+    assert command(small_run, *free)[0] == 0
+    assert [line["step"] for line in logged(small_run)] == [1, 2, 3, 4, 6]
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--data.size", 34), "data.size is 34, expected a multiple of the autoencoder's factor 4"),
+        (("--data.size", 8), "data.size is 8, expected at least 11"),
+        (("--method.name", "dsm", "--data.size", 36), "a 9 x 9 latent grid does not divide into blocks of 8"),
+        (("--method.name", "dsm", "--method.delta", 1), "method dsm has no option delta"),
+        (("--batch-size", 5, "--accumulation", 2), "batch_size is 5, expected a multiple of accumulation (2)"),
+        (("--losses.perceptual", 1), "losses.perceptual needs losses.perceptual_weights"),
+        (("--losses.perceptual", 1, "--losses.perceptual-weights", "/none"), "/none"),
+        (("--losses.l1", 0), "losses.l1, losses.l2 and losses.perceptual are all 0"),
+        (("--data.path", "/no/such"), "no such file or folder: /no/such"),
+        (("--data.held-out", 0), "held_out is 0"),
+        (("--data.held-out", 1), "held_out is 1"),
+        (("--network.preset", "f5"), "no preset 'f5'"),
+        (("--network.pretrained", "/no/such"), "/no/such is no folder"),
+        (("--adversary.weight", 1), "the critic needs images of 24 pixels and method scale_equivariance gives it 8"),
+        (("--trackers", "wandb"), "trackers: wandb is not installed"),
+        (("--optimizer.lr", -1), "optimizer.lr must not be negative, got -1"),
+        (("--optimizer.lr", "nan"), "optimizer.lr must not be negative, got nan"),
+        (("--optimizer.ema", 1), "optimizer.ema must lie in [0, 1), got 1"),
+        (("--optimizer.betas", 0.9, 1.5), "eta"),
+        (("--steps", 0), "steps must be at least 1, got 0"),
+        (("--batch-size", 0), "batch_size must be at least 1, got 0"),
+        (("--cadence.checkpoint", 0), "cadence.checkpoint must be at least 1, got 0"),
+        (("--cadence.log", -1), "cadence.log must not be negative, got -1"),
+        (("--data.workers", -1), "data.workers must not be negative, got -1"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_one_line_before_anything_is_written(small_run, command, arguments, said):
+    if "wandb" in arguments and importlib.util.find_spec("wandb"):
+        pytest.skip("wandb is installed")
+    if "--adversary.weight" in arguments:
+        small_run = replace(small_run, method=runs.MethodChoice("scale_equivariance"))
+    status, out, err = command(small_run, *arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("specmatch train-ae: ")
+    assert said in err
+    assert err.count("\n") == 1
+    assert not Path(small_run.out).exists()
+
+
+def test_a_place_that_holds_no_folder_is_refused(small_run, command, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        status, _, err = command(replace(small_run, out=str(out)))
+        assert (status, err.count("\n")) == (2, 1)
+        assert f"out: {out} " in err
+    status, _, err = command(replace(small_run, out="/proc/none/run"))  # even root cannot write there
+    assert status == 2
+    assert err.splitlines()[-1].startswith("specmatch train-ae: ")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_images_that_a_move_shrinks_below_the_critic_s_size_are_refused(small_run, command):
+    for depth, status in ((2, 2), (1, 0)):
+        adversary = runs.Adversary(weight=0.5, width=4, depth=depth)
+        run = replace(small_run, method=runs.MethodChoice("eq_vae"), adversary=adversary, steps=1)
+        assert command(run)[0] == status
+
+
+@pytest.fixture
+def folder_with_bad_files(image_folder, tmp_path):
+    """The image folder, with one JPEG cut short, named like markup, and one text file."""
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for path in image_folder.iterdir():
+        (folder / path.name).symlink_to(path)
+    Image.fromarray(PIXELS).save(folder / "cut [red].jpg", quality=95)
+    whole = (folder / "cut [red].jpg").read_bytes()
+    (folder / "cut [red].jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def test_bad_files_are_skipped_and_named_once(small_run, command, folder_with_bad_files):
+    data = replace(small_run.data, path=str(folder_with_bad_files), size=16, held_out=0.1)
+    run = replace(small_run, steps=13, data=data)  # 26 images: each at least once
+    names = open_images(data.path, 16, held_out=0.1, seed=run.seed).names
+    assert "cut [red].jpg" in names
+    status, _, err = command(run)
+    assert status == 0
+    assert err.count("notes.txt") == 1
+    assert err.count("cut [red].jpg: truncated") == 1
+    assert command(replace(run, steps=26))[0] == 0
+    lines = (Path(run.out) / "bad_files.jsonl").read_text().splitlines()
+    assert [json.loads(line)["name"] for line in lines] == ["cut [red].jpg"]
+    assert all(line["l1"] < 2 for line in logged(run))
+
+
+def test_bad_files_can_be_refused_before_any_work(small_run, command, folder_with_bad_files):
+    status, out, err = command(small_run, "--data.path", folder_with_bad_files, "--data.on-bad", "refuse")
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "2 of 26 images are bad" in err
+    assert "cut [red].jpg" in err
+    assert not Path(small_run.out).exists()
+
+
+def test_a_run_that_diverges_says_so_and_goes_on_with_another_rate(small_run, command):
+    run = replace(small_run, max_bad_steps=2, optimizer=runs.Optimizer(lr=1e30, warmup=0, clip=0.0))
+    status, out, err = command(run)
+    assert (status, out) == (2, "")
+    assert "2 steps in a row were not finite (l1)" in err.splitlines()[-1]
+    assert [line["step"] for line in logged(run) if line["skipped"]]
+
+
+def test_tensorboard_gets_an_event_file(small_run):
+    run = replace(small_run, trackers=("tensorboard",), steps=2)
+    run_autoencoder(run)
+    assert list(Path(run.out).rglob("events.out.tfevents.*"))
+
+
+def test_decoder_only_fine_tuning_exports_the_encoder_as_it_was(small_run, tmp_path):
+    theirs = run_autoencoder(replace(small_run, out=str(tmp_path / "theirs"), steps=1))
+    ours = run_autoencoder(replace(small_run, network=runs.Network(pretrained=str(theirs), train="decoder")))
+    before, after = (AutoencoderKL.from_pretrained(folder).state_dict() for folder in (theirs, ours))
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder", "post_quant_conv"}
+
+
+@pytest.fixture(scope="module")
+def forked():
+    """Start `specmatch train-ae` on a file in a process of its own group that has everything imported already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["spectrum_matching.run_autoencoder", "spectrum_matching.cli", "tyro"])
+    threads = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"  # another number of threads gives other roundings
+
+    def start(asked, prepare="pass"):
+        code = f"""
+            import os, resource, signal
+            os.setsid()
+            os.dup2(os.open({str(asked.with_suffix(".out"))!r}, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+            os.dup2(os.open({str(asked.with_suffix(".err"))!r}, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+            {prepare}
+            from spectrum_matching.cli import main
+            main(["train-ae", "--config", {str(asked)!r}])
+        """
+        process = context.Process(target=exec, args=(textwrap.dedent(code),))
+        process.start()
+        return process
+
+    yield start
+    if threads is None:
+        del os.environ["OMP_NUM_THREADS"]
+    else:
+        os.environ["OMP_NUM_THREADS"] = threads
+
+
+def asked(run, tmp_path, name="asked"):
+    """The file of a run."""
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(to_yaml(run))
+    return path
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + 60
+    while not condition() and process.is_alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+
+
+def test_a_run_killed_again_and_again_ends_like_one_left_alone(small_run, forked, tmp_path):
+    run = replace(small_run, steps=7, **EVERYTHING)
+    whole = replace(run, out=str(tmp_path / "whole"))
+    alone = forked(asked(whole, tmp_path, "whole"))
+    directory, folder = Path(run.out), Path(run.out) / "checkpoints"
+    for moment in (
+        directory / "run.yaml",
+        folder / ".0000001.writing",  # while it writes a checkpoint
+        folder / ".0000003.writing" / "state.pt",
+        folder / "0000004",
+        folder / ".0000003.removing",
+        directory / ".export.writing",
+    ):
+        process = forked(asked(run, tmp_path))
+        wait_for(moment.exists, process)
+        process.kill()
+        process.join()
+        assert all((path / "state.pt").exists() for path in folder.glob("[0-9]*"))
+    last = forked(asked(run, tmp_path))
+    last.join()
+    alone.join()
+    assert (alone.exitcode, last.exitcode) == (0, 0)
+    assert files(directory / "export") == files(Path(whole.out) / "export")
+    assert logged(run) == logged(whole)
+    assert [line["step"] for line in logged(run)] == list(range(1, 8))
+    assert checkpointed(run) == ["0000006", "0000007"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_with_a_checkpoint_and_the_same_command_finishes(small_run, forked, tmp_path, number):
+    run = replace(small_run, steps=10_000, cadence=runs.Cadence(log=1, preview=0, checkpoint=10_000))
+    file = asked(run, tmp_path)
+    process = forked(file)
+    log = Path(run.out) / "log.jsonl"
+    wait_for(lambda: log.exists() and log.read_text().count("\n") > 2, process)
+    os.kill(process.pid, number)
+    process.join(60)
+    steps = [line["step"] for line in logged(run)]
+    said = file.with_suffix(".err").read_text()
+    assert (process.exitcode, file.with_suffix(".out").read_text()) == (1, "")
+    assert said.splitlines()[-1] == f"stopped at step {steps[-1]}; the same command goes on from there"
+    assert "Traceback" not in said
+    assert checkpointed(run) == [f"{steps[-1]:07d}"]
+    run_autoencoder(replace(run, steps=steps[-1] + 1))
+    assert [line["step"] for line in logged(run)] == [*steps, steps[-1] + 1]
+
+
+def test_a_write_that_fails_midway_is_said_in_one_line_and_spoils_nothing(small_run, forked, tmp_path):
+    run = replace(small_run, steps=2)
+    forked(asked(run, tmp_path)).join()
+    before = files(Path(run.out) / "checkpoints")
+    limit = len(before["0000002/state.pt"]) // 2
+    file = asked(replace(run, steps=4), tmp_path)
+    failed = forked(
+        file,
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))",
+    )
+    failed.join()
+    said = file.with_suffix(".err").read_text()
+    assert (failed.exitcode, file.with_suffix(".out").read_text()) == (2, "")
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("specmatch train-ae: cannot write the checkpoint of step 3 under ")
+    assert said.splitlines()[-1].endswith("make room, then the same command goes on")
+    assert files(Path(run.out) / "checkpoints") == before
+    whole = replace(run, steps=4, out=str(tmp_path / "whole"))
+    for process in (forked(file), forked(asked(whole, tmp_path, "whole"))):
+        process.join()
+    assert files(Path(run.out) / "export") == files(Path(whole.out) / "export")
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named(small_run, command):
+    assert command(replace(small_run, steps=2))[0] == 0
+    path = Path(small_run.out) / "checkpoints" / "0000002"
+    (path / "state.pt").write_bytes((path / "state.pt").read_bytes()[:1000])
+    status, _, err = command(small_run)
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"{path} cannot be read" in err
+    for file in (path / "state.pt", path):
+        file.unlink() if file.is_file() else file.rmdir()
+    assert command(small_run)[0] == 0
+    assert [line["step"] for line in logged(small_run)] == [1, 2, 3, 4]

@@ -1,0 +1,91 @@
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from spectrum_matching import runs
+from spectrum_matching.run_files import differences, override, read_mapping, to_yaml
+
+RUN = runs.PRESETS["celeba256_f8d4_esm_dsm"]()
+
+
+@pytest.mark.parametrize("name", runs.PRESETS)
+def test_a_run_survives_yaml(name):
+    run = runs.PRESETS[name]()
+    assert override(runs.AutoencoderRun(), yaml.safe_load(to_yaml(run)), "there") == run
+
+
+def test_every_kind_of_value_survives_yaml():
+    run = replace(
+        RUN,
+        name="Grüße: #1",
+        trackers=("wandb", "tensorboard"),
+        method=runs.MethodChoice("dsm", keep=(15, 3), block=8),
+        optimizer=runs.Optimizer(lr=1e-7, betas=(0.5, 0.9)),
+        network=runs.Network(pretrained="~/null"),
+    )
+    assert override(RUN, yaml.safe_load(to_yaml(run)), "there") == run
+
+
+def test_part_of_a_run_changes_only_what_it_names():
+    changed = override(RUN, {"seed": 3, "data": {"size": 128}, "method": {"keep": [7, 3]}}, "part.yaml")
+    assert changed == replace(RUN, seed=3, data=replace(RUN.data, size=128), method=replace(RUN.method, keep=(7, 3)))
+    assert override(RUN, {}, "nothing") == RUN
+
+
+@pytest.mark.parametrize(
+    ("mapping", "said"),
+    [
+        ({"optimiser": {"lr": 1}}, "unknown key optimiser; did you mean optimizer"),
+        ({"optimizer": {"leaning": 1}}, "unknown key optimizer.leaning"),
+        ({"data": {"siz": 1}}, "unknown key data.siz; did you mean size"),
+        ({"zzz": 1}, "unknown key zzz; known are name, out, seed"),
+        ({7: 1}, "unknown key 7"),
+        ({"data": 3}, "data is 3: expected keys and values"),
+        ({"data": None}, "data is None: expected keys and values"),
+        ({"steps": "many"}, "steps is 'many'"),
+        ({"steps": None}, "steps is None"),
+        ({"steps": 1.5}, "steps is 1.5"),
+        ({"name": ["a"]}, r"name is \['a'\]"),
+        ({"data": {"crop": "middle"}}, "data.crop is 'middle': input should be 'random' or 'center'"),
+        ({"data": {"flip": "perhaps"}}, "data.flip is 'perhaps'"),
+        ({"method": {"name": "vae"}}, "method.name is 'vae'"),
+        ({"method": {"keep": 7}}, "method.keep is 7"),
+        ({"method": {"keep": [7, "x"]}}, "method.keep.1 is 'x'"),
+        ({"optimizer": {"betas": [0.9]}}, "optimizer.betas"),
+        ({"trackers": ["excel"]}, "trackers.0 is 'excel'"),
+    ],
+)
+def test_a_key_that_is_unknown_or_mistyped_is_named(mapping, said):
+    with pytest.raises(ValueError, match=rf"^f\.yaml: {said}") as caught:
+        override(RUN, mapping, "f.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_number_that_yaml_takes_for_text_is_a_number(tmp_path):
+    file = tmp_path / "part.yaml"
+    file.write_text("optimizer:\n  lr: 1e-5\n")
+    assert override(RUN, read_mapping(file), str(file)).optimizer.lr == 1e-5
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words", "a: [1", "\x00", "a: !!python/object:os.system {}"])
+def test_a_file_that_holds_no_run_is_named(tmp_path, text):
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"run\.yaml") as caught:
+        read_mapping(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_missing_or_binary_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"none\.yaml"):
+        read_mapping(tmp_path / "none.yaml")
+    (tmp_path / "picture.yaml").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(ValueError, match=r"picture\.yaml"):
+        read_mapping(tmp_path / "picture.yaml")
+
+
+def test_differences_name_keys_and_both_values():
+    other = replace(RUN, seed=5, data=replace(RUN.data, size=128))
+    assert differences(RUN, RUN) == []
+    assert differences(RUN, other) == ["seed (0 there, 5 now)", "data.size (256 there, 128 now)"]

@@ -1,0 +1,323 @@
+import copy
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from spectrum_matching import runs
+from spectrum_matching.autoencoder_state import averaged, build_state
+from spectrum_matching.data.images import Batch, open_images
+from spectrum_matching.data.order import image_batches
+from spectrum_matching.data.seeding import seeded
+from spectrum_matching.methods.decoding import Identity
+from spectrum_matching.methods.method import Method, Term
+from spectrum_matching.nets.autoencoder import Autoencoder
+from spectrum_matching.train_autoencoder import (
+    DivergedError,
+    critic_backward,
+    generator_backward,
+    set_learning_rate,
+    train_autoencoder,
+)
+
+CPU = torch.device("cpu")
+ADVERSARY = runs.Adversary(weight=0.5, width=8, depth=2)
+EVERYTHING = {  # all state that there can be, each part of it touched within 4 steps
+    "method": runs.MethodChoice("esm_dsm", block=4, keep=(7, 3)),
+    "adversary": replace(ADVERSARY, start=1),
+    "batch_size": 4,
+    "accumulation": 2,
+}
+
+
+@pytest.fixture
+def batches():
+    """(n, b) → n batches of b smooth random images (3, 32, 32)."""
+
+    def build(n, b=2):
+        cells = torch.rand(n, b, 3, 4, 4, generator=torch.Generator().manual_seed(5)) * 2 - 1
+        images = [torch.nn.functional.interpolate(x, 32, mode="bicubic").clamp(-1, 1) for x in cells]
+        return [Batch(x, torch.full((b,), -1), ()) for x in images]
+
+    return build
+
+
+def new_state(run, method=None):
+    return build_state(run, method or run.method.build(), CPU)
+
+
+def train(run, state, batches, perceptual=None):
+    return list(train_autoencoder(run, state, iter(batches), Accelerator(), perceptual))
+
+
+def flat(value, prefix=""):
+    """Every leaf of a nested state, by its path."""
+    if isinstance(value, dict | list | tuple):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {path: leaf for k, v in items for path, leaf in flat(v, f"{prefix}/{k}").items()}
+    return {prefix: value}
+
+
+def differing(a, b):
+    """The paths at which two states are not equal bit for bit."""
+    a, b = flat(a), flat(b)
+    assert a.keys() == b.keys()
+    return [k for k in a if not (torch.equal(a[k], b[k]) if isinstance(a[k], torch.Tensor) else a[k] == b[k])]
+
+
+def gradients(net):
+    return [p.grad.clone() for p in net.parameters()]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_two_steps_and_two_more_equal_four_bit_for_bit(small_run, precision):
+    run = replace(small_run, **EVERYTHING, precision=precision)
+    images = open_images(run.data.path, 32, crop="random", flip=True, seed=run.seed)
+
+    def continued(state, end):
+        stream = image_batches(images, run.batch_size, run.seed, start=state.step, end=end)
+        train(replace(run, steps=end), state, stream)
+        return state
+
+    whole = continued(new_state(run), 4)
+    half = continued(new_state(run), 2)
+    resumed = new_state(replace(run, seed=99))
+    resumed.load_state_dict(copy.deepcopy(half.state_dict()))
+    assert differing(half.state_dict(), whole.state_dict())
+    continued(resumed, 4)
+    assert differing(resumed.state_dict(), whole.state_dict()) == []
+    parts = {path.split("/")[1] for path in flat(whole.state_dict())}
+    assert parts == {"reconstructor", "optimizer", "ema", "critic", "critic_optimizer", "step", "skipped"}
+
+
+@pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
+def test_a_loaded_state_lies_where_its_networks_lie(small_run):
+    state = new_state(small_run)
+    saved = copy.deepcopy(state.state_dict())
+    state.reconstructor.to("meta")
+    state.load_state_dict(saved)
+    assert {p.device.type for p in state.ema.shadow_params} == {"meta"}
+
+
+def test_the_identity_method_is_plain_training_bit_for_bit(small_run, batches):
+    run = replace(small_run, steps=3)
+    state, data = new_state(run), batches(3)
+    records = train(run, state, data)
+
+    plain = Autoencoder.from_preset("tiny", seed=run.seed)
+    optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-3, weight_decay=run.optimizer.weight_decay, fused=True)
+    for step, batch in enumerate(data):
+        optimizer.param_groups[0]["lr"] = 1e-3 * min(1, (step + 1) / 2)
+        latents = plain.encode(batch.images).sample(seeded("step", run.seed, 0, step))
+        loss = (plain.decode(latents) - batch.images).abs().mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), run.optimizer.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        assert torch.equal(records[step].losses["l1"], loss.detach())
+    assert differing(plain.state_dict(), state.autoencoder.state_dict()) == []
+
+
+def test_two_micro_batches_equal_one_batch_of_both(small_run, batches):
+    one = replace(small_run, steps=2, batch_size=4, sample_posterior=False, method=runs.MethodChoice("esm"))
+    two = replace(one, accumulation=2)
+    states = [new_state(run) for run in (one, two)]
+    records = [train(run, state, batches(2, 4)) for run, state in zip((one, two), states, strict=True)]
+    for a, b in zip(*records, strict=True):
+        assert a.losses.keys() == b.losses.keys() == {"l1", "esm"}
+        assert all(torch.isclose(a.losses[k], b.losses[k], rtol=1e-5) for k in a.losses)
+        assert a.gradient_norm == pytest.approx(b.gradient_norm, rel=1e-4)
+    # Adam divides by the gradient's size, so that rounding of a gradient near 0 moves a weight by up to lr.
+    errors = [(a - b).abs() for a, b in zip(*(s.autoencoder.parameters() for s in states), strict=True)]
+    assert torch.cat([e.flatten() for e in errors]).mean() < 1e-6
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_the_shared_output_gradient_equals_the_naive_backward(small_run, batches, adaptive):
+    run = replace(
+        small_run,
+        method=runs.MethodChoice("esm_dsm", block=4, keep=(7, 3), esm_weight=0.1),
+        losses=runs.Losses(l1=1.0, l2=0.5),
+        adversary=replace(ADVERSARY, adaptive=adaptive),
+    )
+    state, images = new_state(run), batches(1)[0].images
+    made, losses = generator_backward(
+        run, state.reconstructor, state, images, seeded(1), Accelerator(), None, True, n_micro=2
+    )
+    assert all(p.grad is None for p in state.critic.parameters())
+    assert all(p.requires_grad for p in state.critic.parameters())
+
+    naive = new_state(run)
+    again, encoding = naive.reconstructor(images, seeded(1))
+    assert torch.equal(made.output, again.output)
+    error = again.output - again.target
+    reconstruction = error.abs().mean() + 0.5 * error.square().mean()
+    adversary = -naive.critic(again.output).mean()
+    weight = 0.5
+    if adaptive:
+        last = naive.autoencoder.last_layer
+        pull, push = (torch.autograd.grad(x, last, retain_graph=True)[0].norm() for x in (reconstruction, adversary))
+        weight = 0.5 * (pull / (push + 1e-4)).clamp(0, 1e4)
+        assert losses["adversarial_weight"].item() == pytest.approx(weight.item(), rel=1e-5)
+    ((reconstruction + weight * adversary + 0.1 * encoding["esm"]) / 2).backward()
+    for a, b in zip(gradients(state.autoencoder), gradients(naive.autoencoder), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * b.abs().max().item())
+
+
+def test_the_critic_s_pass_leaves_no_gradient_on_the_autoencoder(small_run, batches):
+    run = replace(small_run, adversary=ADVERSARY)
+    state = new_state(run)
+    made, _ = state.reconstructor(batches(1)[0].images, seeded(1))
+    losses = critic_backward(run, state.critic, made, Accelerator(), n_micro=1)
+    assert losses.keys() == {"critic", "logits_real", "logits_fake"}
+    assert all(p.grad is None for p in state.reconstructor.parameters())
+    assert all(g.abs().sum() > 0 for g in gradients(state.critic))
+
+
+def test_the_critic_starts_after_so_many_generator_updates(small_run, batches):
+    run = replace(small_run, adversary=replace(ADVERSARY, start=2))
+    state = new_state(run)
+    first = copy.deepcopy(state.critic.state_dict())
+    records = train_autoencoder(run, state, iter(batches(4)), Accelerator())
+    for expected in (False, False, True, True):
+        record = next(records)
+        assert ("adversarial" in record.losses) == ("critic" in record.losses) == expected
+        assert bool(differing(first, state.critic.state_dict())) == expected
+
+
+def test_a_term_of_weight_0_is_never_called(small_run, batches):
+    def never(*arguments):
+        raise AssertionError("called")
+
+    method = Method("quiet", (Term("never", never, 0.0),), Identity(), "nobody")
+    run = replace(small_run, losses=runs.Losses(l1=0.0, l2=1.0, perceptual=0.0), steps=1)
+    (record,) = train(run, new_state(run, method), batches(1), perceptual=never)
+    assert record.losses.keys() == {"l2"}
+
+
+def bad_from(k, n=100):
+    """A method whose loss is not a number from its k-th call on, n times."""
+    calls = []
+
+    def loss(posterior, latents, images):
+        calls.append(1)
+        return latents.mean() * (math.nan if k <= len(calls) < k + n else 1.0)
+
+    return Method("bad", (Term("broken", loss, 1.0),), Identity(), "nobody")
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(small_run, batches):
+    run = replace(small_run, adversary=ADVERSARY)
+    state = new_state(run, bad_from(3, n=1))
+    records = train_autoencoder(run, state, iter(batches(4)), Accelerator())
+    next(records), next(records)
+    before = copy.deepcopy(state.state_dict())
+    record = next(records)
+    assert record.skipped
+    assert record.losses["broken"].isnan()
+    assert set(differing(before, state.state_dict())) == {"/step", "/skipped"}
+    assert (state.step, state.skipped) == (3, 1)
+    assert not next(records).skipped
+    assert differing(before, state.state_dict())
+
+
+def test_a_critic_s_gradient_that_is_not_finite_changes_nothing_either(small_run, batches):
+    run = replace(small_run, adversary=ADVERSARY, steps=1, optimizer=runs.Optimizer(lr=1e-3, warmup=0))
+    state = new_state(run)
+    set_learning_rate(state.optimizer, 1e-3, 0, 0)
+    before = copy.deepcopy(state.state_dict())
+    weight = next(state.critic.parameters())
+    weight.register_hook(lambda gradient: gradient * math.nan)
+    (record,) = train(run, state, batches(1))
+    assert record.skipped
+    assert set(differing(before, state.state_dict())) == {"/step", "/skipped"}
+
+
+def test_too_many_bad_steps_in_a_row_stop_the_run_naming_the_culprit(small_run, batches):
+    run = replace(small_run, steps=9, max_bad_steps=3)
+    state = new_state(run, bad_from(3))
+    records = train_autoencoder(run, state, iter(batches(9)), Accelerator())
+    assert [next(records).skipped for _ in range(5)] == [False, False, True, True, True]
+    with pytest.raises(DivergedError, match=r"3 steps in a row.*broken"):
+        next(records)
+    resumed = new_state(run)
+    resumed.load_state_dict(state.state_dict())
+    assert [r.skipped for r in train(run, resumed, batches(9))] == [False] * 4
+
+
+def test_bad_steps_that_are_not_in_a_row_do_not_stop_the_run(small_run, batches):
+    run = replace(small_run, steps=4, max_bad_steps=2)
+    state = new_state(run, bad_from(1, n=1))
+    assert [r.skipped for r in train(run, state, batches(4))] == [True, False, False, False]
+
+
+def test_decoder_only_fine_tuning_leaves_the_encoder_as_it_was(small_run, batches, tmp_path):
+    Autoencoder.from_preset("tiny", seed=3).save_pretrained(tmp_path / "theirs")
+    network = runs.Network(preset="none such", pretrained=str(tmp_path / "theirs"), train="decoder")
+    run = replace(small_run, network=network, adversary=ADVERSARY, method=runs.MethodChoice("dsm", block=4, keep=(3,)))
+    state = new_state(run)
+    before = copy.deepcopy(state.autoencoder.state_dict())
+    train(run, state, batches(4))
+    changed = {path.split("/")[1].split(".")[1] for path in differing(before, state.autoencoder.state_dict())}
+    assert changed == {"decoder", "post_quant_conv"}
+    with averaged(state):
+        changed = {path.split("/")[1].split(".")[1] for path in differing(before, state.autoencoder.state_dict())}
+        assert changed == {"decoder", "post_quant_conv"}
+
+
+def test_bf16_trains_and_differs_from_fp32(small_run, batches):
+    losses = {}
+    for precision in ("fp32", "bf16"):
+        run = replace(small_run, steps=12, precision=precision, adversary=replace(ADVERSARY, start=6))
+        state = new_state(run)
+        losses[precision] = [float(r.losses["l1"]) for r in train(run, state, batches(1) * 12)]
+        assert {p.dtype for p in state.reconstructor.parameters()} == {torch.float32}
+        assert losses[precision][-1] < 0.9 * losses[precision][0]
+    assert losses["bf16"][0] == pytest.approx(losses["fp32"][0], rel=0.02)
+    assert losses["bf16"][0] != losses["fp32"][0]
+
+
+def test_channels_last_gives_the_same_losses(small_run, batches):
+    runs_ = [replace(small_run, adversary=ADVERSARY, channels_last=last, steps=2) for last in (False, True)]
+    states = [new_state(run) for run in runs_]
+    first, second = (train(run, state, batches(2)) for run, state in zip(runs_, states, strict=True))
+    assert states[1].autoencoder.last_layer.is_contiguous(memory_format=torch.channels_last)
+    for a, b in zip(first, second, strict=True):
+        assert all(a.losses[k].item() == pytest.approx(b.losses[k].item(), rel=2e-3, abs=1e-4) for k in a.losses)
+
+
+def test_the_learning_rate_rises_linearly_to_its_value():
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1)
+    assert [set_learning_rate(optimizer, 0.4, step, 4) for step in range(6)] == pytest.approx(
+        [0.1, 0.2, 0.3, 0.4, 0.4, 0.4]
+    )
+    assert optimizer.param_groups[0]["lr"] == 0.4
+    assert set_learning_rate(optimizer, 0.4, 0, 0) == 0.4
+
+
+def test_averaged_weights_are_there_within_the_block_and_gone_after_it(small_run, batches):
+    state = new_state(small_run)
+    train(small_run, state, batches(4))
+    trained = copy.deepcopy(state.state_dict())
+    with averaged(state):
+        inside = [p.clone() for p in state.autoencoder.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(inside, state.ema.shadow_params, strict=True))
+    assert not torch.equal(inside[0], next(state.autoencoder.parameters()))
+    assert differing(trained, state.state_dict()) == []
+
+
+def test_a_run_without_averages_has_its_weights_in_the_block(small_run):
+    state = new_state(replace(small_run, optimizer=replace(small_run.optimizer, ema=0.0)))
+    assert state.ema is None
+    with averaged(state):
+        assert "ema" not in state.state_dict()
+
+
+def test_nothing_draws_from_the_global_generator(small_run, batches):
+    run = replace(small_run, **EVERYTHING, steps=2)
+    torch.manual_seed(7)
+    before = torch.random.get_rng_state()
+    train(run, new_state(run), batches(2, 4))
+    assert torch.equal(before, torch.random.get_rng_state())
