@@ -1,5 +1,6 @@
 """The verb `analyze`: autoencoders measured side by side, on the same images."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -22,7 +23,7 @@ from .tables import summary_table
 
 
 def analyze_all(
-    autoencoders: tuple[str, ...],
+    autoencoders: Sequence[str],
     /,
     *,
     out: Path,

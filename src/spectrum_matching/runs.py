@@ -146,7 +146,7 @@ def tiny(method: MethodName = "autoencoder") -> AutoencoderRun:
         data=Data(path="embedded", size=64),
         network=Network(preset="tiny"),
         method=MethodChoice(method),
-        optimizer=Optimizer(lr=1e-3, ema=0.99),
+        optimizer=Optimizer(lr=1e-3, warmup=20, ema=0.99),
     )
 
 

@@ -24,6 +24,8 @@ Split = Literal["train", "held_out", "all"]
 
 
 class BadFile(NamedTuple):
+    """A file that could not be used, and why."""
+
     name: str
     reason: str
 
