@@ -2,16 +2,14 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-# Waiting threads must sleep rather than spin, or two busy processes slow each other several times over.
-export OMP_WAIT_POLICY = PASSIVE
-
 .PHONY: demo test check bench clean
 
 demo: .venv/ready
 	$(BIN)/specmatch demo $(ARGS)
 
+# Waiting threads must sleep rather than spin, or the processes of a test slow each other several times over.
 test: check
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ARGS)
+	HF_HUB_OFFLINE=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(ARGS)
 
 check: .venv/ready
 	$(BIN)/ruff check .
@@ -19,7 +17,7 @@ check: .venv/ready
 	$(BIN)/mypy
 
 bench: .venv/ready
-	for question in bench/*.py; do $(BIN)/python $$question || exit 1; done
+	for question in bench/how_*.py; do $(BIN)/python $$question || exit 1; done
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build src/*.egg-info runs

@@ -1,4 +1,4 @@
-"""Spectrum matching as the paper describes it, taken literally: FFTs, convolutions and blocks.
+"""Spectrum matching as the paper describes it, taken literally: FFTs, convolutions, blocks. The yardstick of `bench/`.
 
 It stands for how such losses are written at first: the DCT through a complex FFT with its tables made anew at each
 call, two transforms with transposes between them for two dimensions, one convolution for the blur, a scatter for the

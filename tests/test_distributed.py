@@ -56,7 +56,7 @@ def trained(folder, name):
     images = open_images(str(folder), 32, seed=0, crop="random", flip=True)
     batches = image_batches(images, run.batch_size, 0, rank=rank, world=world, end=run.steps)
     records = list(train_autoencoder(run, state, batches, accelerator))
-    return state, [(r.move, r.skipped, {k: float(v) for k, v in r.losses.items()}) for r in records]
+    return state, [(r.drawn, r.skipped, {k: float(v) for k, v in r.losses.items()}) for r in records]
 
 
 def whole_run(folder, out):

@@ -15,6 +15,7 @@ from spectrum_matching.loop import Log, drain
 class Record(NamedTuple):
     step: int
     losses: dict[str, torch.Tensor]
+    drawn: str = "Unmoved()"
     lr: float = 0.5
     gradient_norm: float = 2.0
     skipped: bool = False
@@ -34,7 +35,7 @@ def lines(path):
 def drained(tmp_path):
     """Drain records with 4 images a step; whether it finished, the log's lines, the screen."""
 
-    def run(stream, steps, start=0, log_every=2, actions=()):
+    def run(stream, steps, start=0, log_every=2, actions=(), terminal=True):
         screen = io.StringIO()
         log = Log(tmp_path / "log.jsonl", start)
         finished = drain(
@@ -47,7 +48,7 @@ def drained(tmp_path):
             log_every=log_every,
             actions=actions,
             accelerator=Accelerator(),
-            console=Console(file=screen, force_terminal=True, width=140, color_system=None),
+            console=Console(file=screen, force_terminal=terminal, width=140, color_system=None),
         )
         log.close()
         return finished, lines(tmp_path / "log.jsonl"), screen.getvalue()
@@ -66,6 +67,7 @@ def test_every_so_many_steps_and_the_last_are_logged(drained):
         "l1": 0.25,
         "esm": 1.0,
         "lr": 0.5,
+        "drawn": "Unmoved()",
         "gradient_norm": 2.0,
         "skipped": False,
         "images_per_second": 8.0,
@@ -167,3 +169,10 @@ def test_a_line_cut_short_is_mended(tmp_path, cut):
     log.close()
     assert lines(path) == [{"step": 1}, {"step": 8}]
     assert [p.name for p in tmp_path.iterdir()] == ["log.jsonl"]
+
+
+def test_where_there_is_no_terminal_each_logged_step_is_a_line(drained):
+    _, _, screen = drained(records(range(1, 5)), 4, terminal=False)
+    said = [line for line in screen.splitlines() if line.startswith("step")]
+    assert said[0] == "step 2 of 4: l1 0.25, esm 1, 8.0 images/s, 25% waiting for data, 0:00:01 left"
+    assert len(said) == 2

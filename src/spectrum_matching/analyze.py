@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from tyro.conf import arg
 
 from .checkpoints import write_text_aside
 from .data.images import Split
@@ -23,7 +24,7 @@ from .tables import summary_table
 
 
 def analyze_all(
-    autoencoders: Sequence[str],
+    autoencoders: Annotated[Sequence[str], arg(metavar="AUTOENCODER ...")],
     /,
     *,
     out: Path,

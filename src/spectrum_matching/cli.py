@@ -31,23 +31,29 @@ def train_ae(arguments: list[str]) -> None:
     import tyro
 
     from .run_files import nearest, override, read_mapping, to_yaml
-    from .runs import PRESETS, AutoencoderRun
+    from .runs import FAMILIES, METHODS, PRESETS, AutoencoderRun
 
+    if not arguments:
+        raise ValueError("name a preset, such as tiny_dsm, or give --config FILE; --help lists the presets")
     run = AutoencoderRun()
-    if arguments and not arguments[0].startswith("-"):
+    if not arguments[0].startswith("-"):
         preset, *arguments = arguments
         if preset not in PRESETS:
             raise ValueError(f"no preset {preset!r}; {nearest(preset, list(PRESETS))}")
         run = PRESETS[preset]()
     before = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    before.add_argument("--config", type=Path, help="a run.yaml, or part of one")
-    before.add_argument("--dry-run", action="store_true", help="print the resolved run and stop")
+    before.add_argument("--config", type=Path)
+    before.add_argument("--dry-run", action="store_true")
     own, arguments = before.parse_known_args(arguments)
     if own.config is not None:
         run = override(run, read_mapping(own.config), str(own.config))
-    description = f"{before.format_help().split('options:')[-1]}\npresets: {', '.join(PRESETS)}"
+    families, methods = (", ".join(names) for names in (FAMILIES, METHODS))
+    description = (
+        f"Train or fine-tune an autoencoder. PRESET is FAMILY_METHOD; families: {families}; methods: {methods}. "
+        f"--config FILE starts from a run.yaml, or part of one; --dry-run prints the resolved run and stops."
+    )
     run = tyro.cli(
-        AutoencoderRun, default=run, prog="specmatch train-ae [PRESET]", args=arguments, description=description
+        AutoencoderRun, default=run, prog="specmatch train-ae PRESET", args=arguments, description=description
     )
     if own.dry_run:
         run.method.build()
@@ -75,6 +81,9 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             raise ValueError(f"no such verb; there are {', '.join(VERBS)}")
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        print(f"specmatch {name}: interrupted", file=sys.stderr)
+        sys.exit(130)
     except BrokenPipeError:  # whoever read our output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError) as error:

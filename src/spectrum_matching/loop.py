@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +26,8 @@ class Record(Protocol):
     def losses(self) -> dict[str, Tensor]: ...
     @property
     def lr(self) -> float: ...
+    @property
+    def drawn(self) -> str: ...
     @property
     def gradient_norm(self) -> float: ...
     @property
@@ -106,6 +109,7 @@ def drain(
                     "step": record.step,
                     "images": record.step * batch_size,
                     **_mean_over_processes(record.losses, accelerator),
+                    "drawn": record.drawn,
                     "lr": record.lr,
                     "gradient_norm": _finite(record.gradient_norm),
                     "skipped": record.skipped,
@@ -116,6 +120,8 @@ def drain(
                 if log is not None:
                     log.write(line)
                 accelerator.log({k: v for k, v in line.items() if isinstance(v, float)}, step=record.step)
+                if not console.is_terminal:  # a bar shows only its end there
+                    console.print(_sentence(line, steps, (steps - record.step) * batch_size / rate), highlight=False)
             asked_to_stop = _anywhere(stop.is_set, accelerator)
             for every, action in actions:
                 if every and (record.step % every == 0 or last or asked_to_stop):
@@ -123,6 +129,15 @@ def drain(
             if asked_to_stop:
                 return last
     return True
+
+
+def _sentence(line: dict[str, Any], steps: int, seconds_left: float) -> str:
+    left = str(timedelta(seconds=round(seconds_left)))
+    losses = [
+        f"{name} {line[name]:.4g}" for name in list(line)[2 : list(line).index("drawn")] if line[name] is not None
+    ]
+    speed = f"{line['images_per_second']} images/s, {line['waiting']:.0%} waiting for data, {left} left"
+    return f"step {line['step']} of {steps}: {', '.join([*losses, speed])}"
 
 
 def _finite(value: float) -> float | None:

@@ -60,7 +60,7 @@ class MethodChoice:
             if option not in known:
                 has = f"it has {', '.join(known)}" if known else "it has none"
                 raise ValueError(f"method {self.name} has no option {option}; {has}")
-        return make(**options)  # type: ignore[operator]
+        return make(**options)
 
 
 @dataclass(frozen=True)
@@ -207,8 +207,7 @@ def renamed(run: AutoencoderRun, name: str) -> AutoencoderRun:
     return replace(run, name=name, out=f"runs/{name}")
 
 
+FAMILIES = {make.__name__: make for make in (tiny, celeba256_f16d16, celeba256_f8d4, imagenet256_f16d16, finetune256)}
 PRESETS = {
-    f"{make.__name__}_{method}": partial(make, method)
-    for make in (tiny, celeba256_f16d16, celeba256_f8d4, imagenet256_f16d16, finetune256)
-    for method in get_args(MethodName)
+    f"{family}_{method}": partial(make, method) for family, make in FAMILIES.items() for method in get_args(MethodName)
 }

@@ -20,11 +20,15 @@ from .runs import AutoencoderRun
 
 
 class StepRecord(NamedTuple):
-    """One generator update. losses: detached means over its micro-batches. waited: seconds spent waiting for data."""
+    """One generator update.
+
+    losses: detached means over its micro-batches. drawn: the move of the last of them. waited: seconds spent waiting
+    for data.
+    """
 
     step: int
     losses: dict[str, Tensor]
-    move: str
+    drawn: str
     lr: float
     gradient_norm: float
     skipped: bool

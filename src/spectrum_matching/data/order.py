@@ -4,6 +4,7 @@ Position p = step · batch_size + j of the stream is item permutation(seed, visi
 take contiguous slices of each global batch, so that the joined ranks see what one process would.
 """
 
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any
@@ -69,6 +70,7 @@ def image_batches(
             batch_sampler=keys,
             collate_fn=collate,
             num_workers=workers,
+            worker_init_fn=_leave_signals_to_the_trainer,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),
         )
@@ -108,6 +110,12 @@ def fixed_batches(images: ImageSet, batch_size: int, n: int | None = None, *, wo
 def _batch(kept: Sequence[Sample], bad: Sequence[BadFile]) -> Batch:
     images, labels, _ = collate(kept)
     return Batch(images, labels, tuple(bad))
+
+
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    # A signal to the whole process group would end the workers at once, and the step that waits for them with an error.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _as_it_is(sample: Any) -> Any:

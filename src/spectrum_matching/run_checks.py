@@ -1,0 +1,108 @@
+"""What must hold of a run before any work is done for it."""
+
+import importlib.util
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .autoencoder_state import TrainingState
+from .data.seeding import seeded
+from .methods.method import Method
+from .metrics.pixels import SSIM_WINDOW
+from .run_files import differences, override, read_mapping
+from .runs import AutoencoderRun
+
+# What may change from one command to the next on the same run directory.
+FREE = ("name", "out", "steps", "precision", "max_bad_steps", "trackers", "data.workers", "optimizer.lr", "cadence.")
+SMALLEST_LPIPS = 16
+AT_LEAST_ONE = ("steps", "batch_size", "accumulation", "max_bad_steps", "cadence.checkpoint", "data.size")
+NOT_NEGATIVE = (
+    *("losses.l1", "losses.l2", "losses.perceptual", "adversary.weight", "adversary.start"),
+    *("optimizer.lr", "optimizer.clip", "optimizer.warmup", "cadence.log", "cadence.preview", "cadence.keep_every"),
+    "data.workers",
+)
+
+
+def check(run: AutoencoderRun) -> Method:
+    """The run's method, once its numbers make sense; ValueError naming the first that does not."""
+    for key in AT_LEAST_ONE:
+        if _value(run, key) < 1:
+            raise ValueError(f"{key} must be at least 1, got {_value(run, key)}")
+    for key in NOT_NEGATIVE:
+        if not 0 <= _value(run, key) < math.inf:
+            raise ValueError(f"{key} must not be negative, got {_value(run, key)}")
+    if not run.losses.l1 and not run.losses.l2 and not run.losses.perceptual:
+        raise ValueError("losses.l1, losses.l2 and losses.perceptual are all 0: nothing would be reconstructed")
+    if not 0 <= run.optimizer.ema < 1:
+        raise ValueError(f"optimizer.ema must lie in [0, 1), got {run.optimizer.ema}")
+    for tracker in run.trackers:
+        if importlib.util.find_spec(tracker) is None:
+            raise ValueError(f"trackers: {tracker} is not installed; pip install 'spectrum-matching[track]'")
+    method = run.method.build()
+    idle = [term.name for term in method.terms if term.weight]
+    if run.network.train == "decoder" and idle:
+        raise ValueError(
+            f"method {method.name} has a loss on the latents ({', '.join(idle)}), which training the decoder alone "
+            f"cannot move; set its weight to 0 or network.train to all"
+        )
+    return method
+
+
+def check_batch(run: AutoencoderRun, n_processes: int) -> None:
+    """ValueError unless every process and micro-batch has equally many images."""
+    if run.batch_size % (run.accumulation * n_processes):
+        raise ValueError(
+            f"batch_size is {run.batch_size}, expected a multiple of accumulation ({run.accumulation}) "
+            f"times processes ({n_processes})"
+        )
+
+
+def refuse_other_run(run: AutoencoderRun, directory: Path) -> None:
+    """ValueError if the directory holds another run, or cannot hold one."""
+    if directory.exists() and not directory.is_dir():
+        raise ValueError(f"out: {directory} is a file, expected a folder for the run")
+    above = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise ValueError(f"out: {directory} cannot be made, since {above} is no folder that can be written to")
+    there = directory / "run.yaml"
+    if there.exists():
+        old = override(AutoencoderRun(), read_mapping(there), str(there))
+        changed = [line for line in differences(old, run) if not line.startswith(FREE)]
+        if changed:
+            raise ValueError(
+                f"{directory} holds another run: {', '.join(changed)}; choose another out or the same values"
+            )
+
+
+def check_grid(run: AutoencoderRun, method: Method, state: TrainingState) -> None:
+    """ValueError if images of this size do not fit the autoencoder, the method or the critic."""
+    size, factor = run.data.size, state.autoencoder.factor
+    if size % factor:
+        raise ValueError(f"data.size is {size}, expected a multiple of the autoencoder's factor {factor}")
+    if size < SSIM_WINDOW:
+        raise ValueError(f"data.size is {size}, expected at least {SSIM_WINDOW}, the window of SSIM")
+    cells = torch.empty(1, 1, size // factor, size // factor)
+    generator = seeded("check")
+    # Moves may shrink the images; so many draws meet the smallest.
+    moves = [method.shared.draw(generator, (size // factor, size // factor)) for _ in range(256)]
+    smallest = factor * min(min(move(cells).shape[-2:]) for move in set(moves))
+    if state.critic is not None and smallest < state.critic.smallest:
+        raise ValueError(
+            f"the critic needs images of {state.critic.smallest} pixels and method {method.name} gives it {smallest}; "
+            f"raise data.size ({size}) or lower adversary.depth ({run.adversary.depth})"
+        )
+    if run.losses.perceptual and smallest < SMALLEST_LPIPS:
+        raise ValueError(
+            f"losses.perceptual needs images of {SMALLEST_LPIPS} pixels and method {method.name} gives it {smallest}; "
+            f"raise data.size ({size})"
+        )
+
+
+def _value(run: AutoencoderRun, key: str) -> Any:
+    value: Any = run
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
