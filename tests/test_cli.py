@@ -48,7 +48,15 @@ def test_an_unknown_verb_is_an_error_of_one_line(said):
 def test_help_of_training_names_presets_and_options(said):
     status, out, _ = said("train-ae", "--help")
     assert status == 0
-    for shown in (*runs.PRESETS, "--config", "--dry-run", "--data.path", "--optimizer.lr", "--method.name"):
+    for shown in (
+        *runs.FAMILIES,
+        *runs.METHODS,
+        "--config",
+        "--dry-run",
+        "--data.path",
+        "--optimizer.lr",
+        "--method.name",
+    ):
         assert shown in out
 
 
@@ -96,6 +104,20 @@ def test_a_dry_run_refuses_what_cannot_be(said, arguments, named):
     assert (status, out) == (2, "")
     assert err.startswith(f"specmatch train-ae: {named}")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((), "name a preset, such as tiny_dsm, or give --config FILE"),
+        (("tiny_esm", "--network.train", "decoder"), "method esm has a loss on the latents (esm)"),
+    ],
+)
+def test_training_that_makes_no_sense_is_refused_before_anything_is_written(said, tmp_path, arguments, named):
+    status, _, err = said("train-ae", *arguments, *(["--out", str(tmp_path / "run")] if arguments else []))
+    assert status == 2
+    assert err.startswith(f"specmatch train-ae: {named}")
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_reader_that_leaves_is_no_error(monkeypatch):

@@ -344,15 +344,20 @@ def test_a_run_killed_again_and_again_ends_like_one_left_alone(small_run, forked
     assert checkpointed(run) == ["0000006", "0000007"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_with_a_checkpoint_and_the_same_command_finishes(small_run, forked, tmp_path, number):
-    run = replace(small_run, steps=10_000, cadence=runs.Cadence(log=1, preview=0, checkpoint=10_000))
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 2)])
+def test_a_signal_stops_with_a_checkpoint_and_the_same_command_finishes(small_run, forked, tmp_path, number, workers):
+    run = replace(
+        small_run,
+        steps=10_000,
+        data=replace(small_run.data, workers=workers),
+        cadence=runs.Cadence(log=1, preview=0, checkpoint=10_000),
+    )
     file = asked(run, tmp_path)
     process = forked(file)
     log = Path(run.out) / "log.jsonl"
     wait_for(lambda: log.exists() and log.read_text().count("\n") > 2, process)
-    os.kill(process.pid, number)
-    process.join(60)
+    os.killpg(process.pid, number)  # as a terminal or a scheduler does: the workers get it too
+    process.join(40)
     steps = [line["step"] for line in logged(run)]
     said = file.with_suffix(".err").read_text()
     assert (process.exitcode, file.with_suffix(".out").read_text()) == (1, "")

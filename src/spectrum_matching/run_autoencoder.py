@@ -103,6 +103,7 @@ def run_autoencoder(run: AutoencoderRun, title: str | None = None) -> Path:
         accelerator=accelerator,
         console=console,
     )
+    del records, batches  # ends the processes that read images
     if log is not None:
         log.close()
     if finished and accelerator.is_main_process:

@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader
 from .images import BadFile, Batch, ImageSet, Sample, collate
 from .seeding import seeded
 
+GRACE = 60  # seconds in which a trainer that was asked to stop must have ended its step
+
 
 class PositionedBatches:
     """For each step from `start` to `end` (None: for ever), this rank's keys (index, visit) of the global batch."""
@@ -70,7 +72,7 @@ def image_batches(
             batch_sampler=keys,
             collate_fn=collate,
             num_workers=workers,
-            worker_init_fn=_leave_signals_to_the_trainer,
+            worker_init_fn=_outlive_the_trainer,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),
         )
@@ -112,10 +114,10 @@ def _batch(kept: Sequence[Sample], bad: Sequence[BadFile]) -> Batch:
     return Batch(images, labels, tuple(bad))
 
 
-def _leave_signals_to_the_trainer(worker: int) -> None:
+def _outlive_the_trainer(worker: int) -> None:
     # A signal to the whole process group would end the workers at once, and the step that waits for them with an error.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE))
 
 
 def _as_it_is(sample: Any) -> Any:
