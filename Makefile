@@ -20,7 +20,7 @@ bench: .venv/ready
 	for question in bench/how_*.py; do $(BIN)/python $$question || exit 1; done
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build src/*.egg-info runs
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info
 
 # The constraints pin every version; without them pip would take the newest torch and several GB with it.
 .venv/ready: pyproject.toml constraints.txt

@@ -39,6 +39,7 @@ def cases(cuda: bool) -> Iterator[tuple[str, AutoencoderRun]]:
                 run = replace(
                     tiny("esm_dsm"),
                     batch_size=batch_size,
+                    precision="bf16",
                     compile=compiled,
                     channels_last=True,
                     data=Data(size=256),

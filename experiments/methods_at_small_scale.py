@@ -2,8 +2,9 @@
 
     python experiments/methods_at_small_scale.py NAME --data PATH --size PIXELS [--evaluate PATH] [--seeds 0 1]
 
-Trains every method from each seed for equal generator updates, analyzes all of them on the same images that none was
-trained on, and writes experiments/results/methods_NAME.json. Run again, it goes on where it stopped.
+Trains every method from each seed for equal generator updates, analyzes all of a seed on the same images that none was
+trained on (those held out, or those of --evaluate), and writes experiments/results/methods_NAME.json. Run again, it
+goes on where it stopped.
 """
 
 import argparse
@@ -53,7 +54,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             if arguments.evaluate:
                 images = open_images(arguments.evaluate, arguments.size, split="all")
             else:
-                images = open_images(arguments.data, arguments.size, split="held_out", held_out=0.05, seed=seed)
+                images = open_images(arguments.data, arguments.size, split="held_out", seed=seed)
             autoencoder = Autoencoder.from_pretrained(export)
             analysis = analyze(autoencoder, images, name=label, n_images=arguments.images, seed=seed)
             rows.append(row(label, seed, analysis, folder / "log.jsonl"))
@@ -149,9 +150,10 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = f"--size {arguments.size} --steps {arguments.steps} --batch-size {arguments.batch_size}"
     seeds = " ".join(map(str, arguments.seeds))
-    arguments.command = (
-        f"methods_at_small_scale.py {arguments.name} {settings} --images {arguments.images} --seeds {seeds}"
-    )
+    data = f"--data {arguments.data}" + (f" --evaluate {arguments.evaluate}" if arguments.evaluate else "")
+    images = f"--images {arguments.images} --seeds {seeds}"
+    arguments.command = f"python experiments/methods_at_small_scale.py {arguments.name} {data} {settings} {images}"
+    RESULTS.mkdir(exist_ok=True)
     document = measure(arguments)
     (RESULTS / f"methods_{arguments.name}.json").write_text(json.dumps(document, indent=1) + "\n")
     print(table(document))

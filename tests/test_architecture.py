@@ -14,10 +14,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {"spectrum": 0, "methods": 1, "nets": 1, "data": 1, "metrics": 2, "diffusion": 2, "cli": 4}
 TOP_FLOOR = 3  # modules that are in no room
-VERBS = {
-    *("train_autoencoder", "run_autoencoder", "cache_latents", "train_diffusion", "run_diffusion"),
-    *("sample", "evaluate", "analyze", "compare", "study", "demo", "doctor"),
-}
+VERBS = {"run_autoencoder", "analyze", "demo"}
 
 
 def room(path):

@@ -86,6 +86,9 @@ def analyze_all(
                 )
             )
             network.to("cpu")
+            bar.update(tasks[name], completed=min(num_images, len(images)))  # bad files have no part in the count
+    for bad in analyses[0].sample.bad_files:
+        console.print(f"[yellow]skipped[/] {escape(bad)}", highlight=False)
     write_analyses(analyses, out)
     console.print(summary(analyses))
     console.print(str(out / "report.html"), highlight=False, soft_wrap=True, markup=False)

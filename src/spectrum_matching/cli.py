@@ -33,7 +33,8 @@ def train_ae(arguments: list[str]) -> None:
     from .run_files import nearest, override, read_mapping, to_yaml
     from .runs import FAMILIES, METHODS, PRESETS, AutoencoderRun
 
-    if not arguments:
+    named = {word.split("=")[0] for word in arguments}
+    if not (named & {"--config", "--help", "-h"} or (arguments and not arguments[0].startswith("-"))):
         raise ValueError("name a preset, such as tiny_dsm, or give --config FILE; --help lists the presets")
     run = AutoencoderRun()
     if not arguments[0].startswith("-"):

@@ -17,11 +17,14 @@ METHODS = {
 }
 
 
-def demo(out: Path = Path("runs/demo"), fast: bool = False) -> None:
+def demo(out: Path | None = None, fast: bool = False) -> None:
     """Train SD-VAE, ESM and DSM from one seed for equal updates, then analyze them together.
 
-    out: folder of the runs and of the report. fast: a quarter of the training, fewer images.
+    Args:
+        out: Folder of the runs and of the report; runs/demo by default, runs/demo-fast with --fast.
+        fast: A quarter of the training, a quarter of the images.
     """
+    out = out or Path("runs/demo-fast" if fast else "runs/demo")
     console = Console(stderr=True)
     exports = []
     for i, (name, run) in enumerate(demo_runs(out, fast).items(), 1):

@@ -2,24 +2,27 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from rich.console import Console
+from rich.progress import track
 from safetensors import SafetensorError
 from torch import Tensor
 
 from . import __version__, checkpoints
 from .autoencoder_state import TrainingState
-from .data.images import ImageSet
+from .data.images import Batch, ImageSet
 from .data.order import fixed_batches
 from .data.seeding import seeded
 from .metrics.pixels import psnr, ssim
 from .provenance import commit
 from .runs import AutoencoderRun
 
-N_EVALUATED, N_SCALED, N_AT_ONCE = 256, 1024, 16
+N_MEASURED, N_AT_ONCE = 256, 16
 
 
 @torch.no_grad()
@@ -34,23 +37,38 @@ def write_preview(state: TrainingState, images: Tensor, path: Path) -> None:
 
 
 @torch.no_grad()
-def finish(run: AutoencoderRun, state: TrainingState, training: ImageSet, held_out: ImageSet, directory: Path) -> None:
-    """Write metrics.json (held-out images) and the export with the latents' measured scale."""
+def finish(
+    run: AutoencoderRun,
+    state: TrainingState,
+    training: ImageSet,
+    held_out: ImageSet,
+    directory: Path,
+    console: Console,
+) -> None:
+    """Write metrics.json (held-out images) and the export with the latents' measured scale.
+
+    ValueError, with neither written, if the numbers are not finite.
+    """
     autoencoder = state.autoencoder
     device = autoencoder.last_layer.device
     quality: list[Tensor] = []
-    for batch in fixed_batches(held_out, N_AT_ONCE, N_EVALUATED):
+    for batch in _tracked(held_out, "measuring", console):
         images = batch.images.to(device)
         decoded = autoencoder.decode(autoencoder.encode(images).mean).float()
         quality.append(torch.stack([psnr(decoded, images), ssim(decoded, images)]).cpu())
     scores = torch.cat(quality, dim=1).double().mean(1)
 
     latents: list[Tensor] = []
-    for i, batch in enumerate(fixed_batches(training, N_AT_ONCE, N_SCALED)):
+    for i, batch in enumerate(_tracked(training, "scale of the latents", console)):
         posterior = autoencoder.encode(batch.images.to(device))
         drawn = posterior.sample(seeded("scale", run.seed, i)) if run.sample_posterior else posterior.mean
         latents.append(drawn.cpu())
     std = float(torch.cat(latents).double().std())
+    if not (scores.isfinite().all() and 0 < std < math.inf):
+        raise ValueError(
+            f"at step {state.step} the PSNR is {scores[0]:.4g} and the latents' standard deviation {std:.4g}: nothing "
+            f"is exported; train again with a lower optimizer.lr"
+        )
     numbers = {
         "step": state.step,
         "images": state.step * run.batch_size,
@@ -64,7 +82,7 @@ def finish(run: AutoencoderRun, state: TrainingState, training: ImageSet, held_o
         "version": __version__,
         "commit": commit(),
     }
-    checkpoints.write_text_aside(directory / "metrics.json", json.dumps(numbers, indent=1) + "\n")
+    checkpoints.write_text_aside(directory / "metrics.json", json.dumps(numbers, indent=1, allow_nan=False) + "\n")
     # A path is written in full, so that `analyze` knows the images again from wherever it is called.
     source = str(Path(run.data.path).resolve()) if Path(run.data.path).exists() else run.data.path
     origin = {
@@ -82,6 +100,12 @@ def finish(run: AutoencoderRun, state: TrainingState, training: ImageSet, held_o
 
     with writing(f"the export under {directory}"):
         checkpoints.write_aside(directory / "export", write)
+
+
+def _tracked(images: ImageSet, title: str, console: Console) -> Iterator[Batch]:
+    n_batches = -(-min(len(images), N_MEASURED) // N_AT_ONCE)
+    batches = fixed_batches(images, N_AT_ONCE, N_MEASURED)
+    yield from track(batches, title, n_batches, console=console, disable=console.quiet)
 
 
 @contextmanager

@@ -164,7 +164,9 @@ def _stop_requested() -> Iterator[_Stop]:
         stop.is_set = True
         signal.signal(number, before[number])  # a second signal acts at once
 
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # What whoever started us has us ignore, as nohup does, stays ignored.
+    before: dict[int, Any] = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
     try:
         for number in before:
             signal.signal(number, request)

@@ -108,7 +108,7 @@ def run_autoencoder(run: AutoencoderRun, title: str | None = None) -> Path:
         log.close()
     if finished and accelerator.is_main_process:
         with averaged(state):
-            finish(run, state, training, held_out, directory)
+            finish(run, state, training, held_out, directory, console)
     accelerator.wait_for_everyone()
     if run.trackers:
         accelerator.end_training()  # ends the process group as well

@@ -18,7 +18,10 @@ from .runs import AutoencoderRun
 # What may change from one command to the next on the same run directory.
 FREE = ("name", "out", "steps", "precision", "max_bad_steps", "trackers", "data.workers", "optimizer.lr", "cadence.")
 SMALLEST_LPIPS = 16
-AT_LEAST_ONE = ("steps", "batch_size", "accumulation", "max_bad_steps", "cadence.checkpoint", "data.size")
+AT_LEAST_ONE = (
+    *("steps", "batch_size", "accumulation", "max_bad_steps", "cadence.checkpoint", "data.size"),
+    *("adversary.width", "adversary.depth"),
+)
 NOT_NEGATIVE = (
     *("losses.l1", "losses.l2", "losses.perceptual", "adversary.weight", "adversary.start"),
     *("optimizer.lr", "optimizer.clip", "optimizer.warmup", "cadence.log", "cadence.preview", "cadence.keep_every"),
@@ -33,15 +36,25 @@ def check(run: AutoencoderRun) -> Method:
             raise ValueError(f"{key} must be at least 1, got {_value(run, key)}")
     for key in NOT_NEGATIVE:
         if not 0 <= _value(run, key) < math.inf:
-            raise ValueError(f"{key} must not be negative, got {_value(run, key)}")
+            raise ValueError(f"{key} must be finite and not negative, got {_value(run, key)}")
     if not run.losses.l1 and not run.losses.l2 and not run.losses.perceptual:
         raise ValueError("losses.l1, losses.l2 and losses.perceptual are all 0: nothing would be reconstructed")
+    if not 0 < run.data.held_out < 1:
+        raise ValueError(
+            f"data.held_out must lie between 0 and 1, got {run.data.held_out}: previews and final numbers need images "
+            f"that training never sees"
+        )
+    if not all(0 <= beta < 1 for beta in run.optimizer.betas):
+        raise ValueError(f"optimizer.betas must lie in [0, 1), got {run.optimizer.betas}")
     if not 0 <= run.optimizer.ema < 1:
         raise ValueError(f"optimizer.ema must lie in [0, 1), got {run.optimizer.ema}")
     for tracker in run.trackers:
         if importlib.util.find_spec(tracker) is None:
             raise ValueError(f"trackers: {tracker} is not installed; pip install 'spectrum-matching[track]'")
     method = run.method.build()
+    for term in method.terms:
+        if not 0 <= term.weight < math.inf:
+            raise ValueError(f"the weight of {term.name} must be finite and not negative, got {term.weight}")
     idle = [term.name for term in method.terms if term.weight]
     if run.network.train == "decoder" and idle:
         raise ValueError(

@@ -75,7 +75,8 @@ def choose_images(
     if size is None and len(sizes) > 1:
         said = ", ".join(f"{name} {record.size}" for name, record in records.items())
         raise ValueError(f"the autoencoders were trained at several sizes ({said}): choose one with --size")
-    size = size or min(sizes)
+    if size is None:
+        size = min(sizes)
 
     insiders = {name: record for name, record in records.items() if _is_same(record.source, data)}
     held_out, seed = 0.05, 0

@@ -171,7 +171,7 @@ def _side(names: Sequence[str], items: Sequence[int], split: Split, held_out: fl
             raise ValueError("held_out is 0: there are no held-out images; give a fraction above 0")
         return list(items)
     if len(items) < 2:
-        raise ValueError(f"{names[0]} is the only image and cannot be split; held_out=0 trains on it")
+        raise ValueError(f"{names[0]} is the only image and cannot be split; give at least two")
     places = [fraction("held_out", seed, name) for name in names]
     lowest, highest = min(places), max(places)
     out = [place == lowest or (place < held_out and place != highest) for place in places]

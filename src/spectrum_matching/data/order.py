@@ -4,6 +4,7 @@ Position p = step · batch_size + j of the stream is item permutation(seed, visi
 take contiguous slices of each global batch, so that the joined ranks see what one process would.
 """
 
+import os
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
@@ -71,7 +72,7 @@ def image_batches(
             images,
             batch_sampler=keys,
             collate_fn=collate,
-            num_workers=workers,
+            num_workers=min(workers, os.cpu_count() or 1),
             worker_init_fn=_outlive_the_trainer,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),

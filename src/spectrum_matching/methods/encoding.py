@@ -42,7 +42,8 @@ class ESM:
     """Encoding spectrum matching: KL(image spectrum flattened by f^delta ‖ latent spectrum), averaged over the batch.
 
     delta: flattening exponent; an image spectrum of 1/f^α asks for latents of 1/f^(α − delta). bins: radial bands.
-    variant: "paper" or "scale_free", as in `spectrum_distributions`. Source: Spectrum Matching (arXiv 2603.14645).
+    variant: "paper" or "scale_free", as in `spectrum_distributions`. The posterior takes no part and may be None.
+    Source: Spectrum Matching (arXiv 2603.14645).
     """
 
     delta: float = 1.0
@@ -61,7 +62,7 @@ class ESM:
         """Target and actual band distributions: latents (b, c, h, w), images (b, 3, H, W) → (b, bins), (b, bins)."""
         return spectrum_distributions(latents, images, delta=self.delta, bins=self.bins, variant=self.variant)
 
-    def __call__(self, posterior: Posterior, latents: Tensor, images: Tensor) -> Tensor:
+    def __call__(self, posterior: Posterior | None, latents: Tensor, images: Tensor) -> Tensor:
         return kl_divergence(*self.distributions(latents, images)).mean()
 
 
@@ -89,6 +90,8 @@ def spectrum_bands(
             f"got {tuple(latents.shape)} and {tuple(images.shape)}"
         )
     h, w = latents.shape[-2:]
+    if images.shape[-2] < h or images.shape[-1] < w:
+        raise ValueError(f"images {tuple(images.shape)} are smaller than their latents {tuple(latents.shape)}")
     if h * w == 1:
         raise ValueError("a 1 x 1 latent has no spectrum; spectrum matching needs at least two cells")
     faithful = variant == "paper"
