@@ -7,7 +7,7 @@ from rich.console import Console
 
 from .analyze import analyze_all
 from .run_autoencoder import run_autoencoder
-from .runs import AutoencoderRun, MethodChoice, tiny
+from .runs import AutoencoderRun, MethodChoice, Optimizer, tiny
 
 METHODS = {
     "SD-VAE": MethodChoice("sd_vae"),
@@ -37,6 +37,12 @@ def demo(out: Path | None = None, fast: bool = False) -> None:
 def demo_runs(out: Path, fast: bool) -> dict[str, AutoencoderRun]:
     """The runs by name, alike but for the method."""
     return {
-        name: replace(tiny(choice.name), out=str(out / choice.name), steps=60 if fast else 240, method=choice)
+        name: replace(
+            tiny(choice.name),
+            out=str(out / choice.name),
+            steps=60 if fast else 240,
+            method=choice,
+            optimizer=Optimizer(lr=1e-3, warmup=30 if fast else 100, ema=0.99),
+        )
         for name, choice in METHODS.items()
     }
