@@ -130,7 +130,7 @@ def table(document: dict[str, Any]) -> str:
 
 def spread(values: list[float]) -> str:
     """Mean ± half the range."""
-    digits = 1 if abs(values[0]) >= 10 else 2 if abs(values[0]) >= 0.1 else 3
+    digits = 1 if abs(values[0]) >= 10 else 2 if abs(values[0]) >= 1 else 3
     half = (max(values) - min(values)) / 2
     return f"{statistics.mean(values):.{digits}f}" + (f" ± {half:.{digits}f}" if len(values) > 1 else "")
 

@@ -1,0 +1,58 @@
+"""Numbers in the documents are those of experiments/results."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "experiments" / "results"
+
+
+def experiment(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "experiments" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("methods_*.json")), ids=lambda path: path.stem)
+def test_tables_of_methods_are_those_of_the_results(path):
+    document = json.loads(path.read_text())
+    assert experiment("methods_at_small_scale").table(document) in (ROOT / "experiments" / "README.md").read_text()
+
+
+def test_the_table_of_the_readme_is_one_of_them():
+    readme = (ROOT / "README.md").read_text()
+    tables = [
+        experiment("methods_at_small_scale").table(json.loads(path.read_text()))
+        for path in RESULTS.glob("methods_*.json")
+    ]
+    assert any(table in readme for table in tables)
+
+
+def test_speeds_are_those_of_the_results():
+    losses = json.loads((RESULTS / "speed_losses.json").read_text())
+    training = json.loads((RESULTS / "speed_training_cpu.json").read_text())
+    said = (ROOT / "bench" / "README.md").read_text()
+    for name in ("esm", "dsm"):
+        for state in ("warm", "cold"):
+            assert f"{losses[name][state]['ratio']['median']:.1f} ×" in said
+    assert f"{100 * losses['training_step']['share']:.2f} %" in said
+    for name, row in training["cases"].items():
+        assert f"| {name} | {row['images_per_second']:.0f} |" in said
+
+
+def test_the_readme_rounds_the_speeds_down():
+    losses = json.loads((RESULTS / "speed_losses.json").read_text())
+    readme = (ROOT / "README.md").read_text()
+    for name, phrase in (("esm", r"ESM (\d+) × "), ("dsm", r"block low-pass (\d+) × ")):
+        assert int(re.search(phrase, readme)[1]) == int(losses[name]["warm"]["ratio"]["median"])
+
+
+def test_what_the_documents_link_to_is_there():
+    for document in (*ROOT.glob("*.md"), *ROOT.glob("*/README.md")):
+        for link in re.findall(r"\]\(([^)#]+)", document.read_text()):
+            assert link.startswith("https://") or (document.parent / link).exists(), f"{document.name} links to {link}"
