@@ -121,7 +121,8 @@ def drain(
                     log.write(line)
                 accelerator.log({k: v for k, v in line.items() if isinstance(v, float)}, step=record.step)
                 if not console.is_terminal:  # a bar shows only its end there
-                    console.print(_sentence(line, steps, (steps - record.step) * batch_size / rate), highlight=False)
+                    sentence = _sentence(line, steps, (steps - record.step) * batch_size / rate)
+                    console.print(sentence, highlight=False, soft_wrap=True)
             asked_to_stop = _anywhere(stop.is_set, accelerator)
             for every, action in actions:
                 if every and (record.step % every == 0 or last or asked_to_stop):
