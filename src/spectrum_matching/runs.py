@@ -51,13 +51,16 @@ class MethodChoice:
     factors: tuple[int, ...] | None = None
     probability: float | None = None
 
+    def options(self) -> list[str]:
+        """What the chosen row lets one set."""
+        return list(inspect.signature(METHODS[self.name]).parameters)
+
     def build(self) -> Method:
         """The method; ValueError for an option that the chosen row does not have."""
         make = METHODS[self.name]
         options = {k: v for k, v in dataclasses.asdict(self).items() if k != "name" and v is not None}
-        known = list(inspect.signature(make).parameters)
         for option in options:
-            if option not in known:
+            if option not in (known := self.options()):
                 has = f"it has {', '.join(known)}" if known else "it has none"
                 raise ValueError(f"method {self.name} has no option {option}; {has}")
         return make(**options)
@@ -177,7 +180,7 @@ def celeba256_f16d16(method: MethodName = "dsm") -> AutoencoderRun:
 def celeba256_f8d4(method: MethodName = "dsm") -> AutoencoderRun:
     """As celeba256_f16d16 with f8d4 latents; the paper flattens by delta 1.2 there."""
     run = celeba256_f16d16(method)
-    choice = replace(run.method, delta=1.2) if "esm" in method else run.method
+    choice = replace(run.method, delta=1.2) if "delta" in run.method.options() else run.method
     return renamed(replace(run, network=Network(preset="f8d4"), method=choice), f"celeba256_f8d4_{method}")
 
 
