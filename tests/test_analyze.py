@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -90,7 +91,7 @@ def test_samples_add_the_posteriors_noise(pictures):
 def test_batch_size_changes_nothing_but_rounding(pictures):
     images = open_images(str(pictures), 32, split="all")
     network = Autoencoder.from_preset("tiny")
-    one, other = (analyze(network, images, name="tiny", batch_size=size).without_pictures() for size in (5, 12))
+    one, other = (replace(analyze(network, images, name="tiny", batch_size=size), pictures=()) for size in (5, 12))
     numbers = [json.loads(to_json([analysis]), parse_float=float) for analysis in (one, other)]
     assert flat(numbers[0]) == pytest.approx(flat(numbers[1]), rel=1e-4, abs=1e-6)
 

@@ -32,9 +32,14 @@ def write_aside(target: Path, write: Callable[[Path], None]) -> None:
 def write_text_aside(target: Path, text: str) -> None:
     """The same for one text file."""
     aside = target.with_name(f".{target.name}.writing")
-    aside.write_text(text)
-    _flush(aside)
-    aside.replace(target)
+    try:
+        aside.write_text(text)
+        _flush(aside)
+        aside.replace(target)
+        _flush(target.parent)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def remove(folder: Path) -> None:

@@ -105,10 +105,11 @@ def drain(
             if record.skipped and log is not None:
                 progress.print(f"[yellow]step {record.step} was not finite and changed nothing[/]")
             if log_every and (record.step % log_every == 0 or last or record.skipped):
+                losses = _mean_over_processes(record.losses, accelerator)
                 line = {
                     "step": record.step,
                     "images": record.step * batch_size,
-                    **_mean_over_processes(record.losses, accelerator),
+                    **losses,
                     "drawn": record.drawn,
                     "lr": record.lr,
                     "gradient_norm": _finite(record.gradient_norm),
@@ -121,7 +122,10 @@ def drain(
                     log.write(line)
                 accelerator.log({k: v for k, v in line.items() if isinstance(v, float)}, step=record.step)
                 if not console.is_terminal:  # a bar shows only its end there
-                    sentence = _sentence(line, steps, (steps - record.step) * batch_size / rate)
+                    left = timedelta(seconds=round((steps - record.step) * batch_size / rate))
+                    shown = [f"{name} {value:.4g}" for name, value in losses.items() if value is not None]
+                    shown += [f"{rate:.1f} images/s", f"{waiting:.0%} waiting for data", f"{left} left"]
+                    sentence = f"step {record.step} of {steps}: {', '.join(shown)}"
                     console.print(sentence, highlight=False, soft_wrap=True)
             asked_to_stop = _anywhere(stop.is_set, accelerator)
             for every, action in actions:
@@ -130,15 +134,6 @@ def drain(
             if asked_to_stop:
                 return last
     return True
-
-
-def _sentence(line: dict[str, Any], steps: int, seconds_left: float) -> str:
-    left = str(timedelta(seconds=round(seconds_left)))
-    losses = [
-        f"{name} {line[name]:.4g}" for name in list(line)[2 : list(line).index("drawn")] if line[name] is not None
-    ]
-    speed = f"{line['images_per_second']} images/s, {line['waiting']:.0%} waiting for data, {left} left"
-    return f"step {line['step']} of {steps}: {', '.join([*losses, speed])}"
 
 
 def _finite(value: float) -> float | None:

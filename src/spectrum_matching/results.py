@@ -172,10 +172,6 @@ class Analysis:
         """That of one kind."""
         return next(view for view in self.views if view.kind == kind)
 
-    def without_pictures(self) -> "Analysis":
-        """The numbers alone."""
-        return dataclasses.replace(self, pictures=())
-
 
 def to_json(analyses: list[Analysis]) -> str:
     """Analyses as one JSON document."""
