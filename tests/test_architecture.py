@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "spectrum_matching"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
-FLOORS = {"spectrum": 0, "methods": 1, "nets": 1, "data": 1, "metrics": 2, "diffusion": 2, "cli": 4}
+FLOORS = {"spectrum": 0, "latent_space": 0, "methods": 1, "nets": 1, "data": 1, "metrics": 2, "diffusion": 2, "cli": 4}
 TOP_FLOOR = 3  # modules that are in no room
-VERBS = {"run_autoencoder", "analyze", "demo"}
+VERBS = {"run_autoencoder", "analyze", "write_report", "demo"}
 
 
 def room(path):

@@ -1,16 +1,45 @@
+import base64
+import hashlib
+import math
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
-from spectrum_matching.data import open_images
-from spectrum_matching.measure import analyze
-from spectrum_matching.nets.autoencoder import Autoencoder
+from spectrum_matching import results
+from spectrum_matching.metrics.catalogue import METRICS
 from spectrum_matching.report import render
-from spectrum_matching.results import read_analyses, to_json
-from spectrum_matching.tables import best, notes
+from spectrum_matching.report_context import comparability, notes
+from spectrum_matching.report_numbers import decimals, fixed, number
+from spectrum_matching.results import (
+    Analysis,
+    Channel,
+    Decoding,
+    EquivariancePoint,
+    Estimate,
+    Finding,
+    LatentPicture,
+    LatentView,
+    LowpassPoint,
+    Measurement,
+    NoisePoint,
+    Normalisation,
+    Picture,
+    Probe,
+    ProbePoint,
+    Provenance,
+    Sample,
+    Spectrum,
+    SpectrumMatch,
+    Subject,
+    Transfer,
+    read_analyses,
+    to_json,
+)
+from spectrum_matching.tables import best, summary_table
 
 QUIET = [
     "--disable-quic",
@@ -19,17 +48,171 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
-NAMES = ("<i>first</i> & $x_1$", "second")
+HOSTILE = "<i>first</i> & $x_1$ \"quoted\" {x} </script><script>document.title='owned'</script>"
+DELTAS = tuple(i / 10 for i in range(-5, 26))
+OF_DECODER = {"psnr", "ssim", "lpips", "rfid", "lowpass_gap", "noise_psnr", "transfer_diagonal"}
+OF_PROBE = {"probe_loss", "posterior_noise", "lnc", "gsq", "viv_class", "srss"}
+
+
+def near(value, relative=0.01):
+    """An estimate with a standard error of so much of it."""
+    return Estimate(value, abs(value) * relative)
+
+
+def shares(power):
+    return tuple(p / sum(power) for p in power)
+
+
+def png(seed, side):
+    """Smooth stripes, as base64."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    y, x = np.mgrid[:side, :side] / side
+    waves = [np.sin(2 * np.pi * (seed + 2) * (x * math.cos(seed + c) + y * math.sin(seed + c))) for c in range(3)]
+    file = io.BytesIO()
+    Image.fromarray((127 + 120 * np.stack(waves, -1)).astype("uint8")).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def synthetic(name="first", shape=(8, 16, 16), exponent=1.2, psnr=27.41, stochastic=True, states=("live",), size=64):
+    """A complete analysis with latents of 1 / f^exponent; every number follows from the arguments."""
+    c, h, w = shape
+    f = tuple((i + 0.5) / 16 * math.sqrt(0.5) for i in range(1, 16))
+    image = Spectrum(f, tuple(40 * x**-2.1 for x in f), near(2.1))
+    power = tuple(x**-exponent for x in f)
+
+    def match(variant, bump):
+        targets = tuple(shares([x ** (d - 2.1) for x in f]) for d in DELTAS)
+        optimum = 2.1 - exponent + bump
+        gaps = tuple(Estimate(0.03 + 0.2 * (d - optimum) ** 2, 0.004) for d in DELTAS)
+        interval = (optimum - 0.06, optimum + 0.05)
+        return SpectrumMatch(variant, f, shares(power), DELTAS, targets, gaps, optimum, interval, 0.03)
+
+    def measurement(key, place, offset):
+        if key == "viv":
+            why = f"needs 3 · {h} · {w} / {c} images or more, and there are 64"
+            return Measurement(key, None, None, None, why)
+        value = {"psnr": psnr, "exponent": exponent, "best_delta": 2.1 - exponent}.get(key, 0.3 + 0.02 * place + offset)
+        return Measurement(key, value, 0.004, 0.867 if key == "sec_25" else None, "")
+
+    def view(kind):
+        offset = 0.0 if kind == "mean" else 0.05
+        channels = []
+        for i in range(c):
+            state = states[i % len(states)]
+            std = {"live": 1 + 0.05 * i, "outlier": 9.0, "dead": 0.0}[state]
+            of_power = tuple(std**2 * x ** -(exponent + 0.03 * i) for x in f)
+            alive = state != "dead"
+            channels.append(
+                Channel(0.1 - 0.05 * i, std, 3.2 if alive else None, exponent if alive else None, of_power, state)
+            )
+        noisy = tuple(p + 4 * offset for p in power)
+        keys = [key for key in METRICS if key not in OF_DECODER | OF_PROBE]
+        return LatentView(
+            kind=kind,
+            mean=-0.02,
+            std=1.1 + offset,
+            channels=tuple(channels),
+            spectrum=Spectrum(f, noisy, near(exponent)),
+            matches=(match("scale_free", offset), match("paper", 0.4 + offset)),
+            cosine_by_distance=tuple(math.exp(-d / (2 + exponent)) - 0.02 for d in range(h + w - 1)),
+            eigenvalues=tuple(2.0**-i for i in range(c)),
+            block_dct=tuple((1 + i) ** (-exponent / 2) for i in range(64)),
+            block_dct_raw=tuple(0.8 * (1 + i) ** (-exponent / 2) for i in range(64)),
+            measurements=tuple(measurement(key, place, offset) for place, key in enumerate(keys)),
+        )
+
+    decoding = Decoding(
+        measurements=tuple(measurement(key, place, 0) for place, key in enumerate(METRICS) if key in OF_DECODER),
+        n_tests=32,
+        lowpass=tuple(
+            LowpassPoint(
+                k, near(psnr - (15 - k) / 3), near(psnr + (15 - k) / 6), near(20 + k), near((15 - k) / 2, 0.05)
+            )
+            for k in (15, 7, 5, 3)
+        ),
+        lowpass_block=8,
+        noise=tuple(
+            NoisePoint(s, near(psnr - 20 * math.log10(10 * s)), near(0.4 / (1 + s))) for s in (0.1, 0.2, 0.5, 1)
+        ),
+        transfer=Transfer(
+            frequencies=tuple((i + 1) / 8 * math.sqrt(0.5) for i in range(8)),
+            shares=tuple(shares([math.exp(-abs(i - j) * exponent) + 0.02 for j in range(9)]) for i in range(8)),
+            even=shares([1 + 2 * j for j in range(8)] + [40]),
+            gains=tuple(1 / (1 + i) for i in range(8)),
+            diagonal=near(0.46),
+            strength=0.2,
+            n_images=16,
+        ),
+    )
+    probe = Probe(
+        steps=300,
+        batch_size=64,
+        parameters=120_000,
+        n_train=48,
+        n_test=16,
+        frequencies=f,
+        points=tuple(
+            ProbePoint(
+                t,
+                near(0.4 + t / 2),
+                0.55 + t / 2,
+                tuple(t**2 / (t**2 + (1 - t) ** 2 * x**-exponent * 0.6) for x in f),
+                tuple(t**2 / (t**2 + (1 - t) ** 2 * x**-exponent * 0.4) for x in f),
+            )
+            for t in (0.2, 0.5, 0.8)
+        ),
+    )
+    kinds = ("mean", "sample") if stochastic else ("mean",)
+    pictures = [
+        Picture(f"image {n}", keep, decoded, png(n + keep % 7 + 3 * decoded * len(name), size))
+        for n in (1, 2)
+        for keep in (15, 7, 5, 3)
+        for decoded in (False, True)
+    ]
+    return Analysis(
+        subject=Subject(
+            name, f"folder/{name}", "AutoencoderKL", size // h, c, stochastic, 1_234_567, "0123456789abcdef"
+        ),
+        sample=Sample("photographs", "held_out", 64, size, "fedcba9876543210", ()),
+        provenance=Provenance("0.2.0", "afc7f8e", "2.13.0", "0.42.0", "cpu", "float32", 0),
+        latent_shape=shape,
+        image=image,
+        image_on_latent_grid=image,
+        image_block_dct=tuple((1 + i) ** -1.0 for i in range(64)),
+        views=tuple(view(kind) for kind in kinds),
+        normalisation=Normalisation("shift and scale", 1.31, (0.8, 1.6), (-0.2, 0.3), 0.9091),
+        equivariance=(
+            EquivariancePoint("half size", "area", near(0.21)),
+            EquivariancePoint("half size", "bicubic", near(0.17)),
+            EquivariancePoint("quarter turn", "", near(0.66 / exponent)),
+            EquivariancePoint("mirrored", "", near(0.05)),
+        ),
+        decoding=decoding,
+        probe=probe,
+        pictures=tuple(pictures),
+        latent_pictures=tuple(LatentPicture(f"image {n}", png(n + len(name), h)) for n in (1, 2)),
+        findings=(
+            Finding(
+                "over-smoothed", "bad", "The latents are over-smoothed.", "Best delta 0.31.", "Train with ESM, delta 1."
+            ),
+            Finding("decoder-aligned", "good", "The decoder keeps frequencies apart.", "Gap 0.6 ± 0.1 dB.", ""),
+            Finding("scale-wrong", "warning", "The declared scale does not match.", "Std 1.31.", "Scale by 0.9091."),
+            Finding("moves", "neutral", "Nothing follows from the equivariance error alone.", "0.21.", ""),
+        ),
+        notes=("Low-pass in blocks of 8.",),
+    )
 
 
 @pytest.fixture(scope="module")
 def analyses():
-    """Two autoencoders of random weights."""
-    images = open_images("embedded", 32, split="held_out")
-    networks = [Autoencoder.from_preset("tiny", seed=seed) for seed in (0, 1)]
+    """Two stochastic autoencoders of one shape; the first has a name that a careless page would run."""
     return [
-        analyze(network, images, name=name, split="held_out", n_images=8)
-        for name, network in zip(NAMES, networks, strict=True)
+        synthetic(HOSTILE),
+        synthetic("second", exponent=0.9, psnr=24.8, states=("live", "live", "outlier", "dead")),
     ]
 
 
@@ -53,15 +236,21 @@ class Elements(HTMLParser):
         return [attributes for name, attributes in self.all if name == tag]
 
 
-def test_the_page_loads_nothing(page):
+def test_the_page_loads_nothing_and_runs_its_own_script_alone(page):
     elements = Elements(page)
     for tag, attributes in elements.all:
-        assert tag not in {"script", "iframe", "object", "embed"}
-        for name in ("src", "href", "xlink:href", "srcset", "data"):
+        assert tag not in {"iframe", "object", "embed", "form"}
+        for name in ("src", "href", "xlink:href", "srcset", "data", "action"):
             assert (attributes.get(name) or "#").startswith(("#", "data:")), (tag, attributes)
+        assert not [name for name in attributes if name.startswith("on")]
     outside_data = re.sub(r"data:image/png;base64,[\w+/=]+", "", page)
     assert not re.findall(r"url\((?!#)", outside_data)
     assert "@import" not in outside_data
+    (script,) = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
+    policy = next(meta["content"] for meta in elements.named("meta") if "http-equiv" in meta)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'; img-src data:;")
 
 
 def test_the_same_analyses_give_the_same_bytes_also_from_json(analyses, page, tmp_path):
@@ -69,36 +258,227 @@ def test_the_same_analyses_give_the_same_bytes_also_from_json(analyses, page, tm
     assert render(read_analyses(tmp_path / "analysis.json")) == page
 
 
-def test_names_are_text_wherever_they_stand(page):
-    assert "<i>first</i>" not in page
-    assert page.count("&lt;i&gt;first&lt;/i&gt; &amp; $x_1$") > 10
+def test_whatever_looks_like_html_is_text_wherever_it_stands():
+    whole = synthetic("name " + HOSTILE, states=("outlier",))
+    whole = replace(
+        whole,
+        subject=replace(whole.subject, source="source " + HOSTILE, kind="kind " + HOSTILE, digest="digest " + HOSTILE),
+        sample=replace(
+            whole.sample, source="data " + HOSTILE, split="split " + HOSTILE, bad_files=("file " + HOSTILE,)
+        ),
+        provenance=replace(whole.provenance, commit="commit " + HOSTILE, dtype="dtype " + HOSTILE),
+        equivariance=(EquivariancePoint("move " + HOSTILE, "sampler " + HOSTILE, near(0.2)),),
+        findings=(Finding("key", "bad", "verdict " + HOSTILE, "evidence " + HOSTILE, "advice " + HOSTILE),),
+        notes=("note " + HOSTILE,),
+        pictures=tuple(replace(p, image="image " + HOSTILE) for p in whole.pictures),
+    )
+    page = render([whole, replace(synthetic("other"), latent_shape=(1, 2, 3))])
+    assert page.count("<script") == 1
+    assert "<i>first" not in page
+    escaped = (
+        HOSTILE.replace("&", "&amp;")
+        .replace("<", "&lt;")
+        .replace(">", "&gt;")
+        .replace('"', "&#34;")
+        .replace("'", "&#39;")
+    )
+    for what in "name source kind digest data split file commit dtype move verdict evidence advice note image".split():
+        assert f"{what} {escaped}" in page, what
 
 
 def test_figures_and_pictures_say_what_they_show_and_ids_are_unique(page):
     elements = Elements(page)
     figures = elements.named("figure")
-    assert len(figures) == 3 + 2 + 2 + 2 + 2
+    spectra, gaps, structure, channels, samples, lowpass, transfer, responses, probe = 3, 2, 3, 2, 2, 2, 2, 3, 3
+    assert len(figures) == spectra + gaps + structure + channels + samples + lowpass + transfer + responses + probe
     assert all(figure["role"] == "img" and len(figure["aria-label"]) > 20 for figure in figures)
     assert all(picture["alt"] for picture in elements.named("img"))
     ids = [attributes["id"] for _, attributes in elements.all if "id" in attributes]
     assert len(set(ids)) == len(ids)
+    anchors = [attributes["href"][1:] for attributes in elements.named("a")]
     used = [attributes["xlink:href"][1:] for attributes in elements.named("use")]
     assert used
-    assert set(used) <= set(ids)
+    assert set(used) | set(anchors) <= set(ids)
+
+
+def test_every_panel_tells_the_values_of_its_points_without_a_script_too(analyses, page):
+    for drawing in re.findall(r"<figure.*?</figure>", page, flags=re.DOTALL):
+        titles = re.findall(r"<circle [^>]*><title>([^<]+)</title>", drawing)
+        assert len(titles) >= 4
+    best = analyses[1].view("mean").match("scale_free")
+    assert f"second\nbest delta {number(best.best_delta)}: {number(best.best_gap)} nats" in page
+
+
+def test_a_point_lies_where_its_line_is_drawn(page):
+    drawing = next(d for d in re.findall(r"<figure.*?</figure>", page, flags=re.DOTALL) if "Aligned less decoded" in d)
+    circles = {(float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', drawing)}
+    drawn = {(float(x), float(y)) for x, y in re.findall(r'<use xlink:href="#\w+" x="([\d.]+)" y="([\d.]+)"', drawing)}
+    assert len(circles) == 4
+    assert all(min(math.dist(circle, other) for other in drawn) < 0.2 for circle in circles)
 
 
 def test_shared_pictures_are_embedded_once_and_the_page_stays_small(analyses, page):
     shown = [picture.png for picture in analyses[0].pictures if not picture.decoded]
-    assert len(shown) == 6 * 4
-    assert all(page.count(png) == shown.count(png) for png in shown)
-    assert len(page) < 1_000_000
+    assert len(shown) == 2 * 4
+    assert all(page.count(f",{png}") == shown.count(png) for png in shown)
+    assert all(page.count(f",{p.png}") == 1 for p in analyses[0].latent_pictures)
+    assert len(page) < 1_500_000
 
 
-def test_one_autoencoder_without_a_low_pass_curve_still_makes_a_page(analyses):
-    bare = replace(analyses[1], lowpass=(), pictures=(), notes=("No low-pass curve: the grid is odd.",))
-    page = render([bare])
-    assert "No low-pass curve: the grid is odd." in page
-    assert "What the decoder makes" not in page
+def test_a_finding_is_a_word_a_sentence_its_evidence_and_an_advice(analyses, page):
+    for finding in analyses[0].findings:
+        assert re.search(
+            rf'<li class="{finding.level}">\s*<span class="level"><span aria-hidden="true">.</span>{finding.level}<',
+            page,
+        )
+        assert f'<p class="said">{finding.verdict}</p>' in page
+        assert f'<p class="evidence">{finding.evidence}</p>' in page
+    assert page.count("<em>Try:</em>") == 2 * sum(bool(finding.advice) for finding in analyses[0].findings)
+    assert "No single number here is a calibrated score of diffusability" in page
+
+
+def metric_rows(page):
+    """Text of each row of the table of metrics, by key."""
+    (table,) = re.findall(r'<table class="metrics">.*?</table>', page, flags=re.DOTALL)
+    rows = re.findall(r"<tr>(.*?)</tr>", table, flags=re.DOTALL)[1:]
+    return {re.search(r"<code>(\w+)</code>", row)[1]: " ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in rows}
+
+
+def test_every_metric_stands_in_catalogue_order_with_what_it_is_read_by(analyses, page):
+    rows = metric_rows(page)
+    assert list(rows) == [key for key in METRICS if key not in OF_PROBE]
+    for key, row in rows.items():
+        assert METRICS[key].title.lower()[1:] in row.lower().replace("&#39;", "'")
+        if METRICS[key].one_sided:
+            assert "one-sided" in row
+            assert key == "viv" or ("at PSNR 27.41 dB" in row and "at PSNR 24.80 dB" in row)
+    assert "white noise: 0.867" in rows["sec_25"]
+    assert f"{0.3 + 0.02 * list(METRICS).index('sec_25'):.3f} ± 0.004" in rows["sec_25"]
+    assert "refused: needs 3 · 16 · 16 / 8 images or more" in rows["viv"]
+    assert "sample" in rows["sec_25"]
+    assert "sample" not in rows["psnr"]
+
+
+def test_a_metric_that_the_catalogue_does_not_know_is_shown_by_its_key():
+    whole = synthetic()
+    strange = Measurement("of_another_version", -12.5, None, None, "")
+    view = replace(whole.views[0], measurements=(strange,))
+    assert "−12.5" in metric_rows(render([replace(whole, views=(view,))]))["of_another_version"]
+
+
+def test_like_is_compared_with_like_or_a_warning_says_what_differs():
+    first, second = synthetic("A"), synthetic("B")
+    assert comparability([first, second]) == []
+    assert "Not like with like" not in render([first, second])
+    changes = {
+        "Latent shapes": replace(second, latent_shape=(16, 8, 8)),
+        "Images": replace(second, sample=replace(second.sample, digest="0" * 16)),
+        "Numbers of images": replace(second, sample=replace(second.sample, n_images=128)),
+        "Image sizes": replace(second, sample=replace(second.sample, size=128)),
+        "Splits": replace(second, sample=replace(second.sample, split="train")),
+        "Precisions": replace(second, provenance=replace(second.provenance, dtype="bfloat16")),
+    }
+    for what, other in changes.items():
+        (warning,) = comparability([first, other, replace(first, subject=replace(first.subject, name="C"))])
+        assert warning.startswith(f"{what} differ: ")
+        assert "(A, C); " in warning
+        assert "(B). " in warning
+        assert warning in render([first, other, replace(first, subject=replace(first.subject, name="C"))])
+
+
+WHOLE = synthetic("whole")
+BARE_VIEW = replace(WHOLE.views[0], matches=())
+PARTIAL = {
+    "no images": replace(
+        WHOLE,
+        sample=replace(WHOLE.sample, size=0, source="", digest=""),
+        image=None,
+        image_on_latent_grid=None,
+        image_block_dct=(),
+        views=(BARE_VIEW,),
+        pictures=(),
+    ),
+    "cached latents": replace(
+        WHOLE,
+        subject=replace(
+            WHOLE.subject, kind="cached latents (REPA)", factor=0, parameters=0, digest="", stochastic=False
+        ),
+        decoding=None,
+        equivariance=(),
+        probe=None,
+        pictures=tuple(p for p in WHOLE.pictures if not p.decoded and p.keep == 15),
+    ),
+    "nothing but latents": replace(
+        WHOLE,
+        sample=replace(WHOLE.sample, size=0, source="", digest=""),
+        image=None,
+        image_on_latent_grid=None,
+        image_block_dct=(),
+        views=(replace(BARE_VIEW, block_dct=(), block_dct_raw=()),),
+        equivariance=(),
+        decoding=None,
+        probe=None,
+        pictures=(),
+        latent_pictures=(),
+        findings=(),
+        notes=(),
+    ),
+    "no low-pass": replace(WHOLE, decoding=replace(WHOLE.decoding, lowpass=(), lowpass_block=1, transfer=None)),
+    "no noise": replace(WHOLE, decoding=replace(WHOLE.decoding, noise=(), measurements=())),
+    "deterministic": replace(WHOLE, views=WHOLE.views[:1]),
+    "no equivariance": replace(WHOLE, equivariance=()),
+    "no probe": replace(WHOLE, probe=None),
+    "no pictures": replace(WHOLE, pictures=()),
+    "no false colour": replace(WHOLE, latent_pictures=()),
+    "one channel": replace(
+        WHOLE, views=tuple(replace(v, channels=v.channels[:1], eigenvalues=(1.0,)) for v in WHOLE.views)
+    ),
+    "all refused": replace(
+        WHOLE,
+        decoding=replace(WHOLE.decoding, measurements=(Measurement("psnr", None, None, None, "not finite"),)),
+        views=(replace(WHOLE.views[0], measurements=(Measurement("sec_25", None, None, None, "one image"),)),),
+    ),
+}
+ABSENT = {
+    "no images": ["How flattened", "images’ own exponent", "Gap to the images"],
+    "cached latents": ["low-passed latents</h2>", "Answers to noise", "tiny denoiser", "Where the decoder", "PSNR 27"],
+    "nothing but latents": ["Pictures</h2>", "How flattened", "Block-DCT profile</figcaption>", "Means and samples"],
+    "no low-pass": ["low-passed latents</h2>", "Where the decoder", "low-pass gap"],
+    "no noise": ["Output after noise"],
+    "deterministic": ["Means and samples", 'class="label">sample'],
+    "no equivariance": ["Equivariance error by move"],
+    "no probe": ["tiny denoiser"],
+    "no pictures": ["low-passed alike"],
+    "no false colour": ["false colour"],
+    "one channel": ["Variance by direction"],
+    "all refused": ["PSNR 27"],
+}
+
+
+@pytest.mark.parametrize("what", PARTIAL)
+def test_what_was_not_measured_is_left_out_alone_and_beside_a_whole_analysis(what):
+    alone, beside = render([PARTIAL[what]]), render([WHOLE, PARTIAL[what]])
+    for text in ABSENT[what]:
+        assert text not in alone, text
+        assert text in render([WHOLE]), text
+    for page in (alone, beside):
+        ids = {attributes["id"] for _, attributes in Elements(page).all if "id" in attributes}
+        assert {attributes["href"][1:] for attributes in Elements(page).named("a")} <= ids
+        assert not re.findall(r">\s*(None|nan)\s*<", page)
+
+
+def test_a_verdict_that_says_nothing_is_said_to_say_nothing():
+    assert "allow no verdict" in render([PARTIAL["nothing but latents"]])
+
+
+def test_the_summary_unpacks_for_the_terminal_and_sorts_by_values(analyses):
+    (_, *columns), rows = summary_table(analyses)
+    assert [place for place, _ in rows] == [0, 1]
+    for _, (_, *cells) in rows:
+        assert len(cells) == len(columns)
+        assert all(isinstance(cell.value, str) and isinstance(cell.key, float) for cell in cells)
+    assert columns[0].title == "PSNR"
+    assert next(column for column in columns if column.title == "SEC").one_sided
 
 
 def test_an_end_of_the_searched_range_is_marked(analyses):
@@ -106,8 +486,8 @@ def test_an_end_of_the_searched_range_is_marked(analyses):
     assert [best(replace(match, best_delta=delta)) for delta in (-0.5, -0.49, 2.5)] == ["≤ −0.50", "−0.49", "≥ 2.50"]
 
 
-def test_a_note_names_the_autoencoders_it_is_about_unless_that_is_all(analyses):
-    first, second = (replace(a, notes=("of both", *own)) for a, own in zip(analyses, ((), ("own",)), strict=True))
+def test_a_note_names_the_autoencoders_it_is_about_unless_that_is_all():
+    first, second = (replace(synthetic(n), notes=("of both", *own)) for n, own in (("a", ()), ("second", ("own",))))
     assert notes([first, second]) == ["of both", "second: own"]
 
 
@@ -116,40 +496,180 @@ def test_no_analysis_is_refused():
         render([])
 
 
-def test_a_browser_shows_the_numbers_without_an_error_or_a_request(analyses, page, tmp_path):
+def test_numbers_keep_the_digits_that_mean_something():
+    written = [number(value) for value in (0.0, 0.43217, -27.416, 1234.5, 1e-7, -2.5e8, 0.00999)]
+    assert written == ["0", "0.432", "−27.4", "1,234", "1.0·10⁻⁷", "−2.5·10⁸", "0.00999"]
+    assert [fixed(value, 2) for value in (-0.001, -0.01, 12345.678)] == ["0.00", "−0.01", "12,345.68"]
+    assert [decimals(0.43, error) for error in (0.0046, 0.0123, 14.0, 3.0, None, 0.0)] == [3, 3, 0, 0, 3, 3]
+
+
+def test_the_schema_names_every_field_of_every_record():
+    text = (Path(__file__).parents[1] / "docs" / "analysis-json.md").read_text()
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL))
+    records = [r for r in vars(results).values() if isinstance(r, type) and is_dataclass(r)]
+    assert len(records) > 15
+    for record in records:
+        named = re.findall(r"^\| `(\w+)` \|", sections[record.__name__], flags=re.MULTILINE)
+        assert named == [field.name for field in fields(record)], record.__name__
+    assert results.FORMAT in text
+
+
+@pytest.fixture(scope="module")
+def browser():
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("no chromium on PATH")
     playwright = pytest.importorskip("playwright.sync_api")
-    (tmp_path / "report.html").write_text(page)
-    arguments = ["--no-sandbox", "--disable-gpu", *QUIET]
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", *QUIET])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, tmp_path):
+    """Open a page; at the end no error was logged, and nothing but the page was asked for."""
     requests: list[str] = []
     complaints: list[str] = []
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=chromium, args=arguments)
-        tab = browser.new_page(viewport={"width": 1280, "height": 900})
+    contexts = []
+    path = tmp_path / "report.html"
+
+    def visit(page, **options):
+        path.write_text(page, encoding="utf-8")
+        context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
+        contexts.append(context)
+        tab = context.new_page()
         tab.on("request", lambda request: requests.append(request.url))
         tab.on("console", lambda message: complaints.append(message.text))
         tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.goto((tmp_path / "report.html").as_uri())
-        text = tab.locator("body").inner_text()
-        broken = tab.evaluate("[...document.images].filter(picture => !picture.naturalWidth).length")
-        overflow = []
-        for width in (1280, 390):
-            tab.set_viewport_size({"width": width, "height": 900})
-            overflow.append(tab.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
-        first = "getComputedStyle(document.querySelector('figure path[style*=\"--c0\"]')).stroke"
-        colours = []
-        for scheme in ("light", "dark"):
-            tab.emulate_media(color_scheme=scheme)
-            colours.append(tab.evaluate(first))
-        browser.close()
-    assert [url for url in requests if not url.startswith("data:")] == [(tmp_path / "report.html").as_uri()]
+        tab.goto(path.as_uri())
+        return tab
+
+    yield visit
+    for context in contexts:
+        context.close()
     assert complaints == []
-    assert broken == 0
-    assert max(overflow) <= 0
-    assert colours == ["rgb(194, 69, 45)", "rgb(240, 128, 106)"]
+    assert {url for url in requests if not url.startswith("data:")} == {path.as_uri()}
+
+
+OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
+
+
+def test_a_browser_shows_the_numbers_and_pictures_on_a_desk_and_a_phone(analyses, page, visit):
+    tab = visit(page)
+    assert tab.title().startswith("Latents: <i>first</i>")
+    text = tab.locator("body").inner_text()
+    assert tab.evaluate("[...document.images].filter(picture => !picture.naturalWidth).length") == 0
+    for width in (1280, 800, 390):
+        tab.set_viewport_size({"width": width, "height": 900})
+        assert tab.evaluate(OVERFLOW) <= 0, width
     for analysis in analyses:
         assert analysis.subject.name in text
-        for shown in (f"{analysis.psnr.value:.2f}", f"{analysis.ssim.value:.3f}", analysis.subject.digest):
-            assert shown.replace("-", "−") in text
+        assert analysis.subject.digest in text
+        assert fixed(analysis.measurement("psnr").value, 2) in text
+
+
+def test_dark_and_light_differ_in_figures_and_text(page, visit):
+    tab = visit(page)
+    stroke = "getComputedStyle(document.querySelector('figure path[style*=\"--c0\"]')).stroke"
+    colours = []
+    for scheme in ("light", "dark"):
+        tab.emulate_media(color_scheme=scheme)
+        colours.append((tab.evaluate(stroke), tab.evaluate("getComputedStyle(document.body).backgroundColor")))
+    assert colours == [("rgb(194, 69, 45)", "rgb(254, 253, 251)"), ("rgb(240, 128, 106)", "rgb(23, 24, 26)")]
+
+
+def test_pointing_at_a_figure_shows_the_value(analyses, page, visit):
+    tab = visit(page)
+    tip = tab.locator(".tip")
+    assert not tip.is_visible()
+    figure = tab.locator("figure", has_text="Scale-free variant")
+    gaps = analyses[1].view("mean").match("scale_free").gaps
+    point = figure.locator("circle").nth(len(DELTAS) + 1)  # the curve and the minimum of the first come before
+    point.scroll_into_view_if_needed()
+    box = point.bounding_box()
+    tab.mouse.move(box["x"] + box["width"] / 2 + 1, box["y"] + box["height"] / 2 - 1)
+    assert tip.inner_text() == f"second\ndelta −0.500: {number(gaps[0].value)} nats"
+    tip_box = tip.bounding_box()
+    assert tip_box["x"] >= 0
+    assert tip_box["x"] + tip_box["width"] <= 1280
+    tab.mouse.move(0, 0)
+    assert not tip.is_visible()
+
+
+def test_arrow_keys_walk_along_the_points(page, visit):
+    tab = visit(page)
+    figure = tab.locator("figure", has_text="Aligned less decoded")
+    figure.focus()
+    said = []
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
+        figure.press(key)
+        said.append(tab.locator(".tip").inner_text().splitlines()[-1])
+    assert said[0] == said[2] == "keep 15: 0 ± 0 dB"
+    assert said[1] == "keep 7: 4.00 ± 0.20 dB"
+    figure.press("Escape")
+    assert not tab.locator(".tip").is_visible()
+
+
+def test_a_tap_shows_the_value_on_a_phone(page, visit):
+    tab = visit(page, has_touch=True, is_mobile=True)
+    tab.set_viewport_size({"width": 390, "height": 800})
+    drawing = tab.locator("figure", has_text="Equivariance error by move").locator("svg")
+    drawing.scroll_into_view_if_needed()
+    box = drawing.locator("circle").first.bounding_box()
+    tab.touchscreen.tap(box["x"] + 4, box["y"] + 4)
+    assert "half size, area: 0.210 ± 0.0021" in tab.locator(".tip").inner_text()
+
+
+def test_headings_sort_by_value_up_and_down_and_back(visit):
+    exponents = {"minus": 2.4, "plus": 0.9, "zero": 2.1, "ten": 1.5}
+    analyses = [synthetic(name, exponent=e, psnr={"ten": 100.0}.get(name, 9.5 + e)) for name, e in exponents.items()]
+    view = analyses[2].views[0]
+    refused = tuple(replace(m, value=None, refused="why") if m.key == "sec_25" else m for m in view.measurements)
+    analyses[2] = replace(analyses[2], views=(replace(view, measurements=refused), *analyses[2].views[1:]))
+    tab = visit(render(analyses))
+    table = tab.locator("table.sortable").first
+
+    def order(title):
+        head = table.locator("thead th", has_text=title)
+        head.get_by_role("button").press("Enter")
+        names = [text.split(maxsplit=1)[1] for text in table.locator("tbody th").all_inner_texts()]
+        return head.get_attribute("aria-sort"), names
+
+    written = list(exponents)
+    assert order("best delta") == ("ascending", ["minus", "zero", "ten", "plus"])
+    assert "−0.30" in table.locator("tbody tr").first.inner_text()
+    assert order("best delta") == ("descending", ["plus", "ten", "zero", "minus"])
+    assert order("best delta") == ("none", written)
+    assert order("PSNR")[1] == ["plus", "zero", "minus", "ten"]  # 10.4, 11.6, 11.9, 100: not as text
+    assert order("SEC")[1][-1] == order("SEC")[1][-1] == "zero"
+    assert order("autoencoder")[1] == sorted(written)
+    assert table.locator("[aria-sort=ascending]").count() == 1
+
+
+def test_channels_sort_as_numbers_and_dead_ones_are_named(analyses, visit):
+    tab = visit(render([synthetic("many", shape=(12, 16, 16), states=("live", "outlier", "dead"))]))
+    tab.get_by_text("many: 12 channels, 4 dead and 4 outliers").click()
+    table = tab.locator(".channels table")
+    table.get_by_role("button", name="kurtosis").click()
+    states = table.locator("tbody td:nth-child(2)").all_inner_texts()
+    assert states[-4:] == ["✕ dead"] * 4
+    table.get_by_role("button", name="channel").click()
+    table.get_by_role("button", name="channel").click()
+    assert table.locator("tbody tr").first.inner_text().startswith("11")
+
+
+def test_nothing_is_cut_off_in_print(analyses, page, visit):
+    tab = visit(page)
+    tab.emulate_media(media="print")
+    paper = 718  # A4 less its margins, in CSS pixels
+    tab.set_viewport_size({"width": paper, "height": 1000})
+    tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert tab.evaluate(OVERFLOW) <= 0
+    beyond = f"[...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > {paper} + 1)"
+    assert tab.evaluate(f"{beyond}.map(e => e.outerHTML.slice(0, 80))") == []
+    assert tab.locator("details:not([open])").count() == 0
+    clipped = "[...document.querySelectorAll('.wide')].filter(e => getComputedStyle(e).overflowX !== 'visible')"
+    assert tab.evaluate(f"{clipped}.length") == 0
+    tab.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert tab.locator("details[open]").count() == 0

@@ -1,4 +1,4 @@
-"""The verb `analyze`: autoencoders measured side by side, on the same images."""
+"""The verb `analyze`: autoencoders and cached latents measured side by side, on the same images."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -14,12 +14,15 @@ from rich.table import Table
 from tyro.conf import arg
 
 from .checkpoints import write_text_aside
+from .conditions import failures, read_conditions
 from .data.images import Split
+from .extras import open_extras
 from .measure import analyze, check_size
+from .measure_cached import analyze_latents
 from .nets.autoencoder import Autoencoder
 from .report import render
 from .results import Analysis, to_json
-from .subjects import choose_images, named_sources, training_data
+from .subjects import choose_images, is_cached, named_sources, open_cached, training_data
 from .tables import summary_table
 
 
@@ -28,70 +31,117 @@ def analyze_all(
     /,
     *,
     out: Path,
-    data: str = "embedded",
+    data: str | None = None,
     size: int | None = None,
     num_images: int = 256,
+    num_tests: int = 50,
     batch_size: int = 16,
     seed: int = 0,
     split: Split | None = None,
     device: str = "auto",
     dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    labels: bool = False,
+    masks: Path | None = None,
+    lpips: str | None = None,
+    features: str | None = None,
+    uniformity: bool = False,
+    probe: bool = False,
+    fail_on: tuple[str, ...] = (),
 ) -> list[Analysis]:
     """Measure autoencoders on the same images; write analysis.json and report.html.
 
     Args:
-        autoencoders: Folders that AutoencoderKL.save_pretrained wrote, or hub names; NAME=FOLDER sets the name shown.
+        autoencoders: Folders in diffusers' format, hub names, LDM checkpoints (X.safetensors), python:FILE.py:FACTORY
+            for your own, or latents:FOLDER for cached latents; NAME=SOURCE sets the name shown.
         out: Folder for analysis.json and report.html.
-        data: "embedded", a folder or parquet path, or hub:NAME[:SPLIT].
+        data: "embedded" (the default), a folder or parquet path, or hub:NAME[:SPLIT]. Cached latents take the images
+            beside them, if any.
         size: Side of the square images in pixels; that of training by default, or 256.
         num_images: The first so many images of the split.
+        num_tests: Of these, so many for what decodes or encodes again: low-pass, noise, transfer, equivariance.
         batch_size: Images at once.
-        seed: Of posterior samples and of the bootstrap.
+        seed: Of posterior samples, of test noise and of the bootstrap.
         split: By default what training on the same data held out; otherwise all.
         device: "auto", "cpu", "cuda", "cuda:1", and so on.
         dtype: Of the networks; what is measured is in float32 or float64.
+        labels: Also neighbour consistency and irreducible variance by class; the images must be in class folders.
+        masks: Folder of foreground masks named as the images; adds SRSS.
+        lpips: Weights of LPIPS, a path or hub name; adds LPIPS.
+        features: Feature extractor for rFID: a TorchScript file, or python:FILE.py:FACTORY.
+        uniformity: Also uniformity, which needs scikit-learn and a minute.
+        probe: Also train a tiny denoiser on the latents, some minutes on a CPU.
+        fail_on: Exit with status 1 if one holds, such as "best_delta > 1.3" "psnr < 26" over-noisy.
     """
     console = Console(stderr=True)
-    if num_images < 2 or batch_size < 1:
-        raise ValueError(f"expected at least 2 images, in batches of at least 1; got {num_images} and {batch_size}")
+    if num_images < 2 or batch_size < 1 or num_tests < 2:
+        raise ValueError(
+            f"expected at least 2 images and 2 tests, in batches of at least 1; got {num_images}, {num_tests} and "
+            f"{batch_size}"
+        )
+    conditions = read_conditions(fail_on)
     sources = named_sources(autoencoders)
     chosen_device = _device(device)
     _require_writable(out)
-    networks = {name: Autoencoder.from_pretrained(source) for name, source in sources.items()}
-    trained = {name: training_data(source) for name, source in sources.items()}
-    images, split, notes = choose_images(trained, data, size=size, split=split)
-    for name, network in networks.items():
-        check_size(name, network.factor, images.size)
+    extras = open_extras(labels, masks, lpips, features, uniformity, probe)
+    cached = {name: open_cached(source, data, size) for name, source in sources.items() if is_cached(source)}
+    networks = {name: Autoencoder.from_pretrained(s) for name, s in sources.items() if not is_cached(s)}
+    trained = {name: training_data(sources[name]) for name in networks}
+    notes: tuple[str, ...] = ()
+    if networks:
+        images, split, notes = choose_images(trained, data or "embedded", size=size, split=split)
+        for name, network in networks.items():
+            check_size(name, network, images.size)
 
     analyses = []
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    ) as bar:
-        tasks = {name: bar.add_task(escape(name), total=min(num_images, len(images))) for name in networks}
-        for name, network in networks.items():
-            analyses.append(
-                analyze(
-                    network,
-                    images,
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console) as bar:
+        totals = {name: min(num_images, len(cached[name].latents if name in cached else images)) for name in sources}
+        tasks = {name: bar.add_task(escape(name), total=total) for name, total in totals.items()}
+        for name, source in sources.items():
+            advance = partial(bar.advance, tasks[name])
+            if name in cached:
+                found = analyze_latents(
+                    *cached[name],
                     name=name,
-                    source=sources[name],
-                    split=split,
                     n_images=num_images,
                     batch_size=batch_size,
                     seed=seed,
+                    extras=extras,
+                    device=chosen_device,
+                    advance=advance,
+                )
+            else:
+                found = analyze(
+                    networks[name],
+                    images,
+                    name=name,
+                    source=source,
+                    split=split or "all",
+                    n_images=num_images,
+                    n_tests=num_tests,
+                    batch_size=batch_size,
+                    seed=seed,
+                    extras=extras,
                     device=chosen_device,
                     dtype=getattr(torch, dtype),
                     notes=notes,
-                    advance=partial(bar.advance, tasks[name]),
+                    advance=advance,
                 )
-            )
-            network.to("cpu")
-            bar.update(tasks[name], completed=min(num_images, len(images)))  # bad files have no part in the count
-    for bad in analyses[0].sample.bad_files:
+                networks[name].to("cpu")
+            analyses.append(found)
+            bar.update(tasks[name], completed=totals[name])  # bad files have no part in the count
+    for bad in dict.fromkeys(bad for analysis in analyses for bad in analysis.sample.bad_files):
         console.print(f"[yellow]skipped[/] {escape(bad)}", highlight=False)
     write_analyses(analyses, out)
     console.print(summary(analyses))
+    for analysis in analyses:
+        for finding in analysis.findings:
+            console.print(f"[bold]{escape(analysis.subject.name)}[/] {escape(finding.verdict)}", highlight=False)
     console.print(str(out / "report.html"), highlight=False, soft_wrap=True, markup=False)
+    if failed := failures(conditions, analyses):
+        for line in failed:
+            console.print(f"[red]failed[/] {escape(line)}", highlight=False)
+        raise SystemExit(1)
     return analyses
 
 

@@ -18,12 +18,21 @@ def demo(arguments: list[str]) -> None:
 
 
 def analyze(arguments: list[str]) -> None:
-    """measure autoencoders side by side: spectra, decoder, reconstruction; write one report"""
+    """say how diffusable autoencoders or cached latents are, side by side, in one report"""
     import tyro
 
     from .analyze import analyze_all
 
     tyro.cli(analyze_all, prog="specmatch analyze", args=arguments)
+
+
+def report(arguments: list[str]) -> None:
+    """make one page from saved analyses"""
+    import tyro
+
+    from .write_report import write_report
+
+    print(tyro.cli(write_report, prog="specmatch report", args=arguments))
 
 
 def train_ae(arguments: list[str]) -> None:
@@ -65,7 +74,7 @@ def train_ae(arguments: list[str]) -> None:
         print(run_autoencoder(run))
 
 
-VERBS = {"demo": demo, "analyze": analyze, "train-ae": train_ae}
+VERBS = {"demo": demo, "analyze": analyze, "report": report, "train-ae": train_ae}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,151 +1,172 @@
 """Everything that is measured of one autoencoder on a fixed set of images."""
 
-from collections.abc import Callable
-from importlib.metadata import version as package_version
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import __version__
 from .album import Album
-from .data import ImageSet, fixed_batches
-from .data.seeding import seeded
-from .methods.method import Posterior
-from .metrics import LatentStatistics, image_bands, legal_block, lowpass, psnr, scaled_strengths, ssim
+from .conditions import numbers
+from .data.images import BadFile
+from .data.masks import MaskSet, open_masks
+from .data.order import fixed_batches
+from .data.tensors import Images, TensorImages
+from .encodings import Encodings
+from .extras import NO_EXTRAS, Extras
+from .measure_decoder import BLOCK, DecoderTests, Fidelity, require_finite
+from .measure_latents import measure_latents
+from .metrics import legal_block
 from .nets.autoencoder import Autoencoder
-from .provenance import commit, weights_digest
-from .results import Analysis, Kind, LowpassPoint, Provenance, Sample, Subject
-from .summarize import estimates, latent_view, spectrum
+from .provenance import provenance, weights_digest
+from .results import Analysis, Sample, Subject
+from .verdict import with_findings
 
-KEEP = (15, 7, 5, 3)
-BLOCK = 8
-N_IMAGE_BINS = 32
+__all__ = ["analyze", "check_size", "numbers"]
 
 
 def analyze(
-    autoencoder: Autoencoder,
-    images: ImageSet,
+    autoencoder: Any,
+    images: Images | Tensor,
     *,
-    name: str,
+    name: str = "autoencoder",
     source: str = "",
     split: str = "all",
     n_images: int | None = None,
+    n_tests: int = 50,
     batch_size: int = 16,
     seed: int = 0,
-    keep: tuple[int, ...] = KEEP,
-    block: int = BLOCK,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    extras: Extras = NO_EXTRAS,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
     notes: tuple[str, ...] = (),
     advance: Callable[[int], None] = lambda n: None,
 ) -> Analysis:
     """Measure the first `n_images` (None: all); the batch size changes the numbers by no more than rounding.
 
-    The autoencoder is left in eval mode on `device` in `dtype`. source, split, notes: for the record. keep, block: of
-    the low-pass; where the latent grid has no whole blocks of that side, its largest half, quarter … is taken and
-    `keep` scaled alike. advance: called with the number of images done since. ValueError, naming the autoencoder, for
-    a size it cannot take, latents that do not vary and outputs that are not finite; also for under two images.
+    autoencoder: an `Autoencoder`, a model of diffusers, or an object with encode and decode. images: an image set, or a
+    tensor (n, 3, size, size) in [-1, 1]. n_tests: the first so many of them are also decoded low-passed and noisy, and
+    encoded moved. device, dtype: where and how the networks run, and stay; None leaves them as they are. Training mode
+    is restored, and the global random state is not touched. source, split, notes: for the record. advance: called with
+    the number of images done since. ValueError, naming the autoencoder, for a size it cannot take, latents that do not
+    vary and outputs that are not finite; also for under two images.
     """
-    check_size(name, autoencoder.factor, images.size)
-    grid = images.size // autoencoder.factor
-    legal = legal_block((grid, grid), block)
-    strengths = scaled_strengths(keep, block, legal) if legal > 1 else ()
-    if legal == 1:
-        notes += (f"No low-pass curve: a {grid} × {grid} latent grid has no blocks of 2 cells or more that fill it.",)
-    elif legal < block:
-        notes += (f"Low-pass in blocks of {legal}: a {grid} × {grid} latent grid has no whole blocks of {block}.",)
-
-    digest = weights_digest(autoencoder)
-    autoencoder = autoencoder.to(device=device, dtype=dtype).eval()
-    views: dict[Kind, LatentStatistics] = {"mean": LatentStatistics(), "sample": LatentStatistics()}
-    image_rows, fidelity, album = [], [], Album(images.size)
-    curve: dict[int, list[Tensor]] = {k: [] for k in strengths}
-    bad = [f"{file.name}: {file.reason}" for file in images.bad]
-    n_seen = 0
-    with torch.inference_mode():
-        for batch in fixed_batches(images, batch_size, n_images):
-            x = batch.images.to(device)
-            posterior = autoencoder.encode(x)
-            latents, sample = posterior.mean.float(), _sample(posterior, seed, first=n_seen)
-            output = autoencoder.decode(latents).float()
-            _require_finite(name, latents=latents, pictures=output)
-            views["mean"].add(latents, x)
-            views["sample"].add(sample, x)
-            bands, image_frequencies = image_bands(x, N_IMAGE_BINS)
-            image_rows.append(bands)
-            fidelity.append(torch.stack([psnr(output, x), ssim(output, x)], dim=1))
-            album.add(n_seen, 2 * legal - 1, x, output)
-            for k in strengths:
-                moved = lowpass(autoencoder.decode, latents, output, x, k, legal)
-                _require_finite(name, pictures=moved.decoded)
-                pairs = (moved.decoded, moved.image), (moved.aligned, moved.image), (moved.image, x)
-                curve[k].append(torch.stack([psnr(*pair) for pair in pairs], dim=1))
-                if k < 2 * legal - 1:
-                    album.add(n_seen, k, moved.image, moved.decoded)
-            bad += [f"{file.name}: {file.reason}" for file in batch.bad]
-            n_seen += len(x)
-            advance(len(x))
-    if n_seen < 2:
-        raise ValueError(f"{images.source}: only one image was measured; uncertainties need at least two")
-
-    on_grid = views["mean"].bands("scale_free")
-    mean_psnr, mean_ssim = estimates(fidelity)
-    return Analysis(
-        subject=Subject(
-            name=name,
-            source=source,
-            kind=type(autoencoder.model).__name__,
-            factor=autoencoder.factor,
-            channels=autoencoder.channels,
-            scaling_factor=autoencoder.scaling_factor,
-            shift_factor=autoencoder.shift_factor,
-            parameters=sum(weight.numel() for weight in autoencoder.parameters()),
-            digest=digest,
-        ),
-        sample=Sample(images.source, split, n_seen, images.size, images.digest, tuple(bad)),
-        provenance=Provenance(
-            version=__version__,
-            commit=commit(),
-            torch=torch.__version__,
-            diffusers=package_version("diffusers"),
-            device=torch.device(device).type,
-            dtype=str(dtype).removeprefix("torch."),
-            seed=seed,
-        ),
-        latent_shape=(autoencoder.channels, grid, grid),
-        image=spectrum(torch.cat(image_rows), image_frequencies, seed),
-        image_on_latent_grid=spectrum(on_grid.images, on_grid.frequencies, seed),
-        views=tuple(latent_view(name, kind, statistics, seed) for kind, statistics in views.items()),
-        lowpass=tuple(LowpassPoint(k, *estimates(rows)) for k, rows in curve.items()),
-        lowpass_block=legal,
-        psnr=mean_psnr,
-        ssim=mean_ssim,
-        pictures=album.pictures(),
-        notes=notes,
+    codec = autoencoder if isinstance(autoencoder, Autoencoder) else Autoencoder(autoencoder)
+    chosen = TensorImages(images) if isinstance(images, Tensor) else images
+    check_size(name, codec, chosen.size)
+    subject = Subject(
+        name=name,
+        source=source,
+        kind=codec.kind,
+        factor=codec.factor,
+        channels=codec.channels,
+        stochastic=codec.is_stochastic,
+        parameters=sum(weight.numel() for weight in codec.parameters()),
+        digest=weights_digest(codec),
+    )
+    grid = chosen.size // codec.factor
+    block = legal_block((grid, grid), BLOCK)
+    album, fidelity, bad = Album(chosen.size), Fidelity(extras), _said(chosen.bad)
+    masks = open_masks(extras.masks, chosen) if extras.masks else None
+    with Encodings(seed) as encodings:
+        with evaluating(codec, device, dtype) as place:
+            good = _good_places(chosen, bad)
+            for batch in fixed_batches(chosen, batch_size, n_images):
+                x = batch.images.to(place)
+                bad += _said(batch.bad)
+                posterior = codec.encode(x)
+                mean = posterior.mean.float()
+                output = codec.decode(mean).float()
+                require_finite(name, latents=mean, pictures=output)
+                album.add(encodings.n_images, 2 * block - 1, x, output)
+                places = list(itertools.islice(good, len(x)))
+                foreground = foreground_of(masks, places, (grid, grid)) if masks else None
+                encodings.add(mean, posterior.logvar if codec.is_stochastic else None, x, batch.labels, foreground)
+                fidelity.add(output, x)
+                advance(len(x))
+            if (n_seen := encodings.n_images) < 2:
+                raise ValueError(f"{chosen.source}: only one image was measured; uncertainties need at least two")
+            channel_stds = encodings.statistics["mean"].moments().channel_stds.to(place)
+            tests = DecoderTests(name, codec, channel_stds, chosen.size, block, seed)
+            again = (batch.images.to(place) for batch in fixed_batches(chosen, batch_size, n_images))
+            for x, latents in zip(again, encodings.batches("mean", batch_size, n_tests), strict=False):
+                tests.add(latents.to(place), x[: len(latents)], album)
+            decoding, equivariance, more = tests.result(fidelity)
+        measured = measure_latents(name, encodings, codec.latent_space, extras, album, seed, place)
+    return with_findings(
+        Analysis(
+            subject=subject,
+            sample=Sample(chosen.source, split, n_seen, chosen.size, chosen.digest, tuple(bad)),
+            provenance=provenance(place, dtype or _dtype(codec), seed),
+            latent_shape=(codec.channels, grid, grid),
+            **measured._asdict(),
+            equivariance=equivariance,
+            decoding=decoding,
+            pictures=album.pictures(),
+            latent_pictures=album.latent_pictures(),
+            findings=(),
+            notes=notes + more + mask_notes(masks),
+        )
     )
 
 
-def check_size(name: str, factor: int, size: int) -> None:
-    """ValueError unless `size` is a multiple of the factor that leaves latents of at least 3 x 3 cells."""
-    if size % factor:
-        nearest = max(3, round(size / factor)) * factor
-        raise ValueError(f"{name}: size {size} is not a multiple of its factor {factor}; {nearest} is one")
-    if (grid := size // factor) < 3:
+def check_size(name: str, codec: Autoencoder, size: int) -> None:
+    """ValueError unless the codec takes images of `size` and leaves latents of at least 3 x 3 cells."""
+    if codec.size and size != codec.size:
+        raise ValueError(f"{name}: it takes images of {codec.size} x {codec.size} pixels alone: take --size {codec.size}")
+    if size % codec.multiple:
+        nearest = max(3 * codec.factor, round(size / codec.multiple) * codec.multiple)
+        raise ValueError(f"{name}: size {size} is not a multiple of {codec.multiple}, as it must be; {nearest} is one")
+    if (grid := size // codec.factor) < 3:
         raise ValueError(
-            f"{name}: size {size} leaves {grid} x {grid} latents, too small for a spectrum; take {3 * factor} or more"
+            f"{name}: size {size} leaves {grid} x {grid} latents, too small for a spectrum; "
+            f"take {3 * codec.factor} or more"
         )
 
 
-def _sample(posterior: Posterior, seed: int, first: int) -> Tensor:
-    """A sample of the posterior (b, c, h, w) whose noise is that of each image's place, whatever its batch."""
-    mean = posterior.mean.float()
-    noise = [
-        torch.randn(mean.shape[1:], generator=seeded("posterior", seed, first + place)) for place in range(len(mean))
-    ]
-    return mean + posterior.logvar.float().mul(0.5).exp() * torch.stack(noise).to(mean.device)
+@contextlib.contextmanager
+def evaluating(
+    codec: Autoencoder, device: torch.device | str | None, dtype: torch.dtype | None
+) -> Iterator[torch.device]:
+    """Inference in eval mode, on the device that is yielded; training modes come back, device and dtype stay."""
+    codec.to(device=device, dtype=dtype)
+    weight = next(codec.parameters(), None)
+    place = torch.device(device or "cpu") if weight is None else weight.device
+    modes = {module: module.training for module in codec.modules()}
+    codec.eval()
+    try:
+        with torch.inference_mode():
+            yield place
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
-def _require_finite(name: str, **tensors: Tensor) -> None:
-    for what, values in tensors.items():
-        if not values.isfinite().all():
-            raise ValueError(f"{name}: its {what} hold values that are not finite; nothing can be measured of them")
+def _dtype(codec: Autoencoder) -> torch.dtype:
+    return next((weight.dtype for weight in codec.parameters() if weight.is_floating_point()), torch.float32)
+
+
+def _said(files: Sequence[BadFile]) -> list[str]:
+    return [f"{file.name}: {file.reason}" for file in files]
+
+
+def _good_places(images: Images, bad: Sequence[str]) -> Iterator[int]:
+    """The positions of the images that come in batches; `bad` has grown by the time that each is asked for."""
+    for place, name in enumerate(images.names):
+        if not any(entry.startswith(f"{name}: ") for entry in bad):
+            yield place
+
+
+def foreground_of(masks: MaskSet, places: Sequence[int], grid: tuple[int, int]) -> Tensor:
+    """Masks (b, h, w) of the images at `places`; all background for one that has none, which SRSS then leaves out."""
+    nothing = torch.zeros(grid, dtype=torch.bool)
+    return torch.stack([masks[place, grid] if place in masks.images else nothing for place in places])
+
+
+def mask_notes(masks: MaskSet | None) -> tuple[str, ...]:
+    """What a reader must know of them."""
+    if masks is None or not masks.missing:
+        return ()
+    return (f"{len(masks.missing)} images have no mask, such as {masks.missing[0]}; SRSS is of the others.",)

@@ -2,10 +2,14 @@
 
 import hashlib
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from torch import nn
+
+from . import __version__
+from .results import Provenance
 
 
 def commit() -> str:
@@ -32,3 +36,16 @@ def weights_digest(model: nn.Module) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def provenance(device: torch.device, dtype: torch.dtype, seed: int) -> Provenance:
+    """Of a measurement made now."""
+    return Provenance(
+        version=__version__,
+        commit=commit(),
+        torch=torch.__version__,
+        diffusers=version("diffusers"),
+        device=device.type,
+        dtype=str(dtype).removeprefix("torch."),
+        seed=seed,
+    )

@@ -1,21 +1,29 @@
 """Analyses side by side as one self-contained page."""
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 from itertools import groupby
 from typing import NamedTuple
 
-from . import figures, tables
+from . import figures, figures_decoder, report_context, report_metrics, tables
 from .results import Analysis, Picture
 
 
+class MatrixRow(NamedTuple):
+    """place: of the autoencoder, None for the images themselves. pngs: one a column, "" where there is none."""
+
+    place: int | None
+    pngs: tuple[str, ...]
+
+
 class Matrix(NamedTuple):
-    """Pictures of one image: a row for the image itself, then one for each autoencoder; a column for each strength."""
+    """Pictures of one image: the image, then a row for each autoencoder; columns: everything, latent, low-passed."""
 
     image: str
-    strengths: tuple[str, ...]
-    original: tuple[Picture, ...]
-    decoded: tuple[tuple[int, tuple[Picture, ...]], ...]
+    columns: tuple[str, ...]
+    rows: tuple[MatrixRow, ...]
 
 
 def render(analyses: Sequence[Analysis]) -> str:
@@ -26,41 +34,84 @@ def render(analyses: Sequence[Analysis]) -> str:
     if not analyses:
         raise ValueError("there is no analysis to report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["svg"] = Markup
-    template = environment.from_string((files(__package__) / "report.html").read_text())
-    return template.render(
+    # Of our own files and drawings alone, which escape what they are given.
+    environment.filters["trusted"] = Markup
+    script = _part("report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.from_string(_part("report.html")).render(
+        style=_part("report.css"),
+        script=script,
+        script_digest=f"sha256-{digest}",
         analyses=analyses,
         names=[analysis.subject.name for analysis in analyses],
-        findings=tables.findings(analyses),
+        shapes=[tables.shape(analysis) for analysis in analyses],
+        fidelities=[report_metrics.psnr(analysis) for analysis in analyses],
+        measured_on=report_context.measured_on(analyses),
+        warnings=report_context.comparability(analyses),
+        notes=report_context.notes(analyses),
+        conventions=report_context.conventions(analyses),
+        provenance=report_context.provenance(analyses),
+        bad_files=report_context.bad_files(analyses),
+        image_exponents=report_context.image_exponents(analyses),
+        metrics=report_metrics.metric_rows(analyses),
         summary=tables.summary_table(analyses),
         latents=tables.latent_table(analyses),
+        normalisation=tables.normalisation_table(analyses),
         gaps=tables.gap_table(analyses),
         lowpass=tables.lowpass_table(analyses),
+        noise=tables.noise_table(analyses),
+        equivariance=tables.equivariance_table(analyses),
+        probe_losses=tables.probe_table(analyses),
+        channel_lists=tables.channel_lists(analyses),
         spectra=figures.spectra(analyses),
         gap_curves=figures.gap_curves(analyses),
-        lowpass_curves=figures.lowpass_curves(analyses),
+        structure=figures.structure(analyses),
         channels=figures.channel_spectra(analyses),
         views=figures.mean_and_sample(analyses),
+        lowpass_curves=figures_decoder.lowpass_curves(analyses),
+        responses=figures_decoder.responses(analyses),
+        transfers=figures_decoder.transfers(analyses),
+        probes=figures_decoder.probe_curves(analyses),
         matrices=picture_matrices(analyses),
-        notes=tables.notes(analyses),
-        provenance=tables.provenance(analyses),
-        image_exponents=tables.image_exponents(analyses),
-        blocks=sorted({analysis.lowpass_block for analysis in analyses}),
-        series=figures.SERIES,
+        with_decodings=any(picture.decoded for analysis in analyses for picture in analysis.pictures),
+        with_latents=any(analysis.latent_pictures for analysis in analyses),
+        blocks=sorted({a.decoding.lowpass_block for a in analyses if a.decoding and a.decoding.lowpass}),
     )
 
 
 def picture_matrices(analyses: Sequence[Analysis]) -> list[Matrix]:
-    """Pictures by image; autoencoders whose low-pass differs stand in matrices of their own."""
+    """Pictures by image; autoencoders whose images or low-pass differ stand in matrices of their own."""
     matrices = []
-    images = tables.distinct(picture.image for analysis in analyses for picture in analysis.pictures)
-    for image in images:
-        shown = [
-            (tuple(p for p in analysis.pictures if p.image == image), place) for place, analysis in enumerate(analyses)
-        ]
-        originals = [(tuple(p for p in pictures if not p.decoded), pictures, place) for pictures, place in shown]
-        for original, group in groupby(originals, key=lambda entry: entry[0]):
-            decoded = tuple((place, tuple(p for p in pictures if p.decoded)) for _, pictures, place in group)
-            strengths = tuple("all" if column == 0 else f"keep {p.keep}" for column, p in enumerate(original))
-            matrices.append(Matrix(image, strengths, original, decoded))
+    shown = [picture.image for a in analyses for picture in (*a.pictures, *a.latent_pictures)]
+    for image in tables.distinct(shown):
+        own = [(place, analysis) for place, analysis in enumerate(analyses) if _shows(analysis, image)]
+        for originals, group in groupby(own, key=lambda entry: _pictures(entry[1], image, decoded=False)):
+            matrices.append(_matrix(image, originals, list(group)))
     return matrices
+
+
+def _matrix(image: str, originals: dict[int, str], group: list[tuple[int, Analysis]]) -> Matrix:
+    decoded = [(place, a, _pictures(a, image, decoded=True)) for place, a in group]
+    keeps = sorted({*originals, *(keep for *_, pictures in decoded for keep in pictures)}, reverse=True)
+    latents = {place: p.png for place, a in group for p in a.latent_pictures if p.image == image}
+    columns = tuple(f"keep {keep}" if place else "all" for place, keep in enumerate(keeps))
+    rows = [MatrixRow(None, tuple(originals.get(keep, "") for keep in keeps))] if originals else []
+    rows += [MatrixRow(place, tuple(pictures.get(keep, "") for keep in keeps)) for place, _, pictures in decoded]
+    if latents:
+        columns = (*columns[:1], "latent", *columns[1:])
+        rows = [MatrixRow(p, (*pngs[:1], latents.get(p, ""), *pngs[1:])) for p, pngs in rows]  # type: ignore[arg-type]
+    return Matrix(image, columns, tuple(rows))
+
+
+def _pictures(analysis: Analysis, image: str, decoded: bool) -> dict[int, str]:
+    """By `keep`."""
+    return {p.keep: p.png for p in analysis.pictures if p.image == image and p.decoded == decoded}
+
+
+def _shows(analysis: Analysis, image: str) -> bool:
+    pictures: tuple[Picture, ...] = analysis.pictures
+    return any(p.image == image for p in (*pictures, *analysis.latent_pictures))
+
+
+def _part(name: str) -> str:
+    return (files(__package__) / name).read_text(encoding="utf-8")

@@ -1,10 +1,16 @@
-"""What the verbs measure, as plain numbers with their provenance: the only input of the report."""
+"""What `analyze` measured, as plain numbers with their provenance: the only input of the report.
+
+docs/analysis-json.md documents the file that these records are written to.
+"""
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+FORMAT = "specmatch-analysis-2"
 
 Kind = Literal["mean", "sample"]
 Variant = Literal["paper", "scale_free"]
@@ -16,6 +22,21 @@ class Estimate:
 
     value: float
     standard_error: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number, under the key by which `metrics.METRICS` describes it.
+
+    value: None where `refused` says why there is none. standard_error: over images, None where it is not estimated.
+    white: what white noise of the same shape gives, None where that says nothing.
+    """
+
+    key: str
+    value: float | None
+    standard_error: float | None
+    white: float | None
+    refused: str
 
 
 @dataclass(frozen=True)
@@ -58,21 +79,41 @@ class SpectrumMatch:
 
 
 @dataclass(frozen=True)
-class LatentView:
-    """The latents of a set of images: posterior means or samples.
+class Channel:
+    """One latent channel: moments over all images and cells, and its spectrum as in `Spectrum`.
 
-    mean, std: over everything; channel_means, channel_stds, channel_power (channels, bins): per channel.
+    kurtosis: excess, 0 for a Gaussian; None where the channel does not vary. exponent: None there too.
+    """
+
+    mean: float
+    std: float
+    kurtosis: float | None
+    exponent: float | None
+    power: tuple[float, ...]
+    state: Literal["live", "dead", "outlier"]
+
+
+@dataclass(frozen=True)
+class LatentView:
+    """The latents of a set of images: posterior means or samples; raw, before any normalisation.
+
+    mean, std: over everything. matches: empty without images. cosine_by_distance: mean cosine between the tokens of an
+    image, by Manhattan distance in cells from 0, standardised by channel. eigenvalues: of the channels' covariance,
+    largest first. block_dct, block_dct_raw: amplitude relative to DC in blocks of 8, zig-zag order, of standardised and
+    of raw latents; empty where the grid has no such block.
     """
 
     kind: Kind
     mean: float
     std: float
-    channel_means: tuple[float, ...]
-    channel_stds: tuple[float, ...]
+    channels: tuple[Channel, ...]
     spectrum: Spectrum
-    channel_power: tuple[tuple[float, ...], ...]
     matches: tuple[SpectrumMatch, ...]
-    rmsc: Estimate
+    cosine_by_distance: tuple[float, ...]
+    eigenvalues: tuple[float, ...]
+    block_dct: tuple[float, ...]
+    block_dct_raw: tuple[float, ...]
+    measurements: tuple[Measurement, ...]
 
     def match(self, variant: Variant) -> SpectrumMatch:
         """That of one variant."""
@@ -84,13 +125,115 @@ class LowpassPoint:
     """One strength of the low-pass decoding curve, PSNR in dB.
 
     decoded: decode(move(z)) against move(x). aligned: move(decode(z)) against move(x), what a decoder that keeps
-    frequencies apart could reach. removed: move(x) against x, what the move itself takes away.
+    frequencies apart could reach. removed: move(x) against x, what the move itself takes away. gap: aligned − decoded.
     """
 
     keep: int
     decoded: Estimate
     aligned: Estimate
     removed: Estimate
+    gap: Estimate
+
+
+@dataclass(frozen=True)
+class NoisePoint:
+    """What white noise of `strength` times each channel's standard deviation, added to the latents, does to the output.
+
+    psnr: in dB, against what the clean latents decode to. response: mean square of an image value's change over that of
+    the noise in units of each channel's standard deviation.
+    """
+
+    strength: float
+    psnr: Estimate
+    response: Estimate
+
+
+@dataclass(frozen=True)
+class EquivariancePoint:
+    """‖τ(E(x)) − E(τ(x))‖² / ‖E(τ(x))‖² for one move τ. resampler: "" where there is nothing to resample."""
+
+    move: str
+    resampler: str
+    error: Estimate
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Where the decoder puts energy that enters one band of the latents.
+
+    frequencies (bands): upper edge of each latent band, in cycles per latent cell. shares (bands, bands + 1): of the
+    output's response, in image bands of the same physical frequencies and, last, beyond them. even (bands + 1): of a
+    decoder that spreads evenly. gains (bands): mean square of an image value's response over that of the
+    disturbance in units of each channel's standard deviation. diagonal: mean share that stays in its band. strength:
+    RMS of the disturbance in those units.
+    """
+
+    frequencies: tuple[float, ...]
+    shares: tuple[tuple[float, ...], ...]
+    even: tuple[float, ...]
+    gains: tuple[float, ...]
+    diagonal: Estimate
+    strength: float
+    n_images: int
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """All that needs a decoder. PSNR in dB of images clamped to [−1, 1].
+
+    measurements: of every image, decoded from posterior means. lowpass, noise: of the first n_tests images; lowpass is
+    empty where the latent grid divides into no blocks (lowpass_block 1).
+    """
+
+    measurements: tuple[Measurement, ...]
+    n_tests: int
+    lowpass: tuple[LowpassPoint, ...]
+    lowpass_block: int
+    noise: tuple[NoisePoint, ...]
+    transfer: Transfer | None
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Whether the declared normalisation makes these latents unit-scale.
+
+    convention: as in `LatentSpace`. std, channel_stds (least, most), channel_means (least, most): after it.
+    suggested_scaling_factor: 1 over the standard deviation of the raw latents.
+    """
+
+    convention: str
+    std: float
+    channel_stds: tuple[float, float]
+    channel_means: tuple[float, float]
+    suggested_scaling_factor: float
+
+
+@dataclass(frozen=True)
+class ProbePoint:
+    """The probe at one noise level: t of (1 − t)·data + t·noise.
+
+    loss, wiener_loss: mean squared error of the velocity, of the probe and of the best linear denoiser. errors,
+    wiener_errors (bins): squared error of the denoised estimate over the power of its band.
+    """
+
+    time: float
+    loss: Estimate
+    wiener_loss: float
+    errors: tuple[float, ...]
+    wiener_errors: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A tiny denoiser, trained on these latents for a fixed budget."""
+
+    steps: int
+    batch_size: int
+    parameters: int
+    n_train: int
+    n_test: int
+    frequencies: tuple[float, ...]
+    points: tuple[ProbePoint, ...]
 
 
 @dataclass(frozen=True)
@@ -107,23 +250,30 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class LatentPicture:
+    """The same part of one image's latents in false colour: their first three principal components as R, G and B."""
+
+    image: str
+    png: str
+
+
+@dataclass(frozen=True)
 class Subject:
-    """The autoencoder that was measured."""
+    """What was measured. kind: its class, or "cached latents (LAYOUT)", which have no weights. factor: 0 if unknown."""
 
     name: str
     source: str
     kind: str
     factor: int
     channels: int
-    scaling_factor: float
-    shift_factor: float
+    stochastic: bool
     parameters: int
     digest: str
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The images that were measured."""
+    """The images that were measured; size 0 where there were none."""
 
     source: str
     split: str
@@ -147,35 +297,55 @@ class Provenance:
 
 
 @dataclass(frozen=True)
-class Analysis:
-    """All that was measured of one autoencoder on one set of images. PSNR in dB of images clamped to [−1, 1].
+class Finding:
+    """One sentence of the verdict. key: what `--fail-on` calls it. evidence: the numbers. advice: what to try, or ""."""
 
-    psnr, ssim, lowpass, pictures: of decoded posterior means. lowpass is empty where the latent grid divides into no
-    blocks (lowpass_block 1). notes: what a reader of the numbers must know, one sentence each.
+    key: str
+    level: Literal["good", "warning", "bad", "neutral"]
+    verdict: str
+    evidence: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All that was measured of one autoencoder, or of cached latents, on one set of images.
+
+    image, image_on_latent_grid: None without images. image_block_dct: as `LatentView.block_dct`, of the images averaged
+    onto the latent grid. equivariance: empty without an encoder. decoding: None without a decoder. findings: the
+    verdict. notes: what a reader of the numbers must know, one sentence each.
     """
 
     subject: Subject
     sample: Sample
     provenance: Provenance
     latent_shape: tuple[int, int, int]
-    image: Spectrum
-    image_on_latent_grid: Spectrum
+    image: Spectrum | None
+    image_on_latent_grid: Spectrum | None
+    image_block_dct: tuple[float, ...]
     views: tuple[LatentView, ...]
-    lowpass: tuple[LowpassPoint, ...]
-    lowpass_block: int
-    psnr: Estimate
-    ssim: Estimate
+    normalisation: Normalisation
+    equivariance: tuple[EquivariancePoint, ...]
+    decoding: Decoding | None
+    probe: Probe | None
     pictures: tuple[Picture, ...]
+    latent_pictures: tuple[LatentPicture, ...]
+    findings: tuple[Finding, ...]
     notes: tuple[str, ...]
 
     def view(self, kind: Kind) -> LatentView:
         """That of one kind."""
         return next(view for view in self.views if view.kind == kind)
 
+    def measurement(self, key: str) -> Measurement | None:
+        """Of the posterior means or of the decoder; None where it was not measured."""
+        own = self.view("mean").measurements + (self.decoding.measurements if self.decoding else ())
+        return next((m for m in own if m.key == key), None)
 
-def to_json(analyses: list[Analysis]) -> str:
+
+def to_json(analyses: Sequence[Analysis]) -> str:
     """Analyses as one JSON document."""
-    document = {"format": "specmatch-analysis-1", "analyses": [dataclasses.asdict(a) for a in analyses]}
+    document = {"format": FORMAT, "analyses": [dataclasses.asdict(a) for a in analyses]}
     return json.dumps(document, indent=1, allow_nan=False)
 
 
@@ -184,7 +354,11 @@ def read_analyses(path: Path) -> list[Analysis]:
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        document: dict[str, Any] = json.loads(path.read_text())
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if (written := document["format"]) != FORMAT:
+            raise ValueError(f"{path} is written as {written!r}, and this version reads {FORMAT!r}: analyze anew")
         return TypeAdapter(list[Analysis]).validate_python(document["analyses"])
-    except (json.JSONDecodeError, KeyError, TypeError, ValidationError) as error:
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValidationError) as error:
         raise ValueError(f"{path} is not an analysis written by specmatch: {str(error).splitlines()[0]}") from error

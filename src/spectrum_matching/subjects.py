@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 
 from .data import ImageSet, open_images
 from .data.images import Split
+from .data.latents import LatentSet, open_latents
+from .nets.own import PREFIX
 
 DEFAULT_SIZE = 256
+CACHED = "latents:"
 # Folders that say what lies in them, not whose it is.
 ANONYMOUS = {"export", "vae"}
 
@@ -32,6 +35,37 @@ class Choice(NamedTuple):
     notes: tuple[str, ...]
 
 
+class CachedImages(NamedTuple):
+    """Cached latents and, where they are known, the images that they are of."""
+
+    latents: LatentSet
+    images: ImageSet | None
+
+
+def is_cached(source: str) -> bool:
+    """Whether a source is a folder of cached latents: "latents:FOLDER"."""
+    return source.startswith(CACHED)
+
+
+def open_cached(source: str, data: str | None, size: int | None) -> CachedImages:
+    """The latents of "latents:FOLDER" and the images of `data`, or else those that the cache says lie beside it.
+
+    size: by default that of the images where they are squares of one size that the grid divides, or 256. ValueError
+    where it is no multiple of the latents' grid.
+    """
+    latents = open_latents(source.removeprefix(CACHED))
+    where = data or latents.images
+    if where is None:
+        return CachedImages(latents, None)
+    size = size or DEFAULT_SIZE
+    h, w = latents.grid
+    if h != w or size % h:
+        raise ValueError(
+            f"{source}: {h} x {w} latents are not of images of {size} x {size} pixels; name the images' side by --size"
+        )
+    return CachedImages(latents, open_images(where, size, split="all"))
+
+
 def named_sources(entries: Sequence[str]) -> dict[str, str]:
     """Folders and hub names under names of their own: NAME of NAME=SOURCE, or as much of a path's end as tells apart.
 
@@ -40,7 +74,7 @@ def named_sources(entries: Sequence[str]) -> dict[str, str]:
     if not entries:
         raise ValueError("no autoencoder was given: name folders, hub names or NAME=FOLDER")
     pairs = [_split_name(entry) for entry in entries]
-    paths = [[part for part in Path(source).parts if part not in ANONYMOUS] or [source] for _, source in pairs]
+    paths = [_telling_parts(source) for _, source in pairs]
     for depth in range(1, max(map(len, paths)) + 1):
         names = [name or "/".join(path[-depth:]) for (name, _), path in zip(pairs, paths, strict=True)]
         if len(set(names)) == len(names):
@@ -101,6 +135,17 @@ def choose_images(
         }
         notes = (f"{among[split]} {whose}.",)
     return Choice(open_images(data, size, split=split, held_out=held_out, seed=seed), split, notes)
+
+
+def _telling_parts(source: str) -> list[str]:
+    """A path's parts without what says nothing of whose it is; a factory's name comes last."""
+    factory: list[str] = []
+    if source.startswith(PREFIX):
+        source, _, name = source.removeprefix(PREFIX).rpartition(":")
+        factory = [name]
+    path = Path(source.removeprefix(CACHED))
+    path = path.with_suffix("") if path.suffix in (".py", ".safetensors") else path
+    return [*(part for part in path.parts if part not in ANONYMOUS), *factory] or [source]
 
 
 def _split_name(entry: str) -> tuple[str, str]:

@@ -1,12 +1,16 @@
 """From rows, one an image, to the records of an analysis: means, fits and their uncertainties."""
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor
 
 from .data.seeding import seeded
 from .methods.encoding import Variant
 from .metrics import VARIANTS, Bands, LatentStatistics, best_delta, fit_exponent, gaps, shares, targets
-from .results import Estimate, Kind, LatentView, Spectrum, SpectrumMatch
+from .metrics.structure import LatentNumbers
+from .results import Channel, Estimate, Kind, LatentView, Measurement, Spectrum, SpectrumMatch
+from .spectrum.powerlaw import fit_power_law
 
 CURVE_DELTAS = tuple(i / 10 for i in range(-5, 26))
 SEARCH_DELTAS = tuple(i / 100 for i in range(-50, 251))
@@ -28,24 +32,81 @@ def spectrum(rows: Tensor, frequencies: Tensor, seed: int) -> Spectrum:
     return Spectrum(_numbers(frequencies), _numbers(rows.mean(0)), exponent)
 
 
-def latent_view(name: str, kind: Kind, statistics: LatentStatistics, seed: int) -> LatentView:
-    """All that is kept of means or of samples. ValueError for latents that do not vary within any image."""
+def latent_view(
+    name: str,
+    kind: Kind,
+    statistics: LatentStatistics,
+    structure: LatentNumbers,
+    seed: int,
+    noise: Tensor | None = None,
+    more: tuple[Measurement, ...] = (),
+) -> LatentView:
+    """All that is kept of means or of samples. ValueError for latents that do not vary within any image.
+
+    noise: the posterior variance of each image (n,), for means of a stochastic encoder. more: of the same latents.
+    """
     moments = statistics.moments()
     bands = statistics.bands("scale_free")
     # Rounding leaves a constant field some power, some 1e-14 of its square.
     if bands.latents.mean() <= 1e-12 * (moments.mean**2 + moments.std**2):
         raise ValueError(f"{name}: its latents do not vary within any image, so they have no spectrum")
+    own = spectrum(bands.latents, bands.frequencies, seed)
+    matches = tuple(spectrum_match(v, statistics.bands(v), seed) for v in VARIANTS) if statistics.has_images else ()
     return LatentView(
         kind=kind,
         mean=moments.mean,
         std=moments.std,
-        channel_means=_numbers(moments.channel_means),
-        channel_stds=_numbers(moments.channel_stds),
-        spectrum=spectrum(bands.latents, bands.frequencies, seed),
-        channel_power=tuple(map(_numbers, statistics.channel_power())),
-        matches=tuple(spectrum_match(variant, statistics.bands(variant), seed) for variant in VARIANTS),
-        rmsc=estimate(statistics.rmsc()),
+        channels=_channels(statistics, structure),
+        spectrum=own,
+        matches=matches,
+        cosine_by_distance=_numbers(structure.cosine_by_distance),
+        eigenvalues=_numbers(structure.eigenvalues),
+        block_dct=_numbers(structure.block_dct),
+        block_dct_raw=_numbers(structure.block_dct_raw),
+        measurements=(
+            *_spectral(own, matches),
+            Measurement("std", moments.std, None, None, ""),
+            *(() if noise is None else (measured("posterior_noise", noise / (noise.mean() + moments.std**2)),)),
+            measured("rmsc", statistics.rmsc()),
+            *(Measurement(key, *number) for key, number in structure.numbers.items()),
+            *more,
+        ),
     )
+
+
+def measured(key: str, values: Tensor) -> Measurement:
+    """A mean over images (n,)."""
+    mean = estimate(values.double())
+    return Measurement(key, mean.value, mean.standard_error, None, "")
+
+
+def _spectral(own: Spectrum, matches: Sequence[SpectrumMatch]) -> Iterator[Measurement]:
+    for match in matches:
+        if match.variant == "scale_free":
+            low, high = match.best_delta_interval
+            # A quarter of the interval of 95 % is a standard error where resamples are spread as a Gaussian.
+            yield Measurement("best_delta", match.best_delta, (high - low) / 4, None, "")
+        gap = match.gap(1.0)
+        yield Measurement(f"gap_{match.variant}_1", gap.value, gap.standard_error, None, "")
+    yield Measurement("exponent", own.exponent.value, own.exponent.standard_error, 0.0, "")
+
+
+def _channels(statistics: LatentStatistics, structure: LatentNumbers) -> tuple[Channel, ...]:
+    moments, frequencies = statistics.moments(), statistics.bands("scale_free").frequencies
+    channels = []
+    for place, power in enumerate(statistics.channel_power()):
+        is_dead = bool(structure.dead[place])
+        channels.append(
+            Channel(
+                mean=float(moments.channel_means[place]),
+                std=float(moments.channel_stds[place]),
+                kurtosis=None if is_dead else float(structure.kurtosis[place]),
+                exponent=None if is_dead else float(fit_power_law(power, frequencies, 1 / frequencies).exponent),
+                power=_numbers(power),
+                state="dead" if is_dead else "outlier" if structure.outliers[place] else "live",
+            )
+        )
+    return tuple(channels)
 
 
 def spectrum_match(variant: Variant, bands: Bands, seed: int) -> SpectrumMatch:

@@ -1,26 +1,31 @@
-"""The report's numbers: tables, and sentences that say what the first of them shows."""
+"""The report's tables: all that was measured, in numbers. The catalogue's metrics stand in report_metrics.py."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from .results import Analysis, Estimate, LowpassPoint, SpectrumMatch
+from .metrics.catalogue import METRICS
+from .report_numbers import fixed, number, spread
+from .results import Analysis, Estimate, SpectrumMatch
+from .verdict import mildest
 
 REFERENCE_DELTAS = (0.0, 0.4, 1.0, 1.3)
 
 
 class Cell(NamedTuple):
-    """A value and, smaller, its uncertainty."""
+    """A value, smaller its uncertainty, and what it sorts by; `key` is None for words and for what is missing."""
 
     value: str
     spread: str = ""
+    key: float | None = None
 
 
 class Column(NamedTuple):
-    """A heading; is_text: of words rather than numbers."""
+    """A heading; is_text: of words rather than numbers; one_sided: a blurred or constant latent would win it."""
 
     title: str
     unit: str = ""
     is_text: bool = False
+    one_sided: bool = False
 
 
 class Table(NamedTuple):
@@ -29,46 +34,40 @@ class Table(NamedTuple):
     columns: tuple[Column, ...]
     rows: tuple[tuple[int, tuple[Cell, ...]], ...]
 
+    @property
+    def sorts(self) -> bool:
+        """Whether rows may change places: there are several, each of an autoencoder of its own."""
+        places = [place for place, _ in self.rows]
+        return 1 < len(places) == len(set(places))
+
+
+SCALE = "equivariance_scale_50"
+MISSING = Cell("–")
+STATES = {"live": "live", "dead": "✕ dead", "outlier": "▲ outlier"}
+
 
 def summary_table(analyses: Sequence[Analysis]) -> Table:
-    """The first numbers to look at, of posterior means."""
-    columns = (
-        Column("latents", "factor, channels", is_text=True),
-        Column("PSNR", "dB"),
-        Column("SSIM"),
-        Column("latent std"),
-        Column("exponent", "of 1 / f^α"),
-        Column("best delta", "scale-free"),
-        Column("gap at 1", "scale-free, nats"),
-        Column("gap at 1", "paper, nats"),
-        Column("low-pass gap", f"dB, keep {' or '.join(distinct(map(_mild_strength, analyses)))}"),
+    """The first numbers to look at, of posterior means; what none of the autoencoders has is left out."""
+    strengths = " or ".join(distinct(filter(None, map(_mild_strength, analyses))))
+    candidates = (
+        (Column("PSNR", "dB"), _measured(analyses, "psnr", 2)),
+        (Column("std", "normalised"), [_plain(a.normalisation.std) for a in analyses]),
+        (Column("exponent", "of 1 / f^α"), _measured(analyses, "exponent", 2)),
+        (Column("best delta", "scale-free"), [_best_delta(a) for a in analyses]),
+        (Column("gap at 1", "scale-free, nats"), _measured(analyses, "gap_scale_free_1", 3)),
+        (_one_sided("SEC", "ρ = 0.25", "sec_25"), _measured(analyses, "sec_25", 3)),
+        (Column("low-pass gap", f"dB, keep {strengths}"), [_mild_gap(a) for a in analyses]),
+        (_one_sided("noise PSNR", "dB", "noise_psnr"), _measured(analyses, "noise_psnr", 2)),
+        (_one_sided("scale error", "half size", SCALE), _measured(analyses, SCALE, 3)),
     )
-    rows = []
-    for place, analysis in enumerate(analyses):
-        view, subject = analysis.view("mean"), analysis.subject
-        free = view.match("scale_free")
-        mild = mildest(analysis)
-        rows.append(
-            (
-                place,
-                (
-                    Cell(f"f{subject.factor} · {subject.channels}"),
-                    _cell(analysis.psnr, 2),
-                    _cell(analysis.ssim, 3),
-                    Cell(f"{view.std:.3g}"),
-                    _cell(view.spectrum.exponent, 2),
-                    Cell(best(free), interval(free)),
-                    _cell(free.gap(1.0), 3),
-                    _cell(view.match("paper").gap(1.0), 3),
-                    Cell(_number(mild.aligned.value - mild.decoded.value, 2)) if mild else Cell("–"),
-                ),
-            )
-        )
-    return Table(columns, tuple(rows))
+    kept = [(column, cells) for column, cells in candidates if any(cell.key is not None for cell in cells)]
+    rows = zip([_shape(a) for a in analyses], *(cells for _, cells in kept), strict=True)
+    columns = (Column("latents", "factor · shape", is_text=True), *(column for column, _ in kept))
+    return Table(columns, tuple(enumerate(rows)))
 
 
 def latent_table(analyses: Sequence[Analysis]) -> Table:
-    """Scale and shape of posterior means and of samples."""
+    """Scale and shape of posterior means and of samples, raw."""
     columns = (
         Column("latents", is_text=True),
         Column("mean"),
@@ -76,23 +75,48 @@ def latent_table(analyses: Sequence[Analysis]) -> Table:
         Column("channel means", "least … most"),
         Column("channel stds", "least … most"),
         Column("exponent", "of 1 / f^α"),
-        Column("RMSC"),
+        Column("not live", "channels"),
     )
     rows = [
         (
             place,
             (
                 Cell(view.kind),
-                Cell(_number(view.mean, 3)),
-                Cell(_number(view.std, 3)),
-                Cell(f"{_number(min(view.channel_means), 2)} … {_number(max(view.channel_means), 2)}"),
-                Cell(f"{_number(min(view.channel_stds), 2)} … {_number(max(view.channel_stds), 2)}"),
-                _cell(view.spectrum.exponent, 2),
-                _cell(view.rmsc, 3),
+                _plain(view.mean),
+                _plain(view.std),
+                _range(channel.mean for channel in view.channels),
+                _range(channel.std for channel in view.channels),
+                _estimate(view.spectrum.exponent, 2),
+                Cell(f"{(n := sum(c.state != 'live' for c in view.channels))} of {len(view.channels)}", "", n),
             ),
         )
         for place, analysis in enumerate(analyses)
         for view in analysis.views
+    ]
+    return Table(columns, tuple(rows))
+
+
+def normalisation_table(analyses: Sequence[Analysis]) -> Table:
+    """What diffusion would see after the declared normalisation."""
+    columns = (
+        Column("declared", is_text=True),
+        Column("std", "after it"),
+        Column("channel means", "least … most"),
+        Column("channel stds", "least … most"),
+        Column("suggested scaling factor", "1 / std of raw latents"),
+    )
+    rows = [
+        (
+            place,
+            (
+                Cell(a.normalisation.convention),
+                _plain(a.normalisation.std),
+                _range(a.normalisation.channel_means),
+                _range(a.normalisation.channel_stds),
+                _plain(a.normalisation.suggested_scaling_factor, 4),
+            ),
+        )
+        for place, a in enumerate(analyses)
     ]
     return Table(columns, tuple(rows))
 
@@ -113,9 +137,9 @@ def gap_table(analyses: Sequence[Analysis]) -> Table:
             (
                 Cell(view.kind),
                 Cell(match.variant.replace("_", "-")),
-                *(_cell(match.gap(delta), 3) for delta in REFERENCE_DELTAS),
-                Cell(best(match), interval(match)),
-                Cell(_number(match.best_gap, 3)),
+                *(_estimate(match.gap(delta), 3) for delta in REFERENCE_DELTAS),
+                Cell(best(match), interval(match), match.best_delta),
+                _plain(match.best_gap),
             ),
         )
         for place, analysis in enumerate(analyses)
@@ -138,115 +162,187 @@ def lowpass_table(analyses: Sequence[Analysis]) -> Table:
         (
             place,
             (
-                Cell(f"{point.keep}", f"of {2 * analysis.lowpass_block - 1}"),
-                _cell(point.decoded, 2),
-                _cell(point.aligned, 2),
-                Cell(_number(point.aligned.value - point.decoded.value, 2)),
-                Cell("same") if point.keep == 2 * analysis.lowpass_block - 1 else _cell(point.removed, 2),
+                Cell(f"{point.keep}", f"of {2 * decoding.lowpass_block - 1}"),
+                _estimate(point.decoded, 2),
+                _estimate(point.aligned, 2),
+                _estimate(point.gap, 2),
+                Cell("same") if point.keep == 2 * decoding.lowpass_block - 1 else _estimate(point.removed, 2),
             ),
         )
         for place, analysis in enumerate(analyses)
-        for point in analysis.lowpass
+        if (decoding := analysis.decoding)
+        for point in decoding.lowpass
     ]
     return Table(columns, tuple(rows))
 
 
-def findings(analyses: Sequence[Analysis]) -> list[str]:
-    """What the first table says, in sentences."""
-    gap = {a.subject.name: a.view("mean").match("scale_free").gap(1.0).value for a in analyses}
-    lowpass = {a.subject.name: p.aligned.value - p.decoded.value for a in analyses if (p := mildest(a))}
-    psnr = {a.subject.name: a.psnr.value for a in analyses}
-    found = [f"From the images’ spectrum flattened by f¹, the latents are {_range(gap, 3, 'nats')} away."]
-    if lowpass:
-        found.append(
-            f"On low-passed latents, the decoder falls {_range(lowpass, 2, 'dB')} short of low-passing its own output."
-        )
-    return [*found, f"Reconstructions reach {_range(psnr, 2, 'dB')}."]
-
-
-def notes(analyses: Sequence[Analysis]) -> list[str]:
-    """Each note once, with the names of those it is about unless it is about all."""
-    said = []
-    for note in distinct(note for analysis in analyses for note in analysis.notes):
-        names = [analysis.subject.name for analysis in analyses if note in analysis.notes]
-        said.append(note if len(names) == len(analyses) else f"{', '.join(names)}: {note}")
-    return said
-
-
-def provenance(analyses: Sequence[Analysis]) -> list[tuple[str, list[str]]]:
-    """A title and one value for each autoencoder."""
-    columns = [
-        {
-            "weights": a.subject.source,
-            "class": a.subject.kind,
-            "parameters": f"{a.subject.parameters:,}",
-            "weights’ digest": a.subject.digest,
-            "scaling, shift declared": f"{a.subject.scaling_factor:.6g}, {a.subject.shift_factor:.6g}",
-            "images": a.sample.source,
-            "split": a.sample.split.replace("_", " "),
-            "number, size": f"{a.sample.n_images}, {a.sample.size} × {a.sample.size}",
-            "images’ digest": a.sample.digest,
-            "specmatch": a.provenance.version,
-            "commit": a.provenance.commit or "installed package",
-            "torch, diffusers": f"{a.provenance.torch}, {a.provenance.diffusers}",
-            "device, precision": f"{a.provenance.device}, {a.provenance.dtype}",
-            "seed": str(a.provenance.seed),
-        }
-        for a in analyses
+def noise_table(analyses: Sequence[Analysis]) -> Table:
+    """What white noise in the latents does to the output."""
+    columns = (
+        Column("strength", "of a channel’s std", is_text=True),
+        Column("PSNR", "dB"),
+        Column("response", "pixel change / noise"),
+    )
+    rows = [
+        (place, (Cell(f"{point.strength:g}"), _estimate(point.psnr, 2), _estimate(point.response, 3)))
+        for place, analysis in enumerate(analyses)
+        if analysis.decoding
+        for point in analysis.decoding.noise
     ]
-    return [(title, [column[title] for column in columns]) for title in columns[0]]
+    return Table(columns, tuple(rows))
 
 
-def mildest(analysis: Analysis) -> LowpassPoint | None:
-    """The weakest low-pass that takes anything away."""
-    some = [point for point in analysis.lowpass if point.keep < 2 * analysis.lowpass_block - 1]
-    return max(some, key=lambda point: point.keep, default=None)
+def equivariance_table(analyses: Sequence[Analysis]) -> Table:
+    """Errors by move."""
+    columns = (Column("move", is_text=True), Column("resampler", is_text=True), Column("error"))
+    rows = [
+        (place, (Cell(point.move), Cell(point.resampler or "none needed"), _estimate(point.error, 3)))
+        for place, analysis in enumerate(analyses)
+        for point in analysis.equivariance
+    ]
+    return Table(columns, tuple(rows))
+
+
+def probe_table(analyses: Sequence[Analysis]) -> Table:
+    """The probe's losses beside those of the best linear denoiser."""
+    columns = (
+        Column("noise level", "t", is_text=True),
+        Column("loss", "mean squared error"),
+        Column("Wiener’s", "best linear denoiser"),
+        Column("ratio"),
+    )
+    rows = [
+        (
+            place,
+            (
+                Cell(f"{point.time:g}"),
+                _estimate(point.loss, 3),
+                _plain(point.wiener_loss),
+                _plain(point.loss.value / point.wiener_loss) if point.wiener_loss else MISSING,
+            ),
+        )
+        for place, analysis in enumerate(analyses)
+        if analysis.probe
+        for point in analysis.probe.points
+    ]
+    return Table(columns, tuple(rows))
+
+
+class ChannelList(NamedTuple):
+    """One autoencoder's channels. summary: how many there are, and of which state. rows: the state, then cells."""
+
+    place: int
+    summary: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+
+
+def channel_lists(analyses: Sequence[Analysis]) -> list[ChannelList]:
+    """Channel by channel, of posterior means."""
+    columns = (
+        Column("channel"),
+        Column("state", is_text=True),
+        Column("mean"),
+        Column("std"),
+        Column("kurtosis", "Gaussian: 3"),
+        Column("exponent", "of 1 / f^α"),
+    )
+    lists = []
+    for place, analysis in enumerate(analyses):
+        channels = analysis.view("mean").channels
+        counts = {state: sum(c.state == state for c in channels) for state in ("dead", "outlier")}
+        said = [f"{n} {state}{'s' * (state == 'outlier' and n > 1)}" for state, n in counts.items() if n]
+        summary = f"{len(channels)} channel{'s' * (len(channels) > 1)}, {' and '.join(said) or 'all live'}"
+        rows = tuple(
+            (
+                channel.state,
+                (
+                    Cell(str(i), "", i),
+                    Cell(STATES[channel.state]),
+                    _plain(channel.mean),
+                    _plain(channel.std),
+                    _plain(channel.kurtosis),
+                    _plain(channel.exponent),
+                ),
+            )
+            for i, channel in enumerate(channels)
+        )
+        lists.append(ChannelList(place, summary, columns, rows))
+    return lists
 
 
 def best(match: SpectrumMatch) -> str:
     """The best delta, or the end of the searched range that it lies at or beyond."""
     if match.best_delta <= match.deltas[0]:
-        return f"≤ {_number(match.deltas[0], 2)}"
+        return f"≤ {fixed(match.deltas[0], 2)}"
     if match.best_delta >= match.deltas[-1]:
-        return f"≥ {_number(match.deltas[-1], 2)}"
-    return _number(match.best_delta, 2)
+        return f"≥ {fixed(match.deltas[-1], 2)}"
+    return fixed(match.best_delta, 2)
 
 
 def interval(match: SpectrumMatch) -> str:
     """The best delta's interval of 95 %."""
     low, high = match.best_delta_interval
-    return f"{_number(low, 2)} … {_number(high, 2)}"
-
-
-def _mild_strength(analysis: Analysis) -> str:
-    point = mildest(analysis)
-    return f"{point.keep} of {2 * analysis.lowpass_block - 1}" if point else "–"
-
-
-def image_exponents(analyses: Sequence[Analysis]) -> list[str]:
-    """Of the images, on each latent grid."""
-    exponents = ((a.image_on_latent_grid.exponent, a.latent_shape[1:]) for a in analyses)
-    return distinct(
-        f"{_number(exponent.value, 2)} ± {_number(exponent.standard_error, 2)} on {h} × {w} cells"
-        for exponent, (h, w) in exponents
-    )
-
-
-def _range(values: dict[str, float], digits: int, unit: str) -> str:
-    low, high = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
-    if len(values) == 1:
-        return f"{_number(values[low], digits)} {unit}"
-    return f"{_number(values[low], digits)} ({low}) to {_number(values[high], digits)} {unit} ({high})"
-
-
-def _cell(estimate: Estimate, digits: int) -> Cell:
-    return Cell(_number(estimate.value, digits), f"± {_number(estimate.standard_error, digits)}")
-
-
-def _number(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}".replace("-", "−")
+    return f"{fixed(low, 2)} … {fixed(high, 2)}"
 
 
 def distinct(values: Iterable[str]) -> list[str]:
     """Each value once, in order."""
     return list(dict.fromkeys(values))
+
+
+def _one_sided(title: str, unit: str, key: str) -> Column:
+    return Column(title, unit, one_sided=METRICS[key].one_sided)
+
+
+def _shape(analysis: Analysis) -> Cell:
+    factor = f"f{analysis.subject.factor} · " if analysis.subject.factor else ""
+    return Cell(factor + shape(analysis))
+
+
+def shape(analysis: Analysis) -> str:
+    """Of the latents: "c × h × w"."""
+    return " × ".join(map(str, analysis.latent_shape))
+
+
+def _measured(analyses: Sequence[Analysis], key: str, n_decimals: int) -> list[Cell]:
+    cells = []
+    for analysis in analyses:
+        found = analysis.measurement(key)
+        if found is None or found.value is None:
+            cells.append(Cell("refused") if found else MISSING)
+        else:
+            written = spread(found.standard_error, n_decimals)
+            cells.append(Cell(fixed(found.value, n_decimals), written, found.value))
+    return cells
+
+
+def _best_delta(analysis: Analysis) -> Cell:
+    view = analysis.view("mean")
+    if not view.matches:
+        return MISSING
+    match = view.match("scale_free")
+    return Cell(best(match), interval(match), match.best_delta)
+
+
+def _mild_gap(analysis: Analysis) -> Cell:
+    point = mildest(analysis)
+    return _estimate(point.gap, 2) if point else MISSING
+
+
+def _mild_strength(analysis: Analysis) -> str:
+    point = mildest(analysis)
+    return f"{point.keep} of {2 * analysis.decoding.lowpass_block - 1}" if point and analysis.decoding else ""
+
+
+def _estimate(estimate: Estimate, n_decimals: int) -> Cell:
+    return Cell(fixed(estimate.value, n_decimals), spread(estimate.standard_error, n_decimals), estimate.value)
+
+
+def _plain(value: float | None, digits: int = 3) -> Cell:
+    return MISSING if value is None else Cell(number(value, digits), "", value)
+
+
+def _range(values: Iterable[float]) -> Cell:
+    ordered = sorted(values)
+    return Cell(f"{number(ordered[0])} … {number(ordered[-1])}", "", ordered[-1])

@@ -170,6 +170,8 @@ def test_a_pipeline_folder_is_read_from_its_vae_or_the_named_subfolder(exported:
     pipeline = exported.parent / "pipeline"
     shutil.copytree(exported, pipeline / "vae")
     shutil.copytree(exported, pipeline / "vae_ema")
+    shutil.copytree(exported, exported.parent / "older" / "movq")
+    assert same_weights(Autoencoder.from_pretrained(exported.parent / "older"), Autoencoder.from_pretrained(exported))
     assert same_weights(Autoencoder.from_pretrained(pipeline), Autoencoder.from_pretrained(exported))
     assert same_weights(Autoencoder.from_pretrained(pipeline, "vae_ema"), Autoencoder.from_pretrained(exported))
 
@@ -203,7 +205,7 @@ def test_a_hub_name_out_of_reach_says_so_with_the_remedy(monkeypatch: pytest.Mon
 
 
 def test_a_path_that_is_no_folder_is_not_looked_for_on_the_hub(exported: Path) -> None:
-    for path in (exported / "absent", exported / WEIGHTS, "./absent"):
+    for path in (exported / "absent", exported / "config.json", "./absent"):
         with pytest.raises(ValueError, match="is no folder"):
             Autoencoder.from_pretrained(path)
 
@@ -213,7 +215,13 @@ def test_a_folder_that_is_no_autoencoder_is_refused_by_what_it_is(exported: Path
         Autoencoder.from_pretrained(exported.parent)
     config = exported / "config.json"
     config.write_text(json.dumps({"_class_name": "UNet2DModel"}))
-    with pytest.raises(ValueError, match="holds UNet2DModel: only AutoencoderKL is read"):
+    with pytest.raises(ValueError, match=r"holds UNet2DModel, which is no known autoencoder .*python:FILE\.py:FACTORY"):
+        Autoencoder.from_pretrained(exported)
+    config.write_text(json.dumps({"_class_name": "AutoencoderDCC"}))
+    with pytest.raises(ValueError, match="near it: AutoencoderDC,"):
+        Autoencoder.from_pretrained(exported)
+    config.write_text(json.dumps({"_class_name": "AutoencoderOobleck"}))
+    with pytest.raises(ValueError, match="holds AutoencoderOobleck, which cannot be measured: it encodes sound"):
         Autoencoder.from_pretrained(exported)
     config.write_text("{")
     with pytest.raises(ValueError, match="is not a JSON object"):
@@ -239,3 +247,5 @@ def test_weights_that_are_pickled_damaged_incomplete_or_of_another_shape_are_ref
     save_file(weights, exported / "diffusion_pytorch_model.fp16.safetensors")
     with pytest.raises(ValueError, match=r"do not load: .*diffusion_pytorch_model.safetensors"):
         Autoencoder.from_pretrained(exported)
+    with pytest.raises(ValueError, match=r"\.bin is pickled and not opened"):
+        Autoencoder.from_pretrained(exported / "diffusion_pytorch_model.bin")

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from .images import BadFile, Batch, ImageSet, Sample, collate
 from .seeding import seeded
+from .tensors import Images
 
 GRACE = 60  # seconds in which a trainer that was asked to stop must have ended its step
 
@@ -80,7 +81,7 @@ def image_batches(
     )
 
 
-def fixed_batches(images: ImageSet, batch_size: int, n: int | None = None, *, workers: int = 0) -> Iterator[Batch]:
+def fixed_batches(images: Images, batch_size: int, n: int | None = None, *, workers: int = 0) -> Iterator[Batch]:
     """The first `n` images (None: all) in order, each once; the last batch may be smaller.
 
     A bad image is named in the batch and left out: a measurement never sees another image twice in its place.

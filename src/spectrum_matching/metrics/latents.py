@@ -20,7 +20,7 @@ RADII: dict[Variant, Radius] = {"scale_free": "frequency", "paper": "index"}
 
 
 class Bands(NamedTuple):
-    """Mean power by band, a row an image, without DC and empty bands: images (n, bins), latents (n, bins).
+    """Mean power by band, a row an image, without DC and empty bands: images (n, bins; NaN without them), latents (n, bins).
 
     frequencies (bins,): cycles per latent cell. ranks (bins,): what flattening raises to delta. log_power: whether
     the variant compares shares of log(1 + power).
@@ -51,33 +51,70 @@ class Flattening(NamedTuple):
     gap: float
 
 
+class ChannelMoments:
+    """Means and variances of latents (b, c, h, w) by channel, batch by batch, in float64."""
+
+    def __init__(self) -> None:
+        self._n = 0
+        self._means = torch.zeros(0, dtype=torch.float64)
+        self._squares = torch.zeros(0, dtype=torch.float64)
+
+    def add(self, latents: Tensor) -> None:
+        """Count a batch in."""
+        channels = latents.cpu().double().transpose(0, 1).flatten(1)
+        n, means, variances = channels.shape[1], channels.mean(1), channels.var(1, correction=0)
+        if not self._n:
+            self._means, self._squares = torch.zeros_like(means), torch.zeros_like(means)
+        # Chan, Golub & LeVeque (1983): squares about the running mean, so that a large mean costs no digits.
+        total = self._n + n
+        shift = means - self._means
+        self._squares += variances * n + shift.square() * (self._n * n / total)
+        self._means += shift * (n / total)
+        self._n = total
+
+    def moments(self) -> Moments:
+        """Standard deviations are of the population: divided by n."""
+        mean, variances = self._means.mean(), self._squares / self._n
+        variance = variances.mean() + (self._means - mean).square().mean()
+        return Moments(float(mean), float(variance.sqrt()), self._means.clone(), variances.sqrt())
+
+
 class LatentStatistics:
     """Moments, band profiles and RMSC of latents (b, c, h, w) of one grid, beside the images (b, 3, H, W) they are of.
 
-    What is kept does not depend on how the images were cut into batches, rounding in float64 aside.
+    Without images, "scale_free" holds the latents' bands alone and there is no "paper". What is kept does not depend on how the images were cut into batches, rounding in float64 aside.
     """
 
     def __init__(self, n_bins: int = 16) -> None:
         self._n_bins = n_bins
-        self._n = 0
+        self._moments = ChannelMoments()
+        self._ranks: dict[Variant, Tensor] = {}
+        self._log_power: dict[Variant, bool] = {}
         self._rows: dict[Variant, list[tuple[Tensor, Tensor]]] = {variant: [] for variant in VARIANTS}
         self._rmsc: list[Tensor] = []
 
-    def add(self, latents: Tensor, images: Tensor) -> None:
+    def add(self, latents: Tensor, images: Tensor | None) -> None:
         """Count a batch in. ValueError where shapes do not match or the grid has fewer than three bands."""
-        if not self._n:
+        if not self._rmsc:
             self._start(latents)
-        channels = latents.cpu().double().transpose(0, 1).flatten(1)
-        self._add_moments(channels.shape[1], channels.mean(1), channels.var(1, correction=0))
+        self._moments.add(latents)
+        profile = radial_profile(power_spectrum(latents), self._n_bins, "frequency", drop_dc=True)
+        profile = profile.cpu().double()[..., self._kept["scale_free"]]
+        self._channel_power += profile.sum(0)
+        if images is None:
+            nothing = profile.new_full((len(profile), profile.shape[-1]), torch.nan)
+            self._rows["scale_free"].append((nothing, profile.mean(1)))
+        else:
+            self._add_pairs(latents, images)
+        self._rmsc.append(rmsc(latents).cpu().double())
+
+    def _add_pairs(self, latents: Tensor, images: Tensor) -> None:
         for variant, rows in self._rows.items():
             bands = spectrum_bands(latents, images, bins=self._n_bins, variant=variant)
             kept = self._kept[variant]
             rows.append((bands.images.cpu().double()[:, kept], bands.latents.cpu().double()[:, kept]))
             self._ranks[variant] = bands.ranks.cpu().double()[kept]
             self._log_power[variant] = bands.log_power
-        profile = radial_profile(power_spectrum(latents), self._n_bins, "frequency", drop_dc=True)
-        self._channel_power += profile.cpu().double().sum(0)[:, self._kept["scale_free"]]
-        self._rmsc.append(rmsc(latents).cpu().double())
 
     def _start(self, latents: Tensor) -> None:
         h, w = latents.shape[-2:]
@@ -89,31 +126,23 @@ class LatentStatistics:
         n_bands = len(self._frequencies["scale_free"])
         if n_bands < 3:
             raise ValueError(f"a {h} x {w} latent has {n_bands} frequency bands; its spectrum needs at least 3")
-        self._ranks: dict[Variant, Tensor] = {}
-        self._log_power: dict[Variant, bool] = {}
-        n_channels = latents.shape[1]
-        self._channel_means = torch.zeros(n_channels, dtype=torch.float64)
-        self._squares = torch.zeros(n_channels, dtype=torch.float64)
-        self._channel_power = torch.zeros(n_channels, n_bands, dtype=torch.float64)
-
-    def _add_moments(self, n: int, means: Tensor, variances: Tensor) -> None:
-        # Chan, Golub & LeVeque (1983): squares about the running mean, so that a large mean costs no digits.
-        total = self._n + n
-        shift = means - self._channel_means
-        self._squares += variances * n + shift.square() * (self._n * n / total)
-        self._channel_means += shift * (n / total)
-        self._n = total
+        self._ranks = {"scale_free": self._frequencies["scale_free"]}
+        self._log_power = {"scale_free": False}
+        self._channel_power = torch.zeros(latents.shape[1], n_bands, dtype=torch.float64)
 
     def moments(self) -> Moments:
-        """Standard deviations are of the population: divided by n."""
-        mean, variances = self._channel_means.mean(), self._squares / self._n
-        variance = variances.mean() + (self._channel_means - mean).square().mean()
-        return Moments(float(mean), float(variance.sqrt()), self._channel_means.clone(), variances.sqrt())
+        """As from `ChannelMoments`."""
+        return self._moments.moments()
 
     def bands(self, variant: Variant) -> Bands:
         """As one variant of ESM takes them; "scale_free" is the plain power on the latents' grid."""
         images, latents = (torch.cat(rows) for rows in zip(*self._rows[variant], strict=True))
         return Bands(images, latents, self._frequencies[variant], self._ranks[variant], self._log_power[variant])
+
+    @property
+    def has_images(self) -> bool:
+        """Whether the latents came beside images."""
+        return bool(self._rows["paper"])
 
     def channel_power(self) -> Tensor:
         """(c, bins): mean power by the bands of "scale_free"."""

@@ -1,4 +1,4 @@
-"""One face over diffusers' AutoencoderKL: images to a Gaussian posterior, latents to images."""
+"""One face over every image autoencoder: images to a Gaussian posterior, latents to images."""
 
 import difflib
 import json
@@ -10,7 +10,8 @@ from diffusers.models import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Posterior
 from torch import Tensor, nn
 
-from .hub import download
+from . import conventions, own
+from .loading import load
 
 
 def _kl(widths: tuple[int, ...], channels: int, **others: Any) -> dict[str, Any]:
@@ -38,62 +39,91 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tiny": _kl((16, 32, 64), 8, layers_per_block=1, norm_num_groups=8, mid_block_add_attention=False, sample_size=64),
 }
 
-_FILES = (
-    "config.json",
-    "diffusion_pytorch_model.safetensors",
-    "diffusion_pytorch_model-*.safetensors",
-    "diffusion_pytorch_model.safetensors.index.json",
-)
-
 
 class Autoencoder(nn.Module):
     """Images (b,3,H,W) in [-1,1] to latents (b,channels,H/factor,W/factor) and back.
 
-    Latents are raw: `scaling_factor` and `shift_factor` are what the model's configuration declares, for
-    whoever trains on the latents, and nothing here applies them. A null counts as 1 and 0; a config.json
-    without `scaling_factor` means 0.18215, as everywhere in diffusers.
+    model: an autoencoder of diffusers, or any object as `nets.own` describes; it is neither moved nor changed.
+    kind: its class. multiple: of which image sides are; size: the only side that it takes, if there is but one.
+    is_stochastic: whether latents have a variance. Latents are raw: `latent_space` is what is declared to bring them to
+    unit scale, for whoever trains on them, and nothing here applies it; `scaling_factor` and `shift_factor` say the
+    same where one value does for all channels, and else are 1 and 0. A null counts as 1 and 0; a config.json without
+    `scaling_factor` means its class's default, as everywhere in diffusers.
     """
 
-    def __init__(self, model: AutoencoderKL) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
+        if type(model).__name__ == "OptimizedModule":  # torch.compile's, whose encode and decode are the original's
+            model = model._orig_mod
         self.model = model
-        self.factor: int = 2 ** (len(model.config["block_out_channels"]) - 1)
-        self.channels: int = model.config["latent_channels"]
-        self.scaling_factor = float(model.config["scaling_factor"] or 1.0)
-        self.shift_factor = float(model.config["shift_factor"] or 0.0)
+        if not isinstance(model, nn.Module):
+            self.parts = own.modules_of(model)
+        row = conventions.diffusers_class(model)
+        self.kind = row or type(model).__name__
+        self._calling = calling = conventions.calling_of(model, row) if row else own.calling_of(model, self)
+        self._counts_from_zero = calling.image_range == (0.0, 1.0)
+        self.factor, self.channels = calling.factor, calling.channels
+        self.multiple, self.size = calling.multiple, calling.size
+        self.is_stochastic = calling.is_stochastic
+        self.latent_space = calling.latent_space
+        self.scaling_factor, self.shift_factor = calling.scaling_factor, calling.shift_factor
 
     def encode(self, images: Tensor) -> Posterior:
         """Posterior of images (b,3,H,W) in [-1,1] (the range is not checked), in float32 or wider.
 
-        Raises ValueError unless there are three channels and H and W are multiples of `factor`.
+        Its logvar is -30 unless `is_stochastic`. Raises ValueError unless there are three channels and H and W are
+        multiples of `multiple` (or are `size`), and if the model's latents are not as promised.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or any(n == 0 or n % self.factor for n in images.shape[2:]):
+        *_, height, width = sides = images.shape[2:] if images.ndim == 4 else (0, 0)
+        fits = height == width == self.size if self.size else not any(n == 0 or n % self.multiple for n in sides)
+        if images.ndim != 4 or images.shape[1] != 3 or not fits:
+            which = f"H = W = {self.size}" if self.size else f"H and W multiples of {self.multiple}"
             raise ValueError(
-                f"images are {tuple(images.shape)}; expected (b, 3, H, W) with H and W multiples of "
-                f"{self.factor}: crop or resize them"
+                f"images are {tuple(images.shape)}; expected (b, 3, H, W) with {which}: crop or resize them"
             )
-        moments = self.model.encode(images.to(self.last_layer.dtype)).latent_dist.parameters
-        # Moments in bf16 (under autocast) would cost the samples, the KL and the spectra their digits.
-        return Posterior(moments.to(torch.promote_types(moments.dtype, torch.float32)))
+        own_range = images.to(self._dtype)
+        if self._counts_from_zero:
+            own_range = own_range / 2 + 0.5
+        posterior = self._calling.encode(self.model, own_range)
+        expected = (len(images), self.channels, height // self.factor, width // self.factor)
+        self._require_shape("encode", posterior.mean, expected)
+        return posterior
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Images (b,3,h·factor,w·factor) of raw latents (b,channels,h,w); ValueError for any other shape."""
+        """Images (b,3,h·factor,w·factor) of raw latents (b,channels,h,w); ValueError for any other shape.
+
+        A model with a `size` decodes that grid alone.
+        """
         if latents.ndim != 4 or latents.shape[1] != self.channels:
             raise ValueError(f"latents are {tuple(latents.shape)}; this autoencoder decodes (b, {self.channels}, h, w)")
-        return self.model.decode(latents.to(self.last_layer.dtype)).sample
+        b, _, h, w = latents.shape
+        if self.size and not h == w == self.size // self.factor:
+            raise ValueError(
+                f"latents are {tuple(latents.shape)}; this autoencoder decodes h = w = {self.size // self.factor} alone"
+            )
+        images = self._calling.decode(self.model, latents.to(self._dtype))
+        self._require_shape("decode", images, (b, 3, h * self.factor, w * self.factor))
+        return images * 2 - 1 if self._counts_from_zero else images
 
     @property
     def last_layer(self) -> Tensor:
-        """The decoder's last weight, on which adaptive adversarial weights compare gradients."""
-        return self.model.decoder.conv_out.weight
+        """The decoder's last weight, on which adaptive adversarial weights compare gradients.
+
+        Raises ValueError for anything but AutoencoderKL.
+        """
+        return self._trainable().decoder.conv_out.weight
 
     def train_only(self, part: Literal["all", "decoder"]) -> None:
-        """Freeze what is not `part`: for "decoder" the encoder and its 1×1 convolution, for "all" nothing."""
-        self.model.requires_grad_(True)
+        """Freeze what is not `part`: for "decoder" the encoder and its 1×1 convolution, for "all" nothing.
+
+        Raises ValueError for anything but AutoencoderKL.
+        """
+        model = self._trainable()
+        model.requires_grad_(True)
         if part == "decoder":
-            self.model.encoder.requires_grad_(False)
-            if self.model.quant_conv is not None:
-                self.model.quant_conv.requires_grad_(False)
+            model.encoder.requires_grad_(False)
+            if model.quant_conv is not None:
+                model.quant_conv.requires_grad_(False)
 
     @classmethod
     def from_preset(cls, name: str, seed: int = 0) -> Self:
@@ -110,32 +140,22 @@ class Autoencoder(nn.Module):
 
     @classmethod
     def from_pretrained(cls, source: str | Path, subfolder: str | None = None) -> Self:
-        """An AutoencoderKL in float32 from a folder, a pipeline's folder (its `vae/`) or a hub name.
+        """An autoencoder of diffusers in float32, from a folder, a pipeline's folder, a hub name or a .safetensors file
+        in the layout of latent diffusion; or your own, from "python:FILE.py:FACTORY", whose code is run.
 
-        Only safetensors are read. Raises ValueError when there is no such source, no configuration, one of
-        another class, no safetensors, or when weights are missing from them.
+        Nothing is unpickled. Raises ValueError, naming the thing and the remedy, for whatever does not open.
         """
-        places = (subfolder,) if subfolder else (".", "vae")
-        root = Path(source).expanduser()
-        if not root.is_dir():
-            if root.exists() or root.is_absolute() or str(source).startswith((".", "~")):
-                raise ValueError(f"{source} is no folder: give what AutoencoderKL.save_pretrained wrote, or a hub name")
-            root = download(str(source), [f"{place}/{file}".removeprefix("./") for place in places for file in _FILES])
-        folder = next((root / place for place in places if (root / place / "config.json").is_file()), None)
-        if folder is None:
-            looked = " or ".join(str(root / place) for place in places)
-            raise ValueError(f"no config.json in {looked}: give what AutoencoderKL.save_pretrained wrote")
-        return cls(_load(folder))
+        return cls(load(source, subfolder))
 
     def save_pretrained(
         self, folder: str | Path, scaling_factor: float | None = None, shift_factor: float | None = None
     ) -> None:
-        """Write config.json and safetensors for `AutoencoderKL.from_pretrained`.
+        """Write config.json and safetensors for `AutoencoderKL.from_pretrained`; ValueError for any other class.
 
         The two factors, where given, replace what the configuration declares: diffusion models take
         (latents - shift_factor) · scaling_factor.
         """
-        self.model.save_pretrained(folder, safe_serialization=True)
+        self._trainable().save_pretrained(folder, safe_serialization=True)
         path = Path(folder) / "config.json"
         config = json.loads(path.read_text())
         config.pop("_name_or_path", None)  # where these weights once came from: no business of the next reader
@@ -143,24 +163,15 @@ class Autoencoder(nn.Module):
         config.update({name: value for name, value in measured.items() if value is not None})
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
 
-def _load(folder: Path) -> AutoencoderKL:
-    try:
-        kind = json.loads((folder / "config.json").read_text()).get("_class_name", "no diffusers class")
-    except (ValueError, AttributeError):
-        raise ValueError(f"{folder / 'config.json'} is not a JSON object: the download or copy is damaged") from None
-    if kind != "AutoencoderKL":
-        raise ValueError(f"{folder} holds {kind}: only AutoencoderKL is read")
-    if not any(folder.glob("diffusion_pytorch_model*.safetensors")):
-        raise ValueError(
-            f"no diffusion_pytorch_model*.safetensors in {folder}: pickled weights (.bin, .ckpt) are not "
-            f"opened; if you trust them, save them anew with AutoencoderKL.save_pretrained"
-        )
-    try:
-        model, report = AutoencoderKL.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
-    except Exception as error:
-        # A truncated file, a wrong shape, a variant without plain weights: each library has its own kind.
-        raise ValueError(f"weights in {folder} do not load: {str(error).strip().partition(chr(10))[0]}") from error
-    if absent := report["missing_keys"]:
-        raise ValueError(f"weights in {folder} lack {len(absent)} tensors, first {min(absent)}: they are incomplete")
-    return model.float()
+    def _trainable(self) -> AutoencoderKL:
+        if self.kind != "AutoencoderKL":
+            raise ValueError(f"this is {self.kind}: only AutoencoderKL can be trained and exported")
+        return self.model
+
+    def _require_shape(self, verb: str, tensor: Tensor, expected: tuple[int, ...]) -> None:
+        if tensor.shape != expected:
+            raise ValueError(f"{self.kind}.{verb} gave {tuple(tensor.shape)}, expected {expected}")

@@ -1,0 +1,173 @@
+"""Arrays in .npy and .npz files, of which nothing is unpickled but the numbers of an array.
+
+A file that holds objects (U-ViT's pairs of moments and label) goes through an unpickler that knows four names of
+NumPy's and puts a stand-in for each, so that not even NumPy's own code runs on what the file says.
+"""
+
+import io
+import math
+import pickle
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+HEADERS: dict[tuple[int, int], Callable[[BinaryIO], Any]] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+class BadLatentError(Exception):
+    """A stored latent that cannot be used; the message is the reason."""
+
+
+class Header(NamedTuple):
+    """What a .npy file says of itself."""
+
+    shape: tuple[int, ...]
+    is_transposed: bool
+    dtype: np.dtype
+
+
+def npy_shape(path: Path) -> tuple[int, ...] | None:
+    """Shape from the header alone; None where the array holds objects. Raises BadLatentError, also for a cut file."""
+    with _reading(), path.open("rb") as stream:
+        header = _header(stream)
+        start, end = stream.tell(), stream.seek(0, io.SEEK_END)
+        if not header.dtype.hasobject:
+            _check_length(header, end - start)
+            return header.shape
+        stream.seek(max(start, end - 1))
+        if stream.read() != pickle.STOP:
+            raise BadLatentError("truncated")
+        return None
+
+
+def read_npy(path: Path) -> list[Any]:
+    """The array alone, or, where the array holds objects, those: arrays and numbers. Raises BadLatentError."""
+    with _reading(), path.open("rb") as stream:
+        header = _header(stream)
+        data = stream.read()
+    return _objects(data) if header.dtype.hasobject else [_array(header, data)]
+
+
+def npz_shape(path: Path, key: str) -> tuple[int, ...]:
+    """Shape of the array `key`, from headers alone. Raises BadLatentError."""
+    with _reading(), zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as stream:
+        header = _header(stream)
+        _check_length(header, archive.getinfo(f"{key}.npy").file_size - stream.tell())
+        return header.shape
+
+
+def read_npz(path: Path, key: str) -> np.ndarray:
+    """The array `key`. Raises BadLatentError."""
+    npz_shape(path, key)
+    with _reading(), zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as stream:
+        return _array(_header(stream), stream.read())
+
+
+class _reading:  # noqa: N801
+    """Whatever a parser raises on a damaged file is a BadLatentError."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Exception) and not isinstance(error, BadLatentError):
+            if isinstance(error, OSError) and error.strerror:
+                raise BadLatentError(error.strerror) from error
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            raise BadLatentError(f"truncated or corrupt ({reason})") from error
+
+
+def _header(stream: Any) -> Header:
+    start = stream.read(np.lib.format.MAGIC_LEN)
+    if not start:
+        raise BadLatentError("empty file")
+    if not start.startswith(np.lib.format.MAGIC_PREFIX):
+        raise BadLatentError(f"not a NumPy array: it begins with {start.decode('latin-1')!r}")
+    read = HEADERS.get((start[-2], start[-1]))
+    if read is None:
+        raise BadLatentError(f"version {start[-2]}.{start[-1]} of NumPy's format, expected 1.0 or 2.0")
+    header = Header(*read(stream))
+    if not header.dtype.hasobject and header.dtype.kind != "f":
+        raise BadLatentError(f"holds {header.dtype}, expected floating-point numbers")
+    return header
+
+
+def _check_length(header: Header, n_bytes: int) -> None:
+    expected = math.prod(header.shape) * header.dtype.itemsize
+    if header.dtype.hasobject or n_bytes != expected:
+        raise BadLatentError(f"truncated: {n_bytes} bytes of numbers, the header announces {expected}")
+
+
+def _array(header: Header, data: bytes) -> np.ndarray:
+    _check_length(header, len(data))
+    flat = np.frombuffer(data, header.dtype)
+    return flat.reshape(header.shape[::-1]).T if header.is_transposed else flat.reshape(header.shape)
+
+
+def _objects(data: bytes) -> list[Any]:
+    with _reading():
+        stored = _ArrayUnpickler(io.BytesIO(data)).load()
+        if not isinstance(stored, _StoredArray) or not isinstance(stored.data, list):
+            raise BadLatentError("its pickle holds no array")
+        return [item.value() if isinstance(item, _StoredArray) else item for item in stored.data]
+
+
+class _StoredType:
+    """Stands in for numpy.dtype: a letter, a width and a byte order."""
+
+    def __init__(self, code: str, align: object = False, copy: object = True) -> None:
+        self.code, self.order = code, "|"
+
+    def __setstate__(self, state: tuple) -> None:
+        self.order = state[1]
+
+    def value(self) -> np.dtype:
+        if not re.fullmatch(r"[<>|=]([fiu][1248]|b1)", self.order + self.code):
+            raise BadLatentError(f"holds {self.order + self.code!r}, expected numbers")
+        return np.dtype(self.order + self.code)
+
+
+class _StoredArray:
+    """Stands in for numpy.ndarray: a shape, and the bytes or the list of objects."""
+
+    data: bytes | list[Any]
+
+    def __setstate__(self, state: tuple) -> None:
+        _, self.shape, self.dtype, self.is_transposed, self.data = state
+
+    def value(self) -> np.ndarray:
+        if not isinstance(self.data, bytes):
+            raise BadLatentError("its pickle holds an array within an array")
+        return _array(Header(self.shape, self.is_transposed, self.dtype.value()), self.data)
+
+
+def _reconstruct(kind: object, shape: object, code: object) -> _StoredArray:
+    return _StoredArray()
+
+
+def _scalar(dtype: _StoredType, data: bytes) -> np.generic:
+    return np.frombuffer(data, dtype.value(), count=1)[0]
+
+
+STAND_INS: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): _StoredArray,
+    ("numpy", "dtype"): _StoredType,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        # NumPy 2 calls its core numpy._core.
+        stand_in = STAND_INS.get((module.replace("numpy._core", "numpy.core", 1), name))
+        if stand_in is None:
+            raise BadLatentError(f"refused: its pickle calls for {f'{module}.{name}'!r}, which is no part of an array")
+        return stand_in

@@ -1,0 +1,159 @@
+"""The caches of REPA, U-ViT, MAR and LightningDiT: what lies where, which statistic it is, which image it is of."""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from ..latent_space import LatentSpace
+from .array_files import BadLatentError, npy_shape, npz_shape, read_npy, read_npz
+from .latent_sources import FileFormat, FileLatents, LatentSource
+from .mirrored import mirrored_batch, original
+
+Layout = Literal["specmatch", "repa", "lightningdit", "uvit", "mar"]
+UVIT_NAME = re.compile(r"(0|[1-9]\d*)\.npy")
+
+
+class OpenedLayout(NamedTuple):
+    """Latents, what a reader must know of them, and how many images (at least, at most) they were made from.
+
+    images: what opens those images, where the layout tells; image_digest: the digest that they must have.
+    """
+
+    layout: Layout
+    latents: LatentSource
+    notes: tuple[str, ...]
+    n_images: tuple[int, int]
+    latent_space: LatentSpace | None = None
+    images: str | None = None
+    image_digest: str | None = None
+    digest: str | None = None
+
+
+def is_repa(folder: Path) -> bool:
+    """Whether the folder, or one in it, holds dataset.json above .npy files."""
+    return bool(_repa_roots(folder))
+
+
+def open_repa(folder: Path) -> OpenedLayout:
+    """Files img-mean-std-NUMBER.npy of mean and std (2c, h, w) below a dataset.json of labels, images/ beside them.
+
+    `folder` holds them, or one folder that does (vae-sd). Raises ValueError where several do, or labels are damaged.
+    """
+    found = _repa_roots(folder)
+    if len(found) > 1:
+        raise ValueError(f"{folder} holds several sets of latents; name one: {', '.join(path.name for path in found)}")
+    root = found[0]
+    names = _below(root, ".npy")
+    numbers = [re.search(r"(\d+)\.npy$", name) for name in names]
+    image_keys = [int(number[1]) if number else None for number in numbers]
+    labels = _repa_labels(root / "dataset.json", names)
+    latents = FileLatents(root, names, image_keys, labels, FileFormat(npy_shape, _plain, "std"))
+    notes = (
+        "REPA's layout: mean and standard deviation of each posterior, before any scaling"
+        " (its trainer multiplies samples by 0.18215).",
+    )
+    images = root.parent / "images"
+    return OpenedLayout("repa", latents, notes, (len(names),) * 2, images=str(images) if images.is_dir() else None)
+
+
+def is_uvit(folder: Path) -> bool:
+    """Whether the folder holds 0.npy, 1.npy, …"""
+    return any(UVIT_NAME.fullmatch(path.name) for path in folder.iterdir())
+
+
+def open_uvit(folder: Path) -> OpenedLayout:
+    """Files 0.npy, 1.npy, … of mean and log-variance (2c, h, w), alone or paired with a label.
+
+    The original tool writes 256 images, then the same mirrored, and so on. Where mirrored ones are found they are left
+    out.
+    """
+    numbers = sorted(int(path.stem) for path in folder.iterdir() if UVIT_NAME.fullmatch(path.name))
+    n = numbers[-1] + 1
+    batch = mirrored_batch(n, lambda number: _moments_and_label(folder / f"{number}.npy"))
+    originals = {number: place for number in numbers if (place := original(number, n, batch)) is not None}
+    names, image_keys = [f"{number}.npy" for number in originals], list(originals.values())
+    latents = FileLatents(folder, names, image_keys, None, FileFormat(npy_shape, _moments_and_label, "logvar"))
+    notes = (
+        "U-ViT's layout: mean and log-variance of each posterior, before any scaling"
+        " (its trainer multiplies samples by its autoencoder's factor, 0.18215 for Stable Diffusion's).",
+        f"{len(numbers) - len(names)} files are of mirrored images and left out."
+        if batch
+        else "The files' order shows no mirrored images: every file is taken for an image.",
+    )
+    return OpenedLayout("uvit", latents, notes, (n // 2 if batch else n,) * 2)
+
+
+def is_mar(folder: Path) -> bool:
+    """Whether .npz files lie below the folder."""
+    return bool(_below(folder, ".npz", first=True))
+
+
+def open_mar(folder: Path) -> OpenedLayout:
+    """Files CLASS/IMAGE.npz of `moments`, mean and log-variance (2c, h, w); `moments_flip` is not read."""
+    names = _below(folder, ".npz")
+    image_keys = [name.removesuffix(".npz") for name in names]
+    classes = sorted({name.split("/")[0] for name in names})
+    labels = [-1] * len(names)
+    if all("/" in name for name in names):
+        ids = {name: label for label, name in enumerate(classes)}
+        labels = [ids[name.split("/")[0]] for name in names]
+    latents = FileLatents(folder, names, image_keys, labels, FileFormat(_npz_moments_shape, _npz_moments, "logvar"))
+    notes = (
+        "MAR's layout: mean and log-variance of each posterior, before any scaling (its trainer multiplies samples by"
+        " 0.2325); those of mirrored images are left out.",
+    )
+    return OpenedLayout("mar", latents, notes, (len(names),) * 2)
+
+
+def _plain(path: Path) -> tuple[np.ndarray, int]:
+    return _moments_and_label(path)[0], -1
+
+
+def _moments_and_label(path: Path) -> tuple[np.ndarray, int]:
+    moments, label, *rest = (*read_npy(path), -1)
+    if len(rest) > 1 or not isinstance(moments, np.ndarray) or not _is_label(label):
+        raise BadLatentError("holds objects that are not moments and a label")
+    return moments, int(label)
+
+
+def _is_label(value: object) -> bool:
+    return np.size(value) == 1 and np.asarray(value).dtype.kind in "iu"  # type: ignore[arg-type]
+
+
+def _npz_moments_shape(path: Path) -> tuple[int, ...]:
+    return npz_shape(path, "moments")
+
+
+def _npz_moments(path: Path) -> tuple[np.ndarray, int]:
+    return read_npz(path, "moments"), -1
+
+
+def _repa_roots(folder: Path) -> list[Path]:
+    roots = [path for path in (folder, *sorted(folder.iterdir())) if (path / "dataset.json").is_file()]
+    return [root for root in roots if _below(root, ".npy", first=True)]
+
+
+def _repa_labels(path: Path, names: Sequence[str]) -> list[int]:
+    try:
+        labels = dict(json.loads(path.read_bytes())["labels"] or ())
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f'{path} is damaged, expected {{"labels": [[file, class], …]}}') from error
+    return [label if isinstance(label := labels.get(name), int) else -1 for name in names]
+
+
+def _below(root: Path, suffix: str, *, first: bool = False) -> list[str]:
+    """Relative names, sorted, of the visible files that end in `suffix`; `first`: at most one of them."""
+    names = []
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if name.endswith(suffix) and not name.startswith("."):
+                names.append(Path(folder, name).relative_to(root).as_posix())
+                if first:
+                    return names
+    return sorted(names)

@@ -1,0 +1,140 @@
+"""A folder of cached latents as a data set, whoever wrote it: no autoencoder is needed."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .array_files import BadLatentError
+from .images import BadFile
+from .latent_cache import is_cache, open_cache
+from .latent_layouts import Layout, OpenedLayout, is_mar, is_repa, is_uvit, open_mar, open_repa, open_uvit
+from .latent_sources import LatentRow
+from .lightningdit import is_lightningdit, open_lightningdit
+
+# Asked in this order: REPA's files would also pass for U-ViT's when they lie flat.
+LAYOUTS = {
+    "specmatch": (is_cache, open_cache, "index.json (our own)"),
+    "repa": (is_repa, open_repa, "dataset.json above .npy files (REPA)"),
+    "lightningdit": (is_lightningdit, open_lightningdit, ".safetensors shards (LightningDiT)"),
+    "uvit": (is_uvit, open_uvit, "0.npy, 1.npy, … (U-ViT)"),
+    "mar": (is_mar, open_mar, ".npz files (MAR)"),
+}
+
+
+class LatentSet(Dataset[LatentRow]):
+    """Latents of images, none of them mirrored, read one by one; `bad` names what opening found and left out.
+
+    channels, grid: c and (h, w). notes: what a reader must know of the numbers. latent_space: the statistics that lie
+    with them. images: what opens their images, where the layout tells. image_keys: `LatentRow.image` of each row.
+    n_images: how many images (at least, at most) they were made from. digest: hashes names and byte counts.
+
+    Indexing raises BadLatentError for a file that turns out unusable when it is read.
+    """
+
+    def __init__(self, folder: Path, opened: OpenedLayout) -> None:
+        items, self.bad, (self.channels, h, w) = opened.latents.examine()
+        self.source, self.layout, self.grid = str(folder), opened.layout, (h, w)
+        self.notes, self.latent_space, self.images = opened.notes, opened.latent_space, opened.images
+        self.image_digest, self.n_images = opened.image_digest, opened.n_images
+        self.digest = opened.digest or _digest(opened)
+        self.image_keys = [opened.latents.image_keys[item] for item in items]
+        self._latents, self._items = opened.latents, items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> LatentRow:
+        if not 0 <= index < len(self):
+            raise IndexError(f"latent {index} of {len(self)}")
+        row = self._latents.read(self._items[index])
+        expected = (self.channels, *self.grid)
+        if tuple(row.mean.shape) != expected:
+            raise BadLatentError(f"shape {tuple(row.mean.shape)}, the others have {expected}")
+        return row
+
+    def name(self, index: int) -> str:
+        """The file of a row, or its shard and place."""
+        return self._latents.name(self._items[index])
+
+
+class LatentBatch(NamedTuple):
+    """mean and logvar (b, c, h, w) float32, labels (b,) int64 (-1: none), rows of the set, and the bad files met."""
+
+    mean: Tensor
+    logvar: Tensor | None
+    labels: Tensor
+    rows: tuple[int, ...]
+    bad: tuple[BadFile, ...]
+
+
+def open_latents(folder: str | Path, layout: Literal["auto"] | Layout = "auto") -> LatentSet:
+    """The latents of a cache by REPA, LightningDiT, U-ViT, MAR or of our own.
+
+    Files that cannot be used are left out and named in `bad`. Raises ValueError in one line: no such folder, an empty
+    one, one of no known layout, no latent that can be read, mixed shapes, a damaged shard.
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise ValueError(f"no such folder: {path}")
+    if not any(path.iterdir()):
+        raise ValueError(f"{path} is empty")
+    names = list(LAYOUTS) if layout == "auto" else [layout]
+    sought = "; ".join(LAYOUTS[name][2] for name in names)
+    for name in names:
+        holds, opens, _ = LAYOUTS[name]
+        if holds(path):
+            return LatentSet(path, opens(path))
+    raise ValueError(f"{path} holds no cached latents; looked for {sought}")
+
+
+def latent_batches(latents: LatentSet, batch_size: int, n: int | None = None) -> Iterator[LatentBatch]:
+    """`n` rows (None: all), spread evenly over the set, in order; the last batch may be smaller.
+
+    A row that cannot be used is named in a batch and left out. Raises ValueError where none of them can be used.
+    """
+    n = len(latents) if n is None else min(n, len(latents))
+    kept: list[tuple[int, LatentRow]] = []
+    bad: list[BadFile] = []
+    n_good = 0
+    # Caches are sorted by class, so that the first rows would be of one class.
+    for place in range(n):
+        index = place * len(latents) // n
+        try:
+            row = latents[index]
+        except BadLatentError as error:
+            bad.append(BadFile(latents.name(index), str(error)))
+            continue
+        # A full batch waits for the next good row, so that bad ones at the end still have a batch to be named in.
+        if len(kept) == batch_size:
+            yield _batch(kept, bad)
+            kept, bad = [], []
+        kept.append((index, row))
+        n_good += 1
+    if not n_good:
+        first = f" ({bad[0].name}: {bad[0].reason})" if bad else ""
+        raise ValueError(f"{latents.source}: none of {n} latents can be used{first}")
+    yield _batch(kept, bad)
+
+
+def _batch(kept: list[tuple[int, LatentRow]], bad: list[BadFile]) -> LatentBatch:
+    rows = [row for _, row in kept]
+    logvars = [row.logvar for row in rows if row.logvar is not None]
+    return LatentBatch(
+        torch.stack([row.mean for row in rows]),
+        torch.stack(logvars) if logvars else None,
+        torch.tensor([row.label for row in rows]),
+        tuple(index for index, _ in kept),
+        tuple(bad),
+    )
+
+
+def _digest(opened: OpenedLayout) -> str:
+    digest = hashlib.sha256()
+    for line in opened.latents.fingerprint():
+        digest.update(f"{line}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]

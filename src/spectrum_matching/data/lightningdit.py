@@ -1,0 +1,94 @@
+"""LightningDiT's cache: safetensors shards of sampled latents, written by several processes in turn."""
+
+import pickle
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..latent_space import LatentSpace
+from .latent_layouts import OpenedLayout
+from .latent_sources import ShardLatents, open_shard
+
+SHARD_NAME = re.compile(r"latents_rank(\d+)_shard(\d+)\.safetensors")
+
+
+def is_lightningdit(folder: Path) -> bool:
+    """Whether .safetensors files lie in the folder."""
+    return bool(_shards(folder))
+
+
+def open_lightningdit(folder: Path) -> OpenedLayout:
+    """Shards latents_rankRR_shardSSS.safetensors of one sampled latent an image, and perhaps latents_stats.pt.
+
+    Rank r of R held the images r, r + R, …; where ranks or shards are missing, rows do not know their image. Raises
+    ValueError, naming the file, for a damaged shard or statistics.
+    """
+    paths = sorted(_shards(folder), key=_rank_and_shard)
+    shapes = [_shape(path) for path in paths]
+    if len({shape[1:] for shape in shapes}) > 1:
+        raise ValueError(f"{folder}: mixed shapes ({', '.join(sorted({str(shape[1:]) for shape in shapes}))})")
+    image_keys, n_ranks = _interleaved(paths, [shape[0] for shape in shapes])
+    space = _latent_space(folder / "latents_stats.pt", shapes[0][1])
+    latents = ShardLatents(paths, {"mean": "latents", "label": "labels"}, image_keys, shapes)
+    notes = [
+        "LightningDiT's layout: one sample of each posterior, drawn when the cache was made, before any scaling; means"
+        " and variances are not stored; mirrored images are left out."
+    ]
+    if space is not None:
+        notes.append("latents_stats.pt holds each channel's mean and std over at most 10,000 of these latents.")
+    if n_ranks > 1:
+        notes.append(f"{n_ranks} processes shared the images; up to {n_ranks - 1} rows at the end repeat the first.")
+    n = sum(shape[0] for shape in shapes)
+    return OpenedLayout("lightningdit", latents, tuple(notes), (n - max(0, n_ranks - 1), n), space)
+
+
+def _shards(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*.safetensors") if not path.name.startswith(".")]
+
+
+def _rank_and_shard(path: Path) -> tuple[int, int, str]:
+    match = SHARD_NAME.fullmatch(path.name)
+    return (int(match[1]), int(match[2]), path.name) if match else (-1, -1, path.name)
+
+
+def _shape(path: Path) -> tuple[int, ...]:
+    shard = open_shard(path)
+    if not {"latents", "labels"} <= set(shard.keys()):
+        raise ValueError(f"shard {path} holds {', '.join(sorted(shard.keys()))}; expected latents and labels")
+    shape = tuple(shard.get_slice("latents").get_shape())
+    n_labels = shard.get_slice("labels").get_shape()
+    if len(shape) != 4 or n_labels != [shape[0]]:
+        raise ValueError(f"shard {path} holds latents {shape} and labels {n_labels}, expected (n, c, h, w) and (n,)")
+    return shape
+
+
+def _interleaved(paths: Sequence[Path], lengths: Sequence[int]) -> tuple[Sequence[int | None], int]:
+    """The image of each row, and how many ranks there were (0, and no images, where some are missing)."""
+    shards: dict[int, list[int]] = {}
+    n_rows: dict[int, int] = {}
+    for path, length in zip(paths, lengths, strict=True):
+        rank, shard, _ = _rank_and_shard(path)
+        shards.setdefault(rank, []).append(shard)
+        n_rows[rank] = n_rows.get(rank, 0) + length
+    n_ranks = len(shards)
+    whole = sorted(shards) == list(range(n_ranks)) and len(set(n_rows.values())) == 1
+    if not whole or any(numbers != list(range(len(numbers))) for numbers in shards.values()):
+        return [None] * sum(lengths), 0
+    return [rank + n_ranks * row for rank in range(n_ranks) for row in range(n_rows[rank])], n_ranks
+
+
+def _latent_space(path: Path, channels: int) -> LatentSpace | None:
+    if not path.exists():
+        return None
+    try:
+        stored: Any = torch.load(path, map_location="cpu", weights_only=True)
+        mean, std = (stored[key].double().flatten().tolist() for key in ("mean", "std"))
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} cannot be read ({type(error).__name__}); remove it to go without it") from error
+    if len(mean) != channels or len(std) != channels or not min(std) > 0 or not np.isfinite(mean + std).all():
+        raise ValueError(f"{path} holds no finite mean and positive std for {channels} channels; remove it")
+    return LatentSpace("per channel", tuple(mean), tuple(std))

@@ -1,0 +1,107 @@
+"""Masks of an object beside images, cut as the images were and brought to the latent grid.
+
+A cell is foreground where any mask pixel that touches it is, so that thin objects survive (iREPA pools a 256 × 256 mask
+by 16 × 16 maxima, which is the same when the mask is as large as the image).
+"""
+
+import itertools
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from .tensors import Images
+
+FORMATS = ("PNG", "BMP", "TIFF", "GIF", "PPM")  # what keeps zero zero; JPEG does not
+
+
+class MaskSet:
+    """Masks of some of the images. `missing` names the images without one; `images` are the indices of the others."""
+
+    def __init__(self, root: Path, files: Sequence[str | None], images: Images) -> None:
+        self.images = tuple(index for index, file in enumerate(files) if file is not None)
+        self.missing = tuple(images.names[index] for index, file in enumerate(files) if file is None)
+        self._root, self._files, self._size = root, files, images.size
+        self._indices = {name: index for index, name in enumerate(images.names)}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: tuple[int | str, tuple[int, int]]) -> Tensor:
+        """The mask (h, w), bool, of an image, by index or name, on the grid (h, w).
+
+        Raises ValueError where the image has none, or one that cannot be read.
+        """
+        image, grid = key
+        index = self._indices.get(image, -1) if isinstance(image, str) else image
+        file = self._files[index] if 0 <= index < len(self._files) else None
+        if file is None:
+            raise ValueError(f"image {image} has no mask in {self._root}")
+        return reduce_mask(_foreground(self._root / file), self._size, grid)
+
+
+def open_masks(folder: str | Path, images: Images) -> MaskSet:
+    """The masks below `folder` that have the relative path of an image but for the suffix.
+
+    A pixel that is not zero, and not transparent, is foreground. The images are taken to be cut at the centre and not
+    mirrored. Raises ValueError where there is no folder, or no image has a mask.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise ValueError(f"no such folder of masks: {root}")
+    found = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+    by_stem = {posixpath.splitext(name)[0]: name for name in sorted(found, reverse=True)}
+    files = [by_stem.get(posixpath.splitext(name)[0]) for name in images.names]
+    if not any(files):
+        expected = posixpath.splitext(images.names[0])[0] + ".png"
+        raise ValueError(f"{root} holds a mask of none of {len(files)} images; {images.names[0]} needs {expected}")
+    return MaskSet(root, files, images)
+
+
+def reduce_mask(mask: np.ndarray, size: int, grid: tuple[int, int]) -> Tensor:
+    """A mask (H, W) → (h, w) bool: the centre square of `size` pixels as crop_resize cuts it, pooled by maxima."""
+    height, width = mask.shape
+    rows, columns = (
+        _cells(n, whole, size, cells)
+        for n, whole, cells in zip((height, width), resized(height, width, size), grid, strict=True)
+    )
+    bands = np.stack([mask[start:end].any(0) for start, end in rows])
+    return torch.from_numpy(np.stack([bands[:, start:end].any(1) for start, end in columns], axis=1))
+
+
+def resized(height: int, width: int, size: int) -> tuple[int, int]:
+    """Height and width that crop_resize brings a picture to before it cuts the square."""
+    while min(height, width) >= 2 * size:
+        height, width = height // 2, width // 2
+    scale = size / min(height, width)
+    return round(height * scale), round(width * scale)
+
+
+def _cells(n: int, whole: int, size: int, cells: int) -> list[tuple[int, int]]:
+    """First and one past last of the `n` mask samples that touch each cell of the square cut from `whole` samples."""
+    first = (whole - size) // 2
+    unit = whole * cells
+    edges = [(first * cells + cell * size) * n for cell in range(cells + 1)]
+    return [(start // unit, -(-end // unit)) for start, end in itertools.pairwise(edges)]
+
+
+def _foreground(path: Path) -> np.ndarray:
+    Image.init()
+    try:
+        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as picture:
+            values = np.asarray(ImageOps.exif_transpose(picture))
+            bands = picture.getbands()
+    except UnidentifiedImageError as error:
+        raise ValueError(f"mask {path} is no image of a format without loss ({', '.join(FORMATS)})") from error
+    # Decoders raise whatever their parsers do: OSError, SyntaxError, struct.error, zlib.error, …
+    except Exception as error:
+        raise ValueError(f"mask {path} cannot be read: {' '.join(str(error).split())[:120]}") from error
+    if values.ndim == 2:
+        return values != 0
+    if bands[-1] == "A":
+        return (values[..., :-1] != 0).any(-1) & (values[..., -1] != 0)
+    return (values != 0).any(-1)

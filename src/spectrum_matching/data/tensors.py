@@ -1,0 +1,40 @@
+"""Images that are already a tensor, such as a trainer's fixed validation batch, measured like any other set."""
+
+import hashlib
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .images import BadFile, ImageSet, Sample
+
+
+class TensorImages(Dataset[Sample]):
+    """Images (n, 3, size, size) in [-1, 1] and, where given, their labels (n,); ValueError for anything else."""
+
+    def __init__(self, images: Tensor, labels: Tensor | None = None, source: str = "tensor") -> None:
+        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3] or not len(images):
+            raise ValueError(f"images are {tuple(images.shape)}; expected (n, 3, size, size): crop them to squares")
+        if not images.is_floating_point() or not images.isfinite().all() or images.abs().max() > 1.001:
+            raise ValueError(
+                "images must be finite floats in [-1, 1]; scale them: [0, 1] by 2x - 1, bytes by x / 127.5 - 1"
+            )
+        if images.min() >= 0:
+            raise ValueError("no image value is below 0, so these seem to lie in [0, 1]: give 2x - 1, in [-1, 1]")
+        if labels is not None and labels.shape != images.shape[:1]:
+            raise ValueError(f"labels are {tuple(labels.shape)}; expected ({len(images)},)")
+        self._images = images.detach().cpu().float()
+        self._labels = labels.tolist() if labels is not None else [-1] * len(images)
+        self.source, self.size = source, images.shape[-1]
+        self.bad: tuple[BadFile, ...] = ()
+        self.classes: tuple[str, ...] = ()
+        self.names = tuple(str(place) for place in range(len(images)))
+        self.digest = hashlib.sha256(self._images.numpy().tobytes()).hexdigest()[:16]
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(self._images[index], self._labels[index], ())
+
+
+Images = ImageSet | TensorImages

@@ -1,0 +1,48 @@
+"""What is measured only when it is asked for, opened before any work is done."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from .nets.features import open_features
+from .nets.perceptual import LPIPS
+
+
+@dataclass(frozen=True)
+class Extras:
+    """labels: by class, from the images' labels. masks: their folder. features: for rFID. perceptual: LPIPS."""
+
+    labels: bool = False
+    masks: Path | None = None
+    perceptual: nn.Module | None = None
+    features: Callable[[Tensor], Tensor] | None = None
+    uniformity: bool = False
+    probe: bool = False
+
+
+NO_EXTRAS = Extras()
+
+
+def open_extras(
+    labels: bool, masks: Path | None, lpips: str | None, features: str | None, uniformity: bool, probe: bool
+) -> Extras:
+    """ValueError in one line for weights that do not open, a folder that is not there, a missing library."""
+    if masks is not None and not masks.is_dir():
+        raise ValueError(f"--masks {masks} is no folder: give one of PNG masks named as the images")
+    if uniformity:
+        try:
+            import sklearn  # noqa: F401
+        except ImportError as error:
+            raise ValueError(
+                "uniformity needs scikit-learn, which is not installed: pip install scikit-learn"
+            ) from error
+    return Extras(
+        labels,
+        masks,
+        LPIPS.from_weights(lpips) if lpips else None,
+        open_features(features) if features else None,
+        uniformity,
+        probe,
+    )

@@ -1,0 +1,178 @@
+"""One panel of a figure: axes to draw on, as inline SVG whose points tell their value to a pointer.
+
+Colours are CSS variables of the page (--ink, --muted, --rule, --back, --c0 … --c7), so that one scheme serves figures
+and text. Values: a transparent circle with a <title> on every point drawn, in the drawing's own coordinates.
+"""
+
+import contextlib
+import html
+import io
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .report_numbers import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK, MUTED, RULE, BACK = "#1d1f23", "#6b6f76", "#e2e0d8", "#fefdfb"
+SERIES = ("#c2452d", "#1f6f8b", "#3f7d3a", "#7b4fa3", "#b0781a", "#3c4a9e", "#a8326e", "#4d6a6d")
+MARKERS = "osD^vP*X"
+VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", BACK: "back", **{c: f"c{i}" for i, c in enumerate(SERIES)}}
+DASHED: Any = (0, (4, 2.5))
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 10,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "lines.linewidth": 1.7,
+    "lines.markersize": 4,
+    "lines.solid_capstyle": "round",
+    "text.color": INK,
+}
+SIZE = (4.4, 3.3)
+
+
+class Panel(NamedTuple):
+    """One drawing. label: what it shows, for those who do not see it."""
+
+    title: str
+    label: str
+    svg: str
+
+
+class Canvas:
+    """Axes, and what is said at the points drawn on them."""
+
+    def __init__(self, axes: "Axes") -> None:
+        self.axes = axes
+        self._said: list[tuple[float, float, str]] = []
+
+    def line(self, x: Sequence[float], y: Sequence[float], said: str, **options: Any) -> None:
+        """A line; `said` is what each point tells: whose it is and, on a new line, {x} and {y} for its numbers."""
+        self.axes.plot(x, y, **options)
+        whose, _, told = said.rpartition("\n")
+        for at, value in zip(x, y, strict=True):
+            self.say(at, value, f"{whose}\n{told.format(x=number(at), y=number(value))}")
+
+    def say(self, x: float, y: float, text: str) -> None:
+        """Let the point (x, y) tell `text`."""
+        self._said.append((x, y, text))
+
+    def overlay(self) -> str:
+        """The points within the axes, as SVG; after the figure was drawn."""
+        axes, height = self.axes, self.axes.figure.bbox.height
+        left, bottom, right, top = axes.bbox.extents
+        circles = []
+        for x, y, text in self._said:
+            if (axes.get_yscale() == "log" and y <= 0) or not math.isfinite(x + y):
+                continue
+            px, py = axes.transData.transform((x, y))
+            if left - 1 <= px <= right + 1 and bottom - 1 <= py <= top + 1:
+                title = html.escape(text, quote=False)
+                circles.append(f'<circle cx="{px:.1f}" cy="{height - py:.1f}" r="6"><title>{title}</title></circle>')
+        return f'<g class="points">{"".join(circles)}</g>'
+
+
+@contextlib.contextmanager
+def panel(title: str, label: str, panels: list[Panel], size: tuple[float, float] = SIZE) -> Iterator[Canvas]:
+    """A canvas to draw on; the finished panel is appended to `panels`. size: in inches of 72 units."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    # Two inline drawings must not share an id.
+    with mpl.rc_context(STYLE | {"svg.hashsalt": f"{title}/{label}"}):
+        figure = Figure(figsize=size, dpi=72, layout="constrained")
+        canvas = Canvas(figure.add_subplot())
+        yield canvas
+        if canvas.axes.get_yscale() == "log":
+            _power_ticks(canvas.axes.yaxis, *canvas.axes.get_ylim())
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    panels.append(Panel(title, label, _inline(file.getvalue()).replace("</svg>", f"{canvas.overlay()}</svg>")))
+
+
+def colour(place: int) -> str:
+    """Of the autoencoder at `place`, in figures, tables and keys."""
+    return SERIES[place % len(SERIES)]
+
+
+def line(place: int) -> dict[str, Any]:
+    """How the line of the autoencoder at `place` is drawn."""
+    return {
+        "color": colour(place),
+        "marker": MARKERS[place % len(MARKERS)],
+        "markeredgecolor": BACK,
+        "markeredgewidth": 0.6,
+    }
+
+
+def log_log(axes: "Axes", x: str, y: str) -> None:
+    """Both axes logarithmic, x in frequencies."""
+    axes.set_yscale("log")
+    axes.set_ylabel(y)
+    frequency_axis(axes, x)
+
+
+def frequency_axis(axes: "Axes", x: str) -> None:
+    """A logarithmic x axis of frequencies."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    axes.set_xscale("log")
+    axes.set_xlabel(x)
+    axes.xaxis.set_major_locator(FixedLocator([0.01, 0.02, 0.05, 0.1, 0.2, 0.5]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _power_ticks(axis: Any, low: float, high: float) -> None:
+    """Labels 10⁻³, 0.1, … without mathematical typesetting, which would bring its own fonts."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1,) if high / low > 200 else (1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _short(value: float) -> str:
+    if 0.001 < value < 10_000:
+        return f"{value:g}"
+    digit, exponent = f"{value:.0e}".split("e")
+    power = "10" + str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return power if digit == "1" else f"{digit}·{power}"
+
+
+def _inline(svg: str) -> str:
+    """An SVG document as an element of the page: its size and fonts are the page's, its colours variables."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    referred = set(re.findall(r"#([\w-]+)", svg))
+    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in referred else "", svg)
+    svg = re.sub(r"font(-family|-size)?: [^;\"]*", _font, svg)
+    head, rest = svg.split(">", 1)
+    box = re.search(r'viewBox="[^"]*"', head)
+    assert box is not None
+    for value, name in VARIABLES.items():
+        rest = rest.replace(value, f"var(--{name})")
+    return f'<svg {box[0]} aria-hidden="true">{rest}'
+
+
+def _font(match: re.Match[str]) -> str:
+    size = re.search(r"[\d.]+px", match[0])
+    return f"font-size: {size[0]}" if size else ""

@@ -1,0 +1,105 @@
+"""Everything that can be measured of cached latents, beside their images or alone: no autoencoder takes part."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from .album import Album
+from .data.images import BadFile, ImageSet
+from .data.latent_pairs import pair
+from .data.latents import LatentSet, latent_batches
+from .data.masks import open_masks
+from .encodings import Encodings
+from .extras import NO_EXTRAS, Extras
+from .latent_space import LatentSpace
+from .measure import foreground_of, mask_notes
+from .measure_latents import measure_latents
+from .provenance import provenance
+from .results import Analysis, Sample, Subject
+from .verdict import with_findings
+
+
+def analyze_latents(
+    latents: LatentSet,
+    images: ImageSet | None = None,
+    *,
+    name: str = "latents",
+    n_images: int | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+    extras: Extras = NO_EXTRAS,
+    device: torch.device | str = "cpu",
+    notes: tuple[str, ...] = (),
+    advance: Callable[[int], None] = lambda n: None,
+) -> Analysis:
+    """Measure `n_images` latents (None: all), spread evenly over the set, beside the images that they are of.
+
+    device: of the probe. For the rest see `measure.analyze`. ValueError where latents and images do not pair, where
+    fewer than two latents can be used, and for latents that do not vary.
+    """
+    pairs = pair(latents, images) if images else None
+    masks = open_masks(extras.masks, images) if extras.masks and images else None
+    bad = _said(latents.bad) + (_said(images.bad) if images else [])
+    h, w = latents.grid
+    with Encodings(seed) as encodings:
+        for batch in latent_batches(latents, batch_size, n_images):
+            bad += _said(batch.bad)
+            places = [pairs.indices[row] for row in batch.rows] if pairs else []
+            kept, x = _read(images, places, bad) if images else (list(range(len(batch.rows))), None)
+            if not kept:
+                continue
+            foreground = foreground_of(masks, [places[k] for k in kept], (h, w)) if masks else None
+            logvar = None if batch.logvar is None else batch.logvar[kept]
+            encodings.add(batch.mean[kept], logvar, x, batch.labels[kept], foreground)
+            advance(len(kept))
+        if (n_seen := encodings.n_images) < 2:
+            raise ValueError(f"{latents.source}: fewer than two latents can be measured; uncertainties need them")
+        size = images.size if images else 0
+        space = latents.latent_space or LatentSpace()
+        album = Album(size or max(h, w))
+        measured = measure_latents(name, encodings, space, extras, album, seed, torch.device(device))
+    alone = () if images else ("Measured without images: there is no spectrum to match, and nothing is said of it.",)
+    source = latents.source if images is None else images.source
+    return with_findings(
+        Analysis(
+            subject=Subject(
+                name=name,
+                source=latents.source,
+                kind=f"cached latents ({latents.layout})",
+                factor=size // h if images else 0,
+                channels=latents.channels,
+                stochastic="sample" in encodings.kinds,
+                parameters=0,
+                digest=latents.digest,
+            ),
+            sample=Sample(source, "all", n_seen, size, images.digest if images else "", tuple(bad)),
+            provenance=provenance(torch.device(device), torch.float32, seed),
+            latent_shape=(latents.channels, h, w),
+            **measured._asdict(),
+            equivariance=(),
+            decoding=None,
+            pictures=(),
+            latent_pictures=album.latent_pictures(),
+            findings=(),
+            notes=(
+                *notes,
+                *latents.notes,
+                *((f"Latents and images are paired {pairs.note}.",) if pairs else alone),
+                *mask_notes(masks),
+            ),
+        )
+    )
+
+
+def _said(files: Sequence[BadFile]) -> list[str]:
+    return [f"{file.name}: {file.reason}" for file in files]
+
+
+def _read(images: ImageSet, places: Sequence[int], bad: list[str]) -> tuple[list[int], Tensor]:
+    """The images that can be read (b, 3, H, W), and which of `places` they are; others are added to `bad`."""
+    samples = [images[place] for place in places]
+    kept = [k for k, sample in enumerate(samples) if not sample.bad]
+    bad += _said([sample.bad[0] for sample in samples if sample.bad])
+    stacked = torch.stack([samples[k].image for k in kept]) if kept else torch.empty(0)
+    return kept, stacked

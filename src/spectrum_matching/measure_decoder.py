@@ -1,0 +1,188 @@
+"""What needs the autoencoder itself: reconstruction of every image, and tests of the decoder and encoder on a few."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .album import Album
+from .extras import Extras
+from .metrics import lowpass, psnr, scaled_strengths, ssim
+from .metrics.distances import FeatureStatistics, frechet_distance, frechet_refusal
+from .metrics.equivariance import Move, Shrink, equivariance_error, equivariance_moves
+from .metrics.noise import STRENGTHS, noise_response
+from .metrics.transfer import STRENGTH, band_response, band_transfer, diagonal_shares
+from .nets.autoencoder import Autoencoder
+from .results import Decoding, EquivariancePoint, LowpassPoint, Measurement, NoisePoint, Transfer
+from .summarize import estimate, estimates, measured
+
+KEEP, BLOCK = (15, 7, 5, 3), 8
+N_TRANSFER = 16
+"""Images of which the transfer matrix is taken: each costs as many decodings as there are bands."""
+
+NAMED_NOISE = 0.1
+"""Strength of the noise of which `noise_psnr` speaks."""
+
+
+def require_finite(name: str, **tensors: Tensor) -> None:
+    """ValueError naming what holds a NaN or an infinity."""
+    for what, values in tensors.items():
+        if not values.isfinite().all():
+            raise ValueError(
+                f"{name}: its {what} hold values that are not finite; nothing can be measured of them. In half "
+                f"precision, try --dtype float32 or bfloat16"
+            )
+
+
+class Fidelity:
+    """Reconstructions against their images, batch by batch."""
+
+    def __init__(self, extras: Extras) -> None:
+        self._perceptual, self._extract = extras.perceptual, extras.features
+        self._rows: dict[str, list[Tensor]] = {"psnr": [], "ssim": []}
+        self._features = FeatureStatistics(), FeatureStatistics()
+
+    def add(self, output: Tensor, images: Tensor) -> None:
+        """Count a batch (b, 3, H, W) in."""
+        self._keep("psnr", psnr(output, images))
+        self._keep("ssim", ssim(output, images))
+        if self._perceptual is not None:
+            self._keep("lpips", self._perceptual.to(images.device)(output.clamp(-1, 1), images))
+        if self._extract is not None:
+            for statistics, batch in zip(self._features, (images, output.clamp(-1, 1)), strict=True):
+                statistics.add(self._extract(batch))
+
+    def _keep(self, key: str, values: Tensor) -> None:
+        self._rows.setdefault(key, []).append(values.cpu().double())
+
+    def measurements(self) -> list[Measurement]:
+        """PSNR and SSIM, and LPIPS and rFID where weights were given."""
+        found = [measured(key, torch.cat(rows)) for key, rows in self._rows.items()]
+        if self._extract is not None:
+            of_images, of_output = self._features
+            refusal = frechet_refusal(of_images.count, len(of_images.mean))
+            distance = None if refusal else frechet_distance(of_images, of_output)
+            found.append(Measurement("rfid", distance, None, None, refusal))
+        return found
+
+
+class DecoderSide(NamedTuple):
+    """Fields of `Analysis` of the same names; notes come after those that it has."""
+
+    decoding: Decoding
+    equivariance: tuple[EquivariancePoint, ...]
+    notes: tuple[str, ...]
+
+
+class DecoderTests:
+    """Low-pass decoding, latent noise, band transfer and equivariance, batch by batch over the first images."""
+
+    def __init__(self, name: str, codec: Autoencoder, channel_stds: Tensor, size: int, block: int, seed: int) -> None:
+        grid = (size // codec.factor, size // codec.factor)
+        self._name = name
+        self._codec, self._stds, self._seed, self._block = codec, channel_stds, seed, block
+        self._size, self._grid = (size, size), grid
+        self._keep = scaled_strengths(KEEP, BLOCK, block) if block > 1 else ()
+        multiple = codec.size or codec.multiple
+        moves, self._left_out = equivariance_moves(self._size, grid, multiple)
+        bicubic, _ = equivariance_moves(self._size, grid, multiple, "bicubic")
+        self._moves: tuple[Move, ...] = (*moves, *(move for move in bicubic if isinstance(move, Shrink)))
+        self._lowpass: dict[int, list[Tensor]] = {keep: [] for keep in self._keep}
+        self._noise: dict[float, list[Tensor]] = {strength: [] for strength in STRENGTHS}
+        self._errors: list[list[Tensor]] = [[] for _ in self._moves]
+        self._transfer: list[Tensor] = []
+        self.n_images = 0
+
+    def add(self, latents: Tensor, images: Tensor, album: Album) -> None:
+        """Count a batch in: latents (b, c, h, w) are the posterior means of images (b, 3, H, W)."""
+        output = self._codec.decode(latents).float()
+        for keep, rows in self._lowpass.items():
+            moved = lowpass(self._codec.decode, latents, output, images, keep, self._block)
+            pairs = (moved.decoded, moved.image), (moved.aligned, moved.image), (moved.image, images)
+            require_finite(self._name, pictures=moved.decoded)
+            decoded, aligned, removed = (psnr(*pair) for pair in pairs)
+            rows.append(torch.stack([decoded, aligned, removed, aligned - decoded], dim=1))
+            if keep < 2 * self._block - 1:
+                album.add(self.n_images, keep, moved.image, moved.decoded)
+        first, seed = self.n_images, self._seed
+        for strength, rows in self._noise.items():
+            at = self._stds, strength
+            response = noise_response(self._codec.decode, latents, output, *at, first=first, seed=seed)
+            rows.append(torch.stack([response.psnr, response.sensitivity], dim=1))
+        if (few := N_TRANSFER - self.n_images) > 0:
+            some = latents[:few], output[:few]
+            self._transfer.append(band_response(self._codec.decode, *some, self._stds, first=first, seed=seed))
+        for move, errors in zip(self._moves, self._errors, strict=True):
+            errors.append(equivariance_error(self._encode, latents, images, move))
+        self.n_images += len(images)
+
+    def _encode(self, images: Tensor) -> Tensor:
+        return self._codec.encode(images).mean.float()
+
+    def result(self, fidelity: Fidelity) -> DecoderSide:
+        """What was found."""
+        curve = tuple(LowpassPoint(keep, *estimates(rows)) for keep, rows in self._lowpass.items())
+        noise = tuple(NoisePoint(strength, *estimates(rows)) for strength, rows in self._noise.items())
+        errors = tuple(
+            EquivariancePoint(*_named(move), estimate(torch.cat(rows).cpu().double()))
+            for move, rows in zip(self._moves, self._errors, strict=True)
+        )
+        rows = torch.cat(self._transfer)
+        matrix = band_transfer(rows, self._grid, self._size)
+        transfer = Transfer(
+            frequencies=tuple(matrix.edges.tolist()),
+            shares=tuple(tuple(row) for row in matrix.shares.tolist()),
+            even=tuple(matrix.white.tolist()),
+            gains=tuple(matrix.gains.tolist()),
+            diagonal=estimate(diagonal_shares(rows)),
+            strength=STRENGTH,
+            n_images=len(rows),
+        )
+        decoding = Decoding(
+            measurements=(*fidelity.measurements(), *_summary(curve, self._block, noise, transfer, errors)),
+            n_tests=self.n_images,
+            lowpass=curve,
+            lowpass_block=self._block,
+            noise=noise,
+            transfer=transfer,
+        )
+        return DecoderSide(decoding, errors, (*_block_notes(self._grid[0], self._block), *self._left_out))
+
+
+def _named(move: Move) -> tuple[str, str]:
+    return (
+        (f"scale {move.numerator}/{move.denominator}", move.resampling) if isinstance(move, Shrink) else (move.name, "")
+    )
+
+
+def _summary(
+    curve: tuple[LowpassPoint, ...],
+    block: int,
+    noise: tuple[NoisePoint, ...],
+    transfer: Transfer,
+    errors: tuple[EquivariancePoint, ...],
+) -> Iterator[Measurement]:
+    found = {
+        "lowpass_gap": next((point.gap for point in curve if point.keep < 2 * block - 1), None),
+        "noise_psnr": next(point.psnr for point in noise if point.strength == NAMED_NOISE),
+        "transfer_diagonal": transfer.diagonal,
+        "equivariance_scale_50": next(
+            (point.error for point in errors if (point.move, point.resampler) == ("scale 1/2", "area")), None
+        ),
+        "equivariance_turn_90": next(point.error for point in errors if point.move == "turn 90°"),
+    }
+    for key, value in found.items():
+        if value is None:
+            reason = "the latent grid has no blocks, or does not scale by half"
+            yield Measurement(key, None, None, None, reason)
+        else:
+            yield Measurement(key, value.value, value.standard_error, None, "")
+
+
+def _block_notes(side: int, block: int) -> tuple[str, ...]:
+    if block == 1:
+        return (f"No low-pass curve: a {side} × {side} latent grid has no blocks of 2 cells or more that fill it.",)
+    if block < BLOCK:
+        return (f"Low-pass in blocks of {block}: a {side} × {side} latent grid has no whole blocks of {BLOCK}.",)
+    return ()

@@ -1,0 +1,75 @@
+"""Standard errors of what was summed over images: the errors of drawing other images of the same kind."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .metric import Number
+
+N_GROUPS = 20
+"""Groups of images that the jackknife deletes in turn, so that what is kept does not grow with the images."""
+
+
+class GroupedSums:
+    """Sums over images in `N_GROUPS` groups, dealt out one by one: for statistics that are not means over images."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, name: str, rows: Tensor, first: int) -> None:
+        """Count `rows` (b, …) in; `first` is the position of the first of these images among all."""
+        sums = self._sums.setdefault(name, torch.zeros(N_GROUPS, *rows.shape[1:], dtype=torch.float64))
+        sums.index_add_(0, torch.arange(first, first + len(rows)) % N_GROUPS, rows)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._sums[name]
+
+
+def mean_number(rows: Tensor, white: float | None = None) -> Number:
+    """Mean over images of `rows` (n,). No standard error for a single image."""
+    n = len(rows)
+    return Number(float(rows.mean()), float(rows.std()) / math.sqrt(n) if n > 1 else None, white)
+
+
+def ratio_number(parts: Tensor, wholes: Tensor, white: float | None = None) -> Number:
+    """Sum of `parts` (n,) over sum of `wholes` (n,), with the standard error of the delta method."""
+    n, whole = len(parts), float(wholes.sum())
+    ratio = float(parts.sum()) / whole
+    residual = float((parts - ratio * wholes).square().sum())
+    return Number(ratio, math.sqrt(residual * n / (n - 1)) / whole if n > 1 else None, white)
+
+
+def jackknife(statistic: Callable[..., Tensor], *groups: Tensor) -> tuple[Tensor, Tensor | None]:
+    """`statistic` of sums over all groups, and its delete-a-group standard error: groups (g, …) → (…), (…).
+
+    Groups without images, which are zero in the last of `groups` (g,), are no groups; with fewer than two there is no
+    standard error.
+    """
+    filled = groups[-1] > 0
+    groups = tuple(sums[filled] for sums in groups)
+    totals = [sums.sum(0) for sums in groups]
+    value, g = statistic(*totals), int(filled.sum())
+    if g < 2:
+        return value, None
+    left = torch.stack(
+        [statistic(*(total - sums[i] for total, sums in zip(totals, groups, strict=True))) for i in range(g)]
+    )
+    return value, ((g - 1) * left.var(0, correction=0)).sqrt()
+
+
+def jackknife_number(statistic: Callable[..., Tensor], *groups: Tensor, white: float | None = None) -> Number:
+    """`jackknife` of a scalar."""
+    value, standard_error = jackknife(statistic, *groups)
+    return Number(float(value), None if standard_error is None else float(standard_error), white)
+
+
+def jackknife_rows(statistic: Callable[[Tensor], Tensor], rows: Tensor, white: float | None = None) -> Number:
+    """A scalar `statistic` of all `rows` (n, …), and its delete-a-group standard error; none for fewer than 3 rows."""
+    value, n_groups = float(statistic(rows)), min(N_GROUPS, len(rows))
+    if len(rows) < 3:
+        return Number(value, None, white)
+    group = torch.arange(len(rows)) % n_groups
+    left = torch.stack([statistic(rows[group != i]) for i in range(n_groups)])
+    return Number(value, math.sqrt((n_groups - 1) * float(left.var(correction=0))), white)

@@ -1,0 +1,126 @@
+"use strict";
+// Values of figures' points on hover, touch and arrow keys. Without this script, <title> shows them on hover.
+(() => {
+  const REACH = 26;
+  const tip = document.createElement("div");
+  tip.className = "tip";
+  tip.setAttribute("role", "status");
+  tip.hidden = true;
+  document.body.append(tip);
+  let active = null;
+
+  const hide = () => {
+    tip.hidden = true;
+    if (active) active.classList.remove("shown");
+    active = null;
+  };
+  const show = (point) => {
+    if (active !== point.circle) hide();
+    active = point.circle;
+    active.classList.add("shown");
+    tip.textContent = point.text;
+    tip.hidden = false;
+    const box = active.getBoundingClientRect();
+    const x = box.x + box.width / 2 - tip.offsetWidth / 2;
+    const above = box.y - tip.offsetHeight - 8;
+    tip.style.left = `${Math.max(6, Math.min(x, document.documentElement.clientWidth - tip.offsetWidth - 6))}px`;
+    tip.style.top = `${above < 6 ? box.bottom + 8 : above}px`;
+  };
+
+  for (const svg of document.querySelectorAll("figure svg")) {
+    const points = [...svg.querySelectorAll(".points circle")].map((circle) => {
+      const title = circle.querySelector("title");
+      title.remove();
+      return { circle, text: title.textContent, x: circle.cx.baseVal.value, y: circle.cy.baseVal.value };
+    });
+    if (!points.length) continue;
+    const nearest = (event) => {
+      const matrix = svg.getScreenCTM();
+      const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix.inverse());
+      const distance = (point) => Math.hypot(point.x - at.x, point.y - at.y);
+      const best = points.reduce((one, other) => (distance(other) < distance(one) ? other : one));
+      return distance(best) * matrix.a <= REACH ? best : null;
+    };
+    const follow = (event) => {
+      const point = nearest(event);
+      if (point) show(point);
+      else hide();
+    };
+    svg.addEventListener("pointermove", follow);
+    svg.addEventListener("pointerdown", follow);
+    svg.addEventListener("pointerleave", (event) => {
+      if (event.pointerType !== "touch") hide();
+    });
+
+    const figure = svg.closest("figure");
+    figure.tabIndex = 0;
+    figure.addEventListener("blur", hide);
+    figure.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") hide();
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      const place = points.findIndex((point) => point.circle === active);
+      const next = place < 0 ? (step > 0 ? 0 : points.length - 1) : (place + step + points.length) % points.length;
+      show(points[next]);
+    });
+  }
+  document.addEventListener("pointerdown", (event) => {
+    if (!event.target.closest("figure svg")) hide();
+  });
+  addEventListener("scroll", hide, { passive: true, capture: true });
+})();
+
+// A heading sorts its table up, then down, then back; by the value, not by its text; what has no value comes last.
+(() => {
+  const NEXT = { none: "ascending", ascending: "descending", descending: "none" };
+  const words = new Intl.Collator("en", { numeric: true });
+  for (const table of document.querySelectorAll("table.sortable")) {
+    const body = table.tBodies[0];
+    const rows = [...body.rows];
+    const heads = [...table.tHead.rows[0].cells];
+    const sorted = (column, sign) => {
+      const isNumber = rows.some((row) => row.cells[column].dataset.sort);
+      const key = (row) => {
+        const cell = row.cells[column];
+        if (!isNumber) return cell.dataset.text ?? cell.textContent.trim();
+        return cell.dataset.sort ? Number(cell.dataset.sort) : null;
+      };
+      return [...rows].sort((one, other) => {
+        const [a, b] = [key(one), key(other)];
+        if (a === null || b === null) return (a === null) - (b === null);
+        return sign * (isNumber ? a - b : words.compare(a, b));
+      });
+    };
+    heads.forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      const sign = document.createElement("span");
+      sign.className = "order";
+      sign.setAttribute("aria-hidden", "true");
+      button.insertBefore(sign, button.querySelector("small"));
+      head.append(button);
+      head.setAttribute("aria-sort", "none");
+      button.addEventListener("click", () => {
+        const order = NEXT[head.getAttribute("aria-sort")];
+        for (const each of heads) each.setAttribute("aria-sort", "none");
+        head.setAttribute("aria-sort", order);
+        body.append(...(order === "none" ? rows : sorted(column, order === "ascending" ? 1 : -1)));
+      });
+    });
+  }
+})();
+
+// What is folded away on a screen is printed too.
+(() => {
+  const all = () => [...document.querySelectorAll("details")];
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = all().filter((details) => !details.open);
+    for (const details of opened) details.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const details of opened) details.open = false;
+  });
+})();

@@ -1,0 +1,103 @@
+"""Every metric of the catalogue beside what reads it: its white-noise value, its direction, its evidence, PSNR."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .metrics.catalogue import METRICS
+from .metrics.metric import Metric
+from .report_numbers import MOST_DECIMALS, decimals, fixed, number, spread
+from .results import Analysis, Measurement
+
+DIRECTIONS = {"lower": "↓ lower", "higher": "↑ higher", "target": "◎ in between", "neither": "– unsettled"}
+
+
+class Value(NamedTuple):
+    """Of means or of the decoder (label ""), or of samples. beside: what to read it by. refused: why there is none."""
+
+    label: str
+    value: str
+    spread: str
+    beside: tuple[str, ...]
+    refused: str
+
+
+class Row(NamedTuple):
+    """One metric; told: what it rests on, by title. values: one entry an autoencoder, empty where not measured."""
+
+    metric: Metric
+    title: str
+    told: tuple[tuple[str, str], ...]
+    direction: str
+    values: tuple[tuple[Value, ...], ...]
+
+
+def metric_rows(analyses: Sequence[Analysis]) -> list[Row]:
+    """What was measured of any of the autoencoders, in the catalogue's order."""
+    found = [_by_key(analysis) for analysis in analyses]
+    measured = {key for each in found for key in each}
+    # A saved analysis may know metrics that this version's catalogue has dropped.
+    keys = [*(key for key in METRICS if key in measured), *sorted(measured - METRICS.keys())]
+    rows = []
+    for key in keys:
+        metric = METRICS.get(key) or Metric(key, key, "", "neither", "", False, "", "", "")
+        entries = [each.get(key, ()) for each in found]
+        n = max((_decimals(m) for entry in entries for _, m in entry if m.value is not None), default=0)
+        values = tuple(
+            _once(tuple(_value(metric, label, m, n, analysis) for label, m in entry))
+            for entry, analysis in zip(entries, analyses, strict=True)
+        )
+        rows.append(Row(metric, _capitalised(metric.title), _told(metric), DIRECTIONS[metric.better], values))
+    return rows
+
+
+def psnr(analysis: Analysis) -> str:
+    """ "PSNR 27.41 dB", or that there is none."""
+    found = analysis.measurement("psnr")
+    return "no PSNR" if found is None or found.value is None else f"PSNR {fixed(found.value, 2)} dB"
+
+
+def _told(metric: Metric) -> tuple[tuple[str, str], ...]:
+    told = (
+        ("evidence", metric.evidence),
+        ("range", metric.range),
+        ("conventions", metric.conventions),
+        ("source", metric.source),
+    )
+    return tuple((title, text) for title, text in told if text)
+
+
+def _capitalised(title: str) -> str:
+    return title[:1].upper() + title[1:]
+
+
+def _once(values: tuple[Value, ...]) -> tuple[Value, ...]:
+    """Samples refused for the reason that refused the means are not named again."""
+    return values[:1] + tuple(v for v in values[1:] if not v.refused or v.refused != values[0].refused)
+
+
+def _by_key(analysis: Analysis) -> dict[str, list[tuple[str, Measurement]]]:
+    found: dict[str, list[tuple[str, Measurement]]] = {}
+    for view in analysis.views:
+        for measurement in view.measurements:
+            found.setdefault(measurement.key, []).append(("" if view.kind == "mean" else "sample", measurement))
+    for measurement in analysis.decoding.measurements if analysis.decoding else ():
+        found.setdefault(measurement.key, []).append(("", measurement))
+    return found
+
+
+def _decimals(measurement: Measurement) -> int:
+    assert measurement.value is not None
+    return decimals(measurement.value, measurement.standard_error)
+
+
+def _value(metric: Metric, label: str, measurement: Measurement, n: int, analysis: Analysis) -> Value:
+    value, error, white = measurement.value, measurement.standard_error, measurement.white
+    if value is None:
+        return Value(label, "", "", (), measurement.refused)
+    beside = [] if label or white is None else [f"white noise: {number(white)}"]
+    if metric.one_sided and not label:
+        beside.append(f"at {psnr(analysis)}" if analysis.measurement("psnr") else "no PSNR beside it")
+    # Values of very different size would bring zeros without meaning.
+    if error is None or decimals(value, error) == MOST_DECIMALS:
+        return Value(label, number(value), "" if error is None else f"± {number(error, 2)}", tuple(beside), "")
+    return Value(label, fixed(value, n), spread(error, n), tuple(beside), "")

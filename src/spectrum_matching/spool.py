@@ -1,0 +1,64 @@
+"""Tensors kept on disk between two sweeps over a set of images, so that memory does not grow with their number."""
+
+import math
+import tempfile
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Spool:
+    """Rows of one shape and dtype in a temporary file, which goes when the spool is closed or the process ends.
+
+    ValueError, naming the folder and the remedy, when the disk is full.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="specmatch-")  # noqa: SIM115: closed by `close`
+        self._shape: tuple[int, ...] = ()
+        self._dtype = np.dtype("float32")
+        self._n = 0
+
+    def __len__(self) -> int:
+        return self._n
+
+    def add(self, rows: Tensor) -> None:
+        """Append rows (b, …)."""
+        values = rows.detach().cpu().contiguous().numpy()
+        if not self._n:
+            self._shape, self._dtype = values.shape[1:], values.dtype
+        try:
+            self._file.write(values.tobytes())
+            self._file.flush()
+        except OSError as error:
+            raise ValueError(
+                f"latents of {self._n} images are kept in {tempfile.gettempdir()} while they are measured, and no more "
+                f"fit ({error.strerror}): set TMPDIR to a folder on a larger disk, or take fewer images"
+            ) from error
+        self._n += len(values)
+
+    def batches(self, size: int, n: int | None = None) -> Iterator[Tensor]:
+        """The first `n` rows (None: all) in order, `size` at a time."""
+        n = self._n if n is None else min(n, self._n)
+        row = math.prod(self._shape) * self._dtype.itemsize
+        for first in range(0, n, size):
+            self._file.seek(first * row)
+            data = bytearray(self._file.read(min(size, n - first) * row))
+            yield torch.from_numpy(np.frombuffer(data, self._dtype).reshape(-1, *self._shape))
+        self._file.seek(0, 2)
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,215 @@
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spectrum_matching.data.images import open_images
+from spectrum_matching.data.latent_cache import (
+    CacheIndex,
+    ShardEntry,
+    read_index,
+    verify_cache,
+    write_index,
+    write_shard,
+)
+from spectrum_matching.data.latent_pairs import pair
+from spectrum_matching.data.latents import latent_batches, open_latents
+from spectrum_matching.latent_space import LatentSpace
+
+GRID = (3, 5)
+
+
+def index_of(shards: list[ShardEntry], n_source: int = 100, channels: int = 2) -> CacheIndex:
+    return CacheIndex(
+        source="embedded",
+        source_digest="0123456789abcdef",
+        n_source=n_source,
+        autoencoder='a "name" & <b>',
+        autoencoder_digest="fedcba",
+        versions={"torch": torch.__version__},
+        dtype="float16",
+        channels=channels,
+        grid=GRID,
+        factor=8,
+        image_size=24,
+        shards=tuple(shards),
+        latent_space=LatentSpace("per channel", (0.5,) * channels, (1.5,) * channels),
+        mean=0.5,
+        std=1.5,
+    )
+
+
+def tensors(n: int, first: int = 0, channels: int = 2, seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    mean, logvar = torch.randn(2, n, channels, *GRID, generator=generator).half()
+    return {"mean": mean, "logvar": logvar, "label": torch.arange(n), "index": first + torch.arange(n)}
+
+
+def write_cache(folder: Path) -> None:
+    write_index(folder, index_of([write_shard(folder, k, tensors(4, 4 * k, seed=k)) for k in range(3)], 12))
+
+
+@settings(deadline=None, max_examples=25)
+@given(data=st.data())
+def test_what_is_written_is_read(data: st.DataObject) -> None:
+    counts = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
+    channels = data.draw(st.integers(1, 4))
+    dtype = data.draw(st.sampled_from([torch.float16, torch.bfloat16, torch.float32]))
+    optional = data.draw(st.sets(st.sampled_from(["logvar", "label", "mean_flip", "logvar_flip"])))
+    order = data.draw(st.permutations(range(sum(counts))))
+    shards, written = [], []
+    with tempfile.TemporaryDirectory(prefix="a <b> & 'c' é") as name:
+        for number, n in enumerate(counts):
+            generator = torch.Generator().manual_seed(number)
+            every = {
+                key: torch.randn(n, channels, *GRID, generator=generator).to(dtype)
+                for key in ("mean", "logvar", "mean_flip", "logvar_flip")
+            }
+            every["label"] = torch.randint(0, 1000, (n,), generator=generator)
+            mine = {key: value for key, value in every.items() if key == "mean" or key in optional}
+            mine["index"] = torch.tensor(order[len(written) : len(written) + n])
+            shards.append(write_shard(Path(name), number, mine))
+            written += [{key: value[i] for key, value in mine.items()} for i in range(n)]
+        index = index_of(shards, len(order), channels)
+        write_index(Path(name), index)
+        assert read_index(Path(name)) == index
+        verify_cache(Path(name))
+        found = open_latents(name)
+        assert (found.layout, found.channels, found.grid) == ("specmatch", channels, GRID)
+        assert found.latent_space == index.latent_space
+        assert len(found) == len(written)
+        for row, source in zip(found, written, strict=True):
+            assert row.mean.equal(source["mean"].float())
+            assert (row.logvar is None) == ("logvar" not in optional)
+            assert row.logvar is None or row.logvar.equal(source["logvar"].float())
+            assert row.label == int(source.get("label", -1))
+            assert row.image == int(source["index"])
+
+
+def test_a_folder_holds_whole_files_only(tmp_path: Path) -> None:
+    write_cache(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "index.json",
+        *(f"latents-{k:05d}.safetensors" for k in range(3)),
+    ]
+
+
+def test_a_shard_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "latents-00000.safetensors").mkdir()
+    with pytest.raises(ValueError, match=r"latents-00000.safetensors cannot be written"):
+        write_shard(tmp_path, 0, tensors(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["latents-00000.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"mean": torch.full((4, 2, *GRID), torch.nan)}, "mean holds NaN"),
+        ({"logvar": torch.zeros(4, 1, *GRID)}, "logvar is"),
+        ({"label": torch.zeros(4)}, "label is torch.float32"),
+        ({"index": torch.arange(3)}, "index is"),
+        ({"image": torch.zeros(4)}, "a shard holds mean and index"),
+        ({"mean": torch.zeros(4, 2, *GRID, dtype=torch.int32)}, "expected floats"),
+    ],
+)
+def test_a_shard_of_anything_else_is_refused(tmp_path: Path, change: dict, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        write_shard(tmp_path, 0, tensors(4) | change)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_truncated_shard_is_named_at_opening(tmp_path: Path) -> None:
+    write_cache(tmp_path)
+    shard = tmp_path / "latents-00001.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"latents-00001.safetensors is damaged.*delete it"):
+        open_latents(tmp_path)
+    shard.unlink()
+    with pytest.raises(ValueError, match=r"latents-00001.safetensors is missing"):
+        open_latents(tmp_path)
+
+
+def test_a_changed_byte_is_found_by_the_checksum(tmp_path: Path) -> None:
+    write_cache(tmp_path)
+    shard = tmp_path / "latents-00002.safetensors"
+    content = bytearray(shard.read_bytes())
+    content[-3] ^= 1
+    shard.write_bytes(content)
+    open_latents(tmp_path)
+    with pytest.raises(ValueError, match=r"latents-00002.safetensors is damaged.*checksum"):
+        verify_cache(tmp_path)
+
+
+def test_an_image_in_two_shards_is_refused(tmp_path: Path) -> None:
+    write_index(tmp_path, index_of([write_shard(tmp_path, k, tensors(4, 2 * k)) for k in range(2)]))
+    with pytest.raises(ValueError, match="more than once"):
+        open_latents(tmp_path)
+
+
+def test_an_index_that_does_not_fit_its_shards_is_refused(tmp_path: Path) -> None:
+    write_index(tmp_path, index_of([write_shard(tmp_path, 0, tensors(4))], channels=3))
+    with pytest.raises(ValueError, match=r"holds latents \(4, 2, 3, 5\), not \(4, 3, 3, 5\)"):
+        open_latents(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "specmatch-latents-9"},
+        {"shards": []},
+        {"shards": [{"name": "../../other.safetensors", "n": 1, "n_bytes": 1, "sha256": ""}]},
+        {"shards": [{"name": "latents-00000.safetensors"}]},
+        {"grid": 3},
+        {"latent_space": {}},
+        {"surprise": 1},
+    ],
+)
+def test_a_damaged_index_is_one_line(tmp_path: Path, change: dict) -> None:
+    write_cache(tmp_path)
+    path = tmp_path / "index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match="is no index of format specmatch-latents-1") as caught:
+        open_latents(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_index_is_asked_for_before_shards(tmp_path: Path) -> None:
+    write_cache(tmp_path)
+    (tmp_path / "index.json").unlink()
+    with pytest.raises(ValueError, match="expected latents and labels"):
+        open_latents(tmp_path)
+
+
+def test_a_cache_pairs_with_the_images_of_its_digest_alone(tmp_path: Path, image_folder: Path) -> None:
+    images = open_images(str(image_folder), 24, split="all")
+    index = replace(index_of([write_shard(tmp_path, 0, tensors(4, 7))], len(images)), source=str(image_folder))
+    write_index(tmp_path, replace(index, source_digest=images.digest))
+    found = open_latents(tmp_path)
+    assert found.images == str(image_folder)
+    assert pair(found, images).indices == (7, 8, 9, 10)
+    with pytest.raises(ValueError, match="the same split"):
+        pair(found, open_images(str(image_folder), 24, split="train", held_out=0.3))
+
+
+def anonymous_memory() -> int:
+    """Bytes of this process that no file lies behind."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("RssAnon:")[1].split()[0])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the kernel says what memory is whose")
+def test_memory_does_not_grow_with_the_cache(tmp_path: Path) -> None:
+    mean = torch.randn(512, 2, 128, 128)  # 64 MiB
+    shards = [write_shard(tmp_path, k, {"mean": mean, "index": torch.arange(512) + 512 * k}) for k in range(2)]
+    write_index(tmp_path, replace(index_of(shards, 1024), grid=(128, 128), dtype="float32"))
+    found = open_latents(tmp_path)
+    batches = latent_batches(found, 8)
+    next(batches)
+    before = anonymous_memory()
+    most = max(anonymous_memory() for _ in batches)
+    assert most - before < 16 * 2**20

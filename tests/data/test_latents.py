@@ -1,0 +1,348 @@
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save, save_file
+
+from spectrum_matching.data.array_files import BadLatentError
+from spectrum_matching.data.latents import LatentSet, latent_batches, open_latents
+from spectrum_matching.latent_space import LatentSpace
+
+C, H, W = 3, 4, 5
+RNG = np.random.default_rng(0)
+
+
+def moments(n: int, seed: int = 0) -> np.ndarray:
+    """Means of smooth fields and log-variances, (n, 2c, h, w) float32."""
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n, 2 * C, H, W), dtype=np.float32)
+
+
+def write_repa(root: Path, stored: np.ndarray, labels: list[int] | None = None) -> None:
+    """As `dataset_tools.py encode` does: mean and std, numbered, five digits of the number as the folder."""
+    entries = []
+    for number, array in enumerate(stored):
+        name = f"{number:08d}"[:5] + f"/img-mean-std-{number:08d}.npy"
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(root / name, np.concatenate([array[:C], np.exp(array[C:] / 2)]))
+        entries.append([name, labels[number] if labels else None])
+    (root / "dataset.json").write_text(json.dumps({"labels": entries if labels else None}))
+
+
+def write_uvit(root: Path, stored: np.ndarray, labels: list[int] | None = None, batch: int = 256) -> None:
+    """As `extract_imagenet_feature.py` does: a batch, the batch mirrored; NumPy 1 made an object array of a tuple."""
+    root.mkdir(parents=True, exist_ok=True)
+    number = 0
+    for start in range(0, len(stored), batch):
+        part = range(start, min(start + batch, len(stored)))
+        for mirrored in (False, True):
+            for i in part:
+                array = stored[i][..., ::-1].copy() if mirrored else stored[i]
+                pair = np.empty(2, dtype=object)
+                pair[:] = [array, np.int64(labels[i] if labels else 0)]
+                np.save(root / f"{number}.npy", pair, allow_pickle=True)
+                number += 1
+
+
+def write_mar(root: Path, stored: np.ndarray, names: list[str]) -> None:
+    for name, array in zip(names, stored, strict=True):
+        path = root / f"{name}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, moments=array, moments_flip=array[..., ::-1])
+
+
+def write_lightningdit(root: Path, latents: torch.Tensor, labels: list[int], ranks: int, shard: int) -> None:
+    """As `extract_features.py` does: rank r takes images r, r + R, …, filled up from the start; shards of `shard`."""
+    root.mkdir(parents=True, exist_ok=True)
+    n = len(latents)
+    padded = [i % n for i in range(-(-n // ranks) * ranks)]
+    for rank in range(ranks):
+        mine = padded[rank::ranks]
+        for number, start in enumerate(range(0, len(mine), shard)):
+            rows = mine[start : start + shard]
+            save_file(
+                {
+                    "latents": latents[rows],
+                    "latents_flip": latents[rows].flip(-1).contiguous(),
+                    "labels": torch.tensor(labels)[rows],
+                },
+                str(root / f"latents_rank{rank:02d}_shard{number:03d}.safetensors"),
+                metadata={"total_size": str(len(rows)), "dtype": str(latents.dtype), "device": "cpu"},
+            )
+    mean, std = latents.mean((0, 2, 3), keepdim=True), latents.std((0, 2, 3), keepdim=True)
+    torch.save({"mean": mean, "std": std}, root / "latents_stats.pt")
+
+
+def check_moments(found: LatentSet, stored: np.ndarray, labels: list[int]) -> None:
+    assert len(found) == len(stored)
+    assert (found.channels, found.grid, found.bad) == (C, (H, W), ())
+    for row, array, label in zip(found, stored, labels, strict=True):
+        torch.testing.assert_close(row.mean, torch.from_numpy(array[:C]), rtol=0, atol=0)
+        torch.testing.assert_close(row.logvar, torch.from_numpy(array[C:]), rtol=1e-5, atol=1e-5)
+        assert row.mean.dtype == row.logvar.dtype == torch.float32
+        assert row.label == label
+    assert found.latent_space is None
+
+
+def test_repa_is_read_from_its_folder_and_from_the_one_above(tmp_path: Path) -> None:
+    stored = moments(5)
+    write_repa(tmp_path / "vae-sd", stored, labels=[3, 1, 4, 1, 5])
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/dataset.json").write_text('{"labels": null}')
+    for folder in (tmp_path, tmp_path / "vae-sd"):
+        found = open_latents(folder)
+        assert found.layout == "repa"
+        assert found.images == str(tmp_path / "images")
+        check_moments(found, stored, [3, 1, 4, 1, 5])
+        assert [row.image for row in found] == [0, 1, 2, 3, 4]
+        assert "standard deviation" in found.notes[0]
+        assert "0.18215" in found.notes[0]
+
+
+def test_repa_without_labels_or_images(tmp_path: Path) -> None:
+    write_repa(tmp_path / "latents", moments(2))
+    found = open_latents(tmp_path / "latents")
+    check_moments(found, moments(2), [-1, -1])
+    assert found.images is None
+
+
+def test_two_sets_of_latents_in_one_folder_have_to_be_named(tmp_path: Path) -> None:
+    write_repa(tmp_path / "vae-a", moments(2))
+    write_repa(tmp_path / "vae-b", moments(2))
+    with pytest.raises(ValueError, match="name one: vae-a, vae-b"):
+        open_latents(tmp_path)
+
+
+def test_a_standard_deviation_of_zero_is_read_and_a_negative_one_is_not(tmp_path: Path) -> None:
+    write_repa(tmp_path, moments(2))
+    one, other = sorted(tmp_path.rglob("*.npy"))
+    np.save(one, np.zeros((2 * C, H, W), np.float32))
+    np.save(other, moments(1)[0])
+    found = open_latents(tmp_path)
+    assert found[0].logvar.eq(-30).all()
+    with pytest.raises(BadLatentError, match="log-variances"):
+        found[1]
+
+
+@pytest.mark.parametrize("n", [1, 7, 256, 300])
+def test_uvit_leaves_mirrored_images_out_wherever_they_lie(tmp_path: Path, n: int) -> None:
+    stored = moments(n)
+    labels = [i % 7 for i in range(n)]
+    write_uvit(tmp_path, stored, labels)
+    assert len(list(tmp_path.iterdir())) == 2 * n
+    found = open_latents(tmp_path)
+    assert found.layout == "uvit"
+    check_moments(found, stored, labels)
+    assert [row.image for row in found] == list(range(n))
+    assert any(f"{n} files are of mirrored images" in note for note in found.notes)
+
+
+def test_uvit_without_mirrored_images_keeps_all_and_says_so(tmp_path: Path) -> None:
+    stored = moments(6)
+    for number, array in enumerate(stored):
+        np.save(tmp_path / f"{number}.npy", array)
+        np.save(tmp_path / f"{number}_0.npy", np.zeros((77, 768), np.float32))  # a caption's feature
+    found = open_latents(tmp_path)
+    check_moments(found, stored, [-1] * 6)
+    assert "no mirrored images" in found.notes[1]
+
+
+def test_a_missing_number_does_not_move_the_others(tmp_path: Path) -> None:
+    write_uvit(tmp_path, moments(10))
+    (tmp_path / "3.npy").unlink()
+    assert [row.image for row in open_latents(tmp_path)] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+
+
+def test_mar_mirrors_the_paths_of_the_images(tmp_path: Path) -> None:
+    stored = moments(4)
+    names = ["n01/a_1.JPEG", "n01/b.JPEG", "n02 x/<b>'\"&.JPEG", "n03/é\n.png"]
+    write_mar(tmp_path, stored, names)
+    found = open_latents(tmp_path)
+    assert found.layout == "mar"
+    check_moments(found, stored, [0, 0, 1, 2])
+    assert [row.image for row in found] == names
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_lightningdit_knows_the_image_of_every_row(tmp_path: Path, ranks: int) -> None:
+    latents = torch.from_numpy(moments(20)[:, :C].copy())
+    labels = [i // 4 for i in range(20)]
+    write_lightningdit(tmp_path, latents, labels, ranks, shard=4)
+    found = open_latents(tmp_path)
+    assert found.layout == "lightningdit"
+    padded = 20 if ranks == 1 else 21
+    assert len(found) == padded
+    assert sorted(row.image for row in found) == list(range(padded))
+    for row in found:
+        assert row.mean.equal(latents[row.image % 20])
+        assert row.label == labels[row.image % 20]
+        assert row.logvar is None
+    space = found.latent_space
+    assert isinstance(space, LatentSpace)
+    units = space.normalise(latents)
+    torch.testing.assert_close(units.mean((0, 2, 3)), torch.zeros(C), atol=1e-5, rtol=0)
+    torch.testing.assert_close(units.std((0, 2, 3)), torch.ones(C))
+    assert "sample" in found.notes[0]
+
+
+def test_lightningdit_in_half_precision_is_read_as_float32(tmp_path: Path) -> None:
+    latents = torch.from_numpy(moments(4)[:, :C].copy()).bfloat16()
+    write_lightningdit(tmp_path, latents, [0] * 4, 1, 4)
+    assert open_latents(tmp_path)[2].mean.equal(latents[2].float())
+
+
+def test_lightningdit_with_a_missing_shard_does_not_guess_images(tmp_path: Path) -> None:
+    write_lightningdit(tmp_path, torch.randn(20, C, H, W), [0] * 20, 2, shard=4)
+    (tmp_path / "latents_rank01_shard001.safetensors").unlink()
+    assert {row.image for row in open_latents(tmp_path)} == {None}
+
+
+@pytest.mark.parametrize("name", ["latents_rank00_shard000.safetensors", "latents_stats.pt"])
+def test_a_damaged_shard_or_statistics_are_named(tmp_path: Path, name: str) -> None:
+    write_lightningdit(tmp_path, torch.randn(4, C, H, W), [0] * 4, 1, 4)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=name):
+        open_latents(tmp_path)
+
+
+def test_malicious_statistics_are_refused(tmp_path: Path) -> None:
+    class Malice:
+        def __reduce__(self) -> tuple:
+            return os.system, (f"touch '{tmp_path}/mark'",)
+
+    write_lightningdit(tmp_path, torch.randn(4, C, H, W), [0] * 4, 1, 4)
+    torch.save({"mean": Malice(), "std": torch.ones(C)}, tmp_path / "latents_stats.pt")
+    with pytest.raises(ValueError, match=r"latents_stats.pt cannot be read") as caught:
+        open_latents(tmp_path)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "latents_stats.pt").write_bytes(pickle.dumps(Malice(), protocol=4))
+    with pytest.warns(match="protocol"), pytest.raises(ValueError, match=r"latents_stats.pt cannot be read"):
+        open_latents(tmp_path)
+    assert not (tmp_path / "mark").exists()
+
+
+def test_bad_files_are_left_out_and_named(tmp_path: Path) -> None:
+    names = [f"c/{i:03d}.png" for i in range(60)]
+    write_mar(tmp_path, moments(60), names)
+    (tmp_path / "c/003.png.npz").write_text("<html>")
+    (tmp_path / "c/004.png.npz").write_bytes(b"")
+    path = tmp_path / "c/005.png.npz"
+    path.write_bytes(path.read_bytes()[:-50])
+    np.savez(tmp_path / "c/006.png.npz", moments=np.zeros((2, 2, 2), np.float32))
+    np.savez(tmp_path / "c/007.png.npz", moments=np.zeros((3, 2, 2), np.float32))
+    np.savez(tmp_path / "c/008.png.npz", moments=np.full((2 * C, H, W), np.nan, np.float32))
+    found = open_latents(tmp_path)
+    assert [file.name for file in found.bad] == [f"c/00{i}.png.npz" for i in range(3, 8)]
+    assert "(2, 2, 2), the others have (6, 4, 5)" in found.bad[3].reason
+    assert len(found) == 55
+    batches = list(latent_batches(found, 7))
+    assert [file for batch in batches for file in batch.bad] == [("c/008.png.npz", "holds NaN or infinite values")]
+    assert sum(len(batch.mean) for batch in batches) == 54
+    assert {found[row].image for batch in batches for row in batch.rows} == set(names) - {
+        f"c/00{i}.png" for i in range(3, 9)
+    }
+
+
+def test_a_malicious_file_among_uvits_is_named_and_left_out_of_batches(tmp_path: Path) -> None:
+    write_uvit(tmp_path, moments(4))
+    target = tmp_path / "2.npy"
+    stored = target.read_bytes()
+    target.write_bytes(stored[: stored.index(b"\n") + 1] + b"cos\nsystem\n(S'touch mark'\ntR.")
+    found = open_latents(tmp_path)
+    bad = [*found.bad, *(file for batch in latent_batches(found, 4) for file in batch.bad)]
+    assert [file.name for file in bad] == ["2.npy"]
+    assert "os.system" in bad[0].reason
+
+
+@pytest.mark.parametrize(
+    "stored", [(moments(1)[0], None), (moments(1)[0], np.float64("nan")), (None, 1), (moments(1)[0],)]
+)
+def test_a_pair_of_other_things_is_a_bad_file(tmp_path: Path, stored: tuple) -> None:
+    write_uvit(tmp_path, moments(4))
+    pair = np.empty(len(stored), dtype=object)
+    pair[:] = stored if len(stored) > 1 else [np.zeros(3, np.float32)]
+    np.save(tmp_path / "1.npy", pair, allow_pickle=True)
+    found = open_latents(tmp_path)
+    bad = [*found.bad, *(file for batch in latent_batches(found, 4) for file in batch.bad)]
+    assert [file.name for file in bad] == ["1.npy"]
+
+
+def test_numbers_too_large_for_single_precision_are_infinite(tmp_path: Path) -> None:
+    write_mar(tmp_path, moments(2).astype(np.float64) * 1e300, ["a/0", "a/1"])
+    with pytest.raises(BadLatentError, match="infinite"):
+        open_latents(tmp_path)[0]
+
+
+def test_batches_spread_over_the_set_and_name_bad_rows_at_the_end(tmp_path: Path) -> None:
+    stored = moments(12)
+    stored[9:] = np.inf
+    write_mar(tmp_path, stored, [f"c/{i:02d}" for i in range(12)])
+    found = open_latents(tmp_path)
+    (batch,) = latent_batches(found, 8, n=4)
+    assert batch.rows == (0, 3, 6)
+    assert [file.name for file in batch.bad] == ["c/09.npz"]
+    assert batch.mean.shape == batch.logvar.shape == (3, C, H, W)
+    assert batch.labels.tolist() == [0, 0, 0]
+    every = list(latent_batches(found, 3))
+    assert [len(batch.mean) for batch in every] == [3, 3, 3]
+    assert [len(batch.bad) for batch in every] == [0, 0, 3]
+    write_mar(tmp_path, np.full_like(stored, np.nan), [f"c/{i:02d}" for i in range(12)])
+    with pytest.raises(ValueError, match="none of 12"):
+        list(latent_batches(open_latents(tmp_path), 4))
+
+
+def test_a_data_loader_with_processes_reads_every_layout(tmp_path: Path) -> None:
+    write_lightningdit(tmp_path, torch.randn(6, C, H, W), list(range(6)), 2, 2)
+    found = open_latents(tmp_path)
+    found[0]
+    again = pickle.loads(pickle.dumps(found))
+    assert [row.label for row in again] == [row.label for row in found]
+    loader = torch.utils.data.DataLoader(found, batch_size=None, num_workers=1)
+    assert [int(row.label) for row in loader] == [row.label for row in found]
+
+
+def test_the_digest_follows_names_and_lengths(tmp_path: Path) -> None:
+    write_mar(tmp_path, moments(3), ["a/1", "a/2", "b/3"])
+    before = open_latents(tmp_path).digest
+    assert open_latents(tmp_path).digest == before
+    (tmp_path / "a/2.npz").rename(tmp_path / "a/4.npz")
+    assert open_latents(tmp_path).digest != before
+
+
+def test_wrong_folders_are_one_line(tmp_path: Path) -> None:
+    def complaint(folder: Path, layout="auto") -> str:
+        with pytest.raises(ValueError) as caught:  # noqa: PT011
+            open_latents(folder, layout)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "no such folder" in complaint(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    assert "is empty" in complaint(tmp_path / "empty")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "readme.txt").write_text("hello")
+    for sought in ("index.json", "dataset.json", ".safetensors", "0.npy", ".npz"):
+        assert sought in complaint(other)
+    assert ".npz files (MAR)" in complaint(other, "mar")
+    html = tmp_path / "html"
+    html.mkdir()
+    (html / "0.npy").write_text("<!DOCTYPE html>")
+    assert "no latent can be read (0.npy: not a NumPy array: it begins with '<!DOCTYP')" in complaint(html)
+    mixed = tmp_path / "mixed"
+    write_mar(mixed, moments(8), [f"a/{i}" for i in range(8)])
+    for i in range(4):
+        np.savez(mixed / f"a/{i}.npz", moments=np.zeros((4, 2, 2), np.float32))
+    assert "mixed shapes (4 of (" in complaint(mixed)
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    (shards / "model.safetensors").write_bytes(save({"weight": torch.zeros(2)}))
+    assert "holds weight; expected latents and labels" in complaint(shards)
+    write_repa(tmp_path / "repa", moments(2))
+    (tmp_path / "repa/dataset.json").write_text("{")
+    assert "dataset.json is damaged" in complaint(tmp_path / "repa")

@@ -1,0 +1,146 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from spectrum_matching.data.decode import crop_resize
+from spectrum_matching.data.images import ImageSet, open_images
+from spectrum_matching.data.masks import MaskSet, open_masks, reduce_mask, resized
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> ImageSet:
+    for i, name in enumerate(("a/1.jpg", "a/2.png", "b & <c>/3.jpeg")):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (48, 32), (i, i, i)).save(path)
+    return open_images(str(tmp_path / "images"), 32, split="all")
+
+
+def write(path: Path, mask: np.ndarray, mode: str = "L") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(mask.astype(np.uint8)).convert(mode).save(path)
+
+
+def square(height: int = 32, width: int = 48) -> np.ndarray:
+    """Foreground in the left half of the centre square."""
+    mask = np.zeros((height, width))
+    mask[:, 8:24] = 255
+    return mask
+
+
+def test_masks_are_found_by_relative_stem_and_missing_ones_are_named(tmp_path: Path, images: ImageSet) -> None:
+    write(tmp_path / "masks/a/1.png", square())
+    write(tmp_path / "masks/b & <c>/3.bmp", square())
+    masks = open_masks(tmp_path / "masks", images)
+    assert len(masks) == 2
+    assert masks.images == (0, 2)
+    assert masks.missing == ("a/2.png",)
+    by_index, by_name = masks[2, (4, 4)], masks["b & <c>/3.jpeg", (4, 4)]
+    assert by_index.equal(by_name)
+    assert by_index.equal(torch.tensor([[True, True, False, False]]).expand(4, 4))
+    with pytest.raises(ValueError, match="image 1 has no mask"):
+        masks[1, (4, 4)]
+
+
+def test_any_value_but_zero_is_foreground_in_every_mode(tmp_path: Path, images: ImageSet) -> None:
+    expected = torch.tensor([[True, True, False, False]]).expand(4, 4)
+    one = (square() > 0).astype(np.uint8)
+    path = tmp_path / "masks/a/1.png"
+    write(path, one)
+    masks = open_masks(tmp_path / "masks", images)
+    assert masks[0, (4, 4)].equal(expected)
+    palette = Image.frombytes("P", (48, 32), one.tobytes())
+    palette.putpalette([200, 0, 0, 0, 0, 0])  # index 0 is background whatever its colour
+    palette.save(path)
+    assert masks[0, (4, 4)].equal(expected)
+    Image.fromarray(np.stack([0 * one, 0 * one, one, 255 * one], -1)).save(path)
+    assert masks[0, (4, 4)].equal(expected)
+    Image.fromarray(np.stack([one * 0 + 9] * 3 + [255 * one], -1)).save(path)
+    assert masks[0, (4, 4)].equal(expected)
+    Image.fromarray(one.astype(np.uint16) * 256).save(path)
+    assert masks[0, (4, 4)].equal(expected)
+
+
+@given(st.integers(16, 200), st.integers(16, 200), st.integers(8, 64))
+def test_the_size_before_the_cut_is_that_of_crop_resize(height: int, width: int, size: int) -> None:
+    seen: list[tuple[int, int]] = []
+
+    class Watched:
+        """A picture that remembers how large it was when the square was cut."""
+
+        def __init__(self, picture: Image.Image) -> None:
+            self.picture, self.size = picture, picture.size
+
+        def resize(self, *arguments, **options):
+            return Watched(self.picture.resize(*arguments, **options))
+
+        def crop(self, box):
+            seen.append(self.size)
+            return self.picture.crop(box)
+
+    crop_resize(Watched(Image.new("L", (width, height))), size)
+    assert seen == [resized(height, width, size)[::-1]]
+
+
+def test_a_mask_of_the_size_of_the_image_is_pooled_by_maxima() -> None:
+    mask = np.random.default_rng(0).random((64, 64)) < 0.01
+    pooled = mask.reshape(4, 16, 4, 16).any((1, 3))
+    np.testing.assert_array_equal(reduce_mask(mask, 64, (4, 4)).numpy(), pooled)
+
+
+@given(st.integers(20, 150), st.integers(20, 150), st.integers(0, 10_000))
+def test_no_foreground_of_the_crop_is_lost_and_cells_far_from_it_stay_empty(h: int, w: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((h, w), bool)
+    y, x = rng.integers(h), rng.integers(w)
+    mask[y, x] = True
+    size, grid = 32, 4
+    cells = reduce_mask(mask, size, (grid, grid)).numpy()
+    whole_h, whole_w = resized(h, w, size)
+    # The pixel's span in cells of the crop.
+    top, bottom = ((edge * whole_h / h - (whole_h - size) // 2) * grid / size for edge in (y, y + 1))
+    left, right = ((edge * whole_w / w - (whole_w - size) // 2) * grid / size for edge in (x, x + 1))
+    eps = 1e-9
+    expected = np.array(
+        [
+            [i + 1 > top + eps and i < bottom - eps and j + 1 > left + eps and j < right - eps for j in range(grid)]
+            for i in range(grid)
+        ]
+    )
+    np.testing.assert_array_equal(cells, expected)
+
+
+def test_a_line_one_pixel_thin_survives_a_large_reduction() -> None:
+    mask = np.zeros((1000, 1500), bool)
+    mask[500] = True
+    cells = reduce_mask(mask, 256, (16, 16))
+    assert cells.any(1).sum() == 1
+    assert cells.any(0).all()
+
+
+def test_wrong_masks_are_one_line(tmp_path: Path, images: ImageSet) -> None:
+    def complaint(call) -> str:
+        with pytest.raises(ValueError) as caught:  # noqa: PT011
+            call()
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "no such folder" in complaint(lambda: open_masks(tmp_path / "none", images))
+    (tmp_path / "masks/a").mkdir(parents=True)
+    assert "a/1.jpg needs a/1.png" in complaint(lambda: open_masks(tmp_path / "masks", images))
+    path = tmp_path / "masks/a/1.png"
+    path.write_text("<html>")
+    masks: MaskSet = open_masks(tmp_path / "masks", images)
+    assert "without loss" in complaint(lambda: masks[0, (4, 4)])
+    write(path, np.random.default_rng(0).integers(0, 255, (32, 48)))
+    path.write_bytes(path.read_bytes()[:-400])
+    assert "cannot be read" in complaint(lambda: masks[0, (4, 4)])
+    Image.new("L", (48, 32)).save(tmp_path / "masks/a/1.jpg")
+    path.unlink()
+    masks = open_masks(tmp_path / "masks", images)
+    assert "without loss" in complaint(lambda: masks[0, (4, 4)])

@@ -1,0 +1,59 @@
+import math
+
+import pytest
+import torch
+
+from spectrum_matching.metrics.estimates import (
+    N_GROUPS,
+    GroupedSums,
+    jackknife,
+    jackknife_rows,
+    mean_number,
+    ratio_number,
+)
+
+
+def rows(n, generator):
+    return torch.rand(n, generator=generator, dtype=torch.float64)
+
+
+def grouped(batches):
+    sums, first = GroupedSums(), 0
+    for batch in batches:
+        sums.add("x", batch, first)
+        sums.add("n", torch.ones(len(batch), dtype=torch.float64), first)
+        first += len(batch)
+    return sums["x"], sums["n"]
+
+
+def test_the_jackknife_of_a_mean_of_as_many_images_as_groups_is_the_plain_error(generator):
+    x = rows(N_GROUPS, generator)
+    value, error = jackknife(lambda total, n: total / n, *grouped([x]))
+    expected = mean_number(x)
+    assert (float(value), float(error)) == pytest.approx(expected[:2])
+    assert expected.standard_error == pytest.approx(float(x.std()) / math.sqrt(N_GROUPS))
+
+
+def test_groups_do_not_depend_on_batches(generator):
+    x = rows(70, generator)
+    for whole, cut in zip(grouped([x]), grouped(x.split(9)), strict=True):
+        torch.testing.assert_close(whole, cut)
+
+
+def test_the_delta_method_and_the_jackknife_agree_on_a_ratio(generator):
+    parts, wholes = rows(2000, generator), 1 + rows(2000, generator)
+    number = ratio_number(parts, wholes, 0.3)
+    assert number.value == pytest.approx(float(parts.sum() / wholes.sum()))
+    assert number.white == 0.3
+    pairs = torch.stack([parts, wholes], 1)
+    other = jackknife_rows(lambda kept: kept[:, 0].sum() / kept[:, 1].sum(), pairs)
+    assert other.value == pytest.approx(number.value)
+    assert other.standard_error == pytest.approx(number.standard_error, rel=0.5)
+
+
+def test_one_image_has_no_standard_error(generator):
+    one = rows(1, generator)
+    assert mean_number(one).standard_error is None
+    assert ratio_number(one, one + 1).standard_error is None
+    assert jackknife(lambda total, n: total / n, *grouped([one]))[1] is None
+    assert jackknife_rows(torch.mean, rows(2, generator)).standard_error is None

@@ -1,0 +1,251 @@
+"""A user's own autoencoder: what it may return, what is found out about it, and what each mistake is answered with."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from spectrum_matching.latent_space import LatentSpace
+from spectrum_matching.nets.autoencoder import Autoencoder
+
+FILE = """
+from dataclasses import dataclass
+import torch
+from beside import FACTOR
+
+@dataclass
+class Mine:
+    '''Blocks of pixels as channels: nothing is lost.'''
+    multiple: int = FACTOR
+
+    def encode(self, images):
+        return torch.nn.functional.pixel_unshuffle(images, FACTOR)
+
+    def decode(self, latents):
+        return torch.nn.functional.pixel_shuffle(latents, FACTOR)
+
+def mine():
+    return Mine()
+
+def needs_more(x):
+    return Mine()
+
+def unlucky():
+    raise OSError("no weights in /weights\\nand more")
+
+not_a_function = 3
+"""
+
+
+class Blocks:
+    """Means of 4 × 4 pixels and back; the pieces are replaced in the tests."""
+
+    def encode(self, images: Tensor) -> Any:
+        return interpolate(images, scale_factor=0.25, mode="area")
+
+    def decode(self, latents: Tensor) -> Any:
+        return interpolate(latents, scale_factor=4.0)
+
+
+def blocks(**attributes: Any) -> Any:
+    model = Blocks()
+    for name, value in attributes.items():
+        setattr(model, name, value)
+    return model
+
+
+def images(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "mine.py").write_text(FILE)
+    (tmp_path / "beside.py").write_text("FACTOR = 6\n")
+    return tmp_path / "mine.py"
+
+
+def test_a_function_in_a_file_gives_an_autoencoder(file: Path) -> None:
+    autoencoder = Autoencoder.from_pretrained(f"python:{file}:mine")
+    assert (autoencoder.kind, autoencoder.factor, autoencoder.channels) == ("Mine", 6, 108)
+    assert (autoencoder.multiple, autoencoder.is_stochastic) == (6, False)
+    assert autoencoder.latent_space == LatentSpace()
+    x = images(2, 3, 12, 18)
+    assert torch.equal(autoencoder.decode(autoencoder.encode(x).mean), x)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("python:{folder}/absent.py:mine", "no file {folder}/absent.py: give python:"),
+        ("python:{folder}:mine", "no file {folder}: give python:"),
+        ("python:{folder}/mine.py", "names no function: give python:path/to/file.py:factory"),
+        ("python:mine", "python:mine names no function"),
+        ("python:{folder}/mine.py:yours", "{folder}/mine.py has no function 'yours'"),
+        ("python:{folder}/mine.py:not_a_function", "{folder}/mine.py has no function 'not_a_function'"),
+        ("python:{folder}/mine.py:needs_more", "needs_more() in {folder}/mine.py fails (TypeError: "),
+        ("python:{folder}/mine.py:unlucky", "unlucky() in {folder}/mine.py fails (OSError: no weights in /weights)"),
+        ("python:{folder}/wrong.py:f", "{folder}/wrong.py fails to import (SyntaxError: "),
+        (
+            "python:{folder}/lost.py:f",
+            "{folder}/lost.py fails to import (ModuleNotFoundError: No module named 'lost_at",
+        ),
+        ("python:{folder}/script.py:f", "{folder}/script.py fails to import (SystemExit: "),
+        ("python:{folder}/mine.txt:f", "{folder}/mine.txt is no Python file"),
+        ("python:{folder}/mine.py:int", "{folder}/mine.py has no function 'int'"),
+        (
+            "python:{folder}/other.py:dict",
+            "dict has no encode(): an autoencoder has encode(images) and decode(latents)",
+        ),
+    ],
+)
+def test_a_function_that_cannot_be_had_is_answered_in_one_line(file: Path, source: str, message: str) -> None:
+    folder = file.parent
+    (folder / "wrong.py").write_text("def f(:\n")
+    (folder / "lost.py").write_text("import lost_at_sea\n")
+    (folder / "script.py").write_text("import sys\nsys.exit('usage: script')\n")
+    (folder / "mine.txt").write_text("def f(): ...\n")
+    (folder / "other.py").write_text("dict = dict\n")
+    with pytest.raises(ValueError, match=re.escape(message.format(folder=folder))) as caught:
+        Autoencoder.from_pretrained(source.format(folder=folder))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["latent", "latents", "latent_dist"])
+def test_latents_may_come_under_the_names_of_diffusers(name: str) -> None:
+    def encode(x: Tensor) -> Any:
+        mean = Blocks().encode(x)
+        found = SimpleNamespace(mean=mean, logvar=torch.zeros_like(mean)) if name == "latent_dist" else mean
+        return SimpleNamespace(**{name: found})
+
+    model = blocks(encode=encode, decode=lambda z: SimpleNamespace(sample=Blocks().decode(z)))
+    autoencoder, x = Autoencoder(model), images(1, 3, 8, 8)
+    assert autoencoder.is_stochastic == (name == "latent_dist")
+    posterior = autoencoder.encode(x)
+    assert torch.equal(posterior.mean, Blocks().encode(x))
+    assert (posterior.logvar == (0 if name == "latent_dist" else -30)).all()
+    assert autoencoder.decode(posterior.mean).shape == x.shape
+
+
+def test_mean_and_logvar_make_a_posterior_that_can_be_drawn_from() -> None:
+    model = blocks(encode=lambda x: SimpleNamespace(mean=Blocks().encode(x), logvar=-Blocks().encode(x).abs()))
+    posterior = Autoencoder(model).encode(images(1, 3, 8, 8))
+    draws = [posterior.sample(torch.Generator().manual_seed(7)) for _ in range(2)]
+    assert torch.equal(*draws)
+    assert not torch.equal(draws[0], posterior.mean)
+    one_for_all = blocks(encode=lambda x: SimpleNamespace(mean=Blocks().encode(x), logvar=torch.tensor(-2.0)))
+    assert (Autoencoder(one_for_all).encode(images(1, 3, 8, 8)).logvar == -2).all()
+
+
+def test_half_precision_comes_back_in_float32() -> None:
+    model = blocks(encode=lambda x: Blocks().encode(x).bfloat16(), decode=lambda z: Blocks().decode(z.float()))
+    assert Autoencoder(model).encode(images(1, 3, 8, 8)).mean.dtype == torch.float32
+
+
+def test_images_from_zero_to_one_are_scaled_on_the_way_in_and_out() -> None:
+    seen: list[Tensor] = []
+
+    def encode(x: Tensor) -> Tensor:
+        seen.append(x)
+        return Blocks().encode(x)
+
+    autoencoder, x = Autoencoder(blocks(image_range=(0, 1), encode=encode)), images(1, 3, 8, 8)
+    assert (seen[0] == 0.5).all()  # the trial's grey, in its own range
+    latents = autoencoder.encode(x).mean
+    torch.testing.assert_close(seen[-1], (x + 1) / 2)
+    torch.testing.assert_close(autoencoder.decode(latents), Blocks().decode(latents) * 2 - 1)
+
+
+def test_a_normalisation_is_declared_as_a_latent_space_or_as_factors() -> None:
+    space = LatentSpace("per channel", (0.0, 1.0, 2.0), (1.0, 2.0, 3.0))
+    assert Autoencoder(blocks(latent_space=space)).latent_space == space
+    both = Autoencoder(blocks(scaling_factor=0.5, shift_factor=0.25))
+    assert both.latent_space == LatentSpace("shift and scale", (0.25,), (2.0,))
+    assert (both.scaling_factor, both.shift_factor) == (0.5, 0.25)
+    assert Autoencoder(blocks(scaling_factor=0.5)).latent_space == LatentSpace("scale", (0.0,), (2.0,))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"encode": None}, "Blocks has no encode()"),
+        ({"decode": 3}, "Blocks has no decode()"),
+        ({"image_range": (0, 255)}, "Blocks.image_range is (0, 255), expected (-1, 1) or (0, 1)"),
+        ({"image_range": "unit"}, "Blocks.image_range is 'unit', expected (-1, 1) or (0, 1)"),
+        ({"multiple": 0.5}, "Blocks.multiple is 0.5, expected a whole number of pixels"),
+        ({"latent_space": {}}, "Blocks.latent_space is a dict, expected a LatentSpace"),
+        ({"scaling_factor": 0}, "Blocks declares scaling 0"),
+        ({"scaling_factor": [1, 2]}, "Blocks declares scaling [1, 2]"),
+        ({"encode": lambda x: 1 / 0}, "Blocks.encode fails on grey images (2, 3, 64, 64)"),
+        ({"encode": lambda x: [x]}, "Blocks.encode gave list, expected latents (b, c, h, w)"),
+        ({"encode": lambda x: x.long()}, "Blocks.encode gave torch.int64, expected latents (b, c, h, w)"),
+        ({"encode": lambda x: x[0]}, "Blocks.encode gave latents (3, 64, 64) for images (2, 3, 64, 64)"),
+        ({"encode": lambda x: x[:1]}, "Blocks.encode gave latents (1, 3, 64, 64) for images (2, 3, 64, 64)"),
+        ({"encode": lambda x: x[..., ::2]}, "Blocks.encode gave latents (2, 3, 64, 32) for images (2, 3, 64, 64)"),
+        ({"encode": lambda x: x[..., :0, :0]}, "Blocks.encode gave latents (2, 3, 0, 0)"),
+        ({"encode": lambda x: x[:, :, :7, :7]}, "Blocks.encode made 7 cells of 64 pixels, not a whole factor"),
+        ({"decode": lambda z: z}, "Blocks.decode gave images (2, 3, 16, 16), expected (2, 3, 64, 64)"),
+        ({"decode": lambda z: None}, "Blocks.decode gave NoneType, expected images (b, 3, H, W)"),
+        ({"decode": lambda z: z @ z[0, 0, 0]}, "Blocks.decode gave images (2, 3, 16)"),
+        ({"decode": lambda z: z[9]}, "Blocks.decode fails on latents (2, 3, 16, 16) (IndexError"),
+        ({"encode": lambda x: Blocks().encode(x) * torch.nan}, "Blocks.encode gave values that are not finite"),
+        ({"decode": lambda z: Blocks().decode(z) / 0}, "Blocks.decode gave values that are not finite"),
+        (
+            {"encode": lambda x: SimpleNamespace(mean=x, logvar=x[:, :2])},
+            "Blocks.encode gave a mean of (2, 3, 64, 64) with a logvar of (2, 2, 64, 64)",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named_in_one_line(attributes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        Autoencoder(blocks(**attributes))
+    assert "\n" not in str(caught.value)
+
+
+def test_latents_that_do_not_follow_the_image_are_refused_when_they_come() -> None:
+    model = blocks(encode=lambda x: interpolate(x, (16, 16)))
+    autoencoder = Autoencoder(model)
+    with pytest.raises(ValueError, match=r"Blocks.encode gave \(1, 3, 16, 16\), expected \(1, 3, 32, 32\)"):
+        autoencoder.encode(images(1, 3, 128, 128))
+    with pytest.raises(ValueError, match="H and W multiples of 4"):
+        autoencoder.encode(images(1, 3, 30, 30))
+
+
+def test_a_network_in_training_is_tried_without_a_trace() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.drop = nn.BatchNorm2d(3), nn.Dropout(0.5)
+
+        def encode(self, x: Tensor) -> Tensor:
+            return self.drop(self.norm(Blocks().encode(x)))
+
+        def decode(self, z: Tensor) -> Tensor:
+            return Blocks().decode(z + torch.randn(z.shape))
+
+    model = Network().train()
+    model.norm.eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    random = torch.get_rng_state()
+    autoencoder = Autoencoder(model)
+    assert autoencoder.model is model
+    assert (model.training, model.drop.training, model.norm.training) == (True, True, False)
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_networks_inside_a_plain_object_are_moved_and_counted_with_it() -> None:
+    convolution = nn.Conv2d(3, 3, 4, stride=4)
+    model = blocks(network=convolution)
+    model.encode = lambda x: convolution(x)
+    autoencoder = Autoencoder(model)
+    assert sum(p.numel() for p in autoencoder.parameters()) == sum(p.numel() for p in convolution.parameters())
+    autoencoder.double()
+    assert convolution.weight.dtype == torch.float64
+    assert autoencoder.encode(images(1, 3, 8, 8)).mean.dtype == torch.float64

@@ -1,0 +1,248 @@
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from spectrum_matching.data import open_images
+from spectrum_matching.extras import Extras
+from spectrum_matching.measure import analyze, numbers
+from spectrum_matching.metrics.catalogue import METRICS
+from spectrum_matching.nets.autoencoder import Autoencoder
+from spectrum_matching.results import to_json
+
+
+class Codec(nn.Module):
+    """Latents are block means of the images, times a scale; decoding repeats them. noise: posterior deviation."""
+
+    def __init__(self, factor: int = 1, scale: float = 1.0, noise: float = 0.0) -> None:
+        super().__init__()
+        self.factor, self.scale, self.noise = factor, scale, noise
+
+    def encode(self, images):
+        mean = nn.functional.avg_pool2d(images, self.factor) * self.scale
+        if not self.noise:
+            return mean
+        return SimpleNamespace(mean=mean, logvar=torch.full_like(mean, 2 * math.log(self.noise)))
+
+    def decode(self, latents):
+        return nn.functional.interpolate(latents / self.scale, scale_factor=self.factor)
+
+
+def write_pictures(folder: Path, n: int, size: int = 48, seed: int = 0) -> Path:
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(seed)
+    for i in range(n):
+        coarse = Image.fromarray(generator.integers(0, 256, (size // 4, size // 4, 3), dtype=np.uint8))
+        coarse.resize((size, size), Image.Resampling.BICUBIC).save(folder / f"{i:03d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return write_pictures(tmp_path_factory.mktemp("data") / "pictures", 12)
+
+
+@pytest.fixture(scope="module")
+def images(pictures):
+    return open_images(str(pictures), 32, split="all")
+
+
+@pytest.fixture(scope="module")
+def identity(images):
+    return analyze(Codec(), images, name="identity")
+
+
+def test_a_codec_that_changes_nothing_is_exact_aligned_and_unflattened(identity):
+    found = numbers(identity)
+    assert found["psnr"] == 100.0
+    assert found["ssim"] == pytest.approx(1, abs=1e-6)
+    curve = identity.decoding.lowpass
+    assert [point.keep for point in curve] == [15, 7, 5, 3]
+    for point in curve:
+        assert point.decoded == point.aligned
+        assert (point.decoded.value, point.gap.value) == (100.0, 0.0)
+    removed = [point.removed.value for point in curve]
+    assert removed[0] == 100.0
+    assert removed == sorted(removed, reverse=True)
+    match = identity.view("mean").match("scale_free")
+    assert (match.best_delta, match.best_delta_interval) == (0.0, (0.0, 0.0))
+    assert match.best_gap == pytest.approx(0, abs=1e-9)
+    assert match.latent == pytest.approx(match.target(0.0))
+    assert identity.view("mean").spectrum.power == pytest.approx(identity.image_on_latent_grid.power)
+
+
+def test_a_codec_that_changes_nothing_passes_every_test_of_the_decoder(identity):
+    transfer = identity.decoding.transfer
+    n = len(transfer.frequencies)
+    assert np.allclose(np.array(transfer.shares)[:, :n], np.eye(n), atol=1e-6)
+    stds = [channel.std for channel in identity.view("mean").channels]
+    assert transfer.gains == pytest.approx([np.mean(np.square(stds))] * n, rel=1e-3)
+    assert {point.error.value for point in identity.equivariance} == {0.0}
+    for point in identity.decoding.noise:
+        # Images are clamped, which takes some of the noise away, so the response is that of the noise and PSNR no less.
+        assert point.response.value == pytest.approx(np.mean(np.square(stds)), rel=0.05)
+        loss = 20 * math.log10(2) - 20 * math.log10(point.strength * math.sqrt(np.mean(np.square(stds))))
+        assert loss - 0.2 < point.psnr.value < loss + 3
+
+
+def test_everything_that_is_measured_is_in_the_catalogue(identity, images):
+    everything = analyze(Codec(4, noise=0.5), images, extras=Extras(labels=True))
+    measured = [m for a in (identity, everything) for v in a.views for m in v.measurements]
+    measured += [m for a in (identity, everything) for m in a.decoding.measurements]
+    assert {m.key for m in measured} <= METRICS.keys()
+    for m in measured:
+        assert (m.value is None) == bool(m.refused), m.key
+        assert m.value is None or math.isfinite(m.value), m.key
+
+
+def test_refusals_say_why(identity):
+    # 12 images of 3 channels cannot fill the covariance of 32 × 32 cells.
+    assert "cells" in identity.measurement("viv").refused
+    assert identity.measurement("viv").value is None
+
+
+def test_scale_shows_in_the_moments_and_not_in_the_scale_free_match(images):
+    one, hundred = (analyze(Codec(4, scale), images).view("mean") for scale in (1.0, 100.0))
+    assert hundred.std == pytest.approx(100 * one.std, rel=1e-5)
+    assert hundred.match("scale_free").best_delta == one.match("scale_free").best_delta
+    assert hundred.match("paper").latent != pytest.approx(one.match("paper").latent, rel=0.01)
+
+
+def test_samples_add_the_posteriors_noise(images):
+    found = analyze(Codec(4, noise=0.5), images)
+    mean, sample = found.view("mean"), found.view("sample")
+    assert sample.std**2 - mean.std**2 == pytest.approx(0.25, rel=0.1)
+    assert sample.spectrum.exponent.value < mean.spectrum.exponent.value
+    assert found.measurement("posterior_noise").value == pytest.approx(0.25 / (0.25 + mean.std**2), rel=1e-4)
+    assert "noisy-posterior" in {finding.key for finding in found.findings}
+
+
+def test_a_deterministic_encoder_has_no_samples(identity):
+    assert [view.kind for view in identity.views] == ["mean"]
+    assert not identity.subject.stochastic
+
+
+def test_batch_size_changes_nothing_but_rounding(images):
+    network = Autoencoder.from_preset("tiny")
+    one, other = (
+        replace(analyze(network, images, batch_size=size), pictures=(), latent_pictures=()) for size in (5, 12)
+    )
+    parsed = [json.loads(to_json([analysis])) for analysis in (one, other)]
+    assert flat(parsed[0]) == pytest.approx(flat(parsed[1]), rel=1e-4, abs=1e-6)
+
+
+def flat(value) -> list[float]:
+    if isinstance(value, dict | list):
+        return [number for inner in (value.values() if isinstance(value, dict) else value) for number in flat(inner)]
+    return [float(value)] if isinstance(value, int | float) else []
+
+
+def test_a_tensor_of_images_is_measured_like_the_images_it_holds(images):
+    tensor = torch.stack([images[i].image for i in range(len(images))])
+    one, other = (numbers(analyze(Codec(4), x)) for x in (images, tensor))
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (torch.zeros(4, 3, 32, 24), r"expected \(n, 3, size, size\): crop"),
+        (torch.rand(4, 3, 32, 32), r"seem to lie in \[0, 1\]: give 2x - 1"),
+        (torch.full((4, 3, 32, 32), 255.0), r"bytes by x / 127.5 - 1"),
+        (torch.zeros(4, 3, 32, 32, dtype=torch.uint8), "finite floats"),
+    ],
+)
+def test_tensors_that_are_no_images_are_refused_with_the_remedy(tensor, message):
+    with pytest.raises(ValueError, match=message):
+        analyze(Codec(4), tensor)
+
+
+def test_a_model_in_training_is_left_as_it_was(images):
+    model = Autoencoder.from_preset("tiny").model
+    model.train()
+    model.encoder.eval()
+    model.decoder.requires_grad_(False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    grads = {name: value.requires_grad for name, value in model.named_parameters()}
+    state = torch.get_rng_state()
+    analyze(model, images)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.training
+    assert not model.encoder.training
+    assert {name: value.requires_grad for name, value in model.named_parameters()} == grads
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    model.encode(torch.zeros(1, 3, 32, 32)).latent_dist.mean.sum().backward()
+
+
+def test_a_smaller_block_is_taken_and_said_where_the_grid_asks_for_it(pictures):
+    found = analyze(Codec(4), open_images(str(pictures), 48, split="all"))
+    assert found.decoding.lowpass_block == 4
+    assert [point.keep for point in found.decoding.lowpass] == [7, 4, 3, 2]
+    assert "blocks of 4: a 12 × 12 latent grid has no whole blocks of 8" in found.notes[0]
+
+
+def test_an_odd_grid_has_no_low_pass_curve_and_says_why(pictures):
+    found = analyze(Codec(4), open_images(str(pictures), 20, split="all"))
+    assert found.decoding.lowpass == ()
+    assert found.measurement("lowpass_gap").refused
+    assert "No low-pass curve: a 5 × 5 latent grid" in found.notes[0]
+    assert {picture.keep for picture in found.pictures} == {1}
+
+
+def test_the_first_images_are_tested_and_bad_ones_do_not_shift_them(tmp_path):
+    folder = write_pictures(tmp_path / "pictures", 6)
+    whole = analyze(Codec(4), open_images(str(folder), 32, split="all"), n_tests=3)
+    assert whole.decoding.n_tests == 3
+    broken = (folder / "000.png").read_bytes()
+    (folder / "000_broken.png").write_bytes(broken[: len(broken) // 2])
+    (folder / "notes.txt").write_text("no image")
+    found = analyze(Codec(4), open_images(str(folder), 32, split="all"), n_tests=3)
+    assert found.sample.n_images == 6
+    assert [line.split(":")[0] for line in sorted(found.sample.bad_files)] == ["000_broken.png", "notes.txt"]
+    assert found.decoding.lowpass == whole.decoding.lowpass
+    assert found.equivariance == whole.equivariance
+
+
+def test_masks_follow_their_images_past_bad_ones(tmp_path):
+    folder = write_pictures(tmp_path / "pictures", 4)
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for i in range(4):
+        mask = np.zeros((48, 48), dtype=np.uint8)
+        mask[:, : 24 if i % 2 else 36] = 255
+        Image.fromarray(mask).save(masks / f"{i:03d}.png")
+    extras = Extras(masks=masks)
+    whole = analyze(Codec(2), open_images(str(folder), 32, split="all"), extras=extras).measurement("srss")
+    broken = (folder / "000.png").read_bytes()
+    (folder / "000_broken.png").write_bytes(broken[: len(broken) // 2])
+    assert whole.value is not None
+    found = analyze(Codec(2), open_images(str(folder), 32, split="all"), extras=extras)
+    assert found.measurement("srss") == whole
+    assert "have no mask, such as 000_broken.png" in " ".join(found.notes)
+
+
+def test_outputs_that_are_not_finite_are_refused_by_the_autoencoders_name(images):
+    codec = Autoencoder(Codec(4))
+    codec.decode = lambda latents: torch.full((len(latents), 3, 32, 32), torch.nan)
+    with pytest.raises(ValueError, match="broken: its pictures hold values that are not finite"):
+        analyze(codec, images, name="broken")
+
+
+def test_latents_that_do_not_vary_are_refused(images):
+    codec = Autoencoder(Codec(4, scale=1e-30))
+    with pytest.raises(ValueError, match="dead: its latents do not vary"):
+        analyze(codec, images, name="dead")
+
+
+def test_rfid_needs_more_images_than_features(images):
+    few = Extras(features=lambda x: nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
+    many = Extras(features=lambda x: x.flatten(1))
+    assert analyze(Codec(), images, extras=few).measurement("rfid").value == pytest.approx(0, abs=1e-9)
+    assert "12 images cannot fill a covariance of 3072" in analyze(Codec(), images, extras=many).measurement("rfid").refused

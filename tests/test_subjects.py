@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spectrum_matching.data import open_images
+from spectrum_matching.subjects import TrainingData, choose_images, named_sources
+
+
+def write_pictures(folder: Path, n: int, size: int = 48, seed: int = 0) -> Path:
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(seed)
+    for i in range(n):
+        coarse = Image.fromarray(generator.integers(0, 256, (size // 4, size // 4, 3), dtype=np.uint8))
+        coarse.resize((size, size), Image.Resampling.BICUBIC).save(folder / f"{i:03d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return write_pictures(tmp_path_factory.mktemp("data") / "pictures", 12)
+
+
+def test_names_are_the_ends_of_paths_that_tell_them_apart():
+    assert named_sources(["runs/esm/export", "runs/dsm/export"]) == {"esm": "runs/esm/export", "dsm": "runs/dsm/export"}
+    assert list(named_sources(["a/vae", "owner/model", "mine=b/c"])) == ["a", "model", "mine"]
+    assert list(named_sources(["x/run/export", "y/run/export"])) == ["x/run", "y/run"]
+    own = ["python:a/b.py:mine", "latents:c/d", "weights/e.safetensors"]
+    assert list(named_sources(own)) == ["mine", "d", "e"]
+    with pytest.raises(ValueError, match="same was given twice"):
+        named_sources(["same=a", "same=b"])
+    with pytest.raises(ValueError, match="run was given twice"):
+        named_sources(["run", "run"])
+
+
+def trained_on(source: Path | str, **changes) -> TrainingData:
+    return TrainingData(**{"source": str(source), "held_out": 0.5, "seed": 7, "size": 32} | changes)
+
+
+def test_what_training_held_out_is_measured_by_default(pictures):
+    found = choose_images({"a": trained_on(f"{pictures}/../pictures"), "b": None}, str(pictures), size=None, split=None)
+    assert found.split == "held_out"
+    assert found.images.names == open_images(str(pictures), 32, split="held_out", held_out=0.5, seed=7).names
+    assert found.notes[0].startswith("None of these images is among the training images of a")
+    seen = choose_images({"a": trained_on(pictures)}, str(pictures), size=None, split="all")
+    assert len(seen.images) == 12
+    assert seen.notes == ("These images include the training images of a.",)
+
+
+def test_other_data_are_measured_whole(pictures):
+    found = choose_images({"a": trained_on("elsewhere")}, str(pictures), size=None, split=None)
+    assert (found.split, len(found.images), found.images.size, found.notes) == ("all", 12, 32, ())
+
+
+def test_embedded_images_are_the_held_out_ones():
+    found = choose_images({"a": None}, "embedded", size=32, split=None)
+    assert (found.split, len(found.images)) == ("held_out", 256)
+
+
+def test_records_that_disagree_ask_for_a_decision(pictures):
+    sizes = {"a": trained_on("x"), "b": trained_on("x", size=64)}
+    with pytest.raises(ValueError, match=r"a 32, b 64.*--size"):
+        choose_images(sizes, str(pictures), size=None, split=None)
+    rules = {"a": trained_on(pictures), "b": trained_on(pictures, seed=8)}
+    with pytest.raises(ValueError, match=r"held out different images.*--split all"):
+        choose_images(rules, str(pictures), size=None, split=None)
+    assert len(choose_images(rules, str(pictures), size=None, split="all").images) == 12
+
+
