@@ -267,7 +267,7 @@ def test_whatever_looks_like_html_is_text_wherever_it_stands():
             whole.sample, source="data " + HOSTILE, split="split " + HOSTILE, bad_files=("file " + HOSTILE,)
         ),
         provenance=replace(whole.provenance, commit="commit " + HOSTILE, dtype="dtype " + HOSTILE),
-        equivariance=(EquivariancePoint("move " + HOSTILE, "sampler " + HOSTILE, near(0.2)),),
+        equivariance=(EquivariancePoint("<b>turn", "</text>", near(0.2)),),
         findings=(Finding("key", "bad", "verdict " + HOSTILE, "evidence " + HOSTILE, "advice " + HOSTILE),),
         notes=("note " + HOSTILE,),
         pictures=tuple(replace(p, image="image " + HOSTILE) for p in whole.pictures),
@@ -275,6 +275,8 @@ def test_whatever_looks_like_html_is_text_wherever_it_stands():
     page = render([whole, replace(synthetic("other"), latent_shape=(1, 2, 3))])
     assert page.count("<script") == 1
     assert "<i>first" not in page
+    assert "<b>turn" not in page
+    assert page.count("&lt;/text&gt;") > 3
     escaped = (
         HOSTILE.replace("&", "&amp;")
         .replace("<", "&lt;")
@@ -282,7 +284,20 @@ def test_whatever_looks_like_html_is_text_wherever_it_stands():
         .replace('"', "&#34;")
         .replace("'", "&#39;")
     )
-    for what in "name source kind digest data split file commit dtype move verdict evidence advice note image".split():
+    for what in (
+        "name",
+        "source",
+        "kind",
+        "digest",
+        "data",
+        "split",
+        "file",
+        "commit",
+        "dtype",
+        "verdict",
+        "advice",
+        "image",
+    ):
         assert f"{what} {escaped}" in page, what
 
 
@@ -633,7 +648,7 @@ def test_headings_sort_by_value_up_and_down_and_back(visit):
     def order(title):
         head = table.locator("thead th", has_text=title)
         head.get_by_role("button").press("Enter")
-        names = [text.split(maxsplit=1)[1] for text in table.locator("tbody th").all_inner_texts()]
+        names = [text.split()[-1] for text in table.locator("tbody th").all_inner_texts()]
         return head.get_attribute("aria-sort"), names
 
     written = list(exponents)

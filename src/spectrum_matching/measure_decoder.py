@@ -87,10 +87,11 @@ class DecoderTests:
         multiple = codec.size or codec.multiple
         moves, self._left_out = equivariance_moves(self._size, grid, multiple)
         bicubic, _ = equivariance_moves(self._size, grid, multiple, "bicubic")
-        self._moves: tuple[Move, ...] = (*moves, *(move for move in bicubic if isinstance(move, Shrink)))
+        self._errors: dict[Move, list[Tensor]] = {
+            move: [] for move in (*moves, *(move for move in bicubic if isinstance(move, Shrink)))
+        }
         self._lowpass: dict[int, list[Tensor]] = {keep: [] for keep in self._keep}
         self._noise: dict[float, list[Tensor]] = {strength: [] for strength in STRENGTHS}
-        self._errors: list[list[Tensor]] = [[] for _ in self._moves]
         self._transfer: list[Tensor] = []
         self.n_images = 0
 
@@ -113,9 +114,22 @@ class DecoderTests:
         if (few := N_TRANSFER - self.n_images) > 0:
             some = latents[:few], output[:few]
             self._transfer.append(band_response(self._codec.decode, *some, self._stds, first=first, seed=seed))
-        for move, errors in zip(self._moves, self._errors, strict=True):
-            errors.append(equivariance_error(self._encode, latents, images, move))
+        for move in tuple(self._errors):
+            self._add_error(move, latents, images)
         self.n_images += len(images)
+
+    def _add_error(self, move: Move, latents: Tensor, images: Tensor) -> None:
+        try:
+            error = equivariance_error(self._encode, latents, images, move)
+        except (ValueError, RuntimeError) as complaint:
+            if not isinstance(move, Shrink):
+                raise
+            # An encoder for one size of images says so only when it meets another.
+            why = str(complaint).strip().partition("\n")[0]
+            self._left_out += (f"{move.name}: the encoder does not take the smaller images ({why})",)
+            del self._errors[move]
+        else:
+            self._errors[move].append(error)
 
     def _encode(self, images: Tensor) -> Tensor:
         return self._codec.encode(images).mean.float()
@@ -126,7 +140,7 @@ class DecoderTests:
         noise = tuple(NoisePoint(strength, *estimates(rows)) for strength, rows in self._noise.items())
         errors = tuple(
             EquivariancePoint(*_named(move), estimate(torch.cat(rows).cpu().double()))
-            for move, rows in zip(self._moves, self._errors, strict=True)
+            for move, rows in self._errors.items()
         )
         rows = torch.cat(self._transfer)
         matrix = band_transfer(rows, self._grid, self._size)
@@ -147,7 +161,8 @@ class DecoderTests:
             noise=noise,
             transfer=transfer,
         )
-        return DecoderSide(decoding, errors, (*_block_notes(self._grid[0], self._block), *self._left_out))
+        left_out = (f"Equivariance leaves out {reason}." for reason in self._left_out)
+        return DecoderSide(decoding, errors, (*_block_notes(self._grid[0], self._block), *left_out))
 
 
 def _named(move: Move) -> tuple[str, str]:

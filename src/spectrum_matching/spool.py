@@ -48,8 +48,8 @@ class Spool:
         for first in range(0, n, size):
             self._file.seek(first * row)
             data = bytearray(self._file.read(min(size, n - first) * row))
+            self._file.seek(0, 2)
             yield torch.from_numpy(np.frombuffer(data, self._dtype).reshape(-1, *self._shape))
-        self._file.seek(0, 2)
 
     def close(self) -> None:
         """Give the disk space back."""

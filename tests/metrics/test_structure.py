@@ -75,16 +75,16 @@ def assert_alike(found, expected, key):
 
 @pytest.fixture(scope="module")
 def latents():
-    return smooth(120)
+    return smooth(160)
 
 
 @pytest.fixture(scope="module")
 def whole(latents):
-    return measured(latents, two_classes(120), disk(120), 120)
+    return measured(latents, two_classes(160), disk(160), 160)
 
 
 def test_each_number_is_that_of_its_function_on_all_latents_at_once(latents, whole):
-    raw, labels, masks, grid = latents.double(), two_classes(120), disk(120), (12, 12)
+    raw, labels, masks, grid = latents.double(), two_classes(160), disk(160), (12, 12)
     x = (raw - raw.mean((0, 2, 3), keepdim=True)) / raw.std((0, 2, 3), keepdim=True)
     cosines, raw_cosines = distance_cosines(x), distance_cosines(raw)
     values = torch.linalg.eigvalsh(raw.transpose(0, 1).flatten(1).cov())
@@ -97,7 +97,7 @@ def test_each_number_is_that_of_its_function_on_all_latents_at_once(latents, who
         "lds_paper": lds_paper(cosines, grid).mean(),
         "cds_8": cds(cosines).mean(),
         "cds_raw": cds(raw_cosines).mean(),
-        "viv": irreducible_variance(lambda: [(x, torch.zeros(120, dtype=torch.long))]).mean,
+        "viv": irreducible_variance(lambda: [(x, torch.zeros(160, dtype=torch.long))]).mean,
         "local_correlation": local_correlation(x).mean(),
         "neighbour_correlation": neighbour_correlation(x).mean() / x.square().mean(),
         "participation_ratio": participation_ratio(values),
@@ -118,7 +118,7 @@ def test_each_number_is_that_of_its_function_on_all_latents_at_once(latents, who
 
 
 def test_cutting_into_batches_changes_nothing(latents, whole):
-    cut = measured(latents, two_classes(120), disk(120), 7)
+    cut = measured(latents, two_classes(160), disk(160), 7)
     for key, number in cut.numbers.items():
         assert_alike(number, whole.numbers[key], key)
     for a, b in zip(cut[1:], whole[1:], strict=True):
@@ -126,13 +126,13 @@ def test_cutting_into_batches_changes_nothing(latents, whole):
 
 
 def test_the_order_of_the_images_changes_no_value(latents, whole):
-    flipped = measured(latents.flip(0), two_classes(120).flip(0), disk(120), 16)
+    flipped = measured(latents.flip(0), two_classes(160).flip(0), disk(160), 16)
     for key, number in flipped.numbers.items():
         assert number.refused or number.value == pytest.approx(whole.numbers[key].value, rel=1e-9), key
 
 
 def test_scale_and_offset_of_channels_leave_standardised_numbers(latents, whole):
-    moved = measured(latents.double() * torch.tensor([3, 0.1, 1, 1, 20, 7]).view(-1, 1, 1) - 4, two_classes(120))
+    moved = measured(latents.double() * torch.tensor([3, 0.1, 1, 1, 20, 7]).view(-1, 1, 1) - 4, two_classes(160))
     for key in ("sec_25", "lds_4n_far6", "cds_8", "viv", "local_correlation", "block_dct_high", "kurtosis"):
         assert moved.numbers[key].value == pytest.approx(whole.numbers[key].value, rel=1e-5), key
     for key in ("lds_raw", "cds_raw", "block_dct_high_raw", "participation_ratio"):
@@ -173,8 +173,8 @@ def test_axes_are_those_of_the_raw_covariance(latents, whole):
 
 
 def test_dead_channels_are_left_out_and_named(latents, whole):
-    dead = torch.full((120, 2, 12, 12), 7.0)
-    found = measured(torch.cat([dead[:, :1], latents, dead[:, :1] * 1e3], 1), two_classes(120), disk(120))
+    dead = torch.full((160, 2, 12, 12), 7.0)
+    found = measured(torch.cat([dead[:, :1], latents, dead[:, :1] * 1e3], 1), two_classes(160), disk(160))
     assert found.dead.tolist() == [True] + [False] * 6 + [True]
     assert found.kurtosis.isnan().tolist() == found.dead.tolist()
     for key, number in found.numbers.items():
@@ -280,11 +280,11 @@ def test_latents_that_are_all_the_same_refuse_everything():
 
 
 def test_labels_and_masks_may_be_there_for_some_images_alone(latents, whole):
-    labels = torch.cat([two_classes(100), torch.full((20,), -1)])
-    masks = disk(120).clone()
+    labels = torch.cat([two_classes(140), torch.full((20,), -1)])
+    masks = disk(160).clone()
     masks[:60] = False
     found = measured(latents, labels, masks).numbers
-    assert found["gsq"].white == pytest.approx(49 / 99)
+    assert found["gsq"].white == pytest.approx(69 / 139)
     x = (latents - latents.mean((0, 2, 3), keepdim=True)).double() / latents.double().std((0, 2, 3), keepdim=True)
     assert found["srss"].value == pytest.approx(float(srss(x[60:], masks[60:]).mean()), rel=1e-5)
     assert found["srss"].standard_error > whole.numbers["srss"].standard_error

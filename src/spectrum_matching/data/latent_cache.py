@@ -70,7 +70,9 @@ def write_shard(folder: Path, number: int, tensors: Mapping[str, Tensor]) -> Sha
     from safetensors.torch import save
 
     _check_tensors(tensors)
-    payload = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    payload = save(
+        {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    )
     name = f"latents-{number:05d}.safetensors"
     _write(folder / name, payload)
     return ShardEntry(name, len(tensors["mean"]), len(payload), hashlib.sha256(payload).hexdigest())

@@ -223,16 +223,19 @@ def _encode(row: Row, model: Any, images: Tensor) -> Posterior:
         images = torch.cat([images, torch.ones_like(images[:, :1])], dim=1)
     if row.frames:
         images = images.unsqueeze(2)
-    encoded = [model.encode(part) for part in (images.split(1) if row.alone else (images,))]
-    if not row.is_stochastic:  # some dress a bare latent up as a distribution
-        encoded = [part.latent_dist.mode() if "latent_dist" in part else part for part in encoded]
-    posteriors = [posterior_of(part) for part in encoded]
-    return Posterior(torch.cat([p.parameters for p in posteriors])) if row.alone else posteriors[0]
+    if row.alone:
+        posteriors = [posterior_of(model.encode(image)) for image in images.split(1)]
+        return Posterior(torch.cat([posterior.parameters for posterior in posteriors]))
+    encoded = model.encode(images)
+    if not row.is_stochastic and "latent_dist" in encoded:  # a bare latent, dressed up as a distribution
+        encoded = encoded.latent_dist.mode()
+    return posterior_of(encoded)
 
 
 def _decode(row: Row, model: Any, latents: Tensor) -> Tensor:
     if row.frames:
         latents = latents.unsqueeze(2)
-    parts = latents.split(1) if row.alone else (latents,)
-    images = torch.cat([images_of(row.decode(model, part)) for part in parts])
+    if row.alone:
+        return torch.cat([images_of(row.decode(model, latent)) for latent in latents.split(1)])
+    images = images_of(row.decode(model, latents))
     return images[:, :3] if row.alpha else images

@@ -1,0 +1,118 @@
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save, save_file
+
+from spectrum_matching.data.latents import open_latents
+from spectrum_matching.latent_space import LatentSpace
+
+C, H, W = 3, 4, 5
+
+
+def write_lightningdit(root: Path, latents: torch.Tensor, labels: list[int], ranks: int, shard: int) -> None:
+    """As `extract_features.py` does: rank r takes images r, r + R, …, filled up from the start; shards of `shard`."""
+    root.mkdir(parents=True, exist_ok=True)
+    n = len(latents)
+    padded = [i % n for i in range(-(-n // ranks) * ranks)]
+    for rank in range(ranks):
+        mine = padded[rank::ranks]
+        for number, start in enumerate(range(0, len(mine), shard)):
+            rows = mine[start : start + shard]
+            save_file(
+                {
+                    "latents": latents[rows],
+                    "latents_flip": latents[rows].flip(-1).contiguous(),
+                    "labels": torch.tensor(labels)[rows],
+                },
+                str(root / f"latents_rank{rank:02d}_shard{number:03d}.safetensors"),
+                metadata={"total_size": str(len(rows)), "dtype": str(latents.dtype), "device": "cpu"},
+            )
+    mean, std = latents.mean((0, 2, 3), keepdim=True), latents.std((0, 2, 3), keepdim=True)
+    torch.save({"mean": mean, "std": std}, root / "latents_stats.pt")
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_lightningdit_knows_the_image_of_every_row(tmp_path: Path, generator: torch.Generator, ranks: int) -> None:
+    latents = torch.randn(20, C, H, W, generator=generator)
+    labels = [i // 4 for i in range(20)]
+    write_lightningdit(tmp_path, latents, labels, ranks, shard=4)
+    found = open_latents(tmp_path)
+    assert found.layout == "lightningdit"
+    padded = 20 if ranks == 1 else 21
+    assert len(found) == padded
+    assert sorted(row.image for row in found) == list(range(padded))
+    for row in found:
+        assert row.mean.equal(latents[row.image % 20])
+        assert row.label == labels[row.image % 20]
+        assert row.logvar is None
+    space = found.latent_space
+    assert isinstance(space, LatentSpace)
+    units = space.normalise(latents)
+    torch.testing.assert_close(units.mean((0, 2, 3)), torch.zeros(C), atol=1e-5, rtol=0)
+    torch.testing.assert_close(units.std((0, 2, 3)), torch.ones(C))
+    assert "sample" in found.notes[0]
+
+
+def test_lightningdit_in_half_precision_is_read_as_float32(tmp_path: Path, generator: torch.Generator) -> None:
+    latents = torch.randn(4, C, H, W, generator=generator).bfloat16()
+    write_lightningdit(tmp_path, latents, [0] * 4, 1, 4)
+    assert open_latents(tmp_path)[2].mean.equal(latents[2].float())
+
+
+def test_lightningdit_with_a_missing_shard_does_not_guess_images(tmp_path: Path) -> None:
+    write_lightningdit(tmp_path, torch.randn(20, C, H, W), [0] * 20, 2, shard=4)
+    (tmp_path / "latents_rank01_shard001.safetensors").unlink()
+    assert {row.image for row in open_latents(tmp_path)} == {None}
+
+
+@pytest.mark.parametrize("name", ["latents_rank00_shard000.safetensors", "latents_stats.pt"])
+def test_a_damaged_shard_or_statistics_are_named(tmp_path: Path, name: str) -> None:
+    write_lightningdit(tmp_path, torch.randn(4, C, H, W), [0] * 4, 1, 4)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=name):
+        open_latents(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_malicious_statistics_are_refused(tmp_path: Path) -> None:
+    class Malice:
+        def __reduce__(self) -> tuple:
+            return os.system, (f"touch '{tmp_path}/mark'",)
+
+    write_lightningdit(tmp_path, torch.randn(4, C, H, W), [0] * 4, 1, 4)
+    torch.save({"mean": Malice(), "std": torch.ones(C)}, tmp_path / "latents_stats.pt")
+    with pytest.raises(ValueError, match=r"latents_stats.pt cannot be read") as caught:
+        open_latents(tmp_path)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "latents_stats.pt").write_bytes(pickle.dumps(Malice(), protocol=4))
+    with pytest.raises(ValueError, match=r"latents_stats.pt cannot be read"):
+        open_latents(tmp_path)
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_data_loader_with_processes_reads_shards(tmp_path: Path) -> None:
+    write_lightningdit(tmp_path, torch.randn(6, C, H, W), list(range(6)), 2, 2)
+    found = open_latents(tmp_path)
+    found[0]
+    again = pickle.loads(pickle.dumps(found))
+    assert [row.label for row in again] == [row.label for row in found]
+    loader = torch.utils.data.DataLoader(found, batch_size=None, num_workers=1)
+    assert [int(row.label) for row in loader] == [row.label for row in found]
+
+
+def test_other_safetensors_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(save({"weight": torch.zeros(2)}))
+    with pytest.raises(ValueError, match="holds weight; expected latents and labels"):
+        open_latents(tmp_path)
+
+
+def test_shards_of_two_shapes_are_refused(tmp_path: Path) -> None:
+    write_lightningdit(tmp_path, torch.randn(4, C, H, W), [0] * 4, 1, 2)
+    content = {"latents": torch.zeros(2, C, 2, 2), "labels": torch.zeros(2, dtype=torch.int64)}
+    save_file(content, str(tmp_path / "latents_rank00_shard001.safetensors"))
+    with pytest.raises(ValueError, match="mixed shapes"):
+        open_latents(tmp_path)

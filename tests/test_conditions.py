@@ -1,0 +1,60 @@
+import pytest
+import torch
+from torch import nn
+
+from spectrum_matching.conditions import VERDICTS, failures, numbers, read_conditions
+from spectrum_matching.measure import analyze
+
+
+class Same(nn.Module):
+    """Latents are the images."""
+
+    encode = decode = staticmethod(lambda x: x)
+
+
+@pytest.fixture(scope="module")
+def analysis():
+    images = torch.rand(6, 3, 24, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return analyze(Same(), images, name="same")
+
+
+def test_numbers_are_finite_and_named_as_in_the_catalogue(analysis):
+    found = numbers(analysis)
+    assert found["psnr"] == 100.0
+    assert found["lowpass_7"] == 100.0
+    assert found["normalised_std"] == pytest.approx(found["std"])
+    assert "viv" not in found  # refused for so few images
+
+
+@pytest.mark.parametrize(
+    ("text", "fails"),
+    [
+        ("psnr < 101", True),
+        ("psnr<100", False),
+        ("psnr <= 1e2", True),
+        ("best_delta > -.5", True),
+        ("best_delta >= 3", False),
+        ("scale-undeclared", True),
+        ("over-noisy", False),
+    ],
+)
+def test_a_condition_fails_where_it_holds(text, fails, analysis):
+    lines = failures(read_conditions([text]), [analysis])
+    assert bool(lines) == fails
+    assert all(line.startswith("same: ") for line in lines)
+
+
+def test_a_condition_that_cannot_be_decided_fails_and_says_so(analysis):
+    (line,) = failures(read_conditions(["viv > 5"]), [analysis])
+    assert line == "same: viv > 5 cannot be checked: it was not measured"
+
+
+def test_every_verdict_that_is_said_can_be_named(analysis):
+    assert {finding.key for finding in analysis.findings} <= set(VERDICTS)
+
+
+@pytest.mark.parametrize("text", ["psnr", "psnr = 3", "psnr < many", "< 3", "psnr < 3 dB", "nonsense < 3"])
+def test_what_is_no_condition_is_refused_in_one_line(text):
+    with pytest.raises(ValueError, match=r"is no condition|nothing measured is called") as caught:
+        read_conditions([text])
+    assert "\n" not in str(caught.value)
