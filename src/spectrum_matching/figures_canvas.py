@@ -98,7 +98,7 @@ def panel(title: str, label: str, panels: list[Panel], size: tuple[float, float]
 
     # Two inline drawings must not share an id.
     with mpl.rc_context(STYLE | {"svg.hashsalt": f"{title}/{label}"}):
-        figure = Figure(figsize=size, dpi=72, layout="constrained")
+        figure = Figure(figsize=size, dpi=72, layout="tight")
         canvas = Canvas(figure.add_subplot())
         yield canvas
         if canvas.axes.get_yscale() == "log":

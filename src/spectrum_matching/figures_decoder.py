@@ -135,10 +135,12 @@ def _draw_transfer(canvas: Canvas, transfer: Transfer, place: int) -> None:
         for x, share in enumerate(shares):
             strength = min(1.0, max(share, 0.0)) ** 0.7
             tone = colour(place) if y < n else MUTED
-            axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=tone, alpha=strength, linewidth=0))
+            square = Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=tone, alpha=strength, linewidth=0)
+            axes.add_patch(square).set_in_layout(False)
             if round(100 * share) and n <= 12:
                 ink = BACK if strength > 0.75 else INK
-                axes.text(x, y, f"{100 * share:.0f}", ha="center", va="center", fontsize=8.5, color=ink)
+                text = axes.text(x, y, f"{100 * share:.0f}", ha="center", va="center", fontsize=8.5, color=ink)
+                text.set_in_layout(False)
             where = f"up to {outputs[x]}" if x < n else "beyond them"
             canvas.say(x, y, f"{source}\n{100 * share:.1f} % comes out {where}")
     for x in range(n):

@@ -57,7 +57,9 @@ def test_packed_latents_are_judged_packed():
 
 
 def test_the_channels_furthest_from_unit_scale_are_named_worst_first():
-    check = checked(LatentSpace("scale"), latents() * torch.tensor([1.0, 0.01, 1.5, 4.0], dtype=torch.float64).view(-1, 1, 1))
+    check = checked(
+        LatentSpace("scale"), latents() * torch.tensor([1.0, 0.01, 1.5, 4.0], dtype=torch.float64).view(-1, 1, 1)
+    )
     assert check.worst_channels == (1, 3, 2)
     assert (check.lowest_std, check.highest_std) == pytest.approx((0.01, 4.0), rel=1e-9)
 

@@ -20,7 +20,8 @@ def energies(latents: Tensor, rho: float, drop_dc: bool = False) -> tuple[Tensor
     (0, 0) out of the second.
     """
     power = power_spectrum(latents).sum(1)
-    high = power[:, beyond(latents.shape[-2:], rho)].sum(1)  # type: ignore[arg-type]
+    h, w = power.shape[1:]
+    high = power[:, beyond((h, w), rho)].sum(1)
     total = power.sum((-2, -1))
     return high, total - power[:, 0, 0] if drop_dc else total
 

@@ -141,7 +141,7 @@ class _Kronecker:
     def summary(self) -> tuple[float, float, float, float | None]:
         """Mean and sum of (π/2)√λ, share of variance within, standard error of the mean."""
         energy = float(self.groups["energy"].sum()) / self.n
-        total = _roots(self.values["channels"], self.values["cells"], torch.tensor(energy)).sum()
+        total = _roots(self.values["channels"], self.values["cells"], torch.tensor(energy, dtype=torch.float64)).sum()
         groups = (self.groups["power"], self.groups["energy"], self.groups["images"])
         number = jackknife_number(lambda power, energy, n: self._refitted(power / n, energy / n), *groups)
         n_values = self.values["channels"].numel() * self.values["cells"].numel()

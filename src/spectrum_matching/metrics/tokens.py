@@ -31,7 +31,9 @@ def pair_counts(grid: tuple[int, int]) -> Tensor:
 
 def distance_cosines(latents: Tensor) -> Tensor:
     """Mean cosine over pairs of cells at each Manhattan distance 0 … h + w − 2: (b, c, h, w) → (b, h + w − 1)."""
-    return _sums_by_distance(unit_tokens(latents)) / pair_counts(latents.shape[-2:]).to(latents)  # type: ignore[arg-type]
+    sums = _sums_by_distance(unit_tokens(latents))
+    h, w = latents.shape[-2:]
+    return sums / pair_counts((h, w)).to(sums)
 
 
 def lds(cosines: Tensor, grid: tuple[int, int], far: int = 6) -> Tensor:

@@ -97,8 +97,9 @@ def band_transfer(rows: Tensor, grid: tuple[int, int], size: tuple[int, int]) ->
     shares and diagonal_share: a mean over images of each image's own. A decoder that keeps frequencies apart, as
     decoding spectrum matching asks of it, has a diagonal share near 1; one that answers with white noise has the
     shares `white`, nearly all beyond. One-sided: a decoder that blurs keeps frequencies apart, so read it beside PSNR,
-    and the gains beside the shares. No published relation to generation: a test of the premise of Spectrum Matching
-    (arXiv 2603.14645), section 3, in the frequency domain; FreqWarm (arXiv 2511.22249) disturbs bands likewise.
+    and the gains beside the shares. No relation to generation is known: it tests the premise of decoding spectrum
+    matching (arXiv 2603.14645) in the frequency domain; FreqWarm (arXiv 2511.22249) disturbs bands likewise. Known by
+    hand: nearest upsampling by 2 keeps cos²(πu/4h)·cos²(πv/4w) of coefficient (u, v).
     """
     n = rows.shape[1]
     bands = image_rings(size, grid, n)

@@ -44,7 +44,7 @@ def project(cells: Tensor, seed: int) -> Tensor:
     if len(cells) < MIN_CELLS:
         raise ValueError(f"t-SNE needs at least {MIN_CELLS} cells, got {len(cells)}")
     try:
-        from sklearn.manifold import TSNE  # type: ignore[import-untyped]
+        from sklearn.manifold import TSNE
     except ImportError:
         raise ValueError("uniformity needs scikit-learn; install it with pip install scikit-learn") from None
     plane = TSNE(2, perplexity=30, max_iter=1000, random_state=seed).fit_transform(cells.float().numpy())

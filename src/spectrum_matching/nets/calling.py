@@ -39,8 +39,8 @@ class Calling:
 def posterior_of(encoded: Any) -> Posterior:
     """What an encoder returned, as a Gaussian in float32 or wider; a time axis of one frame is dropped.
 
-    A logvar is broadcast to its mean. A tensor, or one under `latent` or `latents`, is certain: its logvar is -30 and its
-    samples are its mean. TypeError for what holds neither that nor a `latent_dist` nor `mean` and `logvar`.
+    A logvar is broadcast to its mean. A tensor, or one under `latent` or `latents`, is certain: its logvar is -30 and
+    its samples are its mean. TypeError for what holds neither that nor a `latent_dist` nor `mean` and `logvar`.
     """
     encoded = getattr(encoded, "latent_dist", encoded)
     if isinstance(encoded, Posterior):
