@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from spectrum_matching.analyze import analyze
 from spectrum_matching.data.images import open_images
+from spectrum_matching.measure import analyze, numbers
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.results import Analysis
 from spectrum_matching.run_autoencoder import run_autoencoder
@@ -56,7 +56,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             else:
                 images = open_images(arguments.data, arguments.size, split="held_out", seed=seed)
             autoencoder = Autoencoder.from_pretrained(export)
-            analysis = analyze(autoencoder, images, name=label, n_images=arguments.images, seed=seed)
+            n = arguments.images
+            analysis = analyze(autoencoder, images, name=label, n_images=n, n_tests=n, seed=seed)
             rows.append(row(label, seed, analysis, folder / "log.jsonl"))
     return {
         "question": "methods_at_small_scale",
@@ -91,16 +92,16 @@ def row(label: str, seed: int, analysis: Analysis, log: Path) -> dict[str, Any]:
     return {
         "method": label,
         "seed": seed,
-        "psnr": analysis.psnr.value,
-        "ssim": analysis.ssim.value,
+        "psnr": numbers(analysis)["psnr"],
+        "ssim": numbers(analysis)["ssim"],
         "latents": views,
         "image_exponent": analysis.image_on_latent_grid.exponent.value,
         "image_power": analysis.image_on_latent_grid.power,
         "lowpass": {
             str(point.keep): {"decoded": point.decoded.value, "aligned": point.aligned.value}
-            for point in analysis.lowpass
+            for point in analysis.decoding.lowpass
         },
-        "lowpass_block": analysis.lowpass_block,
+        "lowpass_block": analysis.decoding.lowpass_block,
         "images_per_second": statistics.median(rates),
         "n_images": analysis.sample.n_images,
         "evaluated_on": analysis.sample.digest,

@@ -82,7 +82,7 @@ def analyze_all(
     sources = named_sources(autoencoders)
     chosen_device = _device(device)
     _require_writable(out)
-    extras = open_extras(labels, masks, lpips, features, uniformity, probe)
+    extras = open_extras(labels, masks, lpips, features, uniformity, probe, chosen_device)
     cached = {name: open_cached(source, data, size) for name, source in sources.items() if is_cached(source)}
     networks = {name: Autoencoder.from_pretrained(s) for name, s in sources.items() if not is_cached(s)}
     trained = {name: training_data(sources[name]) for name in networks}

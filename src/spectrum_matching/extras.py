@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from .nets.features import open_features
@@ -26,9 +27,15 @@ NO_EXTRAS = Extras()
 
 
 def open_extras(
-    labels: bool, masks: Path | None, lpips: str | None, features: str | None, uniformity: bool, probe: bool
+    labels: bool,
+    masks: Path | None,
+    lpips: str | None,
+    features: str | None,
+    uniformity: bool,
+    probe: bool,
+    device: torch.device,
 ) -> Extras:
-    """ValueError in one line for weights that do not open, a folder that is not there, a missing library."""
+    """Networks come on `device`. ValueError in one line for weights that do not open, a folder that is not there, a missing library."""
     if masks is not None and not masks.is_dir():
         raise ValueError(f"--masks {masks} is no folder: give one of PNG masks named as the images")
     if uniformity:
@@ -41,8 +48,8 @@ def open_extras(
     return Extras(
         labels,
         masks,
-        LPIPS.from_weights(lpips) if lpips else None,
-        open_features(features) if features else None,
+        LPIPS.from_weights(lpips).to(device) if lpips else None,
+        open_features(features, device) if features else None,
         uniformity,
         probe,
     )

@@ -41,7 +41,7 @@ def spectra(analyses: Sequence[Analysis]) -> list[Panel]:
             )
     matched = [(place, a, a.view("mean").match("scale_free")) for place, a in enumerate(analyses) if _has_match(a)]
     title = "Latents beside the targets" if matched else "Latents"
-    with panel(title, _names("share of latent power by frequency", analyses), panels) as canvas:
+    with panel(title, _names("share of latent power by frequency", analyses), panels, right=38) as canvas:
         log_log(canvas.axes, "cycles per latent cell", "share of a band")
         if matched:
             _draw_targets(canvas.axes, matched[0][2], divided=False)
@@ -51,7 +51,9 @@ def spectra(analyses: Sequence[Analysis]) -> list[Panel]:
     if not matched:
         return panels
     of = [analysis for _, analysis, _ in matched]
-    with panel("The same, divided by the images", _names("latent share over image share", of), panels) as canvas:
+    with panel(
+        "The same, divided by the images", _names("latent share over image share", of), panels, right=38
+    ) as canvas:
         log_log(canvas.axes, "cycles per latent cell", "latents’ share / images’ share")
         _draw_targets(canvas.axes, matched[0][2], divided=True)
         for place, analysis, match in matched:

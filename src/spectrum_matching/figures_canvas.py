@@ -46,7 +46,8 @@ STYLE: dict[Any, Any] = {
     "lines.solid_capstyle": "round",
     "text.color": INK,
 }
-SIZE = (4.4, 3.3)
+WIDTH, HEIGHT = 316, 238
+TOP, BOTTOM = 10, 40
 
 
 class Panel(NamedTuple):
@@ -91,15 +92,18 @@ class Canvas:
 
 
 @contextlib.contextmanager
-def panel(title: str, label: str, panels: list[Panel], size: tuple[float, float] = SIZE) -> Iterator[Canvas]:
-    """A canvas to draw on; the finished panel is appended to `panels`. size: in inches of 72 units."""
+def panel(
+    title: str, label: str, panels: list[Panel], left: float = 54, right: float = 10, height: float = HEIGHT
+) -> Iterator[Canvas]:
+    """A canvas to draw on; the finished panel is appended to `panels`. Margins are fixed, so that axes line up."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     # Two inline drawings must not share an id.
     with mpl.rc_context(STYLE | {"svg.hashsalt": f"{title}/{label}"}):
-        figure = Figure(figsize=size, dpi=72, layout="tight")
-        canvas = Canvas(figure.add_subplot())
+        figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
+        inner = (WIDTH - left - right) / WIDTH, (height - BOTTOM - TOP) / height
+        canvas = Canvas(figure.add_axes((left / WIDTH, BOTTOM / height, *inner)))
         yield canvas
         if canvas.axes.get_yscale() == "log":
             _power_ticks(canvas.axes.yaxis, *canvas.axes.get_ylim())

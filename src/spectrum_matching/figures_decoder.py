@@ -78,7 +78,7 @@ def responses(analyses: Sequence[Analysis]) -> list[Panel]:
                 canvas.line(x, [point.response.value for point in decoding.noise], said, **line(place))
             _noise_axis(canvas.axes, noisy)
     if any(analysis.equivariance for analysis in analyses):
-        with panel("Equivariance error by move", _names_of("error by move", analyses), panels) as canvas:
+        with panel("Equivariance error by move", _names_of("error by move", analyses), panels, left=88) as canvas:
             _draw_equivariance(canvas, analyses)
     return panels
 
@@ -114,7 +114,7 @@ def transfers(analyses: Sequence[Analysis]) -> list[Panel]:
     for place, analysis, decoding in _decodings(analyses):
         if decoding.transfer:
             name = analysis.subject.name
-            with panel(name, f"shares of output bands by latent band, {name}", panels, size=(4.4, 3.6)) as canvas:
+            with panel(name, f"shares of output bands by latent band, {name}", panels, height=260) as canvas:
                 _draw_transfer(canvas, decoding.transfer, place)
     return panels
 
@@ -136,11 +136,10 @@ def _draw_transfer(canvas: Canvas, transfer: Transfer, place: int) -> None:
             strength = min(1.0, max(share, 0.0)) ** 0.7
             tone = colour(place) if y < n else MUTED
             square = Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=tone, alpha=strength, linewidth=0)
-            axes.add_patch(square).set_in_layout(False)
+            axes.add_patch(square)
             if round(100 * share) and n <= 12:
                 ink = BACK if strength > 0.75 else INK
-                text = axes.text(x, y, f"{100 * share:.0f}", ha="center", va="center", fontsize=8.5, color=ink)
-                text.set_in_layout(False)
+                axes.text(x, y, f"{100 * share:.0f}", ha="center", va="center", fontsize=8.5, color=ink)
             where = f"up to {outputs[x]}" if x < n else "beyond them"
             canvas.say(x, y, f"{source}\n{100 * share:.1f} % comes out {where}")
     for x in range(n):
@@ -174,7 +173,9 @@ def probe_curves(analyses: Sequence[Analysis]) -> list[Panel]:
             canvas.line(x, [point.loss.value for point in probe.points], name + "\nprobe at t {x}: {y}", **line(place))
     for place, analysis, probe in drawn:
         name = analysis.subject.name
-        with panel(f"Error by band, {name}", f"relative error by band and noise level, {name}", panels) as canvas:
+        with panel(
+            f"Error by band, {name}", f"relative error by band and noise level, {name}", panels, right=22
+        ) as canvas:
             _draw_errors(canvas, probe, place)
     return panels
 

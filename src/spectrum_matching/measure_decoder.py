@@ -48,7 +48,7 @@ class Fidelity:
         self._keep("psnr", psnr(output, images))
         self._keep("ssim", ssim(output, images))
         if self._perceptual is not None:
-            self._keep("lpips", self._perceptual.to(images.device)(output.clamp(-1, 1), images))
+            self._keep("lpips", self._perceptual(output.clamp(-1, 1), images))
         if self._extract is not None:
             for statistics, batch in zip(self._features, (images, output.clamp(-1, 1)), strict=True):
                 statistics.add(self._extract(batch))
