@@ -103,7 +103,7 @@ def structure(analyses: Sequence[Analysis]) -> list[Panel]:
             canvas.axes.set_yscale("log")
             canvas.axes.set_xlabel("rank of the direction among channels")
             canvas.axes.set_ylabel("share of variance")
-            canvas.axes.xaxis.get_major_locator().set_params(integer=True)
+            canvas.axes.locator_params("x", integer=True)
             for place, analysis, view in views:
                 shares = [value / sum(view.eigenvalues) for value in view.eigenvalues if value > 0]
                 said = analysis.subject.name + "\ndirection {x}: share {y}"

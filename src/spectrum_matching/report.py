@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from . import figures, figures_decoder, report_context, report_metrics, tables
-from .results import Analysis, Picture
+from .results import Analysis
 
 
 class MatrixRow(NamedTuple):
@@ -82,9 +82,8 @@ def render(analyses: Sequence[Analysis]) -> str:
 def picture_matrices(analyses: Sequence[Analysis]) -> list[Matrix]:
     """Pictures by image; autoencoders whose images or low-pass differ stand in matrices of their own."""
     matrices = []
-    shown = [picture.image for a in analyses for picture in (*a.pictures, *a.latent_pictures)]
-    for image in tables.distinct(shown):
-        own = [(place, analysis) for place, analysis in enumerate(analyses) if _shows(analysis, image)]
+    for image in tables.distinct(image for analysis in analyses for image in _images(analysis)):
+        own = [(place, analysis) for place, analysis in enumerate(analyses) if image in _images(analysis)]
         for originals, group in groupby(own, key=lambda entry: _pictures(entry[1], image, decoded=False)):
             matrices.append(_matrix(image, originals, list(group)))
     return matrices
@@ -108,9 +107,8 @@ def _pictures(analysis: Analysis, image: str, decoded: bool) -> dict[int, str]:
     return {p.keep: p.png for p in analysis.pictures if p.image == image and p.decoded == decoded}
 
 
-def _shows(analysis: Analysis, image: str) -> bool:
-    pictures: tuple[Picture, ...] = analysis.pictures
-    return any(p.image == image for p in (*pictures, *analysis.latent_pictures))
+def _images(analysis: Analysis) -> list[str]:
+    return [*(p.image for p in analysis.pictures), *(p.image for p in analysis.latent_pictures)]
 
 
 def _part(name: str) -> str:
