@@ -25,6 +25,8 @@ from .results import Analysis, to_json
 from .subjects import choose_images, is_cached, named_sources, open_cached, training_data
 from .tables import summary_table
 
+STYLES = {"good": "green", "warning": "yellow", "bad": "red", "neutral": "dim"}
+
 
 def analyze_all(
     autoencoders: Annotated[Sequence[str], arg(metavar="AUTOENCODER ...")],
@@ -135,8 +137,7 @@ def analyze_all(
     write_analyses(analyses, out)
     console.print(summary(analyses))
     for analysis in analyses:
-        for finding in analysis.findings:
-            console.print(f"[bold]{escape(analysis.subject.name)}[/] {escape(finding.verdict)}", highlight=False)
+        console.print(verdict(analysis))
     console.print(str(out / "report.html"), highlight=False, soft_wrap=True, markup=False)
     if failed := failures(conditions, analyses):
         for line in failed:
@@ -154,14 +155,24 @@ def write_analyses(analyses: list[Analysis], out: Path) -> None:
 
 
 def summary(analyses: list[Analysis]) -> Table:
-    """The first table of the report, for the terminal."""
-    (_, *columns), rows = summary_table(analyses)
-    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
-    table.add_column("", overflow="fold")
-    for column in columns:
-        table.add_column(f"{column.title}\n{column.unit.replace('-', ' ')}", justify="right")
-    for place, (_, *cells) in rows:
-        table.add_row(escape(analyses[place].subject.name), *(cell.value for cell in cells))
+    """The first table of the report, for the terminal: a row for each number, a column for each autoencoder."""
+    columns, rows = summary_table(analyses)
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("")
+    for place, _ in rows:
+        table.add_column(escape(analyses[place].subject.name), justify="right", overflow="fold")
+    for i, column in enumerate(columns):
+        title = f"{column.title} [dim]{escape(column.unit)}[/]"
+        table.add_row(title, *(f"{cells[i].value} [dim]{cells[i].spread}[/]" for _, cells in rows))
+    return table
+
+
+def verdict(analysis: Analysis) -> Table:
+    """What is said of one autoencoder, for the terminal."""
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), title_justify="left", title_style="bold")
+    table.title = escape(analysis.subject.name)
+    for finding in analysis.findings:
+        table.add_row(f"[{STYLES[finding.level]}]{finding.level}[/]", escape(finding.verdict))
     return table
 
 

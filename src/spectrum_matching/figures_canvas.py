@@ -165,7 +165,10 @@ def _short(value: float) -> str:
 def _inline(svg: str) -> str:
     """An SVG document as an element of the page: its size and fonts are the page's, its colours variables."""
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r">\s+<", "><", svg)
+    # Hundredths of a pixel are drawn by nobody. In tags alone: tick labels keep their digits.
+    svg = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), svg)
     referred = set(re.findall(r"#([\w-]+)", svg))
     svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in referred else "", svg)
     svg = re.sub(r"font(-family|-size)?: [^;\"]*", _font, svg)

@@ -78,7 +78,7 @@ def responses(analyses: Sequence[Analysis]) -> list[Panel]:
                 canvas.line(x, [point.response.value for point in decoding.noise], said, **line(place))
             _noise_axis(canvas.axes, noisy)
     if any(analysis.equivariance for analysis in analyses):
-        with panel("Equivariance error by move", _names_of("error by move", analyses), panels, left=88) as canvas:
+        with panel("Equivariance error by move", _names_of("error by move", analyses), panels, left=92) as canvas:
             _draw_equivariance(canvas, analyses)
     return panels
 
@@ -97,7 +97,7 @@ def _draw_equivariance(canvas: Canvas, analyses: Sequence[Analysis]) -> None:
             axes.plot(error.value, y, **line(place) | {"linestyle": "", "markersize": 5})
             said = f"{point.move}{f', {point.resampler}' if point.resampler else ''}: {number(error.value)}"
             canvas.say(error.value, y, f"{analysis.subject.name}\n{said} ± {number(error.standard_error, 2)}")
-    axes.set_yticks(range(len(rows)), rows, fontsize=9)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.set_xlabel("error relative to the latents’ power")
@@ -105,7 +105,7 @@ def _draw_equivariance(canvas: Canvas, analyses: Sequence[Analysis]) -> None:
 
 
 def _move(move: str, resampler: str) -> str:
-    return f"{move}\n{resampler}" if resampler else move
+    return f"{move}, {resampler}" if resampler else move
 
 
 def transfers(analyses: Sequence[Analysis]) -> list[Panel]:

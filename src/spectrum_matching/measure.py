@@ -89,7 +89,7 @@ def analyze(
             if (n_seen := encodings.n_images) < 2:
                 raise ValueError(f"{chosen.source}: only one image was measured; uncertainties need at least two")
             channel_stds = encodings.statistics["mean"].moments().channel_stds.to(place)
-            tests = DecoderTests(name, codec, channel_stds, chosen.size, block, seed)
+            tests = DecoderTests(name, codec, channel_stds, chosen.size, block, seed, extras)
             again = (batch.images.to(place) for batch in fixed_batches(chosen, batch_size, n_images))
             for x, latents in zip(again, encodings.batches("mean", batch_size, n_tests), strict=False):
                 tests.add(latents.to(place), x[: len(latents)], album)
@@ -115,7 +115,9 @@ def analyze(
 def check_size(name: str, codec: Autoencoder, size: int) -> None:
     """ValueError unless the codec takes images of `size` and leaves latents of at least 3 x 3 cells."""
     if codec.size and size != codec.size:
-        raise ValueError(f"{name}: it takes images of {codec.size} x {codec.size} pixels alone: take --size {codec.size}")
+        raise ValueError(
+            f"{name}: it takes images of {codec.size} x {codec.size} pixels alone: take --size {codec.size}"
+        )
     if size % codec.multiple:
         nearest = max(3 * codec.factor, round(size / codec.multiple) * codec.multiple)
         raise ValueError(f"{name}: size {size} is not a multiple of {codec.multiple}, as it must be; {nearest} is one")

@@ -11,15 +11,15 @@ from .extras import Extras
 from .metrics import lowpass, psnr, scaled_strengths, ssim
 from .metrics.distances import FeatureStatistics, frechet_distance, frechet_refusal
 from .metrics.equivariance import Move, Shrink, equivariance_error, equivariance_moves
-from .metrics.noise import STRENGTHS, noise_response
+from .metrics.noise import STRENGTHS, latent_consistency, noise_response
 from .metrics.transfer import STRENGTH, band_response, band_transfer, diagonal_shares
 from .nets.autoencoder import Autoencoder
 from .results import Decoding, EquivariancePoint, LowpassPoint, Measurement, NoisePoint, Transfer
 from .summarize import estimate, estimates, measured
 
 KEEP, BLOCK = (15, 7, 5, 3), 8
-N_TRANSFER = 16
-"""Images of which the transfer matrix is taken: each costs as many decodings as there are bands."""
+N_COSTLY = 16
+"""Images for the transfer matrix and for perceptual consistency: each costs eight decodings or so."""
 
 NAMED_NOISE = 0.1
 """Strength of the noise of which `noise_psnr` speaks."""
@@ -78,7 +78,9 @@ class DecoderSide(NamedTuple):
 class DecoderTests:
     """Low-pass decoding, latent noise, band transfer and equivariance, batch by batch over the first images."""
 
-    def __init__(self, name: str, codec: Autoencoder, channel_stds: Tensor, size: int, block: int, seed: int) -> None:
+    def __init__(
+        self, name: str, codec: Autoencoder, channel_stds: Tensor, size: int, block: int, seed: int, extras: Extras
+    ) -> None:
         grid = (size // codec.factor, size // codec.factor)
         self._name = name
         self._codec, self._stds, self._seed, self._block = codec, channel_stds, seed, block
@@ -93,6 +95,7 @@ class DecoderTests:
         self._lowpass: dict[int, list[Tensor]] = {keep: [] for keep in self._keep}
         self._noise: dict[float, list[Tensor]] = {strength: [] for strength in STRENGTHS}
         self._transfer: list[Tensor] = []
+        self._perceptual, self._consistency = extras.perceptual, list[Tensor]()
         self.n_images = 0
 
     def add(self, latents: Tensor, images: Tensor, album: Album) -> None:
@@ -111,9 +114,11 @@ class DecoderTests:
             at = self._stds, strength
             response = noise_response(self._codec.decode, latents, output, *at, first=first, seed=seed)
             rows.append(torch.stack([response.psnr, response.sensitivity], dim=1))
-        if (few := N_TRANSFER - self.n_images) > 0:
-            some = latents[:few], output[:few]
-            self._transfer.append(band_response(self._codec.decode, *some, self._stds, first=first, seed=seed))
+        if (few := N_COSTLY - self.n_images) > 0:
+            some = self._codec.decode, latents[:few], output[:few]
+            self._transfer.append(band_response(*some, self._stds, first=first, seed=seed))
+            if self._perceptual is not None:
+                self._consistency.append(latent_consistency(*some, self._perceptual, first=first, seed=seed))
         for move in tuple(self._errors):
             self._add_error(move, latents, images)
         self.n_images += len(images)
@@ -153,8 +158,9 @@ class DecoderTests:
             strength=STRENGTH,
             n_images=len(rows),
         )
+        more = [measured("lpc", torch.cat(self._consistency).cpu())] if self._consistency else []
         decoding = Decoding(
-            measurements=(*fidelity.measurements(), *_summary(curve, self._block, noise, transfer, errors)),
+            measurements=(*fidelity.measurements(), *_summary(curve, self._block, noise, transfer, errors), *more),
             n_tests=self.n_images,
             lowpass=curve,
             lowpass_block=self._block,

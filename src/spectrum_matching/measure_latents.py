@@ -13,10 +13,7 @@ from .metrics.normalisation import check_normalisation
 from .metrics.structure import LatentNumbers
 from .probe import train_probe
 from .results import LatentView, Measurement, Normalisation, Probe, ProbePoint, Spectrum
-from .summarize import estimate, latent_view, spectrum
-
-NAMED_TIME = 0.5
-"""Noise level of which `probe_loss` speaks."""
+from .summarize import estimate, latent_view, measured, spectrum
 
 
 class LatentSide(NamedTuple):
@@ -40,15 +37,12 @@ def measure_latents(
     device: torch.device,
 ) -> LatentSide:
     """All of it; the album gets the latents' pictures. ValueError as from `latent_view`."""
-    probe = _probe(encodings, seed, device) if extras.probe else None
+    probe, loss = _probe(encodings, seed, device) if extras.probe else (None, None)
     views = []
     for kind in encodings.kinds:
         structure = encodings.second_sweep(kind, extras.labels, extras.uniformity)
         noise = torch.cat(encodings.noise) if kind == "mean" and encodings.noise else None
-        loss = probe and next(point.loss for point in probe.points if point.time == NAMED_TIME)
-        more = (
-            (Measurement("probe_loss", loss.value, loss.standard_error, None, ""),) if loss and kind == "mean" else ()
-        )
+        more = (loss,) if loss and kind == "mean" else ()
         views.append(latent_view(name, kind, encodings.statistics[kind], structure, seed, noise, more))
         if kind == "mean":
             _draw(album, encodings, structure)
@@ -88,7 +82,7 @@ def _normalisation(encodings: Encodings, space: LatentSpace) -> Normalisation:
     )
 
 
-def _probe(encodings: Encodings, seed: int, device: torch.device) -> Probe:
+def _probe(encodings: Encodings, seed: int, device: torch.device) -> tuple[Probe, Measurement]:
     found = train_probe(encodings.batches("mean"), seed=seed, device=device)
     points = [
         ProbePoint(level, estimate(losses.double()), wiener_loss, tuple(errors), tuple(wiener_errors))
@@ -101,7 +95,7 @@ def _probe(encodings: Encodings, seed: int, device: torch.device) -> Probe:
             strict=True,
         )
     ]
-    return Probe(
+    probe = Probe(
         steps=found.steps,
         batch_size=found.batch_size,
         parameters=found.n_parameters,
@@ -110,3 +104,4 @@ def _probe(encodings: Encodings, seed: int, device: torch.device) -> Probe:
         frequencies=tuple(found.edges.tolist()),
         points=tuple(points),
     )
+    return probe, measured("probe_loss", found.losses.mean(0))

@@ -38,6 +38,7 @@ def render(analyses: Sequence[Analysis]) -> str:
     environment.filters["trusted"] = Markup
     script = _part("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    rows, refusals = report_metrics.refusals(report_metrics.metric_rows(analyses))
     return environment.from_string(_part("report.html")).render(
         style=_part("report.css"),
         script=script,
@@ -53,7 +54,8 @@ def render(analyses: Sequence[Analysis]) -> str:
         provenance=report_context.provenance(analyses),
         bad_files=report_context.bad_files(analyses),
         image_exponents=report_context.image_exponents(analyses),
-        metrics=report_metrics.metric_rows(analyses),
+        metrics=rows,
+        refusals=refusals,
         summary=tables.summary_table(analyses),
         latents=tables.latent_table(analyses),
         normalisation=tables.normalisation_table(analyses),

@@ -96,7 +96,11 @@ def conventions(analyses: Sequence[Analysis]) -> list[tuple[str, str]]:
     sampled = [a.subject.name for a in analyses if any(view.kind == "sample" for view in a.views)]
     tests = distinct(str(a.decoding.n_tests) for a in analyses if a.decoding)
     transfers = distinct(str(a.decoding.transfer.n_images) for a in analyses if a.decoding and a.decoding.transfer)
-    moves = distinct(f"{point.move}: {point.resampler or 'none needed'}" for a in analyses for point in a.equivariance)
+    points = [point for analysis in analyses for point in analysis.equivariance]
+    resampled = [
+        f"{resampler or 'none'} for {', '.join(distinct(p.move for p in points if p.resampler == resampler))}"
+        for resampler in distinct(point.resampler for point in points)
+    ]
     n_images = " or ".join(distinct(str(a.sample.n_images) for a in analyses))
     numbers = f"Latents and reconstruction: {n_images}."
     if tests:
@@ -135,8 +139,8 @@ def conventions(analyses: Sequence[Analysis]) -> list[tuple[str, str]]:
             "A blurred or constant latent would win these, so they stand beside PSNR, and mean nothing without it.",
         ),
     ]
-    if moves:
-        said.insert(3, ("resamplers", "Equivariance by move: " + "; ".join(moves) + "."))
+    if resampled:
+        said.insert(3, ("resamplers", f"Of the moves in the equivariance error: {'; '.join(resampled)}."))
     return said
 
 

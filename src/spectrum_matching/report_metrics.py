@@ -21,6 +21,13 @@ class Value(NamedTuple):
     refused: str
 
 
+class Refusal(NamedTuple):
+    """Why metrics were refused for every autoencoder, and which."""
+
+    reason: str
+    metrics: tuple[str, ...]
+
+
 class Row(NamedTuple):
     """One metric; told: what it rests on, by title. values: one entry an autoencoder, empty where not measured."""
 
@@ -41,13 +48,25 @@ def metric_rows(analyses: Sequence[Analysis]) -> list[Row]:
     for key in keys:
         metric = METRICS.get(key) or Metric(key, key, "", "neither", "", False, "", "", "")
         entries = [each.get(key, ()) for each in found]
-        n = max((_decimals(m) for entry in entries for _, m in entry if m.value is not None), default=0)
         values = tuple(
-            _once(tuple(_value(metric, label, m, n, analysis) for label, m in entry))
+            _once(tuple(_value(metric, label, m, analysis) for label, m in entry))
             for entry, analysis in zip(entries, analyses, strict=True)
         )
         rows.append(Row(metric, _capitalised(metric.title), _told(metric), DIRECTIONS[metric.better], values))
     return rows
+
+
+def refusals(rows: Sequence[Row]) -> tuple[list[Row], list[Refusal]]:
+    """The rows with something to compare, and the others by their one reason."""
+    kept: list[Row] = []
+    refused: dict[str, list[str]] = {}
+    for row in rows:
+        reasons = {value.refused for values in row.values for value in values}
+        if len(reasons) == 1 and (reason := reasons.pop()):
+            refused.setdefault(reason, []).append(row.title)
+        else:
+            kept.append(row)
+    return kept, [Refusal(reason, tuple(titles)) for reason, titles in refused.items()]
 
 
 def psnr(analysis: Analysis) -> str:
@@ -85,19 +104,15 @@ def _by_key(analysis: Analysis) -> dict[str, list[tuple[str, Measurement]]]:
     return found
 
 
-def _decimals(measurement: Measurement) -> int:
-    assert measurement.value is not None
-    return decimals(measurement.value, measurement.standard_error)
-
-
-def _value(metric: Metric, label: str, measurement: Measurement, n: int, analysis: Analysis) -> Value:
+def _value(metric: Metric, label: str, measurement: Measurement, analysis: Analysis) -> Value:
     value, error, white = measurement.value, measurement.standard_error, measurement.white
     if value is None:
         return Value(label, "", "", (), measurement.refused)
     beside = [] if label or white is None else [f"white noise: {number(white)}"]
     if metric.one_sided and not label:
         beside.append(f"at {psnr(analysis)}" if analysis.measurement("psnr") else "no PSNR beside it")
-    # Values of very different size would bring zeros without meaning.
-    if error is None or decimals(value, error) == MOST_DECIMALS:
+    n = decimals(value, error)
+    # Three digits where nothing says how many mean something, or where there is no room for them.
+    if error is None or n == MOST_DECIMALS:
         return Value(label, number(value), "" if error is None else f"± {number(error, 2)}", tuple(beside), "")
     return Value(label, fixed(value, n), spread(error, n), tuple(beside), "")

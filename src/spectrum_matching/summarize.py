@@ -68,6 +68,7 @@ def latent_view(
             Measurement("std", moments.std, None, None, ""),
             *(() if noise is None else (measured("posterior_noise", noise / (noise.mean() + moments.std**2)),)),
             measured("rmsc", statistics.rmsc()),
+            measured("directional_energy", statistics.rmsc().square()),
             *(Measurement(key, *number) for key, number in structure.numbers.items()),
             *more,
         ),

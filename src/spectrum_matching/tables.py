@@ -51,7 +51,6 @@ def summary_table(analyses: Sequence[Analysis]) -> Table:
     strengths = " or ".join(distinct(filter(None, map(_mild_strength, analyses))))
     candidates = (
         (Column("PSNR", "dB"), _measured(analyses, "psnr", 2)),
-        (Column("std", "normalised"), [_plain(a.normalisation.std) for a in analyses]),
         (Column("exponent", "of 1 / f^α"), _measured(analyses, "exponent", 2)),
         (Column("best delta", "scale-free"), [_best_delta(a) for a in analyses]),
         (Column("gap at 1", "scale-free, nats"), _measured(analyses, "gap_scale_free_1", 3)),
@@ -240,11 +239,11 @@ class ChannelList(NamedTuple):
 def channel_lists(analyses: Sequence[Analysis]) -> list[ChannelList]:
     """Channel by channel, of posterior means."""
     columns = (
-        Column("channel"),
+        Column("channel", is_text=True),
         Column("state", is_text=True),
         Column("mean"),
         Column("std"),
-        Column("kurtosis", "Gaussian: 3"),
+        Column("kurtosis", "excess; Gaussian: 0"),
         Column("exponent", "of 1 / f^α"),
     )
     lists = []
@@ -257,7 +256,7 @@ def channel_lists(analyses: Sequence[Analysis]) -> list[ChannelList]:
             (
                 channel.state,
                 (
-                    Cell(str(i), "", i),
+                    Cell(str(i)),
                     Cell(STATES[channel.state]),
                     _plain(channel.mean),
                     _plain(channel.std),
