@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from machine import describe  # the file beside this one
+from spectrum_matching.analysis import analyze
 from spectrum_matching.data import open_images
-from spectrum_matching.measure import analyze
 from spectrum_matching.nets.autoencoder import Autoencoder
 
 

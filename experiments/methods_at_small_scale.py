@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from spectrum_matching.analysis import analyze, numbers
 from spectrum_matching.data.images import open_images
-from spectrum_matching.measure import analyze, numbers
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.results import Analysis
 from spectrum_matching.run_autoencoder import run_autoencoder

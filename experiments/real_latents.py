@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spectrum_matching.analysis import analyze, numbers
 from spectrum_matching.data import open_images
-from spectrum_matching.measure import analyze, numbers
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.results import Analysis
 from spectrum_matching.spectrum.filters import gaussian_blur

@@ -12,8 +12,21 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "spectrum_matching"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
-FLOORS = {"spectrum": 0, "latent_space": 0, "methods": 1, "nets": 1, "data": 1, "metrics": 2, "diffusion": 2, "cli": 4}
-TOP_FLOOR = 3  # modules that are in no room
+FLOORS = {
+    "spectrum": 0,
+    "latent_space": 0,
+    "results": 0,
+    "methods": 1,
+    "nets": 1,
+    "data": 1,
+    "provenance": 1,
+    "metrics": 2,
+    "diffusion": 2,
+    "analysis": 3,
+    "report": 3,
+    "cli": 5,
+}
+TOP_FLOOR = 4  # modules that are in no room
 VERBS = {"run_autoencoder", "analyze", "write_report", "demo"}
 
 

@@ -13,17 +13,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from tyro.conf import arg
 
+from .analysis.cached import analyze_latents
+from .analysis.conditions import failures, read_conditions
+from .analysis.extras import open_extras
+from .analysis.measure import analyze, check_size
+from .analysis.subjects import choose_images, is_cached, named_sources, open_cached, training_data
 from .checkpoints import write_text_aside
-from .conditions import failures, read_conditions
 from .data.images import Split
-from .extras import open_extras
-from .measure import analyze, check_size
-from .measure_cached import analyze_latents
 from .nets.autoencoder import Autoencoder
-from .report import render
+from .report.page import render
+from .report.tables import summary_table
 from .results import Analysis, to_json
-from .subjects import choose_images, is_cached, named_sources, open_cached, training_data
-from .tables import summary_table
 
 STYLES = {"good": "green", "warning": "yellow", "bad": "red", "neutral": "dim"}
 

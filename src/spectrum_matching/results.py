@@ -192,6 +192,12 @@ class Decoding:
     noise: tuple[NoisePoint, ...]
     transfer: Transfer | None
 
+    @property
+    def mildest(self) -> LowpassPoint | None:
+        """The weakest low-pass that takes anything away."""
+        some = [point for point in self.lowpass if point.keep < 2 * self.lowpass_block - 1]
+        return max(some, key=lambda point: point.keep, default=None)
+
 
 @dataclass(frozen=True)
 class Normalisation:
@@ -298,7 +304,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence of the verdict. key: what `--fail-on` calls it. evidence: the numbers. advice: what to try, or ""."""
+    """One sentence of the verdict. key: its name in conditions. evidence: the numbers. advice: what to try, or ""."""
 
     key: str
     level: Literal["good", "warning", "bad", "neutral"]

@@ -8,7 +8,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from .checkpoints import write_text_aside
-from .report import render
+from .report.page import render
 from .results import Analysis, read_analyses
 
 

@@ -95,7 +95,7 @@ DIRECTIONAL = replace(
     title="directional spectral energy",
     range="0 to 1; 1 − 1/cells for white noise",
     source=SPECTRUM_MATCHING,
-    conventions="raw latents, unit tokens of one cell; power beyond DC, which is the square of the RMS spatial contrast",
+    conventions="raw latents, unit tokens of one cell; power beyond DC, the square of the RMS spatial contrast",
 )
 STD = Metric(
     key="std",

@@ -20,10 +20,10 @@ RADII: dict[Variant, Radius] = {"scale_free": "frequency", "paper": "index"}
 
 
 class Bands(NamedTuple):
-    """Mean power by band, a row an image, without DC and empty bands: images (n, bins; NaN without them), latents (n, bins).
+    """Mean power by band, a row an image, without DC and empty bands: images (n, bins), latents (n, bins).
 
-    frequencies (bins,): cycles per latent cell. ranks (bins,): what flattening raises to delta. log_power: whether
-    the variant compares shares of log(1 + power).
+    images: NaN where there were none. frequencies (bins,): cycles per latent cell. ranks (bins,): what
+    flattening raises to delta. log_power: whether the variant compares shares of log(1 + power).
     """
 
     images: Tensor
@@ -82,7 +82,8 @@ class ChannelMoments:
 class LatentStatistics:
     """Moments, band profiles and RMSC of latents (b, c, h, w) of one grid, beside the images (b, 3, H, W) they are of.
 
-    Without images, "scale_free" holds the latents' bands alone and there is no "paper". What is kept does not depend on how the images were cut into batches, rounding in float64 aside.
+    Without images, "scale_free" holds the latents' bands alone and there is no "paper".
+    What is kept does not depend on how the images were cut into batches, rounding in float64 aside.
     """
 
     def __init__(self, n_bins: int = 16) -> None:

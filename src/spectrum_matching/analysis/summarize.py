@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .data.seeding import seeded
-from .methods.encoding import Variant
-from .metrics import VARIANTS, Bands, LatentStatistics, best_delta, fit_exponent, gaps, shares, targets
-from .metrics.structure import LatentNumbers
-from .results import Channel, Estimate, Kind, LatentView, Measurement, Spectrum, SpectrumMatch
-from .spectrum.powerlaw import fit_power_law
+from ..data.seeding import seeded
+from ..methods.encoding import Variant
+from ..metrics import VARIANTS, Bands, LatentStatistics, best_delta, fit_exponent, gaps, shares, targets
+from ..metrics.structure import LatentNumbers
+from ..results import Channel, Estimate, Kind, LatentView, Measurement, Spectrum, SpectrumMatch
+from ..spectrum.powerlaw import fit_power_law
 
 CURVE_DELTAS = tuple(i / 10 for i in range(-5, 26))
 SEARCH_DELTAS = tuple(i / 100 for i in range(-50, 251))

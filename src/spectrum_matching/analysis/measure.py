@@ -8,23 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..data.images import BadFile
+from ..data.masks import MaskSet, open_masks
+from ..data.order import fixed_batches
+from ..data.tensors import Images, TensorImages
+from ..metrics import legal_block
+from ..nets.autoencoder import Autoencoder
+from ..provenance import provenance, weights_digest
+from ..results import Analysis, Sample, Subject
 from .album import Album
-from .conditions import numbers
-from .data.images import BadFile
-from .data.masks import MaskSet, open_masks
-from .data.order import fixed_batches
-from .data.tensors import Images, TensorImages
+from .decoder import BLOCK, DecoderTests, Fidelity, require_finite
 from .encodings import Encodings
 from .extras import NO_EXTRAS, Extras
-from .measure_decoder import BLOCK, DecoderTests, Fidelity, require_finite
-from .measure_latents import measure_latents
-from .metrics import legal_block
-from .nets.autoencoder import Autoencoder
-from .provenance import provenance, weights_digest
-from .results import Analysis, Sample, Subject
+from .latents import measure_latents
 from .verdict import with_findings
-
-__all__ = ["analyze", "check_size", "numbers"]
 
 
 def analyze(

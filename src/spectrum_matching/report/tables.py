@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from .metrics.catalogue import METRICS
-from .report_numbers import fixed, number, spread
-from .results import Analysis, Estimate, SpectrumMatch
-from .verdict import mildest
+from ..metrics.catalogue import METRICS
+from ..results import Analysis, Estimate, SpectrumMatch
+from .digits import fixed, number, spread
 
 REFERENCE_DELTAS = (0.0, 0.4, 1.0, 1.3)
 
@@ -325,12 +324,12 @@ def _best_delta(analysis: Analysis) -> Cell:
 
 
 def _mild_gap(analysis: Analysis) -> Cell:
-    point = mildest(analysis)
+    point = analysis.decoding.mildest if analysis.decoding else None
     return _estimate(point.gap, 2) if point else MISSING
 
 
 def _mild_strength(analysis: Analysis) -> str:
-    point = mildest(analysis)
+    point = analysis.decoding.mildest if analysis.decoding else None
     return f"{point.keep} of {2 * analysis.decoding.lowpass_block - 1}" if point and analysis.decoding else ""
 
 

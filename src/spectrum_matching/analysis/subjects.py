@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .data import ImageSet, open_images
-from .data.images import Split
-from .data.latents import LatentSet, open_latents
-from .nets.own import PREFIX
+from ..data import ImageSet, open_images
+from ..data.images import Split
+from ..data.latents import LatentSet, open_latents
+from ..nets.own import PREFIX
 
 DEFAULT_SIZE = 256
 CACHED = "latents:"

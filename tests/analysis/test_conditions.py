@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from spectrum_matching.conditions import VERDICTS, failures, numbers, read_conditions
-from spectrum_matching.measure import analyze
+from spectrum_matching.analysis import analyze
+from spectrum_matching.analysis.conditions import VERDICTS, failures, numbers, read_conditions
 
 
 class Same(nn.Module):

@@ -4,15 +4,15 @@ from typing import NamedTuple
 
 import torch
 
+from ..latent_space import LatentSpace
+from ..metrics.latents import ChannelMoments
+from ..metrics.normalisation import check_normalisation
+from ..metrics.structure import LatentNumbers
+from ..results import LatentView, Measurement, Normalisation, Probe, ProbePoint, Spectrum
 from .album import Album
 from .encodings import Encodings
 from .extras import Extras
-from .latent_space import LatentSpace
-from .metrics.latents import ChannelMoments
-from .metrics.normalisation import check_normalisation
-from .metrics.structure import LatentNumbers
 from .probe import train_probe
-from .results import LatentView, Measurement, Normalisation, Probe, ProbePoint, Spectrum
 from .summarize import estimate, latent_view, measured, spectrum
 
 

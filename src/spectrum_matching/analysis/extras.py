@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .nets.features import open_features
-from .nets.perceptual import LPIPS
+from ..nets.features import open_features
+from ..nets.perceptual import LPIPS
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,10 @@ def open_extras(
     probe: bool,
     device: torch.device,
 ) -> Extras:
-    """Networks come on `device`. ValueError in one line for weights that do not open, a folder that is not there, a missing library."""
+    """Networks come on `device`.
+
+    ValueError in one line for weights that do not open, a folder that is not there, a missing library.
+    """
     if masks is not None and not masks.is_dir():
         raise ValueError(f"--masks {masks} is no folder: give one of PNG masks named as the images")
     if uniformity:

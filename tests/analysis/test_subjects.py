@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from spectrum_matching.analysis.subjects import TrainingData, choose_images, named_sources
 from spectrum_matching.data import open_images
-from spectrum_matching.subjects import TrainingData, choose_images, named_sources
 
 
 def write_pictures(folder: Path, n: int, size: int = 48, seed: int = 0) -> Path:
@@ -66,5 +66,3 @@ def test_records_that_disagree_ask_for_a_decision(pictures):
     with pytest.raises(ValueError, match=r"held out different images.*--split all"):
         choose_images(rules, str(pictures), size=None, split=None)
     assert len(choose_images(rules, str(pictures), size=None, split="all").images) == 12
-
-

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .metrics.catalogue import METRICS
-from .results import Analysis
+from ..metrics.catalogue import METRICS
+from ..results import Analysis
 
 OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 VERDICTS = (

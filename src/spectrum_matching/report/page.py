@@ -7,8 +7,8 @@ from importlib.resources import files
 from itertools import groupby
 from typing import NamedTuple
 
-from . import figures, figures_decoder, report_context, report_metrics, tables
-from .results import Analysis
+from ..results import Analysis
+from . import context, decoder_figures, figures, metric_rows, tables
 
 
 class MatrixRow(NamedTuple):
@@ -36,24 +36,24 @@ def render(analyses: Sequence[Analysis]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     # Of our own files and drawings alone, which escape what they are given.
     environment.filters["trusted"] = Markup
-    script = _part("report.js")
+    script = _part("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    rows, refusals = report_metrics.refusals(report_metrics.metric_rows(analyses))
-    return environment.from_string(_part("report.html")).render(
-        style=_part("report.css"),
+    rows, refusals = metric_rows.refusals(metric_rows.metric_rows(analyses))
+    return environment.from_string(_part("page.html")).render(
+        style=_part("page.css"),
         script=script,
         script_digest=f"sha256-{digest}",
         analyses=analyses,
         names=[analysis.subject.name for analysis in analyses],
         shapes=[tables.shape(analysis) for analysis in analyses],
-        fidelities=[report_metrics.psnr(analysis) for analysis in analyses],
-        measured_on=report_context.measured_on(analyses),
-        warnings=report_context.comparability(analyses),
-        notes=report_context.notes(analyses),
-        conventions=report_context.conventions(analyses),
-        provenance=report_context.provenance(analyses),
-        bad_files=report_context.bad_files(analyses),
-        image_exponents=report_context.image_exponents(analyses),
+        fidelities=[metric_rows.psnr(analysis) for analysis in analyses],
+        measured_on=context.measured_on(analyses),
+        warnings=context.comparability(analyses),
+        notes=context.notes(analyses),
+        conventions=context.conventions(analyses),
+        provenance=context.provenance(analyses),
+        bad_files=context.bad_files(analyses),
+        image_exponents=context.image_exponents(analyses),
         metrics=rows,
         refusals=refusals,
         summary=tables.summary_table(analyses),
@@ -70,10 +70,10 @@ def render(analyses: Sequence[Analysis]) -> str:
         structure=figures.structure(analyses),
         channels=figures.channel_spectra(analyses),
         views=figures.mean_and_sample(analyses),
-        lowpass_curves=figures_decoder.lowpass_curves(analyses),
-        responses=figures_decoder.responses(analyses),
-        transfers=figures_decoder.transfers(analyses),
-        probes=figures_decoder.probe_curves(analyses),
+        lowpass_curves=decoder_figures.lowpass_curves(analyses),
+        responses=decoder_figures.responses(analyses),
+        transfers=decoder_figures.transfers(analyses),
+        probes=decoder_figures.probe_curves(analyses),
         matrices=picture_matrices(analyses),
         with_decodings=any(picture.decoded for analysis in analyses for picture in analysis.pictures),
         with_latents=any(analysis.latent_pictures for analysis in analyses),

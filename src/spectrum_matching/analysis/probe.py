@@ -10,13 +10,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .data.seeding import seeded
-from .metrics.channels import dead_channels
-from .metrics.noise import placed_noise
-from .metrics.transfer import filled_rings, ring_edges
-from .nets.denoiser import Denoiser
-from .spectrum.dct import dct2
-from .spectrum.power import radial_bins
+from ..data.seeding import seeded
+from ..metrics.channels import dead_channels
+from ..metrics.noise import placed_noise
+from ..metrics.transfer import filled_rings, ring_edges
+from ..nets.denoiser import Denoiser
+from ..spectrum.dct import dct2
+from ..spectrum.power import radial_bins
 
 STEPS = 400
 BATCH_SIZE = 32

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .results import Analysis, Finding, LatentView, LowpassPoint, Normalisation, SpectrumMatch
+from ..results import Analysis, Finding, LatentView, Normalisation, SpectrumMatch
 
 MATCHED = (0.8, 1.3)
 """Flattenings that count as matched: those around the delta of 1.0 (f16) and 1.2 (f8) that the paper trained with."""
@@ -87,7 +87,7 @@ def high_band_excess(match: SpectrumMatch) -> float:
 
 
 def _off(how: str, best_delta: float, excess: float, side: str) -> str:
-    verdict = f"The latents are {how} the images’ flattened by f¹ (theirs is that of f^{_signed(best_delta, '.1f')})"
+    verdict = f"The latents are {how} the images’ flattened by f¹ (delta {_signed(best_delta, '.1f')} fits, not 1)"
     if (excess > 0) == (side == "more"):
         verdict += f", with {abs(excess):.1f} dB {side} power above half of Nyquist"
     return verdict + "."
@@ -111,17 +111,8 @@ def _posterior(analysis: Analysis, view: LatentView) -> Finding | None:
     )
 
 
-def mildest(analysis: Analysis) -> LowpassPoint | None:
-    """The weakest low-pass that takes anything away."""
-    if analysis.decoding is None:
-        return None
-    some = [point for point in analysis.decoding.lowpass if point.keep < 2 * analysis.decoding.lowpass_block - 1]
-    return max(some, key=lambda point: point.keep, default=None)
-
-
 def _decoder(analysis: Analysis) -> Finding | None:
-    point = mildest(analysis)
-    if point is None or analysis.decoding is None:
+    if analysis.decoding is None or (point := analysis.decoding.mildest) is None:
         return None
     gap, everything = point.gap.value, 2 * analysis.decoding.lowpass_block - 1
     evidence = (

@@ -11,9 +11,10 @@ import pytest
 
 from spectrum_matching import report_metrics, results
 from spectrum_matching.metrics.catalogue import METRICS
-from spectrum_matching.report import render
-from spectrum_matching.report_context import comparability, notes
-from spectrum_matching.report_numbers import decimals, fixed, number
+from spectrum_matching.report.context import comparability, notes
+from spectrum_matching.report.digits import decimals, fixed, number
+from spectrum_matching.report.page import render
+from spectrum_matching.report.tables import best, summary_table
 from spectrum_matching.results import (
     Analysis,
     Channel,
@@ -39,7 +40,6 @@ from spectrum_matching.results import (
     read_analyses,
     to_json,
 )
-from spectrum_matching.tables import best, summary_table
 
 QUIET = [
     "--disable-quic",
@@ -542,7 +542,7 @@ def test_numbers_keep_the_digits_that_mean_something():
 
 
 def test_the_schema_names_every_field_of_every_record():
-    text = (Path(__file__).parents[1] / "docs" / "analysis-json.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "analysis-json.md").read_text()
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL))
     records = [r for r in vars(results).values() if isinstance(r, type) and is_dataclass(r)]
     assert len(records) > 15

@@ -5,18 +5,18 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ..data.images import BadFile, ImageSet
+from ..data.latent_pairs import pair
+from ..data.latents import LatentSet, latent_batches
+from ..data.masks import open_masks
+from ..latent_space import LatentSpace
+from ..provenance import provenance
+from ..results import Analysis, Sample, Subject
 from .album import Album
-from .data.images import BadFile, ImageSet
-from .data.latent_pairs import pair
-from .data.latents import LatentSet, latent_batches
-from .data.masks import open_masks
 from .encodings import Encodings
 from .extras import NO_EXTRAS, Extras
-from .latent_space import LatentSpace
+from .latents import measure_latents
 from .measure import foreground_of, mask_notes
-from .measure_latents import measure_latents
-from .provenance import provenance
-from .results import Analysis, Sample, Subject
 from .verdict import with_findings
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from spectrum_matching.analysis import analyze
+from spectrum_matching.analysis.verdict import high_band_excess
 from spectrum_matching.latent_space import LatentSpace
-from spectrum_matching.measure import analyze
 from spectrum_matching.spectrum.dct import dct2, idct2
-from spectrum_matching.verdict import high_band_excess
 
 SIDE = 64
 

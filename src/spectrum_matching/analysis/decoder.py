@@ -6,15 +6,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..metrics import lowpass, psnr, scaled_strengths, ssim
+from ..metrics.distances import FeatureStatistics, frechet_distance, frechet_refusal
+from ..metrics.equivariance import Move, Shrink, equivariance_error, equivariance_moves
+from ..metrics.noise import STRENGTHS, latent_consistency, noise_response
+from ..metrics.transfer import STRENGTH, band_response, band_transfer, diagonal_shares
+from ..nets.autoencoder import Autoencoder
+from ..results import Decoding, EquivariancePoint, LowpassPoint, Measurement, NoisePoint, Transfer
 from .album import Album
 from .extras import Extras
-from .metrics import lowpass, psnr, scaled_strengths, ssim
-from .metrics.distances import FeatureStatistics, frechet_distance, frechet_refusal
-from .metrics.equivariance import Move, Shrink, equivariance_error, equivariance_moves
-from .metrics.noise import STRENGTHS, latent_consistency, noise_response
-from .metrics.transfer import STRENGTH, band_response, band_transfer, diagonal_shares
-from .nets.autoencoder import Autoencoder
-from .results import Decoding, EquivariancePoint, LowpassPoint, Measurement, NoisePoint, Transfer
 from .summarize import estimate, estimates, measured
 
 KEEP, BLOCK = (15, 7, 5, 3), 8

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .figures_canvas import (
+from ..results import Analysis, Decoding, Probe, Transfer
+from .canvas import (
     BACK,
     DASHED,
     INK,
@@ -15,8 +16,7 @@ from .figures_canvas import (
     line,
     panel,
 )
-from .report_numbers import fixed, number
-from .results import Analysis, Decoding, Probe, Transfer
+from .digits import fixed, number
 from .tables import distinct
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from spectrum_matching.probe import LEVELS, train_probe
+from spectrum_matching.analysis.probe import LEVELS, train_probe
 from spectrum_matching.spectrum import idct2
 from spectrum_matching.spectrum.power import radial_bins
 

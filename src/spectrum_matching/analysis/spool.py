@@ -18,7 +18,7 @@ class Spool:
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="specmatch-")  # noqa: SIM115: closed by `close`
+        self._file = tempfile.TemporaryFile(prefix="specmatch-")  # noqa: SIM115
         self._shape: tuple[int, ...] = ()
         self._dtype = np.dtype("float32")
         self._n = 0

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .metrics.catalogue import METRICS
-from .metrics.metric import Metric
-from .report_numbers import MOST_DECIMALS, decimals, fixed, number, spread
-from .results import Analysis, Measurement
+from ..metrics.catalogue import METRICS
+from ..metrics.metric import Metric
+from ..results import Analysis, Measurement
+from .digits import MOST_DECIMALS, decimals, fixed, number, spread
 
 DIRECTIONS = {"lower": "↓ lower", "higher": "↑ higher", "target": "◎ in between", "neither": "– unsettled"}
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .report_numbers import number
+from .digits import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from spectrum_matching.analysis import analyze, numbers
+from spectrum_matching.analysis.extras import Extras
 from spectrum_matching.data import open_images
-from spectrum_matching.extras import Extras
-from spectrum_matching.measure import analyze, numbers
 from spectrum_matching.metrics.catalogue import METRICS
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.results import to_json
@@ -245,4 +245,7 @@ def test_rfid_needs_more_images_than_features(images):
     few = Extras(features=lambda x: nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
     many = Extras(features=lambda x: x.flatten(1))
     assert analyze(Codec(), images, extras=few).measurement("rfid").value == pytest.approx(0, abs=1e-9)
-    assert "12 images cannot fill a covariance of 3072" in analyze(Codec(), images, extras=many).measurement("rfid").refused
+    assert (
+        "12 images cannot fill a covariance of 3072"
+        in analyze(Codec(), images, extras=many).measurement("rfid").refused
+    )

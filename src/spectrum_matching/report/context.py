@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from .report_numbers import fixed
-from .results import Analysis
+from ..results import Analysis
+from .digits import fixed
 from .tables import distinct, shape
 
 SPLITS = {"held_out": "held out", "train": "training split", "all": "all of it"}

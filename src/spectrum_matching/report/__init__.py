@@ -1,0 +1,1 @@
+"""Analyses as one self-contained page."""
