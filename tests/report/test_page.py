@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_matching import report_metrics, results
+from spectrum_matching import results
 from spectrum_matching.metrics.catalogue import METRICS
+from spectrum_matching.report import metric_rows as rows_of_metrics
 from spectrum_matching.report.context import comparability, notes
 from spectrum_matching.report.digits import decimals, fixed, number
 from spectrum_matching.report.page import render
@@ -381,7 +382,7 @@ def test_a_metric_that_the_catalogue_does_not_know_is_shown_by_its_key():
     whole = synthetic()
     strange = Measurement("of_another_version", -12.5, None, None, "")
     view = replace(whole.views[0], measurements=(strange,))
-    row = report_metrics.metric_rows([replace(whole, views=(view,))])[-1]
+    row = rows_of_metrics.metric_rows([replace(whole, views=(view,))])[-1]
     assert (row.metric.key, row.values[0][0].value) == ("of_another_version", "−12.5")
 
 

@@ -1,4 +1,4 @@
-"""The report's tables: all that was measured, in numbers. The catalogue's metrics stand in report_metrics.py."""
+"""The report's tables: all that was measured, in numbers. The catalogue's metrics stand in metric_rows.py."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
