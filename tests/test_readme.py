@@ -45,6 +45,15 @@ def test_speeds_are_those_of_the_results():
         assert f"| {name} | {row['images_per_second']:.0f} |" in said
 
 
+def test_the_cost_of_measuring_is_that_of_the_results():
+    cost = json.loads((RESULTS / "speed_analysis.json").read_text())
+    said = (ROOT / "bench" / "README.md").read_text()
+    for name in ("encoding", "decoding"):
+        assert f"| {name} | {cost['seconds'][name]:.0f} | {cost['images_through'][name]} |" in said
+    assert f"| {cost['everything_else']:.0f} | |" in said
+    assert f"{cost['ratio_to_encoding_and_decoding']:.2f} of the time" in said
+
+
 def test_the_readme_rounds_the_speeds_down():
     losses = json.loads((RESULTS / "speed_losses.json").read_text())
     readme = (ROOT / "README.md").read_text()
@@ -53,6 +62,6 @@ def test_the_readme_rounds_the_speeds_down():
 
 
 def test_what_the_documents_link_to_is_there():
-    for document in (*ROOT.glob("*.md"), *ROOT.glob("*/README.md")):
+    for document in (*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("docs/*.md")):
         for link in re.findall(r"\]\(([^)#]+)", document.read_text()):
             assert link.startswith("https://") or (document.parent / link).exists(), f"{document.name} links to {link}"
