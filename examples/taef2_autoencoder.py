@@ -4,7 +4,7 @@
 
 Any file with a function that returns an object with `encode` and `decode` will do; `docs/autoencoders.md` says what
 they may return. TAEF2 is by Ollin Boer Bohan (https://github.com/madebyollin/taesd, MIT): put its two files,
-taef2_encoder.pth and taef2_decoder.pth, into a folder and name that in SPECMATCH_TAEF2.
+taef2_encoder.pth and taef2_decoder.pth, into the folder data/taef2, or name another one in SPECMATCH_TAEF2.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-DEFAULT_FOLDER = Path(__file__).parents[2] / "shared" / "data" / "taef2"
+DEFAULT_FOLDER = Path("data/taef2")
 WIDTH, LATENT_CHANNELS, N_GROUPS, POOL_WIDTH = 64, 32, 4, 256
 
 

@@ -26,7 +26,8 @@ def centre(path: Path, size: int = 256) -> torch.Tensor:
 
 
 @pytest.mark.skipif(not (WEIGHTS.is_dir() and PHOTOGRAPHS.is_dir()), reason="TAEF2's weights or BSDS500 are not here")
-def test_taef2_encodes_and_decodes_photographs_well() -> None:
+def test_taef2_encodes_and_decodes_photographs_well(monkeypatch) -> None:
+    monkeypatch.setenv("SPECMATCH_TAEF2", str(WEIGHTS))
     autoencoder = Autoencoder.from_pretrained(SOURCE)
     assert (autoencoder.kind, autoencoder.factor, autoencoder.channels) == ("TAEF2", 8, 32)
     assert not autoencoder.is_stochastic
