@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from spectrum_matching.metrics import METRICS, LatentBatch, Moments, latent_numbers
+from spectrum_matching.metrics import METRICS, LatentBatch, Moments, latent_numbers, lowpass
 from spectrum_matching.metrics.structure import KEYS
 from spectrum_matching.spectrum import gaussian_blur
 
@@ -42,3 +42,11 @@ def plain_and_blurred():
 def test_a_blur_wins_what_is_marked_as_one_sided(key, plain_and_blurred):
     plain, blurred = (numbers[key].value for numbers in plain_and_blurred)
     assert blurred < plain if METRICS[key].better == "lower" else blurred > plain
+
+
+def test_a_decoder_that_draws_nothing_wins_the_low_pass_gap_which_is_marked_as_one_sided():
+    latents = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    nothing = torch.zeros_like(latents)
+    found = lowpass(lambda z: torch.zeros_like(z), latents, nothing, latents, keep=7, block=8)
+    assert torch.equal(found.decoded, found.aligned)
+    assert METRICS["lowpass_gap"].one_sided

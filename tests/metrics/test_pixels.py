@@ -53,3 +53,11 @@ def test_ssim_is_that_of_scikit_image():
 def test_images_smaller_than_the_window_are_refused():
     with pytest.raises(ValueError, match="at least 11 x 11 pixels, got 8 x 8"):
         ssim(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
+
+
+def test_autocast_costs_no_digits():
+    images, output = photographs(2), photographs(2, seed=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = ssim(output, images), psnr(output, images)
+    assert torch.equal(found[0], ssim(output, images))
+    assert torch.equal(found[1], psnr(output, images))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -249,3 +250,23 @@ def test_networks_inside_a_plain_object_are_moved_and_counted_with_it() -> None:
     autoencoder.double()
     assert convolution.weight.dtype == torch.float64
     assert autoencoder.encode(images(1, 3, 8, 8)).mean.dtype == torch.float64
+
+
+def test_a_posterior_that_calls_itself_deterministic_has_no_variance() -> None:
+    class Certain(Blocks):
+        def encode(self, images: Tensor) -> Any:
+            mean = super().encode(images)
+            return DiagonalGaussianDistribution(torch.cat([mean, torch.zeros_like(mean)], 1), deterministic=True)
+
+    autoencoder = Autoencoder(Certain())
+    assert not autoencoder.is_stochastic
+    posterior = autoencoder.encode(images(1, 3, 8, 8))
+    assert (posterior.logvar == -30).all()
+    assert torch.equal(posterior.mean, Blocks().encode(images(1, 3, 8, 8)))
+
+
+def test_image_sides_leave_whole_packs_of_cells() -> None:
+    autoencoder = Autoencoder(blocks(latent_space=LatentSpace("packed", (0.0,) * 12, (1.0,) * 12, patch=2)))
+    assert (autoencoder.factor, autoencoder.multiple) == (4, 8)
+    with pytest.raises(ValueError, match="expected 1 or 3, one for each channel"):
+        Autoencoder(blocks(latent_space=LatentSpace("per channel", (0.0,) * 5, (1.0,) * 5)))

@@ -1,5 +1,6 @@
 """How near images are to images, pixel by pixel: PSNR and SSIM, one value an image."""
 
+import torch
 from torch import Tensor
 
 PSNR_CAP = 100.0
@@ -34,8 +35,10 @@ def ssim(output: Tensor, target: Tensor) -> Tensor:
         size = " x ".join(map(str, output.shape[-2:]))
         raise ValueError(f"SSIM needs images of at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels, got {size}")
     # Its own mean counts windows that reach into a mirrored border.
-    _, everywhere = structural_similarity_index_measure(
-        _unit_range(output), _unit_range(target), data_range=1.0, kernel_size=SSIM_WINDOW, return_full_image=True
-    )
+    pair = _unit_range(output), _unit_range(target)
+    with torch.autocast(output.device.type, enabled=False):  # its convolutions would run in half precision
+        _, everywhere = structural_similarity_index_measure(
+            *pair, data_range=1.0, kernel_size=SSIM_WINDOW, return_full_image=True
+        )
     margin = SSIM_WINDOW // 2
     return everywhere[..., margin:-margin, margin:-margin].mean((1, 2, 3))

@@ -44,7 +44,7 @@ def posterior_of(encoded: Any) -> Posterior:
     """
     encoded = getattr(encoded, "latent_dist", encoded)
     if isinstance(encoded, Posterior):
-        return _gaussian(encoded.parameters)
+        return certain(encoded.mean) if encoded.deterministic else _gaussian(encoded.parameters)
     if not isinstance(encoded, Tensor):
         mean, logvar = (getattr(encoded, name, None) for name in ("mean", "logvar"))
         if isinstance(mean, Tensor) and isinstance(logvar, Tensor):

@@ -6,6 +6,7 @@ have: `image_range`, (-1, 1) or (0, 1); `multiple`, of which image sides are; `l
 `scaling_factor` and `shift_factor`, which make (latents - shift) · scale unit-scale.
 """
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -106,6 +107,12 @@ def calling_of(model: Any, modules: nn.Module) -> Calling:
         images = _decoded(kind, decoded)
         if images.shape != grey.shape:
             raise ValueError(f"{kind}.decode gave images {tuple(images.shape)}, expected {tuple(grey.shape)}")
+    n_packed = latents.shape[1] * space.patch**2
+    if not {len(space.mean), len(space.std)} <= {1, n_packed}:
+        raise ValueError(
+            f"{kind}.latent_space has {len(space.mean)} means and {len(space.std)} stds, expected 1 or {n_packed}, "
+            f"one for each channel after packing {space.patch} x {space.patch} cells"
+        )
     for what, values in {"encode": latents, "decode": images}.items():
         if not values.isfinite().all():
             raise ValueError(f"{kind}.{what} gave values that are not finite for a grey image: look at its weights")
@@ -114,7 +121,7 @@ def calling_of(model: Any, modules: nn.Module) -> Calling:
         decode=_decode,
         factor=factor,
         channels=latents.shape[1],
-        multiple=multiple or factor,
+        multiple=math.lcm(multiple or factor, factor * space.patch),
         is_stochastic=not posterior.deterministic,
         image_range=(float(low), float(high)),
         latent_space=space,
