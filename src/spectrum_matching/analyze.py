@@ -1,6 +1,6 @@
 """The verb `analyze`: autoencoders and cached latents measured side by side, on the same images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -94,42 +94,52 @@ def analyze_all(
         for name, network in networks.items():
             check_size(name, network, images.size)
 
-    analyses = []
+    def measure(name: str, source: str, advance: Callable[[int], None]) -> Analysis:
+        if name in cached:
+            return analyze_latents(
+                *cached[name],
+                name=name,
+                n_images=num_images,
+                batch_size=batch_size,
+                seed=seed,
+                extras=extras,
+                device=chosen_device,
+                advance=advance,
+            )
+        found = analyze(
+            networks[name],
+            images,
+            name=name,
+            source=source,
+            split=split or "all",
+            n_images=num_images,
+            n_tests=num_tests,
+            batch_size=batch_size,
+            seed=seed,
+            extras=extras,
+            device=chosen_device,
+            dtype=getattr(torch, dtype),
+            notes=notes,
+            advance=advance,
+        )
+        networks[name].to("cpu")
+        return found
+
+    analyses: list[Analysis] = []
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console) as bar:
         totals = {name: min(num_images, len(cached[name].latents if name in cached else images)) for name in sources}
         tasks = {name: bar.add_task(escape(name), total=total) for name, total in totals.items()}
         for name, source in sources.items():
             advance = partial(bar.advance, tasks[name])
-            if name in cached:
-                found = analyze_latents(
-                    *cached[name],
-                    name=name,
-                    n_images=num_images,
-                    batch_size=batch_size,
-                    seed=seed,
-                    extras=extras,
-                    device=chosen_device,
-                    advance=advance,
-                )
-            else:
-                found = analyze(
-                    networks[name],
-                    images,
-                    name=name,
-                    source=source,
-                    split=split or "all",
-                    n_images=num_images,
-                    n_tests=num_tests,
-                    batch_size=batch_size,
-                    seed=seed,
-                    extras=extras,
-                    device=chosen_device,
-                    dtype=getattr(torch, dtype),
-                    notes=notes,
-                    advance=advance,
-                )
-                networks[name].to("cpu")
+            try:
+                found = measure(name, source, advance)
+            except ValueError as error:
+                if not analyses:
+                    raise
+                write_analyses(analyses, out)
+                done = ", ".join(analysis.subject.name for analysis in analyses)
+                raise ValueError(f"{error} (what was measured of {done} is in {out})") from error
             analyses.append(found)
             bar.update(tasks[name], completed=totals[name])  # bad files have no part in the count
     for bad in dict.fromkeys(bad for analysis in analyses for bad in analysis.sample.bad_files):

@@ -120,8 +120,41 @@ def test_samples_add_the_posteriors_noise(images):
     mean, sample = found.view("mean"), found.view("sample")
     assert sample.std**2 - mean.std**2 == pytest.approx(0.25, rel=0.1)
     assert sample.spectrum.exponent.value < mean.spectrum.exponent.value
-    assert found.measurement("posterior_noise").value == pytest.approx(0.25 / (0.25 + mean.std**2), rel=1e-4)
+    own = np.mean([channel.std**2 for channel in mean.channels])
+    assert found.measurement("posterior_noise").value == pytest.approx(0.25 / (0.25 + own), rel=1e-4)
     assert "noisy-posterior" in {finding.key for finding in found.findings}
+
+
+def test_flat_images_have_no_part_in_the_spectra_and_are_counted(images):
+    tensor = torch.stack([images[i].image for i in range(len(images))])
+    flat = torch.cat([tensor, torch.full((3, 3, 32, 32), -0.25)])
+    one, other = analyze(Codec(4), tensor), analyze(Codec(4), flat)
+    assert other.view("mean").matches == one.view("mean").matches
+    assert "3 images are flat, they or their latents, and have no part in the spectra." in other.notes
+
+
+def test_gradients_may_be_switched_off_by_whoever_measures(images):
+    tensor = torch.cat([torch.stack([images[i].image for i in range(len(images))])] * 3)
+    with torch.no_grad():
+        found = analyze(Codec(4), tensor, n_tests=2, extras=Extras(probe=True))
+    assert found.probe.n_train == 27
+    few = analyze(Codec(4), tensor[:8], n_tests=2, extras=Extras(probe=True))
+    assert few.probe is None
+    assert "at least 32" in few.measurement("probe_loss").refused
+
+
+def test_an_encoder_that_draws_by_itself_gives_the_same_numbers_again(images):
+    class Drawing(Codec):
+        def encode(self, images):
+            return super().encode(images) + 0.1 * torch.randn(len(images), 3, *(n // 4 for n in images.shape[2:]))
+
+    first, again = (numbers(analyze(Drawing(4), images, n_tests=2)) for _ in range(2))
+    assert first == again
+
+
+def test_a_single_test_image_is_refused(images):
+    with pytest.raises(ValueError, match="n_tests is 1"):
+        analyze(Codec(4), images, n_tests=1)
 
 
 def test_a_deterministic_encoder_has_no_samples(identity):
@@ -236,7 +269,11 @@ def test_outputs_that_are_not_finite_are_refused_by_the_autoencoders_name(images
 
 
 def test_latents_that_do_not_vary_are_refused(images):
-    codec = Autoencoder(Codec(4, scale=1e-30))
+    class Constant(Codec):
+        def encode(self, images):
+            return torch.ones_like(super().encode(images))
+
+    codec = Constant(4)
     with pytest.raises(ValueError, match="dead: its latents do not vary"):
         analyze(codec, images, name="dead")
 

@@ -218,7 +218,7 @@ def test_memory_does_not_grow_with_the_cache(tmp_path: Path) -> None:
     shards = [write_shard(tmp_path, k, {"mean": mean, "index": torch.arange(512) + 512 * k}) for k in range(2)]
     write_index(tmp_path, replace(index_of(shards, 1024), grid=(128, 128), dtype="float32"))
     found = open_latents(tmp_path)
-    batches = latent_batches(found, 8)
+    batches = latent_batches(found, 8, range(len(found)))
     next(batches)
     before = anonymous_memory()
     most = max(anonymous_memory() for _ in batches)

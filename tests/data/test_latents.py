@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from spectrum_matching.data.array_files import BadLatentError
-from spectrum_matching.data.latents import LatentSet, latent_batches, open_latents
+from spectrum_matching.data.latents import LatentSet, latent_batches, open_latents, spread_rows
 
 C, H, W = 3, 4, 5
 
@@ -154,7 +154,7 @@ def test_bad_files_are_left_out_and_named(tmp_path: Path) -> None:
     assert [file.name for file in found.bad] == [f"c/00{i}.png.npz" for i in range(3, 8)]
     assert "(2, 2, 2), the others have (6, 4, 5)" in found.bad[3].reason
     assert len(found) == 55
-    batches = list(latent_batches(found, 7))
+    batches = list(latent_batches(found, 7, range(len(found))))
     assert [file for batch in batches for file in batch.bad] == [("c/008.png.npz", "holds NaN or infinite values")]
     assert sum(len(batch.mean) for batch in batches) == 54
     assert {found[row].image for batch in batches for row in batch.rows} == set(names) - {
@@ -168,7 +168,7 @@ def test_a_malicious_file_among_uvits_is_named_and_left_out_of_batches(tmp_path:
     stored = target.read_bytes()
     target.write_bytes(stored[: stored.index(b"\n") + 1] + b"cos\nsystem\n(S'touch mark'\ntR.")
     found = open_latents(tmp_path)
-    bad = [*found.bad, *(file for batch in latent_batches(found, 4) for file in batch.bad)]
+    bad = [*found.bad, *(file for batch in latent_batches(found, 4, range(len(found))) for file in batch.bad)]
     assert [file.name for file in bad] == ["2.npy"]
     assert "os.system" in bad[0].reason
 
@@ -182,7 +182,7 @@ def test_a_pair_of_other_things_is_a_bad_file(tmp_path: Path, stored: tuple) -> 
     pair[:] = stored if len(stored) > 1 else [np.zeros(3, np.float32)]
     np.save(tmp_path / "1.npy", pair, allow_pickle=True)
     found = open_latents(tmp_path)
-    bad = [*found.bad, *(file for batch in latent_batches(found, 4) for file in batch.bad)]
+    bad = [*found.bad, *(file for batch in latent_batches(found, 4, range(len(found))) for file in batch.bad)]
     assert [file.name for file in bad] == ["1.npy"]
 
 
@@ -197,17 +197,17 @@ def test_batches_spread_over_the_set_and_name_bad_rows_at_the_end(tmp_path: Path
     stored[9:] = np.inf
     write_mar(tmp_path, stored, [f"c/{i:02d}" for i in range(12)])
     found = open_latents(tmp_path)
-    (batch,) = latent_batches(found, 8, n=4)
+    (batch,) = latent_batches(found, 8, spread_rows(found, 4))
     assert batch.rows == (0, 3, 6)
     assert [file.name for file in batch.bad] == ["c/09.npz"]
     assert batch.mean.shape == batch.logvar.shape == (3, C, H, W)
     assert batch.labels.tolist() == [0, 0, 0]
-    every = list(latent_batches(found, 3))
+    every = list(latent_batches(found, 3, spread_rows(found)))
     assert [len(batch.mean) for batch in every] == [3, 3, 3]
     assert [len(batch.bad) for batch in every] == [0, 0, 3]
     write_mar(tmp_path, np.full_like(stored, np.nan), [f"c/{i:02d}" for i in range(12)])
     with pytest.raises(ValueError, match="none of 12"):
-        list(latent_batches(open_latents(tmp_path), 4))
+        list(latent_batches(open_latents(tmp_path), 4, range(12)))
 
 
 def test_the_digest_follows_names_and_lengths(tmp_path: Path) -> None:

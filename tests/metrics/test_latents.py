@@ -113,7 +113,9 @@ def test_the_gap_at_the_best_delta_is_the_smallest_of_the_curve():
 def test_a_power_law_gives_its_exponent_within_three_standard_errors(exponent):
     # Bands average 1/f^α over their width, which for steep laws is not its value at the mean frequency: the slack.
     latents = power_law_fields((64, 4, 32, 32), exponent, seed=3)
-    bands = measured(latents, torch.zeros(64, 3, 64, 64)).bands("scale_free")
+    statistics = LatentStatistics()
+    statistics.add(latents, None)
+    bands = statistics.bands("scale_free")
     value, standard_error = fit_exponent(bands.latents, bands.frequencies, seeded(0))
     assert 0 < standard_error < 0.05
     assert abs(value - exponent) < 3 * standard_error + 0.06 * exponent

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..data.images import BadFile, ImageSet
+from ..data.images import ImageSet
 from ..data.latent_pairs import pair
-from ..data.latents import LatentSet, latent_batches
+from ..data.latents import LatentSet, latent_batches, spread_rows
 from ..data.masks import open_masks
 from ..latent_space import LatentSpace
 from ..provenance import provenance
@@ -16,7 +16,7 @@ from .album import Album
 from .encodings import Encodings
 from .extras import NO_EXTRAS, Extras
 from .latents import measure_latents
-from .measure import foreground_of, mask_notes
+from .measure import foreground_of, mask_notes, said
 from .verdict import with_findings
 
 
@@ -33,18 +33,21 @@ def analyze_latents(
     notes: tuple[str, ...] = (),
     advance: Callable[[int], None] = lambda n: None,
 ) -> Analysis:
-    """Measure `n_images` latents (None: all), spread evenly over the set, beside the images that they are of.
+    """Measure `n_images` latents (None: all): those of the first images, or, without images, spread over the set.
 
     device: of the probe. For the rest see `measure.analyze`. ValueError where latents and images do not pair, where
     fewer than two latents can be used, and for latents that do not vary.
     """
     pairs = pair(latents, images) if images else None
     masks = open_masks(extras.masks, images) if extras.masks and images else None
-    bad = _said(latents.bad) + (_said(images.bad) if images else [])
+    bad = said(latents.bad) + (said(images.bad) if images else [])
     h, w = latents.grid
+    # The first images, where they are known: those that an autoencoder is measured on.
+    in_order = sorted(range(len(latents)), key=pairs.indices.__getitem__)[:n_images] if pairs else None
+    rows = spread_rows(latents, n_images) if in_order is None else in_order
     with Encodings(seed) as encodings:
-        for batch in latent_batches(latents, batch_size, n_images):
-            bad += _said(batch.bad)
+        for batch in latent_batches(latents, batch_size, rows):
+            bad += said(batch.bad)
             places = [pairs.indices[row] for row in batch.rows] if pairs else []
             kept, x = _read(images, places, bad) if images else (list(range(len(batch.rows))), None)
             if not kept:
@@ -59,7 +62,12 @@ def analyze_latents(
         space = latents.latent_space or LatentSpace()
         album = Album(size or max(h, w))
         measured = measure_latents(name, encodings, space, extras, album, seed, torch.device(device))
+        flat = encodings.notes()
     alone = () if images else ("Measured without images: there is no spectrum to match, and nothing is said of it.",)
+    left_out = [what for what, asked in _asked(extras).items() if asked and (images is None or what != "SRSS")]
+    unmet = (
+        (f"{' and '.join(left_out)} cannot be had of cached latents{'' if images else ' alone'}.",) if left_out else ()
+    )
     source = latents.source if images is None else images.source
     return with_findings(
         Analysis(
@@ -86,20 +94,27 @@ def analyze_latents(
                 *notes,
                 *latents.notes,
                 *((f"Latents and images are paired {pairs.note}.",) if pairs else alone),
+                *unmet,
+                *flat,
                 *mask_notes(masks),
             ),
         )
     )
 
 
-def _said(files: Sequence[BadFile]) -> list[str]:
-    return [f"{file.name}: {file.reason}" for file in files]
+def _asked(extras: Extras) -> dict[str, bool]:
+    """What needs more than latents, and whether it was asked for."""
+    return {
+        "LPIPS": extras.perceptual is not None,
+        "rFID": extras.features is not None,
+        "SRSS": extras.masks is not None,
+    }
 
 
 def _read(images: ImageSet, places: Sequence[int], bad: list[str]) -> tuple[list[int], Tensor]:
     """The images that can be read (b, 3, H, W), and which of `places` they are; others are added to `bad`."""
     samples = [images[place] for place in places]
     kept = [k for k, sample in enumerate(samples) if not sample.bad]
-    bad += _said([sample.bad[0] for sample in samples if sample.bad])
+    bad += said([sample.bad[0] for sample in samples if sample.bad])
     stacked = torch.stack([samples[k].image for k in kept]) if kept else torch.empty(0)
     return kept, stacked

@@ -127,7 +127,7 @@ class DecoderTests:
         try:
             error = equivariance_error(self._encode, latents, images, move)
         except (ValueError, RuntimeError) as complaint:
-            if not isinstance(move, Shrink):
+            if not isinstance(move, Shrink) or isinstance(complaint, torch.OutOfMemoryError):
                 raise
             # An encoder for one size of images says so only when it meets another.
             why = str(complaint).strip().partition("\n")[0]

@@ -60,7 +60,7 @@ class Encodings:
             self.image_rows.append(bands)
             h, w = mean.shape[-2:]
             if min(h, w) >= 8:
-                amplitudes = block_amplitudes(resize(images, (h, w), "area").double().cpu()).sum(0)
+                amplitudes = block_amplitudes(resize(images, (h, w), "area").cpu().double()).sum(0)
                 self._image_amplitudes = amplitudes + self._image_amplitudes
         self.labels.append(torch.full((len(mean),), -1) if labels is None else labels)
         if masks is not None:
@@ -72,6 +72,11 @@ class Encodings:
         if not isinstance(self._image_amplitudes, Tensor):
             return ()
         return tuple(block_profile(self._image_amplitudes).tolist())
+
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the spectra must know."""
+        n = self.statistics["mean"].n_flat
+        return (f"{n} images are flat, they or their latents, and have no part in the spectra.",) if n else ()
 
     @property
     def kinds(self) -> tuple[Kind, ...]:

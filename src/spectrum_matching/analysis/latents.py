@@ -12,7 +12,7 @@ from ..results import LatentView, Measurement, Normalisation, Probe, ProbePoint,
 from .album import Album
 from .encodings import Encodings
 from .extras import Extras
-from .probe import train_probe
+from .probe import SMALLEST, train_probe
 from .summarize import estimate, latent_view, measured, spectrum
 
 
@@ -77,12 +77,15 @@ def _normalisation(encodings: Encodings, space: LatentSpace) -> Normalisation:
         convention=space.convention,
         std=found.std,
         channel_stds=(found.lowest_std, found.highest_std),
-        channel_means=(float(means.min()), float(means.max())),
-        suggested_scaling_factor=1 / encodings.statistics["mean"].moments().std,
+        channel_means=(found.lowest_mean, found.highest_mean),
+        suggested_scaling_factor=found.scaling_factor or 1.0,
     )
 
 
-def _probe(encodings: Encodings, seed: int, device: torch.device) -> tuple[Probe, Measurement]:
+def _probe(encodings: Encodings, seed: int, device: torch.device) -> tuple[Probe | None, Measurement]:
+    if encodings.n_images < SMALLEST:
+        refusal = f"{encodings.n_images} images: the probe needs at least {SMALLEST}, a quarter of them to test it on"
+        return None, Measurement("probe_loss", None, None, None, refusal)
     found = train_probe(encodings.batches("mean"), seed=seed, device=device)
     points = [
         ProbePoint(level, estimate(losses.double()), wiener_loss, tuple(errors), tuple(wiener_errors))

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..data.images import BadFile
 from ..data.masks import MaskSet, open_masks
 from ..data.order import fixed_batches
 from ..data.tensors import Images, TensorImages
-from ..metrics import legal_block
+from ..metrics import SSIM_WINDOW, legal_block
 from ..nets.autoencoder import Autoencoder
 from ..provenance import provenance, weights_digest
 from ..results import Analysis, Sample, Subject
@@ -48,10 +49,12 @@ def analyze(
     encoded moved. device, dtype: where and how the networks run, and stay; None leaves them as they are. Training mode
     is restored, and the global random state is not touched. source, split, notes: for the record. advance: called with
     the number of images done since. ValueError, naming the autoencoder, for a size it cannot take, latents that do not
-    vary and outputs that are not finite; also for under two images.
+    vary and outputs that are not finite; also for under two images or tests.
     """
     codec = autoencoder if isinstance(autoencoder, Autoencoder) else Autoencoder(autoencoder)
     chosen = TensorImages(images) if isinstance(images, Tensor) else images
+    if n_tests < 2:
+        raise ValueError(f"n_tests is {n_tests}; uncertainties need at least two images")
     check_size(name, codec, chosen.size)
     subject = Subject(
         name=name,
@@ -65,14 +68,14 @@ def analyze(
     )
     grid = chosen.size // codec.factor
     block = legal_block((grid, grid), BLOCK)
-    album, fidelity, bad = Album(chosen.size), Fidelity(extras), _said(chosen.bad)
+    album, fidelity, bad = Album(chosen.size), Fidelity(extras), said(chosen.bad)
     masks = open_masks(extras.masks, chosen) if extras.masks else None
     with Encodings(seed) as encodings:
-        with evaluating(codec, device, dtype) as place:
+        with evaluating(codec, device, dtype, seed) as place:
             good = _good_places(chosen, bad)
             for batch in fixed_batches(chosen, batch_size, n_images):
                 x = batch.images.to(place)
-                bad += _said(batch.bad)
+                bad += said(batch.bad)
                 posterior = codec.encode(x)
                 mean = posterior.mean.float()
                 output = codec.decode(mean).float()
@@ -85,13 +88,14 @@ def analyze(
                 advance(len(x))
             if (n_seen := encodings.n_images) < 2:
                 raise ValueError(f"{chosen.source}: only one image was measured; uncertainties need at least two")
-            channel_stds = encodings.statistics["mean"].moments().channel_stds.to(place)
+            channel_stds = encodings.statistics["mean"].moments().channel_stds
             tests = DecoderTests(name, codec, channel_stds, chosen.size, block, seed, extras)
             again = (batch.images.to(place) for batch in fixed_batches(chosen, batch_size, n_images))
             for x, latents in zip(again, encodings.batches("mean", batch_size, n_tests), strict=False):
                 tests.add(latents.to(place), x[: len(latents)], album)
             decoding, equivariance, more = tests.result(fidelity)
         measured = measure_latents(name, encodings, codec.latent_space, extras, album, seed, place)
+        flat = encodings.notes()
     return with_findings(
         Analysis(
             subject=subject,
@@ -104,7 +108,7 @@ def analyze(
             pictures=album.pictures(),
             latent_pictures=album.latent_pictures(),
             findings=(),
-            notes=notes + more + mask_notes(masks),
+            notes=notes + more + flat + mask_notes(masks),
         )
     )
 
@@ -116,18 +120,21 @@ def check_size(name: str, codec: Autoencoder, size: int) -> None:
             f"{name}: it takes images of {codec.size} x {codec.size} pixels alone: take --size {codec.size}"
         )
     if size % codec.multiple:
-        nearest = max(3 * codec.factor, round(size / codec.multiple) * codec.multiple)
+        least = math.ceil(max(3 * codec.factor, SSIM_WINDOW) / codec.multiple)
+        nearest = max(least, round(size / codec.multiple)) * codec.multiple
         raise ValueError(f"{name}: size {size} is not a multiple of {codec.multiple}, as it must be; {nearest} is one")
     if (grid := size // codec.factor) < 3:
         raise ValueError(
             f"{name}: size {size} leaves {grid} x {grid} latents, too small for a spectrum; "
             f"take {3 * codec.factor} or more"
         )
+    if size < SSIM_WINDOW:
+        raise ValueError(f"{name}: size {size} is too small to compare images; take {SSIM_WINDOW} or more")
 
 
 @contextlib.contextmanager
 def evaluating(
-    codec: Autoencoder, device: torch.device | str | None, dtype: torch.dtype | None
+    codec: Autoencoder, device: torch.device | str | None, dtype: torch.dtype | None, seed: int
 ) -> Iterator[torch.device]:
     """Inference in eval mode, on the device that is yielded; training modes come back, device and dtype stay."""
     codec.to(device=device, dtype=dtype)
@@ -136,7 +143,9 @@ def evaluating(
     modes = {module: module.training for module in codec.modules()}
     codec.eval()
     try:
-        with torch.inference_mode():
+        # Somebody's encoder may draw from the global generator, which is then seeded here and put back.
+        with torch.random.fork_rng([place] if place.type == "cuda" else []), torch.inference_mode():
+            torch.manual_seed(seed)
             yield place
     finally:
         for module, mode in modes.items():
@@ -147,7 +156,8 @@ def _dtype(codec: Autoencoder) -> torch.dtype:
     return next((weight.dtype for weight in codec.parameters() if weight.is_floating_point()), torch.float32)
 
 
-def _said(files: Sequence[BadFile]) -> list[str]:
+def said(files: Sequence[BadFile]) -> list[str]:
+    """Each in one line."""
     return [f"{file.name}: {file.reason}" for file in files]
 
 

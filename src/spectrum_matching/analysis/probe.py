@@ -83,18 +83,19 @@ def train_probe(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1, (step + 1) / WARMUP) * (1 + math.cos(math.pi * step / steps)) / 2
     )
-    for step in range(steps):
-        generator = seeded("probe", seed, step)
-        data = train[torch.randint(len(train), (batch_size,), generator=generator)]
-        # One level in each of batch_size equal parts: levels differ in loss far more than images do.
-        t = (torch.arange(batch_size) + torch.rand(batch_size, generator=generator)) / batch_size
-        noise = torch.randn(data.shape, generator=generator)
-        loss = (_velocity(network, data, noise, t, device) - (noise - data).to(device)).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        advance(1)
+    with torch.inference_mode(False), torch.enable_grad():  # whoever measures may have switched gradients off
+        for step in range(steps):
+            generator = seeded("probe", seed, step)
+            data = train[torch.randint(len(train), (batch_size,), generator=generator)]
+            # One level in each of batch_size equal parts: levels differ in loss far more than images do.
+            t = (torch.arange(batch_size) + torch.rand(batch_size, generator=generator)) / batch_size
+            noise = torch.randn(data.shape, generator=generator)
+            loss = (_velocity(network, data, noise, t, device) - (noise - data).to(device)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            advance(1)
     return _evaluate(network, train, test, seed, device, steps, batch_size)
 
 

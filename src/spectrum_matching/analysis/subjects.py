@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..data import ImageSet, open_images
+from ..data.decode import BadImageError
 from ..data.images import Split
 from ..data.latents import LatentSet, open_latents
+from ..data.sources import open_source
 from ..nets.own import PREFIX
 
 DEFAULT_SIZE = 256
@@ -50,14 +52,14 @@ def is_cached(source: str) -> bool:
 def open_cached(source: str, data: str | None, size: int | None) -> CachedImages:
     """The latents of "latents:FOLDER" and the images of `data`, or else those that the cache says lie beside it.
 
-    size: by default that of the images where they are squares of one size that the grid divides, or 256. ValueError
-    where it is no multiple of the latents' grid.
+    size: by default the side of the first images where these are squares of one size, or 256. ValueError where it is no
+    multiple of the latents' grid.
     """
     latents = open_latents(source.removeprefix(CACHED))
     where = data or latents.images
     if where is None:
         return CachedImages(latents, None)
-    size = size or DEFAULT_SIZE
+    size = size or _square_side(where) or DEFAULT_SIZE
     h, w = latents.grid
     if h != w or size % h:
         raise ValueError(
@@ -135,6 +137,20 @@ def choose_images(
         }
         notes = (f"{among[split]} {whose}.",)
     return Choice(open_images(data, size, split=split, held_out=held_out, seed=seed), split, notes)
+
+
+def _square_side(where: str) -> int | None:
+    """The side of the first images of a folder if they are squares of one size, as caches have them."""
+    if where == "embedded":
+        return None
+    source = open_source(where)
+    sides: set[int] = set()
+    for item in range(min(8, len(source.names))):
+        try:
+            sides.update(source.size(item))
+        except BadImageError:
+            continue
+    return sides.pop() if len(sides) == 1 else None
 
 
 def _telling_parts(source: str) -> list[str]:

@@ -46,10 +46,9 @@ def latent_view(
     noise: the posterior variance of each image (n,), for means of a stochastic encoder. more: of the same latents.
     """
     moments = statistics.moments()
-    bands = statistics.bands("scale_free")
-    # Rounding leaves a constant field some power, some 1e-14 of its square.
-    if bands.latents.mean() <= 1e-12 * (moments.mean**2 + moments.std**2):
+    if statistics.is_flat:
         raise ValueError(f"{name}: its latents do not vary within any image, so they have no spectrum")
+    bands = statistics.bands("scale_free")
     own = spectrum(bands.latents, bands.frequencies, seed)
     matches = tuple(spectrum_match(v, statistics.bands(v), seed) for v in VARIANTS) if statistics.has_images else ()
     return LatentView(
@@ -66,7 +65,11 @@ def latent_view(
         measurements=(
             *_spectral(own, matches),
             Measurement("std", moments.std, None, None, ""),
-            *(() if noise is None else (measured("posterior_noise", noise / (noise.mean() + moments.std**2)),)),
+            *(
+                ()
+                if noise is None
+                else (measured("posterior_noise", noise / (noise.mean() + moments.channel_stds.square().mean())),)
+            ),
             measured("rmsc", statistics.rmsc()),
             measured("directional_energy", statistics.rmsc().square()),
             *(Measurement(key, *number) for key, number in structure.numbers.items()),
@@ -97,12 +100,16 @@ def _channels(statistics: LatentStatistics, structure: LatentNumbers) -> tuple[C
     channels = []
     for place, power in enumerate(statistics.channel_power()):
         is_dead = bool(structure.dead[place])
+        # Rounding leaves a channel that is constant within each image some power, which follows no law.
+        is_flat = bool(power.mean() <= 1e-12 * (moments.channel_means[place] ** 2 + moments.channel_stds[place] ** 2))
         channels.append(
             Channel(
                 mean=float(moments.channel_means[place]),
                 std=float(moments.channel_stds[place]),
                 kurtosis=None if is_dead else float(structure.kurtosis[place]),
-                exponent=None if is_dead else float(fit_power_law(power, frequencies, 1 / frequencies).exponent),
+                exponent=None
+                if is_dead or is_flat
+                else float(fit_power_law(power, frequencies, 1 / frequencies).exponent),
                 power=_numbers(power),
                 state="dead" if is_dead else "outlier" if structure.outliers[place] else "live",
             )

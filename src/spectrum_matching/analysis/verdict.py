@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..metrics.channels import HEAVY
 from ..results import Analysis, Finding, LatentView, Normalisation, SpectrumMatch
 
 MATCHED = (0.8, 1.3)
@@ -18,6 +19,9 @@ leaves) and from which it counts as misaligned (twice the error)."""
 
 UNIT_SCALE = 1.15
 """The factor by which a normalised standard deviation may differ from 1."""
+
+OFF_CENTRE = 1.0
+"""The mean of a normalised channel from which it is said not to be centred, in standard deviations asked for."""
 
 NOISY_POSTERIOR = 0.1
 """The share of a sampled latent's variance from which posterior noise is said to matter."""
@@ -37,7 +41,8 @@ def _findings(analysis: Analysis) -> tuple[Finding, ...]:
         _spectrum(analysis, view),
         _posterior(analysis, view),
         _decoder(analysis),
-        _normalisation(analysis.normalisation, analysis.subject.kind),
+        _normalisation(analysis.normalisation),
+        _centre(analysis.normalisation),
         *_channels(view),
         _reconstruction(analysis),
     ]
@@ -56,14 +61,14 @@ def _spectrum(analysis: Analysis, view: LatentView) -> Finding | None:
         f"{match.gap(1.0).value:.3f}; power above half of Nyquist {_signed(excess, '+.1f')} dB from the delta 1 target."
     )
     if match.best_delta > MATCHED[1]:
-        verdict = _off("over-noisy: their spectrum is flatter than", match.best_delta, excess, "more")
+        verdict = _off("over-noisy: their spectrum is flatter than", match, excess, "more")
         advice = (
             "Train or fine-tune with ESM (scale-free, delta 1), which takes the excess out of the encoder; with a KL "
             "term, lower its weight first, since posterior noise whitens latents."
         )
         return Finding("over-noisy", "bad" if low > MATCHED[1] else "warning", verdict, evidence, advice)
     if match.best_delta < MATCHED[0]:
-        verdict = _off("over-smoothed: their spectrum is steeper than", match.best_delta, excess, "less")
+        verdict = _off("over-smoothed: their spectrum is steeper than", match, excess, "less")
         advice = (
             "Train or fine-tune with ESM (scale-free, delta 1), which asks for more power at high frequencies; "
             "weaken a smoothness or equivariance term if there is one."
@@ -86,8 +91,12 @@ def high_band_excess(match: SpectrumMatch) -> float:
     return 10 * math.log10(max(latent, 1e-12) / max(target, 1e-12))
 
 
-def _off(how: str, best_delta: float, excess: float, side: str) -> str:
-    verdict = f"The latents are {how} the images’ flattened by f¹ (delta {_signed(best_delta, '.1f')} fits, not 1)"
+def _off(how: str, match: SpectrumMatch, excess: float, side: str) -> str:
+    first, last = match.deltas[0], match.deltas[-1]
+    beyond = " or less" if match.best_delta <= first else " or more" if match.best_delta >= last else ""
+    verdict = (
+        f"The latents are {how} the images’ flattened by f¹ (delta {_signed(match.best_delta)}{beyond} fits, not 1)"
+    )
     if (excess > 0) == (side == "more"):
         verdict += f", with {abs(excess):.1f} dB {side} power above half of Nyquist"
     return verdict + "."
@@ -120,7 +129,8 @@ def _decoder(analysis: Analysis) -> Finding | None:
         f"{point.aligned.value:.1f} dB, gap {gap:.2f} ± {point.gap.standard_error:.2f} dB "
         f"(aligned below {ALIGNED:g}, misaligned from {MISALIGNED:g})"
     )
-    if transfer := analysis.decoding.transfer:
+    transfer, even = analysis.decoding.transfer, 0.0
+    if transfer:
         even = sum(transfer.even[: len(transfer.frequencies)]) / len(transfer.frequencies)
         evidence += (
             f"; {transfer.diagonal.value:.0%} of a band’s energy decodes into that band (evenly spread: {even:.0%})"
@@ -128,6 +138,11 @@ def _decoder(analysis: Analysis) -> Finding | None:
     advice = (
         "Fine-tune with DSM, the decoder alone or the whole model: decode low-passed latents into low-passed images."
     )
+    if gap < ALIGNED and transfer and transfer.diagonal.value <= even:
+        verdict = (
+            "The decoder answers neither to low nor to high latent frequencies: that it keeps them apart says nothing."
+        )
+        return Finding("decoder-idle", "bad", verdict, evidence + ".", "See whether it uses its latents at all.")
     if gap < ALIGNED:
         return Finding("decoder-aligned", "good", "The decoder keeps frequencies apart.", evidence + ".", "")
     if gap < MISALIGNED:
@@ -139,7 +154,20 @@ def _decoder(analysis: Analysis) -> Finding | None:
     return Finding("decoder-misaligned", "bad", verdict, evidence + ".", advice)
 
 
-def _normalisation(found: Normalisation, kind: str) -> Finding:
+def _centre(found: Normalisation) -> Finding | None:
+    least, most = found.channel_means
+    if max(-least, most) <= OFF_CENTRE:
+        return None
+    return Finding(
+        "off-centre",
+        "warning",
+        "Normalised as declared, some channels are far from centred: a diffusion model starts from noise of mean 0.",
+        f"Their means are {least:.3g} … {most:.3g} ({OFF_CENTRE:g} is named).",
+        "Normalise with the mean and standard deviation of each channel.",
+    )
+
+
+def _normalisation(found: Normalisation) -> Finding:
     least, most = found.channel_stds
     evidence = (
         f"After the declared normalisation ({found.convention}) the standard deviation is {found.std:.3g}, by channel "
@@ -149,7 +177,7 @@ def _normalisation(found: Normalisation, kind: str) -> Finding:
     is_unit = 1 / UNIT_SCALE <= found.std <= UNIT_SCALE
     if found.convention == "none":
         if is_unit:
-            verdict = "No normalisation is declared, and none is needed: the latents are of unit scale."
+            verdict = "No normalisation is declared, and the latents are of unit scale as they are."
             return Finding("scale-matches", "good", verdict, evidence, "")
         verdict = f"No normalisation is declared, and the latents’ standard deviation is {found.std:.3g}."
         return Finding("scale-undeclared", "warning", verdict, evidence, suggestion)
@@ -181,14 +209,27 @@ def _channels(view: LatentView) -> list[Finding]:
             )
         )
     if outliers:
-        stds = ", ".join(f"{view.channels[place].std:.3g}" for place in outliers[:6])
+        quiet_or_loud = [place for place in outliers if abs(view.channels[place].kurtosis or 0) <= HEAVY]
+        heavy = [place for place in outliers if place not in quiet_or_loud]
+        reasons = [f"standard deviation of channel {k} {view.channels[k].std:.3g}" for k in quiet_or_loud[:6]]
+        reasons += [f"excess kurtosis of channel {k} {view.channels[k].kurtosis:.3g}" for k in heavy[:6]]
+        typical = sorted(channel.std for channel in view.channels)[len(view.channels) // 2]
+        advice = [
+            "Normalise channel by channel before diffusion: one scale for all leaves these too loud or too quiet."
+            if quiet_or_loud
+            else "",
+            "Look at the channels of heavy tails: a few cells carry them, often at the border or in flat regions."
+            if heavy
+            else "",
+        ]
         found.append(
             Finding(
                 "outlier-channels",
                 "warning",
                 f"{len(outliers)} of {len(view.channels)} channels stand far out from the others.",
-                f"Channels {_listed(outliers)}, with standard deviations {stds}.",
-                "Normalise channel by channel before diffusion: one scale for all leaves these too loud or too quiet.",
+                f"{'; '.join(reasons).capitalize()} (median deviation {typical:.3g}; "
+                f"excess kurtosis counts from {HEAVY:g}).",
+                " ".join(filter(None, advice)),
             )
         )
     return found

@@ -1,7 +1,7 @@
 """A folder of cached latents as a data set, whoever wrote it: no autoencoder is needed."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -92,18 +92,21 @@ def open_latents(folder: str | Path, layout: Literal["auto"] | Layout = "auto") 
     raise ValueError(f"{path} holds no cached latents; looked for {sought}")
 
 
-def latent_batches(latents: LatentSet, batch_size: int, n: int | None = None) -> Iterator[LatentBatch]:
-    """`n` rows (None: all), spread evenly over the set, in order; the last batch may be smaller.
+def spread_rows(latents: LatentSet, n: int | None = None) -> list[int]:
+    """`n` rows (None: all) spread evenly over a set: caches are sorted by class, and the first ones would be of one."""
+    n = len(latents) if n is None else min(n, len(latents))
+    return [place * len(latents) // n for place in range(n)]
+
+
+def latent_batches(latents: LatentSet, batch_size: int, rows: Sequence[int]) -> Iterator[LatentBatch]:
+    """These rows in this order; the last batch may be smaller.
 
     A row that cannot be used is named in a batch and left out. Raises ValueError where none of them can be used.
     """
-    n = len(latents) if n is None else min(n, len(latents))
     kept: list[tuple[int, LatentRow]] = []
     bad: list[BadFile] = []
     n_good = 0
-    # Caches are sorted by class, so that the first rows would be of one class.
-    for place in range(n):
-        index = place * len(latents) // n
+    for index in rows:
         try:
             row = latents[index]
         except BadLatentError as error:
@@ -117,7 +120,7 @@ def latent_batches(latents: LatentSet, batch_size: int, n: int | None = None) ->
         n_good += 1
     if not n_good:
         first = f" ({bad[0].name}: {bad[0].reason})" if bad else ""
-        raise ValueError(f"{latents.source}: none of {n} latents can be used{first}")
+        raise ValueError(f"{latents.source}: none of {len(rows)} latents can be used{first}")
     yield _batch(kept, bad)
 
 

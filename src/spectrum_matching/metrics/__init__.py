@@ -30,7 +30,7 @@ from .latents import (
 from .lowpass import Lowpassed, legal_block, lowpass, scaled_strengths
 from .metric import Metric, Number
 from .neighbours import chance_level, gsq, neighbour_consistency, pool
-from .pixels import PSNR_CAP, psnr, ssim
+from .pixels import PSNR_CAP, SSIM_WINDOW, psnr, ssim
 from .structure import LatentNumbers, latent_numbers
 from .sweep import LatentBatch
 from .tokens import cds, distance_cosines, lds, lds_paper, local_correlation, neighbour_correlation, srss
@@ -39,6 +39,7 @@ from .uniformity import Uniformity, project, uniformity
 __all__ = [
     "METRICS",
     "PSNR_CAP",
+    "SSIM_WINDOW",
     "VARIANTS",
     "Bands",
     "Flattening",

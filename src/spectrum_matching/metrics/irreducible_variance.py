@@ -59,7 +59,7 @@ def white_irreducible_variance(n_images: int, n_channels: int, grid: tuple[int, 
     return math.pi / 2 * left * mean_root(aspects[0]) * mean_root(aspects[1])
 
 
-def irreducible_variance(batches: Batches, rounds: int = 5) -> IrreducibleVariance:
+def irreducible_variance(batches: Batches, rounds: int = 5, fixed_energy: bool = False) -> IrreducibleVariance:
     """Velocity irreducible variance of latents that are read again and again, never held: (π/2)·√λ.
 
     λ are the eigenvalues of the covariance within a class, taken as channels ⊗ cells and fitted in `rounds`; their sum
@@ -70,6 +70,9 @@ def irreducible_variance(batches: Batches, rounds: int = 5) -> IrreducibleVarian
     Validated with labels, 50 images a class: |r| with gFID 0.79 to 0.90 within families of one shape. Blurred latents
     and classes of identical images win it. Does not check the rank: see `rank_refusal`. Tested against an independent
     float64 implementation. ValueError where no image has a class.
+
+    fixed_energy: the latents were standardised as one class, so that their variance in all would be the same for other
+    images; the standard error is then of its shape alone.
     """
     sizes: dict[int, int] = {}
     for latents, labels in batches():
@@ -85,7 +88,7 @@ def irreducible_variance(batches: Batches, rounds: int = 5) -> IrreducibleVarian
     for start in range(0, len(classes), n_at_once):
         fits += _fit(batches, classes[start : start + n_at_once], c, cells, rounds)
         n_passes += 2 * rounds + 2
-    means, totals, within, errors = zip(*(fit.summary() for fit in fits), strict=True)
+    means, totals, within, errors = zip(*(fit.summary(fixed_energy) for fit in fits), strict=True)
     k, d = len(fits), c * cells
     error = None if None in errors else math.sqrt(sum(e**2 for e in errors)) / k
     return IrreducibleVariance(sum(means) / k, sum(totals) / k, sum(totals) / k / d, sum(within) / k, error, n_passes)
@@ -138,12 +141,17 @@ class _Kronecker:
         self.groups.add("images", torch.ones(len(x), dtype=torch.float64), self.n)
         self.n += len(x)
 
-    def summary(self) -> tuple[float, float, float, float | None]:
+    def summary(self, fixed_energy: bool) -> tuple[float, float, float, float | None]:
         """Mean and sum of (π/2)√λ, share of variance within, standard error of the mean."""
         energy = float(self.groups["energy"].sum()) / self.n
         total = _roots(self.values["channels"], self.values["cells"], torch.tensor(energy, dtype=torch.float64)).sum()
+        all_energy = torch.tensor(energy, dtype=torch.float64)
+
+        def refit(power: Tensor, energy: Tensor, n: Tensor) -> Tensor:
+            return self._refitted(power / n, all_energy if fixed_energy else energy / n)
+
         groups = (self.groups["power"], self.groups["energy"], self.groups["images"])
-        number = jackknife_number(lambda power, energy, n: self._refitted(power / n, energy / n), *groups)
+        number = jackknife_number(refit, *groups)
         n_values = self.values["channels"].numel() * self.values["cells"].numel()
         return float(total) / n_values, float(total), energy / self.mean.numel(), number.standard_error
 

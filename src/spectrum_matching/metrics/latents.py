@@ -88,6 +88,7 @@ class LatentStatistics:
 
     def __init__(self, n_bins: int = 16) -> None:
         self._n_bins = n_bins
+        self.n_flat = 0
         self._moments = ChannelMoments()
         self._ranks: dict[Variant, Tensor] = {}
         self._log_power: dict[Variant, bool] = {}
@@ -103,15 +104,22 @@ class LatentStatistics:
         profile = profile.cpu().double()[..., self._kept["scale_free"]]
         self._channel_power += profile.sum(0)
         if images is None:
-            nothing = profile.new_full((len(profile), profile.shape[-1]), torch.nan)
-            self._rows["scale_free"].append((nothing, profile.mean(1)))
+            varies = _varies(latents)
+            self.n_flat += int((~varies).sum())
+            nothing = profile.new_full((int(varies.sum()), profile.shape[-1]), torch.nan)
+            self._rows["scale_free"].append((nothing, profile.mean(1)[varies.cpu()]))
         else:
             self._add_pairs(latents, images)
         self._rmsc.append(rmsc(latents).cpu().double())
 
     def _add_pairs(self, latents: Tensor, images: Tensor) -> None:
+        # Of a flat picture rounding alone has a spectrum, which would weigh as much as any other image's.
+        varies = _varies(images) & _varies(latents)
+        self.n_flat += int((~varies).sum())
+        if not varies.any():
+            return
         for variant, rows in self._rows.items():
-            bands = spectrum_bands(latents, images, bins=self._n_bins, variant=variant)
+            bands = spectrum_bands(latents[varies], images[varies], bins=self._n_bins, variant=variant)
             kept = self._kept[variant]
             rows.append((bands.images.cpu().double()[:, kept], bands.latents.cpu().double()[:, kept]))
             self._ranks[variant] = bands.ranks.cpu().double()[kept]
@@ -141,6 +149,11 @@ class LatentStatistics:
         return Bands(images, latents, self._frequencies[variant], self._ranks[variant], self._log_power[variant])
 
     @property
+    def is_flat(self) -> bool:
+        """Whether no latent, or none beside its image, varies over its cells."""
+        return self.n_flat == sum(map(len, self._rmsc))
+
+    @property
     def has_images(self) -> bool:
         """Whether the latents came beside images."""
         return bool(self._rows["paper"])
@@ -152,6 +165,13 @@ class LatentStatistics:
     def rmsc(self) -> Tensor:
         """(n,): RMS spatial contrast of each image's latents."""
         return torch.cat(self._rmsc)
+
+
+def _varies(x: Tensor) -> Tensor:
+    """Whether a picture (b, c, h, w) holds more than rounding beside its channels' means: (b,) bool."""
+    wide = x.double()
+    spread = (wide - wide.mean((-2, -1), keepdim=True)).square().mean((1, 2, 3))
+    return spread > 1e-12 * wide.square().mean((1, 2, 3))
 
 
 def filled_bands(h: int, w: int, n_bins: int, radius: Radius) -> Tensor:

@@ -1,37 +1,27 @@
 """Whether the normalisation that an autoencoder declares brings its latents to unit scale."""
 
-import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..latent_space import LatentSpace
-
-TOLERANCE = 0.15
-"""How far from 1 the standard deviation may be and still match."""
-
-N_WORST = 3
 
 
 @dataclass(frozen=True)
 class NormalisationCheck:
     """What the declared normalisation leaves.
 
-    mean, std: of all normalised values together. lowest_std, highest_std, highest_mean: over channels (the last of
-    absolute values). worst_channels: up to three, by distance of the log of their std from 0. scaling_factor: the one
-    number that would bring the raw latents to unit std; infinite where nothing varies. verdict: "nothing declared",
-    "matches" (std within 15 % of 1) or "off by ×k", k being std.
+    std: of all normalised values together. lowest_std, highest_std, lowest_mean, highest_mean: over channels.
+    scaling_factor: 1 over the standard deviation of the raw latents, the one number that would bring them to unit std;
+    None where nothing varies.
     """
 
-    mean: float
     std: float
     lowest_std: float
     highest_std: float
+    lowest_mean: float
     highest_mean: float
-    worst_channels: tuple[int, ...]
-    scaling_factor: float
-    verdict: str
+    scaling_factor: float | None
 
 
 def check_normalisation(space: LatentSpace, means: Tensor, stds: Tensor) -> NormalisationCheck:
@@ -42,32 +32,19 @@ def check_normalisation(space: LatentSpace, means: Tensor, stds: Tensor) -> Norm
     says that a scale is wrong, not that latents are good; channels of different std are the rule under one common
     factor.
     """
-    means, stds = means.double().cpu(), stds.double().cpu()
-    std = _overall(means, stds)
-    scales, shifts = (torch.tensor(values, dtype=torch.float64) for values in (space.std, space.mean))
-    raw_std = _overall(means * scales + shifts, stds * scales)
+    means, stds = means.double(), stds.double()
+    declared_std, declared_mean = (stds.new_tensor(values) for values in (space.std, space.mean))
+    raw_std = _joint_std(means * declared_std + declared_mean, stds * declared_std)
     return NormalisationCheck(
-        mean=float(means.mean()),
-        std=std,
+        std=_joint_std(means, stds),
         lowest_std=float(stds.min()),
         highest_std=float(stds.max()),
-        highest_mean=float(means.abs().max()),
-        worst_channels=tuple(_distance(stds).argsort(descending=True, stable=True)[:N_WORST].tolist()),
-        scaling_factor=1 / raw_std if raw_std > 0 else math.inf,
-        verdict=_verdict(space, std),
+        lowest_mean=float(means.min()),
+        highest_mean=float(means.max()),
+        scaling_factor=1 / raw_std if raw_std > 0 else None,
     )
 
 
-def _overall(means: Tensor, stds: Tensor) -> float:
-    """Standard deviation of all channels together."""
-    return float((stds.square().mean() + means.var(correction=0)).sqrt())
-
-
-def _distance(stds: Tensor) -> Tensor:
-    return stds.clamp_min(torch.finfo(stds.dtype).tiny).log().abs()
-
-
-def _verdict(space: LatentSpace, std: float) -> str:
-    if space.convention == "none":
-        return "nothing declared"
-    return "matches" if abs(std - 1) <= TOLERANCE else f"off by ×{std:.3g}"
+def _joint_std(means: Tensor, stds: Tensor) -> float:
+    """Of all channels together."""
+    return float((stds.square().mean() + (means - means.mean()).square().mean()).sqrt())

@@ -200,7 +200,7 @@ def velocity_variance(batches: Callable[[], Iterable[LatentBatch]], sweep: Laten
             yield sweep.standardised(batch.latents) * sample, classes
 
     white = sum(white_irreducible_variance(n, c, grid) for n in counts) / len(counts)
-    found = irreducible_variance(standardised)
+    found = irreducible_variance(standardised, fixed_energy=not by_class)
     return Number(found.mean, found.standard_error, white)
 
 
