@@ -181,8 +181,8 @@ class Transfer:
 class Decoding:
     """All that needs a decoder. PSNR in dB of images clamped to [−1, 1].
 
-    measurements: of every image, decoded from posterior means. lowpass, noise: of the first n_tests images; lowpass is
-    empty where the latent grid divides into no blocks (lowpass_block 1).
+    measurements: reconstruction of every image, the rest of the tests; all from posterior means. lowpass, noise: of the
+    first n_tests images; lowpass is empty where the latent grid divides into no blocks (lowpass_block 1).
     """
 
     measurements: tuple[Measurement, ...]
@@ -279,7 +279,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Sample:
-    """The images that were measured; size 0 where there were none."""
+    """The images that were measured; size 0 where there were none. digest: of the whole source and split."""
 
     source: str
     split: str

@@ -214,7 +214,8 @@ LNC = Metric(
     one_sided=False,
     source=RIGHT_SPACE,
     evidence="|r| with gFID 0.67–0.79 within families of one shape, 0.37–0.69 under guidance; 0.99 with linear probing",
-    conventions="10 neighbours, or all others of the smallest class; cosine of centred means over cells or foreground",
+    conventions="10 neighbours, or all others of the smallest class; cosine of centred means over cells or foreground; "
+    "images share neighbours, so the standard error is some quarter too small",
 )
 GSQ = replace(
     LNC,
