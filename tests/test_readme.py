@@ -24,6 +24,29 @@ def test_tables_of_methods_are_those_of_the_results(path):
     assert experiment("methods_at_small_scale").table(document) in (ROOT / "experiments" / "README.md").read_text()
 
 
+def test_the_findings_on_a_real_latent_space_are_those_of_the_results():
+    document = json.loads((RESULTS / "latents_taef2.json").read_text())
+    page = " ".join((ROOT / "docs" / "taef2.md").read_text().split())
+    for line in experiment("real_latents").table(document).splitlines():
+        assert line in page
+    assert document["command"] in page
+    plain, noisy, blurred = document["rows"]
+    low, high = plain["best_delta_interval"]
+    point = plain["lowpass"][1]
+    stays = [row[i] for i, row in enumerate(plain["transfer"]["shares"])]
+    psnr = [row["numbers"]["psnr"]["value"] for row in (plain, noisy, blurred)]
+    for said in (
+        f"(95 % {low:.2f} … {high:.2f})",
+        f"decode to {point['decoded']['value']:.1f} dB",
+        f"output gives {point['aligned']['value']:.1f} dB",
+        f"stays in it for {stays[0]:.0%}".replace("%", " %"),
+        f"{min(stays[-4:]):.0%}".replace("%", "") + f" to {max(stays[-4:]):.0%}".replace("%", " %"),
+        f"PSNR falls by {psnr[0] - psnr[2]:.1f} dB",
+        f"PSNR falls by {psnr[0] - psnr[1]:.1f} dB",
+    ):
+        assert said in page, said
+
+
 def test_the_table_of_the_readme_is_one_of_them():
     readme = (ROOT / "README.md").read_text()
     tables = [

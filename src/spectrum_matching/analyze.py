@@ -3,13 +3,21 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import NamedTemporaryFile, TemporaryFile
 from typing import Annotated, Literal
 
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from tyro.conf import arg
 
@@ -70,7 +78,7 @@ def analyze_all(
         masks: Folder of foreground masks named as the images; adds SRSS.
         lpips: Weights of LPIPS, a path or hub name; adds LPIPS.
         features: Feature extractor for rFID: a TorchScript file, or python:FILE.py:FACTORY.
-        uniformity: Also uniformity, which needs scikit-learn and a minute.
+        uniformity: Also uniformity, which needs scikit-learn and a minute or more.
         probe: Also train a tiny denoiser on the latents, some minutes on a CPU.
         fail_on: Exit with status 1 if one holds, such as "best_delta > 1.3" "psnr < 26" over-noisy.
     """
@@ -91,10 +99,12 @@ def analyze_all(
     notes: tuple[str, ...] = ()
     if networks:
         images, split, notes = choose_images(trained, data or "embedded", size=size, split=split)
+        if labels and not images.classes:
+            raise ValueError(f"--labels: {images.source} has no classes; put its images into a folder for each class")
         for name, network in networks.items():
             check_size(name, network, images.size)
 
-    def measure(name: str, source: str, advance: Callable[[int], None]) -> Analysis:
+    def measure(name: str, advance: Callable[[int], None], say: Callable[[str], None]) -> Analysis:
         if name in cached:
             return analyze_latents(
                 *cached[name],
@@ -105,12 +115,13 @@ def analyze_all(
                 extras=extras,
                 device=chosen_device,
                 advance=advance,
+                say=say,
             )
         found = analyze(
             networks[name],
             images,
             name=name,
-            source=source,
+            source=sources[name],
             split=split or "all",
             n_images=num_images,
             n_tests=num_tests,
@@ -121,19 +132,25 @@ def analyze_all(
             dtype=getattr(torch, dtype),
             notes=notes,
             advance=advance,
+            say=say,
         )
         networks[name].to("cpu")
         return found
 
     analyses: list[Analysis] = []
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as bar:
         totals = {name: min(num_images, len(cached[name].latents if name in cached else images)) for name in sources}
         tasks = {name: bar.add_task(escape(name), total=total) for name, total in totals.items()}
-        for name, source in sources.items():
-            advance = partial(bar.advance, tasks[name])
+        for name in sources:
             try:
-                found = measure(name, source, advance)
+                found = measure(name, partial(bar.advance, tasks[name]), partial(_show, bar, tasks[name], name))
             except ValueError as error:
                 if not analyses:
                     raise
@@ -141,7 +158,9 @@ def analyze_all(
                 done = ", ".join(analysis.subject.name for analysis in analyses)
                 raise ValueError(f"{error} (what was measured of {done} is in {out})") from error
             analyses.append(found)
-            bar.update(tasks[name], completed=totals[name])  # bad files have no part in the count
+            bar.update(
+                tasks[name], description=escape(name), completed=totals[name]
+            )  # bad files have no part in the count
     for bad in dict.fromkeys(bad for analysis in analyses for bad in analysis.sample.bad_files):
         console.print(f"[yellow]skipped[/] {escape(bad)}", highlight=False)
     write_analyses(analyses, out)
@@ -158,10 +177,18 @@ def analyze_all(
 
 def write_analyses(analyses: list[Analysis], out: Path) -> None:
     """analysis.json and report.html in the folder `out`, each complete or not at all."""
-    out.mkdir(parents=True, exist_ok=True)
     files = {"analysis.json": to_json(analyses) + "\n", "report.html": render(analyses)}
-    for name, text in files.items():
-        write_text_aside(out / name, text)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            write_text_aside(out / name, text)
+    except OSError as error:
+        with NamedTemporaryFile("w", prefix="specmatch-", suffix=".json", delete=False, encoding="utf-8") as saved:
+            saved.write(files["analysis.json"])
+        raise ValueError(
+            f"cannot write into {out} ({error.strerror}); the numbers are in {saved.name}, and "
+            f"`specmatch report` makes a page of them"
+        ) from error
 
 
 def summary(analyses: list[Analysis]) -> Table:
@@ -182,8 +209,13 @@ def verdict(analysis: Analysis) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), title_justify="left", title_style="bold")
     table.title = escape(analysis.subject.name)
     for finding in analysis.findings:
-        table.add_row(f"[{STYLES[finding.level]}]{finding.level}[/]", escape(finding.verdict))
+        advice = f" [dim]Try: {escape(finding.advice)}[/]" if finding.advice else ""
+        table.add_row(f"[{STYLES[finding.level]}]{finding.level}[/]", escape(finding.verdict) + advice)
     return table
+
+
+def _show(bar: Progress, task: TaskID, name: str, stage: str) -> None:
+    bar.update(task, description=f"{escape(name)} [dim]{stage}[/]")
 
 
 def _device(name: str) -> torch.device:

@@ -366,5 +366,7 @@ def read_analyses(path: Path) -> list[Analysis]:
         return TypeAdapter(list[Analysis]).validate_python(document["analyses"])
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValidationError) as error:
+    except KeyError as error:
+        raise ValueError(f"{path} is not an analysis written by specmatch: it has no {error}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValidationError) as error:
         raise ValueError(f"{path} is not an analysis written by specmatch: {str(error).splitlines()[0]}") from error

@@ -367,8 +367,8 @@ def test_every_metric_stands_in_catalogue_order_with_what_it_is_read_by(analyses
         assert METRICS[key].title.lower()[1:] in row.lower().replace("&#39;", "'")
         if METRICS[key].one_sided:
             assert "one-sided" in row
-            assert "at PSNR 27.41 dB" in row
-            assert "at PSNR 24.80 dB" in row
+            assert "PSNR 27.41 dB" in row
+            assert "PSNR 24.80 dB" in row
     assert "white noise: 0.867" in rows["sec_25"]
     assert f"{analyses[0].measurement('sec_25').value:.3f} ± 0.004" in rows["sec_25"]
     refused = re.search(r'<dl class="refusals">(.*?)</dl>', page, flags=re.DOTALL)[1]

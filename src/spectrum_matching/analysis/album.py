@@ -16,10 +16,10 @@ SATURATION = 2.5  # standard deviations of a component at full colour
 class Album:
     """The first images: six of up to 64 pixels, fewer of larger ones, of which the central 128 are shown."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, at_most: int = 6) -> None:
         self._size = size
         self._side = min(size, LARGEST_SIDE)
-        self.n_images = min(6, max(2, N_PIXELS // self._side**2))
+        self.n_images = min(6, at_most, max(2, N_PIXELS // self._side**2))
         self._pictures: list[tuple[int, Picture]] = []
         self._latents: list[LatentPicture] = []
 

@@ -32,6 +32,7 @@ def analyze_latents(
     device: torch.device | str = "cpu",
     notes: tuple[str, ...] = (),
     advance: Callable[[int], None] = lambda n: None,
+    say: Callable[[str], None] = lambda stage: None,
 ) -> Analysis:
     """Measure `n_images` latents (None: all): those of the first images, or, without images, spread over the set.
 
@@ -61,7 +62,7 @@ def analyze_latents(
         size = images.size if images else 0
         space = latents.latent_space or LatentSpace()
         album = Album(size or max(h, w))
-        measured = measure_latents(name, encodings, space, extras, album, seed, torch.device(device))
+        measured = measure_latents(name, encodings, space, extras, album, seed, torch.device(device), say)
         flat = encodings.notes()
     alone = () if images else ("Measured without images: there is no spectrum to match, and nothing is said of it.",)
     left_out = [what for what, asked in _asked(extras).items() if asked and (images is None or what != "SRSS")]

@@ -87,7 +87,9 @@ def failures(conditions: Sequence[Condition], analyses: Sequence[Analysis]) -> l
                 said = condition.name in keys
                 lines += [f"{analysis.subject.name}: {condition.text}"] if said else []
             elif condition.name not in known:
-                lines.append(f"{analysis.subject.name}: {condition.text} cannot be checked: it was not measured")
+                refused = analysis.measurement(condition.name)
+                why = refused.refused if refused and refused.refused else "it was not measured"
+                lines.append(f"{analysis.subject.name}: {condition.text} cannot be checked: {why}")
             elif OPERATORS[condition.operator](known[condition.name], condition.bound):
                 lines.append(f"{analysis.subject.name}: {condition.text} (it is {known[condition.name]:.4g})")
     return lines

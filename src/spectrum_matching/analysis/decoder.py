@@ -30,8 +30,8 @@ def require_finite(name: str, **tensors: Tensor) -> None:
     for what, values in tensors.items():
         if not values.isfinite().all():
             raise ValueError(
-                f"{name}: its {what} hold values that are not finite; nothing can be measured of them. In half "
-                f"precision, try --dtype float32 or bfloat16"
+                f"{name}: its {what} hold values that are not finite; nothing can be measured of them. Look at its "
+                f"weights; in half precision, try float32 or bfloat16"
             )
 
 

@@ -1,5 +1,6 @@
 """The side of an analysis that needs no decoder: from encodings to views, normalisation, probe and false colours."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -35,12 +36,16 @@ def measure_latents(
     album: Album,
     seed: int,
     device: torch.device,
+    say: Callable[[str], None],
 ) -> LatentSide:
     """All of it; the album gets the latents' pictures. ValueError as from `latent_view`."""
+    if extras.probe:
+        say("training the probe")
     probe, loss = _probe(encodings, seed, device) if extras.probe else (None, None)
     views = []
     for kind in encodings.kinds:
-        structure = encodings.second_sweep(kind, extras.labels, extras.uniformity)
+        say(f"metrics of {kind}s")
+        structure = encodings.second_sweep(kind, extras.labels, extras.uniformity and kind == "mean")
         noise = torch.cat(encodings.noise) if kind == "mean" and encodings.noise else None
         more = (loss,) if loss and kind == "mean" else ()
         views.append(latent_view(name, kind, encodings.statistics[kind], structure, seed, noise, more))

@@ -41,6 +41,7 @@ def analyze(
     dtype: torch.dtype | None = None,
     notes: tuple[str, ...] = (),
     advance: Callable[[int], None] = lambda n: None,
+    say: Callable[[str], None] = lambda stage: None,
 ) -> Analysis:
     """Measure the first `n_images` (None: all); the batch size changes the numbers by no more than rounding.
 
@@ -48,8 +49,8 @@ def analyze(
     tensor (n, 3, size, size) in [-1, 1]. n_tests: the first so many of them are also decoded low-passed and noisy, and
     encoded moved. device, dtype: where and how the networks run, and stay; None leaves them as they are. Training mode
     is restored, and the global random state is not touched. source, split, notes: for the record. advance: called with
-    the number of images done since. ValueError, naming the autoencoder, for a size it cannot take, latents that do not
-    vary and outputs that are not finite; also for under two images or tests.
+    the number of images done since. say: with the name of each stage. ValueError, naming the autoencoder, for a
+    size it cannot take, latents that do not vary and outputs that are not finite; also for under two images or tests.
     """
     codec = autoencoder if isinstance(autoencoder, Autoencoder) else Autoencoder(autoencoder)
     chosen = TensorImages(images) if isinstance(images, Tensor) else images
@@ -68,9 +69,10 @@ def analyze(
     )
     grid = chosen.size // codec.factor
     block = legal_block((grid, grid), BLOCK)
-    album, fidelity, bad = Album(chosen.size), Fidelity(extras), said(chosen.bad)
+    album, fidelity, bad = Album(chosen.size, n_tests), Fidelity(extras), said(chosen.bad)
     masks = open_masks(extras.masks, chosen) if extras.masks else None
     with Encodings(seed) as encodings:
+        say("encoding and decoding")
         with evaluating(codec, device, dtype, seed) as place:
             good = _good_places(chosen, bad)
             for batch in fixed_batches(chosen, batch_size, n_images):
@@ -89,12 +91,13 @@ def analyze(
             if (n_seen := encodings.n_images) < 2:
                 raise ValueError(f"{chosen.source}: only one image was measured; uncertainties need at least two")
             channel_stds = encodings.statistics["mean"].moments().channel_stds
+            say("tests of the decoder")
             tests = DecoderTests(name, codec, channel_stds, chosen.size, block, seed, extras)
             again = (batch.images.to(place) for batch in fixed_batches(chosen, batch_size, n_images))
             for x, latents in zip(again, encodings.batches("mean", batch_size, n_tests), strict=False):
                 tests.add(latents.to(place), x[: len(latents)], album)
             decoding, equivariance, more = tests.result(fidelity)
-        measured = measure_latents(name, encodings, codec.latent_space, extras, album, seed, place)
+        measured = measure_latents(name, encodings, codec.latent_space, extras, album, seed, place, say)
         flat = encodings.notes()
     return with_findings(
         Analysis(

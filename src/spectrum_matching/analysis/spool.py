@@ -36,8 +36,8 @@ class Spool:
             self._file.flush()
         except OSError as error:
             raise ValueError(
-                f"latents of {self._n} images are kept in {tempfile.gettempdir()} while they are measured, and no more "
-                f"fit ({error.strerror}): set TMPDIR to a folder on a larger disk, or take fewer images"
+                f"latents are kept in {tempfile.gettempdir()} while they are measured, and after {self._n} no more fit "
+                f"({error.strerror}): set TMPDIR to a folder on a larger disk, or take fewer images"
             ) from error
         self._n += len(values)
 

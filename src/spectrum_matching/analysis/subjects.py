@@ -78,7 +78,9 @@ def named_sources(entries: Sequence[str]) -> dict[str, str]:
     pairs = [_split_name(entry) for entry in entries]
     paths = [_telling_parts(source) for _, source in pairs]
     for depth in range(1, max(map(len, paths)) + 1):
-        names = [name or "/".join(path[-depth:]) for (name, _), path in zip(pairs, paths, strict=True)]
+        names = [
+            name or "/".join(path[-depth:]).replace("//", "/") for (name, _), path in zip(pairs, paths, strict=True)
+        ]
         if len(set(names)) == len(names):
             return {name: source for name, (_, source) in zip(names, pairs, strict=True)}
     twice = next(name for name in names if names.count(name) > 1)

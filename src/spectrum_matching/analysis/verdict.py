@@ -61,14 +61,17 @@ def _spectrum(analysis: Analysis, view: LatentView) -> Finding | None:
         f"{match.gap(1.0).value:.3f}; power above half of Nyquist {_signed(excess, '+.1f')} dB from the delta 1 target."
     )
     if match.best_delta > MATCHED[1]:
-        verdict = _off("over-noisy: their spectrum is flatter than", match, excess, "more")
+        how = "over-noisy, with too much fine detail: their spectrum is flatter than"
+        verdict = _off(how, match, excess, "more")
         advice = (
             "Train or fine-tune with ESM (scale-free, delta 1), which takes the excess out of the encoder; with a KL "
             "term, lower its weight first, since posterior noise whitens latents."
         )
         return Finding("over-noisy", "bad" if low > MATCHED[1] else "warning", verdict, evidence, advice)
     if match.best_delta < MATCHED[0]:
-        verdict = _off("over-smoothed: their spectrum is steeper than", match, excess, "less")
+        verdict = _off(
+            "over-smoothed, with too little fine detail: their spectrum is steeper than", match, excess, "less"
+        )
         advice = (
             "Train or fine-tune with ESM (scale-free, delta 1), which asks for more power at high frequencies; "
             "weaken a smoothness or equivariance term if there is one."

@@ -147,11 +147,17 @@ def _latent_space(model: Any, kind: str) -> tuple[LatentSpace, float, float]:
 
 
 def _encode(model: Any, images: Tensor) -> Posterior:
-    return _encoded(type(model).__name__, model.encode(images))
+    kind = type(model).__name__
+    with _blamed(f"{kind}.encode fails on images {tuple(images.shape)}"):
+        encoded = model.encode(images)
+    return _encoded(kind, encoded)
 
 
 def _decode(model: Any, latents: Tensor) -> Tensor:
-    return _decoded(type(model).__name__, model.decode(latents))
+    kind = type(model).__name__
+    with _blamed(f"{kind}.decode fails on latents {tuple(latents.shape)}"):
+        decoded = model.decode(latents)
+    return _decoded(kind, decoded)
 
 
 def _encoded(kind: str, encoded: Any) -> Posterior:
@@ -176,6 +182,8 @@ def _decoded(kind: str, decoded: Any) -> Tensor:
 def _blamed(what: str) -> Iterator[None]:
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except (Exception, SystemExit) as error:  # anything may happen in somebody else's code
         first = str(error).strip().partition("\n")[0]
         raise ValueError(f"{what} ({type(error).__name__}: {first})") from error

@@ -6,7 +6,7 @@ from ..results import Analysis
 from .digits import fixed
 from .tables import distinct, shape
 
-SPLITS = {"held_out": "held out", "train": "training split", "all": "all of it"}
+SPLITS = {"held_out": "held out", "train": "training split", "all": "not split"}
 
 
 def measured_on(analyses: Sequence[Analysis]) -> list[str]:
@@ -15,7 +15,7 @@ def measured_on(analyses: Sequence[Analysis]) -> list[str]:
     for analysis in analyses:
         own = analysis.sample
         if own.size:
-            of = f"{own.n_images} images of {own.source} ({SPLITS.get(own.split, own.split)})"
+            of = f"the first {own.n_images} images of {own.source} ({SPLITS.get(own.split, own.split)})"
             said.append(f"Measured on {of} at {own.size} × {own.size} pixels.")
         else:
             said.append(f"Measured on {own.n_images} latents without their images.")

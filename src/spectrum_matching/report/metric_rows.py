@@ -110,7 +110,7 @@ def _value(metric: Metric, label: str, measurement: Measurement, analysis: Analy
         return Value(label, "", "", (), measurement.refused)
     beside = [] if label or white is None else [f"white noise: {number(white)}"]
     if metric.one_sided and not label:
-        beside.append(f"at {psnr(analysis)}" if analysis.measurement("psnr") else "no PSNR beside it")
+        beside.insert(0, psnr(analysis) if analysis.measurement("psnr") else "no PSNR beside it")
     n = decimals(value, error)
     # Three digits where nothing says how many mean something, or where there is no room for them.
     if error is None or n == MOST_DECIMALS:
