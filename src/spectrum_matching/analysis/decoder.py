@@ -118,7 +118,7 @@ class DecoderTests:
             some = self._codec.decode, latents[:few], output[:few]
             self._transfer.append(band_response(*some, self._stds, first=first, seed=seed))
             if self._perceptual is not None:
-                self._consistency.append(latent_consistency(*some, self._perceptual, first=first, seed=seed))
+                self._consistency.append(latent_consistency(*some, self._distance, first=first, seed=seed))
         for move in tuple(self._errors):
             self._add_error(move, latents, images)
         self.n_images += len(images)
@@ -135,6 +135,11 @@ class DecoderTests:
             del self._errors[move]
         else:
             self._errors[move].append(error)
+
+    def _distance(self, one: Tensor, other: Tensor) -> Tensor:
+        assert self._perceptual is not None
+        distance: Tensor = self._perceptual(one.clamp(-1, 1), other.clamp(-1, 1))
+        return distance
 
     def _encode(self, images: Tensor) -> Tensor:
         return self._codec.encode(images).mean.float()

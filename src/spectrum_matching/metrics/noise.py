@@ -89,5 +89,5 @@ def latent_consistency(
         direction = direction / direction.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
         for sign in (1, -1):
             moved = decode(latents + sign * scale * length * direction).float()
-            total += weight / 2 * distance(moved.clamp(-1, 1), output.float().clamp(-1, 1))
+            total += weight / 2 * distance(moved, output.float())
     return total
