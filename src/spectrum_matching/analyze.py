@@ -158,9 +158,8 @@ def analyze_all(
                 done = ", ".join(analysis.subject.name for analysis in analyses)
                 raise ValueError(f"{error} (what was measured of {done} is in {out})") from error
             analyses.append(found)
-            bar.update(
-                tasks[name], description=escape(name), completed=totals[name]
-            )  # bad files have no part in the count
+            # Bad files have no part in the count.
+            bar.update(tasks[name], description=escape(name), completed=totals[name])
     for bad in dict.fromkeys(bad for analysis in analyses for bad in analysis.sample.bad_files):
         console.print(f"[yellow]skipped[/] {escape(bad)}", highlight=False)
     write_analyses(analyses, out)

@@ -1,6 +1,6 @@
 """The latents of a set of images: one sweep takes statistics and keeps them on disk, a second one does the rest."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -96,9 +96,8 @@ class Encodings:
             for latents, own in zip(self.batches(kind), labels.split(SWEEP), strict=True):
                 yield LatentBatch(latents, own, next(masks, None))
 
-        sweep: Callable[[], Iterable[LatentBatch]] = rows
         moments = self.statistics[kind].moments()
-        return latent_numbers(sweep, moments, seed=self._seed, with_uniformity=with_uniformity)
+        return latent_numbers(rows, moments, seed=self._seed, with_uniformity=with_uniformity)
 
     def _draw(self, mean: Tensor) -> Tensor:
         """Noise that is each image's own, whatever its batch."""

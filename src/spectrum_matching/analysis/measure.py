@@ -83,8 +83,9 @@ def analyze(
                 output = codec.decode(mean).float()
                 require_finite(name, latents=mean, pictures=output)
                 album.add(encodings.n_images, 2 * block - 1, x, output)
-                places = list(itertools.islice(good, len(x)))
-                foreground = foreground_of(masks, places, (grid, grid)) if masks else None
+                foreground = None
+                if masks:
+                    foreground = foreground_of(masks, list(itertools.islice(good, len(x))), (grid, grid))
                 encodings.add(mean, posterior.logvar if codec.is_stochastic else None, x, batch.labels, foreground)
                 fidelity.add(output, x)
                 advance(len(x))

@@ -38,7 +38,7 @@ def with_findings(analysis: Analysis) -> Analysis:
 def _findings(analysis: Analysis) -> tuple[Finding, ...]:
     view = analysis.view("mean")
     found = [
-        _spectrum(analysis, view),
+        _spectrum(view),
         _posterior(analysis, view),
         _decoder(analysis),
         _normalisation(analysis.normalisation),
@@ -49,7 +49,7 @@ def _findings(analysis: Analysis) -> tuple[Finding, ...]:
     return tuple(finding for finding in found if finding)
 
 
-def _spectrum(analysis: Analysis, view: LatentView) -> Finding | None:
+def _spectrum(view: LatentView) -> Finding | None:
     if not view.matches:
         return None
     match = view.match("scale_free")
