@@ -1,0 +1,125 @@
+"""What `evaluate` scored, with the protocol that the scores depend on: the only input of a comparison's report."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from .results import Provenance
+
+FORMAT = "specmatch-scores-1"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How images were generated. digests: of weights, 16 hexadecimal digits; "" where there is no autoencoder.
+
+    step: optimizer updates behind the denoiser. evaluations: denoiser calls an image, guidance counted twice.
+    guidance: scale of classifier-free guidance, 1 for none; guidance_interval: the t in which it acts. labels:
+    "balanced", "random", "none", or one class.
+    """
+
+    denoiser: str
+    denoiser_digest: str
+    step: int
+    averaged: bool
+    autoencoder: str
+    autoencoder_digest: str
+    path: str
+    prediction: str
+    sampler: str
+    steps: int
+    evaluations: int
+    guidance: float
+    guidance_interval: tuple[float, float]
+    labels: str
+    n_images: int
+    seed: int
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What a score depends on beside the images: scores of different protocols cannot be compared.
+
+    resizer: how images reach the extractor's size. rounding: how they became bytes beforehand, "none" where they did
+    not. sampling: None for reconstructions, and for images of unknown making.
+    """
+
+    n_images: int
+    n_reference: int
+    size: int
+    reference: str
+    reference_digest: str
+    extractor: str
+    extractor_digest: str
+    resizer: str
+    rounding: str
+    sampling: Sampling | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number under the key by which `metrics.SCORES` describes it.
+
+    value: None where `refused` says why there is none. interval: 95 %, bootstrap over images; None where it is not
+    estimated. n: images behind it.
+    """
+
+    key: str
+    value: float | None
+    interval: tuple[float, float] | None
+    n: int
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class BandPower:
+    """Mean power of images by radial band. frequency: cycles per pixel. error: 10 log10(power / reference) in dB."""
+
+    frequency: float
+    power: float
+    reference: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of one set of images, or of one autoencoder's reconstructions."""
+
+    name: str
+    kind: Literal["generation", "reconstruction"]
+    scores: tuple[Score, ...]
+    spectrum: tuple[BandPower, ...]
+    protocol: Protocol
+    provenance: Provenance
+    warnings: tuple[str, ...]
+
+    def value(self, key: str) -> float | None:
+        """Of one score; None where it was refused or not asked for."""
+        return next((score.value for score in self.scores if score.key == key), None)
+
+
+def to_json(evaluations: Sequence[Evaluation]) -> str:
+    """Evaluations as one JSON document."""
+    document = {"format": FORMAT, "evaluations": [dataclasses.asdict(e) for e in evaluations]}
+    return json.dumps(document, indent=1, allow_nan=False)
+
+
+def read_evaluations(path: Path) -> list[Evaluation]:
+    """Inverse of `to_json`, from a file. ValueError naming the file if it is not such a document."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if (written := document["format"]) != FORMAT:
+            raise ValueError(f"{path} is written as {written!r}, and this version reads {FORMAT!r}: evaluate anew")
+        return TypeAdapter(list[Evaluation]).validate_python(document["evaluations"])
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except KeyError as error:
+        raise ValueError(f"{path} holds no scores written by specmatch: it has no {error}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValidationError) as error:
+        raise ValueError(f"{path} holds no scores written by specmatch: {str(error).splitlines()[0]}") from error
