@@ -7,20 +7,15 @@ import torch
 from accelerate import Accelerator
 
 from spectrum_matching import runs
-from spectrum_matching.autoencoder_state import averaged, build_state
+from spectrum_matching.autoencoder_state import build_state
 from spectrum_matching.data.images import Batch, open_images
 from spectrum_matching.data.order import image_batches
 from spectrum_matching.data.seeding import seeded
 from spectrum_matching.methods.decoding import Identity
 from spectrum_matching.methods.method import Method, Term
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.train_autoencoder import (
-    DivergedError,
-    critic_backward,
-    generator_backward,
-    set_learning_rate,
-    train_autoencoder,
-)
+from spectrum_matching.train_autoencoder import critic_backward, generator_backward, train_autoencoder
+from spectrum_matching.updates import DivergedError, averaged, set_learning_rate
 
 CPU = torch.device("cpu")
 ADVERSARY = runs.Adversary(weight=0.5, width=8, depth=2)
@@ -262,7 +257,7 @@ def test_decoder_only_fine_tuning_leaves_the_encoder_as_it_was(small_run, batche
     train(run, state, batches(4))
     changed = {path.split("/")[1].split(".")[1] for path in differing(before, state.autoencoder.state_dict())}
     assert changed == {"decoder", "post_quant_conv"}
-    with averaged(state):
+    with averaged(state.ema, state.autoencoder.parameters()):
         changed = {path.split("/")[1].split(".")[1] for path in differing(before, state.autoencoder.state_dict())}
         assert changed == {"decoder", "post_quant_conv"}
 
@@ -301,7 +296,7 @@ def test_averaged_weights_are_there_within_the_block_and_gone_after_it(small_run
     state = new_state(small_run)
     train(small_run, state, batches(4))
     trained = copy.deepcopy(state.state_dict())
-    with averaged(state):
+    with averaged(state.ema, state.autoencoder.parameters()):
         inside = [p.clone() for p in state.autoencoder.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(inside, state.ema.shadow_params, strict=True))
     assert not torch.equal(inside[0], next(state.autoencoder.parameters()))
@@ -311,7 +306,7 @@ def test_averaged_weights_are_there_within_the_block_and_gone_after_it(small_run
 def test_a_run_without_averages_has_its_weights_in_the_block(small_run):
     state = new_state(replace(small_run, optimizer=replace(small_run.optimizer, ema=0.0)))
     assert state.ema is None
-    with averaged(state):
+    with averaged(state.ema, state.autoencoder.parameters()):
         assert "ema" not in state.state_dict()
 
 

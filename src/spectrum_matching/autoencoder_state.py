@@ -1,7 +1,5 @@
 """What a training of an autoencoder holds from step to step, and how it is built from a run."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +11,7 @@ from .methods.method import Method, Reconstruction, reconstruct
 from .nets.autoencoder import Autoencoder
 from .nets.critic import PatchCritic
 from .runs import AutoencoderRun
+from .updates import adamw
 
 
 class Reconstructor(nn.Module):
@@ -87,33 +86,13 @@ def build_state(run: AutoencoderRun, method: Method, device: torch.device) -> Tr
         if net is not None and run.channels_last:
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def adamw(net: nn.Module, lr: float) -> torch.optim.Optimizer:
-        moved = [p for p in net.parameters() if p.requires_grad]
-        options = run.optimizer
-        return torch.optim.AdamW(moved, lr=lr, betas=options.betas, weight_decay=options.weight_decay, fused=True)
-
     ema = None
     if run.optimizer.ema:
         ema = EMAModel(autoencoder.parameters(), decay=run.optimizer.ema, foreach=True)
     return TrainingState(
         reconstructor,
-        adamw(reconstructor, run.optimizer.lr),
+        adamw(reconstructor, run.optimizer),
         ema,
         critic,
-        adamw(critic, run.adversary.lr) if critic is not None else None,
+        adamw(critic, run.optimizer, run.adversary.lr) if critic is not None else None,
     )
-
-
-@contextmanager
-def averaged(state: TrainingState) -> Iterator[None]:
-    """Within the block the autoencoder has its averaged weights, if the run keeps them."""
-    if state.ema is None:
-        yield
-        return
-    parameters = list(state.autoencoder.parameters())
-    state.ema.store(parameters)
-    state.ema.copy_to(parameters)
-    try:
-        yield
-    finally:
-        state.ema.restore(parameters)

@@ -3,9 +3,13 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from . import __version__
+
+Run = TypeVar("Run")
 
 
 def demo(arguments: list[str]) -> None:
@@ -37,44 +41,120 @@ def report(arguments: list[str]) -> None:
 
 def train_ae(arguments: list[str]) -> None:
     """train or fine-tune an autoencoder by any method of the unified view"""
+    from .runs import FAMILIES, METHODS, PRESETS, AutoencoderRun
+
+    families, methods = (", ".join(names) for names in (FAMILIES, METHODS))
+    description = (
+        f"Train or fine-tune an autoencoder. PRESET is FAMILY_METHOD; families: {families}; methods: {methods}."
+    )
+    run = _resolved("train-ae", AutoencoderRun(), PRESETS, description, arguments, lambda run: run.method.build())
+    if run is None:
+        return
+    from .run_autoencoder import run_autoencoder  # slow: it imports diffusers
+
+    print(run_autoencoder(run))
+
+
+def cache(arguments: list[str]) -> None:
+    """encode images once and for all: posterior moments in shards, or latents of other tools brought over"""
+    import tyro
+
+    from .cache_latents import cache_latents
+
+    print(tyro.cli(cache_latents, prog="specmatch cache", args=arguments))
+
+
+def train_diffusion(arguments: list[str]) -> None:
+    """train a diffusion model on cached latents, on images encoded on the fly, or on pixels"""
+    from .diffusion_runs import PRESETS, DiffusionRun
+
+    description = f"Train a diffusion model. Presets: {', '.join(PRESETS)}."
+    run = _resolved("train-diffusion", DiffusionRun(), PRESETS, description, arguments)
+    if run is None:
+        return
+    from .run_diffusion import run_diffusion
+
+    print(run_diffusion(run))
+
+
+def sample(arguments: list[str]) -> None:
+    """draw images from a trained diffusion model"""
+    import tyro
+
+    from .sample import sample
+
+    print(tyro.cli(sample, prog="specmatch sample", args=arguments))
+
+
+def evaluate(arguments: list[str]) -> None:
+    """score generated images or reconstructions against a reference, with the protocol written down"""
+    import tyro
+
+    from .evaluate import generation, reconstruction, reference
+
+    verbs = {"reference": reference, "generation": generation, "reconstruction": reconstruction}
+    tyro.extras.subcommand_cli_from_dict(verbs, prog="specmatch evaluate", args=arguments)
+
+
+def compare(arguments: list[str]) -> None:
+    """hold methods against each other from autoencoder to scores, at equal cost, over several seeds"""
+    import tyro
+
+    from .compare import compare
+
+    tyro.cli(compare, prog="specmatch compare", args=arguments)
+
+
+def _resolved(
+    verb: str,
+    default: Run,
+    presets: Mapping[str, Callable[[], Run]],
+    description: str,
+    arguments: list[str],
+    check: Callable[[Run], object] = lambda run: None,
+) -> Run | None:
+    """The run that the command line names; None where it was only to be checked and printed, which is done then."""
     import tyro
 
     from .run_files import nearest, override, read_mapping, to_yaml
-    from .runs import FAMILIES, METHODS, PRESETS, AutoencoderRun
 
     named = {word.split("=")[0] for word in arguments}
     if not (named & {"--config", "--help", "-h"} or (arguments and not arguments[0].startswith("-"))):
-        raise ValueError("name a preset, such as tiny_dsm, or give --config FILE; --help lists the presets")
-    run = AutoencoderRun()
+        raise ValueError(
+            f"name a preset, such as {next(iter(presets))}, or give --config FILE; --help lists the presets"
+        )
+    run = default
     if not arguments[0].startswith("-"):
         preset, *arguments = arguments
-        if preset not in PRESETS:
-            raise ValueError(f"no preset {preset!r}; {nearest(preset, list(PRESETS))}")
-        run = PRESETS[preset]()
+        if preset not in presets:
+            raise ValueError(f"no preset {preset!r}; {nearest(preset, list(presets))}")
+        run = presets[preset]()
     before = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     before.add_argument("--config", type=Path)
     before.add_argument("--dry-run", action="store_true")
     own, arguments = before.parse_known_args(arguments)
     if own.config is not None:
         run = override(run, read_mapping(own.config), str(own.config))
-    families, methods = (", ".join(names) for names in (FAMILIES, METHODS))
-    description = (
-        f"Train or fine-tune an autoencoder. PRESET is FAMILY_METHOD; families: {families}; methods: {methods}. "
-        f"--config FILE starts from a run.yaml, or part of one; --dry-run prints the resolved run and stops."
-    )
-    run = tyro.cli(
-        AutoencoderRun, default=run, prog="specmatch train-ae PRESET", args=arguments, description=description
-    )
+    description += " --config FILE starts from a run.yaml, or part of one; --dry-run prints the resolved run and stops."
+    run = tyro.cli(type(default), default=run, prog=f"specmatch {verb} PRESET", args=arguments, description=description)
     if own.dry_run:
-        run.method.build()
+        check(run)
         print(to_yaml(run), end="")
-    else:
-        from .run_autoencoder import run_autoencoder  # slow: it imports diffusers
-
-        print(run_autoencoder(run))
+        return None
+    return run
 
 
-VERBS = {"demo": demo, "analyze": analyze, "report": report, "train-ae": train_ae}
+VERBS = {
+    "demo": demo,
+    "analyze": analyze,
+    "report": report,
+    "train-ae": train_ae,
+    "cache": cache,
+    "train-diffusion": train_diffusion,
+    "sample": sample,
+    "evaluate": evaluate,
+    "compare": compare,
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -82,7 +162,7 @@ def main(arguments: list[str] | None = None) -> None:
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         if name in ("-h", "--help"):
-            verbs = "\n".join(f"  {name:<10} {verb.__doc__}" for name, verb in VERBS.items())
+            verbs = "\n".join(f"  {name:<16} {verb.__doc__}" for name, verb in VERBS.items())
             print(f"usage: specmatch VERB [options]\n\n{verbs}\n\nspecmatch VERB --help says more.")
         elif name == "--version":
             print(__version__)

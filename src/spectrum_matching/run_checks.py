@@ -2,8 +2,6 @@
 
 import importlib.util
 import math
-import os
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,11 +10,8 @@ from .autoencoder_state import TrainingState
 from .data.seeding import seeded
 from .methods.method import Method
 from .metrics.pixels import SSIM_WINDOW
-from .run_files import differences, override, read_mapping
 from .runs import AutoencoderRun
 
-# What may change from one command to the next on the same run directory.
-FREE = ("name", "out", "steps", "precision", "max_bad_steps", "trackers", "data.workers", "optimizer.lr", "cadence.")
 SMALLEST_LPIPS = 16
 AT_LEAST_ONE = (
     *("steps", "batch_size", "accumulation", "max_bad_steps", "cadence.checkpoint", "data.size"),
@@ -31,12 +26,7 @@ NOT_NEGATIVE = (
 
 def check(run: AutoencoderRun) -> Method:
     """The run's method, once its numbers make sense; ValueError naming the first that does not."""
-    for key in AT_LEAST_ONE:
-        if _value(run, key) < 1:
-            raise ValueError(f"{key} must be at least 1, got {_value(run, key)}")
-    for key in NOT_NEGATIVE:
-        if not 0 <= _value(run, key) < math.inf:
-            raise ValueError(f"{key} must be finite and not negative, got {_value(run, key)}")
+    check_numbers(run, AT_LEAST_ONE, NOT_NEGATIVE)
     if not run.losses.l1 and not run.losses.l2 and not run.losses.perceptual:
         raise ValueError("losses.l1, losses.l2 and losses.perceptual are all 0: nothing would be reconstructed")
     if not 0 < run.data.held_out < 1:
@@ -44,13 +34,6 @@ def check(run: AutoencoderRun) -> Method:
             f"data.held_out must lie between 0 and 1, got {run.data.held_out}: previews and final numbers need images "
             f"that training never sees"
         )
-    if not all(0 <= beta < 1 for beta in run.optimizer.betas):
-        raise ValueError(f"optimizer.betas must lie in [0, 1), got {run.optimizer.betas}")
-    if not 0 <= run.optimizer.ema < 1:
-        raise ValueError(f"optimizer.ema must lie in [0, 1), got {run.optimizer.ema}")
-    for tracker in run.trackers:
-        if importlib.util.find_spec(tracker) is None:
-            raise ValueError(f"trackers: {tracker} is not installed; pip install 'spectrum-matching[track]'")
     method = run.method.build()
     for term in method.terms:
         if not 0 <= term.weight < math.inf:
@@ -64,30 +47,30 @@ def check(run: AutoencoderRun) -> Method:
     return method
 
 
-def check_batch(run: AutoencoderRun, n_processes: int) -> None:
+def check_numbers(run: Any, at_least_one: tuple[str, ...], not_negative: tuple[str, ...]) -> None:
+    """ValueError naming the first of these dotted keys, or of optimizer and trackers, whose value makes no sense."""
+    for key in at_least_one:
+        if _value(run, key) < 1:
+            raise ValueError(f"{key} must be at least 1, got {_value(run, key)}")
+    for key in not_negative:
+        if not 0 <= _value(run, key) < math.inf:
+            raise ValueError(f"{key} must be finite and not negative, got {_value(run, key)}")
+    if not all(0 <= beta < 1 for beta in run.optimizer.betas):
+        raise ValueError(f"optimizer.betas must lie in [0, 1), got {run.optimizer.betas}")
+    if not 0 <= run.optimizer.ema < 1:
+        raise ValueError(f"optimizer.ema must lie in [0, 1), got {run.optimizer.ema}")
+    for tracker in run.trackers:
+        if importlib.util.find_spec(tracker) is None:
+            raise ValueError(f"trackers: {tracker} is not installed; pip install 'spectrum-matching[track]'")
+
+
+def check_batch(run: Any, n_processes: int) -> None:
     """ValueError unless every process and micro-batch has equally many images."""
     if run.batch_size % (run.accumulation * n_processes):
         raise ValueError(
             f"batch_size is {run.batch_size}, expected a multiple of accumulation ({run.accumulation}) "
             f"times processes ({n_processes})"
         )
-
-
-def refuse_other_run(run: AutoencoderRun, directory: Path) -> None:
-    """ValueError if the directory holds another run, or cannot hold one."""
-    if directory.exists() and not directory.is_dir():
-        raise ValueError(f"out: {directory} is a file, expected a folder for the run")
-    above = next(path for path in (directory, *directory.absolute().parents) if path.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise ValueError(f"out: {directory} cannot be made, since {above} is no folder that can be written to")
-    there = directory / "run.yaml"
-    if there.exists():
-        old = override(AutoencoderRun(), read_mapping(there), str(there))
-        changed = [line for line in differences(old, run) if not line.startswith(FREE)]
-        if changed:
-            raise ValueError(
-                f"{directory} holds another run: {', '.join(changed)}; choose another out or the same values"
-            )
 
 
 def check_grid(run: AutoencoderRun, method: Method, state: TrainingState) -> None:

@@ -3,12 +3,12 @@
 import dataclasses
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from .runs import AutoencoderRun
+Run = TypeVar("Run")
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -17,10 +17,10 @@ def nearest(word: str, known: list[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
 
 
-def to_yaml(run: AutoencoderRun) -> str:
+def to_yaml(run: Any) -> str:
     """The resolved run."""
     # Through JSON types: YAML would write tuples as Python objects.
-    plain = TypeAdapter(AutoencoderRun).dump_python(run, mode="json")
+    plain = TypeAdapter(type(run)).dump_python(run, mode="json")
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 
@@ -35,11 +35,11 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return mapping
 
 
-def override(run: AutoencoderRun, mapping: dict[str, Any], source: str) -> AutoencoderRun:
+def override(run: Run, mapping: dict[str, Any], source: str) -> Run:
     """`run` with the values of a nested mapping; ValueError naming `source` and the key that is unknown or mistyped."""
     values = _merged(run, mapping, source, "")
     try:
-        return TypeAdapter(AutoencoderRun).validate_python(values)
+        return TypeAdapter(type(run)).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
@@ -58,7 +58,7 @@ def _merged(record: Any, mapping: Any, source: str, prefix: str) -> dict[str, An
     return {k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v for k, v in values.items()}  # type: ignore[arg-type]
 
 
-def differences(old: AutoencoderRun, new: AutoencoderRun) -> list[str]:
+def differences(old: Any, new: Any) -> list[str]:
     """The dotted keys, with both values, in which two runs differ."""
 
     def flat(record: Any, prefix: str = "") -> dict[str, Any]:

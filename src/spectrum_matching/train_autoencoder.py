@@ -4,41 +4,19 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from .autoencoder_state import TrainingState
-from .data.images import BadFile, Batch
+from .data.images import Batch
 from .data.seeding import seeded
 from .methods.method import Reconstruction
 from .nets.critic import hinge_critic, hinge_generator
 from .nets.perceptual import LPIPS
 from .runs import AutoencoderRun
-
-
-class StepRecord(NamedTuple):
-    """One generator update.
-
-    losses: detached means over its micro-batches. drawn: the move of the last of them. waited: seconds spent waiting
-    for data.
-    """
-
-    step: int
-    losses: dict[str, Tensor]
-    drawn: str
-    lr: float
-    gradient_norm: float
-    skipped: bool
-    seconds: float
-    waited: float
-    bad_files: tuple[BadFile, ...]
-
-
-class DivergedError(ValueError):
-    """Too many steps in a row were not finite."""
+from .updates import StepRecord, diverged, finite_everywhere, set_learning_rate
 
 
 def train_autoencoder(
@@ -101,9 +79,7 @@ def train_autoencoder(
             finite &= torch.nn.utils.clip_grad_norm_(
                 state.critic.parameters(), run.optimizer.clip or math.inf
             ).isfinite()
-        if accelerator.num_processes > 1:  # all processes must agree, whoever saw the bad number
-            finite = accelerator.reduce(finite.float(), "mean") == 1
-        skipped = not bool(finite)
+        skipped = not finite_everywhere(finite, accelerator)
         if skipped:
             state.skipped += 1
             bad_in_a_row += 1
@@ -124,19 +100,7 @@ def train_autoencoder(
             state.step, totals, repr(made.move), lr, float(norm), skipped, elapsed, waited, tuple(batch.bad)
         )
         if bad_in_a_row >= run.max_bad_steps:
-            culprits = [name for name, value in totals.items() if not value.isfinite()] or ["the gradient"]
-            raise DivergedError(
-                f"{bad_in_a_row} steps in a row were not finite ({', '.join(culprits)}); "
-                f"lower optimizer.lr or use precision fp32, then run again to resume from the last checkpoint"
-            )
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float, step: int, warmup: int) -> float:
-    """Linear warm-up over `warmup` updates, then constant."""
-    current = lr * min(1.0, (step + 1) / max(warmup, 1))
-    for group in optimizer.param_groups:
-        group["lr"] = current
-    return current
+            raise diverged(bad_in_a_row, totals)
 
 
 def generator_backward(

@@ -1,6 +1,7 @@
 """How hard latents are to denoise: a tiny network, trained on them for a fixed budget, beside the best linear filter.
 
-Its loss can be compared only at the same latent shape and the same budget: the constants here and in `nets/denoiser`.
+Its loss can be compared only at the same latent shape and the same budget: the constants here and in
+`nets/probe_denoiser`.
 """
 
 import math
@@ -14,7 +15,7 @@ from ..data.seeding import seeded
 from ..metrics.channels import dead_channels
 from ..metrics.noise import placed_noise
 from ..metrics.transfer import filled_rings, ring_edges
-from ..nets.denoiser import Denoiser
+from ..nets.probe_denoiser import ProbeDenoiser
 from ..spectrum.dct import dct2
 from ..spectrum.power import radial_bins
 
@@ -77,7 +78,7 @@ def train_probe(
     that is t² / ((1 − t)²·λ + t²), by hand t² / ((1 − t)² + t²) for white latents.
     """
     train, test = _split(_gather(batches))
-    network = Denoiser(train.shape[1], seed).to(device)
+    network = ProbeDenoiser(train.shape[1], seed).to(device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -122,7 +123,7 @@ def _split(latents: Tensor) -> tuple[Tensor, Tensor]:
     return latents[:-n_test], latents[-n_test:]
 
 
-def _velocity(network: Denoiser, data: Tensor, noise: Tensor, t: Tensor, device: torch.device | str) -> Tensor:
+def _velocity(network: ProbeDenoiser, data: Tensor, noise: Tensor, t: Tensor, device: torch.device | str) -> Tensor:
     share = t.view(-1, 1, 1, 1)
     noisy = (1 - share) * data + share * noise
     velocity: Tensor = network(noisy.to(device, memory_format=torch.channels_last), t.to(device))
@@ -130,7 +131,7 @@ def _velocity(network: Denoiser, data: Tensor, noise: Tensor, t: Tensor, device:
 
 
 def _evaluate(
-    network: Denoiser,
+    network: ProbeDenoiser,
     train: Tensor,
     test: Tensor,
     seed: int,
@@ -175,7 +176,7 @@ def _evaluate(
 
 @torch.inference_mode()
 def _test(
-    network: Denoiser, data: Tensor, first: int, level: float, seed: int, device: torch.device | str
+    network: ProbeDenoiser, data: Tensor, first: int, level: float, seed: int, device: torch.device | str
 ) -> tuple[Tensor, Tensor]:
     """Velocity losses (b,), and the power of the error of the estimate of x, summed over images and channels (h, w)."""
     noise = placed_noise(data.shape, first, "probe test", seed)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ..data import ImageSet, open_images
 from ..data.decode import BadImageError
 from ..data.images import Split
+from ..data.latent_layouts import ImageChoice
 from ..data.latents import LatentSet, open_latents
 from ..data.sources import open_source
 from ..nets.own import PREFIX
@@ -37,6 +38,13 @@ class Choice(NamedTuple):
     notes: tuple[str, ...]
 
 
+class ToCache(NamedTuple):
+    """The images to cache, and what opens them again."""
+
+    images: ImageSet
+    choice: ImageChoice
+
+
 class CachedImages(NamedTuple):
     """Cached latents and, where they are known, the images that they are of."""
 
@@ -52,20 +60,22 @@ def is_cached(source: str) -> bool:
 def open_cached(source: str, data: str | None, size: int | None) -> CachedImages:
     """The latents of "latents:FOLDER" and the images of `data`, or else those that the cache says lie beside it.
 
-    size: by default the side of the first images where these are squares of one size, or 256. ValueError where it is no
-    multiple of the latents' grid.
+    size: by default that of the cache where it tells, or the side of the first images where these are squares of one
+    size, or 256. ValueError where it is no multiple of the latents' grid.
     """
     latents = open_latents(source.removeprefix(CACHED))
     where = data or latents.images
     if where is None:
         return CachedImages(latents, None)
-    size = size or _square_side(where) or DEFAULT_SIZE
+    choice = latents.choice or ImageChoice(where)
+    size = size or choice.size or _square_side(where) or DEFAULT_SIZE
     h, w = latents.grid
     if h != w or size % h:
         raise ValueError(
             f"{source}: {h} x {w} latents are not of images of {size} x {size} pixels; name the images' side by --size"
         )
-    return CachedImages(latents, open_images(where, size, split="all"))
+    images = open_images(where, size, split=choice.split, held_out=choice.held_out, seed=choice.seed)
+    return CachedImages(latents, images)
 
 
 def named_sources(entries: Sequence[str]) -> dict[str, str]:
@@ -139,6 +149,31 @@ def choose_images(
         }
         notes = (f"{among[split]} {whose}.",)
     return Choice(open_images(data, size, split=split, held_out=held_out, seed=seed), split, notes)
+
+
+def images_to_cache(
+    trained: TrainingData | None, data: str | None, *, size: int | None, split: Split | None
+) -> ToCache:
+    """The images that an autoencoder's latents are wanted of: by default those it was trained on.
+
+    data, size: by default those of training, or 256 pixels. split: by default "train" where it was trained on `data`, by
+    the rule that it was trained by, and else "all". ValueError where nothing says which images.
+    """
+    data = data or (trained.source if trained else None)
+    if data is None:
+        raise ValueError('nothing says of which images: name them by --data FOLDER, or "embedded"')
+    if (path := Path(data).expanduser()).exists():
+        data = str(path.resolve())  # so that readers find them from wherever they are
+    trained_on_these = trained is not None and _is_same(trained.source, data)
+    choice = ImageChoice(
+        data, size or (trained.size if trained else DEFAULT_SIZE), split or ("train" if trained_on_these else "all")
+    )
+    if trained is not None and trained_on_these:
+        choice = choice._replace(held_out=trained.held_out, seed=trained.seed)
+    images = open_images(
+        data, choice.size or DEFAULT_SIZE, split=choice.split, held_out=choice.held_out, seed=choice.seed
+    )
+    return ToCache(images, choice)
 
 
 def _square_side(where: str) -> int | None:

@@ -11,17 +11,33 @@ import numpy as np
 
 from ..latent_space import LatentSpace
 from .array_files import BadLatentError, npy_shape, npz_shape, read_npy, read_npz
-from .latent_sources import FileFormat, FileLatents, LatentSource
-from .mirrored import mirrored_batch, original
+from .images import Split
+from .latent_sources import FileFormat, FileLatents, LatentSource, MirroredFiles
+from .mirrored import mirror, mirrored_batch, original
 
 Layout = Literal["specmatch", "repa", "lightningdit", "uvit", "mar"]
+Holds = Literal["posterior", "mean", "sample"]
 UVIT_NAME = re.compile(r"(0|[1-9]\d*)\.npy")
+
+
+class ImageChoice(NamedTuple):
+    """What opens the images that latents are of: `open_images(source, size, split=…, held_out=…, seed=…)`.
+
+    size: None where the layout does not tell.
+    """
+
+    source: str
+    size: int | None = None
+    split: Split = "all"
+    held_out: float = 0.05
+    seed: int = 0
 
 
 class OpenedLayout(NamedTuple):
     """Latents, what a reader must know of them, and how many images (at least, at most) they were made from.
 
-    images: what opens those images, where the layout tells; image_digest: the digest that they must have.
+    choice: of those images, where the layout tells; image_digest: the digest that they must have. holds: what the mean
+    of a row is. classes: names of the labels; autoencoder: what encoded the images; both empty where unknown.
     """
 
     layout: Layout
@@ -29,9 +45,12 @@ class OpenedLayout(NamedTuple):
     notes: tuple[str, ...]
     n_images: tuple[int, int]
     latent_space: LatentSpace | None = None
-    images: str | None = None
+    choice: ImageChoice | None = None
     image_digest: str | None = None
     digest: str | None = None
+    holds: Holds = "posterior"
+    classes: tuple[str, ...] = ()
+    autoencoder: str = ""
 
 
 def is_repa(folder: Path) -> bool:
@@ -58,7 +77,8 @@ def open_repa(folder: Path) -> OpenedLayout:
         " (its trainer multiplies samples by 0.18215).",
     )
     images = root.parent / "images"
-    return OpenedLayout("repa", latents, notes, (len(names),) * 2, images=str(images) if images.is_dir() else None)
+    choice = ImageChoice(str(images)) if images.is_dir() else None
+    return OpenedLayout("repa", latents, notes, (len(names),) * 2, choice=choice)
 
 
 def is_uvit(folder: Path) -> bool:
@@ -69,15 +89,20 @@ def is_uvit(folder: Path) -> bool:
 def open_uvit(folder: Path) -> OpenedLayout:
     """Files 0.npy, 1.npy, … of mean and log-variance (2c, h, w), alone or paired with a label.
 
-    The original tool writes 256 images, then the same mirrored, and so on. Where mirrored ones are found they are left
-    out.
+    The original tool writes 256 images, then the same mirrored, and so on. Where mirrored ones are found they are no
+    rows of their own.
     """
     numbers = sorted(int(path.stem) for path in folder.iterdir() if UVIT_NAME.fullmatch(path.name))
     n = numbers[-1] + 1
     batch = mirrored_batch(n, lambda number: _moments_and_label(folder / f"{number}.npy"))
     originals = {number: place for number in numbers if (place := original(number, n, batch)) is not None}
     names, image_keys = [f"{number}.npy" for number in originals], list(originals.values())
-    latents = FileLatents(folder, names, image_keys, None, FileFormat(npy_shape, _moments_and_label, "logvar"))
+    mirrored = None
+    if batch:
+        mirror_names = [f"{mirror(number, n, batch)}.npy" for number in originals]
+        mirrored = MirroredFiles(mirror_names, _moments_and_label)
+    file_format = FileFormat(npy_shape, _moments_and_label, "logvar")
+    latents = FileLatents(folder, names, image_keys, None, file_format, mirrored)
     notes = (
         "U-ViT's layout: mean and log-variance of each posterior, before any scaling"
         " (its trainer multiplies samples by its autoencoder's factor, 0.18215 for Stable Diffusion's).",
@@ -94,7 +119,7 @@ def is_mar(folder: Path) -> bool:
 
 
 def open_mar(folder: Path) -> OpenedLayout:
-    """Files CLASS/IMAGE.npz of `moments`, mean and log-variance (2c, h, w); `moments_flip` is not read."""
+    """Files CLASS/IMAGE.npz of `moments` and perhaps `moments_flip`, mean and log-variance (2c, h, w)."""
     names = _below(folder, ".npz")
     image_keys = [name.removesuffix(".npz") for name in names]
     classes = sorted({name.split("/")[0] for name in names})
@@ -102,12 +127,15 @@ def open_mar(folder: Path) -> OpenedLayout:
     if all("/" in name for name in names):
         ids = {name: label for label, name in enumerate(classes)}
         labels = [ids[name.split("/")[0]] for name in names]
-    latents = FileLatents(folder, names, image_keys, labels, FileFormat(_npz_moments_shape, _npz_moments, "logvar"))
+    mirrored = MirroredFiles(names, _npz_mirrored) if any(_has_mirrored(folder / name) for name in names[:8]) else None
+    file_format = FileFormat(_npz_moments_shape, _npz_moments, "logvar")
+    latents = FileLatents(folder, names, image_keys, labels, file_format, mirrored)
     notes = (
         "MAR's layout: mean and log-variance of each posterior, before any scaling (its trainer multiplies samples by"
         " 0.2325); those of mirrored images are left out.",
     )
-    return OpenedLayout("mar", latents, notes, (len(names),) * 2)
+    known = tuple(classes) if labels[0] >= 0 else ()
+    return OpenedLayout("mar", latents, notes, (len(names),) * 2, classes=known)
 
 
 def _plain(path: Path) -> tuple[np.ndarray, int]:
@@ -131,6 +159,17 @@ def _npz_moments_shape(path: Path) -> tuple[int, ...]:
 
 def _npz_moments(path: Path) -> tuple[np.ndarray, int]:
     return read_npz(path, "moments"), -1
+
+
+def _npz_mirrored(path: Path) -> tuple[np.ndarray, int]:
+    return read_npz(path, "moments_flip"), -1
+
+
+def _has_mirrored(path: Path) -> bool:
+    try:
+        return bool(npz_shape(path, "moments_flip"))
+    except BadLatentError:
+        return False
 
 
 def _repa_roots(folder: Path) -> list[Path]:

@@ -21,7 +21,7 @@ MOST_OF_OTHER_SHAPE = 0.05
 N_PROBED = 8
 OPEN_SHARDS = 64
 
-Statistic = Literal["mean", "logvar", "label"]
+Statistic = Literal["mean", "logvar", "mean_flip", "logvar_flip", "label"]
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 
 
@@ -46,9 +46,13 @@ class Examined(NamedTuple):
 
 
 class LatentSource(Protocol):
-    """Latents by number. `image_keys` holds `LatentRow.image` of each; `fingerprint` is what a digest hashes."""
+    """Latents by number. `image_keys` holds `LatentRow.image` of each; `fingerprint` is what a digest hashes.
+
+    has_flips: whether those of the mirrored images are there as well.
+    """
 
     image_keys: Sequence[str | int | None]
+    has_flips: bool
 
     def name(self, item: int) -> str:
         """File, or shard and row."""
@@ -59,8 +63,11 @@ class LatentSource(Protocol):
     def examine(self) -> Examined:
         """Read all headers. Raises ValueError where no latent can be used, or shapes are mixed."""
 
-    def read(self, item: int) -> LatentRow:
+    def read(self, item: int, is_mirrored: bool = False) -> LatentRow:
         """Raises BadLatentError."""
+
+    def labels(self) -> Sequence[int]:
+        """Of all items; where they lie with the moments, each file is read, and one that cannot be has none."""
 
 
 class FileFormat(NamedTuple):
@@ -69,6 +76,13 @@ class FileFormat(NamedTuple):
     shape: Callable[[Path], tuple[int, ...] | None]
     read: Callable[[Path], tuple[np.ndarray, int]]
     second: Literal["std", "logvar"]
+
+
+class MirroredFiles(NamedTuple):
+    """For each file that of the mirrored image, perhaps itself, and what reads the moments of that."""
+
+    names: Sequence[str]
+    read: Callable[[Path], tuple[np.ndarray, int]]
 
 
 class FileLatents:
@@ -81,8 +95,10 @@ class FileLatents:
         image_keys: Sequence[str | int | None],
         labels: Sequence[int] | None,
         file_format: FileFormat,
+        mirrored: MirroredFiles | None = None,
     ) -> None:
         self.image_keys = image_keys
+        self.has_flips, self._mirrored = mirrored is not None, mirrored
         self._root, self._names, self._labels, self._format = root, names, labels, file_format
 
     def name(self, item: int) -> str:
@@ -113,8 +129,12 @@ class FileLatents:
         items = [item for item, verdict in enumerate(verdicts) if verdict in (None, shape)]
         return Examined(items, bad, (shape[0] // 2, shape[1], shape[2]))
 
-    def read(self, item: int) -> LatentRow:
-        moments, label = self._format.read(self._root / self._names[item])
+    def read(self, item: int, is_mirrored: bool = False) -> LatentRow:
+        if is_mirrored:
+            assert self._mirrored is not None
+            moments, label = self._mirrored.read(self._root / self._mirrored.names[item])
+        else:
+            moments, label = self._format.read(self._root / self._names[item])
         _moments_shape(moments.shape)
         mean, second = np.split(_checked(moments), 2)
         if self._format.second == "std":
@@ -125,6 +145,15 @@ class FileLatents:
         logvar = torch.from_numpy(second.clip(*LOGVAR_RANGE))
         label = label if self._labels is None else self._labels[item]
         return LatentRow(torch.from_numpy(mean.copy()), logvar, label, self.image_keys[item])
+
+    def labels(self) -> Sequence[int]:
+        return self._labels if self._labels is not None else [self._label(item) for item in range(len(self._names))]
+
+    def _label(self, item: int) -> int:
+        try:
+            return self.read(item).label
+        except BadLatentError:
+            return -1
 
     def _verdicts(self, items: range) -> list[tuple[int, ...] | str | None]:
         return [self._verdict(item, self._format.shape) for item in items]
@@ -142,7 +171,7 @@ class FileLatents:
 
 
 class ShardLatents:
-    """Rows of safetensors files, each held by memory map. `tensors` names what holds the mean, logvar and label."""
+    """Rows of safetensors files, each held by memory map. `tensors` names what holds which statistic; shapes: (n, c, h, w)."""
 
     def __init__(
         self,
@@ -151,34 +180,42 @@ class ShardLatents:
         image_keys: Sequence[str | int | None],
         shapes: Sequence[tuple[int, ...]],
     ) -> None:
-        self.image_keys = image_keys
-        self._paths, self._tensors, self._shapes = paths, tensors, shapes
+        self.image_keys, self.paths, self.tensors, self.shapes = image_keys, paths, tensors, shapes
+        self.has_flips = "mean_flip" in tensors
         self._ends = list(itertools.accumulate(shape[0] for shape in shapes))
         self._open: dict[int, Any] = {}
 
     def name(self, item: int) -> str:
         shard, row = self._locate(item)
-        return f"{self._paths[shard].name}:{row}"
+        return f"{self.paths[shard].name}:{row}"
 
     def fingerprint(self) -> Sequence[str]:
-        return [f"{path.name}\0{_n_bytes(path)}" for path in self._paths]
+        return [f"{path.name}\0{_n_bytes(path)}" for path in self.paths]
 
     def examine(self) -> Examined:
         if not self._ends[-1]:
-            raise ValueError(f"{self._paths[0].parent}: the shards hold no latents")
-        c, h, w = self._shapes[0][1:]
+            raise ValueError(f"{self.paths[0].parent}: the shards hold no latents")
+        c, h, w = self.shapes[0][1:]
         return Examined(range(self._ends[-1]), (), (c, h, w))
 
-    def read(self, item: int) -> LatentRow:
+    def read(self, item: int, is_mirrored: bool = False) -> LatentRow:
         shard, row = self._locate(item)
         tensors = self._shard(shard)
-        mean = torch.from_numpy(_checked(_row(tensors, self._tensors["mean"], row).float().numpy()))
-        logvar, label = None, -1
-        if "logvar" in self._tensors:
-            logvar = torch.from_numpy(_checked(_row(tensors, self._tensors["logvar"], row).float().numpy()))
-        if "label" in self._tensors:
-            label = int(_row(tensors, self._tensors["label"], row))
+        keys: tuple[Statistic, Statistic] = ("mean_flip", "logvar_flip") if is_mirrored else ("mean", "logvar")
+        mean, logvar = (
+            torch.from_numpy(_checked(_row(tensors, self.tensors[key], row).float().numpy()))
+            if key in self.tensors
+            else None
+            for key in keys
+        )
+        assert mean is not None
+        label = int(_row(tensors, self.tensors["label"], row)) if "label" in self.tensors else -1
         return LatentRow(mean, logvar, label, self.image_keys[item])
+
+    def labels(self) -> Sequence[int]:
+        if "label" not in self.tensors:
+            return [-1] * self._ends[-1]
+        return torch.cat([open_shard(path).get_tensor(self.tensors["label"]) for path in self.paths]).tolist()
 
     def _locate(self, item: int) -> tuple[int, int]:
         shard = bisect.bisect_right(self._ends, item)
@@ -188,7 +225,7 @@ class ShardLatents:
         if shard not in self._open:
             if len(self._open) == OPEN_SHARDS:
                 self._open.pop(next(iter(self._open)))
-            self._open[shard] = open_shard(self._paths[shard])
+            self._open[shard] = open_shard(self.paths[shard])
         return self._open[shard]
 
     def __getstate__(self) -> dict[str, Any]:

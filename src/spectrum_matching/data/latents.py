@@ -13,7 +13,7 @@ from .array_files import BadLatentError
 from .images import BadFile
 from .latent_cache import is_cache, open_cache
 from .latent_layouts import Layout, OpenedLayout, is_mar, is_repa, is_uvit, open_mar, open_repa, open_uvit
-from .latent_sources import LatentRow
+from .latent_sources import LatentRow, ShardLatents
 from .lightningdit import is_lightningdit, open_lightningdit
 
 # Asked in this order: REPA's files would also pass for U-ViT's when they lie flat.
@@ -30,8 +30,10 @@ class LatentSet(Dataset[LatentRow]):
     """Latents of images, none of them mirrored, read one by one; `bad` names what opening found and left out.
 
     channels, grid: c and (h, w). notes: what a reader must know of the numbers. latent_space: the statistics that lie
-    with them. images: what opens their images, where the layout tells. image_keys: `LatentRow.image` of each row.
-    n_images: how many images (at least, at most) they were made from. digest: hashes names and byte counts.
+    with them. choice: of their images, where the layout tells; images: its source, if it is there. image_keys:
+    `LatentRow.image` of each row. n_images: how many images (at least, at most) they were made from. digest: hashes
+    names and byte counts. has_flips: whether `mirrored` has rows as well. shards: where rows lie in safetensors files,
+    those. holds, classes, autoencoder: see OpenedLayout.
 
     Indexing raises BadLatentError for a file that turns out unusable when it is read.
     """
@@ -39,10 +41,14 @@ class LatentSet(Dataset[LatentRow]):
     def __init__(self, folder: Path, opened: OpenedLayout) -> None:
         items, self.bad, (self.channels, h, w) = opened.latents.examine()
         self.source, self.layout, self.grid = str(folder), opened.layout, (h, w)
-        self.notes, self.latent_space, self.images = opened.notes, opened.latent_space, opened.images
+        self.notes, self.latent_space, self.choice = opened.notes, opened.latent_space, opened.choice
+        self.images = self.choice.source if self.choice and _is_at_hand(self.choice.source) else None
+        self.holds, self.classes, self.autoencoder = opened.holds, opened.classes, opened.autoencoder
+        self.has_flips = opened.latents.has_flips
         self.image_digest, self.n_images = opened.image_digest, opened.n_images
         self.digest = opened.digest or _digest(opened)
         self.image_keys = [opened.latents.image_keys[item] for item in items]
+        self.shards = opened.latents if isinstance(opened.latents, ShardLatents) else None
         self._latents, self._items = opened.latents, items
 
     def __len__(self) -> int:
@@ -51,11 +57,23 @@ class LatentSet(Dataset[LatentRow]):
     def __getitem__(self, index: int) -> LatentRow:
         if not 0 <= index < len(self):
             raise IndexError(f"latent {index} of {len(self)}")
-        row = self._latents.read(self._items[index])
+        return self._read(index, False)
+
+    def mirrored(self, index: int) -> LatentRow:
+        """The row of the mirrored image; only where `has_flips`."""
+        return self._read(index, True)
+
+    def _read(self, index: int, is_mirrored: bool) -> LatentRow:
+        row = self._latents.read(self._items[index], is_mirrored)
         expected = (self.channels, *self.grid)
         if tuple(row.mean.shape) != expected:
             raise BadLatentError(f"shape {tuple(row.mean.shape)}, the others have {expected}")
         return row
+
+    def labels(self) -> list[int]:
+        """Of all rows; for U-ViT's layout every file is read."""
+        labels = self._latents.labels()
+        return [labels[item] for item in self._items]
 
     def name(self, index: int) -> str:
         """The file of a row, or its shard and place."""
@@ -134,6 +152,10 @@ def _batch(kept: list[tuple[int, LatentRow]], bad: list[BadFile]) -> LatentBatch
         tuple(index for index, _ in kept),
         tuple(bad),
     )
+
+
+def _is_at_hand(source: str) -> bool:
+    return source == "embedded" or source.startswith("hub:") or Path(source).expanduser().exists()
 
 
 def _digest(opened: OpenedLayout) -> str:

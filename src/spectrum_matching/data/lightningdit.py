@@ -11,7 +11,7 @@ import torch
 
 from ..latent_space import LatentSpace
 from .latent_layouts import OpenedLayout
-from .latent_sources import ShardLatents, open_shard
+from .latent_sources import ShardLatents, Statistic, open_shard
 
 SHARD_NAME = re.compile(r"latents_rank(\d+)_shard(\d+)\.safetensors")
 
@@ -33,7 +33,10 @@ def open_lightningdit(folder: Path) -> OpenedLayout:
         raise ValueError(f"{folder}: mixed shapes ({', '.join(sorted({str(shape[1:]) for shape in shapes}))})")
     image_keys, n_ranks = _interleaved(paths, [shape[0] for shape in shapes])
     space = _latent_space(folder / "latents_stats.pt", shapes[0][1])
-    latents = ShardLatents(paths, {"mean": "latents", "label": "labels"}, image_keys, shapes)
+    tensors: dict[Statistic, str] = {"mean": "latents", "label": "labels"}
+    if all("latents_flip" in open_shard(path).keys() for path in paths):  # noqa: SIM118 - no mapping
+        tensors["mean_flip"] = "latents_flip"
+    latents = ShardLatents(paths, tensors, image_keys, shapes)
     notes = [
         "LightningDiT's layout: one sample of each posterior, drawn when the cache was made, before any scaling; means"
         " and variances are not stored; mirrored images are left out."
@@ -43,7 +46,8 @@ def open_lightningdit(folder: Path) -> OpenedLayout:
     if n_ranks > 1:
         notes.append(f"{n_ranks} processes shared the images; up to {n_ranks - 1} rows at the end repeat the first.")
     n = sum(shape[0] for shape in shapes)
-    return OpenedLayout("lightningdit", latents, tuple(notes), (n - max(0, n_ranks - 1), n), space)
+    n_images = n - max(0, n_ranks - 1), n
+    return OpenedLayout("lightningdit", latents, tuple(notes), n_images, space, holds="sample")
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -20,6 +20,11 @@ def original(number: int, n: int, batch: int) -> int | None:
     return block * batch + place if place < _half(block, n, batch) else None
 
 
+def mirror(number: int, n: int, batch: int) -> int:
+    """The file of the mirror image of what file `number` of `n` is of, which is no mirrored one itself."""
+    return number + _half(number // (2 * batch), n, batch)
+
+
 def mirrored_batch(n: int, read: Callable[[int], tuple[np.ndarray, int]]) -> int:
     """The number of images after which the same come mirrored: 256, half of the `n` files, or 0 where none do.
 
@@ -35,7 +40,7 @@ def _is_mirrored(n: int, batch: int, read: Callable[[int], tuple[np.ndarray, int
     for number in originals[:: -(-len(originals) // N_LOOKED_AT)]:
         try:
             one, label = read(number)
-            other, label_further = read(number + _half(number // (2 * batch), n, batch))
+            other, label_further = read(mirror(number, n, batch))
         except BadLatentError:
             continue
         if label != label_further or one.shape != other.shape or one.ndim != 3:

@@ -87,17 +87,32 @@ def fixed_batches(images: Images, batch_size: int, n: int | None = None, *, work
     A bad image is named in the batch and left out: a measurement never sees another image twice in its place.
     """
     first = range(len(images) if n is None else min(n, len(images)))
+    n_good = 0
+    for places, batch in batches_at(images, batch_size, first, workers=workers):
+        if n_good := n_good + len(places):
+            yield batch
+    if not n_good:
+        raise ValueError(f"{images.source}: none of {len(first)} images can be read")
+
+
+def batches_at(
+    images: Images, batch_size: int, places: Sequence[int], *, workers: int = 0
+) -> Iterator[tuple[tuple[int, ...], Batch]]:
+    """The images at these places in this order, each with its place; the last batch may be smaller, or empty.
+
+    A bad image is named in a batch and left out.
+    """
     samples = DataLoader(
         images,
         batch_size=None,
-        sampler=first,
+        sampler=places,
         collate_fn=_as_it_is,
         num_workers=workers,
         generator=torch.Generator(),
     )
-    kept: list[Sample] = []
+    kept: list[tuple[int, Sample]] = []
     bad: list[BadFile] = []
-    for sample in samples:
+    for place, sample in zip(places, samples, strict=True):
         if sample.bad:
             bad.append(sample.bad[0])
             continue
@@ -105,15 +120,15 @@ def fixed_batches(images: Images, batch_size: int, n: int | None = None, *, work
         if len(kept) == batch_size:
             yield _batch(kept, bad)
             kept, bad = [], []
-        kept.append(sample)
-    if not kept:
-        raise ValueError(f"{images.source}: none of {len(first)} images can be read")
+        kept.append((place, sample))
     yield _batch(kept, bad)
 
 
-def _batch(kept: Sequence[Sample], bad: Sequence[BadFile]) -> Batch:
-    images, labels, _ = collate(kept)
-    return Batch(images, labels, tuple(bad))
+def _batch(kept: Sequence[tuple[int, Sample]], bad: Sequence[BadFile]) -> tuple[tuple[int, ...], Batch]:
+    if not kept:
+        return (), Batch(torch.empty(0), torch.empty(0, dtype=torch.int64), tuple(bad))
+    images, labels, _ = collate([sample for _, sample in kept])
+    return tuple(place for place, _ in kept), Batch(images, labels, tuple(bad))
 
 
 def _outlive_the_trainer(worker: int) -> None:

@@ -11,7 +11,7 @@ DILATIONS = (1, 2, 4, 8)
 N_LEVEL_FEATURES = 32
 
 
-class Denoiser(nn.Module):
+class ProbeDenoiser(nn.Module):
     """Velocity ε − x from x_t = (1 − t)·x + t·ε: (b, channels, h, w), t (b,) in [0, 1] → (b, channels, h, w).
 
     For data of unit variance. Four residual blocks of 40 channels at full resolution, each a 3 × 3 convolution (dilated

@@ -1,0 +1,66 @@
+"""Mean and standard deviation of posterior samples, channel by channel, from parts that are read once and merged."""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..latent_space import LatentSpace
+
+
+class ChannelMoments(NamedTuple):
+    """Of `count` cells in each of c channels: of posterior means their mean and the sum of squared distances from it,
+    and the sum of posterior variances (0 where there are none).
+    """
+
+    count: int
+    mean: tuple[float, ...]
+    squares: tuple[float, ...]
+    variances: tuple[float, ...]
+
+
+def channel_moments(mean: Tensor, logvar: Tensor | None) -> ChannelMoments:
+    """Of mean and logvar (n, c, h, w), in float64."""
+    cells = mean.double().transpose(0, 1).flatten(1)
+    centre = cells.mean(1) if cells.shape[1] else cells.new_zeros(len(cells))
+    squares = (cells - centre[:, None]).square().sum(1)
+    variances = torch.zeros_like(centre) if logvar is None else logvar.double().exp().sum((0, 2, 3))
+    return ChannelMoments(cells.shape[1], *(tuple(values.tolist()) for values in (centre, squares, variances)))
+
+
+def merge_moments(parts: Iterable[ChannelMoments]) -> ChannelMoments:
+    """Of the parts together, which may be empty but not all.
+
+    Chan, Golub and LeVeque (1979), "Updating formulae and a pairwise algorithm for computing sample variances".
+    """
+    first, *others = [part for part in parts if part.count]
+    count = first.count
+    mean, squares, variances = (torch.tensor(values, dtype=torch.float64) for values in first[1:])
+    for part in others:
+        part_mean, part_squares, part_variances = (torch.tensor(values, dtype=torch.float64) for values in part[1:])
+        total = count + part.count
+        apart = part_mean - mean
+        mean = mean + apart * (part.count / total)
+        squares = squares + part_squares + apart.square() * (count * part.count / total)
+        variances = variances + part_variances
+        count = total
+    return ChannelMoments(count, *(tuple(values.tolist()) for values in (mean, squares, variances)))
+
+
+def latent_space(moments: ChannelMoments) -> LatentSpace:
+    """Mean and std of samples by channel: their variance is that of the means plus the mean of the variances.
+
+    A channel that does not vary keeps its scale: std 1.
+    """
+    pairs = zip(moments.squares, moments.variances, strict=True)
+    stds = (math.sqrt((squares + variances) / moments.count) for squares, variances in pairs)
+    return LatentSpace("per channel", moments.mean, tuple(std or 1.0 for std in stds))
+
+
+def joint_statistics(space: LatentSpace) -> tuple[float, float]:
+    """Mean and std over all channels, each of as many values, from those of each channel."""
+    mean = math.fsum(space.mean) / len(space.mean)
+    parts = (std**2 + (one - mean) ** 2 for one, std in zip(space.mean, space.std, strict=True))
+    return mean, math.sqrt(math.fsum(parts) / len(space.mean))

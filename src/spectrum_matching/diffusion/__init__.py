@@ -1,0 +1,26 @@
+"""Paths between data and noise, the training loss on them, and samplers: for any denoiser, anyone's trainer."""
+
+from .denoiser import Denoiser, Predict
+from .guidance import guided, guided_evaluations
+from .noise import SampleNoise
+from .objective import Loss, diffusion_loss, min_snr_weight
+from .path import Path
+from .samplers import SAMPLERS, asked_times, evaluations, time_grid
+from .times import Times
+
+__all__ = [
+    "SAMPLERS",
+    "Denoiser",
+    "Loss",
+    "Path",
+    "Predict",
+    "SampleNoise",
+    "Times",
+    "asked_times",
+    "diffusion_loss",
+    "evaluations",
+    "guided",
+    "guided_evaluations",
+    "min_snr_weight",
+    "time_grid",
+]

@@ -1,0 +1,140 @@
+"""The way from data to noise, x_t = α(t)·x + σ(t)·ε, and what a network may predict along it."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+Kind = Literal["linear", "cosine", "vp"]
+Prediction = Literal["velocity", "noise", "data"]
+
+BETA_MIN, BETA_MAX = 0.1, 20.0
+T_MARGIN = 1e-3  # as Song et al. and SiT keep from the ends at which a prediction says nothing or a target is infinite
+
+
+class Coefficients(NamedTuple):
+    """α, σ and their derivatives by t, all of one shape."""
+
+    alpha: Tensor
+    sigma: Tensor
+    alpha_slope: Tensor
+    sigma_slope: Tensor
+
+    @property
+    def rate(self) -> Tensor:
+        """α·σ' − α'·σ > 0: what a velocity divides by to become noise or data."""
+        return self.alpha * self.sigma_slope - self.alpha_slope * self.sigma
+
+
+@dataclass(frozen=True)
+class Path:
+    """x_t = α·x + σ·ε with t in [0, 1], 0 data and 1 noise, and what the network predicts of it.
+
+    kind "linear": α = 1 − t, σ = t (rectified flow, arXiv 2209.03003; SiT, arXiv 2401.08740). "cosine": α = cos(πt/2),
+    σ = sin(πt/2) (arXiv 2209.15571, SiT's GVP). "vp": α = exp(−½∫β), σ² = 1 − α², β(t) = 0.1 + 19.9·t (Song et al.,
+    arXiv 2011.13456, eq. 33); at t = 1 it still has α = 0.0066.
+    prediction "velocity": dx_t/dt = α'·x + σ'·ε. "noise": ε. "data": x.
+
+    t is (b,) throughout and broadcasts over (b, c, h, w); results have the wider dtype of the arguments.
+    """
+
+    kind: Kind = "linear"
+    prediction: Prediction = "velocity"
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"path must be one of {', '.join(get_args(Kind))}; got {self.kind!r}")
+        if self.prediction not in get_args(Prediction):
+            raise ValueError(f"prediction must be one of {', '.join(get_args(Prediction))}; got {self.prediction!r}")
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Smallest and largest t at which a network is trained.
+
+        (0, 1) save for the noise where α(1) = 0, since it says nothing of the data there (t ≤ 0.999), and for the
+        velocity of "vp", which is infinite at t = 0 (t ≥ 0.001). Samplers start at the largest and never ask at t = 0.
+        """
+        lowest = T_MARGIN if (self.kind, self.prediction) == ("vp", "velocity") else 0.0
+        highest = 1 - T_MARGIN if self.prediction == "noise" and self.kind != "vp" else 1.0
+        return lowest, highest
+
+    def coefficients(self, t: Tensor) -> Coefficients:
+        """Of the shape of t. σ' of "vp" is infinite at t = 0."""
+        return _COEFFICIENTS[self.kind](t)
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """Share of the data, 1 … 0."""
+        return self.coefficients(t).alpha
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Share of the noise, 0 … 1."""
+        return self.coefficients(t).sigma
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        """log(α²/σ²): +∞ at t = 0, and −∞ at t = 1 save for "vp"."""
+        along = self.coefficients(t)
+        return 2 * (along.alpha.log() - along.sigma.log())
+
+    def mix(self, data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """x_t."""
+        along = self._broadcast(t, data)
+        return along.alpha * data + along.sigma * noise
+
+    def target(self, data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """What the network should predict at x_t."""
+        if self.prediction == "velocity":
+            along = self._broadcast(t, data)
+            return along.alpha_slope * data + along.sigma_slope * noise
+        return noise if self.prediction == "noise" else data
+
+    def as_data(self, prediction: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """x of a prediction at noisy = x_t. From the noise: t < 1, save for "vp"."""
+        along = self._broadcast(t, noisy)
+        if self.prediction == "velocity":
+            return (along.sigma_slope * noisy - along.sigma * prediction) / along.rate
+        return (noisy - along.sigma * prediction) / along.alpha if self.prediction == "noise" else prediction
+
+    def as_noise(self, prediction: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """ε of a prediction at noisy = x_t. From the data: t > 0."""
+        along = self._broadcast(t, noisy)
+        if self.prediction == "velocity":
+            return (along.alpha * prediction - along.alpha_slope * noisy) / along.rate
+        return (noisy - along.alpha * prediction) / along.sigma if self.prediction == "data" else prediction
+
+    def as_velocity(self, prediction: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """dx_t/dt of a prediction at noisy = x_t. From the data: t > 0; from the noise: as in `as_data`."""
+        if self.prediction == "velocity":
+            return prediction
+        along = self._broadcast(t, noisy)
+        data, noise = self.as_data(prediction, noisy, t), self.as_noise(prediction, noisy, t)
+        return along.alpha_slope * data + along.sigma_slope * noise
+
+    def score(self, prediction: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """∇ log p_t(x_t) = −ε/σ, for t > 0."""
+        return -self.as_noise(prediction, noisy, t) / self._broadcast(t, noisy).sigma
+
+    def _broadcast(self, t: Tensor, field: Tensor) -> Coefficients:
+        return self.coefficients(t.view(-1, *[1] * (field.ndim - 1)))
+
+
+def _linear(t: Tensor) -> Coefficients:
+    one = torch.ones_like(t)
+    return Coefficients(1 - t, t, -one, one)
+
+
+def _cosine(t: Tensor) -> Coefficients:
+    quarter = math.pi / 2
+    alpha, sigma = torch.sin(quarter * (1 - t)), torch.sin(quarter * t)  # a cosine would miss 0 at t = 1
+    return Coefficients(alpha, sigma, -quarter * sigma, quarter * alpha)
+
+
+def _vp(t: Tensor) -> Coefficients:
+    beta = BETA_MIN + (BETA_MAX - BETA_MIN) * t
+    log_alpha = -0.25 * (BETA_MAX - BETA_MIN) * t.square() - 0.5 * BETA_MIN * t
+    alpha, sigma = log_alpha.exp(), (-torch.expm1(2 * log_alpha)).sqrt()
+    return Coefficients(alpha, sigma, -0.5 * beta * alpha, 0.5 * beta * alpha.square() / sigma)
+
+
+_COEFFICIENTS = {"linear": _linear, "cosine": _cosine, "vp": _vp}

@@ -1,0 +1,46 @@
+"""Which t a training visits, and how often."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Distribution = Literal["uniform", "log_normal", "shifted"]
+
+SMALLEST = 2.0**-24  # the distance of the largest float32 below 1
+
+
+@dataclass(frozen=True)
+class Times:
+    """A distribution of t over (0, 1), 0 data and 1 noise.
+
+    kind "log_normal": t = 1/(1 + exp(−mean − std·z)), z normal: log(t/(1 − t)) is normal, which papers call
+    logit-normal and code lognorm (SD3, arXiv 2403.03206, eq. 19). "shifted": t = shift·u/(1 + (shift − 1)·u), u
+    uniform; a shift above 1 visits more noise (SD3, eq. 23, where it is the square root of the ratio of pixels).
+    """
+
+    kind: Distribution = "uniform"
+    mean: float = 0.0
+    std: float = 1.0
+    shift: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Distribution):
+            raise ValueError(f"times must be one of {', '.join(get_args(Distribution))}; got {self.kind!r}")
+        if not (self.std > 0 and self.shift > 0):
+            raise ValueError(f"expected a positive std and shift, got std {self.std} and shift {self.shift}")
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n,) float32 on the CPU."""
+        if self.kind == "log_normal":
+            t = torch.sigmoid(self.mean + self.std * torch.randn(n, generator=generator))
+        else:
+            t = torch.rand(n, generator=generator)
+            t = shifted(t, self.shift) if self.kind == "shifted" else t
+        return t.clamp(SMALLEST, 1 - SMALLEST)
+
+
+def shifted(t: Tensor, shift: float) -> Tensor:
+    """shift·t/(1 + (shift − 1)·t): keeps 0 and 1, and divides α/σ of the linear path by shift."""
+    return shift * t / (1 + (shift - 1) * t)

@@ -1,0 +1,100 @@
+"""Images from a diffusion model, in memory: image i is the same whatever the batch size or number of processes."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from .data.seeding import seeded
+from .diffusion import SAMPLERS, SampleNoise, evaluations, guided, time_grid
+from .diffusion_model import DiffusionModel
+from .diffusion_runs import SamplingChoice
+from .scores import Sampling
+
+
+def check_sampling(model: DiffusionModel, choice: SamplingChoice) -> None:
+    """ValueError for what this model cannot be asked for."""
+    if choice.steps < 1 or choice.batch_size < 1:
+        raise ValueError(f"steps and batch size must be at least 1, got {choice.steps} and {choice.batch_size}")
+    low, high = choice.guidance_interval
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"the guidance interval is {low} to {high}, expected 0 <= low <= high <= 1")
+    if choice.guidance < 0:
+        raise ValueError(f"guidance is {choice.guidance}, expected at least 0 (1: none)")
+    if choice.guidance != 1 and not model.n_classes:
+        raise ValueError(f"guidance is {choice.guidance}, but {model.source} is unconditional: leave it at 1")
+    labels_of(choice, (), model.n_classes)
+
+
+def generate(
+    model: DiffusionModel, choice: SamplingChoice, indices: Sequence[int], device: torch.device
+) -> Iterator[Tensor]:
+    """Images (b, 3, H, W) in [-1, 1] of these indices, in order, batch by batch."""
+    check_sampling(model, choice)
+    for start in range(0, len(indices), choice.batch_size):
+        yield generate_batch(model, choice, indices[start : start + choice.batch_size], device)
+
+
+@torch.no_grad()
+def generate_batch(
+    model: DiffusionModel, choice: SamplingChoice, indices: Sequence[int], device: torch.device
+) -> Tensor:
+    """Images (b, 3, H, W) in [-1, 1] of these indices."""
+    path = model.card.path
+    noise = SampleNoise(choice.seed, tuple(indices))
+    labels = labels_of(choice, indices, model.n_classes).to(device)
+    predict = guided(model.denoiser, labels if model.n_classes else None, choice.guidance, choice.guidance_interval)
+    shape = model.card.shape
+    with torch.autocast(device.type, torch.bfloat16, enabled=choice.precision == "bf16"):
+        units = SAMPLERS[choice.sampler](
+            predict,
+            path,
+            noise.start(shape).to(device),
+            time_grid(path, choice.steps),
+            lambda step: noise.at(step, shape).to(device),
+        )
+    return model.decode(units.float())
+
+
+def labels_of(choice: SamplingChoice, indices: Sequence[int], n_classes: int) -> Tensor:
+    """(n,) int64: the class of each image, -1 for none. ValueError for a class that the model does not have.
+
+    "balanced" gives the classes in turn, so that n · n_classes images have n of each.
+    """
+    if choice.labels == "none" or not n_classes:
+        if choice.labels.isdecimal():
+            raise ValueError(f"labels is {choice.labels}, but the model is unconditional")
+        return torch.full((len(indices),), -1)
+    if choice.labels == "balanced":
+        return torch.tensor([index % n_classes for index in indices], dtype=torch.int64)
+    if choice.labels == "random":
+        drawn = [int(torch.randint(n_classes, (), generator=seeded("label", choice.seed, i))) for i in indices]
+        return torch.tensor(drawn, dtype=torch.int64)
+    if not choice.labels.isdecimal() or int(choice.labels) >= n_classes:
+        raise ValueError(
+            f"labels is {choice.labels!r}, expected balanced, random, none, or a class from 0 to {n_classes - 1}"
+        )
+    return torch.full((len(indices),), int(choice.labels))
+
+
+def sampling_record(model: DiffusionModel, choice: SamplingChoice, n_images: int) -> Sampling:
+    """The protocol of these images."""
+    return Sampling(
+        denoiser=model.source,
+        denoiser_digest=model.denoiser_digest,
+        step=model.card.step,
+        averaged=model.card.averaged,
+        autoencoder=model.card.autoencoder,
+        autoencoder_digest=model.autoencoder_digest,
+        path=model.card.path.kind,
+        prediction=model.card.path.prediction,
+        sampler=choice.sampler,
+        steps=choice.steps,
+        evaluations=evaluations(choice.sampler, choice.steps) * (2 if choice.guidance != 1 else 1),
+        guidance=choice.guidance,
+        guidance_interval=choice.guidance_interval,
+        labels=choice.labels if model.n_classes else "none",
+        n_images=n_images,
+        seed=choice.seed,
+        dtype="bfloat16" if choice.precision == "bf16" else "float32",
+    )

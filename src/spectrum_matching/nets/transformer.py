@@ -1,0 +1,71 @@
+"""What transformers that denoise are made of: attention, a perceptron, and vectors for the time and the class."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    """Self-attention over tokens (b, n, width), in PyTorch's fused kernel and the dtype at hand.
+
+    bias: of the projection to queries, keys and values. qk_norm: queries and keys of each head are divided by their
+    root mean square and scaled (arXiv 2302.05442).
+    """
+
+    def __init__(self, width: int, heads: int, bias: bool, qk_norm: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=bias)
+        self.query_scale = nn.Parameter(torch.ones(width // heads)) if qk_norm else None
+        self.key_scale = nn.Parameter(torch.ones(width // heads)) if qk_norm else None
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, width = x.shape
+        query, key, value = self.qkv(x).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        if self.query_scale is not None and self.key_scale is not None:
+            query, key = _unit(query) * self.query_scale, _unit(key) * self.key_scale
+            query, key = query.to(value.dtype), key.to(value.dtype)
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.out(mixed.transpose(1, 2).reshape(b, n, width))
+
+
+def _unit(x: Tensor) -> Tensor:
+    return F.rms_norm(x.float(), x.shape[-1:], eps=1e-6)
+
+
+class Perceptron(nn.Module):
+    """Two layers with GELU between them, on each token (b, n, width) alone."""
+
+    def __init__(self, width: int, hidden: int, approximate: str = "none") -> None:
+        super().__init__()
+        self.first = nn.Linear(width, hidden)
+        self.activation = nn.GELU(approximate)
+        self.last = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.activation(self.first(x)))
+
+
+class ClassEmbedding(nn.Module):
+    """Class ids (b,), −1 … n_classes − 1, to vectors (b, width); −1 and None are the null class, which is row 0."""
+
+    def __init__(self, n_classes: int, width: int) -> None:
+        super().__init__()
+        # With the null class first, an id out of range is a row out of range; last, n_classes would pass for no label.
+        self.table = nn.Embedding(n_classes + 1, width)
+
+    def forward(self, labels: Tensor | None, batch_size: int) -> Tensor:
+        if labels is None:
+            return self.table.weight[:1].expand(batch_size, -1)
+        return self.table(labels + 1)
+
+
+def time_features(t: Tensor, width: int) -> Tensor:
+    """(b,) → (b, width), float32: cosines, then sines, at frequencies from 1 down to nearly 1/10,000; width is even."""
+    half = width // 2
+    exponents = torch.arange(half, dtype=torch.float32, device=t.device) / half
+    angles = t.float()[:, None] * torch.exp(-math.log(10_000) * exponents)
+    return torch.cat([angles.cos(), angles.sin()], dim=1)

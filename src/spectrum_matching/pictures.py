@@ -1,0 +1,36 @@
+"""Images as PNG files: never a lossy one."""
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Images (b, 3, H, W) in [-1, 1] → uint8 (b, H, W, 3), rounded to the nearest of 256 levels."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().contiguous()
+
+
+def grid(images: Tensor, n_columns: int | None = None) -> Tensor:
+    """Images (b, 3, H, W) as one (1, 3, rows · H, columns · W), row by row, about square; black where none is left."""
+    b, c, h, w = images.shape
+    columns = n_columns or math.ceil(math.sqrt(b))
+    rows = -(-b // columns)
+    canvas = images.new_full((rows * columns, c, h, w), -1.0)
+    canvas[:b] = images
+    return canvas.view(rows, columns, c, h, w).permute(2, 0, 3, 1, 4).reshape(1, c, rows * h, columns * w)
+
+
+def write_png(path: Path, pixels: Tensor) -> None:
+    """uint8 (H, W, 3) to a file, complete or not at all."""
+    from PIL import Image
+
+    aside = path.with_name(f".{path.name}.writing")
+    Image.fromarray(pixels.numpy()).save(aside, format="PNG")
+    aside.replace(path)
+
+
+def write_grid(path: Path, images: Tensor) -> None:
+    """Images (b, 3, H, W) in [-1, 1], side by side."""
+    write_png(path, to_bytes(grid(images))[0])

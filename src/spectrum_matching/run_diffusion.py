@@ -1,0 +1,155 @@
+"""From a run of latent diffusion to its directory: checks before any work, training with resume, then the export."""
+
+import json
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+from rich.markup import escape
+
+from .checkpoints import write_text_aside
+from .diffusion_data import LearnedData, open_learned
+from .diffusion_model import Card, DiffusionModel, open_autoencoder, write_model
+from .diffusion_runs import DiffusionRun
+from .diffusion_state import DiffusionState, build_diffusion_state
+from .export import writing
+from .generate import check_sampling, generate_batch
+from .methods.decoding import SpectralMask
+from .pictures import write_grid
+from .provenance import commit, weights_digest
+from .run_checks import check_batch, check_numbers
+from .run_directory import FREE, begin, drive, end, refuse_other_run, resume
+from .train_diffusion import path_of, times_of, train_diffusion
+from .updates import averaged
+
+N_PREVIEW = 16
+AT_LEAST_ONE = ("steps", "batch_size", "accumulation", "max_bad_steps", "cadence.checkpoint", "source.size")
+NOT_NEGATIVE = (
+    *("optimizer.lr", "optimizer.clip", "optimizer.warmup", "cadence.log", "cadence.preview", "cadence.keep_every"),
+    *("source.workers", "objective.gamma"),
+)
+
+
+def run_diffusion(run: DiffusionRun, title: str | None = None) -> Path:
+    """Train as the run says, from its directory's latest checkpoint on; returns the exported model's folder.
+
+    ValueError, before any work, for whatever cannot be trained. SystemExit after a signal, with a checkpoint written.
+    """
+    check(run)
+    accelerator = Accelerator(mixed_precision="no", log_with=list(run.trackers) or None, project_dir=run.out)
+    console = Console(quiet=not accelerator.is_main_process, stderr=True)
+    check_batch(run, accelerator.num_processes)
+    refuse_other_run(run, (*FREE, "preview.", "source.workers", "source.autoencoder"))
+    data = open_learned(run, accelerator.device)
+    refuse_other_data(run, data)
+    check_curriculum(run, data)
+    state = build_diffusion_state(run, data.shape, len(data.classes), accelerator.device)
+    previewed = preview_model(run, data, state, accelerator.device)
+    resume(run, state, console)
+    for bad in data.bad:
+        console.print(f"[yellow]skipped[/] {escape(f'{bad.name}: {bad.reason}')}", highlight=False)
+    console.print(
+        f"{data.n} to learn from, {' x '.join(map(str, data.shape))}, {len(data.classes) or 'no'} classes; "
+        f"{run.denoiser.name} of {sum(p.numel() for p in state.denoiser.parameters()):,} parameters",
+        highlight=False,
+    )
+    begin(run, accelerator)
+    if accelerator.is_main_process:
+        write_text_aside(Path(run.out) / "data.json", json.dumps({"digest": data.digest, "shape": data.shape}) + "\n")
+    batches = data.batches(accelerator.process_index, accelerator.num_processes, state.step, run.steps)
+
+    def preview(path: Path) -> None:
+        if previewed is not None:
+            with averaged(state.ema, state.denoiser.parameters()):
+                write_grid(path, generate_batch(previewed, run.preview, range(N_PREVIEW), accelerator.device))
+
+    records = train_diffusion(run, state, batches, accelerator)
+    finished = drive(run, state, records, preview, accelerator, console, title)
+    del records, batches  # ends the processes that read images
+    if finished and accelerator.is_main_process:
+        with averaged(state.ema, state.denoiser.parameters()):
+            finish(run, state, data)
+    end(run, state, finished, accelerator)
+    return Path(run.out) / "export"
+
+
+def check(run: DiffusionRun) -> None:
+    """ValueError naming the first number that makes no sense."""
+    check_numbers(run, AT_LEAST_ONE, NOT_NEGATIVE)
+    if not 0 <= run.objective.label_dropout < 1:
+        raise ValueError(f"objective.label_dropout must lie in [0, 1), got {run.objective.label_dropout}")
+    if not 0 <= run.curriculum.share <= 1:
+        raise ValueError(f"curriculum.share must lie in [0, 1], got {run.curriculum.share}")
+    path_of(run)
+    times_of(run)
+
+
+def check_curriculum(run: DiffusionRun, data: LearnedData) -> None:
+    """ValueError if the curriculum's low-passes do not fit the grid."""
+    if run.curriculum.keep:
+        SpectralMask(run.curriculum.keep, run.curriculum.block).draw(torch.Generator(), data.shape[1:])
+
+
+def refuse_other_data(run: DiffusionRun, data: LearnedData) -> None:
+    """ValueError if the run's directory was begun on other data."""
+    path = Path(run.out) / "data.json"
+    if path.exists() and (old := json.loads(path.read_text())) != {"digest": data.digest, "shape": list(data.shape)}:
+        raise ValueError(
+            f"{run.out} was begun on other data ({tuple(old['shape'])}, digest {old['digest']}; now {data.shape}, "
+            f"{data.digest}): choose another out, or bring the data back"
+        )
+
+
+def preview_model(
+    run: DiffusionRun, data: LearnedData, state: DiffusionState, device: torch.device
+) -> DiffusionModel | None:
+    """What previews are drawn from, the same noise and labels each time; None where nothing decodes the latents."""
+    decodes = data.autoencoder or run.source.latents is None
+    if not decodes or not run.cadence.preview:
+        return None
+    autoencoder = open_autoencoder(data.autoencoder, device) if data.autoencoder else None
+    model = DiffusionModel(run.out, card(run, data, 0), state.denoiser, "", autoencoder, "")
+    check_sampling(model, run.preview)
+    return model
+
+
+def card(run: DiffusionRun, data: LearnedData, step: int) -> Card:
+    """What the model of this run is."""
+    return Card(
+        run=run.name,
+        step=step,
+        averaged=bool(run.optimizer.ema),
+        path=path_of(run),
+        shape=data.shape,
+        classes=data.classes if run.denoiser.labels else (),
+        latent_space=data.latent_space,
+        autoencoder=absolute(data.autoencoder),
+        data=absolute(run.source.latents or run.source.images or ""),
+        data_digest=data.digest,
+    )
+
+
+def absolute(name: str) -> str:
+    """A path in full, so that it is found again from wherever a verb is called; any other name as it is."""
+    return str(Path(name).resolve()) if name and Path(name).exists() else name
+
+
+def finish(run: DiffusionRun, state: DiffusionState, data: LearnedData) -> None:
+    """Write the export and metrics.json. ValueError, with neither written, if weights are not finite."""
+    if not all(p.isfinite().all() for p in state.denoiser.parameters()):
+        raise ValueError(
+            f"at step {state.step} the weights are not finite: nothing is exported; train again with a lower "
+            f"optimizer.lr"
+        )
+    directory = Path(run.out)
+    with writing(f"the export under {directory}"):
+        write_model(directory / "export", state.denoiser, card(run, data, state.step))
+    numbers = {
+        "step": state.step,
+        "latents": state.step * run.batch_size,
+        "skipped_steps": state.skipped,
+        "weights_digest": weights_digest(state.denoiser),
+        "commit": commit(),
+    }
+    write_text_aside(directory / "metrics.json", json.dumps(numbers, indent=1) + "\n")

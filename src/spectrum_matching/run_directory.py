@@ -1,0 +1,185 @@
+"""What any training keeps in its directory: run.yaml, log, checkpoints, previews; begun, resumed and driven alike."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+from rich.markup import escape
+
+from . import checkpoints
+from .export import writing
+from .loop import Log, drain
+from .run_files import differences, override, read_mapping, to_yaml
+from .runs import Cadence
+from .updates import StepRecord
+
+# What may change from one command to the next on the same run directory.
+FREE = ("name", "out", "steps", "precision", "max_bad_steps", "trackers", "optimizer.lr", "cadence.")
+
+
+class Run(Protocol):
+    """What every training is told, whatever it trains."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def out(self) -> str: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def trackers(self) -> tuple[str, ...]: ...
+    @property
+    def cadence(self) -> Cadence: ...
+
+
+class State(Protocol):
+    """What a training advances: all that a checkpoint must hold."""
+
+    step: int
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def refuse_other_run(run: Run, free: tuple[str, ...] = FREE) -> None:
+    """ValueError if the run's directory holds another run, or cannot hold one; `free` keys may differ."""
+    directory = Path(run.out)
+    if directory.exists() and not directory.is_dir():
+        raise ValueError(f"out: {directory} is a file, expected a folder for the run")
+    above = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise ValueError(f"out: {directory} cannot be made, since {above} is no folder that can be written to")
+    there = directory / "run.yaml"
+    if there.exists():
+        old = override(type(run)(), read_mapping(there), str(there))
+        changed = [line for line in differences(old, run) if not line.startswith(free)]
+        if changed:
+            raise ValueError(
+                f"{directory} holds another run: {', '.join(changed)}; choose another out or the same values"
+            )
+
+
+def resume(run: Run, state: State, console: Console) -> None:
+    """Bring the state to the directory's latest checkpoint, if there is one; ValueError if it is past the run's end."""
+    directory = Path(run.out)
+    resumed = checkpoints.latest(directory / "checkpoints")
+    if resumed is None:
+        return
+    load(state, resumed)
+    if state.step > run.steps:
+        raise ValueError(f"steps is {run.steps}, but {directory} is at step {state.step} already; ask for more")
+    console.print(f"going on from step {state.step} ({escape(str(resumed))})", highlight=False)
+
+
+def load(state: State, checkpoint: Path) -> None:
+    """Bring the state to a checkpoint; ValueError naming it if it cannot be read."""
+    try:
+        state.load_state_dict(torch.load(checkpoint / "state.pt", map_location="cpu", weights_only=True))
+    except Exception as error:
+        raise ValueError(
+            f"{checkpoint} cannot be read ({type(error).__name__}); remove it to go on from the checkpoint before"
+        ) from error
+
+
+def begin(run: Run, accelerator: Accelerator) -> None:
+    """Make the directory and write run.yaml; start the trackers."""
+    directory = Path(run.out)
+    if accelerator.is_main_process:
+        for name in ("samples", "checkpoints"):
+            (directory / name).mkdir(parents=True, exist_ok=True)
+        checkpoints.write_text_aside(directory / "run.yaml", to_yaml(run))
+    accelerator.wait_for_everyone()
+    if run.trackers:
+        accelerator.init_trackers("spectrum-matching", config=_flat(dataclasses.asdict(run)))  # type: ignore[call-overload]
+
+
+def drive(
+    run: Run,
+    state: State,
+    records: Iterator[StepRecord],
+    preview: Callable[[Path], None],
+    accelerator: Accelerator,
+    console: Console,
+    title: str | None = None,
+) -> bool:
+    """Drain a trainer into the directory; False if a signal stopped it early, with a checkpoint written.
+
+    preview: called in the main process with the file that it writes.
+    """
+    directory = Path(run.out)
+    log = Log(directory / "log.jsonl", state.step) if accelerator.is_main_process else None
+
+    def show(step: int) -> None:
+        if accelerator.is_main_process:
+            preview(directory / "samples" / f"{step:07d}.png")
+
+    def checkpoint(step: int) -> None:
+        if accelerator.is_main_process:
+            with writing(f"the checkpoint of step {step} under {directory / 'checkpoints'}"):
+                checkpoints.save(
+                    directory / "checkpoints",
+                    step,
+                    lambda folder: torch.save(state.state_dict(), folder / "state.pt"),
+                    run.cadence.keep_last,
+                    run.cadence.keep_every,
+                )
+        accelerator.wait_for_everyone()
+
+    finished = drain(
+        naming_bad_files(records, directory, console),
+        title=title or run.name,
+        start=state.step,
+        steps=run.steps,
+        batch_size=run.batch_size,
+        log=log,
+        log_every=run.cadence.log,
+        actions=((run.cadence.checkpoint, checkpoint), (run.cadence.preview, show)),
+        accelerator=accelerator,
+        console=console,
+    )
+    if log is not None:
+        log.close()
+    return finished
+
+
+def end(run: Run, state: State, finished: bool, accelerator: Accelerator) -> None:
+    """Wait for all processes, end the trackers; SystemExit where a signal stopped the training."""
+    accelerator.wait_for_everyone()
+    if run.trackers:
+        accelerator.end_training()  # ends the process group as well
+    if not finished:
+        raise SystemExit(f"stopped at step {state.step}; the same command goes on from there")
+
+
+def naming_bad_files(records: Iterator[StepRecord], directory: Path, console: Console) -> Iterator[StepRecord]:
+    """Pass the records on; name each bad file once, on the screen and in bad_files.jsonl."""
+    path = directory / "bad_files.jsonl"
+    seen = {json.loads(line)["name"] for line in path.read_text().splitlines()} if path.exists() else set()
+    for record in records:
+        for bad in record.bad_files:
+            if bad.name not in seen:
+                seen.add(bad.name)
+                text = escape(f"{bad.name}: {bad.reason} ({len(seen)} so far)")
+                console.print(f"[yellow]skipped[/] {text}", highlight=False)
+                with path.open("a") as file:
+                    file.write(json.dumps({"step": record.step, "name": bad.name, "reason": bad.reason}) + "\n")
+        yield record
+
+
+def _flat(record: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Trackers take numbers and strings under one level of keys."""
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value if isinstance(value, int | float | str | bool) else str(value)
+    return flat

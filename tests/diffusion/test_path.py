@@ -1,0 +1,124 @@
+import math
+from itertools import product
+
+import pytest
+import torch
+
+from spectrum_matching.diffusion import Path
+
+KINDS = ["linear", "cosine", "vp"]
+PREDICTIONS = ["velocity", "noise", "data"]
+
+kinds = pytest.mark.parametrize("kind", KINDS)
+every = pytest.mark.parametrize(("kind", "prediction"), product(KINDS, PREDICTIONS))
+
+
+@pytest.fixture
+def drawn(generator):
+    """Data, noise and t of one batch, float64, t away from the ends."""
+    data, noise = (torch.randn(7, 2, 3, 4, generator=generator, dtype=torch.float64) for _ in range(2))
+    return data, noise, torch.linspace(0.05, 0.95, 7, dtype=torch.float64)
+
+
+@kinds
+def test_the_ends_are_exact_in_float32(kind):
+    path, ends = Path(kind), torch.tensor([0.0, 1.0])
+    alpha, sigma = path.alpha(ends), path.sigma(ends)
+    assert alpha[0] == 1
+    assert sigma[0] == 0
+    assert alpha[1] == (pytest.approx(math.exp(-5.025), rel=1e-5) if kind == "vp" else 0)
+    assert sigma[1] == pytest.approx(1, abs=3e-5)
+
+
+@kinds
+def test_the_slopes_are_the_derivatives(kind):
+    t = torch.linspace(0.01, 0.99, 50, dtype=torch.float64, requires_grad=True)
+    along = Path(kind).coefficients(t)
+    for value, slope in ((along.alpha, along.alpha_slope), (along.sigma, along.sigma_slope)):
+        (derivative,) = torch.autograd.grad(value.sum(), t, retain_graph=True)
+        torch.testing.assert_close(slope, derivative, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "vp"])
+def test_the_variance_of_unit_data_is_preserved(kind):
+    t = torch.linspace(0, 1, 33, dtype=torch.float64)
+    path = Path(kind)
+    torch.testing.assert_close(path.alpha(t).square() + path.sigma(t).square(), torch.ones_like(t))
+
+
+def test_vp_loses_data_at_half_of_beta():
+    t = torch.linspace(0, 1, 200_001, dtype=torch.float64)
+    integral = torch.cumulative_trapezoid(0.1 + 19.9 * t, t)
+    torch.testing.assert_close(Path("vp").alpha(t)[1:], torch.exp(-integral / 2), rtol=1e-9, atol=0)
+
+
+@kinds
+def test_the_signal_to_noise_ratio_falls_and_is_that_of_the_shares(kind):
+    path, t = Path(kind), torch.linspace(0.01, 0.99, 50, dtype=torch.float64)
+    torch.testing.assert_close(path.log_snr(t).exp(), (path.alpha(t) / path.sigma(t)).square())
+    assert (path.log_snr(t).diff() < 0).all()
+    assert path.log_snr(torch.zeros(1)) == math.inf
+
+
+@kinds
+def test_the_velocity_is_the_derivative_of_the_way(kind, drawn):
+    data, noise, t = drawn
+    path = Path(kind)
+    _, derivative = torch.func.jvp(lambda t: path.mix(data, noise, t), (t,), (torch.ones_like(t),))
+    torch.testing.assert_close(path.target(data, noise, t), derivative)
+
+
+@every
+def test_the_truth_of_any_prediction_becomes_data_noise_velocity_and_score(kind, prediction, drawn):
+    data, noise, t = drawn
+    path = Path(kind, prediction)
+    noisy, truth = path.mix(data, noise, t), path.target(data, noise, t)
+    torch.testing.assert_close(path.as_data(truth, noisy, t), data)
+    torch.testing.assert_close(path.as_noise(truth, noisy, t), noise)
+    torch.testing.assert_close(path.as_velocity(truth, noisy, t), Path(kind).target(data, noise, t))
+    torch.testing.assert_close(path.score(truth, noisy, t), -noise / path.sigma(t).view(-1, 1, 1, 1))
+
+
+@every
+def test_float32_suffices_over_the_whole_range_in_which_a_network_is_trained(kind, prediction, generator):
+    path = Path(kind, prediction)
+    t = torch.linspace(*path.ends, 65)[:, None, None, None].clamp(1e-4 if prediction == "data" else 0)
+    data, noise = torch.randn(2, 65, 1, 1, 64, generator=generator)
+    noisy, truth = path.mix(data, noise, t.flatten()), path.target(data, noise, t.flatten())
+    wide = [x.double() for x in (truth, noisy, t.flatten())]
+    for convert in (path.as_data, path.as_noise, path.as_velocity):
+        narrow, exact = convert(truth, noisy, t.flatten()), convert(*wide)
+        # x_t is known to 6e-8 of itself, which a division by the share of what is sought makes larger.
+        share = torch.minimum(path.alpha(t), path.sigma(t)) if prediction != "velocity" else torch.ones(())
+        assert narrow.isfinite().all()
+        assert ((narrow - exact).abs() <= 4e-6 * (1 + exact.abs()) / share.clamp(1e-4)).all()
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+def test_a_velocity_says_data_and_noise_at_both_ends(kind, generator):
+    path, t = Path(kind), torch.tensor([0.0, 1.0])
+    data, noise = torch.randn(2, 2, 1, 4, 4, generator=generator)
+    noisy, velocity = path.mix(data, noise, t), path.target(data, noise, t)
+    torch.testing.assert_close(path.as_data(velocity, noisy, t), data)
+    torch.testing.assert_close(path.as_noise(velocity, noisy, t), noise)
+
+
+@every
+def test_the_score_of_a_gaussian_is_that_of_its_noisy_density(kind, prediction, gaussian, drawn):
+    path, (_, _, t) = Path(kind, prediction), drawn
+    noisy = torch.linspace(-2, 2, 7, dtype=torch.float64).view(7, 1, 1, 1).expand(7, 3, 1, 1)
+    level = t.view(-1, 1, 1, 1)
+    expected = -(noisy - path.alpha(level) * gaussian.mean) / gaussian.spread(path, level)
+    torch.testing.assert_close(path.score(gaussian.predictor(path)(noisy, t), noisy, t), expected)
+
+
+def test_a_narrow_prediction_is_converted_in_the_precision_of_the_noisy_data(generator):
+    noisy, t = torch.randn(2, 1, 4, 4, generator=generator), torch.tensor([0.3, 0.7])
+    assert Path("vp").as_data(noisy.bfloat16(), noisy, t).dtype == torch.float32
+
+
+def test_unknown_kinds_are_refused():
+    with pytest.raises(ValueError, match="linear, cosine, vp; got 'circle'"):
+        Path("circle")
+    with pytest.raises(ValueError, match="velocity, noise, data; got 'score'"):
+        Path("linear", "score")

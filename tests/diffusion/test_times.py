@@ -1,0 +1,42 @@
+import pytest
+import scipy.stats
+import torch
+
+from spectrum_matching.diffusion import Path, Times
+from spectrum_matching.diffusion.times import shifted
+
+KINDS = [Times(), Times("log_normal", mean=-0.4, std=0.7), Times("shifted", shift=3.0)]
+DISTRIBUTIONS = [
+    scipy.stats.uniform.cdf,
+    lambda t: scipy.stats.norm.cdf(scipy.special.logit(t), -0.4, 0.7),
+    lambda t: t / (3 - 2 * t),  # u of t = 3u/(1 + 2u)
+]
+
+
+@pytest.mark.parametrize(("times", "distribution"), list(zip(KINDS, DISTRIBUTIONS, strict=True)))
+def test_times_follow_their_distribution(times, distribution, generator):
+    t = times.draw(20_000, generator)
+    assert t.shape == (20_000,)
+    assert t.dtype == torch.float32
+    assert scipy.stats.kstest(t.double().numpy(), distribution).pvalue > 0.01
+
+
+@pytest.mark.parametrize(
+    "times", [Times("log_normal", mean=40.0), Times("log_normal", mean=-140.0), Times("log_normal", std=90)]
+)
+def test_the_ends_are_never_drawn(times, generator):
+    t = times.draw(1000, generator)
+    assert ((t > 0) & (t < 1)).all()
+
+
+def test_a_shift_divides_the_ratio_of_data_to_noise():
+    path, t = Path(), torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
+    ratio = lambda t: path.alpha(t) / path.sigma(t)  # noqa: E731
+    torch.testing.assert_close(ratio(shifted(t, 4.0)), ratio(t) / 4)
+
+
+def test_what_cannot_be_drawn_is_refused():
+    with pytest.raises(ValueError, match="uniform, log_normal, shifted; got 'beta'"):
+        Times("beta")
+    with pytest.raises(ValueError, match="positive std and shift, got std 0"):
+        Times("log_normal", std=0)
