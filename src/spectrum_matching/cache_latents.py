@@ -1,28 +1,21 @@
 """The verb `cache`: the latents of images, encoded once, in a folder that training, analysis and other tools read."""
 
-import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import timedelta
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Annotated, Literal
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
-from . import __version__
-from .analysis.measure import check_size
 from .analysis.subjects import CACHED, images_to_cache, is_cached, training_data
-from .data.array_files import BadLatentError
-from .data.images import BadFile, ImageSet, Split
+from .data.images import BadFile, Split, open_images
 from .data.latent_cache import (
     CacheIndex,
     differences,
@@ -33,27 +26,15 @@ from .data.latent_cache import (
     started_cache,
     write_shard,
 )
-from .data.latent_sources import LOGVAR_RANGE
+from .data.latent_export import ForeignLayout, export_latents
+from .data.latent_layouts import ImageChoice
 from .data.latents import LatentSet, open_latents
-from .data.order import batches_at
+from .latent_origins import LatentOrigin, Stored, encoded, imported
 from .nets.autoencoder import Autoencoder
-from .provenance import commit, weights_digest
-
-Shard = tuple[dict[str, Tensor], tuple[BadFile, ...]]
-
-
-class Origin(NamedTuple):
-    """Where latents come from: what the cache will say of them, and its shards' tensors and bad files.
-
-    shard: called with the places of its images and what to tell how many are done.
-    """
-
-    index: CacheIndex
-    shard: Callable[[range, Callable[[int], None]], Shard]
 
 
 def cache_latents(
-    source: Annotated[Positional[str], arg(metavar="AUTOENCODER")],
+    source: Annotated[str, arg(metavar="AUTOENCODER")],
     /,
     *,
     out: Path,
@@ -66,6 +47,7 @@ def cache_latents(
     shard_images: int = 2048,
     workers: int = 0,
     device: str = "auto",
+    export: ForeignLayout | None = None,
 ) -> Path:
     """Encode images once: posterior moments in safetensors shards with an index. The same command goes on after a kill.
 
@@ -73,72 +55,140 @@ def cache_latents(
 
     Args:
         source: A folder in diffusers' format, a hub name, an LDM checkpoint (X.safetensors), python:FILE.py:FACTORY for
-            your own; or latents:FOLDER, the cache of another tool, to import.
+            your own; or latents:FOLDER, to import what another tool cached.
         out: Folder for index.json and the shards.
         data: "embedded", a folder or parquet path, or hub:NAME[:SPLIT]; by default what the autoencoder was trained on.
         size: Side of the square images in pixels; that of training by default, or 256.
-        split: By default what the autoencoder was trained on where it was trained on this data; otherwise all.
-        dtype: Of the stored moments. float16 is the finest of the small ones; values that it cannot hold are an error.
-        flips: Also the moments of every image mirrored, which training with flips needs.
+        split: By default "train" where the autoencoder was trained on this data, and otherwise "all".
+        dtype: Of the stored moments; a value that it cannot hold is an error.
+        flips: Also the moments of the mirrored images, which training with flips needs.
         batch_size: Images at once.
-        shard_images: Images in a shard; as many are encoded again, at most, after a kill.
-        workers: Processes that read images, for each process that encodes them.
+        shard_images: Images in a shard; at most so many for each process are encoded again after a kill.
+        workers: Processes that read images, for each one that encodes them.
         device: "auto", "cpu", "cuda", "cuda:1", and so on.
+        export: Of latents:FOLDER: write them into `out` in the layout of this tool, in float32.
     """
     if batch_size < 1 or shard_images < 1 or workers < 0:
         raise ValueError(
-            f"expected batches and shards of at least 1 image and no negative workers; got {batch_size}, {shard_images}"
-            f" and {workers}"
+            f"expected batches and shards of at least one image, and no negative number of workers; got {batch_size}, "
+            f"{shard_images} and {workers}"
         )
+    # One process may end hours after another; none of them talk in between.
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))])
     console = Console(quiet=not accelerator.is_main_process, stderr=True)
-    settings = {"dtype": dtype, "flips": flips, "shard_images": shard_images}
+    stored = Stored(dtype, flips, shard_images)
+    if export and not is_cached(source):
+        raise ValueError(f"--export is of cached latents: cache {source} first, then export latents:FOLDER")
     if is_cached(source):
         if data or size or split:
             raise ValueError(f"{source} is encoded already: --data, --size and --split have no part in it")
-        origin = _imported(open_latents(source.removeprefix(CACHED)), settings)
+        latents = open_latents(source.removeprefix(CACHED))
+        if export:
+            if accelerator.is_main_process:
+                names = _image_names(latents) if export == "mar" else None
+                with _bar(console) as bar:
+                    task = bar.add_task("exporting", total=len(latents))
+                    export_latents(latents, export, out, names=names, advance=lambda n: bar.advance(task, n))
+            accelerator.wait_for_everyone()
+            return out
+        origin = imported(latents, stored)
     else:
         chosen = accelerator.device if device == "auto" else _device(device)
-        images, choice = images_to_cache(training_data(source), data, size=size, split=split)
-        origin = _encoded(source, chosen, images, choice, settings, batch_size, workers)
-    index = origin.index
+        to_cache = images_to_cache(training_data(source), data, size=size, split=split)
+        autoencoder = Autoencoder.from_pretrained(source)
+        name = str(Path(source).resolve()) if Path(source).exists() else source
+        origin = encoded(name, autoencoder, to_cache, stored, batch_size=batch_size, workers=workers, device=chosen)
+    write_cache(origin, out, accelerator, console)
+    return out
+
+
+def write_cache(origin: LatentOrigin, out: Path, accelerator: Accelerator, console: Console) -> None:
+    """Write the missing shards of a cache, and its index when all are there; each process writes its share.
+
+    Raises ValueError, before any work, where another cache lies there or the disk has no room.
+    """
+    index = origin.contents
     _require_writable(out)
     there = started_cache(out)
     if there is not None and (changed := differences(there, index)):
-        raise ValueError(f"{out} holds another cache ({'; '.join(changed)}); choose another --out or the same values")
-    n_shards = math.ceil(index.n_source / shard_images)
+        raise ValueError(f"{out} holds another cache: {', '.join(changed)}; choose another --out or the same values")
+    places = [range(k, min(k + index.shard_images, origin.n)) for k in range(0, origin.n, index.shard_images)]
     finished = finished_shards(out, there or index)
-    missing = [number for number in range(n_shards) if number not in finished]
-    for bad in index.bad:
-        console.print(f"[yellow]skipped[/] {escape(f'{bad.name}: {bad.reason}')}", highlight=False)
+    missing = [number for number in range(len(places)) if number not in finished]
     if there is not None and there.shards and not missing:
-        console.print(f"{escape(str(out))} is complete: {sum(s.n for s in there.shards)} images", highlight=False)
-        return out
-    _require_space(out, index, len(missing))
+        n = sum(shard.n for shard in there.shards)
+        console.print(f"{escape(str(out))} is complete: {n} images", highlight=False, soft_wrap=True)
+        return
+    _require_space(out, index, sum(len(places[number]) for number in missing))
+    _name(console, index.bad)
     if finished:
-        console.print(f"going on: {len(finished)} of {n_shards} shards are there", highlight=False)
-    accelerator.wait_for_everyone()  # all have seen the same missing shards before any is written
+        console.print(f"going on: {len(finished)} of {len(places)} shards are there", highlight=False)
+    accelerator.wait_for_everyone()  # until all know what is missing
     if accelerator.is_main_process:
         start_cache(out, index)
-    accelerator.wait_for_everyone()
+    accelerator.wait_for_everyone()  # until what was left half written is gone
     mine = missing[accelerator.process_index :: accelerator.num_processes]
-    ranges = {n: range(n * shard_images, min((n + 1) * shard_images, index.n_source)) for n in mine}
     with _bar(console) as bar:
-        task = bar.add_task("caching", total=sum(map(len, ranges.values())))
-        for number, places in ranges.items():
-            tensors, bad_files = origin.shard(places, lambda n: bar.advance(task, n))
-            for bad in bad_files:
-                bar.print(f"[yellow]skipped[/] {escape(f'{bad.name}: {bad.reason}')}")
-            note_shard(out, write_shard(out, number, tensors, bad_files))
+        title = "caching" if accelerator.num_processes == 1 else f"caching, 1 of {accelerator.num_processes} shares"
+        task = bar.add_task(title, total=sum(len(places[number]) for number in mine))
+        for number in mine:
+            tensors, bad = origin.shard(number, places[number], lambda n: bar.advance(task, n))
+            _name(bar.console, bad)
+            note_shard(out, write_shard(out, number, tensors, bad))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         index = finish_cache(out, index, finished_shards(out, there or index).values())
-        n_cached = sum(shard.n for shard in index.shards)
+        n = sum(shard.n for shard in index.shards)
+        latents = f"{index.channels} x {index.grid[0]} x {index.grid[1]}"
         skipped = f", {len(index.bad)} skipped" if index.bad else ""
-        console.print(
-            f"{n_cached} images{skipped}: {index.channels} x {index.grid[0]} x {index.grid[1]}, mean {index.mean:.4g}, "
-            f"std {index.std:.4g}",
-            highlight=False,
-        )
+        said = f"{n} images{skipped}: latents {latents}, mean {index.mean:.4g}, std {index.std:.4g}"
+        console.print(said, highlight=False, soft_wrap=True)
     accelerator.wait_for_everyone()
-    return out
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=console)
+
+
+def _image_names(latents: LatentSet) -> Sequence[str] | None:
+    """Of the images by position, where they are at hand and still the same."""
+    source, size, split, held_out, seed = latents.choice or ImageChoice("")
+    if latents.images is None or size is None:
+        return None
+    images = open_images(source, size, split=split, held_out=held_out, seed=seed)
+    return images.names if images.digest == latents.image_digest else None
+
+
+def _name(console: Console, files: tuple[BadFile, ...]) -> None:
+    for bad in files:
+        console.print(f"[yellow]skipped[/] {escape(f'{bad.name}: {bad.reason}')}", highlight=False, soft_wrap=True)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r} cannot be used ({why}); cpu always can") from error
+
+
+def _require_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"cannot write into {folder}: {error.strerror}; choose another --out") from error
+
+
+def _require_space(folder: Path, index: CacheIndex, n: int) -> None:
+    n_statistics = (2 if index.holds == "posterior" else 1) * (2 if index.flips else 1)
+    h, w = index.grid
+    needed = n * index.channels * h * w * n_statistics * getattr(torch, index.dtype).itemsize
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ValueError(
+            f"{n} images take {needed / 2**30:.1f} GiB in {index.dtype}, and {folder} has {free / 2**30:.1f} GiB left;"
+            " make room, or choose another --out"
+        )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .data.seeding import seeded
-from .diffusion import SAMPLERS, SampleNoise, evaluations, guided, time_grid
+from .diffusion import SAMPLERS, SampleNoise, asked_times, guided, guided_evaluations, time_grid
 from .diffusion_model import DiffusionModel
 from .diffusion_runs import SamplingChoice
 from .scores import Sampling
@@ -79,6 +79,7 @@ def labels_of(choice: SamplingChoice, indices: Sequence[int], n_classes: int) ->
 
 def sampling_record(model: DiffusionModel, choice: SamplingChoice, n_images: int) -> Sampling:
     """The protocol of these images."""
+    asked = asked_times(choice.sampler, time_grid(model.card.path, choice.steps))
     return Sampling(
         denoiser=model.source,
         denoiser_digest=model.denoiser_digest,
@@ -90,7 +91,7 @@ def sampling_record(model: DiffusionModel, choice: SamplingChoice, n_images: int
         prediction=model.card.path.prediction,
         sampler=choice.sampler,
         steps=choice.steps,
-        evaluations=evaluations(choice.sampler, choice.steps) * (2 if choice.guidance != 1 else 1),
+        evaluations=guided_evaluations(asked, choice.guidance, choice.guidance_interval),
         guidance=choice.guidance,
         guidance_interval=choice.guidance_interval,
         labels=choice.labels if model.n_classes else "none",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,11 +14,13 @@ from .data.array_files import BadLatentError
 from .data.images import BadFile
 from .data.latent_cache import CacheIndex
 from .data.latent_layouts import ImageChoice
-from .data.latent_sources import LOGVAR_RANGE, LatentRow
+from .data.latent_sources import LOGVAR_RANGE
 from .data.latents import LatentSet
 from .data.order import batches_at
 from .nets.autoencoder import Autoencoder
 from .provenance import commit, weights_digest
+
+Shard = tuple[dict[str, Tensor], tuple[BadFile, ...]]
 
 
 class Stored(NamedTuple):
@@ -30,98 +32,150 @@ class Stored(NamedTuple):
 
 
 class LatentOrigin(NamedTuple):
-    """What the cache will say of its latents, and what makes a shard: its tensors and the bad files among its images.
+    """What the cache will say, over how many places, and what makes a shard: its tensors and the bad files among them.
 
-    `shard` takes the number of a shard, the places of its images, and what to tell how many more are done.
+    `shard` takes the number of a shard, its places, and what to tell how many more of them are done. It raises
+    ValueError for latents that are not finite, or that do not fit the dtype.
     """
 
-    index: CacheIndex
-    shard: Callable[[int, range, Callable[[int], None]], tuple[dict[str, Tensor], tuple[BadFile, ...]]]
+    contents: CacheIndex
+    n: int
+    shard: Callable[[int, range, Callable[[int], None]], Shard]
+
+
+class ShardRows:
+    """The tensors of a shard, batch by batch, in the cache's dtype."""
+
+    def __init__(self, index: CacheIndex, is_labelled: bool) -> None:
+        self._dtype: torch.dtype = getattr(torch, index.dtype)
+        statistics = ["mean", *(["logvar"] if index.holds == "posterior" else [])]
+        names = [f"{name}{suffix}" for name in statistics for suffix in ("", "_flip") if index.flips or not suffix]
+        empty = torch.empty(0, index.channels, *index.grid, dtype=self._dtype)
+        numbers = ["index", *(["label"] if is_labelled else [])]
+        self._parts = {name: [empty] for name in names} | {
+            name: [torch.empty(0, dtype=torch.int64)] for name in numbers
+        }
+
+    def add(self, name: str, values: Tensor, images: Sequence[str]) -> None:
+        """Moments (b, c, h, w) of these images; ValueError, naming one, for values that the dtype does not hold."""
+        stored = values.to("cpu", self._dtype)
+        finite = stored.isfinite().flatten(1).all(1)
+        if not finite.all():
+            place = int((~finite).nonzero()[0])
+            largest = float(values[place].abs().max())
+            if largest < float("inf"):
+                dtype = str(self._dtype).removeprefix("torch.")
+                raise ValueError(
+                    f"{name} of {images[place]} reaches {largest:.4g}, which {dtype} does not hold; take bfloat16 or"
+                    " float32"
+                )
+            raise ValueError(f"{name} of {images[place]} is not finite: the autoencoder cannot be trusted with it")
+        self._parts[name].append(stored)
+
+    def add_numbers(self, places: Sequence[int], labels: Tensor) -> None:
+        """Places in the source, and labels (b,) int64, which are dropped where the set has none."""
+        self._parts["index"].append(torch.tensor(places))
+        if "label" in self._parts:
+            self._parts["label"].append(labels)
+
+    def joined(self) -> dict[str, Tensor]:
+        """All that was added."""
+        return {name: torch.cat(parts) for name, parts in self._parts.items()}
 
 
 def encoded(
-    source: str, autoencoder: Autoencoder, to_cache: ToCache, stored: Stored, *, batch_size: int, workers: int,
+    source: str,
+    autoencoder: Autoencoder,
+    to_cache: ToCache,
+    stored: Stored,
+    *,
+    batch_size: int,
+    workers: int,
     device: torch.device,
-) -> LatentOrigin:  # fmt: skip
-    """Posteriors of images. ValueError, when a shard is made, for latents that are not finite or do not fit the dtype."""
+) -> LatentOrigin:
+    """Posteriors of images. ValueError for a size that the autoencoder cannot take."""
     images, choice = to_cache
     check_size(source, autoencoder, images.size)
     grid = images.size // autoencoder.factor
     index = CacheIndex(
         source=choice.source,
-        source_digest=images.digest,
-        n_source=len(images),
         split=choice.split,
         held_out=choice.held_out,
         seed=choice.seed,
+        source_digest=images.digest,
+        n_source=len(images),
         image_size=images.size,
         classes=images.classes,
         autoencoder=source,
         autoencoder_digest=weights_digest(autoencoder),
+        versions=_versions(),
         holds="posterior" if autoencoder.is_stochastic else "mean",
         channels=autoencoder.channels,
         grid=(grid, grid),
         factor=autoencoder.factor,
         bad=images.bad,
-        **_shared(stored),
+        dtype=stored.dtype,
+        flips=stored.flips,
+        shard_images=stored.shard_images,
     )
 
-    def shard(
-        number: int, places: range, advance: Callable[[int], None]
-    ) -> tuple[dict[str, Tensor], tuple[BadFile, ...]]:
-        rows = _Rows(index)
+    def shard(number: int, places: range, advance: Callable[[int], None]) -> Shard:
+        rows = ShardRows(index, bool(images.classes))
         bad: list[BadFile] = []
-        # An encoder that draws at random then draws the same for a shard whichever process makes it.
+        # An encoder that draws at random then draws the same for a shard, whichever process makes it and when.
         with evaluating(autoencoder, device, None, seed=number) as place:
-            for batch_places, batch in batches_at(images, batch_size, places, workers=workers):
-                bad += batch.bad
-                if batch_places:
-                    x = batch.images.to(place, non_blocking=True)
-                    names = [images.names[at] for at in batch_places]
+            for at, batch in batches_at(images, batch_size, places, workers=workers):
+                if at:
+                    x = batch.images.to(place)
+                    names = [images.names[i] for i in at]
                     for suffix in ("", "_flip") if stored.flips else ("",):
                         posterior = autoencoder.encode(x.flip(-1) if suffix else x)
                         rows.add(f"mean{suffix}", posterior.mean, names)
-                        if index.holds == "posterior":
+                        if autoencoder.is_stochastic:
                             rows.add(f"logvar{suffix}", posterior.logvar.clamp(*LOGVAR_RANGE), names)
-                    rows.add_numbers(batch_places, batch.labels if images.classes else None)
-                advance(len(batch_places) + len(batch.bad))
+                    rows.add_numbers(at, batch.labels)
+                bad += batch.bad
+                advance(len(at) + len(batch.bad))
         return rows.joined(), tuple(bad)
 
-    return LatentOrigin(index, shard)
+    return LatentOrigin(index, len(images), shard)
 
 
 def imported(latents: LatentSet, stored: Stored) -> LatentOrigin:
     """Moments and labels as they lie in another cache. ValueError for mirrored images that it does not hold."""
     if stored.flips and not latents.has_flips:
         raise ValueError(f"{latents.source} holds no latents of mirrored images: import it without --flips")
-    choice = latents.choice if latents.layout == "specmatch" else None
-    labels = latents.labels()
-    is_labelled = any(label >= 0 for label in labels)
-    size, (h, w) = choice.size if choice and choice.size else 0, latents.grid
-    choice = choice or ImageChoice(f"{CACHED}{latents.source}")
+    # Of another tool's images only their order is known.
+    is_ours = latents.layout == "specmatch" and latents.choice is not None
+    choice = latents.choice if is_ours and latents.choice else ImageChoice(f"{CACHED}{latents.source}")
+    labels, (h, w) = latents.labels(), latents.grid
+    positions = [key for key in latents.image_keys if isinstance(key, int)]
+    if len(set(positions)) < len(latents):
+        positions = list(range(len(latents)))
     index = CacheIndex(
         source=choice.source,
-        source_digest=latents.image_digest or latents.digest,
-        n_source=max(latents.n_images[1], len(latents)),
         split=choice.split,
         held_out=choice.held_out,
         seed=choice.seed,
-        image_size=size,
+        source_digest=(latents.image_digest if is_ours else None) or latents.digest,
+        n_source=max(latents.n_images[1], len(latents)),
+        image_size=choice.size or 0,
         classes=latents.classes,
         autoencoder=latents.autoencoder,
         autoencoder_digest=latents.digest,
+        versions=_versions(),
         holds=latents.holds,
         channels=latents.channels,
         grid=(h, w),
-        factor=size // h,
+        factor=(choice.size or 0) // h,
         bad=latents.bad,
-        **_shared(stored),
+        dtype=stored.dtype,
+        flips=stored.flips,
+        shard_images=stored.shard_images,
     )
 
-    def shard(
-        number: int, places: range, advance: Callable[[int], None]
-    ) -> tuple[dict[str, Tensor], tuple[BadFile, ...]]:
-        rows = _Rows(index)
+    def shard(number: int, places: range, advance: Callable[[int], None]) -> Shard:
+        rows = ShardRows(index, any(label >= 0 for label in labels))
         bad: list[BadFile] = []
         for item in places:
             name = latents.name(item)
@@ -134,12 +188,16 @@ def imported(latents: LatentSet, stored: Stored) -> LatentOrigin:
                     rows.add(f"mean{suffix}", row.mean[None], [name])
                     if row.logvar is not None:
                         rows.add(f"logvar{suffix}", row.logvar[None], [name])
-                key = both[0].image
-                rows.add_numbers(
-                    [key if isinstance(key, int) else item],
-                    torch.tensor([labels[item]]) if is_labelled else None,
-                )
+                rows.add_numbers([positions[item]], torch.tensor(labels[item : item + 1]))
             advance(1)
         return rows.joined(), tuple(bad)
 
-    return LatentOrigin(index, shard)
+    return LatentOrigin(index, len(latents), shard)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "specmatch": __version__,
+        "commit": commit(),
+        **{name: version(name) for name in ("torch", "diffusers", "safetensors")},
+    }

@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -54,8 +54,34 @@ def _merged(record: Any, mapping: Any, source: str, prefix: str) -> dict[str, An
         if key not in values:
             raise ValueError(f"{source}: unknown key {prefix}{key}; {nearest(str(key), list(values))}")
         old = values[key]
-        values[key] = _merged(old, value, source, f"{prefix}{key}.") if dataclasses.is_dataclass(old) else value
-    return {k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v for k, v in values.items()}  # type: ignore[arg-type]
+        if dataclasses.is_dataclass(old):
+            values[key] = _merged(old, value, source, f"{prefix}{key}.")
+        elif isinstance(old, dict):
+            values[key] = _merged_entries(old, _entry_type(record, key), value, source, f"{prefix}{key}")
+        else:
+            values[key] = value
+    return {key: _plain(value) for key, value in values.items()}
+
+
+def _merged_entries(old: dict[str, Any], kind: type, mapping: Any, source: str, prefix: str) -> dict[str, Any]:
+    """Records by name: those that the mapping names, each merged into the one of its name."""
+    if not isinstance(mapping, dict):
+        raise ValueError(f"{source}: {prefix} is {mapping!r}: expected names and what each stands for")
+    return {
+        str(name): _merged(old.get(str(name), kind()), value or {}, source, f"{prefix}.{name}.")
+        for name, value in mapping.items()
+    }
+
+
+def _entry_type(record: Any, key: str) -> type:
+    kind: type = get_args(get_type_hints(type(record))[key])[1]
+    return kind
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
 
 
 def differences(old: Any, new: Any) -> list[str]:

@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import Progress
+from torch import Tensor
 
 from .checkpoints import write_text_aside
 from .diffusion_model import DiffusionModel, open_model
@@ -156,6 +157,14 @@ def write_npz(path: Path, batches: Iterator[np.ndarray], n_images: int) -> None:
                 np.lib.format.write_array_header_1_0(stream, header)
             stream.write(batch.tobytes())
     aside.replace(path)
+
+
+def read_pixels(path: Path, batch_size: int) -> Iterator[Tensor]:
+    """Images (b, 3, H, W) in [-1, 1] of an .npz that `write_npz` wrote, batch by batch."""
+    with np.load(path, allow_pickle=False) as archive:
+        pixels = torch.from_numpy(archive["arr_0"])
+    for batch in pixels.split(batch_size):
+        yield batch.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def read_sampling(path: Path) -> Sampling | None:

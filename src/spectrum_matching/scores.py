@@ -16,7 +16,7 @@ FORMAT = "specmatch-scores-1"
 class Sampling:
     """How images were generated. digests: of weights, 16 hexadecimal digits; "" where there is no autoencoder.
 
-    step: optimizer updates behind the denoiser. evaluations: denoiser calls an image at most, two where guidance acts.
+    step: optimizer updates behind the denoiser. evaluations: denoiser calls an image, two where guidance acts.
     guidance: scale of classifier-free guidance, 1 for none; guidance_interval: the t in which it acts. labels:
     "balanced", "random", "none", or one class.
     """

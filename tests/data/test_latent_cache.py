@@ -12,11 +12,17 @@ from spectrum_matching.data.images import open_images
 from spectrum_matching.data.latent_cache import (
     CacheIndex,
     ShardEntry,
+    finish_cache,
+    finished_shards,
+    note_shard,
     read_index,
+    start_cache,
+    started_cache,
     verify_cache,
     write_index,
     write_shard,
 )
+from spectrum_matching.data.latent_moments import channel_moments, joint_statistics, latent_space, merge_moments
 from spectrum_matching.data.latent_pairs import pair
 from spectrum_matching.data.latents import latent_batches, open_latents
 from spectrum_matching.latent_space import LatentSpace
@@ -29,14 +35,21 @@ def index_of(shards: list[ShardEntry], n_source: int = 100, channels: int = 2) -
         source="embedded",
         source_digest="0123456789abcdef",
         n_source=n_source,
+        split="all",
+        held_out=0.05,
+        seed=0,
+        image_size=24,
+        classes=("a", "<b>"),
         autoencoder='a "name" & <b>',
         autoencoder_digest="fedcba",
         versions={"torch": torch.__version__},
+        holds="posterior",
         dtype="float16",
+        flips=False,
         channels=channels,
         grid=GRID,
         factor=8,
-        image_size=24,
+        shard_images=4,
         shards=tuple(shards),
         latent_space=LatentSpace("per channel", (0.5,) * channels, (1.5,) * channels),
         mean=0.5,
@@ -171,8 +184,6 @@ def test_an_index_that_does_not_fit_its_shards_is_refused(tmp_path: Path) -> Non
     "change",
     [
         {"format": "specmatch-latents-9"},
-        {"shards": []},
-        {"shards": [{"name": "../../other.safetensors", "n": 1, "n_bytes": 1, "sha256": ""}]},
         {"shards": [{"name": "latents-00000.safetensors"}]},
         {"grid": 3},
         {"latent_space": {}},
@@ -183,9 +194,18 @@ def test_a_damaged_index_is_one_line(tmp_path: Path, change: dict) -> None:
     write_cache(tmp_path)
     path = tmp_path / "index.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(ValueError, match="is no index of format specmatch-latents-1") as caught:
+    with pytest.raises(ValueError, match="is no index of format specmatch-latents-2") as caught:
         open_latents(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shards", [[], [{"name": "../../other.safetensors", "n": 1, "n_bytes": 1, "sha256": ""}]])
+def test_an_index_of_no_shards_of_ours_is_refused(tmp_path: Path, shards: list) -> None:
+    write_cache(tmp_path)
+    path = tmp_path / "index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"shards": shards}))
+    with pytest.raises(ValueError, match="names no shards"):
+        open_latents(tmp_path)
 
 
 def test_an_index_is_asked_for_before_shards(tmp_path: Path) -> None:
@@ -204,6 +224,41 @@ def test_a_cache_pairs_with_the_images_of_its_digest_alone(tmp_path: Path, image
     assert pair(found, images).indices == (7, 8, 9, 10)
     with pytest.raises(ValueError, match="the same split"):
         pair(found, open_images(str(image_folder), 24, split="train", held_out=0.3))
+
+
+def test_an_unfinished_cache_says_so_and_knows_what_is_done(tmp_path: Path) -> None:
+    index = replace(index_of([], 12), shards=())
+    start_cache(tmp_path, index)
+    for number in (0, 2):
+        note_shard(tmp_path, write_shard(tmp_path, number, tensors(4, 4 * number)))
+    write_shard(tmp_path, 1, tensors(4, 4))  # killed before it was noted
+    (tmp_path / "latents-00002.safetensors").write_bytes(b"cut")
+    assert started_cache(tmp_path) == index
+    assert list(finished_shards(tmp_path, index)) == [0]
+    with pytest.raises(ValueError, match="was not finished; the same `specmatch cache` goes on"):
+        open_latents(tmp_path)
+    for number in (1, 2):
+        note_shard(tmp_path, write_shard(tmp_path, number, tensors(4, 4 * number)))
+    finish_cache(tmp_path, index, finished_shards(tmp_path, index).values())
+    assert len(open_latents(tmp_path)) == 12
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_statistics_are_those_of_samples_however_the_shards_are_cut(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    # Far from 0, where sums of squares would lose every digit.
+    mean = (1e4 + torch.randn(40, 3, 4, 4, generator=generator)).double()
+    logvar = torch.randn(40, 3, 4, 4, generator=generator)
+    whole = channel_moments(mean, logvar)
+    parts = [channel_moments(mean[a:b], logvar[a:b]) for a, b in ((0, 1), (1, 1), (1, 30), (30, 40))]
+    for moments in (whole, merge_moments(parts), merge_moments(reversed(parts))):
+        space = latent_space(moments)
+        std = (mean.var((0, 2, 3), correction=0) + logvar.double().exp().mean((0, 2, 3))).sqrt()
+        torch.testing.assert_close(torch.tensor(space.mean).double(), mean.mean((0, 2, 3)), rtol=1e-12, atol=0)
+        torch.testing.assert_close(torch.tensor(space.std).double(), std, rtol=1e-7, atol=0)
+    everything = (mean.var(correction=0) + logvar.double().exp().mean()).sqrt()
+    assert joint_statistics(space) == pytest.approx((float(mean.mean()), float(everything)), rel=1e-9)
+    assert latent_space(channel_moments(torch.ones(2, 1, 2, 2), None)).std == (1.0,)
 
 
 def anonymous_memory() -> int:

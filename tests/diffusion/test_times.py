@@ -21,11 +21,9 @@ def test_times_follow_their_distribution(times, distribution, generator):
     assert scipy.stats.kstest(t.double().numpy(), distribution).pvalue > 0.01
 
 
-@pytest.mark.parametrize(
-    "times", [Times("log_normal", mean=40.0), Times("log_normal", mean=-140.0), Times("log_normal", std=90)]
-)
-def test_the_ends_are_never_drawn(times, generator):
-    t = times.draw(1000, generator)
+@pytest.mark.parametrize("mean", [40.0, -140.0])
+def test_the_ends_are_never_drawn(mean, generator):
+    t = Times("log_normal", mean=mean).draw(1000, generator)
     assert ((t > 0) & (t < 1)).all()
 
 

@@ -156,8 +156,8 @@ def images_to_cache(
 ) -> ToCache:
     """The images that an autoencoder's latents are wanted of: by default those it was trained on.
 
-    data, size: by default those of training, or 256 pixels. split: by default "train" where it was trained on `data`, by
-    the rule that it was trained by, and else "all". ValueError where nothing says which images.
+    data, size: by default those of training, or 256 pixels. split: by default "train" where it was trained on `data`,
+    by the rule of that training, and else "all". ValueError where nothing says which images.
     """
     data = data or (trained.source if trained else None)
     if data is None:

@@ -30,6 +30,7 @@ NUMBERS = ("index", "label")
 METADATA = "specmatch"
 REMEDY = "delete it, then the same `specmatch cache` writes it again"
 CHUNK = 1 << 24
+RAW = LatentSpace()
 # What decides the latents, or which of them a shard holds; the rest only says by what names they came.
 SETTINGS = ("source_digest", "image_size", "autoencoder_digest", "holds", "dtype", "flips", "shard_images")
 
@@ -48,8 +49,9 @@ class CacheIndex:
     """What index.json says. Digests and versions are as their makers gave them; dtype is that of the moments.
 
     source, split, held_out, seed, image_size: what opens the n_source images; shard k is of the images from
-    k · shard_images on. classes: names of the labels, if any. holds: what `mean` is. bad: images left out. latent_space:
-    per-channel mean and std of samples of the cached posteriors; mean, std: the same over all channels.
+    k · shard_images on. classes: names of the labels, if any. holds: what `mean` is. bad: images left out.
+    latent_space: per-channel mean and std of samples of the cached posteriors, none of mirrored images; mean, std: the
+    same over all channels.
     """
 
     source: str
@@ -72,7 +74,7 @@ class CacheIndex:
     shard_images: int
     shards: tuple[ShardEntry, ...] = ()
     bad: tuple[BadFile, ...] = ()
-    latent_space: LatentSpace = LatentSpace()
+    latent_space: LatentSpace = RAW
     mean: float = 0.0
     std: float = 1.0
 
@@ -151,9 +153,7 @@ def finish_cache(folder: Path, index: CacheIndex, shards: Iterable[ShardEntry]) 
     space = latent_space(merge_moments(ChannelMoments(*note["moments"]) for note in notes))
     mean, std = joint_statistics(space)
     bad = (*index.bad, *(BadFile(*file) for note in notes for file in note["bad"]))
-    index = replace(
-        index, shards=shards, bad=tuple(dict.fromkeys(bad)), latent_space=space, mean=mean, std=std
-    )
+    index = replace(index, shards=shards, bad=tuple(dict.fromkeys(bad)), latent_space=space, mean=mean, std=std)
     write_index(folder, index)
     for path in (folder / UNFINISHED, *(_entry_path(folder, shard.name) for shard in shards)):
         path.unlink(missing_ok=True)
@@ -212,13 +212,14 @@ def open_cache(folder: Path) -> OpenedLayout:
     statistic = {
         "posterior": "mean and log-variance of each posterior",
         "mean": "mean of each posterior",
-        "sample": "one sample of each posterior, drawn when the cache was made,",
+        "sample": "one sample of each posterior, drawn when it was first cached,",
     }[index.holds]
+    encoder = index.autoencoder or "an autoencoder that is not known"
     flips = "; mirrored images are left out" if "mean_flip" in names else ""
     return OpenedLayout(
         "specmatch",
         ShardLatents(paths, tensors, image_keys.tolist(), shapes),
-        (f"Our own cache: {statistic} of {index.autoencoder}, {index.dtype}, before any scaling{flips}.",),
+        (f"Our own cache: {statistic} of {encoder}, {index.dtype}, before any scaling{flips}.",),
         (index.n_source, index.n_source),
         index.latent_space,
         ImageChoice(index.source, index.image_size, index.split, index.held_out, index.seed),
@@ -298,7 +299,9 @@ def _write(path: Path, payload: bytes) -> None:
         aside.replace(path)
     except OSError as error:
         aside.unlink(missing_ok=True)
-        raise ValueError(f"{path} cannot be written: {error.strerror}; mend that, and the same command goes on") from error
+        raise ValueError(
+            f"{path} cannot be written: {error.strerror}; once that is mended, the same command goes on"
+        ) from error
 
 
 def _sha256(path: Path) -> str:

@@ -11,11 +11,11 @@ from ..latent_space import LatentSpace
 
 
 class ChannelMoments(NamedTuple):
-    """Of `count` cells in each of c channels: of posterior means their mean and the sum of squared distances from it,
+    """Of n cells in each of c channels: of posterior means their mean and the sum of squared distances from it,
     and the sum of posterior variances (0 where there are none).
     """
 
-    count: int
+    n: int
     mean: tuple[float, ...]
     squares: tuple[float, ...]
     variances: tuple[float, ...]
@@ -35,15 +35,15 @@ def merge_moments(parts: Iterable[ChannelMoments]) -> ChannelMoments:
 
     Chan, Golub and LeVeque (1979), "Updating formulae and a pairwise algorithm for computing sample variances".
     """
-    first, *others = [part for part in parts if part.count]
-    count = first.count
+    first, *others = [part for part in parts if part.n]
+    count = first.n
     mean, squares, variances = (torch.tensor(values, dtype=torch.float64) for values in first[1:])
     for part in others:
         part_mean, part_squares, part_variances = (torch.tensor(values, dtype=torch.float64) for values in part[1:])
-        total = count + part.count
+        total = count + part.n
         apart = part_mean - mean
-        mean = mean + apart * (part.count / total)
-        squares = squares + part_squares + apart.square() * (count * part.count / total)
+        mean = mean + apart * (part.n / total)
+        squares = squares + part_squares + apart.square() * (count * part.n / total)
         variances = variances + part_variances
         count = total
     return ChannelMoments(count, *(tuple(values.tolist()) for values in (mean, squares, variances)))
@@ -55,7 +55,7 @@ def latent_space(moments: ChannelMoments) -> LatentSpace:
     A channel that does not vary keeps its scale: std 1.
     """
     pairs = zip(moments.squares, moments.variances, strict=True)
-    stds = (math.sqrt((squares + variances) / moments.count) for squares, variances in pairs)
+    stds = (math.sqrt((squares + variances) / moments.n) for squares, variances in pairs)
     return LatentSpace("per channel", moments.mean, tuple(std or 1.0 for std in stds))
 
 

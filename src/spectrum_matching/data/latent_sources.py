@@ -171,7 +171,10 @@ class FileLatents:
 
 
 class ShardLatents:
-    """Rows of safetensors files, each held by memory map. `tensors` names what holds which statistic; shapes: (n, c, h, w)."""
+    """Rows of safetensors files, each held by memory map.
+
+    tensors: what holds which statistic. shapes: (n, c, h, w) of each file.
+    """
 
     def __init__(
         self,

@@ -35,11 +35,12 @@ class MappedTensor:
 
     def gather(self, items: Sequence[int]) -> Tensor:
         """Rows (b, …) in the stored dtype."""
-        stored = np.empty((len(items), self._rows[0].shape[1]), np.uint8)
+        values = torch.empty(len(items), *self.shape, dtype=self.dtype)
+        stored = values.flatten(1).view(torch.uint8).numpy()
         for place, item in enumerate(items):
             shard = bisect.bisect_right(self._ends, item)
             stored[place] = self._rows[shard][item - self._starts[shard]]
-        return torch.from_numpy(stored).view(self.dtype).view(len(items), *self.shape)
+        return values
 
 
 def _map(path: Path, name: str) -> tuple[np.ndarray, torch.dtype, tuple[int, ...]]:
@@ -52,8 +53,8 @@ def _map(path: Path, name: str) -> tuple[np.ndarray, torch.dtype, tuple[int, ...
         first, end = said["data_offsets"]
         if not n:
             return np.empty((0, torch.Size(shape).numel() * dtype.itemsize), np.uint8), dtype, tuple(shape)
-        rows = np.memmap(path, np.uint8, "r", 8 + length + first, (n, (end - first) // n))
+        mapped = np.memmap(path, np.uint8, "r", 8 + length + first, (n, (end - first) // n))
     except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"shard {path} is damaged ({reason}); delete it and cache its images again") from error
-    return rows, dtype, tuple(shape)
+    return np.asarray(mapped), dtype, tuple(shape)  # a plain array is indexed in half the time

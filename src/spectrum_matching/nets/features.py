@@ -15,9 +15,17 @@ def open_features(spec: str, device: torch.device | str = "cpu") -> Features:
     one line for a file that does not open and, when called, for images that it fails on (its first line of complaint)
     and for anything but finite features (b, d).
     """
+    return checked(load_features(spec, device), spec, device)
+
+
+def load_features(spec: str, device: torch.device | str = "cpu") -> Features:
+    """What `open_features` calls, as the file gives it: a module in eval mode on `device`, or a function."""
     extract = _from_python(spec) if spec.startswith("python:") else _from_torchscript(spec, device)
-    if isinstance(extract, torch.nn.Module):
-        extract = extract.to(device).eval()
+    return extract.to(device).eval() if isinstance(extract, torch.nn.Module) else extract
+
+
+def checked(extract: Features, spec: str, device: torch.device | str) -> Features:
+    """`extract` on `device`, its complaints and whatever else than finite features (b, d) turned into one line."""
 
     def features(images: Tensor) -> Tensor:
         try:

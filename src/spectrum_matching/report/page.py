@@ -1,14 +1,12 @@
 """Analyses side by side as one self-contained page."""
 
-import base64
-import hashlib
 from collections.abc import Sequence
-from importlib.resources import files
 from itertools import groupby
 from typing import NamedTuple
 
 from ..results import Analysis
 from . import context, decoder_figures, figures, metric_rows, tables
+from .template import fill
 
 
 class MatrixRow(NamedTuple):
@@ -28,21 +26,11 @@ class Matrix(NamedTuple):
 
 def render(analyses: Sequence[Analysis]) -> str:
     """The page. It loads nothing, and the same analyses give the same bytes."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
     if not analyses:
         raise ValueError("there is no analysis to report")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    # Of our own files and drawings alone, which escape what they are given.
-    environment.filters["trusted"] = Markup
-    script = _part("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     rows, refusals = metric_rows.refusals(metric_rows.metric_rows(analyses))
-    return environment.from_string(_part("page.html")).render(
-        style=_part("page.css"),
-        script=script,
-        script_digest=f"sha256-{digest}",
+    return fill(
+        "page.html",
         analyses=analyses,
         names=[analysis.subject.name for analysis in analyses],
         shapes=[tables.shape(analysis) for analysis in analyses],
@@ -111,7 +99,3 @@ def _pictures(analysis: Analysis, image: str, decoded: bool) -> dict[int, str]:
 
 def _images(analysis: Analysis) -> list[str]:
     return [*(p.image for p in analysis.pictures), *(p.image for p in analysis.latent_pictures)]
-
-
-def _part(name: str) -> str:
-    return (files(__package__) / name).read_text(encoding="utf-8")

@@ -1,0 +1,157 @@
+"""How much faster are cached latents than one .npy file for each image, written and read in random order?
+
+The same moments (mean and log-variance, random numbers) go through both in turns, and what is printed is the ratio of
+neighbours: its median and quartiles. Read means: a batch of random images as float32 tensors. Files of float16 hold the
+same bytes as the cache; files of float32 are what other tools write. What is read was just written, so it lies in
+memory: a disk's own speed is not measured.
+
+    python bench/how_fast_is_the_cache.py [--json PATH] [--images N] [--repeats N] [--threads N] [--folder DIR]
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from machine import describe as describe_machine
+from spectrum_matching.data.latent_cache import CacheIndex, finish_cache, write_shard
+from spectrum_matching.data.order import PositionedBatches
+from spectrum_matching.data.training_latents import open_training_latents, training_latent_batches
+
+SHAPES = {"f16d16": (16, 16, 16), "f8d4": (4, 32, 32)}
+BATCH, SHARD = 256, 2048
+N_BATCHES = 8  # in one turn of reading
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def quartiles(values: list[float]) -> dict[str, float]:
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return {"q1": low, "median": middle, "q3": high}
+
+
+def write_ours(mean: Tensor, logvar: Tensor, folder: Path) -> None:
+    folder.mkdir()
+    c, h, w = mean.shape[1:]
+    index = CacheIndex(
+        source="random",
+        source_digest="",
+        n_source=len(mean),
+        split="all",
+        held_out=0.0,
+        seed=0,
+        image_size=256,
+        classes=(),
+        autoencoder="none",
+        autoencoder_digest="",
+        versions={},
+        holds="posterior",
+        dtype="float16",
+        flips=False,
+        channels=c,
+        grid=(h, w),
+        factor=256 // h,
+        shard_images=SHARD,
+    )
+    shards = []
+    for number, first in enumerate(range(0, len(mean), SHARD)):
+        rows = slice(first, first + SHARD)
+        positions = torch.arange(len(mean))[rows]
+        shards.append(write_shard(folder, number, {"mean": mean[rows], "logvar": logvar[rows], "index": positions}))
+    finish_cache(folder, index, shards)
+
+
+def file_of(folder: Path, image: int) -> Path:
+    return folder / f"{image // 1000:05d}" / f"{image:08d}.npy"
+
+
+def write_files(mean: Tensor, logvar: Tensor, dtype: type, folder: Path) -> None:
+    for image in range(len(mean)):
+        path = file_of(folder, image)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, torch.cat([mean[image], logvar[image]]).numpy().astype(dtype))
+
+
+def file_batches(folder: Path, n: int) -> Iterator[Tensor]:
+    for keys in PositionedBatches(n, BATCH, 0):
+        yield torch.stack([torch.from_numpy(np.load(file_of(folder, image))) for image, _ in keys]).float()
+
+
+def measure(shape: tuple[int, ...], n: int, repeats: int, folder: Path) -> dict:
+    """Images a second of ours and of files, and their ratios turn by turn."""
+    generator = torch.Generator().manual_seed(0)
+    mean, logvar = torch.randn(2, n, *shape, generator=generator).half()
+    ours, files = folder / "ours", {"float16": folder / "float16", "float32": folder / "float32"}
+    writers = {"ours": partial(write_ours, mean, logvar, ours)} | {
+        dtype: partial(write_files, mean, logvar, getattr(np, dtype), path) for dtype, path in files.items()
+    }
+    writing: dict[str, list[float]] = {name: [] for name in writers}
+    for _ in range(max(3, repeats // 4)):
+        for name, write in writers.items():
+            shutil.rmtree(folder / name, ignore_errors=True)
+            writing[name].append(seconds(write))
+    readers: dict[str, Iterator] = {"ours": training_latent_batches(open_training_latents(ours), BATCH, flip=False)}
+    readers |= {dtype: file_batches(path, n) for dtype, path in files.items()}
+    one, other = next(readers["ours"]), next(readers["float16"])
+    assert torch.equal(torch.cat([one.mean, one.logvar], 1), other)
+    reading: dict[str, list[float]] = {name: [] for name in readers}
+    for _ in range(repeats):
+        for name, batches in readers.items():
+            reading[name].append(seconds(lambda batches=batches: [None for _ in islice(batches, N_BATCHES)]))
+    return {
+        "write": compare(writing, n),
+        "read": compare(reading, N_BATCHES * BATCH),
+    }
+
+
+def compare(turns: dict[str, list[float]], n: int) -> dict:
+    rates = {name: {"images_per_second": quartiles([n / value for value in values])} for name, values in turns.items()}
+    for dtype in ("float16", "float32"):
+        pairs = zip(turns[dtype], turns["ours"], strict=True)
+        rates[dtype]["ratio"] = quartiles([files / ours for files, ours in pairs])
+    return rates
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--json", type=Path, help="write the numbers there")
+    parser.add_argument("--images", type=int, default=8192)
+    parser.add_argument("--repeats", type=int, default=21, help="turns of reading (default 21)")
+    parser.add_argument("--threads", type=int, default=2, help="default 2")
+    parser.add_argument("--folder", type=Path, help="where to write, for instance on the disk in question")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    result: dict[str, object] = {"machine": describe_machine(), "images": arguments.images, "batch": BATCH}
+    print(" · ".join(f"{key} {value}" for key, value in describe_machine().items()))
+    for name, shape in SHAPES.items():
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+            found = measure(shape, arguments.images, arguments.repeats, Path(folder))
+        result[name] = found
+        for verb, rates in found.items():
+            print(f"{name}, {verb}: ours {rates['ours']['images_per_second']['median']:,.0f} images/s")
+            for dtype in ("float16", "float32"):
+                ratio, rate = rates[dtype]["ratio"], rates[dtype]["images_per_second"]["median"]
+                print(
+                    f"  {ratio['median']:.1f} times files of {dtype} (quartiles {ratio['q1']:.1f} ... "
+                    f"{ratio['q3']:.1f}), which give {rate:,.0f} images/s"
+                )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The verb `compare`: methods × seeds, each from images to scores at equal cost, in one table and one report."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from rich.markup import escape
+from tyro.conf import arg
+
+from .checkpoints import write_text_aside
+from .comparisons import Comparison, to_json
+from .plans import PLANS, Plan
+from .report.comparison_page import render_comparison
+from .report.comparison_tables import comparison_markdown
+from .run_files import nearest, override, read_mapping, to_yaml
+from .trials import gather, open_plan, run_trial
+
+
+def compare(
+    plan: Annotated[str, arg(metavar="PLAN")],
+    /,
+    *,
+    config: Path | None = None,
+    out: Path | None = None,
+    data: str | None = None,
+    seeds: tuple[int, ...] = (),
+    only: tuple[str, ...] = (),
+    dry_run: bool = False,
+) -> Path:
+    """Train, analyze, cache, diffuse, sample and score every entry of a plan. The same command goes on after a kill.
+
+    Several commands may share a plan: each stage is done once, by whoever comes first.
+
+    Args:
+        plan: Name of a preset plan.
+        config: YAML with what differs from it; its `entries` stand for all of the plan's.
+        out: Folder of all stages, of comparison.json and report.html.
+        data: Images to train on, in place of the plan's.
+        seeds: Run these seeds only.
+        only: Run these entries only.
+        dry_run: Print the resolved plan and what of it is done, and stop.
+    """
+    resolved = resolve(plan, config, out, data)
+    chosen = [(name, seed) for seed in seeds or resolved.seeds for name in only or resolved.entries]
+    for name, seed in chosen:
+        if name not in resolved.entries:
+            raise ValueError(f"--only: no entry {name!r}; {nearest(name, list(resolved.entries))}")
+        if seed not in resolved.seeds:
+            raise ValueError(f"--seeds: {seed} is none of the plan's, {resolved.seeds}")
+    console = Console(stderr=True)
+    if dry_run:
+        print(to_yaml(resolved), end="")
+        n = len(resolved.entries) * len(resolved.seeds)
+        console.print(f"{n} trials: {len(resolved.entries)} entries x {len(resolved.seeds)} seeds", highlight=False)
+        return Path(resolved.out)
+    opened = open_plan(resolved)
+    for place, (name, seed) in enumerate(chosen, 1):
+        console.rule(escape(f"{place} of {len(chosen)}: {name}, seed {seed}"), align="left")
+        run_trial(opened, name, seed, console)
+    comparison = gather(opened, f"specmatch compare {plan}")
+    write_comparison(comparison, Path(resolved.out))
+    print(comparison_markdown(comparison))
+    page = Path(resolved.out) / "report.html"
+    console.print(str(page), highlight=False, soft_wrap=True, markup=False)
+    return page
+
+
+def resolve(name: str, config: Path | None, out: Path | None, data: str | None) -> Plan:
+    """The preset with what the command line and its file change."""
+    if name not in PLANS:
+        raise ValueError(f"no plan {name!r}; {nearest(name, list(PLANS))}")
+    plan = PLANS[name]()
+    if config is not None:
+        plan = override(plan, read_mapping(config), str(config))
+    if data is not None:
+        autoencoder = replace(plan.autoencoder, data=replace(plan.autoencoder.data, path=data))
+        plan = replace(plan, autoencoder=autoencoder)
+    return replace(plan, out=str(out)) if out is not None else plan
+
+
+def write_comparison(comparison: Comparison, out: Path) -> None:
+    """comparison.json and report.html in the folder `out`, each complete or not at all."""
+    write_text_aside(out / "comparison.json", to_json(comparison) + "\n")
+    write_text_aside(out / "report.html", render_comparison(comparison))

@@ -1,0 +1,164 @@
+"""What images are compared with: statistics of a user's own data, computed once and saved in one safetensors file."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..nets.extractors import Extractor
+from .accumulate import ImageStatistics, accumulate
+from .moments import from_moments
+from .reduce import reduce_over
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+FORMAT = "specmatch-reference-1"
+METADATA = "specmatch"
+ROUNDING = "uint8"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """digest: 16 hexadecimal digits of SHA-256 over the numbers. extractor, its digest, resizer: "" where unknown.
+
+    n_images: 0 where the file does not say. source: the data, or the file that the numbers came from.
+    """
+
+    source: str
+    digest: str
+    n_images: int
+    extractor: str
+    extractor_digest: str
+    resizer: str
+    statistics: ImageStatistics
+
+    @property
+    def n_features(self) -> int:
+        """Values of a feature vector; 0 where there are none."""
+        return len(self.statistics.features.mean)
+
+    def check(self, extractor: Extractor | None) -> None:
+        """ValueError where the features of `extractor` cannot be compared with these."""
+        if extractor is None or not self.n_features or not self.extractor_digest:
+            return
+        if extractor.digest != self.extractor_digest or extractor.resizer != self.resizer:
+            raise ValueError(
+                f"reference {self.source} was made by {self.extractor} {self.extractor_digest}, but the images' "
+                f"features are of {extractor.name} {extractor.digest}: make a reference anew, or name that extractor"
+            )
+
+
+def compute_reference(
+    source: str,
+    batches: Iterable[Tensor],
+    extractor: Extractor | None,
+    *,
+    indices: Sequence[int] | None = None,
+    accelerator: "Accelerator | None" = None,
+) -> Reference:
+    """From batches of images (b, 3, size, size) in [-1, 1]: in each process those of its share, numbered by `indices`.
+
+    Without an extractor it serves for what needs no weights. ValueError for fewer than two images in all.
+    """
+    statistics = reduce_over(accumulate(batches, extractor, indices=indices), accelerator)
+    if statistics.n_images < 2:
+        raise ValueError(f"{source}: a reference needs at least 2 images, got {statistics.n_images}")
+    return reference_of(source, statistics, extractor)
+
+
+def reference_of(source: str, statistics: ImageStatistics, extractor: Extractor | None) -> Reference:
+    """Statistics that `extractor` has made, as a reference."""
+    names = (extractor.name, extractor.digest, extractor.resizer) if extractor else ("", "", "")
+    return Reference(source, digest_of(tensors_of(statistics)), statistics.n_images, *names, statistics)
+
+
+def save_reference(reference: Reference, path: Path) -> None:
+    """One file, complete or not at all."""
+    from safetensors.torch import save
+
+    statistics = reference.statistics
+    said = {
+        "format": FORMAT,
+        "source": reference.source,
+        "digest": reference.digest,
+        "n_images": reference.n_images,
+        "size": statistics.size,
+        "n_kept": statistics.n_kept,
+        "extractor": reference.extractor,
+        "extractor_digest": reference.extractor_digest,
+        "resizer": reference.resizer,
+        "rounding": ROUNDING,
+    }
+    aside = path.with_name(f".{path.name}.writing")
+    try:
+        with aside.open("wb") as stream:
+            stream.write(save(tensors_of(statistics), {METADATA: json.dumps(said)}))
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def load_reference(path: Path) -> Reference:
+    """Inverse of `save_reference`. ValueError in one line for any other file, and for one whose numbers have changed."""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, "pt") as stored:
+            said: dict[str, Any] = json.loads((stored.metadata() or {})[METADATA])
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except KeyError as error:
+        raise ValueError(
+            f"{path} is no reference written by specmatch: make one by `specmatch evaluate reference`"
+        ) from error
+    except Exception as error:  # the parsers of header and JSON raise their own
+        raise ValueError(f"{path} cannot be read as a reference: {str(error).strip().partition(chr(10))[0]}") from error
+    if said.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} is written as {said.get('format')!r}, and this version reads {FORMAT!r}: make it anew"
+        )
+    if digest_of(tensors) != said["digest"]:
+        raise ValueError(f"{path} is damaged: its numbers are not those of its digest {said['digest']}; make it anew")
+    statistics = ImageStatistics(said["n_kept"], said["n_images"], said["size"])
+    for name in ("features", "spatial"):
+        if f"{name}.mean" in tensors:
+            moments = tensors.pop(f"{name}.mean"), tensors.pop(f"{name}.covariance")
+            setattr(statistics, name, from_moments(said["n_images"], *moments))
+    statistics.power = tensors.pop("power", None)
+    for name, rows in tensors.items():
+        statistics.keep(name.removeprefix("rows."), rows)
+    names = said["extractor"], said["extractor_digest"], said["resizer"]
+    return Reference(said["source"], said["digest"], said["n_images"], *names, statistics)
+
+
+def tensors_of(statistics: ImageStatistics) -> dict[str, Tensor]:
+    """What the file holds, by name."""
+    found: dict[str, Tensor] = {}
+    for name in ("features", "spatial"):
+        moments = getattr(statistics, name)
+        if moments.count > 1:
+            found |= {f"{name}.mean": moments.mean, f"{name}.covariance": moments.covariance().contiguous()}
+    if statistics.power is not None:
+        found["power"] = statistics.power
+    for name in statistics.row_names():
+        rows = statistics.rows(name)
+        assert rows is not None
+        found[f"rows.{name}"] = rows.contiguous()
+    return found
+
+
+def digest_of(tensors: dict[str, Tensor]) -> str:
+    """16 hexadecimal digits of SHA-256 over names, shapes and values."""
+    digest = hashlib.sha256()
+    for name, values in sorted(tensors.items()):
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        digest.update(values.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,47 @@
+"""A comparison as one self-contained page."""
+
+from ..comparisons import Comparison
+from . import comparison_context as context
+from . import comparison_figures as figures
+from . import comparison_tables as tables
+from .quantities import headline, main_quantities, other_quantities
+from .template import fill
+
+# Of the autoencoder, held against the score of generated images: does it foretell them?
+FORETELLING = ("psnr", "best_delta", "gap_scale_free_1", "lowpass_gap", "rfid")
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """The page. It loads nothing, and the same comparison gives the same bytes. ValueError where there is no trial."""
+    if not comparison.trials:
+        raise ValueError(f"the comparison {comparison.name!r} holds no trial: there is nothing to report")
+    main, others = main_quantities(comparison), other_quantities(comparison)
+    pairs = tables.pairs(comparison)
+    foretelling = [each for key in FORETELLING for each in main if each.metric.key == key]
+    return fill(
+        "comparison.html",
+        ("page.css", "comparison.css"),
+        comparison=comparison,
+        names=comparison.methods,
+        compared=context.compared(comparison),
+        reading=context.reading(comparison),
+        warnings=context.warnings(comparison),
+        refusals=context.refusals(comparison),
+        table=tables.score_table(comparison, main),
+        others=tables.score_table(comparison, others),
+        legend=tables.legend(comparison),
+        seeds=tables.seed_table(comparison, main),
+        headline=headline(comparison),
+        pairs=pairs,
+        luck=context.luck(pairs) if pairs else [],
+        scatters=figures.scatters(comparison, foretelling),
+        spectra=figures.spectra(comparison),
+        band_errors=figures.band_errors(comparison),
+        curves=figures.curves(comparison),
+        costs=tables.cost_table(comparison),
+        duration=context.duration(sum(s for trial in comparison.trials for s in trial.seconds.values())),
+        protocol=context.protocol_fields(comparison),
+        weights=tables.weights_table(comparison),
+        definitions=context.definitions(main),
+        provenance=context.provenance(comparison),
+    )

@@ -1,0 +1,81 @@
+"""Stages of a long comparison: each in a folder named by the digest of what decides it, and done once.
+
+A stage whose inputs change gets another folder, so that nothing is overwritten; one that a kill cut short goes on in its
+own. Two processes that come to the same stage take turns.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .checkpoints import write_text_aside
+
+RECORD = "stage.json"
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished stage. outputs: what later stages are decided by; seconds: what it took, over all its attempts."""
+
+    folder: Path
+    digest: str
+    outputs: Mapping[str, Any]
+    seconds: float
+
+
+def stage(parent: Path, name: str, inputs: Mapping[str, Any], work: Callable[[Path], Mapping[str, Any]]) -> Done:
+    """The stage's record; `work`, called with the stage's folder, makes it unless it is there.
+
+    inputs: plain values that decide the result. What `work` returns is kept as `outputs`.
+    """
+    folder = folder_of(parent, name, inputs)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        there = read_done(folder)
+        if there is not None:
+            return there
+        spent = folder / "seconds"  # of attempts that were cut short
+        before = float(spent.read_text()) if spent.exists() else 0.0
+        started = time.perf_counter()
+        try:
+            outputs = dict(work(folder))
+        except BaseException:
+            spent.write_text(str(before + time.perf_counter() - started))
+            raise
+        seconds = before + time.perf_counter() - started
+        content = {"inputs": inputs, "outputs": outputs, "seconds": round(seconds, 1)}
+        write_text_aside(folder / RECORD, json.dumps(content, indent=1) + "\n")
+        spent.unlink(missing_ok=True)
+    done = read_done(folder)
+    assert done is not None
+    return done
+
+
+def folder_of(parent: Path, name: str, inputs: Mapping[str, Any]) -> Path:
+    """Where the stage of these inputs lies."""
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    return parent / f"{name}-{digest[:10]}"
+
+
+def read_done(folder: Path) -> Done | None:
+    """A finished stage's record; None for one that is not finished."""
+    path = folder / RECORD
+    if not path.exists():
+        return None
+    content = json.loads(path.read_text())
+    return Done(folder, folder.name.rpartition("-")[2], content["outputs"], content["seconds"])
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Until the block ends no other process is in it; the lock goes with the process, however it ends."""
+    import fcntl
+
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,260 @@
+import math
+import re
+from itertools import pairwise, product
+from pathlib import Path as FilePath
+
+import pytest
+import torch
+from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
+
+from spectrum_matching.diffusion import SAMPLERS, Path, SampleNoise, asked_times, evaluations, time_grid
+
+KINDS = ["linear", "cosine", "vp"]
+ORDERS = {"euler": 1, "heun": 2, "dpm_solver": 2, "euler_maruyama": 1}
+PAGE = FilePath(__file__).parents[2] / "docs" / "diffusion.md"
+
+kinds = pytest.mark.parametrize("kind", KINDS)
+every_sampler = pytest.mark.parametrize("name", SAMPLERS)
+deterministic = pytest.mark.parametrize("name", ["euler", "heun", "dpm_solver"])
+
+
+def between(start, stop, n_steps):
+    return torch.linspace(start, stop, n_steps + 1, dtype=torch.float64)
+
+
+@pytest.fixture
+def start():
+    """Five starting points for each channel, float64."""
+    return torch.linspace(-2, 2, 5, dtype=torch.float64).view(5, 1, 1, 1).repeat(1, 3, 1, 1)
+
+
+def curved(noisy, t):
+    """A prediction without meaning that is linear in nothing."""
+    return torch.tanh(noisy + t.view(-1, 1, 1, 1)) - 0.3 * noisy.roll(1, dims=-1).cos()
+
+
+# Convergence on Gaussian data
+
+
+def flow_error(name, path, gaussian, start, times):
+    exact = gaussian.carried(path, start, *times[[0, -1]].tolist())
+    return (SAMPLERS[name](gaussian.predictor(path), path, start, times) - exact).abs().max().item()
+
+
+def moment_errors(path, gaussian, times):
+    """Of the mean and the variance that Euler–Maruyama has at times[-1] on Gaussian data, without chance.
+
+    The sampler is affine in its start and in each draw, so that zeros and unit vectors tell its coefficients.
+    """
+    unit_vectors = torch.eye(len(times), dtype=torch.float64)[:, :, None, None, None].expand(-1, -1, 3, 1, 1)
+    inputs = torch.cat([unit_vectors, torch.zeros_like(unit_vectors[:, :1])], dim=1)  # (start and draws, rows, …)
+    out = SAMPLERS["euler_maruyama"](gaussian.predictor(path), path, inputs[0], times, lambda step: inputs[1 + step])
+    response, constant = out[:-1] - out[-1], out[-1]
+    begin, end = times[0], times[-1]
+    mean = response[0] * path.alpha(begin) * gaussian.mean + constant
+    variance = response[0].square() * gaussian.spread(path, begin) + response[1:].square().sum(0)
+    return [
+        (mean - path.alpha(end) * gaussian.mean).abs().max().item(),
+        (variance - gaussian.spread(path, end)).abs().max().item(),
+    ]
+
+
+def measured_order(name, kind, gaussian, start):
+    """log2 of the error at 256 steps over that at 512, between t = 0.9 and 0.1."""
+    path, grids = Path(kind), [between(0.9, 0.1, n_steps) for n_steps in (256, 512)]
+    if name == "euler_maruyama":
+        (_, coarse), (_, fine) = (moment_errors(path, gaussian, times) for times in grids)
+    else:
+        coarse, fine = (flow_error(name, path, gaussian, start, times) for times in grids)
+    return math.log2(coarse / fine)
+
+
+@every_sampler
+@kinds
+def test_a_sampler_converges_at_its_order(name, kind, gaussian, start):
+    assert measured_order(name, kind, gaussian, start) == pytest.approx(ORDERS[name], abs=0.12)
+
+
+@kinds
+def test_the_mean_of_euler_maruyama_converges_at_first_order(kind, gaussian):
+    (coarse, _), (fine, _) = (moment_errors(Path(kind), gaussian, between(0.9, 0.1, n)) for n in (64, 128))
+    assert fine < max(1e-12, 0.53 * coarse)  # on the linear path the mean follows a line, which Euler does exactly
+
+
+@deterministic
+@kinds
+def test_the_data_are_reached_from_noise(name, kind, gaussian, start):
+    path = Path(kind)
+    coarse, fine = (flow_error(name, path, gaussian, start, time_grid(path, n_steps)) for n_steps in (32, 128))
+    assert fine < coarse / 4 ** (0.65 * ORDERS[name])
+    assert fine < 0.04
+
+
+@kinds
+def test_the_moments_of_the_data_are_reached_from_noise(kind, gaussian):
+    path = Path(kind)
+    coarse, fine = (moment_errors(path, gaussian, time_grid(path, n_steps)) for n_steps in (64, 128))
+    assert fine[1] < 0.53 * coarse[1]
+    assert max(fine) < 0.04
+
+
+def test_the_page_says_the_measured_orders(gaussian, start):
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", PAGE.read_text(), flags=re.MULTILINE)
+    assert {name for name, *_ in rows} == set(SAMPLERS)
+    for name, *orders in rows:
+        for kind, order in zip(KINDS, orders, strict=True):
+            assert float(order) == pytest.approx(measured_order(name, kind, gaussian, start), abs=0.0051)
+
+
+# Identities
+
+
+@every_sampler
+@kinds
+def test_what_is_predicted_does_not_matter(name, kind, gaussian, start, generator):
+    draws = torch.randn(20, *start.shape, generator=generator, dtype=torch.float64)
+    ends = [
+        SAMPLERS[name](gaussian.predictor(path), path, start, between(0.99, 0, 20), lambda step: draws[step])
+        for path in (Path(kind, prediction) for prediction in ("velocity", "noise", "data"))
+    ]
+    torch.testing.assert_close(ends[1], ends[0])
+    torch.testing.assert_close(ends[2], ends[0])
+
+
+@pytest.mark.parametrize(("name", "kind"), [*product(SAMPLERS, ["linear"]), *product(["dpm_solver"], KINDS)])
+def test_data_that_are_known_come_out_exactly(name, kind, start, generator):
+    path = Path(kind, "data")
+    known = torch.randn(start.shape, generator=generator, dtype=torch.float64)
+    out = SAMPLERS[name](lambda noisy, t: known, path, start, time_grid(path, 12), lambda step: start)
+    torch.testing.assert_close(out, known, rtol=0, atol=1e-12)
+
+
+@every_sampler
+@kinds
+def test_float32_suffices(name, kind, start):
+    path = Path(kind)
+    wide, narrow = (
+        SAMPLERS[name](curved, path, x, time_grid(path, 50), lambda step: 0.5 * torch.ones_like(start))
+        for x in (start, start.float())
+    )
+    assert narrow.dtype == torch.float32
+    torch.testing.assert_close(narrow.double(), wide, rtol=1e-4, atol=1e-4)
+
+
+@every_sampler
+@pytest.mark.parametrize("prediction", ["velocity", "noise", "data"])
+@kinds
+def test_a_sampler_asks_where_and_as_often_as_it_says(name, prediction, kind, start):
+    path, asked = Path(kind, prediction), []
+    times = time_grid(path, 7, shift=2.0)
+
+    def predict(noisy, t):
+        assert (t == t[0]).all()
+        asked.append(t[0].item())
+        return curved(noisy, t)
+
+    out = SAMPLERS[name](predict, path, start, times, torch.zeros_like(start).expand(7, -1, -1, -1, -1).__getitem__)
+    assert out.isfinite().all()
+    assert asked == asked_times(name, times)
+    assert len(asked) == evaluations(name, 7)
+    assert min(asked) > 0
+
+
+@every_sampler
+@kinds
+def test_a_sample_does_not_depend_on_its_batch(name, kind):
+    path, shape = Path(kind), (3, 4, 4)
+
+    def sample(indices):
+        noise = SampleNoise(5, indices)
+        return SAMPLERS[name](curved, path, noise.start(shape), time_grid(path, 6), lambda step: noise.at(step, shape))
+
+    together = sample(range(7))
+    apart = torch.cat([sample([0, 1, 2]), sample([3]), sample([4, 5, 6])])
+    assert torch.equal(together, apart)
+    assert torch.equal(sample([6, 2]), together[[6, 2]])
+
+
+# diffusers
+
+
+def walked(scheduler, noise, predict):
+    """Where a scheduler of diffusers arrives; predict: (x, index of the step) → prediction."""
+    x = noise
+    for i, t in enumerate(scheduler.timesteps):
+        x = scheduler.step(predict(x, i), t, x).prev_sample
+    return x
+
+
+@pytest.mark.parametrize("n_steps", [5, 20, 40])
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_dpm_solver_agrees_with_diffusers_on_the_linear_path(n_steps, shift, start):
+    scheduler = DPMSolverMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift, algorithm_type="dpmsolver++"
+    )
+    scheduler.set_timesteps(n_steps)
+    times = scheduler.sigmas.double()
+    theirs = walked(scheduler, start, lambda x, i: curved(x, times[i : i + 1]))
+    torch.testing.assert_close(SAMPLERS["dpm_solver"](curved, Path(), start, times), theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_steps", [5, 20, 40])
+def test_dpm_solver_agrees_with_diffusers_on_a_variance_preserving_path(n_steps, start):
+    scheduler = DPMSolverMultistepScheduler(beta_schedule="linear", algorithm_type="dpmsolver++")
+    scheduler.set_timesteps(n_steps)
+    path = Path("cosine", "noise")  # σ/α = tan(πt/2) is what diffusers calls sigma
+    times = torch.atan(scheduler.sigmas.double()) * 2 / math.pi
+    theirs = walked(scheduler, start, lambda x, i: curved(x, times[i : i + 1]))
+    torch.testing.assert_close(SAMPLERS["dpm_solver"](curved, path, start, times), theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_euler_and_its_grid_agree_with_diffusers(shift, start):
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+    scheduler.set_timesteps(sigmas=between(1, 0, 16)[:-1].tolist())
+    times = time_grid(Path(), 16, shift)
+    torch.testing.assert_close(scheduler.sigmas.double(), times, rtol=1e-6, atol=1e-7)
+    theirs = walked(scheduler, start.float(), lambda x, i: curved(x, times[i : i + 1].float()))
+    torch.testing.assert_close(SAMPLERS["euler"](curved, Path(), start.float(), times), theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_heun_agrees_with_diffusers(start):
+    scheduler = FlowMatchHeunDiscreteScheduler()
+    scheduler.set_timesteps(16)
+    sigmas = scheduler.sigmas.double()
+    times = torch.cat([sigmas[:1], sigmas[1:-1:2], sigmas[-1:]])
+    asked = asked_times("heun", times)
+    theirs = walked(scheduler, start.float(), lambda x, i: curved(x, torch.tensor(asked[i : i + 1])))
+    torch.testing.assert_close(SAMPLERS["heun"](curved, Path(), start.float(), times), theirs, rtol=1e-5, atol=1e-5)
+
+
+# What is refused
+
+
+@every_sampler
+def test_times_that_cannot_be_walked_are_refused(name, start):
+    for times in ([0.0, 1.0], [1.0], [1.0, 0.5, 0.5], [0.5, -0.1], [0.5, math.nan]):
+        with pytest.raises(ValueError, match="falling towards 0"):
+            SAMPLERS[name](curved, Path(), start, torch.tensor(times), lambda step: start)
+    with pytest.raises(ValueError, match=r"a noise prediction on the linear path .* start at 0\.999 at most"):
+        SAMPLERS[name](curved, Path("linear", "noise"), start, between(1, 0, 4), lambda step: start)
+    with pytest.raises(ValueError, match=r"the noise is torch\.bfloat16"):
+        SAMPLERS[name](curved, Path(), start.bfloat16(), between(1, 0, 4), lambda step: start)
+
+
+def test_what_else_cannot_be_sampled_is_refused(start):
+    with pytest.raises(ValueError, match="needs fresh noise"):
+        SAMPLERS["euler_maruyama"](curved, Path(), start, between(1, 0, 4))
+    with pytest.raises(ValueError, match="at least one step, got 0"):
+        time_grid(Path(), 0)
+    with pytest.raises(ValueError, match="positive shift, got 0"):
+        time_grid(Path(), 4, shift=0.0)
+
+
+def test_the_paths_of_every_prediction_start_where_they_say():
+    for kind, prediction in product(KINDS, ["velocity", "noise", "data"]):
+        path = Path(kind, prediction)
+        grid = time_grid(path, 10, shift=3.0)
+        assert grid[0] == path.ends[1]
+        assert grid[-1] == 0
+        assert all(later < earlier for earlier, later in pairwise(grid.tolist()))
