@@ -20,14 +20,21 @@ FLOORS = {
     "nets": 1,
     "data": 1,
     "provenance": 1,
+    "scores": 1,
+    "comparisons": 2,
     "metrics": 2,
     "diffusion": 2,
     "analysis": 3,
     "report": 3,
+    "evaluation": 3,
     "cli": 5,
 }
 TOP_FLOOR = 4  # modules that are in no room
-VERBS = {"run_autoencoder", "analyze", "write_report", "demo"}
+VERBS = {
+    *("analyze", "write_report", "demo"),
+    *("run_autoencoder", "cache_latents", "run_diffusion", "sample", "evaluate"),
+    *("trials", "gather_trials", "compare"),  # a comparison is the other verbs in turn
+}
 
 
 def room(path):

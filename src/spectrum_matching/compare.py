@@ -10,11 +10,12 @@ from tyro.conf import arg
 
 from .checkpoints import write_text_aside
 from .comparisons import Comparison, to_json
+from .gather_trials import gather
 from .plans import PLANS, Plan
 from .report.comparison_page import render_comparison
 from .report.comparison_tables import comparison_markdown
 from .run_files import nearest, override, read_mapping, to_yaml
-from .trials import gather, open_plan, run_trial
+from .trials import open_plan, run_trial
 
 
 def compare(

@@ -1,48 +1,43 @@
-"""The demo: three tiny autoencoders on embedded photographs, measured side by side, in one report."""
+"""The demo: from photographs to generated images by three methods, in one report."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
-from .analyze import analyze_all
-from .run_autoencoder import run_autoencoder
-from .runs import AutoencoderRun, MethodChoice, Optimizer, tiny
-
-METHODS = {
-    "SD-VAE": MethodChoice("sd_vae"),
-    # Few updates need a larger weight than the paper's 0.01, which it gives hundreds of thousands.
-    "ESM": MethodChoice("esm", variant="scale_free", esm_weight=0.1),
-    "DSM": MethodChoice("dsm"),
-}
+from . import plans
+from .analyze import summary, verdict
+from .checkpoints import write_text_aside
+from .comparisons import to_json
+from .gather_trials import gather
+from .report.comparison_page import render_comparison
+from .report.comparison_tables import comparison_markdown
+from .results import read_analyses
+from .trials import open_plan, run_trial
 
 
 def demo(out: Path | None = None, fast: bool = False) -> None:
-    """Train SD-VAE, ESM and DSM from one seed for equal updates, then analyze them together.
+    """Train SD-VAE, ESM and DSM from one seed for equal updates, a diffusion model on each, and hold them together.
 
     Args:
         out: Folder of the runs and of the report; runs/demo by default, runs/demo-fast with --fast.
         fast: A quarter of the training, a quarter of the images.
     """
-    out = out or Path("runs/demo-fast" if fast else "runs/demo")
-    console = Console(stderr=True)
-    exports = []
-    for i, (name, run) in enumerate(demo_runs(out, fast).items(), 1):
-        console.rule(f"{i} of {len(METHODS) + 1}: train {name}", align="left")
-        exports.append(f"{name}={run_autoencoder(run, title=name)}")
-    console.rule(f"{len(METHODS) + 1} of {len(METHODS) + 1}: analyze", align="left")
-    analyze_all(tuple(exports), out=out, num_images=64 if fast else 256)
-
-
-def demo_runs(out: Path, fast: bool) -> dict[str, AutoencoderRun]:
-    """The runs by name, alike but for the method."""
-    return {
-        name: replace(
-            tiny(choice.name),
-            out=str(out / choice.name),
-            steps=60 if fast else 240,
-            method=choice,
-            optimizer=Optimizer(lr=1e-3, warmup=30 if fast else 100, ema=0.99),
-        )
-        for name, choice in METHODS.items()
-    }
+    plan = plans.demo(fast)
+    plan = replace(plan, out=str(out or Path("runs") / plan.name))
+    folder, console = Path(plan.out), Console(stderr=True)
+    opened = open_plan(plan)
+    analyses = []
+    for place, name in enumerate(plan.entries, 1):
+        console.rule(escape(f"{place} of {len(plan.entries)}: {name}"), align="left")
+        stages = run_trial(opened, name, plan.seeds[0], console)
+        analyses += read_analyses(stages.analysis.folder / "analysis.json")
+    comparison = gather(opened, "specmatch demo --fast" if fast else "specmatch demo")
+    write_text_aside(folder / "comparison.json", to_json(comparison) + "\n")
+    write_text_aside(folder / "report.html", render_comparison(comparison, analyses))
+    for analysis in analyses:
+        console.print(verdict(analysis))
+    console.print(summary(analyses))
+    print(comparison_markdown(comparison))
+    console.print(str(folder / "report.html"), highlight=False, soft_wrap=True, markup=False)

@@ -1,7 +1,7 @@
 """Stages of a long comparison: each in a folder named by the digest of what decides it, and done once.
 
-A stage whose inputs change gets another folder, so that nothing is overwritten; one that a kill cut short goes on in its
-own. Two processes that come to the same stage take turns.
+A stage whose inputs change gets another folder, so that nothing is overwritten; one that a kill cut short goes on in
+its own. Two processes that come to the same stage take turns.
 """
 
 import hashlib
@@ -53,6 +53,18 @@ def stage(parent: Path, name: str, inputs: Mapping[str, Any], work: Callable[[Pa
         spent.unlink(missing_ok=True)
     done = read_done(folder)
     assert done is not None
+    return done
+
+
+class UnfinishedError(Exception):
+    """A stage that was to be read has not been run to its end."""
+
+
+def finished(parent: Path, name: str, inputs: Mapping[str, Any], work: Callable[[Path], Mapping[str, Any]]) -> Done:
+    """As `stage`, but of what is there alone. UnfinishedError where it is not."""
+    done = read_done(folder_of(parent, name, inputs))
+    if done is None:
+        raise UnfinishedError(name)
     return done
 
 

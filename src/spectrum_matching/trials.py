@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,14 @@ from .runs import AutoencoderRun
 from .sample import read_pixels, read_sampling, write_samples
 from .stages import Done, stage
 
+N_AT_ONCE = 64
+
+StageRunner = Callable[[Path, str, Mapping[str, Any], Callable[[Path], Mapping[str, Any]]], Done]
+
 
 @dataclass(frozen=True)
 class OpenedPlan:
-    """A plan with what all of its trials share. digests: of the images to train on, and of those to measure on."""
+    """A plan with what all of its trials share. training_digest: of all images that training draws on."""
 
     plan: Plan
     training_digest: str
@@ -55,7 +59,7 @@ class OpenedPlan:
 
 @dataclass(frozen=True)
 class Stages:
-    """The finished stages of one trial, and the folders of those whose outputs are files."""
+    """The finished stages of one trial."""
 
     autoencoder: Done
     analysis: Done
@@ -101,8 +105,11 @@ def diffusion_run(plan: Plan, entry: str, seed: int, latents: Path, out: Path) -
     return replace(run, curriculum=plan.entries[entry].curriculum)
 
 
-def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console) -> Stages:
-    """All stages of one trial; those that are finished are read, not run."""
+def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console, stage: StageRunner = stage) -> Stages:
+    """All stages of one trial; those that are finished are read, not run.
+
+    stage: `stages.finished` reads a finished trial, and runs nothing.
+    """
     plan, measuring = opened.plan, opened.plan.measuring
     # Entries that train the same autoencoder share it.
     owner = next(name for name in plan.entries if plan.entries[name].method == plan.entries[entry].method)
@@ -158,7 +165,7 @@ def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console) -> St
         model = open_model(diffusion.folder / diffusion.outputs["export"], opened.device)
         out = folder / "samples.npz"
         write_samples(model, plan.sampling, measuring.samples, out, Accelerator(), console)
-        return {"evaluations": read_sampling(out.with_suffix(".json")).evaluations}
+        return {}
 
     asked = {**asdict(plan.sampling), "n": measuring.samples}
     asked.pop("batch_size")  # decides nothing
@@ -178,9 +185,9 @@ def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console) -> St
         reconstruction = evaluate_reconstruction(
             entry,
             Autoencoder.from_pretrained(export).to(opened.device),
-            images,
+            (batch.images for batch in fixed_batches(images, N_AT_ONCE, measuring.reconstructions)),
             opened.extractor,
-            n_images=measuring.reconstructions,
+            source=images.source,
             seed=seed,
         )
         write_text_aside(folder / "scores.json", scores.to_json([generation, reconstruction]) + "\n")
@@ -197,7 +204,7 @@ def reference(opened: OpenedPlan, seed: int) -> Reference:
     n = min(len(images), opened.plan.measuring.reference)
 
     def compute(folder: Path) -> Mapping[str, Any]:
-        batches: Iterator[Tensor] = (batch.images for batch in fixed_batches(images, 64, n))
+        batches: Iterator[Tensor] = (batch.images for batch in fixed_batches(images, N_AT_ONCE, n))
         found = compute_reference(images.source, batches, opened.extractor)
         save_reference(found, folder / "reference.safetensors")
         return {}

@@ -22,7 +22,6 @@ from spectrum_matching.data.latent_cache import (
     write_index,
     write_shard,
 )
-from spectrum_matching.data.latent_moments import channel_moments, joint_statistics, latent_space, merge_moments
 from spectrum_matching.data.latent_pairs import pair
 from spectrum_matching.data.latents import latent_batches, open_latents
 from spectrum_matching.latent_space import LatentSpace
@@ -242,23 +241,6 @@ def test_an_unfinished_cache_says_so_and_knows_what_is_done(tmp_path: Path) -> N
     finish_cache(tmp_path, index, finished_shards(tmp_path, index).values())
     assert len(open_latents(tmp_path)) == 12
     assert not list(tmp_path.glob(".*"))
-
-
-def test_statistics_are_those_of_samples_however_the_shards_are_cut(tmp_path: Path) -> None:
-    generator = torch.Generator().manual_seed(0)
-    # Far from 0, where sums of squares would lose every digit.
-    mean = (1e4 + torch.randn(40, 3, 4, 4, generator=generator)).double()
-    logvar = torch.randn(40, 3, 4, 4, generator=generator)
-    whole = channel_moments(mean, logvar)
-    parts = [channel_moments(mean[a:b], logvar[a:b]) for a, b in ((0, 1), (1, 1), (1, 30), (30, 40))]
-    for moments in (whole, merge_moments(parts), merge_moments(reversed(parts))):
-        space = latent_space(moments)
-        std = (mean.var((0, 2, 3), correction=0) + logvar.double().exp().mean((0, 2, 3))).sqrt()
-        torch.testing.assert_close(torch.tensor(space.mean).double(), mean.mean((0, 2, 3)), rtol=1e-12, atol=0)
-        torch.testing.assert_close(torch.tensor(space.std).double(), std, rtol=1e-7, atol=0)
-    everything = (mean.var(correction=0) + logvar.double().exp().mean()).sqrt()
-    assert joint_statistics(space) == pytest.approx((float(mean.mean()), float(everything)), rel=1e-9)
-    assert latent_space(channel_moments(torch.ones(2, 1, 2, 2), None)).std == (1.0,)
 
 
 def anonymous_memory() -> int:

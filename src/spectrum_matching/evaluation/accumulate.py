@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..data.images import BadFile
 from ..data.seeding import seeded
 from ..metrics.distances import FeatureStatistics
 from ..metrics.generated_spectrum import image_powers
 from ..metrics.inception_score import InceptionSums
 from ..metrics.sliced_wasserstein import draw_patches, laplacian_pyramid, n_scales
 from ..nets.extractors import Extractor
+from .shares import Numbered
 
 N_KEPT = 10_000
 """Images of which rows are kept, of 2048 features and 5 scales about 250 kB each 8 patches included."""
@@ -25,8 +27,8 @@ class ImageStatistics:
     """Of one set of images, or of one process's share of it.
 
     features, spatial: moments of all images. power (bands,): sum over all. rows: of the images with numbers below
-    `n_kept`, under "indices" (n,), "features" (n, d), "power" (n, bands), "patches_0" … (n, 8, 147), on the CPU; float32
-    but for the numbers. size: side of the square images, 0 before the first.
+    `n_kept`, under "indices" (n,), "features" (n, d), "power" (n, bands), "patches_0" … (n, 8, 147), on the CPU.
+    size: side of the square images, 0 before the first. bad: files that could not be read.
     """
 
     n_kept: int = N_KEPT
@@ -36,12 +38,13 @@ class ImageStatistics:
     spatial: FeatureStatistics = field(default_factory=FeatureStatistics)
     classes: InceptionSums = field(default_factory=InceptionSums)
     power: Tensor | None = None
+    bad: list[BadFile] = field(default_factory=list)
     _rows: dict[str, list[Tensor]] = field(default_factory=dict)
 
-    def add(self, images: Tensor, extractor: Extractor | None, indices: Sequence[int] | None = None) -> None:
+    def add(self, images: Tensor, extractor: Extractor | None, numbers: Sequence[int] | None = None) -> None:
         """Count in images (b, 3, size, size) in [-1, 1], rounded to 256 levels first, as every file of them would be.
 
-        indices: their numbers in the whole set; by default they go on from those before. ValueError for images that are
+        numbers: theirs in the whole set; by default they go on from those before. ValueError for images that are
         not square, of another size than those before, or not finite.
         """
         if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
@@ -51,8 +54,8 @@ class ImageStatistics:
         if not images.isfinite().all():
             raise ValueError("images hold values that are not finite: look at what made them")
         images = round_to_bytes(images.float())
-        numbers = range(self.n_images, self.n_images + len(images)) if indices is None else indices
-        at = torch.tensor(list(numbers), dtype=torch.int64)
+        own = range(self.n_images, self.n_images + len(images)) if numbers is None else numbers
+        at = torch.tensor(list(own), dtype=torch.int64)
         kept = at < self.n_kept
         self.n_images, self.size = self.n_images + len(images), images.shape[-1]
 
@@ -104,6 +107,7 @@ class ImageStatistics:
         self.features.merge(other.features)
         self.spatial.merge(other.spatial)
         self.classes.merge(other.classes)
+        self.bad.extend(other.bad)
         if other.power is not None:
             self.power = other.power if self.power is None else self.power + other.power
         for name in other.row_names():
@@ -116,18 +120,14 @@ def round_to_bytes(images: Tensor) -> Tensor:
 
 
 def accumulate(
-    batches: Iterable[Tensor],
-    extractor: Extractor | None,
-    *,
-    indices: Sequence[int] | None = None,
-    n_kept: int = N_KEPT,
+    batches: Iterable[Tensor | Numbered], extractor: Extractor | None, n_kept: int = N_KEPT
 ) -> ImageStatistics:
-    """Of batches of images (b, 3, size, size) in [-1, 1]. indices: the number of each in the whole set, in order."""
-    statistics, first = ImageStatistics(n_kept), 0
-    for images in batches:
-        end = first + len(images)
-        if indices is not None and end > len(indices):
-            raise ValueError(f"more images came than the {len(indices)} that have numbers")
-        statistics.add(images, extractor, None if indices is None else indices[first:end])
-        first = end
+    """Of batches of images (b, 3, size, size) in [-1, 1]; those that come without numbers are counted as they come."""
+    statistics = ImageStatistics(n_kept)
+    for batch in batches:
+        if isinstance(batch, Tensor):
+            statistics.add(batch, extractor)
+        else:
+            statistics.add(batch.images, extractor, batch.numbers)
+            statistics.bad.extend(batch.bad)
     return statistics

@@ -1,7 +1,7 @@
 """Generated images against a reference: everything that can be said of them, with the protocol it depends on."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +19,7 @@ from .accumulate import ImageStatistics, accumulate
 from .distances import around, frechet_score
 from .reduce import reduce_over
 from .reference import ROUNDING, Reference
+from .shares import Numbered
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -28,25 +29,23 @@ FEW, CUSTOMARY = 2_048, 10_000
 
 def evaluate_generation(
     name: str,
-    batches: Iterable[Tensor],
+    batches: Iterable[Tensor | Numbered],
     reference: Reference,
     extractor: Extractor | None = None,
     *,
     sampling: Sampling | None = None,
-    indices: Sequence[int] | None = None,
     accelerator: "Accelerator | None" = None,
     seed: int = 0,
     warnings: tuple[str, ...] = (),
 ) -> Evaluation:
-    """Score batches of images (b, 3, size, size) in [-1, 1], in each process those of its share.
+    """Score batches of images (b, 3, size, size) in [-1, 1], in each process those of its share, numbered.
 
-    indices: the number of each image in the whole set, in the order of this process's batches. Without an extractor
-    only what needs no weights is scored. Every process reduces, then computes the same record: none waits for another.
-    ValueError, before any image is drawn, for a reference of another extractor; for features of another size; for
-    fewer than two images.
+    Without an extractor only what needs no weights is scored. Every process reduces, then computes the same record:
+    none waits for another. ValueError, before any image is drawn, for a reference of another extractor; for features of
+    another size; for fewer than two images.
     """
     reference.check(extractor)
-    statistics = reduce_over(accumulate(batches, extractor, indices=indices), accelerator)
+    statistics = reduce_over(accumulate(batches, extractor), accelerator)
     if statistics.n_images < 2:
         raise ValueError(f"{name}: at least 2 images are needed, got {statistics.n_images}")
     n_features = len(statistics.features.mean)
@@ -106,8 +105,13 @@ def _of_features(statistics: ImageStatistics, reference: Reference) -> Iterator[
     yield Score("kid", kernel.value, around(kernel.value, kernel.standard_error), len(rows))
 
 
-def weight_free(statistics: ImageStatistics, reference: Reference, seed: int) -> Iterator[Score]:
-    """The error of the spectrum, and the distance of patches in all and by scale; refused for images of other sizes."""
+def weight_free(
+    statistics: ImageStatistics, reference: Reference, seed: int, is_paired: bool = False
+) -> Iterator[Score]:
+    """The error of the spectrum, and the distance of patches in all and by scale; refused for images of other sizes.
+
+    is_paired: each image has its own in the reference, which for the interval is then not held fixed.
+    """
     others, n = reference.statistics, statistics.n_images
     power, wanted = statistics.mean_power(), others.mean_power()
     if wanted is None or power is None or others.size != statistics.size:
@@ -118,7 +122,7 @@ def weight_free(statistics: ImageStatistics, reference: Reference, seed: int) ->
         )
         yield from (Score(key, None, None, n, why) for key in ("spectrum_error", "swd"))
         return
-    error = spectrum_error(power, wanted, statistics.rows("power"), n)
+    error = spectrum_error(power, wanted, n, statistics.rows("power"), others.rows("power") if is_paired else None)
     interval = None if error.standard_error is None else around(error.mean, error.standard_error, 0.0)
     yield Score("spectrum_error", error.mean, interval, n)
     yield from _patches(statistics, others, seed)
@@ -157,8 +161,15 @@ def few_images(n: int) -> Iterator[str]:
         yield f"{n} images: Fréchet distances are comparable at this number alone (papers take 50,000, some 10,000)"
 
 
+def unread(statistics: ImageStatistics) -> Iterator[str]:
+    """What to say of files that could not be read, if there were any."""
+    if bad := statistics.bad:
+        yield f"{len(bad)} images could not be read, the first {bad[0].name}: {bad[0].reason}"
+
+
 def _warnings(statistics: ImageStatistics, reference: Reference, extractor: Extractor | None) -> Iterator[str]:
     n_reference = reference.n_images
+    yield from unread(statistics)
     if extractor is not None:
         yield from few_images(statistics.n_images)
         if 0 < n_reference < FEW:

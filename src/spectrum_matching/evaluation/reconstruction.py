@@ -1,13 +1,14 @@
 """Reconstructions against the images they are of: fidelity, and what is left of it below a low-pass."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ..data.tensors import Images, TensorImages
 from ..metrics.distances import FeatureStatistics
 from ..metrics.lowpass import legal_block, lowpass, scaled_strengths
 from ..metrics.pixels import SSIM_WINDOW, psnr, ssim
@@ -17,9 +18,10 @@ from ..provenance import provenance
 from ..scores import Evaluation, Protocol, Score
 from .accumulate import ImageStatistics, round_to_bytes
 from .distances import around, frechet_score
-from .generation import few_images, spectrum, weight_free
+from .generation import few_images, spectrum, unread, weight_free
 from .reduce import merged, reduce_over, summed
 from .reference import ROUNDING, reference_of
+from .shares import share_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -32,47 +34,50 @@ Perceptual = Callable[[Tensor, Tensor], Tensor]
 def evaluate_reconstruction(
     name: str,
     autoencoder: Autoencoder,
-    batches: Iterable[Tensor],
+    images: Images | Tensor,
     extractor: Extractor | None = None,
     lpips: Perceptual | None = None,
     *,
-    source: str = "images",
+    n_images: int | None = None,
+    batch_size: int = 64,
     keep: Sequence[int] = KEEP,
-    indices: Sequence[int] | None = None,
     accelerator: "Accelerator | None" = None,
     device: torch.device | str | None = None,
+    workers: int = 0,
     seed: int = 0,
     warnings: tuple[str, ...] = (),
+    advance: Callable[[int], None] = lambda n: None,
 ) -> Evaluation:
-    """Encode and decode batches of images (b, 3, size, size) in [-1, 1]; posterior means, float32.
+    """Encode and decode the first `n_images` (None: all), or a tensor (n, 3, size, size) in [-1, 1]; posterior means.
 
-    source: of the images, for the protocol. keep: diagonals of blocks of 8 cells that each low-pass rFID keeps; with
+    keep: diagonals of blocks of 8 cells that each low-pass rFID keeps; with
     smaller blocks, where the latent grid has no whole ones of 8, the cut-off nearest to it, under the same key. lpips:
     on `device`, as the autoencoder (None: where it is). For the rest see `evaluate_generation`.
     """
+    chosen = TensorImages(images) if isinstance(images, Tensor) else images
     with _evaluating(autoencoder, device) as place, torch.inference_mode():
         found = _Fidelity(autoencoder, extractor, lpips, tuple(keep), accelerator)
-        first = 0
-        for images in batches:
-            numbers = range(first, first + len(images)) if indices is None else indices[first : first + len(images)]
-            found.add(name, images.to(place), numbers)
-            first += len(images)
+        rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+        for batch in share_of(chosen, batch_size, n_images, rank=rank, world=world, workers=workers):
+            found.add(name, batch.images.to(place), batch.numbers)
+            found.real.bad.extend(batch.bad)
+            advance(len(batch.images))
         real, output = (reduce_over(statistics, accelerator) for statistics in (found.real, found.output))
         if real.n_images < 2:
             raise ValueError(f"{name}: at least 2 images are needed, got {real.n_images}")
         scores = tuple(found.scores(real, output))
-    reference = reference_of(source, real, extractor)
+    reference = reference_of(chosen.source, real, extractor)
     return Evaluation(
         name=name,
         kind="reconstruction",
-        scores=(*scores, *weight_free(output, reference, seed)),
+        scores=(*scores, *weight_free(output, reference, seed, is_paired=True)),
         spectrum=spectrum(output, reference),
         protocol=Protocol(
             n_images=real.n_images,
             n_reference=real.n_images,
             size=real.size,
-            reference=source,
-            reference_digest=reference.digest,
+            reference=reference.source,
+            reference_digest=chosen.digest,
             extractor=reference.extractor,
             extractor_digest=reference.extractor_digest,
             resizer=reference.resizer,
@@ -80,7 +85,7 @@ def evaluate_reconstruction(
             sampling=None,
         ),
         provenance=provenance(place, torch.float32, seed),
-        warnings=(*warnings, *(few_images(real.n_images) if extractor else ()), *found.notes),
+        warnings=(*warnings, *(few_images(real.n_images) if extractor else ()), *unread(real), *found.notes),
     )
 
 
@@ -157,13 +162,13 @@ class _Fidelity:
 
 @contextmanager
 def _evaluating(autoencoder: Autoencoder, device: torch.device | str | None) -> Iterator[torch.device]:
-    """Evaluation mode on a device, and back to the mode it was in."""
-    was_training = autoencoder.training
-    if device is not None:
-        autoencoder.to(device)
+    """Evaluation mode on a device, which is yielded; training modes come back."""
+    autoencoder.to(device=device)
+    weight = next(autoencoder.parameters(), None)
+    modes = {module: module.training for module in autoencoder.modules()}
     autoencoder.eval()
-    weight = next(autoencoder.parameters(), torch.empty(0))
     try:
-        yield torch.device(device) if device is not None else weight.device
+        yield torch.device(device or "cpu") if weight is None else weight.device
     finally:
-        autoencoder.train(was_training)
+        for module, mode in modes.items():
+            module.training = mode

@@ -35,6 +35,7 @@ def reduce_over(statistics: ImageStatistics, accelerator: "Accelerator | None") 
     if len(sizes) > 1:
         raise ValueError(f"processes have images of {' and '.join(map(str, sorted(sizes)))} pixels a side")
     whole = ImageStatistics(statistics.n_kept, sum(n for _, n, *_ in told), max(sizes, default=0))
+    whole.bad = gather_object(statistics.bad)
     most = {name: max(widths[name] for _, _, widths, *_ in told) for name in widths}
     whole.features = merged(statistics.features, most["features"], accelerator)
     whole.spatial = merged(statistics.spatial, most["spatial"], accelerator)

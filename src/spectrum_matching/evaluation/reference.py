@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from ..nets.extractors import Extractor
 from .accumulate import ImageStatistics, accumulate
 from .moments import from_moments
 from .reduce import reduce_over
+from .shares import Numbered
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -57,17 +58,16 @@ class Reference:
 
 def compute_reference(
     source: str,
-    batches: Iterable[Tensor],
+    batches: Iterable[Tensor | Numbered],
     extractor: Extractor | None,
     *,
-    indices: Sequence[int] | None = None,
     accelerator: "Accelerator | None" = None,
 ) -> Reference:
-    """From batches of images (b, 3, size, size) in [-1, 1]: in each process those of its share, numbered by `indices`.
+    """From batches of images (b, 3, size, size) in [-1, 1]: in each process those of its share, numbered.
 
     Without an extractor it serves for what needs no weights. ValueError for fewer than two images in all.
     """
-    statistics = reduce_over(accumulate(batches, extractor, indices=indices), accelerator)
+    statistics = reduce_over(accumulate(batches, extractor), accelerator)
     if statistics.n_images < 2:
         raise ValueError(f"{source}: a reference needs at least 2 images, got {statistics.n_images}")
     return reference_of(source, statistics, extractor)
@@ -108,7 +108,7 @@ def save_reference(reference: Reference, path: Path) -> None:
 
 
 def load_reference(path: Path) -> Reference:
-    """Inverse of `save_reference`. ValueError in one line for any other file, and for one whose numbers have changed."""
+    """Inverse of `save_reference`. ValueError in one line for any other file, also one whose numbers have changed."""
     from safetensors import safe_open
 
     try:

@@ -33,18 +33,23 @@ def band_frequencies(size: int) -> Tensor:
     return radial_bins(size, size, n_bands(size), "frequency").frequencies
 
 
-def spectrum_error(power: Tensor, reference: Tensor, rows: Tensor | None = None, n_images: int = 0) -> SpectrumError:
+def spectrum_error(
+    power: Tensor, reference: Tensor, n_images: int = 0, rows: Tensor | None = None, paired: Tensor | None = None
+) -> SpectrumError:
     """Of mean powers (bands,) against those of a reference.
 
-    rows (n, bands): powers of single images; they give the standard error of a mean over `n_images`, by the delta
-    method, the reference held fixed. Bands without power in the reference, or without any, count as 1e-12 of its
-    largest.
+    rows (n, bands): powers of single images, for the standard error of a mean over `n_images`, by the delta method.
+    paired (n, bands): those of the reference's images, one by one; without them it is held fixed. Bands without power
+    count as 1e-12 of the reference's largest.
     """
-    floor = float(reference.max()) * 1e-12
+    floor = max(float(reference.max()) * 1e-12, 1e-300)
     power, reference = power.double().clamp_min(floor), reference.double().clamp_min(floor)
     decibels = 10 * (power / reference).log10()
     error = None
     if rows is not None and len(rows) > 1:
-        slope = decibels.sign() * 10 / (math.log(10) * power * len(power))
-        error = float((rows.double() @ slope).std()) / math.sqrt(n_images or len(rows))
+        slope = decibels.sign() * 10 / (math.log(10) * len(power))
+        influence = rows.double() @ (slope / power)
+        if paired is not None:
+            influence = influence - paired.double() @ (slope / reference)
+        error = float(influence.std()) / math.sqrt(n_images)
     return SpectrumError(decibels, float(decibels.abs().mean()), error)

@@ -27,7 +27,7 @@ def precision_recall(features: Tensor, reference: Tensor, neighbours: int = NEIG
         raise ValueError(f"features {shapes} cannot be compared, expected (n, d), (m, d)")
     if min(len(features), len(reference)) <= neighbours:
         raise ValueError(
-            f"{len(features)} and {len(reference)} images: each side needs more than {neighbours}, the neighbours counted"
+            f"{len(features)} and {len(reference)} images: each side needs more than the {neighbours} neighbours"
         )
     # Far from zero the expansion of a square would cost the digits that tell neighbours apart.
     origin = reference.double().mean(0)

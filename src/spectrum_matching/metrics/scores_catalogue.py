@@ -48,8 +48,8 @@ PRECISION = replace(
     range="0 to 1",
     one_sided=True,
     source="Kynkäänniemi et al. (arXiv 1904.06991)",
-    conventions="balls to the third neighbour in the features of at most 10,000 images a side; depends on both numbers. "
-    "Interval: over generated images, the manifold fixed",
+    conventions="balls to the third neighbour in the features of at most 10,000 images a side; depends on both "
+    "numbers. Interval: over generated images, the manifold fixed",
 )
 RECALL = replace(PRECISION, key="recall", title="recall", conventions=PRECISION.conventions.partition(" Interval")[0])
 KID = replace(
@@ -67,8 +67,8 @@ SPECTRUM_ERROR = replace(
     title="error of the power spectrum",
     unit="dB",
     source="this package",
-    conventions="mean over radial bands of |10 log10(mean power / reference)|, half as many bands as pixels a side, no DC; "
-    "needs no weights. Interval: delta method over generated images, reference fixed",
+    conventions="mean over radial bands of |10 log10(mean power / reference)|, half as many bands as pixels a side, no "
+    "DC; needs no weights. Interval: delta method over generated images, reference fixed",
 )
 SWD = replace(
     FID,
@@ -76,8 +76,8 @@ SWD = replace(
     title="sliced Wasserstein distance of patches",
     unit="deviations",
     source="Karras et al. (arXiv 1710.10196), section 5",
-    conventions="mean over the levels of a Laplacian pyramid, 7 × 7 patches, 8 an image of at most 10,000, 256 directions, "
-    f"in the reference's deviations by channel; needs no weights; {_BIAS}",
+    conventions="mean over the levels of a Laplacian pyramid, 7 × 7 patches, 8 an image of at most 10,000, 256 "
+    f"directions, in the reference's deviations by channel; needs no weights; {_BIAS}",
 )
 RFID = replace(
     FID,

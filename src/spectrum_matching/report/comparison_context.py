@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ..comparisons import Comparison, Trial
 from ..scores import Protocol, Sampling
-from .comparison_tables import Pairs, in_words
+from .comparison_tables import Pairs, in_words, the_control
 from .digits import fixed, number
 from .quantities import BETTER, UNDECIDED, WORSE, Quantity, headline, held
 from .tables import distinct
@@ -43,25 +43,25 @@ def compared(comparison: Comparison) -> str:
     )
 
 
-def reading(comparison: Comparison) -> list[str]:
-    """How the methods stand against the control by the headline score, in words."""
+def reading(comparison: Comparison) -> tuple[str, list[str]]:
+    """How the methods stand against the control by the headline score: a sentence, and a line for each outcome."""
     quantity = headline(comparison)
     if quantity is None:
-        return ["No score of generated images was measured: nothing here orders the methods."]
+        return "No score of generated images was measured: nothing here orders the methods.", []
     control = quantity.spread(comparison, comparison.control)
     others = [method for method in comparison.methods if method != comparison.control]
     marks = {method: held(quantity.spread(comparison, method), control, quantity.metric) for method in others}
-    if not any(marks.values()):
-        return [
-            f"By {quantity.title}, nothing can be said of the methods’ order: that takes two seeds or more of the "
-            f"control, {comparison.control}, and of another method."
-        ]
-    said = []
+    lines = []
     for mark in (BETTER, WORSE, UNDECIDED):
         names = [method for method, own in marks.items() if own == mark]
         if names:
-            said.append(f"{mark.glyph} {mark.word}: {', '.join(names)}")
-    return [f"By {quantity.title}, against the control ({comparison.control}): {'; '.join(said)}."]
+            lines.append(f"{mark.glyph} {mark.word}: {'; '.join(names)}")
+    if not lines:
+        return (
+            f"By {quantity.title}, nothing can be said of the methods’ order: that takes two seeds or more of the "
+            f"control and of another method."
+        ), []
+    return f"By {quantity.title}, in every seed, against {the_control(comparison)}:", lines
 
 
 def luck(pairs: Pairs) -> list[str]:
@@ -81,9 +81,9 @@ def luck(pairs: Pairs) -> list[str]:
         f"{fixed(float(pairs.expected), 1)} of these {n_pairs}.",
     ]
     if n_decided <= pairs.expected:
-        said.append("So no more was decided than luck gives: these marks prove no order.")
+        said.append("That is no more than luck gives: these marks prove no order.")
     elif n_decided:
-        said.append("So more was decided than luck gives on average, but not which of the marks are luck.")
+        said.append("That is more than luck gives on average; which of the marks are luck, it does not tell.")
     return said
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..comparisons import Comparison, Trial
 from ..scores import BandPower
 from .canvas import DASHED, HEIGHT, INK, MUTED, Panel, colour, frequency_axis, line, log_log, panel
-from .digits import number
+from .digits import fixed, number
 from .quantities import Quantity, headline
 from .ranks import rank_correlation
 
@@ -31,7 +31,7 @@ def scatters(comparison: Comparison, quantities: Sequence[Quantity]) -> list[Pan
         if len({x for _, _, x, _ in found}) < 2:
             continue
         correlation = rank_correlation([x for *_, x, _ in found], [y for *_, y in found])
-        said = "" if correlation is None else f": ρ = {number(correlation, 2)}, n = {len(found)}"
+        said = "" if correlation is None else f": ρ = {fixed(correlation, 2)}, n = {len(found)}"
         label = f"{score.title} over {quantity.title}, a point a trial{said}"
         with panel(f"{quantity.title}{said}", label, panels, right=16) as canvas:
             axes = canvas.axes
@@ -161,8 +161,17 @@ def _points(comparison: Comparison, x: Quantity, y: Quantity) -> list[tuple[int,
 
 
 def _number(axes: "Axes", place: int, at: tuple[float, float]) -> None:
+    # To both sides in turn, as methods that follow each other in the plan often score alike.
+    side = -1 if place % 2 else 1
     axes.annotate(
-        str(place + 1), at, xytext=(6, 4), textcoords="offset points", fontsize=9, color=colour(place), weight="bold"
+        str(place + 1),
+        at,
+        xytext=(7 * side, 4),
+        textcoords="offset points",
+        ha="left" if side > 0 else "right",
+        fontsize=9,
+        color=colour(place),
+        weight="bold",
     )
 
 
@@ -195,7 +204,8 @@ def _with_unit(quantity: Quantity) -> str:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    """Both ends, as names of one family often differ in the last word."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2]}…{name[-(LONGEST_NAME // 2) :]}"
 
 
 def _names(what: str, comparison: Comparison) -> str:

@@ -178,10 +178,15 @@ def legend(comparison: Comparison) -> str:
         return said
     chances = " or ".join(distinct(in_words(chance_apart(own, n)) for n in others))
     return (
-        f"{said} Against {comparison.control}: ▲ better, ▼ worse in every seed than in any of the control’s "
+        f"{said} Against {the_control(comparison)}: ▲ better, ▼ worse in every seed than in any of the control’s "
         f"(△ higher, ▽ lower where neither is better), = undecided, as the seeds overlap. Were a method no different from "
         f"the control, luck alone would still part the two in {chances} columns."
     )
+
+
+def the_control(comparison: Comparison) -> str:
+    """By its name, unless that says nothing else."""
+    return "the control" + f" ({comparison.control})" * (comparison.control != "control")
 
 
 def in_words(chance: Fraction) -> str:
@@ -209,13 +214,10 @@ def _column(comparison: Comparison, quantity: Quantity) -> list[ScoreCell]:
 
 
 def _decimals(comparison: Comparison, quantity: Quantity) -> int | None:
-    """Of all methods alike, by the median of their half ranges; None for three significant digits."""
+    """Of all methods alike, by the median of their half ranges; None, for three digits, where no method has one."""
     spreads = [own for method in comparison.methods if (own := quantity.spread(comparison, method))]
     halves = [half for own in spreads if (half := (own.greatest - own.least) / 2) > 0]
-    if not halves:
-        return None
-    wanted = decimals(statistics.median(abs(own.mean) for own in spreads), statistics.median(halves))
-    return wanted if wanted < 5 else None
+    return decimals(0, statistics.median(halves)) if halves else None
 
 
 def _written(value: float, n_decimals: int | None) -> str:

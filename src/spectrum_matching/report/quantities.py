@@ -22,7 +22,7 @@ SHORT = {
     "spectrum_error": "spectrum error",
     "swd": "sliced Wasserstein",
     "kid": "kernel distance",
-    "rfid": "Fréchet distance, reconstructed",
+    "rfid": "rFréchet distance",
 }
 # Only Inception's features make a Fréchet distance the FID.
 BY_EXTRACTOR = {

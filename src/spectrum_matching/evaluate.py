@@ -1,0 +1,258 @@
+"""The verb `evaluate`: scores of generated images and of reconstructions, each with the protocol it depends on."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+from accelerate import Accelerator
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from tyro.conf import arg
+
+from .analysis.subjects import choose_images, named_sources, training_data
+from .checkpoints import write_text_aside
+from .data.images import Split, open_images
+from .evaluation.archives import archived_images, read_headers
+from .evaluation.generation import evaluate_generation
+from .evaluation.reconstruction import KEEP, evaluate_reconstruction
+from .evaluation.reference import compute_reference, save_reference
+from .evaluation.reference_files import open_reference
+from .evaluation.samples import open_samples
+from .evaluation.shares import Numbered, share_of
+from .export import writing
+from .nets.autoencoder import Autoencoder
+from .nets.extractors import open_extractor
+from .nets.perceptual import LPIPS
+from .sample import read_sampling
+from .score_table import print_scores
+from .scores import Evaluation, Sampling, to_json
+
+SCORES_FILE = "scores.json"
+
+
+def reference(
+    data: str,
+    /,
+    *,
+    out: Path,
+    size: int | None = None,
+    features: str | None = None,
+    num_images: int | None = None,
+    split: Split = "all",
+    batch_size: int = 64,
+    workers: int = 0,
+) -> Path:
+    """Statistics of real images, computed once, for every later score against them. For several processes: torchrun.
+
+    Args:
+        data: A folder or parquet path, hub:NAME[:SPLIT], "embedded", or an .npz of images as arr_0.
+        out: The file to write, X.safetensors.
+        size: Side of the square images in pixels, by ADM's centre crop; an .npz has its own.
+        features: Extractor: inception:PATH, dinov2[:FOLDER], a TorchScript file, python:FILE.py:FACTORY. Without one,
+            the reference serves for the scores that need no weights.
+        num_images: The first so many; by default all.
+        split: Part of the data, as training on it divides it: train, held_out or all.
+        batch_size: Images at once in a process.
+        workers: Processes that read images, for each one that computes.
+    """
+    if out.suffix != ".safetensors":
+        raise ValueError(f"--out is {out}, expected the name of a file, X.safetensors")
+    _check_counts(batch_size, workers, num_images)
+    accelerator = Accelerator()
+    rank, world = accelerator.process_index, accelerator.num_processes
+    batches: Iterator[Numbered]
+    if data.endswith(".npz"):
+        total, batches = (
+            _archive_length(data),
+            archived_images(Path(data), batch_size, num_images, rank=rank, world=world),
+        )
+    elif size is None:
+        raise ValueError(f"{data} has images of any size: name the side that they are brought to by --size")
+    else:
+        images = open_images(data, size, split=split)
+        total = len(images)
+        batches = share_of(images, batch_size, num_images, rank=rank, world=world, workers=workers)
+    extractor = open_extractor(features, accelerator.device) if features else None
+    console = Console(stderr=True, quiet=not accelerator.is_main_process)
+    with _bar(console) as bar:
+        task = bar.add_task("reference", total=-(-min(total, num_images or total) // world))
+        found = compute_reference(data, _counted(batches, bar, task), extractor, accelerator=accelerator)
+    for bad in found.statistics.bad:
+        console.print(f"skipped {bad.name}: {bad.reason}", style="yellow", markup=False, highlight=False)
+    if accelerator.is_main_process:
+        with writing(f"the reference to {out}"):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            save_reference(found, out)
+    return out
+
+
+def generation(
+    samples: Annotated[Sequence[str], arg(metavar="SAMPLES ...")],
+    /,
+    *,
+    reference: Path,
+    out: Path,
+    features: str | None = None,
+    batch_size: int = 64,
+    workers: int = 0,
+    seed: int = 0,
+) -> list[Evaluation]:
+    """Score sets of generated images against one reference; write scores.json. For several processes: torchrun.
+
+    Args:
+        samples: Each an .npz with uint8 arr_0 or a folder of PNG files, as `specmatch sample` writes them with the
+            record of how they were made; NAME=PATH sets the name shown.
+        reference: A file of `specmatch evaluate reference`, ADM's .npz, or pytorch-fid's .npz.
+        out: Folder for scores.json.
+        features: Extractor: inception:PATH, dinov2[:FOLDER], a TorchScript file, python:FILE.py:FACTORY. Without one,
+            only the scores that need no weights.
+        batch_size: Images at once in a process.
+        workers: Processes that read PNG files, for each one that computes.
+        seed: Of the directions of the sliced Wasserstein distance.
+    """
+    _check_counts(batch_size, workers, None)
+    sources = {name: Path(source).expanduser() for name, source in named_sources(samples).items()}
+    accelerator = Accelerator()
+    rank, world = accelerator.process_index, accelerator.num_processes
+    opened = {
+        name: open_samples(path, batch_size, rank=rank, world=world, workers=workers) for name, path in sources.items()
+    }
+    extractor = open_extractor(features, accelerator.device) if features else None
+    known = open_reference(reference, extractor, batch_size=batch_size, accelerator=accelerator)
+    console = Console(stderr=True, quiet=not accelerator.is_main_process)
+    found: list[Evaluation] = []
+    with _bar(console) as bar:
+        for name, (n, batches) in opened.items():
+            task = bar.add_task(name, total=-(-n // world))
+            sampling = sampling_beside(sources[name])
+            evaluation = evaluate_generation(
+                name,
+                _counted(batches, bar, task),
+                known,
+                extractor,
+                sampling=sampling,
+                accelerator=accelerator,
+                seed=seed,
+                warnings=tuple(_of_record(sampling, n)),
+            )
+            found.append(evaluation)
+    _finish(found, out, accelerator, console)
+    return found
+
+
+def reconstruction(
+    autoencoders: Annotated[Sequence[str], arg(metavar="AUTOENCODER ...")],
+    /,
+    *,
+    data: str,
+    out: Path,
+    size: int | None = None,
+    features: str | None = None,
+    lpips: str | None = None,
+    keep: tuple[int, ...] = KEEP,
+    num_images: int | None = None,
+    split: Split | None = None,
+    batch_size: int = 16,
+    workers: int = 0,
+    seed: int = 0,
+) -> list[Evaluation]:
+    """Score autoencoders by what they reconstruct of the same images; write scores.json. Several processes: torchrun.
+
+    Args:
+        autoencoders: As for `specmatch analyze`; NAME=SOURCE sets the name shown.
+        data: A folder or parquet path, hub:NAME[:SPLIT], or "embedded".
+        out: Folder for scores.json.
+        size: Side of the square images in pixels; that of training by default, or 256.
+        features: Extractor for rFID: inception:PATH, dinov2[:FOLDER], a TorchScript file, python:FILE.py:FACTORY.
+        lpips: Weights of LPIPS, a path or hub name.
+        keep: Diagonals of 15 that each low-pass rFID keeps.
+        num_images: The first so many; by default all.
+        split: By default what training on the same data held out; otherwise all.
+        batch_size: Images at once in a process.
+        workers: Processes that read images, for each one that computes.
+        seed: Of the directions of the sliced Wasserstein distance.
+    """
+    _check_counts(batch_size, workers, num_images)
+    if not all(1 <= k <= 14 for k in keep) or len(set(keep)) < len(keep):
+        raise ValueError(f"keep is {keep}, expected different numbers of diagonals, each from 1 to 14")
+    sources = named_sources(autoencoders)
+    accelerator = Accelerator()
+    extractor = open_extractor(features, accelerator.device) if features else None
+    perceptual = LPIPS.from_weights(lpips).to(accelerator.device) if lpips else None
+    networks = {name: Autoencoder.from_pretrained(source) for name, source in sources.items()}
+    trained = {name: training_data(source) for name, source in sources.items()}
+    images, _, notes = choose_images(trained, data, size=size, split=split)
+    console = Console(stderr=True, quiet=not accelerator.is_main_process)
+    found: list[Evaluation] = []
+    with _bar(console) as bar:
+        for name, network in networks.items():
+            n = min(len(images), num_images or len(images))
+            task = bar.add_task(name, total=-(-n // accelerator.num_processes))
+            evaluation = evaluate_reconstruction(
+                name,
+                network,
+                images,
+                extractor,
+                perceptual,
+                n_images=num_images,
+                batch_size=batch_size,
+                keep=keep,
+                accelerator=accelerator,
+                device=accelerator.device,
+                workers=workers,
+                seed=seed,
+                warnings=notes,
+                advance=lambda done, task=task: bar.advance(task, done),  # type: ignore[misc]
+            )
+            found.append(evaluation)
+            network.to("cpu")
+    _finish(found, out, accelerator, console)
+    return found
+
+
+def sampling_beside(samples: Path) -> Sampling | None:
+    """The record that `specmatch sample` wrote beside an .npz or into a folder; None where there is none to read."""
+    return read_sampling(samples.with_suffix(".json") if samples.suffix == ".npz" else samples / "samples.json")
+
+
+def _of_record(sampling: Sampling | None, n_images: int) -> Iterator[str]:
+    if sampling is None:
+        yield "no record beside the samples says how they were made"
+    elif sampling.n_images != n_images:
+        yield f"the record beside the samples speaks of {sampling.n_images} images, there are {n_images}"
+
+
+def _finish(found: list[Evaluation], out: Path, accelerator: Accelerator, console: Console) -> None:
+    if accelerator.is_main_process:
+        with writing(f"scores to {out}"):
+            out.mkdir(parents=True, exist_ok=True)
+            write_text_aside(out / SCORES_FILE, to_json(found) + "\n")
+        print_scores(found, console)
+        console.print(str(out / SCORES_FILE), highlight=False, soft_wrap=True, markup=False)
+
+
+def _check_counts(batch_size: int, workers: int, num_images: int | None) -> None:
+    if batch_size < 1 or workers < 0 or (num_images is not None and num_images < 2):
+        raise ValueError(
+            f"expected batches of at least 1, no negative number of workers and at least 2 images; got {batch_size}, "
+            f"{workers} and {num_images}"
+        )
+
+
+def _archive_length(path: str) -> int:
+    header = read_headers(Path(path)).get("arr_0")
+    return header.shape[0] if header and header.shape else 0
+
+
+def _counted(batches: Iterable[Numbered], bar: Progress, task: TaskID) -> Iterator[Numbered]:
+    for batch in batches:
+        yield batch
+        bar.advance(task, len(batch.images))
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Progress]:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=console.quiet) as bar:
+        yield bar

@@ -1,0 +1,59 @@
+"""A reference from whatever file holds one: our own, ADM's reference batches, pytorch-fid's statistics."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..nets.extractors import Extractor
+from .accumulate import ImageStatistics, accumulate
+from .archives import IMAGES, archived_images, read_headers, read_moments
+from .moments import from_moments
+from .reduce import reduce_over
+from .reference import Reference, load_reference, reference_of
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+UNKNOWN_COUNT = 2  # moments alone do not say of how many images they are, and no distance needs to know
+
+
+def open_reference(
+    path: Path, extractor: Extractor | None, *, batch_size: int = 64, accelerator: "Accelerator | None" = None
+) -> Reference:
+    """Of a file of `save_reference`, or an .npz with `mu` and `sigma` (`mu_s`, `sigma_s` for sFID), `arr_0`, or both.
+
+    The moments stand for the Fréchet distances; the images of `arr_0` are put through `extractor` for everything else.
+    ValueError in one line for any other file, and where nothing in it can be compared.
+    """
+    if not path.is_file():
+        raise ValueError(f"no reference {path}: make one by `specmatch evaluate reference DATA --out {path}`")
+    if path.suffix != ".npz":
+        reference = load_reference(path)
+        reference.check(extractor)
+        return reference
+    names = read_headers(path)
+    moments = ImageStatistics()
+    for field, mean, covariance in (("features", "mu", "sigma"), ("spatial", "mu_s", "sigma_s")):
+        if mean in names and covariance in names:
+            setattr(moments, field, from_moments(UNKNOWN_COUNT, *read_moments(path, mean, covariance)))
+    has_moments = bool(moments.features.count)
+    if IMAGES not in names and not has_moments:
+        raise ValueError(f"{path} holds {', '.join(names) or 'nothing'}: expected mu and sigma, or images as {IMAGES}")
+    if IMAGES not in names and extractor is None:
+        raise ValueError(f"{path} holds moments of features alone: name the extractor that made them")
+    statistics = moments
+    if IMAGES in names:
+        rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+        batches = archived_images(path, batch_size, rank=rank, world=world)
+        statistics = reduce_over(accumulate(batches, extractor), accelerator)
+    reference = reference_of(str(path), statistics, extractor)
+    if has_moments:
+        statistics.features, statistics.spatial = moments.features, moments.spatial
+        reference = replace(reference, n_images=0, extractor="", extractor_digest="", resizer="")
+    return replace(reference, digest=_file_digest(path))
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]

@@ -1,0 +1,79 @@
+"""Scores side by side for the terminal, with their protocol below."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .evaluation.protocols import protocol_differences
+from .metrics.scores_catalogue import SCORES
+from .scores import Evaluation, Protocol, Score
+
+
+def print_scores(evaluations: Sequence[Evaluation], console: Console) -> None:
+    """The table, what was refused, warnings, and the protocol; a warning where protocols differ."""
+    console.print(score_table(evaluations))
+    for line in dict.fromkeys(_refusals(evaluations)):
+        console.print(f"[dim]—[/] {escape(line)}", highlight=False)
+    for line in protocol_differences(evaluations):
+        console.print(f"[yellow]not comparable[/] {escape(line)}", highlight=False)
+    for evaluation in evaluations:
+        for line in evaluation.warnings:
+            console.print(f"[yellow]warning[/] {escape(f'{evaluation.name}: {line}')}", highlight=False)
+    for text in dict.fromkeys(protocol_line(evaluation.protocol) for evaluation in evaluations):
+        console.print(f"[dim]{escape(text)}[/]", highlight=False)
+
+
+def score_table(evaluations: Sequence[Evaluation]) -> Table:
+    """A row for each score, a column for each evaluation; intervals of 95 % beside values."""
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("")
+    for evaluation in evaluations:
+        table.add_column(escape(evaluation.name), justify="right", overflow="fold")
+    cells = [{score.key: score for score in evaluation.scores} for evaluation in evaluations]
+    keys = [key for key in SCORES if any(key in column for column in cells)]
+    for key in keys:
+        metric = SCORES[key]
+        unit = f" [dim]{escape(metric.unit)}[/]" if metric.unit else ""
+        table.add_row(f"{metric.title}{unit}", *(_cell(column.get(key)) for column in cells))
+    return table
+
+
+def protocol_line(protocol: Protocol) -> str:
+    """All that a score depends on, in one paragraph."""
+    parts = [
+        f"{protocol.n_images} images of {protocol.size} pixels",
+        f"reference {protocol.reference} {protocol.reference_digest} of {protocol.n_reference or 'unknown many'}",
+        f"extractor {protocol.extractor} {protocol.extractor_digest}" if protocol.extractor else "no extractor",
+        *([f"resizer {protocol.resizer}"] if protocol.resizer else []),
+        f"rounding {protocol.rounding}",
+    ]
+    if (sampling := protocol.sampling) is not None:
+        low, high = sampling.guidance_interval
+        parts += [
+            f"{sampling.denoiser} {sampling.denoiser_digest} at step {sampling.step}{', averaged' * sampling.averaged}",
+            f"autoencoder {sampling.autoencoder} {sampling.autoencoder_digest}",
+            f"{sampling.sampler}, {sampling.steps} steps, {sampling.evaluations} evaluations",
+            f"guidance {sampling.guidance:g} in {low:g} to {high:g}",
+            f"labels {sampling.labels}, seed {sampling.seed}, {sampling.dtype}",
+        ]
+    return "; ".join(parts)
+
+
+def _cell(score: Score | None) -> str:
+    if score is None:
+        return ""
+    if score.value is None:
+        return "—"
+    spread = "" if score.interval is None else f" [dim]{score.interval[0]:.4g} to {score.interval[1]:.4g}[/]"
+    return f"{score.value:.4g}{spread}"
+
+
+def _refusals(evaluations: Sequence[Evaluation]) -> list[str]:
+    return [
+        f"{SCORES[score.key].title}, {evaluation.name}: {score.refused}"
+        for evaluation in evaluations
+        for score in evaluation.scores
+        if score.value is None
+    ]

@@ -1,0 +1,162 @@
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from spectrum_matching.data.latent_cache import CacheIndex, finish_cache, start_cache, write_shard
+from spectrum_matching.data.latent_export import export_latents
+from spectrum_matching.data.latents import LatentSet, open_latents
+
+C, GRID, N = 3, (2, 4), 300
+
+
+def cached(folder: Path, labels: list[int] | None = None, **change: object) -> LatentSet:
+    """A cache of 300 latents whose positions have gaps."""
+    known = {
+        "source": "nowhere",
+        "source_digest": "fedcba",
+        "n_source": 2 * N,
+        "split": "all",
+        "held_out": 0.05,
+        "seed": 0,
+        "image_size": 32,
+        "classes": ("cat", "dog", "owl") if labels is None or max(labels) >= 0 else (),
+        "autoencoder": "an autoencoder",
+        "autoencoder_digest": "abcdef",
+        "versions": {},
+        "holds": "posterior",
+        "dtype": "float32",
+        "flips": True,
+        "channels": C,
+        "grid": GRID,
+        "factor": 8,
+        "shard_images": N,
+    }
+    folder.mkdir()
+    index = CacheIndex(**(known | change))
+    generator = torch.Generator().manual_seed(0)
+    mean, logvar, logvar_flip, noise = torch.randn(4, N, C, *GRID, generator=generator)
+    tensors = {"mean": mean, "logvar": logvar, "mean_flip": mean.flip(-1) + 0.3 * noise, "logvar_flip": logvar_flip}
+    kept = {k: v for k, v in tensors.items() if index.flips or "flip" not in k}
+    kept = {k: v for k, v in kept.items() if index.holds == "posterior" or "logvar" not in k}
+    numbers = {"index": 2 * torch.arange(N), "label": torch.tensor(labels) if labels else torch.arange(N) % 3}
+    start_cache(folder, index)
+    finish_cache(folder, index, [write_shard(folder, 0, kept | numbers)])
+    return open_latents(folder)
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> LatentSet:
+    return cached(tmp_path_factory.mktemp("cache") / "ours")
+
+
+def test_repa_has_a_deviation_in_a_numbered_file_and_labels_beside(tmp_path: Path, ours: LatentSet) -> None:
+    export_latents(ours, "repa", tmp_path)
+    labels = dict(json.loads((tmp_path / "dataset.json").read_text())["labels"])
+    assert len(labels) == N
+    for row in (ours[0], ours[N - 1]):
+        name = f"00000/img-mean-std-{row.image:08d}.npy"
+        mean, std = np.split(np.load(tmp_path / name), 2)
+        np.testing.assert_array_equal(mean, row.mean)
+        np.testing.assert_allclose(std, (row.logvar / 2).exp(), rtol=1e-6)
+        assert labels[name] == row.label
+
+
+def test_uvit_has_pairs_256_images_and_then_the_same_mirrored(tmp_path: Path, ours: LatentSet) -> None:
+    export_latents(ours, "uvit", tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2 * N
+    for row, file, mirrored in ((0, 0, 256), (255, 255, 511), (256, 512, 556), (299, 555, 599)):
+        for number, expected in ((file, ours[row]), (mirrored, ours.mirrored(row))):
+            moments, label = np.load(tmp_path / f"{number}.npy", allow_pickle=True)  # as U-ViT's trainer reads it
+            np.testing.assert_array_equal(moments, torch.cat([expected.mean, expected.logvar]))
+            assert label == expected.label
+
+
+def test_uvit_without_labels_has_arrays(tmp_path: Path) -> None:
+    export_latents(cached(tmp_path / "ours", [-1] * N, flips=False), "uvit", tmp_path / "theirs")
+    assert np.load(tmp_path / "theirs/299.npy").shape == (2 * C, *GRID)
+    assert {row.label for row in open_latents(tmp_path / "theirs")} == {-1}
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_mar_has_class_folders_and_mirrored_moments(tmp_path: Path, ours: LatentSet, named: bool) -> None:
+    names = [f"{('cat', 'dog', 'owl')[(i // 2) % 3]}/{i} <é>.png" for i in range(2 * N)] if named else None
+    export_latents(ours, "mar", tmp_path, names=names)
+    for number in (0, 1, N - 1):
+        row, mirrored = ours[number], ours.mirrored(number)
+        name = names[row.image] if names else f"{('cat', 'dog', 'owl')[row.label]}/{row.image:08d}"
+        with np.load(tmp_path / f"{name}.npz") as stored:
+            np.testing.assert_array_equal(stored["moments"], torch.cat([row.mean, row.logvar]))
+            np.testing.assert_array_equal(stored["moments_flip"], torch.cat([mirrored.mean, mirrored.logvar]))
+    found = open_latents(tmp_path)
+    assert found.classes == ("cat", "dog", "owl")
+    assert sorted(found.labels()) == sorted(ours.labels())
+
+
+def test_mar_keeps_labels_whose_names_are_not_sorted(tmp_path: Path) -> None:
+    ours = cached(tmp_path / "ours", classes=("b/c", "a", "a"))
+    export_latents(ours, "mar", tmp_path / "theirs")
+    found = open_latents(tmp_path / "theirs")
+    assert all(row.label == ours[int(str(row.image).split("/")[-1]) // 2].label for row in found)
+
+
+def test_lightningdit_has_samples_of_either_side_and_statistics(tmp_path: Path, ours: LatentSet) -> None:
+    for name in ("one", "two"):
+        export_latents(ours, "lightningdit", tmp_path / name, seed=5)
+    files = [load_file(tmp_path / name / "latents_rank00_shard000.safetensors") for name in ("one", "two")]
+    assert all(torch.equal(files[0][key], files[1][key]) for key in ("latents", "latents_flip", "labels"))
+    assert files[0]["labels"].tolist() == ours.labels()
+    for key, rows in (("latents", list(ours)), ("latents_flip", [ours.mirrored(i) for i in range(N)])):
+        mean, logvar = (torch.stack([getattr(row, name) for row in rows]) for name in ("mean", "logvar"))
+        z = (files[0][key] - mean) / (logvar / 2).exp()
+        assert abs(float(z.mean())) < 0.05
+        assert float(z.std()) == pytest.approx(1, abs=0.05)
+    stats = torch.load(tmp_path / "one/latents_stats.pt", weights_only=True)
+    assert stats["mean"].shape == stats["std"].shape == (1, C, 1, 1)
+    assert ours.latent_space is not None
+    for key in ("mean", "std"):
+        assert stats[key].flatten().tolist() == pytest.approx(getattr(ours.latent_space, key), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layout", "change", "complaint"),
+    [
+        ("mar", {"flips": False}, "MAR's trainer reads latents of mirrored images.*cache again with --flips"),
+        ("lightningdit", {"flips": False}, "LightningDiT's trainer reads"),
+        ("uvit", {"holds": "sample"}, "holds samples alone"),
+        ("mar", {"labels": [0, 2] * (N // 2)}, "class 1 has no latents"),
+        ("mar", {"labels": [0, -1] * (N // 2)}, "some latents have no label"),
+    ],
+)
+def test_what_a_layout_cannot_say_is_refused(tmp_path: Path, layout: str, change: dict, complaint: str) -> None:
+    ours = cached(tmp_path / "ours", **change)
+    with pytest.raises(ValueError, match=complaint):
+        export_latents(ours, layout, tmp_path / "theirs")
+
+
+def test_latents_without_variance_get_the_smallest(tmp_path: Path) -> None:
+    export_latents(cached(tmp_path / "ours", holds="mean"), "repa", tmp_path / "theirs")
+    assert open_latents(tmp_path / "theirs")[0].logvar.eq(-30).all()
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path, ours: LatentSet) -> None:
+    (tmp_path / "mine").write_text("")
+    with pytest.raises(ValueError, match="is not empty"):
+        export_latents(ours, "repa", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path, ours: LatentSet) -> None:
+    resource = pytest.importorskip("resource")
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
+    try:
+        with pytest.raises(ValueError, match=r"cannot be written: .*; empty the folder"):
+            export_latents(ours, "uvit", tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)

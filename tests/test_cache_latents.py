@@ -1,0 +1,291 @@
+"""The verb `cache`, run as a user runs it: killed, in two processes, on a full disk, over another tool's cache."""
+
+import json
+import multiprocessing
+import shutil
+import signal
+import socket
+import textwrap
+from dataclasses import replace
+
+import pytest
+import torch
+
+from spectrum_matching.analysis.subjects import open_cached
+from spectrum_matching.cache_latents import cache_latents
+from spectrum_matching.data.images import open_images
+from spectrum_matching.data.latent_cache import read_index, verify_cache
+from spectrum_matching.data.latent_export import export_latents
+from spectrum_matching.data.latent_pairs import pair
+from spectrum_matching.data.latents import open_latents
+from spectrum_matching.data.training_latents import open_training_latents
+from spectrum_matching.latent_origins import ShardRows
+from spectrum_matching.nets.autoencoder import Autoencoder
+
+SHARDS = {"shard_images": 5, "batch_size": 2, "size": 32}
+
+
+@pytest.fixture(scope="module")
+def autoencoder(tmp_path_factory):
+    """One that takes mirrored images to nearly mirrored latents, as trained ones do."""
+    folder, network = tmp_path_factory.mktemp("autoencoder"), Autoencoder.from_preset("tiny")
+    for weight in network.parameters():
+        if weight.ndim == 4:
+            weight.data = (weight.data + weight.data.flip(-1)) / 2
+    network.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def ours(autoencoder, image_folder, tmp_path_factory):
+    """A cache with flips, of 24 images in 5 shards."""
+    out = tmp_path_factory.mktemp("cache") / "ours"
+    return cache_latents(autoencoder, data=str(image_folder), out=out, flips=True, dtype="float32", **SHARDS)
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_it_holds_what_the_autoencoder_encodes(ours, autoencoder, image_folder):
+    latents, network = open_training_latents(ours), Autoencoder.from_pretrained(autoencoder)
+    images = open_images(str(image_folder), 32, split="all")
+    for item in (0, 7, 23):
+        batch = latents.read([(item, False), (item, True)])
+        x = images[item].image
+        with torch.no_grad():
+            posterior = network.encode(torch.stack([x, x.flip(-1)]))
+        torch.testing.assert_close(batch.mean, posterior.mean, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(batch.logvar, posterior.logvar, rtol=1e-4, atol=1e-5)
+    index = read_index(ours)
+    assert (len(latents), index.source_digest, index.factor, index.split) == (24, images.digest, 4, "all")
+    assert [shard.n for shard in index.shards] == [5, 5, 5, 5, 4]
+    verify_cache(ours)
+    assert pair(*open_cached(f"latents:{ours}", None, None)).indices == tuple(range(24))
+
+
+def test_the_same_command_on_a_finished_cache_does_nothing(ours, autoencoder, image_folder, capsys):
+    before = {path: path.stat().st_mtime_ns for path in ours.iterdir()}
+    cache_latents(autoencoder, data=str(image_folder), out=ours, flips=True, dtype="float32", **SHARDS)
+    assert {path: path.stat().st_mtime_ns for path in ours.iterdir()} == before
+    assert "is complete: 24 images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"dtype": "float16"}, "dtype is float32, not float16"),
+        ({"flips": False}, "flips is True, not False"),
+        ({"size": 48}, "image_size is 32, not 48"),
+        ({"shard_images": 6}, "shard_images is 5, not 6"),
+        ({"split": "held_out"}, "source_digest is "),
+    ],
+)
+def test_a_command_that_differs_is_refused_by_name(ours, autoencoder, image_folder, change, said):
+    before = files(ours)
+    options = {"data": str(image_folder), "flips": True, "dtype": "float32", **SHARDS} | change
+    with pytest.raises(ValueError, match=f"holds another cache: .*{said}"):
+        cache_latents(autoencoder, out=ours, **options)
+    assert files(ours) == before
+
+
+def test_a_damaged_shard_is_written_again_by_the_same_command(ours, autoencoder, image_folder, tmp_path):
+    copy = shutil.copytree(ours, tmp_path / "copy")
+    (copy / "latents-00001.safetensors").write_bytes(b"")
+    (copy / "latents-00003.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"latents-00001.safetensors is damaged.*the same `specmatch cache`"):
+        open_latents(copy)
+    cache_latents(autoencoder, data=str(image_folder), out=copy, flips=True, dtype="float32", **SHARDS)
+    assert files(copy) == files(ours)
+
+
+def test_what_was_held_out_of_training_is_not_cached(autoencoder, image_folder, tmp_path):
+    trained = shutil.copytree(autoencoder, tmp_path / "trained")
+    data = {"source": str(image_folder), "size": 32, "held_out": 0.3, "seed": 1}
+    (trained / "specmatch.json").write_text(json.dumps({"data": data}))
+    out = cache_latents(str(trained), out=tmp_path / "out", shard_images=9)
+    training = open_images(str(image_folder), 32, split="train", held_out=0.3, seed=1)
+    assert read_index(out).source_digest == training.digest
+    latents, images = open_cached(f"latents:{out}", None, None)
+    assert images.names == training.names
+    assert len(pair(latents, images).indices) == len(training) < 24
+
+
+def test_images_have_to_be_named(autoencoder, tmp_path):
+    with pytest.raises(ValueError, match="name them by --data"):
+        cache_latents(autoencoder, out=tmp_path / "out")
+
+
+def test_a_bad_image_is_left_out_and_the_others_keep_their_places(autoencoder, image_folder, tmp_path, capsys):
+    folder = shutil.copytree(image_folder, tmp_path / "images")
+    for name in ("03.png", "05.png", "06.png", "07.png", "08.png", "09.png"):  # of the second shard none is left
+        (folder / name).write_bytes((folder / name).read_bytes()[:200])
+    out = cache_latents(autoencoder, data=str(folder), out=tmp_path / "out", **SHARDS)
+    index = read_index(out)
+    assert [shard.n for shard in index.shards] == [4, 0, 5, 5, 4]
+    assert [bad.name for bad in index.bad] == ["03.png", *(f"0{i}.png" for i in range(5, 10))]
+    latents = open_latents(out)
+    assert latents.image_keys == [0, 1, 2, 4, *range(10, 24)]
+    assert open_training_latents(out).read([(4, False)]).mean[0].equal(latents[4].mean)
+    err = capsys.readouterr().err
+    assert "skipped 03.png: truncated" in err
+    assert "18 images, 6 skipped" in err
+
+
+def test_a_disk_that_fills_up_names_the_shard_and_the_same_command_goes_on(ours, autoencoder, image_folder, tmp_path):
+    resource = pytest.importorskip("resource")
+    options = {"data": str(image_folder), "out": tmp_path / "out", "flips": True, "dtype": "float32", **SHARDS}
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (read_index(ours).shards[0].n_bytes - 1, before[1]))
+    try:
+        with pytest.raises(
+            ValueError, match=r"latents-00000.safetensors cannot be written: .* the same command goes on"
+        ):
+            cache_latents(autoencoder, **options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    cache_latents(autoencoder, **options)
+    assert files(tmp_path / "out") == files(ours)
+
+
+def test_room_is_asked_for_before_any_work(autoencoder, image_folder, tmp_path, monkeypatch):
+    full = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: full)
+    with pytest.raises(ValueError, match=r"24 images take .* GiB in float16, and .* has 0.0 GiB left"):
+        cache_latents(autoencoder, data=str(image_folder), out=tmp_path / "out", **SHARDS)
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(1e5, "mean of one reaches 1e.05, which float16 does not hold; take bfloat16"), (torch.nan, "is not finite")],
+)
+def test_moments_that_the_dtype_does_not_hold_are_refused(ours, value, said):
+    index = replace(read_index(ours), dtype="float16", channels=1, grid=(1, 1))
+    with pytest.raises(ValueError, match=said):
+        ShardRows(index, False).add("mean", torch.tensor([0.0, value]).view(2, 1, 1, 1), ["none", "one"])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("layout", ["repa", "uvit", "mar", "lightningdit"])
+def test_a_round_trip_through_another_layout_keeps_the_moments(autoencoder, tmp_path, layout, dtype):
+    ours, theirs, again = (tmp_path / name for name in ("ours", "theirs", "again"))
+    cache_latents(autoencoder, data=str(labelled(tmp_path / "images")), out=ours, flips=True, dtype=dtype, **SHARDS)
+    export_latents(open_latents(ours), layout, theirs)
+    cache_latents(f"latents:{theirs}", out=again, flips=layout != "repa", dtype=dtype, shard_images=4)
+    one, other = open_training_latents(ours), open_training_latents(again)
+    assert (other.n_classes, len(other), other.has_flips) == (3, 12, layout != "repa")
+    for flip in {False, other.has_flips}:
+        before, after = (latents.read([(item, flip) for item in range(12)]) for latents in (one, other))
+        assert torch.equal(before.labels, after.labels)
+        if layout == "lightningdit":
+            assert read_index(again).holds == "sample"
+            assert ((after.mean - before.mean).abs() < 6 * (before.logvar / 2).exp() + 0.1).all()
+        else:
+            assert torch.equal(before.mean, after.mean)
+            # A deviation of float32 knows its logarithm to 1e-7; all else is exact.
+            torch.testing.assert_close(after.logvar, before.logvar, rtol=0, atol=1e-6 if layout == "repa" else 0)
+    if layout != "lightningdit":
+        assert other.space().std == pytest.approx(one.space().std, rel=1e-6)
+
+
+def labelled(folder):
+    """12 images in 3 classes."""
+    from PIL import Image
+
+    for i in range(12):
+        path = folder / "abc"[i // 4] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        colours = torch.randint(0, 256, (4, 4, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(i))
+        Image.fromarray(colours.numpy()).resize((32, 32)).save(path)
+    return folder
+
+
+def test_mar_files_are_named_as_the_images(autoencoder, tmp_path):
+    images = labelled(tmp_path / "images")
+    cache_latents(autoencoder, data=str(images), out=tmp_path / "ours", flips=True, **SHARDS)
+    cache_latents(f"latents:{tmp_path / 'ours'}", out=tmp_path / "mar", export="mar")
+    found = open_latents(tmp_path / "mar")
+    assert pair(found, open_images(str(images), 32, split="all")).note == "by class folder and name"
+
+
+@pytest.mark.parametrize(
+    ("source", "change", "said"),
+    [
+        ("latents", {"data": "embedded"}, "is encoded already"),
+        ("autoencoder", {"export": "mar"}, "cache .* first"),
+        ("autoencoder", {"batch_size": 0}, "at least one image"),
+        ("autoencoder", {"size": 30}, "multiple"),
+        ("autoencoder", {"device": "nowhere"}, "cpu always can"),
+    ],
+)
+def test_a_wrong_command_is_one_line(ours, autoencoder, image_folder, tmp_path, source, change, said):
+    options = {"data": str(image_folder)} if source == "autoencoder" else {}
+    with pytest.raises(ValueError, match=said) as caught:
+        cache_latents(
+            f"latents:{ours}" if source == "latents" else autoencoder, out=tmp_path / "out", **options | change
+        )
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def forked(monkeypatch):
+    """Start caching in a process that has everything imported, and that kills itself at its `kill_at`-th flush."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # another number of threads gives other roundings
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["spectrum_matching.cache_latents"])
+
+    def start(autoencoder, data, out, kill_at=0, environment=()):
+        code = f"""
+            import os, signal
+            from pathlib import Path
+            os.environ |= {dict(environment)!r}
+            from spectrum_matching.cache_latents import cache_latents
+            flush, count = os.fsync, [0]
+            def fsync(descriptor):
+                count[0] += 1
+                if count[0] == {kill_at}:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                flush(descriptor)
+            os.fsync = fsync
+            cache_latents({autoencoder!r}, data={str(data)!r}, out=Path({str(out)!r}), flips=True, **{SHARDS!r})
+        """
+        process = context.Process(target=exec, args=(textwrap.dedent(code), {}))
+        process.start()
+        return process
+
+    return start
+
+
+def status(*processes):
+    for process in processes:
+        process.join(120)
+    return {process.exitcode for process in processes}
+
+
+def test_a_cache_killed_again_and_again_ends_like_one_left_alone(forked, autoencoder, image_folder, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert status(forked(autoencoder, image_folder, whole)) == {0}
+    # While a shard is written, before it is noted, while the index is written.
+    for kill_at, shards in ((2, 0), (5, 2), (6, 3), (6, 5)):
+        assert status(forked(autoencoder, image_folder, killed, kill_at)) == {-signal.SIGKILL}
+        assert len(list(killed.glob("latents-*.safetensors"))) == shards
+        with pytest.raises(ValueError, match="was not finished"):
+            open_latents(killed)
+    assert status(forked(autoencoder, image_folder, killed)) == {0}
+    assert files(killed) == files(whole)
+    assert sorted(open_latents(killed).image_keys) == list(range(24))
+
+
+def test_two_processes_write_what_one_does(forked, autoencoder, image_folder, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert status(forked(autoencoder, image_folder, two, 4)) == {-signal.SIGKILL}  # one shard is there already
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
+    ranks = [world | {"RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
+    both = [forked(autoencoder, image_folder, two, environment=rank) for rank in ranks]
+    assert status(*both, forked(autoencoder, image_folder, one)) == {0}
+    assert files(two) == files(one)
