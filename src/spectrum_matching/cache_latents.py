@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tyro.conf import arg
 
 from .analysis.subjects import CACHED, images_to_cache, is_cached, training_data
-from .data.images import BadFile, Split, open_images
+from .data.images import Split, open_images
 from .data.latent_cache import (
     CacheIndex,
     differences,
@@ -120,7 +120,6 @@ def write_cache(origin: LatentOrigin, out: Path, accelerator: Accelerator, conso
         console.print(f"{escape(str(out))} is complete: {n} images", highlight=False, soft_wrap=True)
         return
     _require_space(out, index, sum(len(places[number]) for number in missing))
-    _name(console, index.bad)
     if finished:
         console.print(f"going on: {len(finished)} of {len(places)} shards are there", highlight=False)
     accelerator.wait_for_everyone()  # until all know what is missing
@@ -133,13 +132,18 @@ def write_cache(origin: LatentOrigin, out: Path, accelerator: Accelerator, conso
         task = bar.add_task(title, total=sum(len(places[number]) for number in mine))
         for number in mine:
             tensors, bad = origin.shard(number, places[number], lambda n: bar.advance(task, n))
-            _name(bar.console, bad)
             note_shard(out, write_shard(out, number, tensors, bad))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        index = finish_cache(out, index, finished_shards(out, there or index).values())
+        finished = finished_shards(out, there or index)
+        if lost := sorted(set(range(len(places))) - set(finished)):
+            raise ValueError(f"{out}: {len(lost)} shards are gone again, such as {lost[0]}; the same command goes on")
+        index = finish_cache(out, index, finished.values())
         n = sum(shard.n for shard in index.shards)
         latents = f"{index.channels} x {index.grid[0]} x {index.grid[1]}"
+        for file in index.bad:  # of all processes, and of those before a kill
+            text = escape(f"{file.name}: {file.reason}")
+            console.print(f"[yellow]skipped[/] {text}", highlight=False, soft_wrap=True)
         skipped = f", {len(index.bad)} skipped" if index.bad else ""
         said = f"{n} images{skipped}: latents {latents}, mean {index.mean:.4g}, std {index.std:.4g}"
         console.print(said, highlight=False, soft_wrap=True)
@@ -158,11 +162,6 @@ def _image_names(latents: LatentSet) -> Sequence[str] | None:
         return None
     images = open_images(source, size, split=split, held_out=held_out, seed=seed)
     return images.names if images.digest == latents.image_digest else None
-
-
-def _name(console: Console, files: tuple[BadFile, ...]) -> None:
-    for bad in files:
-        console.print(f"[yellow]skipped[/] {escape(f'{bad.name}: {bad.reason}')}", highlight=False, soft_wrap=True)
 
 
 def _device(name: str) -> torch.device:

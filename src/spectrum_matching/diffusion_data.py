@@ -1,25 +1,23 @@
 """What a diffusion model learns, wherever it lies: cached latents, images encoded on the fly, or pixels."""
 
-import json
+import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
-from pydantic import TypeAdapter
 from torch import Tensor
 
-from .checkpoints import write_text_aside
 from .data.images import BadFile, ImageSet, open_images
-from .data.order import fixed_batches, image_batches
+from .data.latents import LatentBatch
+from .data.order import image_batches
 from .data.seeding import seeded
 from .data.training_latents import TrainingLatents, open_training_latents, sample_moments, training_latent_batches
 from .diffusion_runs import DiffusionRun
-from .latent_space import Convention, LatentSpace
+from .latent_scale import measured_space
+from .latent_space import LatentSpace
 from .nets.autoencoder import Autoencoder
-
-N_MEASURED, N_AT_ONCE = 512, 16
+from .provenance import weights_digest
 
 
 class DiffusionBatch(NamedTuple):
@@ -31,7 +29,10 @@ class DiffusionBatch(NamedTuple):
 
 
 class Batches(Protocol):
-    """This rank's part of each step's batch; the same numbers for the same (rank, world, step)."""
+    """This rank's part of each step's batch; the same numbers for the same (rank, world, step).
+
+    Called, it raises ValueError where there are no such batches, and reads nothing yet.
+    """
 
     def __call__(self, rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]: ...
 
@@ -40,13 +41,15 @@ class Batches(Protocol):
 class LearnedData:
     """shape (c, h, w) of what is learned. classes: their names, none where there are no labels.
 
-    latent_space brings raw latents to unit scale and back; autoencoder: the folder or name of what decodes them, ""
-    for pixels and where it is not known. digest: of the data. n: of latents or images.
+    latent_space brings raw latents to unit scale and back. is_pixels: images in [-1, 1] that nothing encodes;
+    autoencoder: otherwise the folder or name of what decodes them, "" where it is not known. digest: of the data. n: of
+    latents or images.
     """
 
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
     latent_space: LatentSpace
+    is_pixels: bool
     autoencoder: str
     digest: str
     n: int
@@ -54,8 +57,11 @@ class LearnedData:
     batches: Batches
 
 
-def open_learned(run: DiffusionRun, device: torch.device) -> LearnedData:
-    """What `run.source` names. ValueError, in one line, for whatever does not open or does not fit together."""
+def open_learned(run: DiffusionRun, device: torch.device, begun_at: LatentSpace | None = None) -> LearnedData:
+    """What `run.source` names. ValueError, in one line, for whatever does not open or does not fit together.
+
+    begun_at: the scale at which a training that is resumed has begun, so that it is not measured again.
+    """
     source = run.source
     if (source.latents is None) == (source.images is None):
         raise ValueError("give source.latents, a folder that `specmatch cache` wrote, or else source.images")
@@ -73,7 +79,7 @@ def open_learned(run: DiffusionRun, device: torch.device) -> LearnedData:
     )
     if source.autoencoder is None:
         return _pixels(run, images, device)
-    return _encoded(run, images, open_autoencoder(source.autoencoder, device), device)
+    return _encoded(run, images, open_autoencoder(source.autoencoder, device), device, begun_at)
 
 
 def open_autoencoder(source: str, device: torch.device) -> Autoencoder:
@@ -91,6 +97,11 @@ def _cached(run: DiffusionRun, latents: TrainingLatents, device: torch.device) -
             f"{source.latents} holds latents of {latents.channels} channels and {autoencoder} decodes {channels}: "
             f"they do not belong together"
         )
+    if latents.n_classes > len(latents.classes):
+        raise ValueError(
+            f"{source.latents} has labels up to {latents.n_classes - 1} and names {len(latents.classes)} classes: cache "
+            f"the images again"
+        )
     if source.statistics == "declared":
         if not autoencoder:
             raise ValueError(f"{source.latents} names no autoencoder, whose statistics were asked for; name it")
@@ -98,36 +109,39 @@ def _cached(run: DiffusionRun, latents: TrainingLatents, device: torch.device) -
     else:
         space = latents.space(source.statistics)
 
+    def unit(batch: LatentBatch, rank: int, step: int) -> DiffusionBatch:
+        raw = batch.mean
+        if source.sample:
+            raw = sample_moments(batch.mean, batch.logvar, seeded("latents", run.seed, rank, step))
+        data = space.normalise(raw.to(device, non_blocking=True))
+        return DiffusionBatch(data, batch.labels.to(device, non_blocking=True), batch.bad)
+
     def batches(rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]:
         found = training_latent_batches(
             latents, run.batch_size, run.seed, flip=source.flip, rank=rank, world=world, start=start, end=end
         )
-        for step, batch in enumerate(found, start):
-            raw = batch.mean
-            if source.sample:
-                raw = sample_moments(batch.mean, batch.logvar, seeded("latents", run.seed, rank, step))
-            data = space.normalise(raw.to(device, non_blocking=True))
-            yield DiffusionBatch(data, batch.labels.to(device, non_blocking=True), batch.bad)
+        return (unit(batch, rank, step) for step, batch in enumerate(found, start))
 
     shape = _packed(space, (latents.channels, *latents.grid))
-    return LearnedData(shape, latents.classes, space, autoencoder, latents.digest, len(latents), latents.bad, batches)
+    return LearnedData(
+        shape, latents.classes, space, False, autoencoder, latents.digest, len(latents), latents.bad, batches
+    )
 
 
-def _encoded(run: DiffusionRun, images: ImageSet, autoencoder: Autoencoder, device: torch.device) -> LearnedData:
+def _encoded(
+    run: DiffusionRun, images: ImageSet, autoencoder: Autoencoder, device: torch.device, begun_at: LatentSpace | None
+) -> LearnedData:
     source = run.source
-    if source.size % autoencoder.multiple:
-        raise ValueError(
-            f"source.size is {source.size}, expected a multiple of the autoencoder's {autoencoder.multiple}"
-        )
-    kept = Path(run.out) / "latent_space.json"
+    if source.size % autoencoder.multiple or autoencoder.size not in (None, source.size):
+        expected = autoencoder.size or f"a multiple of {autoencoder.multiple}"
+        raise ValueError(f"source.size is {source.size}, and {source.autoencoder} takes {expected}")
     if source.statistics == "declared":
         space = autoencoder.latent_space
-    elif kept.exists():  # a resumed training must go on at the same scale
-        space = TypeAdapter(LatentSpace).validate_json(kept.read_text())
     else:
-        space = _measured(images, autoencoder, source.statistics == "channel", device)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_text_aside(kept, json.dumps(asdict(space)) + "\n")
+        by_channel = source.statistics == "channel"
+        space = begun_at or measured_space(
+            images, autoencoder, by_channel, device, seed=run.seed, workers=source.workers
+        )
 
     def draw(batch: Tensor, rank: int, step: int) -> Tensor:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"):
@@ -141,7 +155,8 @@ def _encoded(run: DiffusionRun, images: ImageSet, autoencoder: Autoencoder, devi
     shape = _packed(space, (autoencoder.channels, side, side))
     batches = _image_batches(run, images, draw, device)
     name = str(source.autoencoder)
-    return LearnedData(shape, images.classes, space, name, images.digest, len(images), images.bad, batches)
+    digest = hashlib.sha256(f"{images.digest} {weights_digest(autoencoder)}".encode()).hexdigest()[:16]
+    return LearnedData(shape, images.classes, space, False, name, digest, len(images), images.bad, batches)
 
 
 def _pixels(run: DiffusionRun, images: ImageSet, device: torch.device) -> LearnedData:
@@ -150,7 +165,7 @@ def _pixels(run: DiffusionRun, images: ImageSet, device: torch.device) -> Learne
 
     shape = (3, run.source.size, run.source.size)
     batches = _image_batches(run, images, draw, device)
-    return LearnedData(shape, images.classes, LatentSpace(), "", images.digest, len(images), images.bad, batches)
+    return LearnedData(shape, images.classes, LatentSpace(), True, "", images.digest, len(images), images.bad, batches)
 
 
 def _image_batches(
@@ -172,23 +187,6 @@ def _image_batches(
             yield DiffusionBatch(draw(pixels, rank, step), batch.labels.to(device, non_blocking=True), batch.bad)
 
     return batches
-
-
-@torch.no_grad()
-def _measured(images: ImageSet, autoencoder: Autoencoder, by_channel: bool, device: torch.device) -> LatentSpace:
-    """Mean and std of posterior samples of the first images: the variance of means plus the mean of variances."""
-    means, variances = [], []
-    for batch in fixed_batches(images, N_AT_ONCE, N_MEASURED):
-        posterior = autoencoder.encode(batch.images.to(device))
-        means.append(posterior.mean.double().cpu())
-        variances.append(posterior.var.double().cpu())
-    mean, variance = torch.cat(means), torch.cat(variances)
-    axes = (0, 2, 3) if by_channel else (0, 1, 2, 3)
-    std = (mean.var(axes, correction=0) + variance.mean(axes)).sqrt().reshape(-1)
-    if not (std > 0).all() or not std.isfinite().all():
-        raise ValueError("latents of these images do not vary, or are not finite: they cannot be brought to unit scale")
-    convention: Convention = "per channel" if by_channel else "shift and scale"
-    return LatentSpace(convention, tuple(mean.mean(axes).reshape(-1).tolist()), tuple(std.tolist()))
 
 
 def _packed(space: LatentSpace, shape: tuple[int, int, int]) -> tuple[int, int, int]:

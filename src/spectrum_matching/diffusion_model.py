@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,11 @@ CARD = "specmatch.json"
 
 @dataclass(frozen=True)
 class Card:
-    """What a model was trained as. shape (c, h, w); autoencoder: what decodes its samples, "" for pixels."""
+    """What a model was trained as. shape (c, h, w) of its samples; is_pixels: which are images, that nothing decodes.
+
+    autoencoder: what decodes them otherwise, "" where it is not known. autoencoder_digest: of its weights during
+    training, "" where they were not read.
+    """
 
     run: str
     step: int
@@ -36,18 +40,27 @@ class Card:
     autoencoder: str
     data: str
     data_digest: str
+    is_pixels: bool = False
+    autoencoder_digest: str = ""
+
+
+class Decoder(NamedTuple):
+    """What makes images of latents: an autoencoder, its name, and the digest of its weights."""
+
+    name: str
+    autoencoder: Autoencoder
+    digest: str
 
 
 @dataclass(frozen=True)
 class DiffusionModel:
-    """A denoiser ready to sample from; autoencoder: None for pixels. digests: of the weights, "" without them."""
+    """A denoiser ready to sample from; decoder: None for pixels, and where what decodes the latents is not known."""
 
     source: str
     card: Card
     denoiser: nn.Module
     denoiser_digest: str
-    autoencoder: Autoencoder | None
-    autoencoder_digest: str
+    decoder: Decoder | None
 
     @property
     def n_classes(self) -> int:
@@ -57,8 +70,9 @@ class DiffusionModel:
     @torch.no_grad()
     def decode(self, units: Tensor) -> Tensor:
         """Images (b, 3, H, W) in [-1, 1] of unit-scale latents, or of pixels."""
+        assert self.decoder is not None or self.card.is_pixels
         raw = self.card.latent_space.denormalise(units)
-        images = raw if self.autoencoder is None else self.autoencoder.decode(raw).float()
+        images = raw if self.decoder is None else self.decoder.autoencoder.decode(raw).float()
         return images.clamp(-1, 1)
 
 
@@ -76,25 +90,39 @@ def write_model(folder: Path, denoiser: nn.Module, card: Card) -> None:
 def open_model(source: str | Path, device: torch.device, autoencoder: str | None = None) -> DiffusionModel:
     """A run directory or its export; `autoencoder` decodes in place of the one it was trained with.
 
-    ValueError in one line for a folder that holds none, or an autoencoder that is not there or does not fit.
+    ValueError in one line for a folder that holds none, or an autoencoder that is not named, not there or does not fit.
     """
     folder = Path(source)
     folder = folder / "export" if (folder / "export").is_dir() else folder
     card = read_card(folder)
     denoiser = open_denoiser(folder).to(device).eval().requires_grad_(False)
+    config: Any = denoiser.config
+    if (config.channels, *config.grid) != card.shape:
+        raise ValueError(f"{folder} is damaged: {CARD} speaks of {card.shape}, and its network of other latents")
     decoder = None
-    if name := autoencoder or card.autoencoder:
+    if card.is_pixels and autoencoder:
+        raise ValueError(f"{source} makes pixels, which {autoencoder} does not decode: leave --autoencoder out")
+    if not card.is_pixels:
+        name = autoencoder or card.autoencoder
+        if not name:
+            raise ValueError(f"{source} does not say what decodes its latents; name it by --autoencoder")
         try:
-            decoder = open_autoencoder(name, device)
+            decoder = open_decoder(card, name, device)
         except ValueError as error:
-            raise ValueError(
-                f"{folder} was trained on latents of {name}: {error}; name another by --autoencoder"
-            ) from error
-        packed = decoder.channels * card.latent_space.patch**2
-        if packed != card.shape[0]:
-            raise ValueError(f"{folder} makes latents of {card.shape[0]} channels and {name} decodes {packed}")
-    digest = "" if decoder is None else weights_digest(decoder)
-    return DiffusionModel(str(source), card, denoiser, weights_digest(denoiser), decoder, digest)
+            raise ValueError(f"{error}; name another by --autoencoder") from error
+    return DiffusionModel(str(source), card, denoiser, weights_digest(denoiser), decoder)
+
+
+def open_decoder(card: Card, name: str, device: torch.device) -> Decoder:
+    """ValueError for an autoencoder that is not there, or does not decode such latents."""
+    try:
+        autoencoder = open_autoencoder(name, device)
+    except ValueError as error:
+        raise ValueError(f"the latents' autoencoder does not open: {error}") from error
+    packed = autoencoder.channels * card.latent_space.patch**2
+    if packed != card.shape[0]:
+        raise ValueError(f"the model's latents have {card.shape[0]} channels, and {name} decodes {packed}")
+    return Decoder(name, autoencoder, weights_digest(autoencoder))
 
 
 def read_card(folder: Path) -> Card:
@@ -105,7 +133,9 @@ def read_card(folder: Path) -> Card:
     try:
         content: Mapping[str, Any] = json.loads(path.read_text())
         return TypeAdapter(Card).validate_python(content)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if (folder / "checkpoints").is_dir():
+            raise ValueError(f"{folder} is not trained to its end: the same train-diffusion command goes on") from error
         raise ValueError(
             f"{folder} holds no trained diffusion model: expected the run directory of `specmatch train-diffusion`, or "
             f"the export in it"

@@ -112,7 +112,7 @@ def generation(
         seed: Of the directions of the sliced Wasserstein distance.
     """
     _check_counts(batch_size, workers, None)
-    sources = {name: Path(source).expanduser() for name, source in named_sources(samples).items()}
+    sources = _named_samples(samples)
     accelerator = Accelerator()
     rank, world = accelerator.process_index, accelerator.num_processes
     opened = {
@@ -178,6 +178,7 @@ def reconstruction(
         raise ValueError(f"keep is {keep}, expected different numbers of diagonals, each from 1 to 14")
     sources = named_sources(autoencoders)
     accelerator = Accelerator()
+    rank, world = accelerator.process_index, accelerator.num_processes
     extractor = open_extractor(features, accelerator.device) if features else None
     perceptual = LPIPS.from_weights(lpips).to(accelerator.device) if lpips else None
     networks = {name: Autoencoder.from_pretrained(source) for name, source in sources.items()}
@@ -188,27 +189,34 @@ def reconstruction(
     with _bar(console) as bar:
         for name, network in networks.items():
             n = min(len(images), num_images or len(images))
-            task = bar.add_task(name, total=-(-n // accelerator.num_processes))
+            task = bar.add_task(name, total=-(-n // world))
+            batches = share_of(images, batch_size, num_images, rank=rank, world=world, workers=workers)
             evaluation = evaluate_reconstruction(
                 name,
                 network,
-                images,
+                _counted(batches, bar, task),
                 extractor,
                 perceptual,
-                n_images=num_images,
-                batch_size=batch_size,
+                source=data,
+                source_digest=images.digest,
                 keep=keep,
                 accelerator=accelerator,
                 device=accelerator.device,
-                workers=workers,
                 seed=seed,
                 warnings=notes,
-                advance=lambda done, task=task: bar.advance(task, done),  # type: ignore[misc]
             )
             found.append(evaluation)
             network.to("cpu")
     _finish(found, out, accelerator, console)
     return found
+
+
+def _named_samples(samples: Sequence[str]) -> dict[str, Path]:
+    """By name, without the ending that all have."""
+    named = named_sources(samples)
+    short = [name.removesuffix(".npz") for name in named]
+    names = short if len(set(short)) == len(named) else list(named)
+    return dict(zip(names, (Path(source).expanduser() for source in named.values()), strict=True))
 
 
 def sampling_beside(samples: Path) -> Sampling | None:

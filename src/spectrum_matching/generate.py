@@ -1,6 +1,8 @@
 """Images from a diffusion model, in memory: image i is the same whatever the batch size or number of processes."""
 
+import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,10 +21,12 @@ def check_sampling(model: DiffusionModel, choice: SamplingChoice) -> None:
     low, high = choice.guidance_interval
     if not 0 <= low <= high <= 1:
         raise ValueError(f"the guidance interval is {low} to {high}, expected 0 <= low <= high <= 1")
-    if choice.guidance < 0:
+    if not 0 <= choice.guidance < math.inf:
         raise ValueError(f"guidance is {choice.guidance}, expected at least 0 (1: none)")
     if choice.guidance != 1 and not model.n_classes:
         raise ValueError(f"guidance is {choice.guidance}, but {model.source} is unconditional: leave it at 1")
+    if choice.guidance != 1 and choice.labels == "none":
+        raise ValueError(f"guidance is {choice.guidance}, and labels are none: guidance is towards a label")
     labels_of(choice, (), model.n_classes)
 
 
@@ -59,34 +63,33 @@ def generate_batch(
 def labels_of(choice: SamplingChoice, indices: Sequence[int], n_classes: int) -> Tensor:
     """(n,) int64: the class of each image, -1 for none. ValueError for a class that the model does not have.
 
-    "balanced" gives the classes in turn, so that n · n_classes images have n of each.
+    "balanced" gives the classes in turn, so that n · n_classes images have n of each. A model without classes takes
+    "balanced" and "random" for "none".
     """
-    if choice.labels == "none" or not n_classes:
-        if choice.labels.isdecimal():
-            raise ValueError(f"labels is {choice.labels}, but the model is unconditional")
-        return torch.full((len(indices),), -1)
-    if choice.labels == "balanced":
-        return torch.tensor([index % n_classes for index in indices], dtype=torch.int64)
-    if choice.labels == "random":
-        drawn = [int(torch.randint(n_classes, (), generator=seeded("label", choice.seed, i))) for i in indices]
-        return torch.tensor(drawn, dtype=torch.int64)
-    if not choice.labels.isdecimal() or int(choice.labels) >= n_classes:
-        raise ValueError(
-            f"labels is {choice.labels!r}, expected balanced, random, none, or a class from 0 to {n_classes - 1}"
-        )
-    return torch.full((len(indices),), int(choice.labels))
+    if choice.labels not in ("balanced", "random", "none"):
+        if not choice.labels.isdecimal() or int(choice.labels) >= n_classes:
+            known = f", or a class from 0 to {n_classes - 1}" if n_classes else ": the model knows no classes"
+            raise ValueError(f"labels is {choice.labels!r}, expected balanced, random or none{known}")
+        labels = [int(choice.labels)] * len(indices)
+    elif choice.labels == "none" or not n_classes:
+        labels = [-1] * len(indices)
+    elif choice.labels == "balanced":
+        labels = [index % n_classes for index in indices]
+    else:
+        labels = [int(torch.randint(n_classes, (), generator=seeded("label", choice.seed, i))) for i in indices]
+    return torch.tensor(labels, dtype=torch.int64)
 
 
 def sampling_record(model: DiffusionModel, choice: SamplingChoice, n_images: int) -> Sampling:
     """The protocol of these images."""
     asked = asked_times(choice.sampler, time_grid(model.card.path, choice.steps))
     return Sampling(
-        denoiser=model.source,
+        denoiser=from_here(model.source),
         denoiser_digest=model.denoiser_digest,
         step=model.card.step,
         averaged=model.card.averaged,
-        autoencoder=model.card.autoencoder,
-        autoencoder_digest=model.autoencoder_digest,
+        autoencoder=from_here(model.decoder.name) if model.decoder else "",
+        autoencoder_digest=model.decoder.digest if model.decoder else "",
         path=model.card.path.kind,
         prediction=model.card.path.prediction,
         sampler=choice.sampler,
@@ -99,3 +102,9 @@ def sampling_record(model: DiffusionModel, choice: SamplingChoice, n_images: int
         seed=choice.seed,
         dtype="bfloat16" if choice.precision == "bf16" else "float32",
     )
+
+
+def from_here(name: str) -> str:
+    """A path below the working directory as seen from there, so that a record is no machine's; others as they are."""
+    path = Path(name)
+    return str(path.relative_to(Path.cwd())) if path.is_absolute() and path.is_relative_to(Path.cwd()) else name

@@ -155,7 +155,7 @@ def cifar10(everything: bool = False) -> Plan:
         diffusion=replace(
             diffusion_runs.tiny(),
             steps=2500,
-            batch_size=128,
+            batch_size=64,
             denoiser=DenoiserChoice("SiT-micro/2", time_scale=1000.0),
             optimizer=Optimizer(lr=1e-3, warmup=100, ema=0.998, weight_decay=0.0),
             cadence=Cadence(log=25, preview=2500, checkpoint=500),

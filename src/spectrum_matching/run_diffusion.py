@@ -1,6 +1,8 @@
 """From a run of latent diffusion to its directory: checks before any work, training with resume, then the export."""
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -8,13 +10,15 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.markup import escape
 
+from .begun import read_begun, refuse_other_data, write_begun
 from .checkpoints import write_text_aside
-from .diffusion_data import LearnedData, open_learned
-from .diffusion_model import Card, DiffusionModel, open_autoencoder, write_model
+from .diffusion_data import DiffusionBatch, LearnedData, open_learned
+from .diffusion_model import Card, DiffusionModel, open_decoder, write_model
 from .diffusion_runs import DiffusionRun
 from .diffusion_state import DiffusionState, build_diffusion_state
 from .export import writing
 from .generate import check_sampling, generate_batch
+from .latent_scale import off_scale
 from .methods.decoding import SpectralMask
 from .pictures import write_grid
 from .provenance import commit, weights_digest
@@ -40,13 +44,16 @@ def run_diffusion(run: DiffusionRun, title: str | None = None) -> Path:
     accelerator = Accelerator(mixed_precision="no", log_with=list(run.trackers) or None, project_dir=run.out)
     console = Console(quiet=not accelerator.is_main_process, stderr=True)
     check_batch(run, accelerator.num_processes)
-    refuse_other_run(run, (*FREE, "preview.", "source.workers", "source.autoencoder"))
-    data = open_learned(run, accelerator.device)
-    refuse_other_data(run, data)
+    refuse_other_run(run, free_keys(run))
+    begun = read_begun(Path(run.out))
+    data = open_learned(run, accelerator.device, begun.latent_space if begun else None)
+    refuse_other_data(Path(run.out), begun, data)
     check_curriculum(run, data)
     state = build_diffusion_state(run, data.shape, len(data.classes), accelerator.device)
     previewed = preview_model(run, data, state, accelerator.device)
+    decoder = previewed.decoder if previewed else None
     resume(run, state, console)
+    batches = data.batches(accelerator.process_index, accelerator.num_processes, state.step, run.steps)
     for bad in data.bad:
         console.print(f"[yellow]skipped[/] {escape(f'{bad.name}: {bad.reason}')}", highlight=False)
     console.print(
@@ -56,8 +63,9 @@ def run_diffusion(run: DiffusionRun, title: str | None = None) -> Path:
     )
     begin(run, accelerator)
     if accelerator.is_main_process:
-        write_text_aside(Path(run.out) / "data.json", json.dumps({"digest": data.digest, "shape": data.shape}) + "\n")
-    batches = data.batches(accelerator.process_index, accelerator.num_processes, state.step, run.steps)
+        write_begun(Path(run.out), data)
+    if not data.is_pixels:
+        batches = watched(batches, console)
 
     def preview(path: Path) -> None:
         if previewed is not None:
@@ -69,7 +77,7 @@ def run_diffusion(run: DiffusionRun, title: str | None = None) -> Path:
     del records, batches  # ends the processes that read images
     if finished and accelerator.is_main_process:
         with averaged(state.ema, state.denoiser.parameters()):
-            finish(run, state, data)
+            finish(run, state, card(run, data, state.step, decoder.digest if decoder else ""))
     end(run, state, finished, accelerator)
     return Path(run.out) / "export"
 
@@ -81,6 +89,8 @@ def check(run: DiffusionRun) -> None:
         raise ValueError(f"objective.label_dropout must lie in [0, 1), got {run.objective.label_dropout}")
     if not 0 <= run.curriculum.share <= 1:
         raise ValueError(f"curriculum.share must lie in [0, 1], got {run.curriculum.share}")
+    if run.objective.weighting == "min_snr" and not run.objective.gamma:
+        raise ValueError("objective.gamma must be positive for min_snr, got 0")
     path_of(run)
     times_of(run)
 
@@ -91,30 +101,46 @@ def check_curriculum(run: DiffusionRun, data: LearnedData) -> None:
         SpectralMask(run.curriculum.keep, run.curriculum.block).draw(torch.Generator(), data.shape[1:])
 
 
-def refuse_other_data(run: DiffusionRun, data: LearnedData) -> None:
-    """ValueError if the run's directory was begun on other data."""
-    path = Path(run.out) / "data.json"
-    if path.exists() and (old := json.loads(path.read_text())) != {"digest": data.digest, "shape": list(data.shape)}:
-        raise ValueError(
-            f"{run.out} was begun on other data ({tuple(old['shape'])}, digest {old['digest']}; now {data.shape}, "
-            f"{data.digest}): choose another out, or bring the data back"
-        )
+def free_keys(run: DiffusionRun) -> tuple[str, ...]:
+    """What may change when a run is resumed; not the number of steps where a curriculum is spread over them."""
+    free = FREE if not run.curriculum.keep else tuple(key for key in FREE if key != "steps")
+    return (*free, "preview.", "source.workers", "source.autoencoder")
+
+
+def watched(batches: Iterator[DiffusionBatch], console: Console) -> Iterator[DiffusionBatch]:
+    """The batches as they are; a warning where the first is far from unit scale."""
+    for i, batch in enumerate(batches):
+        if not i and (found := off_scale(batch.data)):
+            console.print(
+                f"[yellow]warning[/]: normalised latents have {found}; noise is of that scale, and the model will learn "
+                f"little: check source.statistics, or cache the latents again",
+                highlight=False,
+                soft_wrap=True,
+            )
+        yield batch
 
 
 def preview_model(
     run: DiffusionRun, data: LearnedData, state: DiffusionState, device: torch.device
 ) -> DiffusionModel | None:
-    """What previews are drawn from, the same noise and labels each time; None where nothing decodes the latents."""
-    decodes = data.autoencoder or run.source.latents is None
-    if not decodes or not run.cadence.preview:
+    """What previews are drawn from, the same noise and labels each time; None where nothing decodes the latents.
+
+    ValueError for previews that cannot be drawn.
+    """
+    if not run.cadence.preview or not (data.is_pixels or data.autoencoder):
         return None
-    autoencoder = open_autoencoder(data.autoencoder, device) if data.autoencoder else None
-    model = DiffusionModel(run.out, card(run, data, 0), state.denoiser, "", autoencoder, "")
+    described, decoder = card(run, data, 0, ""), None
+    if not data.is_pixels:
+        try:
+            decoder = open_decoder(described, data.autoencoder, device)
+        except ValueError as error:
+            raise ValueError(f"{error}; name another by source.autoencoder, or set cadence.preview to 0") from error
+    model = DiffusionModel(run.out, described, state.denoiser, "", decoder)
     check_sampling(model, run.preview)
     return model
 
 
-def card(run: DiffusionRun, data: LearnedData, step: int) -> Card:
+def card(run: DiffusionRun, data: LearnedData, step: int, autoencoder_digest: str) -> Card:
     """What the model of this run is."""
     return Card(
         run=run.name,
@@ -124,18 +150,20 @@ def card(run: DiffusionRun, data: LearnedData, step: int) -> Card:
         shape=data.shape,
         classes=data.classes if run.denoiser.labels else (),
         latent_space=data.latent_space,
-        autoencoder=absolute(data.autoencoder),
-        data=absolute(run.source.latents or run.source.images or ""),
+        autoencoder=in_full(data.autoencoder),
+        data=in_full(run.source.latents or run.source.images or ""),
         data_digest=data.digest,
+        is_pixels=data.is_pixels,
+        autoencoder_digest=autoencoder_digest,
     )
 
 
-def absolute(name: str) -> str:
-    """A path in full, so that it is found again from wherever a verb is called; any other name as it is."""
-    return str(Path(name).resolve()) if name and Path(name).exists() else name
+def in_full(name: str) -> str:
+    """A path from the root, so that it is found again from wherever a verb is called; any other name as it is."""
+    return os.path.abspath(name) if name and Path(name).exists() else name
 
 
-def finish(run: DiffusionRun, state: DiffusionState, data: LearnedData) -> None:
+def finish(run: DiffusionRun, state: DiffusionState, described: Card) -> None:
     """Write the export and metrics.json. ValueError, with neither written, if weights are not finite."""
     if not all(p.isfinite().all() for p in state.denoiser.parameters()):
         raise ValueError(
@@ -144,7 +172,7 @@ def finish(run: DiffusionRun, state: DiffusionState, data: LearnedData) -> None:
         )
     directory = Path(run.out)
     with writing(f"the export under {directory}"):
-        write_model(directory / "export", state.denoiser, card(run, data, state.step))
+        write_model(directory / "export", state.denoiser, described)
     numbers = {
         "step": state.step,
         "latents": state.step * run.batch_size,

@@ -18,17 +18,18 @@ def print_scores(evaluations: Sequence[Evaluation], console: Console) -> None:
         console.print(f"[dim]—[/] {escape(line)}", highlight=False)
     for line in protocol_differences(evaluations):
         console.print(f"[yellow]not comparable[/] {escape(line)}", highlight=False)
-    for evaluation in evaluations:
-        for line in evaluation.warnings:
-            console.print(f"[yellow]warning[/] {escape(f'{evaluation.name}: {line}')}", highlight=False)
+    for line in dict.fromkeys(line for evaluation in evaluations for line in evaluation.warnings):
+        whose = [evaluation.name for evaluation in evaluations if line in evaluation.warnings]
+        names = "" if len(whose) == len(evaluations) else f"{', '.join(whose)}: "
+        console.print(f"[yellow]warning[/] {escape(names + line)}", highlight=False)
     for text in dict.fromkeys(protocol_line(evaluation.protocol) for evaluation in evaluations):
         console.print(f"[dim]{escape(text)}[/]", highlight=False)
 
 
 def score_table(evaluations: Sequence[Evaluation]) -> Table:
-    """A row for each score, a column for each evaluation; intervals of 95 % beside values."""
+    """A row for each score, a column for each evaluation; beside a value, half its interval of 95 %."""
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for evaluation in evaluations:
         table.add_column(escape(evaluation.name), justify="right", overflow="fold")
     cells = [{score.key: score for score in evaluation.scores} for evaluation in evaluations]
@@ -66,7 +67,8 @@ def _cell(score: Score | None) -> str:
         return ""
     if score.value is None:
         return "—"
-    spread = "" if score.interval is None else f" [dim]{score.interval[0]:.4g} to {score.interval[1]:.4g}[/]"
+    # The upper half: the lower one may be cut at zero.
+    spread = "" if score.interval is None else f" [dim]±{score.interval[1] - score.value:.2g}[/]"
     return f"{score.value:.4g}{spread}"
 
 

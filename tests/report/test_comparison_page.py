@@ -1,14 +1,36 @@
 import base64
 import dataclasses
+import hashlib
 import io
+import itertools
 import math
+import re
+import shutil
+from fractions import Fraction
+from html.parser import HTMLParser
 
+import pytest
 import torch
+from scipy.stats import spearmanr
 
-from spectrum_matching.comparisons import Comparison, CurvePoint, Trial
+from spectrum_matching.comparisons import Comparison, CurvePoint, Trial, read_comparison, spread, to_json
+from spectrum_matching.metrics.catalogue import METRICS
+from spectrum_matching.report.comparison_context import OF_A_TRIAL, protocol_fields
+from spectrum_matching.report.comparison_page import render_comparison
+from spectrum_matching.report.comparison_tables import comparison_markdown, legend, pairs
+from spectrum_matching.report.digits import number
+from spectrum_matching.report.quantities import held
+from spectrum_matching.report.ranks import chance_apart, rank_correlation
 from spectrum_matching.results import Estimate, Provenance, Spectrum
 from spectrum_matching.scores import BandPower, Evaluation, Protocol, Sampling, Score
 
+QUIET = [
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 OWN = Provenance("0.3.0", "afc7f8e", "2.13.0", "0.42.0", "cpu", "float32", 0)
 FREQUENCIES = tuple((i + 0.5) / 16 * math.sqrt(0.5) for i in range(1, 16))
 
@@ -55,9 +77,7 @@ def evaluation(kind, scores, blur=0.0, seed=0):
         for key, value in scores.items()
     )
     bands = tuple(BandPower(f, 1.0, 1.1, -blur * f * 20) for f in FREQUENCIES) if blur else ()
-    protocol = Protocol(
-        2000, 10000, 32, "cifar10 test", "aa" * 8, "features.pt", "bb" * 8, "none", "256 levels", None
-    )
+    protocol = Protocol(2000, 10000, 32, "cifar10 test", "aa" * 8, "features.pt", "bb" * 8, "none", "256 levels", None)
     if kind == "generation":
         protocol = Protocol(*[*vars(protocol).values()][:-1], sampling)
     return Evaluation(f"{kind} {seed}", kind, made, bands, protocol, OWN, ())
@@ -90,11 +110,20 @@ def trial(method, seed, quality, **changes):
         seed=seed,
         numbers=numbers,
         latent_spectrum=spectrum(1.9 - 0.2 * shaken),
-        reconstruction=evaluation("reconstruction", {"rfid": 20 - shaken, "psnr": 24.1, "rfid_lowpass_7": 40 - shaken}, 0.1),
+        reconstruction=evaluation(
+            "reconstruction", {"rfid": 20 - shaken, "psnr": 24.1, "rfid_lowpass_7": 40 - shaken}, 0.1
+        ),
         generation=evaluation("generation", scores, 0.4 / (1 + quality), seed),
         curve=tuple(CurvePoint(s, 0.8 + math.exp(-s / 400) + 0.05 * shaken) for s in range(100, 2001, 100)),
         samples=png(seed + 17 * len(method)),
-        seconds={"autoencoder": 310.2, "analysis": 12.1, "cache": 4.4, "diffusion": 402.0, "samples": 61.5, "scores": 9.9},
+        seconds={
+            "autoencoder": 310.2,
+            "analysis": 12.1,
+            "cache": 4.4,
+            "diffusion": 402.0,
+            "samples": 61.5,
+            "scores": 9.9,
+        },
         autoencoder_digest="fedcba9876543210",
         denoiser_digest="0123456789abcdef",
     )
@@ -118,3 +147,359 @@ def comparison(trials, control="control", **changes):
         ),
     )
     return dataclasses.replace(own, **changes)
+
+
+HOSTILE = "<i>ESM</i> & $x_1$ \"quoted\" {x} | </script><script>document.title='owned'</script>"
+SMALL = comparison(
+    trial(method, seed, quality)
+    for method, quality in (("control", 0.0), ("SD-VAE", 0.13), (HOSTILE, 1.2))
+    for seed in (0, 1)
+)
+MANY = comparison(trial(f"method {i} of a long list", seed, 0.02 * i) for i in range(13) for seed in (0, 1, 2))
+
+
+@pytest.fixture(scope="module")
+def page():
+    return render_comparison(SMALL)
+
+
+class Elements(HTMLParser):
+    """Every start tag with its attributes."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.all = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.all.append((tag, dict(attributes)))
+
+    def named(self, tag):
+        return [attributes for name, attributes in self.all if name == tag]
+
+
+class Rows(HTMLParser):
+    """Cells of the table of one class: (attributes, text) by row."""
+
+    def __init__(self, page, name):
+        super().__init__()
+        self.rows, self._within, self._name = [], False, name
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "table":
+            self._within = self._name in dict(attributes)["class"].split()
+        elif self._within and tag == "tr":
+            self.rows.append([])
+        elif self._within and tag in ("th", "td"):
+            self.rows[-1].append((dict(attributes), []))
+
+    def handle_endtag(self, tag):
+        self._within = self._within and tag != "table"
+
+    def handle_data(self, data):
+        if self._within and self.rows and self.rows[-1]:
+            self.rows[-1][-1][1].append(data)
+
+    def texts(self):
+        return [[" ".join("".join(parts).split()) for _, parts in row] for row in self.rows]
+
+
+def test_the_page_loads_nothing_and_runs_its_own_script_alone(page):
+    elements = Elements(page)
+    for tag, attributes in elements.all:
+        assert tag not in {"iframe", "object", "embed", "form"}
+        for name in ("src", "href", "xlink:href", "srcset", "data", "action"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:")), (tag, attributes)
+        assert not [name for name in attributes if name.startswith("on")]
+    outside_data = re.sub(r"data:image/png;base64,[\w+/=]+", "", page)
+    assert not re.findall(r"url\((?!#)|@import", outside_data)
+    (script,) = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
+    policy = next(meta["content"] for meta in elements.named("meta") if "http-equiv" in meta)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert f"script-src 'sha256-{digest}'" in policy
+
+
+def test_the_same_comparison_gives_the_same_bytes_also_from_json(page, tmp_path):
+    (tmp_path / "comparison.json").write_text(to_json(SMALL))
+    assert render_comparison(read_comparison(tmp_path / "comparison.json")) == page
+
+
+def test_whatever_looks_like_html_is_text_wherever_it_stands():
+    own = evaluation("generation", {"fid": 3.0, "of_another_version" + HOSTILE: 1.0, "kid": None}, 0.1)
+    own = dataclasses.replace(
+        own,
+        scores=tuple(dataclasses.replace(s, refused=s.refused and HOSTILE) for s in own.scores),
+        warnings=("warning " + HOSTILE,),
+        protocol=dataclasses.replace(own.protocol, reference="reference " + HOSTILE),
+    )
+    page = render_comparison(
+        comparison(
+            [trial(HOSTILE, seed, 0.0, generation=own, autoencoder_digest="digest " + HOSTILE) for seed in (0, 1)],
+            control="control " + HOSTILE,
+            name="name " + HOSTILE,
+            plan="plan " + HOSTILE,
+            command="command " + HOSTILE,
+            notes=("note " + HOSTILE,),
+            images='"><script>',
+        )
+    )
+    assert page.count("<script") == 1
+    assert "<i>ESM" not in page
+    for what in ("warning", "reference", "digest", "control", "name", "plan", "command", "note"):
+        assert f"{what} &lt;i&gt;ESM" in page, what
+
+
+def test_every_number_of_the_main_table_is_what_the_records_say(page):
+    head, *rows = Rows(page, "scores").rows
+    keys = ["fid", "precision", "recall", "kid", "spectrum_error", "swd", "rfid"]
+    keys += ["psnr", "exponent", "sec_25", "best_delta", "gap_scale_free_1", "lowpass_gap", "noise_psnr"]
+    assert len(head) == 1 + len(keys)
+    for method, row in zip(SMALL.methods, rows, strict=True):
+        assert row[0][0]["data-text"] == method
+        for key, (attributes, parts) in zip(keys, row[1:], strict=True):
+            own = SMALL.of(method)
+            if key in own[0].numbers:
+                values = [each.numbers[key] for each in own]
+            else:
+                of = "reconstruction" if key == "rfid" else "generation"
+                values = [getattr(each, of).value(key) for each in own]
+            assert float(attributes["data-sort"]) == pytest.approx(sum(values) / 2, rel=1e-12)
+            mean, half = re.findall(r"[\d.]+", "".join(parts).replace(",", ""))
+            n_decimals = len(half.partition(".")[2])
+            assert len(mean.partition(".")[2]) == n_decimals
+            assert float(mean) == pytest.approx(sum(values) / 2, abs=0.51 * 10**-n_decimals)
+            assert float(half) == pytest.approx(abs(values[0] - values[1]) / 2, abs=0.51 * 10**-n_decimals)
+            told = [float(line.partition(": ")[2]) for line in attributes["title"].splitlines()]
+            assert told == pytest.approx(values, rel=1e-4)
+
+
+def test_marks_say_whether_every_seed_lies_apart_from_every_seed_of_the_control(page):
+    rows = Rows(page, "scores").texts()[1:]
+    columns = {"fid": 1, "psnr": 8, "exponent": 9, "best_delta": 11}
+
+    def marks(row, keys):
+        return [re.findall(r"[▲▼=△▽]", row[columns[key]]) for key in keys]
+
+    assert marks(rows[0], columns) == [[], [], [], []]
+    assert marks(rows[1], columns) == [["="], ["="], ["="], ["="]]
+    assert marks(rows[2], ["fid", "exponent", "best_delta"]) == [["▲"], ["▽"], ["△"]]
+    below, above, between = spread([1.0, 2.0]), spread([3.0, 4.0]), spread([1.5, 5.0])
+    for better, words in {
+        "lower": ("better", "worse"),
+        "higher": ("worse", "better"),
+        "target": ("lower", "higher"),
+        "neither": ("lower", "higher"),
+    }.items():
+        metric = dataclasses.replace(METRICS["psnr"], better=better)
+        assert (held(below, above, metric).word, held(above, below, metric).word) == words
+        assert held(below, between, metric).word == "undecided"
+        assert held(spread([0.0]), above, metric) is None
+        assert held(None, above, metric) is None
+
+
+def test_the_pairs_are_ranked_counted_and_held_against_luck(page):
+    found = pairs(SMALL)
+    assert [row.place for row in found.rows] == [2, 1, 0]
+    assert [row.counts for row in found.rows] == [(2, 0, 0), (0, 1, 1), (0, 1, 1)]
+    assert (found.n_decided, found.n_pairs, found.expected) == (2, 3, Fraction(1))
+    assert found.chances == (((2, 2), Fraction(1, 3)),)
+    (headed, *rows) = Rows(page, "pairs").texts()
+    assert len(headed) == 5 + 3
+    assert [row[2:] for row in rows] == [
+        ["2", "0", "0", "·", "▲", "▲"],
+        ["0", "1", "1", "▼", "·", "="],
+        ["0", "1", "1", "▼", "=", "·"],
+    ]
+    assert "2 of 3 pairs" in page
+    assert "1 of 3 cases, 1 of 6 in either direction" in page
+    uneven = pairs(comparison([t for t in MANY.trials if t.seed < 2 or t.method == "method 3 of a long list"]))
+    assert dict(uneven.chances) == {(2, 2): Fraction(1, 3), (2, 3): Fraction(1, 5)}
+    assert uneven.expected == Fraction(12 * 11 // 2, 3) + Fraction(12, 5)
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 3), (2, 2), (2, 3), (3, 3), (4, 2)])
+def test_the_chance_of_lying_apart_is_that_of_counting_all_orders(n, m):
+    apart = 0
+    for order in itertools.permutations(range(n + m)):
+        own, others = order[:n], order[n:]
+        apart += max(own) < min(others) or min(own) > max(others)
+    assert chance_apart(n, m) == Fraction(apart, math.factorial(n + m))
+
+
+def test_rank_correlation_is_scipys_ties_and_all():
+    generator = torch.Generator().manual_seed(0)
+    for n in (3, 6, 40):
+        for levels in (4, 1000):
+            one, other = torch.randint(0, levels, (2, n), generator=generator).double().tolist()
+            expected = float(spearmanr(one, other).statistic) if len(set(one)) > 1 < len(set(other)) else None
+            assert rank_correlation(one, other) == (None if expected is None else pytest.approx(expected, abs=1e-12))
+    assert rank_correlation([1, 2], [1, 2]) is None
+    assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
+
+
+def test_markdown_has_the_means_of_the_page_and_no_name_breaks_it(page):
+    text = comparison_markdown(SMALL)
+    lines = text.splitlines()
+    assert lines[0].startswith("| method | Fréchet distance ↓ | precision ↑ (share) |")
+    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines[:5]]
+    assert len({len(row) for row in cells}) == 1
+    shown = [[text.replace(" ", "") for text in row[1:]] for row in Rows(page, "scores").texts()[1:]]
+    for row, own in zip(shown, cells[2:], strict=True):
+        for on_page, written in zip(row, own[1:], strict=True):
+            assert sorted(on_page) == sorted(written.replace(" ", ""))
+    assert "<i>" not in text.replace("\\<", "")
+    assert legend(SMALL) in text
+
+
+def drawings(page):
+    return re.findall(r"<figure role.*?</figure>", page, flags=re.DOTALL)
+
+
+def test_figures_say_what_they_show_and_every_trial_tells_its_numbers(page):
+    shown = drawings(page)
+    assert [re.search(r"<figcaption>([^:<]*)", drawing)[1] for drawing in shown] == [
+        *("PSNR", "best delta", "gap at delta 1", "low-pass gap", "rFréchet distance"),
+        *("Latents beside the images", "The same, divided by the images", "Fréchet distance, lower is better"),
+        *("Generated images", "Reconstructions", "Training loss"),
+    ]
+    for drawing in shown[:5]:
+        assert drawing.count("<circle") == len(SMALL.trials)
+        assert "n = 6" in drawing
+    own = SMALL.of("SD-VAE")[1]
+    assert f"SD-VAE, seed 1\nFréchet distance {number(own.generation.value('fid'), 4)}<" in shown[7]
+    assert f"SD-VAE, seed 1\nPSNR {number(own.numbers['psnr'])}: Fréchet distance" in shown[0]
+    ids = [attributes["id"] for _, attributes in Elements(page).all if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+
+
+def test_samples_of_every_trial_are_there_and_those_of_the_first_seed_are_open(page):
+    opened, folded = page.split("Samples of the other seeds")
+    for own in SMALL.trials:
+        assert page.count(own.samples) == 1
+        assert own.samples in (opened if own.seed == 0 else folded)
+    assert opened.index(SMALL.images) < opened.index(SMALL.trials[0].samples)
+    assert all(picture["alt"] for picture in Elements(page).named("img"))
+
+
+def test_protocols_that_differ_are_flagged_and_those_of_a_trials_own_are_not(page):
+    assert not [field for field in protocol_fields(SMALL) if field.differs]
+    names = {field.name for record in (Protocol, Sampling) for field in dataclasses.fields(record)}
+    assert len(protocol_fields(SMALL)) == len(names - {"sampling", *OF_A_TRIAL}) + 1  # n_images is of both
+    first = SMALL.trials[0]
+    sampling = dataclasses.replace(first.generation.protocol.sampling, steps=50)
+    protocol = dataclasses.replace(first.generation.protocol, sampling=sampling)
+    changed = dataclasses.replace(first, generation=dataclasses.replace(first.generation, protocol=protocol))
+    other = dataclasses.replace(SMALL, trials=(changed, *SMALL.trials[1:]))
+    (differing,) = [field for field in protocol_fields(other) if field.differs]
+    assert differing.title == "steps"
+    assert differing.generation.startswith("50 (control, seed 0); 25 (control, seed 1, ")
+    changed_page = render_comparison(other)
+    for text in ("▲ differs", "Before reading the numbers", "Protocols differ in steps: 50 (control, seed 0); 25 ("):
+        assert text in changed_page
+        assert text not in page
+
+
+FIRST = trial("control", 0, 0.0)
+BARE = dataclasses.replace(
+    FIRST,
+    numbers={},
+    generation=dataclasses.replace(FIRST.generation, scores=(), spectrum=()),
+    reconstruction=dataclasses.replace(FIRST.reconstruction, scores=(), spectrum=()),
+    curve=(),
+    samples="",
+    seconds={},
+    latent_spectrum=Spectrum(FREQUENCIES, (0.0,) * len(FREQUENCIES), Estimate(0.0, 0.0)),
+)
+PARTIAL = {
+    "one trial": [FIRST],
+    "one seed": [FIRST, trial("other", 0, 1.0)],
+    "one method": [FIRST, trial("control", 1, 0.0)],
+    "nothing measured": [BARE, dataclasses.replace(BARE, method="other")],
+    "refused": [
+        trial(m, s, s, generation=evaluation("generation", {"fid": None, "swd": 0.1 + s})) for m in "ab" for s in (0, 1)
+    ],
+    "one seed refused": [
+        trial("control", 0, 0.0, generation=evaluation("generation", {"fid": None})),
+        *(trial("control", seed, 0.0) for seed in (1, 2)),
+        *(trial("other", seed, 1.0) for seed in (0, 1, 2)),
+    ],
+    "seeds of some": [FIRST, trial("control", 1, 0.0), trial("other", 0, 1.0)],
+}
+
+
+@pytest.mark.parametrize("what", PARTIAL)
+def test_a_page_of_less_than_everything_has_no_holes(what):
+    page = render_comparison(comparison(PARTIAL[what]))
+    elements = Elements(page)
+    ids = {attributes["id"] for _, attributes in elements.all if "id" in attributes}
+    assert {attributes["href"][1:] for attributes in elements.named("a")} <= ids
+    assert not re.findall(r">\s*(None|nan)\s*<", page)
+    said = {
+        "one trial": ["One seed each", "nothing can be said"],
+        "one seed": ["One seed each", "no order can be told"],
+        "one method": ["nothing can be said"],
+        "nothing measured": ["No score of generated images"],
+        "refused": ["By sliced Wasserstein, ", "needs 64 images or more"],
+        "one seed refused": ["2 of 3 seeds", "needs 64 images or more", "control, seed 0"],
+        "seeds of some": ["2 methods from 1 to 2 seeds"],
+    }
+    for text in said[what]:
+        assert text in page, text
+    assert comparison_markdown(comparison(PARTIAL[what])).count("\n| ") == len(comparison(PARTIAL[what]).methods)
+
+
+def test_an_absent_control_is_said_and_nothing_is_held_against_it():
+    page = render_comparison(dataclasses.replace(SMALL, control="elsewhere"))
+    assert "There is no trial of the control, elsewhere" in page
+    assert not any(re.search(r"[▲▼=△▽]", text) for row in Rows(page, "scores").texts()[1:] for text in row[1:])
+
+
+def test_a_comparison_without_trials_is_refused():
+    with pytest.raises(ValueError, match="no trial"):
+        render_comparison(comparison([]))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium on PATH")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", *QUIET])
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize("what", ["small", "many"])
+def test_a_browser_shows_it_on_a_desk_a_phone_and_paper_without_a_request(what, browser, tmp_path):
+    requests, complaints = [], []
+    path = tmp_path / "comparison.html"
+    path.write_text(render_comparison({"small": SMALL, "many": MANY}[what]), encoding="utf-8")
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    tab = context.new_page()
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.on("console", lambda message: complaints.append(message.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto(path.as_uri())
+    assert tab.evaluate("[...document.images].filter(picture => !picture.naturalWidth).length") == 0
+    for width in (1280, 800, 390):
+        tab.set_viewport_size({"width": width, "height": 900})
+        assert tab.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0, width
+    table = tab.locator("table.scores")
+    written = table.locator("tbody th").evaluate_all("heads => heads.map(head => head.dataset.text)")
+    table.locator("thead th").nth(1).get_by_role("button").press("Enter")
+    ordered = table.locator("tbody td:nth-child(2)").evaluate_all("cells => cells.map(cell => +cell.dataset.sort)")
+    assert ordered == sorted(ordered)
+    assert len(ordered) == len(written)
+    tab.emulate_media(media="print")
+    tab.set_viewport_size({"width": 718, "height": 1000})  # A4 less its margins
+    tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert tab.locator("details:not([open])").count() == 0
+    beyond = "[...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > 719)"
+    assert tab.evaluate(f"{beyond}.map(e => e.outerHTML.slice(0, 80))") == []
+    context.close()
+    assert complaints == []
+    assert {url for url in requests if not url.startswith("data:")} == {path.as_uri()}

@@ -162,7 +162,7 @@ def images_to_cache(
     data = data or (trained.source if trained else None)
     if data is None:
         raise ValueError('nothing says of which images: name them by --data FOLDER, or "embedded"')
-    if (path := Path(data).expanduser()).exists():
+    if data != "embedded" and (path := Path(data).expanduser()).exists():
         data = str(path.resolve())  # so that readers find them from wherever they are
     trained_on_these = trained is not None and _is_same(trained.source, data)
     choice = ImageChoice(

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ..latent_space import LatentSpace
 
+BLOCK = 32  # images whose float64 values stay in the processor's cache
+
 
 class ChannelMoments(NamedTuple):
     """Of n cells in each of c channels: of posterior means their mean and the sum of squared distances from it,
@@ -23,6 +25,13 @@ class ChannelMoments(NamedTuple):
 
 def channel_moments(mean: Tensor, logvar: Tensor | None) -> ChannelMoments:
     """Of mean and logvar (n, c, h, w), in float64."""
+    means = mean.split(BLOCK)
+    logvars = [None] * len(means) if logvar is None else logvar.split(BLOCK)
+    blocks = [_of_block(*block) for block in zip(means, logvars, strict=True)]
+    return merge_moments(blocks) if len(mean) else blocks[0]
+
+
+def _of_block(mean: Tensor, logvar: Tensor | None) -> ChannelMoments:
     cells = mean.double().transpose(0, 1).flatten(1)
     centre = cells.mean(1) if cells.shape[1] else cells.new_zeros(len(cells))
     squares = (cells - centre[:, None]).square().sum(1)

@@ -184,7 +184,7 @@ class ShardLatents:
         shapes: Sequence[tuple[int, ...]],
     ) -> None:
         self.image_keys, self.paths, self.tensors, self.shapes = image_keys, paths, tensors, shapes
-        self.has_flips = "mean_flip" in tensors
+        self.has_flips = "mean_flip" in tensors and ("logvar" in tensors) == ("logvar_flip" in tensors)
         self._ends = list(itertools.accumulate(shape[0] for shape in shapes))
         self._open: dict[int, Any] = {}
 

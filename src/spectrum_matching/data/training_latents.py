@@ -59,6 +59,7 @@ class TrainingLatents:
 
         Raises ValueError, naming the shard or file, where one is damaged.
         """
+        assert self.has_flips or not any(is_mirrored for _, is_mirrored in keys)
         if self._mapped:
             mean, logvar = (self._gathered(name, keys) for name in ("mean", "logvar"))
             assert mean is not None

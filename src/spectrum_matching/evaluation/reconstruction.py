@@ -1,14 +1,13 @@
 """Reconstructions against the images they are of: fidelity, and what is left of it below a low-pass."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..data.tensors import Images, TensorImages
 from ..metrics.distances import FeatureStatistics
 from ..metrics.lowpass import legal_block, lowpass, scaled_strengths
 from ..metrics.pixels import SSIM_WINDOW, psnr, ssim
@@ -21,7 +20,7 @@ from .distances import around, frechet_score
 from .generation import few_images, spectrum, unread, weight_free
 from .reduce import merged, reduce_over, summed
 from .reference import ROUNDING, reference_of
-from .shares import share_of
+from .shares import Numbered
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -34,39 +33,37 @@ Perceptual = Callable[[Tensor, Tensor], Tensor]
 def evaluate_reconstruction(
     name: str,
     autoencoder: Autoencoder,
-    images: Images | Tensor,
+    batches: Iterable[Tensor | Numbered],
     extractor: Extractor | None = None,
     lpips: Perceptual | None = None,
     *,
-    n_images: int | None = None,
-    batch_size: int = 64,
+    source: str = "images",
+    source_digest: str = "",
     keep: Sequence[int] = KEEP,
     accelerator: "Accelerator | None" = None,
     device: torch.device | str | None = None,
-    workers: int = 0,
     seed: int = 0,
     warnings: tuple[str, ...] = (),
-    advance: Callable[[int], None] = lambda n: None,
 ) -> Evaluation:
-    """Encode and decode the first `n_images` (None: all), or a tensor (n, 3, size, size) in [-1, 1]; posterior means.
+    """Encode and decode batches of images (b, 3, size, size) in [-1, 1], in each process its share; posterior means.
 
-    keep: diagonals of blocks of 8 cells that each low-pass rFID keeps; with
-    smaller blocks, where the latent grid has no whole ones of 8, the cut-off nearest to it, under the same key. lpips:
-    on `device`, as the autoencoder (None: where it is). For the rest see `evaluate_generation`.
+    source, source_digest: of the images, for the protocol. keep: diagonals of blocks of 8 cells that each low-pass rFID
+    keeps; where the latent grid has no whole blocks of 8, the cut-off nearest to it in smaller ones, under the same
+    key. lpips: on `device`, as the autoencoder (None: where it is). For the rest see `evaluate_generation`.
     """
-    chosen = TensorImages(images) if isinstance(images, Tensor) else images
     with _evaluating(autoencoder, device) as place, torch.inference_mode():
         found = _Fidelity(autoencoder, extractor, lpips, tuple(keep), accelerator)
-        rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-        for batch in share_of(chosen, batch_size, n_images, rank=rank, world=world, workers=workers):
-            found.add(name, batch.images.to(place), batch.numbers)
-            found.real.bad.extend(batch.bad)
-            advance(len(batch.images))
+        first = 0
+        for batch in batches:
+            own = Numbered(batch, range(first, first + len(batch))) if isinstance(batch, Tensor) else batch
+            found.add(name, own.images.to(place), own.numbers)
+            found.real.bad.extend(own.bad)
+            first += len(own.images)
         real, output = (reduce_over(statistics, accelerator) for statistics in (found.real, found.output))
         if real.n_images < 2:
             raise ValueError(f"{name}: at least 2 images are needed, got {real.n_images}")
         scores = tuple(found.scores(real, output))
-    reference = reference_of(chosen.source, real, extractor)
+    reference = reference_of(source, real, extractor)
     return Evaluation(
         name=name,
         kind="reconstruction",
@@ -76,8 +73,8 @@ def evaluate_reconstruction(
             n_images=real.n_images,
             n_reference=real.n_images,
             size=real.size,
-            reference=reference.source,
-            reference_digest=chosen.digest,
+            reference=source,
+            reference_digest=source_digest or reference.digest,
             extractor=reference.extractor,
             extractor_digest=reference.extractor_digest,
             resizer=reference.resizer,

@@ -13,7 +13,12 @@ from .channels import (
     top_share,
 )
 from .concentration import band_energy, concentration, white_concentration
+from .distances import FeatureStatistics, frechet_distance, frechet_refusal
+from .frechet_error import enough_for_influence, frechet_influence
+from .generated_spectrum import SpectrumError, band_frequencies, image_powers, spectrum_error
+from .inception_score import InceptionScore, InceptionSums
 from .irreducible_variance import IrreducibleVariance, irreducible_variance, rank_refusal
+from .kernel import KernelDistance, kernel_distance
 from .latents import (
     VARIANTS,
     Bands,
@@ -31,6 +36,9 @@ from .lowpass import Lowpassed, legal_block, lowpass, scaled_strengths
 from .metric import Metric, Number
 from .neighbours import chance_level, gsq, neighbour_consistency, pool
 from .pixels import PSNR_CAP, SSIM_WINDOW, psnr, ssim
+from .precision_recall import PrecisionRecall, precision_recall
+from .scores_catalogue import SCORES
+from .sliced_wasserstein import laplacian_pyramid, patch_distance, sliced_wasserstein
 from .structure import LatentNumbers, latent_numbers
 from .sweep import LatentBatch
 from .tokens import cds, distance_cosines, lds, lds_paper, local_correlation, neighbour_correlation, srss
@@ -39,11 +47,16 @@ from .uniformity import Uniformity, project, uniformity
 __all__ = [
     "METRICS",
     "PSNR_CAP",
+    "SCORES",
     "SSIM_WINDOW",
     "VARIANTS",
     "Bands",
+    "FeatureStatistics",
     "Flattening",
+    "InceptionScore",
+    "InceptionSums",
     "IrreducibleVariance",
+    "KernelDistance",
     "LatentBatch",
     "LatentNumbers",
     "LatentStatistics",
@@ -51,8 +64,11 @@ __all__ = [
     "Metric",
     "Moments",
     "Number",
+    "PrecisionRecall",
+    "SpectrumError",
     "Uniformity",
     "band_energy",
+    "band_frequencies",
     "best_delta",
     "block_amplitudes",
     "block_profile",
@@ -64,12 +80,19 @@ __all__ = [
     "dead_channels",
     "distance_cosines",
     "effective_rank",
+    "enough_for_influence",
     "fit_exponent",
+    "frechet_distance",
+    "frechet_influence",
+    "frechet_refusal",
     "gaps",
     "gsq",
     "high_share",
     "image_bands",
+    "image_powers",
     "irreducible_variance",
+    "kernel_distance",
+    "laplacian_pyramid",
     "latent_numbers",
     "lds",
     "lds_paper",
@@ -80,12 +103,16 @@ __all__ = [
     "neighbour_correlation",
     "outlier_channels",
     "participation_ratio",
+    "patch_distance",
     "pool",
+    "precision_recall",
     "project",
     "psnr",
     "rank_refusal",
     "scaled_strengths",
     "shares",
+    "sliced_wasserstein",
+    "spectrum_error",
     "srss",
     "ssim",
     "tails",

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+from .catalogue import LPIPS, PSNR, SSIM
+from .catalogue_latents import NONE
 from .metric import Metric
+from .sliced_wasserstein import MOST_SCALES
 
-N_SCALES = 8
 BLOCK_KEEPS = range(1, 15)
 
 _GENERATION = "a score of generated images itself, not a predictor"
@@ -73,7 +75,7 @@ SPECTRUM_ERROR = replace(
 SWD = replace(
     FID,
     key="swd",
-    title="sliced Wasserstein distance of patches",
+    title="sliced Wasserstein, patches",
     unit="deviations",
     source="Karras et al. (arXiv 1710.10196), section 5",
     conventions="mean over the levels of a Laplacian pyramid, 7 × 7 patches, 8 an image of at most 10,000, 256 "
@@ -85,36 +87,17 @@ RFID = replace(
     title="reconstruction Fréchet distance",
     conventions=f"of reconstructions to their own images; {FID.conventions}",
 )
-PSNR = Metric(
-    key="psnr",
-    title="reconstruction PSNR",
-    unit="dB",
-    better="higher",
-    range="0 to 100",
-    one_sided=False,
-    source="convention",
-    evidence="bounds what can be generated; says nothing of how easy that is",
-    conventions="posterior mean decoded, images clamped to [−1, 1], no rounding, mean over images",
+_SCALES = tuple(
+    replace(SWD, key=f"swd_scale_{2**k}", title=f"patches at {f'1/{2**k}' if k else 'full'} size")
+    for k in range(MOST_SCALES)
 )
-SSIM = replace(PSNR, key="ssim", title="reconstruction SSIM", unit="", range="−1 to 1", source="Wang et al., 2004")
-LPIPS = replace(
-    PSNR,
-    key="lpips",
-    title="reconstruction LPIPS",
-    unit="",
-    better="lower",
-    range="from 0 on",
-    source="Zhang et al. (arXiv 1801.03924)",
-    conventions="VGG, on images in [−1, 1], posterior mean decoded",
-)
-_SCALES = tuple(replace(SWD, key=f"swd_scale_{2**k}", title=f"{SWD.title} at 1/{2**k} size") for k in range(N_SCALES))
 _LOWPASS = tuple(
     replace(
         RFID,
         key=f"rfid_lowpass_{keep}",
-        title=f"reconstruction Fréchet distance, {keep} of 15 diagonals kept",
+        title=f"low-pass rFID, {keep} of 15 diagonals",
         source="Spectrum Matching (arXiv 2603.14645)",
-        evidence="none as a predictor",
+        evidence=NONE,
         conventions="decoded low-passed latents against low-passed images, blocks of 8 (cells, pixels); keep = 15 − n",
     )
     for keep in BLOCK_KEEPS

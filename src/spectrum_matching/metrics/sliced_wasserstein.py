@@ -7,15 +7,15 @@ from torch import Tensor
 from torch.nn import functional
 
 PATCH = 7
-SMALLEST = 16
+SMALLEST, MOST_SCALES = 16, 8
 N_PROJECTIONS = 256
 CHUNK = 32
 TAPS = (1.0, 4.0, 6.0, 4.0, 1.0)
 
 
 def n_scales(size: int) -> int:
-    """Levels of the pyramid of images of `size` pixels a side: halved while 16 remain. 0 below one patch."""
-    return 0 if size < PATCH else 1 + max(0, (size // SMALLEST).bit_length() - 1)
+    """Levels of the pyramid of images of `size` pixels a side: halved while 16 remain, at most 8. 0 below one patch."""
+    return 0 if size < PATCH else min(MOST_SCALES, max(1, (size // SMALLEST).bit_length()))
 
 
 def laplacian_pyramid(images: Tensor, n: int) -> list[Tensor]:

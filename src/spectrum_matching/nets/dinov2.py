@@ -59,7 +59,10 @@ class DINOv2(nn.Module):
 def weights_folder(source: str) -> Path:
     """A folder that exists, or `hub:owner/name` downloaded; ValueError where neither is there."""
     if source.startswith("hub:"):
-        return download(source.removeprefix("hub:"), FILES)
+        try:
+            return download(source.removeprefix("hub:"), FILES)
+        except ValueError as error:
+            raise ValueError(f"{error}, as dinov2:FOLDER") from error
     folder = Path(source).expanduser()
     if not (folder / FILES[0]).is_file():
         raise ValueError(f"{source} is no folder with {' and '.join(FILES)}: give dinov2:FOLDER, a copy of {NAME}")

@@ -75,8 +75,8 @@ def luck(pairs: Pairs) -> list[str]:
     ]
     n_pairs, n_decided = pairs.n_pairs, pairs.n_decided
     said = [
-        f"By {title}, {n_decided} of {n_pairs} pair{'s' * (n_pairs > 1)} of methods {_is(n_decided)} decided: every seed "
-        f"of the one is better than every seed of the other.",
+        f"By {title}, {n_decided} of {n_pairs} pair{'s' * (n_pairs > 1)} of methods {_is(n_decided)} decided: "
+        f"every seed of the one is better than every seed of the other.",
         f"If two methods do not differ at all, {'; '.join(chances)}. By luck alone that would decide "
         f"{fixed(float(pairs.expected), 1)} of these {n_pairs}.",
     ]
@@ -138,7 +138,9 @@ def protocol_fields(comparison: Comparison) -> list[Field]:
             made.append(_field(comparison.trials, field.name, generated, decoded))
     for field in dataclasses.fields(Sampling):
         if field.name not in OF_A_TRIAL:
-            made.append(_field(comparison.trials, field.name, *([p.sampling for p in ps] for ps in (generated, decoded))))
+            made.append(
+                _field(comparison.trials, field.name, *([p.sampling for p in ps] for ps in (generated, decoded)))
+            )
     return made
 
 

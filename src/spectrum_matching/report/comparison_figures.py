@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..comparisons import Comparison, Trial
 from ..scores import BandPower
-from .canvas import DASHED, HEIGHT, INK, MUTED, Panel, colour, frequency_axis, line, log_log, panel
+from .canvas import DASHED, HEIGHT, INK, Panel, colour, frequency_axis, line, log_log, panel
 from .digits import fixed, number
 from .quantities import Quantity, headline
 from .ranks import rank_correlation
@@ -180,7 +180,8 @@ def _line(place: int) -> dict[str, Any]:
 
 
 def _shares(power: Sequence[float]) -> list[float]:
-    return [each / sum(power) for each in power]
+    total = sum(power) or 1.0  # latents that never vary have none
+    return [each / total for each in power]
 
 
 def _mean_shares(comparison: Comparison, method: str) -> list[float]:

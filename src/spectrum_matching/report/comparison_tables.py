@@ -6,7 +6,7 @@ from fractions import Fraction
 from itertools import combinations
 from typing import NamedTuple
 
-from ..comparisons import Comparison, Spread
+from ..comparisons import Comparison
 from .digits import decimals, fixed, number
 from .metric_rows import DIRECTIONS
 from .quantities import BETTER, UNDECIDED, WORSE, Held, Quantity, headline, held, main_quantities
@@ -63,7 +63,7 @@ class Pairs(NamedTuple):
     chances: tuple[tuple[tuple[int, int], Fraction], ...]
 
 
-GROUPS = {"generation": "generated images", "reconstruction": "reconstructions", "autoencoder": "autoencoder, latents"}
+GROUPS = {"generation": "generated", "reconstruction": "decoded", "autoencoder": "autoencoder"}
 
 
 def score_table(comparison: Comparison, quantities: Sequence[Quantity]) -> ScoreTable:
@@ -179,8 +179,8 @@ def legend(comparison: Comparison) -> str:
     chances = " or ".join(distinct(in_words(chance_apart(own, n)) for n in others))
     return (
         f"{said} Against {the_control(comparison)}: ▲ better, ▼ worse in every seed than in any of the control’s "
-        f"(△ higher, ▽ lower where neither is better), = undecided, as the seeds overlap. Were a method no different from "
-        f"the control, luck alone would still part the two in {chances} columns."
+        f"(△ higher, ▽ lower where neither is better), = undecided, as the seeds overlap. Were a method no different "
+        f"from the control, luck alone would still part the two in {chances} columns."
     )
 
 
@@ -209,7 +209,9 @@ def _column(comparison: Comparison, quantity: Quantity) -> list[ScoreCell]:
         some = "" if own.n == n_trials else f"{own.n} of {n_trials} seeds"
         seeds = [(trial.seed, quantity.of(trial)) for trial in comparison.of(method)]
         told = "\n".join(f"seed {seed}: {'refused' if v is None else number(v, 5)}" for seed, v in seeds)
-        cells.append(ScoreCell(_written(own.mean, n_decimals), " ".join(filter(None, (half, some))), own.mean, mark, told))
+        cells.append(
+            ScoreCell(_written(own.mean, n_decimals), " ".join(filter(None, (half, some))), own.mean, mark, told)
+        )
     return cells
 
 

@@ -19,6 +19,7 @@ SHORT = {
     "lowpass_gap": "low-pass gap",
     "sec_25": "SEC",
     "noise_psnr": "noise PSNR",
+    "fid": "Fréchet distance",
     "spectrum_error": "spectrum error",
     "swd": "sliced Wasserstein",
     "kid": "kernel distance",

@@ -1,0 +1,123 @@
+import pytest
+import torch
+from torch import nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+from spectrum_matching.evaluation.generation import evaluate_generation
+from spectrum_matching.evaluation.protocols import protocol_differences
+from spectrum_matching.evaluation.reference import compute_reference
+from spectrum_matching.metrics.scores_catalogue import SCORES
+from spectrum_matching.scores import Sampling, read_evaluations, to_json
+
+
+class Quarters(nn.Module):
+    num_features = 12
+
+    def forward(self, images):
+        return nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
+
+
+def sampling(**changes):
+    return Sampling(
+        **{
+            "denoiser": "d", "denoiser_digest": "", "step": 1, "averaged": True, "autoencoder": "",
+            "autoencoder_digest": "", "path": "linear", "prediction": "velocity", "sampler": "euler", "steps": 50,
+            "evaluations": 50, "guidance": 1.0, "guidance_interval": (0.0, 1.0), "labels": "none", "n_images": 80,
+            "seed": 0, "dtype": "float32",
+            **changes,
+        }
+    )
+
+
+@pytest.fixture
+def reference(extractor, photographs):
+    return compute_reference("photographs", [photographs(0, 100)], extractor)
+
+
+def test_torchmetrics_gives_the_same_distance(reference, extractor, photographs):
+    oracle = FrechetInceptionDistance(feature=Quarters()).set_dtype(torch.float64)
+    oracle.update(photographs(0, 100).double(), real=True)
+    oracle.update(photographs(1, 80).double(), real=False)
+    found = evaluate_generation("a", photographs(1, 80).split(32), reference, extractor)
+    assert found.value("fid") == pytest.approx(float(oracle.compute()), rel=1e-4)
+
+
+def test_the_reference_itself_is_perfect_and_damage_shows_where_it_lies(reference, extractor, photographs):
+    real = photographs(0, 100)
+    itself = evaluate_generation("itself", [real], reference, extractor)
+    assert itself.value("fid") == pytest.approx(0, abs=1e-9)
+    assert itself.value("precision") == itself.value("recall") == 1
+    assert itself.value("swd") == itself.value("spectrum_error") == 0
+    blurred = evaluate_generation("blurred", [nn.functional.avg_pool2d(real, 3, 1, 1)], reference, extractor)
+    assert blurred.value("spectrum_error") > 3
+    assert blurred.spectrum[-1].error < -6
+    assert abs(blurred.spectrum[0].error) < 3
+    constant = evaluate_generation("constant", [real[:1].repeat(100, 1, 1, 1)], reference, extractor)
+    assert constant.value("recall") < 0.05
+    assert constant.value("inception_score") == pytest.approx(1)
+    assert constant.value("fid") > 100 * blurred.value("fid")
+
+
+def test_order_and_batches_make_no_difference(reference, extractor, photographs):
+    images = photographs(1, 80)
+    one = evaluate_generation("a", [images], reference, extractor)
+    other = evaluate_generation("a", images.flip(0).split(9), reference, extractor)
+    for a, b in zip(one.scores, other.scores, strict=True):
+        # Patches are drawn by an image's number, so that another order draws other ones.
+        assert a.value == pytest.approx(b.value, rel=0.2 if a.key.startswith("swd") else 1e-6)
+
+
+def test_every_score_is_described_and_the_record_survives_a_file(reference, extractor, photographs, tmp_path):
+    found = evaluate_generation("a", [photographs(1, 80)], reference, extractor, sampling=sampling())
+    assert {score.key for score in found.scores} <= set(SCORES)
+    assert all(metric.key == key for key, metric in SCORES.items())
+    (tmp_path / "scores.json").write_text(to_json([found]))
+    assert read_evaluations(tmp_path / "scores.json") == [found]
+    assert found.protocol.extractor_digest == "0" * 16
+    assert (found.protocol.n_images, found.protocol.n_reference, found.protocol.size) == (80, 100, 16)
+    for score in found.scores:
+        if score.interval is not None:
+            assert score.interval[0] <= score.value <= score.interval[1]
+    assert {s.key for s in found.scores if s.interval} == {"fid", "precision", "kid", "spectrum_error"}
+
+
+def test_too_few_images_are_refused_or_warned_of(reference, extractor, photographs):
+    found = evaluate_generation("a", [photographs(1, 10)], reference, extractor)
+    fid = next(score for score in found.scores if score.key == "fid")
+    assert fid.value is None
+    assert "10 images cannot fill a covariance of 12 features" in fid.refused
+    assert any("10 images are few" in line for line in found.warnings)
+    assert any("a reference of 100 images is small" in line for line in found.warnings)
+    with pytest.raises(ValueError, match="a: at least 2 images are needed, got 0"):
+        evaluate_generation("a", [], reference, extractor)
+
+
+def test_features_of_another_size_are_named(extractor, photographs, tmp_path):
+    import numpy as np
+
+    from spectrum_matching.evaluation.reference_files import open_reference
+
+    np.savez(tmp_path / "fid.npz", mu=np.zeros(2048), sigma=np.eye(2048))
+    reference = open_reference(tmp_path / "fid.npz", extractor)
+    with pytest.raises(ValueError, match=r"quarters gives 12 features, but reference .*fid.npz has 2048"):
+        evaluate_generation("a", [photographs(1, 80)], reference, extractor)
+
+
+def test_without_weights_spectrum_and_patches_remain_and_another_size_leaves_nothing(photographs):
+    reference = compute_reference("photographs", [photographs(0, 50, 32)], None)
+    found = evaluate_generation("a", [photographs(1, 50, 32)], reference)
+    assert [s.key for s in found.scores] == ["spectrum_error", "swd", "swd_scale_1", "swd_scale_2"]
+    other = evaluate_generation("a", [photographs(1, 50)], reference)
+    assert [s.value for s in other.scores] == [None, None]
+    assert "have 32 pixels a side, these 16" in other.scores[0].refused
+    assert other.spectrum == ()
+
+
+def test_different_protocols_are_said_and_different_subjects_are_not(reference, extractor, photographs):
+    def evaluated(name, n=80, **changes):
+        return evaluate_generation(name, [photographs(1, n)], reference, extractor, sampling=sampling(**changes))
+
+    same = [evaluated("a"), evaluated("b", denoiser="other", denoiser_digest="f", seed=3, step=9)]
+    assert protocol_differences(same) == []
+    differing = [evaluated("a"), evaluated("b", n=60, steps=250, guidance=1.5)]
+    assert protocol_differences(differing) == ["n images: a 80, b 60", "steps: a 50, b 250", "guidance: a 1.0, b 1.5"]

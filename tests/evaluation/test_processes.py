@@ -1,0 +1,96 @@
+"""Two processes of torchrun against one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from spectrum_matching.data.images import BadFile
+from spectrum_matching.data.tensors import TensorImages
+from spectrum_matching.evaluation.accumulate import accumulate
+from spectrum_matching.evaluation.reduce import merged, reduce_over, summed
+from spectrum_matching.evaluation.reference import tensors_of
+from spectrum_matching.evaluation.shares import Numbered, share_of
+from spectrum_matching.metrics.distances import FeatureStatistics
+from spectrum_matching.nets.extractors import Extracted, Extractor
+
+
+def pooled(images):
+    return torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
+
+
+EXTRACTOR = Extractor("quarters", "", "", lambda x: Extracted(pooled(x), pooled(x)[:, ::2], pooled(x)[:, :5]))
+
+
+def images(n):
+    return torch.rand(n, 3, 16, 16, generator=torch.Generator().manual_seed(n)) * 2 - 1
+
+
+def reduced(n, accelerator):
+    """Statistics of n images, in batches of 4 of which each process has every other one."""
+    rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    own = accumulate(share_of(TensorImages(images(n)), 4, rank=rank, world=world), EXTRACTOR, n_kept=10)
+    own.bad.append(BadFile(f"bad{rank}", "made up"))
+    whole = reduce_over(own, accelerator)
+    return {
+        **tensors_of(whole),
+        "n": torch.tensor([whole.n_images, whole.size, whole.features.count, len(whole.bad)]),
+        "inception": torch.tensor(whole.classes.score().value),
+    }
+
+
+def process(out):
+    accelerator = Accelerator()
+    found = {n: reduced(n, accelerator) for n in (23, 3)}
+    torch.save(found, out / f"{accelerator.process_index}.pt")
+    with pytest.raises(ValueError, match="images of 8 and 16 pixels a side"):
+        reduce_over(
+            accumulate(
+                [images(2)[..., : 8 * accelerator.process_index + 8, : 8 * accelerator.process_index + 8]], None
+            ),
+            accelerator,
+        )
+
+
+def test_two_processes_are_one_also_where_one_has_no_images(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*command, __file__, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        for n, two in found.items():
+            one = reduced(n, None)
+            assert two.keys() == one.keys()
+            assert two.pop("n").tolist() == [n, 16, n, 2]
+            for name, values in two.items():
+                torch.testing.assert_close(values, one[name], rtol=1e-9, atol=1e-9, msg=f"{n} {name}")
+
+
+def test_shares_hold_every_image_once():
+    chosen = TensorImages(images(23))
+    shares = [list(share_of(chosen, 4, 21, rank=rank, world=3)) for rank in range(3)]
+    numbers = [number for share in shares for batch in share for number in batch.numbers]
+    assert sorted(numbers) == list(range(21))
+    for batch in (batch for share in shares for batch in share):
+        assert isinstance(batch, Numbered)
+        assert torch.equal(batch.images, images(23)[list(batch.numbers)])
+
+
+def test_one_process_reduces_to_what_it_has():
+    own = FeatureStatistics().add(torch.randn(5, 3))
+    assert merged(own, 3, None) is own
+    assert summed(torch.ones(2), None).tolist() == [1, 1]
+
+
+if __name__ == "__main__":
+    process(Path(sys.argv[1]))

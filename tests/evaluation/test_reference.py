@@ -1,0 +1,133 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from safetensors.torch import load_file, save_file
+
+from spectrum_matching.evaluation.generation import evaluate_generation
+from spectrum_matching.evaluation.reference import compute_reference, load_reference, save_reference, tensors_of
+from spectrum_matching.evaluation.reference_files import open_reference
+
+
+def to_bytes(images):
+    return ((images + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+@pytest.fixture
+def reference(extractor, photographs):
+    return compute_reference("photographs", photographs(0, 60).split(16), extractor)
+
+
+def test_what_is_saved_is_read_back(reference, extractor, photographs, tmp_path):
+    path = tmp_path / "r.safetensors"
+    save_reference(reference, path)
+    back = load_reference(path)
+    assert replace(back, statistics=None) == replace(reference, statistics=None)
+    for name, values in tensors_of(reference.statistics).items():
+        torch.testing.assert_close(tensors_of(back.statistics)[name], values, rtol=1e-12, atol=1e-12)
+    first, second = (evaluate_generation("a", [photographs(1, 40)], r, extractor) for r in (reference, back))
+    assert [s.key for s in first.scores] == [s.key for s in second.scores]
+    assert [s.value for s in first.scores] == pytest.approx([s.value for s in second.scores], rel=1e-6)
+    assert [path.name for path in tmp_path.iterdir()] == ["r.safetensors"]
+
+
+def test_damage_and_strange_files_are_one_line(reference, tmp_path):
+    path = tmp_path / "r.safetensors"
+    save_reference(reference, path)
+    content = path.read_bytes()
+    with_one_changed = bytearray(content)
+    with_one_changed[-3] ^= 1
+    other = tmp_path / "other.safetensors"
+    save_file({"x": torch.zeros(1)}, other)
+    old = tmp_path / "old.safetensors"
+    save_file(load_file(path), old, {"specmatch": json.dumps({"format": "specmatch-reference-0"})})
+    cases = {
+        path: (bytes(with_one_changed), "is damaged: its numbers"),
+        tmp_path / "cut.safetensors": (content[:-100], "cannot be read as a reference"),
+        other: (other.read_bytes(), "is no reference written by specmatch"),
+        old: (old.read_bytes(), "specmatch-reference-0"),
+    }
+    for place, (data, complaint) in cases.items():
+        place.write_bytes(data)
+        with pytest.raises(ValueError, match=complaint) as caught:
+            load_reference(place)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_reference_of_another_extractor_is_refused_before_any_image(reference, extractor):
+    def never():
+        raise AssertionError("an image was drawn")
+        yield
+
+    with pytest.raises(ValueError, match=r"made by quarters 0{16}, but the images' features are of other 1{16}"):
+        evaluate_generation("a", never(), reference, replace(extractor, name="other", digest="1" * 16))
+
+
+def test_one_image_is_no_reference(extractor, photographs):
+    with pytest.raises(ValueError, match="at least 2 images, got 1"):
+        compute_reference("one", [photographs(0, 1)], extractor)
+
+
+def test_pytorch_fid_s_moments_serve_for_the_distance_alone(extractor, photographs, tmp_path):
+    real, images = (torch.nn.functional.adaptive_avg_pool2d(photographs(s, 80), 2).flatten(1).numpy() for s in (0, 1))
+    mu, sigma = real.mean(0), np.cov(real, rowvar=False)
+    np.savez(tmp_path / "fid.npz", mu=mu, sigma=sigma)
+    found = evaluate_generation(
+        "a", photographs(1, 80).split(32), open_reference(tmp_path / "fid.npz", extractor), extractor
+    )
+    own = np.cov(images, rowvar=False)
+    root = scipy.linalg.sqrtm(own @ sigma).real
+    expected = ((images.mean(0) - mu) ** 2).sum() + np.trace(own + sigma - 2 * root)
+    assert found.value("fid") == pytest.approx(expected, rel=1e-5)
+    assert {s.key for s in found.scores if s.value is None} == {"precision", "recall", "kid", "spectrum_error", "swd"}
+    assert any("does not say which extractor" in line for line in found.warnings)
+    assert found.protocol.n_reference == 0
+
+
+def test_adm_s_batch_has_moments_for_distances_and_images_for_the_rest(extractor, photographs, tmp_path):
+    few = photographs(0, 30)
+    moments = compute_reference("all", [photographs(0, 200)], extractor).statistics
+    np.savez(
+        tmp_path / "adm.npz",
+        arr_0=to_bytes(few),
+        arr_1=np.arange(30),
+        mu=moments.features.mean,
+        sigma=moments.features.covariance(),
+        mu_s=moments.spatial.mean,
+        sigma_s=moments.spatial.covariance(),
+    )
+    images = photographs(1, 50)
+    found = evaluate_generation("a", [images], open_reference(tmp_path / "adm.npz", extractor), extractor)
+    by_moments = evaluate_generation(
+        "a", [images], compute_reference("all", [photographs(0, 200)], extractor), extractor
+    )
+    by_images = evaluate_generation("a", [images], compute_reference("few", [few], extractor), extractor)
+    for key in ("fid", "sfid"):
+        assert found.value(key) == pytest.approx(by_moments.value(key), rel=1e-6)
+    for key in ("precision", "kid", "swd", "spectrum_error"):
+        assert found.value(key) == pytest.approx(by_images.value(key), rel=1e-6)
+
+
+def test_archives_that_hold_no_reference_are_one_line(extractor, tmp_path):
+    path = tmp_path / "x.npz"
+    cases = [
+        ({"weights": np.zeros(3)}, extractor, "holds weights: expected mu and sigma"),
+        ({"mu": np.zeros(3), "sigma": np.zeros((3, 4))}, extractor, r"are \(3,\) and \(3, 4\)"),
+        ({"mu": np.zeros(3), "sigma": np.eye(3)}, None, "name the extractor"),
+        ({"mu": np.array([{}]), "sigma": np.eye(3)}, extractor, "an array of objects"),
+        ({"arr_0": np.zeros((2, 8, 8, 3))}, extractor, r"arr_0 is float64 \(2, 8, 8, 3\), expected uint8"),
+        ({"arr_0": np.zeros((2, 8, 9, 3), np.uint8)}, extractor, "expected square images"),
+    ]
+    for arrays, which, complaint in cases:
+        np.savez(path, **arrays)
+        with pytest.raises(ValueError, match=complaint) as caught:
+            open_reference(path, which)
+        assert "\n" not in str(caught.value)
+    path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="cannot be read as .npz"):
+        open_reference(path, extractor)
+    with pytest.raises(ValueError, match="no reference .*: make one by `specmatch evaluate reference"):
+        open_reference(tmp_path / "none.npz", extractor)

@@ -1,0 +1,190 @@
+"""A plan so small that all of its stages run in seconds, through the command."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from spectrum_matching import cli, plans, trials
+from spectrum_matching.comparisons import read_comparison
+from spectrum_matching.diffusion_runs import Curriculum, DenoiserChoice, DiffusionRun, SamplingChoice
+from spectrum_matching.plans import PLANS, Entry, Measuring, Plan
+from spectrum_matching.run_files import differences, override, to_yaml
+from spectrum_matching.runs import AutoencoderRun, Cadence, Data, MethodChoice
+
+
+@pytest.fixture(scope="module")
+def plan(image_folder, tmp_path_factory):
+    cadence = Cadence(log=1, preview=0, checkpoint=1)
+    data = Data(path=str(image_folder), size=32, held_out=0.3)
+    return Plan(
+        name="small",
+        out=str(tmp_path_factory.mktemp("compared")),
+        seeds=(0,),
+        entries={
+            "autoencoder": Entry(),
+            "DSM": Entry(MethodChoice("dsm", block=4, keep=(7, 3))),
+            "curriculum": Entry(curriculum=Curriculum(keep=(3,), block=4)),
+        },
+        autoencoder=AutoencoderRun(steps=2, batch_size=2, data=data, cadence=cadence),
+        diffusion=DiffusionRun(
+            steps=2,
+            batch_size=4,
+            denoiser=DenoiserChoice("SiT-micro/4", width=32, depth=2, heads=2),
+            cadence=cadence,
+        ),
+        sampling=SamplingChoice("euler", 2, batch_size=4),
+        measuring=Measuring(samples=6, reconstructions=8, analyzed=6, tested=2),
+    )
+
+
+@pytest.fixture
+def command(plan, tmp_path, capfd, monkeypatch):
+    """A plan and arguments, given to `specmatch compare` → exit status, standard output, standard error."""
+
+    def compare(asked, *arguments):
+        monkeypatch.setitem(PLANS, "small", lambda: asked)
+        status = 0
+        try:
+            cli.main(["compare", "small", *map(str, arguments)])
+        except SystemExit as end:
+            status = end.code
+        return status, *capfd.readouterr()
+
+    return compare
+
+
+@pytest.fixture
+def compared(plan, command):
+    """The finished plan, as its first command left it; nothing is run where it is there."""
+    if not (Path(plan.out) / "comparison.json").exists():
+        status, _, err = command(plan)
+        assert status == 0, err
+    return read_comparison(Path(plan.out) / "comparison.json")
+
+
+def stages(plan):
+    return {path: path.read_bytes() for path in Path(plan.out).rglob("stage.json")}
+
+
+def test_a_plan_goes_from_images_to_scores(plan, compared):
+    assert [(t.method, t.seed) for t in compared.trials] == [("autoencoder", 0), ("DSM", 0), ("curriculum", 0)]
+    for trial in compared.trials:
+        assert trial.numbers["psnr"] > 0
+        assert trial.generation.protocol.n_images == 6
+        assert trial.generation.protocol.sampling.sampler == "euler"
+        assert trial.generation.value("spectrum_error") > 0
+        assert 2 <= trial.reconstruction.protocol.n_images <= 8
+        assert [point.step for point in trial.curve] == [1, 2]
+        assert set(trial.seconds) == {"autoencoder", "analysis", "cache", "diffusion", "samples", "scores"}
+    assert override(Plan(), yaml.safe_load(compared.plan), "plan") == plan
+    assert "report.html" in {path.name for path in Path(plan.out).iterdir()}
+
+
+def test_entries_that_train_the_same_autoencoder_share_it(plan, compared):
+    control, moved, curriculum = compared.trials
+    assert control.autoencoder_digest == curriculum.autoencoder_digest != moved.autoencoder_digest
+    assert control.denoiser_digest != curriculum.denoiser_digest
+    assert not list((Path(plan.out) / "curriculum").glob("*/autoencoder-*"))
+
+
+def test_finished_stages_are_not_run_again(plan, compared, command, monkeypatch):
+    before = stages(plan)
+    for verb in (
+        "run_autoencoder",
+        "run_diffusion",
+        "cache_latents",
+        "write_samples",
+        "analyze",
+        "evaluate_generation",
+    ):
+        monkeypatch.setattr(trials, verb, pytest.fail)
+    status, out, _ = command(plan)
+    assert status == 0
+    assert "| DSM |" in out
+    assert stages(plan) == before
+
+
+def test_a_changed_stage_runs_with_those_after_it_and_nothing_else(plan, compared, command, monkeypatch):
+    before = stages(plan)
+    for verb in ("run_autoencoder", "cache_latents", "analyze"):
+        monkeypatch.setattr(trials, verb, pytest.fail)
+    longer = replace(plan, diffusion=replace(plan.diffusion, steps=3), entries={"autoencoder": Entry()})
+    assert command(longer, "--out", plan.out)[0] == 0
+    new = stages(plan)
+    assert {path: new[path] for path in before} == before
+    assert sorted(path.parent.name.split("-")[0] for path in new.keys() - before.keys()) == [
+        "diffusion",
+        "samples",
+        "scores",
+    ]
+
+
+def test_a_part_can_be_run_alone_and_what_is_missing_is_named(plan, compared, command, tmp_path):
+    two = replace(plan, seeds=(0, 1), name="two")
+    assert command(two, "--seeds", 0)[0] == 0
+    comparison = read_comparison(Path(plan.out) / "comparison.json")
+    assert len(comparison.trials) == 3
+    assert sum("seed 1" in note for note in comparison.notes) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "said"),
+    [
+        ({}, ("--only", "DMS"), "no entry 'DMS'; did you mean DSM?"),
+        ({}, ("--seeds", 7), "7 is none of the plan's"),
+        ({"entries": {}}, (), "no entries or no seeds"),
+        ({"control": "nobody"}, (), "control is 'nobody'"),
+        ({"entries": {"autoencoder": Entry(MethodChoice("dsm", delta=1.0))}}, (), "has no option delta"),
+        ({"measuring": Measuring(features="nothing.pt")}, (), "no feature extractor 'nothing.pt'"),
+        ({"measuring": Measuring(data="nowhere")}, (), "nowhere"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_any_work(plan, command, tmp_path, changes, arguments, said):
+    status, out, err = command(replace(plan, out=str(tmp_path / "new"), **changes), *arguments)
+    assert (status, out) == (2, "")
+    assert said in err.splitlines()[-1]
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_unknown_plan_names_the_nearest(capfd):
+    with pytest.raises(SystemExit):
+        cli.main(["compare", "cifar"])
+    assert "did you mean cifar10?" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", plans.PLANS)
+def test_every_plan_survives_yaml_and_can_be_checked(name):
+    plan = plans.PLANS[name]()
+    assert override(Plan(), yaml.safe_load(to_yaml(plan)), "there") == plan
+    assert plan.control in plan.entries
+    for entry in plan.entries:
+        plan.entries[entry].method.build()
+
+
+def test_part_of_a_plan_changes_only_what_it_names(plan):
+    changed = override(plan, {"seeds": [4], "entries": {"DSM": {"method": {"keep": [5]}}, "new": None}}, "part.yaml")
+    assert changed.seeds == (4,)
+    assert changed.entries == {"DSM": Entry(MethodChoice("dsm", block=4, keep=(5,))), "new": Entry()}
+    assert differences(replace(changed, seeds=(0,), entries={}), replace(plan, entries={})) == []
+    with pytest.raises(ValueError, match=r"unknown key entries.DSM.metod; did you mean method"):
+        override(plan, {"entries": {"DSM": {"metod": {}}}}, "part.yaml")
+
+
+def test_a_dry_run_prints_the_plan_and_does_nothing(plan, command, tmp_path):
+    status, out, err = command(replace(plan, out=str(tmp_path / "new")), "--dry-run")
+    assert status == 0
+    assert override(Plan(), yaml.safe_load(out), "out") == replace(plan, out=str(tmp_path / "new"))
+    assert "3 trials" in err
+    assert not (tmp_path / "new").exists()
+
+
+def test_every_comparison_holds_the_controls_that_the_paper_lacks():
+    for name in ("embedded_all", "cifar10_all", "celeba256_f8d4", "celeba256_f16d16"):
+        choices = [entry.method for entry in plans.PLANS[name]().entries.values()]
+        assert len({c.kl_weight for c in choices if c.name == "sd_vae"}) >= 3
+        for variant in ("paper", "scale_free"):
+            assert {c.delta for c in choices if c.name == "esm" and c.variant == variant} == {0, 0.4, 0.8, 1.0, 1.2}
+        assert {"autoencoder", "dsm", "esm_dsm", "scale_equivariance", "eq_vae"} <= {c.name for c in choices}
+        assert any(entry.curriculum.keep for entry in plans.PLANS[name]().entries.values())
