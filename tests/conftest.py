@@ -85,3 +85,55 @@ def small_run(image_folder, tmp_path):
         optimizer=runs.Optimizer(lr=1e-3, warmup=2, ema=0.9),
         cadence=runs.Cadence(log=1, preview=0, checkpoint=1),
     )
+
+
+@pytest.fixture(scope="session")
+def class_folder(tmp_path_factory):
+    """16 PNG files, 32 × 32 pixels, of smooth random colour in two class folders, cat dark and dog bright."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("classes")
+    for i in range(16):
+        name, low = ("cat", 0) if i < 8 else ("dog", 128)
+        (folder / name).mkdir(exist_ok=True)
+        cells = np.random.default_rng(i).integers(low, low + 128, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(cells).resize((32, 32), Image.Resampling.BICUBIC).save(folder / name / f"{i:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_autoencoder(tmp_path_factory):
+    """The folder of an untrained autoencoder, 32 × 32 pixels to latents of 8 × 8 × 8, that declares its scale."""
+    from spectrum_matching.nets.autoencoder import Autoencoder
+
+    folder = tmp_path_factory.mktemp("small") / "autoencoder"
+    Autoencoder.from_preset("tiny").save_pretrained(folder, scaling_factor=0.9)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def latent_cache(class_folder, small_autoencoder, tmp_path_factory):
+    """The class folder's latents, with flips, in two shards."""
+    from spectrum_matching.cache_latents import cache_latents
+
+    out = tmp_path_factory.mktemp("cached") / "latents"
+    options = {"split": "all", "size": 32, "dtype": "float32", "flips": True, "shard_images": 9}
+    return cache_latents(str(small_autoencoder), data=str(class_folder), out=out, **options)
+
+
+@pytest.fixture
+def small_diffusion(latent_cache, tmp_path):
+    """A run of 4 steps on four cached latents, logged and checkpointed at every step."""
+    from spectrum_matching import diffusion_runs, runs
+
+    return diffusion_runs.DiffusionRun(
+        name="small",
+        out=str(tmp_path / "run"),
+        steps=4,
+        batch_size=4,
+        source=diffusion_runs.Source(latents=str(latent_cache), size=32, held_out=0.0),
+        denoiser=diffusion_runs.DenoiserChoice("SiT-micro/4", width=32, depth=2, heads=2),
+        optimizer=runs.Optimizer(lr=1e-3, warmup=2, ema=0.9),
+        preview=diffusion_runs.SamplingChoice(steps=2, batch_size=8),
+        cadence=runs.Cadence(log=1, preview=0, checkpoint=1),
+    )

@@ -99,8 +99,8 @@ def _cached(run: DiffusionRun, latents: TrainingLatents, device: torch.device) -
         )
     if latents.n_classes > len(latents.classes):
         raise ValueError(
-            f"{source.latents} has labels up to {latents.n_classes - 1} and names {len(latents.classes)} classes: cache "
-            f"the images again"
+            f"{source.latents} has labels up to {latents.n_classes - 1} and names {len(latents.classes)} classes: "
+            f"cache the images again"
         )
     if source.statistics == "declared":
         if not autoencoder:

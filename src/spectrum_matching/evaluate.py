@@ -24,7 +24,7 @@ from .export import writing
 from .nets.autoencoder import Autoencoder
 from .nets.extractors import open_extractor
 from .nets.perceptual import LPIPS
-from .sample import read_sampling
+from .sample_files import read_sampling
 from .score_table import print_scores
 from .scores import Evaluation, Sampling, to_json
 
@@ -213,6 +213,8 @@ def reconstruction(
 
 def _named_samples(samples: Sequence[str]) -> dict[str, Path]:
     """By name, without the ending that all have."""
+    if not samples:
+        raise ValueError("no samples were given: name .npz files or folders of PNG files")
     named = named_sources(samples)
     short = [name.removesuffix(".npz") for name in named]
     names = short if len(set(short)) == len(named) else list(named)

@@ -12,6 +12,7 @@ from .nets.autoencoder import Autoencoder
 N_MEASURED, N_AT_ONCE = 512, 16
 UNIT = (0.8, 1.25)  # standard deviations that pass for 1
 CENTRED = 0.5  # means that pass for 0
+SMALLEST = 1e-6  # what has no deviation is written as one of e⁻¹⁵
 
 
 @torch.no_grad()
@@ -40,7 +41,7 @@ def measured_space(
     mean, variance = torch.cat(means), torch.cat(variances)
     axes = (0, 2, 3) if by_channel else (0, 1, 2, 3)
     std = (mean.var(axes, correction=0) + variance.mean(axes)).sqrt().reshape(-1)
-    if not (std > 0).all() or not std.isfinite().all():
+    if not (std > SMALLEST).all() or not std.isfinite().all():
         raise ValueError("latents of these images do not vary, or are not finite: they cannot be brought to unit scale")
     convention: Convention = "per channel" if by_channel else "shift and scale"
     return LatentSpace(convention, tuple(mean.mean(axes).reshape(-1).tolist()), tuple(std.tolist()))

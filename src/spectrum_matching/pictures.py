@@ -27,8 +27,12 @@ def write_png(path: Path, pixels: Tensor) -> None:
     from PIL import Image
 
     aside = path.with_name(f".{path.name}.writing")
-    Image.fromarray(pixels.numpy()).save(aside, format="PNG")
-    aside.replace(path)
+    try:
+        Image.fromarray(pixels.numpy()).save(aside, format="PNG")
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def write_grid(path: Path, images: Tensor) -> None:

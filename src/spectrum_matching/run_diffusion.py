@@ -112,7 +112,7 @@ def watched(batches: Iterator[DiffusionBatch], console: Console) -> Iterator[Dif
     for i, batch in enumerate(batches):
         if not i and (found := off_scale(batch.data)):
             console.print(
-                f"[yellow]warning[/]: normalised latents have {found}; noise is of that scale, and the model will learn "
+                f"[yellow]warning[/]: normalised latents have {found}; noise has that scale, and the model will learn "
                 f"little: check source.statistics, or cache the latents again",
                 highlight=False,
                 soft_wrap=True,

@@ -1,28 +1,30 @@
 """The verb `sample`: images from a trained diffusion model, as a grid, a folder of PNG files, or one .npz."""
 
-import json
-import zipfile
-from collections.abc import Iterator
-from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
-from torch import Tensor
 
-from .checkpoints import write_text_aside
 from .diffusion_model import DiffusionModel, open_model
 from .diffusion_runs import SamplerName, SamplingChoice
 from .export import writing
 from .generate import check_sampling, generate_batch, sampling_record
-from .pictures import grid, to_bytes, write_png
-from .scores import Sampling
-
-FORMAT = "specmatch-samples-1"
+from .pictures import to_bytes
+from .sample_files import (
+    begin_parts,
+    is_there,
+    join_parts,
+    missing,
+    parts_of,
+    refuse_what_is_not_samples,
+    write_part,
+)
+from .sample_files import read_pixels as read_pixels
+from .sample_files import read_sampling as read_sampling
 
 
 def sample(
@@ -58,16 +60,23 @@ def sample(
         autoencoder: Decodes in place of the one that the model was trained with.
     """
     choice = SamplingChoice(sampler, steps, guidance, guidance_interval, labels, seed, batch_size, precision)
-    accelerator = Accelerator()
+    # One process may end hours after another; none of them talk in between.
+    accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))])
+    console = Console(stderr=True, quiet=not accelerator.is_main_process)
     if num_images < 1:
         raise ValueError(f"num_images is {num_images}, expected at least 1")
+    refuse_what_is_not_samples(out)
     opened = open_model(model, accelerator.device, autoencoder)
-    if opened.autoencoder is None and opened.card.shape[0] != 3:
-        raise ValueError(f"{model} does not say what decodes its latents; name it by --autoencoder")
     check_sampling(opened, choice)
-    console = Console(stderr=True, quiet=not accelerator.is_main_process)
-    with writing(f"samples to {out}"):
-        write_samples(opened, choice, num_images, out, accelerator, console)
+    then = opened.card.autoencoder_digest
+    if opened.decoder and then and then != opened.decoder.digest and not autoencoder:
+        console.print(
+            f"[yellow]warning[/]: the weights of {escape(opened.decoder.name)} have changed since {escape(model)} was "
+            f"trained on its latents",
+            highlight=False,
+            soft_wrap=True,
+        )
+    write_samples(opened, choice, num_images, out, accelerator, console)
     return out
 
 
@@ -79,99 +88,32 @@ def write_samples(
     accelerator: Accelerator,
     console: Console,
 ) -> None:
-    """Images 0 to n_images − 1 to `out`, with their `Sampling` beside them.
+    """Images 0 to n_images − 1 to `out`, with their `Sampling` beside them; what a kill left half done goes on.
 
-    Batches lie as files in a folder beside `out` until all are there, so that a kill loses none.
+    Samples that are there are replaced by others; ValueError where `out` is anything else, or cannot be written.
     """
     record = sampling_record(model, choice, n_images)
-    sidecar = out.with_suffix(".json") if out.suffix in (".npz", ".png") else out / "samples.json"
-    parts = out.with_name(f".{out.name}.parts")
+    refuse_what_is_not_samples(out)
+    if is_there(out, record):
+        console.print(f"{escape(str(out))} is there already, made by this very command", highlight=False)
+        return
+    parts = parts_of(out)
+    accelerator.wait_for_everyone()  # until all know what is there
     if accelerator.is_main_process:
-        if out.exists() and read_sampling(sidecar) == record:
-            console.print(f"{out} is there already, made by this very command", highlight=False)
-        else:
+        with writing(f"samples to {out}"):
             begin_parts(parts, record)
     accelerator.wait_for_everyone()
-    if not parts.exists():
-        return
-    starts = list(range(0, n_images, choice.batch_size))
-    own = starts[accelerator.process_index :: accelerator.num_processes]
+    todo = missing(parts, n_images, choice.batch_size)
+    accelerator.wait_for_everyone()  # until all know what is missing
+    if n_there := n_images - sum(map(len, todo)):
+        console.print(f"going on: {n_there} of {n_images} images are there", highlight=False)
     with Progress(console=console, disable=console.quiet) as bar:
-        for start in bar.track(own, description="sampling"):
-            part = parts / f"{start:08d}.npy"
-            if not part.exists():
-                indices = range(start, min(start + choice.batch_size, n_images))
-                pixels = to_bytes(generate_batch(model, choice, indices, accelerator.device)).numpy()
-                aside = part.with_suffix(".writing")
-                with aside.open("wb") as stream:
-                    np.save(stream, pixels, allow_pickle=False)
-                aside.replace(part)
+        for indices in bar.track(todo[accelerator.process_index :: accelerator.num_processes], description="sampling"):
+            pixels = to_bytes(generate_batch(model, choice, indices, accelerator.device)).numpy()
+            with writing(f"samples to {out}"):
+                write_part(parts, indices, pixels)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        join_parts(parts, starts, n_images, out)
-        write_text_aside(sidecar, json.dumps({"format": FORMAT, "sampling": asdict(record)}, indent=1) + "\n")
-        for leftover in parts.iterdir():
-            leftover.unlink()
-        parts.rmdir()
+        with writing(f"samples to {out}"):
+            join_parts(parts, n_images, out, record)
     accelerator.wait_for_everyone()
-
-
-def begin_parts(parts: Path, record: Sampling) -> None:
-    """A folder for this sampling's batches; those of another sampling are dropped, those of this one are kept."""
-    parts.mkdir(parents=True, exist_ok=True)
-    if read_sampling(parts / "samples.json") != record:
-        for stale in parts.iterdir():
-            stale.unlink()
-        write_text_aside(parts / "samples.json", json.dumps({"format": FORMAT, "sampling": asdict(record)}) + "\n")
-
-
-def join_parts(parts: Path, starts: list[int], n_images: int, out: Path) -> None:
-    """The batches as what `out` asks for: a grid, an .npz or a folder of PNG files."""
-
-    def pixels() -> Iterator[np.ndarray]:
-        for start in starts:
-            yield np.load(parts / f"{start:08d}.npy", allow_pickle=False)
-
-    if out.suffix == ".png":
-        images = torch.from_numpy(np.concatenate(list(pixels()))).permute(0, 3, 1, 2).float() / 127.5 - 1
-        write_png(out, to_bytes(grid(images))[0])
-    elif out.suffix == ".npz":
-        write_npz(out, pixels(), n_images)
-    else:
-        out.mkdir(parents=True, exist_ok=True)
-        for start, batch in zip(starts, pixels(), strict=True):
-            for i, image in enumerate(batch, start):
-                write_png(out / f"{i:06d}.png", torch.from_numpy(image))
-
-
-def write_npz(path: Path, batches: Iterator[np.ndarray], n_images: int) -> None:
-    """uint8 (n, H, W, 3) as `arr_0`, written batch by batch: memory does not grow with their number."""
-    aside = path.with_name(f".{path.name}.writing")
-    with (
-        zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as archive,
-        archive.open("arr_0.npy", "w", force_zip64=True) as stream,
-    ):
-        for i, batch in enumerate(batches):
-            if not i:
-                header = {"descr": "|u1", "fortran_order": False, "shape": (n_images, *batch.shape[1:])}
-                np.lib.format.write_array_header_1_0(stream, header)
-            stream.write(batch.tobytes())
-    aside.replace(path)
-
-
-def read_pixels(path: Path, batch_size: int) -> Iterator[Tensor]:
-    """Images (b, 3, H, W) in [-1, 1] of an .npz that `write_npz` wrote, batch by batch."""
-    with np.load(path, allow_pickle=False) as archive:
-        pixels = torch.from_numpy(archive["arr_0"])
-    for batch in pixels.split(batch_size):
-        yield batch.permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def read_sampling(path: Path) -> Sampling | None:
-    """The record in a sidecar; None where there is none that can be read."""
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        return TypeAdapter(Sampling).validate_python(json.loads(path.read_text())["sampling"])
-    except (OSError, ValueError, KeyError, TypeError, ValidationError):
-        return None

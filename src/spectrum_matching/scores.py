@@ -64,8 +64,8 @@ class Protocol:
 class Score:
     """One number under the key by which `metrics.SCORES` describes it.
 
-    value: None where `refused` says why there is none. interval: 95 %, bootstrap over images; None where it is not
-    estimated. n: images behind it.
+    value: None where `refused` says why there is none. interval: 95 %, over images; None where it is not estimated.
+    n: images behind it.
     """
 
     key: str

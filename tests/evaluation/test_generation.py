@@ -20,10 +20,23 @@ class Quarters(nn.Module):
 def sampling(**changes):
     return Sampling(
         **{
-            "denoiser": "d", "denoiser_digest": "", "step": 1, "averaged": True, "autoencoder": "",
-            "autoencoder_digest": "", "path": "linear", "prediction": "velocity", "sampler": "euler", "steps": 50,
-            "evaluations": 50, "guidance": 1.0, "guidance_interval": (0.0, 1.0), "labels": "none", "n_images": 80,
-            "seed": 0, "dtype": "float32",
+            "denoiser": "d",
+            "denoiser_digest": "",
+            "step": 1,
+            "averaged": True,
+            "autoencoder": "",
+            "autoencoder_digest": "",
+            "path": "linear",
+            "prediction": "velocity",
+            "sampler": "euler",
+            "steps": 50,
+            "evaluations": 50,
+            "guidance": 1.0,
+            "guidance_interval": (0.0, 1.0),
+            "labels": "none",
+            "n_images": 80,
+            "seed": 0,
+            "dtype": "float32",
             **changes,
         }
     )

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from accelerate import Accelerator
 from spectrum_matching.data.images import BadFile
 from spectrum_matching.data.tensors import TensorImages
 from spectrum_matching.evaluation.accumulate import accumulate
+from spectrum_matching.evaluation.reconstruction import evaluate_reconstruction
 from spectrum_matching.evaluation.reduce import merged, reduce_over, summed
 from spectrum_matching.evaluation.reference import tensors_of
 from spectrum_matching.evaluation.shares import Numbered, share_of
@@ -43,9 +45,27 @@ def reduced(n, accelerator):
     }
 
 
+class Halving(torch.nn.Module):
+    """What `evaluate_reconstruction` asks of an autoencoder, without any weights."""
+
+    def encode(self, images):
+        return SimpleNamespace(mean=torch.nn.functional.avg_pool2d(images, 2))
+
+    def decode(self, latents):
+        return torch.nn.functional.interpolate(latents, scale_factor=2)
+
+
+def reconstructed(n, accelerator):
+    """Scores by key, an interval's upper end last, of n images."""
+    rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    batches = share_of(TensorImages(images(n)), 4, rank=rank, world=world)
+    found = evaluate_reconstruction("halving", Halving(), batches, EXTRACTOR, accelerator=accelerator)
+    return {s.key: torch.tensor([s.value, s.interval[1] if s.interval else 0.0]) for s in found.scores}
+
+
 def process(out):
     accelerator = Accelerator()
-    found = {n: reduced(n, accelerator) for n in (23, 3)}
+    found = {n: reduced(n, accelerator) for n in (23, 3)} | {"reconstructed": reconstructed(39, accelerator)}
     torch.save(found, out / f"{accelerator.process_index}.pt")
     with pytest.raises(ValueError, match="images of 8 and 16 pixels a side"):
         reduce_over(
@@ -68,6 +88,8 @@ def test_two_processes_are_one_also_where_one_has_no_images(tmp_path):
     assert done.returncode == 0, done.stderr
     for rank in (0, 1):
         found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        for key, values in found.pop("reconstructed").items():
+            torch.testing.assert_close(values, reconstructed(39, None)[key], rtol=1e-6, atol=1e-6, msg=key)
         for n, two in found.items():
             one = reduced(n, None)
             assert two.keys() == one.keys()

@@ -127,7 +127,7 @@ def test_archives_that_hold_no_reference_are_one_line(extractor, tmp_path):
             open_reference(path, which)
         assert "\n" not in str(caught.value)
     path.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="cannot be read as .npz"):
+    with pytest.raises(ValueError, match=r"cannot be read as \.npz"):
         open_reference(path, extractor)
-    with pytest.raises(ValueError, match="no reference .*: make one by `specmatch evaluate reference"):
+    with pytest.raises(ValueError, match=r"no reference .*: make one by `specmatch evaluate reference"):
         open_reference(tmp_path / "none.npz", extractor)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
+BLOCK = 32  # rows that are converted while they lie in the processor's cache
 
 
 class MappedTensor:
@@ -34,12 +35,16 @@ class MappedTensor:
         return self._ends[-1]
 
     def gather(self, items: Sequence[int]) -> Tensor:
-        """Rows (b, …) in the stored dtype."""
-        values = torch.empty(len(items), *self.shape, dtype=self.dtype)
-        stored = values.flatten(1).view(torch.uint8).numpy()
-        for place, item in enumerate(items):
-            shard = bisect.bisect_right(self._ends, item)
-            stored[place] = self._rows[shard][item - self._starts[shard]]
+        """Rows (b, …) in float32."""
+        values = torch.empty(len(items), *self.shape)
+        block = torch.empty(min(BLOCK, len(items)), *self.shape, dtype=self.dtype)
+        stored = block.flatten(1).view(torch.uint8).numpy()
+        for first in range(0, len(items), BLOCK):
+            part = items[first : first + BLOCK]
+            for place, item in enumerate(part):
+                shard = bisect.bisect_right(self._ends, item)
+                stored[place] = self._rows[shard][item - self._starts[shard]]
+            values[first : first + len(part)] = block[: len(part)]
         return values
 
 

@@ -75,12 +75,12 @@ class TrainingLatents:
             return None
         straight, mirrored = self._mapped[name], self._mapped.get(f"{name}_flip")
         if mirrored is None or not any(is_mirrored for _, is_mirrored in keys):
-            values = straight.gather([item for item, _ in keys]).float()
+            values = straight.gather([item for item, _ in keys])
         else:
             values = torch.empty(len(keys), *straight.shape)
             for tensor, side in ((straight, False), (mirrored, True)):
                 places = [place for place, (_, is_mirrored) in enumerate(keys) if is_mirrored == side]
-                values[places] = tensor.gather([keys[place][0] for place in places]).float()
+                values[places] = tensor.gather([keys[place][0] for place in places])
         # One number tells, nearly for free; finding where takes a second look.
         if not values.sum().isfinite() and not (finite := values.isfinite().flatten(1).all(1)).all():
             item = keys[int((~finite).nonzero()[0])][0]

@@ -16,7 +16,7 @@ from ..nets.extractors import Extractor
 from .shares import Numbered
 
 N_KEPT = 10_000
-"""Images of which rows are kept, of 2048 features and 5 scales about 250 kB each 8 patches included."""
+"""Images of which rows are kept: some 300 MB at 256 pixels and 2048 features."""
 
 N_PATCHES = 8
 """Patches that each of these gives at each scale."""

@@ -11,7 +11,6 @@ from torch import Tensor
 from ..metrics.distances import FeatureStatistics
 from ..metrics.lowpass import legal_block, lowpass, scaled_strengths
 from ..metrics.pixels import SSIM_WINDOW, psnr, ssim
-from ..nets.autoencoder import Autoencoder
 from ..nets.extractors import Extractor
 from ..provenance import provenance
 from ..scores import Evaluation, Protocol, Score
@@ -25,6 +24,8 @@ from .shares import Numbered
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from ..nets.autoencoder import Autoencoder
+
 KEEP, BLOCK = (7, 5, 3), 8
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
@@ -32,7 +33,7 @@ Perceptual = Callable[[Tensor, Tensor], Tensor]
 
 def evaluate_reconstruction(
     name: str,
-    autoencoder: Autoencoder,
+    autoencoder: "Autoencoder",
     batches: Iterable[Tensor | Numbered],
     extractor: Extractor | None = None,
     lpips: Perceptual | None = None,
@@ -91,7 +92,7 @@ class _Fidelity:
 
     def __init__(
         self,
-        autoencoder: Autoencoder,
+        autoencoder: "Autoencoder",
         extractor: Extractor | None,
         lpips: Perceptual | None,
         keep: tuple[int, ...],
@@ -158,7 +159,7 @@ class _Fidelity:
 
 
 @contextmanager
-def _evaluating(autoencoder: Autoencoder, device: torch.device | str | None) -> Iterator[torch.device]:
+def _evaluating(autoencoder: "Autoencoder", device: torch.device | str | None) -> Iterator[torch.device]:
     """Evaluation mode on a device, which is yielded; training modes come back."""
     autoencoder.to(device=device)
     weight = next(autoencoder.parameters(), None)

@@ -1,9 +1,13 @@
 """A comparison as one self-contained page."""
 
+from collections.abc import Sequence
+
 from ..comparisons import Comparison
+from ..results import Analysis
 from . import comparison_context as context
 from . import comparison_figures as figures
 from . import comparison_tables as tables
+from .page import render_within
 from .quantities import headline, main_quantities, other_quantities
 from .template import fill
 
@@ -11,8 +15,11 @@ from .template import fill
 FORETELLING = ("psnr", "best_delta", "gap_scale_free_1", "lowpass_gap", "rfid")
 
 
-def render_comparison(comparison: Comparison) -> str:
-    """The page. It loads nothing, and the same comparison gives the same bytes. ValueError where there is no trial."""
+def render_comparison(comparison: Comparison, analyses: Sequence[Analysis] = ()) -> str:
+    """The page. It loads nothing, and the same comparison gives the same bytes. ValueError where there is no trial.
+
+    analyses: of its autoencoders, one each in the order of its methods; their report stands at the page's end.
+    """
     if not comparison.trials:
         raise ValueError(f"the comparison {comparison.name!r} holds no trial: there is nothing to report")
     main, others = main_quantities(comparison), other_quantities(comparison)
@@ -44,4 +51,5 @@ def render_comparison(comparison: Comparison) -> str:
         weights=tables.weights_table(comparison),
         definitions=context.definitions(main),
         provenance=context.provenance(comparison),
+        analyses=render_within(analyses, "latents-") if analyses else "",
     )

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..results import Analysis
 from . import context, decoder_figures, figures, metric_rows, tables
-from .template import fill
+from .template import fill, fill_part
 
 
 class MatrixRow(NamedTuple):
@@ -25,12 +25,20 @@ class Matrix(NamedTuple):
 
 
 def render(analyses: Sequence[Analysis]) -> str:
-    """The page. It loads nothing, and the same analyses give the same bytes."""
+    """The page. It loads nothing, and the same analyses give the same bytes. ValueError where there is none."""
+    return fill("page.html", at="", **_said_of(analyses))
+
+
+def render_within(analyses: Sequence[Analysis], at: str) -> str:
+    """What `render` puts on its page, for another one: anchors begin with `at`."""
+    return fill_part("analyses.html", at=at, **_said_of(analyses))
+
+
+def _said_of(analyses: Sequence[Analysis]) -> dict[str, Any]:
     if not analyses:
         raise ValueError("there is no analysis to report")
     rows, refusals = metric_rows.refusals(metric_rows.metric_rows(analyses))
-    return fill(
-        "page.html",
+    return dict(  # noqa: C408
         analyses=analyses,
         names=[analysis.subject.name for analysis in analyses],
         shapes=[tables.shape(analysis) for analysis in analyses],

@@ -8,6 +8,15 @@ from typing import Any
 
 def fill(template: str, styles: tuple[str, ...] = ("page.css",), **values: Any) -> str:
     """The page. It loads nothing, runs page.js alone, and escapes every value."""
+    script = _part("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return fill_part(
+        template, style="".join(map(_part, styles)), script=script, script_digest=f"sha256-{digest}", **values
+    )
+
+
+def fill_part(template: str, **values: Any) -> str:
+    """What stands within a page, with every value escaped."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -16,11 +25,7 @@ def fill(template: str, styles: tuple[str, ...] = ("page.css",), **values: Any) 
     )
     # Of our own files and drawings alone, which escape what they are given.
     environment.filters["trusted"] = Markup
-    script = _part("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template(template).render(
-        style="".join(map(_part, styles)), script=script, script_digest=f"sha256-{digest}", **values
-    )
+    return environment.get_template(template).render(**values)
 
 
 def _part(name: str) -> str:

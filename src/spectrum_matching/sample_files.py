@@ -1,0 +1,185 @@
+"""Samples on disk: a grid, an .npz or a folder of PNG files, the record beside them, and the batches that become them.
+
+Batches lie in a hidden folder beside `out` until all are there, so that a kill loses none. What is there is replaced
+where a record says that it is samples as well; anything else is refused.
+"""
+
+import json
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .checkpoints import write_aside, write_text_aside
+from .pictures import grid, to_bytes, write_png
+from .scores import Sampling
+
+FORMAT = "specmatch-samples-1"
+RECORD = "samples.json"
+OTHER_FORMATS = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".npy", ".json", ".zip"}
+OURS = re.compile(r"\d{6,}\.png|samples\.json")  # in a folder of samples
+
+
+def record_of(out: Path) -> Path:
+    """The file that says how the samples in `out` were made."""
+    if out.suffix == ".npz":
+        return out.with_suffix(".json")
+    return out.with_name(f"{out.name}.json") if out.suffix == ".png" else out / RECORD
+
+
+def read_sampling(path: Path) -> Sampling | None:
+    """The record in a file; None where there is none that can be read."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(Sampling).validate_python(json.loads(path.read_text())["sampling"])
+    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+        return None
+
+
+def is_there(out: Path, record: Sampling) -> bool:
+    """Whether `out` holds these very samples, by whatever names their models were called."""
+    return out.exists() and _same(read_sampling(record_of(out)), record)
+
+
+def refuse_what_is_not_samples(out: Path) -> None:
+    """ValueError for a name under which no samples can be written, or under which something else lies."""
+    if out.suffix.lower() in OTHER_FORMATS | ({".npz", ".png"} - {out.suffix}):
+        raise ValueError(f"{out}: samples are written as X.npz, as a grid X.png, or into a folder")
+    begun = read_sampling(parts_of(out) / RECORD) is not None
+    record = record_of(out)
+    if record.exists() and read_sampling(record) is None:
+        raise ValueError(
+            f"{record} is there and no record of samples, which would be written to it: choose another out"
+        )
+    if out.suffix in (".npz", ".png"):
+        if out.is_dir() or (out.exists() and not record.exists() and not begun):
+            raise ValueError(f"{out} is there, and no {record.name} says that it is samples: choose another out")
+    elif out.exists():
+        if not out.is_dir():
+            raise ValueError(f"{out} is a file: samples are written as X.npz, as a grid X.png, or into a folder")
+        others = sorted(path.name for path in out.iterdir() if not OURS.fullmatch(path.name))
+        if others or (any(out.iterdir()) and not record.exists()):
+            what = others[0] if others else f"images without {RECORD}"
+            raise ValueError(f"{out} holds {what}: a folder of samples holds nothing else; choose another out")
+
+
+def parts_of(out: Path) -> Path:
+    """The folder in which batches wait."""
+    return out.with_name(f".{out.name}.parts")
+
+
+def begin_parts(parts: Path, record: Sampling) -> None:
+    """Make the folder for this sampling's batches; those of another one are dropped, those of this one stay."""
+    if not _same(read_sampling(parts / RECORD), record):
+        shutil.rmtree(parts, ignore_errors=True)
+        parts.mkdir(parents=True)
+        write_text_aside(parts / RECORD, _as_json(record))
+
+
+def missing(parts: Path, n_images: int, batch_size: int) -> list[range]:
+    """Batches of the images that are not there yet, whatever the size of the batches that are."""
+    gaps, end = [], 0
+    for done in [*_parts(parts), range(n_images, n_images)]:
+        gaps.append(range(end, done.start))
+        end = done.stop
+    return [gap[place : place + batch_size] for gap in gaps for place in range(0, len(gap), batch_size)]
+
+
+def write_part(parts: Path, indices: range, pixels: np.ndarray) -> None:
+    """A batch, uint8 (b, H, W, 3), of these images."""
+    with _whole(_part(parts, indices)) as stream:
+        np.save(stream, pixels, allow_pickle=False)
+
+
+def join_parts(parts: Path, n_images: int, out: Path, record: Sampling) -> None:
+    """The batches as what `out` asks for, with the record; then the batches go."""
+
+    def batches() -> Iterator[np.ndarray]:
+        for indices in _parts(parts):
+            yield np.load(_part(parts, indices), allow_pickle=False)
+
+    def write_folder(folder: Path) -> None:
+        for indices, batch in zip(_parts(parts), batches(), strict=True):
+            for i, image in zip(indices, batch, strict=True):
+                write_png(folder / f"{i:06d}.png", torch.from_numpy(image))
+        (folder / RECORD).write_text(_as_json(record))
+
+    if out.suffix in (".npz", ".png"):
+        record_of(out).unlink(missing_ok=True)  # at no moment does it speak of other samples
+        if out.suffix == ".npz":
+            write_npz(out, batches(), n_images)
+        else:
+            write_png(out, to_bytes(grid(_images(np.concatenate(list(batches())))))[0])
+        write_text_aside(record_of(out), _as_json(record))
+    else:
+        write_aside(out, write_folder)
+    shutil.rmtree(parts)
+
+
+def write_npz(path: Path, batches: Iterator[np.ndarray], n_images: int) -> None:
+    """uint8 (n, H, W, 3) as `arr_0`, written batch by batch: memory does not grow with their number."""
+    with (
+        _whole(path) as whole,
+        zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive,
+        archive.open(zipfile.ZipInfo("arr_0.npy"), "w", force_zip64=True) as stream,
+    ):
+        for i, batch in enumerate(batches):
+            if not i:
+                header = {"descr": "|u1", "fortran_order": False, "shape": (n_images, *batch.shape[1:])}
+                np.lib.format.write_array_header_1_0(stream, header)
+            stream.write(batch.tobytes())
+
+
+def read_pixels(path: Path, batch_size: int) -> Iterator[Tensor]:
+    """Images (b, 3, H, W) in [-1, 1] of an .npz that `write_npz` wrote, batch by batch."""
+    with np.load(path, allow_pickle=False) as archive:
+        pixels = archive["arr_0"]
+    for start in range(0, len(pixels), batch_size):
+        yield _images(pixels[start : start + batch_size])
+
+
+def _images(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _same(one: Sampling | None, other: Sampling) -> bool:
+    """Digests say which models; by what names they were called says nothing."""
+    return one is not None and replace(one, denoiser="", autoencoder="") == replace(other, denoiser="", autoencoder="")
+
+
+def _as_json(record: Sampling) -> str:
+    return json.dumps({"format": FORMAT, "sampling": asdict(record)}, indent=1) + "\n"
+
+
+def _part(parts: Path, indices: Sequence[int]) -> Path:
+    return parts / f"{indices[0]:08d}-{indices[-1] + 1:08d}.npy"
+
+
+def _parts(parts: Path) -> list[range]:
+    """The images of each batch that is there, in order."""
+    return [range(*map(int, path.stem.split("-"))) for path in sorted(parts.glob("[0-9]*-[0-9]*.npy"))]
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[IO[bytes]]:
+    """A stream to a file that is there whole, or not at all."""
+    aside = path.with_name(f".{path.name}.writing")
+    try:
+        with aside.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise

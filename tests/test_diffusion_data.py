@@ -1,0 +1,198 @@
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from spectrum_matching.cache_latents import cache_latents
+from spectrum_matching.data.images import open_images
+from spectrum_matching.data.order import PositionedBatches, fixed_batches
+from spectrum_matching.data.training_latents import open_training_latents
+from spectrum_matching.diffusion_data import open_autoencoder, open_learned
+from spectrum_matching.diffusion_runs import Source
+from spectrum_matching.latent_scale import measured_space, off_scale
+from spectrum_matching.latent_space import LatentSpace
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def sources(latent_cache, class_folder, small_autoencoder):
+    """The three kinds of source, of the same 16 images."""
+    images = Source(images=str(class_folder), size=32, held_out=0.0)
+    return {
+        "cached": Source(latents=str(latent_cache)),
+        "encoded": replace(images, autoencoder=str(small_autoencoder)),
+        "pixels": images,
+    }
+
+
+def learned(run, source, **change):
+    return open_learned(replace(run, source=source, **change), CPU)
+
+
+def drawn(data, start=0, end=1, rank=0, world=1):
+    return list(data.batches(rank, world, start, end))
+
+
+def of_every_image(run, source, n=4):
+    """Unit-scale data of every image, visited `n` times."""
+    return torch.cat([batch.data for batch in drawn(learned(run, source, batch_size=16), end=n)])
+
+
+@pytest.mark.parametrize("kind", ["cached", "encoded"])
+def test_latents_arrive_at_unit_scale(small_diffusion, sources, kind):
+    for statistics, axes in (("global", None), ("channel", (0, 2, 3))):
+        data = of_every_image(small_diffusion, replace(sources[kind], statistics=statistics))
+        std, mean = torch.std_mean(data, axes)
+        torch.testing.assert_close(std, torch.ones_like(std), rtol=0.04, atol=0)
+        torch.testing.assert_close(mean, torch.zeros_like(mean), rtol=0, atol=0.05)
+        assert off_scale(data) == ""
+
+
+@pytest.mark.parametrize("kind", ["cached", "encoded"])
+def test_declared_statistics_are_those_of_the_autoencoder(small_diffusion, sources, kind):
+    run = replace(small_diffusion, batch_size=16)
+    declared = learned(run, replace(sources[kind], statistics="declared"))
+    assert declared.latent_space == LatentSpace("scale", (0.0,), (1 / 0.9,))
+    own = learned(run, sources[kind])
+    raw = own.latent_space.denormalise(drawn(own)[0].data)
+    torch.testing.assert_close(drawn(declared)[0].data, 0.9 * raw)
+
+
+def test_the_kinds_agree_on_what_the_images_are(small_diffusion, sources, small_autoencoder):
+    run = replace(small_diffusion, batch_size=16)
+    pixels, encoded, cached = (
+        learned(run, replace(sources[kind], sample=False)) for kind in ("pixels", "encoded", "cached")
+    )
+    assert [(it.shape, it.n, it.classes) for it in (pixels, encoded, cached)] == [
+        ((3, 32, 32), 16, ("cat", "dog")),
+        ((8, 8, 8), 16, ("cat", "dog")),
+        ((8, 8, 8), 16, ("cat", "dog")),
+    ]
+    assert [it.is_pixels for it in (pixels, encoded, cached)] == [True, False, False]
+    assert len({it.digest for it in (pixels, encoded, cached)}) == 3
+    images, latents, stored = (drawn(it)[0] for it in (pixels, encoded, cached))
+    order = next(iter(PositionedBatches(16, 16, run.seed)))
+    found = open_images(run.source.images or sources["pixels"].images, 32, split="all")
+    assert torch.equal(images.data, torch.stack([found[item].image for item, _ in order]))
+    assert images.data.aminmax().min >= -1
+    assert images.data.aminmax().max <= 1
+    assert images.labels.tolist() == latents.labels.tolist() == stored.labels.tolist()
+    with torch.no_grad():
+        raw = open_autoencoder(str(small_autoencoder), CPU).encode(images.data).mean
+    torch.testing.assert_close(encoded.latent_space.denormalise(latents.data), raw)
+    torch.testing.assert_close(cached.latent_space.denormalise(stored.data), raw, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["cached", "encoded"])
+def test_samples_differ_between_visits_ranks_and_seeds_and_come_again(small_diffusion, sources, kind):
+    run = replace(small_diffusion, batch_size=16)
+    data = learned(run, sources[kind])
+    first, second = drawn(data, end=2)  # two visits to all
+    assert torch.equal(drawn(data, start=1, end=2)[0].data, second.data)
+    orders = [[item for item, _ in keys] for keys in PositionedBatches(16, 16, run.seed, end=2)]
+    again = [orders[1].index(item) for item in orders[0]]
+    noise = first.data - second.data[again]
+    assert (noise.abs().flatten(1).amax(1) > 0).all()
+    means = drawn(learned(run, replace(sources[kind], sample=False)), end=2)
+    torch.testing.assert_close(means[0].data, means[1].data[again])
+    ranks = [drawn(data, rank=rank, world=2)[0] for rank in (0, 1)]
+    assert torch.equal(torch.cat([r.labels for r in ranks]), first.labels)
+    deviations = [r.data - mean for r, mean in zip(ranks, means[0].data.chunk(2), strict=True)]
+    assert not torch.allclose(*deviations)
+
+
+def test_a_scale_once_begun_with_is_not_measured_again(small_diffusion, sources):
+    began = LatentSpace("shift and scale", (0.5,), (3.0,))
+    run = replace(small_diffusion, source=sources["encoded"])
+    assert open_learned(run, CPU).latent_space != began
+    assert open_learned(run, CPU, began).latent_space == began
+
+
+def test_the_scale_is_that_of_all_classes(class_folder, small_autoencoder):
+    images, autoencoder = open_images(str(class_folder), 32, split="all"), open_autoencoder(str(small_autoencoder), CPU)
+    with torch.no_grad():
+        posterior = autoencoder.encode(next(fixed_batches(images, 16)).images)
+    whole = measured_space(images, autoencoder, False, CPU)
+    assert whole.mean == pytest.approx([float(posterior.mean.mean())], rel=1e-4)
+    samples = torch.cat([posterior.sample(torch.Generator().manual_seed(i)) for i in range(64)])
+    assert whole.std == pytest.approx([float(samples.std())], rel=0.01)
+    few = [measured_space(images, autoencoder, False, CPU, seed=seed, n=8).mean for seed in range(4)]
+    first_class = float(posterior.mean[:8].mean())
+    assert all(abs(mean[0] - first_class) > 0.2 * abs(whole.mean[0] - first_class) for mean in few)
+
+
+def test_latents_that_do_not_vary_have_no_scale(class_folder, small_autoencoder):
+    images, autoencoder = open_images(str(class_folder), 32, split="all"), open_autoencoder(str(small_autoencoder), CPU)
+    autoencoder.model.quant_conv.weight.data.zero_()
+    autoencoder.model.quant_conv.bias.data.fill_(-1e4)
+    with pytest.raises(ValueError, match="do not vary"):
+        measured_space(images, autoencoder, False, CPU)
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(0.18, 0), (5.5, 0), (1, 2), (float("nan"), 0)])
+def test_another_scale_is_said_in_numbers(scale, shift):
+    data = torch.randn(16, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert off_scale(data) == ""
+    assert "standard deviation" in off_scale(data * scale + shift)
+
+
+def test_flips_come_from_the_cache_or_are_refused_before_anything_is_read(
+    small_diffusion, sources, small_autoencoder, class_folder, latent_cache, tmp_path
+):
+    run = replace(small_diffusion, batch_size=16)
+    source = replace(sources["cached"], flip=True, sample=False)
+    data = learned(run, source)
+    stored = open_training_latents(latent_cache)
+    seen = set()
+    for batch, keys in zip(drawn(data, end=8), PositionedBatches(16, 16, run.seed, end=8), strict=True):
+        for row, (item, _) in zip(data.latent_space.denormalise(batch.data), keys, strict=True):
+            distances = [float((row - stored.read([(item, flip)]).mean[0]).abs().max()) for flip in (False, True)]
+            assert min(distances) < 1e-4
+            seen.add((item, distances[0] > distances[1]))
+    assert len(seen) > 28  # nearly all images, both ways round
+    bare = cache_latents(str(small_autoencoder), data=str(class_folder), split="all", size=32, out=tmp_path / "bare")
+    with pytest.raises(ValueError, match="cache again with --flips"):
+        learned(run, replace(source, latents=str(bare))).batches(0, 1, 0, 1)
+
+
+@pytest.fixture
+def three_channels(tmp_path):
+    """The folder of an autoencoder whose latents have three channels."""
+    from diffusers import AutoencoderKL
+
+    AutoencoderKL(block_out_channels=(8,), norm_num_groups=8, latent_channels=3).save_pretrained(tmp_path / "three")
+    return tmp_path / "three"
+
+
+def test_what_does_not_fit_together_is_refused_in_one_line(
+    small_diffusion, sources, three_channels, tmp_path
+):
+    cached, encoded = sources["cached"], sources["encoded"]
+    (tmp_path / "empty").mkdir()
+    for source, said in (
+        (Source(), "give source.latents, a folder that `specmatch cache` wrote, or else source.images"),
+        (replace(cached, images=encoded.images), "or else source.images"),
+        (Source(latents=str(tmp_path / "none")), "no such folder"),
+        (Source(latents=str(tmp_path / "empty")), "is empty"),
+        (Source(latents=str(tmp_path)), "holds no cached latents"),
+        (Source(images=str(tmp_path / "none")), "no such file or folder"),
+        (replace(cached, autoencoder=str(three_channels)), "latents of 8 channels and .* decodes 3"),
+        (replace(cached, autoencoder=str(tmp_path / "none")), "is no folder"),
+        (replace(encoded, autoencoder=str(tmp_path / "none")), "is no folder"),
+        (replace(encoded, size=30), "source.size is 30, and .* takes a multiple of 4"),
+        (replace(encoded, held_out=1.0), "held_out is 1.0"),
+    ):
+        with pytest.raises(ValueError, match=said) as caught:
+            learned(small_diffusion, source)
+        assert "\n" not in str(caught.value)
+
+
+def test_labels_that_are_not_among_the_classes_are_refused(small_diffusion, latent_cache, tmp_path):
+    copy = shutil.copytree(latent_cache, tmp_path / "copy")
+    index = json.loads((copy / "index.json").read_text())
+    (copy / "index.json").write_text(json.dumps(index | {"classes": ["cat"]}))
+    with pytest.raises(ValueError, match="has labels up to 1 and names 1 classes"):
+        learned(small_diffusion, Source(latents=str(copy)))

@@ -1,0 +1,53 @@
+from dataclasses import replace
+
+import pytest
+
+from spectrum_matching import cli
+from spectrum_matching.diffusion_runs import PRESETS, Curriculum, DiffusionRun, SamplingChoice, on_latents
+from spectrum_matching.nets.denoisers import build_denoiser
+from spectrum_matching.run_diffusion import check
+from spectrum_matching.run_files import override, read_mapping, to_yaml
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_can_be_run_and_comes_back_from_its_file(name, tmp_path):
+    run = PRESETS[name]()
+    check(run)
+    assert (run.name, run.out) == (name, f"runs/{name}")
+    build_denoiser(run.denoiser.name, 4, (8, 8), width=32, depth=2, heads=2)  # there is a network of that name
+    (tmp_path / "run.yaml").write_text(to_yaml(run))
+    assert override(DiffusionRun(), read_mapping(tmp_path / "run.yaml"), "run.yaml") == run
+
+
+def test_a_dry_run_prints_what_reads_back_equal(tmp_path, capsys):
+    arguments = ("--source.latents", "somewhere", "--curriculum.keep", "3", "7", "--preview.guidance-interval", "0", ".5")
+    cli.main(["train-diffusion", "tiny_uvit", "--dry-run", *arguments])
+    (tmp_path / "run.yaml").write_text(capsys.readouterr().out)
+    expected = replace(
+        on_latents(PRESETS["tiny_uvit"](), "somewhere"),
+        curriculum=Curriculum(keep=(3, 7)),
+        preview=SamplingChoice(guidance_interval=(0.0, 0.5)),
+    )
+    assert override(DiffusionRun(), read_mapping(tmp_path / "run.yaml"), "run.yaml") == expected
+    cli.main(["train-diffusion", "--config", str(tmp_path / "run.yaml"), "--dry-run"])
+    assert capsys.readouterr().out == to_yaml(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sorce: {}", "unknown key sorce; did you mean source?"),
+        ("denoiser: {widht: 3}", "unknown key denoiser.widht; did you mean width?"),
+        ("objective: {path: cubic}", "objective.path is 'cubic'"),
+        ("steps: many", "steps is 'many'"),
+        ("preview: {guidance_interval: [0]}", "preview.guidance_interval"),
+    ],
+)
+def test_a_file_that_says_something_else_is_refused_by_key(text, said, tmp_path, capsys):
+    file = tmp_path / "wrong.yaml"
+    file.write_text(text)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["train-diffusion", "--config", str(file), "--dry-run"])
+    err = capsys.readouterr().err
+    assert (end.value.code, err.count("\n")) == (2, 1)
+    assert f"{file}: {said}" in err

@@ -1,0 +1,118 @@
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from spectrum_matching.evaluate import generation, reconstruction, reference
+from spectrum_matching.nets.autoencoder import Autoencoder
+from spectrum_matching.score_table import print_scores
+from spectrum_matching.scores import Sampling, read_evaluations
+
+
+class Quarters(torch.nn.Module):
+    def forward(self, images):
+        return torch.nn.functional.adaptive_avg_pool2d(images, (2, 1)).flatten(1)
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    path = tmp_path_factory.mktemp("features") / "quarters.pt"
+    torch.jit.trace(Quarters(), torch.zeros(2, 3, 32, 32)).save(path)
+    return str(path)
+
+
+@pytest.fixture
+def known(image_folder, features, tmp_path):
+    return reference(str(image_folder), out=tmp_path / "r.safetensors", size=32, features=features)
+
+
+def images_of(folder, n=24):
+    pictures = [Image.open(path).crop((4, 0, 44, 40)).resize((32, 32)) for path in sorted(folder.iterdir())]
+    return np.stack([np.array(picture) for picture in pictures])[:n]
+
+
+def write_record(path, **changes):
+    record = Sampling(
+        *("d", "0" * 16, 9, True, "a", "1" * 16, "linear", "velocity", "euler", 50, 50),
+        *(1.0, (0.0, 1.0), "none", 24, 0, "float32"),
+    )
+    path.write_text(json.dumps({"format": "specmatch-samples-1", "sampling": asdict(record) | changes}))
+
+
+def test_samples_side_by_side_with_their_records(image_folder, features, known, tmp_path):
+    real = images_of(image_folder)
+    np.savez(tmp_path / "good.npz", real)
+    write_record(tmp_path / "good.json")
+    (tmp_path / "bad").mkdir()
+    for i, image in enumerate(255 - real):
+        Image.fromarray(image).save(tmp_path / "bad" / f"{i}.png")
+    write_record(tmp_path / "bad" / "samples.json", steps=250, n_images=99)
+    sources = [str(tmp_path / "good.npz"), str(tmp_path / "bad")]
+    found = generation(sources, reference=known, out=tmp_path / "out", features=features)
+    assert read_evaluations(tmp_path / "out" / "scores.json") == found
+    assert [each.name for each in found] == ["good", "bad"]
+    assert found[0].protocol.sampling.steps == 50
+    assert found[0].value("fid") < found[1].value("fid") / 10
+    assert any("speaks of 99 images, there are 24" in line for line in found[1].warnings)
+    with Console(width=200, record=True, quiet=False, file=(tmp_path / "said").open("w")) as console:
+        print_scores(found, console)
+    said = console.export_text()
+    assert "not comparable steps: good 50, bad 250" in said
+    assert "warning 24 images are few" in said
+    assert "euler, 250 steps" in said
+
+
+def test_samples_without_a_record_and_without_weights(image_folder, known, tmp_path):
+    np.savez(tmp_path / "s.npz", images_of(image_folder))
+    (found,) = generation([f"mine={tmp_path / 's.npz'}"], reference=known, out=tmp_path / "out")
+    assert found.name == "mine"
+    assert found.protocol.sampling is None
+    assert any("no record beside the samples" in line for line in found.warnings)
+    assert {score.key.partition("_")[0] for score in found.scores} == {"spectrum", "swd"}
+
+
+def test_an_archive_can_be_a_reference_s_data(image_folder, features, tmp_path):
+    np.savez(tmp_path / "s.npz", images_of(image_folder))
+    out = reference(str(tmp_path / "s.npz"), out=tmp_path / "r.safetensors", features=features, num_images=20)
+    (found,) = generation([str(tmp_path / "s.npz")], reference=out, out=tmp_path / "out", features=features)
+    assert found.protocol.n_reference == 20
+    assert found.value("swd") < 0.2
+
+
+def test_autoencoders_side_by_side(image_folder, features, tmp_path):
+    for seed in (0, 1):
+        Autoencoder.from_preset("tiny", seed).save_pretrained(tmp_path / f"ae{seed}")
+    sources = [str(tmp_path / "ae0"), str(tmp_path / "ae1")]
+    found = reconstruction(
+        sources, data=str(image_folder), out=tmp_path / "out", size=32, features=features, keep=(7,), num_images=16
+    )
+    assert read_evaluations(tmp_path / "out" / "scores.json") == found
+    assert found[0].protocol == found[1].protocol
+    assert found[0].value("psnr") != found[1].value("psnr")
+    assert {"rfid", "rfid_lowpass_7", "ssim", "swd"} <= {score.key for score in found[0].scores}
+
+
+def test_what_a_user_can_do_wrong_is_one_line(image_folder, features, known, tmp_path):
+    samples = tmp_path / "s.npz"
+    np.savez(samples, images_of(image_folder, 4))
+    data, out = str(image_folder), tmp_path / "x.safetensors"
+    torch.jit.trace(torch.nn.Flatten(), torch.zeros(2, 3, 32, 32)).save(tmp_path / "flat.pt")
+    cases = [
+        (lambda: reference(data, out=tmp_path / "x.npz", size=32), r"expected the name of a file, X\.safetensors"),
+        (lambda: reference(data, out=out), "name the side that they are brought to by --size"),
+        (lambda: reference(data, out=out, size=32, num_images=1), "at least 2 images"),
+        (lambda: generation([], reference=known, out=tmp_path), "no samples were given"),
+        (
+            lambda: generation([str(samples)], reference=known, out=tmp_path, features=str(tmp_path / "flat.pt")),
+            r"was made by quarters\.pt \w{16}, but the images' features are of flat\.pt",
+        ),
+        (lambda: reconstruction([data], data=data, out=tmp_path, keep=(15,)), "each from 1 to 14"),
+    ]
+    for call, complaint in cases:
+        with pytest.raises(ValueError, match=complaint) as caught:
+            call()
+        assert "\n" not in str(caught.value)
