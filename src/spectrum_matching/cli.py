@@ -92,7 +92,11 @@ def evaluate(arguments: list[str]) -> None:
 
     from .evaluate import generation, reconstruction, reference
 
-    verbs = {"reference": reference, "generation": generation, "reconstruction": reconstruction}
+    verbs: dict[str, Callable[..., object]] = {
+        "reference": reference,
+        "generation": generation,
+        "reconstruction": reconstruction,
+    }
     tyro.extras.subcommand_cli_from_dict(verbs, prog="specmatch evaluate", args=arguments)
 
 

@@ -15,13 +15,13 @@ from torch import Tensor
 from .analysis.conditions import numbers
 from .comparisons import Comparison, CurvePoint, Stage, Trial
 from .data.order import fixed_batches
+from .evaluation.samples import open_samples
 from .nets.autoencoder import Autoencoder
 from .nets.denoisers import open_denoiser
 from .pictures import grid, to_bytes
 from .provenance import provenance
 from .results import Analysis, Spectrum, read_analyses
 from .run_files import to_yaml
-from .sample import read_pixels
 from .scores import Evaluation, read_evaluations
 from .stages import Done, UnfinishedError, finished
 from .trials import OpenedPlan, Stages, run_trial
@@ -73,7 +73,7 @@ def trial(entry: str, seed: int, stages: Stages) -> Trial:
         reconstruction=reconstruction,
         generation=generation,
         curve=curve(stages.diffusion.folder / "run" / "log.jsonl"),
-        samples=as_png(next(read_pixels(stages.samples.folder / "samples.npz", N_SHOWN))),
+        samples=as_png(next(open_samples(stages.samples.folder / "samples.npz", N_SHOWN)[1]).images),
         seconds={name: stage.seconds for name, stage in done.items()},
         autoencoder_digest=stages.autoencoder.outputs["weights"],
         denoiser_digest=stages.diffusion.outputs["weights"],

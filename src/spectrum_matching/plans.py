@@ -1,5 +1,6 @@
 """Plans: what a comparison compares, at which cost, as frozen records made by one function for each preset."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
@@ -233,7 +234,7 @@ def renamed(plan: Plan, name: str) -> Plan:
     return replace(plan, name=name, out=f"runs/compare/{name}")
 
 
-PLANS = {
+PLANS: dict[str, Callable[[], Plan]] = {
     "embedded": embedded,
     "embedded_all": partial(embedded, everything=True),
     "cifar10": cifar10,

@@ -23,6 +23,7 @@ from .diffusion_runs import DiffusionRun
 from .evaluation.generation import evaluate_generation
 from .evaluation.reconstruction import evaluate_reconstruction
 from .evaluation.reference import Reference, compute_reference, load_reference, save_reference
+from .evaluation.samples import open_samples
 from .nets.autoencoder import Autoencoder
 from .nets.extractors import Extractor, open_extractor
 from .plans import Plan
@@ -32,7 +33,7 @@ from .run_checks import check
 from .run_diffusion import check as check_diffusion
 from .run_diffusion import run_diffusion
 from .runs import AutoencoderRun
-from .sample import read_pixels, read_sampling, write_samples
+from .sample import read_sampling, write_samples
 from .stages import Done, stage
 
 N_AT_ONCE = 64
@@ -176,7 +177,7 @@ def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console, stage
         packed = samples.folder / "samples.npz"
         generation = evaluate_generation(
             entry,
-            read_pixels(packed, plan.sampling.batch_size),
+            open_samples(packed)[1],
             reference(opened, seed),
             opened.extractor,
             sampling=read_sampling(packed.with_suffix(".json")),

@@ -8,7 +8,6 @@ from torch import Tensor
 from ..metrics.distances import FeatureStatistics
 from ..metrics.inception_score import InceptionSums
 from .accumulate import ImageStatistics
-from .moments import from_moments, scatter_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -84,5 +83,16 @@ def merged(statistics: FeatureStatistics, d: int, accelerator: "Accelerator | No
     mean = sums[1:] / total
     # About the common mean, so that the sum over processes loses no digits to a large one.
     shift = own_mean - mean
-    scatter = summed(scatter_of(statistics, d) + count * torch.outer(shift, shift), accelerator)
-    return from_moments(total, mean, scatter / (total - 1)) if total > 1 else FeatureStatistics().add(mean[None])
+    scatter = summed(_scatter_of(statistics, d) + count * torch.outer(shift, shift), accelerator)
+    return (
+        FeatureStatistics.from_moments(total, mean, scatter / (total - 1))
+        if total > 1
+        else FeatureStatistics().add(mean[None])
+    )
+
+
+def _scatter_of(statistics: FeatureStatistics, d: int) -> Tensor:
+    """Sum of squares about the mean (d, d); zero where nothing was counted."""
+    if statistics.count < 2:
+        return torch.zeros(d, d, dtype=torch.float64)
+    return statistics.covariance() * (statistics.count - 1)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..metrics.distances import FeatureStatistics
 from ..nets.extractors import Extractor
 from .accumulate import ImageStatistics, accumulate
-from .moments import from_moments
 from .reduce import reduce_over
 from .shares import Numbered
 
@@ -131,7 +131,7 @@ def load_reference(path: Path) -> Reference:
     for name in ("features", "spatial"):
         if f"{name}.mean" in tensors:
             moments = tensors.pop(f"{name}.mean"), tensors.pop(f"{name}.covariance")
-            setattr(statistics, name, from_moments(said["n_images"], *moments))
+            setattr(statistics, name, FeatureStatistics.from_moments(said["n_images"], *moments))
     statistics.power = tensors.pop("power", None)
     for name, rows in tensors.items():
         statistics.keep(name.removeprefix("rows."), rows)

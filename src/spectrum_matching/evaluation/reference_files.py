@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..metrics.distances import FeatureStatistics
 from ..nets.extractors import Extractor
 from .accumulate import ImageStatistics, accumulate
 from .archives import IMAGES, archived_images, read_headers, read_moments
-from .moments import from_moments
 from .reduce import reduce_over
 from .reference import Reference, load_reference, reference_of
 
@@ -36,7 +36,9 @@ def open_reference(
     moments = ImageStatistics()
     for field, mean, covariance in (("features", "mu", "sigma"), ("spatial", "mu_s", "sigma_s")):
         if mean in names and covariance in names:
-            setattr(moments, field, from_moments(UNKNOWN_COUNT, *read_moments(path, mean, covariance)))
+            setattr(
+                moments, field, FeatureStatistics.from_moments(UNKNOWN_COUNT, *read_moments(path, mean, covariance))
+            )
     has_moments = bool(moments.features.count)
     if IMAGES not in names and not has_moments:
         raise ValueError(f"{path} holds {', '.join(names) or 'nothing'}: expected mu and sigma, or images as {IMAGES}")

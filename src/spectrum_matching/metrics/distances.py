@@ -25,6 +25,12 @@ class FeatureStatistics:
         centred = rows - mean
         return self._include(len(rows), mean, centred.mT @ centred)
 
+    @classmethod
+    def from_moments(cls, count: int, mean: Tensor, covariance: Tensor) -> Self:
+        """Of `count` > 1 vectors with this mean (d,) and covariance (d, d), which is divided by count − 1."""
+        scatter = covariance.double() * (count - 1)
+        return cls()._include(count, mean.double(), (scatter + scatter.mT) / 2)
+
     def merge(self, other: Self) -> Self:
         """Count in what another one has counted."""
         return self._include(other.count, other.mean, other._scatter) if other.count else self
