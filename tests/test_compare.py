@@ -1,5 +1,6 @@
 """A plan so small that all of its stages run in seconds, through the command."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,6 +120,19 @@ def test_a_changed_stage_runs_with_those_after_it_and_nothing_else(plan, compare
         "samples",
         "scores",
     ]
+
+
+def test_the_demo_shows_scores_and_latent_spaces_on_one_page(plan, compared, monkeypatch, tmp_path, capfd):
+    own = replace(plan, entries={name: plan.entries[name] for name in ("autoencoder", "DSM")})
+    monkeypatch.setattr(plans, "demo", lambda fast: own)
+    cli.main(["demo", "--out", plan.out, "--fast"])  # its stages are there already
+    assert "| DSM |" in capfd.readouterr().out
+    page = (Path(plan.out) / "report.html").read_text()
+    anchors = re.findall(r'\bid="([^"]+)"', page)
+    assert len(anchors) == len(set(anchors))
+    assert {"summary", "samples", "latents-summary", "latents-pictures"} <= set(anchors)
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(anchors)
+    assert {name for names in re.findall(r'aria-labelledby="([^"]+)"', page) for name in names.split()} <= set(anchors)
 
 
 def test_a_part_can_be_run_alone_and_what_is_missing_is_named(plan, compared, command, tmp_path):

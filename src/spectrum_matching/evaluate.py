@@ -24,7 +24,7 @@ from .export import writing
 from .nets.autoencoder import Autoencoder
 from .nets.extractors import open_extractor
 from .nets.perceptual import LPIPS
-from .sample_files import read_sampling
+from .sample_files import read_sampling, record_of
 from .score_table import print_scores
 from .scores import Evaluation, Sampling, to_json
 

@@ -33,7 +33,8 @@ from .run_checks import check
 from .run_diffusion import check as check_diffusion
 from .run_diffusion import run_diffusion
 from .runs import AutoencoderRun
-from .sample import read_sampling, write_samples
+from .sample import write_samples
+from .sample_files import read_sampling, record_of
 from .stages import Done, stage
 
 N_AT_ONCE = 64
@@ -180,7 +181,7 @@ def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console, stage
             open_samples(packed)[1],
             reference(opened, seed),
             opened.extractor,
-            sampling=read_sampling(packed.with_suffix(".json")),
+            sampling=read_sampling(record_of(packed)),
             seed=seed,
         )
         reconstruction = evaluate_reconstruction(
