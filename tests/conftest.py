@@ -137,3 +137,22 @@ def small_diffusion(latent_cache, tmp_path):
         preview=diffusion_runs.SamplingChoice(steps=2, batch_size=8),
         cadence=runs.Cadence(log=1, preview=0, checkpoint=1),
     )
+
+
+@pytest.fixture(scope="session")
+def trained_diffusion(latent_cache, tmp_path_factory):
+    """The run directory of a model of two classes, three steps from its start."""
+    from spectrum_matching import diffusion_runs, runs
+    from spectrum_matching.run_diffusion import run_diffusion
+
+    run = diffusion_runs.DiffusionRun(
+        name="trained",
+        out=str(tmp_path_factory.mktemp("trained") / "run"),
+        steps=3,
+        batch_size=8,
+        source=diffusion_runs.Source(latents=str(latent_cache)),
+        denoiser=diffusion_runs.DenoiserChoice("SiT-micro/4", width=32, depth=2, heads=2),
+        optimizer=runs.Optimizer(lr=0.02, warmup=0, ema=0.0),
+        cadence=runs.Cadence(log=1, preview=0, checkpoint=3),
+    )
+    return run_diffusion(run).parent

@@ -210,28 +210,23 @@ def test_nothing_draws_from_the_global_generator(small_diffusion, batches):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-@pytest.mark.parametrize("compile", [False, True])
-def test_bf16_trains_float32_weights_to_nearly_the_same_losses(small_diffusion, batches, compile):
-    if compile:
-        pytest.importorskip("triton" if torch.cuda.is_available() else "torch._inductor")
+def test_bf16_trains_float32_weights_to_nearly_the_same_losses(small_diffusion, batches):
     losses = []
-    for change in ({}, {"precision": "bf16", "compile": compile}):
-        run = replace(small_diffusion, **change)
+    for precision in ("fp32", "bf16"):
+        run = replace(small_diffusion, precision=precision)
         state = new_state(run)
         losses.append([float(record.losses["loss"]) for record in train(run, state, batches(4))])
         assert {p.dtype for p in state.denoiser.parameters()} == {torch.float32}
-        assert not [name for name in state.denoiser.state_dict() if "_orig_mod" in name]
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
-def learned_from(draw, n_steps, shape, **change):
+def learned_from(draw, n_steps=200, shape=(2, 4, 4)):
     """Losses of a small network over the last quarter of its training on what `draw` gives, and what trained it."""
     run = diffusion_runs.DiffusionRun(
         steps=n_steps,
-        denoiser=diffusion_runs.DenoiserChoice("SiT-micro/2", width=64, depth=2, heads=2, time_scale=1000.0),
-        optimizer=runs.Optimizer(lr=2e-3, warmup=20, ema=0.98, weight_decay=0.0),
-        **change,
+        denoiser=diffusion_runs.DenoiserChoice("SiT-micro/2", width=48, depth=1, heads=2, time_scale=1000.0),
+        optimizer=runs.Optimizer(lr=4e-3, warmup=20, ema=0.95, weight_decay=0.0),
     )
     state = new_state(run, shape, n_classes=2)
     labels = torch.arange(64) % 2
@@ -243,19 +238,19 @@ def learned_from(draw, n_steps, shape, **change):
 
 def test_one_image_a_class_is_learned_and_drawn_again():
     images = torch.stack([torch.full((2, 4, 4), -1.0), torch.full((2, 4, 4), 1.0)])
-    loss, net = learned_from(lambda generator, labels: images[labels], 300, (2, 4, 4))
-    assert loss < 0.5  # of the best that sees neither the noisy image nor the label: 2
+    loss, net = learned_from(lambda generator, labels: images[labels])
+    assert loss < 0.2  # of the best that sees neither the noisy image nor the label: 2
     noise = SampleNoise(0, range(8))
     path, labels = Path(), torch.arange(8) % 2
     with torch.no_grad():
         drawn = SAMPLERS["euler"](guided(net.eval(), labels), path, noise.start((2, 4, 4)), time_grid(path, 20))
-    assert (drawn - images[labels]).abs().mean() < 0.2
+    assert (drawn - images[labels]).abs().mean() < 0.1
 
 
 def test_on_gaussian_data_the_loss_falls_to_the_variance_that_is_left():
     def draw(generator, labels):
         return torch.randn(64, 2, 4, 4, generator=generator)
 
-    loss, _ = learned_from(draw, 300, (2, 4, 4))
+    loss, _ = learned_from(draw)
     least = math.pi / 2  # of the velocity given x_t: the integral of 1 / ((1 - t)² + t²); without looking, 2
     assert 0.97 * least < loss < 1.06 * least

@@ -223,7 +223,7 @@ def _named_samples(samples: Sequence[str]) -> dict[str, Path]:
 
 def sampling_beside(samples: Path) -> Sampling | None:
     """The record that `specmatch sample` wrote beside an .npz or into a folder; None where there is none to read."""
-    return read_sampling(samples.with_suffix(".json") if samples.suffix == ".npz" else samples / "samples.json")
+    return read_sampling(record_of(samples))
 
 
 def _of_record(sampling: Sampling | None, n_images: int) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Analyses side by side as one self-contained page."""
 
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -31,7 +32,9 @@ def render(analyses: Sequence[Analysis]) -> str:
 
 def render_within(analyses: Sequence[Analysis], at: str) -> str:
     """What `render` puts on its page, for another one: anchors begin with `at`."""
-    return fill_part("analyses.html", at=at, **_said_of(analyses))
+    part = fill_part("analyses.html", at=at, **_said_of(analyses))
+    # Names within drawings are hashes of what they draw: a page with two of the same has two of one name.
+    return re.sub(r'(\bid="|href="#|url\(#)([mp][0-9a-f]{10}\b)', rf"\1{at}\2", part)
 
 
 def _said_of(analyses: Sequence[Analysis]) -> dict[str, Any]:

@@ -1,0 +1,106 @@
+import json
+import shutil
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from spectrum_matching.diffusion import Path as DiffusionPath
+from spectrum_matching.diffusion_model import Card, open_decoder, open_model, read_card, write_model
+from spectrum_matching.latent_space import LatentSpace
+from spectrum_matching.nets.autoencoder import Autoencoder
+from spectrum_matching.nets.denoisers import build_denoiser
+
+CPU = torch.device("cpu")
+CARD = Card(
+    run="one [run]",
+    step=7,
+    averaged=True,
+    path=DiffusionPath("vp", "noise"),
+    shape=(8, 8, 8),
+    classes=("a cat", "ein Hund"),
+    latent_space=LatentSpace("per channel", tuple(0.1 * c for c in range(8)), tuple(1 + 0.1 * c for c in range(8))),
+    autoencoder="",
+    data="latents",
+    data_digest="abc",
+)
+
+
+@pytest.fixture
+def denoiser():
+    """One whose prediction is not 0, as that of a new one is."""
+    net = build_denoiser("SiT-micro/4", 8, (8, 8), 2, width=32, depth=2, heads=2)
+    net.last.weight.data.normal_(generator=torch.Generator().manual_seed(0))
+    return net
+
+
+def test_a_model_comes_back_from_its_folder(denoiser, small_autoencoder, tmp_path):
+    card = replace(CARD, autoencoder=str(small_autoencoder))
+    write_model(tmp_path / "run" / "export", denoiser, card)
+    assert read_card(tmp_path / "run" / "export") == card
+    for folder in (tmp_path / "run", tmp_path / "run" / "export"):
+        model = open_model(folder, CPU)
+        assert (model.card, model.n_classes, model.decoder.name) == (card, 2, card.autoencoder)
+        noisy, t, labels = torch.randn(3, 8, 8, 8), torch.rand(3), torch.tensor([0, 1, -1])
+        assert torch.equal(model.denoiser(noisy, t, labels)[0], denoiser(noisy, t, labels)[0])
+        assert not any(p.requires_grad for net in (model.denoiser, model.decoder.autoencoder) for p in net.parameters())
+
+
+def test_decoding_undoes_the_scale_at_which_latents_were_learned(denoiser, small_autoencoder, tmp_path):
+    write_model(tmp_path / "m", denoiser, replace(CARD, autoencoder=str(small_autoencoder)))
+    raw = torch.randn(2, 8, 8, 8)
+    with torch.no_grad():
+        expected = Autoencoder.from_pretrained(small_autoencoder).decode(raw).clamp(-1, 1)
+    torch.testing.assert_close(open_model(tmp_path / "m", CPU).decode(CARD.latent_space.normalise(raw)), expected)
+
+
+def test_pixels_are_decoded_by_nothing(tmp_path, small_autoencoder):
+    net = build_denoiser("SiT-micro/4", 3, (8, 8), 0, width=32, depth=2, heads=2)
+    write_model(tmp_path / "m", net, replace(CARD, shape=(3, 8, 8), latent_space=LatentSpace(), is_pixels=True))
+    model = open_model(tmp_path / "m", CPU)
+    images = torch.linspace(-2, 2, 192).view(1, 3, 8, 8)
+    assert torch.equal(model.decode(images), images.clamp(-1, 1))
+    with pytest.raises(ValueError, match="makes pixels, which .* does not decode"):
+        open_model(tmp_path / "m", CPU, str(small_autoencoder))
+
+
+def test_what_cannot_be_opened_is_said_in_one_line(denoiser, small_autoencoder, tmp_path):
+    known = replace(CARD, autoencoder=str(small_autoencoder))
+
+    def made(name, card=known):
+        write_model(tmp_path / name, denoiser, card)
+        return tmp_path / name
+
+    (tmp_path / "unfinished" / "checkpoints").mkdir(parents=True)
+    other = build_denoiser("SiT-micro/4", 4, (8, 8), 2, width=32, depth=2, heads=2)
+    odd = made("odd")
+    shutil.rmtree(odd)
+    write_model(odd, other, known)
+    torn, foreign, unweighed = (made(name) for name in ("torn", "foreign", "unweighed"))
+    (torn / "specmatch.json").write_text("{")
+    (foreign / "specmatch.json").write_text(json.dumps({"run": "an autoencoder's"}))
+    (unweighed / "diffusion_pytorch_model.safetensors").unlink()
+    wide = {**asdict(CARD.latent_space), "mean": [0.0], "std": [1.0], "patch": 2}
+    for source, autoencoder, said in (
+        (tmp_path / "none", None, "holds no trained diffusion model"),
+        (small_autoencoder, None, "holds no trained diffusion model"),
+        (tmp_path / "unfinished", None, "is not trained to its end: the same train-diffusion command goes on"),
+        (torn, None, "describes no diffusion model"),
+        (foreign, None, "describes no diffusion model"),
+        (odd, None, "is damaged"),
+        (unweighed, None, r"no diffusion_pytorch_model\*.safetensors"),
+        (made("unknown", CARD), None, "does not say what decodes its latents; name it by --autoencoder"),
+        (made("gone", replace(CARD, autoencoder="/no/such")), None, "/no/such is no folder.*another by --autoencoder"),
+        (made("fine"), "/no/such", "/no/such is no folder.*another by --autoencoder"),
+        (made("packed", replace(known, latent_space=LatentSpace(**wide))), None, "have 8 channels, and .* decodes 32"),
+    ):
+        with pytest.raises(ValueError, match=said) as caught:
+            open_model(source, CPU, autoencoder)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_decoder_says_by_which_weights_it_decodes(small_autoencoder, tmp_path):
+    copy = shutil.copytree(small_autoencoder, tmp_path / "copy")
+    one, same = (open_decoder(CARD, str(folder), CPU) for folder in (small_autoencoder, copy))
+    Autoencoder.from_preset("tiny", seed=1).save_pretrained(copy)
+    assert one.digest == same.digest != open_decoder(CARD, str(copy), CPU).digest

@@ -1,0 +1,123 @@
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from spectrum_matching.diffusion_model import open_model
+from spectrum_matching.diffusion_runs import SamplingChoice
+from spectrum_matching.generate import check_sampling, from_here, generate, labels_of, sampling_record
+
+CPU = torch.device("cpu")
+CHOICE = SamplingChoice(steps=3, batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def model(trained_diffusion):
+    return open_model(trained_diffusion, CPU)
+
+
+def images_of(model, indices=range(6), **change):
+    return torch.cat(list(generate(model, replace(CHOICE, **change), indices, CPU)))
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun", "euler_maruyama", "dpm_solver"])
+def test_an_image_is_the_same_in_whatever_batch_it_is_made(model, sampler):
+    images = images_of(model, sampler=sampler)
+    assert images.shape == (6, 3, 32, 32)
+    assert images.abs().max() <= 1
+    assert torch.equal(images, images_of(model, sampler=sampler))
+    for batch_size in (1, 2, 6):
+        again = images_of(model, sampler=sampler, batch_size=batch_size)
+        torch.testing.assert_close(again, images, rtol=0, atol=1e-4)  # kernels round by the size of the batch
+    torch.testing.assert_close(images_of(model, [5, 0, 3], sampler=sampler), images[[5, 0, 3]], rtol=0, atol=1e-4)
+    others = [images_of(model, sampler=sampler, seed=1), images_of(model, range(6, 12), sampler=sampler)]
+    assert all(((images - other).abs().flatten(1).mean(1) > 1e-3).all() for other in others)
+
+
+def test_labels_guidance_and_precision_matter(model):
+    images = images_of(model, labels="0")
+    for change in ({"labels": "1"}, {"labels": "none"}, {"labels": "0", "guidance": 3.0}):
+        assert ((images - images_of(model, **change)).abs().flatten(1).amax(1) > 1e-3).all()
+    half = images_of(model, labels="0", precision="bf16")
+    assert 0 < (half - images).abs().mean() < 0.05
+    one, other = (images_of(model, labels="0", guidance=3.0, guidance_interval=i) for i in ((0.0, 0.1), (0.0, 1.0)))
+    torch.testing.assert_close(one, images, rtol=0, atol=1e-5)  # no step asks in it
+    assert (other - images).abs().max() > 1e-3
+
+
+def test_balanced_labels_are_each_as_often():
+    labels = labels_of(CHOICE, range(30), 3)
+    assert Counter(labels.tolist()) == {0: 10, 1: 10, 2: 10}
+    assert torch.equal(labels_of(CHOICE, range(7, 11), 3), labels[7:11])
+
+
+def test_random_labels_are_uniform_and_those_of_the_image_number():
+    random = replace(CHOICE, labels="random")
+    labels = labels_of(random, range(3000), 3)
+    assert all(abs(count - 1000) < 4 * 26 for count in labels.bincount())
+    assert torch.equal(labels_of(random, [2999, 5], 3), labels[[2999, 5]])
+    assert not torch.equal(labels_of(replace(random, seed=1), range(3000), 3), labels)
+
+
+def test_one_class_and_none():
+    assert labels_of(replace(CHOICE, labels="2"), range(4), 3).tolist() == [2] * 4
+    assert labels_of(replace(CHOICE, labels="none"), range(4), 3).tolist() == [-1] * 4
+    assert labels_of(CHOICE, range(4), 0).tolist() == labels_of(replace(CHOICE, labels="random"), [9], 0).tolist() * 4
+
+
+@pytest.mark.parametrize(
+    ("change", "n_classes", "said"),
+    [
+        ({"steps": 0}, 2, "steps and batch size must be at least 1, got 0 and 4"),
+        ({"batch_size": 0}, 2, "steps and batch size must be at least 1"),
+        ({"labels": "2"}, 2, "'2', expected balanced, random or none, or a class from 0 to 1"),
+        ({"labels": "-1"}, 2, "a class from 0 to 1"),
+        ({"labels": "cat"}, 2, "'cat', expected balanced"),
+        ({"labels": "0"}, 0, "expected balanced, random or none: the model knows no classes"),
+        ({"guidance": -1.0}, 2, "guidance is -1.0, expected at least 0"),
+        ({"guidance": float("nan")}, 2, "guidance is nan"),
+        ({"guidance": 2.0}, 0, "is unconditional: leave it at 1"),
+        ({"guidance": 2.0, "labels": "none"}, 2, "guidance is towards a label"),
+        ({"guidance_interval": (0.5, 0.2)}, 2, "the guidance interval is 0.5 to 0.2"),
+    ],
+)
+def test_what_a_model_cannot_be_asked_for_is_said_in_one_line(model, change, n_classes, said, monkeypatch):
+    monkeypatch.setattr(type(model), "n_classes", n_classes)
+    with pytest.raises(ValueError, match=said) as caught:
+        check_sampling(model, replace(CHOICE, **change))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "calls"),
+    [
+        ({}, 3),
+        ({"sampler": "heun"}, 5),
+        ({"guidance": 2.0}, 6),
+        ({"guidance": 2.0, "guidance_interval": (0.5, 0.7)}, 4),
+    ],
+)
+def test_the_record_counts_what_the_network_is_called_for(model, change, calls):
+    seen = []
+    hook = model.denoiser.register_forward_pre_hook(lambda net, inputs: seen.append(len(inputs[0])))
+    images_of(model, range(4), **change)
+    hook.remove()
+    record = sampling_record(model, replace(CHOICE, **change), 4)
+    assert sum(seen) / 4 == record.evaluations == calls
+
+
+def test_the_record_names_models_as_seen_from_here(model, trained_diffusion, small_autoencoder, monkeypatch, tmp_path):
+    monkeypatch.chdir(trained_diffusion.parent)
+    record = sampling_record(model, CHOICE, 4)
+    assert (record.denoiser, record.autoencoder) == ("run", str(small_autoencoder))
+    assert (record.step, record.averaged, record.labels, record.n_images) == (3, False, "balanced", 4)
+    other = open_model(trained_diffusion, CPU, str(small_autoencoder))
+    assert sampling_record(other, CHOICE, 4).autoencoder_digest == record.autoencoder_digest != ""
+    monkeypatch.chdir(tmp_path)
+    assert sampling_record(model, CHOICE, 4).denoiser == str(trained_diffusion)
+    assert [from_here(name) for name in ("hub:name", "runs/one", str(tmp_path / "a" / "b"))] == [
+        "hub:name",
+        "runs/one",
+        "a/b",
+    ]
