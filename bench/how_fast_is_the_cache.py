@@ -1,9 +1,9 @@
 """How much faster are cached latents than one .npy file for each image, written and read in random order?
 
 The same moments (mean and log-variance, random numbers) go through both in turns, and what is printed is the ratio of
-neighbours: its median and quartiles, by the clock and in processor time. Read means: a batch of random images as float32 tensors. Files of float16 hold the
-same bytes as the cache; files of float32 are what other tools write. What is read was just written, so it lies in
-memory: a disk's own speed is not measured.
+neighbours: its median and quartiles by the clock, its median in processor time. Read means: a batch of random images as
+float32 tensors. Files of float16 hold the same bytes as the cache; files of float32 are what other tools write. What is
+read was just written, so it lies in memory: a disk's own speed is not measured.
 
     python bench/how_fast_is_the_cache.py [--json PATH] [--images N] [--repeats N] [--threads N] [--folder DIR]
 """

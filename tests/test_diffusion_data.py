@@ -167,9 +167,7 @@ def three_channels(tmp_path):
     return tmp_path / "three"
 
 
-def test_what_does_not_fit_together_is_refused_in_one_line(
-    small_diffusion, sources, three_channels, tmp_path
-):
+def test_what_does_not_fit_together_is_refused_in_one_line(small_diffusion, sources, three_channels, tmp_path):
     cached, encoded = sources["cached"], sources["encoded"]
     (tmp_path / "empty").mkdir()
     for source, said in (

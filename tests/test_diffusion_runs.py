@@ -20,7 +20,16 @@ def test_every_preset_can_be_run_and_comes_back_from_its_file(name, tmp_path):
 
 
 def test_a_dry_run_prints_what_reads_back_equal(tmp_path, capsys):
-    arguments = ("--source.latents", "somewhere", "--curriculum.keep", "3", "7", "--preview.guidance-interval", "0", ".5")
+    arguments = (
+        "--source.latents",
+        "somewhere",
+        "--curriculum.keep",
+        "3",
+        "7",
+        "--preview.guidance-interval",
+        "0",
+        ".5",
+    )
     cli.main(["train-diffusion", "tiny_uvit", "--dry-run", *arguments])
     (tmp_path / "run.yaml").write_text(capsys.readouterr().out)
     expected = replace(

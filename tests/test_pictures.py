@@ -13,7 +13,10 @@ def test_every_level_survives_the_way_to_floats_and_back():
     assert torch.equal(to_bytes(images)[0, :, :, 1].flatten(), LEVELS)
     nearly = images + 0.49 / 127.5 * torch.where(torch.arange(16) % 2 == 0, 1, -1)
     assert torch.equal(to_bytes(nearly), to_bytes(images))
-    assert to_bytes(torch.tensor([-7.0, 7.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1)).flatten().unique().tolist() == [0, 255]
+    assert to_bytes(torch.tensor([-7.0, 7.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1)).flatten().unique().tolist() == [
+        0,
+        255,
+    ]
 
 
 @pytest.mark.parametrize(("n", "columns", "rows"), [(1, 1, 1), (5, 3, 2), (9, 3, 3), (12, 4, 3)])

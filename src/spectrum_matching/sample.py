@@ -16,6 +16,7 @@ from .generate import check_sampling, generate_batch, sampling_record
 from .pictures import to_bytes
 from .sample_files import (
     begin_parts,
+    drop_parts,
     is_there,
     join_parts,
     missing,
@@ -94,10 +95,12 @@ def write_samples(
     """
     record = sampling_record(model, choice, n_images)
     refuse_what_is_not_samples(out)
-    if is_there(out, record):
-        console.print(f"{escape(str(out))} is there already, made by this very command", highlight=False)
-        return
     parts = parts_of(out)
+    if is_there(out, record):
+        said = f"{escape(str(out))} is there already, made by this very command"
+        console.print(said, highlight=False, soft_wrap=True)
+        drop_parts(parts)
+        return
     accelerator.wait_for_everyone()  # until all know what is there
     if accelerator.is_main_process:
         with writing(f"samples to {out}"):

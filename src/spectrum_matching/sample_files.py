@@ -58,9 +58,7 @@ def refuse_what_is_not_samples(out: Path) -> None:
     begun = read_sampling(parts_of(out) / RECORD) is not None
     record = record_of(out)
     if record.exists() and read_sampling(record) is None:
-        raise ValueError(
-            f"{record} is there and no record of samples, which would be written to it: choose another out"
-        )
+        raise ValueError(f"{record} is there, and no record of samples, which belongs there: choose another out")
     if out.suffix in (".npz", ".png"):
         if out.is_dir() or (out.exists() and not record.exists() and not begun):
             raise ValueError(f"{out} is there, and no {record.name} says that it is samples: choose another out")
@@ -78,10 +76,15 @@ def parts_of(out: Path) -> Path:
     return out.with_name(f".{out.name}.parts")
 
 
+def drop_parts(parts: Path) -> None:
+    """What waited, once all of it is in its place, or never will be."""
+    shutil.rmtree(parts, ignore_errors=True)
+
+
 def begin_parts(parts: Path, record: Sampling) -> None:
     """Make the folder for this sampling's batches; those of another one are dropped, those of this one stay."""
     if not _same(read_sampling(parts / RECORD), record):
-        shutil.rmtree(parts, ignore_errors=True)
+        drop_parts(parts)
         parts.mkdir(parents=True)
         write_text_aside(parts / RECORD, _as_json(record))
 
@@ -123,7 +126,7 @@ def join_parts(parts: Path, n_images: int, out: Path, record: Sampling) -> None:
         write_text_aside(record_of(out), _as_json(record))
     else:
         write_aside(out, write_folder)
-    shutil.rmtree(parts)
+    drop_parts(parts)
 
 
 def write_npz(path: Path, batches: Iterator[np.ndarray], n_images: int) -> None:

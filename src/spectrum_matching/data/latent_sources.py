@@ -173,7 +173,7 @@ class FileLatents:
 class ShardLatents:
     """Rows of safetensors files, each held by memory map.
 
-    tensors: what holds which statistic. shapes: (n, c, h, w) of each file.
+    tensors: what holds which statistic. shapes: (n, c, h, w) of each file; ends: how many rows lie in it and before.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class ShardLatents:
     ) -> None:
         self.image_keys, self.paths, self.tensors, self.shapes = image_keys, paths, tensors, shapes
         self.has_flips = "mean_flip" in tensors and ("logvar" in tensors) == ("logvar_flip" in tensors)
-        self._ends = list(itertools.accumulate(shape[0] for shape in shapes))
+        self.ends = list(itertools.accumulate(shape[0] for shape in shapes))
         self._open: dict[int, Any] = {}
 
     def name(self, item: int) -> str:
@@ -196,10 +196,10 @@ class ShardLatents:
         return [f"{path.name}\0{_n_bytes(path)}" for path in self.paths]
 
     def examine(self) -> Examined:
-        if not self._ends[-1]:
+        if not self.ends[-1]:
             raise ValueError(f"{self.paths[0].parent}: the shards hold no latents")
         c, h, w = self.shapes[0][1:]
-        return Examined(range(self._ends[-1]), (), (c, h, w))
+        return Examined(range(self.ends[-1]), (), (c, h, w))
 
     def read(self, item: int, is_mirrored: bool = False) -> LatentRow:
         shard, row = self._locate(item)
@@ -217,12 +217,12 @@ class ShardLatents:
 
     def labels(self) -> Sequence[int]:
         if "label" not in self.tensors:
-            return [-1] * self._ends[-1]
+            return [-1] * self.ends[-1]
         return torch.cat([open_shard(path).get_tensor(self.tensors["label"]) for path in self.paths]).tolist()
 
     def _locate(self, item: int) -> tuple[int, int]:
-        shard = bisect.bisect_right(self._ends, item)
-        return shard, item - (self._ends[shard - 1] if shard else 0)
+        shard = bisect.bisect_right(self.ends, item)
+        return shard, item - (self.ends[shard - 1] if shard else 0)
 
     def _shard(self, shard: int) -> Any:
         if shard not in self._open:

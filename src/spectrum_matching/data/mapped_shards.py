@@ -1,7 +1,6 @@
 """Rows of tensors in safetensors files, gathered straight from the mapped files: no file is opened, no header read."""
 
 import bisect
-import itertools
 import json
 import struct
 from collections.abc import Sequence
@@ -15,8 +14,19 @@ DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F
 BLOCK = 32  # rows that are converted while they lie in the processor's cache
 
 
+Place = tuple[int, int]
+"""A shard, and a row in it."""
+
+
+def locate(items: Sequence[int], ends: Sequence[int]) -> list[Place]:
+    """Where items lie in shards whose rows end before `ends`."""
+    shards = [bisect.bisect_right(ends, item) for item in items]
+    starts = (0, *ends)
+    return [(shard, item - starts[shard]) for shard, item in zip(shards, items, strict=True)]
+
+
 class MappedTensor:
-    """One tensor (n, …) that lies in several files, in their order; the same name, shape but n and dtype in each.
+    """One tensor (n, …) that lies in several files; the same name, shape but n and dtype in each.
 
     Raises ValueError, naming the shard, for another dtype or a header that does not fit the file.
     """
@@ -27,25 +37,30 @@ class MappedTensor:
         for path, (_, dtype, shape) in zip(paths, mapped, strict=True):
             if (dtype, shape) != (self.dtype, self.shape):
                 raise ValueError(f"shard {path} holds {name} as {dtype} {shape}, the first {self.dtype} {self.shape}")
+        self._paths, self._name = paths, name
         self._rows = [rows for rows, _, _ in mapped]
-        self._ends = list(itertools.accumulate(len(rows) for rows in self._rows))
-        self._starts = [0, *self._ends]
 
-    def __len__(self) -> int:
-        return self._ends[-1]
-
-    def gather(self, items: Sequence[int]) -> Tensor:
-        """Rows (b, …) in float32."""
-        values = torch.empty(len(items), *self.shape)
-        block = torch.empty(min(BLOCK, len(items)), *self.shape, dtype=self.dtype)
-        stored = block.flatten(1).view(torch.uint8).numpy()
-        for first in range(0, len(items), BLOCK):
-            part = items[first : first + BLOCK]
-            for place, item in enumerate(part):
-                shard = bisect.bisect_right(self._ends, item)
-                stored[place] = self._rows[shard][item - self._starts[shard]]
-            values[first : first + len(part)] = block[: len(part)]
+    def gather(self, places: Sequence[Place]) -> Tensor:
+        """Rows (b, …) in float32. Raises ValueError, naming the shard, for a value that is not finite."""
+        values = torch.empty(len(places), *self.shape)
+        block = torch.empty(min(BLOCK, len(places)), *self.shape, dtype=self.dtype)
+        stored, rows = block.flatten(1).view(torch.uint8).numpy(), self._rows
+        for first in range(0, len(places), BLOCK):
+            part = places[first : first + BLOCK]
+            for place, (shard, row) in enumerate(part):
+                stored[place] = rows[shard][row]
+            done = values[first : first + len(part)].copy_(block[: len(part)])
+            if not done.sum().isfinite():  # one number tells, nearly for free; finding where takes a second look
+                self._require_finite(done, part)
         return values
+
+    def _require_finite(self, values: Tensor, places: Sequence[Place]) -> None:
+        for value, (shard, row) in zip(values, places, strict=True):
+            if not value.isfinite().all():
+                raise ValueError(
+                    f"shard {self._paths[shard]} is damaged: row {row} of {self._name} is not finite; delete it and"
+                    " cache its images again"
+                )
 
 
 def _map(path: Path, name: str) -> tuple[np.ndarray, torch.dtype, tuple[int, ...]]:

@@ -48,7 +48,8 @@ class PositionedBatches:
         for step in steps:
             first = step * self._batch_size + self._rank * self._share
             places = [divmod(position, self._n) for position in range(first, first + self._share)]
-            orders = {visit: orders.get(visit) or self._order(visit) for visit, _ in places}
+            visits = {visit for visit, _ in places}
+            orders = {visit: orders.get(visit) or self._order(visit) for visit in visits}
             yield [(orders[visit][place], visit) for visit, place in places]
 
     def _order(self, visit: int) -> list[int]:

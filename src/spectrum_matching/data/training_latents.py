@@ -12,7 +12,7 @@ from .array_files import BadLatentError
 from .latent_moments import joint_statistics
 from .latent_sources import LOGVAR_RANGE, LatentRow
 from .latents import LatentBatch, LatentSet, open_latents
-from .mapped_shards import MappedTensor
+from .mapped_shards import MappedTensor, Place, locate
 from .order import PositionedBatches
 from .seeding import fraction
 
@@ -60,34 +60,27 @@ class TrainingLatents:
         Raises ValueError, naming the shard or file, where one is damaged.
         """
         assert self.has_flips or not any(is_mirrored for _, is_mirrored in keys)
-        if self._mapped:
-            mean, logvar = (self._gathered(name, keys) for name in ("mean", "logvar"))
+        items, sides = [item for item, _ in keys], [is_mirrored for _, is_mirrored in keys]
+        if self._latents.shards is not None:
+            places = locate(items, self._latents.shards.ends)
+            mean, logvar = (self._gathered(name, places, sides) for name in ("mean", "logvar"))
             assert mean is not None
         else:
             rows = [self._row(*key) for key in keys]
             logvars = [row.logvar for row in rows if row.logvar is not None]
             mean, logvar = torch.stack([row.mean for row in rows]), torch.stack(logvars) if logvars else None
-        items = [item for item, _ in keys]
         return LatentBatch(mean, logvar, self._labels[items], tuple(items), ())
 
-    def _gathered(self, name: str, keys: Sequence[tuple[int, bool]]) -> Tensor | None:
+    def _gathered(self, name: str, places: Sequence[Place], sides: Sequence[bool]) -> Tensor | None:
         if name not in self._mapped:
             return None
-        straight, mirrored = self._mapped[name], self._mapped.get(f"{name}_flip")
-        if mirrored is None or not any(is_mirrored for _, is_mirrored in keys):
-            values = straight.gather([item for item, _ in keys])
-        else:
-            values = torch.empty(len(keys), *straight.shape)
-            for tensor, side in ((straight, False), (mirrored, True)):
-                places = [place for place, (_, is_mirrored) in enumerate(keys) if is_mirrored == side]
-                values[places] = tensor.gather([keys[place][0] for place in places])
-        # One number tells, nearly for free; finding where takes a second look.
-        if not values.sum().isfinite() and not (finite := values.isfinite().flatten(1).all(1)).all():
-            item = keys[int((~finite).nonzero()[0])][0]
-            raise ValueError(
-                f"{self._latents.name(item)} of {self.source} holds NaN or infinite values in {name}; delete that shard"
-                " and cache its images again"
-            )
+        if not any(sides):
+            return self._mapped[name].gather(places)
+        values = torch.empty(len(places), self.channels, *self.grid)
+        for key, side in ((name, False), (f"{name}_flip", True)):
+            chosen = [n for n, is_mirrored in enumerate(sides) if is_mirrored == side]
+            if chosen:
+                values[chosen] = self._mapped[key].gather([places[n] for n in chosen])
         return values
 
     def _row(self, item: int, is_mirrored: bool) -> LatentRow:

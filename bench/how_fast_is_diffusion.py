@@ -1,0 +1,120 @@
+"""How many latents a second does diffusion training see, and how many does sampling make?
+
+    python bench/how_fast_is_diffusion.py [--json FILE]
+
+On a CPU the networks of the small plans, on latents of 8 × 8 × 8; on a GPU SiT-S, B and XL at 256 tokens, eager and
+compiled, with the share of the card's own bf16 matrix product rate that the step's counted operations reach. Latents
+are random numbers; samples are not decoded.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice, repeat
+
+import torch
+from accelerate import Accelerator
+from torch.utils.flop_counter import FlopCounterMode
+
+from how_fast_is_training import bf16_peak  # files beside this one
+from machine import describe
+from spectrum_matching.diffusion import SAMPLERS, SampleNoise, evaluations, guided, time_grid
+from spectrum_matching.diffusion_data import DiffusionBatch
+from spectrum_matching.diffusion_runs import DenoiserChoice, DiffusionRun
+from spectrum_matching.diffusion_state import DiffusionState, build_diffusion_state
+from spectrum_matching.runs import Cadence
+from spectrum_matching.train_diffusion import path_of, train_diffusion
+
+SAMPLER, SAMPLER_STEPS = "dpm_solver", 25
+
+
+def cases(cuda: bool) -> Iterator[tuple[str, DiffusionRun, tuple[int, int, int], int]]:
+    """Name, run, shape of the latents, and classes."""
+    if not cuda:
+        for name in ("SiT-micro/2", "SiT-micro/1", "UViT-micro/2"):
+            for precision in ("fp32", "bf16"):
+                run = DiffusionRun(batch_size=64, precision=precision, denoiser=DenoiserChoice(name))
+                yield f"{name}, {precision}", run, (8, 8, 8), 10
+        return
+    for name in ("SiT-S/1", "SiT-B/1", "SiT-XL/1"):
+        for compiled in (False, True):
+            run = DiffusionRun(batch_size=256, precision="bf16", compile=compiled, denoiser=DenoiserChoice(name))
+            yield f"{name}, {'compiled' if compiled else 'eager'}", run, (16, 16, 16), 1000
+
+
+def training(
+    run: DiffusionRun, state: DiffusionState, shape: tuple[int, int, int], accelerator: Accelerator, steps: int
+) -> dict[str, float]:
+    """Latents a second (median of the steps), and on a GPU memory and operations."""
+    device, warmup = accelerator.device, 5
+    data = torch.randn(run.batch_size, *shape, device=device)
+    labels = torch.zeros(run.batch_size, dtype=torch.int64, device=device)
+    run = replace(run, steps=warmup + steps + 1, cadence=Cadence(log=0))
+    records = train_diffusion(run, state, repeat(DiffusionBatch(data, labels, ())), accelerator)
+    seconds = [record.seconds for record in islice(records, warmup + steps)][warmup:]
+    result = {"trained_per_second": run.batch_size / statistics.median(seconds)}
+    if device.type == "cuda":
+        result["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        if not run.compile:  # the counter sees eager operations
+            with FlopCounterMode(display=False) as counter:
+                next(records)
+            result["tflop_of_an_update"] = counter.get_total_flops() / 1e12
+    return result
+
+
+@torch.no_grad()
+def sampling(
+    run: DiffusionRun, state: DiffusionState, shape: tuple[int, int, int], device: torch.device
+) -> dict[str, float]:
+    """Latents a second by DPM-Solver++, 25 steps, no guidance."""
+    path, n = path_of(run), run.batch_size
+    noise = SampleNoise(0, range(n))
+    predict = guided(state.denoiser.eval(), torch.zeros(n, dtype=torch.int64, device=device))
+
+    def draw() -> float:
+        started = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"):
+            found = SAMPLERS[SAMPLER](predict, path, noise.start(shape).to(device), time_grid(path, SAMPLER_STEPS))
+        float(found.sum())  # waits for the device
+        return time.perf_counter() - started
+
+    draw()
+    return {"sampled_per_second": n / statistics.median(draw() for _ in range(3))}
+
+
+def main() -> None:
+    """Time every case and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", help="also write the numbers to this file")
+    parser.add_argument("--steps", type=int, default=20)
+    arguments = parser.parse_args()
+    accelerator = Accelerator(mixed_precision="no")
+    cuda = accelerator.device.type == "cuda"
+    document: dict[str, object] = {
+        "machine": describe(),
+        "sampler": SAMPLER,
+        "evaluations": evaluations(SAMPLER, SAMPLER_STEPS),
+    }
+    peak = document["bf16_peak_tflops"] = bf16_peak(accelerator.device) if cuda else None
+    rows: dict[str, dict[str, float]] = {}
+    for name, run, shape, n_classes in cases(cuda):
+        if cuda:
+            torch.cuda.reset_peak_memory_stats()
+        state = build_diffusion_state(run, shape, n_classes, accelerator.device)
+        row = rows[name] = training(run, state, shape, accelerator, arguments.steps)
+        row |= sampling(run, state, shape, accelerator.device)
+        operations = rows.get(name.replace("compiled", "eager"), {}).get("tflop_of_an_update")
+        if peak and operations:
+            row["share_of_peak"] = row["trained_per_second"] / run.batch_size * operations / peak
+        print(f"{name:<24}" + "  ".join(f"{k} {v:.3g}" for k, v in row.items()), flush=True)
+    document["cases"] = rows
+    if arguments.json:
+        with open(arguments.json, "w") as file:
+            json.dump(document, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,360 @@
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from spectrum_matching import cli, diffusion_runs, runs
+from spectrum_matching.cache_latents import cache_latents
+from spectrum_matching.diffusion_model import open_model, read_card
+from spectrum_matching.diffusion_state import build_diffusion_state
+from spectrum_matching.nets.autoencoder import Autoencoder
+from spectrum_matching.provenance import weights_digest
+from spectrum_matching.run_diffusion import run_diffusion
+from spectrum_matching.run_directory import load
+from spectrum_matching.run_files import override, read_mapping, to_yaml
+
+CPU = torch.device("cpu")
+
+
+def files(folder):
+    """Contents of every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def logged(run):
+    """The log without what depends on the clock."""
+    clock = ("images_per_second", "waiting", "time")
+    lines = [json.loads(line) for line in (Path(run.out) / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in clock} for line in lines]
+
+
+def checkpointed(run):
+    return sorted(path.name for path in (Path(run.out) / "checkpoints").iterdir())
+
+
+@pytest.fixture
+def command(tmp_path, capfd):
+    """A run and further arguments, given to `specmatch train-diffusion` → exit status, standard output and error."""
+
+    def train_diffusion(run, *arguments):
+        file = tmp_path / "asked.yaml"
+        file.write_text(to_yaml(run))
+        capfd.readouterr()
+        status = 0
+        try:
+            cli.main(["train-diffusion", "--config", str(file), *map(str, arguments)])
+        except SystemExit as end:
+            status = end.code
+        return status, *capfd.readouterr()
+
+    return train_diffusion
+
+
+@pytest.fixture
+def sources(latent_cache, class_folder, small_autoencoder):
+    images = diffusion_runs.Source(images=str(class_folder), size=32, held_out=0.0)
+    return {
+        "cached": diffusion_runs.Source(latents=str(latent_cache)),
+        "encoded": replace(images, autoencoder=str(small_autoencoder)),
+        "pixels": images,
+    }
+
+
+@pytest.mark.parametrize("kind", ["cached", "encoded", "pixels"])
+def test_a_run_makes_its_directory(small_diffusion, sources, small_autoencoder, command, kind):
+    cadence = replace(small_diffusion.cadence, preview=3)
+    run = replace(small_diffusion, source=sources[kind], cadence=cadence)
+    status, out, err = command(run)
+    directory = Path(run.out)
+    assert (status, out) == (0, f"{directory / 'export'}\n")
+    shape = "3 x 32 x 32" if kind == "pixels" else "8 x 8 x 8"
+    assert f"16 to learn from, {shape}, 2 classes; SiT-micro/4 of " in err
+    assert "warning" not in err
+    assert override(diffusion_runs.DiffusionRun(), read_mapping(directory / "run.yaml"), "run.yaml") == run
+    assert [line["step"] for line in logged(run)] == [1, 2, 3, 4]
+    assert checkpointed(run) == ["0000003", "0000004"]
+    assert {path.name for path in directory.iterdir()} == {
+        *("checkpoints", "data.json", "export", "log.jsonl", "metrics.json", "run.yaml", "samples")
+    }
+    assert Image.open(directory / "samples" / "0000004.png").size == (4 * 32, 4 * 32)
+    metrics = json.loads((directory / "metrics.json").read_text())
+    assert (metrics["step"], metrics["latents"], metrics["skipped_steps"]) == (4, 16, 0)
+
+    model = open_model(run.out, CPU)
+    assert metrics["weights_digest"] == model.denoiser_digest
+    state = build_diffusion_state(run, model.card.shape, 2, CPU)
+    load(state, directory / "checkpoints" / "0000004")
+    averages = zip(model.denoiser.parameters(), state.ema.shadow_params, strict=True)
+    assert all(torch.equal(theirs, ours) for theirs, ours in averages)
+    assert not all(
+        torch.equal(*both) for both in zip(model.denoiser.parameters(), state.denoiser.parameters(), strict=True)
+    )
+    card = model.card
+    assert (card.run, card.step, card.averaged, card.classes) == ("small", 4, True, ("cat", "dog"))
+    assert card.is_pixels == (kind == "pixels")
+    if kind != "pixels":
+        assert card.autoencoder == str(small_autoencoder)
+        assert card.autoencoder_digest == weights_digest(Autoencoder.from_pretrained(small_autoencoder))
+
+
+def test_stopping_and_going_on_changes_nothing(small_diffusion, tmp_path):
+    run = replace(small_diffusion, accumulation=2)
+    whole = files(run_diffusion(replace(run, out=str(tmp_path / "whole"))))
+    run_diffusion(replace(run, steps=2))
+    assert [line["step"] for line in logged(run)] == [1, 2]
+    export = run_diffusion(run)
+    assert files(export) == whole
+    assert logged(run) == logged(replace(run, out=str(tmp_path / "whole")))
+    run_diffusion(run)  # there is nothing left to do
+    assert files(export) == whole
+
+
+def test_previews_are_of_the_same_noise_and_change_nothing(small_diffusion, tmp_path):
+    quiet = files(run_diffusion(replace(small_diffusion, out=str(tmp_path / "quiet"))))
+    run = replace(small_diffusion, cadence=replace(small_diffusion.cadence, preview=1))
+    export = run_diffusion(run)
+    weights = "diffusion_pytorch_model.safetensors"
+    assert (export / weights).read_bytes() == quiet[weights]
+    one, other = (np.asarray(Image.open(Path(run.out) / "samples" / f"000000{i}.png")).astype(int) for i in (1, 2))
+    assert 0 < abs(one - other).mean() < 4
+
+
+def test_the_run_s_own_file_makes_the_same_run_again_from_elsewhere(small_diffusion, tmp_path, capfd, monkeypatch):
+    first = files(run_diffusion(small_diffusion))
+    monkeypatch.chdir(tmp_path)
+    cli.main(["train-diffusion", "--config", "run/run.yaml", "--out", "again"])
+    assert capfd.readouterr().out == "again/export\n"
+    assert files(tmp_path / "again" / "export") == first
+
+
+def test_another_run_in_the_same_directory_is_refused_naming_the_key(small_diffusion, command):
+    assert command(small_diffusion)[0] == 0
+    before = files(Path(small_diffusion.out))
+    for changed, said in (
+        (("--seed", 1), "seed (0 there, 1 now)"),
+        (("--denoiser.width", 64), "denoiser.width (32 there, 64 now)"),
+        (("--source.statistics", "channel"), "source.statistics"),
+        (("--steps", 3), "is at step 4 already"),
+    ):
+        status, _, err = command(small_diffusion, *changed)
+        assert (status, err.count("\n")) == (2, 1)
+        assert said in err
+    assert files(Path(small_diffusion.out)) == before
+    assert command(small_diffusion, "--steps", 6, "--preview.steps", 3, "--cadence.log", 3)[0] == 0
+    assert [line["step"] for line in logged(small_diffusion)] == [1, 2, 3, 4, 6]
+
+
+def test_the_length_of_a_run_with_a_curriculum_is_part_of_it(small_diffusion, command):
+    run = replace(small_diffusion, curriculum=diffusion_runs.Curriculum(keep=(3,), block=4))
+    assert command(run)[0] == 0
+    status, _, err = command(run, "--steps", 6)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "steps (4 there, 6 now)" in err
+
+
+def test_other_data_under_the_same_name_are_refused(
+    small_diffusion, sources, latent_cache, small_autoencoder, class_folder, command, tmp_path
+):
+    copy = Path(shutil.copytree(latent_cache, tmp_path / "latents"))
+    run = replace(small_diffusion, source=diffusion_runs.Source(latents=str(copy)), steps=2)
+    assert command(run)[0] == 0
+    shutil.rmtree(copy)
+    cache_latents(str(small_autoencoder), data=str(class_folder / "cat"), split="all", size=32, out=copy)
+    status, _, err = command(run, "--steps", 4)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "was begun on other data" in err
+
+    folder = Path(shutil.copytree(small_autoencoder, tmp_path / "autoencoder"))
+    run = replace(
+        run, out=str(tmp_path / "encoded"), source=replace(sources["encoded"], autoencoder=str(folder)), steps=2
+    )
+    assert command(run)[0] == 0
+    Autoencoder.from_preset("tiny", seed=1).save_pretrained(folder)
+    status, _, err = command(run, "--steps", 4)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "was begun on other data" in err
+
+
+def test_the_autoencoder_of_cached_latents_may_move_but_not_its_declared_scale(
+    small_diffusion, small_autoencoder, command, tmp_path
+):
+    source = replace(small_diffusion.source, statistics="declared")
+    run = replace(small_diffusion, source=source, steps=2)
+    assert command(run)[0] == 0
+    moved = tmp_path / "moved"
+    for factor, status in ((0.9, 0), (0.5, 2)):
+        Autoencoder.from_pretrained(small_autoencoder).save_pretrained(moved, scaling_factor=factor)
+        found, _, err = command(run, "--steps", 3, "--source.autoencoder", moved)
+        assert found == status
+    assert "was begun on latents of another scale" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--source.latents", "/no/such"), "no such folder: /no/such"),
+        (("--source.latents", "None"), "give source.latents, a folder that `specmatch cache` wrote"),
+        (("--denoiser.name", "SiT-micro/3"), "are not cut into patches of 3"),
+        (("--denoiser.name", "SiT-mikro/4"), "no denoiser 'SiT-mikro/4'"),
+        (("--denoiser.heads", 3), "width 32 with 3 heads"),
+        (("--batch-size", 5, "--accumulation", 2), "batch_size is 5, expected a multiple of accumulation (2)"),
+        (("--curriculum.keep", 3, "--curriculum.block", 3), "does not divide into blocks of 3"),
+        (("--curriculum.keep", 30), "every keep must lie in 1 ... 15 for block 8"),
+        (("--curriculum.share", 2), "curriculum.share must lie in [0, 1], got 2"),
+        (("--objective.label-dropout", 1), "objective.label_dropout must lie in [0, 1)"),
+        (("--objective.times-std", 0), "expected a positive std"),
+        (("--objective.weighting", "min_snr", "--objective.gamma", 0), "objective.gamma must be positive"),
+        (("--optimizer.ema", 1), "optimizer.ema must lie in [0, 1), got 1"),
+        (("--steps", 0), "steps must be at least 1, got 0"),
+        (("--cadence.preview", 1, "--preview.steps", 0), "steps and batch size must be at least 1"),
+        (("--cadence.preview", 1, "--preview.labels", 2), "a class from 0 to 1"),
+        (("--cadence.preview", 1, "--denoiser.no-labels", "--preview.guidance", 2), "is unconditional"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_one_line_before_anything_is_written(
+    small_diffusion, command, arguments, said
+):
+    status, out, err = command(small_diffusion, *arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("specmatch train-diffusion: ")
+    assert said in err
+    assert err.count("\n") == 1
+    assert not Path(small_diffusion.out).exists()
+
+
+def test_flips_that_are_not_cached_and_an_autoencoder_that_is_gone_stop_nothing_half_way(
+    small_diffusion, small_autoencoder, class_folder, command, tmp_path
+):
+    gone = shutil.copytree(small_autoencoder, tmp_path / "autoencoder")
+    cache = cache_latents(str(gone), data=str(class_folder), split="all", size=32, out=tmp_path / "latents")
+    shutil.rmtree(gone)
+    run = replace(small_diffusion, source=diffusion_runs.Source(latents=str(cache)))
+    for arguments, said in (
+        (("--source.flip",), "cache again with --flips, or train without flips"),
+        (("--cadence.preview", 1), "name another by source.autoencoder, or set cadence.preview to 0"),
+    ):
+        status, _, err = command(run, *arguments)
+        assert (status, err.count("\n")) == (2, 1)
+        assert said in err
+        assert not Path(run.out).exists()
+    assert command(run)[0] == 0
+    assert read_card(Path(run.out) / "export").autoencoder_digest == ""
+
+
+def test_latents_of_another_scale_are_warned_of(small_diffusion, latent_cache, command, tmp_path):
+    copy = shutil.copytree(latent_cache, tmp_path / "copy")
+    index = json.loads((copy / "index.json").read_text())
+    index["latent_space"]["std"] = [std / 5 for std in index["latent_space"]["std"]]
+    (copy / "index.json").write_text(json.dumps(index))
+    source = diffusion_runs.Source(latents=str(copy), statistics="channel")
+    status, _, err = command(replace(small_diffusion, source=source, steps=1))
+    assert status == 0
+    assert "warning: normalised latents have mean" in err
+    assert "standard deviation 5" in err or "standard deviation 4.9" in err
+
+
+def test_weights_that_are_not_finite_are_not_exported(small_diffusion):
+    run = replace(small_diffusion, steps=2)
+    run_diffusion(run)
+    shutil.rmtree(Path(run.out) / "export")
+    path = Path(run.out) / "checkpoints" / "0000002" / "state.pt"
+    state = torch.load(path, weights_only=True)
+    state["ema"]["shadow_params"][0][...] = torch.nan
+    torch.save(state, path)
+    with pytest.raises(ValueError, match="at step 2 the weights are not finite: nothing is exported"):
+        run_diffusion(run)
+    assert not (Path(run.out) / "export").exists()
+
+
+@pytest.fixture(scope="module")
+def forked():
+    """Start `specmatch train-diffusion` on a file in a process that has everything imported already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["spectrum_matching.run_diffusion", "spectrum_matching.cli", "tyro"])
+
+    def start(asked):
+        code = f"""
+            import os
+            for number, kind in ((1, "out"), (2, "err")):
+                os.dup2(os.open({str(asked)!r} + "." + kind, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+            from spectrum_matching.cli import main
+            main(["train-diffusion", "--config", {str(asked)!r}])
+        """
+        process = context.Process(target=exec, args=(textwrap.dedent(code),))
+        process.start()
+        return process
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # another number of threads gives other roundings
+        yield start
+
+
+def asked(run, tmp_path, name="asked"):
+    """The file of a run."""
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(to_yaml(run))
+    return path
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + 60
+    while not condition() and process.is_alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+
+
+def test_a_run_killed_again_and_again_ends_like_one_left_alone(small_diffusion, sources, forked, tmp_path):
+    curriculum = diffusion_runs.Curriculum(keep=(2, 5), block=4)
+    run = replace(
+        small_diffusion, source=sources["encoded"], steps=5, accumulation=2, curriculum=curriculum, precision="bf16"
+    )
+    whole = replace(run, out=str(tmp_path / "whole"))
+    alone = forked(asked(whole, tmp_path, "whole"))
+    directory, folder = Path(run.out), Path(run.out) / "checkpoints"
+    for moment in (
+        directory / "run.yaml",
+        folder / ".0000001.writing",  # while it writes a checkpoint
+        folder / "0000003",
+        directory / ".export.writing",
+    ):
+        process = forked(asked(run, tmp_path))
+        wait_for(moment.exists, process)
+        process.kill()
+        process.join()
+        assert all((path / "state.pt").exists() for path in folder.glob("[0-9]*"))
+    last = forked(asked(run, tmp_path))
+    last.join()
+    alone.join()
+    assert (alone.exitcode, last.exitcode) == (0, 0)
+    assert files(directory / "export") == files(Path(whole.out) / "export")
+    assert logged(run) == logged(whole)
+    assert [line["drawn"] for line in logged(run)] == ["keep 2", "keep 2", "keep 5", "", ""]
+
+
+def test_a_signal_stops_with_a_checkpoint_and_the_same_command_finishes(small_diffusion, forked, tmp_path):
+    run = replace(small_diffusion, steps=10_000, cadence=runs.Cadence(log=1, preview=0, checkpoint=10_000))
+    file = asked(run, tmp_path)
+    process = forked(file)
+    log = Path(run.out) / "log.jsonl"
+    wait_for(lambda: log.exists() and log.read_text().count("\n") > 2, process)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(40)
+    steps = [line["step"] for line in logged(run)]
+    said = Path(f"{file}.err").read_text()
+    assert (process.exitcode, Path(f"{file}.out").read_text()) == (1, "")
+    assert said.splitlines()[-1] == f"stopped at step {steps[-1]}; the same command goes on from there"
+    assert "Traceback" not in said
+    assert checkpointed(run) == [f"{steps[-1]:07d}"]
+    run_diffusion(replace(run, steps=steps[-1] + 1))
+    assert [line["step"] for line in logged(run)] == [*steps, steps[-1] + 1]

@@ -1,0 +1,329 @@
+"""The verb `sample`, run as a user runs it: in every format, killed, in two processes, over other files."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from PIL import Image
+
+from spectrum_matching import cli
+from spectrum_matching.diffusion_data import open_learned
+from spectrum_matching.diffusion_model import open_model
+from spectrum_matching.diffusion_runs import DenoiserChoice, DiffusionRun, SamplingChoice, Source
+from spectrum_matching.diffusion_state import build_diffusion_state
+from spectrum_matching.generate import generate, sampling_record
+from spectrum_matching.nets.autoencoder import Autoencoder
+from spectrum_matching.pictures import grid, to_bytes
+from spectrum_matching.sample import sample
+from spectrum_matching.sample_files import missing, parts_of, read_pixels, read_sampling, record_of, write_part
+from spectrum_matching.train_diffusion import train_diffusion
+
+CPU = torch.device("cpu")
+N = 7
+ASKED = {"num_images": N, "steps": 2, "batch_size": 3}
+CHOICE = SamplingChoice(steps=2, batch_size=3)
+
+
+@pytest.fixture(scope="module")
+def model(trained_diffusion):
+    return open_model(trained_diffusion, CPU)
+
+
+@pytest.fixture(scope="module")
+def pixels(model):
+    """The samples, uint8 (N, H, W, 3)."""
+    return to_bytes(torch.cat(list(generate(model, CHOICE, range(N), CPU)))).numpy()
+
+
+@pytest.fixture
+def command(trained_diffusion, capfd):
+    """Arguments of `specmatch sample` → exit status, standard output and error."""
+
+    def run(*arguments, model=trained_diffusion):
+        capfd.readouterr()
+        status = 0
+        try:
+            cli.main(["sample", str(model), "--steps", "2", "--num-images", str(N), *map(str, arguments)])
+        except SystemExit as end:
+            status = end.code
+        return status, *capfd.readouterr()
+
+    return run
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_an_npz_is_what_adm_s_evaluator_takes(trained_diffusion, model, pixels, tmp_path):
+    out = sample(str(trained_diffusion), out=tmp_path / "new" / "x.npz", **ASKED)
+    with np.load(out, allow_pickle=False) as archive:
+        assert archive.files == ["arr_0"]
+        assert archive["arr_0"].dtype == np.uint8
+        assert np.array_equal(archive["arr_0"], pixels)
+    assert {path.name for path in out.parent.iterdir()} == {"x.npz", "x.json"}
+    assert read_sampling(out.with_suffix(".json")) == sampling_record(model, CHOICE, N)
+    read = [to_bytes(batch).numpy() for batch in read_pixels(out, 4)]
+    assert [len(batch) for batch in read] == [4, 3]
+    assert np.array_equal(np.concatenate(read), pixels)
+
+
+def test_a_folder_holds_a_picture_each_and_a_grid_holds_all(trained_diffusion, model, pixels, tmp_path):
+    folder = sample(str(trained_diffusion), out=tmp_path / "folder", **ASKED)
+    assert {path.name for path in folder.iterdir()} == {"samples.json", *(f"{i:06d}.png" for i in range(N))}
+    for i in range(N):
+        assert np.array_equal(np.asarray(Image.open(folder / f"{i:06d}.png")), pixels[i])
+    out = sample(str(trained_diffusion), out=tmp_path / "x.png", **ASKED)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    canvas = grid(images.float() / 127.5 - 1)
+    assert np.array_equal(np.asarray(Image.open(out)), to_bytes(canvas)[0].numpy())
+    assert read_sampling(folder / "samples.json") == read_sampling(tmp_path / "x.png.json")
+    assert {path.name for path in tmp_path.iterdir()} == {"folder", "x.png", "x.png.json"}
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.png", "folder"])
+def test_the_same_command_again_does_nothing_and_another_replaces(command, trained_diffusion, name, tmp_path):
+    out = tmp_path / name
+    assert command("--out", out)[:2] == (0, f"{out}\n")
+    before, times = contents(tmp_path), {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    for again in ((), ("--batch-size", 2)):
+        status, _, err = command("--out", out, *again, model=os.path.relpath(trained_diffusion))
+        assert (status, err) == (0, f"{out} is there already, made by this very command\n")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == times
+    assert command("--out", out, "--num-images", 3, "--seed", 1)[0] == 0
+    record = read_sampling(record_of(out))
+    assert (record.n_images, record.seed) == (3, 1)
+    assert command("--out", out)[0] == 0
+    assert contents(tmp_path) == before  # of the three nothing is left
+
+
+def test_formats_of_one_name_do_not_touch_each_other(command, tmp_path):
+    assert command("--out", tmp_path / "x.npz")[0] == 0
+    before = contents(tmp_path)
+    for name in ("x.png", "x"):
+        assert command("--out", tmp_path / name, "--num-images", 2)[0] == 0
+    assert contents(tmp_path).items() > before.items()
+
+
+def test_nothing_but_samples_is_overwritten(command, tmp_path):
+    (tmp_path / "mine.npz").write_text("mine")
+    (tmp_path / "mine.png").write_text("mine")
+    (tmp_path / "scores.json").write_text("{}")
+    for folder, name in (("notes", "notes.txt"), ("pictures", "000000.png"), ("folder.npz", "notes.txt")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text("mine")
+    assert command("--out", tmp_path / "mixed")[0] == 0
+    (tmp_path / "mixed" / "notes.txt").write_text("mine")
+    before = contents(tmp_path)
+    for name, said in (
+        ("mine.npz", "is there, and no mine.json says that it is samples: choose another out"),
+        ("mine.png", "is there, and no mine.png.json says that it is samples"),
+        ("scores.npz", "scores.json is there, and no record of samples"),
+        ("notes", "holds notes.txt: a folder of samples holds nothing else"),
+        ("pictures", "holds images without samples.json"),
+        ("folder.npz", "folder.npz is there"),
+        ("mixed", "holds notes.txt"),
+        ("scores.json", "samples are written as X.npz, as a grid X.png, or into a folder"),
+        ("x.jpg", "samples are written as X.npz"),
+        ("x.NPZ", "samples are written as X.npz"),
+        ("mine.npz/below/x.npz", "cannot write samples to "),
+    ):
+        status, out, err = command("--out", tmp_path / name, "--seed", 3)
+        assert (status, out, err.count("\n")) == (2, "", 1), err
+        assert err.startswith("specmatch sample: ")
+        assert said in err
+        assert contents(tmp_path) == before
+    (tmp_path / "empty").mkdir()
+    assert command("--out", tmp_path / "empty", "--num-images", 1)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--num-images", 0), "num_images is 0, expected at least 1"),
+        (("--steps", 0), "steps and batch size must be at least 1"),
+        (("--labels", 2), "a class from 0 to 1"),
+        (("--guidance", -1), "guidance is -1.0"),
+        (("--autoencoder", "/no/such"), "/no/such is no folder"),
+        (("--out", "/proc/none/x.npz"), "cannot write samples to /proc/none/x.npz"),  # even root cannot write there
+    ],
+)
+def test_a_wrong_command_is_one_line_and_leaves_nothing(command, arguments, said, tmp_path):
+    status, out, err = command("--out", tmp_path / "x.npz", *arguments)
+    assert (status, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith("specmatch sample: ")
+    assert said in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_decoder_is_recorded_and_a_changed_one_warned_of(
+    command, trained_diffusion, small_autoencoder, tmp_path
+):
+    other = tmp_path / "other"
+    Autoencoder.from_preset("tiny", seed=1).save_pretrained(other)
+    assert command("--out", tmp_path / "x.npz", "--autoencoder", other, "--num-images", 2)[0] == 0
+    record = read_sampling(tmp_path / "x.json")
+    assert (record.autoencoder, record.autoencoder_digest) == (
+        str(other),
+        open_model(trained_diffusion, CPU, str(other)).decoder.digest,
+    )
+    copy = Path(shutil.copytree(trained_diffusion, tmp_path / "run"))
+    card = copy / "export" / "specmatch.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"autoencoder_digest": "0123456789abcdef"}))
+    status, _, err = command("--out", tmp_path / "y.png", "--num-images", 2, model=copy)
+    assert status == 0
+    assert f"warning: the weights of {small_autoencoder} have changed since" in err.replace("\n", "")
+    assert "warning" not in command("--out", tmp_path / "z.png", "--num-images", 2)[2]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 100])
+def test_what_is_missing_is_each_image_once(tmp_path, batch_size):
+    assert [list(part) for part in missing(tmp_path, 7, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
+    pixels = np.zeros((8, 2, 2, 3), np.uint8)
+    for part in (range(3, 6), range(9, 10)):
+        write_part(tmp_path, part, pixels[: len(part)])
+    (tmp_path / ".00000006-00000009.npy.writing").write_bytes(b"half")
+    parts = missing(tmp_path, 12, batch_size)
+    assert max(map(len, parts)) <= batch_size
+    assert [i for part in parts for i in part] == [0, 1, 2, 6, 7, 8, 10, 11]
+    for part in parts:
+        write_part(tmp_path, part, np.zeros((len(part), 2, 2, 3), np.uint8))
+    assert missing(tmp_path, 12, batch_size) == []
+
+
+@pytest.fixture(scope="module")
+def forked():
+    """Sample in a process that has everything imported, and that kills itself at its `kill_at`-th flush to the disk."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["spectrum_matching.sample"])
+
+    def run(model, out, kill_at=0, limit=None):
+        code = f"""
+            import os, resource, signal
+            from pathlib import Path
+            from spectrum_matching.sample import sample
+            flush, count = os.fsync, [0]
+            def fsync(descriptor):
+                count[0] += 1
+                if count[0] == {kill_at}:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                flush(descriptor)
+            os.fsync = fsync
+            if {limit}:
+                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+                resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
+            try:
+                sample({str(model)!r}, out=Path({str(out)!r}), **{ASKED!r})
+            except ValueError as error:
+                Path({str(out)!r}).with_suffix(".said").write_text(str(error))
+                raise SystemExit(2)
+        """
+        process = context.Process(target=exec, args=(textwrap.dedent(code), {}))
+        process.start()
+        process.join(120)
+        return process.exitcode
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # another number of threads gives other roundings
+        yield run
+
+
+@pytest.mark.parametrize("name", ["x.npz", "folder"])
+def test_samples_killed_again_and_again_end_like_those_left_alone(forked, trained_diffusion, name, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert forked(trained_diffusion, whole / name) == 0
+    # Flushes: two of the record, unless it is there, one of each of three batches, then those of what they become.
+    for kill_at, there in ((2, 0), (2, 1), (2, 2), (1, 2), (2, 3), (1, 3), (2, 3), (3, 3)):
+        assert forked(trained_diffusion, killed / name, kill_at) == -signal.SIGKILL
+        assert len(list(parts_of(killed / name).glob("*.npy"))) == there
+        if record_of(killed / name).exists():
+            assert (killed / name).exists()
+    assert forked(trained_diffusion, killed / name) == 0
+    assert contents(killed) == contents(whole)
+
+
+def test_a_disk_that_fills_up_is_one_line_and_the_same_command_goes_on(forked, trained_diffusion, pixels, tmp_path):
+    for limit, there in ((pixels[0].nbytes, 0), (pixels[:4].nbytes, 3)):
+        assert forked(trained_diffusion, tmp_path / "x.npz", limit=limit) == 2
+        said = (tmp_path / "x.said").read_text()
+        assert said.startswith(f"cannot write samples to {tmp_path / 'x.npz'}: ")
+        assert said.endswith("make room, then the same command goes on")
+        assert len(list(parts_of(tmp_path / "x.npz").iterdir())) == there + 1
+        assert not (tmp_path / "x.npz").exists()
+    assert forked(trained_diffusion, tmp_path / "x.npz") == 0
+    assert np.array_equal(np.load(tmp_path / "x.npz")["arr_0"], pixels)
+
+
+def process(latents, model, out):
+    """What each process of torchrun does: it trains, then samples what is not there yet."""
+    accelerator = Accelerator()
+    rank, world = accelerator.process_index, accelerator.num_processes
+    small = DenoiserChoice("SiT-micro/4", width=32, depth=2, heads=2)
+    run = DiffusionRun(steps=3, batch_size=8, accumulation=2, source=Source(latents=latents), denoiser=small)
+    data = open_learned(run, accelerator.device)
+    state = build_diffusion_state(run, data.shape, len(data.classes), accelerator.device)
+    batches = list(data.batches(rank, world, 0, 3))
+    if rank == 1:
+        batches[1].data[0] = torch.nan
+    records = list(train_diffusion(run, state, iter(batches), accelerator))
+    torch.save((state.state_dict(), [r.skipped for r in records], [b.data for b in batches]), out / f"{rank}.pt")
+    for name in ("x.npz", "folder", "begun.npz"):
+        sample(model, out=out / name, **ASKED)
+
+
+@pytest.fixture(scope="module")
+def two(latent_cache, trained_diffusion, model, pixels, tmp_path_factory):
+    """The folder of what two processes made; of begun.npz one batch was there."""
+    out = tmp_path_factory.mktemp("two")
+    parts = parts_of(out / "begun.npz")
+    parts.mkdir()
+    write_part(parts, range(3, 6), pixels[3:6])
+    shutil.copy(
+        sample(str(trained_diffusion), out=out / "one.npz", **ASKED).with_suffix(".json"), parts / "samples.json"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*command, __file__, str(latent_cache), str(trained_diffusion), str(out)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_two_processes_write_what_one_does(two, trained_diffusion):
+    one = two / "one.npz"
+    for name in ("x.npz", "begun.npz"):
+        assert (two / name).read_bytes() == one.read_bytes()
+        assert read_sampling(record_of(two / name)) == read_sampling(record_of(one))
+    assert contents(two / "folder") == contents(sample(str(trained_diffusion), out=two / "alone", **ASKED))
+
+
+def test_two_processes_train_one_model(two, latent_cache):
+    (first, skipped, mine), (second, also_skipped, others) = (
+        torch.load(two / f"{rank}.pt", weights_only=True) for rank in (0, 1)
+    )
+    assert skipped == also_skipped == [False, True, False]
+    assert all(torch.equal(first["denoiser"][name], second["denoiser"][name]) for name in first["denoiser"])
+    averages = zip(first["ema"]["shadow_params"], second["ema"]["shadow_params"], strict=True)
+    assert all(torch.equal(a, b) for a, b in averages)
+    run = DiffusionRun(batch_size=8, source=Source(latents=str(latent_cache), sample=False))
+    whole = [batch.data for batch in open_learned(run, CPU).batches(0, 1, 0, 3)]
+    for step in (0, 2):  # between them they see what one would, each with noise of its own
+        assert (torch.cat([mine[step], others[step]]) - whole[step]).abs().mean() < 1
+
+
+if __name__ == "__main__":
+    process(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
