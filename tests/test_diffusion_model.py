@@ -60,7 +60,7 @@ def test_pixels_are_decoded_by_nothing(tmp_path, small_autoencoder):
     model = open_model(tmp_path / "m", CPU)
     images = torch.linspace(-2, 2, 192).view(1, 3, 8, 8)
     assert torch.equal(model.decode(images), images.clamp(-1, 1))
-    with pytest.raises(ValueError, match="makes pixels, which .* does not decode"):
+    with pytest.raises(ValueError, match=r"makes pixels, which .* does not decode"):
         open_model(tmp_path / "m", CPU, str(small_autoencoder))
 
 

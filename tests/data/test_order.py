@@ -116,3 +116,15 @@ def test_the_global_generator_is_left_alone(images: ImageSet) -> None:
     list(image_batches(images, 4, 3, end=2))
     list(fixed_batches(images, 4))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_order_of_a_visit_is_drawn_once():
+    drawn = []
+
+    class Counted(PositionedBatches):
+        def _order(self, visit):
+            drawn.append(visit)
+            return super()._order(visit)
+
+    list(Counted(10, 4, seed=0, end=10))
+    assert drawn == [0, 1, 2, 3]
