@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryFile
+from tempfile import NamedTemporaryFile
 from typing import Annotated, Literal
 
 import torch
@@ -28,6 +28,7 @@ from .analysis.measure import analyze, check_size
 from .analysis.subjects import choose_images, is_cached, named_sources, open_cached, training_data
 from .checkpoints import write_text_aside
 from .data.images import Split
+from .machine_checks import chosen_device, require_writable
 from .nets.autoencoder import Autoencoder
 from .report.page import render
 from .report.tables import summary_table
@@ -90,9 +91,9 @@ def analyze_all(
         )
     conditions = read_conditions(fail_on)
     sources = named_sources(autoencoders)
-    chosen_device = _device(device)
-    _require_writable(out)
-    extras = open_extras(labels, masks, lpips, features, uniformity, probe, chosen_device)
+    place = chosen_device(device)
+    require_writable(out)
+    extras = open_extras(labels, masks, lpips, features, uniformity, probe, place)
     cached = {name: open_cached(source, data, size) for name, source in sources.items() if is_cached(source)}
     networks = {name: Autoencoder.from_pretrained(s) for name, s in sources.items() if not is_cached(s)}
     trained = {name: training_data(sources[name]) for name in networks}
@@ -113,7 +114,7 @@ def analyze_all(
                 batch_size=batch_size,
                 seed=seed,
                 extras=extras,
-                device=chosen_device,
+                device=place,
                 advance=advance,
                 say=say,
             )
@@ -128,7 +129,7 @@ def analyze_all(
             batch_size=batch_size,
             seed=seed,
             extras=extras,
-            device=chosen_device,
+            device=place,
             dtype=getattr(torch, dtype),
             notes=notes,
             advance=advance,
@@ -215,22 +216,3 @@ def verdict(analysis: Analysis) -> Table:
 
 def _show(bar: Progress, task: TaskID, name: str, stage: str) -> None:
     bar.update(task, description=f"{escape(name)} [dim]{stage}[/]")
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        why = str(error).splitlines()[0]
-        raise ValueError(f"device {name!r} cannot be used ({why}); cpu always can") from error
-
-
-def _require_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(f"cannot write into {folder}: {error.strerror}; choose another --out") from error

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Annotated, Literal
 
 import torch
@@ -30,6 +29,7 @@ from .data.latent_export import ForeignLayout, export_latents
 from .data.latent_layouts import ImageChoice
 from .data.latents import LatentSet, open_latents
 from .latent_origins import LatentOrigin, Stored, encoded, imported
+from .machine_checks import chosen_device, require_writable
 from .nets.autoencoder import Autoencoder
 
 
@@ -93,7 +93,7 @@ def cache_latents(
             return out
         origin = imported(latents, stored)
     else:
-        chosen = accelerator.device if device == "auto" else _device(device)
+        chosen = accelerator.device if device == "auto" else chosen_device(device)
         to_cache = images_to_cache(training_data(source), data, size=size, split=split)
         autoencoder = Autoencoder.from_pretrained(source)
         name = str(Path(source).resolve()) if Path(source).exists() else source
@@ -108,7 +108,7 @@ def write_cache(origin: LatentOrigin, out: Path, accelerator: Accelerator, conso
     Raises ValueError, before any work, where another cache lies there or the disk has no room.
     """
     index = origin.contents
-    _require_writable(out)
+    require_writable(out)
     there = started_cache(out)
     if there is not None and (changed := differences(there, index)):
         raise ValueError(f"{out} holds another cache: {', '.join(changed)}; choose another --out or the same values")
@@ -162,23 +162,6 @@ def _image_names(latents: LatentSet) -> Sequence[str] | None:
         return None
     images = open_images(source, size, split=split, held_out=held_out, seed=seed)
     return images.names if images.digest == latents.image_digest else None
-
-
-def _device(name: str) -> torch.device:
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        why = str(error).splitlines()[0]
-        raise ValueError(f"device {name!r} cannot be used ({why}); cpu always can") from error
-
-
-def _require_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(f"cannot write into {folder}: {error.strerror}; choose another --out") from error
 
 
 def _require_space(folder: Path, index: CacheIndex, n: int) -> None:

@@ -221,10 +221,12 @@ def extractor_digest(opened: OpenedPlan) -> str:
 
 
 def deciding(run: AutoencoderRun | DiffusionRun) -> dict[str, Any]:
-    """What of a run decides its result, as plain values."""
+    """What of a run decides its result, as plain values; digests stand for the data elsewhere."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(run)))
-    for idle in ("name", "out", "cadence", "trackers", "max_bad_steps", "preview", "source"):
+    for idle in ("name", "out", "cadence", "trackers", "max_bad_steps", "preview"):
         plain.pop(idle, None)
+    for place, idle in (("data", ("path", "workers")), ("source", ("latents", "images", "autoencoder", "workers"))):
+        plain[place] = {key: value for key, value in plain.get(place, {}).items() if key not in idle}
     return plain | {"version": __version__}
 
 
