@@ -4,7 +4,7 @@
 
 Counts the floating-point operations of one update and of one sample of each plan on paper (no weights, no data), and
 divides by an assumed share of the card's bf16 peak. Writes experiments/results/cost_of_plans.json. Nothing of this size
-was run: the shares are assumptions, and reading images is not counted.
+was run: the shares are assumptions; reading images, analysis and scoring are not counted.
 """
 
 import json
@@ -24,16 +24,9 @@ PEAK = 989e12  # bf16 without sparsity, NVIDIA's data sheet of the H200
 SHARE = {"autoencoder": 0.25, "diffusion": 0.40}  # assumed: convolutions reach less of it than matrix products
 BACKWARD = 3.0  # forward and backward, in forwards
 CRITIC = 1.2  # assumed: perceptual network and critic beside the autoencoder
-N_CLASSES = {"imagenet": 1000, "celeba": 0, "cifar10": 10}
-NAMES = (
-    "celeba256_f8d4",
-    "celeba256_f16d16",
-    "imagenet256_sit_b",
-    "imagenet256_sit_xl",
-    "cifar10_32_sit_s",
-    "cifar10_64_sit_s",
-)
-N_IMAGES = {"imagenet": 1_281_167, "celeba": 30_000, "cifar10": 50_000}
+N_CLASSES = {"imagenet": 1000, "celeba": 0}
+NAMES = ("celeba256_f8d4", "celeba256_f16d16", "imagenet256_sit_b", "imagenet256_sit_xl")
+N_IMAGES = {"imagenet": 1_281_167, "celeba": 30_000}
 
 
 def forward_flops(network: torch.nn.Module, *inputs: torch.Tensor) -> int:

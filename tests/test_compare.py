@@ -1,7 +1,7 @@
 """A plan so small that all of its stages run in seconds, through the command."""
 
 import re
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -150,6 +150,10 @@ def test_a_part_can_be_run_alone_and_what_is_missing_is_named(plan, compared, co
         ({}, ("--seeds", 7), "7 is none of the plan's"),
         ({"entries": {}}, (), "no entries or no seeds"),
         ({"control": "nobody"}, (), "control is 'nobody'"),
+        ({"seeds": (0, 0)}, (), "a seed that comes twice is one trial"),
+        ({"sampling": SamplingChoice(steps=0)}, (), "sampling.steps is 0"),
+        ({"measuring": Measuring(samples=1)}, (), "measuring.samples is 1"),
+        ({"diffusion": DiffusionRun(denoiser=DenoiserChoice("SiT-micro/3"))}, (), "no whole patches of 3 cells"),
         ({"entries": {"autoencoder": Entry(MethodChoice("dsm", delta=1.0))}}, (), "has no option delta"),
         ({"measuring": Measuring(features="nothing.pt")}, (), "no feature extractor 'nothing.pt'"),
         ({"measuring": Measuring(data="nowhere")}, (), "nowhere"),
@@ -168,13 +172,27 @@ def test_an_unknown_plan_names_the_nearest(capfd):
     assert "did you mean cifar10?" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("name", plans.PLANS)
-def test_every_plan_survives_yaml_and_can_be_checked(name):
-    plan = plans.PLANS[name]()
+@pytest.mark.parametrize("name", [*plans.PLANS, "demo"])
+def test_every_plan_survives_yaml_and_could_be_run(name):
+    plan = plans.demo(fast=True) if name == "demo" else plans.PLANS[name]()
     assert override(Plan(), yaml.safe_load(to_yaml(plan)), "there") == plan
-    assert plan.control in plan.entries
-    for entry in plan.entries:
-        plan.entries[entry].method.build()
+    trials.check_plan(plan)
+
+
+def leaves(record, prefix=""):
+    """Dotted names of all plain values in a record, with other values in their places."""
+    for each in fields(record):
+        value, name = getattr(record, each.name), prefix + each.name
+        if is_dataclass(value):
+            yield from ((inner, replace(record, **{each.name: other})) for inner, other in leaves(value, f"{name}."))
+        else:
+            yield name, replace(record, **{each.name: f"not {value!r}"})
+
+
+@pytest.mark.parametrize("run", [AutoencoderRun(), DiffusionRun()], ids=lambda run: type(run).__name__)
+def test_whatever_decides_a_training_decides_its_folder(run):
+    same = {name for name, other in leaves(run) if trials.deciding(other) == trials.deciding(run)}
+    assert same == {name for name, _ in leaves(run) if name.startswith(trials.IDLE)}
 
 
 def test_part_of_a_plan_changes_only_what_it_names(plan):
@@ -195,10 +213,11 @@ def test_a_dry_run_prints_the_plan_and_does_nothing(plan, command, tmp_path):
 
 
 def test_every_comparison_holds_the_controls_that_the_paper_lacks():
-    for name in ("embedded_all", "cifar10_all", "celeba256_f8d4", "celeba256_f16d16"):
+    for name in plans.PLANS.keys() - {"embedded", "cifar10", "cifar10_32_sit_s", "cifar10_64_sit_s"}:
         choices = [entry.method for entry in plans.PLANS[name]().entries.values()]
         assert len({c.kl_weight for c in choices if c.name == "sd_vae"}) >= 3
         for variant in ("paper", "scale_free"):
-            assert {c.delta for c in choices if c.name == "esm" and c.variant == variant} == {0, 0.4, 0.8, 1.0, 1.2}
+            deltas = {c.delta for c in choices if c.name == "esm" and c.variant == variant}
+            assert {1.0 if delta is None else delta for delta in deltas} == {0, 0.4, 0.8, 1.0, 1.2}
         assert {"autoencoder", "dsm", "esm_dsm", "scale_equivariance", "eq_vae"} <= {c.name for c in choices}
         assert any(entry.curriculum.keep for entry in plans.PLANS[name]().entries.values())

@@ -100,8 +100,8 @@ def test_samples_differ_between_visits_ranks_and_seeds_and_come_again(small_diff
     torch.testing.assert_close(means[0].data, means[1].data[again])
     ranks = [drawn(data, rank=rank, world=2)[0] for rank in (0, 1)]
     assert torch.equal(torch.cat([r.labels for r in ranks]), first.labels)
-    deviations = [r.data - mean for r, mean in zip(ranks, means[0].data.chunk(2), strict=True)]
-    assert not torch.allclose(*deviations)
+    deviations = [(r.data - mean).flatten() for r, mean in zip(ranks, means[0].data.chunk(2), strict=True)]
+    assert torch.corrcoef(torch.stack(deviations))[0, 1].abs() < 0.1
 
 
 def test_a_scale_once_begun_with_is_not_measured_again(small_diffusion, sources):

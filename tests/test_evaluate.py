@@ -1,5 +1,6 @@
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 from rich.console import Console
 
 from spectrum_matching.evaluate import generation, reconstruction, reference
+from spectrum_matching.evaluation.reference import load_reference
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.score_table import print_scores
 from spectrum_matching.scores import Sampling, read_evaluations
@@ -94,6 +96,34 @@ def test_autoencoders_side_by_side(image_folder, features, tmp_path):
     assert found[0].protocol == found[1].protocol
     assert found[0].value("psnr") != found[1].value("psnr")
     assert {"rfid", "rfid_lowpass_7", "ssim", "swd"} <= {score.key for score in found[0].scores}
+
+
+def test_a_folder_that_takes_no_files_is_found_before_any_work(image_folder, known, tmp_path):
+    (tmp_path / "file").write_text("")
+    below, data, nowhere = tmp_path / "file" / "out", str(image_folder), str(tmp_path / "nowhere.pt")
+    np.savez(tmp_path / "s.npz", images_of(image_folder))
+    for call in (
+        lambda: reference(data, out=below / "r.safetensors", size=32, features=nowhere),
+        lambda: generation([str(tmp_path / "s.npz")], reference=known, out=below, features=nowhere),
+        lambda: reconstruction([data], data=data, out=below, features=nowhere),
+    ):
+        with pytest.raises(ValueError, match=r"cannot write into .*choose another --out"):
+            call()
+
+
+def test_numbers_outlive_a_failed_write(image_folder, known, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    np.savez(tmp_path / "s.npz", images_of(image_folder))
+    (tmp_path / "out" / "scores.json" / "in the way").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"cannot write .*scores\.json \(.*\); its numbers are in ") as caught:
+        generation([f"mine={tmp_path / 's.npz'}"], reference=known, out=tmp_path / "out")
+    (found,) = read_evaluations(Path(str(caught.value).rpartition(" in ")[2]))
+    assert found.name == "mine"
+    assert "mine" in capsys.readouterr().err
+    (tmp_path / "r2.safetensors" / "in the way").mkdir(parents=True)
+    with pytest.raises(ValueError, match="its numbers are in ") as caught:
+        reference(str(image_folder), out=tmp_path / "r2.safetensors", size=32)
+    assert load_reference(Path(str(caught.value).rpartition(" in ")[2])).n_images == found.protocol.n_reference
 
 
 def test_what_a_user_can_do_wrong_is_one_line(image_folder, features, known, tmp_path):

@@ -47,6 +47,26 @@ def test_the_findings_on_a_real_latent_space_are_those_of_the_results():
         assert said in page, said
 
 
+def test_what_scores_are_worth_is_that_of_the_results():
+    document = json.loads((RESULTS / "scores_cifar10.json").read_text())
+    measured = experiment("scores_of_known_damage")
+    page = (ROOT / "docs" / "evaluate.md").read_text()
+    assert measured.table(document) in page
+    assert document["command"] in page
+    page = " ".join(page.split())
+    found = measured.spread(document)
+    real, uniform = document["rows"][0]["scores"], document["rows"][-1]["scores"]
+    for said in (
+        f"at {real['fid']['value']:.2f} from {document['n_reference']:,} others",
+        f"{document['together']['n_images']:,} at {document['together']['fid']:.2f}",
+        f"at {real['fid']['value']:.2f} its mean was {found['bootstrap_mean']:.2f}",
+        f"a standard deviation of {found['over_sets']:.3f}",
+        f"delta method gave {found['delta_method']:.3f}, the bootstrap {found['bootstrap']:.3f}",
+        f"has {uniform['precision']['value']:.2f} in those features, with a recall of {uniform['recall']['value']:.0f}",
+    ):
+        assert said in page, said
+
+
 def test_the_table_of_the_readme_is_one_of_them():
     readme = (ROOT / "README.md").read_text()
     tables = [

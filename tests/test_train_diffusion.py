@@ -6,6 +6,7 @@ from itertools import islice
 import pytest
 import torch
 from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
 
 from spectrum_matching import diffusion_runs, runs
 from spectrum_matching.data.seeding import seeded
@@ -121,10 +122,13 @@ def plain_loop(run, net, batches, keep=lambda step: None):
 
 def test_training_is_the_plain_loop_bit_for_bit(small_diffusion, batches):
     state, plain = new_state(small_diffusion), new_state(small_diffusion).denoiser
-    records = train(small_diffusion, state, batches(4))
+    records, average = train(small_diffusion, state, batches(4)), EMAModel(plain.parameters(), decay=0.9)
     for record, loss in zip(records, plain_loop(small_diffusion, plain, batches(4)), strict=True):
         assert torch.equal(record.losses["loss"], loss)
+        average.step(plain.parameters())
     assert differing(plain.state_dict(), state.denoiser.state_dict()) == []
+    averages = zip(average.shadow_params, state.ema.shadow_params, strict=True)
+    assert all(torch.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in averages)
 
 
 @pytest.mark.parametrize("accumulation", [2, 4])

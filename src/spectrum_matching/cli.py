@@ -13,7 +13,7 @@ Run = TypeVar("Run")
 
 
 def demo(arguments: list[str]) -> None:
-    """train three tiny autoencoders on embedded photographs, measure them, write one report"""
+    """go from embedded photographs to generated images by three methods, in one report"""
     import tyro
 
     from .demo import demo

@@ -1,5 +1,6 @@
 """The verb `compare`: methods × seeds, each from images to scores at equal cost, in one table and one report."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +15,10 @@ from .gather_trials import gather
 from .plans import PLANS, Plan
 from .report.comparison_page import render_comparison
 from .report.comparison_tables import comparison_markdown
+from .results import Analysis
 from .run_files import nearest, override, read_mapping, to_yaml
-from .trials import open_plan, run_trial
+from .stages import RECORD
+from .trials import check_plan, open_plan, run_trial
 
 
 def compare(
@@ -40,7 +43,7 @@ def compare(
         data: Images to train on, in place of the plan's.
         seeds: Run these seeds only.
         only: Run these entries only.
-        dry_run: Print the resolved plan and what of it is done, and stop.
+        dry_run: Check the plan, print it, and stop; no data are needed.
     """
     resolved = resolve(plan, config, out, data)
     chosen = [(name, seed) for seed in seeds or resolved.seeds for name in only or resolved.entries]
@@ -51,9 +54,11 @@ def compare(
             raise ValueError(f"--seeds: {seed} is none of the plan's, {resolved.seeds}")
     console = Console(stderr=True)
     if dry_run:
+        check_plan(resolved)
         print(to_yaml(resolved), end="")
-        n = len(resolved.entries) * len(resolved.seeds)
-        console.print(f"{n} trials: {len(resolved.entries)} entries x {len(resolved.seeds)} seeds", highlight=False)
+        n, n_done = len(resolved.entries) * len(resolved.seeds), len(list(Path(resolved.out).rglob(RECORD)))
+        counts = f"{n} trials: {len(resolved.entries)} entries x {len(resolved.seeds)} seeds; {n_done} stages are there"
+        console.print(counts, highlight=False)
         return Path(resolved.out)
     opened = open_plan(resolved)
     for place, (name, seed) in enumerate(chosen, 1):
@@ -80,7 +85,7 @@ def resolve(name: str, config: Path | None, out: Path | None, data: str | None) 
     return replace(plan, out=str(out)) if out is not None else plan
 
 
-def write_comparison(comparison: Comparison, out: Path) -> None:
-    """comparison.json and report.html in the folder `out`, each complete or not at all."""
+def write_comparison(comparison: Comparison, out: Path, analyses: Sequence[Analysis] = ()) -> None:
+    """comparison.json and report.html in the folder `out`, each complete or not at all; analyses: for the report."""
     write_text_aside(out / "comparison.json", to_json(comparison) + "\n")
-    write_text_aside(out / "report.html", render_comparison(comparison))
+    write_text_aside(out / "report.html", render_comparison(comparison, analyses))

@@ -18,7 +18,7 @@ Stage = Literal["autoencoder", "analysis", "cache", "diffusion", "samples", "sco
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """The training loss of the diffusion model, averaged over the updates since the point before."""
+    """The mean of the diffusion model's losses that were logged since the point before."""
 
     step: int
     loss: float

@@ -8,10 +8,8 @@ from rich.markup import escape
 
 from . import plans
 from .analyze import summary, verdict
-from .checkpoints import write_text_aside
-from .comparisons import to_json
+from .compare import write_comparison
 from .gather_trials import gather
-from .report.comparison_page import render_comparison
 from .report.comparison_tables import comparison_markdown
 from .results import read_analyses
 from .trials import open_plan, run_trial
@@ -34,8 +32,7 @@ def demo(out: Path | None = None, fast: bool = False) -> None:
         stages = run_trial(opened, name, plan.seeds[0], console)
         analyses += read_analyses(stages.analysis.folder / "analysis.json")
     comparison = gather(opened, "specmatch demo --fast" if fast else "specmatch demo")
-    write_text_aside(folder / "comparison.json", to_json(comparison) + "\n")
-    write_text_aside(folder / "report.html", render_comparison(comparison, analyses))
+    write_comparison(comparison, folder, analyses)
     for analysis in analyses:
         console.print(verdict(analysis))
     console.print(summary(analyses))

@@ -141,4 +141,6 @@ def read_card(folder: Path) -> Card:
             f"the export in it"
         ) from error
     except (OSError, ValueError, ValidationError) as error:
-        raise ValueError(f"{path} describes no diffusion model ({str(error).splitlines()[0]})") from error
+        raise ValueError(
+            f"{path} describes no diffusion model: expected what `specmatch train-diffusion` exports"
+        ) from error

@@ -1,8 +1,9 @@
 """The verb `evaluate`: scores of generated images and of reconstructions, each with the protocol it depends on."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Annotated
 
 from accelerate import Accelerator
@@ -20,7 +21,7 @@ from .evaluation.reference import compute_reference, save_reference
 from .evaluation.reference_files import open_reference
 from .evaluation.samples import open_samples
 from .evaluation.shares import Numbered, share_of
-from .export import writing
+from .machine_checks import require_writable
 from .nets.autoencoder import Autoencoder
 from .nets.extractors import open_extractor
 from .nets.perceptual import LPIPS
@@ -59,7 +60,8 @@ def reference(
     if out.suffix != ".safetensors":
         raise ValueError(f"--out is {out}, expected the name of a file, X.safetensors")
     _check_counts(batch_size, workers, num_images)
-    accelerator = Accelerator()
+    require_writable(out.parent)
+    accelerator = Accelerator(mixed_precision="no")
     rank, world = accelerator.process_index, accelerator.num_processes
     batches: Iterator[Numbered]
     if data.endswith(".npz"):
@@ -81,9 +83,7 @@ def reference(
     for bad in found.statistics.bad:
         console.print(f"skipped {bad.name}: {bad.reason}", style="yellow", markup=False, highlight=False)
     if accelerator.is_main_process:
-        with writing(f"the reference to {out}"):
-            out.parent.mkdir(parents=True, exist_ok=True)
-            save_reference(found, out)
+        _write(out, lambda path: save_reference(found, path))
     return out
 
 
@@ -113,7 +113,8 @@ def generation(
     """
     _check_counts(batch_size, workers, None)
     sources = _named_samples(samples)
-    accelerator = Accelerator()
+    require_writable(out)
+    accelerator = Accelerator(mixed_precision="no")
     rank, world = accelerator.process_index, accelerator.num_processes
     opened = {
         name: open_samples(path, batch_size, rank=rank, world=world, workers=workers) for name, path in sources.items()
@@ -177,7 +178,8 @@ def reconstruction(
     if not all(1 <= k <= 14 for k in keep) or len(set(keep)) < len(keep):
         raise ValueError(f"keep is {keep}, expected different numbers of diagonals, each from 1 to 14")
     sources = named_sources(autoencoders)
-    accelerator = Accelerator()
+    require_writable(out)
+    accelerator = Accelerator(mixed_precision="no")
     rank, world = accelerator.process_index, accelerator.num_processes
     extractor = open_extractor(features, accelerator.device) if features else None
     perceptual = LPIPS.from_weights(lpips).to(accelerator.device) if lpips else None
@@ -235,11 +237,20 @@ def _of_record(sampling: Sampling | None, n_images: int) -> Iterator[str]:
 
 def _finish(found: list[Evaluation], out: Path, accelerator: Accelerator, console: Console) -> None:
     if accelerator.is_main_process:
-        with writing(f"scores to {out}"):
-            out.mkdir(parents=True, exist_ok=True)
-            write_text_aside(out / SCORES_FILE, to_json(found) + "\n")
         print_scores(found, console)
+        _write(out / SCORES_FILE, lambda path: write_text_aside(path, to_json(found) + "\n"))
         console.print(str(out / SCORES_FILE), highlight=False, soft_wrap=True, markup=False)
+
+
+def _write(out: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` make the file `out`; where that fails, make it in a folder of its own, so that no number is lost."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write(out)
+    except OSError as error:
+        saved = Path(mkdtemp(prefix="specmatch-")) / out.name
+        write(saved)
+        raise ValueError(f"cannot write {out} ({error.strerror}); its numbers are in {saved}") from error
 
 
 def _check_counts(batch_size: int, workers: int, num_images: int | None) -> None:

@@ -24,7 +24,7 @@ from .results import Analysis, Spectrum, read_analyses
 from .run_files import to_yaml
 from .scores import Evaluation, read_evaluations
 from .stages import Done, UnfinishedError, finished
-from .trials import OpenedPlan, Stages, run_trial
+from .trials import OpenedPlan, Stages, run_trial, slug
 
 N_SHOWN, N_CURVE = 36, 50
 STAGES: tuple[Stage, ...] = ("autoencoder", "analysis", "cache", "diffusion", "samples", "scores")
@@ -42,21 +42,21 @@ def gather(opened: OpenedPlan, command: str) -> Comparison:
     if not found:
         raise ValueError(f"{plan.out} holds no finished trial of plan {plan.name}; run it first")
     trials = tuple(trial(entry, seed, stages) for entry, seed, stages in found)
-    first = found[0][2]
+    first, parameters = found[0][2], n_parameters(found[0][2])
     analysis = read_analyses(first.analysis.folder / "analysis.json")[0]
-    shown = next(fixed_batches(opened.measured(plan.seeds[0]), N_SHOWN, N_SHOWN)).images
+    shown = next(fixed_batches(opened.references[plan.seeds[0]], N_SHOWN, N_SHOWN)).images
     assert analysis.image_on_latent_grid is not None
     return Comparison(
         name=plan.name,
         plan=to_yaml(plan),
         control=plan.control,
         command=command,
-        n_parameters=n_parameters(first),
+        n_parameters=parameters,
         image_spectrum=analysis.image_on_latent_grid,
         images=as_png(shown),
         trials=trials,
         provenance=provenance(opened.device, torch.float32, plan.seeds[0]),
-        notes=(*size_notes(opened, n_parameters(first)), *missing),
+        notes=(*size_notes(opened, parameters), *missing),
     )
 
 
@@ -74,7 +74,8 @@ def trial(entry: str, seed: int, stages: Stages) -> Trial:
         generation=generation,
         curve=curve(stages.diffusion.folder / "run" / "log.jsonl"),
         samples=as_png(next(open_samples(stages.samples.folder / "samples.npz", N_SHOWN)[1]).images),
-        seconds={name: stage.seconds for name, stage in done.items()},
+        # Those of stages that another entry of the plan has run as well are counted there.
+        seconds={name: stage.seconds for name, stage in done.items() if stage.folder.parent.parent.name == slug(entry)},
         autoencoder_digest=stages.autoencoder.outputs["weights"],
         denoiser_digest=stages.diffusion.outputs["weights"],
     )
@@ -110,7 +111,7 @@ def n_parameters(stages: Stages) -> tuple[int, int]:
 
 
 def count(network: torch.nn.Module) -> int:
-    """Trainable numbers."""
+    """Of all parameters."""
     return sum(p.numel() for p in network.parameters())
 
 
@@ -123,7 +124,8 @@ def size_notes(opened: OpenedPlan, parameters: tuple[int, int]) -> tuple[str, ..
         f"images, {autoencoder.data.size} × {autoencoder.data.size} pixels; denoisers of {parameters[1]:,} parameters, "
         f"{diffusion.steps:,} updates of {diffusion.batch_size} latents; {plan.measuring.samples:,} samples, "
         f"{len(plan.seeds)} seeds.",
-        "All trials have equal updates, not equal computation: a curriculum or a moved decoder costs the same updates.",
+        "All trials have equal updates, not equal computation.",
+        "Samples of all trials start from the same noise: the spread over seeds is that of training alone.",
     )
 
 

@@ -7,10 +7,11 @@ from typing import Literal
 
 from . import diffusion_runs, runs
 from .diffusion_runs import Curriculum, DenoiserChoice, DiffusionRun, SamplingChoice
+from .methods.encoding import Variant
 from .runs import AutoencoderRun, Cadence, Data, MethodChoice, Optimizer
 
-DELTAS = (0.0, 0.4, 0.8, 1.0, 1.2)
-KL_WEIGHTS = (1e-6, 1e-4, 1e-2)
+DELTAS = (0.0, 0.4, 0.8, 1.2)  # beside 1, the default
+KL_WEIGHTS = (1e-4, 1e-2)  # beside 1e-6, SD-VAE's
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,10 @@ class Entry:
 class Measuring:
     """On what, and on how much of it, autoencoders and samples are measured."""
 
-    data: str | None = None  # images that nothing was trained on; those held out by default
+    data: str | None = None  # images that nothing was trained on; by default those that each seed held out
+    reference_data: str | None = None  # what samples are held against; `data` by default
     features: str | None = None  # extractor: inception, dinov2, a TorchScript file or python:FILE.py:FACTORY
-    reference: int = 10_000  # images of `data` that samples are held against, at most
+    reference: int = 10_000  # images that samples are held against, at most
     samples: int = 10_000  # images to generate
     reconstructions: int = 2048  # images to reconstruct
     analyzed: int = 512  # images whose latents are analyzed
@@ -71,27 +73,17 @@ def main_entries(esm_weight: float = 0.1) -> dict[str, Entry]:
 
 
 def all_entries(esm_weight: float = 0.1) -> dict[str, Entry]:
-    """Everything that a claim of the paper has to be held against."""
-    entries = main_entries(esm_weight)
+    """Everything that a claim of the paper has to be held against: the main rows, and their settings one by one."""
     kl = {f"KL {weight:g}": Entry(MethodChoice("sd_vae", kl_weight=weight)) for weight in KL_WEIGHTS}
+    variants: dict[str, Variant] = {"paper": "paper", "scale-free": "scale_free"}
     esm = {
-        f"ESM, {variant.replace('_', '-')}, delta {delta:g}": Entry(
-            MethodChoice("esm", variant=variant, esm_weight=esm_weight, delta=delta)
-        )
-        for variant in ("paper", "scale_free")
+        f"ESM, {name}, delta {delta:g}": Entry(MethodChoice("esm", variant=variant, esm_weight=esm_weight, delta=delta))
+        for name, variant in variants.items()
         for delta in DELTAS
     }
     both = MethodChoice("esm_dsm", variant="scale_free", esm_weight=esm_weight)
-    return {
-        "autoencoder": entries["autoencoder"],
-        **kl,
-        **esm,
-        "DSM": entries["DSM"],
-        "ESM + DSM": Entry(both),
-        "Scale Equivariance": Entry(MethodChoice("scale_equivariance")),
-        "EQ-VAE": entries["EQ-VAE"],
-        "curriculum": entries["curriculum"],
-    }
+    others = {"ESM + DSM": Entry(both), "Scale Equivariance": Entry(MethodChoice("scale_equivariance"))}
+    return {**main_entries(esm_weight), **kl, **esm, **others}
 
 
 def demo(fast: bool = False) -> Plan:
@@ -143,7 +135,8 @@ def embedded(everything: bool = False) -> Plan:
 def cifar10(everything: bool = False) -> Plan:
     """CIFAR-10 at 32 × 32, f4d8 latents of 8 × 8, class-conditional: about two hours on 2 cores.
 
-    Expected numbers: docs/compare.md. The paper's smallest model is fifty times larger and sees a hundred times more.
+    Expected numbers: docs/compare.md. The paper's smallest denoiser has 35 times the parameters and sees 480 times as
+    many latents.
     """
     plan = Plan(
         entries=all_entries() if everything else main_entries(),
@@ -173,7 +166,6 @@ def cifar10_sit_s(size: int) -> Plan:
     """CIFAR-10 at 32 or 64 pixels with SiT-S at 64 or 256 tokens and three seeds, for one GPU; never run yet."""
     plan = cifar10()
     data = replace(plan.autoencoder.data, size=size, workers=8)
-    scale = {"precision": "bf16", "compile": True}
     plan = replace(
         plan,
         seeds=(0, 1, 2),
@@ -185,7 +177,8 @@ def cifar10_sit_s(size: int) -> Plan:
             denoiser=DenoiserChoice("SiT-S/1", time_scale=1000.0),
             optimizer=Optimizer(lr=2e-4, warmup=1000, ema=0.9999, weight_decay=0.0),
             cadence=Cadence(log=100, preview=10_000, checkpoint=5000),
-            **scale,  # type: ignore[arg-type]
+            precision="bf16",
+            compile=True,
         ),
         sampling=SamplingChoice("dpm_solver", 50, batch_size=1024, precision="bf16"),
         measuring=replace(plan.measuring, samples=10_000),
@@ -206,7 +199,14 @@ def celeba256(latents: Literal["f8d4", "f16d16"]) -> Plan:
         autoencoder=make("autoencoder"),
         diffusion=diffusion_runs.celeba256_uvit("S", latents, steps),
         sampling=SamplingChoice("dpm_solver", 50, labels="none", batch_size=256, precision="bf16"),
-        measuring=Measuring(features="inception", reference=30_000, samples=10_000, reconstructions=5000),
+        measuring=Measuring(
+            data="data/celeba256_test",
+            reference_data="data/celeba256",
+            features="inception:weights/pt_inception-2015-12-05-6726825d.pth",
+            reference=30_000,
+            samples=10_000,
+            reconstructions=5000,
+        ),
     )
     return renamed(plan, f"celeba256_{latents}")
 
@@ -218,12 +218,17 @@ def imagenet256(size: Literal["B", "XL"]) -> Plan:
     """
     plan = Plan(
         seeds=(0,),
-        entries=main_entries(esm_weight=0.01),
+        entries=all_entries(esm_weight=0.01),
         autoencoder=runs.imagenet256_f16d16("autoencoder"),
         diffusion=diffusion_runs.imagenet256_sit(size),
         sampling=SamplingChoice("euler_maruyama", 250, batch_size=256, precision="bf16"),
         measuring=Measuring(
-            data="data/imagenet/val", features="inception", reference=50_000, samples=50_000, reconstructions=50_000
+            data="data/imagenet/val",
+            reference_data="data/imagenet/train",
+            features="inception:weights/pt_inception-2015-12-05-6726825d.pth",
+            reference=1_281_167,
+            samples=50_000,
+            reconstructions=50_000,
         ),
     )
     return renamed(plan, f"imagenet256_sit_{size.lower()}")

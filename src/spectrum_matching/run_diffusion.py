@@ -48,7 +48,7 @@ def run_diffusion(run: DiffusionRun, title: str | None = None) -> Path:
     begun = read_begun(Path(run.out))
     data = open_learned(run, accelerator.device, begun.latent_space if begun else None)
     refuse_other_data(Path(run.out), begun, data)
-    check_curriculum(run, data)
+    check_curriculum(run, data.shape)
     state = build_diffusion_state(run, data.shape, len(data.classes), accelerator.device)
     previewed = preview_model(run, data, state, accelerator.device)
     decoder = previewed.decoder if previewed else None
@@ -95,10 +95,10 @@ def check(run: DiffusionRun) -> None:
     times_of(run)
 
 
-def check_curriculum(run: DiffusionRun, data: LearnedData) -> None:
-    """ValueError if the curriculum's low-passes do not fit the grid."""
+def check_curriculum(run: DiffusionRun, shape: tuple[int, int, int]) -> None:
+    """ValueError if the curriculum's low-passes do not fit latents (c, h, w)."""
     if run.curriculum.keep:
-        SpectralMask(run.curriculum.keep, run.curriculum.block).draw(torch.Generator(), data.shape[1:])
+        SpectralMask(run.curriculum.keep, run.curriculum.block).draw(torch.Generator(), shape[1:])
 
 
 def free_keys(run: DiffusionRun) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,10 @@ RECORD = "stage.json"
 
 @dataclass(frozen=True)
 class Done:
-    """A finished stage. outputs: what later stages are decided by; seconds: what it took, over all its attempts."""
+    """A finished stage. outputs: what later stages are decided by.
+
+    seconds: what it took, with those of its attempts that ended by an error or an interrupt, not by a kill.
+    """
 
     folder: Path
     digest: str
@@ -45,7 +48,8 @@ def stage(parent: Path, name: str, inputs: Mapping[str, Any], work: Callable[[Pa
         try:
             outputs = dict(work(folder))
         except BaseException:
-            spent.write_text(str(before + time.perf_counter() - started))
+            with suppress(OSError):  # a full disk has an error of its own
+                spent.write_text(str(before + time.perf_counter() - started))
             raise
         seconds = before + time.perf_counter() - started
         content = {"inputs": inputs, "outputs": outputs, "seconds": round(seconds, 1)}

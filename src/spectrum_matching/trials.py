@@ -31,32 +31,36 @@ from .provenance import weights_digest
 from .run_autoencoder import run_autoencoder
 from .run_checks import check
 from .run_diffusion import check as check_diffusion
-from .run_diffusion import run_diffusion
+from .run_diffusion import check_curriculum, run_diffusion
 from .runs import AutoencoderRun
 from .sample import write_samples
 from .sample_files import read_sampling, record_of
 from .stages import Done, stage
 
 N_AT_ONCE = 64
+# Of a run, what decides nothing of its result, or is decided by digests beside it.
+IDLE = (
+    *("name", "out", "cadence", "trackers", "max_bad_steps", "preview", "data.workers"),
+    *("source.latents", "source.images", "source.autoencoder", "source.workers"),
+)
 
 StageRunner = Callable[[Path, str, Mapping[str, Any], Callable[[Path], Mapping[str, Any]]], Done]
 
 
 @dataclass(frozen=True)
 class OpenedPlan:
-    """A plan with what all of its trials share. training_digest: of all images that training draws on."""
+    """A plan with what all of its trials share.
+
+    training_digest: of all images that training draws on. measured: by seed, what autoencoders are measured on, of
+    which nothing was trained on; references: by seed, what samples are held against.
+    """
 
     plan: Plan
     training_digest: str
+    measured: Mapping[int, ImageSet]
+    references: Mapping[int, ImageSet]
     extractor: Extractor | None
     device: torch.device
-
-    def measured(self, seed: int) -> ImageSet:
-        """What autoencoders and samples are measured on: nothing of this seed was trained on them."""
-        data, other = self.plan.autoencoder.data, self.plan.measuring.data
-        if other is not None:
-            return open_images(other, data.size, split="all")
-        return open_images(data.path, data.size, split="held_out", held_out=data.held_out, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -73,24 +77,56 @@ class Stages:
 
 def open_plan(plan: Plan) -> OpenedPlan:
     """ValueError, before any work, for a plan that cannot be run."""
-    if not plan.entries or not plan.seeds:
-        raise ValueError(f"plan {plan.name} has no entries or no seeds: there is nothing to compare")
-    if plan.control not in plan.entries:
-        raise ValueError(f"control is {plan.control!r}, expected one of the entries: {', '.join(plan.entries)}")
-    for name in plan.entries:
-        check(autoencoder_run(plan, name, 0, Path()))
-        check_diffusion(diffusion_run(plan, name, 0, Path(), Path()))
-    accelerator = Accelerator()
+    check_plan(plan)
+    accelerator = Accelerator(mixed_precision="no")
     if accelerator.num_processes > 1:
         raise ValueError(
             "compare runs in one process; share its trials by several commands with --seeds or --only, one for each GPU"
         )
     extractor = open_extractor(plan.measuring.features, accelerator.device) if plan.measuring.features else None
-    data = plan.autoencoder.data
-    opened = OpenedPlan(plan, open_images(data.path, data.size, split="all").digest, extractor, accelerator.device)
-    for seed in plan.seeds:
-        opened.measured(seed)
-    return opened
+    data, measuring = plan.autoencoder.data, plan.measuring
+    training = open_images(data.path, data.size, split="all")
+    if measuring.data is not None:
+        images = open_images(measuring.data, data.size, split="all")
+        measured = dict.fromkeys(plan.seeds, images)
+    else:
+        shared: dict[str, Any] = {"split": "held_out", "held_out": data.held_out}
+        measured = {seed: open_images(data.path, data.size, seed=seed, **shared) for seed in plan.seeds}
+    references = measured
+    if measuring.reference_data is not None:
+        references = dict.fromkeys(plan.seeds, open_images(measuring.reference_data, data.size, split="all"))
+    return OpenedPlan(plan, training.digest, measured, references, extractor, accelerator.device)
+
+
+def check_plan(plan: Plan) -> None:
+    """ValueError for what no data could mend: entries, seeds, numbers, grids."""
+    if not plan.entries or not plan.seeds:
+        raise ValueError(f"plan {plan.name} has no entries or no seeds: there is nothing to compare")
+    if len(set(plan.seeds)) < len(plan.seeds):
+        raise ValueError(f"seeds are {plan.seeds}: a seed that comes twice is one trial, not two")
+    if plan.control not in plan.entries:
+        raise ValueError(f"control is {plan.control!r}, expected one of the entries: {', '.join(plan.entries)}")
+    counts = {f"measuring.{key}": value for key, value in asdict(plan.measuring).items() if isinstance(value, int)}
+    counts |= {"sampling.steps": plan.sampling.steps, "sampling.batch_size": plan.sampling.batch_size}
+    for key, value in counts.items():
+        if value < (2 if key.startswith("measuring") else 1):
+            raise ValueError(f"{key} is {value}: too few to measure anything")
+    autoencoder = plan.autoencoder
+    shape = None
+    if autoencoder.network.pretrained is None:
+        with torch.device("meta"):
+            network = Autoencoder.from_preset(autoencoder.network.preset)
+        side = autoencoder.data.size // network.factor
+        shape = (network.channels, side, side)
+    for name in plan.entries:
+        check(autoencoder_run(plan, name, 0, Path()))
+        run = diffusion_run(plan, name, 0, Path(), Path())
+        check_diffusion(run)
+        if shape is not None:
+            check_curriculum(run, shape)
+            patch = int(run.denoiser.name.rpartition("/")[2])
+            if shape[1] % patch:
+                raise ValueError(f"latents of {shape[1]} x {shape[2]} cells have no whole patches of {patch} cells")
 
 
 def autoencoder_run(plan: Plan, entry: str, seed: int, out: Path) -> AutoencoderRun:
@@ -116,8 +152,8 @@ def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console, stage
     # Entries that train the same autoencoder share it.
     owner = next(name for name in plan.entries if plan.entries[name].method == plan.entries[entry].method)
     shared, own = (Path(plan.out) / slug(name) / f"seed{seed}" for name in (owner, entry))
-    images = opened.measured(seed)
-    measured = {"images": images.digest, "version": __version__}
+    images, workers = opened.measured[seed], plan.autoencoder.data.workers
+    measured = {"images": images.digest, "size": images.size, "version": __version__}
 
     def train(folder: Path) -> Mapping[str, Any]:
         export = run_autoencoder(autoencoder_run(plan, owner, seed, folder / "run"))
@@ -147,7 +183,9 @@ def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console, stage
 
     def encode(folder: Path) -> Mapping[str, Any]:
         flips = plan.diffusion.source.flip
-        cache_latents(str(export), out=folder / "latents", dtype=plan.cache, flips=flips, batch_size=64)
+        cache_latents(
+            str(export), out=folder / "latents", dtype=plan.cache, flips=flips, batch_size=N_AT_ONCE, workers=workers
+        )
         return {}
 
     flips = {"flips": plan.diffusion.source.flip, "dtype": plan.cache}
@@ -164,14 +202,14 @@ def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console, stage
     diffusion = stage(own, "diffusion", recipe, diffuse)
 
     def draw(folder: Path) -> Mapping[str, Any]:
-        model = open_model(diffusion.folder / diffusion.outputs["export"], opened.device)
-        out = folder / "samples.npz"
-        write_samples(model, plan.sampling, measuring.samples, out, Accelerator(), console)
+        model = open_model(diffusion.folder / diffusion.outputs["export"], opened.device, str(export))
+        out, accelerator = folder / "samples.npz", Accelerator(mixed_precision="no")
+        write_samples(model, plan.sampling, measuring.samples, out, accelerator, console)
         return {}
 
     asked = {**asdict(plan.sampling), "n": measuring.samples}
     asked.pop("batch_size")  # decides nothing
-    samples = stage(own, "samples", {"weights": diffusion.outputs["weights"], "decoder": weights, **asked}, draw)
+    samples = stage(own, "samples", {"model": diffusion.digest, "decoder": weights, **asked}, draw)
 
     def score(folder: Path) -> Mapping[str, Any]:
         console.print("scoring", highlight=False)
@@ -187,31 +225,34 @@ def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console, stage
         reconstruction = evaluate_reconstruction(
             entry,
             Autoencoder.from_pretrained(export).to(opened.device),
-            (batch.images for batch in fixed_batches(images, N_AT_ONCE, measuring.reconstructions)),
+            (b.images for b in fixed_batches(images, N_AT_ONCE, measuring.reconstructions, workers=workers)),
             opened.extractor,
             source=images.source,
+            source_digest=images.digest,
             seed=seed,
         )
         write_text_aside(folder / "scores.json", scores.to_json([generation, reconstruction]) + "\n")
         return {}
 
-    asked = {"reference": measuring.reference, "n": measuring.reconstructions, "samples": samples.digest}
-    scored = stage(own, "scores", measured | asked | {"extractor": extractor_digest(opened)}, score)
+    held_against = {"reference": opened.references[seed].digest, "n_reference": measuring.reference}
+    asked = {"n": measuring.reconstructions, "samples": samples.digest, "extractor": extractor_digest(opened)}
+    scored = stage(own, "scores", measured | held_against | asked, score)
     return Stages(autoencoder, analysis, cache, diffusion, samples, scored)
 
 
 def reference(opened: OpenedPlan, seed: int) -> Reference:
     """Statistics of the images that samples are held against, computed once for all trials that share them."""
-    images = opened.measured(seed)
+    images, workers = opened.references[seed], opened.plan.autoencoder.data.workers
     n = min(len(images), opened.plan.measuring.reference)
 
     def compute(folder: Path) -> Mapping[str, Any]:
-        batches: Iterator[Tensor] = (batch.images for batch in fixed_batches(images, N_AT_ONCE, n))
+        batches: Iterator[Tensor] = (b.images for b in fixed_batches(images, N_AT_ONCE, n, workers=workers))
         found = compute_reference(images.source, batches, opened.extractor)
         save_reference(found, folder / "reference.safetensors")
         return {}
 
-    inputs = {"images": images.digest, "n": n, "extractor": extractor_digest(opened), "version": __version__}
+    asked = {"images": images.digest, "size": images.size, "n": n}
+    inputs = asked | {"extractor": extractor_digest(opened), "version": __version__}
     return load_reference(stage(Path(opened.plan.out), "reference", inputs, compute).folder / "reference.safetensors")
 
 
@@ -223,10 +264,9 @@ def extractor_digest(opened: OpenedPlan) -> str:
 def deciding(run: AutoencoderRun | DiffusionRun) -> dict[str, Any]:
     """What of a run decides its result, as plain values; digests stand for the data elsewhere."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(run)))
-    for idle in ("name", "out", "cadence", "trackers", "max_bad_steps", "preview"):
-        plain.pop(idle, None)
-    for place, idle in (("data", ("path", "workers")), ("source", ("latents", "images", "autoencoder", "workers"))):
-        plain[place] = {key: value for key, value in plain.get(place, {}).items() if key not in idle}
+    for key in IDLE:
+        place, _, inner = key.rpartition(".")
+        (plain.get(place, {}) if place else plain).pop(inner, None)
     return plain | {"version": __version__}
 
 

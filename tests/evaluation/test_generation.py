@@ -7,6 +7,7 @@ from spectrum_matching.evaluation.generation import evaluate_generation
 from spectrum_matching.evaluation.protocols import protocol_differences
 from spectrum_matching.evaluation.reference import compute_reference
 from spectrum_matching.metrics.scores_catalogue import SCORES
+from spectrum_matching.nets.extractors import Extracted, Extractor
 from spectrum_matching.scores import Sampling, read_evaluations, to_json
 
 
@@ -103,6 +104,24 @@ def test_too_few_images_are_refused_or_warned_of(reference, extractor, photograp
     assert any("a reference of 100 images is small" in line for line in found.warnings)
     with pytest.raises(ValueError, match="a: at least 2 images are needed, got 0"):
         evaluate_generation("a", [], reference, extractor)
+
+
+def test_a_reference_of_too_few_images_has_no_distance(extractor, photographs):
+    reference = compute_reference("few", [photographs(0, 12)], extractor)
+    found = evaluate_generation("a", [photographs(1, 80)], reference, extractor)
+    scores = {score.key: score for score in found.scores}
+    assert scores["fid"].value is None
+    assert scores["fid"].refused.startswith("reference: 12 images cannot fill a covariance of 12 features")
+    assert scores["sfid"].value is not None
+
+
+def test_the_record_says_where_the_features_were_made(photographs):
+    reference = compute_reference("photographs", [photographs(0, 50)], None)
+    found = evaluate_generation("a", [photographs(1, 50)], reference)
+    assert (found.provenance.device, found.provenance.dtype) == ("cpu", "float32")
+    half = Extractor("half", "", "", lambda x: Extracted(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1).half()))
+    found = evaluate_generation("a", [photographs(1, 50)], reference, half)
+    assert found.provenance.dtype == "float16"
 
 
 def test_features_of_another_size_are_named(extractor, photographs, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from spectrum_matching.data.images import BadFile
+from spectrum_matching.data.images import BadFile, open_images
 from spectrum_matching.data.tensors import TensorImages
 from spectrum_matching.evaluation.accumulate import accumulate
 from spectrum_matching.evaluation.reconstruction import evaluate_reconstruction
@@ -67,6 +67,7 @@ def process(out):
     accelerator = Accelerator()
     found = {n: reduced(n, accelerator) for n in (23, 3)} | {"reconstructed": reconstructed(39, accelerator)}
     torch.save(found, out / f"{accelerator.process_index}.pt")
+    assert merged(FeatureStatistics(), 3, accelerator).mean.tolist() == []
     with pytest.raises(ValueError, match="images of 8 and 16 pixels a side"):
         reduce_over(
             accumulate(
@@ -106,6 +107,21 @@ def test_shares_hold_every_image_once():
     for batch in (batch for share in shares for batch in share):
         assert isinstance(batch, Numbered)
         assert torch.equal(batch.images, images(23)[list(batch.numbers)])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_bad_files_are_named_whatever_batch_they_fall_into(image_folder, tmp_path, batch_size):
+    bad = [0, 1, 4, 5, 8]
+    for number, path in enumerate(sorted(image_folder.iterdir())[:9]):
+        content = path.read_bytes()
+        # Cut short, so that opening finds an image and reading does not.
+        (tmp_path / f"{number}{path.suffix}").write_bytes(content[: len(content) // 2] if number in bad else content)
+    chosen = open_images(str(tmp_path), 16, split="all")
+    assert len(chosen) == 9
+    batches = list(share_of(chosen, batch_size))
+    assert [number for batch in batches for number in batch.numbers] == [2, 3, 6, 7]
+    assert [file.name[0] for batch in batches for file in batch.bad] == [str(number) for number in bad]
+    assert all(len(batch.images) == len(batch.numbers) > 0 for batch in batches)
 
 
 def test_one_process_reduces_to_what_it_has():

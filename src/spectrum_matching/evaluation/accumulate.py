@@ -28,12 +28,15 @@ class ImageStatistics:
 
     features, spatial: moments of all images. power (bands,): sum over all. rows: of the images with numbers below
     `n_kept`, under "indices" (n,), "features" (n, d), "power" (n, bands), "patches_0" … (n, 8, 147), on the CPU.
-    size: side of the square images, 0 before the first. bad: files that could not be read.
+    size: side of the square images, 0 before the first. device, dtype: of the features, or of the images where there is
+    no extractor. bad: files that could not be read.
     """
 
     n_kept: int = N_KEPT
     n_images: int = 0
     size: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
     features: FeatureStatistics = field(default_factory=FeatureStatistics)
     spatial: FeatureStatistics = field(default_factory=FeatureStatistics)
     classes: InceptionSums = field(default_factory=InceptionSums)
@@ -54,6 +57,7 @@ class ImageStatistics:
         if not images.isfinite().all():
             raise ValueError("images hold values that are not finite: look at what made them")
         images = round_to_bytes(images.float())
+        self.device, self.dtype = images.device, images.dtype
         own = range(self.n_images, self.n_images + len(images)) if numbers is None else numbers
         at = torch.tensor(list(own), dtype=torch.int64)
         kept = at < self.n_kept
@@ -65,6 +69,7 @@ class ImageStatistics:
         rows = {"indices": at, "power": power}
         if extractor is not None:
             found = extractor.extract(images)
+            self.device, self.dtype = found.features.device, found.features.dtype
             self.features.add(found.features)
             rows["features"] = found.features.cpu().float()
             if found.spatial is not None:

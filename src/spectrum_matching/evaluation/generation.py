@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from ..data.seeding import seeded
@@ -16,7 +15,7 @@ from ..nets.extractors import Extractor
 from ..provenance import provenance
 from ..scores import BandPower, Evaluation, Protocol, Sampling, Score
 from .accumulate import ImageStatistics, accumulate
-from .distances import around, frechet_score
+from .frechet import around, frechet_score
 from .reduce import reduce_over
 from .reference import ROUNDING, Reference
 from .shares import Numbered
@@ -45,7 +44,8 @@ def evaluate_generation(
     another size; for fewer than two images.
     """
     reference.check(extractor)
-    statistics = reduce_over(accumulate(batches, extractor), accelerator)
+    own = accumulate(batches, extractor)
+    statistics = reduce_over(own, accelerator)
     if statistics.n_images < 2:
         raise ValueError(f"{name}: at least 2 images are needed, got {statistics.n_images}")
     n_features = len(statistics.features.mean)
@@ -71,7 +71,7 @@ def evaluate_generation(
             rounding=ROUNDING,
             sampling=sampling,
         ),
-        provenance=provenance(torch.device("cpu"), torch.float64, seed),
+        provenance=provenance(own.device, own.dtype, seed),
         warnings=(*warnings, *_warnings(statistics, reference, extractor)),
     )
 
@@ -79,9 +79,9 @@ def evaluate_generation(
 def _of_features(statistics: ImageStatistics, reference: Reference) -> Iterator[Score]:
     own, others, n = statistics, reference.statistics, statistics.n_images
     if own.features.count and others.features.count:
-        yield frechet_score("fid", own.features, others.features, own.rows("features"))
+        yield frechet_score("fid", own.features, others.features, reference.n_images, own.rows("features"))
     if own.spatial.count and others.spatial.count:
-        yield frechet_score("sfid", own.spatial, others.spatial, None)
+        yield frechet_score("sfid", own.spatial, others.spatial, reference.n_images)
     if own.classes.sums:
         found = own.classes.score()
         error = found.deviation / math.sqrt(found.n_splits)

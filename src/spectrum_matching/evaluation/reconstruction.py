@@ -15,7 +15,7 @@ from ..nets.extractors import Extractor
 from ..provenance import provenance
 from ..scores import Evaluation, Protocol, Score
 from .accumulate import ImageStatistics, round_to_bytes
-from .distances import around, frechet_score
+from .frechet import around, frechet_score
 from .generation import few_images, spectrum, unread, weight_free
 from .reduce import merged, reduce_over, summed
 from .reference import ROUNDING, reference_of
@@ -145,7 +145,8 @@ class _Fidelity:
             yield Score(key, total / n, around(total / n, math.sqrt(variance / max(n - 1, 1))), int(n))
         if self._extractor is None:
             return
-        yield frechet_score("rfid", output.features, real.features, output.rows("features"), real.rows("features"))
+        pair = output.features, real.features
+        yield frechet_score("rfid", *pair, real.n_images, output.rows("features"), real.rows("features"))
         d = len(real.features.mean)
         for keep, pair in self._moved.items():
             key = f"rfid_lowpass_{keep}"
@@ -153,7 +154,7 @@ class _Fidelity:
             if not target.count:
                 yield Score(key, None, None, real.n_images, "the latent grid has no blocks of 2 cells or more")
                 continue
-            yield frechet_score(key, decoded, target)
+            yield frechet_score(key, decoded, target, target.count)
         if self._moved and 1 < self._block < BLOCK:
             self.notes = (f"low-pass in blocks of {self._block}: the latent grid has no whole blocks of {BLOCK}",)
 

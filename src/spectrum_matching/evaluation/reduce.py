@@ -80,6 +80,8 @@ def merged(statistics: FeatureStatistics, d: int, accelerator: "Accelerator | No
     own_mean = _or_zeros(statistics.mean if count else None, d)
     sums = summed(torch.cat([torch.tensor([count], dtype=torch.float64), own_mean * count]), accelerator)
     total = int(sums[0])
+    if not total:
+        return FeatureStatistics()
     mean = sums[1:] / total
     # About the common mean, so that the sum over processes loses no digits to a large one.
     shift = own_mean - mean

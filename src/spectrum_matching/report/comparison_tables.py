@@ -102,7 +102,7 @@ def pairs(comparison: Comparison) -> Pairs | None:
 
 
 def seed_table(comparison: Comparison, quantities: Sequence[Quantity]) -> Table:
-    """Every trial, and what the bootstrap over images says of its scores."""
+    """Every trial, with the interval of 95 % over images beside each score that has one."""
     columns = (Column("seed", is_text=True), *(Column(each.title, each.metric.unit) for each in quantities))
     precision = [_decimals(comparison, quantity) for quantity in quantities]
     rows = []

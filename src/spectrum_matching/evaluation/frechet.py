@@ -20,16 +20,21 @@ def frechet_score(
     key: str,
     images: FeatureStatistics,
     reference: FeatureStatistics,
+    n_reference: int,
     rows: Tensor | None = None,
     paired: Tensor | None = None,
 ) -> Score:
     """rows (n, d): features of single images, for the interval. paired (n, d): those of the reference's, one by one.
 
-    Without `paired` the reference is held fixed. Refused where covariances lack rank.
+    n_reference: images behind the reference, 0 where nobody knows. Without `paired` the reference is held fixed.
+    Refused where covariances lack rank.
     """
     n, d = images.count, len(images.mean)
     if refusal := frechet_refusal(n, d):
         return Score(key, None, None, n, refusal)
+    # Not by the statistics' own count, which moments from a file only stand in for.
+    if n_reference and (refusal := frechet_refusal(n_reference, d)):
+        return Score(key, None, None, n, f"reference: {refusal}")
     value = frechet_distance(images, reference)
     if rows is None or not enough_for_influence(n, d):
         return Score(key, value, None, n)
