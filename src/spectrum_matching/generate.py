@@ -1,4 +1,7 @@
-"""Images from a diffusion model, in memory: image i is the same whatever the batch size or number of processes."""
+"""Images from a diffusion model, in memory: image i is the same whatever the batch size or number of processes.
+
+Of another batch size only the rounding of the network's kernels is another: now and then a byte differs by one.
+"""
 
 import math
 from collections.abc import Iterator, Sequence

@@ -56,7 +56,7 @@ def sample(
         guidance_interval: The t in which guidance acts; 0 is data, 1 is noise.
         labels: balanced (classes in turn), random, none, or a class by number.
         seed: Image i depends on it and on i alone.
-        batch_size: Images at once in a process.
+        batch_size: Images at once in a process; kernels round by it, so that now and then a byte differs by one.
         precision: Of the network; the sampler is in float32.
         autoencoder: Decodes in place of the one that the model was trained with.
     """
