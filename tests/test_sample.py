@@ -25,7 +25,7 @@ from spectrum_matching.generate import generate, sampling_record
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.pictures import grid, to_bytes
 from spectrum_matching.sample import sample
-from spectrum_matching.sample_files import missing, parts_of, read_pixels, read_sampling, record_of, write_part
+from spectrum_matching.sample_files import missing, parts_of, read_sampling, record_of, write_part
 from spectrum_matching.train_diffusion import train_diffusion
 
 CPU = torch.device("cpu")
@@ -73,9 +73,6 @@ def test_an_npz_is_what_adm_s_evaluator_takes(trained_diffusion, model, pixels, 
         assert np.array_equal(archive["arr_0"], pixels)
     assert {path.name for path in out.parent.iterdir()} == {"x.npz", "x.json"}
     assert read_sampling(out.with_suffix(".json")) == sampling_record(model, CHOICE, N)
-    read = [to_bytes(batch).numpy() for batch in read_pixels(out, 4)]
-    assert [len(batch) for batch in read] == [4, 3]
-    assert np.array_equal(np.concatenate(read), pixels)
 
 
 def test_a_folder_holds_a_picture_each_and_a_grid_holds_all(trained_diffusion, model, pixels, tmp_path):

@@ -24,8 +24,6 @@ from .sample_files import (
     refuse_what_is_not_samples,
     write_part,
 )
-from .sample_files import read_pixels as read_pixels
-from .sample_files import read_sampling as read_sampling
 
 
 def sample(

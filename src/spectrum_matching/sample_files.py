@@ -143,14 +143,6 @@ def write_npz(path: Path, batches: Iterator[np.ndarray], n_images: int) -> None:
             stream.write(batch.tobytes())
 
 
-def read_pixels(path: Path, batch_size: int) -> Iterator[Tensor]:
-    """Images (b, 3, H, W) in [-1, 1] of an .npz that `write_npz` wrote, batch by batch."""
-    with np.load(path, allow_pickle=False) as archive:
-        pixels = archive["arr_0"]
-    for start in range(0, len(pixels), batch_size):
-        yield _images(pixels[start : start + batch_size])
-
-
 def _images(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
 
