@@ -109,7 +109,7 @@ def test_a_dry_run_refuses_what_cannot_be(said, arguments, named):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ((), "name a preset, such as tiny_dsm, or give --config FILE"),
+        ((), "name a preset, such as tiny_autoencoder, or give --config FILE"),
         (("tiny_esm", "--network.train", "decoder"), "method esm has a loss on the latents (esm)"),
     ],
 )

@@ -68,8 +68,13 @@ def train_diffusion(arguments: list[str]) -> None:
     """train a diffusion model on cached latents, on images encoded on the fly, or on pixels"""
     from .diffusion_runs import PRESETS, DiffusionRun
 
+    def check(run: DiffusionRun) -> None:
+        from .run_diffusion import check
+
+        check(run)
+
     description = f"Train a diffusion model. Presets: {', '.join(PRESETS)}."
-    run = _resolved("train-diffusion", DiffusionRun(), PRESETS, description, arguments)
+    run = _resolved("train-diffusion", DiffusionRun(), PRESETS, description, arguments, check)
     if run is None:
         return
     from .run_diffusion import run_diffusion
