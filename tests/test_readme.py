@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from spectrum_matching.comparisons import order, read_comparison, spread
+from spectrum_matching.report.ranks import rank_correlation
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results"
 
@@ -108,3 +111,38 @@ def test_what_the_documents_link_to_is_there():
     for document in (*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("docs/*.md")):
         for link in re.findall(r"\]\(([^)#]+)", document.read_text()):
             assert link.startswith("https://") or (document.parent / link).exists(), f"{document.name} links to {link}"
+
+
+def test_the_reading_of_the_comparison_is_that_of_its_results():
+    page = (ROOT / "docs" / "compare.md").read_text()
+    kept = read_comparison(RESULTS / "compare_cifar10.json")
+    assert experiment("does_diffusion_gain").table(kept).strip() in page
+    assert not kept.images
+    assert not any(trial.samples for trial in kept.trials)
+    fid = {method: spread([t.generation.value("fid") for t in kept.of(method)]) for method in kept.methods}
+    rfid = {method: spread([t.reconstruction.value("rfid") for t in kept.of(method)]) for method in kept.methods}
+    ranked = sorted(fid, key=lambda method: fid[method].mean)
+    assert (ranked[0], ranked[-1]) == ("DSM", "EQ-VAE")
+    assert all(order(fid["DSM"], fid[method]) == "below" for method in ranked[1:])
+    assert sorted(rfid, key=lambda method: rfid[method].mean)[-2] == "DSM"
+    pairs = [(a, b) for i, a in enumerate(ranked) for b in ranked[i + 1 :]]
+    n_decided = sum(order(fid[a], fid[b]) != "undecided" for a, b in pairs)
+    assert f"Of {len(pairs)} pairs of methods {n_decided} are decided" in page
+    for method in ("SD-VAE", "ESM, paper", "ESM, scale-free"):
+        assert order(fid[method], fid["autoencoder"]) == "undecided"
+    correlations = []
+    for key in ("psnr", "best_delta", "gap_scale_free_1", "lowpass_gap"):
+        correlations.append(rank_correlation([t.numbers[key] for t in kept.trials], _fids(kept)))
+    correlations.append(rank_correlation([t.reconstruction.value("rfid") for t in kept.trials], _fids(kept)))
+    assert max(map(abs, correlations)) < 0.255
+    hours = sum(seconds for trial in kept.trials for seconds in trial.seconds.values()) / 3600
+    assert f"{hours:.1f} hours of computation" in page.replace("\n", " ")
+
+
+def _fids(comparison):
+    return [trial.generation.value("fid") for trial in comparison.trials]
+
+
+def test_the_cost_of_the_plans_is_that_of_the_results():
+    document = json.loads((RESULTS / "cost_of_plans.json").read_text())
+    assert experiment("cost_of_plans").table(document) in (ROOT / "docs" / "compare.md").read_text()
