@@ -264,6 +264,15 @@ def test_a_disk_that_fills_up_is_one_line_and_the_same_command_goes_on(forked, t
     assert np.array_equal(np.load(tmp_path / "x.npz")["arr_0"], pixels)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Bytes are compared here, and sums by other numbers of threads round differently."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def process(latents, model, out):
     """What each process of torchrun does: it trains, then samples what is not there yet."""
     accelerator = Accelerator()
@@ -279,6 +288,7 @@ def process(latents, model, out):
     torch.save((state.state_dict(), [r.skipped for r in records], [b.data for b in batches]), out / f"{rank}.pt")
     for name in ("x.npz", "folder", "begun.npz"):
         sample(model, out=out / name, **ASKED)
+    accelerator.end_training()
 
 
 @pytest.fixture(scope="module")

@@ -188,3 +188,12 @@ def main(arguments: list[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         print(f"specmatch {name}: {error}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        _leave_other_processes()
+
+
+def _leave_other_processes() -> None:
+    """End what torchrun or accelerate began: a process that ends without it may be aborted at its very end."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -75,6 +75,7 @@ def process(out):
             ),
             accelerator,
         )
+    accelerator.end_training()  # a process that ends before the other would take its connections with it
 
 
 def test_two_processes_are_one_also_where_one_has_no_images(tmp_path):
