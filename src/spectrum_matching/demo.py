@@ -20,7 +20,7 @@ def demo(out: Path | None = None, fast: bool = False) -> None:
 
     Args:
         out: Folder of the runs and of the report; runs/demo by default, runs/demo-fast with --fast.
-        fast: A quarter of the training, a quarter of the images.
+        fast: Images of half the side, a quarter of the training.
     """
     plan = plans.demo(fast)
     plan = replace(plan, out=str(out or Path("runs") / plan.name))
