@@ -61,8 +61,9 @@ def _rank_and_shard(path: Path) -> tuple[int, int, str]:
 
 def _shape(path: Path) -> tuple[int, ...]:
     shard = open_shard(path)
-    if not {"latents", "labels"} <= set(shard.keys()):
-        raise ValueError(f"shard {path} holds {', '.join(sorted(shard.keys()))}; expected latents and labels")
+    if not {"latents", "labels"} <= (keys := set(shard.keys())):
+        held = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+        raise ValueError(f"shard {path} holds {held}; expected latents and labels")
     shape = tuple(shard.get_slice("latents").get_shape())
     n_labels = shard.get_slice("labels").get_shape()
     if len(shape) != 4 or n_labels != [shape[0]]:
