@@ -146,3 +146,17 @@ def _fids(comparison):
 def test_the_cost_of_the_plans_is_that_of_the_results():
     document = json.loads((RESULTS / "cost_of_plans.json").read_text())
     assert experiment("cost_of_plans").table(document) in (ROOT / "docs" / "compare.md").read_text()
+
+
+def test_the_speed_of_the_cache_is_that_of_the_results():
+    speed = json.loads((RESULTS / "speed_cache.json").read_text())
+    said = (ROOT / "bench" / "README.md").read_text()
+    for layout in ("f16d16", "f8d4"):
+        for verb in ("write", "read"):
+            found = speed[layout][verb]
+            cells = [f"{found['ours']['images_per_second']['median']:,.0f}"]
+            for other in (found["float16"], found["float32"]):
+                ratio = other["ratio"]
+                cells.append(f"{ratio['median']:.1f} × ({ratio['q1']:.1f} … {ratio['q3']:.1f})")
+                cells.append(f"{other['ratio_of_work']['median']:.1f} ×")
+            assert f"| {layout}, {verb} | {' | '.join(cells)} |" in said

@@ -182,14 +182,11 @@ def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console, stage
     analysis = stage(shared, "analysis", measured | asked, look)
 
     def encode(folder: Path) -> Mapping[str, Any]:
-        flips = plan.diffusion.source.flip
-        cache_latents(
-            str(export), out=folder / "latents", dtype=plan.cache, flips=flips, batch_size=N_AT_ONCE, workers=workers
-        )
+        cache_latents(str(export), out=folder / "latents", batch_size=N_AT_ONCE, workers=workers, **stored)
         return {}
 
-    flips = {"flips": plan.diffusion.source.flip, "dtype": plan.cache}
-    cache = stage(shared, "cache", {"weights": weights, "images": opened.training_digest, **flips}, encode)
+    stored: dict[str, Any] = {"flips": plan.diffusion.source.flip, "dtype": plan.cache}
+    cache = stage(shared, "cache", {"weights": weights, "images": opened.training_digest, **stored}, encode)
 
     def diffuse(folder: Path) -> Mapping[str, Any]:
         made = run_diffusion(diffusion_run(plan, entry, seed, cache.folder / "latents", folder / "run"))
