@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from torch.utils.flop_counter import FlopCounterMode
 
 from machine import describe  # the file beside this one
-from spectrum_matching.autoencoder_state import build_state
+from spectrum_matching.autoencoder_state import build_state, open_autoencoder
 from spectrum_matching.data.images import Batch
 from spectrum_matching.runs import Adversary, AutoencoderRun, Cadence, Data, Losses, Network, tiny
 from spectrum_matching.train_autoencoder import train_autoencoder
@@ -54,7 +54,7 @@ def cases(cuda: bool) -> Iterator[tuple[str, AutoencoderRun]]:
 def measure(run: AutoencoderRun, accelerator: Accelerator, warmup: int, steps: int) -> dict[str, float]:
     """Images a second (median of the steps), and on a GPU memory and operations."""
     device = accelerator.device
-    state = build_state(run, run.method.build(), device)
+    state = build_state(run, open_autoencoder(run), run.method.build(), device)
     images = torch.rand(run.batch_size, 3, run.data.size, run.data.size, device=device) * 2 - 1
     batches = repeat(Batch(images, torch.zeros(run.batch_size), ()))
     run = replace(run, steps=warmup + steps + 1, cadence=Cadence(log=0))

@@ -29,6 +29,8 @@ METHODS = {
     "ESM, paper": MethodChoice("esm", variant="paper", esm_weight=0.1),
     "ESM, scale-free": MethodChoice("esm", variant="scale_free", esm_weight=0.1),
     "DSM": MethodChoice("dsm"),
+    "Scale Equivariance": MethodChoice("scale_equivariance"),
+    "EQ-VAE": MethodChoice("eq_vae"),
     "ESM + DSM, scale-free": MethodChoice("esm_dsm", variant="scale_free", esm_weight=0.1),
 }
 

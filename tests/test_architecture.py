@@ -21,12 +21,14 @@ FLOORS = {
     "data": 1,
     "provenance": 1,
     "scores": 1,
+    "study_records": 1,
     "comparisons": 2,
     "metrics": 2,
     "diffusion": 2,
     "analysis": 3,
     "report": 3,
     "evaluation": 3,
+    "studies": 3,
     "cli": 5,
 }
 TOP_FLOOR = 4  # modules that are in no room
@@ -34,6 +36,7 @@ VERBS = {
     *("analyze", "write_report", "demo"),
     *("run_autoencoder", "cache_latents", "run_diffusion", "sample", "evaluate"),
     *("trials", "gather_trials", "compare"),  # a comparison is the other verbs in turn
+    *("study", "study_frequency", "frequency_cases"),
 }
 
 

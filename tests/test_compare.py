@@ -190,10 +190,20 @@ def leaves(record, prefix=""):
             yield name, replace(record, **{each.name: f"not {value!r}"})
 
 
-@pytest.mark.parametrize("run", [AutoencoderRun(), DiffusionRun()], ids=lambda run: type(run).__name__)
+@pytest.mark.parametrize(
+    "run",
+    [AutoencoderRun(), DiffusionRun(alignment=AlignmentChoice(weight=0.5))],
+    ids=lambda run: type(run).__name__,
+)
 def test_whatever_decides_a_training_decides_its_folder(run):
     same = {name for name, other in leaves(run) if trials.deciding(other) == trials.deciding(run)}
     assert same == {name for name, _ in leaves(run) if name.startswith(trials.IDLE)}
+
+
+def test_an_alignment_of_no_weight_decides_nothing():
+    idle = replace(DiffusionRun(), alignment=AlignmentChoice(encoder="gradients:4", tap=3))
+    assert trials.deciding(idle) == trials.deciding(DiffusionRun())
+    assert "alignment" not in trials.deciding(idle)
 
 
 def test_part_of_a_plan_changes_only_what_it_names(plan):

@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 
 from spectrum_matching import runs
-from spectrum_matching.autoencoder_state import build_state
+from spectrum_matching.autoencoder_state import build_state, open_autoencoder
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import image_batches
 from spectrum_matching.methods.decoding import Identity
@@ -24,6 +24,7 @@ from spectrum_matching.train_autoencoder import train_autoencoder
 CASES = {
     "joined": {"sample_posterior": False},
     "accumulated": {"sample_posterior": False, "accumulation": 2},
+    "balanced": {"sample_posterior": False, "method": runs.MethodChoice("va_vae", encoder="gradients:4")},
     "dsm": {
         "method": runs.MethodChoice("dsm", keep=(7, 3, 2), block=4),
         "adversary": runs.Adversary(weight=0.5, start=1, width=8, depth=2),
@@ -44,15 +45,21 @@ def broken_on_rank_1(rank):
     return Method("bad", (Term("broken", loss, 1.0),), Identity(), "nobody")
 
 
-def trained(folder, name):
-    """Train a case in this process, beside others if there are any; its final state and records."""
-    accelerator = Accelerator()
+def begun(name, rank=0, device="cpu"):
+    """A case and its state at step 0."""
     run = replace(
         runs.AutoencoderRun(steps=3, batch_size=4, optimizer=runs.Optimizer(lr=1e-3, warmup=2)), **CASES[name]
     )
+    autoencoder = open_autoencoder(run)
+    method = broken_on_rank_1(rank) if name == "bad" else run.method.build(channels=autoencoder.channels)
+    return run, build_state(run, autoencoder, method, device)
+
+
+def trained(folder, name):
+    """Train a case in this process, beside others if there are any; its final state and records."""
+    accelerator = Accelerator()
     rank, world = accelerator.process_index, accelerator.num_processes
-    method = broken_on_rank_1(rank) if name == "bad" else run.method.build()
-    state = build_state(run, method, accelerator.device)
+    run, state = begun(name, rank, accelerator.device)
     images = open_images(str(folder), 32, seed=0, crop="random", flip=True)
     batches = image_batches(images, run.batch_size, 0, rank=rank, world=world, end=run.steps)
     records = list(train_autoencoder(run, state, batches, accelerator))
@@ -123,14 +130,17 @@ def test_two_processes_stay_in_step(two, name):
     assert all(torch.equal(a, b) for a, b in averages)
 
 
-@pytest.mark.parametrize("name", ["joined", "accumulated"])
+@pytest.mark.parametrize("name", ["joined", "accumulated", "balanced"])
 def test_two_processes_are_one_with_the_joined_batch(two, image_folder, name):
     one, alone = trained(image_folder, name)
     (state, first), (_, second) = both(two, name)
     for (_, _, a), (_, _, b), (_, _, c) in zip(first, second, alone, strict=True):
-        assert (a["l1"] + b["l1"]) / 2 == pytest.approx(c["l1"], rel=1e-4)
-    moved = weights(build_state(runs.AutoencoderRun(), one.reconstructor.method, torch.device("cpu")).state_dict())
-    distance = (weights(one.state_dict()) - moved).norm()
+        assert a.keys() == c.keys()
+        for loss in c:
+            assert (a[loss] + b[loss]) / 2 == pytest.approx(c[loss], rel=1e-4)
+            # Gradients are compared over all processes before a weight is made of them.
+            assert not loss.endswith("_weight") or a[loss] == b[loss]
+    distance = (weights(one.state_dict()) - weights(begun(name)[1].state_dict())).norm()
     # Adam divides by the gradient's size, so that rounding of a gradient near 0 moves a weight by up to lr.
     assert (weights(state) - weights(one.state_dict())).norm() < 0.01 * distance
 

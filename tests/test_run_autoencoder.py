@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 
 from spectrum_matching import cli, runs
-from spectrum_matching.autoencoder_state import build_state
+from spectrum_matching.autoencoder_state import build_state, open_autoencoder
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import fixed_batches
 from spectrum_matching.data.seeding import seeded
@@ -90,7 +90,7 @@ def test_a_run_makes_its_directory(small_run, command):
 def test_the_export_is_the_averaged_weights_with_the_measured_scale(small_run, sample):
     run = replace(small_run, sample_posterior=sample, **EVERYTHING)
     exported = AutoencoderKL.from_pretrained(run_autoencoder(run))
-    state = build_state(run, run.method.build(), torch.device("cpu"))
+    state = build_state(run, open_autoencoder(run), run.method.build(), torch.device("cpu"))
     load(state, Path(run.out) / "checkpoints" / "0000004")
     assert state.step == 4
     averages = zip(exported.parameters(), state.ema.shadow_params, strict=True)

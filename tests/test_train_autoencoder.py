@@ -1,22 +1,28 @@
 import copy
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
 
 from spectrum_matching import runs
-from spectrum_matching.autoencoder_state import build_state
+from spectrum_matching.autoencoder_state import build_state, open_autoencoder
 from spectrum_matching.data.images import Batch, open_images
 from spectrum_matching.data.order import image_batches
 from spectrum_matching.data.seeding import seeded
+from spectrum_matching.methods import feature_gap
 from spectrum_matching.methods.decoding import Identity
 from spectrum_matching.methods.method import Method, Term
+from spectrum_matching.methods.zoo import va_vae
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.train_autoencoder import critic_backward, generator_backward, train_autoencoder
+from spectrum_matching.train_autoencoder import balance, critic_backward, generator_backward, train_autoencoder
 from spectrum_matching.updates import DivergedError, averaged, set_learning_rate
 
+ALIGNMENT = json.loads((Path(__file__).parent / "oracles" / "alignment_values.json").read_text())["va_vae"]
 CPU = torch.device("cpu")
 ADVERSARY = runs.Adversary(weight=0.5, width=8, depth=2)
 EVERYTHING = {  # all state that there can be, each part of it touched within 4 steps
@@ -25,6 +31,7 @@ EVERYTHING = {  # all state that there can be, each part of it touched within 4 
     "batch_size": 4,
     "accumulation": 2,
 }
+VA_VAE = runs.MethodChoice("va_vae", encoder="gradients:4")
 
 
 @pytest.fixture
@@ -40,7 +47,8 @@ def batches():
 
 
 def new_state(run, method=None):
-    return build_state(run, method or run.method.build(), CPU)
+    autoencoder = open_autoencoder(run)
+    return build_state(run, autoencoder, method or run.method.build(None, autoencoder.channels, run.seed), CPU)
 
 
 def train(run, state, batches, perceptual=None):
@@ -66,9 +74,10 @@ def gradients(net):
     return [p.grad.clone() for p in net.parameters()]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_two_steps_and_two_more_equal_four_bit_for_bit(small_run, precision):
+@pytest.mark.parametrize(("method", "precision"), [(None, "fp32"), (None, "bf16"), (VA_VAE, "fp32"), (VA_VAE, "bf16")])
+def test_two_steps_and_two_more_equal_four_bit_for_bit(small_run, method, precision):
     run = replace(small_run, **EVERYTHING, precision=precision)
+    run = replace(run, method=method or run.method)
     images = open_images(run.data.path, 32, crop="random", flip=True, seed=run.seed)
 
     def continued(state, end):
@@ -159,6 +168,96 @@ def test_the_shared_output_gradient_equals_the_naive_backward(small_run, batches
     ((reconstruction + weight * adversary + 0.1 * encoding["esm"]) / 2).backward()
     for a, b in zip(gradients(state.autoencoder), gradients(naive.autoencoder), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * b.abs().max().item())
+
+
+@pytest.mark.parametrize("adversary", [None, True, False], ids=["alone", "beside adaptive", "beside fixed"])
+def test_a_balanced_term_s_weight_is_the_ratio_of_gradients_at_the_encoder_s_last_layer(small_run, batches, adversary):
+    run = replace(
+        small_run,
+        method=replace(VA_VAE, feature_weight=0.2),
+        losses=runs.Losses(l1=1.0, l2=0.5),
+        adversary=replace(ADVERSARY, adaptive=bool(adversary)) if adversary is not None else runs.Adversary(),
+    )
+    state, images = new_state(run), batches(1)[0].images
+    arguments = (seeded(1), Accelerator(), None, adversary is not None)
+    losses = generator_backward(run, state.reconstructor, state, images, *arguments, n_micro=2)[1]
+
+    naive = new_state(run)
+    again, encoding = naive.reconstructor(images, seeded(1))
+    error = again.output - again.target
+    reconstruction = error.abs().mean() + 0.5 * error.square().mean()
+
+    def norms(layer, *values):
+        return [torch.autograd.grad(value, layer, retain_graph=True)[0].norm().item() for value in values]
+
+    pull, own = norms(naive.autoencoder.encoder_last_layer, reconstruction, encoding["features"])
+    weight = 0.2 * pull / (own + 1e-4)
+    assert losses["features_weight"].item() == pytest.approx(weight, rel=1e-5)
+    assert losses["features"].item() == pytest.approx(encoding["features"].item())
+    total = reconstruction + 1e-6 * encoding["kl"] + weight * encoding["features"]
+    if adversary is not None:
+        fooled = -naive.critic(again.output).mean()
+        pull, push = norms(naive.autoencoder.last_layer, reconstruction, fooled)
+        total = total + 0.5 * (pull / (push + 1e-4) if adversary else 1) * fooled
+    (total / 2).backward()
+    for a, b in zip(gradients(state.reconstructor), gradients(naive.reconstructor), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * b.abs().max().item())
+    assert state.reconstructor.terms[0].projection.weight.grad.any()
+
+
+@pytest.mark.parametrize("case", ALIGNMENT["cases"], ids=lambda case: f"seed {case['seed']}")
+def test_a_balanced_term_s_weight_is_that_of_va_vae(case):
+    mapped, features = (
+        torch.from_numpy(np.random.default_rng(case["seed"] + more).standard_normal(case["shape"])) for more in (0, 100)
+    )
+    mapped.requires_grad_()
+    loss = sum(feature_gap(mapped, features * 2 + 1, case["cosine_margin"], case["distance_margin"]))
+    output = mapped * 1
+    pull = torch.autograd.grad(output.abs().mean(), output, retain_graph=True)[0]
+    term = Term("features", None, 0.1, balanced=True)
+    weights = balance([term], {"features": loss}, output, pull, mapped, Accelerator())
+    assert {name: value.item() for name, value in weights.items()} == pytest.approx({"features": case["weight"]})
+
+
+def test_gradients_are_compared_only_for_terms_that_ask_for_it(small_run, batches, monkeypatch):
+    monkeypatch.setattr(torch.autograd, "grad", pytest.fail)
+    for choice in (runs.MethodChoice("esm"), replace(VA_VAE, feature_weight=0.0)):
+        run = replace(small_run, method=choice, steps=1)
+        (record,) = train(run, new_state(run), batches(1))
+        assert not any(name.endswith("_weight") for name in record.losses)
+
+
+def test_the_vision_encoder_is_no_part_of_the_state(small_run, batches):
+    encoder = torch.nn.Conv2d(3, 6, 4, stride=4)
+    before = copy.deepcopy(encoder.state_dict())
+    run = replace(small_run, steps=2)
+    state = new_state(run, va_vae(encoder, 6, 8))
+    first = state.reconstructor.terms[0].projection.weight.clone()
+    train(run, state, batches(2))
+    others = {k: v for k, v in state.state_dict()["reconstructor"].items() if not k.startswith("autoencoder.")}
+    assert others.keys() == {"terms.0.projection.weight"}
+    assert not torch.equal(first, others["terms.0.projection.weight"])
+    assert differing(before, encoder.state_dict()) == []
+    n_trained = len(list(state.autoencoder.parameters())) + 1
+    assert len(state.state_dict()["optimizer"]["state"]) == n_trained
+
+
+def test_features_that_are_not_finite_change_nothing(small_run, batches):
+    calls = []
+
+    def encoder(images):
+        calls.append(1)
+        return torch.nn.functional.avg_pool2d(images, 4) * (math.nan if len(calls) == 3 else 1)
+
+    state = new_state(small_run, va_vae(encoder, 3, 8))
+    records = train_autoencoder(small_run, state, iter(batches(4)), Accelerator())
+    next(records), next(records)
+    before = copy.deepcopy(state.state_dict())
+    record = next(records)
+    assert record.skipped
+    assert record.losses["features_weight"].isnan()
+    assert set(differing(before, state.state_dict())) == {"/step", "/skipped"}
+    assert not next(records).skipped
 
 
 def test_the_critic_s_pass_leaves_no_gradient_on_the_autoencoder(small_run, batches):

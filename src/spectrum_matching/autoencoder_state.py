@@ -71,12 +71,15 @@ class TrainingState:
         self.step, self.skipped = state["step"], state["skipped"]
 
 
-def build_state(run: AutoencoderRun, method: Method, device: torch.device) -> TrainingState:
-    """The state at step 0: networks, optimizers and averages as the run says."""
+def open_autoencoder(run: AutoencoderRun) -> Autoencoder:
+    """As the run says, on the CPU: new, or one to fine-tune."""
     if run.network.pretrained:
-        autoencoder = Autoencoder.from_pretrained(run.network.pretrained)
-    else:
-        autoencoder = Autoencoder.from_preset(run.network.preset, seed=run.seed)
+        return Autoencoder.from_pretrained(run.network.pretrained)
+    return Autoencoder.from_preset(run.network.preset, seed=run.seed)
+
+
+def build_state(run: AutoencoderRun, autoencoder: Autoencoder, method: Method, device: torch.device) -> TrainingState:
+    """The state at step 0: critic, optimizers and averages as the run says."""
     autoencoder.train_only(run.network.train)
     critic = PatchCritic(3, run.adversary.width, run.adversary.depth, seed=run.seed) if run.adversary.weight else None
     reconstructor = Reconstructor(autoencoder, method, run.sample_posterior, run.precision == "bf16").to(device)

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tyro.conf import arg
 
-from .analysis.subjects import CACHED, images_to_cache, is_cached, training_data
+from .analysis.subjects import CACHED, ToCache, images_to_cache, is_cached, training_data
 from .data.images import Split, open_images
 from .data.latent_cache import (
     CacheIndex,
@@ -28,19 +28,25 @@ from .data.latent_cache import (
 from .data.latent_export import ForeignLayout, export_latents
 from .data.latent_layouts import ImageChoice
 from .data.latents import LatentSet, open_latents
-from .latent_origins import LatentOrigin, Stored, encoded, imported
+from .data.training_targets import targets_beside
+from .latent_origins import LatentOrigin, Stored, by_autoencoder, by_vision_encoder, encoded, imported
 from .machine_checks import chosen_device, require_writable
 from .nets.autoencoder import Autoencoder
+from .nets.vision import open_vision
+
+VISION = "vision:"
 
 
 def cache_latents(
     source: Annotated[str, arg(metavar="AUTOENCODER")],
     /,
     *,
-    out: Path,
+    out: Path | None = None,
     data: str | None = None,
     size: int | None = None,
     split: Split | None = None,
+    beside: Path | None = None,
+    encoder_size: int | None = None,
     dtype: Literal["float16", "bfloat16", "float32"] = "float16",
     flips: bool = False,
     batch_size: int = 16,
@@ -55,11 +61,14 @@ def cache_latents(
 
     Args:
         source: A folder in diffusers' format, a hub name, an LDM checkpoint (X.safetensors), python:FILE.py:FACTORY for
-            your own; or latents:FOLDER, to import what another tool cached.
-        out: Folder for index.json and the shards.
+            your own; latents:FOLDER, to import what another tool cached; or vision:ENCODER for targets of representation
+            alignment, with ENCODER gradients[:CELL], a folder in transformers' format, or hub:NAME.
+        out: Folder for index.json and the shards; `targets` in that of --beside by default.
         data: "embedded", a folder or parquet path, or hub:NAME[:SPLIT]; by default what the autoencoder was trained on.
         size: Side of the square images in pixels; that of training by default, or 256.
         split: By default "train" where the autoencoder was trained on this data, and otherwise "all".
+        beside: Of vision:ENCODER: cached latents whose images, mirrored ones as well, the targets are to be of.
+        encoder_size: Of vision:ENCODER: side in pixels at which it sees the images; its own by default.
         dtype: Of the stored moments; a value that it cannot hold is an error.
         flips: Also the moments of the mirrored images, which training with flips needs.
         batch_size: Images at once.
@@ -76,7 +85,15 @@ def cache_latents(
     # One process may end hours after another; none of them talk in between.
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))])
     console = Console(quiet=not accelerator.is_main_process, stderr=True)
-    stored = Stored(dtype, flips, shard_images)
+    is_vision = source.startswith(VISION)
+    if (beside is not None or encoder_size is not None) and not is_vision:
+        raise ValueError(f"--beside and --encoder-size are of {VISION}ENCODER, and {source} is none")
+    if out is None and beside is None:
+        raise ValueError("name the folder of the cache by --out")
+    out = out or targets_beside(str(beside))
+    chosen = accelerator.device if device == "auto" else chosen_device(device)
+    latents = None if beside is None else open_latents(beside)
+    stored = Stored(dtype, flips or (latents is not None and latents.has_flips), shard_images)
     if export and not is_cached(source):
         raise ValueError(f"--export is of cached latents: cache {source} first, then export latents:FOLDER")
     if is_cached(source):
@@ -93,13 +110,35 @@ def cache_latents(
             return out
         origin = imported(latents, stored)
     else:
-        chosen = accelerator.device if device == "auto" else chosen_device(device)
-        to_cache = images_to_cache(training_data(source), data, size=size, split=split)
-        autoencoder = Autoencoder.from_pretrained(source)
-        name = str(Path(source).resolve()) if Path(source).exists() else source
-        origin = encoded(name, autoencoder, to_cache, stored, batch_size=batch_size, workers=workers, device=chosen)
+        name = source.removeprefix(VISION)
+        name = str(Path(name).resolve()) if Path(name).exists() else name
+        if latents is not None:
+            if data or size or split:
+                raise ValueError(f"{beside} says of which images: --data, --size and --split have no part in it")
+            to_cache = images_of(latents)
+        else:
+            to_cache = images_to_cache(None if is_vision else training_data(source), data, size=size, split=split)
+        if is_vision:
+            encoder = open_vision(name, chosen, encoder_size)
+            encoding = by_vision_encoder(name, encoder, to_cache.images.size, chosen)
+        else:
+            encoding = by_autoencoder(name, Autoencoder.from_pretrained(source), to_cache.images.size, chosen)
+        origin = encoded(encoding, to_cache, stored, batch_size=batch_size, workers=workers)
     write_cache(origin, out, accelerator, console)
     return out
+
+
+def images_of(latents: LatentSet) -> ToCache:
+    """The images of a cache. ValueError where they are not known, not there, or no longer the same."""
+    if latents.choice is None or latents.choice.size is None or latents.images is None:
+        raise ValueError(
+            f"{latents.source} does not tell of which images it is, or these are gone: name them by --data"
+        )
+    where, size, split, held_out, seed = latents.choice
+    images = open_images(where, size, split=split, held_out=held_out, seed=seed)
+    if latents.image_digest and images.digest != latents.image_digest:
+        raise ValueError(f"the images in {where} have changed since {latents.source} was made: cache them again")
+    return ToCache(images, ImageChoice(where, size, split, held_out, seed))
 
 
 def write_cache(origin: LatentOrigin, out: Path, accelerator: Accelerator, console: Console) -> None:

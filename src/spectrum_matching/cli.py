@@ -114,6 +114,21 @@ def compare(arguments: list[str]) -> None:
     tyro.cli(compare, prog="specmatch compare", args=arguments)
 
 
+def study(arguments: list[str]) -> None:
+    """ask one question: directional energy, the unified view, the frequency bias of training"""
+    import tyro
+
+    from .study import directional_energy, unified_view
+    from .study_frequency import frequency_bias
+
+    verbs: dict[str, Callable[..., object]] = {
+        "directional-energy": directional_energy,
+        "unified-view": unified_view,
+        "frequency-bias": frequency_bias,
+    }
+    tyro.extras.subcommand_cli_from_dict(verbs, prog="specmatch study", args=arguments)
+
+
 def _resolved(
     verb: str,
     default: Run,
@@ -163,6 +178,7 @@ VERBS = {
     "sample": sample,
     "evaluate": evaluate,
     "compare": compare,
+    "study": study,
 }
 
 

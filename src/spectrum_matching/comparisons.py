@@ -13,7 +13,7 @@ from .scores import Evaluation
 
 FORMAT = "specmatch-comparison-1"
 
-Stage = Literal["autoencoder", "analysis", "cache", "diffusion", "samples", "scores"]
+Stage = Literal["autoencoder", "analysis", "cache", "targets", "diffusion", "samples", "scores"]
 
 
 @dataclass(frozen=True)

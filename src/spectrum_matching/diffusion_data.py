@@ -1,31 +1,38 @@
 """What a diffusion model learns, wherever it lies: cached latents, images encoded on the fly, or pixels."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from .data.images import BadFile, ImageSet, open_images
-from .data.latents import LatentBatch
 from .data.order import image_batches
 from .data.seeding import seeded
-from .data.training_latents import TrainingLatents, open_training_latents, sample_moments, training_latent_batches
+from .data.training_latents import Key, TrainingLatents, open_training_latents, sample_moments, training_keys
+from .data.training_targets import TrainingTargets, open_training_targets
 from .diffusion_runs import DiffusionRun
 from .latent_scale import measured_space
 from .latent_space import LatentSpace
 from .nets.autoencoder import Autoencoder
+from .nets.vision import VisionEncoder, open_vision
 from .provenance import weights_digest
 
 
 class DiffusionBatch(NamedTuple):
-    """data (b, c, h, w) at unit scale, on the device; labels (b,) int64 (-1: none); the bad files met."""
+    """data (b, c, h, w) at unit scale, on the device; labels (b,) int64 (-1: none); the bad files met.
+
+    targets (b, d, h', w'): of representation alignment, on the device; None without it.
+    """
 
     data: Tensor
     labels: Tensor
     bad: tuple[BadFile, ...]
+    targets: Tensor | None = None
 
 
 class Batches(Protocol):
@@ -42,8 +49,9 @@ class LearnedData:
     """shape (c, h, w) of what is learned. classes: their names, none where there are no labels.
 
     latent_space brings raw latents to unit scale and back. is_pixels: images in [-1, 1] that nothing encodes;
-    autoencoder: otherwise the folder or name of what decodes them, "" where it is not known. digest: of the data. n: of
-    latents or images.
+    autoencoder: otherwise the folder or name of what decodes them, "" where it is not known. digest: of the data, and
+    of what they are to be aligned with. n: of latents or images. target_shape (d, h', w'): of alignment targets, None
+    without alignment.
     """
 
     shape: tuple[int, int, int]
@@ -55,6 +63,7 @@ class LearnedData:
     n: int
     bad: tuple[BadFile, ...]
     batches: Batches
+    target_shape: tuple[int, int, int] | None = None
 
 
 def open_learned(run: DiffusionRun, device: torch.device, begun_at: LatentSpace | None = None) -> LearnedData:
@@ -77,9 +86,14 @@ def open_learned(run: DiffusionRun, device: torch.device, begun_at: LatentSpace 
         flip=source.flip,
         on_bad=source.on_bad,
     )
+    encoder = None
+    if run.alignment.weight:
+        if run.alignment.encoder is None:
+            raise ValueError("alignment.encoder is not named: what are the denoiser's tokens to be like?")
+        encoder = open_vision(run.alignment.encoder, device, run.alignment.size)
     if source.autoencoder is None:
-        return _pixels(run, images, device)
-    return _encoded(run, images, open_autoencoder(source.autoencoder, device), device, begun_at)
+        return _pixels(run, images, encoder, device)
+    return _encoded(run, images, open_autoencoder(source.autoencoder, device), encoder, device, begun_at)
 
 
 def open_autoencoder(source: str, device: torch.device) -> Autoencoder:
@@ -109,27 +123,59 @@ def _cached(run: DiffusionRun, latents: TrainingLatents, device: torch.device) -
     else:
         space = latents.space(source.statistics)
 
-    def unit(batch: LatentBatch, rank: int, step: int) -> DiffusionBatch:
+    targets = _cached_targets(run, latents) if run.alignment.weight else None
+
+    def unit(keys: list[Key], rank: int, step: int) -> DiffusionBatch:
+        batch = latents.read(keys)
         raw = batch.mean
         if source.sample:
             raw = sample_moments(batch.mean, batch.logvar, seeded("latents", run.seed, rank, step))
         data = space.normalise(raw.to(device, non_blocking=True))
-        return DiffusionBatch(data, batch.labels.to(device, non_blocking=True), batch.bad)
+        aims = None if targets is None else targets.read(keys).to(device, non_blocking=True)
+        return DiffusionBatch(data, batch.labels.to(device, non_blocking=True), batch.bad, aims)
 
     def batches(rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]:
-        found = training_latent_batches(
+        found = training_keys(
             latents, run.batch_size, run.seed, flip=source.flip, rank=rank, world=world, start=start, end=end
         )
-        return (unit(batch, rank, step) for step, batch in enumerate(found, start))
+        return (unit(keys, rank, step) for step, keys in enumerate(found, start))
 
-    shape = _packed(space, (latents.channels, *latents.grid))
     return LearnedData(
-        shape, latents.classes, space, False, autoencoder, latents.digest, len(latents), latents.bad, batches
+        shape=_packed(space, (latents.channels, *latents.grid)),
+        classes=latents.classes,
+        latent_space=space,
+        is_pixels=False,
+        autoencoder=autoencoder,
+        digest=latents.digest if targets is None else digest_of(latents.digest, targets.digest),
+        n=len(latents),
+        bad=latents.bad,
+        batches=batches,
+        target_shape=None if targets is None else (targets.width, *targets.grid),
     )
 
 
+def _cached_targets(run: DiffusionRun, latents: TrainingLatents) -> TrainingTargets:
+    choice = run.alignment
+    targets = open_training_targets(choice.targets, latents, run.source.flip)
+    if choice.encoder is not None and in_full(choice.encoder) != targets.encoder:
+        raise ValueError(
+            f"the cached targets are of {targets.encoder}, and alignment.encoder is {choice.encoder}: name the folder of "
+            f"that encoder's by alignment.targets"
+        )
+    if choice.size is not None:
+        raise ValueError(
+            "alignment.size decides nothing of cached targets: cache them by `specmatch cache --encoder-size`"
+        )
+    return targets
+
+
 def _encoded(
-    run: DiffusionRun, images: ImageSet, autoencoder: Autoencoder, device: torch.device, begun_at: LatentSpace | None
+    run: DiffusionRun,
+    images: ImageSet,
+    autoencoder: Autoencoder,
+    encoder: VisionEncoder | None,
+    device: torch.device,
+    begun_at: LatentSpace | None,
 ) -> LearnedData:
     source = run.source
     if source.size % autoencoder.multiple or autoencoder.size not in (None, source.size):
@@ -152,24 +198,48 @@ def _encoded(
         return space.normalise(raw.float())
 
     side = source.size // autoencoder.factor
-    shape = _packed(space, (autoencoder.channels, side, side))
-    batches = _image_batches(run, images, draw, device)
-    name = str(source.autoencoder)
-    digest = hashlib.sha256(f"{images.digest} {weights_digest(autoencoder)}".encode()).hexdigest()[:16]
-    return LearnedData(shape, images.classes, space, False, name, digest, len(images), images.bad, batches)
+    return LearnedData(
+        shape=_packed(space, (autoencoder.channels, side, side)),
+        classes=images.classes,
+        latent_space=space,
+        is_pixels=False,
+        autoencoder=str(source.autoencoder),
+        digest=digest_of(images.digest, weights_digest(autoencoder), *([encoder.digest] if encoder else [])),
+        n=len(images),
+        bad=images.bad,
+        batches=_image_batches(run, images, draw, encoder, device),
+        target_shape=_target_shape(encoder, images.size),
+    )
 
 
-def _pixels(run: DiffusionRun, images: ImageSet, device: torch.device) -> LearnedData:
+def _pixels(run: DiffusionRun, images: ImageSet, encoder: VisionEncoder | None, device: torch.device) -> LearnedData:
     def draw(batch: Tensor, rank: int, step: int) -> Tensor:
         return batch
 
-    shape = (3, run.source.size, run.source.size)
-    batches = _image_batches(run, images, draw, device)
-    return LearnedData(shape, images.classes, LatentSpace(), True, "", images.digest, len(images), images.bad, batches)
+    return LearnedData(
+        shape=(3, run.source.size, run.source.size),
+        classes=images.classes,
+        latent_space=LatentSpace(),
+        is_pixels=True,
+        autoencoder="",
+        digest=images.digest if encoder is None else digest_of(images.digest, encoder.digest),
+        n=len(images),
+        bad=images.bad,
+        batches=_image_batches(run, images, draw, encoder, device),
+        target_shape=_target_shape(encoder, images.size),
+    )
+
+
+def _target_shape(encoder: VisionEncoder | None, size: int) -> tuple[int, int, int] | None:
+    return None if encoder is None else (encoder.width, *encoder.grid(size))
 
 
 def _image_batches(
-    run: DiffusionRun, images: ImageSet, draw: Callable[[Tensor, int, int], Tensor], device: torch.device
+    run: DiffusionRun,
+    images: ImageSet,
+    draw: Callable[[Tensor, int, int], Tensor],
+    encoder: VisionEncoder | None,
+    device: torch.device,
 ) -> Batches:
     def batches(rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]:
         found = image_batches(
@@ -184,9 +254,21 @@ def _image_batches(
         )
         for step, batch in enumerate(found, start):
             pixels = batch.images.to(device, non_blocking=True)
-            yield DiffusionBatch(draw(pixels, rank, step), batch.labels.to(device, non_blocking=True), batch.bad)
+            targets = None if encoder is None else encoder(pixels).field
+            labels = batch.labels.to(device, non_blocking=True)
+            yield DiffusionBatch(draw(pixels, rank, step), labels, batch.bad, targets)
 
     return batches
+
+
+def digest_of(*digests: str) -> str:
+    """One for several."""
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
+
+
+def in_full(name: str) -> str:
+    """A path from the root, so that it is found again from wherever a verb is called; any other name as it is."""
+    return os.path.abspath(name) if name and Path(name).exists() else name
 
 
 def _packed(space: LatentSpace, shape: tuple[int, int, int]) -> tuple[int, int, int]:

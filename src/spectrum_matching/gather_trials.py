@@ -27,7 +27,7 @@ from .stages import Done, UnfinishedError, finished
 from .trials import OpenedPlan, Stages, run_trial, slug
 
 N_SHOWN, N_CURVE = 36, 50
-STAGES: tuple[Stage, ...] = ("autoencoder", "analysis", "cache", "diffusion", "samples", "scores")
+STAGES: tuple[Stage, ...] = ("autoencoder", "analysis", "cache", "targets", "diffusion", "samples", "scores")
 
 
 def gather(opened: OpenedPlan, command: str) -> Comparison:
@@ -64,7 +64,7 @@ def trial(entry: str, seed: int, stages: Stages) -> Trial:
     """One trial from its files."""
     analysis = read_analyses(stages.analysis.folder / "analysis.json")[0]
     generation, reconstruction = evaluations(stages.scores.folder / "scores.json")
-    done: dict[Stage, Done] = {name: getattr(stages, name) for name in STAGES}
+    done: dict[Stage, Done] = {name: each for name in STAGES if (each := getattr(stages, name)) is not None}
     return Trial(
         method=entry,
         seed=seed,

@@ -1,6 +1,7 @@
-"""Where the latents of a cache come from: an autoencoder and images, or the cache of another tool."""
+"""Where the latents of a cache come from: an encoder and images, or the cache of another tool."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -13,11 +14,12 @@ from .analysis.subjects import CACHED, ToCache
 from .data.array_files import BadLatentError
 from .data.images import BadFile
 from .data.latent_cache import CacheIndex
-from .data.latent_layouts import ImageChoice
+from .data.latent_layouts import Holds, ImageChoice
 from .data.latent_sources import LOGVAR_RANGE
 from .data.latents import LatentSet
 from .data.order import batches_at
 from .nets.autoencoder import Autoencoder
+from .nets.vision import VisionEncoder
 from .provenance import commit, weights_digest
 
 Shard = tuple[dict[str, Tensor], tuple[BadFile, ...]]
@@ -83,20 +85,65 @@ class ShardRows:
         return {name: torch.cat(parts) for name, parts in self._parts.items()}
 
 
-def encoded(
-    source: str,
-    autoencoder: Autoencoder,
-    to_cache: ToCache,
-    stored: Stored,
-    *,
-    batch_size: int,
-    workers: int,
-    device: torch.device,
-) -> LatentOrigin:
-    """Posteriors of images. ValueError for a size that the autoencoder cannot take."""
+class Encoding(NamedTuple):
+    """What makes latents of images of one size, and what its cache will say of it.
+
+    encode: images (b, 3, H, W) → `mean` (b, channels, *grid), perhaps `logvar`. running: a block in which shard number
+    n is encoded, which yields where the images have to be.
+    """
+
+    name: str
+    digest: str
+    holds: Holds
+    channels: int
+    grid: tuple[int, int]
+    factor: int
+    encode: Callable[[Tensor], Mapping[str, Tensor]]
+    running: Callable[[int], AbstractContextManager[torch.device]]
+
+
+def by_autoencoder(name: str, autoencoder: Autoencoder, size: int, device: torch.device) -> Encoding:
+    """Posteriors. ValueError for images of a size that the autoencoder cannot take."""
+    check_size(name, autoencoder, size)
+
+    def encode(images: Tensor) -> Mapping[str, Tensor]:
+        posterior = autoencoder.encode(images)
+        if not autoencoder.is_stochastic:
+            return {"mean": posterior.mean}
+        return {"mean": posterior.mean, "logvar": posterior.logvar.clamp(*LOGVAR_RANGE)}
+
+    side = size // autoencoder.factor
+    return Encoding(
+        name=name,
+        digest=weights_digest(autoencoder),
+        holds="posterior" if autoencoder.is_stochastic else "mean",
+        channels=autoencoder.channels,
+        grid=(side, side),
+        factor=autoencoder.factor,
+        encode=encode,
+        # An encoder that draws at random then draws the same for a shard, whichever process makes it and when.
+        running=lambda number: evaluating(autoencoder, device, None, seed=number),
+    )
+
+
+def by_vision_encoder(name: str, encoder: VisionEncoder, size: int, device: torch.device) -> Encoding:
+    """What a vision encoder sees, as fields of its tokens. ValueError for images of a size that it cannot take."""
+    grid = encoder.grid(size)
+    return Encoding(
+        name=name,
+        digest=encoder.digest,
+        holds="mean",
+        channels=encoder.width,
+        grid=grid,
+        factor=size // grid[0],
+        encode=lambda images: {"mean": encoder(images).field},
+        running=lambda number: nullcontext(device),
+    )
+
+
+def encoded(encoding: Encoding, to_cache: ToCache, stored: Stored, *, batch_size: int, workers: int) -> LatentOrigin:
+    """Latents that are made of images."""
     images, choice = to_cache
-    check_size(source, autoencoder, images.size)
-    grid = images.size // autoencoder.factor
     index = CacheIndex(
         source=choice.source,
         split=choice.split,
@@ -106,13 +153,13 @@ def encoded(
         n_source=len(images),
         image_size=images.size,
         classes=images.classes,
-        autoencoder=source,
-        autoencoder_digest=weights_digest(autoencoder),
+        autoencoder=encoding.name,
+        autoencoder_digest=encoding.digest,
         versions=_versions(),
-        holds="posterior" if autoencoder.is_stochastic else "mean",
-        channels=autoencoder.channels,
-        grid=(grid, grid),
-        factor=autoencoder.factor,
+        holds=encoding.holds,
+        channels=encoding.channels,
+        grid=encoding.grid,
+        factor=encoding.factor,
         bad=images.bad,
         dtype=stored.dtype,
         flips=stored.flips,
@@ -122,17 +169,14 @@ def encoded(
     def shard(number: int, places: range, advance: Callable[[int], None]) -> Shard:
         rows = ShardRows(index, bool(images.classes))
         bad: list[BadFile] = []
-        # An encoder that draws at random then draws the same for a shard, whichever process makes it and when.
-        with evaluating(autoencoder, device, None, seed=number) as place:
+        with encoding.running(number) as place:
             for at, batch in batches_at(images, batch_size, places, workers=workers):
                 if at:
                     x = batch.images.to(place)
                     names = [images.names[i] for i in at]
                     for suffix in ("", "_flip") if stored.flips else ("",):
-                        posterior = autoencoder.encode(x.flip(-1) if suffix else x)
-                        rows.add(f"mean{suffix}", posterior.mean, names)
-                        if autoencoder.is_stochastic:
-                            rows.add(f"logvar{suffix}", posterior.logvar.clamp(*LOGVAR_RANGE), names)
+                        for statistic, values in encoding.encode(x.flip(-1) if suffix else x).items():
+                            rows.add(f"{statistic}{suffix}", values, names)
                     rows.add_numbers(at, batch.labels)
                 bad += batch.bad
                 advance(len(at) + len(batch.bad))

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Literal
 
 from . import diffusion_runs, runs
-from .diffusion_runs import Curriculum, DenoiserChoice, DiffusionRun, SamplingChoice
+from .diffusion_runs import AlignmentChoice, Curriculum, DenoiserChoice, DiffusionRun, SamplingChoice
 from .methods.encoding import Variant
 from .runs import AutoencoderRun, Cadence, Data, MethodChoice, Optimizer
 
@@ -16,10 +16,11 @@ KL_WEIGHTS = (1e-4, 1e-2)  # beside 1e-6, SD-VAE's
 
 @dataclass(frozen=True)
 class Entry:
-    """One row: how the autoencoder is trained, and a curriculum of the diffusion model, if it has one."""
+    """One row: how the autoencoder is trained, and what the diffusion model is trained with, if anything."""
 
     method: MethodChoice = field(default_factory=MethodChoice)
     curriculum: Curriculum = field(default_factory=Curriculum)
+    alignment: AlignmentChoice = field(default_factory=AlignmentChoice)
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Measuring:
 class Plan:
     """Methods × seeds, each from images to scores: equal updates, equal everything but the entry.
 
-    `autoencoder` and `diffusion` say what all trials share; seed, folders, method and curriculum are set for each.
+    `autoencoder` and `diffusion` say what all trials share; seed, folders and what an entry says are set for each.
     """
 
     name: str = "embedded"
@@ -84,6 +85,28 @@ def all_entries(esm_weight: float = 0.1) -> dict[str, Entry]:
     both = MethodChoice("esm_dsm", variant="scale_free", esm_weight=esm_weight)
     others = {"ESM + DSM": Entry(both), "Scale Equivariance": Entry(MethodChoice("scale_equivariance"))}
     return {**main_entries(esm_weight), **kl, **esm, **others}
+
+
+def alignment_entries(encoder: str, tap: int, hidden: int, outer: float, weight: float = 0.5) -> dict[str, Entry]:
+    """No alignment, REPA, iREPA and REPA-DoG, and each of their differences on its own, at one weight.
+
+    outer: in tokens of the encoder's grid. Rows with "std" divide targets by their standard deviation, the others do
+    not; "REPA, convolution" has iREPA's projector and REPA's targets.
+    """
+    repa = AlignmentChoice(weight, encoder, tap=tap, hidden=hidden)
+    plain = replace(repa, projector="convolution")
+    filters = {
+        "iREPA": replace(plain, filter="normalise", gamma=0.6),
+        "DoG band-pass": replace(plain, filter="dog", inner=0.5, outer=outer),
+        "DoG high-pass": replace(plain, filter="dog", inner=0.0, outer=outer),
+    }
+    crossed = {
+        f"{name}{', std' if std == 'empirical' else ''}": replace(choice, std=std)
+        for name, choice in filters.items()
+        for std in ("none", "empirical")
+    }
+    rows = {"none": AlignmentChoice(), "REPA": repa, "REPA, convolution": plain, **crossed}
+    return {name: Entry(alignment=choice) for name, choice in rows.items()}
 
 
 def demo(fast: bool = False) -> Plan:
@@ -192,6 +215,28 @@ def cifar10_sit_s(size: int) -> Plan:
     return renamed(plan, f"cifar10_{size}_sit_s")
 
 
+def cifar10_alignment(network: str = "micro") -> Plan:
+    """CIFAR-10 at 32 × 32: alignments with orientations of gradients, 8 × 8 tokens, equal steps; SiT-S is for one GPU.
+
+    Expected numbers and cost: docs/alignment.md; SiT-S was never run.
+    """
+    plan = cifar10() if network == "micro" else cifar10_sit_s(32)
+    entries = alignment_entries("gradients:4", tap=2 if network == "micro" else 4, hidden=256, outer=1.6)
+    if network == "micro":
+        diffusion = replace(
+            plan.diffusion,
+            steps=800,
+            batch_size=48,
+            denoiser=DenoiserChoice("SiT-micro/1", time_scale=1000.0),
+            optimizer=Optimizer(lr=1e-3, warmup=100, ema=0.995, weight_decay=0.0),
+            cadence=Cadence(log=20, preview=800, checkpoint=200),
+        )
+        measuring = replace(plan.measuring, samples=2048, reconstructions=512, analyzed=256, tested=64)
+        plan = replace(plan, diffusion=diffusion, measuring=measuring)
+    plan = replace(plan, control="none", entries=entries)
+    return renamed(plan, "cifar10_alignment" if network == "micro" else "cifar10_alignment_sit_s")
+
+
 def celeba256(latents: Literal["f8d4", "f16d16"]) -> Plan:
     """CelebA-HQ 256 as in the paper: U-ViT-S, unconditional, 10,000 samples by 50 steps of DPM-Solver; set the data.
 
@@ -252,6 +297,8 @@ PLANS: dict[str, Callable[[], Plan]] = {
     "cifar10_all": partial(cifar10, everything=True),
     "cifar10_32_sit_s": partial(cifar10_sit_s, 32),
     "cifar10_64_sit_s": partial(cifar10_sit_s, 64),
+    "cifar10_alignment": cifar10_alignment,
+    "cifar10_alignment_sit_s": partial(cifar10_alignment, "S"),
     "celeba256_f8d4": partial(celeba256, "f8d4"),
     "celeba256_f16d16": partial(celeba256, "f16d16"),
     "imagenet256_sit_b": partial(imagenet256, "B"),

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.markup import escape
 
-from .autoencoder_state import build_state
+from .autoencoder_state import build_state, open_autoencoder
 from .data.images import ImageSet, open_images
 from .data.order import fixed_batches, image_batches
 from .export import finish, write_preview
@@ -27,13 +27,15 @@ def run_autoencoder(run: AutoencoderRun, title: str | None = None) -> Path:
 
     ValueError, before any work, for whatever cannot be trained. SystemExit after a signal, with a checkpoint written.
     """
-    method = check(run)
     accelerator = Accelerator(mixed_precision="no", log_with=list(run.trackers) or None, project_dir=run.out)
+    vision = check(run, accelerator.device)
     console = Console(quiet=not accelerator.is_main_process, stderr=True)
     check_batch(run, accelerator.num_processes)
     refuse_other_run(run, (*FREE, "data.workers"))
-    state = build_state(run, method, accelerator.device)
-    check_grid(run, method, state)
+    autoencoder = open_autoencoder(run)
+    method = run.method.build(vision, autoencoder.channels, run.seed)
+    state = build_state(run, autoencoder, method, accelerator.device)
+    check_grid(run, state)
     perceptual = load_perceptual(run, accelerator.device)
     resume(run, state, console)
     training, held_out = open_both(run)

@@ -8,8 +8,8 @@ import torch
 
 from .autoencoder_state import TrainingState
 from .data.seeding import seeded
-from .methods.method import Method
 from .metrics.pixels import SSIM_WINDOW
+from .nets.vision import VisionEncoder
 from .runs import AutoencoderRun
 
 SMALLEST_LPIPS = 16
@@ -24,8 +24,11 @@ NOT_NEGATIVE = (
 )
 
 
-def check(run: AutoencoderRun) -> Method:
-    """The run's method, once its numbers make sense; ValueError naming the first that does not."""
+def check(run: AutoencoderRun, device: torch.device | str = "cpu") -> VisionEncoder | None:
+    """ValueError naming the first of the run's numbers that makes no sense.
+
+    The vision encoder of its method, if that has one, opened on the device to see whether it can be.
+    """
     check_numbers(run, AT_LEAST_ONE, NOT_NEGATIVE)
     if not run.losses.l1 and not run.losses.l2 and not run.losses.perceptual:
         raise ValueError("losses.l1, losses.l2 and losses.perceptual are all 0: nothing would be reconstructed")
@@ -34,7 +37,10 @@ def check(run: AutoencoderRun) -> Method:
             f"data.held_out must lie between 0 and 1, got {run.data.held_out}: previews and final numbers need images "
             f"that training never sees"
         )
-    method = run.method.build()
+    vision = run.method.open_vision(device)
+    if vision is not None:
+        vision.grid(run.data.size)
+    method = run.method.build(vision)
     for term in method.terms:
         if not 0 <= term.weight < math.inf:
             raise ValueError(f"the weight of {term.name} must be finite and not negative, got {term.weight}")
@@ -44,7 +50,7 @@ def check(run: AutoencoderRun) -> Method:
             f"method {method.name} has a loss on the latents ({', '.join(idle)}), which training the decoder alone "
             f"cannot move; set its weight to 0 or network.train to all"
         )
-    return method
+    return vision
 
 
 def check_numbers(run: Any, at_least_one: tuple[str, ...], not_negative: tuple[str, ...]) -> None:
@@ -73,9 +79,9 @@ def check_batch(run: Any, n_processes: int) -> None:
         )
 
 
-def check_grid(run: AutoencoderRun, method: Method, state: TrainingState) -> None:
+def check_grid(run: AutoencoderRun, state: TrainingState) -> None:
     """ValueError if images of this size do not fit the autoencoder, the method or the critic."""
-    size, factor = run.data.size, state.autoencoder.factor
+    size, factor, method = run.data.size, state.autoencoder.factor, state.reconstructor.method
     if size % factor:
         raise ValueError(f"data.size is {size}, expected a multiple of the autoencoder's factor {factor}")
     if size < SSIM_WINDOW:

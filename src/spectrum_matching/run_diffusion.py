@@ -1,7 +1,6 @@
 """From a run of latent diffusion to its directory: checks before any work, training with resume, then the export."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +11,15 @@ from rich.markup import escape
 
 from .begun import read_begun, refuse_other_data, write_begun
 from .checkpoints import write_text_aside
-from .diffusion_data import DiffusionBatch, LearnedData, open_learned
+from .diffusion_data import DiffusionBatch, LearnedData, in_full, open_learned
 from .diffusion_model import Card, DiffusionModel, open_decoder, write_model
 from .diffusion_runs import DiffusionRun
-from .diffusion_state import DiffusionState, build_diffusion_state
+from .diffusion_state import DiffusionState, build_diffusion_state, filter_of, token_grid
 from .export import writing
 from .generate import check_sampling, generate_batch
 from .latent_scale import off_scale
 from .methods.decoding import SpectralMask
+from .nets.denoisers import n_blocks
 from .pictures import write_grid
 from .provenance import commit, weights_digest
 from .run_checks import check_batch, check_numbers
@@ -28,10 +28,13 @@ from .train_diffusion import path_of, times_of, train_diffusion
 from .updates import averaged
 
 N_PREVIEW = 16
-AT_LEAST_ONE = ("steps", "batch_size", "accumulation", "max_bad_steps", "cadence.checkpoint", "source.size")
+AT_LEAST_ONE = (
+    *("steps", "batch_size", "accumulation", "max_bad_steps", "cadence.checkpoint", "source.size"),
+    "alignment.hidden",
+)
 NOT_NEGATIVE = (
     *("optimizer.lr", "optimizer.clip", "optimizer.warmup", "cadence.log", "cadence.preview", "cadence.keep_every"),
-    *("source.workers", "objective.gamma"),
+    *("source.workers", "objective.gamma", "alignment.weight"),
 )
 
 
@@ -49,7 +52,9 @@ def run_diffusion(run: DiffusionRun, title: str | None = None) -> Path:
     data = open_learned(run, accelerator.device, begun.latent_space if begun else None)
     refuse_other_data(Path(run.out), begun, data)
     check_curriculum(run, data.shape)
-    state = build_diffusion_state(run, data.shape, len(data.classes), accelerator.device)
+    width = data.target_shape[0] if data.target_shape else None
+    state = build_diffusion_state(run, data.shape, len(data.classes), accelerator.device, width)
+    check_targets(data, state)
     previewed = preview_model(run, data, state, accelerator.device)
     decoder = previewed.decoder if previewed else None
     resume(run, state, console)
@@ -93,6 +98,30 @@ def check(run: DiffusionRun) -> None:
         raise ValueError("objective.gamma must be positive for min_snr, got 0")
     path_of(run)
     times_of(run)
+    check_alignment(run)
+
+
+def check_alignment(run: DiffusionRun) -> None:
+    """ValueError for an alignment that makes no sense, or with a block that the denoiser lacks."""
+    choice = run.alignment
+    if not choice.weight:
+        return
+    filter_of(choice)
+    deepest = n_blocks(run.denoiser.name, run.denoiser.depth)
+    if not 1 <= choice.tap <= deepest:
+        raise ValueError(f"alignment.tap is {choice.tap}, and {run.denoiser.name} has blocks 1 to {deepest}")
+
+
+def check_targets(data: LearnedData, state: DiffusionState) -> None:
+    """ValueError if alignment targets do not lie over the denoiser's tokens."""
+    if data.target_shape is None:
+        return
+    h, w = token_grid(state.denoiser)
+    _, rows, columns = data.target_shape
+    if rows * w != columns * h:
+        raise ValueError(
+            f"the vision encoder's grid is {rows} x {columns}, and the denoiser's {h} x {w}: of another aspect"
+        )
 
 
 def check_curriculum(run: DiffusionRun, shape: tuple[int, int, int]) -> None:
@@ -104,7 +133,7 @@ def check_curriculum(run: DiffusionRun, shape: tuple[int, int, int]) -> None:
 def free_keys(run: DiffusionRun) -> tuple[str, ...]:
     """What may change when a run is resumed; not the number of steps where a curriculum is spread over them."""
     free = FREE if not run.curriculum.keep else tuple(key for key in FREE if key != "steps")
-    return (*free, "preview.", "source.workers", "source.autoencoder")
+    return (*free, "preview.", "source.workers", "source.autoencoder", "alignment.targets")
 
 
 def watched(batches: Iterator[DiffusionBatch], console: Console) -> Iterator[DiffusionBatch]:
@@ -156,11 +185,6 @@ def card(run: DiffusionRun, data: LearnedData, step: int, autoencoder_digest: st
         is_pixels=data.is_pixels,
         autoencoder_digest=autoencoder_digest,
     )
-
-
-def in_full(name: str) -> str:
-    """A path from the root, so that it is found again from wherever a verb is called; any other name as it is."""
-    return os.path.abspath(name) if name and Path(name).exists() else name
 
 
 def finish(run: DiffusionRun, state: DiffusionState, described: Card) -> None:

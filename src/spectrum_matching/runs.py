@@ -6,11 +6,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, get_args
 
+import torch
+
 from .methods.encoding import Variant
 from .methods.method import Method
 from .methods.zoo import METHODS
+from .nets.vision import VisionEncoder, open_vision
 
-MethodName = Literal["autoencoder", "sd_vae", "esm", "dsm", "esm_dsm", "scale_equivariance", "eq_vae"]
+MethodName = Literal["autoencoder", "sd_vae", "esm", "dsm", "esm_dsm", "scale_equivariance", "eq_vae", "va_vae"]
 
 
 @dataclass(frozen=True)
@@ -50,20 +53,48 @@ class MethodChoice:
     block: int | None = None
     factors: tuple[int, ...] | None = None
     probability: float | None = None
+    encoder: str | None = None  # vision encoder: gradients, gradients:CELL, a folder, or hub:NAME
+    encoder_size: int | None = None  # pixels on a side that it sees, where it has a size of its own
+    feature_weight: float | None = None
+    cosine_margin: float | None = None
+    distance_margin: float | None = None
 
     def options(self) -> list[str]:
-        """What the chosen row lets one set."""
-        return list(inspect.signature(METHODS[self.name]).parameters)
+        """What the chosen row lets one set; the rest of what it takes follows from encoder, autoencoder and run."""
+        takes = inspect.signature(METHODS[self.name]).parameters
+        return [
+            f.name
+            for f in dataclasses.fields(self)
+            if f.name in takes or (f.name == "encoder_size" and "encoder" in takes)
+        ]
 
-    def build(self) -> Method:
-        """The method; ValueError for an option that the chosen row does not have."""
-        make = METHODS[self.name]
+    @property
+    def vision(self) -> tuple[str, int | None] | None:
+        """Name and size of the vision encoder of a row that takes one."""
+        return (self.encoder or "gradients", self.encoder_size) if "encoder" in self.options() else None
+
+    def open_vision(self, device: torch.device | str = "cpu") -> VisionEncoder | None:
+        """That encoder; ValueError in one line if it does not open."""
+        return open_vision(self.vision[0], device, self.vision[1]) if self.vision else None
+
+    def build(self, vision: VisionEncoder | None = None, channels: int = 1, seed: int = 0) -> Method:
+        """The method; ValueError for an option that the chosen row does not have.
+
+        Only a row with a vision encoder looks at the others: vision is what `open_vision` gave (opened here if None),
+        channels are the latents', and seed decides the first weights of what maps these to features.
+        """
+        make, known = METHODS[self.name], self.options()
         options = {k: v for k, v in dataclasses.asdict(self).items() if k != "name" and v is not None}
         for option in options:
-            if option not in (known := self.options()):
+            if option not in known:
                 has = f"it has {', '.join(known)}" if known else "it has none"
                 raise ValueError(f"method {self.name} has no option {option}; {has}")
-        return make(**options)
+        encoder = vision or self.open_vision()
+        if encoder is None:
+            return make(**options)
+        options.pop("encoder_size", None)
+        options |= {"encoder": lambda images: encoder(images).field, "width": encoder.width}
+        return make(**options, channels=channels, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -136,8 +167,14 @@ class AutoencoderRun:
     cadence: Cadence = field(default_factory=Cadence)
 
 
+def row(method: MethodName, encoder: str) -> MethodChoice:
+    """A row with its own defaults, and with this vision encoder if it takes one."""
+    choice = MethodChoice(method)
+    return replace(choice, encoder=encoder) if choice.vision else choice
+
+
 def tiny(method: MethodName = "autoencoder") -> AutoencoderRun:
-    """The CPU-sized preset: embedded images at 64 × 64, f4 latents.
+    """The CPU-sized preset: embedded images at 64 × 64, f4 latents; va_vae matches gradient histograms of their cells.
 
     Cost and expected numbers: bench/README.md and experiments/results.
     """
@@ -148,7 +185,7 @@ def tiny(method: MethodName = "autoencoder") -> AutoencoderRun:
         channels_last=True,
         data=Data(path="embedded", size=64),
         network=Network(preset="tiny"),
-        method=MethodChoice(method),
+        method=row(method, "gradients:4"),
         optimizer=Optimizer(lr=1e-3, warmup=20, ema=0.99),
     )
 
@@ -158,6 +195,8 @@ def celeba256_f16d16(method: MethodName = "dsm") -> AutoencoderRun:
 
     Cost: not measured here; the paper trains on four A100s. Source: Spectrum Matching (arXiv 2603.14645), official
     configs. The 275,000 generator updates are those of its 500,000 iterations, every second past 50,000 the critic's.
+    va_vae has VA-VAE's encoder, weight and margins (hustvl/LightningDiT at 2725fed, MIT), and nothing else of its
+    recipe, which is 50 epochs of ImageNet with f16d32 latents, 256 images a step, at 1e-4.
     """
     name = f"celeba256_f16d16_{method}"
     return AutoencoderRun(
@@ -169,7 +208,7 @@ def celeba256_f16d16(method: MethodName = "dsm") -> AutoencoderRun:
         channels_last=True,
         data=Data(path="data/celeba256", size=256, workers=8),
         network=Network(preset="f16d16"),
-        method=MethodChoice(method),
+        method=row(method, "hub:facebook/dinov2-large"),
         losses=Losses(l1=1.0, perceptual=0.5, perceptual_weights="weights/lpips"),
         adversary=Adversary(weight=0.5, start=50_000),
         optimizer=Optimizer(lr=5e-5, warmup=2000, ema=0.9999),

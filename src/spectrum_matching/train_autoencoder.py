@@ -2,17 +2,18 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
 import torch
+import torch._functorch.config
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from .autoencoder_state import TrainingState
 from .data.images import Batch
 from .data.seeding import seeded
-from .methods.method import Reconstruction
+from .methods.method import Reconstruction, Term
 from .nets.critic import hinge_critic, hinge_generator
 from .nets.perceptual import LPIPS
 from .runs import AutoencoderRun
@@ -34,17 +35,7 @@ def train_autoencoder(
     model = accelerator.prepare_model(state.reconstructor)
     critic = None if state.critic is None else accelerator.prepare_model(state.critic)
     if run.compile:
-        decoder = state.autoencoder.model.decoder
-        # Not the decoder whole: the gradient at its last layer alone would then cost a backward pass through all of it.
-        for part in (
-            state.autoencoder.model.encoder,
-            decoder.mid_block,
-            *decoder.up_blocks,
-            state.critic,
-            perceptual,
-        ):
-            if part is not None:
-                part.compile()
+        compile_parts(state, perceptual)
     moved = [p for p in state.reconstructor.parameters() if p.requires_grad]
     bad_in_a_row = 0
     while state.step < run.steps:
@@ -118,9 +109,18 @@ def generator_backward(
     made, losses = model(images, generator)
     output = made.output.float()
     reconstruction, parts = reconstruction_loss(run, output, made.target, perceptual)
-    encoding = state.reconstructor.method.weigh(losses)
-    losses = {**parts, **losses}
-    total = reconstruction + encoding
+    adaptive = adversarial and run.adversary.adaptive
+    balanced = [term for term in balanced_terms(state) if term.name in losses]
+    weights: dict[str, Tensor] = {}
+    total = reconstruction
+    if adaptive or balanced:
+        # Gradients at the output are taken once and reused for the backward pass below.
+        pull = torch.autograd.grad(reconstruction, output)[0]
+        total = (output * pull).sum()
+    if balanced:
+        weights = balance(balanced, losses, output, pull, state.autoencoder.encoder_last_layer, accelerator)
+    encoding = state.reconstructor.method.weigh(losses, weights)
+    losses = {**parts, **losses} | {f"{name}_weight": weight for name, weight in weights.items()}
     if adversarial:
         assert state.critic is not None
         state.critic.requires_grad_(False)  # its own gradient belongs to critic_backward
@@ -128,19 +128,44 @@ def generator_backward(
             adversary = hinge_generator(state.critic(output))
         state.critic.requires_grad_(True)
         losses["adversarial"] = adversary
-        if run.adversary.adaptive:
-            # Both gradients at the output are taken once and reused for the backward pass below.
-            pull = torch.autograd.grad(reconstruction, output)[0]
+        if adaptive:
             push = torch.autograd.grad(adversary, output)[0]
             last_layer = state.autoencoder.last_layer
             norms = [torch.autograd.grad(output, last_layer, g, retain_graph=True)[0].norm() for g in (pull, push)]
             weight = run.adversary.weight * (norms[0] / (norms[1] + 1e-4)).clamp(0, 1e4)
             losses["adversarial_weight"] = weight
-            total = (output * (pull + weight * push)).sum() + encoding
+            total = (output * (pull + weight * push)).sum()
         else:
             total = total + run.adversary.weight * adversary
+    total = total + encoding
     accelerator.backward(total / n_micro)
     return made, {name: value.detach() for name, value in losses.items()}
+
+
+def balanced_terms(state: TrainingState) -> list[Term]:
+    """The method's terms that are weighed against the reconstruction at each step."""
+    return [term for term in state.reconstructor.method.terms if term.balanced and term.weight]
+
+
+def balance(
+    terms: Sequence[Term],
+    losses: dict[str, Tensor],
+    output: Tensor,
+    pull: Tensor,
+    layer: Tensor,
+    accelerator: Accelerator,
+) -> dict[str, Tensor]:
+    """The weight of each term times the ratio of gradients at `layer`: of the reconstruction to its own, by name.
+
+    pull: the reconstruction's gradient at `output`. Gradients are those of the batch over all processes.
+    """
+
+    def norm(y: Tensor, gradient: Tensor | None = None) -> Tensor:
+        at_layer = torch.autograd.grad(y, layer, gradient, retain_graph=True)[0]
+        return accelerator.reduce(at_layer, "mean").norm()
+
+    pulling = norm(output, pull)
+    return {t.name: t.weight * (pulling / (norm(losses[t.name]) + 1e-4)).clamp(0, 1e8) for t in terms}
 
 
 def reconstruction_loss(
@@ -169,6 +194,22 @@ def critic_backward(
     loss = hinge_critic(real, fake)
     accelerator.backward(loss / n_micro)
     return {"critic": loss.detach(), "logits_real": real.detach().mean(), "logits_fake": fake.detach().mean()}
+
+
+def compile_parts(state: TrainingState, perceptual: LPIPS | None) -> None:
+    """Compile all networks, in parts that leave out the layers at which gradients are compared.
+
+    A gradient at the last layer of a network compiled whole would cost a backward pass through all of it.
+    """
+    encoder, decoder = state.autoencoder.model.encoder, state.autoencoder.model.decoder
+    encoding = [encoder]
+    if balanced_terms(state):
+        encoding = [*encoder.down_blocks, encoder.mid_block]
+        # The decoder runs backward twice: once for the gradient at the encoder's last layer.
+        torch._functorch.config.donated_buffer = False
+    for part in (*encoding, decoder.mid_block, *decoder.up_blocks, state.critic, perceptual):
+        if part is not None:
+            part.compile()
 
 
 def autocast(run: AutoencoderRun, like: Tensor) -> torch.autocast:

@@ -2,17 +2,18 @@
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor, nn
 
 from .data.seeding import seeded
 from .diffusion import Path, Times, diffusion_loss
 from .diffusion_data import DiffusionBatch
 from .diffusion_runs import Curriculum, DiffusionRun
-from .diffusion_state import DiffusionState, n_classes_of
+from .diffusion_state import DiffusionState, n_classes_of, token_grid
 from .spectrum.blocks import block_lowpass
 from .updates import StepRecord, diverged, finite_everywhere, set_learning_rate
 
@@ -26,11 +27,15 @@ def train_diffusion(
     `run.max_bad_steps` of them in a row.
     """
     denoiser = accelerator.prepare_model(state.denoiser)
+    alignment = None if state.alignment is None else accelerator.prepare_model(state.alignment)
     if run.compile:
         denoiser.compile()
-    path, times = path_of(run), times_of(run)
+        if alignment is not None:
+            alignment.compile()
+    path, times, grid = path_of(run), times_of(run), token_grid(state.denoiser)
     labelled = n_classes_of(state.denoiser) > 0
-    moved = list(state.denoiser.parameters())
+    learned = [denoiser] if alignment is None else [denoiser, alignment]
+    moved = [p for group in state.optimizer.param_groups for p in group["params"]]
     bad_in_a_row = 0
     while state.step < run.steps:
         started = time.perf_counter()
@@ -40,11 +45,12 @@ def train_diffusion(
         generator = seeded("step", run.seed, accelerator.process_index, state.step)
         keep = lowpass_at(run.curriculum, state.step, run.steps)
         data = batch.data if keep is None else block_lowpass(batch.data, keep, run.curriculum.block)
-        total = torch.zeros((), device=data.device)
-        micro_batches = list(zip(data.chunk(run.accumulation), batch.labels.chunk(run.accumulation), strict=True))
-        for i, (part, labels) in enumerate(micro_batches):
+        parts = (data, batch.labels) if batch.targets is None else (data, batch.labels, batch.targets)
+        micro_batches = list(zip(*(part.chunk(run.accumulation) for part in parts), strict=True))
+        losses: dict[str, Tensor] = {}
+        for i, (part, labels, *targets) in enumerate(micro_batches):
             last = i == len(micro_batches) - 1
-            with nullcontext() if last else accelerator.no_sync(denoiser):
+            with nullcontext() if last else unsynchronised(accelerator, learned):
                 with torch.autocast(data.device.type, torch.bfloat16, enabled=run.precision == "bf16"):
                     loss = diffusion_loss(
                         denoiser,
@@ -56,11 +62,18 @@ def train_diffusion(
                         label_dropout=run.objective.label_dropout if labelled else 0.0,
                         weighting=run.objective.weighting,
                         gamma=run.objective.gamma,
+                        tap=None if alignment is None else run.alignment.tap,
                     )
-                accelerator.backward(loss.total / len(micro_batches))
-            total += loss.total.detach() / len(micro_batches)
+                    total, found = loss.total, {"loss": loss.total}
+                    if alignment is not None:
+                        found["alignment"] = alignment(loss.tokens, grid, *targets)
+                        total = total + run.alignment.weight * found["alignment"]
+                accelerator.backward(total / len(micro_batches))
+            for name, value in found.items():
+                losses[name] = losses.get(name, 0) + value.detach() / len(micro_batches)
         norm = torch.nn.utils.clip_grad_norm_(moved, run.optimizer.clip or math.inf)
-        skipped = not finite_everywhere(norm.isfinite() & total.isfinite(), accelerator)
+        finite = norm.isfinite() & torch.stack(list(losses.values())).isfinite().all()
+        skipped = not finite_everywhere(finite, accelerator)
         if skipped:
             state.skipped += 1
             bad_in_a_row += 1
@@ -68,15 +81,23 @@ def train_diffusion(
             bad_in_a_row = 0
             state.optimizer.step()
             if state.ema is not None:
-                state.ema.step(moved)
+                state.ema.step(state.denoiser.parameters())
         state.optimizer.zero_grad(set_to_none=True)
         state.step += 1
         elapsed = time.perf_counter() - started
         drawn = "" if keep is None else f"keep {keep}"
-        losses = {"loss": total}
         yield StepRecord(state.step, losses, drawn, lr, float(norm), skipped, elapsed, waited, batch.bad)
         if bad_in_a_row >= run.max_bad_steps:
             raise diverged(bad_in_a_row, losses)
+
+
+@contextmanager
+def unsynchronised(accelerator: Accelerator, models: Sequence[nn.Module]) -> Iterator[None]:
+    """Within the block gradients stay in their process."""
+    with ExitStack() as stack:
+        for model in models:
+            stack.enter_context(accelerator.no_sync(model))
+        yield
 
 
 def path_of(run: DiffusionRun) -> Path:

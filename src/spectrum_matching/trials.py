@@ -14,7 +14,7 @@ from torch import Tensor
 
 from . import __version__, results, scores
 from .analysis.measure import analyze
-from .cache_latents import cache_latents
+from .cache_latents import VISION, cache_latents
 from .checkpoints import write_text_aside
 from .data.images import ImageSet, open_images
 from .data.order import fixed_batches
@@ -26,6 +26,7 @@ from .evaluation.reference import Reference, compute_reference, load_reference, 
 from .evaluation.samples import open_samples
 from .nets.autoencoder import Autoencoder
 from .nets.extractors import Extractor, open_extractor
+from .nets.vision import open_vision
 from .plans import Plan
 from .provenance import weights_digest
 from .run_autoencoder import run_autoencoder
@@ -41,7 +42,7 @@ N_AT_ONCE = 64
 # Of a run, what decides nothing of its result, or is decided by digests beside it.
 IDLE = (
     *("name", "out", "cadence", "trackers", "max_bad_steps", "preview", "data.workers"),
-    *("source.latents", "source.images", "source.autoencoder", "source.workers"),
+    *("source.latents", "source.images", "source.autoencoder", "source.workers", "alignment.targets"),
 )
 
 StageRunner = Callable[[Path, str, Mapping[str, Any], Callable[[Path], Mapping[str, Any]]], Done]
@@ -52,7 +53,8 @@ class OpenedPlan:
     """A plan with what all of its trials share.
 
     training_digest: of all images that training draws on. measured: by seed, what autoencoders are measured on, of
-    which nothing was trained on; references: by seed, what samples are held against.
+    which nothing was trained on; references: by seed, what samples are held against. encoders: digests of what entries
+    are held against or aligned with, by name and size.
     """
 
     plan: Plan
@@ -60,6 +62,7 @@ class OpenedPlan:
     measured: Mapping[int, ImageSet]
     references: Mapping[int, ImageSet]
     extractor: Extractor | None
+    encoders: Mapping[tuple[str, int | None], str]
     device: torch.device
 
 
@@ -70,6 +73,7 @@ class Stages:
     autoencoder: Done
     analysis: Done
     cache: Done
+    targets: Done | None
     diffusion: Done
     samples: Done
     scores: Done
@@ -77,7 +81,7 @@ class Stages:
 
 def open_plan(plan: Plan) -> OpenedPlan:
     """ValueError, before any work, for a plan that cannot be run."""
-    check_plan(plan)
+    encoders = check_plan(plan)
     accelerator = Accelerator(mixed_precision="no")
     if accelerator.num_processes > 1:
         raise ValueError(
@@ -95,11 +99,24 @@ def open_plan(plan: Plan) -> OpenedPlan:
     references = measured
     if measuring.reference_data is not None:
         references = dict.fromkeys(plan.seeds, open_images(measuring.reference_data, data.size, split="all"))
-    return OpenedPlan(plan, training.digest, measured, references, extractor, accelerator.device)
+    aligned = [entry.alignment for entry in plan.entries.values() if entry.alignment.weight]
+    asked = {(str(choice.encoder), choice.size) for choice in aligned}
+    encoders |= {key: encoder_digest(*key, data.size) for key in sorted(asked - encoders.keys(), key=str)}
+    return OpenedPlan(plan, training.digest, measured, references, extractor, encoders, accelerator.device)
 
 
-def check_plan(plan: Plan) -> None:
-    """ValueError for what no data could mend: entries, seeds, numbers, grids."""
+def encoder_digest(name: str, size: int | None, side: int) -> str:
+    """Of a vision encoder; ValueError where it does not open, or does not take images of this side."""
+    encoder = open_vision(name, size=size)
+    encoder.grid(side)
+    return encoder.digest
+
+
+def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
+    """ValueError for what no data could mend: entries, seeds, numbers, grids, vision encoders of autoencoders.
+
+    The digests of these encoders, by name and size.
+    """
     if not plan.entries or not plan.seeds:
         raise ValueError(f"plan {plan.name} has no entries or no seeds: there is nothing to compare")
     if len(set(plan.seeds)) < len(plan.seeds):
@@ -118,8 +135,11 @@ def check_plan(plan: Plan) -> None:
             network = Autoencoder.from_preset(autoencoder.network.preset)
         side = autoencoder.data.size // network.factor
         shape = (network.channels, side, side)
-    for name in plan.entries:
-        check(autoencoder_run(plan, name, 0, Path()))
+    digests = {}
+    for name, entry in plan.entries.items():
+        vision = check(autoencoder_run(plan, name, 0, Path()))
+        if vision is not None and entry.method.vision is not None:
+            digests[entry.method.vision] = vision.digest
         run = diffusion_run(plan, name, 0, Path(), Path())
         check_diffusion(run)
         if shape is not None:
@@ -127,6 +147,7 @@ def check_plan(plan: Plan) -> None:
             patch = int(run.denoiser.name.rpartition("/")[2])
             if shape[1] % patch:
                 raise ValueError(f"latents of {shape[1]} x {shape[2]} cells have no whole patches of {patch} cells")
+    return digests
 
 
 def autoencoder_run(plan: Plan, entry: str, seed: int, out: Path) -> AutoencoderRun:
@@ -136,11 +157,15 @@ def autoencoder_run(plan: Plan, entry: str, seed: int, out: Path) -> Autoencoder
     )
 
 
-def diffusion_run(plan: Plan, entry: str, seed: int, latents: Path, out: Path) -> DiffusionRun:
+def diffusion_run(
+    plan: Plan, entry: str, seed: int, latents: Path, out: Path, targets: Path | None = None
+) -> DiffusionRun:
     """How an entry's diffusion model is trained."""
     source = replace(plan.diffusion.source, latents=str(latents), images=None, autoencoder=None)
     run = replace(plan.diffusion, name=f"{entry}, seed {seed}", out=str(out), seed=seed, source=source)
-    return replace(run, curriculum=plan.entries[entry].curriculum)
+    # The size is that of the cached targets.
+    alignment = replace(plan.entries[entry].alignment, targets=str(targets) if targets else None, size=None)
+    return replace(run, curriculum=plan.entries[entry].curriculum, alignment=alignment)
 
 
 def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console, stage: StageRunner = stage) -> Stages:
@@ -160,6 +185,9 @@ def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console, stage
         return {"export": "run/export", "weights": weights_digest(Autoencoder.from_pretrained(export))}
 
     recipe = deciding(autoencoder_run(plan, owner, seed, Path())) | {"images": opened.training_digest}
+    vision = plan.entries[owner].method.vision
+    if vision is not None:
+        recipe["vision"] = opened.encoders[vision]
     autoencoder = stage(shared, "autoencoder", recipe, train)
     export = autoencoder.folder / autoencoder.outputs["export"]
     weights = autoencoder.outputs["weights"]
@@ -188,14 +216,31 @@ def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console, stage
     stored: dict[str, Any] = {"flips": plan.diffusion.source.flip, "dtype": plan.cache}
     cache = stage(shared, "cache", {"weights": weights, "images": opened.training_digest, **stored}, encode)
 
+    alignment, targets = plan.entries[entry].alignment, None
+    if alignment.weight:
+        encoder, sees = str(alignment.encoder), alignment.size
+
+        def look_again(folder: Path) -> Mapping[str, Any]:
+            options: dict[str, Any] = {"encoder_size": sees, "dtype": plan.cache, "workers": workers}
+            beside, out = cache.folder / "latents", folder / "targets"
+            cache_latents(f"{VISION}{encoder}", beside=beside, out=out, batch_size=N_AT_ONCE, **options)
+            return {}
+
+        inputs = {"latents": cache.digest, "encoder": opened.encoders[encoder, sees], "size": sees, "dtype": plan.cache}
+        targets = stage(shared, "targets", inputs, look_again)
+    aims = targets.folder / "targets" if targets else None
+
     def diffuse(folder: Path) -> Mapping[str, Any]:
-        made = run_diffusion(diffusion_run(plan, entry, seed, cache.folder / "latents", folder / "run"))
+        run = diffusion_run(plan, entry, seed, cache.folder / "latents", folder / "run", aims)
+        made = run_diffusion(run)
         return {
             "export": "run/export",
             "weights": json.loads((made.parent / "metrics.json").read_text())["weights_digest"],
         }
 
     recipe = deciding(diffusion_run(plan, entry, seed, Path(), Path())) | {"latents": cache.digest}
+    if targets is not None:
+        recipe["targets"] = targets.digest
     diffusion = stage(own, "diffusion", recipe, diffuse)
 
     def draw(folder: Path) -> Mapping[str, Any]:
@@ -234,7 +279,7 @@ def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console, stage
     held_against = {"reference": opened.references[seed].digest, "n_reference": measuring.reference}
     asked = {"n": measuring.reconstructions, "samples": samples.digest, "extractor": extractor_digest(opened)}
     scored = stage(own, "scores", measured | held_against | asked, score)
-    return Stages(autoencoder, analysis, cache, diffusion, samples, scored)
+    return Stages(autoencoder, analysis, cache, targets, diffusion, samples, scored)
 
 
 def reference(opened: OpenedPlan, seed: int) -> Reference:
@@ -264,6 +309,8 @@ def deciding(run: AutoencoderRun | DiffusionRun) -> dict[str, Any]:
     for key in IDLE:
         place, _, inner = key.rpartition(".")
         (plain.get(place, {}) if place else plain).pop(inner, None)
+    if not plain.get("alignment", {}).get("weight"):
+        plain.pop("alignment", None)
     return plain | {"version": __version__}
 
 

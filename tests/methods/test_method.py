@@ -58,8 +58,8 @@ def test_without_sampling_the_latents_are_the_mean(codec, images, generator):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_one_draw_moves_latents_and_images_and_the_seed_alone_decides(name, codec, images):
-    method = METHODS[name]()
+def test_one_draw_moves_latents_and_images_and_the_seed_alone_decides(name, codec, images, make):
+    method = make(name)
     with torch.no_grad():
         for seed in range(4):
             one, two = (reconstruct(codec, method, images, torch.Generator().manual_seed(seed)) for _ in range(2))
@@ -72,8 +72,8 @@ def test_one_draw_moves_latents_and_images_and_the_seed_alone_decides(name, code
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_trains_encoder_and_decoder(name, codec, images, generator):
-    method = METHODS[name]()
+def test_every_method_trains_encoder_and_decoder(name, codec, images, generator, make):
+    method = make(name)
     result = reconstruct(codec, method, images, generator)
     losses = method.encoding_losses(result.posterior, result.latents, images)
     loss = (result.output - result.target).square().mean() + method.weigh(losses)
@@ -110,6 +110,7 @@ def test_losses_are_weighted_and_summed_and_a_weight_of_zero_is_not_computed():
     losses = method.encoding_losses(None, None, None)
     assert losses == {"a": torch.tensor(3.0), "b": torch.tensor(5.0)}
     torch.testing.assert_close(method.weigh(losses), torch.tensor(6.5))
+    torch.testing.assert_close(method.weigh(losses, {"b": torch.tensor(4.0)}), torch.tensor(26.0))
 
 
 def test_no_terms_weigh_nothing():

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from spectrum_matching.methods import ESM, KL, METHODS, Downscale, Identity, ScaleRotate, SpectralMask
+from spectrum_matching.methods import ESM, KL, METHODS, Downscale, FeatureMatch, Identity, ScaleRotate, SpectralMask
 
 TABLE = {  # the unified view: encoding-side terms, shared transform
     "autoencoder": ((), Identity),
@@ -12,6 +12,7 @@ TABLE = {  # the unified view: encoding-side terms, shared transform
     "esm_dsm": ((ESM,), SpectralMask),
     "scale_equivariance": ((KL,), Downscale),
     "eq_vae": ((KL,), ScaleRotate),
+    "va_vae": ((KL, FeatureMatch), Identity),
 }
 
 
@@ -20,8 +21,8 @@ def test_the_rows_are_those_of_the_table():
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_each_row_is_the_pair_that_the_table_says(name):
-    method = METHODS[name]()
+def test_each_row_is_the_pair_that_the_table_says(name, make):
+    method = make(name)
     losses, shared = TABLE[name]
     assert method.name == name
     assert tuple(type(term.loss) for term in method.terms) == losses
@@ -31,8 +32,8 @@ def test_each_row_is_the_pair_that_the_table_says(name):
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_every_method_cites(name):
-    citation = METHODS[name]().citation
+def test_every_method_cites(name, make):
+    citation = make(name).citation
     assert re.search(r"\b(19|20)\d\d\b", citation)
     assert re.search(r"arXiv \d{4}\.\d{5}|Science", citation)
 
@@ -46,7 +47,7 @@ def test_the_papers_settings_are_the_defaults():
     assert METHODS["sd_vae"]().terms[0].weight == 1e-6
 
 
-def test_arguments_reach_the_parts():
+def test_arguments_reach_the_parts(make):
     method = METHODS["esm_dsm"](esm_weight=0.5, delta=0.4, bins=8, variant="scale_free", keep=(3, 1), block=4)
     assert method.terms[0].loss == ESM(0.4, 8, "scale_free")
     assert method.terms[0].weight == 0.5
@@ -56,3 +57,10 @@ def test_arguments_reach_the_parts():
     assert METHODS["sd_vae"](kl_weight=3, kl_reduction="mean").terms[0].loss == KL("mean")
     assert METHODS["scale_equivariance"](factors=(1, 2)).shared.factors == (1, 2)
     assert METHODS["eq_vae"](probability=0.25).shared.probability == 0.25
+    options = {"feature_weight": 2.0, "cosine_margin": 0.1, "distance_margin": 0.2, "kl_weight": 3, "seed": 4}
+    kl, features = make("va_vae", kl_reduction="mean", **options).terms
+    assert (kl.loss, kl.weight, kl.balanced) == (KL("mean"), 3, False)
+    assert (features.weight, features.balanced) == (2.0, True)
+    assert (features.loss.cosine_margin, features.loss.distance_margin) == (0.1, 0.2)
+    assert features.loss.projection.weight.equal(make("va_vae", seed=4).terms[1].loss.projection.weight)
+    assert not features.loss.projection.weight.equal(make("va_vae").terms[1].loss.projection.weight)

@@ -16,6 +16,9 @@ from .mapped_shards import MappedTensor, Place, locate
 from .order import PositionedBatches
 from .seeding import fraction
 
+Key = tuple[int, bool]
+"""A latent by number, and whether it is that of the mirrored image."""
+
 REMEDY = "import the folder by `specmatch cache latents:FOLDER --out DIR`"
 
 
@@ -23,9 +26,9 @@ class TrainingLatents:
     """Posterior moments of images by number, and of the mirrored images where `has_flips`.
 
     source, digest, bad, channels, grid, latent_space: as of LatentSet. classes: names of the labels, which lie below
-    n_classes (0: none are labelled). mean, std: over all channels, 0 and 1 where there is no
-    latent_space. autoencoder: what encoded the images; image_size:
-    their side in pixels; "" and None where the layout does not tell. is_stochastic: whether there are log-variances.
+    n_classes (0: none are labelled). mean, std: over all channels, 0 and 1 where there is no latent_space.
+    autoencoder: what encoded the images; image_size: their side in pixels; "" and None where the layout does not tell.
+    image_keys, image_digest: which images these are, as of LatentSet. is_stochastic: whether there are log-variances.
     """
 
     def __init__(self, latents: LatentSet) -> None:
@@ -33,6 +36,7 @@ class TrainingLatents:
         self.channels, self.grid, self.has_flips = latents.channels, latents.grid, latents.has_flips
         self.latent_space, self.autoencoder = latents.latent_space, latents.autoencoder
         self.image_size = latents.choice.size if latents.choice else None
+        self.image_keys, self.image_digest = latents.image_keys, latents.image_digest
         self._latents, self._mapped = latents, _mapped(latents)
         self._labels = torch.tensor(latents.labels())
         self.n_classes = max(len(latents.classes), int(self._labels.max()) + 1)
@@ -54,7 +58,7 @@ class TrainingLatents:
             return self.latent_space
         return LatentSpace("shift and scale", (self.mean,), (self.std,))
 
-    def read(self, keys: Sequence[tuple[int, bool]]) -> LatentBatch:
+    def read(self, keys: Sequence[Key]) -> LatentBatch:
         """The rows of these numbers, in this order, of the mirrored images where a key says so.
 
         Raises ValueError, naming the shard or file, where one is damaged.
@@ -100,6 +104,30 @@ def open_training_latents(folder: str | Path) -> TrainingLatents:
     return TrainingLatents(open_latents(folder))
 
 
+def training_keys(
+    latents: TrainingLatents,
+    batch_size: int,
+    seed: int = 0,
+    *,
+    flip: bool = True,
+    rank: int = 0,
+    world: int = 1,
+    start: int = 0,
+    end: int | None = None,
+) -> Iterator[list[Key]]:
+    """What to read for each step from `start` to `end`: batch_size / world latents; see PositionedBatches.
+
+    flip: half of the visits, drawn anew for each, show the mirrored image. Raises ValueError where the cache holds
+    none: a mirrored latent is not the latent of the mirrored image.
+    """
+    if flip and not latents.has_flips:
+        raise ValueError(
+            f"{latents.source} holds no latents of mirrored images; cache again with --flips, or train without flips"
+        )
+    order = PositionedBatches(len(latents), batch_size, seed, rank=rank, world=world, start=start, end=end)
+    return ([(item, flip and fraction("flip", seed, visit, item) < 0.5) for item, visit in keys] for keys in order)
+
+
 def training_latent_batches(
     latents: TrainingLatents,
     batch_size: int,
@@ -111,20 +139,9 @@ def training_latent_batches(
     start: int = 0,
     end: int | None = None,
 ) -> Iterator[LatentBatch]:
-    """One batch of batch_size / world latents for each step from `start` to `end`; see PositionedBatches.
-
-    flip: half of the visits, drawn anew for each, show the mirrored image. Raises ValueError where the cache holds
-    none: a mirrored latent is not the latent of the mirrored image.
-    """
-    if flip and not latents.has_flips:
-        raise ValueError(
-            f"{latents.source} holds no latents of mirrored images; cache again with --flips, or train without flips"
-        )
-    order = PositionedBatches(len(latents), batch_size, seed, rank=rank, world=world, start=start, end=end)
-    return (
-        latents.read([(item, flip and fraction("flip", seed, visit, item) < 0.5) for item, visit in keys])
-        for keys in order
-    )
+    """The latents of `training_keys`, a batch for each step."""
+    keys = training_keys(latents, batch_size, seed, flip=flip, rank=rank, world=world, start=start, end=end)
+    return map(latents.read, keys)
 
 
 def sample_moments(mean: Tensor, logvar: Tensor | None, generator: torch.Generator) -> Tensor:

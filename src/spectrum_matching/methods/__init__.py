@@ -2,6 +2,7 @@
 
 from .decoding import Downscale, Identity, ScaleRotate, SpectralMask
 from .encoding import ESM, KL, spectrum_distributions
+from .feature_match import FeatureMatch, feature_gap
 from .method import (
     EncodingLoss,
     Method,
@@ -20,6 +21,7 @@ __all__ = [
     "METHODS",
     "Downscale",
     "EncodingLoss",
+    "FeatureMatch",
     "Identity",
     "Method",
     "Posterior",
@@ -29,6 +31,7 @@ __all__ = [
     "SpectralMask",
     "TensorMap",
     "Term",
+    "feature_gap",
     "reconstruct",
     "spectrum_distributions",
 ]

@@ -1,6 +1,6 @@
 """A method is a pair: named losses on the latents, and one transform shared by latents and images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -42,11 +42,16 @@ class SharedTransform(Protocol):
 
 @dataclass(frozen=True)
 class Term:
-    """A named, weighted encoding loss. With weight 0 it is not computed."""
+    """A named, weighted encoding loss. With weight 0 it is not computed.
+
+    balanced: at each step its weight is multiplied by how much larger the gradient of the reconstruction losses is than
+    its own, at the encoder's last layer.
+    """
 
     name: str
     loss: EncodingLoss
     weight: float
+    balanced: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,9 +67,9 @@ class Method:
         """The unweighted value of each term whose weight is not 0, by name."""
         return {t.name: t.loss(posterior, latents, images) for t in self.terms if t.weight}
 
-    def weigh(self, losses: dict[str, Tensor]) -> Tensor | float:
-        """The weighted sum of `encoding_losses`."""
-        return sum(t.weight * losses[t.name] for t in self.terms if t.name in losses)
+    def weigh(self, losses: dict[str, Tensor], weights: Mapping[str, Tensor] | None = None) -> Tensor | float:
+        """The weighted sum of `encoding_losses`. weights: by name, where a term's own does not count."""
+        return sum((weights or {}).get(t.name, t.weight) * losses[t.name] for t in self.terms if t.name in losses)
 
 
 class Reconstruction(NamedTuple):

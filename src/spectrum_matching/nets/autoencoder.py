@@ -113,6 +113,14 @@ class Autoencoder(nn.Module):
         """
         return self._trainable().decoder.conv_out.weight
 
+    @property
+    def encoder_last_layer(self) -> Tensor:
+        """The encoder's last weight, on which balanced terms compare gradients.
+
+        Raises ValueError for anything but AutoencoderKL.
+        """
+        return self._trainable().encoder.conv_out.weight
+
     def train_only(self, part: Literal["all", "decoder"]) -> None:
         """Freeze what is not `part`: for "decoder" the encoder and its 1×1 convolution, for "all" nothing.
 

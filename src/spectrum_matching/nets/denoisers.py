@@ -53,6 +53,13 @@ def build_denoiser(
     return built
 
 
+def n_blocks(name: str, depth: int | None = None) -> int:
+    """Of the denoiser of this name, or of one so deep: what a tap may count up to. ValueError for an unknown name."""
+    family, size, _ = _parse(name)
+    depth = SIZES[family][size]["depth"] if depth is None else depth
+    return depth + 1 if family == "UViT" else depth  # U-ViT's middle block belongs to neither half
+
+
 def open_denoiser(folder: str | Path) -> nn.Module:
     """The denoiser that save_pretrained wrote to a folder, in float32, in eval mode, on the CPU.
 

@@ -9,12 +9,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ..spectrum.filters import resize
 from .hub import download
+from .pretrained import IMAGENET_MEAN, IMAGENET_STD, load_pretrained, standardised
 
 NAME = "facebook/dinov2-large"
 SIDE = 224
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RESIZER = "bicubic to 224, antialiased; ImageNet's mean and deviation"
 FILES = ("config.json", "model.safetensors")
 
@@ -28,8 +27,8 @@ class DINOv2(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
         self.requires_grad_(False)
         self.eval()
 
@@ -37,23 +36,15 @@ class DINOv2(nn.Module):
         """ValueError unless images are (b, 3, H, W)."""
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"DINOv2 got images {tuple(images.shape)}, expected (b, 3, H, W)")
-        pixels = (resize(images.float(), (SIDE, SIDE)) + 1) / 2
         with torch.autocast(images.device.type, enabled=False):
-            tokens: Tensor = self.model((pixels.clamp(0, 1) - self.mean) / self.std).last_hidden_state
+            pixels = standardised(images, SIDE, "bicubic", self.mean, self.std)
+            tokens: Tensor = self.model(pixels).last_hidden_state
         return tokens[:, 0]
 
     @classmethod
     def from_weights(cls, folder: Path) -> Self:
         """From a folder in transformers' format; ValueError in one line for anything else, or without transformers."""
-        try:
-            from transformers import Dinov2Model
-        except ImportError as error:
-            raise ValueError("dinov2 needs transformers: pip install 'spectrum-matching[vision]'") from error
-        try:
-            return cls(Dinov2Model.from_pretrained(folder, local_files_only=True, use_safetensors=True))
-        except Exception as error:  # the library raises whatever its parsers do
-            why = str(error).strip().partition("\n")[0]
-            raise ValueError(f"{folder} holds no Dinov2Model of transformers ({why}): give a copy of {NAME}") from error
+        return cls(load_pretrained("Dinov2Model", folder, f"a copy of {NAME}"))
 
 
 def weights_folder(source: str) -> Path:

@@ -1,7 +1,6 @@
 """Feature extractors by name: what turns images into the vectors whose distributions are compared."""
 
-import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .features import checked, load_features
+from .pretrained import digest_of
 
 NO_RESIZE = "none: the extractor takes images as they are"
 
@@ -64,7 +64,7 @@ def _own(spec: str, device: torch.device | str) -> Extractor:
     extract = load_features(spec if is_python else str(path), device)
     weights = extract if is_python and isinstance(extract, nn.Module) else None
     features = checked(extract, spec, device)
-    return Extractor(path.name, _digest([path], weights), NO_RESIZE, lambda images: Extracted(features(images)))
+    return Extractor(path.name, digest_of([path], weights), NO_RESIZE, lambda images: Extracted(features(images)))
 
 
 def _inception(source: str, device: torch.device | str) -> Extractor:
@@ -83,7 +83,7 @@ def _inception(source: str, device: torch.device | str) -> Extractor:
             found = network(images.to(device))
         return Extracted(_finite(found.features, "inception"), found.spatial, found.logits)
 
-    return Extractor("inception", _digest([path]), RESIZER, extract)
+    return Extractor("inception", digest_of([path]), RESIZER, extract)
 
 
 def _dinov2(source: str, device: torch.device | str) -> Extractor:
@@ -97,22 +97,10 @@ def _dinov2(source: str, device: torch.device | str) -> Extractor:
             return Extracted(_finite(network(images.to(device)), "dinov2"))
 
     files = [folder / name for name in FILES if (folder / name).is_file()]
-    return Extractor("dinov2", _digest(files), RESIZER, extract)
+    return Extractor("dinov2", digest_of(files), RESIZER, extract)
 
 
 def _finite(features: Tensor, name: str) -> Tensor:
     if not features.isfinite().all():
         raise ValueError(f"{name} returned features that are not finite: look at its weights")
     return features
-
-
-def _digest(files: Iterable[Path], module: nn.Module | None = None) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 24):
-                digest.update(chunk)
-    for name, value in sorted(module.state_dict().items()) if module is not None else ():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]

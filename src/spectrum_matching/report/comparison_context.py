@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..comparisons import Comparison, Trial
+from ..results import Provenance
 from ..scores import Protocol, Sampling
 from .comparison_tables import Pairs, in_words, the_control
 from .digits import fixed, number
@@ -155,16 +156,15 @@ def definitions(quantities: Sequence[Quantity]) -> list[tuple[str, list[str]]]:
     return said
 
 
-def provenance(comparison: Comparison) -> list[tuple[str, str]]:
+def provenance(own: Provenance, command: str) -> list[tuple[str, str]]:
     """A title and a value."""
-    own = comparison.provenance
     return [
         ("specmatch", own.version),
         ("commit", own.commit or "installed package"),
         ("torch, diffusers", f"{own.torch}, {own.diffusers}"),
         ("device, precision", f"{own.device}, {own.dtype}"),
         ("seed", str(own.seed)),
-        ("command", comparison.command),
+        ("command", command),
     ]
 
 

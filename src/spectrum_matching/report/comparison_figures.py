@@ -2,20 +2,14 @@
 
 import statistics
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from ..comparisons import Comparison, Trial
 from ..scores import BandPower
-from .canvas import DASHED, HEIGHT, INK, Panel, colour, frequency_axis, line, log_log, panel
+from .canvas import HEIGHT, INK, Panel, colour, frequency_axis, line, log_log, method_line, number_at, panel
 from .digits import fixed, number
 from .quantities import Quantity, headline
 from .ranks import rank_correlation
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-# Marks and colours come round after eight methods; dashes then tell them apart.
-DASHES: tuple[Any, ...] = ("solid", DASHED, (0, (1, 1.5)))
 LONGEST_NAME = 17
 ROW = 17
 
@@ -46,7 +40,7 @@ def scatters(comparison: Comparison, quantities: Sequence[Quantity]) -> list[Pan
             for place in sorted({place for place, *_ in found}):
                 own = [(x, y) for at, _, x, y in found if at == place]
                 at = statistics.mean(x for x, _ in own), statistics.mean(y for _, y in own)
-                _number(axes, place, at)
+                number_at(axes, place, at)
     return panels
 
 
@@ -61,7 +55,7 @@ def spectra(comparison: Comparison) -> list[Panel]:
         for place, method in enumerate(comparison.methods):
             said = method + "\n{x} cycles per cell: share {y}"
             own = comparison.of(method)[0].latent_spectrum.frequencies
-            canvas.line(own, _mean_shares(comparison, method), said, **_line(place))
+            canvas.line(own, _mean_shares(comparison, method), said, **method_line(place))
     on_grid = [
         (place, method)
         for place, method in enumerate(comparison.methods)
@@ -75,7 +69,7 @@ def spectra(comparison: Comparison) -> list[Panel]:
             for place, method in on_grid:
                 ratio = [p / q for p, q in zip(_mean_shares(comparison, method), of_image, strict=True)]
                 said = method + "\n{x} cycles per cell: {y} times the images’"
-                canvas.line(image.frequencies, ratio, said, **_line(place))
+                canvas.line(image.frequencies, ratio, said, **method_line(place))
     score = headline(comparison)
     if score:
         panels.extend(_by_method(comparison, score))
@@ -97,7 +91,7 @@ def band_errors(comparison: Comparison) -> list[Panel]:
             canvas.axes.axhline(0, color=INK, linewidth=1.4)
             for place, method in enumerate(comparison.methods):
                 x, y = _mean_errors([of(trial) for trial in comparison.of(method)])
-                canvas.line(x, y, method + "\n{x} cycles per pixel: {y} dB", **_line(place) | {"markersize": 3})
+                canvas.line(x, y, method + "\n{x} cycles per pixel: {y} dB", **method_line(place) | {"markersize": 3})
     return panels
 
 
@@ -114,7 +108,7 @@ def curves(comparison: Comparison) -> list[Panel]:
             for trial in comparison.of(method):
                 steps, losses = [point.step for point in trial.curve], [point.loss for point in trial.curve]
                 said = f"{method}, seed {trial.seed}\nafter {{x}} updates: {{y}}"
-                canvas.line(steps, losses, said, **_line(place) | {"marker": "", "linewidth": 1.2})
+                canvas.line(steps, losses, said, **method_line(place) | {"marker": "", "linewidth": 1.2})
         points = [point.loss for trial in comparison.trials for point in trial.curve]
         if min(points) > 0 and max(points) > 5 * min(points):
             canvas.axes.set_yscale("log")
@@ -158,25 +152,6 @@ def _points(comparison: Comparison, x: Quantity, y: Quantity) -> list[tuple[int,
         for trial in comparison.of(method)
         if (at := x.of(trial)) is not None and (value := y.of(trial)) is not None
     ]
-
-
-def _number(axes: "Axes", place: int, at: tuple[float, float]) -> None:
-    # To both sides in turn, as methods that follow each other in the plan often score alike.
-    side = -1 if place % 2 else 1
-    axes.annotate(
-        str(place + 1),
-        at,
-        xytext=(7 * side, 4),
-        textcoords="offset points",
-        ha="left" if side > 0 else "right",
-        fontsize=9,
-        color=colour(place),
-        weight="bold",
-    )
-
-
-def _line(place: int) -> dict[str, Any]:
-    return line(place) | {"linestyle": DASHES[place // 8 % len(DASHES)]}
 
 
 def _shares(power: Sequence[float]) -> list[float]:

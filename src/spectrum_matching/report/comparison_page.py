@@ -50,6 +50,6 @@ def render_comparison(comparison: Comparison, analyses: Sequence[Analysis] = ())
         protocol=context.protocol_fields(comparison),
         weights=tables.weights_table(comparison),
         definitions=context.definitions(main),
-        provenance=context.provenance(comparison),
+        provenance=context.provenance(comparison.provenance, comparison.command),
         analyses=render_within(analyses, "latents-") if analyses else "",
     )

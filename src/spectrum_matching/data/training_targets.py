@@ -1,0 +1,50 @@
+"""Alignment targets cached beside latents: those of the same images, by the same keys."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from .training_latents import Key, TrainingLatents, open_training_latents
+
+REMEDY = "cache them by `specmatch cache vision:ENCODER --beside LATENTS`"
+
+
+def targets_beside(latents: str) -> Path:
+    """Where the targets of a cache's images lie, unless a run says otherwise."""
+    return Path(latents).expanduser() / "targets"
+
+
+class TrainingTargets:
+    """What a vision encoder saw in the images of cached latents.
+
+    encoder: by its name; width, grid: d and (h, w) of a target. digest: of the cache.
+    """
+
+    def __init__(self, targets: TrainingLatents, latents: TrainingLatents) -> None:
+        self.encoder, self.width, self.grid, self.digest = (
+            targets.autoencoder,
+            targets.channels,
+            targets.grid,
+            targets.digest,
+        )
+        self.has_flips = targets.has_flips
+        places = {key: place for place, key in enumerate(targets.image_keys)}
+        self._targets, self._places = targets, [places[key] for key in latents.image_keys]
+
+    def read(self, keys: Sequence[Key]) -> Tensor:
+        """(b, d, h, w) float32 of these latents' images, mirrored where a key says so. ValueError for damaged shards."""
+        return self._targets.read([(self._places[item], is_mirrored) for item, is_mirrored in keys]).mean
+
+
+def open_training_targets(folder: str | Path | None, latents: TrainingLatents, flip: bool) -> TrainingTargets:
+    """ValueError for a folder without targets, and for those of other images or without mirrored ones."""
+    path = targets_beside(latents.source) if folder is None else Path(folder).expanduser()
+    if not path.is_dir():
+        raise ValueError(f"no alignment targets in {path}: {REMEDY}")
+    targets = open_training_latents(path)
+    if targets.image_digest != latents.image_digest or not set(latents.image_keys) <= set(targets.image_keys):
+        raise ValueError(f"{path} holds targets of other images than {latents.source}: {REMEDY}")
+    if flip and not targets.has_flips:
+        raise ValueError(f"{path} holds no targets of mirrored images: {REMEDY}, or train without flips")
+    return TrainingTargets(targets, latents)

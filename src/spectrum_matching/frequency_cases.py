@@ -1,0 +1,227 @@
+"""The frequency-bias study case by case: each is trained and measured once, and kept in a folder of its own."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import __version__
+from .checkpoints import write_text_aside
+from .data.images import ImageSet, open_images
+from .data.order import fixed_batches
+from .gather_trials import as_png
+from .machine_checks import require_writable
+from .nets.autoencoder import Autoencoder
+from .nets.extractors import open_extractor
+from .nets.perceptual import LPIPS
+from .provenance import weights_digest
+from .report.ranks import rank_correlation
+from .stages import Done, UnfinishedError, finished, stage
+from .studies.band_errors import bands_of
+from .studies.contrast_sensitivity import sensitivity_weights
+from .studies.fields import Fields, gaussian_fields, gaussian_twins, latent_fields, tilted_images, unit_scale
+from .studies.frequency_bias import run_case
+from .studies.frequency_plans import FrequencyPlan, Subject, check_plan
+from .studies.seen_errors import CONTRAST, Eyes, harms
+from .studies.wiener import coefficient_moments
+from .study_records.document import read, written
+from .study_records.frequency_bias import Case, Damage, Injection
+from .trials import slug
+
+N_AT_ONCE = 256
+CASE_FORMAT, INJECTION_FORMAT = "specmatch-frequency-case-1", "specmatch-frequency-injection-1"
+# Of a plan, what decides nothing of a single case, or is decided by what stands beside it.
+OF_ALL_CASES = (
+    *("name", "out", "data", "seeds", "main", "deltas", "twins", "exponents", "loss_powers", "inverse_power"),
+    *("predictions", "autoencoders", "injected", "injected_rms", "lpips", "features"),
+)
+
+
+@dataclass(frozen=True)
+class OpenedStudy:
+    """A plan with all that its cases share."""
+
+    plan: FrequencyPlan
+    training: ImageSet
+    held_out: ImageSet
+    autoencoders: Mapping[str, Autoencoder]
+    eyes: Eyes
+    device: torch.device
+
+    @cached_property
+    def train(self) -> Tensor:
+        """Images (n_train, 3, size, size) in [−1, 1]."""
+        return self._read(self.training, self.plan.n_train)
+
+    @cached_property
+    def test(self) -> Tensor:
+        """As many held-out ones as anything asks for."""
+        return self._read(self.held_out, max(self.plan.n_test, self.plan.injected))
+
+    def fields(self, subject: Subject, advance: Callable[[int], None]) -> Fields:
+        """What a case learns, and is tested on. advance: called with the number of images encoded since."""
+        plan = self.plan
+        if subject.data == "gaussian":
+            shape = (3, plan.size, plan.size)
+            return gaussian_fields(plan.n_train, plan.n_test, shape, subject.exponent)
+        train, test = self.train, self.test[: plan.n_test]
+        if subject.data == "twins":
+            moments = coefficient_moments(unit_scale(train, test).train)
+            return gaussian_twins(plan.n_train, plan.n_test, moments)
+        if subject.data == "latents":
+            network = self.autoencoders[subject.autoencoder].to(self.device)
+            return latent_fields(network, train, test, self.device, advance)
+        return tilted_images(train, test, subject.delta)
+
+    @staticmethod
+    def _read(images: ImageSet, n: int) -> Tensor:
+        read = torch.cat([batch.images for batch in fixed_batches(images, N_AT_ONCE, n)])
+        if len(read) < n:
+            raise ValueError(f"{images.source}: {n - len(read)} of {n} images cannot be read; lower n_train or n_test")
+        return read
+
+
+def open_study(plan: FrequencyPlan, device: torch.device) -> OpenedStudy:
+    """ValueError, before any work, for a plan that cannot be run."""
+    check_plan(plan)
+    autoencoders = {name: Autoencoder.from_pretrained(source).eval() for name, source in plan.autoencoders.items()}
+    for name, network in autoencoders.items():
+        check_latents(plan, name, network)
+    perceptual = LPIPS.from_weights(plan.lpips).to(device) if plan.lpips else None
+    extractor = open_extractor(plan.features, device) if plan.features else None
+    training, held_out = (open_images(plan.data, plan.size, split=split) for split in ("train", "held_out"))
+    wanted = max(plan.n_test, plan.injected)
+    if len(training) < plan.n_train or len(held_out) < wanted:
+        raise ValueError(
+            f"{plan.data} has {len(training)} images to train on and {len(held_out)} held out, the plan takes "
+            f"{plan.n_train} and {wanted}: lower n_train, n_test or injected by --config, or give more images"
+        )
+    require_writable(Path(plan.out))
+    weights = sensitivity_weights(plan.size, plan.size, plan.pixels_per_degree)
+    return OpenedStudy(plan, training, held_out, autoencoders, Eyes(weights, perceptual, extractor), device)
+
+
+def check_latents(plan: FrequencyPlan, name: str, network: Autoencoder) -> None:
+    """ValueError where the plan's images do not fit, or the latents have no whole patches."""
+    if plan.size % network.multiple or network.size not in (None, plan.size):
+        expected = network.size or f"a multiple of {network.multiple}"
+        raise ValueError(f"images are of {plan.size} pixels, and the autoencoder {name!r} takes {expected}")
+    side, patch = plan.size // network.factor, int(plan.latent_denoiser.rpartition("/")[2])
+    if side % patch:
+        raise ValueError(f"latents of {name!r} have {side} x {side} cells, no whole patches of {patch}")
+
+
+StageRunner = Callable[[Path, str, Mapping[str, Any], Callable[[Path], Mapping[str, Any]]], Done]
+
+
+def run_one(
+    opened: OpenedStudy,
+    name: str,
+    seed: int,
+    advance: Callable[[int], None] = lambda n: None,
+    stage: StageRunner = stage,
+) -> Case:
+    """One case from one seed; a finished one is read, not run.
+
+    advance: called with the updates done since. stage: with `stages.finished`, UnfinishedError for one that is not.
+    """
+    plan, subject = opened.plan, opened.plan.subjects[name]
+    is_latent = subject.data == "latents"
+    deciding = {key: value for key, value in asdict(plan).items() if key not in OF_ALL_CASES}
+    deciding.pop("denoiser" if is_latent else "latent_denoiser")
+    network, perceptual = opened.autoencoders.get(subject.autoencoder), opened.eyes.perceptual
+    inputs = deciding | {
+        "subject": asdict(replace(subject, autoencoder="")),
+        "seed": seed,
+        "train": opened.training.digest,
+        "test": opened.held_out.digest,
+        "autoencoder": weights_digest(network) if network else "",
+        "lpips": weights_digest(perceptual) if perceptual and subject.data == "images" else "",
+        "version": __version__,
+    }
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        found = run_case(
+            plan,
+            name,
+            seed,
+            opened.fields(subject, lambda n: None),
+            data=in_words(plan, subject),
+            eyes=None if is_latent else opened.eyes,
+            picture=as_png,
+            correlation=rank_correlation,
+            device=opened.device,
+            advance=advance,
+        )
+        write_text_aside(folder / "case.json", written(found, CASE_FORMAT) + "\n")
+        return {}
+
+    done = stage(Path(plan.out) / slug(name) / f"seed{seed}", "case", inputs, work)
+    # Whoever shares the folder may call the same case by another name.
+    return replace(read(done.folder / "case.json", Case, CASE_FORMAT), name=name)
+
+
+def run_injection(
+    opened: OpenedStudy, advance: Callable[[int], None] = lambda n: None, stage: StageRunner = stage
+) -> Injection | None:
+    """Equal errors in one band after the other, as each metric sees them; None where the plan asks for none."""
+    plan, eyes = opened.plan, opened.eyes
+    if not plan.injected:
+        return None
+    keys = ("size", "injected", "injected_rms", "bands", "pixels_per_degree")
+    inputs = {key: getattr(plan, key) for key in keys} | {
+        "test": opened.held_out.digest,
+        "lpips": weights_digest(eyes.perceptual) if eyes.perceptual else "",
+        "features": eyes.extractor.digest if eyes.extractor else "",
+        "version": __version__,
+    }
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        bands = bands_of((plan.size, plan.size), plan.bands)
+        images = opened.test[: plan.injected].to(opened.device)
+        by_band = harms(images, plan.injected_rms, bands, eyes, advance)
+        frequencies = tuple(bands.frequencies.tolist())
+        damages = tuple(
+            Damage(
+                metric=of[0].metric,
+                unit=of[0].unit,
+                better=of[0].better,
+                values=tuple(harm.value for harm in of),
+                # Rounding is not an order: what every metric would call equal has none.
+                correlation=rank_correlation(frequencies, [round(harm.damage, 4) for harm in of]),
+            )
+            for of in zip(*by_band, strict=True)
+        )
+        found = Injection(frequencies, plan.injected_rms, CONTRAST, len(images), damages)
+        write_text_aside(folder / "injection.json", written(found, INJECTION_FORMAT) + "\n")
+        return {}
+
+    done = stage(Path(plan.out), "injection", inputs, work)
+    return read(done.folder / "injection.json", Injection, INJECTION_FORMAT)
+
+
+def all_finished(opened: OpenedStudy) -> tuple[list[Case], list[str]]:
+    """Every case of the plan that is there, and the names of those that are not."""
+    found, missing = [], []
+    for name, seed in opened.plan.trials:
+        try:
+            found.append(run_one(opened, name, seed, stage=finished))
+        except UnfinishedError:
+            missing.append(f"{name}, seed {seed}")
+    return found, missing
+
+
+def in_words(plan: FrequencyPlan, subject: Subject) -> str:
+    """What a case learns."""
+    size = f"{plan.size} × {plan.size}"
+    if subject.data == "gaussian":
+        return f"Gaussian fields of {size} cells and 3 channels, power 1/f^{subject.exponent:g}"
+    if subject.data == "twins":
+        return f"Gaussian fields with the mean and the channels’ covariance of every DCT coefficient of {plan.data}"
+    if subject.data == "latents":
+        return f"posterior means of {plan.data} at {size} by {plan.autoencoders[subject.autoencoder]}"
+    return f"{plan.data} at {size}" + (f", power times f^{subject.delta:g}" if subject.delta else "")

@@ -1,0 +1,95 @@
+"""VA-VAE's loss on the encoding side: latents, linearly mapped, are held near the features of a vision encoder."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..spectrum.contrast import unit_tokens
+from ..spectrum.filters import resize
+from ..spectrum.separable import in_working_precision
+from .method import Posterior
+
+Features = Callable[[Tensor], Tensor]
+"""Images (b, 3, H, W) in [-1, 1] → field (b, width, h', w')."""
+
+
+class FeatureGap(NamedTuple):
+    """Two scalars: how far cells point away from the features, and how differently they lie to each other."""
+
+    direction: Tensor
+    distance: Tensor
+
+
+def feature_gap(
+    mapped: Tensor, features: Tensor, cosine_margin: float = 0.5, distance_margin: float = 0.25
+) -> FeatureGap:
+    """Of two fields (b, width, h, w), whose cells are tokens; scaling a token changes nothing.
+
+    direction: mean over tokens of relu(1 - cosine_margin - cosine of the two fields' tokens). distance: mean over all
+    pairs of tokens of an image of relu(|cosine in the one field - cosine in the other| - distance_margin).
+    Source: VA-VAE (arXiv 2501.01423).
+    """
+    with torch.autocast(mapped.device.type, enabled=False):
+        ours, theirs = (unit_tokens(x).flatten(2) for x in (mapped, features))
+        cosines = (ours * theirs).sum(1)
+        gaps = (ours.mT @ ours - theirs.mT @ theirs).abs()
+        return FeatureGap(F.relu(1 - cosine_margin - cosines).mean(), F.relu(gaps - distance_margin).mean())
+
+
+class FeatureMatch(nn.Module):
+    """The sum of the two gaps between latents and a frozen vision encoder's features, averaged over the batch.
+
+    encoder: images (b, 3, H, W) in [-1, 1] → field (b, width, h', w'). It is called as it is, without gradient, and is
+    no part of this module: not moved, trained or saved with it. Its field is resampled to the latents' grid (bilinear,
+    antialiased). channels: of the latents, which a 1 × 1 convolution without bias maps to `width`; `seed` alone decides
+    its first weights. Margins as in `feature_gap`. The posterior takes no part and may be None.
+
+    Called, raises ValueError for a field of another width or aspect ratio. Source: VA-VAE (arXiv 2501.01423).
+    """
+
+    def __init__(
+        self,
+        encoder: Features,
+        width: int,
+        channels: int,
+        cosine_margin: float = 0.5,
+        distance_margin: float = 0.25,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= cosine_margin < 2 or not 0 <= distance_margin < 2:
+            raise ValueError(
+                f"margins must lie in [0, 2), got cosine_margin {cosine_margin} and distance_margin {distance_margin}"
+            )
+        self._encoder = (encoder,)  # in a tuple, where a module is not registered
+        self.width, self.cosine_margin, self.distance_margin = width, cosine_margin, distance_margin
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            torch.default_generator.manual_seed(seed)
+            self.projection = nn.Conv2d(channels, width, 1, bias=False)
+
+    def features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
+        """What the latents are held against: (b, width, *grid), outside of the graph."""
+        with torch.no_grad():
+            field = self._encoder[0](images)
+            if field.ndim != 4 or field.shape[:2] != (len(images), self.width):
+                raise ValueError(
+                    f"the vision encoder gave {tuple(field.shape)}, expected ({len(images)}, {self.width}, h, w)"
+                )
+            h, w = field.shape[-2:]
+            if h * grid[1] != w * grid[0]:
+                raise ValueError(
+                    f"the vision encoder's grid is {h} x {w}, expected the aspect ratio of the latents' "
+                    f"{grid[0]} x {grid[1]}; crop the images to squares"
+                )
+            return resize(in_working_precision(field), grid, "bilinear")
+
+    def forward(self, posterior: Posterior | None, latents: Tensor, images: Tensor) -> Tensor:
+        h, w = latents.shape[-2:]
+        latents = in_working_precision(latents)
+        with torch.autocast(latents.device.type, enabled=False):
+            mapped = F.conv2d(latents, self.projection.weight.to(latents.dtype))
+        gap = feature_gap(mapped, self.features(images, (h, w)), self.cosine_margin, self.distance_margin)
+        return gap.direction + gap.distance

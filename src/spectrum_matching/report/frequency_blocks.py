@@ -1,0 +1,304 @@
+"""The frequency bias as sections of a page."""
+
+from collections.abc import Callable, Sequence
+
+from ..study_records.frequency_bias import Case, FrequencyBias
+from . import frequency_figures as figures
+from .digits import fixed, number
+from .study_page import Block, StudyTable
+from .tables import MISSING, Cell, Column, Table
+
+
+def frequency_lead(study: FrequencyBias) -> tuple[str, ...]:
+    """What was trained, on what."""
+    first, n = study.cases[0], len(study.cases)
+    return (
+        f"{study.name}: {n} training{'s' * (n > 1)} of {len(study.names)} case{'s' * (len(study.names) > 1)}. Each "
+        f"is a denoiser of {first.n_parameters:,} parameters after {first.looks[-1].step:,} updates on "
+        f"{first.n_train:,} fields; errors are of {first.n_test} that no training saw, the same noise at every look.",
+        "A band is a ring of the DCT. An error is that of x̂, the estimate of the clean field at noise level t (0 data, "
+        "1 noise). Wiener is the best denoiser that is linear and treats each coefficient by itself, all channels of "
+        "it together: for Gaussian fields the best of all.",
+    )
+
+
+def frequency_blocks(study: FrequencyBias) -> tuple[Block, ...]:
+    """The sections."""
+    dashes = "lines of 9 to 16 are dashed, later ones dotted" if len(study.names) > 8 else ""
+    control = next((case for case in study.cases if case.name == "images"), study.cases[0])
+    firsts = [study.of(name)[0] for name in study.names]
+    blocks = [
+        Block(
+            "Side by side",
+            (
+                "ρ is Spearman’s rank correlation with frequency, over the bands of one training: 1 where every higher "
+                "band has more of it, −1 where every higher band has less. First seed; the others stand below.",
+            ),
+            tables=(
+                StudyTable("Every case", case_table(study), "case"),
+                StudyTable("What each is", description_table(study), "case", folded=True),
+            ),
+        ),
+        Block(
+            "What was learned",
+            (
+                "Mean power of a coefficient in each band of the held-out data. All data have unit variance, so that "
+                "white noise lies at 1 (the line); images and Gaussian fields of steep spectra fall with frequency.",
+            ),
+            tuple(figures.spectra(study)),
+            extra=dashes,
+            numbered=True,
+        ),
+        Block(
+            "Error by update",
+            (
+                "Left, a band at 1 would be estimated as well by its mean. Right, the same error over Wiener’s (the "
+                "line at 1): what is above it, the network has still to learn; below it, it knows more than the "
+                "spectrum says.",
+            ),
+            tuple(figures.band_curves(control)),
+            key=figures.curve_key(control),
+        ),
+        Block(
+            "Which bands are learned first",
+            (
+                "Updates until half of the way from the untrained network’s loss in a band to its last. A falling "
+                "line: high bands first; a rising one: low bands first. A line a seed; in a band without a point "
+                "nothing was learned.",
+            ),
+            tuple(figures.by_band(study, "updates to half", lambda band: band.half.to_final, "half after {y} updates")),
+            extra=dashes,
+            numbered=True,
+        ),
+        Block(
+            "Which bands are learned best",
+            (
+                "Final error over Wiener’s, geometric mean over noise levels. 1 (the line) is what the spectrum alone "
+                "allows: the height above it is what learning left undone, whatever the data’s spectrum.",
+            ),
+            tuple(figures.by_band(study, "final error / Wiener’s", lambda band: band.ratio, "{y} times", level=1)),
+            extra=dashes,
+            numbered=True,
+        ),
+        Block(
+            "How much of it is the data",
+            (
+                "Final error over the band’s own power, mean over noise levels: 0 is perfect, 1 as good as the mean. "
+                "Wiener’s own share of it is in the table below and follows from the spectrum alone.",
+            ),
+            tuple(figures.by_band(study, "final error / power", lambda band: band.final_error, "{y} of its power")),
+            tables=(StudyTable("Every band of every case", band_table(study), "case", folded=True, dense=True),),
+            extra=dashes,
+            numbered=True,
+        ),
+        Block(
+            "By noise level",
+            (
+                f"{control.name}, seed {control.seed}, highest band on top. Over Wiener, 1 stands for twice its error "
+                "and −1 for half of it.",
+            ),
+            tuple(figures.level_maps(control)),
+            key=(),
+        ),
+        Block(
+            "Every case by update",
+            (
+                "Error over Wiener’s in doublings: 0 is what the spectrum alone allows, 1 twice as much. Look along a "
+                "row for when a band is learned, down a column for which band is ahead.",
+            ),
+            tuple(own for case in firsts for own in figures.update_map(case)),
+            key=(),
+        ),
+        Block(
+            "Every case by noise level",
+            ("Final error over Wiener’s in doublings, as above.",),
+            tuple(own for case in firsts for own in figures.ratio_map(case, case.name)),
+            key=(),
+        ),
+        Block(
+            "Sampled fields",
+            (
+                f"Power of {control.n_samples} generated fields ({study.sampling}) over that of the training data by "
+                "band: 0 dB is right, above it too much, below it too little.",
+            ),
+            tuple(
+                figures.by_band(
+                    study, "power / data’s, dB", lambda band: band.sampled_decibels, "{y} dB", log=False, level=0
+                )
+            ),
+            extra=dashes,
+            numbered=True,
+        ),
+    ]
+    if pictures := tuple(figures.sample_pictures(study)):
+        said = "Not chosen: the first of each case, from the same noise. The tilt of a spectrum is undone."
+        blocks.append(Block("Generated images", (said,), pictures, key=()))
+    blocks.append(
+        Block(
+            "As eyes see it",
+            (
+                f"Squared errors weighted by the squared contrast sensitivity of Mannos and Sakrison (1974), all "
+                f"colours alike, fields looked at as images of {study.pixels_per_degree:g} pixels per degree. Left: "
+                "first mark as it is, second as seen, dashed the data’s own power. Right: below 1, eyes weigh the "
+                "error less than the power of what it is an error of.",
+            ),
+            tuple(figures.seen_figures(study)),
+            extra=dashes,
+            numbered=True,
+        )
+    )
+    if similar := tuple(figures.similarity(study)):
+        blocks.append(
+            Block(
+                "Denoised images",
+                (
+                    "SSIM and CSF-weighted PSNR of x̂ as an image, the tilt of a spectrum undone first. Noise is added "
+                    "to the tilted field, so that only cases of one tilt meet the same noise; less Wiener’s, each is "
+                    "held against what its own data allow.",
+                ),
+                similar,
+                tables=(StudyTable("At the middle noise level", sight_table(study), "case", folded=True),),
+                extra=dashes,
+                numbered=True,
+            )
+        )
+    if study.injection:
+        injection = study.injection
+        blocks.append(
+            Block(
+                "Equal errors, band by band",
+                (
+                    f"Random errors of one band at a time in {injection.n_images} images, all of RMS "
+                    f"{number(injection.rms)} in a range of 2, images at {number(injection.contrast)} of their "
+                    "contrast so that nothing is clipped. ρ: rank correlation of the damage with frequency; −1 where a "
+                    "metric forgives every higher band more.",
+                ),
+                tuple(figures.injections(injection)),
+                key=(),
+            )
+        )
+    return tuple(blocks)
+
+
+def case_table(study: FrequencyBias) -> Table:
+    """A row a case, of its first seed; the others' numbers stand small."""
+    columns = (
+        Column("exponent", "of 1 / f^α"),
+        Column("loss", "final"),
+        Column("loss", "Wiener’s"),
+        Column("half, lowest", "updates"),
+        Column("half, highest", "updates"),
+        Column("ρ of half", "with frequency"),
+        Column("over Wiener, lowest", "ratio"),
+        Column("over Wiener, highest", "ratio"),
+        Column("ρ of it", "with frequency"),
+    )
+    numbers: tuple[tuple[Callable[[Case], float | None], int], ...] = (
+        (lambda case: case.exponent.value, 2),
+        (lambda case: _whole(case, "final_loss"), 3),
+        (lambda case: _whole(case, "wiener_loss"), 3),
+        (lambda case: case.bands[0].half.to_final, 0),
+        (lambda case: case.bands[-1].half.to_final, 0),
+        (lambda case: case.order.half, 2),
+        (lambda case: case.bands[0].ratio, 2),
+        (lambda case: case.bands[-1].ratio, 2),
+        (lambda case: case.order.ratio, 2),
+    )
+    rows = [
+        (place, tuple(_over_seeds([of(case) for case in study.of(name)], digits) for of, digits in numbers))
+        for place, name in enumerate(study.names)
+    ]
+    return Table(columns, tuple(rows))
+
+
+def description_table(study: FrequencyBias) -> Table:
+    """In words."""
+    columns = tuple(Column(title, is_text=True) for title in ("data", "loss", "shape", "network", "seeds"))
+    rows = []
+    for place, name in enumerate(study.names):
+        cases = study.of(name)
+        first = cases[0]
+        words = (first.data, first.objective, " × ".join(map(str, first.shape)), first.denoiser)
+        seeds = ", ".join(str(case.seed) for case in cases)
+        rows.append((place, tuple(Cell(word) for word in (*words, seeds))))
+    return Table(columns, tuple(rows))
+
+
+def band_table(study: FrequencyBias) -> Table:
+    """A row for each case and band, of the first seed with the others' numbers small."""
+    columns = (
+        Column("band", "cycles per sample"),
+        Column("power", "white: 1"),
+        Column("loss", "untrained"),
+        Column("loss", "final"),
+        Column("loss", "Wiener’s"),
+        Column("half", "updates"),
+        Column("half of log", "updates"),
+        Column("half to Wiener", "updates"),
+        Column("error / power", "final"),
+        Column("error / power", "Wiener’s"),
+        Column("over Wiener", "ratio"),
+    )
+    rows = []
+    for place, name in enumerate(study.names):
+        cases = study.of(name)
+        for k, band in enumerate(cases[0].bands):
+            own = [case.bands[k] for case in cases]
+            cells = [Cell(number(band.frequency), "", band.frequency), Cell(number(band.power), "", band.power)]
+            for of in (
+                [each.first_loss for each in own],
+                [each.final_loss for each in own],
+                [each.wiener_loss for each in own],
+                [each.half.to_final for each in own],
+                [each.half.to_final_log for each in own],
+                [each.half.to_wiener for each in own],
+                [each.final_error for each in own],
+                [each.wiener_error for each in own],
+                [each.ratio for each in own],
+            ):
+                cells.append(_over_seeds(of))
+            rows.append((place, tuple(cells)))
+    return Table(columns, tuple(rows))
+
+
+def sight_table(study: FrequencyBias) -> Table:
+    """Image metrics of x̂ at the middle noise level, of the network and of Wiener."""
+    columns = [
+        Column(f"{title}", of) for title in ("PSNR, dB", "CSF-weighted, dB", "SSIM") for of in ("network", "Wiener")
+    ]
+    has_lpips = any(level.network and level.network.lpips is not None for c in study.cases for level in c.levels)
+    columns += [Column("LPIPS", of) for of in ("network", "Wiener") if has_lpips]
+    rows = []
+    for place, name in enumerate(study.names):
+        case = study.of(name)[0]
+        level = case.levels[len(case.levels) // 2]
+        if level.network is None or level.wiener is None:
+            continue
+        pairs = [("psnr", 2), ("csf_psnr", 2), ("ssim", 3), *([("lpips", 3)] if has_lpips else [])]
+        cells = [_cell(getattr(own, key), digits) for key, digits in pairs for own in (level.network, level.wiener)]
+        rows.append((place, tuple(cells)))
+    return Table(tuple(columns), tuple(rows))
+
+
+def _whole(case: Case, key: str) -> float:
+    """Mean over all coefficients of a loss by band."""
+    n = sum(band.coefficients for band in case.bands)
+    total: float = sum(getattr(band, key) * band.coefficients for band in case.bands)
+    return total / n
+
+
+def _over_seeds(values: Sequence[float | None], decimals: int | None = None) -> Cell:
+    """The first seed's, the others' small."""
+    first, *others = values
+    said = ", ".join(_written(value, decimals) for value in others)
+    return Cell(_written(first, decimals), said, first)
+
+
+def _cell(value: float | None, decimals: int) -> Cell:
+    return MISSING if value is None else Cell(fixed(value, decimals), "", value)
+
+
+def _written(value: float | None, decimals: int | None) -> str:
+    if value is None:
+        return "–"
+    return number(value) if decimals is None else fixed(value, decimals)

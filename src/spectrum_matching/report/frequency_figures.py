@@ -1,0 +1,265 @@
+"""Figures of the frequency bias: by band, by noise level and by update."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from ..study_records.frequency_bias import Band, Case, FrequencyBias, Injection, Level
+from .canvas import DASHED, HEIGHT, INK, MUTED, Panel, frequency_axis, line, method_line, panel
+from .digits import fixed, number
+
+ROW = 15
+
+
+def groups(study: FrequencyBias) -> list[tuple[str, list[str]]]:
+    """Cases that belong in one panel, each group with the plain images; a group without others is left out."""
+    names = study.names
+    control = [name for name in names if name == "images"]
+    kinds: list[tuple[str, Callable[[str], bool]]] = [
+        ("Images, spectrum tilted", lambda name: name.startswith("images, delta")),
+        ("Gaussian fields", lambda name: name.startswith(("Gaussian", "white"))),
+        ("Other losses and predictions", lambda name: name.startswith(("loss", "predicts"))),
+        ("Latents", lambda name: name.startswith("latents")),
+    ]
+    found = [(title, control + [name for name in names if belongs(name)]) for title, belongs in kinds]
+    found = [(title, own) for title, own in found if len(own) > len(control)]
+    return found or [("Images", control or list(names))]
+
+
+def by_band(
+    study: FrequencyBias,
+    what: str,
+    of: Callable[[Band], float | None],
+    said: str,
+    *,
+    log: bool = True,
+    level: float | None = None,
+) -> list[Panel]:
+    """One panel a group: a number over the frequency of the band, a line a seed. level: drawn across."""
+    panels: list[Panel] = []
+    values = [value for case in study.cases for band in case.bands if (value := of(band)) is not None]
+    values = [value for value in values if value > 0 or not log]
+    low, high = (min(values), max(values)) if values else (0.1, 1.0)
+    for title, names in groups(study):
+        with panel(title, f"{what} by frequency: {', '.join(names)}", panels) as canvas:
+            frequency_axis(canvas.axes, "cycles per sample")
+            canvas.axes.set_ylabel(what)
+            if log:
+                canvas.axes.set_yscale("log")
+                canvas.axes.set_ylim(low / 1.15, high * 1.15)
+            else:
+                canvas.axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+            if level is not None:
+                canvas.axes.axhline(level, color=INK, linewidth=1.2)
+            for place, case in _of(study, names):
+                points = [(band.frequency, value) for band in case.bands if (value := of(band)) is not None]
+                told = f"{case.name}, seed {case.seed}\n{{x}} cycles per sample: {said}"
+                canvas.line(
+                    [x for x, _ in points], [y for _, y in points], told, **method_line(place) | {"markersize": 3.2}
+                )
+    return panels
+
+
+def spectra(study: FrequencyBias) -> list[Panel]:
+    """Power of the held-out data."""
+    return by_band(study, "mean power, white: 1", lambda band: band.power, "power {y}", level=1)
+
+
+def band_curves(case: Case) -> list[Panel]:
+    """Error of x̂ over the band's power, mean over noise levels, and over the linear denoiser's, by update."""
+    panels: list[Panel] = []
+    n = len(case.bands)
+    chosen = sorted({round(k * (n - 1) / 5) for k in range(6)})
+    steps = [own.step + 1 for own in case.looks]
+    ratios = [(f"{case.name}: over the band’s power", "error / power", None), (f"{case.name}: over Wiener", "ratio", 1)]
+    for which, (title, what, level) in enumerate(ratios):
+        with panel(title, f"{what} by update for bands of {case.name}", panels, right=44) as canvas:
+            canvas.axes.set_xscale("log")
+            canvas.axes.set_yscale("log")
+            canvas.axes.set_xlabel("updates + 1")
+            canvas.axes.set_ylabel(what)
+            if level:
+                canvas.axes.axhline(level, color=INK, linewidth=1.2)
+            for at, k in enumerate(chosen):
+                values = [_over_power(case, own.data_errors, k) for own in case.looks]
+                if which:
+                    values = [_over_wiener(case, own.data_errors, k) for own in case.looks]
+                said = f"band at {number(case.bands[k].frequency, 2)} cycles per sample\nafter {{x}}: {{y}}"
+                canvas.line(steps, values, said, **line(at) | {"markersize": 3.2})
+    return panels
+
+
+def curve_key(case: Case) -> tuple[str, ...]:
+    """The bands that `band_curves` draws, in the order of their colours."""
+    n = len(case.bands)
+    chosen = sorted({round(k * (n - 1) / 5) for k in range(6)})
+    return tuple(f"{number(case.bands[k].frequency, 2)} cycles per sample" for k in chosen)
+
+
+def level_maps(case: Case) -> list[Panel]:
+    """Bands × noise levels: final error over the band's power, over the linear denoiser's, and updates to half."""
+    last, powers = case.looks[-1].data_errors, case.powers
+    columns = [f"{level.time:g}" for level in case.levels]
+    relative = [[last[at][k] / powers[k] for at in range(len(columns))] for k in range(len(powers))]
+    halves = [[case.half_levels[at][k] for at in range(len(columns))] for k in range(len(powers))]
+    most = max((value for row in halves for value in row if value is not None), default=1.0)
+    panels = _map(case, "Error over power", relative, columns, "noise level t", "error / power {value}", 1.0)
+    panels += ratio_map(case)
+    return panels + _map(
+        case, "Updates to half", halves, columns, "noise level t", "half after {value} updates", most, decimals=0
+    )
+
+
+def ratio_map(case: Case, title: str = "Over Wiener, in doublings") -> list[Panel]:
+    """Bands × noise levels: log₂ of the final error over the linear denoiser's."""
+    last = case.looks[-1].data_errors
+    values = [
+        [_doublings(last[at][k] / level.wiener_errors[k]) for at, level in enumerate(case.levels)]
+        for k in range(len(case.bands))
+    ]
+    columns = [f"{level.time:g}" for level in case.levels]
+    return _map(case, title, values, columns, "noise level t", "log₂ of the ratio {value}", 2.0)
+
+
+def update_map(case: Case) -> list[Panel]:
+    """Bands × updates: log₂ of the error over the linear denoiser's, mean over noise levels."""
+    columns = [f"{own.step:,}" for own in case.looks]
+    values = [
+        [_doublings(_over_wiener(case, own.data_errors, k)) for own in case.looks] for k in range(len(case.bands))
+    ]
+    title = case.name if case.subject == "pixels" else case.name.removeprefix("latents of ")
+    return _map(case, title, values, columns, "updates", "log₂ of the ratio {value}", 4.0, decimals=1)
+
+
+def sample_pictures(study: FrequencyBias) -> list[Panel]:
+    """Generated images of the first seed of every case that makes any."""
+    panels = []
+    for name in study.names:
+        case = study.of(name)[0]
+        if case.samples:
+            side = 180
+            picture = f'<image href="data:image/png;base64,{case.samples}" width="{side}" height="{side}"/>'
+            style = "image-rendering: pixelated"
+            svg = f'<svg viewBox="0 0 {side} {side}" style="{style}" aria-hidden="true">{picture}</svg>'
+            panels.append(Panel(name, f"generated images of {name}", svg))
+    return panels
+
+
+def seen_figures(study: FrequencyBias) -> list[Panel]:
+    """Shares of the error by band as it is and as seen, and the whole error as seen over as it is, by noise level."""
+    panels: list[Panel] = []
+    case = next((case for case in study.cases if case.name == "images"), study.cases[0])
+    level = _middle(case)
+    frequencies = [band.frequency for band in case.bands]
+    title = f"{case.name} at t = {level.time:g}: where the error is"
+    with panel(title, "share of the error by band, as it is and as seen", panels) as canvas:
+        frequency_axis(canvas.axes, "cycles per sample")
+        canvas.axes.set_ylabel("share of the error")
+        for at, (words, shares) in enumerate((("as it is", level.error_share), ("as seen", level.seen_share))):
+            canvas.line(frequencies, shares, words + "\n{x} cycles per sample: share {y}", **line(at))
+        canvas.axes.plot(frequencies, [_share(case, k) for k in range(len(frequencies))], color=MUTED, linestyle=DASHED)
+    pixels = [case for case in study.cases if case.subject == "pixels"]
+    with panel("The whole error: as seen / as it is", "seen over relative error by level", panels) as canvas:
+        canvas.axes.set_xlabel("noise level t")
+        canvas.axes.set_ylabel("as seen / as it is")
+        canvas.axes.set_yscale("log")
+        canvas.axes.axhline(1, color=INK, linewidth=1.2)
+        for case in pixels:
+            place = study.names.index(case.name)
+            values = [own.seen_error / own.relative_error for own in case.levels]
+            said = f"{case.name}, seed {case.seed}\nat t = {{x}}: {{y}}"
+            canvas.line([own.time for own in case.levels], values, said, **method_line(place) | {"markersize": 3.2})
+    return panels
+
+
+def similarity(study: FrequencyBias) -> list[Panel]:
+    """SSIM of denoised estimates by noise level, of networks less that of the linear denoiser on the same data."""
+    panels: list[Panel] = []
+    kinds: list[tuple[str, Callable[[Level], float | None]]] = [
+        ("SSIM of x̂", lambda level: level.network.ssim if level.network else None),
+        (
+            "SSIM of x̂, less Wiener’s",
+            lambda level: level.network.ssim - level.wiener.ssim if level.network and level.wiener else None,
+        ),
+        (
+            "CSF-weighted PSNR, less Wiener’s, dB",
+            lambda level: level.network.csf_psnr - level.wiener.csf_psnr if level.network and level.wiener else None,
+        ),
+    ]
+    for title, of in kinds:
+        seen = [case for case in study.cases if of(case.levels[0]) is not None]
+        if not seen:
+            return panels
+        with panel(title, f"{title} by noise level", panels) as canvas:
+            canvas.axes.set_xlabel("noise level t")
+            if "less" in title:
+                canvas.axes.axhline(0, color=INK, linewidth=1.2)
+            for case in seen:
+                said = f"{case.name}, seed {case.seed}\nat t = {{x}}: {{y}}"
+                points = [(level.time, value) for level in case.levels if (value := of(level)) is not None]
+                options = method_line(study.names.index(case.name)) | {"markersize": 3.2}
+                canvas.line([x for x, _ in points], [y for _, y in points], said, **options)
+    return panels
+
+
+def injections(injection: Injection) -> list[Panel]:
+    """What each metric says of equal errors, over the band they are in."""
+    panels: list[Panel] = []
+    for at, damage in enumerate(injection.damages):
+        said = "–" if damage.correlation is None else fixed(damage.correlation, 2)
+        title = f"{damage.metric}, {damage.better} is better: ρ = {said}"
+        with panel(title, f"{damage.metric} of an error in one band", panels) as canvas:
+            frequency_axis(canvas.axes, "cycles per pixel")
+            canvas.axes.set_ylabel(f"{damage.metric}{', ' + damage.unit if damage.unit else ''}")
+            spread = max(damage.values) - min(damage.values)
+            if spread < 1e-3 * abs(damage.values[0]):
+                middle = damage.values[0]
+                canvas.axes.set_ylim(middle - 1, middle + 1)
+            canvas.line(injection.frequencies, damage.values, damage.metric + "\n{x} cycles per pixel: {y}", **line(at))
+    return panels
+
+
+def _map(
+    case: Case,
+    title: str,
+    values: Sequence[Sequence[float | None]],
+    columns: Sequence[str],
+    x: str,
+    said: str,
+    limit: float,
+    decimals: int = 2,
+) -> list[Panel]:
+    panels: list[Panel] = []
+    rows = [number(band.frequency, 2) for band in case.bands]
+    height = max(HEIGHT - 40, 60 + ROW * len(rows))
+    with panel(title, f"{title}, {case.name}", panels, left=54, height=height) as canvas:
+        told = f"{case.name}\n{{row}} cycles per sample, {{column}}: {said}"
+        canvas.heat_map(list(reversed(values)), list(reversed(rows)), columns, told, limit, decimals)
+        canvas.axes.set_xlabel(x)
+        canvas.axes.set_ylabel("cycles per sample")
+    return panels
+
+
+def _of(study: FrequencyBias, names: Iterable[str]) -> list[tuple[int, Case]]:
+    return [(study.names.index(name), case) for name in names for case in study.of(name)]
+
+
+def _over_power(case: Case, errors: Sequence[Sequence[float]], band: int) -> float:
+    return sum(level[band] for level in errors) / len(errors) / case.powers[band]
+
+
+def _over_wiener(case: Case, errors: Sequence[Sequence[float]], band: int) -> float:
+    """Geometric mean over noise levels."""
+    logs = [math.log(own[band] / level.wiener_errors[band]) for own, level in zip(errors, case.levels, strict=True)]
+    return math.exp(sum(logs) / len(logs))
+
+
+def _doublings(ratio: float) -> float:
+    return math.log2(ratio)
+
+
+def _middle(case: Case) -> Level:
+    return case.levels[len(case.levels) // 2]
+
+
+def _share(case: Case, band: int) -> float:
+    return case.powers[band] / sum(case.powers)

@@ -1,0 +1,1 @@
+"""From images, encoders and analyses to the records of a study."""

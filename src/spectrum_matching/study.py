@@ -1,0 +1,210 @@
+"""The verb `study`: one question asked of encoders or of saved analyses, answered in numbers and on one page."""
+
+import shlex
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Annotated
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from tyro.conf import arg
+
+from .analysis.subjects import named_sources
+from .checkpoints import write_text_aside
+from .data.images import Split, open_images
+from .data.masks import open_masks
+from .machine_checks import chosen_device, require_writable
+from .provenance import provenance
+from .report.directional_figures import directional_blocks, directional_lead, number_table
+from .report.study_page import render_study
+from .report.tables import Table as PageTable
+from .report.unified_figures import change_table, unified_blocks, unified_lead
+from .results import Sample, read_analyses
+from .studies import directional_energy as directional
+from .studies import unified_view as unified
+from .study_records import directional_energy as directional_records
+from .study_records import unified_view as unified_records
+
+STUDY_FILE, PAGE_FILE = "study.json", "report.html"
+
+
+def directional_energy(
+    encoders: Annotated[Sequence[str], arg(metavar="ENCODER ...")],
+    /,
+    *,
+    data: str,
+    out: Path,
+    size: int = 256,
+    num_images: int = 100,
+    split: Split = "all",
+    gamma: tuple[float, ...] = directional.GAMMAS,
+    inner: float = directional.INNER,
+    outer: float | None = None,
+    masks: Path | None = None,
+    batch_size: int = 16,
+    device: str = "auto",
+) -> directional_records.DirectionalEnergy:
+    """Draw the directional spectrum of encoders' tokens, before and after each target filter of alignment.
+
+    Args:
+        encoders: gradients[:CELL] (no weights), a folder of transformers' format, hub:OWNER/NAME, or
+            autoencoder:SOURCE for latents, as `specmatch analyze` names them; NAME=ENCODER sets the name shown.
+        data: A folder or parquet path, hub:NAME[:SPLIT], or "embedded".
+        out: Folder for study.json and report.html.
+        size: Side of the square images in pixels.
+        num_images: The first so many images of the split.
+        split: Part of the data: train, held_out or all.
+        gamma: Shares of the mean token that spatial normalisation takes off.
+        inner: Smaller standard deviation of the difference of Gaussians, in tokens.
+        outer: The larger one, that of the high-pass too; by default a fifth of the grid's shorter side.
+        masks: Folder of foreground masks named as the images; adds SRSS.
+        batch_size: Images at once.
+        device: "auto", "cpu", "cuda", "cuda:1", and so on.
+    """
+    if not encoders:
+        raise ValueError('no encoder was given: name "gradients", folders, hub:OWNER/NAME or autoencoder:SOURCE')
+    if num_images < 2 or batch_size < 1:
+        raise ValueError(f"expected at least 2 images in batches of at least 1; got {num_images} and {batch_size}")
+    sources, place = named_sources(encoders), chosen_device(device)
+    require_writable(out)
+    images = open_images(data, size, split=split)
+    foreground = open_masks(masks, images) if masks else None
+    opened = {name: directional.open_encoder(source, place) for name, source in sources.items()}
+    console = Console(stderr=True)
+    readings: list[directional.Reading] = []
+    with _bar(console) as bar:
+        for name, encoder in opened.items():
+            task = bar.add_task(escape(name), total=min(num_images, len(images)))
+            readings.append(
+                directional.read_encoder(
+                    name,
+                    encoder,
+                    images,
+                    n_images=num_images,
+                    masks=foreground,
+                    gammas=gamma,
+                    inner=inner,
+                    outer=outer,
+                    batch_size=batch_size,
+                    device=place,
+                    advance=partial(bar.advance, task),
+                )
+            )
+    bad = tuple(dict.fromkeys(line for reading in readings for line in reading.bad))
+    for line in bad:
+        console.print(f"[yellow]skipped[/] {escape(line)}", highlight=False)
+    options = [f"--gamma {' '.join(f'{g:g}' for g in gamma)}", f"--inner {inner:g}"]
+    options += [f"--outer {outer:g}"] if outer is not None else []
+    options += [f"--masks {shlex.quote(str(masks))}"] if masks else []
+    words = shlex.join(["specmatch", "study", "directional-energy", *encoders, "--data", data, "--out", str(out)])
+    study = directional_records.DirectionalEnergy(
+        encoders=tuple(reading.encoder for reading in readings),
+        sample=Sample(images.source, split, readings[0].n_images, size, images.digest, bad),
+        masks=str(masks or ""),
+        command=f"{words} --size {size} --num-images {num_images} --split {split} {' '.join(options)}",
+        provenance=provenance(place, torch.float32, 0),
+        notes=tuple(directional.notes_of([reading.encoder for reading in readings], foreground)),
+    )
+    page = render_study(
+        "Where an encoder’s directions vary",
+        directional_lead(study),
+        directional_blocks(study),
+        [encoder.name for encoder in study.encoders],
+        study.provenance,
+        study.command,
+        study.notes,
+        [(encoder.name, f"{encoder.source} {encoder.digest}; {encoder.resizer}") for encoder in study.encoders],
+    )
+    write_study(out, directional_records.to_json(study), page)
+    console.print(_rows(number_table(study), [encoder.name for encoder in study.encoders]))
+    console.print(str(out / PAGE_FILE), highlight=False, soft_wrap=True, markup=False)
+    return study
+
+
+def unified_view(
+    analyses: Annotated[Sequence[Path], arg(metavar="ANALYSIS ...")],
+    /,
+    *,
+    control: str,
+    out: Path,
+    delta: float = 1.0,
+) -> unified_records.UnifiedView:
+    """Say which side of spectrum matching each method acts on, from saved analyses; those of one name are its seeds.
+
+    Args:
+        analyses: analysis.json files of `specmatch analyze` or `specmatch compare`, or the folders that hold them.
+        control: Name of the method that the others are held against.
+        out: Folder for study.json and report.html.
+        delta: Flattening of the images that the latents' spectrum is held against.
+    """
+    if not analyses:
+        raise ValueError("no analysis was given: name analysis.json files, or the folders that hold them")
+    paths = [path / "analysis.json" if path.is_dir() else path for path in analyses]
+    words = shlex.join(["specmatch", "study", "unified-view", *map(str, analyses), "--control", control])
+    command = f"{words} --out {shlex.quote(str(out))} --delta {delta:g}"
+    study = unified.unified_view([own for path in paths for own in read_analyses(path)], control, command, delta)
+    require_writable(out)
+    names = [method.name for method in study.methods]
+    page = render_study(
+        "Which side of spectrum matching each method acts on",
+        unified_lead(study),
+        unified_blocks(study),
+        names,
+        study.provenance,
+        study.command,
+        study.notes,
+        [("measured on", study.images), ("latents", " × ".join(map(str, study.latent_shape)))],
+    )
+    write_study(out, unified_records.to_json(study), page)
+    console = Console(stderr=True)
+    console.print(_turned(change_table(study), names))
+    console.print(str(out / PAGE_FILE), highlight=False, soft_wrap=True, markup=False)
+    return study
+
+
+def _rows(table: PageTable, names: Sequence[str]) -> Table:
+    """A table of a page for the terminal, without standard errors; a name stands in the first of its rows."""
+    text = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    text.add_column("")
+    for column in table.columns:
+        text.add_column(escape(column.title), justify="left" if column.is_text else "right", no_wrap=True)
+    last = -1
+    for place, cells in table.rows:
+        text.add_row(escape(names[place]) if place != last else "", *(escape(cell.value) for cell in cells))
+        last = place
+    return text
+
+
+def _turned(table: PageTable, names: Sequence[str]) -> Table:
+    """The same with a row for each column, and a column for each name."""
+    text = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    text.add_column("")
+    for place, _ in table.rows:
+        text.add_column(escape(names[place]), justify="right", overflow="fold")
+    for i, column in enumerate(table.columns):
+        cells = [cells[i] for _, cells in table.rows]
+        title = f"{escape(column.title)} [dim]{escape(column.unit)}[/]"
+        text.add_row(title, *(f"{escape(cell.value)} [dim]{escape(cell.spread)}[/]" for cell in cells))
+    return text
+
+
+def write_study(out: Path, numbers: str, page: str) -> None:
+    """Both files in the folder `out`; where that fails, the numbers in a folder of their own, so that none is lost."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_text_aside(out / STUDY_FILE, numbers + "\n")
+        write_text_aside(out / PAGE_FILE, page)
+    except OSError as error:
+        saved = Path(mkdtemp(prefix="specmatch-")) / STUDY_FILE
+        write_text_aside(saved, numbers + "\n")
+        raise ValueError(f"cannot write into {out} ({error.strerror}); the numbers are in {saved}") from error
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console)

@@ -1,0 +1,202 @@
+"""The verb `study frequency-bias`: which spatial frequencies a diffusion model learns first, and which best."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from tyro.conf import arg
+
+from .analysis.subjects import named_sources
+from .diffusion.path import Kind, Prediction
+from .frequency_cases import all_finished, open_study, run_injection, run_one
+from .machine_checks import chosen_device
+from .provenance import provenance
+from .report.frequency_blocks import frequency_blocks, frequency_lead
+from .report.study_page import render_study
+from .run_files import nearest, override, read_mapping, to_yaml
+from .stages import RECORD
+from .studies.frequency_plans import PLANS, FrequencyPlan, check_plan
+from .study import PAGE_FILE, write_study
+from .study_records.frequency_bias import FrequencyBias, to_json
+
+
+def frequency_bias(
+    plan: Annotated[str, arg(metavar="PLAN")] = "embedded",
+    /,
+    *,
+    config: Path | None = None,
+    out: Path | None = None,
+    data: str | None = None,
+    size: int | None = None,
+    denoiser: str | None = None,
+    path: Kind | None = None,
+    prediction: Prediction | None = None,
+    steps: int | None = None,
+    seeds: tuple[int, ...] = (),
+    cases: tuple[str, ...] = (),
+    deltas: tuple[float, ...] | None = None,
+    exponents: tuple[float, ...] | None = None,
+    loss_powers: tuple[float, ...] | None = None,
+    autoencoders: tuple[str, ...] = (),
+    pixels_per_degree: float | None = None,
+    lpips: str | None = None,
+    features: str | None = None,
+    device: str = "auto",
+    dry_run: bool = False,
+) -> Path:
+    """Train denoisers on images, tilted images, Gaussian fields and latents; write study.json and report.html.
+
+    The same command goes on after a kill. Several commands may share a plan by --cases: each case is done once.
+
+    Args:
+        plan: embedded, cifar10 or gpu.
+        config: YAML with what differs from the plan; every field of it may be set there.
+        out: Folder of all cases, of study.json and report.html.
+        data: "embedded", a folder or parquet path, or hub:NAME; a part is held out.
+        size: Side of the square images in pixels.
+        denoiser: Network of pixels, such as SiT-micro/4 or UViT-micro/4.
+        path: From data to noise: linear, cosine or vp.
+        prediction: What networks predict: velocity, noise or data.
+        steps: Updates of each case.
+        seeds: The first runs every case, the others the plan's main ones.
+        cases: Run these cases only; the page shows all that are finished.
+        deltas: Exponents of f that the images' power is multiplied by; 2 makes 1/f^2 flat, below 0 is steeper.
+        exponents: Of the power law 1/f^α of Gaussian fields; 0 is white noise.
+        loss_powers: Exponents of f that squared errors are weighted by.
+        autoencoders: NAME=SOURCE each, as for `specmatch analyze`: latents of the same images.
+        pixels_per_degree: At which images are looked at, for contrast sensitivity.
+        lpips: Weights of LPIPS, a path or hub name.
+        features: Extractor for injected errors: inception:PATH, dinov2[:FOLDER], a TorchScript file,
+            python:FILE.py:FACTORY.
+        device: "auto", "cpu", "cuda", "cuda:1", and so on.
+        dry_run: Check the plan, print it, and stop; no data are needed.
+    """
+    if plan not in PLANS:
+        raise ValueError(f"no plan {plan!r}; {nearest(plan, list(PLANS))}")
+    resolved = PLANS[plan]()
+    if config is not None:
+        resolved = override(resolved, read_mapping(config), str(config))
+    given = {
+        "out": None if out is None else str(out),
+        "data": data,
+        "size": size,
+        "denoiser": denoiser,
+        "path": path,
+        "prediction": prediction,
+        "steps": steps,
+        "seeds": seeds or None,
+        "deltas": deltas,
+        "exponents": exponents,
+        "loss_powers": loss_powers,
+        "autoencoders": named_sources(autoencoders) if autoencoders else None,
+        "pixels_per_degree": pixels_per_degree,
+        "lpips": lpips,
+        "features": features,
+    }
+    given = {key: value for key, value in given.items() if value is not None}
+    resolved = replace(resolved, **given)  # type: ignore[arg-type]  # their types are those of the fields
+    check_plan(resolved)
+    for name in cases:
+        if name not in resolved.subjects:
+            raise ValueError(f"--cases: no case {name!r}; {nearest(name, list(resolved.subjects))}")
+    chosen = [(name, seed) for name, seed in resolved.trials if not cases or name in cases]
+    console = Console(stderr=True)
+    if dry_run:
+        print(to_yaml(resolved), end="")
+        n_done = len(list(Path(resolved.out).rglob(RECORD)))
+        counts = f"{len(chosen)} trainings of {resolved.steps} updates: {', '.join(dict(chosen))}; {n_done} are there"
+        console.print(counts, highlight=False)
+        return Path(resolved.out)
+    command = shlex.join(["specmatch", "study", "frequency-bias", plan, *_options(given, config)])
+    study = run_study(resolved, chosen, chosen_device(device), command, console)
+    page = render_study(
+        "The frequency bias of diffusion training",
+        frequency_lead(study),
+        frequency_blocks(study),
+        study.names,
+        study.provenance,
+        study.command,
+        study.notes,
+        [("the plan", study.plan)],
+    )
+    write_study(Path(resolved.out), to_json(study), page)
+    print_cases(study, console)
+    found = Path(resolved.out) / PAGE_FILE
+    console.print(str(found), highlight=False, soft_wrap=True, markup=False)
+    return found
+
+
+def run_study(
+    plan: FrequencyPlan, chosen: Sequence[tuple[str, int]], device: torch.device, command: str, console: Console
+) -> FrequencyBias:
+    """Run the chosen cases, then gather all of the plan that are finished."""
+    opened = open_study(plan, device)
+    for bad in {*opened.training.bad, *opened.held_out.bad}:
+        console.print(f"[yellow]skipped[/] {escape(f'{bad.name}: {bad.reason}')}", highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        for place, (name, seed) in enumerate(chosen, 1):
+            title = escape(f"{place} of {len(chosen)}: {name}, seed {seed}")
+            task = bar.add_task(title, total=plan.steps)
+            run_one(opened, name, seed, lambda n, task=task: bar.advance(task, n))  # type: ignore[misc]
+            bar.update(task, completed=plan.steps)
+        injection = run_injection(opened)
+    found, missing = all_finished(opened)
+    notes = [
+        f"{plan.steps:,} updates of {plan.batch_size} fields each: every number here is of a training so short, and of "
+        f"{found[0].n_parameters:,} parameters.",
+        f"The best linear denoiser knows the training data’s spectrum, and takes each DCT coefficient by itself: a "
+        f"denoiser may be better than it, and it is itself measured on {plan.n_test} held-out fields.",
+    ]
+    notes += [f"Not run yet: {'; '.join(missing)}"] if missing else []
+    return FrequencyBias(
+        name=plan.name,
+        plan=to_yaml(plan),
+        command=command,
+        images=opened.training.source,
+        size=plan.size,
+        path=plan.path,
+        sampling=f"{plan.sampler}, {plan.sampling_steps} steps",
+        pixels_per_degree=plan.pixels_per_degree,
+        cases=tuple(found),
+        injection=injection,
+        provenance=provenance(device, torch.float32, plan.seeds[0]),
+        notes=tuple(notes),
+    )
+
+
+def print_cases(study: FrequencyBias, console: Console) -> None:
+    """A row a training: when the lowest and the highest band were half learned, and how far from Wiener they ended."""
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("case", overflow="fold")
+    for title in ("half, lowest band", "highest", "over Wiener, lowest", "highest"):
+        table.add_column(title, justify="right")
+    for case in study.cases:
+        low, high = case.bands[0], case.bands[-1]
+        halves = ("–" if half is None else f"{half:.0f}" for half in (low.half.to_final, high.half.to_final))
+        ratios = (f"{band.ratio:.2f}" for band in (low, high))
+        table.add_row(escape(f"{case.name}, seed {case.seed}"), *halves, *ratios)
+    console.print(table)
+
+
+def _options(given: Mapping[str, object], config: Path | None) -> list[str]:
+    """What was given on the command line, as words."""
+    words = [] if config is None else ["--config", str(config)]
+    for key, value in given.items():
+        words.append("--" + key.replace("_", "-"))
+        if isinstance(value, dict):
+            words += [f"{name}={source}" for name, source in value.items()]
+        else:
+            words += [f"{each:g}" if isinstance(each, float) else str(each) for each in _each(value)]
+    return words
+
+
+def _each(value: object) -> Sequence[object]:
+    return value if isinstance(value, tuple) else (value,)

@@ -1,0 +1,1 @@
+"""What the studies found, as plain numbers with their provenance: the only input of their pages."""
