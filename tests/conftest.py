@@ -112,6 +112,22 @@ def small_autoencoder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def save_dinov2():
+    """(folder, seed) → the folder, holding an untrained vision encoder: patches of 14 pixels, tokens of width 12."""
+    import transformers
+
+    config = transformers.Dinov2Config(hidden_size=12, num_hidden_layers=1, num_attention_heads=2, image_size=28)
+
+    def save(folder, seed=0):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            transformers.Dinov2Model(config).save_pretrained(folder)
+        return folder
+
+    return save
+
+
+@pytest.fixture(scope="session")
 def latent_cache(class_folder, small_autoencoder, tmp_path_factory):
     """The class folder's latents, with flips, in two shards."""
     from spectrum_matching.cache_latents import cache_latents

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from spectrum_matching import cli, plans, trials
 from spectrum_matching.comparisons import read_comparison
-from spectrum_matching.diffusion_runs import Curriculum, DenoiserChoice, DiffusionRun, SamplingChoice
+from spectrum_matching.diffusion_runs import AlignmentChoice, Curriculum, DenoiserChoice, DiffusionRun, SamplingChoice
 from spectrum_matching.plans import PLANS, Entry, Measuring, Plan
 from spectrum_matching.run_files import differences, override, to_yaml
 from spectrum_matching.runs import AutoencoderRun, Cadence, Data, MethodChoice
@@ -156,6 +157,8 @@ def test_a_part_can_be_run_alone_and_what_is_missing_is_named(plan, compared, co
         ({"measuring": Measuring(samples=1)}, (), "measuring.samples is 1"),
         ({"diffusion": DiffusionRun(denoiser=DenoiserChoice("SiT-micro/3"))}, (), "no whole patches of 3 cells"),
         ({"entries": {"autoencoder": Entry(MethodChoice("dsm", delta=1.0))}}, (), "has no option delta"),
+        ({"entries": {"autoencoder": Entry(MethodChoice("va_vae", encoder="nowhere"))}}, (), "nowhere is no folder"),
+        ({"entries": {"autoencoder": Entry(MethodChoice("va_vae", encoder="nowhere"))}}, ("--dry-run",), "nowhere is"),
         ({"measuring": Measuring(features="nothing.pt")}, (), "no feature extractor 'nothing.pt'"),
         ({"measuring": Measuring(data="nowhere")}, (), "nowhere"),
     ],
@@ -204,6 +207,31 @@ def test_an_alignment_of_no_weight_decides_nothing():
     idle = replace(DiffusionRun(), alignment=AlignmentChoice(encoder="gradients:4", tap=3))
     assert trials.deciding(idle) == trials.deciding(DiffusionRun())
     assert "alignment" not in trials.deciding(idle)
+
+
+class AskedError(Exception):
+    """Raised in place of the first stage that is to be run."""
+
+
+def test_the_weights_of_its_vision_encoder_decide_an_autoencoder_s_folder(plan, save_dinov2, tmp_path):
+    choice = MethodChoice("va_vae", encoder=str(tmp_path / "vision"))
+    plan = replace(plan, entries={"autoencoder": Entry(), "VA-VAE": Entry(choice)})
+
+    def stage(parent, name, inputs, work):
+        raise AskedError(name, inputs)
+
+    def recipe(seed, entry):
+        save_dinov2(tmp_path / "vision", seed)
+        with pytest.raises(AskedError) as asked:
+            trials.run_trial(trials.open_plan(plan), entry, 0, Console(quiet=True), stage)
+        name, inputs = asked.value.args
+        assert name == "autoencoder"
+        return inputs
+
+    first, again, other = (recipe(seed, "VA-VAE") for seed in (0, 0, 1))
+    assert first == again
+    assert {key for key in first if first[key] != other[key]} == {"vision"}
+    assert recipe(0, "autoencoder") == recipe(1, "autoencoder")
 
 
 def test_part_of_a_plan_changes_only_what_it_names(plan):

@@ -110,8 +110,9 @@ def test_the_export_is_the_averaged_weights_with_the_measured_scale(small_run, s
     assert origin["data"] == {"source": run.data.path, "size": 32, "held_out": 0.2, "seed": 0}
 
 
-def test_stopping_and_going_on_changes_nothing(small_run, tmp_path):
-    run = replace(small_run, **EVERYTHING)
+@pytest.mark.parametrize("method", [EVERYTHING["method"], runs.MethodChoice("va_vae", encoder="gradients:4")])
+def test_stopping_and_going_on_changes_nothing(small_run, tmp_path, method):
+    run = replace(small_run, **EVERYTHING | {"method": method})
     whole = files(run_autoencoder(replace(run, out=str(tmp_path / "whole"))))
     run_autoencoder(replace(run, steps=2))
     assert [line["step"] for line in logged(run)] == [1, 2]

@@ -19,7 +19,13 @@ from spectrum_matching.methods.decoding import Identity
 from spectrum_matching.methods.method import Method, Term
 from spectrum_matching.methods.zoo import va_vae
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.train_autoencoder import balance, critic_backward, generator_backward, train_autoencoder
+from spectrum_matching.train_autoencoder import (
+    balance,
+    compile_parts,
+    critic_backward,
+    generator_backward,
+    train_autoencoder,
+)
 from spectrum_matching.updates import DivergedError, averaged, set_learning_rate
 
 ALIGNMENT = json.loads((Path(__file__).parent / "oracles" / "alignment_values.json").read_text())["va_vae"]
@@ -371,6 +377,25 @@ def test_bf16_trains_and_differs_from_fp32(small_run, batches):
         assert losses[precision][-1] < 0.9 * losses[precision][0]
     assert losses["bf16"][0] == pytest.approx(losses["fp32"][0], rel=0.02)
     assert losses["bf16"][0] != losses["fp32"][0]
+
+
+@pytest.mark.parametrize("choice", [VA_VAE, runs.MethodChoice("esm"), replace(VA_VAE, feature_weight=0.0)])
+def test_no_layer_at_which_gradients_are_compared_is_compiled(small_run, choice, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", compiled.append)
+    monkeypatch.setattr(torch._functorch.config, "donated_buffer", True)
+    state = new_state(replace(small_run, method=choice, adversary=ADVERSARY))
+    compile_parts(state, None)
+    within = [p for part in compiled for p in part.parameters()]
+    convolutions = [p for p in state.autoencoder.parameters() if p.ndim == 4]
+    left_out = [p for p in convolutions if not any(p is other for other in within)]
+    model, balanced = state.autoencoder.model, choice.name == "va_vae" and choice.feature_weight is None
+    outside = [model.quant_conv, model.post_quant_conv, model.decoder.conv_in, model.decoder.conv_out]
+    outside += [model.encoder.conv_in, model.encoder.conv_out] if balanced else []
+    assert {id(p) for p in left_out} == {id(layer.weight) for layer in outside}
+    assert state.critic in compiled
+    # What runs backward twice must keep what it needs for it.
+    assert torch._functorch.config.donated_buffer == (not balanced)
 
 
 def test_channels_last_gives_the_same_losses(small_run, batches):

@@ -1,4 +1,4 @@
-"""The program of docs/diffusion.md, run as it is printed there."""
+"""The programs of docs/diffusion.md and docs/alignment.md, run as they are printed there."""
 
 import re
 from pathlib import Path
@@ -13,3 +13,13 @@ def test_the_program_of_the_page_draws_samples_of_the_class_asked_for():
     means = scope["samples"].mean((1, 2, 3))
     assert (means[0::2] < -0.5).all()
     assert (means[1::2] > 0.5).all()
+
+
+def test_the_program_of_the_page_on_alignment_trains_denoiser_and_projector():
+    page = (Path(__file__).parents[2] / "docs" / "alignment.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    scope = {"__name__": "program"}
+    exec(program, scope)
+    scope["total"].backward()
+    for module in (scope["denoiser"].blocks[0], scope["alignment"].projector):
+        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())

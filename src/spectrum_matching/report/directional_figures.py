@@ -15,6 +15,10 @@ UNITS = {"rmsc": "0 to 1", "lds": "cosine", "cds": "cosine / token", "srss": "co
 CORRELATIONS = {"rmsc": "0.888", "srss": "0.885", "lds": "0.852", "cds": "0.847"}
 SOURCE = "iREPA (arXiv 2512.10794)"
 ROW = 17
+UNDER_BANDS = (
+    "Share of the directional spectrum in each band, mean over images and standard error; a column adds up to 1 where "
+    "every token has a direction."
+)
 
 
 def directional_lead(study: DirectionalEnergy) -> tuple[str, ...]:
@@ -45,17 +49,15 @@ def directional_blocks(study: DirectionalEnergy) -> tuple[Block, ...]:
                 "at 1). A token is brought to unit length after the filter, as a cosine does.",
             ),
             tuple(_spectrum(encoder, study.families) for encoder in study.encoders),
-            tables=(
-                StudyTable("Shares by band", _band_table(study), "encoder", _under_bands(), folded=True, dense=True),
-            ),
+            tables=(StudyTable("Shares by band", _band_table(study), "encoder", UNDER_BANDS, folded=True, dense=True),),
             key=study.families,
             extra="dashed: each channel also divided by its std",
         ),
         Block(
             "How much of it, and how it lies",
             (
-                "By filter, a mark an encoder; bars are one standard error over images, most of them too short to see. "
-                "Hollow: each channel also divided by its std.",
+                "By filter, a mark an encoder; bars are one standard error over images. Hollow: each channel also "
+                "divided by its std.",
             ),
             tuple(_by_filter(study, key) for key in keys),
         ),
@@ -160,27 +162,18 @@ def _by_filter(study: DirectionalEnergy, key: str) -> Panel:
 
 
 def _band_table(study: DirectionalEnergy) -> Table:
-    """Shares of one encoder by band; of several, where their bands are the same."""
-    first = study.encoders[0]
-    alike = [place for place, own in enumerate(study.encoders) if own.frequencies == first.frequencies]
+    """A row for each encoder and band, DC first."""
     columns = (
-        Column("filter", is_text=True),
-        Column("DC"),
-        *(Column(fixed(f, 3), "cycles per token" * (place == 0)) for place, f in enumerate(first.frequencies)),
+        Column("band", "cycles per token", is_text=True),
+        *(Column(own.filter) for own in study.encoders[0].filters),
     )
-    rows = [
-        (place, (Cell(own.filter), _estimate(own.dc), *map(_estimate, own.shares)))
-        for place in alike
-        for own in study.encoders[place].filters
-    ]
+    rows = []
+    for place, encoder in enumerate(study.encoders):
+        rows.append((place, (Cell("DC"), *(_estimate(own.dc) for own in encoder.filters))))
+        for band, frequency in enumerate(encoder.frequencies):
+            cells = [_estimate(own.shares[band]) for own in encoder.filters]
+            rows.append((place, (Cell(fixed(frequency, 3)), *cells)))
     return Table(columns, tuple(rows))
-
-
-def _under_bands() -> str:
-    return (
-        "Share of the directional spectrum in each band, mean over images and standard error; a row adds up to 1 where "
-        "every token has a direction. Encoders whose grid is another than the first one’s are in study.json alone."
-    )
 
 
 def _estimate(own: Estimate) -> Cell:

@@ -32,10 +32,11 @@ def frequency_blocks(study: FrequencyBias) -> tuple[Block, ...]:
             "Side by side",
             (
                 "ρ is Spearman’s rank correlation with frequency, over the bands of one training: 1 where every higher "
-                "band has more of it, −1 where every higher band has less. First seed; the others stand below.",
+                "band has more of it, −1 where every higher band has less. Half: updates to half of the way from the "
+                "first loss in a band to the last. First seed; the others stand below it.",
             ),
             tables=(
-                StudyTable("Every case", case_table(study), "case"),
+                StudyTable("Every case", case_table(study), "case", dense=True),
                 StudyTable("What each is", description_table(study), "case", folded=True),
             ),
         ),
@@ -62,11 +63,11 @@ def frequency_blocks(study: FrequencyBias) -> tuple[Block, ...]:
         Block(
             "Which bands are learned first",
             (
-                "Updates until half of the way from the untrained network’s loss in a band to its last. A falling "
-                "line: high bands first; a rising one: low bands first. A line a seed; in a band without a point "
-                "nothing was learned.",
+                "Updates until half of the way from the untrained network’s loss in a band to its last; below, of the "
+                "way of its logarithm. A rising line: low bands first; a falling one: high bands first. A line a seed; "
+                "in a band without a point nothing was learned.",
             ),
-            tuple(figures.by_band(study, "updates to half", lambda band: band.half.to_final, "half after {y} updates")),
+            tuple(figures.halves(study)),
             extra=dashes,
             numbered=True,
         ),
@@ -133,30 +134,30 @@ def frequency_blocks(study: FrequencyBias) -> tuple[Block, ...]:
     if pictures := tuple(figures.sample_pictures(study)):
         said = "Not chosen: the first of each case, from the same noise. The tilt of a spectrum is undone."
         blocks.append(Block("Generated images", (said,), pictures, key=()))
-    blocks.append(
-        Block(
-            "As eyes see it",
-            (
-                f"Squared errors weighted by the squared contrast sensitivity of Mannos and Sakrison (1974), all "
-                f"colours alike, fields looked at as images of {study.pixels_per_degree:g} pixels per degree. Left: "
-                "first mark as it is, second as seen, dashed the data’s own power. Right: below 1, eyes weigh the "
-                "error less than the power of what it is an error of.",
-            ),
-            tuple(figures.seen_figures(study)),
-            extra=dashes,
-            numbered=True,
-        )
-    )
-    if similar := tuple(figures.similarity(study)):
+    if shares := tuple(figures.error_shares(study)):
         blocks.append(
             Block(
-                "Denoised images",
+                "Where the error is",
                 (
-                    "SSIM and CSF-weighted PSNR of x̂ as an image, the tilt of a spectrum undone first. Noise is added "
-                    "to the tilted field, so that only cases of one tilt meet the same noise; less Wiener’s, each is "
-                    "held against what its own data allow.",
+                    "Shares of the trained network’s error by band. As seen: weighted by the squared contrast "
+                    "sensitivity of Mannos and Sakrison (1974), all colours alike, for images of "
+                    f"{study.pixels_per_degree:g} pixels per degree.",
                 ),
-                similar,
+                shares,
+                key=("as it is", "as seen"),
+                extra="dashed: the data’s own power",
+            )
+        )
+    if seen := tuple(figures.seen_figures(study)):
+        blocks.append(
+            Block(
+                "As eyes see it",
+                (
+                    "First, below 1 (the line) eyes forgive more of the error than of what it is an error of. Then x̂ "
+                    "as an image, the tilt of a spectrum undone, less Wiener’s on the same data: noise is added to the "
+                    "tilted field, so that cases of another tilt meet other noise.",
+                ),
+                seen,
                 tables=(StudyTable("At the middle noise level", sight_table(study), "case", folded=True),),
                 extra=dashes,
                 numbered=True,
@@ -186,12 +187,13 @@ def case_table(study: FrequencyBias) -> Table:
         Column("exponent", "of 1 / f^α"),
         Column("loss", "final"),
         Column("loss", "Wiener’s"),
-        Column("half, lowest", "updates"),
-        Column("half, highest", "updates"),
-        Column("ρ of half", "with frequency"),
-        Column("over Wiener, lowest", "ratio"),
-        Column("over Wiener, highest", "ratio"),
-        Column("ρ of it", "with frequency"),
+        Column("half", "lowest band"),
+        Column("half", "highest"),
+        Column("ρ", "of half"),
+        Column("ρ", "of log half"),
+        Column("over Wiener", "lowest band"),
+        Column("over Wiener", "highest"),
+        Column("ρ", "of that"),
     )
     numbers: tuple[tuple[Callable[[Case], float | None], int], ...] = (
         (lambda case: case.exponent.value, 2),
@@ -200,6 +202,7 @@ def case_table(study: FrequencyBias) -> Table:
         (lambda case: case.bands[0].half.to_final, 0),
         (lambda case: case.bands[-1].half.to_final, 0),
         (lambda case: case.order.half, 2),
+        (lambda case: case.order.half_log, 2),
         (lambda case: case.bands[0].ratio, 2),
         (lambda case: case.bands[-1].ratio, 2),
         (lambda case: case.order.ratio, 2),

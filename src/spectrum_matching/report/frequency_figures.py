@@ -2,10 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from ..study_records.frequency_bias import Band, Case, FrequencyBias, Injection, Level
-from .canvas import DASHED, HEIGHT, INK, MUTED, Panel, frequency_axis, line, method_line, panel
+from .canvas import DASHED, HEIGHT, INK, MUTED, Panel, line, method_line, panel
 from .digits import fixed, number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ROW = 15
 
@@ -33,15 +37,19 @@ def by_band(
     *,
     log: bool = True,
     level: float | None = None,
+    titled: str = "",
 ) -> list[Panel]:
-    """One panel a group: a number over the frequency of the band, a line a seed. level: drawn across."""
+    """One panel a group: a number over the frequency of the band, a line a seed. level: drawn across.
+
+    titled: what follows the group's name.
+    """
     panels: list[Panel] = []
     values = [value for case in study.cases for band in case.bands if (value := of(band)) is not None]
     values = [value for value in values if value > 0 or not log]
     low, high = (min(values), max(values)) if values else (0.1, 1.0)
     for title, names in groups(study):
-        with panel(title, f"{what} by frequency: {', '.join(names)}", panels) as canvas:
-            frequency_axis(canvas.axes, "cycles per sample")
+        with panel(title + titled, f"{what} by frequency: {', '.join(names)}", panels) as canvas:
+            canvas.axes.set_xlabel("cycles per sample")
             canvas.axes.set_ylabel(what)
             if log:
                 canvas.axes.set_yscale("log")
@@ -59,6 +67,17 @@ def by_band(
     return panels
 
 
+def halves(study: FrequencyBias) -> list[Panel]:
+    """Updates to half of the way to the last loss of a band, and to half of the way of its logarithm."""
+    return by_band(study, "updates to half", lambda band: band.half.to_final, "half after {y} updates") + by_band(
+        study,
+        "updates to half of log",
+        lambda band: band.half.to_final_log,
+        "half of the logarithm after {y} updates",
+        titled=", logarithm",
+    )
+
+
 def spectra(study: FrequencyBias) -> list[Panel]:
     """Power of the held-out data."""
     return by_band(study, "mean power, white: 1", lambda band: band.power, "power {y}", level=1)
@@ -73,9 +92,8 @@ def band_curves(case: Case) -> list[Panel]:
     ratios = [(f"{case.name}: over the band’s power", "error / power", None), (f"{case.name}: over Wiener", "ratio", 1)]
     for which, (title, what, level) in enumerate(ratios):
         with panel(title, f"{what} by update for bands of {case.name}", panels, right=44) as canvas:
-            canvas.axes.set_xscale("log")
             canvas.axes.set_yscale("log")
-            canvas.axes.set_xlabel("updates + 1")
+            _update_axis(canvas.axes, steps[-1])
             canvas.axes.set_ylabel(what)
             if level:
                 canvas.axes.axhline(level, color=INK, linewidth=1.2)
@@ -144,38 +162,31 @@ def sample_pictures(study: FrequencyBias) -> list[Panel]:
     return panels
 
 
-def seen_figures(study: FrequencyBias) -> list[Panel]:
-    """Shares of the error by band as it is and as seen, and the whole error as seen over as it is, by noise level."""
+def error_shares(study: FrequencyBias) -> list[Panel]:
+    """Of the first cases and white noise: shares of the error by band, as it is and as seen, and the data's power."""
     panels: list[Panel] = []
-    case = next((case for case in study.cases if case.name == "images"), study.cases[0])
-    level = _middle(case)
-    frequencies = [band.frequency for band in case.bands]
-    title = f"{case.name} at t = {level.time:g}: where the error is"
-    with panel(title, "share of the error by band, as it is and as seen", panels) as canvas:
-        frequency_axis(canvas.axes, "cycles per sample")
-        canvas.axes.set_ylabel("share of the error")
-        for at, (words, shares) in enumerate((("as it is", level.error_share), ("as seen", level.seen_share))):
-            canvas.line(frequencies, shares, words + "\n{x} cycles per sample: share {y}", **line(at))
-        canvas.axes.plot(frequencies, [_share(case, k) for k in range(len(frequencies))], color=MUTED, linestyle=DASHED)
-    pixels = [case for case in study.cases if case.subject == "pixels"]
-    with panel("The whole error: as seen / as it is", "seen over relative error by level", panels) as canvas:
-        canvas.axes.set_xlabel("noise level t")
-        canvas.axes.set_ylabel("as seen / as it is")
-        canvas.axes.set_yscale("log")
-        canvas.axes.axhline(1, color=INK, linewidth=1.2)
-        for case in pixels:
-            place = study.names.index(case.name)
-            values = [own.seen_error / own.relative_error for own in case.levels]
-            said = f"{case.name}, seed {case.seed}\nat t = {{x}}: {{y}}"
-            canvas.line([own.time for own in case.levels], values, said, **method_line(place) | {"markersize": 3.2})
+    for name in ("images", "images, delta 2", "white noise"):
+        if name not in study.names:
+            continue
+        case = study.of(name)[0]
+        level = case.levels[len(case.levels) // 2]
+        frequencies = [band.frequency for band in case.bands]
+        with panel(f"{name}, t = {level.time:g}", f"share of the error by band of {name}", panels) as canvas:
+            canvas.axes.set_xlabel("cycles per sample")
+            canvas.axes.set_ylabel("share")
+            power = [own / sum(case.powers) for own in case.powers]
+            canvas.axes.plot(frequencies, power, color=MUTED, linestyle=DASHED, linewidth=1.2)
+            for at, (words, shares) in enumerate((("as it is", level.error_share), ("as seen", level.seen_share))):
+                said = f"error {words}\n{{x}} cycles per sample: share {{y}}"
+                canvas.line(frequencies, shares, said, **line(at) | {"markersize": 3.2})
     return panels
 
 
-def similarity(study: FrequencyBias) -> list[Panel]:
-    """SSIM of denoised estimates by noise level, of networks less that of the linear denoiser on the same data."""
+def seen_figures(study: FrequencyBias) -> list[Panel]:
+    """By noise level: the whole error as seen over as it is; SSIM and weighted PSNR of x̂ less the linear denoiser's."""
     panels: list[Panel] = []
     kinds: list[tuple[str, Callable[[Level], float | None]]] = [
-        ("SSIM of x̂", lambda level: level.network.ssim if level.network else None),
+        ("Relative error, as seen / as it is", lambda level: level.seen_error / level.relative_error),
         (
             "SSIM of x̂, less Wiener’s",
             lambda level: level.network.ssim - level.wiener.ssim if level.network and level.wiener else None,
@@ -185,14 +196,15 @@ def similarity(study: FrequencyBias) -> list[Panel]:
             lambda level: level.network.csf_psnr - level.wiener.csf_psnr if level.network and level.wiener else None,
         ),
     ]
-    for title, of in kinds:
-        seen = [case for case in study.cases if of(case.levels[0]) is not None]
+    for at, (title, of) in enumerate(kinds):
+        seen = [case for case in study.cases if case.subject == "pixels" and of(case.levels[0]) is not None]
         if not seen:
             return panels
         with panel(title, f"{title} by noise level", panels) as canvas:
             canvas.axes.set_xlabel("noise level t")
-            if "less" in title:
-                canvas.axes.axhline(0, color=INK, linewidth=1.2)
+            canvas.axes.axhline(0 if at else 1, color=INK, linewidth=1.2)
+            if not at:
+                canvas.axes.set_yscale("log")
             for case in seen:
                 said = f"{case.name}, seed {case.seed}\nat t = {{x}}: {{y}}"
                 points = [(level.time, value) for level in case.levels if (value := of(level)) is not None]
@@ -208,7 +220,7 @@ def injections(injection: Injection) -> list[Panel]:
         said = "–" if damage.correlation is None else fixed(damage.correlation, 2)
         title = f"{damage.metric}, {damage.better} is better: ρ = {said}"
         with panel(title, f"{damage.metric} of an error in one band", panels) as canvas:
-            frequency_axis(canvas.axes, "cycles per pixel")
+            canvas.axes.set_xlabel("cycles per pixel")
             canvas.axes.set_ylabel(f"{damage.metric}{', ' + damage.unit if damage.unit else ''}")
             spread = max(damage.values) - min(damage.values)
             if spread < 1e-3 * abs(damage.values[0]):
@@ -257,9 +269,11 @@ def _doublings(ratio: float) -> float:
     return math.log2(ratio)
 
 
-def _middle(case: Case) -> Level:
-    return case.levels[len(case.levels) // 2]
+def _update_axis(axes: "Axes", last: int) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-
-def _share(case: Case, band: int) -> float:
-    return case.powers[band] / sum(case.powers)
+    axes.set_xscale("log")
+    axes.set_xlabel("updates + 1")
+    axes.xaxis.set_major_locator(FixedLocator([10.0**power for power in range(len(str(last)))]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

@@ -185,8 +185,8 @@ def notes_of(encoders: Sequence[EncoderReading], masks: MaskSet | None) -> Itera
         n = encoder.filters[0].n_without
         if n:
             yield (
-                f"{encoder.name}: {n} images hold tokens that are zero before any filter, as gradients of a flat "
-                f"region are. These have no direction: the shares of such an image add up to less than 1."
+                f"{encoder.name}: images with tokens that are zero before any filter, as gradients of a flat region "
+                f"are: {n}. Such tokens have no direction, and the shares of such an image add up to less than 1."
             )
     if masks and masks.missing:
         yield f"{len(masks.missing)} images have no mask, such as {masks.missing[0]}; SRSS is of the others."

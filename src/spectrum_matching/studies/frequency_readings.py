@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.path import Path
@@ -24,7 +24,7 @@ N_SEEN = 64  # images that are looked at as images
 def measured_levels(
     plan: FrequencyPlan,
     path: Path,
-    network: nn.Module,
+    network: Denoiser,
     fields: Fields,
     known: Moments,
     last: Look,
@@ -122,5 +122,5 @@ def fitted_exponent(power: Tensor, bands: Bands, known: Moments) -> Estimate:
     without, counts = power.clone(), bands.counts.clone()
     without[0] -= of_dc / (c * bands.rings.numel())
     counts[0] -= 1
-    law = fit_power_law(without / counts.clamp_min(1), bands.frequencies, counts)
+    law = fit_power_law(without / counts.clamp_min(1), bands.frequencies, 1 / bands.frequencies)
     return Estimate(float(law.exponent), float(law.standard_error))

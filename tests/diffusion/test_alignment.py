@@ -1,0 +1,273 @@
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from spectrum_matching.diffusion.alignment import (
+    Alignment,
+    DifferenceOfGaussians,
+    SpatialNormalisation,
+    Unfiltered,
+    gram,
+    irepa,
+    negative_cosine,
+    repa,
+    repa_dog,
+    scaled,
+)
+from spectrum_matching.nets.projectors import ConvolutionProjector, PerceptronProjector, as_field
+from spectrum_matching.spectrum import dct2, difference_of_gaussians, gaussian_blur, rmsc
+
+ORACLES = json.loads((Path(__file__).parents[1] / "oracles" / "alignment_values.json").read_text())
+FILTERS = [
+    Unfiltered(),
+    SpatialNormalisation(0.6, "empirical"),
+    SpatialNormalisation(1.0),
+    DifferenceOfGaussians(0.5, 1.6, "empirical"),
+    DifferenceOfGaussians(0.0, 1.6, 2.0),
+]
+
+
+def normal(seed, shape):
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
+
+
+def square(tokens):
+    side = math.isqrt(tokens.shape[1])
+    return as_field(tokens, (side, side))
+
+
+class Projected(nn.Module):
+    """A projector that leaves tokens as they are, for losses by hand."""
+
+    def forward(self, tokens, grid):
+        return as_field(tokens, grid)
+
+
+# ---- against the published code
+
+
+@pytest.mark.parametrize("case", ORACLES["irepa"]["cases"], ids=lambda case: f"gamma {case['gamma']}")
+def test_irepa_is_the_published_one(case):
+    target, student = 2 * normal(case["seed"], case["shape"]) + 1, normal(case["seed"] + 100, case["shape"])
+    filtered = SpatialNormalisation(case["gamma"], "empirical")(square(target))
+    assert filtered.flatten(2).mT[0, 1].tolist() == pytest.approx(case["row"], rel=1e-9)
+    assert float(filtered.square().sum()) == pytest.approx(case["sum_of_squares"], rel=1e-9)
+    assert float(negative_cosine(square(student), filtered)) == pytest.approx(case["cosine_loss"], abs=1e-9)
+    assert float(negative_cosine(square(student), square(target))) == pytest.approx(
+        case["cosine_loss_unfiltered"], abs=1e-9
+    )
+
+
+@pytest.mark.parametrize("case", ORACLES["repa"]["cases"], ids=lambda case: str(case["shape"]))
+def test_repa_is_the_published_one(case):
+    target, student = 2 * normal(case["seed"], case["shape"]) + 1, normal(case["seed"] + 100, case["shape"])
+    side = math.isqrt(case["shape"][1])
+    found = Alignment(Projected(), Unfiltered())(student, (side, side), square(target))
+    assert float(found) == pytest.approx(case["projection_loss"], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("kind", "projector", "seed"),
+    [
+        ("perceptron", PerceptronProjector(4, 3, hidden=8), 8),
+        ("convolution", ConvolutionProjector(4, 3), 9),
+    ],
+)
+def test_projectors_are_the_published_ones(kind, projector, seed):
+    rng = np.random.default_rng(seed)
+    for parameter in projector.double().parameters():
+        parameter.data = torch.from_numpy(rng.standard_normal(tuple(parameter.shape)) * 0.1)
+    found = projector(normal(7, (2, 12, 4)), (3, 4))
+    assert found.shape == (2, 3, 3, 4)
+    torch.testing.assert_close(found[1].flatten(1).mT, torch.tensor(ORACLES["projectors"][kind], dtype=torch.float64))
+
+
+# ---- by hand
+
+
+def test_the_cosine_by_hand():
+    student = torch.tensor([[1.0, 0.0], [0.0, 3.0], [1.0, 1.0], [-2.0, 0.0]])[None]
+    target = torch.tensor([[5.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])[None]
+    found = negative_cosine(as_field(student, (2, 2)), as_field(target, (2, 2)))
+    assert float(found) == pytest.approx(-(1 + 0 + math.sqrt(0.5) - 1) / 4)
+
+
+def test_the_gram_loss_by_hand_and_with_other_widths():
+    student = torch.tensor([[1.0, 0.0], [0.0, 1.0]])[None]  # cosines 1, 0, 0, 1
+    target = torch.tensor([[2.0, 0.0, 0.0], [1.0, 0.0, 0.0]])[None]  # all 1
+    assert float(gram(as_field(student, (1, 2)), as_field(target, (1, 2)))) == pytest.approx(0.5)
+    turned = target @ torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0)))[0]
+    assert float(gram(as_field(turned, (1, 2)), as_field(target, (1, 2)))) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_three_are_what_they_say():
+    for made, projector, target_filter in (
+        (repa(8, 5, hidden=16), PerceptronProjector, Unfiltered()),
+        (irepa(8, 5), ConvolutionProjector, SpatialNormalisation(0.6, "empirical")),
+        (repa_dog(8, 5, 0.5, 2.0), ConvolutionProjector, DifferenceOfGaussians(0.5, 2.0, "empirical")),
+    ):
+        assert type(made.projector) is projector
+        assert made.target_filter == target_filter
+        assert made.loss is negative_cosine
+        assert made(torch.randn(2, 16, 8), (4, 4), torch.randn(2, 5, 4, 4)).shape == ()
+
+
+# ---- the theory
+
+
+def test_spatial_normalisation_of_gamma_1_removes_dc_and_nothing_else(generator):
+    field = torch.randn(2, 3, 5, 7, generator=generator, dtype=torch.float64)
+    before, after = dct2(field), dct2(SpatialNormalisation(1.0)(field))
+    assert after[..., 0, 0].abs().max() < 1e-12
+    before[..., 0, 0] = 0
+    torch.testing.assert_close(after, before)
+
+
+def test_a_difference_of_gaussians_becomes_dc_removal(generator):
+    field = torch.randn(2, 3, 8, 8, generator=generator, dtype=torch.float64) + 5
+    limit = SpatialNormalisation(1.0)(field)
+    outers = [2**k for k in range(9)]
+    away = [float((DifferenceOfGaussians(0.0, outer)(field) - limit).abs().max()) for outer in outers]
+    assert away == sorted(away, reverse=True)
+    assert away[-1] < 1e-6
+    away = [float((DifferenceOfGaussians(inner, 256)(field) - limit).abs().max()) for inner in (1, 0.5, 0.3, 0.2, 0.1)]
+    assert away == sorted(away, reverse=True)
+    assert away[-1] < 1e-6
+
+
+def test_the_transfer_of_a_difference_of_gaussians_is_that_of_its_sigmas():
+    # A cosine of the DCT is an eigenfunction of a blur whose border mirrors it.
+    n, k, inner, outer = 32, 5, 1.0, 2.5
+    wave = torch.cos(math.pi / n * k * (torch.arange(n, dtype=torch.float64) + 0.5))
+    field = wave.expand(1, 1, n, n)
+    gains = [math.exp(-0.5 * (math.pi * k / n * sigma) ** 2) for sigma in (inner, outer)]
+    found = DifferenceOfGaussians(inner, outer)(field)
+    torch.testing.assert_close(found, (gains[0] - gains[1]) * field, atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("choice", [SpatialNormalisation(0.6), DifferenceOfGaussians(0.5, 2.0)], ids=repr)
+def test_one_number_for_a_std_changes_nothing_under_a_cosine(choice, generator):
+    field = torch.randn(2, 4, 8, 8, generator=generator, dtype=torch.float64)
+    student = torch.randn(2, 4, 8, 8, generator=generator, dtype=torch.float64)
+    divided = type(choice)(**{**choice.__dict__, "std": 7.5})(field)
+    torch.testing.assert_close(divided * 7.5, choice(field))
+    torch.testing.assert_close(negative_cosine(student, divided), negative_cosine(student, choice(field)))
+    torch.testing.assert_close(rmsc(divided), rmsc(choice(field)))
+    channels = torch.tensor([1, 2, 4, 8]).view(4, 1, 1)
+    empirical = type(choice)(**{**choice.__dict__, "std": "empirical"})
+    torch.testing.assert_close(empirical(field * channels), empirical(field), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(
+        negative_cosine(student, empirical(field * channels)), negative_cosine(student, choice(field * channels))
+    )
+
+
+# ---- what must hold of all
+
+
+@pytest.mark.parametrize("choice", FILTERS, ids=repr)
+def test_filters_see_one_image_at_a_time_and_keep_shape(choice, generator):
+    field = torch.randn(3, 4, 6, 5, generator=generator)
+    together = choice(field)
+    assert together.shape == field.shape
+    torch.testing.assert_close(together[1:2], choice(field[1:2]))
+    assert choice(field.bfloat16()).dtype == torch.float32
+
+
+@settings(deadline=None, max_examples=20)
+@given(h=st.integers(1, 4), w=st.integers(1, 4), outer=st.floats(0.1, 40))
+def test_blurs_are_safe_where_they_outreach_the_grid(h, w, outer):
+    field = torch.randn(2, 3, h, w, generator=torch.Generator().manual_seed(h * 5 + w), dtype=torch.float64)
+    for std in ("none", "empirical"):
+        assert DifferenceOfGaussians(0.0, outer, std)(field).isfinite().all()
+    assert SpatialNormalisation(1.0, "empirical")(field).isfinite().all()
+    constant = torch.full((1, 2, h, w), 3.0, dtype=torch.float64)
+    assert difference_of_gaussians(constant, 0.0, outer).abs().max() < 1e-12
+    torch.testing.assert_close(gaussian_blur(constant, outer), constant)
+
+
+def test_gradients_reach_the_student_alone(generator):
+    alignment = irepa(8, 5)
+    tokens = torch.randn(2, 16, 8, generator=generator, requires_grad=True)
+    target = torch.randn(2, 5, 4, 4, generator=generator, requires_grad=True)
+    alignment(tokens, (4, 4), target).backward()
+    assert tokens.grad is not None
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in alignment.parameters())
+    assert target.grad is None
+
+
+@pytest.mark.parametrize("loss", [negative_cosine, gram])
+@pytest.mark.parametrize("projector", [PerceptronProjector(3, 4, hidden=5), ConvolutionProjector(3, 4)])
+def test_gradients_are_those_of_the_loss(loss, projector, generator):
+    alignment = Alignment(projector, SpatialNormalisation(0.6, "empirical"), loss).double()
+    target = torch.randn(2, 4, 2, 3, generator=generator, dtype=torch.float64)
+    tokens = torch.randn(2, 6, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: alignment(x, (2, 3), target), tokens)
+
+
+def test_targets_of_another_grid_are_filtered_on_their_own_and_resampled(generator):
+    tokens = torch.randn(2, 16, 8, generator=generator)
+    fine = torch.randn(2, 8, 4, 4, generator=generator).repeat_interleave(2, -2).repeat_interleave(2, -1)
+    alignment = Alignment(Projected(), Unfiltered())
+    whole = alignment(tokens, (4, 4), fine[..., ::2, ::2])
+    assert float(alignment(tokens, (4, 4), fine)) == pytest.approx(float(whole), abs=0.1)
+    waves = torch.cos(math.pi * (torch.arange(8) + 0.5)).expand(2, 8, 8, 8)  # nothing that four tokens could hold
+    filtered = Alignment(Projected(), DifferenceOfGaussians(0.0, 4.0))
+    assert abs(float(filtered(tokens, (4, 4), waves))) <= 1
+
+
+def test_mixed_precision_and_compile(generator):
+    alignment = repa_dog(8, 5, 0.5, 1.5)
+    tokens, target = torch.randn(2, 64, 8, generator=generator), torch.randn(2, 5, 8, 8, generator=generator)
+    plain = alignment(tokens, (8, 8), target)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = alignment(tokens, (8, 8), target)
+    assert mixed.dtype == torch.float32
+    assert mixed.item() == pytest.approx(plain.item(), abs=0.01)
+    with torch.autocast("cpu", torch.bfloat16):  # the projector rounds, the target and the loss do not
+        exact = Alignment(Projected(), alignment.target_filter)(target.flatten(2).mT.contiguous(), (8, 8), target)
+    assert exact == Alignment(Projected(), alignment.target_filter)(target.flatten(2).mT.contiguous(), (8, 8), target)
+    compiled = torch.compile(alignment, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(tokens, (8, 8), target), plain)
+
+
+@pytest.mark.parametrize("make", [PerceptronProjector, ConvolutionProjector])
+def test_the_seed_alone_decides_a_projector(make):
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    one, same, other = make(4, 3, seed=5), make(4, 3, seed=5), make(4, 3, seed=6)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
+    assert not torch.equal(next(one.parameters()), next(other.parameters()))
+
+
+def one_line(said):
+    return f"^[^\\n]*{re.escape(said)}[^\\n]*$"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: SpatialNormalisation(math.nan), "gamma"),
+        (lambda: SpatialNormalisation(1.0, 0.0), "positive and finite, got 0.0"),
+        (lambda: SpatialNormalisation(1.0, "zscore"), "none, empirical or a positive number, got 'zscore'"),
+        (lambda: DifferenceOfGaussians(2.0, 1.0), "0 <= inner < outer"),
+        (lambda: DifferenceOfGaussians(0.0, math.inf), "outer inf"),
+        (lambda: repa(4, 3)(torch.zeros(2, 4, 4), (2, 2), torch.zeros(1, 3, 2, 2)), "for 2 images"),
+        (lambda: repa(4, 3)(torch.zeros(2, 4, 4), (2, 2), torch.zeros(2, 3, 2, 4)), "aspect of the tokens' grid, 2 x"),
+    ],
+)
+def test_what_makes_no_sense_is_said_in_one_line(make, said):
+    with pytest.raises(ValueError, match=one_line(said)):
+        make()
+
+
+def test_a_single_token_has_no_std():
+    assert torch.equal(scaled(torch.ones(1, 2, 1, 1), "empirical"), torch.ones(1, 2, 1, 1))

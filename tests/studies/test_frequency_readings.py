@@ -1,0 +1,89 @@
+import pytest
+import torch
+
+from spectrum_matching.diffusion import Path
+from spectrum_matching.studies.band_errors import band_errors, band_power, bands_of, error_factors, measured_noise
+from spectrum_matching.studies.contrast_sensitivity import sensitivity_weights
+from spectrum_matching.studies.fields import gaussian_fields
+from spectrum_matching.studies.frequency_plans import FrequencyPlan
+from spectrum_matching.studies.frequency_readings import band_table, fitted_exponent, measured_levels
+from spectrum_matching.studies.seen_errors import Eyes
+from spectrum_matching.studies.wiener import coefficient_moments, wiener_denoiser
+from spectrum_matching.study_records.frequency_bias import Look
+
+PLAN = FrequencyPlan(times=(0.2, 0.5, 0.8))
+BANDS = bands_of((16, 16), 6)
+
+
+@pytest.fixture(scope="module")
+def fields():
+    return gaussian_fields(600, 200, (2, 16, 16), 2.0)
+
+
+def rows(errors):
+    return tuple(map(tuple, errors.tolist()))
+
+
+def read(fields, denoiser, untrained=3.0):
+    """Levels and table of a denoiser whose training began with so many times its errors."""
+    path, known = Path(), coefficient_moments(fields.train)
+    noise = measured_noise(fields.test)
+    errors = band_errors(denoiser(known, path), path, fields.test, noise, PLAN.times, BANDS)
+    factors = error_factors(path, PLAN.times)[0]
+    looks = [
+        Look(step, None, rows(times * errors), rows(times * errors * factors[:, None]))
+        for step, times in ((0, untrained), (7, 1.0))
+    ]
+    eyes = Eyes(sensitivity_weights(16, 16, 32.0))
+    device = torch.device("cpu")
+    levels = measured_levels(PLAN, path, denoiser(known, path), fields, known, looks[-1], BANDS, eyes, device)
+    return levels, band_table(looks, levels, BANDS, band_power(fields.test, BANDS), torch.zeros(6))
+
+
+def test_a_network_that_is_the_wiener_filter_has_ratio_1_in_every_band(fields):
+    levels, table = read(fields, wiener_denoiser)
+    for band in table:
+        assert band.ratio == pytest.approx(1, abs=1e-12)
+        assert band.final_loss == pytest.approx(band.wiener_loss, rel=1e-12)
+        assert band.final_error == pytest.approx(band.wiener_error, rel=1e-12)
+        # From 3 to 1 times the same, in a straight line of logarithms over 0 … 7 updates.
+        assert band.half.to_final == pytest.approx(8 ** (torch.tensor(1.5).log() / torch.tensor(3.0).log()) - 1)
+        assert band.half.to_final_log == pytest.approx(8**0.5 - 1)
+        assert band.half.to_wiener == pytest.approx(band.half.to_final)
+
+
+def test_what_wiener_promises_is_what_it_does(fields):
+    levels, _ = read(fields, wiener_denoiser)
+    for level in levels:
+        measured, expected, promised = (
+            torch.tensor(own) for own in (level.wiener_errors, level.expected_errors, level.promised_errors)
+        )
+        torch.testing.assert_close(measured, expected, rtol=0.05, atol=0)
+        torch.testing.assert_close(promised, expected, rtol=0.1, atol=0)
+        assert sum(level.error_share) == pytest.approx(1)
+        assert sum(level.seen_share) == pytest.approx(1)
+        assert level.network is None  # no images
+
+
+def test_a_worse_network_is_as_much_worse_as_it_is(fields):
+    def doubled(known, path):
+        inner = wiener_denoiser(known, path)
+
+        def predict(noisy, t, labels=None, tap=None):
+            # x̂ moved away from x_t·α by a share of itself: wrong in the lowest band above all.
+            return inner(noisy, t)[0] - 0.5 * noisy, None
+
+        return predict
+
+    _, table = read(fields, doubled)
+    assert all(band.ratio > 1 for band in table)
+    assert table[0].ratio > 5 * table[-1].ratio
+
+
+def test_bands_hold_the_power_and_the_exponent_of_the_fields(fields):
+    _, table = read(fields, wiener_denoiser)
+    whole = sum(band.power * band.coefficients for band in table) / 256
+    assert whole == pytest.approx(float(fields.test.double().square().mean()), rel=1e-9)
+    known = coefficient_moments(fields.train)
+    fit = fitted_exponent(band_power(fields.train, BANDS), BANDS, known)
+    assert fit.value == pytest.approx(2, abs=0.1)

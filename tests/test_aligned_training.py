@@ -1,0 +1,244 @@
+"""Diffusion models trained beside an alignment: from images to cached targets, steps, resumes and exports."""
+
+import copy
+import shutil
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from spectrum_matching import cli, diffusion_runs
+from spectrum_matching.cache_latents import cache_latents
+from spectrum_matching.data.images import open_images
+from spectrum_matching.data.latents import open_latents
+from spectrum_matching.data.order import batches_at
+from spectrum_matching.data.seeding import seeded
+from spectrum_matching.data.training_latents import open_training_latents
+from spectrum_matching.data.training_targets import open_training_targets
+from spectrum_matching.diffusion import Path as DiffusionPath
+from spectrum_matching.diffusion import Times, diffusion_loss
+from spectrum_matching.diffusion_data import open_learned
+from spectrum_matching.diffusion_model import open_model
+from spectrum_matching.diffusion_state import build_diffusion_state, token_grid
+from spectrum_matching.nets.vision import open_vision
+from spectrum_matching.run_diffusion import run_diffusion
+from spectrum_matching.run_files import to_yaml
+from spectrum_matching.train_diffusion import train_diffusion
+
+CPU = torch.device("cpu")
+CHOICE = diffusion_runs.AlignmentChoice(
+    weight=0.5, encoder="gradients:8", tap=1, hidden=16, filter="dog", inner=0.0, outer=1.0, std="empirical"
+)
+
+
+@pytest.fixture(scope="module")
+def cached(latent_cache, tmp_path_factory):
+    """A cache with the targets of its images beside it, in two shards of other lengths than the latents'."""
+    folder = Path(shutil.copytree(latent_cache, tmp_path_factory.mktemp("aligned") / "latents"))
+    cache_latents("vision:gradients:8", beside=folder, shard_images=7, dtype="float32")
+    return folder
+
+
+@pytest.fixture
+def sources(cached, class_folder, small_autoencoder):
+    images = diffusion_runs.Source(images=str(class_folder), size=32, held_out=0.0, flip=True, crop="random")
+    return {
+        "cached": diffusion_runs.Source(latents=str(cached), flip=True),
+        "encoded": replace(images, autoencoder=str(small_autoencoder)),
+        "pixels": images,
+    }
+
+
+@pytest.fixture
+def aligned(small_diffusion, sources):
+    """A run of 4 steps on cached latents, aligned with cached targets."""
+    return replace(small_diffusion, source=sources["cached"], alignment=CHOICE)
+
+
+def built(run, data):
+    return build_diffusion_state(run, data.shape, len(data.classes), CPU, data.target_shape[0])
+
+
+def test_cached_targets_are_what_the_encoder_sees_in_the_images_of_the_latents(cached):
+    latents = open_training_latents(cached)
+    targets = open_training_targets(None, latents, flip=True)
+    assert (targets.encoder, targets.width, targets.grid) == ("gradients:8", 36, (4, 4))
+    where, size, split, held_out, seed = open_latents(cached).choice
+    images = open_images(where, size, split=split, held_out=held_out, seed=seed)
+    keys = [(11, False), (2, True), (2, False), (15, True)]
+    shown = [next(batches_at(images, 1, [latents.image_keys[i]]))[1].images[0] for i, _ in keys]
+    shown = torch.stack([x.flip(-1) if mirrored else x for x, (_, mirrored) in zip(shown, keys, strict=True)])
+    torch.testing.assert_close(targets.read(keys), open_vision("gradients:8")(shown).field)
+
+
+def test_targets_follow_the_images_where_latents_lack_some(cached, tmp_path):
+    folder = Path(shutil.copytree(cached, tmp_path / "part"))
+    latents = open_training_latents(folder)
+    whole = open_training_targets(None, latents, flip=False).read([(i, False) for i in range(16)])
+    latents.image_keys = latents.image_keys[3:]
+    part = open_training_targets(None, latents, flip=False).read([(i, False) for i in range(13)])
+    assert torch.equal(part, whole[3:])
+
+
+@pytest.mark.parametrize("kind", ["cached", "encoded", "pixels"])
+def test_an_aligned_step_is_the_plain_one_and_its_alignment(small_diffusion, sources, kind):
+    run = replace(small_diffusion, source=sources[kind], alignment=CHOICE, steps=3)
+    if kind == "cached":
+        run = replace(run, alignment=replace(CHOICE, projector="convolution", filter="normalise"))
+    data = open_learned(run, CPU)
+    assert data.target_shape == (36, 4, 4)
+    state, plain = built(run, data), built(run, data)
+    records = list(train_diffusion(run, state, data.batches(0, 1, 0, 3), Accelerator()))
+    learned = [*plain.denoiser.parameters(), *plain.alignment.parameters()]
+    for step, batch in enumerate(data.batches(0, 1, 0, 3)):
+        plain.optimizer.param_groups[0]["lr"] = run.optimizer.lr * min(1, (step + 1) / 2)
+        loss = diffusion_loss(
+            plain.denoiser,
+            DiffusionPath(),
+            batch.data,
+            batch.labels,
+            times=Times(),
+            generator=seeded("step", run.seed, 0, step),
+            label_dropout=0.1,
+            tap=1,
+        )
+        alignment = plain.alignment(loss.tokens, token_grid(plain.denoiser), batch.targets)
+        (loss.total + 0.5 * alignment).backward()
+        torch.nn.utils.clip_grad_norm_(learned, run.optimizer.clip)
+        plain.optimizer.step()
+        plain.optimizer.zero_grad()
+        assert torch.equal(records[step].losses["loss"], loss.total.detach())
+        assert torch.equal(records[step].losses["alignment"], alignment.detach())
+    for mine, other in ((state.denoiser, plain.denoiser), (state.alignment, plain.alignment)):
+        assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), other.parameters(), strict=True))
+
+
+def test_the_images_of_one_step_are_those_of_its_targets(small_diffusion, sources):
+    run = replace(small_diffusion, source=sources["pixels"], alignment=CHOICE)
+    data, encoder = open_learned(run, CPU), open_vision("gradients:8")
+    for batch in data.batches(0, 1, 0, 2):
+        assert torch.equal(batch.targets, encoder(batch.data).field)
+
+
+@pytest.mark.parametrize(("kind", "precision"), [("cached", "fp32"), ("encoded", "bf16")])
+def test_two_steps_and_two_more_equal_four_bit_for_bit(small_diffusion, sources, kind, precision):
+    run = replace(small_diffusion, source=sources[kind], alignment=CHOICE, accumulation=2, precision=precision)
+    data = open_learned(run, CPU)
+
+    def continued(state, n):
+        records = train_diffusion(run, state, data.batches(0, 1, state.step, 4), Accelerator())
+        return [{k: float(v) for k, v in record.losses.items()} for record in islice(records, n)]
+
+    whole, half, resumed = (built(replace(run, seed=seed), data) for seed in (0, 0, 9))
+    losses = continued(whole, 4)
+    first = continued(half, 2)
+    resumed.load_state_dict(copy.deepcopy(half.state_dict()))
+    assert first + continued(resumed, 2) == losses
+    for part in ("denoiser", "alignment"):
+        one, other = whole.state_dict()[part], resumed.state_dict()[part]
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_without_alignment_nothing_of_it_is_there(small_diffusion, sources):
+    run = replace(small_diffusion, source=sources["cached"], alignment=replace(CHOICE, weight=0.0))
+    data = open_learned(run, CPU)
+    assert data.target_shape is None
+    assert next(data.batches(0, 1, 0, 1)).targets is None
+    assert data.digest == open_learned(replace(run, alignment=diffusion_runs.AlignmentChoice()), CPU).digest
+    state = build_diffusion_state(run, data.shape, 2, CPU)
+    assert "alignment" not in state.state_dict()
+    assert set(next(train_diffusion(run, state, data.batches(0, 1, 0, 1), Accelerator())).losses) == {"loss"}
+
+
+def test_a_run_is_resumed_and_exports_the_denoiser_alone(aligned, tmp_path):
+    whole = run_diffusion(replace(aligned, out=str(tmp_path / "whole")))
+    run_diffusion(replace(aligned, steps=2))
+    export = run_diffusion(aligned)
+    weights = "diffusion_pytorch_model.safetensors"
+    assert (export / weights).read_bytes() == (whole / weights).read_bytes()
+    assert not [name for name, _ in open_model(export, CPU).denoiser.named_parameters() if "project" in name]
+    plain = replace(aligned, alignment=diffusion_runs.AlignmentChoice(), out=str(tmp_path / "plain"))
+    assert (run_diffusion(plain) / weights).read_bytes() != (whole / weights).read_bytes()
+
+
+def test_targets_may_move_but_not_change(aligned, cached, tmp_path):
+    run_diffusion(replace(aligned, steps=2))
+    moved = Path(shutil.copytree(cached / "targets", tmp_path / "moved"))
+    run_diffusion(replace(aligned, steps=3, alignment=replace(CHOICE, targets=str(moved))))
+    cache_latents("vision:gradients:8", beside=cached, out=tmp_path / "other", dtype="float16")
+    with pytest.raises(ValueError, match="was begun on other data"):
+        run_diffusion(replace(aligned, alignment=replace(CHOICE, targets=str(tmp_path / "other"))))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "said"),
+    [
+        ("cached", {"tap": 3}, "alignment.tap is 3, and SiT-micro/4 has blocks 1 to 2"),
+        ("cached", {"tap": 0}, "alignment.tap is 0"),
+        ("cached", {"targets": "/no/such"}, "no alignment targets in /no/such: cache them by `specmatch cache vision:"),
+        ("cached", {"encoder": "gradients:4"}, "the cached targets are of gradients:8, and alignment.encoder is"),
+        ("cached", {"size": 16}, "alignment.size decides nothing of cached targets"),
+        ("cached", {"filter": "none"}, "alignment.std is 'empirical', and unfiltered targets are not divided"),
+        ("cached", {"inner": 2.0}, "0 <= inner < outer"),
+        ("cached", {"hidden": 0}, "alignment.hidden must be at least 1"),
+        ("cached", {"weight": -1.0}, "alignment.weight must be finite and not negative"),
+        ("pixels", {"encoder": None}, "alignment.encoder is not named"),
+        ("pixels", {"encoder": "/no/such"}, "/no/such is no folder"),
+        ("pixels", {"encoder": "gradients:5"}, "5"),
+    ],
+)
+def test_what_cannot_be_aligned_is_said_in_one_line_before_anything_is_written(
+    aligned, sources, tmp_path, capfd, kind, change, said
+):
+    run = replace(aligned, source=sources[kind], alignment=replace(CHOICE, **change))
+    (tmp_path / "asked.yaml").write_text(to_yaml(run))
+    with pytest.raises(SystemExit) as end:
+        cli.main(["train-diffusion", "--config", str(tmp_path / "asked.yaml")])
+    err = capfd.readouterr().err
+    assert (end.value.code, err.count("\n")) == (2, 1)
+    assert said in err
+    assert not Path(run.out).exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"source": "gradients:8"}, "--beside and --encoder-size are of vision:ENCODER, and gradients:8 is none"),
+        ({"size": 16}, "says of which images"),
+        ({"source": "vision:gradients:5"}, "5"),
+        ({"beside": None}, "name the folder of the cache by --out"),
+        ({"beside": None, "out": "somewhere"}, "name them by --data"),
+    ],
+)
+def test_targets_that_cannot_be_cached_are_refused(cached, tmp_path, monkeypatch, options, said):
+    monkeypatch.chdir(tmp_path)
+    asked = {"source": "vision:gradients:8", "beside": cached} | options
+    with pytest.raises(ValueError, match=said):
+        cache_latents(asked.pop("source"), **asked)
+    assert not list(tmp_path.iterdir())
+
+
+def test_targets_of_other_images_are_refused(aligned, cached, class_folder, tmp_path):
+    other = cache_latents(
+        "vision:gradients:8", data=str(class_folder / "cat"), size=32, flips=True, out=tmp_path / "other"
+    )
+    with pytest.raises(ValueError, match="holds targets of other images"):
+        open_learned(replace(aligned, alignment=replace(CHOICE, targets=str(other))), CPU)
+    plain = cache_latents("vision:gradients:8", data=str(class_folder), size=32, out=tmp_path / "plain")
+    with pytest.raises(ValueError, match="holds no targets of mirrored images"):
+        open_learned(replace(aligned, alignment=replace(CHOICE, targets=str(plain))), CPU)
+
+
+def test_images_that_have_changed_have_no_targets_beside(class_folder, small_autoencoder, tmp_path):
+    images = Path(shutil.copytree(class_folder, tmp_path / "images"))
+    latents = cache_latents(str(small_autoencoder), data=str(images), split="all", size=32, out=tmp_path / "latents")
+    shutil.rmtree(images / "cat")
+    with pytest.raises(ValueError, match="have changed since"):
+        cache_latents("vision:gradients:8", beside=latents)
+    shutil.rmtree(images)
+    with pytest.raises(ValueError, match="or these are gone"):
+        cache_latents("vision:gradients:8", beside=latents)

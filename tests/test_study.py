@@ -1,0 +1,161 @@
+"""Both studies from the command line to their pages."""
+
+import dataclasses
+import re
+
+import pytest
+
+from spectrum_matching import cli
+from spectrum_matching.analysis import analyze
+from spectrum_matching.data.images import open_images
+from spectrum_matching.nets.autoencoder import Autoencoder
+from spectrum_matching.report.digits import number
+from spectrum_matching.report.directional_figures import densities
+from spectrum_matching.results import to_json
+from spectrum_matching.study_records.directional_energy import read_directional_energy
+from spectrum_matching.study_records.unified_view import read_unified_view
+
+
+def texts(page):
+    """What a reader sees, without tags."""
+    return " ".join(re.sub(r"<style>.*?</style>|<script>.*?</script>|<[^>]+>", " ", page, flags=re.DOTALL).split())
+
+
+def figures(page):
+    """Caption → drawing."""
+    found = re.findall(r"<figure role.*?<figcaption>(.*?)</figcaption>(.*?)</figure>", page, flags=re.DOTALL)
+    return dict(found)
+
+
+@pytest.fixture(scope="module")
+def directional(image_folder, tmp_path_factory):
+    """(arguments, folder) of a study of two encoders."""
+    out = tmp_path_factory.mktemp("directional")
+    arguments = ["study", "directional-energy", "fine=gradients:4", "gradients", "--data", str(image_folder)]
+    arguments += ["--size", "40", "--num-images", "4", "--device", "cpu", "--gamma", "1"]
+    cli.main([*arguments, "--out", str(out)])
+    return arguments, out
+
+
+def test_directional_energy_writes_numbers_a_page_and_a_table(directional, tmp_path, capfd):
+    arguments, out = directional
+    study = read_directional_energy(out / "study.json")
+    assert [encoder.name for encoder in study.encoders] == ["fine", "gradients"]
+    assert [encoder.grid for encoder in study.encoders] == [(10, 10), (5, 5)]
+    assert study.sample.n_images == 4
+    assert study.families == ("none", "less the mean", "band-pass", "high-pass")
+    cli.main([*arguments, "--out", str(tmp_path)])
+    said = capfd.readouterr().err
+    for text in ("RMSC", "fine", "less the mean, by std", str(tmp_path / "report.html")):
+        assert text in said
+    again = read_directional_energy(tmp_path / "study.json")
+    assert dataclasses.replace(again, command=study.command) == study
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "study.json"]
+
+
+def test_its_page_shows_every_number_with_what_it_rests_on(directional):
+    _, out = directional
+    study, page = read_directional_energy(out / "study.json"), (out / "report.html").read_text()
+    drawn = figures(page)
+    assert list(drawn) == [
+        *("fine, 10 × 10 tokens of 36", "gradients, 5 × 5 tokens of 36"),
+        *("RMSC, |r| with gFID 0.888", "LDS, |r| with gFID 0.852", "CDS, |r| with gFID 0.847"),
+    ]
+    for encoder, (spectrum, by_filter) in zip(study.encoders, [(0, 2), (1, 2)], strict=True):
+        svg, rows = list(drawn.values())[spectrum], list(drawn.values())[by_filter]
+        for own in encoder.filters:
+            for frequency, density in zip(encoder.frequencies, densities(encoder, own), strict=True):
+                told = f"{own.filter}\n{number(frequency)} cycles per token: {number(density)} times"
+                assert density <= 0 or told in svg
+            contrast = own.measurement("rmsc")
+            assert f"{encoder.name}, {own.filter}\nRMSC {number(contrast.value, 4)}" in rows
+    text = texts(page)
+    for said in (
+        "arXiv 2512.10794",
+        "27 encoders",
+        "They are of encoders, not of filters",
+        "Shares by band",
+        study.command,
+    ):
+        assert said in text.replace("&#39;", "'"), said
+
+
+@pytest.fixture(scope="module")
+def analyses(image_folder, tmp_path_factory):
+    """Files of two methods from two seeds: untrained autoencoders, those of the second said to have smaller gaps."""
+    images, folder = open_images(str(image_folder), 32, split="all"), tmp_path_factory.mktemp("analyses")
+    files = []
+    for seed in (0, 1):
+        found = analyze(Autoencoder.from_preset("tiny", seed), images, name="control", n_images=4, n_tests=2, seed=seed)
+        subject = dataclasses.replace(found.subject, name="other", digest=f"other {seed}")
+        views = tuple(dataclasses.replace(v, matches=tuple(map(halved, v.matches))) for v in found.views)
+        files.append(folder / str(seed) / "analysis.json")
+        files[-1].parent.mkdir()
+        files[-1].write_text(to_json([found, dataclasses.replace(found, subject=subject, views=views)]))
+    return files
+
+
+def halved(match):
+    """A match whose gaps are a hundredth of what they were."""
+    gaps = tuple(dataclasses.replace(gap, value=gap.value / 100) for gap in match.gaps)
+    return dataclasses.replace(match, gaps=gaps, best_gap=match.best_gap / 100)
+
+
+def test_the_unified_view_is_read_off_files_and_folders(analyses, tmp_path, capfd):
+    first, second = analyses
+    cli.main(["study", "unified-view", str(first), str(second.parent), "--control", "control", "--out", str(tmp_path)])
+    said = capfd.readouterr().err
+    assert "▲ acts" in said
+    assert "best delta" in said
+    study, page = read_unified_view(tmp_path / "study.json"), (tmp_path / "report.html").read_text()
+    other = study.of("other")
+    assert other.change("gap_scale_free").word == "acts"
+    assert other.change("lowpass_gap").word == "undecided"
+    assert other.change("lowpass_gap").mean == pytest.approx(0)
+    text = texts(page)
+    assert "Encoding side, gap to the target at delta 1, scale-free: acts: other." in text
+    assert "Decoding side, low-pass gap, mean over keep: undecided: other." in text
+    assert "1 of 3 cases" in text
+    drawn = figures(page)
+    assert len(drawn) == 7
+    scatter = drawn["low-pass gap over gap at delta 1, scale-free"]
+    assert scatter.count("<circle") == 4
+    change = other.change("gap_scale_free").changes[1]
+    assert f"other, seed 2 of 2\ngap at delta 1, scale-free {number(change)}" in scatter
+    curve = other.seeds
+    mean = sum(seed.curve("paper").gaps[0] for seed in curve) / 2
+    assert f"other\ndelta {number(study.deltas[0])}: gap {number(mean)}" in drawn["Gap over delta, the paper’s"]
+    cells = re.findall(r"<td data-sort=\"([^\"]*)\">", page)
+    for each in other.changes:
+        assert any(float(cell) == pytest.approx(each.mean) for cell in cells if cell), each.key
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("directional-energy --data {data} --size 40 --out {out}/new", "no encoder was given"),
+        ("directional-energy nowhere --data {data} --size 40 --out {out}/new", "nowhere is no folder"),
+        ("directional-energy gradients:0 --data {data} --size 40 --out {out}/new", "the cell must be a whole number"),
+        ("directional-energy gradients --data {data} --size 40 --out {out}/new --num-images 1", "at least 2 images"),
+        ("directional-energy gradients --data {data} --out {out}/new --size 24", "tokens are too few"),
+        ("directional-energy gradients --data {data} --out {out}/new --size 40 --outer 0.4", "0 < inner < outer"),
+        (
+            "directional-energy gradients --data {data} --size 40 --out {out}/new --masks {out}/none",
+            "no such folder of masks",
+        ),
+        ("directional-energy autoencoder:{out} --data {data} --size 40 --out {out}/new", "{out}"),
+        ("unified-view --control a --out {out}/new", "no analysis was given"),
+        ("unified-view {analysis} --control a --out {out}/new", "--control a: no analysis has that name"),
+        ("unified-view {out}/none.json --control a --out {out}/new", "cannot be read"),
+        ("unified-view {analysis} {analysis} --control control --out {out}/new", "are of the same weights"),
+    ],
+)
+def test_what_its_user_can_mend_is_said_in_one_line(words, said, image_folder, analyses, tmp_path, capfd):
+    places = {"data": image_folder, "out": tmp_path, "analysis": analyses[0]}
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["study", *words.format(**places).split()])
+    assert stopped.value.code == 2
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last.startswith("specmatch study: ")
+    assert said.format(**places) in last
+    assert not (tmp_path / "new" / "study.json").exists()
