@@ -383,9 +383,10 @@ def test_bf16_trains_and_differs_from_fp32(small_run, batches):
 def test_no_layer_at_which_gradients_are_compared_is_compiled(small_run, choice, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", compiled.append)
-    monkeypatch.setattr(torch._functorch.config, "donated_buffer", True)
     state = new_state(replace(small_run, method=choice, adversary=ADVERSARY))
-    compile_parts(state, None)
+    with torch._functorch.config.patch(donated_buffer=True):
+        compile_parts(state, None)
+        donated = torch._functorch.config.donated_buffer
     within = [p for part in compiled for p in part.parameters()]
     convolutions = [p for p in state.autoencoder.parameters() if p.ndim == 4]
     left_out = [p for p in convolutions if not any(p is other for other in within)]
@@ -395,7 +396,7 @@ def test_no_layer_at_which_gradients_are_compared_is_compiled(small_run, choice,
     assert {id(p) for p in left_out} == {id(layer.weight) for layer in outside}
     assert state.critic in compiled
     # What runs backward twice must keep what it needs for it.
-    assert torch._functorch.config.donated_buffer == (not balanced)
+    assert donated == (not balanced)
 
 
 def test_channels_last_gives_the_same_losses(small_run, batches):

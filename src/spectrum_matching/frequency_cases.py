@@ -88,7 +88,7 @@ class OpenedStudy:
 def open_study(plan: FrequencyPlan, device: torch.device) -> OpenedStudy:
     """ValueError, before any work, for a plan that cannot be run."""
     check_plan(plan)
-    autoencoders = {name: Autoencoder.from_pretrained(source).eval() for name, source in plan.autoencoders.items()}
+    autoencoders = {name: Autoencoder.from_pretrained(source).eval() for name, source in plan.sources.items()}
     for name, network in autoencoders.items():
         check_latents(plan, name, network)
     perceptual = LPIPS.from_weights(plan.lpips).to(device) if plan.lpips else None
@@ -191,8 +191,8 @@ def run_injection(
                 unit=of[0].unit,
                 better=of[0].better,
                 values=tuple(harm.value for harm in of),
-                # Rounding is not an order: what every metric would call equal has none.
-                correlation=rank_correlation(frequencies, [round(harm.damage, 4) for harm in of]),
+                # Rounding is no order: what differs in the sixth digit is equal.
+                correlation=rank_correlation(frequencies, [float(f"{harm.damage:.5g}") for harm in of]),
             )
             for of in zip(*by_band, strict=True)
         )
@@ -223,5 +223,5 @@ def in_words(plan: FrequencyPlan, subject: Subject) -> str:
     if subject.data == "twins":
         return f"Gaussian fields with the mean and the channels’ covariance of every DCT coefficient of {plan.data}"
     if subject.data == "latents":
-        return f"posterior means of {plan.data} at {size} by {plan.autoencoders[subject.autoencoder]}"
+        return f"posterior means of {plan.data} at {size} by {plan.sources[subject.autoencoder]}"
     return f"{plan.data} at {size}" + (f", power times f^{subject.delta:g}" if subject.delta else "")

@@ -13,7 +13,7 @@ from .data.images import ImageSet, open_images
 from .data.order import fixed_batches, image_batches
 from .export import finish, write_preview
 from .nets.perceptual import LPIPS
-from .run_checks import check, check_batch, check_grid
+from .run_checks import check, check_batch, check_grid, check_method
 from .run_directory import FREE, begin, drive, end, refuse_other_run, resume
 from .runs import AutoencoderRun
 from .train_autoencoder import train_autoencoder
@@ -27,8 +27,9 @@ def run_autoencoder(run: AutoencoderRun, title: str | None = None) -> Path:
 
     ValueError, before any work, for whatever cannot be trained. SystemExit after a signal, with a checkpoint written.
     """
+    check(run)
     accelerator = Accelerator(mixed_precision="no", log_with=list(run.trackers) or None, project_dir=run.out)
-    vision = check(run, accelerator.device)
+    vision = check_method(run, accelerator.device)
     console = Console(quiet=not accelerator.is_main_process, stderr=True)
     check_batch(run, accelerator.num_processes)
     refuse_other_run(run, (*FREE, "data.workers"))

@@ -24,11 +24,8 @@ NOT_NEGATIVE = (
 )
 
 
-def check(run: AutoencoderRun, device: torch.device | str = "cpu") -> VisionEncoder | None:
-    """ValueError naming the first of the run's numbers that makes no sense.
-
-    The vision encoder of its method, if that has one, opened on the device to see whether it can be.
-    """
+def check(run: AutoencoderRun) -> None:
+    """ValueError naming the first of the run's numbers that makes no sense; its method is `check_method`'s."""
     check_numbers(run, AT_LEAST_ONE, NOT_NEGATIVE)
     if not run.losses.l1 and not run.losses.l2 and not run.losses.perceptual:
         raise ValueError("losses.l1, losses.l2 and losses.perceptual are all 0: nothing would be reconstructed")
@@ -37,6 +34,10 @@ def check(run: AutoencoderRun, device: torch.device | str = "cpu") -> VisionEnco
             f"data.held_out must lie between 0 and 1, got {run.data.held_out}: previews and final numbers need images "
             f"that training never sees"
         )
+
+
+def check_method(run: AutoencoderRun, device: torch.device | str = "cpu") -> VisionEncoder | None:
+    """The vision encoder of the run's method, if it takes one; ValueError for a method that this run cannot have."""
     vision = run.method.open_vision(device)
     if vision is not None:
         vision.grid(run.data.size)

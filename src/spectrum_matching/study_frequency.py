@@ -95,7 +95,7 @@ def frequency_bias(
         "deltas": deltas,
         "exponents": exponents,
         "loss_powers": loss_powers,
-        "autoencoders": named_sources(autoencoders) if autoencoders else None,
+        "autoencoders": tuple(map("=".join, named_sources(autoencoders).items())) if autoencoders else None,
         "pixels_per_degree": pixels_per_degree,
         "lpips": lpips,
         "features": features,
@@ -191,10 +191,7 @@ def _options(given: Mapping[str, object], config: Path | None) -> list[str]:
     words = [] if config is None else ["--config", str(config)]
     for key, value in given.items():
         words.append("--" + key.replace("_", "-"))
-        if isinstance(value, dict):
-            words += [f"{name}={source}" for name, source in value.items()]
-        else:
-            words += [f"{each:g}" if isinstance(each, float) else str(each) for each in _each(value)]
+        words += [f"{each:g}" if isinstance(each, float) else str(each) for each in _each(value)]
     return words
 
 

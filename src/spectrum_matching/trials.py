@@ -30,7 +30,7 @@ from .nets.vision import open_vision
 from .plans import Plan
 from .provenance import weights_digest
 from .run_autoencoder import run_autoencoder
-from .run_checks import check
+from .run_checks import check, check_method
 from .run_diffusion import check as check_diffusion
 from .run_diffusion import check_curriculum, run_diffusion
 from .runs import AutoencoderRun
@@ -137,7 +137,9 @@ def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
         shape = (network.channels, side, side)
     digests = {}
     for name, entry in plan.entries.items():
-        vision = check(autoencoder_run(plan, name, 0, Path()))
+        trained = autoencoder_run(plan, name, 0, Path())
+        check(trained)
+        vision = check_method(trained)
         if vision is not None and entry.method.vision is not None:
             digests[entry.method.vision] = vision.digest
         run = diffusion_run(plan, name, 0, Path(), Path())

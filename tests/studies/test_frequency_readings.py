@@ -7,7 +7,7 @@ from spectrum_matching.studies.contrast_sensitivity import sensitivity_weights
 from spectrum_matching.studies.fields import gaussian_fields
 from spectrum_matching.studies.frequency_plans import FrequencyPlan
 from spectrum_matching.studies.frequency_readings import band_table, fitted_exponent, measured_levels
-from spectrum_matching.studies.seen_errors import Eyes
+from spectrum_matching.studies.seen_errors import Eyes, band_error
 from spectrum_matching.studies.wiener import coefficient_moments, wiener_denoiser
 from spectrum_matching.study_records.frequency_bias import Look
 
@@ -41,7 +41,7 @@ def read(fields, denoiser, untrained=3.0):
 
 
 def test_a_network_that_is_the_wiener_filter_has_ratio_1_in_every_band(fields):
-    levels, table = read(fields, wiener_denoiser)
+    _, table = read(fields, wiener_denoiser)
     for band in table:
         assert band.ratio == pytest.approx(1, abs=1e-12)
         assert band.final_loss == pytest.approx(band.wiener_loss, rel=1e-12)
@@ -65,19 +65,19 @@ def test_what_wiener_promises_is_what_it_does(fields):
         assert level.network is None  # no images
 
 
-def test_a_worse_network_is_as_much_worse_as_it_is(fields):
-    def doubled(known, path):
+def test_an_error_of_one_band_shows_in_that_band_alone_and_in_its_size(fields):
+    extra = band_error((1, 2, 16, 16), BANDS, 3, 0.2)
+
+    def disturbed(known, path):
         inner = wiener_denoiser(known, path)
+        return lambda noisy, t, labels=None, tap=None: (inner(noisy, t)[0] + extra, None)
 
-        def predict(noisy, t, labels=None, tap=None):
-            # x̂ moved away from x_t·α by a share of itself: wrong in the lowest band above all.
-            return inner(noisy, t)[0] - 0.5 * noisy, None
-
-        return predict
-
-    _, table = read(fields, doubled)
-    assert all(band.ratio > 1 for band in table)
-    assert table[0].ratio > 5 * table[-1].ratio
+    _, table = read(fields, disturbed)
+    assert [band.ratio for band in table if band is not table[3]] == pytest.approx([1] * 5, abs=1e-4)
+    # The velocity errs by 0.2 more, of all 256 coefficients in one band's.
+    added = table[3].final_loss - table[3].wiener_loss
+    assert added == pytest.approx(0.2**2 * 256 / table[3].coefficients, rel=0.05)
+    assert table[3].ratio > 1.1
 
 
 def test_bands_hold_the_power_and_the_exponent_of_the_fields(fields):

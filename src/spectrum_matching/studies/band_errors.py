@@ -39,7 +39,7 @@ def bands_of(grid: tuple[int, int], at_most: int) -> Bands:
 
 def band_power(fields: Tensor, bands: Bands, batch_size: int = 256) -> Tensor:
     """Mean square of a value (b, c, h, w) by band: (n,) float64, summing to the whole mean square."""
-    parts = [bands.sums(dct2(part.double()).square().sum((0, 1))) for part in fields.split(batch_size)]
+    parts = [bands.sums(dct2(part).double().square().sum((0, 1))) for part in fields.split(batch_size)]
     return torch.stack(parts).sum(0).cpu() / fields.numel()
 
 

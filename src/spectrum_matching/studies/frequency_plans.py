@@ -1,7 +1,7 @@
 """Plans of the frequency-bias study: which data, losses and seeds, at which cost, as frozen records."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..diffusion.path import Kind, Path, Prediction
@@ -63,12 +63,17 @@ class FrequencyPlan:
     loss_powers: tuple[float, ...] = (-1.0, 1.0)
     inverse_power: bool = True  # the loss over each band's power
     predictions: tuple[Prediction, ...] = ("data",)  # beside the plan's
-    autoencoders: dict[str, str] = field(default_factory=dict)  # name: source
+    autoencoders: tuple[str, ...] = ()  # NAME=SOURCE each: latents of the same images
     injected: int = 64  # images that errors are put into, 0 for none
     injected_rms: float = 0.08  # in the images' range of 2
     pixels_per_degree: float = 32.0  # at which images are looked at
     lpips: str | None = None  # weights of LPIPS
     features: str | None = None  # extractor: inception, dinov2, a TorchScript file or python:FILE.py:FACTORY
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Of the autoencoders, by name."""
+        return {name: source for name, _, source in (each.partition("=") for each in self.autoencoders)}
 
     @property
     def subjects(self) -> dict[str, Subject]:
@@ -84,7 +89,7 @@ class FrequencyPlan:
         if self.inverse_power:
             found["loss over power"] = Subject(inverse_power=True)
         found |= {f"predicts {prediction}": Subject(prediction=prediction) for prediction in self.predictions}
-        return found | {f"latents of {name}": Subject("latents", autoencoder=name) for name in self.autoencoders}
+        return found | {f"latents of {name}": Subject("latents", autoencoder=name) for name in self.sources}
 
     @property
     def trials(self) -> list[tuple[str, int]]:
@@ -117,6 +122,8 @@ def check_plan(plan: FrequencyPlan) -> None:
         raise ValueError(f"times are {plan.times}: expected noise levels between 0, which is data, and 1, noise")
     if plan.pixels_per_degree <= 0 or plan.injected_rms <= 0 or plan.learning_rate <= 0:
         raise ValueError("pixels_per_degree, injected_rms and learning_rate must be positive")
+    if not all(plan.sources.values()) or len(plan.sources) < len(plan.autoencoders):
+        raise ValueError(f"autoencoders are {plan.autoencoders}: expected NAME=SOURCE each, no name twice")
     for subject in plan.subjects.values():
         plan.path_of(subject)
     if plan.size < 8:

@@ -26,11 +26,11 @@ class Moments(NamedTuple):
 
 def coefficient_moments(fields: Tensor, about: Tensor | None = None) -> Moments:
     """Of fields (n, c, h, w). about (c, h, w): what the covariance is taken about, in place of their own mean."""
-    mean = torch.stack([dct2(part.double()).sum(0) for part in fields.split(N_AT_ONCE)]).sum(0) / len(fields)
+    mean = torch.stack([dct2(part).double().sum(0) for part in fields.split(N_AT_ONCE)]).sum(0) / len(fields)
     centre = mean if about is None else about
     products = []
     for part in fields.split(N_AT_ONCE):
-        centred = dct2(part.double()) - centre
+        centred = dct2(part).double() - centre
         products.append(torch.einsum("nihw,njhw->hwij", centred, centred))
     return Moments(mean, torch.stack(products).sum(0) / len(fields))
 
