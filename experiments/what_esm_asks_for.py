@@ -63,7 +63,7 @@ def losses_by_scale() -> dict[str, Any]:
 
 
 def targets_by_factor() -> dict[str, Any]:
-    """KL in nats from the images' own bands, up to the latent grid's Nyquist frequency, to those of the paper's code."""
+    """KL in nats from the images' own bands, up to the latent grid's Nyquist, to those of the paper's code."""
     images = open_images("embedded", SIDE, split="all")
     x = next(fixed_batches(images, N_IMAGES, N_IMAGES)).images
     rows = {}
