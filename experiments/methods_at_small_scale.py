@@ -3,8 +3,8 @@
     python experiments/methods_at_small_scale.py NAME --data PATH --size PIXELS [--evaluate PATH] [--seeds 0 1]
 
 Trains every method from each seed for equal generator updates, analyzes all of a seed on the same images that none was
-trained on (those held out, or those of --evaluate), and writes experiments/results/methods_NAME.json. Run again, it
-goes on where it stopped.
+trained on (those held out, or those of --evaluate), and writes experiments/results/methods_NAME.json; each analysis is
+kept beside its run, for `specmatch study unified-view`. Run again, it goes on where it stopped.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import Any
 from spectrum_matching.analysis import analyze, numbers
 from spectrum_matching.data.images import open_images
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.results import Analysis
+from spectrum_matching.results import Analysis, to_json
 from spectrum_matching.run_autoencoder import run_autoencoder
 from spectrum_matching.runs import Cadence, Data, MethodChoice, tiny
 
@@ -31,6 +31,7 @@ METHODS = {
     "DSM": MethodChoice("dsm"),
     "Scale Equivariance": MethodChoice("scale_equivariance"),
     "EQ-VAE": MethodChoice("eq_vae"),
+    "VA-VAE, gradients": MethodChoice("va_vae", encoder="gradients:4"),
     "ESM + DSM, scale-free": MethodChoice("esm_dsm", variant="scale_free", esm_weight=0.1),
 }
 
@@ -60,6 +61,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             autoencoder = Autoencoder.from_pretrained(export)
             n = arguments.images
             analysis = analyze(autoencoder, images, name=label, n_images=n, n_tests=n, seed=seed)
+            (folder / "analysis.json").write_text(to_json([analysis]) + "\n")
             rows.append(row(label, seed, analysis, folder / "log.jsonl"))
     return {
         "question": "methods_at_small_scale",

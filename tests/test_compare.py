@@ -252,11 +252,34 @@ def test_a_dry_run_prints_the_plan_and_does_nothing(plan, command, tmp_path):
 
 
 def test_every_comparison_holds_the_controls_that_the_paper_lacks():
-    for name in plans.PLANS.keys() - {"embedded", "cifar10", "cifar10_32_sit_s", "cifar10_64_sit_s"}:
-        choices = [entry.method for entry in plans.PLANS[name]().entries.values()]
+    for name, make in plans.PLANS.items():
+        if name in ("embedded", "cifar10", "cifar10_32_sit_s", "cifar10_64_sit_s") or "alignment" in name:
+            continue
+        choices = [entry.method for entry in make().entries.values()]
         assert len({c.kl_weight for c in choices if c.name == "sd_vae"}) >= 3
         for variant in ("paper", "scale_free"):
             deltas = {c.delta for c in choices if c.name == "esm" and c.variant == variant}
             assert {1.0 if delta is None else delta for delta in deltas} == {0, 0.4, 0.8, 1.0, 1.2}
         assert {"autoencoder", "dsm", "esm_dsm", "scale_equivariance", "eq_vae"} <= {c.name for c in choices}
-        assert any(entry.curriculum.keep for entry in plans.PLANS[name]().entries.values())
+        assert any(entry.curriculum.keep for entry in make().entries.values())
+
+
+def test_the_alignments_compared_differ_from_their_neighbours_in_one_part():
+    entries = {name: entry.alignment for name, entry in plans.PLANS["cifar10_alignment"]().entries.items()}
+    assert list(entries) == [
+        *("none", "REPA", "REPA, convolution", "iREPA", "iREPA, std"),
+        *("DoG band-pass", "DoG band-pass, std", "DoG high-pass", "DoG high-pass, std"),
+    ]
+    assert not entries["none"].weight
+    assert {(c.weight, c.tap, c.encoder) for name, c in entries.items() if name != "none"} == {(0.5, 2, "gradients:4")}
+
+    def changed(one, other):
+        return {
+            f.name for f in fields(entries[one]) if getattr(entries[one], f.name) != getattr(entries[other], f.name)
+        }
+
+    assert changed("REPA", "REPA, convolution") == {"projector"}
+    for name in ("iREPA", "DoG band-pass", "DoG high-pass"):
+        assert "filter" in changed("REPA, convolution", name)
+        assert changed(name, f"{name}, std") == {"std"}
+    assert changed("DoG band-pass", "DoG high-pass") == {"inner"}

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -124,7 +124,7 @@ def frequency_bias(
         study.provenance,
         study.command,
         study.notes,
-        [("the plan", study.plan)],
+        [("the plan", in_one_line(resolved))],
     )
     write_study(Path(resolved.out), to_json(study), page)
     print_cases(study, console)
@@ -184,6 +184,12 @@ def print_cases(study: FrequencyBias, console: Console) -> None:
         ratios = (f"{band.ratio:.2f}" for band in (low, high))
         table.add_row(escape(f"{case.name}, seed {case.seed}"), *halves, *ratios)
     console.print(table)
+
+
+def in_one_line(plan: FrequencyPlan) -> str:
+    """Every field and its value."""
+    values = {key: value if isinstance(value, tuple) else (value,) for key, value in asdict(plan).items()}
+    return "; ".join(f"{key} {', '.join(map(str, value)) or 'none'}" for key, value in values.items())
 
 
 def _options(given: Mapping[str, object], config: Path | None) -> list[str]:

@@ -37,11 +37,11 @@ def test_equal_errors_are_one_to_psnr_and_to_features_that_are_the_pixels_and_no
     rows = harms(images(), 0.08, BANDS, eyes, seen.append)
     assert seen == [1] * 6
     by_metric = {of[0].metric: [harm.value for harm in of] for of in zip(*rows, strict=True)}
-    assert set(by_metric) == {"PSNR", "CSF-weighted PSNR", "SSIM", "features of pixels"}
+    assert set(by_metric) == {"PSNR", "CSF-weighted PSNR", "SSIM", "pixels features"}
     assert by_metric["PSNR"] == pytest.approx([20 * math.log10(2 / 0.08)] * 6, abs=1e-4)
     spread = (images() * CONTRAST).flatten(1).double()
     total = float((spread - spread.mean(0)).square().sum(1).mean())
-    assert by_metric["features of pixels"] == pytest.approx([0.08**2 * 768 / total] * 6, rel=1e-4)
+    assert by_metric["pixels features"] == pytest.approx([0.08**2 * 768 / total] * 6, rel=1e-4)
     for metric in ("CSF-weighted PSNR", "SSIM"):
         assert max(by_metric[metric]) - min(by_metric[metric]) > 1e-3
     # The weight of a band's coefficients is all that the weighted PSNR knows of it.

@@ -43,8 +43,9 @@ def frequency_blocks(study: FrequencyBias) -> tuple[Block, ...]:
         Block(
             "What was learned",
             (
-                "Mean power of a coefficient in each band of the held-out data. All data have unit variance, so that "
-                "white noise lies at 1 (the line); images and Gaussian fields of steep spectra fall with frequency.",
+                "Mean power of a coefficient in each band of the held-out data, all of unit variance: white noise lies "
+                "at 1 (the line). Dotted, here and below: waves faster than that lie within one token of the network, "
+                "slower ones across tokens.",
             ),
             tuple(figures.spectra(study)),
             extra=dashes,
@@ -170,9 +171,9 @@ def frequency_blocks(study: FrequencyBias) -> tuple[Block, ...]:
                 "Equal errors, band by band",
                 (
                     f"Random errors of one band at a time in {injection.n_images} images, all of RMS "
-                    f"{number(injection.rms)} in a range of 2, images at {number(injection.contrast)} of their "
-                    "contrast so that nothing is clipped. ρ: rank correlation of the damage with frequency; −1 where a "
-                    "metric forgives every higher band more.",
+                    f"{injection.rms:g} in a range of 2, images at {injection.contrast:g} of their "
+                    "contrast so that nothing is clipped. ↑ higher is better, ↓ lower. ρ: rank correlation of the "
+                    "damage with frequency; −1 where a metric forgives every higher band more.",
                 ),
                 tuple(figures.injections(injection)),
                 key=(),

@@ -41,7 +41,7 @@ def by_band(
 ) -> list[Panel]:
     """One panel a group: a number over the frequency of the band, a line a seed. level: drawn across.
 
-    titled: what follows the group's name.
+    titled: what follows the group's name. Dotted, upright: the highest frequency that tokens tell apart.
     """
     panels: list[Panel] = []
     values = [value for case in study.cases for band in case.bands if (value := of(band)) is not None]
@@ -58,6 +58,8 @@ def by_band(
                 canvas.axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
             if level is not None:
                 canvas.axes.axhline(level, color=INK, linewidth=1.2)
+            for edge in sorted({_token_nyquist(case) for _, case in _of(study, names)}):
+                canvas.axes.axvline(edge, color=MUTED, linewidth=1, linestyle=":")
             for place, case in _of(study, names):
                 points = [(band.frequency, value) for band in case.bands if (value := of(band)) is not None]
                 told = f"{case.name}, seed {case.seed}\n{{x}} cycles per sample: {said}"
@@ -218,10 +220,10 @@ def injections(injection: Injection) -> list[Panel]:
     panels: list[Panel] = []
     for at, damage in enumerate(injection.damages):
         said = "–" if damage.correlation is None else fixed(damage.correlation, 2)
-        title = f"{damage.metric}, {damage.better} is better: ρ = {said}"
+        title = f"{damage.metric} {'↑' if damage.better == 'higher' else '↓'} ρ = {said}"
         with panel(title, f"{damage.metric} of an error in one band", panels) as canvas:
             canvas.axes.set_xlabel("cycles per pixel")
-            canvas.axes.set_ylabel(f"{damage.metric}{', ' + damage.unit if damage.unit else ''}")
+            canvas.axes.set_ylabel(damage.unit or damage.metric)
             spread = max(damage.values) - min(damage.values)
             if spread < 1e-3 * abs(damage.values[0]):
                 middle = damage.values[0]
@@ -253,6 +255,11 @@ def _map(
 
 def _of(study: FrequencyBias, names: Iterable[str]) -> list[tuple[int, Case]]:
     return [(study.names.index(name), case) for name in names for case in study.of(name)]
+
+
+def _token_nyquist(case: Case) -> float:
+    """Of one token a patch, in cycles per sample: faster waves lie within tokens."""
+    return 0.5 / int(case.denoiser.rpartition("/")[2])
 
 
 def _over_power(case: Case, errors: Sequence[Sequence[float]], band: int) -> float:

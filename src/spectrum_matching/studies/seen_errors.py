@@ -81,7 +81,7 @@ def harms(images: Tensor, rms: float, bands: Bands, eyes: Eyes, advance: Callabl
         if eyes.extractor and known is not None:
             spread = (known - known.mean(0)).square().sum(1).mean()
             moved = (eyes.extractor(output).double() - known).square().sum(1).mean()
-            row.append(Harm(f"features of {eyes.extractor.name}", "of their variance", "lower", float(moved / spread)))
+            row.append(Harm(f"{eyes.extractor.name} features", "of their variance", "lower", float(moved / spread)))
         rows.append(row)
         advance(1)
     return rows
