@@ -23,7 +23,7 @@ from spectrum_matching.diffusion import Times, diffusion_loss
 from spectrum_matching.diffusion_data import open_learned
 from spectrum_matching.diffusion_model import open_model
 from spectrum_matching.diffusion_state import build_diffusion_state, token_grid
-from spectrum_matching.nets.vision import open_vision
+from spectrum_matching.nets.vision import canonical, open_vision
 from spectrum_matching.run_diffusion import run_diffusion
 from spectrum_matching.run_files import to_yaml
 from spectrum_matching.train_diffusion import train_diffusion
@@ -186,7 +186,10 @@ def test_targets_may_move_but_not_change(aligned, cached, tmp_path):
         ("cached", {"inner": 2.0}, "0 <= inner < outer"),
         ("cached", {"hidden": 0}, "alignment.hidden must be at least 1"),
         ("cached", {"weight": -1.0}, "alignment.weight must be finite and not negative"),
+        ("cached", {"weight": 0.0}, "alignment.weight is 0, so that nothing else of alignment would be used"),
         ("pixels", {"encoder": None}, "alignment.encoder is not named"),
+        ("pixels", {"targets": "somewhere"}, "alignment.targets is of cached latents"),
+        ("encoded", {"encoder": "gradients:5"}, "5"),
         ("pixels", {"encoder": "/no/such"}, "/no/such is no folder"),
         ("pixels", {"encoder": "gradients:5"}, "5"),
     ],
@@ -212,6 +215,7 @@ def test_what_cannot_be_aligned_is_said_in_one_line_before_anything_is_written(
         ({"source": "vision:gradients:5"}, "5"),
         ({"beside": None}, "name the folder of the cache by --out"),
         ({"beside": None, "out": "somewhere"}, "name them by --data"),
+        ({"source": "vision:/no/such"}, "/no/such is no folder"),
     ],
 )
 def test_targets_that_cannot_be_cached_are_refused(cached, tmp_path, monkeypatch, options, said):
@@ -231,6 +235,50 @@ def test_targets_of_other_images_are_refused(aligned, cached, class_folder, tmp_
     plain = cache_latents("vision:gradients:8", data=str(class_folder), size=32, out=tmp_path / "plain")
     with pytest.raises(ValueError, match="holds no targets of mirrored images"):
         open_learned(replace(aligned, alignment=replace(CHOICE, targets=str(plain))), CPU)
+
+
+def test_targets_and_latents_are_not_mistaken_for_each_other(
+    aligned, cached, class_folder, small_autoencoder, tmp_path
+):
+    run = replace(aligned, source=diffusion_runs.Source(latents=str(cached / "targets")))
+    with pytest.raises(ValueError, match="holds alignment targets, not latents"):
+        open_learned(run, CPU)
+    choice = replace(CHOICE, encoder=None, targets=str(cached))
+    with pytest.raises(ValueError, match="holds latents, not alignment targets"):
+        open_learned(replace(aligned, alignment=choice), CPU)
+
+
+def test_targets_of_another_size_are_another_cache(cached, save_dinov2, tmp_path):
+    folder = save_dinov2(tmp_path / "encoder")
+    first = cache_latents(f"vision:{folder}", beside=cached, out=tmp_path / "targets", encoder_size=28)
+    with pytest.raises(ValueError, match="holds another cache: grid is"):
+        cache_latents(f"vision:{folder}", beside=cached, out=first, encoder_size=56)
+
+
+def test_an_encoder_has_one_name_however_it_is_written(aligned, cached, save_dinov2, tmp_path, monkeypatch):
+    folder = save_dinov2(tmp_path / "encoder")
+    (tmp_path / "link").symlink_to(folder)
+    out = cache_latents(f"vision:{tmp_path / 'link'}", beside=cached, out=tmp_path / "targets", encoder_size=28)
+    monkeypatch.chdir(tmp_path)
+    for name in ("encoder", str(folder), "link/../encoder"):
+        run = replace(aligned, alignment=replace(CHOICE, encoder=name, targets=str(out)))
+        assert open_learned(run, CPU).target_shape[1:] == (2, 2)
+    assert canonical("gradients") == canonical("gradients:8")
+
+
+def test_targets_need_latents_that_know_their_images(cached, tmp_path):
+    latents = open_training_latents(cached)
+    latents.image_digest = None
+    with pytest.raises(ValueError, match="does not say of which images it is"):
+        open_training_targets(None, latents, flip=False)
+
+
+def test_large_targets_lie_in_small_shards(cached, save_dinov2, tmp_path, monkeypatch):
+    from spectrum_matching import cache_latents as module
+
+    monkeypatch.setattr(module, "TARGET_SHARD", 36 * 4 * 4 * 2 * 2 * 5)  # five images of two bytes a value, with flips
+    out = cache_latents("vision:gradients:8", beside=cached, out=tmp_path / "targets")
+    assert len(list(out.glob("latents-*.safetensors"))) == 4
 
 
 def test_images_that_have_changed_have_no_targets_beside(class_folder, small_autoencoder, tmp_path):

@@ -441,3 +441,11 @@ def test_nothing_draws_from_the_global_generator(small_run, batches):
     before = torch.random.get_rng_state()
     train(run, new_state(run), batches(2, 4))
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_loss_of_no_weight_is_neither_trained_nor_saved(small_run):
+    idle = new_state(replace(small_run, method=replace(VA_VAE, feature_weight=0.0)))
+    assert not [name for name in idle.state_dict()["reconstructor"] if name.startswith("terms")]
+    weighed = new_state(replace(small_run, method=VA_VAE))
+    moved = [sum(len(g["params"]) for g in state.optimizer.param_groups) for state in (idle, weighed)]
+    assert moved[1] == moved[0] + 1

@@ -20,8 +20,8 @@ class Reconstructor(nn.Module):
     def __init__(self, autoencoder: Autoencoder, method: Method, sample: bool, bf16: bool) -> None:
         super().__init__()
         self.autoencoder, self.method, self.sample, self.bf16 = autoencoder, method, sample, bf16
-        # Losses that own weights are trained and saved with the autoencoder.
-        self.terms = nn.ModuleList(t.loss for t in method.terms if isinstance(t.loss, nn.Module))
+        # Losses that own weights are trained and saved with the autoencoder, where they are computed.
+        self.terms = nn.ModuleList(t.loss for t in method.terms if t.weight and isinstance(t.loss, nn.Module))
 
     def forward(self, images: Tensor, generator: torch.Generator) -> tuple[Reconstruction, dict[str, Tensor]]:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):

@@ -28,13 +28,22 @@ from .data.latent_cache import (
 from .data.latent_export import ForeignLayout, export_latents
 from .data.latent_layouts import ImageChoice
 from .data.latents import LatentSet, open_latents
-from .data.training_targets import targets_beside
-from .latent_origins import LatentOrigin, Stored, by_autoencoder, by_vision_encoder, encoded, imported
+from .data.training_targets import VISION, targets_beside
+from .latent_origins import (
+    Encoding,
+    LatentOrigin,
+    Stored,
+    by_autoencoder,
+    by_vision_encoder,
+    encoded,
+    imported,
+)
 from .machine_checks import chosen_device, require_writable
 from .nets.autoencoder import Autoencoder
-from .nets.vision import open_vision
+from .nets.vision import canonical, open_vision
 
-VISION = "vision:"
+SHARD_IMAGES = 2048
+TARGET_SHARD = 1 << 28  # bytes
 
 
 def cache_latents(
@@ -50,7 +59,7 @@ def cache_latents(
     dtype: Literal["float16", "bfloat16", "float32"] = "float16",
     flips: bool = False,
     batch_size: int = 16,
-    shard_images: int = 2048,
+    shard_images: int | None = None,
     workers: int = 0,
     device: str = "auto",
     export: ForeignLayout | None = None,
@@ -72,12 +81,13 @@ def cache_latents(
         dtype: Of the stored moments; a value that it cannot hold is an error.
         flips: Also the moments of the mirrored images, which training with flips needs.
         batch_size: Images at once.
-        shard_images: Images in a shard; at most so many for each process are encoded again after a kill.
+        shard_images: Images in a shard, by default 2048, of targets as many as 256 MiB hold; at most so many for each
+            process are encoded again after a kill.
         workers: Processes that read images, for each one that encodes them.
         device: "auto", "cpu", "cuda", "cuda:1", and so on.
         export: Of latents:FOLDER: write them into `out` in the layout of this tool, in float32.
     """
-    if batch_size < 1 or shard_images < 1 or workers < 0:
+    if batch_size < 1 or (shard_images is not None and shard_images < 1) or workers < 0:
         raise ValueError(
             f"expected batches and shards of at least one image, and no negative number of workers; got {batch_size}, "
             f"{shard_images} and {workers}"
@@ -93,7 +103,7 @@ def cache_latents(
     out = out or targets_beside(str(beside))
     chosen = accelerator.device if device == "auto" else chosen_device(device)
     latents = None if beside is None else open_latents(beside)
-    stored = Stored(dtype, flips or (latents is not None and latents.has_flips), shard_images)
+    stored = Stored(dtype, flips or (latents is not None and latents.has_flips), shard_images or SHARD_IMAGES)
     if export and not is_cached(source):
         raise ValueError(f"--export is of cached latents: cache {source} first, then export latents:FOLDER")
     if is_cached(source):
@@ -110,33 +120,42 @@ def cache_latents(
             return out
         origin = imported(latents, stored)
     else:
-        name = source.removeprefix(VISION)
-        name = str(Path(name).resolve()) if Path(name).exists() else name
+        if latents is not None and (data or size or split):
+            raise ValueError(f"{beside} says of which images: --data, --size and --split have no part in it")
         if latents is not None:
-            if data or size or split:
-                raise ValueError(f"{beside} says of which images: --data, --size and --split have no part in it")
             to_cache = images_of(latents)
         else:
             to_cache = images_to_cache(None if is_vision else training_data(source), data, size=size, split=split)
+        side = to_cache.images.size
         if is_vision:
-            encoder = open_vision(name, chosen, encoder_size)
-            encoding = by_vision_encoder(name, encoder, to_cache.images.size, chosen)
+            name = canonical(source.removeprefix(VISION))
+            encoding = by_vision_encoder(name, open_vision(name, chosen, encoder_size), side, chosen)
+            stored = stored._replace(shard_images=shard_images or images_in_a_shard(encoding, stored))
         else:
-            encoding = by_autoencoder(name, Autoencoder.from_pretrained(source), to_cache.images.size, chosen)
+            name = str(Path(source).resolve()) if Path(source).exists() else source
+            encoding = by_autoencoder(name, Autoencoder.from_pretrained(source), side, chosen)
         origin = encoded(encoding, to_cache, stored, batch_size=batch_size, workers=workers)
     write_cache(origin, out, accelerator, console)
     return out
 
 
+def images_in_a_shard(encoding: Encoding, stored: Stored) -> int:
+    """Of targets, which may be a hundred times as large as latents: shards are made in memory."""
+    h, w = encoding.grid
+    of_one = encoding.channels * h * w * getattr(torch, stored.dtype).itemsize * (2 if stored.flips else 1)
+    return max(1, min(SHARD_IMAGES, TARGET_SHARD // of_one))
+
+
 def images_of(latents: LatentSet) -> ToCache:
     """The images of a cache. ValueError where they are not known, not there, or no longer the same."""
-    if latents.choice is None or latents.choice.size is None or latents.images is None:
+    where, size, split, held_out, seed = latents.choice or ImageChoice("")
+    if latents.images is None or latents.image_digest is None or size is None:
         raise ValueError(
-            f"{latents.source} does not tell of which images it is, or these are gone: name them by --data"
+            f"{latents.source} does not tell of which images it is, or these are gone: targets lie beside latents that "
+            f"`specmatch cache` made of images which are still there"
         )
-    where, size, split, held_out, seed = latents.choice
     images = open_images(where, size, split=split, held_out=held_out, seed=seed)
-    if latents.image_digest and images.digest != latents.image_digest:
+    if images.digest != latents.image_digest:
         raise ValueError(f"the images in {where} have changed since {latents.source} was made: cache them again")
     return ToCache(images, ImageChoice(where, size, split, held_out, seed))
 

@@ -14,12 +14,12 @@ from .data.images import BadFile, ImageSet, open_images
 from .data.order import image_batches
 from .data.seeding import seeded
 from .data.training_latents import Key, TrainingLatents, open_training_latents, sample_moments, training_keys
-from .data.training_targets import TrainingTargets, open_training_targets
+from .data.training_targets import VISION, TrainingTargets, open_training_targets
 from .diffusion_runs import DiffusionRun
 from .latent_scale import measured_space
 from .latent_space import LatentSpace
 from .nets.autoencoder import Autoencoder
-from .nets.vision import VisionEncoder, open_vision
+from .nets.vision import VisionEncoder, canonical, open_vision
 from .provenance import weights_digest
 
 
@@ -90,7 +90,10 @@ def open_learned(run: DiffusionRun, device: torch.device, begun_at: LatentSpace 
     if run.alignment.weight:
         if run.alignment.encoder is None:
             raise ValueError("alignment.encoder is not named: what are the denoiser's tokens to be like?")
+        if run.alignment.targets is not None:
+            raise ValueError("alignment.targets is of cached latents, and source.images is encoded at each step")
         encoder = open_vision(run.alignment.encoder, device, run.alignment.size)
+        encoder.grid(source.size)
     if source.autoencoder is None:
         return _pixels(run, images, encoder, device)
     return _encoded(run, images, open_autoencoder(source.autoencoder, device), encoder, device, begun_at)
@@ -103,6 +106,10 @@ def open_autoencoder(source: str, device: torch.device) -> Autoencoder:
 
 def _cached(run: DiffusionRun, latents: TrainingLatents, device: torch.device) -> LearnedData:
     source = run.source
+    if latents.autoencoder.startswith(VISION):
+        raise ValueError(
+            f"{source.latents} holds alignment targets, not latents: name the folder beside which they lie"
+        )
     autoencoder = source.autoencoder or latents.autoencoder
     if source.autoencoder is not None and (channels := Autoencoder.from_pretrained(autoencoder).channels) != (
         latents.channels
@@ -131,8 +138,8 @@ def _cached(run: DiffusionRun, latents: TrainingLatents, device: torch.device) -
         if source.sample:
             raw = sample_moments(batch.mean, batch.logvar, seeded("latents", run.seed, rank, step))
         data = space.normalise(raw.to(device, non_blocking=True))
-        aims = None if targets is None else targets.read(keys).to(device, non_blocking=True)
-        return DiffusionBatch(data, batch.labels.to(device, non_blocking=True), batch.bad, aims)
+        aligned = None if targets is None else targets.read(keys).to(device, non_blocking=True)
+        return DiffusionBatch(data, batch.labels.to(device, non_blocking=True), batch.bad, aligned)
 
     def batches(rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]:
         found = training_keys(
@@ -146,7 +153,7 @@ def _cached(run: DiffusionRun, latents: TrainingLatents, device: torch.device) -
         latent_space=space,
         is_pixels=False,
         autoencoder=autoencoder,
-        digest=latents.digest if targets is None else digest_of(latents.digest, targets.digest),
+        digest=latents.digest if targets is None else joint_digest(latents.digest, targets.digest),
         n=len(latents),
         bad=latents.bad,
         batches=batches,
@@ -157,10 +164,10 @@ def _cached(run: DiffusionRun, latents: TrainingLatents, device: torch.device) -
 def _cached_targets(run: DiffusionRun, latents: TrainingLatents) -> TrainingTargets:
     choice = run.alignment
     targets = open_training_targets(choice.targets, latents, run.source.flip)
-    if choice.encoder is not None and in_full(choice.encoder) != targets.encoder:
+    if choice.encoder is not None and canonical(choice.encoder) != targets.encoder:
         raise ValueError(
-            f"the cached targets are of {targets.encoder}, and alignment.encoder is {choice.encoder}: name the folder of "
-            f"that encoder's by alignment.targets"
+            f"the cached targets are of {targets.encoder}, and alignment.encoder is {choice.encoder}: set it to the "
+            f"former, or name the folder of the latter's targets by alignment.targets"
         )
     if choice.size is not None:
         raise ValueError(
@@ -204,7 +211,7 @@ def _encoded(
         latent_space=space,
         is_pixels=False,
         autoencoder=str(source.autoencoder),
-        digest=digest_of(images.digest, weights_digest(autoencoder), *([encoder.digest] if encoder else [])),
+        digest=joint_digest(images.digest, weights_digest(autoencoder), *([encoder.digest] if encoder else [])),
         n=len(images),
         bad=images.bad,
         batches=_image_batches(run, images, draw, encoder, device),
@@ -222,7 +229,7 @@ def _pixels(run: DiffusionRun, images: ImageSet, encoder: VisionEncoder | None, 
         latent_space=LatentSpace(),
         is_pixels=True,
         autoencoder="",
-        digest=images.digest if encoder is None else digest_of(images.digest, encoder.digest),
+        digest=images.digest if encoder is None else joint_digest(images.digest, encoder.digest),
         n=len(images),
         bad=images.bad,
         batches=_image_batches(run, images, draw, encoder, device),
@@ -261,7 +268,7 @@ def _image_batches(
     return batches
 
 
-def digest_of(*digests: str) -> str:
+def joint_digest(*digests: str) -> str:
     """One for several."""
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 

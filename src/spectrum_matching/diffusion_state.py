@@ -16,6 +16,7 @@ from .diffusion.alignment import (
     Unfiltered,
 )
 from .diffusion_runs import AlignmentChoice, DenoiserChoice, DiffusionRun
+from .data.seeding import seeded
 from .nets.denoisers import build_denoiser
 from .nets.projectors import ConvolutionProjector, PerceptronProjector
 from .updates import adamw
@@ -25,7 +26,7 @@ from .updates import adamw
 class DiffusionState:
     """All that a checkpoint must hold: random numbers and data position follow from `step` alone.
 
-    alignment: what the denoiser is trained beside, None where its tokens are like nothing in particular.
+    alignment: its projector is trained with the denoiser; None without alignment.
     """
 
     denoiser: nn.Module
@@ -81,6 +82,7 @@ def overrides(choice: DenoiserChoice) -> dict[str, Any]:
 
 def build_alignment(choice: AlignmentChoice, width: int, target_width: int, seed: int) -> Alignment:
     """From tokens of one width to targets of another; the seed alone decides the projector's weights."""
+    seed = seeded("projector", seed).initial_seed()  # the denoiser's weights are drawn from the seed itself
     if choice.projector == "perceptron":
         projector: nn.Module = PerceptronProjector(width, target_width, choice.hidden, seed)
     else:

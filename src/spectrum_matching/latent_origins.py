@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from .data.latent_cache import CacheIndex
 from .data.latent_layouts import Holds, ImageChoice
 from .data.latent_sources import LOGVAR_RANGE
 from .data.latents import LatentSet
+from .data.training_targets import VISION
 from .data.order import batches_at
 from .nets.autoencoder import Autoencoder
 from .nets.vision import VisionEncoder
@@ -71,7 +73,7 @@ class ShardRows:
                     f"{name} of {images[place]} reaches {largest:.4g}, which {dtype} does not hold; take bfloat16 or"
                     " float32"
                 )
-            raise ValueError(f"{name} of {images[place]} is not finite: the autoencoder cannot be trusted with it")
+            raise ValueError(f"{name} of {images[place]} is not finite: its encoder cannot be trusted with it")
         self._parts[name].append(stored)
 
     def add_numbers(self, places: Sequence[int], labels: Tensor) -> None:
@@ -130,7 +132,7 @@ def by_vision_encoder(name: str, encoder: VisionEncoder, size: int, device: torc
     """What a vision encoder sees, as fields of its tokens. ValueError for images of a size that it cannot take."""
     grid = encoder.grid(size)
     return Encoding(
-        name=name,
+        name=f"{VISION}{name}",
         digest=encoder.digest,
         holds="mean",
         channels=encoder.width,
@@ -243,5 +245,5 @@ def _versions() -> dict[str, str]:
     return {
         "specmatch": __version__,
         "commit": commit(),
-        **{name: version(name) for name in ("torch", "diffusers", "safetensors")},
+        **{name: version(name) for name in ("torch", "diffusers", "safetensors", "transformers") if find_spec(name)},
     }

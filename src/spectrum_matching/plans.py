@@ -91,12 +91,12 @@ def alignment_entries(encoder: str, tap: int, hidden: int, outer: float, weight:
     """No alignment, REPA, iREPA and REPA-DoG, and each of their differences on its own, at one weight.
 
     outer: in tokens of the encoder's grid. Rows with "std" divide targets by their standard deviation, the others do
-    not; "REPA, convolution" has iREPA's projector and REPA's targets.
+    not: "normalised, std" is iREPA. "REPA, convolution" has iREPA's projector and REPA's targets.
     """
     repa = AlignmentChoice(weight, encoder, tap=tap, hidden=hidden)
     plain = replace(repa, projector="convolution")
     filters = {
-        "iREPA": replace(plain, filter="normalise", gamma=0.6),
+        "normalised": replace(plain, filter="normalise", gamma=0.6),
         "DoG band-pass": replace(plain, filter="dog", inner=0.5, outer=outer),
         "DoG high-pass": replace(plain, filter="dog", inner=0.0, outer=outer),
     }
@@ -271,7 +271,7 @@ def imagenet256(size: Literal["B", "XL"]) -> Plan:
         seeds=(0,),
         entries=all_entries(esm_weight=0.01),
         autoencoder=runs.imagenet256_f16d16("autoencoder"),
-        diffusion=diffusion_runs.imagenet256_sit(size),
+        diffusion=diffusion_runs.imagenet256_sit(size, "f16d16"),
         sampling=SamplingChoice("euler_maruyama", 250, batch_size=256, precision="bf16"),
         measuring=Measuring(
             data="data/imagenet/val",

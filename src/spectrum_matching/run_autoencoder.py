@@ -11,6 +11,7 @@ from rich.markup import escape
 from .autoencoder_state import build_state, open_autoencoder
 from .data.images import ImageSet, open_images
 from .data.order import fixed_batches, image_batches
+from .data.seeding import seeded
 from .export import finish, write_preview
 from .nets.perceptual import LPIPS
 from .run_checks import check, check_batch, check_grid, check_method
@@ -29,12 +30,13 @@ def run_autoencoder(run: AutoencoderRun, title: str | None = None) -> Path:
     """
     check(run)
     accelerator = Accelerator(mixed_precision="no", log_with=list(run.trackers) or None, project_dir=run.out)
-    vision = check_method(run, accelerator.device)
     console = Console(quiet=not accelerator.is_main_process, stderr=True)
     check_batch(run, accelerator.num_processes)
     refuse_other_run(run, (*FREE, "data.workers"))
+    vision = check_method(run, accelerator.device)
     autoencoder = open_autoencoder(run)
-    method = run.method.build(vision, autoencoder.channels, run.seed)
+    # The autoencoder's weights are drawn from the seed itself.
+    method = run.method.build(vision, autoencoder.channels, seeded("feature match", run.seed).initial_seed())
     state = build_state(run, autoencoder, method, accelerator.device)
     check_grid(run, state)
     perceptual = load_perceptual(run, accelerator.device)

@@ -13,7 +13,7 @@ from .begun import read_begun, refuse_other_data, write_begun
 from .checkpoints import write_text_aside
 from .diffusion_data import DiffusionBatch, LearnedData, in_full, open_learned
 from .diffusion_model import Card, DiffusionModel, open_decoder, write_model
-from .diffusion_runs import DiffusionRun
+from .diffusion_runs import AlignmentChoice, DiffusionRun
 from .diffusion_state import DiffusionState, build_diffusion_state, filter_of, token_grid
 from .export import writing
 from .generate import check_sampling, generate_batch
@@ -105,6 +105,8 @@ def check_alignment(run: DiffusionRun) -> None:
     """ValueError for an alignment that makes no sense, or with a block that the denoiser lacks."""
     choice = run.alignment
     if not choice.weight:
+        if choice != AlignmentChoice():
+            raise ValueError("alignment.weight is 0, so that nothing else of alignment would be used: give it a weight")
         return
     filter_of(choice)
     deepest = n_blocks(run.denoiser.name, run.denoiser.depth)

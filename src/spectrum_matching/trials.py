@@ -14,10 +14,11 @@ from torch import Tensor
 
 from . import __version__, results, scores
 from .analysis.measure import analyze
-from .cache_latents import VISION, cache_latents
+from .cache_latents import cache_latents
 from .checkpoints import write_text_aside
 from .data.images import ImageSet, open_images
 from .data.order import fixed_batches
+from .data.training_targets import VISION
 from .diffusion_model import open_model
 from .diffusion_runs import DiffusionRun
 from .evaluation.generation import evaluate_generation
@@ -39,10 +40,12 @@ from .sample_files import read_sampling, record_of
 from .stages import Done, stage
 
 N_AT_ONCE = 64
+LATER_OPTIONS = ("encoder_size", "feature_weight", "cosine_margin", "distance_margin")
 # Of a run, what decides nothing of its result, or is decided by digests beside it.
 IDLE = (
     *("name", "out", "cadence", "trackers", "max_bad_steps", "preview", "data.workers"),
-    *("source.latents", "source.images", "source.autoencoder", "source.workers", "alignment.targets"),
+    *("source.latents", "source.images", "source.autoencoder", "source.workers"),
+    *("alignment.targets", "alignment.encoder", "method.encoder"),
 )
 
 StageRunner = Callable[[Path, str, Mapping[str, Any], Callable[[Path], Mapping[str, Any]]], Done]
@@ -144,6 +147,10 @@ def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
             digests[entry.method.vision] = vision.digest
         run = diffusion_run(plan, name, 0, Path(), Path())
         check_diffusion(run)
+        if run.alignment.weight and entry.alignment.encoder is None:
+            raise ValueError(f"entry {name}: alignment.encoder is not named, what are the tokens to be like?")
+        if entry.alignment.targets is not None:
+            raise ValueError(f"entry {name}: alignment.targets are cached by the comparison itself, leave them out")
         if shape is not None:
             check_curriculum(run, shape)
             patch = int(run.denoiser.name.rpartition("/")[2])
@@ -220,16 +227,21 @@ def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console, stage
 
     alignment, targets = plan.entries[entry].alignment, None
     if alignment.weight:
-        encoder, sees = str(alignment.encoder), alignment.size
+        encoder, encoder_size = str(alignment.encoder), alignment.size
 
-        def look_again(folder: Path) -> Mapping[str, Any]:
-            options: dict[str, Any] = {"encoder_size": sees, "dtype": plan.cache, "workers": workers}
+        def see(folder: Path) -> Mapping[str, Any]:
+            options: dict[str, Any] = {"encoder_size": encoder_size, "dtype": plan.cache, "workers": workers}
             beside, out = cache.folder / "latents", folder / "targets"
             cache_latents(f"{VISION}{encoder}", beside=beside, out=out, batch_size=N_AT_ONCE, **options)
             return {}
 
-        inputs = {"latents": cache.digest, "encoder": opened.encoders[encoder, sees], "size": sees, "dtype": plan.cache}
-        targets = stage(shared, "targets", inputs, look_again)
+        inputs = {
+            "latents": cache.digest,
+            "encoder": opened.encoders[encoder, encoder_size],
+            "size": encoder_size,
+            "dtype": plan.cache,
+        }
+        targets = stage(shared, "targets", inputs, see)
     aims = targets.folder / "targets" if targets else None
 
     def diffuse(folder: Path) -> Mapping[str, Any]:
@@ -311,8 +323,12 @@ def deciding(run: AutoencoderRun | DiffusionRun) -> dict[str, Any]:
     for key in IDLE:
         place, _, inner = key.rpartition(".")
         (plain.get(place, {}) if place else plain).pop(inner, None)
+    # So that stages of before there were such settings are found again.
     if not plain.get("alignment", {}).get("weight"):
         plain.pop("alignment", None)
+    for option in LATER_OPTIONS:
+        if option in plain.get("method", {}) and plain["method"][option] is None:
+            del plain["method"][option]
     return plain | {"version": __version__}
 
 

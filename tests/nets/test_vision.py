@@ -34,7 +34,7 @@ MODELS = {
     "dinov3_vit": (
         "DINOv3ViTModel",
         {**SMALL, "image_size": 64, "patch_size": 16, "num_register_tokens": 3},
-        64,
+        256,
         16,
         4,
     ),
@@ -331,7 +331,11 @@ def drop(folder: Path, name: str) -> None:
         (lambda f: (f / "model.safetensors").write_bytes(b"no"), "holds no CLIPVisionModel of transformers"),
         (lambda f: drop(f, "pre_layrnorm.weight"), "lacks 1 tensors of CLIPVisionModel, first .*pre_layrnorm.weight"),
         (lambda f: (f / "preprocessor_config.json").write_text('{"resample": 1}'), "resamples by PIL's 1: known are"),
-        (lambda f: (f / "preprocessor_config.json").write_text('{"image_mean": [1]}'), r"has image_mean \(1,\)"),
+        (lambda f: (f / "preprocessor_config.json").write_text('{"image_mean": [1]}'), r"has image_mean \[1\]"),
+        (lambda f: (f / "preprocessor_config.json").write_text('{"image_mean": 0.5}'), "has image_mean 0.5"),
+        (lambda f: (f / "preprocessor_config.json").write_text('{"resample": [3]}'), r"resamples by PIL's \[3\]"),
+        (lambda f: (f / "preprocessor_config.json").write_text('{"do_normalize": false}'), "0 … 1 and normalised"),
+        (lambda f: (f / "config.json").write_text('{"model_type": ["clip"]}'), "known vision encoders"),
     ],
 )
 def test_a_damaged_or_other_folder_is_refused_in_one_line(tmp_path, damage, complaint):

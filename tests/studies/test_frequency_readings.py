@@ -87,3 +87,12 @@ def test_bands_hold_the_power_and_the_exponent_of_the_fields(fields):
     known = coefficient_moments(fields.train)
     fit = fitted_exponent(band_power(fields.train, BANDS), BANDS, known)
     assert fit.value == pytest.approx(2, abs=0.1)
+
+
+def test_a_first_band_that_holds_dc_alone_has_no_part_in_the_exponent():
+    train = gaussian_fields(600, 2, (2, 8, 8), 2.0).train
+    bands = bands_of((8, 8), 12)
+    assert int(bands.counts[0]) == 1
+    assert fitted_exponent(band_power(train, bands), bands, coefficient_moments(train)).value == pytest.approx(
+        2, abs=0.1
+    )

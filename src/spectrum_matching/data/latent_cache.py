@@ -32,7 +32,10 @@ REMEDY = "delete it, then the same `specmatch cache` writes it again"
 CHUNK = 1 << 24
 RAW = LatentSpace()
 # What decides the latents, or which of them a shard holds; the rest only says by what names they came.
-SETTINGS = ("source_digest", "image_size", "autoencoder_digest", "holds", "dtype", "flips", "shard_images")
+SETTINGS = (
+    *("source_digest", "image_size", "autoencoder_digest", "holds", "dtype", "flips", "shard_images"),
+    *("channels", "grid"),  # which a vision encoder's digest does not decide
+)
 
 
 class ShardEntry(NamedTuple):

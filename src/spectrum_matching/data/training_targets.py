@@ -7,7 +7,8 @@ from torch import Tensor
 
 from .training_latents import Key, TrainingLatents, open_training_latents
 
-REMEDY = "cache them by `specmatch cache vision:ENCODER --beside LATENTS`"
+VISION = "vision:"  # before the name of a cache's encoder: what it holds are targets
+REMEDY = f"cache them by `specmatch cache {VISION}ENCODER --beside LATENTS`"
 
 
 def targets_beside(latents: str) -> Path:
@@ -18,17 +19,12 @@ def targets_beside(latents: str) -> Path:
 class TrainingTargets:
     """What a vision encoder saw in the images of cached latents.
 
-    encoder: by its name; width, grid: d and (h, w) of a target. digest: of the cache.
+    encoder: its name; width, grid: d and (h, w) of a target. digest: of the cache.
     """
 
     def __init__(self, targets: TrainingLatents, latents: TrainingLatents) -> None:
-        self.encoder, self.width, self.grid, self.digest = (
-            targets.autoencoder,
-            targets.channels,
-            targets.grid,
-            targets.digest,
-        )
-        self.has_flips = targets.has_flips
+        self.encoder, self.digest = targets.autoencoder.removeprefix(VISION), targets.digest
+        self.width, self.grid = targets.channels, targets.grid
         places = {key: place for place, key in enumerate(targets.image_keys)}
         self._targets, self._places = targets, [places[key] for key in latents.image_keys]
 
@@ -40,9 +36,16 @@ class TrainingTargets:
 def open_training_targets(folder: str | Path | None, latents: TrainingLatents, flip: bool) -> TrainingTargets:
     """ValueError for a folder without targets, and for those of other images or without mirrored ones."""
     path = targets_beside(latents.source) if folder is None else Path(folder).expanduser()
+    if latents.image_digest is None:
+        raise ValueError(
+            f"{latents.source} does not say of which images it is, so that no targets belong to it: cache the images by "
+            f"`specmatch cache`, or train from source.images"
+        )
     if not path.is_dir():
         raise ValueError(f"no alignment targets in {path}: {REMEDY}")
     targets = open_training_latents(path)
+    if not targets.autoencoder.startswith(VISION):
+        raise ValueError(f"{path} holds latents, not alignment targets: {REMEDY}")
     if targets.image_digest != latents.image_digest or not set(latents.image_keys) <= set(targets.image_keys):
         raise ValueError(f"{path} holds targets of other images than {latents.source}: {REMEDY}")
     if flip and not targets.has_flips:

@@ -17,10 +17,11 @@ WIDTH = 4 * BINS
 VERSION = 1
 """Raised whenever the same images give other numbers than before."""
 
+CELL = 8
 EPSILON, CLIP = 1e-5, 0.2
 
 
-def gradient_map(images: Tensor, cell: int = 8) -> Tensor:
+def gradient_map(images: Tensor, cell: int = CELL) -> Tensor:
     """Images (b, 3, H, W) in [-1, 1] → (b, 36, H / cell, W / cell) in 0 … 1, float32, or float64 for float64 input.
 
     Nine unsigned orientations of the cell within the block to its upper left, upper right, lower left and lower right.

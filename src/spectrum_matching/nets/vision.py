@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from ..spectrum.filters import Resampler
-from .gradients import VERSION, WIDTH, gradient_grid, gradient_map
+from .gradients import CELL, VERSION, WIDTH, gradient_grid, gradient_map
 from .hub import download
 from .pretrained import IMAGENET_MEAN, IMAGENET_STD, digest_of, load_pretrained, standardised
 
 RGB = tuple[float, float, float]
-CONFIG, PREPROCESSING, WEIGHTS = "config.json", "preprocessor_config.json", "model*.safetensors"
-CELL = 8
+CONFIG, PREPROCESSING, INDEX = "config.json", "preprocessor_config.json", "model.safetensors.index.json"
+WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")  # as save_pretrained names them
 
 
 class VisionTokens(NamedTuple):
@@ -94,11 +94,12 @@ _CLIP = _Kind(
 )
 _SIGLIP = _Kind("SiglipVisionModel", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), n_class=0, interpolates=True)
 
-# By the model_type of a folder's configuration. DINOv2 declares 518 pixels; REPA, iREPA and VA-VAE show it 224.
+# By the model_type of a folder's configuration. DINOv2 declares 518 pixels; REPA, iREPA and VA-VAE show it 224, and iREPA
+# shows DINOv3 256: both then have 16 x 16 patches.
 KINDS = {
     "dinov2": _Kind("Dinov2Model", "bicubic", IMAGENET_MEAN, IMAGENET_STD, size=224),
     "dinov2_with_registers": _Kind("Dinov2WithRegistersModel", "bicubic", IMAGENET_MEAN, IMAGENET_STD, size=224),
-    "dinov3_vit": _Kind("DINOv3ViTModel", "bilinear", IMAGENET_MEAN, IMAGENET_STD),
+    "dinov3_vit": _Kind("DINOv3ViTModel", "bilinear", IMAGENET_MEAN, IMAGENET_STD, size=256),
     "clip": _CLIP,
     "clip_vision_model": _CLIP,
     "siglip": _SIGLIP,
@@ -112,8 +113,8 @@ _RESAMPLERS: dict[Any, Resampler] = {2: "bilinear", 3: "bicubic"}
 def open_vision(spec: str, device: torch.device | str = "cpu", size: int | None = None) -> VisionEncoder:
     """`gradients` or `gradients:CELL` (pixels on a side, 8), a folder in transformers' format, or `hub:owner/name`.
 
-    size: pixels on a side that the encoder sees; 224 for DINOv2, else what its configuration declares, rounded down to
-    a multiple of its patch. Gradients see images as they are. ValueError in one line for whatever does not open.
+    size: pixels on a side that the encoder sees; 224 for DINOv2, 256 for DINOv3, else what its configuration declares,
+    rounded down to a multiple of its patch. Gradients see images as they are. ValueError in one line for whatever does not open.
     """
     name, _, cell = spec.partition(":")
     if name == "gradients":
@@ -121,6 +122,14 @@ def open_vision(spec: str, device: torch.device | str = "cpu", size: int | None 
             raise ValueError(f"{spec} sees images at their own size: leave size {size} out, or give gradients:CELL")
         return _gradients(spec, cell if ":" in spec else str(CELL), torch.device(device))
     return _pretrained(spec, torch.device(device), size)
+
+
+def canonical(spec: str) -> str:
+    """The same name for whatever opens the same encoder: the default cell and the whole path of a folder in full."""
+    if spec == "gradients":
+        return f"gradients:{CELL}"
+    folder = Path(spec).expanduser()
+    return str(folder.resolve()) if folder.exists() else spec
 
 
 def _gradients(spec: str, text: str, device: torch.device) -> VisionEncoder:
@@ -142,12 +151,13 @@ def _pretrained(spec: str, device: torch.device, size: int | None) -> VisionEnco
     folder = _folder(spec)
     kind = _kind(folder)
     resample, mean, std = _preprocessing(folder, kind)
-    weights = sorted(folder.glob(WEIGHTS))
+    weights = sorted(file for pattern in WEIGHTS for file in folder.glob(pattern))
     if not weights:
-        raise ValueError(f"no {WEIGHTS} in {folder}: pickled weights are not opened, save them as safetensors")
-    model = load_pretrained(kind.model, folder, "a folder that save_pretrained wrote").to(device)
+        raise ValueError(f"no {WEIGHTS[0]} in {folder}: pickled weights are not opened, save them as safetensors")
+    model = load_pretrained(kind.model, folder, "a folder that save_pretrained wrote")
     patch = _side(model.config.patch_size, folder)
     shown = _shown(spec, size, patch, kind.size or _side(model.config.image_size, folder))
+    model = model.to(device)
     n_leading = kind.n_class + getattr(model.config, "num_register_tokens", 0)
     options = {"interpolate_pos_encoding": True} if kind.interpolates else {}
     colours = [torch.tensor(colour, device=device).view(3, 1, 1) for colour in (mean, std)]
@@ -170,7 +180,7 @@ def _pretrained(spec: str, device: torch.device, size: int | None) -> VisionEnco
 
 def _folder(spec: str) -> Path:
     if spec.startswith("hub:"):
-        return download(spec.removeprefix("hub:"), (CONFIG, PREPROCESSING, WEIGHTS, "model.safetensors.index.json"))
+        return download(spec.removeprefix("hub:"), (CONFIG, PREPROCESSING, INDEX, *WEIGHTS))
     folder = Path(spec).expanduser()
     if not (folder / CONFIG).is_file():
         raise ValueError(
@@ -192,7 +202,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _kind(folder: Path) -> _Kind:
     model_type = _read(folder / CONFIG).get("model_type")
-    if model_type not in KINDS:
+    if not isinstance(model_type, str) or model_type not in KINDS:
         raise ValueError(f"{folder} holds a model of type {model_type}: known vision encoders are {', '.join(KINDS)}")
     return KINDS[model_type]
 
@@ -202,12 +212,22 @@ def _preprocessing(folder: Path, kind: _Kind) -> tuple[Resampler, RGB, RGB]:
     file = folder / PREPROCESSING
     own = _read(file) if file.is_file() else {}
     number = own.get("resample")
-    if number is not None and number not in _RESAMPLERS:
+    if number is not None and not (isinstance(number, int) and number in _RESAMPLERS):
         raise ValueError(f"{file} resamples by PIL's {number}: known are 2 (bilinear) and 3 (bicubic)")
-    mean, std = (tuple(own.get(key) or value) for key, value in (("image_mean", kind.mean), ("image_std", kind.std)))
-    if len(mean) != 3 or len(std) != 3:
+    if (
+        own.get("do_normalize") is False
+        or own.get("do_rescale") is False
+        or own.get("rescale_factor", 1 / 255) != 1 / 255
+    ):
+        raise ValueError(f"{file} asks for pixels that are not brought to 0 … 1 and normalised: no known encoder does")
+    mean, std = (own.get(key) or value for key, value in (("image_mean", kind.mean), ("image_std", kind.std)))
+    if not (_is_colour(mean) and _is_colour(std)):
         raise ValueError(f"{file} has image_mean {mean} and image_std {std}: expected three numbers each")
-    return _RESAMPLERS.get(number, kind.resample), mean, std
+    return kind.resample if number is None else _RESAMPLERS[number], tuple(mean), tuple(std)
+
+
+def _is_colour(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 3 and all(isinstance(each, int | float) for each in value)
 
 
 def _side(declared: Any, folder: Path) -> int:

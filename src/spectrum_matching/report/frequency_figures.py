@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ..study_records.frequency_bias import Band, Case, FrequencyBias, Injection, Level
-from .canvas import DASHED, HEIGHT, INK, MUTED, Panel, line, method_line, panel
+from .canvas import DASHED, HEIGHT, INK, MUTED, Panel, frequency_axis, line, method_line, panel
 from .digits import fixed, number
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def by_band(
     log: bool = True,
     level: float | None = None,
     titled: str = "",
+    log_x: bool = False,
 ) -> list[Panel]:
     """One panel a group: a number over the frequency of the band, a line a seed. level: drawn across.
 
@@ -50,6 +51,8 @@ def by_band(
     for title, names in groups(study):
         with panel(title + titled, f"{what} by frequency: {', '.join(names)}", panels) as canvas:
             canvas.axes.set_xlabel("cycles per sample")
+            if log_x:
+                frequency_axis(canvas.axes, "cycles per sample")
             canvas.axes.set_ylabel(what)
             if log:
                 canvas.axes.set_yscale("log")
@@ -82,7 +85,7 @@ def halves(study: FrequencyBias) -> list[Panel]:
 
 def spectra(study: FrequencyBias) -> list[Panel]:
     """Power of the held-out data."""
-    return by_band(study, "mean power, white: 1", lambda band: band.power, "power {y}", level=1)
+    return by_band(study, "mean power, white: 1", lambda band: band.power, "power {y}", level=1, log_x=True)
 
 
 def band_curves(case: Case) -> list[Panel]:

@@ -137,9 +137,9 @@ def check_plan(plan: FrequencyPlan) -> None:
 
 
 def embedded() -> FrequencyPlan:
-    """Embedded photographs at 32 × 32 on a CPU, in minutes; shows the method, too small to decide much.
+    """Embedded photographs at 32 × 32, 8 minutes of one core: shows the method, too small to decide much.
 
-    Cost and numbers: docs/theory.md.
+    Expected numbers: docs/theory.md.
     """
     return FrequencyPlan()
 

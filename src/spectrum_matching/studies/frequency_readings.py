@@ -109,7 +109,7 @@ def band_table(
                 final_error=float((errors[-1, :, k] / power[k]).mean()),
                 wiener_error=float((linear[:, k] / power[k]).mean()),
                 ratio=float((errors[-1, :, k] / linear[:, k]).log().mean().exp()),
-                sampled_decibels=float(sampled[k]),
+                sampled_decibels=float(sampled[k]) if sampled[k].isfinite() else None,
             )
         )
     return tuple(found)
@@ -120,7 +120,8 @@ def fitted_exponent(power: Tensor, bands: Bands, known: Moments) -> Estimate:
     c = known.mean.shape[0]
     of_dc = known.covariance[0, 0].diagonal().sum() + known.mean[:, 0, 0].square().sum()
     without, counts = power.clone(), bands.counts.clone()
-    without[0] -= of_dc / (c * bands.rings.numel())
     counts[0] -= 1
+    # Where the first band holds nothing else, rounding is no power.
+    without[0] = without[0] - of_dc / (c * bands.rings.numel()) if counts[0] else 0
     law = fit_power_law(without / counts.clamp_min(1), bands.frequencies, 1 / bands.frequencies)
     return Estimate(float(law.exponent), float(law.standard_error))

@@ -88,7 +88,8 @@ class Band:
     power: mean of a held-out coefficient; white data of unit variance have 1. first_loss, final_loss, wiener_loss: mean
     over noise levels of the squared error of what the network predicts, a coefficient. half: of that loss.
     final_error, wiener_error: of x̂ over the band's power, mean over levels. ratio: final over Wiener, geometric mean
-    over levels. sampled_decibels: power of generated samples over that of the training data.
+    over levels. sampled_decibels: power of generated samples over that of the training
+    data; None where it is not finite.
     """
 
     frequency: float
@@ -102,7 +103,7 @@ class Band:
     final_error: float
     wiener_error: float
     ratio: float
-    sampled_decibels: float
+    sampled_decibels: float | None
 
 
 @dataclass(frozen=True)
