@@ -73,8 +73,11 @@ def main_entries(esm_weight: float = 0.1) -> dict[str, Entry]:
     }
 
 
-def all_entries(esm_weight: float = 0.1) -> dict[str, Entry]:
-    """Everything that a claim of the paper has to be held against: the main rows, and their settings one by one."""
+def all_entries(esm_weight: float = 0.1, cell: int = 4) -> dict[str, Entry]:
+    """Everything that a claim of the paper has to be held against: the main rows, and their settings one by one.
+
+    cell: pixels of a cell of VA-VAE's orientations of gradients, which need no weights; one latent cell is apt.
+    """
     kl = {f"KL {weight:g}": Entry(MethodChoice("sd_vae", kl_weight=weight)) for weight in KL_WEIGHTS}
     variants: dict[str, Variant] = {"paper": "paper", "scale-free": "scale_free"}
     esm = {
@@ -83,7 +86,11 @@ def all_entries(esm_weight: float = 0.1) -> dict[str, Entry]:
         for delta in DELTAS
     }
     both = MethodChoice("esm_dsm", variant="scale_free", esm_weight=esm_weight)
-    others = {"ESM + DSM": Entry(both), "Scale Equivariance": Entry(MethodChoice("scale_equivariance"))}
+    others = {
+        "ESM + DSM": Entry(both),
+        "Scale Equivariance": Entry(MethodChoice("scale_equivariance")),
+        "VA-VAE, gradients": Entry(MethodChoice("va_vae", encoder=f"gradients:{cell}")),
+    }
     return {**main_entries(esm_weight), **kl, **esm, **others}
 
 
@@ -246,7 +253,7 @@ def celeba256(latents: Literal["f8d4", "f16d16"]) -> Plan:
     steps = 500_000 if latents == "f8d4" else 300_000
     plan = Plan(
         seeds=(0, 1, 2),
-        entries=all_entries(esm_weight=0.01),
+        entries=all_entries(esm_weight=0.01, cell=8 if latents == "f8d4" else 16),
         autoencoder=make("autoencoder"),
         diffusion=diffusion_runs.celeba256_uvit("S", latents, steps),
         sampling=SamplingChoice("dpm_solver", 50, labels="none", batch_size=256, precision="bf16"),
@@ -269,7 +276,7 @@ def imagenet256(size: Literal["B", "XL"]) -> Plan:
     """
     plan = Plan(
         seeds=(0,),
-        entries=all_entries(esm_weight=0.01),
+        entries=all_entries(esm_weight=0.01, cell=16),
         autoencoder=runs.imagenet256_f16d16("autoencoder"),
         diffusion=diffusion_runs.imagenet256_sit(size, "f16d16"),
         sampling=SamplingChoice("euler_maruyama", 250, batch_size=256, precision="bf16"),

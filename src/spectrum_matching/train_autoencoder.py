@@ -157,7 +157,7 @@ def balance(
 ) -> dict[str, Tensor]:
     """The weight of each term times the ratio of gradients at `layer`: of the reconstruction to its own, by name.
 
-    pull: the reconstruction's gradient at `output`. Gradients are those of the batch over all processes.
+    pull: the reconstruction's gradient at `output`. Gradients are those of a micro-batch over all processes.
     """
 
     def norm(y: Tensor, gradient: Tensor | None = None) -> Tensor:

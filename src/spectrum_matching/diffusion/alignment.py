@@ -77,8 +77,8 @@ def scaled(field: Tensor, std: Std) -> Tensor:
     """Each channel divided by its standard deviation over the tokens of an image ("empirical"), all by one number, or
     as they are ("none"): (b, d, h, w) → (b, d, h, w).
 
-    Under a cosine, one number changes nothing. Standard deviations with n − 1, as iREPA's; a single token has none,
-    and stays as it is.
+    One number changes nothing under either loss. Standard deviations with n − 1, as iREPA's; a single token has none,
+    and stays as it is. A channel that is constant over an image, and not zero, becomes very large.
     """
     if std == "none" or (std == "empirical" and field.shape[-2:].numel() == 1):
         return field
