@@ -70,8 +70,8 @@ def cache_latents(
 
     Args:
         source: A folder in diffusers' format, a hub name, an LDM checkpoint (X.safetensors), python:FILE.py:FACTORY for
-            your own; latents:FOLDER, to import what another tool cached; or vision:ENCODER for targets of representation
-            alignment, with ENCODER gradients[:CELL], a folder in transformers' format, or hub:NAME.
+            your own; latents:FOLDER, to import what another tool cached; or vision:ENCODER for alignment targets, with
+            ENCODER gradients[:CELL], a folder in transformers' format, or hub:NAME.
         out: Folder for index.json and the shards; `targets` in that of --beside by default.
         data: "embedded", a folder or parquet path, or hub:NAME[:SPLIT]; by default what the autoencoder was trained on.
         size: Side of the square images in pixels; that of training by default, or 256.

@@ -7,6 +7,7 @@ import torch
 from diffusers.training_utils import EMAModel
 from torch import nn
 
+from .data.seeding import seeded
 from .diffusion.alignment import (
     LOSSES,
     Alignment,
@@ -16,7 +17,6 @@ from .diffusion.alignment import (
     Unfiltered,
 )
 from .diffusion_runs import AlignmentChoice, DenoiserChoice, DiffusionRun
-from .data.seeding import seeded
 from .nets.denoisers import build_denoiser
 from .nets.projectors import ConvolutionProjector, PerceptronProjector
 from .updates import adamw
@@ -61,7 +61,7 @@ def build_diffusion_state(
     device: torch.device,
     target_width: int | None = None,
 ) -> DiffusionState:
-    """The state at step 0 for data (c, h, w); n_classes: 0 without labels; target_width: of alignment targets, if any."""
+    """The state at step 0 for data (c, h, w); n_classes: 0 without labels; target_width: of alignment targets."""
     channels, h, w = shape
     n_conditions = n_classes if run.denoiser.labels else 0
     others = overrides(run.denoiser)

@@ -18,8 +18,8 @@ from .data.latent_cache import CacheIndex
 from .data.latent_layouts import Holds, ImageChoice
 from .data.latent_sources import LOGVAR_RANGE
 from .data.latents import LatentSet
-from .data.training_targets import VISION
 from .data.order import batches_at
+from .data.training_targets import VISION
 from .nets.autoencoder import Autoencoder
 from .nets.vision import VisionEncoder
 from .provenance import commit, weights_digest

@@ -29,7 +29,7 @@ class TrainingTargets:
         self._targets, self._places = targets, [places[key] for key in latents.image_keys]
 
     def read(self, keys: Sequence[Key]) -> Tensor:
-        """(b, d, h, w) float32 of these latents' images, mirrored where a key says so. ValueError for damaged shards."""
+        """(b, d, h, w) float32 of these latents' images, mirrored if a key says so; ValueError for a damaged shard."""
         return self._targets.read([(self._places[item], is_mirrored) for item, is_mirrored in keys]).mean
 
 
@@ -38,8 +38,8 @@ def open_training_targets(folder: str | Path | None, latents: TrainingLatents, f
     path = targets_beside(latents.source) if folder is None else Path(folder).expanduser()
     if latents.image_digest is None:
         raise ValueError(
-            f"{latents.source} does not say of which images it is, so that no targets belong to it: cache the images by "
-            f"`specmatch cache`, or train from source.images"
+            f"{latents.source} does not say of which images it is, so that no targets belong to it: cache the images "
+            f"by `specmatch cache`, or train from source.images"
         )
     if not path.is_dir():
         raise ValueError(f"no alignment targets in {path}: {REMEDY}")

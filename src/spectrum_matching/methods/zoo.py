@@ -82,8 +82,8 @@ def va_vae(
 ) -> Method:
     """KL, and latents of `channels` channels held near the features, `width` channels, of a vision encoder.
 
-    The defaults are VA-VAE's numbers. Its reconstruction losses are sums over pixels: beside means, the same weight of KL
-    is 196,608 times as strong at 256 × 256; the feature match, which is balanced, is the same.
+    The defaults are VA-VAE's numbers. Its reconstruction losses are sums over pixels: beside means, the same weight of
+    KL is 196,608 times as strong at 256 × 256; the feature match, which is balanced, is the same.
     """
     match = FeatureMatch(encoder, width, channels, cosine_margin, distance_margin, seed)
     terms = (Term("kl", KL(kl_reduction), kl_weight), Term("features", match, feature_weight, balanced=True))

@@ -1,4 +1,6 @@
-"""From a denoiser's tokens to the width of an alignment target: what is trained beside the denoiser, and thrown away."""
+"""From a denoiser's tokens to the width of an alignment target: trained with the denoiser, and thrown away."""
+
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ class PerceptronProjector(nn.Module):
     def __init__(self, width: int, target_width: int, hidden: int = 2048, seed: int = 0) -> None:
         super().__init__()
         sizes = (width, hidden, hidden, target_width)
-        first, second, last = (nn.Linear(a, b, device="meta") for a, b in zip(sizes, sizes[1:], strict=False))
+        first, second, last = (nn.Linear(a, b, device="meta") for a, b in itertools.pairwise(sizes))
         self.layers = nn.Sequential(first, nn.SiLU(), second, nn.SiLU(), last).to_empty(device="cpu")
         generator = torch.Generator("cpu").manual_seed(seed)
         for name, parameter in self.named_parameters():

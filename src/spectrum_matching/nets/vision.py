@@ -94,8 +94,8 @@ _CLIP = _Kind(
 )
 _SIGLIP = _Kind("SiglipVisionModel", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), n_class=0, interpolates=True)
 
-# By the model_type of a folder's configuration. DINOv2 declares 518 pixels; REPA, iREPA and VA-VAE show it 224, and iREPA
-# shows DINOv3 256: both then have 16 x 16 patches.
+# By the model_type of a folder's configuration. DINOv2 declares 518 pixels; REPA, iREPA and VA-VAE show it 224, and
+# iREPA shows DINOv3 256: both then have 16 x 16 patches.
 KINDS = {
     "dinov2": _Kind("Dinov2Model", "bicubic", IMAGENET_MEAN, IMAGENET_STD, size=224),
     "dinov2_with_registers": _Kind("Dinov2WithRegistersModel", "bicubic", IMAGENET_MEAN, IMAGENET_STD, size=224),
@@ -114,7 +114,8 @@ def open_vision(spec: str, device: torch.device | str = "cpu", size: int | None 
     """`gradients` or `gradients:CELL` (pixels on a side, 8), a folder in transformers' format, or `hub:owner/name`.
 
     size: pixels on a side that the encoder sees; 224 for DINOv2, 256 for DINOv3, else what its configuration declares,
-    rounded down to a multiple of its patch. Gradients see images as they are. ValueError in one line for whatever does not open.
+    rounded down to a multiple of its patch. Gradients see images as they are. ValueError in one line for whatever does
+    not open.
     """
     name, _, cell = spec.partition(":")
     if name == "gradients":
