@@ -12,14 +12,17 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from spectrum_matching import runs
+from spectrum_matching import diffusion_runs, runs
 from spectrum_matching.autoencoder_state import build_state, open_autoencoder
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import image_batches
+from spectrum_matching.diffusion_data import open_learned
+from spectrum_matching.diffusion_state import build_diffusion_state
 from spectrum_matching.methods.decoding import Identity
 from spectrum_matching.methods.method import Method, Term
 from spectrum_matching.run_autoencoder import run_autoencoder
 from spectrum_matching.train_autoencoder import train_autoencoder
+from spectrum_matching.train_diffusion import train_diffusion
 
 CASES = {
     "joined": {"sample_posterior": False},
@@ -81,9 +84,32 @@ def whole_run(folder, out):
     )
 
 
+def aligned(folder):
+    """Train a denoiser beside an alignment in this process; its final state."""
+    accelerator = Accelerator()
+    run = diffusion_runs.DiffusionRun(
+        steps=3,
+        batch_size=8,
+        accumulation=2,
+        source=diffusion_runs.Source(images=str(folder), size=32, held_out=0.0),
+        denoiser=diffusion_runs.DenoiserChoice("SiT-micro/8", width=32, depth=2, heads=2),
+        alignment=diffusion_runs.AlignmentChoice(weight=0.5, encoder="gradients:8", tap=1, hidden=16),
+        optimizer=runs.Optimizer(lr=1e-3, warmup=2, ema=0.0),
+    )
+    data = open_learned(run, accelerator.device)
+    state = build_diffusion_state(run, data.shape, 0, accelerator.device, data.target_shape[0])
+    list(
+        train_diffusion(
+            run, state, data.batches(accelerator.process_index, accelerator.num_processes, 0, 3), accelerator
+        )
+    )
+    return state
+
+
 def process(folder, out):
     """What each process of torchrun does."""
     rank = Accelerator().process_index
+    torch.save(aligned(folder).state_dict(), out / f"aligned_{rank}.pt")
     for name in CASES:
         state, records = trained(folder, name)
         torch.save((state.state_dict(), records), out / f"{name}_{rank}.pt")
@@ -143,6 +169,14 @@ def test_two_processes_are_one_with_the_joined_batch(two, image_folder, name):
     distance = (weights(one.state_dict()) - weights(begun(name)[1].state_dict())).norm()
     # Adam divides by the gradient's size, so that rounding of a gradient near 0 moves a weight by up to lr.
     assert (weights(state) - weights(one.state_dict())).norm() < 0.01 * distance
+
+
+def test_an_aligned_denoiser_and_its_projector_stay_in_step(two, image_folder):
+    first, second = both(two, "aligned")
+    alone = aligned(image_folder).state_dict()
+    for part in ("denoiser", "alignment"):
+        assert all(torch.equal(first[part][name], second[part][name]) for name in first[part])
+        assert any(not torch.equal(first[part][name], alone[part][name]) for name in alone[part])  # other noise
 
 
 def test_each_process_draws_its_own_moves(two):

@@ -1,0 +1,146 @@
+"""The figures of docs/theory.md, from results alone.
+
+    python experiments/theory_figures.py
+
+The first is the closed form; the others draw experiments/results/frequency_bias_embedded.json and
+what_esm_asks_for.json. Writes docs/theory_*.svg.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from spectrum_matching.diffusion import Path as DiffusionPath
+from spectrum_matching.report.canvas import frequency_axis
+from spectrum_matching.study_records.frequency_bias import Case, FrequencyBias, read_frequency_bias
+
+HERE = Path(__file__).parent
+RESULTS, DOCS = HERE / "results", HERE.parent / "docs"
+INK, MUTED, RULE = "#1d1f23", "#6b6f76", "#e2e0d8"
+SERIES = ("#c2452d", "#1f6f8b", "#3f7d3a", "#7b4fa3", "#b0781a", "#3c4a9e")
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "path",  # a picture of a document has no page whose fonts it could take
+    "svg.hashsalt": "theory",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 9,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+}
+TITLES = {2.0: "power 1/f², as of images", 1.0: "1/f, flattened by delta = 1", 0.0: "white"}
+FLATTENED = ("images, delta -1", "images", "images, delta 1", "images, delta 2")
+ALIKE = ("images", "Gaussian twins", "white noise", "predicts data")
+
+
+@contextmanager
+def drawing(name: str, n: int) -> Iterator[list[Axes]]:
+    """n panels side by side, written to docs/theory_NAME.svg."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.3 * n, 2.7), layout="constrained", facecolor="white")
+        yield list(figure.subplots(1, n, squeeze=False)[0])
+        figure.savefig(DOCS / f"theory_{name}.svg", metadata={"Date": None})
+
+
+def wiener() -> None:
+    """Relative error of the best linear denoiser by frequency, for spectra of three exponents and equal variance."""
+    path, frequencies = DiffusionPath("linear"), torch.logspace(-1.8, -0.15, 60, dtype=torch.float64)
+    with drawing("wiener", 3) as panels:
+        for axes, exponent in zip(panels, (2.0, 1.0, 0.0), strict=True):
+            power = frequencies**-exponent
+            power = (
+                power / torch.trapezoid(power * frequencies, frequencies) * torch.trapezoid(frequencies, frequencies)
+            )
+            for place, t in enumerate((0.2, 0.5, 0.8)):
+                along = path.coefficients(torch.tensor(t, dtype=torch.float64))
+                error = along.sigma**2 / (along.alpha**2 * power + along.sigma**2)
+                axes.plot(frequencies, error, color=SERIES[place], label=f"t = {t}")
+            frequency_axis(axes, "cycles per sample")
+            axes.set(ylim=(0, 1.03), title=TITLES[exponent])
+        panels[0].set_ylabel("error over power")
+        panels[0].legend()
+
+
+def learned(study: FrequencyBias) -> None:
+    """What networks make of each band: error over power, over the best linear denoiser's, and updates to half."""
+    with drawing("learned", 3) as panels:
+        for place, name in enumerate(FLATTENED):
+            own = study.of(name)[0]
+            _by_band(panels[0], own, [band.final_error for band in own.bands], place, name)
+            _by_band(panels[1], own, [band.ratio for band in own.bands], place, name)
+        for place, name in enumerate(ALIKE):
+            own = study.of(name)[0]
+            _by_band(panels[2], own, [band.half.to_final or float("nan") for band in own.bands], place, name)
+        for axes in panels:
+            frequency_axis(axes, "cycles per pixel")
+            plain_log(axes)
+        panels[0].set_title("error over the band's power")
+        panels[1].set_title("error over the best linear denoiser's")
+        panels[2].set_title("updates to half of a band's loss")
+        panels[0].legend()
+        panels[2].legend()
+
+
+def _by_band(axes: Axes, case: Case, values: list[float], place: int, name: str) -> None:
+    axes.plot([band.frequency for band in case.bands], values, "o-", ms=3, color=SERIES[place], label=name)
+
+
+def loss_and_mask(esm: dict[str, Any]) -> None:
+    """What exponent the loss prefers at each scale of the latents; the shortest period that a mask leaves."""
+    with drawing("loss_and_mask", 2) as (left, right):
+        for place, (variant, said) in enumerate((("paper", "the paper's"), ("scale_free", "scale-free"))):
+            best = esm["losses"][variant]["best_exponent"]
+            left.plot([float(std) for std in best], list(best.values()), "o-", ms=4, color=SERIES[place], label=said)
+        left.axhline(1, color=MUTED, lw=0.8, ls="--")
+        left.set_xscale("log")
+        left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        left.set(xlabel="standard deviation of the latents", title="exponent that the loss prefers")
+        left.legend()
+        masks = esm["masks"]
+        for place, (key, said) in enumerate(
+            (("pixels_image", "image"), ("pixels_latent_f8", "latents, f8"), ("pixels_latent_f16", "latents, f16"))
+        ):
+            periods = [masks[keep][key] for keep in masks]
+            right.plot([int(keep) for keep in masks], periods, "o-", ms=4, color=SERIES[place], label=said)
+        plain_log(right)
+        right.set(
+            xlabel="keep, diagonals of 8 × 8",
+            title="shortest period kept, pixels",
+            xticks=[int(keep) for keep in masks],
+        )
+        right.legend()
+
+
+def plain_log(axes: Axes) -> None:
+    """A logarithmic y axis with plain numbers."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def main() -> None:
+    """Read, draw."""
+    wiener()
+    learned(read_frequency_bias(RESULTS / "frequency_bias_embedded.json"))
+    loss_and_mask(json.loads((RESULTS / "what_esm_asks_for.json").read_text()))
+
+
+if __name__ == "__main__":
+    main()
