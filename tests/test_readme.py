@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from spectrum_matching.comparisons import order, read_comparison, spread
+from spectrum_matching.report.digits import number
 from spectrum_matching.report.ranks import rank_correlation
+from spectrum_matching.study_records.frequency_bias import read_frequency_bias
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results"
@@ -160,3 +162,55 @@ def test_the_speed_of_the_cache_is_that_of_the_results():
                 cells.append(f"{ratio['median']:.1f} × ({ratio['q1']:.1f} … {ratio['q3']:.1f})")
                 cells.append(f"{other['ratio_of_work']['median']:.1f} ×")
             assert f"| {layout}, {verb} | {' | '.join(cells)} |" in said
+
+
+def test_the_theory_says_what_was_found():
+    page = " ".join((ROOT / "docs" / "theory.md").read_text().split())
+    study = read_frequency_bias(RESULTS / "frequency_bias_embedded.json")
+    esm = json.loads((RESULTS / "what_esm_asks_for.json").read_text())
+    images, white, steep, flat, twins, weighed = (
+        study.of(name)[0]
+        for name in (
+            *("images", "white noise", "images, delta -1", "images, delta 2", "Gaussian twins", "loss over power"),
+        )
+    )
+    assert {number(band.ratio) for band in white.bands} == {"1.01"}
+    halves = [band.half.to_final for band in images.bands]
+    level = images.levels[len(images.levels) // 2]
+    best = esm["losses"]["paper"]["best_exponent"]
+    assert set(esm["losses"]["scale_free"]["best_exponent"].values()) == {1.1}
+    for said in (
+        f"in the highest band it ends at {number(images.bands[-1].ratio)} times that error, in the second at "
+        f"{number(images.bands[1].ratio)}",
+        f"makes it {number(steep.bands[-1].ratio)}, flattening them by f² leaves {number(flat.bands[-1].ratio)}",
+        f"have {number(twins.bands[-1].ratio)}",
+        f"after {halves[0]:.0f} updates, of the highest after {halves[-1]:.0f}, and the slowest, "
+        f"with {max(halves):.0f}",
+        f"ends at {number(weighed.bands[0].ratio)} times the best linear denoiser's error, the highest at "
+        f"{number(weighed.bands[-1].ratio)}",
+        f"is {number(level.seen_error)} of the power so weighted, and {number(level.relative_error)} unweighted",
+        f"is {best['0.1']} at a standard deviation of 0.1 and {best['20.0']} at 20",
+        f"holds {number(esm['targets']['8']['upper_half_paper'])} of the power instead of "
+        f"{number(esm['targets']['8']['upper_half_own'])}",
+        f"down to {esm['masks']['5']['pixels_image']:.0f} pixels of the image and down to "
+        f"{esm['masks']['5']['pixels_latent_f16']:.0f} pixels of the latents, at `keep` 5",
+    ):
+        assert said in page, said
+
+
+def test_the_reading_of_the_alignments_is_that_of_their_results():
+    page = (ROOT / "docs" / "alignment.md").read_text()
+    kept = read_comparison(RESULTS / "compare_cifar10_alignment.json")
+    assert experiment("does_diffusion_gain").table(kept).strip() in page
+    assert not kept.images
+    assert not any(trial.samples for trial in kept.trials)
+
+
+def test_the_cost_of_alignment_is_that_of_the_results():
+    cost = json.loads((RESULTS / "speed_alignment.json").read_text())
+    said = (ROOT / "bench" / "README.md").read_text()
+    assert abs(cost["tap_off"] - 1) < 0.01
+    assert f"{100 * (cost['tap_off'] - 1):.1f} %" in said
+    for name in ("REPA", "iREPA", "REPA-DoG"):
+        found = cost["ratio_to_plain"][name]
+        assert f"| {name} | {found['median']:.3f} | {found['q1']:.3f} … {found['q3']:.3f} |" in said
