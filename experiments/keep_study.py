@@ -20,11 +20,16 @@ def without_pictures(value: Any) -> Any:
     return [without_pictures(own) for own in value] if isinstance(value, list) else value
 
 
+def rounded(value: float) -> float:
+    """To six significant digits: a study has tens of thousands of numbers."""
+    return float(f"{value:.6g}")
+
+
 def main() -> None:
     """Read, write."""
     source, name = Path(sys.argv[1]), sys.argv[2]
-    document = without_pictures(json.loads(source.read_text()))
-    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+    document = without_pictures(json.loads(source.read_text(), parse_float=lambda text: rounded(float(text))))
+    (RESULTS / f"{name}.json").write_text(json.dumps(document, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

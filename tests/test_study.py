@@ -105,8 +105,7 @@ def test_the_unified_view_is_read_off_files_and_folders(analyses, tmp_path, capf
     first, second = analyses
     cli.main(["study", "unified-view", str(first), str(second.parent), "--control", "control", "--out", str(tmp_path)])
     said = capfd.readouterr().err
-    assert "▲ acts" in said
-    assert "best delta" in said
+    assert "Encoding side, gap to the target at delta 1, scale-free: acts: other." in " ".join(said.split())
     study, page = read_unified_view(tmp_path / "study.json"), (tmp_path / "report.html").read_text()
     other = study.of("other")
     assert other.change("gap_scale_free").word == "acts"
@@ -147,6 +146,7 @@ def test_the_unified_view_is_read_off_files_and_folders(analyses, tmp_path, capf
         ("unified-view --control a --out {out}/new", "no analysis was given"),
         ("unified-view {analysis} --control a --out {out}/new", "--control a: no analysis has that name"),
         ("unified-view {out}/none.json --control a --out {out}/new", "cannot be read"),
+        ("unified-view {out} --control a --out {out}/new", "holds no analysis.json"),
         ("unified-view {analysis} {analysis} --control control --out {out}/new", "are of the same weights"),
     ],
 )

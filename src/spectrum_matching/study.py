@@ -23,7 +23,7 @@ from .provenance import provenance
 from .report.directional_figures import directional_blocks, directional_lead, number_table
 from .report.study_page import render_study
 from .report.tables import Table as PageTable
-from .report.unified_figures import change_table, unified_blocks, unified_lead
+from .report.unified_figures import unified_blocks, unified_lead
 from .results import Sample, read_analyses
 from .studies import directional_energy as directional
 from .studies import unified_view as unified
@@ -137,14 +137,14 @@ def unified_view(
     """Say which side of spectrum matching each method acts on, from saved analyses; those of one name are its seeds.
 
     Args:
-        analyses: analysis.json files of `specmatch analyze` or `specmatch compare`, or the folders that hold them.
+        analyses: analysis.json files of `specmatch analyze` or `specmatch compare`, or folders with any number below.
         control: Name of the method that the others are held against.
         out: Folder for study.json and report.html.
         delta: Flattening of the images that the latents' spectrum is held against.
     """
     if not analyses:
         raise ValueError("no analysis was given: name analysis.json files, or the folders that hold them")
-    paths = [path / "analysis.json" if path.is_dir() else path for path in analyses]
+    paths = [own for path in analyses for own in _analysis_files(path)]
     words = shlex.join(["specmatch", "study", "unified-view", *map(str, analyses), "--control", control])
     command = f"{words} --out {shlex.quote(str(out))} --delta {delta:g}"
     study = unified.unified_view([own for path in paths for own in read_analyses(path)], control, command, delta)
@@ -162,7 +162,8 @@ def unified_view(
     )
     write_study(out, unified_records.to_json(study), page)
     console = Console(stderr=True)
-    console.print(_turned(change_table(study), names))
+    for line in unified_lead(study):
+        console.print(line, highlight=False, markup=False)
     console.print(str(out / PAGE_FILE), highlight=False, soft_wrap=True, markup=False)
     return study
 
@@ -180,17 +181,13 @@ def _rows(table: PageTable, names: Sequence[str]) -> Table:
     return text
 
 
-def _turned(table: PageTable, names: Sequence[str]) -> Table:
-    """The same with a row for each column, and a column for each name."""
-    text = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    text.add_column("")
-    for place, _ in table.rows:
-        text.add_column(escape(names[place]), justify="right", overflow="fold")
-    for i, column in enumerate(table.columns):
-        cells = [cells[i] for _, cells in table.rows]
-        title = f"{escape(column.title)} [dim]{escape(column.unit)}[/]"
-        text.add_row(title, *(f"{escape(cell.value)} [dim]{escape(cell.spread)}[/]" for cell in cells))
-    return text
+def _analysis_files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.rglob("analysis.json"))
+    if not found:
+        raise ValueError(f"{path} holds no analysis.json: name a folder that `specmatch analyze` or `compare` wrote")
+    return found
 
 
 def write_study(out: Path, numbers: str, page: str) -> None:

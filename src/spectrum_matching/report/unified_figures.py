@@ -27,7 +27,7 @@ def unified_lead(study: UnifiedView) -> tuple[str, ...]:
     acting = [method for method in _others(study) if method.change("lowpass_gap").word == "acts"]
     worse = [method.name for method in acting if method.change("psnr").word == "lower"]
     if worse:
-        said.append(f"Of these {', '.join(worse)} reconstruct worse in every seed, which narrows the gap by itself.")
+        said.append(f"Of these {_listed(worse)} reconstruct worse in every seed, which narrows the gap by itself.")
     sizes = {(len(study.of(study.control).seeds), len(method.seeds)) for method in _others(study)}
     chances = sorted({chance_apart(a, b) for a, b in sizes if min(a, b) > 1})
     if chances:
@@ -203,7 +203,12 @@ def _who(study: UnifiedView, key: str) -> str:
     """ "acts: A, B; does not, but moves away: C; undecided: D."."""
     words: dict[Word, str] = {"acts": "acts", "does not": "does not, but moves away", "undecided": "undecided"}
     found = {word: [m.name for m in _others(study) if m.change(key).word == word] for word in words}
-    return "; ".join(f"{words[word]}: {', '.join(names)}" for word, names in found.items() if names) + "."
+    return "; ".join(f"{words[word]}: {_listed(names)}" for word, names in found.items() if names) + "."
+
+
+def _listed(names: Sequence[str]) -> str:
+    """With commas between; a name that has one itself stands in quotes."""
+    return ", ".join(f"“{name}”" if "," in name else name for name in names)
 
 
 def _others(study: UnifiedView) -> list[MethodReading]:
