@@ -1,18 +1,33 @@
-"""What the ledger is made of: results read as records, and how their numbers are written."""
+"""What the ledger is made of: results read as records, a row of it, and how its numbers are written."""
 
 import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from spectrum_matching.comparisons import Comparison, Spread, read_comparison, spread
+from spectrum_matching.comparisons import Comparison, Spread, order, read_comparison, spread
 from spectrum_matching.report.digits import fixed, number
 from spectrum_matching.study_records.directional_energy import DirectionalEnergy, read_directional_energy
-from spectrum_matching.study_records.frequency_bias import FrequencyBias, read_frequency_bias
-from spectrum_matching.study_records.unified_view import UnifiedView, read_unified_view
+from spectrum_matching.study_records.frequency_bias import Case, FrequencyBias, read_frequency_bias
+from spectrum_matching.study_records.unified_view import MethodReading, UnifiedView, read_unified_view
 
 RESULTS = Path(__file__).parent / "results"
+
+Verdict = Literal["supported at this scale", "not supported", "undecided"]
+SUPPORTED: Verdict = "supported at this scale"
+
+
+class Row(NamedTuple):
+    """One row. ran: what was run, with scale and seeds. measured: sentences. needs: what it would take to decide."""
+
+    key: str
+    claim: str
+    ran: Sequence[str]
+    measured: Sequence[str]
+    verdict: Verdict
+    because: str
+    needs: str
 
 
 class Results(NamedTuple):
@@ -54,14 +69,75 @@ def load() -> Results:
     return Results(methods, alignment, unified, directions, bias, esm, taef2, small, commits)
 
 
+def scores(comparison: Comparison, method: str, key: str) -> list[float]:
+    """One score of generation, of every seed of a method."""
+    return [value for trial in comparison.of(method) if (value := trial.generation.value(key)) is not None]
+
+
 def fid(comparison: Comparison, method: str) -> Spread:
     """The Fréchet distance of a method's seeds."""
-    return spread([value for trial in comparison.of(method) if (value := trial.generation.value("fid")) is not None])
+    return spread(scores(comparison, method, "fid"))
 
 
 def fids(comparison: Comparison, method: str) -> str:
     """The same in words."""
-    return said([value for trial in comparison.of(method) if (value := trial.generation.value("fid")) is not None])
+    return said(scores(comparison, method, "fid"))
+
+
+def against(comparison: Comparison, method: str, other: str | None = None) -> str:
+    """ "below", "above" or "undecided": a method's Fréchet distance against another's, by default the control's."""
+    return order(fid(comparison, method), fid(comparison, other or comparison.control))
+
+
+def paired(comparison: Comparison, method: str, other: str | None = None) -> list[float]:
+    """The same, seed by seed: what two methods share of a seed, such as the autoencoder, drops out."""
+    pairs = zip(scores(comparison, method, "fid"), scores(comparison, other or comparison.control, "fid"), strict=True)
+    return [one - its for one, its in pairs]
+
+
+def signs(changes: Sequence[float]) -> str:
+    """Mean ± half the range, and whether the seeds agree on the direction."""
+    if min(changes) < 0 < max(changes):
+        return f"{said(changes)}, seeds disagree"
+    return f"{said(changes)}, {'lower' if max(changes) < 0 else 'higher'} in every seed"
+
+
+def numbers(comparison: Comparison, method: str, key: str) -> list[float]:
+    """One number of the autoencoder, of every seed of a method."""
+    return [trial.numbers[key] for trial in comparison.of(method)]
+
+
+def fid_and(comparison: Comparison, key: str) -> tuple[list[float], list[float]]:
+    """Over all trials, a number of the autoencoder and the Fréchet distance."""
+    trials = [trial for trial in comparison.trials if trial.generation.value("fid") is not None]
+    return [t.numbers[key] for t in trials], [t.generation.value("fid") or 0.0 for t in trials]
+
+
+def ends(cases: Sequence[Case], key: str) -> str:
+    """A number of the lowest and of the highest band, a case at a time."""
+    return "; ".join(f"{number(getattr(c.bands[0], key))} and {number(getattr(c.bands[-1], key))}" for c in cases)
+
+
+def halves(cases: Sequence[Case]) -> str:
+    """Updates to half of the loss in the lowest, the slowest and the highest band, a case at a time."""
+
+    def of(case: Case) -> str:
+        found = [band.half.to_final for band in case.bands]
+        known = [value for value in found if value is not None]
+        return ", ".join("never" if value is None else fixed(value, 0) for value in (found[0], max(known), found[-1]))
+
+    return "; ".join(map(of, cases))
+
+
+def highest(cases: Sequence[Case]) -> list[float]:
+    """Error over the best linear denoiser's in the highest band, of each case."""
+    return [case.bands[-1].ratio for case in cases]
+
+
+def change(view: UnifiedView, method: MethodReading, key: str) -> str:
+    """Of one number of the unified view against the control, with its word."""
+    quantity, found = next(q for q in view.quantities if q.key == key), method.change(key)
+    return f"{quantity.title} {said(found.changes)} {quantity.unit}, {found.word}"
 
 
 def said(values: Sequence[float]) -> str:

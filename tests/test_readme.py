@@ -10,7 +10,9 @@ import pytest
 from spectrum_matching.comparisons import order, read_comparison, spread
 from spectrum_matching.report.digits import number
 from spectrum_matching.report.ranks import rank_correlation
+from spectrum_matching.report.unified_figures import unified_lead
 from spectrum_matching.study_records.frequency_bias import read_frequency_bias
+from spectrum_matching.study_records.unified_view import read_unified_view
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results"
@@ -204,6 +206,19 @@ def test_the_reading_of_the_alignments_is_that_of_their_results():
     assert experiment("does_diffusion_gain").table(kept).strip() in page
     assert not kept.images
     assert not any(trial.samples for trial in kept.trials)
+
+
+def test_the_reading_of_the_unified_view_is_that_of_its_results():
+    view = read_unified_view(RESULTS / "unified_view_cifar10.json")
+    page = " ".join((ROOT / "experiments" / "README.md").read_text().split())
+    for line in unified_lead(view):
+        assert line in page
+    for name in ("EQ-VAE", "Scale Equivariance"):
+        words = [view.of(name).change(key).word for key in ("lowpass_gap", "lowpass_psnr", "psnr")]
+        assert words == ["acts", "does not", "lower"]
+    vision = view.of("VA-VAE, gradients")
+    assert "acts" not in [vision.change(key).word for key in ("gap_scale_free", "best_gap_scale_free")]
+    assert {view.of("DSM").change(key).word for key in ("lowpass_gap", "lowpass_psnr")} == {"acts"}
 
 
 def test_the_cost_of_alignment_is_that_of_the_results():
