@@ -24,8 +24,8 @@ from claim_results import (  # files beside this one
     signs,
 )
 from spectrum_matching.comparisons import order, spread
+from spectrum_matching.metrics.ranks import rank_correlation
 from spectrum_matching.report.digits import number
-from spectrum_matching.report.ranks import rank_correlation
 
 NOTABLE, STRONG = 0.5, 0.8  # of a rank correlation
 LESS_MEAN = "less 0.6 mean"

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-NAMES = re.compile(r"\b(f8|f16|finetune256|compare cifar10_all|iREPA|1/f|CIFAR-10|delta 2|0\.6 mean|1/f\^\w)\b")
+NAMES = re.compile(
+    r"\b(f8|f16|finetune256_|compare cifar10_all|iREPA|1/f|CIFAR-10|delta 2|delta -1|0\.6 mean|1/f\^\w)\b"
+)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from spectrum_matching.comparisons import order, read_comparison, spread
+from spectrum_matching.metrics.ranks import rank_correlation
 from spectrum_matching.report.digits import number
-from spectrum_matching.report.ranks import rank_correlation
 from spectrum_matching.report.unified_figures import unified_lead
 from spectrum_matching.study_records.frequency_bias import read_frequency_bias
 from spectrum_matching.study_records.unified_view import read_unified_view

@@ -10,6 +10,7 @@ import yaml
 
 from spectrum_matching import cli, frequency_cases, study_frequency
 from spectrum_matching.run_files import override
+from spectrum_matching.studies import denoiser_training, frequency_bias
 from spectrum_matching.studies.frequency_plans import PLANS, FrequencyPlan, check_plan
 from spectrum_matching.study_records.frequency_bias import read_frequency_bias
 
@@ -97,6 +98,8 @@ def test_every_case_goes_from_data_to_numbers(study, folder):
         # Only what can be undone to images is looked at as images.
         is_image = case.subject == "pixels" and not case.name.startswith(("Gaussian", "white"))
         assert (case.levels[0].network is not None) == is_image == bool(case.samples)
+        assert (case.csf is not None) == (case.levels[0].seen_error is not None) == is_image
+        assert case.provenance.device == "cpu"
     latents = study.of("latents of tiny")[0]
     assert latents.shape == (8, 4, 4)
     assert study.of("predicts data")[0].objective.startswith("squared error of the data on the linear path")
@@ -169,6 +172,27 @@ def test_a_killed_study_goes_on_where_it_was_and_the_same_seed_gives_the_same_nu
         assert replace(case, seconds=0, data="") == replace(twin, seconds=0, data="")
 
 
+def test_a_killed_case_goes_on_from_what_it_kept(study, unseen, folder, command, tmp_path, monkeypatch):
+    def killed(target, write):
+        write_aside(target, write)
+        raise KeyboardInterrupt
+
+    began, write_aside, train = [], frequency_cases.write_aside, frequency_bias.train_denoiser
+    monkeypatch.setattr(denoiser_training, "KEEP_EVERY", 2)
+    monkeypatch.setattr(frequency_cases, "write_aside", killed)
+    arguments = ("--out", tmp_path, "--cases", "images", "--seeds", "0")
+    assert command(*arguments)[0] == 130
+    monkeypatch.setattr(frequency_cases, "write_aside", write_aside)
+    monkeypatch.setattr(
+        frequency_bias, "train_denoiser", lambda *a, **b: began.append(b["kept"]["step"]) or train(*a, **b)
+    )
+    assert command(*arguments)[0] == 0
+    assert began == [2]
+    assert not list(tmp_path.rglob("state.pt"))
+    (case,) = read_frequency_bias(tmp_path / "study.json").cases
+    assert replace(case, seconds=0) == replace(study.of("images")[0], seconds=0)
+
+
 def test_what_changes_a_case_trains_it_anew_and_what_does_not_does_not(study, unseen, folder, command, monkeypatch):
     ran, run_case = [], frequency_cases.run_case
 
@@ -211,10 +235,16 @@ def test_the_plans_hold(name):
         (("--seeds", "1", "1"), "seeds are (1, 1)"),
         (("--lpips", "/nowhere"), "/nowhere"),
         (("--steps", "0"), "steps is 0: expected at least 1"),
+        (("--deltas", "nan"), "deltas are (nan,): expected finite numbers"),
+        (("--deltas", "0", "2"), "expected none of them twice, and not 0, which the case images is"),
+        (("--exponents", "1", "1"), "exponents are (1.0, 1.0): expected none of them twice"),
+        (("--autoencoders", "tiny={autoencoder}", "--size", "8"), "latents of 'tiny' have 2 x 2 cells, too few"),
     ],
 )
-def test_what_cannot_be_run_is_said_in_one_line_before_any_work(command, tmp_path, image_folder, arguments, said):
-    words = [word.format(images=image_folder) for word in arguments]
+def test_what_cannot_be_run_is_said_in_one_line_before_any_work(
+    command, tmp_path, image_folder, small_autoencoder, arguments, said
+):
+    words = [word.format(images=image_folder, autoencoder=small_autoencoder) for word in arguments]
     status, _, err = command("--out", tmp_path / "out", *words)
     assert status == 2
     assert said in err

@@ -10,22 +10,23 @@ import torch
 from torch import Tensor
 
 from . import __version__
-from .checkpoints import write_text_aside
+from .checkpoints import remove, write_aside, write_text_aside
 from .data.images import ImageSet, open_images
 from .data.order import fixed_batches
 from .gather_trials import as_png
 from .machine_checks import require_writable
+from .metrics.ranks import rank_correlation
+from .metrics.transfer import filled_rings
 from .nets.autoencoder import Autoencoder
 from .nets.extractors import open_extractor
 from .nets.perceptual import LPIPS
 from .provenance import weights_digest
-from .report.ranks import rank_correlation
 from .stages import Done, UnfinishedError, finished, stage
 from .studies.band_errors import bands_of
 from .studies.contrast_sensitivity import sensitivity_weights
 from .studies.fields import Fields, gaussian_fields, gaussian_twins, latent_fields, tilted_images, unit_scale
 from .studies.frequency_bias import run_case
-from .studies.frequency_plans import FrequencyPlan, Subject, check_plan
+from .studies.frequency_plans import FEWEST_BANDS, FrequencyPlan, Subject, check_plan
 from .studies.seen_errors import CONTRAST, Eyes, harms
 from .studies.wiener import coefficient_moments
 from .study_records.document import read, written
@@ -33,7 +34,9 @@ from .study_records.frequency_bias import Case, Damage, Injection
 from .trials import slug
 
 N_AT_ONCE = 256
-CASE_FORMAT, INJECTION_FORMAT = "specmatch-frequency-case-1", "specmatch-frequency-injection-1"
+# Raised whenever a case is measured otherwise than before, so that it is not read but run.
+CASE_FORMAT, INJECTION_FORMAT = "specmatch-frequency-case-2", "specmatch-frequency-injection-1"
+KEPT = "kept"
 # Of a plan, what decides nothing of a single case, or is decided by what stands beside it.
 OF_ALL_CASES = (
     *("name", "out", "data", "seeds", "main", "deltas", "twins", "exponents", "loss_powers", "inverse_power"),
@@ -113,6 +116,8 @@ def check_latents(plan: FrequencyPlan, name: str, network: Autoencoder) -> None:
     side, patch = plan.size // network.factor, int(plan.latent_denoiser.rpartition("/")[2])
     if side % patch:
         raise ValueError(f"latents of {name!r} have {side} x {side} cells, no whole patches of {patch}")
+    if filled_rings((side, side), plan.bands) < FEWEST_BANDS:
+        raise ValueError(f"latents of {name!r} have {side} x {side} cells, too few for bands: take a larger --size")
 
 
 StageRunner = Callable[[Path, str, Mapping[str, Any], Callable[[Path], Mapping[str, Any]]], Done]
@@ -142,9 +147,14 @@ def run_one(
         "autoencoder": weights_digest(network) if network else "",
         "lpips": weights_digest(perceptual) if perceptual and subject.data == "images" else "",
         "version": __version__,
+        "format": CASE_FORMAT,
     }
 
     def work(folder: Path) -> Mapping[str, Any]:
+        def keep(state: Mapping[str, Any]) -> None:
+            write_aside(folder / KEPT, lambda path: torch.save(state, path / "state.pt"))
+
+        kept = folder / KEPT / "state.pt"
         found = run_case(
             plan,
             name,
@@ -153,14 +163,16 @@ def run_one(
             data=in_words(plan, subject),
             eyes=None if is_latent else opened.eyes,
             picture=as_png,
-            correlation=rank_correlation,
             device=opened.device,
             advance=advance,
+            keep=keep,
+            kept=torch.load(kept, map_location=opened.device, weights_only=True) if kept.exists() else None,
         )
         write_text_aside(folder / "case.json", written(found, CASE_FORMAT) + "\n")
+        remove(folder / KEPT)
         return {}
 
-    done = stage(Path(plan.out) / slug(name) / f"seed{seed}", "case", inputs, work)
+    done = stage(Path(plan.out) / slug(name.replace("-", "minus ")) / f"seed{seed}", "case", inputs, work)
     # Whoever shares the folder may call the same case by another name.
     return replace(read(done.folder / "case.json", Case, CASE_FORMAT), name=name)
 

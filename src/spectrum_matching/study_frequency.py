@@ -21,7 +21,6 @@ from .provenance import provenance
 from .report.frequency_blocks import frequency_blocks, frequency_lead
 from .report.study_page import render_study
 from .run_files import nearest, override, read_mapping, to_yaml
-from .stages import RECORD
 from .studies.frequency_plans import PLANS, FrequencyPlan, check_plan
 from .study import PAGE_FILE, write_study
 from .study_records.frequency_bias import FrequencyBias, to_json
@@ -110,9 +109,9 @@ def frequency_bias(
     console = Console(stderr=True)
     if dry_run:
         print(to_yaml(resolved), end="")
-        n_done = len(list(Path(resolved.out).rglob(RECORD)))
-        counts = f"{len(chosen)} trainings of {resolved.steps} updates: {', '.join(dict(chosen))}; {n_done} are there"
-        console.print(counts, highlight=False)
+        console.print(
+            f"{len(chosen)} trainings of {resolved.steps} updates: {', '.join(dict(chosen))}", highlight=False
+        )
         return Path(resolved.out)
     command = shlex.join(["specmatch", "study", "frequency-bias", plan, *_options(given, config)])
     study = run_study(resolved, chosen, chosen_device(device), command, console)
@@ -155,6 +154,8 @@ def run_study(
         f"The best linear denoiser knows the training data’s spectrum, and takes each DCT coefficient by itself: a "
         f"denoiser may be better than it, and it is itself measured on {plan.n_test} held-out fields.",
     ]
+    commits = sorted({f"{case.provenance.commit or 'unknown'} on {case.provenance.device}" for case in found})
+    notes += [f"Trained by code of several commits or machines: {', '.join(commits)}"] if len(commits) > 1 else []
     notes += [f"Not run yet: {'; '.join(missing)}"] if missing else []
     return FrequencyBias(
         name=plan.name,
@@ -181,7 +182,7 @@ def print_cases(study: FrequencyBias, console: Console) -> None:
     for case in study.cases:
         low, high = case.bands[0], case.bands[-1]
         halves = ("–" if half is None else f"{half:.0f}" for half in (low.half.to_final, high.half.to_final))
-        ratios = (f"{band.ratio:.2f}" for band in (low, high))
+        ratios = (f"{band.ratio.value:.2f}" for band in (low, high))
         table.add_row(escape(f"{case.name}, seed {case.seed}"), *halves, *ratios)
     console.print(table)
 

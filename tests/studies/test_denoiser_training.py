@@ -1,9 +1,12 @@
+import copy
+
 import pytest
 import torch
 
 from spectrum_matching.diffusion import Path
 from spectrum_matching.nets.denoisers import build_denoiser
 from spectrum_matching.spectrum.power import radial_bins
+from spectrum_matching.studies import denoiser_training
 from spectrum_matching.studies.denoiser_training import (
     Schedule,
     frequency_weights,
@@ -16,7 +19,7 @@ from spectrum_matching.studies.fields import coefficient_frequencies, gaussian_f
 SMALL = {"width": 32, "depth": 1, "heads": 2, "time_scale": 1000.0}
 
 
-def trained(weights=None, seed=0, steps=4, look_at=(0, 4)):
+def trained(weights=None, seed=0, steps=4, look_at=(0, 4), **others):
     """Weights after training, and what was looked at."""
     network = build_denoiser("SiT-micro/4", 3, (8, 8), seed=seed, **SMALL)
     seen = []
@@ -29,6 +32,7 @@ def trained(weights=None, seed=0, steps=4, look_at=(0, 4)):
         look=lambda step, loss: seen.append((step, loss, network.training)),
         seed=seed,
         weights=weights,
+        **others,
     )
     return torch.cat([p.detach().flatten() for p in network.parameters()]), seen
 
@@ -44,8 +48,20 @@ def test_the_same_seed_gives_the_same_network_whoever_looks():
     assert 0.5 < seen[1][1] < 4
 
 
-def test_weights_of_power_0_are_bit_for_bit_the_plain_loss():
-    assert torch.equal(trained(frequency_weights(coefficient_frequencies(8, 8), 0.0))[0], trained()[0])
+@pytest.mark.parametrize("at", [1, 3, 4])
+def test_a_training_goes_on_from_what_was_kept_as_if_it_had_not_been_cut_short(monkeypatch, at):
+    monkeypatch.setattr(denoiser_training, "KEEP_EVERY", 1)
+    states = []
+    whole, seen = trained(steps=5, look_at=(0, 3, 5), keep=lambda state: states.append(copy.deepcopy(state)))
+    assert [state["step"] for state in states] == [1, 2, 3, 4, 5]
+    kept = next(state for state in states if state["step"] == at)
+    again, seen_again = trained(steps=5, look_at=(0, 3, 5), kept=kept)
+    assert torch.equal(again, whole)
+    assert seen_again == [own for own in seen if own[0] > at]
+
+
+def test_weights_of_power_0_are_none():
+    assert frequency_weights(coefficient_frequencies(8, 8), 0.0) is None
 
 
 def test_even_weights_are_the_plain_loss_but_for_rounding_and_others_are_not():
@@ -76,6 +92,7 @@ def test_looks_go_from_the_untrained_network_to_the_last_update():
     assert logged_steps(640, 9) == (0, 8, 15, 28, 52, 98, 183, 342, 640)
     assert logged_steps(3, 9)[0] == 0
     assert logged_steps(3, 9)[-1] == 3
+    assert logged_steps(240, 2) == (0, 240)
     ratios = torch.tensor(logged_steps(100_000, 10)[1:]).double().log().diff()
     assert ratios.std() < 0.02
 

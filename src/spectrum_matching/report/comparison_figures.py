@@ -4,11 +4,11 @@ import statistics
 from collections.abc import Sequence
 
 from ..comparisons import Comparison, Trial
+from ..metrics.ranks import rank_correlation
 from ..scores import BandPower
 from .canvas import HEIGHT, INK, Panel, colour, frequency_axis, line, log_log, method_line, number_at, panel
 from .digits import fixed, number
 from .quantities import Quantity, headline
-from .ranks import rank_correlation
 
 LONGEST_NAME = 17
 ROW = 17

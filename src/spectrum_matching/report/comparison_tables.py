@@ -7,10 +7,10 @@ from itertools import combinations
 from typing import NamedTuple
 
 from ..comparisons import Comparison
+from ..metrics.ranks import chance_apart
 from .digits import decimals, fixed, number
 from .metric_rows import DIRECTIONS
 from .quantities import BETTER, UNDECIDED, WORSE, Held, Quantity, headline, held, main_quantities
-from .ranks import chance_apart
 from .tables import MISSING, Cell, Column, Table, distinct
 
 

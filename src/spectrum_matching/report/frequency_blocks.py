@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from ..study_records.frequency_bias import Case, FrequencyBias
+from ..study_records.frequency_bias import Band, Case, FrequencyBias
 from . import frequency_figures as figures
 from .digits import fixed, number
 from .study_page import Block, StudyTable
@@ -14,8 +14,9 @@ def frequency_lead(study: FrequencyBias) -> tuple[str, ...]:
     first, n = study.cases[0], len(study.cases)
     return (
         f"{study.name}: {n} training{'s' * (n > 1)} of {len(study.names)} case{'s' * (len(study.names) > 1)}. Each "
-        f"is a denoiser of {first.n_parameters:,} parameters after {first.looks[-1].step:,} updates on "
-        f"{first.n_train:,} fields; errors are of {first.n_test} that no training saw, the same noise at every look.",
+        f"is a denoiser, of {first.n_parameters:,} parameters for {first.subject}, after {first.looks[-1].step:,} "
+        f"updates on {first.n_train:,} fields; errors are of {first.n_test} that no denoiser was trained on, the same "
+        "noise at every look.",
         "A band is a ring of the DCT. An error is that of x̂, the estimate of the clean field at noise level t (0 data, "
         "1 noise). Wiener is the best denoiser that is linear and treats each coefficient by itself, all channels of "
         "it together: for Gaussian fields the best of all.",
@@ -32,8 +33,10 @@ def frequency_blocks(study: FrequencyBias) -> tuple[Block, ...]:
             "Side by side",
             (
                 "ρ is Spearman’s rank correlation with frequency, over the bands of one training: 1 where every higher "
-                "band has more of it, −1 where every higher band has less. Half: updates to half of the way from the "
-                "first loss in a band to the last. First seed; the others stand below it.",
+                "band has more of it, −1 where every higher band has less, – where bands differ by less than a tenth. "
+                "Half: updates to half of the way from the first loss in a band to the last. Left: squared error of "
+                "the prediction less Wiener’s, a coefficient; over Wiener: squared error of x̂ over Wiener’s. First "
+                "seed; the others stand below it.",
             ),
             tables=(
                 StudyTable("Every case", case_table(study), "case", dense=True),
@@ -45,7 +48,8 @@ def frequency_blocks(study: FrequencyBias) -> tuple[Block, ...]:
             (
                 "Mean power of a coefficient in each band of the held-out data, all of unit variance: white noise lies "
                 "at 1 (the line). Dotted, here and below: waves faster than that lie within one token of the network, "
-                "slower ones across tokens.",
+                "slower ones across tokens. A sample is a pixel, of latents a cell, which is many pixels wide: latents "
+                "and images share an axis, not a frequency.",
             ),
             tuple(figures.spectra(study)),
             extra=dashes,
@@ -54,9 +58,9 @@ def frequency_blocks(study: FrequencyBias) -> tuple[Block, ...]:
         Block(
             "Error by update",
             (
-                "Left, a band at 1 would be estimated as well by its mean. Right, the same error over Wiener’s (the "
+                "First, a band at 1 would be estimated as well by its mean. Then the same error over Wiener’s (the "
                 "line at 1): what is above it, the network has still to learn; below it, it knows more than the "
-                "spectrum says.",
+                "spectrum says. Last, the squared error of the velocity, a coefficient, mean over noise levels.",
             ),
             tuple(figures.band_curves(control)),
             key=figures.curve_key(control),
@@ -76,9 +80,12 @@ def frequency_blocks(study: FrequencyBias) -> tuple[Block, ...]:
             "Which bands are learned best",
             (
                 "Final error over Wiener’s, geometric mean over noise levels. 1 (the line) is what the spectrum alone "
-                "allows: the height above it is what learning left undone, whatever the data’s spectrum.",
+                "allows. Wiener’s error is small where the power is: what is left undone may be many times it and yet "
+                "little; the first table has it in absolute terms.",
             ),
-            tuple(figures.by_band(study, "final error / Wiener’s", lambda band: band.ratio, "{y} times", level=1)),
+            tuple(
+                figures.by_band(study, "final error / Wiener’s", lambda band: band.ratio.value, "{y} times", level=1)
+            ),
             extra=dashes,
             numbered=True,
         ),
@@ -120,14 +127,11 @@ def frequency_blocks(study: FrequencyBias) -> tuple[Block, ...]:
         Block(
             "Sampled fields",
             (
-                f"Power of {control.n_samples} generated fields ({study.sampling}) over that of the training data by "
-                "band: 0 dB is right, above it too much, below it too little.",
+                f"Power by band of {control.n_samples} generated fields ({study.sampling}) over that of fields "
+                "generated alike by the best linear denoiser, whose power without the sampler’s error is the training "
+                "data’s: 0 dB is right, above it too much, below it too little. The table has both over the data’s.",
             ),
-            tuple(
-                figures.by_band(
-                    study, "power / data’s, dB", lambda band: band.sampled_decibels, "{y} dB", log=False, level=0
-                )
-            ),
+            tuple(figures.by_band(study, "power / Wiener’s, dB", _sampled, "{y} dB", log=False, level=0)),
             extra=dashes,
             numbered=True,
         ),
@@ -140,9 +144,9 @@ def frequency_blocks(study: FrequencyBias) -> tuple[Block, ...]:
             Block(
                 "Where the error is",
                 (
-                    "Shares of the trained network’s error by band. As seen: weighted by the squared contrast "
-                    "sensitivity of Mannos and Sakrison (1974), all colours alike, for images of "
-                    f"{study.pixels_per_degree:g} pixels per degree.",
+                    "Shares of the trained network’s error by band. As seen: the tilt of a spectrum undone, then "
+                    "weighted by the squared contrast sensitivity of Mannos and Sakrison (1974), all colours alike, "
+                    f"for images of {study.pixels_per_degree:g} pixels per degree.",
                 ),
                 shares,
                 key=("as it is", "as seen"),
@@ -154,9 +158,10 @@ def frequency_blocks(study: FrequencyBias) -> tuple[Block, ...]:
             Block(
                 "As eyes see it",
                 (
-                    "First, below 1 (the line) eyes forgive more of the error than of what it is an error of. Then x̂ "
-                    "as an image, the tilt of a spectrum undone, less Wiener’s on the same data: noise is added to the "
-                    "tilted field, so that cases of another tilt meet other noise.",
+                    "First, how many times Wiener’s the error is, weighted by contrast sensitivity, over how many "
+                    "times it is unweighted: below 1 (the line) eyes forgive more of what learning left undone than "
+                    "of the rest. Then x̂ as an image, less Wiener’s on the same data: noise is added to the tilted "
+                    "field, so that cases of another tilt meet other noise. The tilt of a spectrum is undone.",
                 ),
                 seen,
                 tables=(StudyTable("At the middle noise level", sight_table(study), "case", folded=True),),
@@ -192,6 +197,8 @@ def case_table(study: FrequencyBias) -> Table:
         Column("half", "highest"),
         Column("ρ", "of half"),
         Column("ρ", "of log half"),
+        Column("left", "lowest band"),
+        Column("left", "highest"),
         Column("over Wiener", "lowest band"),
         Column("over Wiener", "highest"),
         Column("ρ", "of that"),
@@ -204,8 +211,10 @@ def case_table(study: FrequencyBias) -> Table:
         (lambda case: case.bands[-1].half.to_final, 0),
         (lambda case: case.order.half, 2),
         (lambda case: case.order.half_log, 2),
-        (lambda case: case.bands[0].ratio, 2),
-        (lambda case: case.bands[-1].ratio, 2),
+        (lambda case: case.bands[0].final_loss - case.bands[0].wiener_loss, 3),
+        (lambda case: case.bands[-1].final_loss - case.bands[-1].wiener_loss, 3),
+        (lambda case: case.bands[0].ratio.value, 2),
+        (lambda case: case.bands[-1].ratio.value, 2),
         (lambda case: case.order.ratio, 2),
     )
     rows = [
@@ -242,6 +251,9 @@ def band_table(study: FrequencyBias) -> Table:
         Column("error / power", "final"),
         Column("error / power", "Wiener’s"),
         Column("over Wiener", "ratio"),
+        Column("± over fields", "first seed"),
+        Column("sampled", "dB, the network"),
+        Column("sampled", "dB, Wiener"),
     )
     rows = []
     for place, name in enumerate(study.names):
@@ -258,7 +270,10 @@ def band_table(study: FrequencyBias) -> Table:
                 [each.half.to_wiener for each in own],
                 [each.final_error for each in own],
                 [each.wiener_error for each in own],
-                [each.ratio for each in own],
+                [each.ratio.value for each in own],
+                [own[0].ratio.standard_error],
+                [each.sampled_decibels for each in own],
+                [each.wiener_sampled_decibels for each in own],
             ):
                 cells.append(_over_seeds(of))
             rows.append((place, tuple(cells)))
@@ -282,6 +297,12 @@ def sight_table(study: FrequencyBias) -> Table:
         cells = [_cell(getattr(own, key), digits) for key, digits in pairs for own in (level.network, level.wiener)]
         rows.append((place, tuple(cells)))
     return Table(tuple(columns), tuple(rows))
+
+
+def _sampled(band: Band) -> float | None:
+    if band.sampled_decibels is None or band.wiener_sampled_decibels is None:
+        return None
+    return band.sampled_decibels - band.wiener_sampled_decibels
 
 
 def _whole(case: Case, key: str) -> float:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from ..study_records.frequency_bias import Band, Case, FrequencyBias, Injection, Level
+from ..study_records.frequency_bias import Band, Case, FrequencyBias, Injection, Level, Look
 from .canvas import DASHED, HEIGHT, INK, MUTED, Panel, frequency_axis, line, method_line, panel
 from .digits import fixed, number
 
@@ -89,23 +89,25 @@ def spectra(study: FrequencyBias) -> list[Panel]:
 
 
 def band_curves(case: Case) -> list[Panel]:
-    """Error of x̂ over the band's power, mean over noise levels, and over the linear denoiser's, by update."""
+    """By update: error of x̂ over the band's power, and over the linear denoiser's; of the velocity, a coefficient."""
     panels: list[Panel] = []
     n = len(case.bands)
     chosen = sorted({round(k * (n - 1) / 5) for k in range(6)})
     steps = [own.step + 1 for own in case.looks]
-    ratios = [(f"{case.name}: over the band’s power", "error / power", None), (f"{case.name}: over Wiener", "ratio", 1)]
-    for which, (title, what, level) in enumerate(ratios):
-        with panel(title, f"{what} by update for bands of {case.name}", panels, right=44) as canvas:
+    curves: list[tuple[str, str, int | None, Callable[[Look, int], float]]] = [
+        ("over the band’s power", "error / power", None, lambda own, k: _over_power(case, own.data_errors, k)),
+        ("over Wiener", "ratio", 1, lambda own, k: _over_wiener(case, own.data_errors, k)),
+        ("of the velocity", "squared error", None, lambda own, k: _of_velocity(case, own, k)),
+    ]
+    for title, what, level, of in curves:
+        with panel(f"{case.name}: {title}", f"{what} by update for bands of {case.name}", panels, right=44) as canvas:
             canvas.axes.set_yscale("log")
             _update_axis(canvas.axes, steps[-1])
             canvas.axes.set_ylabel(what)
             if level:
                 canvas.axes.axhline(level, color=INK, linewidth=1.2)
             for at, k in enumerate(chosen):
-                values = [_over_power(case, own.data_errors, k) for own in case.looks]
-                if which:
-                    values = [_over_wiener(case, own.data_errors, k) for own in case.looks]
+                values = [of(own, k) for own in case.looks]
                 said = f"band at {number(case.bands[k].frequency, 2)} cycles per sample\nafter {{x}}: {{y}}"
                 canvas.line(steps, values, said, **line(at) | {"markersize": 3.2})
     return panels
@@ -168,9 +170,9 @@ def sample_pictures(study: FrequencyBias) -> list[Panel]:
 
 
 def error_shares(study: FrequencyBias) -> list[Panel]:
-    """Of the first cases and white noise: shares of the error by band, as it is and as seen, and the data's power."""
+    """Of plain, steepened and flattened images: shares of the error by band, as it is and as seen, and the power's."""
     panels: list[Panel] = []
-    for name in ("images", "images, delta 2", "white noise"):
+    for name in ("images", "images, delta -1", "images, delta 2"):
         if name not in study.names:
             continue
         case = study.of(name)[0]
@@ -181,17 +183,18 @@ def error_shares(study: FrequencyBias) -> list[Panel]:
             canvas.axes.set_ylabel("share")
             power = [own / sum(case.powers) for own in case.powers]
             canvas.axes.plot(frequencies, power, color=MUTED, linestyle=DASHED, linewidth=1.2)
-            for at, (words, shares) in enumerate((("as it is", level.error_share), ("as seen", level.seen_share))):
+            seen = level.seen_share or level.error_share
+            for at, (words, shares) in enumerate((("as it is", level.error_share), ("as seen", seen))):
                 said = f"error {words}\n{{x}} cycles per sample: share {{y}}"
                 canvas.line(frequencies, shares, said, **line(at) | {"markersize": 3.2})
     return panels
 
 
 def seen_figures(study: FrequencyBias) -> list[Panel]:
-    """By noise level: the whole error as seen over as it is; SSIM and weighted PSNR of x̂ less the linear denoiser's."""
+    """By noise level, beside the linear denoiser: the whole error as seen over as it is, SSIM, weighted PSNR of x̂."""
     panels: list[Panel] = []
     kinds: list[tuple[str, Callable[[Level], float | None]]] = [
-        ("Relative error, as seen / as it is", lambda level: level.seen_error / level.relative_error),
+        ("Over Wiener, as seen / as it is", _forgiven),
         (
             "SSIM of x̂, less Wiener’s",
             lambda level: level.network.ssim - level.wiener.ssim if level.network and level.wiener else None,
@@ -208,8 +211,6 @@ def seen_figures(study: FrequencyBias) -> list[Panel]:
         with panel(title, f"{title} by noise level", panels) as canvas:
             canvas.axes.set_xlabel("noise level t")
             canvas.axes.axhline(0 if at else 1, color=INK, linewidth=1.2)
-            if not at:
-                canvas.axes.set_yscale("log")
             for case in seen:
                 said = f"{case.name}, seed {case.seed}\nat t = {{x}}: {{y}}"
                 points = [(level.time, value) for level in case.levels if (value := of(level)) is not None]
@@ -273,6 +274,18 @@ def _over_wiener(case: Case, errors: Sequence[Sequence[float]], band: int) -> fl
     """Geometric mean over noise levels."""
     logs = [math.log(own[band] / level.wiener_errors[band]) for own, level in zip(errors, case.levels, strict=True)]
     return math.exp(sum(logs) / len(logs))
+
+
+def _of_velocity(case: Case, look: Look, band: int) -> float:
+    """Of a coefficient, mean over noise levels."""
+    n = case.shape[1] * case.shape[2] / case.bands[band].coefficients
+    return sum(level[band] for level in look.velocity_errors) / len(look.velocity_errors) * n
+
+
+def _forgiven(level: Level) -> float | None:
+    if level.seen_error is None or level.wiener_seen_error is None:
+        return None
+    return level.seen_error / level.wiener_seen_error / (level.relative_error / level.wiener_relative_error)
 
 
 def _doublings(ratio: float) -> float:

@@ -3,11 +3,11 @@
 import statistics
 from collections.abc import Callable, Sequence
 
+from ..metrics.ranks import chance_apart
 from ..results import Variant
 from ..study_records.unified_view import Change, MethodReading, Quantity, SeedReading, UnifiedView, Word
 from .canvas import MUTED, Canvas, Panel, line, method_line, number_at, panel
 from .digits import decimals, fixed, number
-from .ranks import chance_apart
 from .study_page import Block, StudyTable
 from .tables import Cell, Column, Table
 
@@ -32,9 +32,14 @@ def unified_lead(study: UnifiedView) -> tuple[str, ...]:
     chances = sorted({chance_apart(a, b) for a, b in sizes if min(a, b) > 1})
     if chances:
         text = " or ".join(f"{chance.numerator} of {chance.denominator}" for chance in chances)
+        n_words = 2 * len(_others(study))
+        by_luck = f"{float(min(chances)) * n_words:.0f}" + (
+            f" to {float(max(chances)) * n_words:.0f}" if len(chances) > 1 else ""
+        )
         said.append(
             f"A method acts where every seed of it matches better than every seed of the control. Were a method no "
-            f"different from the control, luck alone would still part the two in {text} cases."
+            f"different from the control, luck alone would still part the two in {text} cases: about {by_luck} of "
+            f"the {n_words} words above."
         )
     return tuple(said)
 

@@ -89,8 +89,24 @@ def band_errors(
     autocast: bool = False,
 ) -> Tensor:
     """Mean squared error of x̂ by noise level and band: (levels, n) float64, summing over bands to that of a value."""
-    rows = [
-        band_power(estimates(denoiser, path, data, noise, time, batch_size, autocast) - data, bands, batch_size)
-        for time in times
-    ]
-    return torch.stack(rows)
+    errors = coefficient_errors(denoiser, path, data, noise, times, batch_size, autocast)
+    return bands.sums(errors).mean(0)
+
+
+def coefficient_errors(
+    denoiser: Denoiser,
+    path: Path,
+    data: Tensor,
+    noise: Tensor,
+    times: tuple[float, ...],
+    batch_size: int = 64,
+    autocast: bool = False,
+) -> Tensor:
+    """The same of each field and DCT coefficient: (b, levels, h, w) float64, summing over coefficients to that of a
+    value."""
+    found = []
+    for time in times:
+        errors = estimates(denoiser, path, data, noise, time, batch_size, autocast) - data
+        parts = [dct2(part).double().square().sum(1).cpu() for part in errors.split(batch_size)]
+        found.append(torch.cat(parts) / data[0].numel())
+    return torch.stack(found, 1)

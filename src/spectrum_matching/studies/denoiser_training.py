@@ -1,8 +1,8 @@
 """The training loop of the study: a denoiser on data in memory, looked at at logged updates."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from ..diffusion.path import Path
 from ..spectrum.dct import dct2
 
 CLIP = 1.0
+KEEP_EVERY = 1000  # updates; and at every look
 
 
 class Schedule(NamedTuple):
@@ -24,8 +25,8 @@ class Schedule(NamedTuple):
 
 
 def logged_steps(steps: int, n: int) -> tuple[int, ...]:
-    """At most n updates at which to look: 0, then spaced geometrically from 8 to the last."""
-    first = min(8, steps)
+    """At most n updates at which to look, n at least 2: 0, then spaced geometrically from 8 to the last."""
+    first = min(8, steps) if n > 2 else steps
     spaced = torch.logspace(math.log10(first), math.log10(steps), n - 1, dtype=torch.float64)
     return tuple(sorted({0, *(round(step) for step in spaced.tolist())}))
 
@@ -55,12 +56,15 @@ def train_denoiser(
     seed: int,
     weights: Tensor | None = None,
     autocast: bool = False,
+    keep: Callable[[Mapping[str, Any]], None] = lambda state: None,
+    kept: Mapping[str, Any] | None = None,
 ) -> None:
     """Mean over values of weights · (DCT of prediction − target)², times uniform, each batch spread evenly over them.
 
     data (n, c, h, w), on the network's device; weights (h, w), None for the plain squared error. Batches and noise
     follow from (seed, step), drawn on the CPU. look: called in eval mode at the updates of `look_at` with the mean loss
-    since the one before, None at update 0. ValueError where the loss is not finite.
+    since the one before, None at update 0. keep: called now and then with all that `kept` needs to be, so that the same
+    training goes on, with the same numbers, after the last look that was kept. ValueError where the loss is not finite.
     """
     device, n = data.device, schedule.batch_size
     optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.rate, weight_decay=0.0)
@@ -68,8 +72,15 @@ def train_denoiser(
     lowest, highest = path.ends
     weights = None if weights is None else weights.to(device, torch.float32)
     losses: list[Tensor] = []
-    for step in range(schedule.steps + 1):
-        if step in look_at:
+    began = 0
+    if kept is not None:
+        network.load_state_dict(kept["network"])
+        optimizer.load_state_dict(kept["optimizer"])
+        rates.load_state_dict(kept["rates"])
+        began, losses = kept["step"], [*kept["losses"].to(device)]
+    for step in range(began, schedule.steps + 1):
+        looks, goes_on = step in look_at, kept is not None and step == began
+        if looks and not goes_on:
             found = float(torch.stack(losses).mean()) if losses else None
             if found is not None and not math.isfinite(found):
                 raise ValueError(f"the loss is not finite at update {step}: lower the learning rate")
@@ -77,6 +88,9 @@ def train_denoiser(
             look(step, found)
             network.train()
             losses = []
+        if step and not goes_on and (looks or step % KEEP_EVERY == 0):
+            state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "rates": rates.state_dict()}
+            keep(state | {"step": step, "losses": torch.stack(losses) if losses else torch.empty(0)})
         if step == schedule.steps:
             return
         generator = seeded("frequency bias", seed, step)

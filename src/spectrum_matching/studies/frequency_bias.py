@@ -1,28 +1,33 @@
 """One case of the frequency-bias study: data and loss to a trained denoiser, and what it gets wrong by band."""
 
+import math
 import time as clock
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..diffusion import SAMPLERS, SampleNoise, time_grid
+from ..diffusion.denoiser import Denoiser
 from ..diffusion.path import Path
+from ..metrics.ranks import rank_correlation
 from ..nets.denoisers import build_denoiser
+from ..provenance import provenance
 from ..study_records.frequency_bias import Band, Case, Look, Order
-from .band_errors import Bands, band_errors, band_power, bands_of, error_factors, measured_noise
+from .band_errors import Bands, band_errors, band_power, bands_of, coefficient_errors, error_factors, measured_noise
 from .denoiser_training import frequency_weights, inverse_power_weights, logged_steps, train_denoiser
 from .fields import Fields, coefficient_frequencies
 from .frequency_plans import FrequencyPlan, Subject
-from .frequency_readings import band_table, fitted_exponent, measured_levels
+from .frequency_readings import band_table, fitted_exponent, measured_levels, ratios_of, seen_weights
 from .halfway import halfway
 from .seen_errors import Eyes
-from .wiener import coefficient_moments
-
-Correlation = Callable[[Sequence[float], Sequence[float]], float | None]
+from .wiener import coefficient_moments, wiener_denoiser
 
 N_AT_ONCE = 64
 N_SHOWN = 36
+LEAST_SPREAD = 1.1  # of the greatest over the least of bands that have an order
 
 
 def run_case(
@@ -34,14 +39,15 @@ def run_case(
     data: str,
     eyes: Eyes | None,
     picture: Callable[[Tensor], str],
-    correlation: Correlation,
     device: torch.device,
     advance: Callable[[int], None] = lambda n: None,
+    keep: Callable[[Mapping[str, Any]], None] = lambda state: None,
+    kept: Mapping[str, Any] | None = None,
 ) -> Case:
-    """Train and measure. data: in words. eyes: None for latents. picture: images to a PNG in base64. correlation:
-    of ranks.
+    """Train and measure. data: in words. eyes: None for latents. picture: images to a PNG in base64.
 
-    advance: called with the updates done since. The same seed gives the same numbers on one machine.
+    advance: called with the updates done since. keep: called now and then with what `kept` needs to be for the case to
+    go on from there. The same seed gives the same numbers on one machine.
     """
     began = clock.perf_counter()
     subject = plan.subjects[name]
@@ -55,7 +61,8 @@ def run_case(
     network = build_denoiser(choice, train.shape[1], grid, seed=seed, time_scale=1000.0).to(device)
     autocast = plan.precision == "bf16"
     factors = error_factors(path, plan.times)[0]
-    looks: list[Look] = []
+    looks = [Look(**row) for row in kept["looks"]] if kept else []
+    advance(kept["step"] if kept else 0)
 
     def look(step: int, loss: float | None) -> None:
         found = band_errors(network, path, test, noise, plan.times, bands, N_AT_ONCE, autocast)
@@ -72,12 +79,31 @@ def run_case(
         seed=seed,
         weights=loss_weights(subject, bands, grid, own_power),
         autocast=autocast,
+        keep=lambda state: keep({**state, "looks": [asdict(own) for own in looks]}),
+        kept=kept,
     )
     network.eval()
-    levels = measured_levels(plan, path, network, fields, known, looks[-1], bands, eyes, device)
-    samples = draw(network, path, plan, (int(train.shape[1]), *grid), device, autocast)
-    sampled = 10 * (band_power(samples, bands) / own_power).log10()
-    table = band_table(looks, levels, bands, band_power(fields.test, bands), sampled)
+    wiener = wiener_denoiser(known, path)
+    errors = coefficient_errors(network, path, test, noise, plan.times, N_AT_ONCE, autocast)
+    linear = coefficient_errors(wiener, path, test, noise, plan.times)
+    csf = seen_weights(eyes, subject.delta) if eyes and fields.restore else None
+    levels = measured_levels(
+        plan, path, network, fields, known, (errors.mean(0), linear.mean(0)), bands, csf, eyes, device
+    )
+    shape = (int(train.shape[1]), *grid)
+    samples = draw(network, path, plan, shape, device, autocast)
+    sampled, alike = (
+        10 * (band_power(drawn, bands) / own_power).log10()
+        for drawn in (samples, draw(wiener, path, plan, shape, device, False))
+    )
+    table = band_table(
+        looks,
+        levels,
+        bands,
+        band_power(fields.test, bands),
+        ratios_of(bands.sums(errors), bands.sums(linear)),
+        (sampled, alike),
+    )
     shown = picture(fields.restore(samples[:N_SHOWN].cpu()).clamp(-1, 1)) if fields.restore else ""
     halves = [[[row.data_errors[at][k] for row in looks] for k in range(len(table))] for at in range(len(levels))]
     steps = [own.step for own in looks]
@@ -87,21 +113,22 @@ def run_case(
         subject="latents" if subject.data == "latents" else "pixels",
         data=data,
         objective=objective_of(subject, path),
-        shape=(int(train.shape[1]), *grid),
+        shape=shape,
         denoiser=choice,
         n_parameters=sum(weight.numel() for weight in network.parameters()),
         n_train=len(train),
         n_test=len(test),
         exponent=fitted_exponent(own_power, bands, known),
-        csf=tuple((bands.sums(eyes.weights) / bands.counts).tolist()) if eyes else (1.0,) * len(table),
+        csf=None if csf is None else tuple((bands.sums(csf) / bands.counts).tolist()),
         bands=table,
-        order=order_of(table, correlation),
+        order=order_of(table),
         levels=levels,
         looks=tuple(looks),
         half_levels=tuple(tuple(halfway(steps, errors, errors[-1]) for errors in level) for level in halves),
         n_samples=len(samples),
         samples=shown,
         seconds=round(clock.perf_counter() - began, 1),
+        provenance=provenance(device, torch.bfloat16 if autocast else torch.float32, seed),
     )
 
 
@@ -124,7 +151,7 @@ def objective_of(subject: Subject, path: Path) -> str:
 
 @torch.no_grad()
 def draw(
-    network: nn.Module, path: Path, plan: FrequencyPlan, shape: tuple[int, int, int], device: torch.device, half: bool
+    network: Denoiser, path: Path, plan: FrequencyPlan, shape: tuple[int, int, int], device: torch.device, half: bool
 ) -> Tensor:
     """Samples (n, c, h, w), each by its number whatever the batch."""
     found = []
@@ -144,17 +171,19 @@ def draw(
     return torch.cat(found)
 
 
-def order_of(bands: Sequence[Band], correlation: Correlation) -> Order:
-    """How each number goes with frequency."""
+def order_of(bands: Sequence[Band]) -> Order:
+    """How each number goes with frequency; updates that are never reached are the most."""
 
     def along(numbers: Sequence[float | None]) -> float | None:
-        pairs = [(band.frequency, value) for band, value in zip(bands, numbers, strict=True) if value is not None]
-        return correlation([x for x, _ in pairs], [y for _, y in pairs])
+        values = [math.inf if value is None else value for value in numbers]
+        if max(values) < LEAST_SPREAD * min(values):
+            return None
+        return rank_correlation([band.frequency for band in bands], values)
 
     return Order(
         half=along([band.half.to_final for band in bands]),
         half_log=along([band.half.to_final_log for band in bands]),
-        ratio=along([band.ratio for band in bands]),
+        ratio=along([band.ratio.value for band in bands]),
         error=along([band.final_error for band in bands]),
     )
 

@@ -1,5 +1,6 @@
 """Plans of the frequency-bias study: which data, losses and seeds, at which cost, as frozen records."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -7,6 +8,9 @@ from typing import Literal
 from ..diffusion.path import Kind, Path, Prediction
 from ..nets.denoisers import build_denoiser
 from .denoiser_training import Schedule
+
+FEWEST_BANDS = 3  # that a power law can be fitted to
+MOST_INJECTED = 0.1  # of images at 0.6 of their contrast
 
 Data = Literal["images", "twins", "gaussian", "latents"]
 Sampler = Literal["euler", "heun", "euler_maruyama", "dpm_solver"]
@@ -54,7 +58,7 @@ class FrequencyPlan:
     bands: int = 12  # at most
     samples: int = 48  # images to generate
     sampler: Sampler = "heun"
-    sampling_steps: int = 10
+    sampling_steps: int = 20
     seeds: tuple[int, ...] = (0,)
     main: tuple[str, ...] = ("images", "images, delta 2", "white noise")
     deltas: tuple[float, ...] = (-1.0, 0.5, 1.0, 1.5, 2.0)  # beside 0
@@ -112,7 +116,7 @@ class FrequencyPlan:
 def check_plan(plan: FrequencyPlan) -> None:
     """ValueError for what no data could mend."""
     counts = ("n_train", "n_test", "batch_size", "looks", "bands", "samples", "injected", "sampling_steps", "steps")
-    least = {"n_test": 2, "n_train": 2, "looks": 2, "bands": 2, "samples": 2, "injected": 0}
+    least = {"n_test": 3, "n_train": 2, "looks": 2, "bands": FEWEST_BANDS, "samples": 2, "injected": 0}
     for key in counts:
         if (value := getattr(plan, key)) < least.get(key, 1):
             raise ValueError(f"{key} is {value}: expected at least {least.get(key, 1)}")
@@ -120,8 +124,21 @@ def check_plan(plan: FrequencyPlan) -> None:
         raise ValueError(f"seeds are {plan.seeds}: expected one or more, none of them twice")
     if not plan.times or not all(0 < time < 1 for time in plan.times):
         raise ValueError(f"times are {plan.times}: expected noise levels between 0, which is data, and 1, noise")
-    if plan.pixels_per_degree <= 0 or plan.injected_rms <= 0 or plan.learning_rate <= 0:
+    if not all(value > 0 for value in (plan.pixels_per_degree, plan.injected_rms, plan.learning_rate)):
         raise ValueError("pixels_per_degree, injected_rms and learning_rate must be positive")
+    if plan.injected_rms > MOST_INJECTED:
+        raise ValueError(
+            f"injected_rms is {plan.injected_rms:g}: above {MOST_INJECTED:g} images would leave their range"
+        )
+    if plan.warmup < 0:
+        raise ValueError(f"warmup is {plan.warmup}: expected 0 updates or more")
+    for key, plain in (("deltas", 0), ("loss_powers", 0), ("exponents", None), ("predictions", plan.prediction)):
+        values = getattr(plan, key)
+        if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+            raise ValueError(f"{key} are {values}: expected finite numbers")
+        if len(set(values)) < len(values) or plain in values:
+            besides = "" if plain is None else f", and not {plain}, which the case images is"
+            raise ValueError(f"{key} are {values}: expected none of them twice{besides}")
     if not all(plan.sources.values()) or len(plan.sources) < len(plan.autoencoders):
         raise ValueError(f"autoencoders are {plan.autoencoders}: expected NAME=SOURCE each, no name twice")
     for subject in plan.subjects.values():
@@ -154,7 +171,6 @@ def cifar10() -> FrequencyPlan:
         batch_size=32,
         looks=9,
         samples=128,
-        sampling_steps=12,
         seeds=(0, 1),
         injected=128,
         features="data/cifar10/features.pt",

@@ -7,11 +7,13 @@ from torch import Tensor
 
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.path import Path
+from ..metrics.estimates import jackknife_rows
 from ..results import Estimate
+from ..spectrum.dct import dct2
 from ..spectrum.powerlaw import fit_power_law
 from ..study_records.frequency_bias import Band, Halfway, Level, Look, Sight
-from .band_errors import Bands, band_errors, band_power, error_factors, estimates, measured_noise
-from .fields import Fields
+from .band_errors import Bands, error_factors, estimates, measured_noise
+from .fields import Fields, coefficient_frequencies
 from .frequency_plans import FrequencyPlan
 from .halfway import halfway
 from .seen_errors import Eyes, sight
@@ -21,25 +23,45 @@ N_AT_ONCE = 64
 N_SEEN = 64  # images that are looked at as images
 
 
+def seen_weights(eyes: Eyes, delta: float) -> Tensor:
+    """Squared contrast sensitivity to each coefficient of fields whose power was multiplied by f^delta, of mean 1.
+
+    (h, w), float64. Eyes meet the images, in which the tilt is undone.
+    """
+    weights = eyes.weights * coefficient_frequencies(eyes.weights.shape[0], eyes.weights.shape[1]) ** -delta
+    return weights / weights.mean()
+
+
 def measured_levels(
     plan: FrequencyPlan,
     path: Path,
     network: Denoiser,
     fields: Fields,
     known: Moments,
-    last: Look,
+    errors: tuple[Tensor, Tensor],
     bands: Bands,
+    csf: Tensor | None,
     eyes: Eyes | None,
     device: torch.device,
 ) -> tuple[Level, ...]:
-    """The trained network beside the best linear denoiser, level by level."""
+    """The trained network beside the best linear denoiser, level by level.
+
+    errors (levels, h, w) each: of both, means over fields of `coefficient_errors`. csf: `seen_weights`, None where
+    fields are no images.
+    """
     test, noise = fields.test.to(device), measured_noise(fields.test).to(device)
     wiener, autocast = wiener_denoiser(known, path), plan.precision == "bf16"
-    linear = band_errors(wiener, path, test, noise, plan.times, bands)
     held_out = coefficient_moments(fields.test, about=known.mean).covariance
     factors, loss_factors = error_factors(path, plan.times)
-    n, power = fields.test[0].numel(), band_power(fields.test, bands)
-    csf = bands.sums(eyes.weights) / bands.counts if eyes else torch.ones(len(bands.counts), dtype=torch.float64)
+    n = fields.test[0].numel()
+    power = dct2(fields.test).double().square().sum(1).mean(0) / n
+
+    def whole(errors: Tensor, weights: Tensor | None = None) -> float:
+        weights = torch.ones_like(power) if weights is None else weights
+        return float((weights * errors).sum() / (weights * power).sum())
+
+    def shares(errors: Tensor) -> tuple[float, ...]:
+        return tuple((bands.sums(errors) / errors.sum()).tolist())
 
     def seen(denoiser: Denoiser, time: float) -> Sight | None:
         if eyes is None or fields.restore is None:
@@ -52,8 +74,7 @@ def measured_levels(
     for place, time in enumerate(plan.times):
         along = path.coefficients(torch.tensor(time, dtype=torch.float64))
         alpha, sigma = float(along.alpha), float(along.sigma)
-        errors = torch.tensor(last.data_errors[place], dtype=torch.float64)
-        weighted = csf * errors
+        own, linear = (of[place] for of in errors)
         levels.append(
             Level(
                 time=time,
@@ -61,15 +82,17 @@ def measured_levels(
                 sigma=sigma,
                 velocity_factor=float(factors[place]),
                 loss_factor=float(loss_factors[place]),
-                wiener_errors=tuple(linear[place].tolist()),
+                wiener_errors=tuple(bands.sums(linear).tolist()),
                 expected_errors=tuple((bands.sums(expected_errors(known, held_out, alpha, sigma)) / n).tolist()),
                 promised_errors=tuple(
                     (bands.sums(expected_errors(known, known.covariance, alpha, sigma)) / n).tolist()
                 ),
-                error_share=tuple((errors / errors.sum()).tolist()),
-                seen_share=tuple((weighted / weighted.sum()).tolist()),
-                relative_error=float(errors.sum() / power.sum()),
-                seen_error=float(weighted.sum() / (csf * power).sum()),
+                error_share=shares(own),
+                seen_share=None if csf is None else shares(csf * own),
+                relative_error=whole(own),
+                wiener_relative_error=whole(linear),
+                seen_error=None if csf is None else whole(own, csf),
+                wiener_seen_error=None if csf is None else whole(linear, csf),
                 network=seen(network, time),
                 wiener=seen(wiener, time),
             )
@@ -78,9 +101,18 @@ def measured_levels(
 
 
 def band_table(
-    looks: Sequence[Look], levels: Sequence[Level], bands: Bands, power: Tensor, sampled: Tensor
+    looks: Sequence[Look],
+    levels: Sequence[Level],
+    bands: Bands,
+    power: Tensor,
+    ratios: Sequence[Estimate],
+    sampled: tuple[Tensor, Tensor],
 ) -> tuple[Band, ...]:
-    """What each band was like at first and at last, and how soon it got there. power (n,): as `band_power`."""
+    """What each band was like at first and at last, and how soon it got there.
+
+    power (n,): as `band_power`. ratios (n): `ratios_of`. sampled (n,) each: decibels of the network's samples and of
+    the linear denoiser's.
+    """
     errors = torch.tensor([own.data_errors for own in looks], dtype=torch.float64)  # (looks, levels, n)
     linear = torch.tensor([level.wiener_errors for level in levels], dtype=torch.float64)
     factors = torch.tensor([level.loss_factor for level in levels], dtype=torch.float64)[:, None]
@@ -108,11 +140,27 @@ def band_table(
                 half=half,
                 final_error=float((errors[-1, :, k] / power[k]).mean()),
                 wiener_error=float((linear[:, k] / power[k]).mean()),
-                ratio=float((errors[-1, :, k] / linear[:, k]).log().mean().exp()),
-                sampled_decibels=float(sampled[k]) if sampled[k].isfinite() else None,
+                ratio=ratios[k],
+                sampled_decibels=float(sampled[0][k]) if sampled[0][k].isfinite() else None,
+                wiener_sampled_decibels=float(sampled[1][k]) if sampled[1][k].isfinite() else None,
             )
         )
     return tuple(found)
+
+
+def ratios_of(network: Tensor, linear: Tensor) -> tuple[Estimate, ...]:
+    """Errors of one over those of the other by band, geometric mean over levels.
+
+    (b, levels, n) each → n estimates with their jackknife over fields, on which both were measured.
+    """
+
+    def ratio(rows: Tensor) -> Tensor:
+        one, other = rows.mean(0)
+        return (one / other).log().mean().exp()
+
+    pairs = torch.stack((network, linear), 1)  # (b, 2, levels, n)
+    found = [jackknife_rows(ratio, pairs[..., k]) for k in range(pairs.shape[-1])]
+    return tuple(Estimate(float(number.value or 0), float(number.standard_error or 0)) for number in found)
 
 
 def fitted_exponent(power: Tensor, bands: Bands, known: Moments) -> Estimate:

@@ -28,7 +28,7 @@ class Eyes(NamedTuple):
 
 
 class Harm(NamedTuple):
-    """One metric of one pair of image sets. sign: −1 where higher is better, so that sign · value is damage."""
+    """One metric of one pair of image sets. better: "higher" or "lower"."""
 
     metric: str
     unit: str

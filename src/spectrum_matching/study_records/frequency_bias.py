@@ -6,7 +6,7 @@ from pathlib import Path
 from ..results import Estimate, Provenance
 from .document import read, written
 
-FORMAT = "specmatch-frequency-bias-1"
+FORMAT = "specmatch-frequency-bias-2"
 
 Numbers = tuple[float, ...]
 """One a band, from the lowest."""
@@ -46,9 +46,10 @@ class Level:
     velocity_factor: squared error of the velocity over that of x̂. loss_factor: that of the prediction over x̂'s.
     wiener_errors: of x̂ by the best linear denoiser, on the data and the noise that the network met; expected_errors:
     the same over all noise, in closed form; promised_errors: on data of exactly the training data's spectrum.
-    error_share, seen_share (bands): of the trained network's error, as it is and weighted by contrast sensitivity; each
-    sums to 1. relative_error, seen_error: the whole error over the whole power, as it is and so weighted.
-    network, wiener: None where the data are no images.
+    error_share, seen_share (bands): of the trained network's error, as it is and weighted by contrast sensitivity once
+    the tilt of a spectrum is undone; each sums to 1. relative_error, seen_error: the whole error over the whole power,
+    as it is and so weighted; wiener_relative_error, wiener_seen_error: the linear denoiser's. seen_share, the seen
+    errors, network and wiener: None where the data are no images.
     """
 
     time: float
@@ -60,9 +61,11 @@ class Level:
     expected_errors: Numbers
     promised_errors: Numbers
     error_share: Numbers
-    seen_share: Numbers
+    seen_share: Numbers | None
     relative_error: float
-    seen_error: float
+    wiener_relative_error: float
+    seen_error: float | None
+    wiener_seen_error: float | None
     network: Sight | None
     wiener: Sight | None
 
@@ -88,8 +91,9 @@ class Band:
     power: mean of a held-out coefficient; white data of unit variance have 1. first_loss, final_loss, wiener_loss: mean
     over noise levels of the squared error of what the network predicts, a coefficient. half: of that loss.
     final_error, wiener_error: of x̂ over the band's power, mean over levels. ratio: final over Wiener, geometric mean
-    over levels. sampled_decibels: power of generated samples over that of the training
-    data; None where it is not finite.
+    over levels; its error: jackknife over the fields that it is measured on. sampled_decibels: power of generated
+    samples over that of the training data; wiener_sampled_decibels: of the linear denoiser's, sampled alike, which says
+    what is the sampler's doing. None where it is not finite.
     """
 
     frequency: float
@@ -102,16 +106,18 @@ class Band:
     half: Halfway
     final_error: float
     wiener_error: float
-    ratio: float
+    ratio: Estimate
     sampled_decibels: float | None
+    wiener_sampled_decibels: float | None
 
 
 @dataclass(frozen=True)
 class Order:
-    """Spearman's correlation of each number with the frequency of the band; None with fewer than three bands.
+    """Spearman's correlation of each number with the frequency of the band.
 
-    half, half_log: `Halfway.to_final` and `to_final_log`, bands that have none left out: 1 where every higher band is
-    learned later. ratio: final over Wiener. error: final error over the band's power.
+    half, half_log: `Halfway.to_final` and `to_final_log`: 1 where every higher band is learned later; bands that have
+    none come last together. ratio: final over Wiener. error: final error over the band's power. None with fewer than
+    three bands, and where the greatest is less than 1.1 times the least, which is no order.
     """
 
     half: float | None
@@ -126,8 +132,9 @@ class Case:
 
     data, objective: in words. exponent: α of the training data's power law 1/f^α, its standard error of the fit.
     half_levels (levels, bands): `Halfway.to_final` of each noise level by itself. csf (bands): squared contrast
-    sensitivity, mean 1 over coefficients; of latents 1. samples: some, as a PNG in base64, "" where they are no images.
-    seconds: of the whole case.
+    sensitivity to what is left of a band once the tilt of a spectrum is undone, mean 1 over coefficients; None where
+    the data are no images. samples: some, as a PNG in base64, "" where they are no images. seconds: of the whole case.
+    provenance: of its training, which may be older than that of the study.
     """
 
     name: str
@@ -141,7 +148,7 @@ class Case:
     n_train: int
     n_test: int
     exponent: Estimate
-    csf: Numbers
+    csf: Numbers | None
     bands: tuple[Band, ...]
     order: Order
     levels: tuple[Level, ...]
@@ -150,6 +157,7 @@ class Case:
     n_samples: int
     samples: str
     seconds: float
+    provenance: Provenance
 
     @property
     def powers(self) -> Numbers:
