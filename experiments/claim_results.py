@@ -2,14 +2,15 @@
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from spectrum_matching.comparisons import Comparison, Spread, order, read_comparison, spread
-from spectrum_matching.report.digits import fixed, number
+from spectrum_matching.report.digits import decimals, fixed, number
+from spectrum_matching.report.digits import spread as apart
 from spectrum_matching.study_records.directional_energy import DirectionalEnergy, read_directional_energy
-from spectrum_matching.study_records.frequency_bias import Case, FrequencyBias, read_frequency_bias
+from spectrum_matching.study_records.frequency_bias import Band, Case, FrequencyBias, read_frequency_bias
 from spectrum_matching.study_records.unified_view import MethodReading, UnifiedView, read_unified_view
 
 RESULTS = Path(__file__).parent / "results"
@@ -113,9 +114,19 @@ def fid_and(comparison: Comparison, key: str) -> tuple[list[float], list[float]]
     return [t.numbers[key] for t in trials], [t.generation.value("fid") or 0.0 for t in trials]
 
 
-def ends(cases: Sequence[Case], key: str) -> str:
+def ends(cases: Sequence[Case], of: Callable[[Band], float]) -> str:
     """A number of the lowest and of the highest band, a case at a time."""
-    return "; ".join(f"{number(getattr(c.bands[0], key))} and {number(getattr(c.bands[-1], key))}" for c in cases)
+    return "; ".join(f"{number(of(case.bands[0]))} and {number(of(case.bands[-1]))}" for case in cases)
+
+
+def over_wiener(cases: Sequence[Case]) -> str:
+    """Error over the best linear denoiser's in the lowest and the highest band, with its error over fields."""
+
+    def of(band: Band) -> str:
+        n = decimals(band.ratio.value, band.ratio.standard_error)
+        return f"{fixed(band.ratio.value, n)} {apart(band.ratio.standard_error, n)}"
+
+    return "; ".join(f"{of(case.bands[0])} and {of(case.bands[-1])}" for case in cases)
 
 
 def halves(cases: Sequence[Case]) -> str:
@@ -131,7 +142,7 @@ def halves(cases: Sequence[Case]) -> str:
 
 def highest(cases: Sequence[Case]) -> list[float]:
     """Error over the best linear denoiser's in the highest band, of each case."""
-    return [case.bands[-1].ratio for case in cases]
+    return [case.bands[-1].ratio.value for case in cases]
 
 
 def change(view: UnifiedView, method: MethodReading, key: str) -> str:
@@ -145,8 +156,8 @@ def said(values: Sequence[float]) -> str:
     mean, half = statistics.mean(values), (max(values) - min(values)) / 2
     if len(values) == 1 or half == 0:
         return number(mean)
-    decimals = next(d for d in range(7) if d == 6 or half >= 10**-d)
-    return f"{fixed(mean, decimals)} ± {fixed(half, decimals)}"
+    n = next(d for d in range(7) if d == 6 or half >= 10**-d)
+    return f"{fixed(mean, n)} ± {fixed(half, n)}"
 
 
 def ran_comparison(comparison: Comparison) -> str:

@@ -16,6 +16,7 @@ from claim_results import (  # files beside this one
     halves,
     highest,
     numbers,
+    over_wiener,
     paired,
     ran_comparison,
     ran_study,
@@ -26,8 +27,10 @@ from claim_results import (  # files beside this one
 from spectrum_matching.comparisons import order, spread
 from spectrum_matching.metrics.ranks import rank_correlation
 from spectrum_matching.report.digits import number
+from spectrum_matching.study_records.frequency_bias import Band
 
 NOTABLE, STRONG = 0.5, 0.8  # of a rank correlation
+HARMLESS = 0.5  # of what learning left undone, as seen over as it is
 LESS_MEAN = "less 0.6 mean"
 
 
@@ -35,7 +38,9 @@ def frequency_bias(r: Results) -> Iterator[Row]:
     """A: low and middle frequencies first and best, because of the data's spectrum, and harmlessly."""
     ran = [ran_study(r.bias)]
     images, white, flat = (r.bias.of(name) for name in ("images", "white noise", "images, delta 2"))
-    data, twins, weighed = (r.bias.of(name) for name in ("predicts data", "Gaussian twins", "loss over power"))
+    steep, twins, weighed, data = (
+        r.bias.of(name) for name in ("images, delta -1", "Gaussian twins", "loss over power", "predicts data")
+    )
     first, first_flat, first_data = ([c.order.half or 0.0 for c in cases] for cases in (images, flat, data))
     yield Row(
         "A, first",
@@ -52,8 +57,8 @@ def frequency_bias(r: Results) -> Iterator[Row]:
         SUPPORTED if min(first) > NOTABLE else "not supported" if max(first) < NOTABLE else "undecided",
         "The lowest bands are learned first, but the middle ones come last: the velocity is mostly noise at high "
         "frequencies, which can be read off the input. Asked for the data, the network learns band after band from "
-        "the lowest on. A flattened spectrum does not undo the order, it makes it stricter. Tokens of several pixels "
-        "confound the order of the upper bands.",
+        "the lowest on, and the highest not at all. A flattened spectrum does not undo the order, it makes it "
+        "stricter. Tokens of several pixels confound the order of the upper bands.",
         "Patches of one pixel, larger networks, longer training; the claim should name what is predicted.",
     )
     best = [c.order.ratio or 0.0 for c in images]
@@ -62,12 +67,16 @@ def frequency_bias(r: Results) -> Iterator[Row]:
         "It learns them best.",
         ran,
         [
-            f"Final squared error over the band's own power, lowest and highest band: {ends(images, 'final_error')}.",
-            f"Over the best linear denoiser's: {ends(images, 'ratio')}; rank correlation with frequency {said(best)}.",
-            f"White noise as data, over the best linear denoiser's: {ends(white, 'ratio')}.",
+            "Final squared error over the band's own power, lowest and highest band: "
+            f"{ends(images, lambda band: band.final_error)}.",
+            f"Over the best linear denoiser's, ± over fields: {over_wiener(images)}; rank correlation with frequency "
+            f"{said(best)}.",
+            f"White noise as data, over the best linear denoiser's: {over_wiener(white)}.",
+            f"In absolute terms, loss of a coefficient less the best linear denoiser's: {ends(images, left)}.",
         ],
         SUPPORTED if min(best) > NOTABLE else "not supported",
-        "Higher bands end further from the best linear denoiser than lower ones; those of white noise do not.",
+        "For the power that they have, higher bands end further from the best linear denoiser than lower ones; those "
+        "of white noise do not. In absolute terms the lowest band has most left to learn.",
         "Trainings to convergence: a network that has the time may reach the high bands as well.",
     )
     caused = order(spread(highest(flat)), spread(highest(images))) == "below"
@@ -77,37 +86,46 @@ def frequency_bias(r: Results) -> Iterator[Row]:
         ran,
         [
             f"Highest band over the best linear denoiser's, images: {said(highest(images))}; the same images with a "
-            f"flattened spectrum: {said(highest(flat))}; steepened: "
-            f"{said(highest(r.bias.of('images, delta -1')))}; Gaussian fields with the images' spectrum: "
-            f"{said(highest(twins))}.",
-            f"The loss over each band's power: {ends(weighed, 'ratio')} in the lowest and highest band, against "
-            f"{ends(images, 'ratio')}.",
+            f"flattened spectrum: {said(highest(flat))}; steepened: {said(highest(steep))}; Gaussian fields with the "
+            f"images' spectrum: {said(highest(twins))}.",
+            "Its loss less the best linear denoiser's, in the same order: "
+            + "; ".join(said([left(case.bands[-1]) for case in cases]) for cases in (images, flat, steep, twins))
+            + ".",
+            f"The loss over each band's power: {over_wiener(weighed)} in the lowest and highest band, against "
+            f"{over_wiener(images)}.",
         ],
         SUPPORTED if caused else "undecided",
-        "Flattening removes all of it, steepening makes it far worse, and fields without edges or objects show it as "
-        "images do: it belongs to the spectrum and the loss. Weighing the loss moves the deficit to the low bands and "
-        "does not remove it.",
+        "Flattening removes the deficit, in relative and in absolute terms, and fields without edges or objects show "
+        "it as images do: it belongs to the spectrum and the loss. Steepening multiplies it in relative terms alone. "
+        "Weighing the loss moves it to the low bands and does not remove it.",
         "Trainings long enough that images without their phases are no longer as hard as images.",
     )
     levels = [c.levels[len(c.levels) // 2] for c in images]
+    plain = [level.relative_error / level.wiener_relative_error for level in levels]
+    seen = [(level.seen_error or 0.0) / (level.wiener_seen_error or 1.0) for level in levels]
     injected = {damage.metric: damage.correlation for damage in r.bias.injection.damages} if r.bias.injection else {}
     ranked = ", ".join(f"{name} {number(rho)}" for name, rho in injected.items() if rho is not None)
+    excess = [(its - 1) / (own - 1) for its, own in zip(seen, plain, strict=True)]
     yield Row(
         "A, perception",
         "Because images are as they are, this is perceptually harmless.",
         ran,
         [
-            "Whole error over whole power at the middle noise level, as it is and weighted by contrast sensitivity: "
-            + "; ".join(f"{number(level.relative_error)} and {number(level.seen_error)}" for level in levels)
-            + ".",
+            f"Whole error over the best linear denoiser's at the middle noise level: {said(plain)}; weighted by "
+            f"contrast sensitivity {said(seen)}.",
             f"Equal errors put into one band at a time, rank correlation of the damage with frequency: {ranked}.",
         ],
-        SUPPORTED if all(level.seen_error < level.relative_error for level in levels) else "not supported",
-        "Seen through contrast sensitivity the error is the larger one: where images have their power, at the lowest "
-        "frequencies, the eye is not at its best at the assumed viewing distance. Structural similarity punishes "
-        "errors at high frequencies more, not less; weighted errors and features somewhat less.",
+        SUPPORTED if max(excess) < HARMLESS else "not supported" if min(excess) > 1 / HARMLESS else "undecided",
+        "Through contrast sensitivity, at the assumed viewing distance, what learning left undone is neither much "
+        "less nor much more of the whole. Structural similarity punishes errors at high frequencies more, not less; "
+        "weighted errors and features somewhat less.",
         "Images of a size that people look at, perceptual weights, a study with people.",
     )
+
+
+def left(band: Band) -> float:
+    """Loss of a coefficient less the best linear denoiser's."""
+    return band.final_loss - band.wiener_loss
 
 
 def latent_spectrum(r: Results) -> Iterator[Row]:

@@ -37,8 +37,8 @@ def of_the_losses(r: Results) -> Iterator[Row]:
         [f"`{r.esm['command']}`: {r.esm['n_images']} embedded photographs"],
         [
             "; ".join(
-                f"f{factor}: {number(row['kl'])} nats apart, upper half of the bands "
-                f"{number(row['upper_half_paper'])} of the power instead of {number(row['upper_half_own'])}"
+                f"f{factor}: {number(row['kl'])} nats apart, the upper half of the bands has "
+                f"{number(row['upper_half_paper'])} of the target instead of {number(row['upper_half_own'])}"
                 for factor, row in r.esm["targets"].items()
             )
             + ".",

@@ -2,7 +2,7 @@
 
     python experiments/theory_figures.py
 
-The first is the closed form; the others draw experiments/results/frequency_bias_embedded.json and
+The first is the closed form; the others draw experiments/results/frequency_bias_cifar10.json and
 what_esm_asks_for.json. Writes docs/theory_*.svg.
 """
 
@@ -50,11 +50,11 @@ ALIKE = ("images", "Gaussian twins", "white noise", "predicts data")
 
 
 @contextmanager
-def drawing(name: str, n: int) -> Iterator[list[Axes]]:
-    """n panels side by side, written to docs/theory_NAME.svg."""
+def drawing(name: str, n: int, n_rows: int = 1) -> Iterator[list[Axes]]:
+    """n panels side by side in each row, written to docs/theory_NAME.svg."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.3 * n, 2.7), layout="constrained", facecolor="white")
-        yield list(figure.subplots(1, n, squeeze=False)[0])
+        figure = Figure(figsize=(3.3 * n, 2.7 * n_rows), layout="constrained", facecolor="white")
+        yield list(figure.subplots(n_rows, n, squeeze=False).flat)
         figure.savefig(DOCS / f"theory_{name}.svg", metadata={"Date": None})
 
 
@@ -78,23 +78,27 @@ def wiener() -> None:
 
 
 def learned(study: FrequencyBias) -> None:
-    """What networks make of each band: error over power, over the best linear denoiser's, and updates to half."""
-    with drawing("learned", 3) as panels:
+    """What networks make of each band: error over power and over the best linear denoiser's, loss, updates to half."""
+    with drawing("learned", 2, 2) as panels:
         for place, name in enumerate(FLATTENED):
             own = study.of(name)[0]
             _by_band(panels[0], own, [band.final_error for band in own.bands], place, name)
-            _by_band(panels[1], own, [band.ratio for band in own.bands], place, name)
+            _by_band(panels[1], own, [band.ratio.value for band in own.bands], place, name)
+            _by_band(panels[2], own, [band.final_loss - band.wiener_loss for band in own.bands], place, name)
         for place, name in enumerate(ALIKE):
             own = study.of(name)[0]
-            _by_band(panels[2], own, [band.half.to_final or float("nan") for band in own.bands], place, name)
+            _by_band(panels[3], own, [band.half.to_final or float("nan") for band in own.bands], place, name)
         for axes in panels:
             frequency_axis(axes, "cycles per pixel")
-            plain_log(axes)
+            if axes is not panels[2]:
+                plain_log(axes)
+        panels[2].axhline(0, color=INK, lw=0.8)
         panels[0].set_title("error over the band's power")
         panels[1].set_title("error over the best linear denoiser's")
-        panels[2].set_title("updates to half of a band's loss")
+        panels[2].set_title("loss less the best linear denoiser's")
+        panels[3].set_title("updates to half of a band's loss")
         panels[0].legend()
-        panels[2].legend()
+        panels[3].legend()
 
 
 def _by_band(axes: Axes, case: Case, values: list[float], place: int, name: str) -> None:
@@ -138,7 +142,7 @@ def plain_log(axes: Axes) -> None:
 def main() -> None:
     """Read, draw."""
     wiener()
-    learned(read_frequency_bias(RESULTS / "frequency_bias_embedded.json"))
+    learned(read_frequency_bias(RESULTS / "frequency_bias_cifar10.json"))
     loss_and_mask(json.loads((RESULTS / "what_esm_asks_for.json").read_text()))
 
 

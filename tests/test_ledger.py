@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from spectrum_matching.comparisons import order, spread
+
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 NAMES = re.compile(
     r"\b(f8|f16|finetune256_|compare cifar10_all|iREPA|1/f|CIFAR-10|delta 2|delta -1|0\.6 mean|1/f\^\w)\b"
@@ -65,3 +67,74 @@ def test_every_claim_and_every_control_has_a_row_with_a_verdict(found):
         assert row.because
         assert row.needs
         assert row.measured or row.verdict == "undecided"
+
+
+def test_what_the_reasons_say_of_the_frequency_bias_is_so(results):
+    """The words of a row were written of these numbers; others need other words."""
+    bias = results.bias
+    images, white, flat, steep, twins, weighed, data, control, esm = (
+        bias.of(name)
+        for name in (
+            *("images", "white noise", "images, delta 2", "images, delta -1", "Gaussian twins", "loss over power"),
+            *("predicts data", "latents of control", "latents of ESM"),
+        )
+    )
+    for case in images:
+        halves = [band.half.to_final for band in case.bands]
+        assert halves[0] == min(halves)
+        assert 0 < halves.index(max(halves)) < len(halves) // 2
+        assert left(case, 0) > 5 * left(case, -1) > 0
+    assert data[0].bands[-1].half.to_final is None
+    assert min(case.order.half for case in flat) > 0.5 > max(case.order.half for case in images)
+    assert all(case.order.ratio is None for case in white)
+    assert all(ratio(case, -1) < 1 and left(case, -1) < 0 for case in flat)
+    assert ratio(twins[0], -1) == pytest.approx(ratio(images[0], -1), rel=0.2)
+    assert ratio(steep[0], -1) > 5 * ratio(images[0], -1)
+    assert left(steep[0], -1) < left(images[0], -1)
+    assert ratio(weighed[0], 0) > 5
+    assert 1 < ratio(weighed[0], -1) < ratio(images[0], -1)
+    damage = {own.metric: own.correlation for own in bias.injection.damages}
+    assert damage.pop("PSNR") is None
+    assert damage.pop("SSIM") > 0.8
+    assert damage
+    assert all(-0.5 < rho < 0 for rho in damage.values())
+    slowest = [max(band.half.to_final for band in cases[0].bands) for cases in (control, esm)]
+    assert slowest[1] < 0.8 * slowest[0]
+    assert ratio(esm[0], -1) > 0.95 * ratio(control[0], -1)
+
+
+def left(case, band):
+    return case.bands[band].final_loss - case.bands[band].wiener_loss
+
+
+def ratio(case, band):
+    return case.bands[band].ratio.value
+
+
+def test_what_the_reasons_say_of_generation_and_of_real_latents_is_so(results):
+    compared = results.methods
+
+    def order_of(method, key):
+        one, other = (
+            spread([t.generation.value(key) for t in compared.of(name)]) for name in (method, compared.control)
+        )
+        return order(one, other)
+
+    assert order_of("ESM, scale-free", "kid") == "below"
+    assert {order_of(name, "fid") for name in ("ESM, paper", "ESM, scale-free", "SD-VAE")} == {"undecided"}
+    assert (order_of("DSM", "recall"), order_of("DSM", "spectrum_error")) == ("below", "above")
+    means = {name: spread([t.generation.value("fid") for t in compared.of(name)]).mean for name in compared.methods}
+    assert max(means, key=means.get) == "EQ-VAE"
+    plain, noisy, smooth = (
+        [row["numbers"][key]["value"] for key in ("best_delta", "gap_scale_free_1")] for row in results.taef2["rows"]
+    )
+    assert smooth[0] < plain[0] < noisy[0] < 1
+    assert noisy[1] < plain[1] < smooth[1]
+    vision = results.unified.of("VA-VAE, gradients")
+    assert {vision.change(key).word for key in ("gap_scale_free", "best_gap_scale_free")} == {"undecided", "does not"}
+    assert abs(vision.change("psnr").mean) < 0.1
+    for name in ("EQ-VAE", "Scale Equivariance"):
+        words = [results.unified.of(name).change(key).word for key in ("lowpass_gap", "lowpass_psnr", "psnr")]
+        assert words == ["acts", "does not", "lower"]
+    exponents = results.esm["losses"]["paper"]["best_exponent"].values()
+    assert max(exponents) - min(exponents) > 1.3 - 0.8  # the range of deltas that the paper's code knows

@@ -168,31 +168,53 @@ def test_the_speed_of_the_cache_is_that_of_the_results():
 
 def test_the_theory_says_what_was_found():
     page = " ".join((ROOT / "docs" / "theory.md").read_text().split())
-    study = read_frequency_bias(RESULTS / "frequency_bias_embedded.json")
+    study = read_frequency_bias(RESULTS / "frequency_bias_cifar10.json")
     esm = json.loads((RESULTS / "what_esm_asks_for.json").read_text())
-    images, white, steep, flat, twins, weighed = (
-        study.of(name)[0]
+    images, white, steep, flat, twins, weighed, data = (
+        study.of(name)
         for name in (
             *("images", "white noise", "images, delta -1", "images, delta 2", "Gaussian twins", "loss over power"),
+            "predicts data",
         )
     )
-    assert {number(band.ratio) for band in white.bands} == {"1.01"}
-    halves = [band.half.to_final for band in images.bands]
-    level = images.levels[len(images.levels) // 2]
+    assert {number(band.ratio.value) for case in white for band in case.bands} == {"1.00"}
+    halves = [band.half.to_final for band in images[0].bands]
+    never = [band.half.to_final is None for band in data[0].bands]
+    assert never == sorted(never)
+    assert data[0].order.half > 0.99
+    levels = [case.levels[len(case.levels) // 2] for case in images]
     best = esm["losses"]["paper"]["best_exponent"]
     assert set(esm["losses"]["scale_free"]["best_exponent"].values()) == {1.1}
+
+    def both(values):
+        one, other = values
+        return f"{one:.2f} and {other:.2f}".replace("-", "−")
+
+    def ratios(cases, band):
+        return [case.bands[band].ratio.value for case in cases]
+
+    def left(cases, band):
+        return number(cases[0].bands[band].final_loss - cases[0].bands[band].wiener_loss)
+
+    assert all(case.order.ratio > 0.9 for case in images)
     for said in (
-        f"in the highest band it ends at {number(images.bands[-1].ratio)} times that error, in the second at "
-        f"{number(images.bands[1].ratio)}",
-        f"makes it {number(steep.bands[-1].ratio)}, flattening them by f² leaves {number(flat.bands[-1].ratio)}",
-        f"have {number(twins.bands[-1].ratio)}",
+        f"the lowest band ends at {both(ratios(images, 0))} times that denoiser's error, the highest at "
+        f"{both(ratios(images, -1))}",
+        f"the lowest band has {left(images, 0)} of the loss left to learn, one of the highest {left(images, -1)}",
+        f"by f² leaves {both(ratios(flat, -1))} in the highest band",
+        f"none of their edges have {number(ratios(twins, -1)[0])}",
+        f"makes it {number(ratios(steep, -1)[0])}, with as much of the loss left, {left(steep, -1)}",
+        f"the {sum(never)} highest of {len(never)} bands not at all",
         f"after {halves[0]:.0f} updates, of the highest after {halves[-1]:.0f}, and the slowest, "
         f"with {max(halves):.0f}",
-        f"ends at {number(weighed.bands[0].ratio)} times the best linear denoiser's error, the highest at "
-        f"{number(weighed.bands[-1].ratio)}",
-        f"is {number(level.seen_error)} of the power so weighted, and {number(level.relative_error)} unweighted",
+        f"correlation with frequency {both(case.order.half for case in images)}",
+        f"Flattened images have {both(case.order.half for case in flat)}",
+        f"ends at {number(ratios(weighed, 0)[0])} times the best linear denoiser's error, the highest at "
+        f"{number(ratios(weighed, -1)[0])}",
+        f"the whole error is {both(level.relative_error / level.wiener_relative_error for level in levels)} times",
+        f"per degree, {both(level.seen_error / level.wiener_seen_error for level in levels)} times",
         f"is {best['0.1']} at a standard deviation of 0.1 and {best['20.0']} at 20",
-        f"holds {number(esm['targets']['8']['upper_half_paper'])} of the power instead of "
+        f"has {number(esm['targets']['8']['upper_half_paper'])} of the target, whose bands add up to 1, instead of "
         f"{number(esm['targets']['8']['upper_half_own'])}",
         f"down to {esm['masks']['5']['pixels_image']:.0f} pixels of the image and down to "
         f"{esm['masks']['5']['pixels_latent_f16']:.0f} pixels of the latents, at `keep` 5",
