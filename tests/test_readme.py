@@ -222,6 +222,18 @@ def test_the_theory_says_what_was_found():
         assert said in page, said
 
 
+def test_what_to_expect_of_the_embedded_study_is_what_it_found():
+    study = read_frequency_bias(RESULTS / "frequency_bias_embedded.json")
+    page = " ".join((ROOT / "docs" / "study.md").read_text().split())
+    ends = [number(study.of(name)[0].bands[-1].ratio.value) for name in ("images", "images, delta 2", "white noise")]
+    assert f"({study.cases[0].looks[-1].step} updates, {len(study.cases)} cases)" in page
+    assert (
+        f"images end at {ends[0]} times the best linear denoiser's error, flattened by f² at {ends[1]}, white noise at"
+        in page
+    )
+    assert f"white noise at {ends[2]}." in page
+
+
 def test_the_reading_of_the_alignments_is_that_of_their_results():
     page = (ROOT / "docs" / "alignment.md").read_text()
     kept = read_comparison(RESULTS / "compare_cifar10_alignment.json")
