@@ -132,7 +132,7 @@ def latent_spectrum(r: Results) -> Iterator[Row]:
     """B-i: a flattened power law is best."""
     c, control, variants = r.methods, r.methods.control, ("ESM, paper", "ESM, scale-free")
     rho = rank_correlation(*fid_and(c, "best_delta"))
-    learned = [(name, r.bias.of(f"latents of {name}")) for name in ("control", "ESM")]
+    learned = {name: r.bias.of(f"latents of {name}") for name in ("control", "SD-VAE", "ESM", "DSM")}
     yield Row(
         "B-i",
         "Latents whose power spectrum is a flattened power law are easiest to diffuse.",
@@ -144,10 +144,10 @@ def latent_spectrum(r: Results) -> Iterator[Row]:
             f"Kernel distance: {said(scores(c, control, 'kid'))} and {said(scores(c, variants[-1], 'kid'))}.",
             f"Rank correlation of the best-fitting delta with the Fréchet distance over all trials: "
             f"{number(rho or 0)}.",
-            "Updates until half of a band's loss is gone, lowest, slowest and highest band of latents (one seed): "
-            + "; ".join(f"of {name}: {halves(cases)}" for name, cases in learned)
-            + "; their highest band over the best linear denoiser's: "
-            + ", ".join(said(highest(cases)) for _, cases in learned)
+            "Updates until half of a band's loss is gone, lowest, slowest and highest band of latents: "
+            + "; ".join(f"of {name} {halves(cases)}" for name, cases in learned.items())
+            + f" ({min(map(len, learned.values()))} seeds); their highest band over the best linear denoiser's: "
+            + "; ".join(f"of {name} {said(highest(cases))}" for name, cases in learned.items())
             + ".",
         ],
         SUPPORTED if any(against(c, name) == "below" for name in variants) else "undecided",

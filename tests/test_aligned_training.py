@@ -3,6 +3,7 @@
 import copy
 import shutil
 from dataclasses import replace
+from functools import partialmethod
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from spectrum_matching import cli, diffusion_runs
+from spectrum_matching.analysis.subjects import open_cached
 from spectrum_matching.cache_latents import cache_latents
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.latents import open_latents
@@ -87,7 +89,9 @@ def test_targets_follow_the_images_where_latents_lack_some(cached, tmp_path):
 def test_an_aligned_step_is_the_plain_one_and_its_alignment(small_diffusion, sources, kind):
     run = replace(small_diffusion, source=sources[kind], alignment=CHOICE, steps=3)
     if kind == "cached":
-        run = replace(run, alignment=replace(CHOICE, projector="convolution", filter="normalise"))
+        plain = diffusion_runs.AlignmentChoice()
+        chosen = replace(CHOICE, projector="convolution", filter="normalise", inner=plain.inner, outer=plain.outer)
+        run = replace(run, alignment=chosen)
     data = open_learned(run, CPU)
     assert data.target_shape == (36, 4, 4)
     state, plain = built(run, data), built(run, data)
@@ -237,12 +241,51 @@ def test_targets_of_other_images_are_refused(aligned, cached, class_folder, tmp_
         open_learned(replace(aligned, alignment=replace(CHOICE, targets=str(plain))), CPU)
 
 
+def test_targets_without_mirrored_images_have_a_remedy_that_helps(aligned, cached, class_folder, tmp_path):
+    folder = Path(shutil.copytree(cached, tmp_path / "latents"))
+    shutil.rmtree(folder / "targets")
+    plain = cache_latents("vision:gradients:8", data=str(class_folder), size=32, out=folder / "targets")
+    with pytest.raises(ValueError, match=f"{plain} holds no targets of mirrored images: .* --out ANOTHER"):
+        open_training_targets(None, open_training_latents(folder), flip=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"gamma": 0.3}, "alignment.gamma is 0.3, which only alignment.filter normalise uses"),
+        ({"filter": "normalise"}, "alignment.inner and outer are 0 and 1, which only alignment.filter dog uses"),
+        ({"inner": 3.0}, "expected 0 <= inner < outer < inf tokens"),
+    ],
+)
+def test_what_no_filter_would_use_is_refused(aligned, change, said):
+    with pytest.raises(ValueError, match=said):
+        run_diffusion(replace(aligned, alignment=replace(CHOICE, **change)))
+
+
+@pytest.mark.parametrize("kind", ["cached", "pixels"])
+def test_an_aligned_training_compiles(small_diffusion, sources, kind, monkeypatch):
+    monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(torch.nn.Module.compile, backend="aot_eager"))
+    run = replace(small_diffusion, source=sources[kind], alignment=CHOICE, steps=2)
+    data = open_learned(run, CPU)
+    plain, compiled = (
+        [*train_diffusion(own, built(own, data), data.batches(0, 1, 0, 2), Accelerator())]
+        for own in (run, replace(run, compile=True))
+    )
+    for one, other in zip(plain, compiled, strict=True):
+        for name, value in one.losses.items():
+            torch.testing.assert_close(other.losses[name], value, rtol=1e-4, atol=0)
+
+
 def test_targets_and_latents_are_not_mistaken_for_each_other(
     aligned, cached, class_folder, small_autoencoder, tmp_path
 ):
     run = replace(aligned, source=diffusion_runs.Source(latents=str(cached / "targets")))
     with pytest.raises(ValueError, match="holds alignment targets, not latents"):
         open_learned(run, CPU)
+    with pytest.raises(ValueError, match="holds alignment targets, not latents"):
+        open_cached(f"latents:{cached / 'targets'}", None, None)
+    with pytest.raises(ValueError, match="holds alignment targets, not latents"):
+        cache_latents("vision:gradients:8", beside=cached / "targets")
     choice = replace(CHOICE, encoder=None, targets=str(cached))
     with pytest.raises(ValueError, match="holds latents, not alignment targets"):
         open_learned(replace(aligned, alignment=choice), CPU)

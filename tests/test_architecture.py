@@ -110,7 +110,7 @@ def test_the_front_door_opens_on_the_library_alone():
 def test_only_verbs_and_the_command_line_import_verbs():
     for path in MODULES:
         imported = own_imports(path)
-        assert "cli" not in imported, path
+        assert "cli" not in imported or path.stem == "__main__", path
         if path.stem not in VERBS | {"cli", "__main__"}:
             assert not imported & VERBS, f"{path.stem} imports {imported & VERBS}"
 

@@ -136,6 +136,8 @@ def test_the_unified_view_is_read_off_files_and_folders(analyses, tmp_path, capf
         ("directional-energy nowhere --data {data} --size 40 --out {out}/new", "nowhere is no folder"),
         ("directional-energy gradients:0 --data {data} --size 40 --out {out}/new", "the cell must be a whole number"),
         ("directional-energy gradients --data {data} --size 40 --out {out}/new --num-images 1", "at least 2 images"),
+        ("directional-energy gradients:4 gradients:7 --data {data} --size 40 --out {out}/new", "7"),
+        ("directional-energy gradients --data {data} --size 40 --out {out}/new --gamma nan", "gamma"),
         ("directional-energy gradients --data {data} --out {out}/new --size 24", "tokens are too few"),
         ("directional-energy gradients --data {data} --out {out}/new --size 40 --outer 0.4", "0 < inner < outer"),
         (
@@ -155,7 +157,7 @@ def test_what_its_user_can_mend_is_said_in_one_line(words, said, image_folder, a
     with pytest.raises(SystemExit) as stopped:
         cli.main(["study", *words.format(**places).split()])
     assert stopped.value.code == 2
-    last = capfd.readouterr().err.splitlines()[-1]
-    assert last.startswith("specmatch study: ")
-    assert said.format(**places) in last
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("specmatch study: ")
+    assert said.format(**places) in line
     assert not (tmp_path / "new" / "study.json").exists()

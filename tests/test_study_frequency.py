@@ -218,6 +218,13 @@ def test_a_dry_run_prints_the_plan_and_needs_no_data(command, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_what_all_predict_has_no_case_of_its_own(command, tmp_path):
+    status, out, err = command("--dry-run", "--prediction", "data", "--out", tmp_path / "new")
+    assert status == 0, err
+    assert yaml.safe_load(out)["predictions"] == []
+    assert "predicts data" not in err
+
+
 @pytest.mark.parametrize("name", [name for name in PLANS if name != "small"])
 def test_the_plans_hold(name):
     check_plan(PLANS[name]())

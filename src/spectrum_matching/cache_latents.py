@@ -28,7 +28,7 @@ from .data.latent_cache import (
 from .data.latent_export import ForeignLayout, export_latents
 from .data.latent_layouts import ImageChoice
 from .data.latents import LatentSet, open_latents
-from .data.training_targets import VISION, targets_beside
+from .data.training_targets import VISION, require_latents, targets_beside
 from .latent_origins import (
     Encoding,
     LatentOrigin,
@@ -148,6 +148,7 @@ def images_in_a_shard(encoding: Encoding, stored: Stored) -> int:
 
 def images_of(latents: LatentSet) -> ToCache:
     """The images of a cache. ValueError where they are not known, not there, or no longer the same."""
+    require_latents(latents)
     where, size, split, held_out, seed = latents.choice or ImageChoice("")
     if latents.images is None or latents.image_digest is None or size is None:
         raise ValueError(

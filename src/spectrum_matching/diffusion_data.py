@@ -14,7 +14,7 @@ from .data.images import BadFile, ImageSet, open_images
 from .data.order import image_batches
 from .data.seeding import seeded
 from .data.training_latents import Key, TrainingLatents, open_training_latents, sample_moments, training_keys
-from .data.training_targets import VISION, TrainingTargets, open_training_targets
+from .data.training_targets import TrainingTargets, open_training_targets, require_latents
 from .diffusion_runs import DiffusionRun
 from .latent_scale import measured_space
 from .latent_space import LatentSpace
@@ -106,10 +106,7 @@ def open_autoencoder(source: str, device: torch.device) -> Autoencoder:
 
 def _cached(run: DiffusionRun, latents: TrainingLatents, device: torch.device) -> LearnedData:
     source = run.source
-    if latents.autoencoder.startswith(VISION):
-        raise ValueError(
-            f"{source.latents} holds alignment targets, not latents: name the folder beside which they lie"
-        )
+    require_latents(latents)
     autoencoder = source.autoencoder or latents.autoencoder
     if source.autoencoder is not None and (channels := Autoencoder.from_pretrained(autoencoder).channels) != (
         latents.channels

@@ -91,16 +91,23 @@ def build_alignment(choice: AlignmentChoice, width: int, target_width: int, seed
 
 
 def filter_of(choice: AlignmentChoice) -> TargetFilter:
-    """ValueError for numbers that make no filter."""
-    if choice.filter == "normalise":
-        return SpatialNormalisation(choice.gamma, choice.std)
-    if choice.filter == "dog":
-        return DifferenceOfGaussians(choice.inner, choice.outer, choice.std)
-    if choice.std != "none":
+    """ValueError for numbers that make no filter, and for some that no filter would use."""
+    plain = AlignmentChoice()
+    if choice.filter == "none" and choice.std != "none":
         raise ValueError(
             f"alignment.std is {choice.std!r}, and unfiltered targets are not divided: set alignment.filter to "
             f"normalise, with gamma 0 for division alone"
         )
+    if choice.filter != "normalise" and choice.gamma != plain.gamma:
+        raise ValueError(f"alignment.gamma is {choice.gamma:g}, which only alignment.filter normalise uses")
+    if choice.filter != "dog" and (choice.inner, choice.outer) != (plain.inner, plain.outer):
+        raise ValueError(
+            f"alignment.inner and outer are {choice.inner:g} and {choice.outer:g}, which only alignment.filter dog uses"
+        )
+    if choice.filter == "normalise":
+        return SpatialNormalisation(choice.gamma, choice.std)
+    if choice.filter == "dog":
+        return DifferenceOfGaussians(choice.inner, choice.outer, choice.std)
     return Unfiltered()
 
 

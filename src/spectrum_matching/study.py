@@ -75,6 +75,7 @@ def directional_energy(
     images = open_images(data, size, split=split)
     foreground = open_masks(masks, images) if masks else None
     opened = {name: directional.open_encoder(source, place) for name, source in sources.items()}
+    filters = {name: directional.filters_of(name, own, size, gamma, inner, outer) for name, own in opened.items()}
     console = Console(stderr=True)
     readings: list[directional.Reading] = []
     with _bar(console) as bar:
@@ -85,11 +86,9 @@ def directional_energy(
                     name,
                     encoder,
                     images,
+                    filters[name],
                     n_images=num_images,
                     masks=foreground,
-                    gammas=gamma,
-                    inner=inner,
-                    outer=outer,
                     batch_size=batch_size,
                     device=place,
                     advance=partial(bar.advance, task),

@@ -52,7 +52,8 @@ def frequency_bias(
 ) -> Path:
     """Train denoisers on images, tilted images, Gaussian fields and latents; write study.json and report.html.
 
-    The same command goes on after a kill. Several commands may share a plan by --cases: each case is done once.
+    The same command goes on after a kill. Several commands may share a plan by --cases: each case is done once. What is
+    not given is the plan's, whose every field --dry-run prints and --config sets.
 
     Args:
         plan: embedded, cifar10 or gpu.
@@ -101,6 +102,9 @@ def frequency_bias(
     }
     given = {key: value for key, value in given.items() if value is not None}
     resolved = replace(resolved, **given)  # type: ignore[arg-type]  # their types are those of the fields
+    # What all cases predict needs no case of its own.
+    others = tuple(own for own in resolved.predictions if own != resolved.prediction)
+    resolved = replace(resolved, predictions=others) if prediction else resolved
     check_plan(resolved)
     for name in cases:
         if name not in resolved.subjects:
@@ -150,7 +154,7 @@ def run_study(
     found, missing = all_finished(opened)
     notes = [
         f"{plan.steps:,} updates of {plan.batch_size} fields each: every number here is of a training so short, and of "
-        f"{found[0].n_parameters:,} parameters.",
+        f"{found[0].n_parameters:,} parameters for {found[0].subject}.",
         f"The best linear denoiser knows the training data’s spectrum, and takes each DCT coefficient by itself: a "
         f"denoiser may be better than it, and it is itself measured on {plan.n_test} held-out fields.",
     ]

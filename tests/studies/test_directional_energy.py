@@ -14,6 +14,7 @@ from spectrum_matching.results import Estimate
 from spectrum_matching.studies.directional_energy import (
     Encoder,
     far_of,
+    filters_of,
     notes_of,
     open_encoder,
     read_encoder,
@@ -34,15 +35,17 @@ def encoder_of(fields):
     def encode(images):
         return torch.stack([fields(round(100 * float(image[0, 0, 0]))) for image in images])
 
-    return Encoder("made", "00", len(fields(0)), "none", encode)
+    grid = tuple(fields(0).shape[1:])
+    return Encoder("made", "00", len(fields(0)), "none", lambda side: grid, encode)
 
 
 def noise(i, shape=(48, 16, 16), mean=0.0):
     return mean + torch.randn(shape, generator=torch.Generator().manual_seed(i))
 
 
-def read(fields, n=6, **options):
-    return read_encoder("made", encoder_of(fields), numbered(n), **options)
+def read(fields, n=6, inner=0.5, **options):
+    encoder = encoder_of(fields)
+    return read_encoder("made", encoder, numbered(n), filters_of("made", encoder, 8, inner=inner), **options)
 
 
 def test_shares_add_up_energy_is_what_is_not_dc_and_the_three_agree():
@@ -132,7 +135,8 @@ def test_regions_are_those_of_the_masks_of_balanced_images(image_folder, tmp_pat
         shares[name] = i
     masks = open_masks(tmp_path, images)
     encoder = open_encoder("gradients:2", torch.device("cpu"))
-    found = read_encoder("gradients", encoder, images, masks=masks, n_images=8).encoder
+    filters = filters_of("gradients", encoder, 32)
+    found = read_encoder("gradients", encoder, images, filters, masks=masks, n_images=8).encoder
     grid, far = found.grid, found.far
     expected = []
     for i in range(6):
@@ -144,7 +148,7 @@ def test_regions_are_those_of_the_masks_of_balanced_images(image_folder, tmp_pat
     assert found.filters[0].measurement("srss").value == pytest.approx(np.mean(expected), rel=1e-9)
     (note,) = notes_of([], masks)
     assert "18 images have no mask" in note
-    refused = read_encoder("gradients", encoder, images, n_images=2).encoder.filters[0].measurement("srss")
+    refused = read_encoder("gradients", encoder, images, filters, n_images=2).encoder.filters[0].measurement("srss")
     assert refused.value is None
     assert refused.refused == "no masks were given"
 
@@ -166,7 +170,7 @@ def test_an_autoencoder_is_read_by_its_posterior_means(small_autoencoder):
     encoder = open_encoder(f"autoencoder:{small_autoencoder}", torch.device("cpu"))
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert encoder.fields(images).shape == (2, encoder.width, 8, 8)
-    found = read_encoder("own", encoder, TensorImages(images)).encoder
+    found = read_encoder("own", encoder, TensorImages(images), filters_of("own", encoder, 32)).encoder
     assert found.grid == (8, 8)
     assert isinstance(found.filters[0].dc, Estimate)
 

@@ -12,6 +12,7 @@ from ..data.images import Split
 from ..data.latent_layouts import ImageChoice
 from ..data.latents import LatentSet, open_latents
 from ..data.sources import open_source
+from ..data.training_targets import require_latents
 from ..nets.own import PREFIX
 
 DEFAULT_SIZE = 256
@@ -64,6 +65,7 @@ def open_cached(source: str, data: str | None, size: int | None) -> CachedImages
     size, or 256. ValueError where it is no multiple of the latents' grid.
     """
     latents = open_latents(source.removeprefix(CACHED))
+    require_latents(latents)
     where = data or latents.images
     if where is None:
         return CachedImages(latents, None)

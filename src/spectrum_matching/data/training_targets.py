@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from .latents import LatentSet
 from .training_latents import Key, TrainingLatents, open_training_latents
 
 VISION = "vision:"  # before the name of a cache's encoder: what it holds are targets
@@ -14,6 +15,12 @@ REMEDY = f"cache them by `specmatch cache {VISION}ENCODER --beside LATENTS`"
 def targets_beside(latents: str) -> Path:
     """Where the targets of a cache's images lie, unless a run says otherwise."""
     return Path(latents).expanduser() / "targets"
+
+
+def require_latents(latents: LatentSet | TrainingLatents) -> None:
+    """ValueError where a cache holds alignment targets."""
+    if (latents.autoencoder or "").startswith(VISION):
+        raise ValueError(f"{latents.source} holds alignment targets, not latents: name the folder of the latents")
 
 
 class TrainingTargets:
@@ -49,5 +56,9 @@ def open_training_targets(folder: str | Path | None, latents: TrainingLatents, f
     if targets.image_digest != latents.image_digest or not set(latents.image_keys) <= set(targets.image_keys):
         raise ValueError(f"{path} holds targets of other images than {latents.source}: {REMEDY}")
     if flip and not targets.has_flips:
-        raise ValueError(f"{path} holds no targets of mirrored images: {REMEDY}, or train without flips")
+        cause = "" if latents.has_flips else f" (nor does {latents.source}: cache it with --flips first)"
+        raise ValueError(
+            f"{path} holds no targets of mirrored images{cause}: {REMEDY} --out ANOTHER and name it by "
+            f"alignment.targets, or train without flips"
+        )
     return TrainingTargets(targets, latents)

@@ -65,7 +65,7 @@ class DifferenceOfGaussians:
 
     def __post_init__(self) -> None:
         if not 0 <= self.inner < self.outer < math.inf:
-            raise ValueError(f"expected 0 <= inner < outer < inf, got inner {self.inner} and outer {self.outer}")
+            raise ValueError(f"expected 0 <= inner < outer < inf tokens, got inner {self.inner} and outer {self.outer}")
         check_std(self.std)
 
     def __call__(self, field: Tensor) -> Tensor:

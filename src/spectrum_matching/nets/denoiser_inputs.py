@@ -14,7 +14,7 @@ def check_sizes(
             f"expected (h, w) as the grid, and every size to be at least 1"
         )
     if grid[0] % patch or grid[1] % patch:
-        raise ValueError(f"latents of {grid[0]} × {grid[1]} cells are not cut into patches of {patch}: take another")
+        raise ValueError(f"{grid[0]} × {grid[1]} cells are not cut into patches of {patch}: take another denoiser")
     if width % heads or width % 4:
         raise ValueError(f"width {width} with {heads} heads: expected a multiple of the heads and of 4")
     if n_classes < 0:

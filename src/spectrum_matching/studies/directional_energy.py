@@ -28,12 +28,16 @@ INNER, OUTER_SHARE = 0.5, 0.2
 
 
 class Encoder(NamedTuple):
-    """Images (b, 3, H, W) in [−1, 1] → fields (b, d, h, w), whose they are, and how it resizes images."""
+    """Images (b, 3, H, W) in [−1, 1] → fields (b, d, h, w), whose they are, and how it resizes images.
+
+    grid: pixels on a side of square images → (h, w); ValueError where they do not fit.
+    """
 
     source: str
     digest: str
     width: int
     resizer: str
+    grid: Callable[[int], tuple[int, int]]
     fields: Callable[[Tensor], Tensor]
 
 
@@ -70,19 +74,45 @@ def open_encoder(source: str, device: torch.device) -> Encoder:
         def means(images: Tensor) -> Tensor:
             return network.encode(images).mean
 
-        return Encoder(source, weights_digest(network), network.channels, "none: images as they are", means)
+        def cells(side: int) -> tuple[int, int]:
+            if side % network.multiple or network.size not in (None, side):
+                expected = network.size or f"a multiple of {network.multiple}"
+                raise ValueError(f"{source} takes images of {expected} pixels, not of {side}: choose --size")
+            return side // network.factor, side // network.factor
+
+        return Encoder(source, weights_digest(network), network.channels, "none: images as they are", cells, means)
     vision = open_vision(source, str(device))
 
     def tokens(images: Tensor) -> Tensor:
         return vision(images).field
 
-    return Encoder(source, vision.digest, vision.width, vision.resizer, tokens)
+    return Encoder(source, vision.digest, vision.width, vision.resizer, vision.grid, tokens)
+
+
+def filters_of(
+    name: str,
+    encoder: Encoder,
+    side: int,
+    gammas: Sequence[float] = GAMMAS,
+    inner: float = INNER,
+    outer: float | None = None,
+) -> tuple[NamedFilter, ...]:
+    """`target_filters` of the tokens of images of `side` pixels.
+
+    ValueError, naming the encoder, for images that do not fit it, and for fewer than 4 × 4 tokens.
+    """
+    grid = encoder.grid(side)
+    if min(grid) < 4:
+        raise ValueError(
+            f"{name}: {grid[0]} x {grid[1]} tokens are too few for a spectrum and for distances; take a larger --size"
+        )
+    return target_filters(grid, gammas, inner, outer)
 
 
 def target_filters(
     grid: tuple[int, int], gammas: Sequence[float] = GAMMAS, inner: float = INNER, outer: float | None = None
 ) -> tuple[NamedFilter, ...]:
-    """None; spatial normalisation by each gamma; difference of Gaussians as band-pass and as high-pass; each filter
+    """None; spatial normalisation by each gamma, difference of Gaussians as band-pass and as high-pass, each of these
     with and without division by each channel's std.
 
     inner, outer: standard deviations in tokens; outer is a fifth of the shorter side by default. ValueError where they
@@ -123,23 +153,20 @@ def read_encoder(
     name: str,
     encoder: Encoder,
     images: Images,
+    filters: Sequence[NamedFilter],
     *,
     n_images: int | None = None,
     masks: MaskSet | None = None,
-    gammas: Sequence[float] = GAMMAS,
-    inner: float = INNER,
-    outer: float | None = None,
     batch_size: int = 16,
     device: torch.device | str = "cpu",
     advance: Callable[[int], None] = lambda n: None,
 ) -> Reading:
     """Means over the first `n_images` (None: all), each once and in order.
 
-    masks: for SRSS. ValueError, naming the encoder, for fields that are not finite or hold fewer than 4 × 4 tokens,
-    and for fewer than two images that can be read.
+    filters: `filters_of`. masks: for SRSS. ValueError, naming the encoder, for fields that are not finite, and for
+    fewer than two images that can be read.
     """
-    rows: list[_Rows] = []
-    filters: tuple[NamedFilter, ...] = ()
+    rows = [_Rows() for _ in filters]
     bad: list[str] = []
     n, grid = 0, (0, 0)
     places = range(len(images) if n_images is None else min(n_images, len(images)))
@@ -149,11 +176,7 @@ def read_encoder(
             if not at:
                 continue
             field = encoder.fields(batch.images.to(device)).double()
-            if not rows:
-                grid = (field.shape[-2], field.shape[-1])
-                _require_grid(name, grid)
-                filters = target_filters(grid, gammas, inner, outer)
-                rows = [_Rows() for _ in filters]
+            grid = (field.shape[-2], field.shape[-1])
             if not field.isfinite().all():
                 raise ValueError(f"{name}: its tokens are not finite")
             foreground = _foreground(masks, at, grid) if masks else None
@@ -285,10 +308,3 @@ def _foreground(masks: MaskSet, places: Sequence[int], grid: tuple[int, int]) ->
     """(b, h, w); all background for an image without a mask, which SRSS then leaves out."""
     nothing = torch.zeros(grid, dtype=torch.bool)
     return torch.stack([masks[place, grid] if place in masks.images else nothing for place in places])
-
-
-def _require_grid(name: str, grid: tuple[int, int]) -> None:
-    if min(grid) < 4:
-        raise ValueError(
-            f"{name}: {grid[0]} x {grid[1]} tokens are too few for a spectrum and for distances; take a larger --size"
-        )

@@ -124,8 +124,9 @@ def check_plan(plan: FrequencyPlan) -> None:
         raise ValueError(f"seeds are {plan.seeds}: expected one or more, none of them twice")
     if not plan.times or not all(0 < time < 1 for time in plan.times):
         raise ValueError(f"times are {plan.times}: expected noise levels between 0, which is data, and 1, noise")
-    if not all(value > 0 for value in (plan.pixels_per_degree, plan.injected_rms, plan.learning_rate)):
-        raise ValueError("pixels_per_degree, injected_rms and learning_rate must be positive")
+    for key in ("pixels_per_degree", "injected_rms", "learning_rate"):
+        if not getattr(plan, key) > 0:
+            raise ValueError(f"{key} is {getattr(plan, key):g}: expected more than 0")
     if plan.injected_rms > MOST_INJECTED:
         raise ValueError(
             f"injected_rms is {plan.injected_rms:g}: above {MOST_INJECTED:g} images would leave their range"
@@ -150,19 +151,23 @@ def check_plan(plan: FrequencyPlan) -> None:
         raise ValueError(f"images of {plan.size} pixels are not cut into patches of {patch}: take another --denoiser")
     build_denoiser(plan.denoiser, 3, (plan.size, plan.size), time_scale=1000.0)
     if plan.autoencoders:
-        build_denoiser(plan.latent_denoiser, 4, (plan.size, plan.size), time_scale=1000.0)
+        side = plan.size * int(plan.latent_denoiser.rpartition("/")[2] or 0)  # cut into patches, whatever they are
+        build_denoiser(plan.latent_denoiser, 4, (side, side), time_scale=1000.0)
 
 
 def embedded() -> FrequencyPlan:
-    """Embedded photographs at 32 × 32, 8 minutes of one core: shows the method, too small to decide much.
+    """Embedded photographs at 32 × 32, about 10 minutes of one core: shows the method, too small to decide much.
 
-    Expected numbers: docs/theory.md.
+    Expected numbers: docs/study.md.
     """
     return FrequencyPlan()
 
 
 def cifar10() -> FrequencyPlan:
-    """CIFAR-10 at 32 × 32, two seeds of the main cases: about 40 minutes of one core."""
+    """CIFAR-10 at 32 × 32, two seeds of the main cases: about an hour of one core.
+
+    Expected numbers: docs/theory.md.
+    """
     plan = FrequencyPlan(
         data="data/cifar10/train.parquet",
         n_train=16_384,

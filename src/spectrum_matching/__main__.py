@@ -1,0 +1,6 @@
+"""`python -m spectrum_matching` is `specmatch`."""
+
+from .cli import main
+
+if __name__ == "__main__":
+    main()
