@@ -96,11 +96,16 @@ def paired(comparison: Comparison, method: str, other: str | None = None) -> lis
     return [one - its for one, its in pairs]
 
 
+def agreed(changes: Sequence[float]) -> str:
+    """ "lower" or "higher" where every seed says so, else "undecided"; a single seed decides nothing."""
+    if len(changes) > 1 and max(changes) < 0:
+        return "lower"
+    return "higher" if len(changes) > 1 and min(changes) > 0 else "undecided"
+
+
 def signs(changes: Sequence[float]) -> str:
     """Mean ± half the range, and whether the seeds agree on the direction."""
-    if min(changes) < 0 < max(changes):
-        return f"{said(changes)}, seeds disagree"
-    return f"{said(changes)}, {'lower' if max(changes) < 0 else 'higher'} in every seed"
+    return f"{said(changes)}, {agreed(changes)}"
 
 
 def numbers(comparison: Comparison, method: str, key: str) -> list[float]:
@@ -152,11 +157,11 @@ def change(view: UnifiedView, method: MethodReading, key: str) -> str:
 
 
 def said(values: Sequence[float]) -> str:
-    """Mean ± half the range, to the digits that the spread leaves; the value alone where there is one."""
+    """Mean ± half the range, to the digits that the range leaves; the value alone where there is one."""
     mean, half = statistics.mean(values), (max(values) - min(values)) / 2
     if len(values) == 1 or half == 0:
         return number(mean)
-    n = next(d for d in range(7) if d == 6 or half >= 10**-d)
+    n = decimals(mean, half)
     return f"{fixed(mean, n)} ± {fixed(half, n)}"
 
 

@@ -1,0 +1,34 @@
+"""Does alignment help a denoiser at a size that a CPU trains, and which of its parts?
+
+    specmatch compare cifar10_alignment
+    python experiments/does_diffusion_gain.py runs/compare/cifar10_alignment/comparison.json
+    python experiments/does_alignment_help.py
+
+Prints what docs/alignment.md has: the Fréchet distance of every row against others', seed by seed.
+"""
+
+from claim_results import RESULTS, fids, paired, signs  # a file beside this one
+from spectrum_matching.comparisons import Comparison, read_comparison
+
+UNFILTERED = "REPA, convolution"  # the rows below it differ from it by their filter alone
+
+
+def table(comparison: Comparison) -> str:
+    """Markdown."""
+    lines = [f"| row | Fréchet distance | against {comparison.control} | against {UNFILTERED} |", "|---|---|---|---|"]
+    for name in comparison.methods:
+        changes = [
+            "" if name == other else signs(paired(comparison, name, other))
+            for other in (comparison.control, UNFILTERED)
+        ]
+        lines.append(f"| {name} | {fids(comparison, name)} | {changes[0]} | {changes[1]} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Read, print."""
+    print(table(read_comparison(RESULTS / "compare_cifar10_alignment.json")))
+
+
+if __name__ == "__main__":
+    main()
