@@ -36,6 +36,7 @@ class Results(NamedTuple):
 
     methods: Comparison
     alignment: Comparison
+    redrawn: Comparison  # two seeds of the same with other first weights of the projectors
     unified: UnifiedView
     directions: DirectionalEnergy
     bias: FrequencyBias
@@ -47,8 +48,9 @@ class Results(NamedTuple):
 
 def load() -> Results:
     """From experiments/results."""
-    methods, alignment = (
-        read_comparison(RESULTS / f"compare_{name}.json") for name in ("cifar10", "cifar10_alignment")
+    methods, alignment, redrawn = (
+        read_comparison(RESULTS / f"compare_{name}.json")
+        for name in ("cifar10", "cifar10_alignment", "cifar10_alignment_redrawn")
     )
     unified = read_unified_view(RESULTS / "unified_view_cifar10.json")
     directions = read_directional_energy(RESULTS / "directional_energy_cifar10.json")
@@ -60,6 +62,7 @@ def load() -> Results:
     commits = {
         "compare_cifar10.json": methods.provenance.commit,
         "compare_cifar10_alignment.json": alignment.provenance.commit,
+        "compare_cifar10_alignment_redrawn.json": redrawn.provenance.commit,
         "unified_view_cifar10.json": unified.provenance.commit,
         "directional_energy_cifar10.json": directions.provenance.commit,
         "frequency_bias_cifar10.json": bias.provenance.commit,
@@ -67,7 +70,7 @@ def load() -> Results:
         "latents_taef2.json": taef2["commit"],
         "methods_cifar10.json": small["rows"][0]["commit"],
     }
-    return Results(methods, alignment, unified, directions, bias, esm, taef2, small, commits)
+    return Results(methods, alignment, redrawn, unified, directions, bias, esm, taef2, small, commits)
 
 
 def scores(comparison: Comparison, method: str, key: str) -> list[float]:
@@ -90,9 +93,13 @@ def against(comparison: Comparison, method: str, other: str | None = None) -> st
     return order(fid(comparison, method), fid(comparison, other or comparison.control))
 
 
-def paired(comparison: Comparison, method: str, other: str | None = None) -> list[float]:
-    """The same, seed by seed: what two methods share of a seed, such as the autoencoder, drops out."""
-    pairs = zip(scores(comparison, method, "fid"), scores(comparison, other or comparison.control, "fid"), strict=True)
+def paired(comparisons: Sequence[Comparison], method: str, other: str | None = None) -> list[float]:
+    """The same over all runs, seed by seed: what two methods share of a seed, such as the autoencoder, drops out."""
+    pairs = [
+        pair
+        for run in comparisons
+        for pair in zip(scores(run, method, "fid"), scores(run, other or run.control, "fid"), strict=True)
+    ]
     return [one - its for one, its in pairs]
 
 
@@ -169,6 +176,12 @@ def ran_comparison(comparison: Comparison) -> str:
     """The command of a comparison, with scale and seeds."""
     seeds = len(comparison.of(comparison.control))
     return f"`{comparison.command}`, {seeds} seeds a row. {comparison.notes[0]}"
+
+
+def ran_alignments(comparison: Comparison, redrawn: Comparison) -> str:
+    """The same of both runs of alignments."""
+    n = len(redrawn.of(redrawn.control))
+    return f"{ran_comparison(comparison)} {n} of the seeds again, with other first weights of the projectors."
 
 
 def ran_study(study: DirectionalEnergy | FrequencyBias) -> str:

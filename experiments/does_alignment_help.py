@@ -4,7 +4,8 @@
     python experiments/does_diffusion_gain.py runs/compare/cifar10_alignment/comparison.json
     python experiments/does_alignment_help.py
 
-Prints what docs/alignment.md has: the Fréchet distance of every row against others', seed by seed.
+Prints what docs/alignment.md has: the Fréchet distance of every row against others', seed by seed, with the two seeds
+that were run before with other first weights of the projectors (compare_cifar10_alignment_redrawn.json).
 """
 
 from claim_results import RESULTS, fids, paired, signs  # a file beside this one
@@ -13,12 +14,12 @@ from spectrum_matching.comparisons import Comparison, read_comparison
 UNFILTERED = "REPA, convolution"  # the rows below it differ from it by their filter alone
 
 
-def table(comparison: Comparison) -> str:
-    """Markdown."""
+def table(comparison: Comparison, redrawn: Comparison) -> str:
+    """Markdown: means of the first; differences of both."""
     lines = [f"| row | Fréchet distance | against {comparison.control} | against {UNFILTERED} |", "|---|---|---|---|"]
     for name in comparison.methods:
         changes = [
-            "" if name == other else signs(paired(comparison, name, other))
+            "" if name == other else signs(paired((comparison, redrawn), name, other))
             for other in (comparison.control, UNFILTERED)
         ]
         lines.append(f"| {name} | {fids(comparison, name)} | {changes[0]} | {changes[1]} |")
@@ -27,7 +28,7 @@ def table(comparison: Comparison) -> str:
 
 def main() -> None:
     """Read, print."""
-    print(table(read_comparison(RESULTS / "compare_cifar10_alignment.json")))
+    print(table(*(read_comparison(RESULTS / f"compare_cifar10_alignment{name}.json") for name in ("", "_redrawn"))))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def test_every_claim_and_every_control_has_a_row_with_a_verdict(found):
     assert len(set(keys)) == len(keys)
     for letter in ("A, first", "A, best", "A, cause", "A, perception", "B-i", "B-ii, DSM", "C, failures", "C, VA-VAE"):
         assert letter in keys
-    assert {"C, EQ-VAE", "C, Scale Equivariance", "D, energy", "D, order"} <= set(keys)
+    assert {"C, EQ-VAE", "C, Scale Equivariance", "D, energy", "D, DoG", "D, iREPA"} <= set(keys)
     assert len([key for key in keys if key.startswith("control, ")]) == 9
     for row in found:
         assert row.verdict in ("supported at this scale", "not supported", "undecided")
@@ -138,3 +138,30 @@ def test_what_the_reasons_say_of_generation_and_of_real_latents_is_so(results):
         assert words == ["acts", "does not", "lower"]
     exponents = results.esm["losses"]["paper"]["best_exponent"].values()
     assert max(exponents) - min(exponents) > 1.3 - 0.8  # the range of deltas that the paper's code knows
+
+
+def test_what_the_reasons_say_of_alignment_is_so(results):
+    from claim_results import agreed, paired  # the fixture has made it known
+
+    runs, plain = (results.alignment, results.redrawn), "REPA, convolution"
+
+    def word(method, other=None):
+        return agreed(paired(runs, method, other))
+
+    passes = [f"DoG {name}{std}" for name in ("band-pass", "high-pass") for std in ("", ", std")]
+    assert {word(name, other) for name in passes for other in (plain, "normalised, std", "REPA")} == {"lower"}
+    assert {word(name, plain) for name in ("normalised", "normalised, std")} == {"undecided"}
+    assert word("DoG band-pass", "DoG high-pass") == "lower"
+    dog, irepa = "DoG band-pass, std", "normalised, std"
+    assert {word(dog, other) for other in (irepa, "REPA", None)} == {"lower"}
+    assert word(irepa, "REPA") == "undecided"
+    firsts = [agreed(paired([run], irepa, "REPA")) for run in runs]
+    assert firsts[0] != firsts[1]
+    assert {word(f"{name}, std", name) for name in ("DoG band-pass", "DoG high-pass")} == {"undecided"}
+    assert word(plain, "REPA") != "lower"
+    fids, errors = (
+        {name: [t.generation.value(key) for t in results.alignment.of(name)] for name in (dog, "none")}
+        for key in ("fid", "spectrum_error")
+    )
+    assert spread(fids["none"]).mean - spread(fids[dog]).mean < max(fids["none"]) - min(fids["none"])
+    assert order(spread(errors[dog]), spread(errors["none"])) == "above"

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ RESULTS = ROOT / "experiments" / "results"
 
 
 def experiment(name):
+    if str(ROOT / "experiments") not in sys.path:
+        sys.path.append(str(ROOT / "experiments"))  # for what lies beside it
     spec = importlib.util.spec_from_file_location(name, ROOT / "experiments" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -236,10 +239,18 @@ def test_what_to_expect_of_the_embedded_study_is_what_it_found():
 
 def test_the_reading_of_the_alignments_is_that_of_their_results():
     page = (ROOT / "docs" / "alignment.md").read_text()
-    kept = read_comparison(RESULTS / "compare_cifar10_alignment.json")
+    kept, redrawn = (read_comparison(RESULTS / f"compare_cifar10_alignment{name}.json") for name in ("", "_redrawn"))
     assert experiment("does_diffusion_gain").table(kept).strip() in page
-    assert not kept.images
-    assert not any(trial.samples for trial in kept.trials)
+    for comparison in (kept, redrawn):
+        assert not comparison.images
+        assert not any(trial.samples for trial in comparison.trials)
+    assert experiment("does_alignment_help").table(kept, redrawn) in page
+    hours = sum(seconds for trial in kept.trials for seconds in trial.seconds.values()) / 3600
+    assert f"took {hours:.1f} hours" in page
+    assert f"{len(kept.of(kept.control)) + len(redrawn.of(redrawn.control))} differences a cell" in page
+    # The rest of the reading is that of the ledger's rows, which tests/test_ledger.py holds.
+    fids = {name: spread([t.generation.value("fid") for t in kept.of(name)]) for name in kept.methods}
+    assert {order(own, fids["none"]) for name, own in fids.items() if name != "none"} == {"undecided"}
 
 
 def test_the_reading_of_the_unified_view_is_that_of_its_results():
