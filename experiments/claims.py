@@ -20,7 +20,7 @@ Made by `python experiments/claims.py` from `experiments/results/*.json`; not ed
 are compared, one is better where every seed of it lies beyond every seed of the other; where they overlap it is
 undecided. With two seeds each, luck alone parts two equal methods in one of three cases: a verdict from two seeds is a
 hint. Alignments share a seed's autoencoder, order and noise, and are compared seed by seed: one is better where every
-seed's difference says so; with three seeds luck alone makes them agree in one of four cases. Spreads are half the range
+seed's difference says so; luck alone makes four differences agree in one of eight cases. Spreads are half the range
 over seeds.
 
 Everything was run on two CPU cores: networks are a fraction of the paper's, and trained for a fraction of its time. A

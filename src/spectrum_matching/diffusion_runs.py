@@ -252,7 +252,8 @@ def imagenet256_aligned(size: Size, latents: Latents, method: str, choice: Align
 def tiny_aligned(method: str) -> DiffusionRun:
     """The CPU-sized twin, towards orientations of gradients in cells of 4 pixels; set source and cache the targets.
 
-    Sigmas are for 16 × 16 tokens, which images of 64 pixels have at f4. Cost and expected numbers: docs/alignment.md.
+    Sigmas are for 16 × 16 tokens, which images of 64 pixels have at f4. Cost of a step: bench/README.md. Never scored;
+    what the plan cifar10_alignment measured of its like: docs/alignment.md.
     """
     published = ALIGNED[method]("B", "f8d4", encoder="gradients:4").alignment
     return aligned(tiny(), method, replace(published, tap=2, hidden=256))

@@ -240,7 +240,7 @@ def cifar10_alignment(network: str = "micro") -> Plan:
         )
         measuring = replace(plan.measuring, samples=2048, reconstructions=512, analyzed=256, tested=64)
         plan = replace(plan, diffusion=diffusion, measuring=measuring)
-    plan = replace(plan, seeds=(0, 1, 2), control="none", entries=entries)
+    plan = replace(plan, control="none", entries=entries)
     return renamed(plan, "cifar10_alignment" if network == "micro" else "cifar10_alignment_sit_s")
 
 
