@@ -22,7 +22,8 @@ def scatters(comparison: Comparison, quantities: Sequence[Quantity]) -> list[Pan
         return panels
     for quantity in quantities:
         found = _points(comparison, quantity, score)
-        if len({x for _, _, x, _ in found}) < 2:
+        # Two autoencoders, which all methods may share, foretell nothing but which of the two it was.
+        if len({x for _, _, x, _ in found}) < 3:
             continue
         correlation = rank_correlation([x for *_, x, _ in found], [y for *_, y in found])
         said = "" if correlation is None else f": ρ = {fixed(correlation, 2)}, n = {len(found)}"
