@@ -1,5 +1,6 @@
 """The frequency-bias study case by case: each is trained and measured once, and kept in a folder of its own."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -172,7 +173,7 @@ def run_one(
         remove(folder / KEPT)
         return {}
 
-    done = stage(Path(plan.out) / slug(name.replace("-", "minus ")) / f"seed{seed}", "case", inputs, work)
+    done = stage(Path(plan.out) / slug(re.sub(r"-(?=\d)", "minus ", name)) / f"seed{seed}", "case", inputs, work)
     # Whoever shares the folder may call the same case by another name.
     return replace(read(done.folder / "case.json", Case, CASE_FORMAT), name=name)
 
