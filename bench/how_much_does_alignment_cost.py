@@ -122,7 +122,7 @@ def main() -> None:
         "machine": describe(),
         "denoiser": name,
         "batch_size": batch,
-        "tap_off": statistics.median(taken["plain"]) / statistics.median(taken["no taps"]),
+        "tap_off": statistics.median(a / b for a, b in zip(taken["plain"], taken["no taps"], strict=True)),
         "ratio_to_plain": ratios,
         "plain_seconds": statistics.median(taken["plain"]),
     }
