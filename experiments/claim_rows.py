@@ -78,7 +78,7 @@ def frequency_bias(r: Results) -> Iterator[Row]:
         ],
         SUPPORTED if min(best) > NOTABLE else "not supported",
         "For the power that they have, higher bands end further from the best linear denoiser than lower ones; those "
-        "of white noise do not. In absolute terms the lowest band has most left to learn.",
+        "of white noise do not. In absolute terms the highest bands have least left to learn.",
         "Trainings to convergence: a network that has the time may reach the high bands as well.",
     )
     caused = order(spread(highest(flat)), spread(highest(images))) == "below"
@@ -148,7 +148,7 @@ def latent_spectrum(r: Results) -> Iterator[Row]:
             f"{number(rho or 0)}.",
             "Updates until half of a band's loss is gone, lowest, slowest and highest band of latents: "
             + "; ".join(f"of {name} {halves(cases)}" for name, cases in learned.items())
-            + f" ({min(map(len, learned.values()))} seeds); their highest band over the best linear denoiser's: "
+            + f" (seeds: {min(map(len, learned.values()))}); their highest band over the best linear denoiser's: "
             + "; ".join(f"of {name} {said(highest(cases))}" for name, cases in learned.items())
             + ".",
         ],

@@ -184,7 +184,7 @@ def test_the_theory_says_what_was_found():
     halves = [band.half.to_final for band in images[0].bands]
     never = [band.half.to_final is None for band in data[0].bands]
     assert never == sorted(never)
-    assert data[0].order.half > 0.99
+    assert data[0].order.half > 0.9
     levels = [case.levels[len(case.levels) // 2] for case in images]
     best = esm["losses"]["paper"]["best_exponent"]
     assert set(esm["losses"]["scale_free"]["best_exponent"].values()) == {1.1}
@@ -199,11 +199,14 @@ def test_the_theory_says_what_was_found():
     def left(cases, band):
         return number(cases[0].bands[band].final_loss - cases[0].bands[band].wiener_loss)
 
+    def lefts(cases, band):
+        return " and ".join(number(case.bands[band].final_loss - case.bands[band].wiener_loss) for case in cases)
+
     assert all(case.order.ratio > 0.9 for case in images)
     for said in (
         f"the lowest band ends at {both(ratios(images, 0))} times that denoiser's error, the highest at "
         f"{both(ratios(images, -1))}",
-        f"the lowest band has {left(images, 0)} of the loss left to learn, one of the highest {left(images, -1)}",
+        f"the lowest band has {lefts(images, 0)} of the loss left to learn, one of the highest {lefts(images, -1)}",
         f"by f² leaves {both(ratios(flat, -1))} in the highest band",
         f"none of their edges have {number(ratios(twins, -1)[0])}",
         f"makes it {number(ratios(steep, -1)[0])}, with as much of the loss left, {left(steep, -1)}",
