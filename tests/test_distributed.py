@@ -160,10 +160,11 @@ def test_two_processes_stay_in_step(two, name):
 def test_two_processes_are_one_with_the_joined_batch(two, image_folder, name):
     one, alone = trained(image_folder, name)
     (state, first), (_, second) = both(two, name)
-    for (_, _, a), (_, _, b), (_, _, c) in zip(first, second, alone, strict=True):
+    for step, ((_, _, a), (_, _, b), (_, _, c)) in enumerate(zip(first, second, alone, strict=True)):
         assert a.keys() == c.keys()
         for loss in c:
-            assert (a[loss] + b[loss]) / 2 == pytest.approx(c[loss], rel=1e-4)
+            # Before Adam's first step all is the same but for the order of sums; see below.
+            assert (a[loss] + b[loss]) / 2 == pytest.approx(c[loss], rel=1e-3 if step else 1e-5), (step, loss)
             # Gradients are compared over all processes before a weight is made of them.
             assert not loss.endswith("_weight") or a[loss] == b[loss]
     distance = (weights(one.state_dict()) - weights(begun(name)[1].state_dict())).norm()
