@@ -640,7 +640,7 @@ def test_arrow_keys_walk_along_the_points(page, visit):
     tab = visit(page)
     figure = tab.locator("figure", has_text="Aligned less decoded")
     figure.focus()
-    # Focus scrolls, and a scroll hides what is shown: its event comes with the next frame, not in the midst of the keys.
+    # Focus scrolls, and a scroll hides what is shown: its event comes with the next frame, before the keys then.
     tab.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     said = []
     for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
