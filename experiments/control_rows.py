@@ -150,7 +150,7 @@ def of_alignment(r: Results) -> Iterator[Row]:
         "The gain of a difference of Gaussians is not that of dividing by a standard deviation.",
         [ran_alignments(*runs)],
         [
-            "Fréchet distance seed by seed over both runs, of each filter undivided against none: "
+            "Fréchet distance seed by seed over both runs, of each filter, undivided, against the unfiltered target: "
             + "; ".join(f"{name} {signs(values)}" for name, values in gains.items())
             + ".",
             "Of each divided against itself undivided: "

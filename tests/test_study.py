@@ -136,7 +136,7 @@ def test_the_unified_view_is_read_off_files_and_folders(analyses, tmp_path, capf
         ("directional-energy nowhere --data {data} --size 40 --out {out}/new", "nowhere is no folder"),
         ("directional-energy gradients:0 --data {data} --size 40 --out {out}/new", "the cell must be a whole number"),
         ("directional-energy gradients --data {data} --size 40 --out {out}/new --num-images 1", "at least 2 images"),
-        ("directional-energy gradients:4 gradients:7 --data {data} --size 40 --out {out}/new", "7"),
+        ("directional-energy gradients:4 gradients:7 --data {data} --size 40 --out {out}/new", "no grid of cells of 7"),
         ("directional-energy gradients --data {data} --size 40 --out {out}/new --gamma nan", "gamma"),
         ("directional-energy gradients --data {data} --out {out}/new --size 24", "tokens are too few"),
         ("directional-energy gradients --data {data} --out {out}/new --size 40 --outer 0.4", "0 < inner < outer"),

@@ -62,7 +62,7 @@ def run_case(
     autocast = plan.precision == "bf16"
     factors = error_factors(path, plan.times)[0]
     looks = [Look(**row) for row in kept["looks"]] if kept else []
-    advance(kept["step"] if kept else 0)
+    advance(looks[-1].step if looks else 0)
 
     def look(step: int, loss: float | None) -> None:
         found = band_errors(network, path, test, noise, plan.times, bands, N_AT_ONCE, autocast)
