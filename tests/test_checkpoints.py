@@ -1,6 +1,7 @@
 import pytest
 
 from spectrum_matching import checkpoints
+from spectrum_matching.files.atomic import write_aside, write_text_aside
 
 
 def writer(text):
@@ -51,22 +52,22 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, error):
         (folder / "state").write_text("half")
         raise error
 
-    checkpoints.write_aside(tmp_path / "export", writer("whole"))
+    write_aside(tmp_path / "export", writer("whole"))
     with pytest.raises(type(error)):
-        checkpoints.write_aside(tmp_path / "export", fail)
+        write_aside(tmp_path / "export", fail)
     assert names(tmp_path) == ["export"]
     assert (tmp_path / "export" / "state").read_text() == "whole"
 
 
 def test_writing_aside_replaces_the_whole_folder(tmp_path):
-    checkpoints.write_aside(tmp_path / "export", lambda folder: (folder / "old").mkdir())
-    checkpoints.write_aside(tmp_path / "export", writer("new"))
+    write_aside(tmp_path / "export", lambda folder: (folder / "old").mkdir())
+    write_aside(tmp_path / "export", writer("new"))
     assert names(tmp_path / "export") == ["state"]
 
 
 def test_text_is_replaced_whole(tmp_path):
     target = tmp_path / "run.yaml"
     for text in ("one", "ü"):
-        checkpoints.write_text_aside(target, text)
+        write_text_aside(target, text)
         assert target.read_text(encoding="utf-8") == text
     assert names(tmp_path) == ["run.yaml"]

@@ -7,7 +7,7 @@ import yaml
 
 from spectrum_matching import __version__, runs
 from spectrum_matching.cli import VERBS, main
-from spectrum_matching.run_files import override
+from spectrum_matching.files.yaml_files import override
 
 
 @pytest.fixture

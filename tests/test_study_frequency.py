@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from spectrum_matching import cli, frequency_cases, study_frequency
-from spectrum_matching.run_files import override
+from spectrum_matching.files.yaml_files import override
 from spectrum_matching.studies import denoiser_training, frequency_bias
 from spectrum_matching.studies.frequency_plans import PLANS, FrequencyPlan, check_plan
 from spectrum_matching.study_records.frequency_bias import read_frequency_bias

@@ -26,9 +26,9 @@ from .analysis.conditions import failures, read_conditions
 from .analysis.extras import open_extras
 from .analysis.measure import analyze, check_size
 from .analysis.subjects import choose_images, is_cached, named_sources, open_cached, training_data
-from .checkpoints import write_text_aside
 from .data.images import Split
-from .machine_checks import chosen_device, require_writable
+from .files.atomic import require_writable, write_text_aside
+from .machine_checks import chosen_device
 from .nets.autoencoder import Autoencoder
 from .report.page import render
 from .report.tables import summary_table

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from .checkpoints import write_text_aside
 from .diffusion_data import LearnedData
+from .files.atomic import write_text_aside
 from .latent_space import LatentSpace
 
 NAME = "data.json"

@@ -29,6 +29,7 @@ from .data.latent_export import ForeignLayout, export_latents
 from .data.latent_layouts import ImageChoice
 from .data.latents import LatentSet, open_latents
 from .data.training_targets import VISION, require_latents, targets_beside
+from .files.atomic import require_writable
 from .latent_origins import (
     Encoding,
     LatentOrigin,
@@ -38,7 +39,7 @@ from .latent_origins import (
     encoded,
     imported,
 )
-from .machine_checks import chosen_device, require_writable
+from .machine_checks import chosen_device
 from .nets.autoencoder import Autoencoder
 from .nets.vision import canonical, open_vision
 

@@ -140,7 +140,7 @@ def _resolved(
     """The run that the command line names; None where it was only to be checked and printed, which is done then."""
     import tyro
 
-    from .run_files import nearest, override, read_mapping, to_yaml
+    from .files.yaml_files import nearest, override, read_mapping, to_yaml
 
     named = {word.split("=")[0] for word in arguments}
     if not (named & {"--config", "--help", "-h"} or (arguments and not arguments[0].startswith("-"))):

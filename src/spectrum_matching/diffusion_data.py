@@ -1,6 +1,5 @@
 """What a diffusion model learns, wherever it lies: cached latents, images encoded on the fly, or pixels."""
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from .data.seeding import seeded
 from .data.training_latents import Key, TrainingLatents, open_training_latents, sample_moments, training_keys
 from .data.training_targets import TrainingTargets, open_training_targets, require_latents
 from .diffusion_runs import DiffusionRun
+from .files.digests import joint_digest, weights_digest
 from .latent_scale import measured_space
 from .latent_space import LatentSpace
 from .nets.autoencoder import Autoencoder
 from .nets.vision import VisionEncoder, canonical, open_vision
-from .provenance import weights_digest
 
 
 class DiffusionBatch(NamedTuple):
@@ -263,11 +262,6 @@ def _image_batches(
             yield DiffusionBatch(draw(pixels, rank, step), labels, batch.bad, targets)
 
     return batches
-
-
-def joint_digest(*digests: str) -> str:
-    """One for several."""
-    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 
 
 def in_full(name: str) -> str:

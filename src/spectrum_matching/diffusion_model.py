@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from . import __version__
-from .checkpoints import write_aside
 from .diffusion import Path as DiffusionPath
 from .diffusion_data import open_autoencoder
 from .diffusion_state import n_classes_of
+from .files.atomic import write_aside
+from .files.digests import weights_digest
 from .latent_space import LatentSpace
 from .nets.autoencoder import Autoencoder
 from .nets.denoisers import open_denoiser
-from .provenance import commit, weights_digest
+from .provenance import commit
 
 CARD = "specmatch.json"
 

@@ -12,7 +12,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from tyro.conf import arg
 
 from .analysis.subjects import choose_images, named_sources, training_data
-from .checkpoints import write_text_aside
 from .data.images import Split, open_images
 from .evaluation.archives import archived_images, read_headers
 from .evaluation.generation import evaluate_generation
@@ -21,7 +20,7 @@ from .evaluation.reference import compute_reference, save_reference
 from .evaluation.reference_files import open_reference
 from .evaluation.samples import open_samples
 from .evaluation.shares import Numbered, share_of
-from .machine_checks import require_writable
+from .files.atomic import require_writable, write_text_aside
 from .nets.autoencoder import Autoencoder
 from .nets.extractors import open_extractor
 from .nets.perceptual import LPIPS

@@ -4,20 +4,19 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.progress import track
-from safetensors import SafetensorError
 from torch import Tensor
 
-from . import __version__, checkpoints
+from . import __version__
 from .autoencoder_state import TrainingState
 from .data.images import Batch, ImageSet
 from .data.order import fixed_batches
 from .data.seeding import seeded
+from .files.atomic import write_aside, write_text_aside, writing
 from .metrics.pixels import psnr, ssim
 from .provenance import commit
 from .runs import AutoencoderRun
@@ -82,7 +81,7 @@ def finish(
         "version": __version__,
         "commit": commit(),
     }
-    checkpoints.write_text_aside(directory / "metrics.json", json.dumps(numbers, indent=1, allow_nan=False) + "\n")
+    write_text_aside(directory / "metrics.json", json.dumps(numbers, indent=1, allow_nan=False) + "\n")
     # A path is written in full, so that `analyze` knows the images again from wherever it is called.
     source = str(Path(run.data.path).resolve()) if Path(run.data.path).exists() else run.data.path
     origin = {
@@ -99,20 +98,10 @@ def finish(
         (folder / "specmatch.json").write_text(json.dumps(origin, indent=1) + "\n")
 
     with writing(f"the export under {directory}"):
-        checkpoints.write_aside(directory / "export", write)
+        write_aside(directory / "export", write)
 
 
 def _tracked(images: ImageSet, title: str, console: Console) -> Iterator[Batch]:
     n_batches = -(-min(len(images), N_MEASURED) // N_AT_ONCE)
     batches = fixed_batches(images, N_AT_ONCE, N_MEASURED)
     yield from track(batches, title, n_batches, console=console, disable=console.quiet)
-
-
-@contextmanager
-def writing(what: str) -> Iterator[None]:
-    """Say in one line that a write failed."""
-    try:
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as RuntimeError
-        why = " ".join(str(error).split())
-        raise ValueError(f"cannot write {what}: {why}; make room, then the same command goes on") from error

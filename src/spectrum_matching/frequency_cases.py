@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from . import __version__
-from .checkpoints import remove, write_aside, write_text_aside
 from .data.images import ImageSet, open_images
 from .data.order import fixed_batches
+from .files.atomic import remove, require_writable, write_aside, write_text_aside
+from .files.digests import weights_digest
+from .files.documents import read, written
+from .files.stages import Done, UnfinishedError, finished, slug, stage
 from .gather_trials import as_png
-from .machine_checks import require_writable
 from .metrics.ranks import rank_correlation
 from .metrics.transfer import filled_rings
 from .nets.autoencoder import Autoencoder
 from .nets.extractors import open_extractor
 from .nets.perceptual import LPIPS
-from .provenance import weights_digest
-from .stages import Done, UnfinishedError, finished, stage
 from .studies.band_errors import bands_of
 from .studies.contrast_sensitivity import sensitivity_weights
 from .studies.fields import Fields, gaussian_fields, gaussian_twins, latent_fields, tilted_images, unit_scale
@@ -30,9 +30,7 @@ from .studies.frequency_bias import run_case
 from .studies.frequency_plans import FEWEST_BANDS, FrequencyPlan, Subject, check_plan
 from .studies.seen_errors import CONTRAST, Eyes, harms
 from .studies.wiener import coefficient_moments
-from .study_records.document import read, written
 from .study_records.frequency_bias import Case, Damage, Injection
-from .trials import slug
 
 N_AT_ONCE = 256
 # Raised whenever a case is measured otherwise than before, so that it is not read but run.

@@ -16,15 +16,15 @@ from .analysis.conditions import numbers
 from .comparisons import Comparison, CurvePoint, Stage, Trial
 from .data.order import fixed_batches
 from .evaluation.samples import open_samples
+from .files.stages import Done, UnfinishedError, finished, slug
+from .files.yaml_files import to_yaml
 from .nets.autoencoder import Autoencoder
 from .nets.denoisers import open_denoiser
 from .pictures import grid, to_bytes
 from .provenance import provenance
 from .results import Analysis, Spectrum, read_analyses
-from .run_files import to_yaml
 from .scores import Evaluation, read_evaluations
-from .stages import Done, UnfinishedError, finished
-from .trials import OpenedPlan, Stages, run_trial, slug
+from .trials import OpenedPlan, Stages, run_trial
 
 N_SHOWN, N_CURVE = 36, 50
 STAGES: tuple[Stage, ...] = ("autoencoder", "analysis", "cache", "targets", "diffusion", "samples", "scores")

@@ -20,9 +20,10 @@ from .data.latent_sources import LOGVAR_RANGE
 from .data.latents import LatentSet
 from .data.order import batches_at
 from .data.training_targets import VISION
+from .files.digests import weights_digest
 from .nets.autoencoder import Autoencoder
 from .nets.vision import VisionEncoder
-from .provenance import commit, weights_digest
+from .provenance import commit
 
 Shard = tuple[dict[str, Tensor], tuple[BadFile, ...]]
 

@@ -1,12 +1,10 @@
 """Which code and which weights made a number."""
 
-import hashlib
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from . import __version__
 from .results import Provenance
@@ -27,15 +25,6 @@ def commit() -> str:
     if git("ls-files", "--error-unmatch", "__init__.py") is None:
         return ""
     return f"{git('rev-parse', '--short=12', 'HEAD')}{'+' if git('status', '--porcelain', '-uno') else ''}"
-
-
-def weights_digest(model: nn.Module) -> str:
-    """16 hexadecimal digits of SHA-256 over names, dtypes and values of all weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def provenance(device: torch.device, dtype: torch.dtype, seed: int) -> Provenance:

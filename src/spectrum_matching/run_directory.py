@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from . import checkpoints
-from .export import writing
+from .files.atomic import write_text_aside, writing
+from .files.yaml_files import differences, override, read_mapping, to_yaml
 from .loop import Log, drain
-from .run_files import differences, override, read_mapping, to_yaml
 from .runs import Cadence
 from .updates import StepRecord
 
@@ -95,7 +95,7 @@ def begin(run: Run, accelerator: Accelerator) -> None:
     if accelerator.is_main_process:
         for name in ("samples", "checkpoints"):
             (directory / name).mkdir(parents=True, exist_ok=True)
-        checkpoints.write_text_aside(directory / "run.yaml", to_yaml(run))
+        write_text_aside(directory / "run.yaml", to_yaml(run))
     accelerator.wait_for_everyone()
     if run.trackers:
         accelerator.init_trackers("spectrum-matching", config=_flat(dataclasses.asdict(run)))  # type: ignore[call-overload]

@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from .diffusion_model import DiffusionModel, open_model
 from .diffusion_runs import SamplerName, SamplingChoice
-from .export import writing
+from .files.atomic import writing
 from .generate import check_sampling, generate_batch, sampling_record
 from .pictures import to_bytes
 from .sample_files import (

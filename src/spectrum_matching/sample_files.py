@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checkpoints import write_aside, write_text_aside
+from .files.atomic import write_aside, write_text_aside
 from .pictures import grid, to_bytes, write_png
 from .scores import Sampling
 

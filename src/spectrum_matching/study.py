@@ -15,10 +15,10 @@ from rich.table import Table
 from tyro.conf import arg
 
 from .analysis.subjects import named_sources
-from .checkpoints import write_text_aside
 from .data.images import Split, open_images
 from .data.masks import open_masks
-from .machine_checks import chosen_device, require_writable
+from .files.atomic import require_writable, write_text_aside
+from .machine_checks import chosen_device
 from .provenance import provenance
 from .report.directional_figures import directional_blocks, directional_lead, number_table
 from .report.study_page import render_study

@@ -15,12 +15,12 @@ from tyro.conf import arg
 
 from .analysis.subjects import named_sources
 from .diffusion.path import Kind, Prediction
+from .files.yaml_files import nearest, override, read_mapping, to_yaml
 from .frequency_cases import all_finished, open_study, run_injection, run_one
 from .machine_checks import chosen_device
 from .provenance import provenance
 from .report.frequency_blocks import frequency_blocks, frequency_lead
 from .report.study_page import render_study
-from .run_files import nearest, override, read_mapping, to_yaml
 from .studies.frequency_plans import PLANS, FrequencyPlan, check_plan
 from .study import PAGE_FILE, write_study
 from .study_records.frequency_bias import FrequencyBias, to_json

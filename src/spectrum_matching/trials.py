@@ -1,7 +1,6 @@
 """One entry of a plan from one seed, stage by stage: autoencoder, analysis, cache, diffusion, samples, scores."""
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from torch import Tensor
 from . import __version__, results, scores
 from .analysis.measure import analyze
 from .cache_latents import cache_latents
-from .checkpoints import write_text_aside
 from .data.images import ImageSet, open_images
 from .data.order import fixed_batches
 from .data.training_targets import VISION
@@ -25,11 +23,13 @@ from .evaluation.generation import evaluate_generation
 from .evaluation.reconstruction import evaluate_reconstruction
 from .evaluation.reference import Reference, compute_reference, load_reference, save_reference
 from .evaluation.samples import open_samples
+from .files.atomic import write_text_aside
+from .files.digests import weights_digest
+from .files.stages import Done, slug, stage
 from .nets.autoencoder import Autoencoder
 from .nets.extractors import Extractor, open_extractor
 from .nets.vision import open_vision
 from .plans import Plan
-from .provenance import weights_digest
 from .run_autoencoder import run_autoencoder
 from .run_checks import check, check_method
 from .run_diffusion import check as check_diffusion
@@ -37,7 +37,6 @@ from .run_diffusion import check_curriculum, run_diffusion
 from .runs import AutoencoderRun
 from .sample import write_samples
 from .sample_files import read_sampling, record_of
-from .stages import Done, stage
 
 N_AT_ONCE = 64
 LATER_OPTIONS = ("encoder_size", "feature_weight", "cosine_margin", "distance_margin")
@@ -330,8 +329,3 @@ def deciding(run: AutoencoderRun | DiffusionRun) -> dict[str, Any]:
         if option in plain.get("method", {}) and plain["method"][option] is None:
             del plain["method"][option]
     return plain | {"version": __version__}
-
-
-def slug(name: str) -> str:
-    """A name as a folder's."""
-    return re.sub(r"[^a-z0-9.]+", "_", name.lower()).strip("_")

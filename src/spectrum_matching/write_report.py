@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from .checkpoints import write_text_aside
+from .files.atomic import write_text_aside
 from .report.page import render
 from .results import Analysis, read_analyses
 

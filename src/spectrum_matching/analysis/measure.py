@@ -13,9 +13,10 @@ from ..data.images import BadFile
 from ..data.masks import MaskSet, open_masks
 from ..data.order import fixed_batches
 from ..data.tensors import Images, TensorImages
+from ..files.digests import weights_digest
 from ..metrics import SSIM_WINDOW, legal_block
 from ..nets.autoencoder import Autoencoder
-from ..provenance import provenance, weights_digest
+from ..provenance import provenance
 from ..results import Analysis, Sample, Subject
 from .album import Album
 from .decoder import BLOCK, DecoderTests, Fidelity, require_finite

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..files.digests import digest_of
 from .features import checked, load_features
-from .pretrained import digest_of
 
 NO_RESIZE = "none: the extractor takes images as they are"
 

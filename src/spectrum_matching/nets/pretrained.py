@@ -1,13 +1,10 @@
 """What vision models of transformers share: their weights from a folder, and pixels as they were trained on them."""
 
-import hashlib
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..spectrum.filters import Resampler, resize
 
@@ -48,16 +45,3 @@ def standardised(images: Tensor, side: int, mode: Resampler, mean: Tensor, std: 
     """
     pixels = (resize(images.float(), (side, side), mode) + 1) / 2
     return (pixels.clamp(0, 1) - mean) / std
-
-
-def digest_of(files: Iterable[Path], module: nn.Module | None = None) -> str:
-    """16 hexadecimal digits of SHA-256 over the bytes of files, then over the weights of a module."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 24):
-                digest.update(chunk)
-    for name, value in sorted(module.state_dict().items()) if module is not None else ():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..files.digests import digest_of
 from ..spectrum.filters import Resampler
 from .gradients import CELL, VERSION, WIDTH, gradient_grid, gradient_map
 from .hub import download
-from .pretrained import IMAGENET_MEAN, IMAGENET_STD, digest_of, load_pretrained, standardised
+from .pretrained import IMAGENET_MEAN, IMAGENET_STD, load_pretrained, standardised
 
 RGB = tuple[float, float, float]
 CONFIG, PREPROCESSING, INDEX = "config.json", "preprocessor_config.json", "model.safetensors.index.json"

@@ -10,11 +10,11 @@ from ..data.masks import MaskSet
 from ..data.order import batches_at
 from ..data.tensors import Images
 from ..diffusion.alignment import DifferenceOfGaussians, SpatialNormalisation, Std, TargetFilter, Unfiltered
+from ..files.digests import weights_digest
 from ..metrics import cds, distance_cosines, lds, srss
 from ..metrics.estimates import mean_number
 from ..nets.autoencoder import Autoencoder
 from ..nets.vision import open_vision
-from ..provenance import weights_digest
 from ..results import Estimate, Measurement
 from ..spectrum.contrast import directional_energy, directional_spectrum, rmsc, unit_tokens
 from ..spectrum.power import radial_bins, radial_profile

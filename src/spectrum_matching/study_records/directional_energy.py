@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files.documents import read, written
 from ..results import Estimate, Measurement, Provenance, Sample
-from .document import read, written
 
 FORMAT = "specmatch-directional-energy-1"
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files.documents import read, written
 from ..results import Estimate, Provenance
-from .document import read, written
 
 FORMAT = "specmatch-frequency-bias-2"
 

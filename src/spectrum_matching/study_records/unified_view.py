@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..files.documents import read, written
 from ..results import Provenance, Variant
-from .document import read, written
 
 FORMAT = "specmatch-unified-view-1"
 

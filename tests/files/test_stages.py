@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from spectrum_matching.stages import UnfinishedError, finished, folder_of, stage
+from spectrum_matching.files.stages import UnfinishedError, finished, folder_of, stage
 
 
 def test_a_stage_is_done_once(tmp_path):

@@ -6,6 +6,7 @@ its own. Two processes that come to the same stage take turns.
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .checkpoints import write_text_aside
+from .atomic import write_text_aside
 
 RECORD = "stage.json"
 
@@ -95,3 +96,8 @@ def _alone(folder: Path) -> Iterator[None]:
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def slug(name: str) -> str:
+    """A name as a folder's."""
+    return re.sub(r"[^a-z0-9.]+", "_", name.lower()).strip("_")

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from spectrum_matching import runs
-from spectrum_matching.run_files import differences, override, read_mapping, to_yaml
+from spectrum_matching.files.yaml_files import differences, override, read_mapping, to_yaml
 
 RUN = runs.PRESETS["celeba256_f8d4_esm_dsm"]()
 
