@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from spectrum_matching.provenance import commit
+from spectrum_matching.records.provenance import commit
 
 
 def describe() -> dict[str, str | int]:

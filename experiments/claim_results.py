@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from spectrum_matching.comparisons import Comparison, Spread, order, read_comparison, spread
+from spectrum_matching.records.comparison import Comparison, Spread, order, read_comparison, spread
 from spectrum_matching.report.digits import decimals, fixed, number
 from spectrum_matching.report.digits import spread as apart
 from spectrum_matching.study_records.directional_energy import DirectionalEnergy, read_directional_energy

@@ -26,8 +26,8 @@ from claim_results import (  # files beside this one
     scores,
     signs,
 )
-from spectrum_matching.comparisons import order, spread
 from spectrum_matching.metrics.ranks import rank_correlation
+from spectrum_matching.records.comparison import order, spread
 from spectrum_matching.report.digits import number
 from spectrum_matching.study_records.frequency_bias import Band
 

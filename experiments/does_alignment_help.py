@@ -9,7 +9,7 @@ that were run before with other first weights of the projectors (compare_cifar10
 """
 
 from claim_results import RESULTS, fids, paired, signs  # a file beside this one
-from spectrum_matching.comparisons import Comparison, read_comparison
+from spectrum_matching.records.comparison import Comparison, read_comparison
 
 UNFILTERED = "REPA, convolution"  # the rows below it differ from it by their filter alone
 

@@ -17,7 +17,7 @@ from typing import Any
 from spectrum_matching.analysis import analyze, numbers
 from spectrum_matching.data.images import open_images
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.results import Analysis, to_json
+from spectrum_matching.records.analysis import Analysis, to_json
 from spectrum_matching.run_autoencoder import run_autoencoder
 from spectrum_matching.runs import Cadence, Data, MethodChoice, tiny
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from spectrum_matching.analysis import analyze, numbers
 from spectrum_matching.data import open_images
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.results import Analysis
+from spectrum_matching.records.analysis import Analysis
 from spectrum_matching.spectrum.filters import gaussian_blur
 
 RESULTS = Path(__file__).parent / "results"

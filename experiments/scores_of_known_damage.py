@@ -21,7 +21,7 @@ from spectrum_matching.data import ImageSet, open_images
 from spectrum_matching.evaluation import Reference, compute_reference, evaluate_generation
 from spectrum_matching.metrics import FeatureStatistics, frechet_distance
 from spectrum_matching.nets.extractors import Extractor, open_extractor
-from spectrum_matching.scores import Evaluation
+from spectrum_matching.records.scores import Evaluation
 
 RESULTS = Path(__file__).parent / "results"
 N_REFERENCE, N_IMAGES, N_SETS, N_RESAMPLES = 2_000, 1_000, 8, 100

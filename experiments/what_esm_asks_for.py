@@ -23,7 +23,7 @@ from torch import Tensor
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import fixed_batches
 from spectrum_matching.methods.encoding import ESM, spectrum_distributions
-from spectrum_matching.provenance import commit
+from spectrum_matching.records.provenance import commit
 from spectrum_matching.spectrum import idct2, kl_divergence
 
 RESULT = Path(__file__).parent / "results" / "what_esm_asks_for.json"

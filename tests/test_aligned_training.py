@@ -17,7 +17,6 @@ from spectrum_matching.cache_latents import cache_latents
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.latents import open_latents
 from spectrum_matching.data.order import batches_at
-from spectrum_matching.data.seeding import seeded
 from spectrum_matching.data.training_latents import open_training_latents
 from spectrum_matching.data.training_targets import open_training_targets
 from spectrum_matching.diffusion import Path as DiffusionPath
@@ -28,6 +27,7 @@ from spectrum_matching.diffusion_state import build_diffusion_state, token_grid
 from spectrum_matching.files.yaml_files import to_yaml
 from spectrum_matching.nets.vision import canonical, open_vision
 from spectrum_matching.run_diffusion import run_diffusion
+from spectrum_matching.seeding import seeded
 from spectrum_matching.train_diffusion import train_diffusion
 
 CPU = torch.device("cpu")

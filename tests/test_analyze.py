@@ -9,7 +9,7 @@ from PIL import Image
 from spectrum_matching.analyze import analyze_all
 from spectrum_matching.data import open_images
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.results import read_analyses
+from spectrum_matching.records.analysis import read_analyses
 
 
 @pytest.fixture(scope="module")

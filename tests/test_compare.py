@@ -9,10 +9,10 @@ import yaml
 from rich.console import Console
 
 from spectrum_matching import cli, plans, trials
-from spectrum_matching.comparisons import read_comparison
 from spectrum_matching.diffusion_runs import AlignmentChoice, Curriculum, DenoiserChoice, DiffusionRun, SamplingChoice
 from spectrum_matching.files.yaml_files import differences, override, to_yaml
 from spectrum_matching.plans import PLANS, Entry, Measuring, Plan
+from spectrum_matching.records.comparison import read_comparison
 from spectrum_matching.runs import AutoencoderRun, Cadence, Data, MethodChoice
 
 

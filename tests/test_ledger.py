@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_matching.comparisons import order, spread
+from spectrum_matching.records.comparison import order, spread
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 NAMES = re.compile(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_matching.comparisons import order, read_comparison, spread
 from spectrum_matching.metrics.ranks import rank_correlation
+from spectrum_matching.records.comparison import order, read_comparison, spread
 from spectrum_matching.report.digits import number
 from spectrum_matching.report.unified_figures import unified_lead
 from spectrum_matching.study_records.frequency_bias import read_frequency_bias

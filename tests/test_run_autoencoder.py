@@ -18,10 +18,10 @@ from spectrum_matching import cli, runs
 from spectrum_matching.autoencoder_state import build_state, open_autoencoder
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import fixed_batches
-from spectrum_matching.data.seeding import seeded
 from spectrum_matching.files.yaml_files import override, read_mapping, to_yaml
 from spectrum_matching.run_autoencoder import run_autoencoder
 from spectrum_matching.run_directory import load
+from spectrum_matching.seeding import seeded
 
 EVERYTHING = {  # all state that there can be, each part of it touched within 4 steps
     "method": runs.MethodChoice("esm_dsm", block=4, keep=(7, 3)),

@@ -13,12 +13,12 @@ from spectrum_matching import runs
 from spectrum_matching.autoencoder_state import build_state, open_autoencoder
 from spectrum_matching.data.images import Batch, open_images
 from spectrum_matching.data.order import image_batches
-from spectrum_matching.data.seeding import seeded
 from spectrum_matching.methods import feature_gap
 from spectrum_matching.methods.decoding import Identity
 from spectrum_matching.methods.method import Method, Term
 from spectrum_matching.methods.zoo import va_vae
 from spectrum_matching.nets.autoencoder import Autoencoder
+from spectrum_matching.seeding import seeded
 from spectrum_matching.train_autoencoder import (
     balance,
     compile_parts,

@@ -9,10 +9,10 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 
 from spectrum_matching import diffusion_runs, runs
-from spectrum_matching.data.seeding import seeded
 from spectrum_matching.diffusion import SAMPLERS, Path, SampleNoise, Times, diffusion_loss, guided, time_grid
 from spectrum_matching.diffusion_data import DiffusionBatch, open_learned
 from spectrum_matching.diffusion_state import build_diffusion_state
+from spectrum_matching.seeding import seeded
 from spectrum_matching.spectrum.blocks import block_lowpass
 from spectrum_matching.train_diffusion import lowpass_at, train_diffusion
 from spectrum_matching.updates import DivergedError

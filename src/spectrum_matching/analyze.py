@@ -25,14 +25,15 @@ from .analysis.cached import analyze_latents
 from .analysis.conditions import failures, read_conditions
 from .analysis.extras import open_extras
 from .analysis.measure import analyze, check_size
-from .analysis.subjects import choose_images, is_cached, named_sources, open_cached, training_data
+from .analysis.subjects import choose_images, is_cached, named_sources, open_cached
 from .data.images import Split
 from .files.atomic import require_writable, write_text_aside
 from .machine_checks import chosen_device
 from .nets.autoencoder import Autoencoder
+from .records.analysis import Analysis, to_json
+from .records.training_data import training_data
 from .report.page import render
 from .report.tables import summary_table
-from .results import Analysis, to_json
 
 STYLES = {"good": "green", "warning": "yellow", "bad": "red", "neutral": "dim"}
 

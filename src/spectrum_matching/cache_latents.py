@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tyro.conf import arg
 
-from .analysis.subjects import CACHED, ToCache, images_to_cache, is_cached, training_data
+from .analysis.subjects import CACHED, ToCache, images_to_cache, is_cached
 from .data.images import Split, open_images
 from .data.latent_cache import (
     CacheIndex,
@@ -42,6 +42,7 @@ from .latent_origins import (
 from .machine_checks import chosen_device
 from .nets.autoencoder import Autoencoder
 from .nets.vision import canonical, open_vision
+from .records.training_data import training_data
 
 SHARD_IMAGES = 2048
 TARGET_SHARD = 1 << 28  # bytes

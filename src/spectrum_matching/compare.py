@@ -9,15 +9,15 @@ from rich.console import Console
 from rich.markup import escape
 from tyro.conf import arg
 
-from .comparisons import Comparison, to_json
 from .files.atomic import write_text_aside
 from .files.stages import RECORD
 from .files.yaml_files import nearest, override, read_mapping, to_yaml
 from .gather_trials import gather
 from .plans import PLANS, Plan
+from .records.analysis import Analysis
+from .records.comparison import Comparison, to_json
 from .report.comparison_page import render_comparison
 from .report.comparison_tables import comparison_markdown
-from .results import Analysis
 from .trials import check_plan, open_plan, run_trial
 
 

@@ -10,8 +10,8 @@ from . import plans
 from .analyze import summary, verdict
 from .compare import write_comparison
 from .gather_trials import gather
+from .records.analysis import read_analyses
 from .report.comparison_tables import comparison_markdown
-from .results import read_analyses
 from .trials import open_plan, run_trial
 
 

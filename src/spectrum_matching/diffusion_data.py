@@ -11,7 +11,6 @@ from torch import Tensor
 
 from .data.images import BadFile, ImageSet, open_images
 from .data.order import image_batches
-from .data.seeding import seeded
 from .data.training_latents import Key, TrainingLatents, open_training_latents, sample_moments, training_keys
 from .data.training_targets import TrainingTargets, open_training_targets, require_latents
 from .diffusion_runs import DiffusionRun
@@ -20,6 +19,7 @@ from .latent_scale import measured_space
 from .latent_space import LatentSpace
 from .nets.autoencoder import Autoencoder
 from .nets.vision import VisionEncoder, canonical, open_vision
+from .seeding import seeded
 
 
 class DiffusionBatch(NamedTuple):

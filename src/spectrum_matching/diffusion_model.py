@@ -18,7 +18,7 @@ from .files.digests import weights_digest
 from .latent_space import LatentSpace
 from .nets.autoencoder import Autoencoder
 from .nets.denoisers import open_denoiser
-from .provenance import commit
+from .records.provenance import commit
 
 CARD = "specmatch.json"
 

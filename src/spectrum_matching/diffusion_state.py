@@ -7,7 +7,6 @@ import torch
 from diffusers.training_utils import EMAModel
 from torch import nn
 
-from .data.seeding import seeded
 from .diffusion.alignment import (
     LOSSES,
     Alignment,
@@ -19,6 +18,7 @@ from .diffusion.alignment import (
 from .diffusion_runs import AlignmentChoice, DenoiserChoice, DiffusionRun
 from .nets.denoisers import build_denoiser
 from .nets.projectors import ConvolutionProjector, PerceptronProjector
+from .seeding import seeded
 from .updates import adamw
 
 

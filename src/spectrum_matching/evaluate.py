@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from tyro.conf import arg
 
-from .analysis.subjects import choose_images, named_sources, training_data
+from .analysis.subjects import choose_images, named_sources
 from .data.images import Split, open_images
 from .evaluation.archives import archived_images, read_headers
 from .evaluation.generation import evaluate_generation
@@ -24,9 +24,10 @@ from .files.atomic import require_writable, write_text_aside
 from .nets.autoencoder import Autoencoder
 from .nets.extractors import open_extractor
 from .nets.perceptual import LPIPS
+from .records.scores import Evaluation, Sampling, to_json
+from .records.training_data import training_data
 from .sample_files import read_sampling, record_of
 from .score_table import print_scores
-from .scores import Evaluation, Sampling, to_json
 
 SCORES_FILE = "scores.json"
 

@@ -15,11 +15,11 @@ from . import __version__
 from .autoencoder_state import TrainingState
 from .data.images import Batch, ImageSet
 from .data.order import fixed_batches
-from .data.seeding import seeded
 from .files.atomic import write_aside, write_text_aside, writing
 from .metrics.pixels import psnr, ssim
-from .provenance import commit
+from .records.provenance import commit
 from .runs import AutoencoderRun
+from .seeding import seeded
 
 N_MEASURED, N_AT_ONCE = 256, 16
 

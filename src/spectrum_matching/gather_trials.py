@@ -13,7 +13,6 @@ from rich.console import Console
 from torch import Tensor
 
 from .analysis.conditions import numbers
-from .comparisons import Comparison, CurvePoint, Stage, Trial
 from .data.order import fixed_batches
 from .evaluation.samples import open_samples
 from .files.stages import Done, UnfinishedError, finished, slug
@@ -21,9 +20,10 @@ from .files.yaml_files import to_yaml
 from .nets.autoencoder import Autoencoder
 from .nets.denoisers import open_denoiser
 from .pictures import grid, to_bytes
-from .provenance import provenance
-from .results import Analysis, Spectrum, read_analyses
-from .scores import Evaluation, read_evaluations
+from .records.analysis import Analysis, Spectrum, read_analyses
+from .records.comparison import Comparison, CurvePoint, Stage, Trial
+from .records.provenance import provenance
+from .records.scores import Evaluation, read_evaluations
 from .trials import OpenedPlan, Stages, run_trial
 
 N_SHOWN, N_CURVE = 36, 50

@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .data.seeding import seeded
 from .diffusion import SAMPLERS, SampleNoise, asked_times, guided, guided_evaluations, time_grid
 from .diffusion_model import DiffusionModel
 from .diffusion_runs import SamplingChoice
-from .scores import Sampling
+from .records.scores import Sampling
+from .seeding import seeded
 
 
 def check_sampling(model: DiffusionModel, choice: SamplingChoice) -> None:

@@ -23,7 +23,7 @@ from .data.training_targets import VISION
 from .files.digests import weights_digest
 from .nets.autoencoder import Autoencoder
 from .nets.vision import VisionEncoder
-from .provenance import commit
+from .records.provenance import commit
 
 Shard = tuple[dict[str, Tensor], tuple[BadFile, ...]]
 

@@ -5,9 +5,9 @@ from torch import Tensor
 
 from .data.images import ImageSet
 from .data.order import batches_at
-from .data.seeding import seeded
 from .latent_space import Convention, LatentSpace
 from .nets.autoencoder import Autoencoder
+from .seeding import seeded
 
 N_MEASURED, N_AT_ONCE = 512, 16
 UNIT = (0.8, 1.25)  # standard deviations that pass for 1

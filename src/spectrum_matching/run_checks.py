@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from .autoencoder_state import TrainingState
-from .data.seeding import seeded
 from .metrics.pixels import SSIM_WINDOW
 from .nets.vision import VisionEncoder
 from .runs import AutoencoderRun
+from .seeding import seeded
 
 SMALLEST_LPIPS = 16
 AT_LEAST_ONE = (

@@ -21,7 +21,7 @@ from .latent_scale import off_scale
 from .methods.decoding import SpectralMask
 from .nets.denoisers import n_blocks
 from .pictures import write_grid
-from .provenance import commit
+from .records.provenance import commit
 from .run_checks import check_batch, check_numbers
 from .run_directory import FREE, begin, drive, end, refuse_other_run, resume
 from .train_diffusion import path_of, times_of, train_diffusion

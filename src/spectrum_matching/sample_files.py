@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .files.atomic import write_aside, write_text_aside
 from .pictures import grid, to_bytes, write_png
-from .scores import Sampling
+from .records.scores import Sampling
 
 FORMAT = "specmatch-samples-1"
 RECORD = "samples.json"

@@ -6,9 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .evaluation.protocols import protocol_differences
 from .metrics.scores_catalogue import SCORES
-from .scores import Evaluation, Protocol, Score
+from .records.scores import Evaluation, Protocol, Score, protocol_differences
 
 
 def print_scores(evaluations: Sequence[Evaluation], console: Console) -> None:

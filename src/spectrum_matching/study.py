@@ -19,12 +19,12 @@ from .data.images import Split, open_images
 from .data.masks import open_masks
 from .files.atomic import require_writable, write_text_aside
 from .machine_checks import chosen_device
-from .provenance import provenance
+from .records.analysis import Sample, read_analyses
+from .records.provenance import provenance
 from .report.directional_figures import directional_blocks, directional_lead, number_table
 from .report.study_page import render_study
 from .report.tables import Table as PageTable
 from .report.unified_figures import unified_blocks, unified_lead
-from .results import Sample, read_analyses
 from .studies import directional_energy as directional
 from .studies import unified_view as unified
 from .study_records import directional_energy as directional_records

@@ -18,7 +18,7 @@ from .diffusion.path import Kind, Prediction
 from .files.yaml_files import nearest, override, read_mapping, to_yaml
 from .frequency_cases import all_finished, open_study, run_injection, run_one
 from .machine_checks import chosen_device
-from .provenance import provenance
+from .records.provenance import provenance
 from .report.frequency_blocks import frequency_blocks, frequency_lead
 from .report.study_page import render_study
 from .studies.frequency_plans import PLANS, FrequencyPlan, check_plan

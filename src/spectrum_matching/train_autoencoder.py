@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from .autoencoder_state import TrainingState
 from .data.images import Batch
-from .data.seeding import seeded
 from .methods.method import Reconstruction, Term
 from .nets.critic import hinge_critic, hinge_generator
 from .nets.perceptual import LPIPS
 from .runs import AutoencoderRun
+from .seeding import seeded
 from .updates import StepRecord, diverged, finite_everywhere, set_learning_rate
 
 

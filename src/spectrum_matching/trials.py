@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from rich.console import Console
 from torch import Tensor
 
-from . import __version__, results, scores
+from . import __version__
 from .analysis.measure import analyze
 from .cache_latents import cache_latents
 from .data.images import ImageSet, open_images
@@ -30,6 +30,8 @@ from .nets.autoencoder import Autoencoder
 from .nets.extractors import Extractor, open_extractor
 from .nets.vision import open_vision
 from .plans import Plan
+from .records import scores
+from .records.analysis import to_json as analyses_to_json
 from .run_autoencoder import run_autoencoder
 from .run_checks import check, check_method
 from .run_diffusion import check as check_diffusion
@@ -211,7 +213,7 @@ def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console, stage
             n_tests=min(measuring.tested, measuring.analyzed),
             seed=seed,
         )
-        write_text_aside(folder / "analysis.json", results.to_json([found]) + "\n")
+        write_text_aside(folder / "analysis.json", analyses_to_json([found]) + "\n")
         return {}
 
     asked = {"n": measuring.analyzed, "tested": measuring.tested, "weights": weights, "seed": seed}

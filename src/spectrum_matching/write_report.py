@@ -8,8 +8,8 @@ from typing import Annotated
 from tyro.conf import arg
 
 from .files.atomic import write_text_aside
+from .records.analysis import Analysis, read_analyses
 from .report.page import render
-from .results import Analysis, read_analyses
 
 
 def write_report(

@@ -15,7 +15,7 @@ from spectrum_matching.analysis.extras import Extras
 from spectrum_matching.data import open_images
 from spectrum_matching.metrics.catalogue import METRICS
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.results import to_json
+from spectrum_matching.records.analysis import to_json
 
 
 class Codec(nn.Module):

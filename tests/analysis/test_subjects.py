@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spectrum_matching.analysis.subjects import TrainingData, choose_images, named_sources
+from spectrum_matching.analysis.subjects import choose_images, named_sources
 from spectrum_matching.data import open_images
+from spectrum_matching.records.training_data import TrainingData
 
 
 def write_pictures(folder: Path, n: int, size: int = 48, seed: int = 0) -> Path:

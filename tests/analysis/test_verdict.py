@@ -9,7 +9,7 @@ from torch import nn
 from spectrum_matching.analysis import analyze
 from spectrum_matching.analysis.verdict import high_band_excess, with_findings
 from spectrum_matching.latent_space import LatentSpace
-from spectrum_matching.results import Estimate
+from spectrum_matching.records.analysis import Estimate
 from spectrum_matching.spectrum.dct import dct2, idct2
 
 SIDE = 64

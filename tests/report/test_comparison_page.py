@@ -13,16 +13,16 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from spectrum_matching.comparisons import Comparison, CurvePoint, Trial, read_comparison, spread, to_json
 from spectrum_matching.metrics.catalogue import METRICS
 from spectrum_matching.metrics.ranks import chance_apart, rank_correlation
+from spectrum_matching.records.analysis import Estimate, Provenance, Spectrum
+from spectrum_matching.records.comparison import Comparison, CurvePoint, Trial, read_comparison, spread, to_json
+from spectrum_matching.records.scores import BandPower, Evaluation, Protocol, Sampling, Score
 from spectrum_matching.report.comparison_context import OF_A_TRIAL, protocol_fields
 from spectrum_matching.report.comparison_page import render_comparison
 from spectrum_matching.report.comparison_tables import comparison_markdown, legend, pairs
 from spectrum_matching.report.digits import number
 from spectrum_matching.report.quantities import held
-from spectrum_matching.results import Estimate, Provenance, Spectrum
-from spectrum_matching.scores import BandPower, Evaluation, Protocol, Sampling, Score
 
 QUIET = [
     "--disable-quic",

@@ -9,14 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_matching import results
 from spectrum_matching.metrics.catalogue import METRICS
-from spectrum_matching.report import metric_rows as rows_of_metrics
-from spectrum_matching.report.context import comparability, notes
-from spectrum_matching.report.digits import decimals, fixed, number
-from spectrum_matching.report.page import render
-from spectrum_matching.report.tables import best, summary_table
-from spectrum_matching.results import (
+from spectrum_matching.records import analysis as records
+from spectrum_matching.records.analysis import (
     Analysis,
     Channel,
     Decoding,
@@ -41,6 +36,11 @@ from spectrum_matching.results import (
     read_analyses,
     to_json,
 )
+from spectrum_matching.report import metric_rows as rows_of_metrics
+from spectrum_matching.report.context import comparability, notes
+from spectrum_matching.report.digits import decimals, fixed, number
+from spectrum_matching.report.page import render
+from spectrum_matching.report.tables import best, summary_table
 
 QUIET = [
     "--disable-quic",
@@ -545,12 +545,12 @@ def test_numbers_keep_the_digits_that_mean_something():
 def test_the_schema_names_every_field_of_every_record():
     text = (Path(__file__).parents[2] / "docs" / "analysis-json.md").read_text()
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL))
-    records = [r for r in vars(results).values() if isinstance(r, type) and is_dataclass(r)]
+    records = [r for r in vars(records).values() if isinstance(r, type) and is_dataclass(r)]
     assert len(records) > 15
     for record in records:
         named = re.findall(r"^\| `(\w+)` \|", sections[record.__name__], flags=re.MULTILINE)
         assert named == [field.name for field in fields(record)], record.__name__
-    assert results.FORMAT in text
+    assert analysis.FORMAT in text
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spectrum_matching.diffusion import Path
-from spectrum_matching.results import Estimate
+from spectrum_matching.records.analysis import Estimate
 from spectrum_matching.spectrum.dct import dct2
 from spectrum_matching.studies.band_errors import (
     band_errors,

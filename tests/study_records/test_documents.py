@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from spectrum_matching.results import Estimate, Measurement, Provenance, Sample
+from spectrum_matching.records.analysis import Estimate, Measurement, Provenance, Sample
 from spectrum_matching.study_records import directional_energy, unified_view
 from spectrum_matching.study_records.directional_energy import DirectionalEnergy, EncoderReading, FilterReading
 from spectrum_matching.study_records.unified_view import (

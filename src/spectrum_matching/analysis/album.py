@@ -6,7 +6,7 @@ import io
 import torch
 from torch import Tensor
 
-from ..results import LatentPicture, Picture
+from ..records.analysis import LatentPicture, Picture
 
 LARGEST_SIDE = 128
 N_PIXELS = 6 * 64 * 64

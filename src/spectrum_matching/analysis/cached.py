@@ -10,8 +10,8 @@ from ..data.latent_pairs import pair
 from ..data.latents import LatentSet, latent_batches, spread_rows
 from ..data.masks import open_masks
 from ..latent_space import LatentSpace
-from ..provenance import provenance
-from ..results import Analysis, Sample, Subject
+from ..records.analysis import Analysis, Sample, Subject
+from ..records.provenance import provenance
 from .album import Album
 from .encodings import Encodings
 from .extras import NO_EXTRAS, Extras

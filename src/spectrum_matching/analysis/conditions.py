@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..metrics.catalogue import METRICS
-from ..results import Analysis
+from ..records.analysis import Analysis
 
 OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 VERDICTS = (

@@ -12,7 +12,7 @@ from ..metrics.equivariance import Move, Shrink, equivariance_error, equivarianc
 from ..metrics.noise import STRENGTHS, latent_consistency, noise_response
 from ..metrics.transfer import STRENGTH, band_response, band_transfer, diagonal_shares
 from ..nets.autoencoder import Autoencoder
-from ..results import Decoding, EquivariancePoint, LowpassPoint, Measurement, NoisePoint, Transfer
+from ..records.analysis import Decoding, EquivariancePoint, LowpassPoint, Measurement, NoisePoint, Transfer
 from .album import Album
 from .extras import Extras
 from .summarize import estimate, estimates, measured

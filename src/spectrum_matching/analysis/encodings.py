@@ -7,12 +7,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ..data.seeding import seeded
 from ..metrics import LatentStatistics, image_bands
 from ..metrics.block_dct import block_amplitudes, block_profile
 from ..metrics.structure import LatentNumbers, latent_numbers
 from ..metrics.sweep import LatentBatch
-from ..results import Kind
+from ..records.analysis import Kind
+from ..seeding import seeded
 from ..spectrum.filters import resize
 from .spool import Spool
 

@@ -9,7 +9,7 @@ from ..latent_space import LatentSpace
 from ..metrics.latents import ChannelMoments
 from ..metrics.normalisation import check_normalisation
 from ..metrics.structure import LatentNumbers
-from ..results import LatentView, Measurement, Normalisation, Probe, ProbePoint, Spectrum
+from ..records.analysis import LatentView, Measurement, Normalisation, Probe, ProbePoint, Spectrum
 from .album import Album
 from .encodings import Encodings
 from .extras import Extras

@@ -16,8 +16,8 @@ from ..data.tensors import Images, TensorImages
 from ..files.digests import weights_digest
 from ..metrics import SSIM_WINDOW, legal_block
 from ..nets.autoencoder import Autoencoder
-from ..provenance import provenance
-from ..results import Analysis, Sample, Subject
+from ..records.analysis import Analysis, Sample, Subject
+from ..records.provenance import provenance
 from .album import Album
 from .decoder import BLOCK, DecoderTests, Fidelity, require_finite
 from .encodings import Encodings

@@ -1,10 +1,8 @@
 """Autoencoders side by side: their names, and the images on which all of them may be measured."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..data import ImageSet, open_images
 from ..data.decode import BadImageError
@@ -14,21 +12,12 @@ from ..data.latents import LatentSet, open_latents
 from ..data.sources import open_source
 from ..data.training_targets import require_latents
 from ..nets.own import PREFIX
+from ..records.training_data import TrainingData
 
 DEFAULT_SIZE = 256
 CACHED = "latents:"
 # Folders that say what lies in them, not whose it is.
 ANONYMOUS = {"export", "vae"}
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What an autoencoder was trained on, as its trainer wrote it beside the weights."""
-
-    source: str
-    held_out: float
-    seed: int
-    size: int
 
 
 class Choice(NamedTuple):
@@ -97,18 +86,6 @@ def named_sources(entries: Sequence[str]) -> dict[str, str]:
             return {name: source for name, (_, source) in zip(names, pairs, strict=True)}
     twice = next(name for name in names if names.count(name) > 1)
     raise ValueError(f"{twice} was given twice; tell them apart as NAME=FOLDER")
-
-
-def training_data(source: str) -> TrainingData | None:
-    """What specmatch.json in an autoencoder's folder says, if there is one; ValueError if it says something else."""
-    path = Path(source).expanduser() / "specmatch.json"
-    if not path.is_file():
-        return None
-    try:
-        data: dict[str, Any] = json.loads(path.read_text())["data"]
-        return TrainingData(str(data["source"]), float(data["held_out"]), int(data["seed"]), int(data["size"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not what the trainer writes ({type(error).__name__}: {error})") from error
 
 
 def choose_images(

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ..data.seeding import seeded
 from ..methods.encoding import Variant
 from ..metrics import VARIANTS, Bands, LatentStatistics, best_delta, fit_exponent, gaps, shares, targets
 from ..metrics.structure import LatentNumbers
-from ..results import Channel, Estimate, Kind, LatentView, Measurement, Spectrum, SpectrumMatch
+from ..records.analysis import Channel, Estimate, Kind, LatentView, Measurement, Spectrum, SpectrumMatch
+from ..seeding import seeded
 from ..spectrum.powerlaw import fit_power_law
 
 CURVE_DELTAS = tuple(i / 10 for i in range(-5, 26))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..metrics.channels import HEAVY
-from ..results import Analysis, Finding, LatentView, Normalisation, SpectrumMatch
+from ..records.analysis import Analysis, Finding, LatentView, Normalisation, SpectrumMatch
 
 MATCHED = (0.8, 1.3)
 """Flattenings that count as matched: those around the delta of 1.0 (f16) and 1.2 (f8) that the paper trained with."""

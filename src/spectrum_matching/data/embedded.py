@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..seeding import seeded
 from .dead_leaves import dead_leaves
-from .seeding import seeded
 
 N_IMAGES = {"train": 4096, "held_out": 256}
 COLOUR = {

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..seeding import fraction, seeded
 from .decode import BadImageError, crop_resize, to_tensor
 from .embedded import EmbeddedSource
-from .seeding import fraction, seeded
 from .sources import Source, open_source
 
 Split = Literal["train", "held_out", "all"]

@@ -8,12 +8,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
+from ..seeding import seeded
 from .array_files import BadLatentError
 from .latent_moments import ChannelMoments, channel_moments, latent_space, merge_moments
 from .latent_sources import LOGVAR_RANGE, LatentRow
 from .latents import LatentSet
 from .mirrored import BATCH
-from .seeding import seeded
 from .training_latents import sample_moments
 
 ForeignLayout = Literal["repa", "lightningdit", "uvit", "mar"]

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from ..seeding import seeded
 from .images import BadFile, Batch, ImageSet, Sample, collate
-from .seeding import seeded
 from .tensors import Images
 
 GRACE = 60  # seconds in which a trainer that was asked to stop must have ended its step

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from ..latent_space import LatentSpace
+from ..seeding import fraction
 from .array_files import BadLatentError
 from .latent_moments import joint_statistics
 from .latent_sources import LOGVAR_RANGE, LatentRow
 from .latents import LatentBatch, LatentSet, open_latents
 from .mapped_shards import MappedTensor, Place, locate
 from .order import PositionedBatches
-from .seeding import fraction
 
 Key = tuple[int, bool]
 """A latent by number, and whether it is that of the mirrored image."""

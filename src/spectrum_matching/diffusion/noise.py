@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..data.seeding import seeded
+from ..seeding import seeded
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from ..data.images import BadFile
-from ..data.seeding import seeded
 from ..metrics.distances import FeatureStatistics
 from ..metrics.generated_spectrum import image_powers
 from ..metrics.inception_score import InceptionSums
 from ..metrics.sliced_wasserstein import draw_patches, laplacian_pyramid, n_scales
 from ..nets.extractors import Extractor
+from ..seeding import seeded
 from .shares import Numbered
 
 N_KEPT = 10_000

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..metrics.distances import FeatureStatistics, frechet_distance, frechet_refusal
 from ..metrics.frechet_error import enough_for_influence, frechet_influence
-from ..scores import Score
+from ..records.scores import Score
 
 Z_95 = 1.96
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..data.seeding import seeded
 from ..metrics.generated_spectrum import band_frequencies, spectrum_error
 from ..metrics.kernel import kernel_distance
 from ..metrics.precision_recall import NEIGHBOURS, precision_recall
 from ..metrics.sliced_wasserstein import patch_distance
 from ..nets.extractors import Extractor
-from ..provenance import provenance
-from ..scores import BandPower, Evaluation, Protocol, Sampling, Score
+from ..records.provenance import provenance
+from ..records.scores import BandPower, Evaluation, Protocol, Sampling, Score
+from ..seeding import seeded
 from .accumulate import ImageStatistics, accumulate
 from .frechet import around, frechet_score
 from .reduce import reduce_over

@@ -12,8 +12,8 @@ from ..metrics.distances import FeatureStatistics
 from ..metrics.lowpass import legal_block, lowpass, scaled_strengths
 from ..metrics.pixels import SSIM_WINDOW, psnr, ssim
 from ..nets.extractors import Extractor
-from ..provenance import provenance
-from ..scores import Evaluation, Protocol, Score
+from ..records.provenance import provenance
+from ..records.scores import Evaluation, Protocol, Score
 from .accumulate import ImageStatistics, round_to_bytes
 from .frechet import around, frechet_score
 from .generation import few_images, spectrum, unread, weight_free

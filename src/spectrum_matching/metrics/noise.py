@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..data.seeding import seeded
+from ..seeding import seeded
 from .pixels import psnr
 
 STRENGTHS = (0.05, 0.1, 0.2, 0.4, 0.8)

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ..comparisons import Comparison, Trial
-from ..results import Provenance
-from ..scores import Protocol, Sampling
+from ..records.analysis import Provenance
+from ..records.comparison import Comparison, Trial
+from ..records.scores import Protocol, Sampling
 from .comparison_tables import Pairs, in_words, the_control
 from .digits import fixed, number
 from .quantities import BETTER, UNDECIDED, WORSE, Quantity, headline, held

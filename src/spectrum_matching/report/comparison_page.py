@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from ..comparisons import Comparison
-from ..results import Analysis
+from ..records.analysis import Analysis
+from ..records.comparison import Comparison
 from . import comparison_context as context
 from . import comparison_figures as figures
 from . import comparison_tables as tables

@@ -6,8 +6,8 @@ from fractions import Fraction
 from itertools import combinations
 from typing import NamedTuple
 
-from ..comparisons import Comparison
 from ..metrics.ranks import chance_apart
+from ..records.comparison import Comparison
 from .digits import decimals, fixed, number
 from .metric_rows import DIRECTIONS
 from .quantities import BETTER, UNDECIDED, WORSE, Held, Quantity, headline, held, main_quantities

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..results import Analysis
+from ..records.analysis import Analysis
 from .digits import fixed
 from .tables import distinct, shape
 

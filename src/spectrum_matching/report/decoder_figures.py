@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..results import Analysis, Decoding, Probe, Transfer
+from ..records.analysis import Analysis, Decoding, Probe, Transfer
 from .canvas import (
     BACK,
     DASHED,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..results import Estimate
+from ..records.analysis import Estimate
 from ..study_records.directional_energy import DirectionalEnergy, EncoderReading, FilterReading
 from .canvas import DASHED, HEIGHT, INK, MUTED, Panel, colour, frequency_axis, line, panel
 from .digits import decimals, fixed, number, spread

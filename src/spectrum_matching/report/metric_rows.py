@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ..metrics.catalogue import METRICS
 from ..metrics.metric import Metric
-from ..results import Analysis, Measurement
+from ..records.analysis import Analysis, Measurement
 from .digits import MOST_DECIMALS, decimals, fixed, number, spread
 
 DIRECTIONS = {"lower": "↓ lower", "higher": "↑ higher", "target": "◎ in between", "neither": "– unsettled"}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from ..results import Analysis
+from ..records.analysis import Analysis
 from . import context, decoder_figures, figures, metric_rows, tables
 from .template import fill, fill_part
 

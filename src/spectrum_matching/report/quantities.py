@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple
 
-from ..comparisons import Comparison, Spread, Trial, order, spread
 from ..metrics.catalogue import METRICS
 from ..metrics.metric import Metric
 from ..metrics.scores_catalogue import SCORES
-from ..scores import Score
+from ..records.comparison import Comparison, Spread, Trial, order, spread
+from ..records.scores import Score
 
 Source = Literal["generation", "reconstruction", "autoencoder"]
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..results import Provenance
+from ..records.analysis import Provenance
 from . import comparison_context as context
 from .canvas import Panel
 from .tables import Table

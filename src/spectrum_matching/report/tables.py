@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..metrics.catalogue import METRICS
-from ..results import Analysis, Estimate, SpectrumMatch
+from ..records.analysis import Analysis, Estimate, SpectrumMatch
 from .digits import fixed, number, spread
 
 REFERENCE_DELTAS = (0.0, 0.4, 1.0, 1.3)

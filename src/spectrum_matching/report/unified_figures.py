@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from ..metrics.ranks import chance_apart
-from ..results import Variant
+from ..records.analysis import Variant
 from ..study_records.unified_view import Change, MethodReading, Quantity, SeedReading, UnifiedView, Word
 from .canvas import MUTED, Canvas, Panel, line, method_line, number_at, panel
 from .digits import decimals, fixed, number

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..data.seeding import seeded
 from ..diffusion.path import Path
+from ..seeding import seeded
 from ..spectrum.dct import dct2
 
 CLIP = 1.0

@@ -15,7 +15,7 @@ from ..metrics import cds, distance_cosines, lds, srss
 from ..metrics.estimates import mean_number
 from ..nets.autoencoder import Autoencoder
 from ..nets.vision import open_vision
-from ..results import Estimate, Measurement
+from ..records.analysis import Estimate, Measurement
 from ..spectrum.contrast import directional_energy, directional_spectrum, rmsc, unit_tokens
 from ..spectrum.power import radial_bins, radial_profile
 from ..study_records.directional_energy import EncoderReading, FilterReading

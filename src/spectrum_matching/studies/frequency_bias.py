@@ -14,7 +14,7 @@ from ..diffusion.denoiser import Denoiser
 from ..diffusion.path import Path
 from ..metrics.ranks import rank_correlation
 from ..nets.denoisers import build_denoiser
-from ..provenance import provenance
+from ..records.provenance import provenance
 from ..study_records.frequency_bias import Band, Case, Look, Order
 from .band_errors import Bands, band_errors, band_power, bands_of, coefficient_errors, error_factors, measured_noise
 from .denoiser_training import frequency_weights, inverse_power_weights, logged_steps, train_denoiser

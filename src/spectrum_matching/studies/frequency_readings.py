@@ -8,7 +8,7 @@ from torch import Tensor
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.path import Path
 from ..metrics.estimates import jackknife_rows
-from ..results import Estimate
+from ..records.analysis import Estimate
 from ..spectrum.dct import dct2
 from ..spectrum.powerlaw import fit_power_law
 from ..study_records.frequency_bias import Band, Halfway, Level, Look, Sight

@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ..comparisons import order, spread
-from ..results import Analysis, SpectrumMatch, Variant
+from ..records.analysis import Analysis, SpectrumMatch, Variant
+from ..records.comparison import order, spread
 from ..study_records.unified_view import Change, GapCurve, MethodReading, Quantity, SeedReading, UnifiedView, Word
 
 VARIANTS: tuple[Variant, ...] = ("scale_free", "paper")

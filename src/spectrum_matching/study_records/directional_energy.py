@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..files.documents import read, written
-from ..results import Estimate, Measurement, Provenance, Sample
+from ..records.analysis import Estimate, Measurement, Provenance, Sample
 
 FORMAT = "specmatch-directional-energy-1"
 

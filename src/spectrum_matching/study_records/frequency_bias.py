@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..files.documents import read, written
-from ..results import Estimate, Provenance
+from ..records.analysis import Estimate, Provenance
 
 FORMAT = "specmatch-frequency-bias-2"
 

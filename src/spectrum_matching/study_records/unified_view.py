@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..files.documents import read, written
-from ..results import Provenance, Variant
+from ..records.analysis import Provenance, Variant
 
 FORMAT = "specmatch-unified-view-1"
 

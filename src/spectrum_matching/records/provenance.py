@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from . import __version__
-from .results import Provenance
+from .. import __version__
+from .analysis import Provenance
 
 
 def commit() -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from .results import Provenance, Spectrum
+from .analysis import Provenance, Spectrum
 from .scores import Evaluation
 
 FORMAT = "specmatch-comparison-1"
