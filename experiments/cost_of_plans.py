@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spectrum_matching.diffusion import evaluations
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.nets.denoisers import build_denoiser
+from spectrum_matching.nets.denoiser.build import build_denoiser
 from spectrum_matching.plans import PLANS, Plan
 
 RESULTS = Path(__file__).parent / "results"

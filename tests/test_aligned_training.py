@@ -23,9 +23,10 @@ from spectrum_matching.diffusion import Path as DiffusionPath
 from spectrum_matching.diffusion import Times, diffusion_loss
 from spectrum_matching.diffusion_data import open_learned
 from spectrum_matching.diffusion_model import open_model
-from spectrum_matching.diffusion_state import build_diffusion_state, token_grid
+from spectrum_matching.diffusion_state import build_diffusion_state
 from spectrum_matching.files.yaml_files import to_yaml
-from spectrum_matching.nets.vision import canonical, open_vision
+from spectrum_matching.nets.denoiser.build import token_grid
+from spectrum_matching.nets.vision.encoders import canonical, open_vision
 from spectrum_matching.run_diffusion import run_diffusion
 from spectrum_matching.seeding import seeded
 from spectrum_matching.train_diffusion import train_diffusion

@@ -12,7 +12,7 @@ from spectrum_matching import runs
 from spectrum_matching.methods import FeatureMatch
 from spectrum_matching.methods.zoo import METHODS
 from spectrum_matching.nets.autoencoder import PRESETS as NETWORKS
-from spectrum_matching.nets.gradients import gradient_map
+from spectrum_matching.nets.vision.gradients import gradient_map
 
 RECORDS = [c for _, c in inspect.getmembers(runs, dataclasses.is_dataclass) if c.__module__ == runs.__name__]
 FOLLOWS = {"width", "channels", "seed"}  # from vision encoder, autoencoder and run

@@ -24,12 +24,12 @@ from tyro.conf import arg
 from .analysis.cached import analyze_latents
 from .analysis.conditions import failures, read_conditions
 from .analysis.extras import open_extras
-from .analysis.measure import analyze, check_size
+from .analysis.measure import analyze
 from .analysis.subjects import choose_images, is_cached, named_sources, open_cached
 from .data.images import Split
 from .files.atomic import require_writable, write_text_aside
 from .machine_checks import chosen_device
-from .nets.autoencoder import Autoencoder
+from .nets.autoencoder import Autoencoder, check_size
 from .records.analysis import Analysis, to_json
 from .records.training_data import training_data
 from .report.page import render

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .methods.method import Method, Reconstruction, reconstruct
 from .nets.autoencoder import Autoencoder
-from .nets.critic import PatchCritic
+from .nets.discriminator import PatchCritic
 from .runs import AutoencoderRun
 from .updates import adamw
 

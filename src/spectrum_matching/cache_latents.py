@@ -41,7 +41,7 @@ from .latent_origins import (
 )
 from .machine_checks import chosen_device
 from .nets.autoencoder import Autoencoder
-from .nets.vision import canonical, open_vision
+from .nets.vision.encoders import canonical, open_vision
 from .records.training_data import training_data
 
 SHARD_IMAGES = 2048

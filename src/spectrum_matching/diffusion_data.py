@@ -17,8 +17,8 @@ from .diffusion_runs import DiffusionRun
 from .files.digests import joint_digest, weights_digest
 from .latent_scale import measured_space
 from .latent_space import LatentSpace
-from .nets.autoencoder import Autoencoder
-from .nets.vision import VisionEncoder, canonical, open_vision
+from .nets.autoencoder import Autoencoder, open_autoencoder
+from .nets.vision.encoders import VisionEncoder, canonical, open_vision
 from .seeding import seeded
 
 
@@ -96,11 +96,6 @@ def open_learned(run: DiffusionRun, device: torch.device, begun_at: LatentSpace 
     if source.autoencoder is None:
         return _pixels(run, images, encoder, device)
     return _encoded(run, images, open_autoencoder(source.autoencoder, device), encoder, device, begun_at)
-
-
-def open_autoencoder(source: str, device: torch.device) -> Autoencoder:
-    """On the device, frozen, in eval mode."""
-    return Autoencoder.from_pretrained(source).to(device).eval().requires_grad_(False)
 
 
 def _cached(run: DiffusionRun, latents: TrainingLatents, device: torch.device) -> LearnedData:

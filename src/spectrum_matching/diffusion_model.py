@@ -11,13 +11,11 @@ from torch import Tensor, nn
 
 from . import __version__
 from .diffusion import Path as DiffusionPath
-from .diffusion_data import open_autoencoder
-from .diffusion_state import n_classes_of
 from .files.atomic import write_aside
 from .files.digests import weights_digest
 from .latent_space import LatentSpace
-from .nets.autoencoder import Autoencoder
-from .nets.denoisers import open_denoiser
+from .nets.autoencoder import Autoencoder, open_autoencoder
+from .nets.denoiser.build import n_classes_of, open_denoiser
 from .records.provenance import commit
 
 CARD = "specmatch.json"

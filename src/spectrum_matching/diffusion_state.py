@@ -15,9 +15,9 @@ from .diffusion.alignment import (
     TargetFilter,
     Unfiltered,
 )
+from .diffusion.projectors import ConvolutionProjector, PerceptronProjector
 from .diffusion_runs import AlignmentChoice, DenoiserChoice, DiffusionRun
-from .nets.denoisers import build_denoiser
-from .nets.projectors import ConvolutionProjector, PerceptronProjector
+from .nets.denoiser.build import build_denoiser
 from .seeding import seeded
 from .updates import adamw
 
@@ -109,15 +109,3 @@ def filter_of(choice: AlignmentChoice) -> TargetFilter:
     if choice.filter == "dog":
         return DifferenceOfGaussians(choice.inner, choice.outer, choice.std)
     return Unfiltered()
-
-
-def token_grid(denoiser: nn.Module) -> tuple[int, int]:
-    """(h, w) of the tokens of its blocks."""
-    config: Any = denoiser.config
-    return config.grid[0] // config.patch, config.grid[1] // config.patch
-
-
-def n_classes_of(denoiser: nn.Module) -> int:
-    """0 for one without labels."""
-    config: Any = denoiser.config
-    return int(config.n_classes)

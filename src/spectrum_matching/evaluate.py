@@ -22,8 +22,8 @@ from .evaluation.samples import open_samples
 from .evaluation.shares import Numbered, share_of
 from .files.atomic import require_writable, write_text_aside
 from .nets.autoencoder import Autoencoder
-from .nets.extractors import open_extractor
-from .nets.perceptual import LPIPS
+from .nets.vision.extractors import open_extractor
+from .nets.vision.perceptual import LPIPS
 from .records.scores import Evaluation, Sampling, to_json
 from .records.training_data import training_data
 from .sample_files import read_sampling, record_of

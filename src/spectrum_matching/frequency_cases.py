@@ -21,8 +21,8 @@ from .gather_trials import as_png
 from .metrics.ranks import rank_correlation
 from .metrics.transfer import filled_rings
 from .nets.autoencoder import Autoencoder
-from .nets.extractors import open_extractor
-from .nets.perceptual import LPIPS
+from .nets.vision.extractors import open_extractor
+from .nets.vision.perceptual import LPIPS
 from .studies.band_errors import bands_of
 from .studies.contrast_sensitivity import sensitivity_weights
 from .studies.fields import Fields, gaussian_fields, gaussian_twins, latent_fields, tilted_images, unit_scale

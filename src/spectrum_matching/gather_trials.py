@@ -18,7 +18,7 @@ from .evaluation.samples import open_samples
 from .files.stages import Done, UnfinishedError, finished, slug
 from .files.yaml_files import to_yaml
 from .nets.autoencoder import Autoencoder
-from .nets.denoisers import open_denoiser
+from .nets.denoiser.build import open_denoiser
 from .pictures import grid, to_bytes
 from .records.analysis import Analysis, Spectrum, read_analyses
 from .records.comparison import Comparison, CurvePoint, Stage, Trial

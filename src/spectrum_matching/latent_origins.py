@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from . import __version__
-from .analysis.measure import check_size, evaluating
 from .analysis.subjects import CACHED, ToCache
 from .data.array_files import BadLatentError
 from .data.images import BadFile
@@ -21,8 +20,8 @@ from .data.latents import LatentSet
 from .data.order import batches_at
 from .data.training_targets import VISION
 from .files.digests import weights_digest
-from .nets.autoencoder import Autoencoder
-from .nets.vision import VisionEncoder
+from .nets.autoencoder import Autoencoder, check_size, evaluating
+from .nets.vision.encoders import VisionEncoder
 from .records.provenance import commit
 
 Shard = tuple[dict[str, Tensor], tuple[BadFile, ...]]

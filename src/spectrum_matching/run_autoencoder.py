@@ -12,7 +12,7 @@ from .autoencoder_state import build_state, open_autoencoder
 from .data.images import ImageSet, open_images
 from .data.order import fixed_batches, image_batches
 from .export import finish, write_preview
-from .nets.perceptual import LPIPS
+from .nets.vision.perceptual import LPIPS
 from .run_checks import check, check_batch, check_grid, check_method
 from .run_directory import FREE, begin, drive, end, refuse_other_run, resume
 from .runs import AutoencoderRun

@@ -8,7 +8,7 @@ import torch
 
 from .autoencoder_state import TrainingState
 from .metrics.pixels import SSIM_WINDOW
-from .nets.vision import VisionEncoder
+from .nets.vision.encoders import VisionEncoder
 from .runs import AutoencoderRun
 from .seeding import seeded
 

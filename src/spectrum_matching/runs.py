@@ -11,7 +11,7 @@ import torch
 from .methods.encoding import Variant
 from .methods.method import Method
 from .methods.zoo import METHODS
-from .nets.vision import VisionEncoder, open_vision
+from .nets.vision.encoders import VisionEncoder, open_vision
 
 MethodName = Literal["autoencoder", "sd_vae", "esm", "dsm", "esm_dsm", "scale_equivariance", "eq_vae", "va_vae"]
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from .autoencoder_state import TrainingState
 from .data.images import Batch
 from .methods.method import Reconstruction, Term
-from .nets.critic import hinge_critic, hinge_generator
-from .nets.perceptual import LPIPS
+from .nets.discriminator import hinge_critic, hinge_generator
+from .nets.vision.perceptual import LPIPS
 from .runs import AutoencoderRun
 from .seeding import seeded
 from .updates import StepRecord, diverged, finite_everywhere, set_learning_rate

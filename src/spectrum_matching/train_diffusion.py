@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from .diffusion import Path, Times, diffusion_loss
 from .diffusion_data import DiffusionBatch
 from .diffusion_runs import Curriculum, DiffusionRun
-from .diffusion_state import DiffusionState, n_classes_of, token_grid
+from .diffusion_state import DiffusionState
+from .nets.denoiser.build import n_classes_of, token_grid
 from .seeding import seeded
 from .spectrum.blocks import block_lowpass
 from .updates import StepRecord, diverged, finite_everywhere, set_learning_rate

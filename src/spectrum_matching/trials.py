@@ -27,8 +27,8 @@ from .files.atomic import write_text_aside
 from .files.digests import weights_digest
 from .files.stages import Done, slug, stage
 from .nets.autoencoder import Autoencoder
-from .nets.extractors import Extractor, open_extractor
-from .nets.vision import open_vision
+from .nets.vision.encoders import open_vision
+from .nets.vision.extractors import Extractor, open_extractor
 from .plans import Plan
 from .records import scores
 from .records.analysis import to_json as analyses_to_json

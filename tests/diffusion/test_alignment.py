@@ -22,7 +22,7 @@ from spectrum_matching.diffusion.alignment import (
     repa_dog,
     scaled,
 )
-from spectrum_matching.nets.projectors import ConvolutionProjector, PerceptronProjector, as_field
+from spectrum_matching.diffusion.projectors import ConvolutionProjector, PerceptronProjector, as_field
 from spectrum_matching.spectrum import difference_of_gaussians, gaussian_blur, resize, rmsc
 
 ORACLES = json.loads((Path(__file__).parents[1] / "oracles" / "alignment_values.json").read_text())

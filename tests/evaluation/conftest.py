@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from spectrum_matching.nets.extractors import Extracted, Extractor
+from spectrum_matching.nets.vision.extractors import Extracted, Extractor
 
 
 def pooled(images):

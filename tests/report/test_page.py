@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from spectrum_matching.metrics.catalogue import METRICS
-from spectrum_matching.records import analysis as records
+from spectrum_matching.records import analysis as module
 from spectrum_matching.records.analysis import (
     Analysis,
     Channel,
@@ -545,12 +545,12 @@ def test_numbers_keep_the_digits_that_mean_something():
 def test_the_schema_names_every_field_of_every_record():
     text = (Path(__file__).parents[2] / "docs" / "analysis-json.md").read_text()
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL))
-    records = [r for r in vars(records).values() if isinstance(r, type) and is_dataclass(r)]
+    records = [r for r in vars(module).values() if isinstance(r, type) and is_dataclass(r)]
     assert len(records) > 15
     for record in records:
         named = re.findall(r"^\| `(\w+)` \|", sections[record.__name__], flags=re.MULTILINE)
         assert named == [field.name for field in fields(record)], record.__name__
-    assert analysis.FORMAT in text
+    assert module.FORMAT in text
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spectrum_matching.diffusion import Path
-from spectrum_matching.nets.denoisers import build_denoiser
+from spectrum_matching.nets.denoiser.build import build_denoiser
 from spectrum_matching.spectrum.power import radial_bins
 from spectrum_matching.studies import denoiser_training
 from spectrum_matching.studies.denoiser_training import (

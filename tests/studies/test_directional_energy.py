@@ -9,7 +9,7 @@ from spectrum_matching.data.images import open_images
 from spectrum_matching.data.masks import open_masks
 from spectrum_matching.data.tensors import TensorImages
 from spectrum_matching.metrics import srss
-from spectrum_matching.nets.vision import open_vision
+from spectrum_matching.nets.vision.encoders import open_vision
 from spectrum_matching.records.analysis import Estimate
 from spectrum_matching.studies.directional_energy import (
     Encoder,

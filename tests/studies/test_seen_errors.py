@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spectrum_matching.metrics.pixels import psnr
-from spectrum_matching.nets.extractors import NO_RESIZE, Extracted, Extractor
+from spectrum_matching.nets.vision.extractors import NO_RESIZE, Extracted, Extractor
 from spectrum_matching.spectrum import dct2
 from spectrum_matching.studies.band_errors import bands_of
 from spectrum_matching.studies.contrast_sensitivity import contrast_sensitivity, csf_psnr, sensitivity_weights

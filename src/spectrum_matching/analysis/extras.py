@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..nets.features import open_features
-from ..nets.perceptual import LPIPS
+from ..nets.vision.features import open_features
+from ..nets.vision.perceptual import LPIPS
 
 
 @dataclass(frozen=True)

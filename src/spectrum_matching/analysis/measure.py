@@ -1,8 +1,6 @@
 """Everything that is measured of one autoencoder on a fixed set of images."""
 
-import contextlib
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,8 +12,8 @@ from ..data.masks import MaskSet, open_masks
 from ..data.order import fixed_batches
 from ..data.tensors import Images, TensorImages
 from ..files.digests import weights_digest
-from ..metrics import SSIM_WINDOW, legal_block
-from ..nets.autoencoder import Autoencoder
+from ..metrics import legal_block
+from ..nets.autoencoder import Autoencoder, check_size, evaluating
 from ..records.analysis import Analysis, Sample, Subject
 from ..records.provenance import provenance
 from .album import Album
@@ -116,45 +114,6 @@ def analyze(
             notes=notes + more + flat + mask_notes(masks),
         )
     )
-
-
-def check_size(name: str, codec: Autoencoder, size: int) -> None:
-    """ValueError unless the codec takes images of `size` and leaves latents of at least 3 x 3 cells."""
-    if codec.size and size != codec.size:
-        raise ValueError(
-            f"{name}: it takes images of {codec.size} x {codec.size} pixels alone: take --size {codec.size}"
-        )
-    if size % codec.multiple:
-        least = math.ceil(max(3 * codec.factor, SSIM_WINDOW) / codec.multiple)
-        nearest = max(least, round(size / codec.multiple)) * codec.multiple
-        raise ValueError(f"{name}: size {size} is not a multiple of {codec.multiple}, as it must be; {nearest} is one")
-    if (grid := size // codec.factor) < 3:
-        raise ValueError(
-            f"{name}: size {size} leaves {grid} x {grid} latents, too small for a spectrum; "
-            f"take {3 * codec.factor} or more"
-        )
-    if size < SSIM_WINDOW:
-        raise ValueError(f"{name}: size {size} is too small to compare images; take {SSIM_WINDOW} or more")
-
-
-@contextlib.contextmanager
-def evaluating(
-    codec: Autoencoder, device: torch.device | str | None, dtype: torch.dtype | None, seed: int
-) -> Iterator[torch.device]:
-    """Inference in eval mode, on the device that is yielded; training modes come back, device and dtype stay."""
-    codec.to(device=device, dtype=dtype)
-    weight = next(codec.parameters(), None)
-    place = torch.device(device or "cpu") if weight is None else weight.device
-    modes = {module: module.training for module in codec.modules()}
-    codec.eval()
-    try:
-        # Somebody's encoder may draw from the global generator, which is then seeded here and put back.
-        with torch.random.fork_rng([place] if place.type == "cuda" else []), torch.inference_mode():
-            torch.manual_seed(seed)
-            yield place
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _dtype(codec: Autoencoder) -> torch.dtype:

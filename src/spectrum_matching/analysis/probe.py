@@ -14,7 +14,7 @@ from torch import Tensor
 from ..metrics.channels import dead_channels
 from ..metrics.noise import placed_noise
 from ..metrics.transfer import filled_rings, ring_edges
-from ..nets.probe_denoiser import ProbeDenoiser
+from ..nets.denoiser.probe_denoiser import ProbeDenoiser
 from ..seeding import seeded
 from ..spectrum.dct import dct2
 from ..spectrum.power import radial_bins

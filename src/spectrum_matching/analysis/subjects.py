@@ -11,7 +11,7 @@ from ..data.latent_layouts import ImageChoice
 from ..data.latents import LatentSet, open_latents
 from ..data.sources import open_source
 from ..data.training_targets import require_latents
-from ..nets.own import PREFIX
+from ..nets.autoencoder.custom import PREFIX
 from ..records.training_data import TrainingData
 
 DEFAULT_SIZE = 256

@@ -8,10 +8,10 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..nets.projectors import ConvolutionProjector, PerceptronProjector
 from ..spectrum.contrast import unit_tokens
 from ..spectrum.filters import difference_of_gaussians, resize
 from ..spectrum.separable import in_working_precision
+from .projectors import ConvolutionProjector, PerceptronProjector
 
 Std = float | Literal["none", "empirical"]
 EPSILON = 1e-6

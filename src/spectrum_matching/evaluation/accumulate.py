@@ -11,7 +11,7 @@ from ..metrics.distances import FeatureStatistics
 from ..metrics.generated_spectrum import image_powers
 from ..metrics.inception_score import InceptionSums
 from ..metrics.sliced_wasserstein import draw_patches, laplacian_pyramid, n_scales
-from ..nets.extractors import Extractor
+from ..nets.vision.extractors import Extractor
 from ..seeding import seeded
 from .shares import Numbered
 

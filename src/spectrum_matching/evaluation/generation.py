@@ -10,7 +10,7 @@ from ..metrics.generated_spectrum import band_frequencies, spectrum_error
 from ..metrics.kernel import kernel_distance
 from ..metrics.precision_recall import NEIGHBOURS, precision_recall
 from ..metrics.sliced_wasserstein import patch_distance
-from ..nets.extractors import Extractor
+from ..nets.vision.extractors import Extractor
 from ..records.provenance import provenance
 from ..records.scores import BandPower, Evaluation, Protocol, Sampling, Score
 from ..seeding import seeded

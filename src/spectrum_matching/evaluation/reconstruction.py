@@ -11,7 +11,7 @@ from torch import Tensor
 from ..metrics.distances import FeatureStatistics
 from ..metrics.lowpass import legal_block, lowpass, scaled_strengths
 from ..metrics.pixels import SSIM_WINDOW, psnr, ssim
-from ..nets.extractors import Extractor
+from ..nets.vision.extractors import Extractor
 from ..records.provenance import provenance
 from ..records.scores import Evaluation, Protocol, Score
 from .accumulate import ImageStatistics, round_to_bytes

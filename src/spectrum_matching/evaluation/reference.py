@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..metrics.distances import FeatureStatistics
-from ..nets.extractors import Extractor
+from ..nets.vision.extractors import Extractor
 from .accumulate import ImageStatistics, accumulate
 from .reduce import reduce_over
 from .shares import Numbered

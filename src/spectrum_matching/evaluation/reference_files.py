@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..metrics.distances import FeatureStatistics
-from ..nets.extractors import Extractor
+from ..nets.vision.extractors import Extractor
 from .accumulate import ImageStatistics, accumulate
 from .archives import IMAGES, archived_images, read_headers, read_moments
 from .reduce import reduce_over

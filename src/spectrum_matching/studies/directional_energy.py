@@ -14,7 +14,7 @@ from ..files.digests import weights_digest
 from ..metrics import cds, distance_cosines, lds, srss
 from ..metrics.estimates import mean_number
 from ..nets.autoencoder import Autoencoder
-from ..nets.vision import open_vision
+from ..nets.vision.encoders import open_vision
 from ..records.analysis import Estimate, Measurement
 from ..spectrum.contrast import directional_energy, directional_spectrum, rmsc, unit_tokens
 from ..spectrum.power import radial_bins, radial_profile

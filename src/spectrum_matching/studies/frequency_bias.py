@@ -13,7 +13,7 @@ from ..diffusion import SAMPLERS, SampleNoise, time_grid
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.path import Path
 from ..metrics.ranks import rank_correlation
-from ..nets.denoisers import build_denoiser
+from ..nets.denoiser.build import build_denoiser
 from ..records.provenance import provenance
 from ..study_records.frequency_bias import Band, Case, Look, Order
 from .band_errors import Bands, band_errors, band_power, bands_of, coefficient_errors, error_factors, measured_noise

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..diffusion.path import Kind, Path, Prediction
-from ..nets.denoisers import build_denoiser
+from ..nets.denoiser.build import build_denoiser
 from .denoiser_training import Schedule
 
 FEWEST_BANDS = 3  # that a power law can be fitted to

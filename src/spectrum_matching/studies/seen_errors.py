@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ..metrics.noise import placed_noise
 from ..metrics.pixels import psnr, ssim
-from ..nets.extractors import Extractor
-from ..nets.perceptual import LPIPS
+from ..nets.vision.extractors import Extractor
+from ..nets.vision.perceptual import LPIPS
 from ..spectrum.dct import idct2
 from ..study_records.frequency_bias import Sight
 from .band_errors import Bands

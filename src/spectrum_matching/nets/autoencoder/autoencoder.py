@@ -1,0 +1,233 @@
+"""One face over every image autoencoder: images to a Gaussian posterior, latents to images."""
+
+import contextlib
+import difflib
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from diffusers.models import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Posterior
+from torch import Tensor, nn
+
+from ...metrics import SSIM_WINDOW
+from . import custom, diffusers_classes
+from .loading import load
+
+
+def _kl(widths: tuple[int, ...], channels: int, **others: Any) -> dict[str, Any]:
+    return {
+        "block_out_channels": widths,
+        "down_block_types": ("DownEncoderBlock2D",) * len(widths),
+        "up_block_types": ("UpDecoderBlock2D",) * len(widths),
+        "latent_channels": channels,
+        "layers_per_block": 2,
+        "scaling_factor": 1.0,
+        "sample_size": 256,
+        **others,
+    }
+
+
+# f8d4 and f16d16 have the widths of the paper's official configurations; the others follow the latent
+# diffusion family of the same factor (Rombach et al., 2022). `tiny` is sized for training on two CPU cores.
+PRESETS: dict[str, dict[str, Any]] = {
+    "f4d4": _kl((128, 256, 512), 4),
+    "f8d4": _kl((128, 256, 512, 512), 4),
+    "f8d16": _kl((128, 256, 512, 512), 16),
+    "f16d16": _kl((128, 128, 256, 256, 512), 16),
+    "f16d32": _kl((128, 128, 256, 256, 512), 32),
+    "f32d64": _kl((128, 128, 256, 256, 512, 512), 64),
+    "tiny": _kl((16, 32, 64), 8, layers_per_block=1, norm_num_groups=8, mid_block_add_attention=False, sample_size=64),
+}
+
+
+class Autoencoder(nn.Module):
+    """Images (b,3,H,W) in [-1,1] to latents (b,channels,H/factor,W/factor) and back.
+
+    model: an autoencoder of diffusers, or any object as `nets.own` describes; it is neither moved nor changed.
+    kind: its class. multiple: of which image sides are; size: the only side that it takes, if there is but one.
+    is_stochastic: whether latents have a variance. Latents are raw: `latent_space` is what is declared to bring them to
+    unit scale, for whoever trains on them, and nothing here applies it; `scaling_factor` and `shift_factor` say the
+    same where one value does for all channels, and else are 1 and 0. A null counts as 1 and 0; a config.json without
+    `scaling_factor` means its class's default, as everywhere in diffusers.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        if type(model).__name__ == "OptimizedModule":  # torch.compile's, whose encode and decode are the original's
+            model = model._orig_mod
+        self.model = model
+        if not isinstance(model, nn.Module):
+            self.parts = custom.modules_of(model)
+        row = diffusers_classes.diffusers_class(model)
+        self.kind = row or type(model).__name__
+        self._calling = calling = diffusers_classes.calling_of(model, row) if row else custom.calling_of(model, self)
+        self._counts_from_zero = calling.image_range == (0.0, 1.0)
+        self.factor, self.channels = calling.factor, calling.channels
+        self.multiple, self.size = calling.multiple, calling.size
+        self.is_stochastic = calling.is_stochastic
+        self.latent_space = calling.latent_space
+        self.scaling_factor, self.shift_factor = calling.scaling_factor, calling.shift_factor
+
+    def encode(self, images: Tensor) -> Posterior:
+        """Posterior of images (b,3,H,W) in [-1,1] (the range is not checked), in float32 or wider.
+
+        Its logvar is -30 unless `is_stochastic`. Raises ValueError unless there are three channels and H and W are
+        multiples of `multiple` (or are `size`), and if the model's latents are not as promised.
+        """
+        *_, height, width = sides = images.shape[2:] if images.ndim == 4 else (0, 0)
+        fits = height == width == self.size if self.size else not any(n == 0 or n % self.multiple for n in sides)
+        if images.ndim != 4 or images.shape[1] != 3 or not fits:
+            which = f"H = W = {self.size}" if self.size else f"H and W multiples of {self.multiple}"
+            raise ValueError(
+                f"images are {tuple(images.shape)}; expected (b, 3, H, W) with {which}: crop or resize them"
+            )
+        own_range = images.to(self._dtype)
+        if self._counts_from_zero:
+            own_range = own_range / 2 + 0.5
+        posterior = self._calling.encode(self.model, own_range)
+        expected = (len(images), self.channels, height // self.factor, width // self.factor)
+        self._require_shape("encode", posterior.mean, expected)
+        return posterior
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images (b,3,h·factor,w·factor) of raw latents (b,channels,h,w); ValueError for any other shape.
+
+        A model with a `size` decodes that grid alone.
+        """
+        if latents.ndim != 4 or latents.shape[1] != self.channels:
+            raise ValueError(f"latents are {tuple(latents.shape)}; this autoencoder decodes (b, {self.channels}, h, w)")
+        b, _, h, w = latents.shape
+        if self.size and not h == w == self.size // self.factor:
+            raise ValueError(
+                f"latents are {tuple(latents.shape)}; this autoencoder decodes h = w = {self.size // self.factor} alone"
+            )
+        images = self._calling.decode(self.model, latents.to(self._dtype))
+        self._require_shape("decode", images, (b, 3, h * self.factor, w * self.factor))
+        return images * 2 - 1 if self._counts_from_zero else images
+
+    @property
+    def last_layer(self) -> Tensor:
+        """The decoder's last weight, on which adaptive adversarial weights compare gradients.
+
+        Raises ValueError for anything but AutoencoderKL.
+        """
+        return self._trainable().decoder.conv_out.weight
+
+    @property
+    def encoder_last_layer(self) -> Tensor:
+        """The encoder's last weight, on which balanced terms compare gradients.
+
+        Raises ValueError for anything but AutoencoderKL.
+        """
+        return self._trainable().encoder.conv_out.weight
+
+    def train_only(self, part: Literal["all", "decoder"]) -> None:
+        """Freeze what is not `part`: for "decoder" the encoder and its 1×1 convolution, for "all" nothing.
+
+        Raises ValueError for anything but AutoencoderKL.
+        """
+        model = self._trainable()
+        model.requires_grad_(True)
+        if part == "decoder":
+            model.encoder.requires_grad_(False)
+            if model.quant_conv is not None:
+                model.quant_conv.requires_grad_(False)
+
+    @classmethod
+    def from_preset(cls, name: str, seed: int = 0) -> Self:
+        """A new autoencoder of `PRESETS`, on the CPU; the seed alone decides its weights.
+
+        Raises ValueError for an unknown name.
+        """
+        if name not in PRESETS:
+            near = difflib.get_close_matches(name, PRESETS, n=len(PRESETS), cutoff=0.0)
+            raise ValueError(f"no preset {name!r}: the presets are {', '.join(near)}")
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            torch.default_generator.manual_seed(seed)
+            return cls(AutoencoderKL(**PRESETS[name]))
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, subfolder: str | None = None) -> Self:
+        """An autoencoder of diffusers in float32, from a folder, a pipeline's folder, a hub name or a .safetensors file
+        in the layout of latent diffusion; or your own, from "python:FILE.py:FACTORY", whose code is run.
+
+        Nothing is unpickled. Raises ValueError, naming the thing and the remedy, for whatever does not open.
+        """
+        return cls(load(source, subfolder))
+
+    def save_pretrained(
+        self, folder: str | Path, scaling_factor: float | None = None, shift_factor: float | None = None
+    ) -> None:
+        """Write config.json and safetensors for `AutoencoderKL.from_pretrained`; ValueError for any other class.
+
+        The two factors, where given, replace what the configuration declares: diffusion models take
+        (latents - shift_factor) · scaling_factor.
+        """
+        self._trainable().save_pretrained(folder, safe_serialization=True)
+        path = Path(folder) / "config.json"
+        config = json.loads(path.read_text())
+        config.pop("_name_or_path", None)  # where these weights once came from: no business of the next reader
+        measured = {"scaling_factor": scaling_factor, "shift_factor": shift_factor}
+        config.update({name: value for name, value in measured.items() if value is not None})
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
+
+    def _trainable(self) -> AutoencoderKL:
+        if self.kind != "AutoencoderKL":
+            raise ValueError(f"this is {self.kind}: only AutoencoderKL can be trained and exported")
+        return self.model
+
+    def _require_shape(self, verb: str, tensor: Tensor, expected: tuple[int, ...]) -> None:
+        if tensor.shape != expected:
+            raise ValueError(f"{self.kind}.{verb} gave {tuple(tensor.shape)}, expected {expected}")
+
+
+def open_autoencoder(source: str, device: torch.device) -> Autoencoder:
+    """On the device, frozen, in eval mode."""
+    return Autoencoder.from_pretrained(source).to(device).eval().requires_grad_(False)
+
+
+def check_size(name: str, codec: Autoencoder, size: int) -> None:
+    """ValueError unless the codec takes images of `size` and leaves latents of at least 3 x 3 cells."""
+    if codec.size and size != codec.size:
+        raise ValueError(
+            f"{name}: it takes images of {codec.size} x {codec.size} pixels alone: take --size {codec.size}"
+        )
+    if size % codec.multiple:
+        least = math.ceil(max(3 * codec.factor, SSIM_WINDOW) / codec.multiple)
+        nearest = max(least, round(size / codec.multiple)) * codec.multiple
+        raise ValueError(f"{name}: size {size} is not a multiple of {codec.multiple}, as it must be; {nearest} is one")
+    if (grid := size // codec.factor) < 3:
+        raise ValueError(
+            f"{name}: size {size} leaves {grid} x {grid} latents, too small for a spectrum; "
+            f"take {3 * codec.factor} or more"
+        )
+    if size < SSIM_WINDOW:
+        raise ValueError(f"{name}: size {size} is too small to compare images; take {SSIM_WINDOW} or more")
+
+
+@contextlib.contextmanager
+def evaluating(
+    codec: Autoencoder, device: torch.device | str | None, dtype: torch.dtype | None, seed: int
+) -> Iterator[torch.device]:
+    """Inference in eval mode, on the device that is yielded; training modes come back, device and dtype stay."""
+    codec.to(device=device, dtype=dtype)
+    weight = next(codec.parameters(), None)
+    place = torch.device(device or "cpu") if weight is None else weight.device
+    modes = {module: module.training for module in codec.modules()}
+    codec.eval()
+    try:
+        # Somebody's encoder may draw from the global generator, which is then seeded here and put back.
+        with torch.random.fork_rng([place] if place.type == "cuda" else []), torch.inference_mode():
+            torch.manual_seed(seed)
+            yield place
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -1,0 +1,203 @@
+"""A user's own autoencoder: any object with `encode` and `decode`, live or from a Python file.
+
+encode(images (b, 3, H, W)) gives latents (b, c, h, w), or an object with `mean` and `logvar`, or one with
+`latent_dist`, `latent` or `latents`; decode(latents) gives images, or an object with `sample`. Attributes that it may
+have: `image_range`, (-1, 1) or (0, 1); `multiple`, of which image sides are; `latent_space`, a LatentSpace, or
+`scaling_factor` and `shift_factor`, which make (latents - shift) · scale unit-scale.
+"""
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Posterior
+from torch import Tensor, nn
+
+from ...latent_space import LatentSpace
+from .interface import Calling, images_of, posterior_of
+
+PREFIX = "python:"
+TRIAL_SIZE = 64
+
+
+def from_file(source: str) -> Any:
+    """What the factory of "python:FILE.py:FACTORY" returns. The file is run: it is the user's own code.
+
+    Its folder is on the import path meanwhile. Raises ValueError where there is no such file or function, and for
+    whatever they raise.
+    """
+    name, _, factory_name = source.removeprefix(PREFIX).rpartition(":")
+    path = Path(name).expanduser()
+    if not name or not factory_name.isidentifier():
+        raise ValueError(f"{source} names no function: give python:path/to/file.py:factory")
+    if not path.is_file():
+        raise ValueError(f"no file {path}: give python:path/to/file.py:factory")
+    spec = spec_from_file_location(f"own_{path.stem}", path.resolve())
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} is no Python file: its name must end in .py")
+    module = module_from_spec(spec)
+    sys.modules[module.__name__] = module  # where dataclasses look for it
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        with _blamed(f"{path} fails to import"):
+            spec.loader.exec_module(module)
+        factory = getattr(module, factory_name, None)
+        if not callable(factory):
+            raise ValueError(f"{path} has no function {factory_name!r}: define it, without arguments that it needs")
+        with _blamed(f"{factory_name}() in {path} fails"):
+            return factory()
+    finally:
+        sys.path.remove(folder)
+
+
+def modules_of(model: object) -> nn.ModuleDict:
+    """The networks that an object has as attributes, for whoever moves them or counts their weights."""
+    return nn.ModuleDict(
+        {name: part for name, part in getattr(model, "__dict__", {}).items() if isinstance(part, nn.Module)}
+    )
+
+
+def calling_of(model: Any, modules: nn.Module) -> Calling:
+    """How an object is called, found by one trial on a grey image, without a trace on `modules` or on generators.
+
+    modules: the networks in it. Raises ValueError, naming the class and the remedy, for what does not fit.
+    """
+    kind = type(model).__name__
+    for verb in ("encode", "decode"):
+        if not callable(getattr(model, verb, None)):
+            raise ValueError(f"{kind} has no {verb}(): an autoencoder has encode(images) and decode(latents)")
+    image_range = getattr(model, "image_range", (-1, 1))
+    if image_range not in ((-1, 1), (0, 1), [-1, 1], [0, 1]):
+        raise ValueError(f"{kind}.image_range is {image_range!r}, expected (-1, 1) or (0, 1)")
+    low, high = image_range
+    multiple = getattr(model, "multiple", None)
+    if multiple is not None and not (isinstance(multiple, int) and multiple > 0):
+        raise ValueError(f"{kind}.multiple is {multiple!r}, expected a whole number of pixels")
+    space, scaling_factor, shift_factor = _latent_space(model, kind)
+
+    side = -(-TRIAL_SIZE // (multiple or 1)) * (multiple or 1)
+    weight = next((p for p in modules.parameters() if p.is_floating_point()), torch.empty(0))
+    grey = torch.full((2, 3, side, side), (low + high) / 2, dtype=weight.dtype, device=weight.device)
+    with _undisturbed(modules, weight.device), torch.no_grad():
+        with _blamed(
+            f"{kind}.encode fails on grey images {tuple(grey.shape)}; if it needs other sizes, set `multiple`"
+        ):
+            encoded = model.encode(grey)
+        posterior = _encoded(kind, encoded)
+        latents = posterior.mean
+        if latents.ndim != 4 or len(latents) != 2 or not 0 < latents.shape[2] == latents.shape[3]:
+            raise ValueError(
+                f"{kind}.encode gave latents {tuple(latents.shape)} for images {tuple(grey.shape)}, "
+                f"expected (2, c, h, w) with the same factor in height and width"
+            )
+        factor, rest = divmod(side, latents.shape[2])
+        if rest:
+            raise ValueError(
+                f"{kind}.encode made {latents.shape[2]} cells of {side} pixels, not a whole factor: "
+                f"pad inside, or set `multiple` to what image sides must be a multiple of"
+            )
+        with _blamed(f"{kind}.decode fails on latents {tuple(latents.shape)}"):
+            decoded = model.decode(latents.to(weight.dtype))
+        images = _decoded(kind, decoded)
+        if images.shape != grey.shape:
+            raise ValueError(f"{kind}.decode gave images {tuple(images.shape)}, expected {tuple(grey.shape)}")
+    n_packed = latents.shape[1] * space.patch**2
+    if not {len(space.mean), len(space.std)} <= {1, n_packed}:
+        raise ValueError(
+            f"{kind}.latent_space has {len(space.mean)} means and {len(space.std)} stds, expected 1 or {n_packed}, "
+            f"one for each channel after packing {space.patch} x {space.patch} cells"
+        )
+    for what, values in {"encode": latents, "decode": images}.items():
+        if not values.isfinite().all():
+            raise ValueError(f"{kind}.{what} gave values that are not finite for a grey image: look at its weights")
+    return Calling(
+        encode=_encode,
+        decode=_decode,
+        factor=factor,
+        channels=latents.shape[1],
+        multiple=math.lcm(multiple or factor, factor * space.patch),
+        is_stochastic=not posterior.deterministic,
+        image_range=(float(low), float(high)),
+        latent_space=space,
+        scaling_factor=scaling_factor,
+        shift_factor=shift_factor,
+    )
+
+
+def _latent_space(model: Any, kind: str) -> tuple[LatentSpace, float, float]:
+    space = getattr(model, "latent_space", None)
+    if isinstance(space, LatentSpace):
+        return space, 1.0, 0.0
+    if space is not None:
+        raise ValueError(f"{kind}.latent_space is a {type(space).__name__}, expected a LatentSpace")
+    scale, shift = (getattr(model, f"{name}_factor", None) for name in ("scaling", "shift"))
+    if scale is None and shift is None:
+        return LatentSpace(), 1.0, 0.0
+    try:
+        scale, shift = float(1.0 if scale is None else scale), float(shift or 0.0)
+        return LatentSpace("shift and scale" if shift else "scale", (shift,), (1 / scale,)), scale, shift
+    except (TypeError, ValueError, ZeroDivisionError):
+        raise ValueError(f"{kind} declares scaling {scale!r} and shift {shift!r}, expected two numbers") from None
+
+
+def _encode(model: Any, images: Tensor) -> Posterior:
+    kind = type(model).__name__
+    with _blamed(f"{kind}.encode fails on images {tuple(images.shape)}"):
+        encoded = model.encode(images)
+    return _encoded(kind, encoded)
+
+
+def _decode(model: Any, latents: Tensor) -> Tensor:
+    kind = type(model).__name__
+    with _blamed(f"{kind}.decode fails on latents {tuple(latents.shape)}"):
+        decoded = model.decode(latents)
+    return _decoded(kind, decoded)
+
+
+def _encoded(kind: str, encoded: Any) -> Posterior:
+    try:
+        return posterior_of(encoded)
+    except TypeError as error:
+        raise ValueError(
+            f"{kind}.encode gave {error}, expected latents (b, c, h, w) in floating point, or mean and logvar"
+        ) from None
+
+
+def _decoded(kind: str, decoded: Any) -> Tensor:
+    try:
+        return images_of(decoded)
+    except TypeError as error:
+        raise ValueError(
+            f"{kind}.decode gave {error}, expected images (b, 3, H, W), or an object with sample"
+        ) from None
+
+
+@contextmanager
+def _blamed(what: str) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (Exception, SystemExit) as error:  # anything may happen in somebody else's code
+        first = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{what} ({type(error).__name__}: {first})") from error
+
+
+@contextmanager
+def _undisturbed(modules: nn.Module, device: torch.device) -> Iterator[None]:
+    """No dropout, no running statistics, no draw from the global generators, and everything as before."""
+    modes: Sequence[tuple[nn.Module, bool]] = [(module, module.training) for module in modules.modules()]
+    for module, _ in modes:
+        module.training = False
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

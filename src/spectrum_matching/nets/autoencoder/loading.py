@@ -1,0 +1,88 @@
+"""From what a user names to a model: a folder, a hub name, a single file, or a function of their own."""
+
+import difflib
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import diffusers
+
+from ..hub import download
+from .custom import PREFIX, from_file
+from .diffusers_classes import REFUSED, ROWS
+from .single_file import load_single_file
+
+# Where a pipeline keeps its autoencoder.
+PLACES = (".", "vae", "vqvae", "movq", "vqgan")
+PICKLED = (".ckpt", ".pt", ".pth", ".bin")
+_FILES = (
+    "config.json",
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model-*.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+)
+
+
+def load(source: str | Path, subfolder: str | None = None) -> Any:
+    """An autoencoder in float32, in eval mode, on the CPU; of "python:FILE.py:FACTORY", what the function returns.
+
+    Of folders and hub names only safetensors are read. Raises ValueError, with the remedy, for whatever does not open.
+    """
+    if str(source).startswith(PREFIX):
+        return from_file(str(source))
+    root = Path(source).expanduser()
+    if root.is_file() and root.suffix == ".safetensors":
+        return load_single_file(root)
+    if root.is_file() and root.suffix in PICKLED:
+        raise ValueError(f"{source} is pickled and not opened: if you trust it, save its tensors as .safetensors")
+    places = (subfolder,) if subfolder else PLACES
+    if not root.is_dir():
+        if root.exists() or root.is_absolute() or str(source).startswith((".", "~")):
+            raise ValueError(
+                f"{source} is no folder: give what save_pretrained wrote, a .safetensors file, a hub name, "
+                f"or python:FILE.py:FACTORY"
+            )
+        root = download(str(source), [f"{place}/{file}".removeprefix("./") for place in places for file in _FILES])
+    folder = next((root / place for place in places if (root / place / "config.json").is_file()), None)
+    if folder is None:
+        looked = " or ".join(str(root / place) for place in places)
+        raise ValueError(f"no config.json in {looked}: give what save_pretrained wrote")
+    return _load_folder(folder)
+
+
+def _load_folder(folder: Path) -> Any:
+    try:
+        kind = json.loads((folder / "config.json").read_text()).get("_class_name", "no diffusers class")
+    except (ValueError, AttributeError):
+        raise ValueError(f"{folder / 'config.json'} is not a JSON object: the download or copy is damaged") from None
+    known = _class(folder, str(kind))
+    if not any(folder.glob("diffusion_pytorch_model*.safetensors")):
+        raise ValueError(
+            f"no diffusion_pytorch_model*.safetensors in {folder}: pickled weights (.bin, .ckpt) are not "
+            f"opened; if you trust them, save them anew with {kind}.save_pretrained"
+        )
+    try:
+        model, report = known.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
+    except Exception as error:
+        # A truncated file, a wrong shape, a variant without plain weights: each library has its own kind.
+        raise ValueError(f"weights in {folder} do not load: {str(error).strip().partition(chr(10))[0]}") from error
+    if absent := report["missing_keys"]:
+        raise ValueError(f"weights in {folder} lack {len(absent)} tensors, first {min(absent)}: they are incomplete")
+    return model.float()
+
+
+def _class(folder: Path, kind: str) -> Any:
+    if kind in REFUSED:
+        raise ValueError(f"{folder} holds {kind}, which cannot be measured: {REFUSED[kind]}")
+    if kind not in ROWS:
+        near = ", ".join(difflib.get_close_matches(kind, ROWS, n=3, cutoff=0.0))
+        raise ValueError(
+            f"{folder} holds {kind}, which is no known autoencoder (near it: {near}); "
+            f"open it in a function of your own, as python:FILE.py:FACTORY"
+        )
+    if not hasattr(diffusers, kind):
+        raise ValueError(f"{folder} holds {kind}, which diffusers {diffusers.__version__} lacks: install a newer one")
+    if kind == "AutoencoderRAE" and find_spec("transformers") is None:
+        raise ValueError(f"{folder} holds {kind}, which needs transformers: pip install transformers")
+    return getattr(diffusers, kind)

@@ -1,0 +1,1 @@
+"""Denoisers: SiT and U-ViT."""

@@ -1,0 +1,116 @@
+"""Denoisers by name: new ones of the published sizes, and those that a folder holds."""
+
+import difflib
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+# S to XL: SiT, table 1 (arXiv 2401.08740); S to H: U-ViT, table 1 (arXiv 2209.12152), of which H on latents has no
+# convolution at its end. `tiny` and `micro` are sized for two CPU cores.
+SIZES: dict[str, dict[str, dict[str, Any]]] = {
+    "SiT": {
+        "micro": {"width": 128, "depth": 4, "heads": 4},
+        "tiny": {"width": 192, "depth": 6, "heads": 3},
+        "S": {"width": 384, "depth": 12, "heads": 6},
+        "B": {"width": 768, "depth": 12, "heads": 12},
+        "L": {"width": 1024, "depth": 24, "heads": 16},
+        "XL": {"width": 1152, "depth": 28, "heads": 16},
+    },
+    "UViT": {
+        "micro": {"width": 128, "depth": 4, "heads": 4},
+        "tiny": {"width": 192, "depth": 6, "heads": 3},
+        "S": {"width": 512, "depth": 12, "heads": 8},
+        "S-deep": {"width": 512, "depth": 16, "heads": 8},
+        "M": {"width": 768, "depth": 16, "heads": 12},
+        "L": {"width": 1024, "depth": 20, "heads": 16},
+        "H": {"width": 1152, "depth": 28, "heads": 16, "conv": False},
+    },
+}
+
+
+def build_denoiser(
+    name: str, channels: int, grid: tuple[int, int], n_classes: int = 0, seed: int = 0, **overrides: Any
+) -> nn.Module:
+    """A new denoiser of latents (b, channels, *grid) on the CPU, such as "SiT-B/2" or "UViT-S/1": a size, a patch.
+
+    n_classes 0: without labels. The seed alone decides the weights. overrides: arguments of `SiT` or `UViT` in place of
+    the size's. ValueError for an unknown name or override, naming the nearest, and for sizes that do not fit.
+    """
+    family, size, patch = _parse(name)
+    network = _class(family)
+    allowed = set(inspect.signature(network).parameters) - {"channels", "grid", "patch", "n_classes"}
+    if unknown := set(overrides) - allowed:
+        raise ValueError(f"{name} has no setting {min(unknown)!r}: its settings are {', '.join(sorted(allowed))}")
+    sizes = {**SIZES[family][size], **overrides}
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(seed)
+        built: nn.Module = network(channels=channels, grid=grid, patch=patch, n_classes=n_classes, **sizes)
+    return built
+
+
+def n_blocks(name: str, depth: int | None = None) -> int:
+    """Of the denoiser of this name, or of one so deep: what a tap may count up to. ValueError for an unknown name."""
+    family, size, _ = _parse(name)
+    depth = SIZES[family][size]["depth"] if depth is None else depth
+    return depth + 1 if family == "UViT" else depth  # U-ViT's middle block belongs to neither half
+
+
+def open_denoiser(folder: str | Path) -> nn.Module:
+    """The denoiser that save_pretrained wrote to a folder, in float32, in eval mode, on the CPU.
+
+    Nothing is unpickled. ValueError, with the remedy, for a folder without one or with damaged files.
+    """
+    folder = Path(folder).expanduser()
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(f"no config.json in {folder}: give the folder to which a denoiser was exported")
+    try:
+        kind = str(json.loads(path.read_bytes()).get("_class_name"))
+    except (ValueError, AttributeError):
+        raise ValueError(f"{path} is not a JSON object: the copy is damaged") from None
+    if kind not in SIZES:
+        raise ValueError(f"{folder} holds {kind}, which is no denoiser: expected one of {', '.join(SIZES)}")
+    if not any(folder.glob("diffusion_pytorch_model*.safetensors")):
+        raise ValueError(f"no diffusion_pytorch_model*.safetensors in {folder}: pickled weights are not opened")
+    try:
+        network, report = _class(kind).from_pretrained(folder, use_safetensors=True, output_loading_info=True)
+    except Exception as error:
+        # A truncated file, a wrong shape, sizes that do not fit: each library has its own kind.
+        raise ValueError(f"weights in {folder} do not load: {str(error).strip().partition(chr(10))[0]}") from error
+    if odd := sorted({*report["missing_keys"], *report["unexpected_keys"]}):
+        raise ValueError(f"weights in {folder} are not those of its config.json: {len(odd)} differ, first {odd[0]}")
+    opened: nn.Module = network.float()
+    return opened
+
+
+def _parse(name: str) -> tuple[str, str, int]:
+    parts = re.fullmatch(r"(\w+)-(.+)/([1-9]\d*)", name)
+    if parts is not None and parts[2] in SIZES.get(parts[1], {}):
+        return parts[1], parts[2], int(parts[3])
+    known = [f"{family}-{size}/{patch}" for family, sizes in SIZES.items() for size in sizes for patch in (1, 2, 4)]
+    near = ", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0.0))
+    raise ValueError(f"no denoiser {name!r}: near it are {near} (a network, its size, and the side of its patches)")
+
+
+def _class(family: str) -> Any:
+    from .sit import SiT
+    from .uvit import UViT
+
+    return {"SiT": SiT, "UViT": UViT}[family]
+
+
+def token_grid(denoiser: nn.Module) -> tuple[int, int]:
+    """(h, w) of the tokens of its blocks."""
+    config: Any = denoiser.config
+    return config.grid[0] // config.patch, config.grid[1] // config.patch
+
+
+def n_classes_of(denoiser: nn.Module) -> int:
+    """0 for one without labels."""
+    config: Any = denoiser.config
+    return int(config.n_classes)

@@ -1,0 +1,1 @@
+"""Frozen vision networks: encoders for alignment, feature extractors for scores, LPIPS, Inception."""

@@ -1,0 +1,291 @@
+"""The Inception-v3 of FID: the graph of the TensorFlow weights of December 2015, three of its outputs.
+
+It differs from torchvision's: average pools leave the border out of their count, the last block pools by maximum, and
+there are 1008 classes. The names of the weights are torchvision's, as in pytorch-fid's conversion
+(`pt_inception-2015-12-05-6726825d.pth`). Tested on random weights: against an independent construction of the graph
+and the published names and sizes. Not tested: the published weights themselves.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, max_pool2d
+
+from ..hub import download
+
+SIDE = 299
+N_FEATURES, N_SPATIAL, N_CLASSES = 2048, 7, 1008
+WEIGHTS = "pt_inception-2015-12-05-6726825d.pth"
+RESIZER = "bilinear to 299, no antialiasing, pixel corners aligned at the top left, as TensorFlow 1; (byte − 128) / 128"
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+
+# A branch is its convolutions one after the other: name, width, kernel (rows, columns), stride, padding.
+_Layer = tuple[str, int, tuple[int, int], int, tuple[int, int]]
+
+
+class InceptionOutput(NamedTuple):
+    """features (b, 2048): last average pool. spatial (b, 2023): 7 channels of 17 × 17, channels last, for sFID.
+
+    logits (b, 1008): without the bias, from which the Inception Score is taken.
+    """
+
+    features: Tensor
+    spatial: Tensor
+    logits: Tensor
+
+
+class Inception(nn.Module):
+    """Images (b, 3, H, W) in [-1, 1] → `InceptionOutput`, in float32. Frozen; `weights` as in the module's text."""
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        with torch.device("meta"):  # no number exists before the weights are given
+            graph = _graph()
+        for name, module in graph.items():
+            self.add_module(name, module)
+        self.load_state_dict(weights, assign=True)
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, images: Tensor) -> InceptionOutput:
+        """ValueError unless images are (b, 3, H, W)."""
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"Inception got images {tuple(images.shape)}, expected (b, 3, H, W)")
+        with torch.autocast(images.device.type, enabled=False):
+            x = ((images.float() + 1) * 127.5 - 128) / 128
+            x = tensorflow_bilinear(x, SIDE)
+            spatial = x
+            for name, module in self.named_children():
+                if name == "Mixed_6d":
+                    assert isinstance(module, _Mixed)
+                    spatial = module.first(x)[:, :N_SPATIAL]
+                if name == "fc":
+                    break
+                x = max_pool2d(x, 3, 2) if name in ("Conv2d_3b_1x1", "Mixed_5b") else x
+                x = module(x)
+            features = x.mean((2, 3))
+            logits = features @ self.get_parameter("fc.weight").mT
+        return InceptionOutput(features, spatial.permute(0, 2, 3, 1).flatten(1), logits)
+
+    @classmethod
+    def from_weights(cls, source: str | Path) -> Self:
+        """With the published weights, from a file (safetensors, or a state dict of tensors) or `hub:owner/name`.
+
+        Anything else in the file is ignored. ValueError in one line when there is none, or a tensor is missing or
+        misshapen.
+        """
+        path = weights_file(source)
+        return cls(_checked(_read(path), path))
+
+
+def weights_file(source: str | Path) -> Path:
+    """The file that `from_weights` reads; ValueError where there is none, or a hub repository has not just one."""
+    text = str(source)
+    if not text.startswith("hub:"):
+        path = Path(source).expanduser()
+        if not path.is_file():
+            raise ValueError(
+                f"no file {source} with Inception's weights: download {WEIGHTS} from pytorch-fid's releases and give "
+                f"inception:PATH, or inception:hub:owner/name"
+            )
+        return path
+    folder = download(text.removeprefix("hub:"), [f"*{suffix}" for suffix in SUFFIXES])
+    files = sorted(file for file in folder.rglob("*") if file.suffix in SUFFIXES)
+    if len(files) != 1:
+        raise ValueError(f"{text} has {len(files)} files of weights, expected one: give the path of one of them")
+    return files[0]
+
+
+def tensorflow_bilinear(x: Tensor, size: int) -> Tensor:
+    """(b, c, h, w) → (b, c, size, size): output i is taken at i · h / size, beyond the last sample that one."""
+    for axis in (2, 3):
+        n = x.shape[axis]
+        place = torch.arange(size, device=x.device, dtype=torch.float64) * (n / size)
+        low = place.long().clamp_max(n - 1)
+        share = (place - low).to(x.dtype).view(-1, *([1] * (3 - axis)))
+        a, b = x.index_select(axis, low), x.index_select(axis, (low + 1).clamp_max(n - 1))
+        x = a + (b - a) * share
+    return x
+
+
+class _Convolution(nn.Module):
+    """Convolution without bias, batch norm, ReLU."""
+
+    def __init__(
+        self, n_in: int, n_out: int, kernel: tuple[int, int], stride: int = 1, padding: tuple[int, int] = (0, 0)
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(n_in, n_out, kernel, stride, padding, bias=False)
+        self.bn = nn.BatchNorm2d(n_out, eps=0.001)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rectified: Tensor = self.bn(self.conv(x)).relu()
+        return rectified
+
+
+class _Mixed(nn.Module):
+    """Branches side by side, and a pooling one last. `forks`: names of which the second starts where the first did."""
+
+    def __init__(self, n_in: int, branches: tuple[tuple[_Layer, ...], ...], pool: str, pool_width: int) -> None:
+        super().__init__()
+        self._branches = tuple(tuple(layer[0] for layer in branch) for branch in branches)
+        self._pool = pool
+        self.n_out = pool_width or n_in
+        for branch in branches:
+            width, before = n_in, n_in
+            for name, n_out, kernel, stride, padding in branch:
+                if name.endswith("b"):
+                    width = before
+                self.add_module(name, _Convolution(width, n_out, kernel, stride, padding))
+                before, width = width, n_out
+            self.n_out += sum(
+                n_out for name, n_out, *_ in branch if name == branch[-1][0] or name == branch[-1][0][:-1] + "a"
+            )
+        if pool_width:
+            self.branch_pool = _Convolution(n_in, pool_width, (1, 1))
+
+    def first(self, x: Tensor) -> Tensor:
+        """The first branch alone."""
+        return self._run(self._branches[0], x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = {
+            "average": lambda: avg_pool2d(x, 3, 1, 1, count_include_pad=False),
+            "maximum": lambda: max_pool2d(x, 3, 1, 1),
+            "halving": lambda: max_pool2d(x, 3, 2),
+        }[self._pool]()
+        last = self.branch_pool(pooled) if hasattr(self, "branch_pool") else pooled
+        return torch.cat([*(self._run(names, x) for names in self._branches), last], 1)
+
+    def _run(self, names: tuple[str, ...], x: Tensor) -> Tensor:
+        """One branch; its last two layers, where named …a and …b, are applied to the same input and joined."""
+        forked = names[-1].endswith("b")
+        for name in names[:-2] if forked else names:
+            x = self.get_submodule(name)(x)
+        return torch.cat([self.get_submodule(name)(x) for name in names[-2:]], 1) if forked else x
+
+
+def _layer(name: str, width: int, rows: int, columns: int = 0, stride: int = 1) -> _Layer:
+    """Padded to keep the size, but for strides above 1, which have no padding."""
+    columns = columns or rows
+    return name, width, (rows, columns), stride, (0, 0) if stride > 1 else (rows // 2, columns // 2)
+
+
+def _graph() -> dict[str, nn.Module]:
+    stem = {
+        "Conv2d_1a_3x3": _Convolution(3, 32, (3, 3), 2),
+        "Conv2d_2a_3x3": _Convolution(32, 32, (3, 3)),
+        "Conv2d_2b_3x3": _Convolution(32, 64, (3, 3), 1, (1, 1)),
+        "Conv2d_3b_1x1": _Convolution(64, 80, (1, 1)),
+        "Conv2d_4a_3x3": _Convolution(80, 192, (3, 3)),
+    }
+    mixed: dict[str, nn.Module] = {}
+    n_in = 192
+    for name, (branches, pool, pool_width) in _blocks().items():
+        block = _Mixed(n_in, branches, pool, pool_width)
+        mixed[name], n_in = block, block.n_out
+    return {**stem, **mixed, "fc": nn.Linear(n_in, N_CLASSES)}
+
+
+def _blocks() -> dict[str, tuple[tuple[tuple[_Layer, ...], ...], str, int]]:
+    return {
+        "Mixed_5b": (_branches_35(), "average", 32),
+        "Mixed_5c": (_branches_35(), "average", 64),
+        "Mixed_5d": (_branches_35(), "average", 64),
+        "Mixed_6a": (_halving_35(), "halving", 0),
+        "Mixed_6b": (_branches_17(128), "average", 192),
+        "Mixed_6c": (_branches_17(160), "average", 192),
+        "Mixed_6d": (_branches_17(160), "average", 192),
+        "Mixed_6e": (_branches_17(192), "average", 192),
+        "Mixed_7a": (_halving_17(), "halving", 0),
+        "Mixed_7b": (_branches_8(), "average", 192),
+        "Mixed_7c": (_branches_8(), "maximum", 192),
+    }
+
+
+def _branches_35() -> tuple[tuple[_Layer, ...], ...]:
+    return (
+        (_layer("branch1x1", 64, 1),),
+        (_layer("branch5x5_1", 48, 1), _layer("branch5x5_2", 64, 5)),
+        (_layer("branch3x3dbl_1", 64, 1), _layer("branch3x3dbl_2", 96, 3), _layer("branch3x3dbl_3", 96, 3)),
+    )
+
+
+def _halving_35() -> tuple[tuple[_Layer, ...], ...]:
+    return (
+        (_layer("branch3x3", 384, 3, stride=2),),
+        (_layer("branch3x3dbl_1", 64, 1), _layer("branch3x3dbl_2", 96, 3), _layer("branch3x3dbl_3", 96, 3, stride=2)),
+    )
+
+
+def _branches_17(width: int) -> tuple[tuple[_Layer, ...], ...]:
+    return (
+        (_layer("branch1x1", 192, 1),),
+        (_layer("branch7x7_1", width, 1), _layer("branch7x7_2", width, 1, 7), _layer("branch7x7_3", 192, 7, 1)),
+        (
+            _layer("branch7x7dbl_1", width, 1),
+            _layer("branch7x7dbl_2", width, 7, 1),
+            _layer("branch7x7dbl_3", width, 1, 7),
+            _layer("branch7x7dbl_4", width, 7, 1),
+            _layer("branch7x7dbl_5", 192, 1, 7),
+        ),
+    )
+
+
+def _halving_17() -> tuple[tuple[_Layer, ...], ...]:
+    return (
+        (_layer("branch3x3_1", 192, 1), _layer("branch3x3_2", 320, 3, stride=2)),
+        (
+            _layer("branch7x7x3_1", 192, 1),
+            _layer("branch7x7x3_2", 192, 1, 7),
+            _layer("branch7x7x3_3", 192, 7, 1),
+            _layer("branch7x7x3_4", 192, 3, stride=2),
+        ),
+    )
+
+
+def _branches_8() -> tuple[tuple[_Layer, ...], ...]:
+    return (
+        (_layer("branch1x1", 320, 1),),
+        (_layer("branch3x3_1", 384, 1), _layer("branch3x3_2a", 384, 1, 3), _layer("branch3x3_2b", 384, 3, 1)),
+        (
+            _layer("branch3x3dbl_1", 448, 1),
+            _layer("branch3x3dbl_2", 384, 3),
+            _layer("branch3x3dbl_3a", 384, 1, 3),
+            _layer("branch3x3dbl_3b", 384, 3, 1),
+        ),
+    )
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(path))
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:
+        # Every way for a file to be damaged or to hold more than tensors has its own kind of exception.
+        raise ValueError(f"{path} is neither safetensors nor a plain state dict of tensors") from error
+
+
+def _checked(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    with torch.device("meta"):
+        expected = nn.ModuleDict(_graph()).state_dict()
+    found: dict[str, Tensor] = {}
+    for name, like in expected.items():
+        if name.endswith("num_batches_tracked"):
+            found[name] = torch.tensor(0)
+        elif name not in state:
+            raise ValueError(f"{path} lacks {name} of FID's Inception: expected the tensors of {WEIGHTS}")
+        elif state[name].shape != like.shape:
+            raise ValueError(
+                f"{path}: {name} is {tuple(state[name].shape)}, FID's Inception has {tuple(like.shape)}: "
+                f"these are weights of another network; expected those of {WEIGHTS}"
+            )
+        else:
+            found[name] = state[name].float()
+    return found

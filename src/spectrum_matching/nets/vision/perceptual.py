@@ -1,0 +1,146 @@
+"""LPIPS (Zhang et al., 2018), version 0.1 on VGG16: distance of unit-normalised features at five depths."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from ..hub import download
+
+# VGG16: widths of the convolutions, 0 for a pooling. Below, the tapped ReLUs in torchvision's numbering of
+# layers, with their widths.
+_LAYOUT = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)
+_TAPS = {3: 64, 8: 128, 15: 256, 22: 512, 29: 512}
+
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+_TRUNK = re.compile(r"(?:features|net\.slice\d)\.(\d+\.(?:weight|bias))")
+_HEAD = re.compile(r"lin(\d)\.model\.\d\.weight")
+
+
+class LPIPS(nn.Module):
+    """Perceptual distance of two batches of images (b,3,H,W) in [-1,1]: (b,), 0 when they are equal.
+
+    Frozen; gradients flow to the images. `weights` holds torchvision's `features.N.weight` and
+    `features.N.bias` and the heads `lin0` … `lin4`, each (C,); `from_weights` reads the published files.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(3, 1, 1), persistent=False)
+        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(3, 1, 1), persistent=False)
+        with torch.device("meta"):  # no number exists before the weights are given
+            self.features = _trunk()
+            for k, channels in enumerate(_TAPS.values()):
+                self.register_buffer(f"lin{k}", torch.empty(channels))
+        self.load_state_dict(weights, assign=True)
+        self.requires_grad_(False)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Distances (b,), in float32 or wider.
+
+        Raises ValueError for unequal shapes, other than 3 channels, or a side below 16.
+        """
+        if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 3 or min(a.shape[2:]) < 16:
+            raise ValueError(
+                f"LPIPS got {tuple(a.shape)} and {tuple(b.shape)}; expected two equal shapes (b, 3, H, W) "
+                f"with sides of at least 16"
+            )
+        # Not one joint pass: images that need no gradient then cost neither backward nor memory.
+        distances = [
+            ((features_a - features_b).square().mean(dim=(2, 3)) * self.get_buffer(f"lin{k}")).sum(dim=1)
+            for k, (features_a, features_b) in enumerate(zip(self._taps(a), self._taps(b), strict=True))
+        ]
+        return torch.stack(distances).sum(dim=0)
+
+    def _taps(self, images: Tensor) -> Iterator[Tensor]:
+        x = (images - self.shift) / self.scale
+        for n, layer in enumerate(self.features):
+            x = layer(x)
+            if n in _TAPS:
+                features = x.to(torch.promote_types(x.dtype, torch.float32))
+                # Inside the root, whose slope at 0 is infinite: all channels of a dark flat patch can be 0.
+                yield features / (features.square().sum(dim=1, keepdim=True) + 1e-10).sqrt()
+
+    @classmethod
+    def from_weights(cls, source: str | Path) -> Self:
+        """LPIPS with the published weights, from a file, a folder of files or `hub:owner/name`.
+
+        Together the files (safetensors, or state dicts that torch.load(weights_only=True) opens) give the
+        trunk, named as by torchvision's VGG16 or by the lpips package, and the heads `lin0.model.1.weight` …;
+        anything else in them is ignored. Raises ValueError when a tensor is missing, misshapen or given twice
+        differently.
+        """
+        text = str(source)
+        if text.startswith("hub:"):
+            root = download(text.removeprefix("hub:"), [f"*{suffix}" for suffix in _SUFFIXES])
+        else:
+            root = Path(source).expanduser()
+            if not root.exists():
+                raise ValueError(f"no file or folder {source} with LPIPS weights: for a hub name give hub:owner/name")
+        files = [root] if root.is_file() else sorted(f for f in root.glob("*") if f.suffix in _SUFFIXES)
+        weights: dict[str, Tensor] = {}
+        for file in files:
+            for name, tensor in _read(file):
+                if name in weights and not torch.equal(weights[name], tensor):
+                    raise ValueError(f"{file} and another file in {root} disagree on {name}: keep one of them there")
+                weights[name] = tensor
+        _check(weights, text)
+        return cls(weights)
+
+
+def _trunk() -> nn.Sequential:
+    layers: list[nn.Module] = []
+    channels = 3
+    for width in _LAYOUT:
+        if width:
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
+            channels = width
+        else:
+            layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers)
+
+
+def _read(file: Path) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a file that LPIPS uses, in float32 and under our names."""
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(file)
+        else:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        items = list(state.items())
+    except Exception as error:
+        # Every way for a file to be damaged or to hold more than tensors has its own kind of exception.
+        raise ValueError(f"{file} is neither safetensors nor a plain state dict of tensors") from error
+    for name, tensor in items:
+        if match := _TRUNK.fullmatch(name):
+            yield f"features.{match[1]}", tensor.float()
+        elif match := _HEAD.fullmatch(name):
+            yield f"lin{match[1]}", tensor.float().flatten()
+
+
+def _check(weights: Mapping[str, Tensor], source: str) -> None:
+    with torch.device("meta"):
+        shapes = {f"features.{name}": tensor.shape for name, tensor in _trunk().state_dict().items()}
+    shapes |= {f"lin{k}": torch.Size([channels]) for k, channels in enumerate(_TAPS.values())}
+    absent = [name for name in shapes if name not in weights]
+    if absent:
+        trunk = "the trunk (torchvision's vgg16-397923af.pth)" if absent[0].startswith("features") else ""
+        heads = "the heads (vgg.pth of lpips 0.1)" if absent[-1].startswith("lin") else ""
+        raise ValueError(
+            f"{source} lacks {len(absent)} of {len(shapes)} LPIPS tensors, first {absent[0]}: add "
+            f"{' and '.join(filter(None, (trunk, heads)))} to one folder and give its path, or hub:owner/name"
+        )
+    for name, shape in shapes.items():
+        if weights[name].shape != shape:
+            raise ValueError(
+                f"{source}: {name} is {tuple(weights[name].shape)}, VGG16 LPIPS has {tuple(shape)}: these "
+                f"are weights of another network"
+            )

@@ -1,0 +1,204 @@
+"""Every image autoencoder of diffusers through the one face: shapes, ranges, normalisation, and its own numbers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from diffusers import AutoencoderKL, Flux2Pipeline
+from diffusers.models import autoencoders
+
+from spectrum_matching.latent_space import LatentSpace
+from spectrum_matching.nets.autoencoder import Autoencoder
+from spectrum_matching.nets.autoencoder.diffusers_classes import REFUSED, ROWS
+
+SMALL: dict[str, Any] = json.loads((Path(__file__).parent / "small_autoencoders.json").read_text())
+KL, WAN = SMALL["AutoencoderKL"]["config"], SMALL["AutoencoderKLWan"]["config"]
+PER_CHANNEL = LatentSpace("per channel", tuple(WAN["latents_mean"]), tuple(WAN["latents_std"]))
+# Those whose own numbers are asked for in tests of their own, below.
+ELSEWHERE = {"AutoencoderKLFlux2", "AutoencoderKLHunyuanVideo15", "AutoencoderKLKVAEVideo", "AutoencoderKLQwenImage21"}
+
+
+def build(kind: str, config: dict[str, Any]) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return getattr(diffusers, kind)(**config).eval()
+
+
+def images(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", SMALL)
+def test_a_class_gives_its_own_numbers_through_the_one_face(tmp_path: Path, name: str) -> None:
+    kind, case = name.split()[0], SMALL[name]
+    build(kind, case["config"]).save_pretrained(tmp_path)
+    autoencoder = Autoencoder.from_pretrained(tmp_path)
+    model = getattr(diffusers, kind).from_pretrained(tmp_path)
+    is_stochastic, size = case.get("is_stochastic", True), case.get("size", 32)
+    assert (autoencoder.kind, autoencoder.factor, autoencoder.channels) == (kind, case["factor"], case["channels"])
+    assert (autoencoder.multiple, autoencoder.is_stochastic) == (case.get("multiple", case["factor"]), is_stochastic)
+    assert autoencoder.latent_space == LatentSpace(
+        case["latent_space"]["convention"], tuple(case["latent_space"]["mean"]), tuple(case["latent_space"]["std"])
+    )
+
+    x = images(2, 3, size, size)
+    random = torch.get_rng_state()
+    posterior = autoencoder.encode(x)
+    cells = size // case["factor"]
+    assert posterior.mean.shape == posterior.logvar.shape == (2, case["channels"], cells, cells)
+    decoded = autoencoder.decode(posterior.mean)
+    assert decoded.shape == x.shape
+    assert torch.equal(autoencoder.encode(x).mean, posterior.mean)
+    assert torch.equal(autoencoder.decode(posterior.mean), decoded)
+    assert torch.equal(torch.get_rng_state(), random)
+
+    counts_from_zero, frames = kind == "AutoencoderRAE", case.get("frames", False)
+    given = (x + 1) / 2 if counts_from_zero else x
+    encoded = model.encode(given.unsqueeze(2) if frames else given)
+    theirs = encoded.latent_dist.mode() if "latent_dist" in encoded else next(iter(encoded.values()))
+    options: dict[str, Any] = {}
+    if kind == "ConsistencyDecoderVAE":
+        options["generator"] = [torch.Generator().manual_seed(0) for _ in x]
+    if kind == "AutoencoderKLTemporalDecoder":
+        options["num_frames"] = 1
+    output = model.decode(theirs, **options).sample
+    if frames:
+        theirs, output = theirs.squeeze(2), output.squeeze(2)
+    assert torch.equal(posterior.mean, theirs)
+    assert torch.equal(decoded, output * 2 - 1 if counts_from_zero else output)
+    if is_stochastic:
+        assert torch.equal(posterior.logvar, encoded.latent_dist.logvar.reshape(posterior.logvar.shape))
+    else:
+        assert (posterior.logvar == -30).all()
+        assert torch.equal(posterior.sample(torch.Generator().manual_seed(1)), posterior.mean)
+
+
+def test_every_class_of_this_diffusers_has_a_test_or_is_refused_with_a_reason() -> None:
+    there = {name for name, value in vars(autoencoders).items() if isinstance(value, type)}
+    assert there <= ROWS.keys() | REFUSED.keys()
+    assert {name.split()[0] for name in SMALL} | ELSEWHERE == ROWS.keys()
+
+
+@torch.inference_mode()
+def test_flux2_latents_are_normalised_as_its_pipeline_does(tmp_path: Path) -> None:
+    model = build("AutoencoderKLFlux2", KL)
+    generator = torch.Generator().manual_seed(1)
+    model.bn.running_mean.copy_(torch.randn(16, generator=generator))
+    model.bn.running_var.copy_(torch.rand(16, generator=generator) + 0.5)
+    model.save_pretrained(tmp_path)
+    autoencoder = Autoencoder.from_pretrained(tmp_path)
+    assert (autoencoder.factor, autoencoder.multiple, autoencoder.channels) == (2, 4, 4)
+    x = images(2, 3, 16, 24)
+    latents = autoencoder.encode(x).mean
+    assert torch.equal(latents, model.encode(x).latent_dist.mean)
+    assert torch.equal(autoencoder.decode(latents), model.decode(latents).sample)
+
+    space = autoencoder.latent_space
+    assert (space.convention, space.patch, len(space.mean)) == ("packed", 2, 16)
+    pipeline = Flux2Pipeline.__new__(Flux2Pipeline)  # its encoding needs the autoencoder alone
+    object.__setattr__(pipeline, "vae", model)
+    theirs = pipeline._encode_vae_image(x, None)
+    torch.testing.assert_close(space.normalise(latents), theirs)
+    torch.testing.assert_close(space.denormalise(space.normalise(latents)), latents)
+
+
+@torch.inference_mode()
+def test_an_image_becomes_opaque_for_a_class_that_wants_four_channels() -> None:
+    model = build("AutoencoderKLQwenImage21", WAN | {"decoder_base_dim": 4})
+    autoencoder, x = Autoencoder(model), images(2, 3, 16, 16)
+    latents = autoencoder.encode(x).mean
+    assert latents.shape == (2, 4, 4, 4)
+    opaque = torch.cat([x, torch.ones(2, 1, 16, 16)], dim=1).unsqueeze(2)
+    assert torch.equal(latents, model.encode(opaque).latent_dist.mean[:, :, 0])
+    assert torch.equal(autoencoder.decode(latents), model.decode(latents.unsqueeze(2)).sample[:, :3, 0])
+    assert autoencoder.latent_space == PER_CHANNEL
+
+
+@torch.inference_mode()
+def test_a_class_that_takes_one_image_at_a_time_takes_a_batch_too() -> None:
+    model = build("AutoencoderKLHunyuanVideo15", SMALL["AutoencoderKLHunyuanImageRefiner"]["config"])
+    autoencoder, x = Autoencoder(model), images(2, 3, 32, 32)
+    posterior = autoencoder.encode(x)
+    assert posterior.logvar.shape == (2, 4, 8, 8)
+    each = torch.cat([model.encode(one.unsqueeze(2)).latent_dist.mean[:, :, 0] for one in x.split(1)])
+    assert torch.equal(posterior.mean, each)
+    assert autoencoder.decode(each).shape == x.shape
+    assert autoencoder.latent_space == LatentSpace("scale", (0.0,), (1 / 1.03682,))
+
+
+@torch.inference_mode()
+def test_a_variance_that_an_encoder_makes_up_is_not_passed_on() -> None:
+    config = {"ch": 32, "ch_mult": (1, 2, 2), "num_res_blocks": 1, "z_channels": 4, "temporal_compress_times": 2}
+    model = build("AutoencoderKLKVAEVideo", config)
+    autoencoder, x = Autoencoder(model), images(1, 3, 32, 32)
+    posterior, theirs = autoencoder.encode(x), model.encode(x.unsqueeze(2)).latent_dist
+    assert (theirs.logvar == 0).all()
+    assert (posterior.logvar == -30).all()
+    assert torch.equal(posterior.mean, theirs.mean[:, :, 0])
+    assert torch.equal(autoencoder.decode(posterior.mean), model.decode(theirs.mean).sample[:, :, 0])
+
+
+@torch.inference_mode()
+def test_a_decoder_that_starts_from_noise_decodes_an_image_alike_in_any_batch() -> None:
+    config = SMALL["ConsistencyDecoderVAE"]["config"]
+    autoencoder = Autoencoder(build("ConsistencyDecoderVAE", config))
+    latents = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    together = autoencoder.decode(latents)
+    torch.testing.assert_close(autoencoder.decode(latents[2:]), together[2:], atol=1e-4, rtol=1e-4)
+
+
+def test_an_encoder_with_one_image_size_takes_and_decodes_no_other() -> None:
+    config = SMALL["AutoencoderRAE"]["config"]
+    autoencoder = Autoencoder(build("AutoencoderRAE", config))
+    assert autoencoder.size == 32
+    with pytest.raises(ValueError, match=r"expected \(b, 3, H, W\) with H = W = 32"):
+        autoencoder.encode(images(1, 3, 64, 64))
+    with pytest.raises(ValueError, match="decodes h = w = 4 alone"):
+        autoencoder.decode(torch.zeros(1, 64, 2, 2))
+
+
+def test_a_decoder_that_asks_for_the_noise_level_is_told_that_there_is_none() -> None:
+    config = SMALL["AutoencoderKLLTXVideo"]["config"]
+    model = build("AutoencoderKLLTXVideo", config | {"timestep_conditioning": True})
+    latents = torch.randn(2, 8, 2, 2, generator=torch.Generator().manual_seed(0))
+    decoded = Autoencoder(model).decode(latents)
+    assert torch.equal(decoded, model.decode(latents.unsqueeze(2), torch.zeros(2)).sample[:, :, 0])
+    model = build("AutoencoderKLLTXVideo", config | {"decoder_inject_noise": (True, False, False, False, False)})
+    with pytest.raises(ValueError, match="draws noise inside its decoder"):
+        Autoencoder(model)
+
+
+def test_a_live_model_is_measured_as_it_is_and_left_as_it_was() -> None:
+    model = build("AutoencoderKL", KL).train()
+    model.encoder.requires_grad_(False)
+    autoencoder = Autoencoder(model)
+    assert autoencoder.model is model
+    assert model.training
+    assert not any(p.requires_grad for p in model.encoder.parameters())
+    assert all(p.requires_grad for p in model.decoder.parameters())
+
+    assert Autoencoder(torch.compile(model)).model is model
+
+    class Mine(AutoencoderKL):
+        """A subclass is called as its parent is."""
+
+    assert Autoencoder(Mine(**KL)).latent_space == LatentSpace("scale", (0.0,), (1 / 0.18215,))
+    with pytest.raises(ValueError, match=r"AutoencoderKLAllegro cannot be measured: .*24 frames"):
+        Autoencoder(object.__new__(diffusers.AutoencoderKLAllegro))
+    with pytest.raises(ValueError, match="encodes images of 1 channels"):
+        Autoencoder(build("AutoencoderKL", KL | {"in_channels": 1}))
+
+
+def test_only_a_kl_autoencoder_is_trained_and_exported(tmp_path: Path) -> None:
+    autoencoder = Autoencoder(build("AutoencoderKLFlux2", KL))
+    for call in (
+        lambda: autoencoder.last_layer,
+        lambda: autoencoder.train_only("all"),
+        lambda: autoencoder.save_pretrained(tmp_path),
+    ):
+        with pytest.raises(ValueError, match="this is AutoencoderKLFlux2: only AutoencoderKL can be trained"):
+            call()

@@ -1,0 +1,32 @@
+import pytest
+import torch
+
+from spectrum_matching.nets.denoiser.patches import fixed_positions, patchify, unpatchify
+
+
+@pytest.mark.parametrize("patch", [1, 2, 4])
+def test_a_token_is_its_patch_and_the_way_back_is_exact(patch, generator):
+    field = torch.randn(2, 3, 8, 12, generator=generator)
+    tokens = patchify(field, patch)
+    assert tokens.shape == (2, 96 // patch**2, 3 * patch**2)
+    for i in range(tokens.shape[1]):
+        row, column = patch * (i // (12 // patch)), patch * (i % (12 // patch))
+        cell = field[:, :, row : row + patch, column : column + patch]
+        assert torch.equal(tokens[:, i].sort().values, cell.flatten(1).sort().values)
+    assert torch.equal(unpatchify(tokens, (8, 12), patch), field)
+
+
+def test_how_alike_two_positions_are_depends_on_the_way_between_them():
+    alike = (p := fixed_positions(5, 8, 64).view(5, 8, 64)) @ p.view(40, 64).T
+    alike = alike.view(5, 8, 5, 8)
+    torch.testing.assert_close(alike[:-1, :-1, :-1, :-1], alike[1:, 1:, 1:, 1:])
+    assert alike[0, 0].argmax() == 0
+    assert alike[0, 0, 0, 1] != alike[0, 0, 2, 0]
+
+
+def test_one_half_of_a_position_is_the_column_the_other_the_row():
+    column, row = fixed_positions(5, 8, 64).view(5, 8, 64).chunk(2, dim=-1)
+    assert torch.equal(column, column[:1].expand(5, -1, -1))
+    assert torch.equal(row, row[:, :1].expand(-1, 8, -1))
+    assert len(column[0].unique(dim=0)) == 8
+    assert len(row[:, 0].unique(dim=0)) == 5
