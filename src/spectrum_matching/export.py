@@ -16,7 +16,7 @@ from .autoencoder_state import TrainingState
 from .data.images import Batch, ImageSet
 from .data.order import fixed_batches
 from .files.atomic import write_aside, write_text_aside, writing
-from .metrics.pixels import psnr, ssim
+from .metrics.images.pixels import psnr, ssim
 from .records.provenance import commit
 from .runs import AutoencoderRun
 from .seeding import seeded

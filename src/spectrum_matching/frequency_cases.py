@@ -18,8 +18,8 @@ from .files.digests import weights_digest
 from .files.documents import read, written
 from .files.stages import Done, UnfinishedError, finished, slug, stage
 from .gather_trials import as_png
+from .metrics.decoder.transfer import filled_rings
 from .metrics.ranks import rank_correlation
-from .metrics.transfer import filled_rings
 from .nets.autoencoder import Autoencoder
 from .nets.vision.extractors import open_extractor
 from .nets.vision.perceptual import LPIPS

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .autoencoder_state import TrainingState
-from .metrics.pixels import SSIM_WINDOW
+from .metrics.images.pixels import SSIM_WINDOW
 from .nets.vision.encoders import VisionEncoder
 from .runs import AutoencoderRun
 from .seeding import seeded

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .metrics.scores_catalogue import SCORES
+from .metrics.images.catalogue import SCORES
 from .records.scores import Evaluation, Protocol, Score, protocol_differences
 
 

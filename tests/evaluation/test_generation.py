@@ -5,7 +5,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from spectrum_matching.evaluation.generation import evaluate_generation
 from spectrum_matching.evaluation.reference import compute_reference
-from spectrum_matching.metrics.scores_catalogue import SCORES
+from spectrum_matching.metrics.images.catalogue import SCORES
 from spectrum_matching.nets.vision.extractors import Extracted, Extractor
 from spectrum_matching.records.scores import Sampling, protocol_differences, read_evaluations, to_json
 

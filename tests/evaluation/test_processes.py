@@ -17,7 +17,7 @@ from spectrum_matching.evaluation.reconstruction import evaluate_reconstruction
 from spectrum_matching.evaluation.reduce import merged, reduce_over, summed
 from spectrum_matching.evaluation.reference import tensors_of
 from spectrum_matching.evaluation.shares import Numbered, share_of
-from spectrum_matching.metrics.distances import FeatureStatistics
+from spectrum_matching.metrics.images.distances import FeatureStatistics
 from spectrum_matching.nets.vision.extractors import Extracted, Extractor
 
 

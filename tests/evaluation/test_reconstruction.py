@@ -5,8 +5,8 @@ from torch import nn
 from spectrum_matching.evaluation.generation import evaluate_generation
 from spectrum_matching.evaluation.reconstruction import evaluate_reconstruction
 from spectrum_matching.evaluation.reference import compute_reference
-from spectrum_matching.metrics.pixels import psnr, ssim
-from spectrum_matching.metrics.scores_catalogue import SCORES
+from spectrum_matching.metrics.images.catalogue import SCORES
+from spectrum_matching.metrics.images.pixels import psnr, ssim
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.spectrum.blocks import block_lowpass
 

@@ -3,8 +3,9 @@ import dataclasses
 import pytest
 import torch
 
-from spectrum_matching.metrics import METRICS, LatentBatch, Moments, latent_numbers, lowpass
-from spectrum_matching.metrics.structure import KEYS
+from spectrum_matching.metrics import METRICS, LatentBatch, Moments, latent_numbers
+from spectrum_matching.metrics.decoder import lowpass
+from spectrum_matching.metrics.latents.structure import KEYS
 from spectrum_matching.spectrum import gaussian_blur
 
 

@@ -17,25 +17,23 @@ from spectrum_matching.metrics import (
     block_profile,
     cds,
     chance_level,
-    concentration,
     condition_number,
     correlation,
     distance_cosines,
     effective_rank,
     gsq,
     high_share,
-    irreducible_variance,
     lds,
     local_correlation,
-    lowpass,
     neighbour_consistency,
     participation_ratio,
     pool,
     srss,
     top_share,
-    uniformity,
 )
-from spectrum_matching.metrics.channels import cell_covariance, cell_products, power_sums
+from spectrum_matching.metrics.decoder import lowpass
+from spectrum_matching.metrics.latents import concentration, irreducible_variance, uniformity
+from spectrum_matching.metrics.latents.channels import cell_covariance, cell_products, power_sums
 from spectrum_matching.spectrum import (
     block_lowpass,
     dct2,

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from spectrum_matching.metrics.pixels import psnr
+from spectrum_matching.metrics.images.pixels import psnr
 from spectrum_matching.nets.vision.extractors import NO_RESIZE, Extracted, Extractor
 from spectrum_matching.spectrum import dct2
 from spectrum_matching.studies.band_errors import bands_of

@@ -6,11 +6,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..metrics import lowpass, psnr, scaled_strengths, ssim
-from ..metrics.distances import FeatureStatistics, frechet_distance, frechet_refusal
-from ..metrics.equivariance import Move, Shrink, equivariance_error, equivariance_moves
-from ..metrics.noise import STRENGTHS, latent_consistency, noise_response
-from ..metrics.transfer import STRENGTH, band_response, band_transfer, diagonal_shares
+from ..metrics import psnr, scaled_strengths, ssim
+from ..metrics.decoder import lowpass
+from ..metrics.decoder.equivariance import Move, Shrink, equivariance_error, equivariance_moves
+from ..metrics.decoder.noise import STRENGTHS, latent_consistency, noise_response
+from ..metrics.decoder.transfer import STRENGTH, band_response, band_transfer, diagonal_shares
+from ..metrics.images.distances import FeatureStatistics, frechet_distance, frechet_refusal
 from ..nets.autoencoder import Autoencoder
 from ..records.analysis import Decoding, EquivariancePoint, LowpassPoint, Measurement, NoisePoint, Transfer
 from .album import Album

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ..metrics import LatentStatistics, image_bands
-from ..metrics.block_dct import block_amplitudes, block_profile
-from ..metrics.structure import LatentNumbers, latent_numbers
-from ..metrics.sweep import LatentBatch
+from ..metrics.latents.block_dct import block_amplitudes, block_profile
+from ..metrics.latents.structure import LatentNumbers, latent_numbers
+from ..metrics.latents.sweep import LatentBatch
 from ..records.analysis import Kind
 from ..seeding import seeded
 from ..spectrum.filters import resize

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..metrics.channels import dead_channels
-from ..metrics.noise import placed_noise
-from ..metrics.transfer import filled_rings, ring_edges
+from ..metrics.decoder.noise import placed_noise
+from ..metrics.decoder.transfer import filled_rings, ring_edges
+from ..metrics.latents.channels import dead_channels
 from ..nets.denoiser.probe_denoiser import ProbeDenoiser
 from ..seeding import seeded
 from ..spectrum.dct import dct2

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..methods.encoding import Variant
 from ..metrics import VARIANTS, Bands, LatentStatistics, best_delta, fit_exponent, gaps, shares, targets
-from ..metrics.structure import LatentNumbers
+from ..metrics.latents.structure import LatentNumbers
 from ..records.analysis import Channel, Estimate, Kind, LatentView, Measurement, Spectrum, SpectrumMatch
 from ..seeding import seeded
 from ..spectrum.powerlaw import fit_power_law

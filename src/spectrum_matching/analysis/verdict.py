@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..metrics.channels import HEAVY
+from ..metrics.latents.channels import HEAVY
 from ..records.analysis import Analysis, Finding, LatentView, Normalisation, SpectrumMatch
 
 MATCHED = (0.8, 1.3)

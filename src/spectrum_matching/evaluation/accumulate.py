@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from ..data.images import BadFile
-from ..metrics.distances import FeatureStatistics
-from ..metrics.generated_spectrum import image_powers
-from ..metrics.inception_score import InceptionSums
-from ..metrics.sliced_wasserstein import draw_patches, laplacian_pyramid, n_scales
+from ..metrics.images.distances import FeatureStatistics
+from ..metrics.images.generated_spectrum import image_powers
+from ..metrics.images.inception_score import InceptionSums
+from ..metrics.images.sliced_wasserstein import draw_patches, laplacian_pyramid, n_scales
 from ..nets.vision.extractors import Extractor
 from ..seeding import seeded
 from .shares import Numbered

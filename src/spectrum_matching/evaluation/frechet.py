@@ -4,8 +4,8 @@ import math
 
 from torch import Tensor
 
-from ..metrics.distances import FeatureStatistics, frechet_distance, frechet_refusal
-from ..metrics.frechet_error import enough_for_influence, frechet_influence
+from ..metrics.images.distances import FeatureStatistics, frechet_distance, frechet_refusal
+from ..metrics.images.frechet_error import enough_for_influence, frechet_influence
 from ..records.scores import Score
 
 Z_95 = 1.96

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..metrics.generated_spectrum import band_frequencies, spectrum_error
-from ..metrics.kernel import kernel_distance
-from ..metrics.precision_recall import NEIGHBOURS, precision_recall
-from ..metrics.sliced_wasserstein import patch_distance
+from ..metrics.images.generated_spectrum import band_frequencies, spectrum_error
+from ..metrics.images.kernel import kernel_distance
+from ..metrics.images.precision_recall import NEIGHBOURS, precision_recall
+from ..metrics.images.sliced_wasserstein import patch_distance
 from ..nets.vision.extractors import Extractor
 from ..records.provenance import provenance
 from ..records.scores import BandPower, Evaluation, Protocol, Sampling, Score

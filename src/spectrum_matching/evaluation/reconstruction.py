@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..metrics.distances import FeatureStatistics
-from ..metrics.lowpass import legal_block, lowpass, scaled_strengths
-from ..metrics.pixels import SSIM_WINDOW, psnr, ssim
+from ..metrics.decoder.lowpass import legal_block, lowpass, scaled_strengths
+from ..metrics.images.distances import FeatureStatistics
+from ..metrics.images.pixels import SSIM_WINDOW, psnr, ssim
 from ..nets.vision.extractors import Extractor
 from ..records.provenance import provenance
 from ..records.scores import Evaluation, Protocol, Score

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..metrics.distances import FeatureStatistics
-from ..metrics.inception_score import InceptionSums
+from ..metrics.images.distances import FeatureStatistics
+from ..metrics.images.inception_score import InceptionSums
 from .accumulate import ImageStatistics
 
 if TYPE_CHECKING:

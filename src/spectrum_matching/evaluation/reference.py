@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..metrics.distances import FeatureStatistics
+from ..metrics.images.distances import FeatureStatistics
 from ..nets.vision.extractors import Extractor
 from .accumulate import ImageStatistics, accumulate
 from .reduce import reduce_over

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..metrics.distances import FeatureStatistics
+from ..metrics.images.distances import FeatureStatistics
 from ..nets.vision.extractors import Extractor
 from .accumulate import ImageStatistics, accumulate
 from .archives import IMAGES, archived_images, read_headers, read_moments

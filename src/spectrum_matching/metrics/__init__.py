@@ -1,8 +1,18 @@
 """Scores: of images against images, of latents against the images they stand for, and of latents alone."""
 
-from .block_dct import block_amplitudes, block_profile, high_share
 from .catalogue import METRICS
-from .channels import (
+from .decoder.lowpass import Lowpassed, legal_block, lowpass, scaled_strengths
+from .images.catalogue import SCORES
+from .images.distances import FeatureStatistics, frechet_distance, frechet_refusal
+from .images.frechet_error import enough_for_influence, frechet_influence
+from .images.generated_spectrum import SpectrumError, band_frequencies, image_powers, spectrum_error
+from .images.inception_score import InceptionScore, InceptionSums
+from .images.kernel import KernelDistance, kernel_distance
+from .images.pixels import PSNR_CAP, SSIM_WINDOW, psnr, ssim
+from .images.precision_recall import PrecisionRecall, precision_recall
+from .images.sliced_wasserstein import laplacian_pyramid, patch_distance, sliced_wasserstein
+from .latents.block_dct import block_amplitudes, block_profile, high_share
+from .latents.channels import (
     condition_number,
     correlation,
     dead_channels,
@@ -12,14 +22,10 @@ from .channels import (
     tails,
     top_share,
 )
-from .concentration import band_energy, concentration, white_concentration
-from .distances import FeatureStatistics, frechet_distance, frechet_refusal
-from .frechet_error import enough_for_influence, frechet_influence
-from .generated_spectrum import SpectrumError, band_frequencies, image_powers, spectrum_error
-from .inception_score import InceptionScore, InceptionSums
-from .irreducible_variance import IrreducibleVariance, irreducible_variance, rank_refusal
-from .kernel import KernelDistance, kernel_distance
-from .latents import (
+from .latents.concentration import band_energy, concentration, white_concentration
+from .latents.irreducible_variance import IrreducibleVariance, irreducible_variance, rank_refusal
+from .latents.neighbours import chance_level, gsq, neighbour_consistency, pool
+from .latents.spectra import (
     VARIANTS,
     Bands,
     Flattening,
@@ -32,17 +38,11 @@ from .latents import (
     shares,
     targets,
 )
-from .lowpass import Lowpassed, legal_block, lowpass, scaled_strengths
+from .latents.structure import LatentNumbers, latent_numbers
+from .latents.sweep import LatentBatch
+from .latents.tokens import cds, distance_cosines, lds, lds_paper, local_correlation, neighbour_correlation, srss
+from .latents.uniformity import Uniformity, project, uniformity
 from .metric import Metric, Number
-from .neighbours import chance_level, gsq, neighbour_consistency, pool
-from .pixels import PSNR_CAP, SSIM_WINDOW, psnr, ssim
-from .precision_recall import PrecisionRecall, precision_recall
-from .scores_catalogue import SCORES
-from .sliced_wasserstein import laplacian_pyramid, patch_distance, sliced_wasserstein
-from .structure import LatentNumbers, latent_numbers
-from .sweep import LatentBatch
-from .tokens import cds, distance_cosines, lds, lds_paper, local_correlation, neighbour_correlation, srss
-from .uniformity import Uniformity, project, uniformity
 
 __all__ = [
     "METRICS",

@@ -6,8 +6,8 @@ labels.
 
 from dataclasses import replace
 
-from . import catalogue_latents as latents
-from .catalogue_latents import IREPA, NONE
+from .latents import catalogue as latents
+from .latents.catalogue import IREPA, NONE
 from .metric import Metric
 
 SPECTRUM_MATCHING = "Spectrum Matching (arXiv 2603.14645)"

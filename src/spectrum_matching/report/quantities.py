@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from ..metrics.catalogue import METRICS
+from ..metrics.images.catalogue import SCORES
 from ..metrics.metric import Metric
-from ..metrics.scores_catalogue import SCORES
 from ..records.comparison import Comparison, Spread, Trial, order, spread
 from ..records.scores import Score
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.path import Path
-from ..metrics.noise import placed_noise
-from ..metrics.transfer import filled_rings, ring_edges
+from ..metrics.decoder.noise import placed_noise
+from ..metrics.decoder.transfer import filled_rings, ring_edges
 from ..spectrum.dct import dct2
 from ..spectrum.power import radial_bins
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..latent_space import LatentSpace
-from ..metrics.noise import placed_noise
+from ..metrics.decoder.noise import placed_noise
 from ..nets.autoencoder import Autoencoder
 from ..spectrum.dct import dct2, idct2
 from .wiener import Moments

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..metrics.noise import placed_noise
-from ..metrics.pixels import psnr, ssim
+from ..metrics.decoder.noise import placed_noise
+from ..metrics.images.pixels import psnr, ssim
 from ..nets.vision.extractors import Extractor
 from ..nets.vision.perceptual import LPIPS
 from ..spectrum.dct import idct2

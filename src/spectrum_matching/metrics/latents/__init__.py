@@ -1,0 +1,1 @@
+"""Metrics of latents: what they contain, without a decoder."""

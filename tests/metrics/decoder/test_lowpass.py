@@ -1,0 +1,37 @@
+import pytest
+import torch
+
+from spectrum_matching.metrics import legal_block, scaled_strengths
+from spectrum_matching.metrics.decoder import lowpass
+from spectrum_matching.spectrum import block_lowpass
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("keep", [15, 7, 3, 1])
+def test_a_decoder_that_does_nothing_is_aligned(keep):
+    images = noise(2, 3, 32, 32)
+    moved = lowpass(lambda latents: latents, images, images, images, keep, 8)
+    assert torch.equal(moved.decoded, moved.aligned)
+    assert torch.equal(moved.image, block_lowpass(images, keep))
+
+
+def test_nothing_is_decoded_twice_where_nothing_is_taken_away():
+    images, latents = noise(1, 3, 32, 32), noise(1, 4, 8, 8)
+
+    def refuse(latents: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("decoded again")
+
+    assert torch.equal(lowpass(refuse, latents, images, images, 15, 8).decoded, images)
+
+
+@pytest.mark.parametrize(("grid", "block"), [((16, 16), 8), ((12, 20), 4), ((6, 8), 2), ((7, 8), 1)])
+def test_the_largest_legal_block_is_taken(grid, block):
+    assert legal_block(grid, 8) == block
+
+
+@pytest.mark.parametrize(("block", "strengths"), [(8, (15, 7, 5, 3)), (4, (7, 4, 3, 2)), (2, (3, 2, 1))])
+def test_strengths_keep_their_cut_off_in_smaller_blocks(block, strengths):
+    assert scaled_strengths((15, 7, 5, 3), 8, block) == strengths

@@ -1,0 +1,55 @@
+import pytest
+import torch
+
+from spectrum_matching.latent_space import LatentSpace
+from spectrum_matching.metrics.latents.normalisation import check_normalisation
+
+
+def checked(space, latents):
+    """From the moments of the normalised latents."""
+    channels = space.normalise(latents.double()).transpose(0, 1).flatten(1)
+    return check_normalisation(space, channels.mean(1), channels.std(1, correction=0))
+
+
+def latents(std=1.0, mean=0.0, channels=4):
+    """Every channel of exactly this mean and deviation."""
+    noise = torch.randn(32, channels, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    deviation, centre = torch.std_mean(noise, (0, 2, 3), correction=0, keepdim=True)
+    return (noise - centre) / deviation * std + mean
+
+
+@pytest.mark.parametrize("declared", [5.0, 2.0, 20.0])
+def test_what_a_scale_leaves_is_the_ratio(declared):
+    check = checked(LatentSpace("scale", std=(declared,)), latents(5.0))
+    assert check.std == pytest.approx(5 / declared, rel=1e-9)
+    assert check.scaling_factor == pytest.approx(0.2, rel=1e-9)
+
+
+def test_channels_of_other_scale_and_mean_show_as_the_least_and_the_most():
+    raw = latents() * torch.tensor([1.0, 2.0, 3.0, 4.0]).double().view(-1, 1, 1) + 5
+    check = checked(LatentSpace("shift and scale", (4.0,), (2.0,)), raw)
+    assert (check.lowest_std, check.highest_std) == pytest.approx((0.5, 2.0))
+    assert (check.lowest_mean, check.highest_mean) == pytest.approx((0.5, 0.5))
+
+
+def test_the_suggested_factor_is_that_of_the_raw_latents_under_every_convention():
+    raw = latents() * torch.tensor([1.0, 2.0, 3.0, 4.0]).double().view(-1, 1, 1) + 5
+    spaces = [
+        LatentSpace(),
+        LatentSpace("scale", std=(2.0,)),
+        LatentSpace("shift and scale", (5.0,), (3.0,)),
+        LatentSpace("per channel", (5.0, 5.1, 4.9, 5.0), (1.0, 2.0, 3.0, 5.0)),
+        LatentSpace("packed", (5.0,) * 16, tuple(float(k) for k in range(1, 17)), patch=2),
+    ]
+    for space in spaces:
+        assert checked(space, raw).scaling_factor == pytest.approx(1 / float(raw.std(correction=0)), rel=1e-9)
+
+
+def test_statistics_of_their_own_bring_each_channel_to_unit_scale():
+    raw = latents() * torch.tensor([1.0, 2.0, 3.0, 4.0]).double().view(-1, 1, 1) + 5
+    check = checked(LatentSpace("per channel", (5.0,) * 4, (1.0, 2.0, 3.0, 4.0)), raw)
+    assert (check.lowest_std, check.highest_std, check.highest_mean) == pytest.approx((1, 1, 0), abs=1e-9)
+
+
+def test_latents_that_do_not_vary_have_no_factor():
+    assert checked(LatentSpace(), torch.ones(2, 4, 8, 8)).scaling_factor is None

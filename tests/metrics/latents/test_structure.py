@@ -1,0 +1,305 @@
+import math
+
+import pytest
+import torch
+
+from spectrum_matching.metrics import (
+    LatentBatch,
+    LatentNumbers,
+    Moments,
+    block_amplitudes,
+    block_profile,
+    cds,
+    distance_cosines,
+    effective_rank,
+    gsq,
+    high_share,
+    latent_numbers,
+    lds,
+    lds_paper,
+    local_correlation,
+    neighbour_consistency,
+    neighbour_correlation,
+    participation_ratio,
+    pool,
+    srss,
+)
+from spectrum_matching.metrics.latents import concentration, irreducible_variance
+from spectrum_matching.metrics.latents.structure import KEYS
+from spectrum_matching.spectrum import idct2
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def moments_of(latents):
+    x = latents.double()
+    return Moments(float(x.mean()), float(x.std()), x.mean((0, 2, 3)), x.std((0, 2, 3), correction=0))
+
+
+def measured(latents, labels=None, masks=None, batch_size=16, **options) -> LatentNumbers:
+    labels = torch.full((len(latents),), -1) if labels is None else labels
+
+    def batches():
+        for start in range(0, len(latents), batch_size):
+            part = slice(start, start + batch_size)
+            yield LatentBatch(latents[part], labels[part], None if masks is None else masks[part])
+
+    return latent_numbers(batches, moments_of(latents), seed=0, **options)
+
+
+def smooth(n, c=6, h=12, w=12, seed=0):
+    """Latents of different scales and offsets, with a spectrum that falls."""
+    frequency = torch.hypot(torch.arange(h)[:, None] / h, torch.arange(w) / w).clamp_min(1 / max(h, w))
+    x = idct2(torch.randn(n, c, h, w, generator=seeded(seed)) / frequency)
+    return x * torch.linspace(0.5, 3, c).view(-1, 1, 1) + torch.arange(c).view(-1, 1, 1)
+
+
+def two_classes(n):
+    return torch.arange(n) % 2
+
+
+def disk(n, h=12, w=12):
+    y, x = torch.arange(h)[:, None] - h / 2, torch.arange(w) - w / 2
+    return (y.square() + x.square() < 16).expand(n, h, w)
+
+
+def assert_alike(found, expected, key):
+    """Values, standard errors and white values alike, or both without."""
+    assert found.refused == expected.refused, key
+    for a, b in zip(found[:3], expected[:3], strict=True):
+        assert a is b is None or a == pytest.approx(b, rel=1e-8, abs=1e-12), key
+
+
+@pytest.fixture(scope="module")
+def latents():
+    return smooth(160)
+
+
+@pytest.fixture(scope="module")
+def whole(latents):
+    return measured(latents, two_classes(160), disk(160), 160)
+
+
+def test_each_number_is_that_of_its_function_on_all_latents_at_once(latents, whole):
+    raw, labels, masks, grid = latents.double(), two_classes(160), disk(160), (12, 12)
+    x = (raw - raw.mean((0, 2, 3), keepdim=True)) / raw.std((0, 2, 3), keepdim=True)
+    cosines, raw_cosines = distance_cosines(x), distance_cosines(raw)
+    values = torch.linalg.eigvalsh(raw.transpose(0, 1).flatten(1).cov())
+    expected = {
+        "sec_25": concentration(x, 0.25),
+        "sec_50": concentration(x, 0.5),
+        "lds_4n_far6": lds(cosines, grid).mean(),
+        "lds_far_3_8": lds(cosines, grid, 4).mean(),
+        "lds_raw": lds(raw_cosines, grid).mean(),
+        "lds_paper": lds_paper(cosines, grid).mean(),
+        "cds_8": cds(cosines).mean(),
+        "cds_raw": cds(raw_cosines).mean(),
+        "viv": irreducible_variance(lambda: [(x, torch.zeros(160, dtype=torch.long))]).mean,
+        "local_correlation": local_correlation(x).mean(),
+        "neighbour_correlation": neighbour_correlation(x).mean() / x.square().mean(),
+        "participation_ratio": participation_ratio(values),
+        "top1_share": values[-1] / values.sum(),
+        "condition_number": values[-1] / values[0],
+        "effective_rank": effective_rank(pool(raw)),
+        "block_dct_high": high_share(block_profile(block_amplitudes(x).sum(0))),
+        "block_dct_high_raw": high_share(block_profile(block_amplitudes(raw).sum(0))),
+        "kurtosis": (x.pow(4).mean((0, 2, 3)) / x.square().mean((0, 2, 3)).square() - 3).mean(),
+        "lnc": neighbour_consistency(pool(x, masks), labels).mean(),
+        "gsq": gsq(pool(raw), labels).mean(),
+        "viv_class": irreducible_variance(lambda: [(x, labels)]).mean,
+        "srss": srss(x, masks).mean(),
+    }
+    for key, value in expected.items():
+        assert whole.numbers[key].value == pytest.approx(float(value), rel=1e-7), key
+    assert expected.keys() == {key for key, number in whole.numbers.items() if number.value is not None}
+
+
+def test_cutting_into_batches_changes_nothing(latents, whole):
+    cut = measured(latents, two_classes(160), disk(160), 7)
+    for key, number in cut.numbers.items():
+        assert_alike(number, whole.numbers[key], key)
+    for a, b in zip(cut[1:], whole[1:], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+def test_the_order_of_the_images_changes_no_value(latents, whole):
+    flipped = measured(latents.flip(0), two_classes(160).flip(0), disk(160), 16)
+    for key, number in flipped.numbers.items():
+        assert number.refused or number.value == pytest.approx(whole.numbers[key].value, rel=1e-9), key
+
+
+def test_scale_and_offset_of_channels_leave_standardised_numbers(latents, whole):
+    moved = measured(latents.double() * torch.tensor([3, 0.1, 1, 1, 20, 7]).view(-1, 1, 1) - 4, two_classes(160))
+    for key in ("sec_25", "lds_4n_far6", "cds_8", "viv", "local_correlation", "block_dct_high", "kurtosis"):
+        assert moved.numbers[key].value == pytest.approx(whole.numbers[key].value, rel=1e-5), key
+    for key in ("lds_raw", "cds_raw", "block_dct_high_raw", "participation_ratio"):
+        assert moved.numbers[key].value != pytest.approx(whole.numbers[key].value, rel=1e-2), key
+
+
+def test_white_noise_gives_its_white_values():
+    noise = torch.randn(160, 8, 16, 16, generator=seeded()) * 5 + 3
+    numbers = measured(noise, torch.arange(160) % 2, disk(160, 16, 16).roll(1, 1)).numbers
+    biased = {"participation_ratio", "top1_share", "condition_number"}  # by the spread of the eigenvalues
+    # Raw cosines and profiles see the offset.
+    for key in KEYS[:3] + KEYS[5:7] + KEYS[8:-1]:
+        number = numbers.get(key)
+        if number is None or number.value is None or key == "block_dct_high_raw":
+            continue
+        slack = 0.02 * abs(number.white) if key in biased else 0
+        assert abs(number.value - number.white) < 4 * number.standard_error + slack, key
+    assert {key for key in KEYS if key not in numbers} == {"lds_far_3_8"}
+
+
+def test_standard_errors_are_the_spread_over_other_images():
+    runs = [measured(smooth(60, 4, 8, 8, seed=seed + 1), two_classes(60), batch_size=60).numbers for seed in range(40)]
+    for key in KEYS:
+        found = [run[key] for run in runs if key in run and run[key].value is not None]
+        # Neighbours share images, and the fold of a lone extreme is no normal law: looser for both.
+        if found and key not in ("lnc", "gsq"):
+            values = torch.tensor([number.value for number in found])
+            error = sum(number.standard_error for number in found) / len(found)
+            assert 0.6 < error / float(values.std()) < 1.7, key
+
+
+def test_axes_are_those_of_the_raw_covariance(latents, whole):
+    values, vectors = torch.linalg.eigh(latents.double().transpose(0, 1).flatten(1).cov())
+    torch.testing.assert_close(whole.eigenvalues, values.flip(0))
+    torch.testing.assert_close(whole.principal_scales, values.flip(0)[:3].sqrt())
+    torch.testing.assert_close(whole.principal_axes.abs(), vectors.flip(1)[:, :3].abs())
+    assert (whole.principal_axes.gather(0, whole.principal_axes.abs().argmax(0, keepdim=True)) > 0).all()
+
+
+def test_dead_channels_are_left_out_and_named(latents, whole):
+    dead = torch.full((160, 2, 12, 12), 7.0)
+    found = measured(torch.cat([dead[:, :1], latents, dead[:, :1] * 1e3], 1), two_classes(160), disk(160))
+    assert found.dead.tolist() == [True] + [False] * 6 + [True]
+    assert found.kurtosis.isnan().tolist() == found.dead.tolist()
+    for key, number in found.numbers.items():
+        assert_alike(number, whole.numbers[key], key)
+    assert found.principal_axes[[0, -1]].abs().max() == 0
+
+
+def refusals(found):
+    return {key: number.refused for key, number in found.numbers.items() if number.value is None}
+
+
+def test_what_was_not_asked_for_or_lacks_labels_and_masks_is_refused(latents):
+    reasons = refusals(measured(latents))
+    assert reasons.pop("srss") == "no masks"
+    assert {reasons.pop(key) for key in ("lnc", "gsq", "viv_class")} == {"no labels"}
+    assert {key for key, reason in reasons.items() if "not asked for" in reason} == reasons.keys()
+    assert len(reasons) == 3
+
+
+def test_too_few_images_refuse_what_would_be_biased_alone():
+    reasons = refusals(measured(smooth(5), two_classes(5), disk(5)))
+    assert "biased below 72 images" in reasons["viv"]
+    assert reasons["viv_class"].startswith("the smallest class: 2 images")
+    assert "6 channels need more than 6 images, got 5" in reasons["effective_rank"]
+    assert set(reasons) == {"viv", "viv_class", "effective_rank", *[key for key in KEYS if "uniformity" in key]}
+
+
+def test_one_image_has_numbers_without_errors():
+    found = measured(smooth(1))
+    given = {key: number for key, number in found.numbers.items() if number.value is not None}
+    assert {"sec_25", "lds_4n_far6", "local_correlation", "kurtosis", "block_dct_high"} <= given.keys()
+    assert all(number.standard_error is None and math.isfinite(number.value) for number in given.values())
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 7), (4, 3, 3), (4, 2, 2), (1, 8, 8), (2, 8, 8), (3, 1, 6), (3, 1, 1)])
+def test_small_and_odd_shapes_give_finite_numbers_or_reasons(shape):
+    found = measured(torch.randn(60, *shape, generator=seeded()), two_classes(60))
+    for key, number in found.numbers.items():
+        assert (number.value is None) == bool(number.refused), key
+        assert number.value is None or math.isfinite(number.value), key
+        assert number.standard_error is None or math.isfinite(number.standard_error), key
+    c, h, w = shape
+    reasons = refusals(found)
+    assert ("local_correlation" in reasons) == (bool(h % 2 or w % 2) or c == 1)
+    assert ("block_dct_high" in reasons) == (min(h, w) < 8)
+    assert ("participation_ratio" in reasons) == (c == 1)
+    assert found.principal_axes.shape == (c, 3)
+
+
+def constant_within_images():
+    return torch.randn(60, 4, 1, 1, generator=seeded()).expand(60, 4, 8, 8)
+
+
+def constant_within_images_and_across_channels():
+    return torch.randn(60, 1, 1, 1, generator=seeded()).expand(60, 4, 8, 8)
+
+
+def alike_in_all_images():
+    return torch.randn(1, 4, 8, 8, generator=seeded()).expand(60, 4, 8, 8)
+
+
+def linearly_dependent():
+    x = torch.randn(60, 4, 8, 8, generator=seeded(), dtype=torch.float64)
+    x[:, 3] = x[:, 0] + x[:, 1]
+    return x
+
+
+def zero_in_the_means_of_blocks():
+    return smooth(60, 4, 8, 8) - smooth(60, 4, 8, 8).mean((-2, -1), keepdim=True)
+
+
+DEGENERATE = [
+    constant_within_images,
+    constant_within_images_and_across_channels,
+    alike_in_all_images,
+    linearly_dependent,
+    zero_in_the_means_of_blocks,
+]
+
+
+@pytest.mark.parametrize("build", DEGENERATE, ids=lambda build: build.__name__)
+def test_degenerate_latents_give_finite_numbers_or_reasons(build):
+    x = build()
+    found = measured(x, two_classes(60), torch.arange(64).view(8, 8).lt(32).expand(60, 8, 8))
+    for key, number in found.numbers.items():
+        assert (number.value is None) == bool(number.refused), key
+        assert number.value is None or math.isfinite(number.value), key
+        assert number.standard_error is None or math.isfinite(number.standard_error), key
+    if build is constant_within_images:
+        assert found.numbers["sec_25"].value == pytest.approx(0, abs=1e-12)
+        assert found.numbers["lds_4n_far6"].value == pytest.approx(0, abs=1e-12)
+        assert found.numbers["local_correlation"].value == pytest.approx(1)
+    if build is linearly_dependent:
+        assert "depend on each other" in found.numbers["condition_number"].refused
+
+
+def test_latents_that_are_all_the_same_refuse_everything():
+    found = measured(torch.full((10, 3, 8, 8), 2.5))
+    assert set(refusals(found).values()) == {"no channel varies: all latents are the same"}
+    assert found.dead.all()
+    with pytest.raises(ValueError, match="no latents to measure"):
+        latent_numbers(list, Moments(0.0, 1.0, torch.zeros(2), torch.ones(2)), seed=0)
+
+
+def test_labels_and_masks_may_be_there_for_some_images_alone(latents, whole):
+    labels = torch.cat([two_classes(140), torch.full((20,), -1)])
+    masks = disk(160).clone()
+    masks[:60] = False
+    found = measured(latents, labels, masks).numbers
+    assert found["gsq"].white == pytest.approx(69 / 139)
+    x = (latents - latents.mean((0, 2, 3), keepdim=True)).double() / latents.double().std((0, 2, 3), keepdim=True)
+    assert found["srss"].value == pytest.approx(float(srss(x[60:], masks[60:]).mean()), rel=1e-5)
+    assert found["srss"].standard_error > whole.numbers["srss"].standard_error
+
+
+def test_uniformity_is_that_of_the_cells_drawn():
+    pytest.importorskip("sklearn")
+    first, again = (measured(smooth(6, 4, 4, 4), batch_size=size, with_uniformity=True) for size in (2, 6))
+    for key in ("uniformity_cv", "uniformity_gini", "uniformity_entropy"):
+        assert 0 < first.numbers[key].value < 1
+        assert first.numbers[key] == again.numbers[key]
+    few = measured(smooth(5, 4, 4, 4), with_uniformity=True)
+    assert "at least 91 cells, got 80" in few.numbers["uniformity_cv"].refused
+
+
+def test_grids_that_change_within_a_set_are_refused():
+    batches = [LatentBatch(torch.ones(1, 2, 8, n), torch.tensor([-1])) for n in (8, 4)]
+    with pytest.raises(ValueError, match="latents of one set must have one grid, got 8 x 8 and 8 x 4"):
+        latent_numbers(lambda: batches, Moments(0.0, 1.0, torch.zeros(2), torch.ones(2)), seed=0)
