@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 
 from machine import describe as describe_machine
-from spectrum_matching.data.latent_cache import CacheIndex, finish_cache, write_shard
 from spectrum_matching.data.order import PositionedBatches
-from spectrum_matching.data.training_latents import open_training_latents, training_latent_batches
+from spectrum_matching.latents.cache import CacheIndex, finish_cache, write_shard
+from spectrum_matching.latents.training import open_training_latents, training_latent_batches
 
 SHAPES = {"f16d16": (16, 16, 16), "f8d4": (4, 32, 32)}
 BATCH, SHARD = 256, 2048

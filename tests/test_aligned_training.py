@@ -12,19 +12,19 @@ import torch
 from accelerate import Accelerator
 
 from spectrum_matching import cli, diffusion_runs
-from spectrum_matching.analysis.subjects import open_cached
+from spectrum_matching.analysis.cached import open_cached
 from spectrum_matching.cache_latents import cache_latents
 from spectrum_matching.data.images import open_images
-from spectrum_matching.data.latents import open_latents
 from spectrum_matching.data.order import batches_at
-from spectrum_matching.data.training_latents import open_training_latents
-from spectrum_matching.data.training_targets import open_training_targets
 from spectrum_matching.diffusion import Path as DiffusionPath
 from spectrum_matching.diffusion import Times, diffusion_loss
 from spectrum_matching.diffusion_data import open_learned
 from spectrum_matching.diffusion_model import open_model
 from spectrum_matching.diffusion_state import build_diffusion_state
 from spectrum_matching.files.yaml_files import to_yaml
+from spectrum_matching.latents.alignment_targets import open_training_targets
+from spectrum_matching.latents.dataset import open_latents
+from spectrum_matching.latents.training import open_training_latents
 from spectrum_matching.nets.denoiser.build import token_grid
 from spectrum_matching.nets.vision.encoders import canonical, open_vision
 from spectrum_matching.run_diffusion import run_diffusion

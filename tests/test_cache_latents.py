@@ -11,15 +11,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from spectrum_matching.analysis.subjects import open_cached
+from spectrum_matching.analysis.cached import open_cached
 from spectrum_matching.cache_latents import cache_latents
 from spectrum_matching.data.images import open_images
-from spectrum_matching.data.latent_cache import read_index, verify_cache
-from spectrum_matching.data.latent_export import export_latents
-from spectrum_matching.data.latent_pairs import pair
-from spectrum_matching.data.latents import open_latents
-from spectrum_matching.data.training_latents import open_training_latents
-from spectrum_matching.latent_origins import ShardRows
+from spectrum_matching.latents.cache import read_index, verify_cache
+from spectrum_matching.latents.dataset import open_latents
+from spectrum_matching.latents.encode import ShardRows
+from spectrum_matching.latents.foreign.export import export_latents
+from spectrum_matching.latents.foreign.pairing import pair
+from spectrum_matching.latents.training import open_training_latents
 from spectrum_matching.nets.autoencoder import Autoencoder
 
 SHARDS = {"shard_images": 5, "batch_size": 2, "size": 32}

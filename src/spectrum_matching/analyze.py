@@ -21,13 +21,15 @@ from rich.progress import (
 from rich.table import Table
 from tyro.conf import arg
 
-from .analysis.cached import analyze_latents
+from .analysis.cached import analyze_latents, open_cached
 from .analysis.conditions import failures, read_conditions
 from .analysis.extras import open_extras
 from .analysis.measure import analyze
-from .analysis.subjects import choose_images, is_cached, named_sources, open_cached
+from .analysis.subjects import named_sources
 from .data.images import Split
+from .data.selection import choose_images
 from .files.atomic import require_writable, write_text_aside
+from .latents.dataset import is_cached
 from .machine_checks import chosen_device
 from .nets.autoencoder import Autoencoder, check_size
 from .records.analysis import Analysis, to_json

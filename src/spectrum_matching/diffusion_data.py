@@ -11,12 +11,12 @@ from torch import Tensor
 
 from .data.images import BadFile, ImageSet, open_images
 from .data.order import image_batches
-from .data.training_latents import Key, TrainingLatents, open_training_latents, sample_moments, training_keys
-from .data.training_targets import TrainingTargets, open_training_targets, require_latents
 from .diffusion_runs import DiffusionRun
 from .files.digests import joint_digest, weights_digest
-from .latent_scale import measured_space
 from .latent_space import LatentSpace
+from .latents.alignment_targets import TrainingTargets, open_training_targets, require_latents
+from .latents.statistics import measured_space
+from .latents.training import Key, TrainingLatents, open_training_latents, sample_moments, training_keys
 from .nets.autoencoder import Autoencoder, open_autoencoder
 from .nets.vision.encoders import VisionEncoder, canonical, open_vision
 from .seeding import seeded

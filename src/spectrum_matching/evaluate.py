@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from tyro.conf import arg
 
-from .analysis.subjects import choose_images, named_sources
+from .analysis.subjects import named_sources
 from .data.images import Split, open_images
+from .data.selection import choose_images
 from .evaluation.archives import archived_images, read_headers
 from .evaluation.generation import evaluate_generation
 from .evaluation.reconstruction import KEEP, evaluate_reconstruction

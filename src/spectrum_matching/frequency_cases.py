@@ -13,11 +13,11 @@ from torch import Tensor
 from . import __version__
 from .data.images import ImageSet, open_images
 from .data.order import fixed_batches
+from .data.pictures import as_png
 from .files.atomic import remove, require_writable, write_aside, write_text_aside
 from .files.digests import weights_digest
 from .files.documents import read, written
 from .files.stages import Done, UnfinishedError, finished, slug, stage
-from .gather_trials import as_png
 from .metrics.decoder.transfer import filled_rings
 from .metrics.ranks import rank_correlation
 from .nets.autoencoder import Autoencoder

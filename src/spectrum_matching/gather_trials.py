@@ -1,25 +1,21 @@
 """From the stages of finished trials to one `Comparison`."""
 
-import base64
-import io
 import json
 import statistics
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from .analysis.conditions import numbers
 from .data.order import fixed_batches
+from .data.pictures import as_png
 from .evaluation.samples import open_samples
 from .files.stages import Done, UnfinishedError, finished, slug
 from .files.yaml_files import to_yaml
 from .nets.autoencoder import Autoencoder
 from .nets.denoiser.build import open_denoiser
-from .pictures import grid, to_bytes
 from .records.analysis import Analysis, Spectrum, read_analyses
 from .records.comparison import Comparison, CurvePoint, Stage, Trial
 from .records.provenance import provenance
@@ -127,12 +123,3 @@ def size_notes(opened: OpenedPlan, parameters: tuple[int, int]) -> tuple[str, ..
         "All trials have equal updates, not equal computation.",
         "Samples of all trials start from the same noise: the spread over seeds is that of training alone.",
     )
-
-
-def as_png(images: Tensor) -> str:
-    """Images (b, 3, H, W) in [-1, 1] side by side as one PNG, base64."""
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.fromarray(np.asarray(to_bytes(grid(images))[0])).save(stream, format="PNG", optimize=True)
-    return base64.b64encode(stream.getvalue()).decode()

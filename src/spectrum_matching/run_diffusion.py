@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from .begun import read_begun, refuse_other_data, write_begun
+from .data.pictures import write_grid
 from .diffusion_data import DiffusionBatch, LearnedData, in_full, open_learned
 from .diffusion_model import Card, DiffusionModel, open_decoder, write_model
 from .diffusion_runs import AlignmentChoice, DiffusionRun
@@ -17,10 +18,9 @@ from .diffusion_state import DiffusionState, build_diffusion_state, filter_of
 from .files.atomic import write_text_aside, writing
 from .files.digests import weights_digest
 from .generate import check_sampling, generate_batch
-from .latent_scale import off_scale
+from .latents.statistics import off_scale
 from .methods.decoding import SpectralMask
 from .nets.denoiser.build import n_blocks, token_grid
-from .pictures import write_grid
 from .records.provenance import commit
 from .run_checks import check_batch, check_numbers
 from .run_directory import FREE, begin, drive, end, refuse_other_run, resume

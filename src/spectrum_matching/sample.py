@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
+from .data.pictures import to_bytes
 from .diffusion_model import DiffusionModel, open_model
 from .diffusion_runs import SamplerName, SamplingChoice
 from .files.atomic import writing
 from .generate import check_sampling, generate_batch, sampling_record
-from .pictures import to_bytes
 from .sample_files import (
     begin_parts,
     drop_parts,

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .data.pictures import grid, to_bytes, write_png
 from .files.atomic import write_aside, write_text_aside
-from .pictures import grid, to_bytes, write_png
 from .records.scores import Sampling
 
 FORMAT = "specmatch-samples-1"

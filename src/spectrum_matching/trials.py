@@ -16,7 +16,6 @@ from .analysis.measure import analyze
 from .cache_latents import cache_latents
 from .data.images import ImageSet, open_images
 from .data.order import fixed_batches
-from .data.training_targets import VISION
 from .diffusion_model import open_model
 from .diffusion_runs import DiffusionRun
 from .evaluation.generation import evaluate_generation
@@ -26,6 +25,7 @@ from .evaluation.samples import open_samples
 from .files.atomic import write_text_aside
 from .files.digests import weights_digest
 from .files.stages import Done, slug, stage
+from .latents.alignment_targets import VISION
 from .nets.autoencoder import Autoencoder
 from .nets.vision.encoders import open_vision
 from .nets.vision.extractors import Extractor, open_extractor

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spectrum_matching.metrics import METRICS, LatentBatch, Moments, latent_numbers
-from spectrum_matching.metrics.decoder import lowpass
+from spectrum_matching.metrics.decoder.lowpass import lowpass
 from spectrum_matching.metrics.latents.structure import KEYS
 from spectrum_matching.spectrum import gaussian_blur
 

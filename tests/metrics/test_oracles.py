@@ -31,9 +31,11 @@ from spectrum_matching.metrics import (
     srss,
     top_share,
 )
-from spectrum_matching.metrics.decoder import lowpass
-from spectrum_matching.metrics.latents import concentration, irreducible_variance, uniformity
+from spectrum_matching.metrics.decoder.lowpass import lowpass
 from spectrum_matching.metrics.latents.channels import cell_covariance, cell_products, power_sums
+from spectrum_matching.metrics.latents.concentration import concentration
+from spectrum_matching.metrics.latents.irreducible_variance import irreducible_variance
+from spectrum_matching.metrics.latents.uniformity import uniformity
 from spectrum_matching.spectrum import (
     block_lowpass,
     dct2,

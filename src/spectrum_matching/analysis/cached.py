@@ -1,15 +1,21 @@
 """Everything that can be measured of cached latents, beside their images or alone: no autoencoder takes part."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..data import open_images
+from ..data.decode import BadImageError
 from ..data.images import ImageSet
-from ..data.latent_pairs import pair
-from ..data.latents import LatentSet, latent_batches, spread_rows
 from ..data.masks import open_masks
+from ..data.selection import DEFAULT_SIZE, ImageChoice
+from ..data.sources import open_source
 from ..latent_space import LatentSpace
+from ..latents.alignment_targets import require_latents
+from ..latents.dataset import CACHED, LatentSet, latent_batches, open_latents, spread_rows
+from ..latents.foreign.pairing import pair
 from ..records.analysis import Analysis, Sample, Subject
 from ..records.provenance import provenance
 from .album import Album
@@ -126,3 +132,46 @@ def _read(images: ImageSet, places: Sequence[int], bad: list[str]) -> tuple[list
     bad += said([sample.bad[0] for sample in samples if sample.bad])
     stacked = torch.stack([samples[k].image for k in kept]) if kept else torch.empty(0)
     return kept, stacked
+
+
+class CachedImages(NamedTuple):
+    """Cached latents and, where they are known, the images that they are of."""
+
+    latents: LatentSet
+    images: ImageSet | None
+
+
+def open_cached(source: str, data: str | None, size: int | None) -> CachedImages:
+    """The latents of "latents:FOLDER" and the images of `data`, or else those that the cache says lie beside it.
+
+    size: by default that of the cache where it tells, or the side of the first images where these are squares of one
+    size, or 256. ValueError where it is no multiple of the latents' grid.
+    """
+    latents = open_latents(source.removeprefix(CACHED))
+    require_latents(latents)
+    where = data or latents.images
+    if where is None:
+        return CachedImages(latents, None)
+    choice = latents.choice or ImageChoice(where)
+    size = size or choice.size or _square_side(where) or DEFAULT_SIZE
+    h, w = latents.grid
+    if h != w or size % h:
+        raise ValueError(
+            f"{source}: {h} x {w} latents are not of images of {size} x {size} pixels; name the images' side by --size"
+        )
+    images = open_images(where, size, split=choice.split, held_out=choice.held_out, seed=choice.seed)
+    return CachedImages(latents, images)
+
+
+def _square_side(where: str) -> int | None:
+    """The side of the first images of a folder if they are squares of one size, as caches have them."""
+    if where == "embedded":
+        return None
+    source = open_source(where)
+    sides: set[int] = set()
+    for item in range(min(8, len(source.names))):
+        try:
+            sides.update(source.size(item))
+        except BadImageError:
+            continue
+    return sides.pop() if len(sides) == 1 else None

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ..metrics import psnr, scaled_strengths, ssim
-from ..metrics.decoder import lowpass
 from ..metrics.decoder.equivariance import Move, Shrink, equivariance_error, equivariance_moves
+from ..metrics.decoder.lowpass import lowpass
 from ..metrics.decoder.noise import STRENGTHS, latent_consistency, noise_response
 from ..metrics.decoder.transfer import STRENGTH, band_response, band_transfer, diagonal_shares
 from ..metrics.images.distances import FeatureStatistics, frechet_distance, frechet_refusal

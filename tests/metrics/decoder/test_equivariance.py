@@ -8,7 +8,7 @@ from torch.nn.functional import avg_pool2d, pixel_unshuffle
 
 from spectrum_matching.metrics.decoder.equivariance import Shrink, Turn, equivariance_error, equivariance_moves
 
-ORACLES = json.loads((Path(__file__).parents[1] / "oracles" / "metric_values.json").read_text())["oracles"]
+ORACLES = json.loads((Path(__file__).parents[2] / "oracles" / "metric_values.json").read_text())["oracles"]
 RECORDED = [entry for entry in ORACLES if entry["metric"] == "equivariance error (per image)"]
 
 MOVES = {

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from spectrum_matching.metrics import legal_block, scaled_strengths
-from spectrum_matching.metrics.decoder import lowpass
+from spectrum_matching.metrics.decoder.lowpass import lowpass
 from spectrum_matching.spectrum import block_lowpass
 
 

@@ -14,7 +14,7 @@ from spectrum_matching.metrics.decoder.noise import (
     placed_noise,
 )
 
-ORACLES = json.loads((Path(__file__).parents[1] / "oracles" / "metric_values.json").read_text())["oracles"]
+ORACLES = json.loads((Path(__file__).parents[2] / "oracles" / "metric_values.json").read_text())["oracles"]
 
 
 def identity(latents):

@@ -24,7 +24,8 @@ from spectrum_matching.metrics import (
     pool,
     srss,
 )
-from spectrum_matching.metrics.latents import concentration, irreducible_variance
+from spectrum_matching.metrics.latents.concentration import concentration
+from spectrum_matching.metrics.latents.irreducible_variance import irreducible_variance
 from spectrum_matching.metrics.latents.structure import KEYS
 from spectrum_matching.spectrum import idct2
 

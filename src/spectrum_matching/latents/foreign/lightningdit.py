@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..latent_space import LatentSpace
-from .latent_layouts import OpenedLayout
-from .latent_sources import ShardLatents, Statistic, open_shard
+from ...latent_space import LatentSpace
+from ..sources import ShardLatents, Statistic, open_shard
+from .layouts import OpenedLayout
 
 SHARD_NAME = re.compile(r"latents_rank(\d+)_shard(\d+)\.safetensors")
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .array_files import BadLatentError
-from .images import BadFile
+from ..data.images import BadFile
+from .foreign.array_files import BadLatentError
 
 LOGVAR_RANGE = (-30.0, 20.0)  # the clamp of every sampler in this family, which also keeps log 0 finite
 MOST_OF_OTHER_SHAPE = 0.05

@@ -8,13 +8,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from ..seeding import seeded
+from ...seeding import seeded
+from ..dataset import LatentSet
+from ..sources import LOGVAR_RANGE, LatentRow
+from ..statistics import ChannelMoments, channel_moments, latent_space, merge_moments
+from ..training import sample_moments
 from .array_files import BadLatentError
-from .latent_moments import ChannelMoments, channel_moments, latent_space, merge_moments
-from .latent_sources import LOGVAR_RANGE, LatentRow
-from .latents import LatentSet
-from .mirrored import BATCH
-from .training_latents import sample_moments
+from .layouts import BATCH
 
 ForeignLayout = Literal["repa", "lightningdit", "uvit", "mar"]
 NEEDS_FLIPS = {"mar": "MAR", "lightningdit": "LightningDiT"}
@@ -36,7 +36,7 @@ def export_latents(
     *,
     names: Sequence[str] | None = None,
     seed: int = 0,
-    advance: Callable[[int], None] = lambda n: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Write all latents, raw, into a new or empty folder.
 
@@ -57,18 +57,18 @@ def export_latents(
         if any(folder.iterdir()):
             raise ValueError(f"{folder} is not empty; name a new folder")
         if layout == "repa":
-            _write_repa(latents, folder, advance)
+            _write_repa(latents, folder, progress)
         elif layout == "uvit":
-            _write_uvit(latents, folder, advance)
+            _write_uvit(latents, folder, progress)
         elif layout == "mar":
-            _write_mar(latents, folder, names, advance)
+            _write_mar(latents, folder, names, progress)
         else:
-            _write_lightningdit(latents, folder, seed, advance)
+            _write_lightningdit(latents, folder, seed, progress)
     except OSError as error:
         raise ValueError(f"{error.filename or folder} cannot be written: {error.strerror}; empty the folder") from error
 
 
-def _pairs(latents: LatentSet, advance: Callable[[int], None]) -> Iterator[Pair]:
+def _pairs(latents: LatentSet, progress: Callable[[int, int], None]) -> Iterator[Pair]:
     for number in range(len(latents)):
         try:
             yield Pair(number, latents[number], latents.mirrored(number) if latents.has_flips else None)
@@ -77,12 +77,12 @@ def _pairs(latents: LatentSet, advance: Callable[[int], None]) -> Iterator[Pair]
                 f"{latents.name(number)} of {latents.source} is damaged: {error}; import the folder first, which leaves"
                 " it out"
             ) from error
-        advance(1)
+        progress(number + 1, len(latents))
 
 
-def _write_repa(latents: LatentSet, folder: Path, advance: Callable[[int], None]) -> None:
+def _write_repa(latents: LatentSet, folder: Path, progress: Callable[[int, int], None]) -> None:
     labels: list[tuple[str, int]] = []
-    for number, row, _ in _pairs(latents, advance):
+    for number, row, _ in _pairs(latents, progress):
         number = row.image if isinstance(row.image, int) else number
         name = f"{number:08d}"[:5] + f"/img-mean-std-{number:08d}.npy"
         (folder / name).parent.mkdir(exist_ok=True)
@@ -93,10 +93,10 @@ def _write_repa(latents: LatentSet, folder: Path, advance: Callable[[int], None]
     (folder / "dataset.json").write_text(json.dumps({"labels": labels if is_labelled else None}))
 
 
-def _write_uvit(latents: LatentSet, folder: Path, advance: Callable[[int], None]) -> None:
+def _write_uvit(latents: LatentSet, folder: Path, progress: Callable[[int, int], None]) -> None:
     is_labelled = any(label >= 0 for label in latents.labels())
     n_sides = 2 if latents.has_flips else 1
-    for number, straight, mirrored in _pairs(latents, advance):
+    for number, straight, mirrored in _pairs(latents, progress):
         block, place = divmod(number, BATCH)
         length = min(BATCH, len(latents) - block * BATCH)
         for side, row in enumerate([straight] if mirrored is None else [straight, mirrored]):
@@ -108,9 +108,11 @@ def _write_uvit(latents: LatentSet, folder: Path, advance: Callable[[int], None]
             np.save(folder / f"{block * BATCH * n_sides + side * length + place}.npy", stored, allow_pickle=True)
 
 
-def _write_mar(latents: LatentSet, folder: Path, names: Sequence[str] | None, advance: Callable[[int], None]) -> None:
+def _write_mar(
+    latents: LatentSet, folder: Path, names: Sequence[str] | None, progress: Callable[[int, int], None]
+) -> None:
     class_folders = _class_folders(latents)
-    for number, row, mirrored in _pairs(latents, advance):
+    for number, row, mirrored in _pairs(latents, progress):
         assert mirrored is not None
         above = class_folders[row.label] if row.label >= 0 else ""
         if isinstance(row.image, str):
@@ -144,12 +146,12 @@ def _is_odd(name: str) -> bool:
     return not name or name.startswith(".") or "/" in name or "\0" in name
 
 
-def _write_lightningdit(latents: LatentSet, folder: Path, seed: int, advance: Callable[[int], None]) -> None:
+def _write_lightningdit(latents: LatentSet, folder: Path, seed: int, progress: Callable[[int, int], None]) -> None:
     from safetensors.torch import save_file
 
     kept: list[Pair] = []
     parts: list[ChannelMoments] = []
-    for pair in _pairs(latents, advance):
+    for pair in _pairs(latents, progress):
         kept.append(pair)
         if len(kept) < SHARD and pair.number < len(latents) - 1:
             continue

@@ -1,8 +1,11 @@
 """Images as PNG files: never a lossy one."""
 
+import base64
+import io
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,3 +41,12 @@ def write_png(path: Path, pixels: Tensor) -> None:
 def write_grid(path: Path, images: Tensor) -> None:
     """Images (b, 3, H, W) in [-1, 1], side by side."""
     write_png(path, to_bytes(grid(images))[0])
+
+
+def as_png(images: Tensor) -> str:
+    """Images (b, 3, H, W) in [-1, 1] side by side as one PNG, base64."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(np.asarray(to_bytes(grid(images))[0])).save(stream, format="PNG", optimize=True)
+    return base64.b64encode(stream.getvalue()).decode()

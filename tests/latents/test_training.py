@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from spectrum_matching.data.latent_cache import CacheIndex, finish_cache, start_cache, write_shard
-from spectrum_matching.data.latent_export import export_latents
-from spectrum_matching.data.latents import open_latents
-from spectrum_matching.data.training_latents import open_training_latents, sample_moments, training_latent_batches
+from spectrum_matching.latents.cache import CacheIndex, finish_cache, start_cache, write_shard
+from spectrum_matching.latents.dataset import open_latents
+from spectrum_matching.latents.foreign.export import export_latents
+from spectrum_matching.latents.training import open_training_latents, sample_moments, training_latent_batches
 
 C, GRID, N = 3, (2, 4), 23
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from spectrum_matching.data.array_files import BadLatentError
-from spectrum_matching.data.latents import LatentSet, latent_batches, open_latents, spread_rows
+from spectrum_matching.latents.dataset import LatentSet, latent_batches, open_latents, spread_rows
+from spectrum_matching.latents.foreign.array_files import BadLatentError
 
 C, H, W = 3, 4, 5
 

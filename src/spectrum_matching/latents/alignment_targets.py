@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .latents import LatentSet
-from .training_latents import Key, TrainingLatents, open_training_latents
+from .dataset import LatentSet
+from .training import Key, TrainingLatents, open_training_latents
 
 VISION = "vision:"  # before the name of a cache's encoder: what it holds are targets
 REMEDY = f"cache them by `specmatch cache {VISION}ENCODER --beside LATENTS`"

@@ -7,14 +7,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..data.order import PositionedBatches
 from ..latent_space import LatentSpace
 from ..seeding import fraction
-from .array_files import BadLatentError
-from .latent_moments import joint_statistics
-from .latent_sources import LOGVAR_RANGE, LatentRow
-from .latents import LatentBatch, LatentSet, open_latents
+from .dataset import LatentBatch, LatentSet, open_latents
+from .foreign.array_files import BadLatentError
 from .mapped_shards import MappedTensor, Place, locate
-from .order import PositionedBatches
+from .sources import LOGVAR_RANGE, LatentRow
+from .statistics import joint_statistics
 
 Key = tuple[int, bool]
 """A latent by number, and whether it is that of the mirrored image."""

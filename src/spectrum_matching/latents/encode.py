@@ -1,28 +1,44 @@
 """Where the latents of a cache come from: an encoder and images, or the cache of another tool."""
 
+import logging
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
-from . import __version__
-from .analysis.subjects import CACHED, ToCache
-from .data.array_files import BadLatentError
-from .data.images import BadFile
-from .data.latent_cache import CacheIndex
-from .data.latent_layouts import Holds, ImageChoice
-from .data.latent_sources import LOGVAR_RANGE
-from .data.latents import LatentSet
-from .data.order import batches_at
-from .data.training_targets import VISION
-from .files.digests import weights_digest
-from .nets.autoencoder import Autoencoder, check_size, evaluating
-from .nets.vision.encoders import VisionEncoder
-from .records.provenance import commit
+from .. import __version__
+from ..data.images import BadFile, open_images
+from ..data.order import batches_at
+from ..data.selection import ImageChoice, ToCache
+from ..files.atomic import require_writable
+from ..files.digests import weights_digest
+from ..nets.autoencoder import Autoencoder, check_size, evaluating
+from ..nets.vision.encoders import VisionEncoder
+from ..records.provenance import commit
+from .alignment_targets import VISION, require_latents
+from .cache import (
+    CacheIndex,
+    differences,
+    finish_cache,
+    finished_shards,
+    note_shard,
+    start_cache,
+    started_cache,
+    write_shard,
+)
+from .dataset import CACHED, LatentSet
+from .foreign.array_files import BadLatentError
+from .foreign.layouts import Holds
+from .sources import LOGVAR_RANGE
+
+log = logging.getLogger(__name__)
 
 Shard = tuple[dict[str, Tensor], tuple[BadFile, ...]]
 
@@ -247,3 +263,102 @@ def _versions() -> dict[str, str]:
         "commit": commit(),
         **{name: version(name) for name in ("torch", "diffusers", "safetensors", "transformers") if find_spec(name)},
     }
+
+
+SHARD_IMAGES = 2048
+
+
+TARGET_SHARD = 1 << 28  # bytes
+
+
+def images_in_a_shard(encoding: Encoding, stored: Stored) -> int:
+    """Of targets, which may be a hundred times as large as latents: shards are made in memory."""
+    h, w = encoding.grid
+    of_one = encoding.channels * h * w * getattr(torch, stored.dtype).itemsize * (2 if stored.flips else 1)
+    return max(1, min(SHARD_IMAGES, TARGET_SHARD // of_one))
+
+
+def images_of(latents: LatentSet) -> ToCache:
+    """The images of a cache. ValueError where they are not known, not there, or no longer the same."""
+    require_latents(latents)
+    where, size, split, held_out, seed = latents.choice or ImageChoice("")
+    if latents.images is None or latents.image_digest is None or size is None:
+        raise ValueError(
+            f"{latents.source} does not tell of which images it is, or these are gone: targets lie beside latents that "
+            f"`specmatch cache` made of images which are still there"
+        )
+    images = open_images(where, size, split=split, held_out=held_out, seed=seed)
+    if images.digest != latents.image_digest:
+        raise ValueError(f"the images in {where} have changed since {latents.source} was made: cache them again")
+    return ToCache(images, ImageChoice(where, size, split, held_out, seed))
+
+
+def write_cache(
+    origin: LatentOrigin,
+    out: Path,
+    accelerator: Accelerator,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Write the missing shards of a cache, then its index; each process writes its share.
+
+    progress: called with the number of finished images and the total, of this process.
+
+    Raises:
+        ValueError: before any work, where another cache lies in `out` or the disk has no room.
+    """
+    index = origin.contents
+    require_writable(out)
+    there = started_cache(out)
+    if there is not None and (changed := differences(there, index)):
+        raise ValueError(f"{out} holds another cache: {', '.join(changed)}; choose another --out or the same values")
+    places = [range(k, min(k + index.shard_images, origin.n)) for k in range(0, origin.n, index.shard_images)]
+    finished = finished_shards(out, there or index)
+    missing = [number for number in range(len(places)) if number not in finished]
+    if there is not None and there.shards and not missing:
+        n = sum(shard.n for shard in there.shards)
+        log.info("%s is complete: %d images", out, n)
+        return
+    _require_space(out, index, sum(len(places[number]) for number in missing))
+    if finished:
+        log.info("resuming: %d of %d shards are finished", len(finished), len(places))
+    accelerator.wait_for_everyone()  # until all know what is missing
+    if accelerator.is_main_process:
+        start_cache(out, index)
+    accelerator.wait_for_everyone()  # until what was left half written is gone
+    mine = missing[accelerator.process_index :: accelerator.num_processes]
+    total, done = sum(len(places[number]) for number in mine), 0
+
+    def advance(n: int) -> None:
+        nonlocal done
+        done += n
+        progress(done, total)
+
+    progress(0, total)
+    for number in mine:
+        tensors, bad = origin.shard(number, places[number], advance)
+        note_shard(out, write_shard(out, number, tensors, bad))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        finished = finished_shards(out, there or index)
+        if lost := sorted(set(range(len(places))) - set(finished)):
+            raise ValueError(f"{out}: {len(lost)} shards are gone again, such as {lost[0]}; the same command goes on")
+        index = finish_cache(out, index, finished.values())
+        n = sum(shard.n for shard in index.shards)
+        latents = f"{index.channels} x {index.grid[0]} x {index.grid[1]}"
+        for file in index.bad:  # of all processes, and of those before a kill
+            log.warning("skipped %s: %s", file.name, file.reason)
+        skipped = f", {len(index.bad)} skipped" if index.bad else ""
+        log.info("%d images%s: latents %s, mean %.4g, std %.4g", n, skipped, latents, index.mean, index.std)
+    accelerator.wait_for_everyone()
+
+
+def _require_space(folder: Path, index: CacheIndex, n: int) -> None:
+    n_statistics = (2 if index.holds == "posterior" else 1) * (2 if index.flips else 1)
+    h, w = index.grid
+    needed = n * index.channels * h * w * n_statistics * getattr(torch, index.dtype).itemsize
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ValueError(
+            f"{n} images take {needed / 2**30:.1f} GiB in {index.dtype}, and {folder} has {free / 2**30:.1f} GiB left;"
+            " make room, or choose another --out"
+        )

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from spectrum_matching.data.latent_cache import CacheIndex, finish_cache, start_cache, write_shard
-from spectrum_matching.data.latent_export import export_latents
-from spectrum_matching.data.latents import LatentSet, open_latents
+from spectrum_matching.latents.cache import CacheIndex, finish_cache, start_cache, write_shard
+from spectrum_matching.latents.dataset import LatentSet, open_latents
+from spectrum_matching.latents.foreign.export import export_latents
 
 C, GRID, N = 3, (2, 4), 300
 

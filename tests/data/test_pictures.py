@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from spectrum_matching.pictures import grid, to_bytes, write_grid, write_png
+from spectrum_matching.data.pictures import grid, to_bytes, write_grid, write_png
 
 LEVELS = torch.arange(256, dtype=torch.uint8)
 

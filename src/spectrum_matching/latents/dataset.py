@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .array_files import BadLatentError
-from .images import BadFile
-from .latent_cache import is_cache, open_cache
-from .latent_layouts import Layout, OpenedLayout, is_mar, is_repa, is_uvit, open_mar, open_repa, open_uvit
-from .latent_sources import LatentRow, ShardLatents
-from .lightningdit import is_lightningdit, open_lightningdit
+from ..data.images import BadFile
+from .cache import is_cache, open_cache
+from .foreign.array_files import BadLatentError
+from .foreign.layouts import Layout, OpenedLayout, is_mar, is_repa, is_uvit, open_mar, open_repa, open_uvit
+from .foreign.lightningdit import is_lightningdit, open_lightningdit
+from .sources import LatentRow, ShardLatents
 
 # Asked in this order: REPA's files would also pass for U-ViT's when they lie flat.
 LAYOUTS = {
@@ -163,3 +163,11 @@ def _digest(opened: OpenedLayout) -> str:
     for line in opened.latents.fingerprint():
         digest.update(f"{line}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
+
+
+CACHED = "latents:"
+
+
+def is_cached(source: str) -> bool:
+    """Whether a source is a folder of cached latents: "latents:FOLDER"."""
+    return source.startswith(CACHED)

@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from spectrum_matching.data.latent_moments import channel_moments, joint_statistics, latent_space, merge_moments
+from spectrum_matching.latents.statistics import channel_moments, joint_statistics, latent_space, merge_moments
 
 
 @pytest.mark.parametrize("cuts", [(0, 40), (0, 1, 1, 30, 40), (0, 0, 20, 40)])

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spectrum_matching.data.images import open_images
-from spectrum_matching.data.latent_cache import (
+from spectrum_matching.latent_space import LatentSpace
+from spectrum_matching.latents.cache import (
     CacheIndex,
     ShardEntry,
     finish_cache,
@@ -22,9 +23,8 @@ from spectrum_matching.data.latent_cache import (
     write_index,
     write_shard,
 )
-from spectrum_matching.data.latent_pairs import pair
-from spectrum_matching.data.latents import latent_batches, open_latents
-from spectrum_matching.latent_space import LatentSpace
+from spectrum_matching.latents.dataset import latent_batches, open_latents
+from spectrum_matching.latents.foreign.pairing import pair
 
 GRID = (3, 5)
 

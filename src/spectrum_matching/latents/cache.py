@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..data.images import BadFile, Split
+from ..data.selection import ImageChoice
 from ..latent_space import LatentSpace
-from .images import BadFile, Split
-from .latent_layouts import Holds, ImageChoice, OpenedLayout
-from .latent_moments import ChannelMoments, channel_moments, joint_statistics, latent_space, merge_moments
-from .latent_sources import STATISTICS, ShardLatents, Statistic, open_shard
+from .foreign.layouts import Holds, OpenedLayout
+from .sources import STATISTICS, ShardLatents, Statistic, open_shard
+from .statistics import ChannelMoments, channel_moments, joint_statistics, latent_space, merge_moments
 
 FORMAT = "specmatch-latents-2"
 INDEX = "index.json"

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from ...data.tensors import Images
+from ..dataset import LatentSet
 from .array_files import BadLatentError
-from .latents import LatentSet
-from .tensors import Images
 
 N_CHECKED = 128
 

@@ -1,0 +1,1 @@
+"""Latent caches of REPA, MAR, U-ViT and LightningDiT: read and written."""
