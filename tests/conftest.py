@@ -2,6 +2,8 @@
 
 import os
 
+from spectrum_matching.sampling.generate import SamplingChoice
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -150,7 +152,7 @@ def small_diffusion(latent_cache, tmp_path):
         source=diffusion_runs.Source(latents=str(latent_cache), size=32, held_out=0.0),
         denoiser=diffusion_runs.DenoiserChoice("SiT-micro/4", width=32, depth=2, heads=2),
         optimizer=runs.Optimizer(lr=1e-3, warmup=2, ema=0.9),
-        preview=diffusion_runs.SamplingChoice(steps=2, batch_size=8),
+        preview=SamplingChoice(steps=2, batch_size=8),
         cadence=runs.Cadence(log=1, preview=0, checkpoint=1),
     )
 

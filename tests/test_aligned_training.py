@@ -19,7 +19,6 @@ from spectrum_matching.data.order import batches_at
 from spectrum_matching.diffusion import Path as DiffusionPath
 from spectrum_matching.diffusion import Times, diffusion_loss
 from spectrum_matching.diffusion_data import open_learned
-from spectrum_matching.diffusion_model import open_model
 from spectrum_matching.diffusion_state import build_diffusion_state
 from spectrum_matching.files.yaml_files import to_yaml
 from spectrum_matching.latents.alignment_targets import open_training_targets
@@ -28,6 +27,7 @@ from spectrum_matching.latents.training import open_training_latents
 from spectrum_matching.nets.denoiser.build import token_grid
 from spectrum_matching.nets.vision.encoders import canonical, open_vision
 from spectrum_matching.run_diffusion import run_diffusion
+from spectrum_matching.sampling.model import open_model
 from spectrum_matching.seeding import seeded
 from spectrum_matching.train_diffusion import train_diffusion
 

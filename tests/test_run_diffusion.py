@@ -15,13 +15,13 @@ from PIL import Image
 
 from spectrum_matching import cli, diffusion_runs, runs
 from spectrum_matching.cache_latents import cache_latents
-from spectrum_matching.diffusion_model import open_model, read_card
 from spectrum_matching.diffusion_state import build_diffusion_state
 from spectrum_matching.files.digests import weights_digest
 from spectrum_matching.files.yaml_files import override, read_mapping, to_yaml
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.run_diffusion import run_diffusion
 from spectrum_matching.run_directory import load
+from spectrum_matching.sampling.model import open_model, read_card
 
 CPU = torch.device("cpu")
 

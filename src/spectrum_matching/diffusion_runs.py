@@ -7,13 +7,13 @@ from typing import Literal
 
 from .diffusion.alignment import Std
 from .runs import Cadence, Optimizer
+from .sampling.generate import SamplingChoice
 
 PathKind = Literal["linear", "cosine", "vp"]
 Prediction = Literal["velocity", "noise", "data"]
 TimesKind = Literal["uniform", "log_normal", "shifted"]
 Size = Literal["B", "L", "XL"]
 Latents = Literal["f8d4", "f16d16"]
-SamplerName = Literal["euler", "heun", "euler_maruyama", "dpm_solver"]
 
 DINOV2 = "hub:facebook/dinov2-base"
 
@@ -91,20 +91,6 @@ class AlignmentChoice:
     outer: float = 3.0  # of dog
     std: Std = "none"  # what the filtered targets are divided by
     loss: Literal["cosine", "gram"] = "cosine"
-
-
-@dataclass(frozen=True)
-class SamplingChoice:
-    """How samples are drawn."""
-
-    sampler: SamplerName = "euler"
-    steps: int = 50
-    guidance: float = 1.0  # classifier-free; 1: none
-    guidance_interval: tuple[float, float] = (0.0, 1.0)  # the t in which it acts
-    labels: str = "balanced"  # balanced, random, none, or a class by number
-    seed: int = 0
-    batch_size: int = 64
-    precision: Literal["fp32", "bf16"] = "fp32"
 
 
 @dataclass(frozen=True)

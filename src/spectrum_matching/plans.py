@@ -6,9 +6,10 @@ from functools import partial
 from typing import Literal
 
 from . import diffusion_runs, runs
-from .diffusion_runs import AlignmentChoice, Curriculum, DenoiserChoice, DiffusionRun, SamplingChoice
+from .diffusion_runs import AlignmentChoice, Curriculum, DenoiserChoice, DiffusionRun
 from .methods.encoding import Variant
 from .runs import AutoencoderRun, Cadence, Data, MethodChoice, Optimizer
+from .sampling.generate import SamplingChoice
 
 DELTAS = (0.0, 0.4, 0.8, 1.2)  # beside 1, the default
 KL_WEIGHTS = (1e-4, 1e-2)  # beside 1e-6, SD-VAE's

@@ -12,18 +12,18 @@ from rich.markup import escape
 from .begun import read_begun, refuse_other_data, write_begun
 from .data.pictures import write_grid
 from .diffusion_data import DiffusionBatch, LearnedData, in_full, open_learned
-from .diffusion_model import Card, DiffusionModel, open_decoder, write_model
 from .diffusion_runs import AlignmentChoice, DiffusionRun
 from .diffusion_state import DiffusionState, build_diffusion_state, filter_of
 from .files.atomic import write_text_aside, writing
 from .files.digests import weights_digest
-from .generate import check_sampling, generate_batch
 from .latents.statistics import off_scale
 from .methods.decoding import SpectralMask
 from .nets.denoiser.build import n_blocks, token_grid
 from .records.provenance import commit
 from .run_checks import check_batch, check_numbers
 from .run_directory import FREE, begin, drive, end, refuse_other_run, resume
+from .sampling.generate import check_sampling, generate_batch
+from .sampling.model import Card, DiffusionModel, open_decoder, write_model
 from .train_diffusion import path_of, times_of, train_diffusion
 from .updates import averaged
 

@@ -7,22 +7,12 @@ from typing import Literal
 from accelerate import Accelerator, InitProcessGroupKwargs
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 
-from .data.pictures import to_bytes
-from .diffusion_model import DiffusionModel, open_model
-from .diffusion_runs import SamplerName, SamplingChoice
-from .files.atomic import writing
-from .generate import check_sampling, generate_batch, sampling_record
-from .sample_files import (
-    begin_parts,
-    drop_parts,
-    is_there,
-    join_parts,
-    missing,
-    parts_of,
+from .sampling.generate import SamplerName, SamplingChoice, check_sampling
+from .sampling.model import open_model
+from .sampling.samples import (
     refuse_what_is_not_samples,
-    write_part,
+    write_samples,
 )
 
 
@@ -77,44 +67,3 @@ def sample(
         )
     write_samples(opened, choice, num_images, out, accelerator, console)
     return out
-
-
-def write_samples(
-    model: DiffusionModel,
-    choice: SamplingChoice,
-    n_images: int,
-    out: Path,
-    accelerator: Accelerator,
-    console: Console,
-) -> None:
-    """Images 0 to n_images − 1 to `out`, with their `Sampling` beside them; what a kill left half done goes on.
-
-    Samples that are there are replaced by others; ValueError where `out` is anything else, or cannot be written.
-    """
-    record = sampling_record(model, choice, n_images)
-    refuse_what_is_not_samples(out)
-    parts = parts_of(out)
-    if is_there(out, record):
-        said = f"{escape(str(out))} is there already, made by this very command"
-        console.print(said, highlight=False, soft_wrap=True)
-        drop_parts(parts)
-        return
-    accelerator.wait_for_everyone()  # until all know what is there
-    if accelerator.is_main_process:
-        with writing(f"samples to {out}"):
-            begin_parts(parts, record)
-    accelerator.wait_for_everyone()
-    todo = missing(parts, n_images, choice.batch_size)
-    accelerator.wait_for_everyone()  # until all know what is missing
-    if n_there := n_images - sum(map(len, todo)):
-        console.print(f"going on: {n_there} of {n_images} images are there", highlight=False)
-    with Progress(console=console, disable=console.quiet) as bar:
-        for indices in bar.track(todo[accelerator.process_index :: accelerator.num_processes], description="sampling"):
-            pixels = to_bytes(generate_batch(model, choice, indices, accelerator.device)).numpy()
-            with writing(f"samples to {out}"):
-                write_part(parts, indices, pixels)
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        with writing(f"samples to {out}"):
-            join_parts(parts, n_images, out, record)
-    accelerator.wait_for_everyone()

@@ -16,7 +16,6 @@ from .analysis.measure import analyze
 from .cache_latents import cache_latents
 from .data.images import ImageSet, open_images
 from .data.order import fixed_batches
-from .diffusion_model import open_model
 from .diffusion_runs import DiffusionRun
 from .evaluation.generation import evaluate_generation
 from .evaluation.reconstruction import evaluate_reconstruction
@@ -37,8 +36,8 @@ from .run_checks import check, check_method
 from .run_diffusion import check as check_diffusion
 from .run_diffusion import check_curriculum, run_diffusion
 from .runs import AutoencoderRun
-from .sample import write_samples
-from .sample_files import read_sampling, record_of
+from .sampling.model import open_model
+from .sampling.samples import read_sampling, record_of, write_samples
 
 N_AT_ONCE = 64
 LATER_OPTIONS = ("encoder_size", "feature_weight", "cosine_margin", "distance_margin")

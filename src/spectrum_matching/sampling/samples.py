@@ -17,11 +17,17 @@ from typing import IO
 
 import numpy as np
 import torch
+from accelerate import Accelerator
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
 from torch import Tensor
 
-from .data.pictures import grid, to_bytes, write_png
-from .files.atomic import write_aside, write_text_aside
-from .records.scores import Sampling
+from ..data.pictures import grid, to_bytes, write_png
+from ..files.atomic import write_aside, write_text_aside, writing
+from ..records.scores import Sampling
+from .generate import SamplingChoice, generate_batch, sampling_record
+from .model import DiffusionModel
 
 FORMAT = "specmatch-samples-1"
 RECORD = "samples.json"
@@ -178,3 +184,44 @@ def _whole(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+def write_samples(
+    model: DiffusionModel,
+    choice: SamplingChoice,
+    n_images: int,
+    out: Path,
+    accelerator: Accelerator,
+    console: Console,
+) -> None:
+    """Images 0 to n_images − 1 to `out`, with their `Sampling` beside them; what a kill left half done goes on.
+
+    Samples that are there are replaced by others; ValueError where `out` is anything else, or cannot be written.
+    """
+    record = sampling_record(model, choice, n_images)
+    refuse_what_is_not_samples(out)
+    parts = parts_of(out)
+    if is_there(out, record):
+        said = f"{escape(str(out))} is there already, made by this very command"
+        console.print(said, highlight=False, soft_wrap=True)
+        drop_parts(parts)
+        return
+    accelerator.wait_for_everyone()  # until all know what is there
+    if accelerator.is_main_process:
+        with writing(f"samples to {out}"):
+            begin_parts(parts, record)
+    accelerator.wait_for_everyone()
+    todo = missing(parts, n_images, choice.batch_size)
+    accelerator.wait_for_everyone()  # until all know what is missing
+    if n_there := n_images - sum(map(len, todo)):
+        console.print(f"going on: {n_there} of {n_images} images are there", highlight=False)
+    with Progress(console=console, disable=console.quiet) as bar:
+        for indices in bar.track(todo[accelerator.process_index :: accelerator.num_processes], description="sampling"):
+            pixels = to_bytes(generate_batch(model, choice, indices, accelerator.device)).numpy()
+            with writing(f"samples to {out}"):
+                write_part(parts, indices, pixels)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        with writing(f"samples to {out}"):
+            join_parts(parts, n_images, out, record)
+    accelerator.wait_for_everyone()

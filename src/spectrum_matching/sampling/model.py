@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from . import __version__
-from .diffusion import Path as DiffusionPath
-from .files.atomic import write_aside
-from .files.digests import weights_digest
-from .latent_space import LatentSpace
-from .nets.autoencoder import Autoencoder, open_autoencoder
-from .nets.denoiser.build import n_classes_of, open_denoiser
-from .records.provenance import commit
+from .. import __version__
+from ..diffusion import Path as DiffusionPath
+from ..files.atomic import write_aside
+from ..files.digests import weights_digest
+from ..latent_space import LatentSpace
+from ..nets.autoencoder import Autoencoder, open_autoencoder
+from ..nets.denoiser.build import n_classes_of, open_denoiser
+from ..records.provenance import commit
 
 CARD = "specmatch.json"
 

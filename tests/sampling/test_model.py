@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from spectrum_matching.diffusion import Path as DiffusionPath
-from spectrum_matching.diffusion_model import Card, open_decoder, open_model, read_card, write_model
 from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.denoiser.build import build_denoiser
+from spectrum_matching.sampling.model import Card, open_decoder, open_model, read_card, write_model
 
 CPU = torch.device("cpu")
 CARD = Card(

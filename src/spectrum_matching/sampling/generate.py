@@ -5,16 +5,17 @@ Of another batch size only the rounding of the network's kernels is another: now
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from .diffusion import SAMPLERS, SampleNoise, asked_times, guided, guided_evaluations, time_grid
-from .diffusion_model import DiffusionModel
-from .diffusion_runs import SamplingChoice
-from .records.scores import Sampling
-from .seeding import seeded
+from ..diffusion import SAMPLERS, SampleNoise, asked_times, guided, guided_evaluations, time_grid
+from ..records.scores import Sampling
+from ..seeding import seeded
+from .model import DiffusionModel
 
 
 def check_sampling(model: DiffusionModel, choice: SamplingChoice) -> None:
@@ -111,3 +112,20 @@ def from_here(name: str) -> str:
     """A path below the working directory as seen from there, so that a record is no machine's; others as they are."""
     path = Path(name)
     return str(path.relative_to(Path.cwd())) if path.is_absolute() and path.is_relative_to(Path.cwd()) else name
+
+
+SamplerName = Literal["euler", "heun", "euler_maruyama", "dpm_solver"]
+
+
+@dataclass(frozen=True)
+class SamplingChoice:
+    """How samples are drawn."""
+
+    sampler: SamplerName = "euler"
+    steps: int = 50
+    guidance: float = 1.0  # classifier-free; 1: none
+    guidance_interval: tuple[float, float] = (0.0, 1.0)  # the t in which it acts
+    labels: str = "balanced"  # balanced, random, none, or a class by number
+    seed: int = 0
+    batch_size: int = 64
+    precision: Literal["fp32", "bf16"] = "fp32"

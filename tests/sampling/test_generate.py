@@ -4,9 +4,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from spectrum_matching.diffusion_model import open_model
-from spectrum_matching.diffusion_runs import SamplingChoice
-from spectrum_matching.generate import check_sampling, from_here, generate, labels_of, sampling_record
+from spectrum_matching.sampling.generate import (
+    SamplingChoice,
+    check_sampling,
+    from_here,
+    generate,
+    labels_of,
+    sampling_record,
+)
+from spectrum_matching.sampling.model import open_model
 
 CPU = torch.device("cpu")
 CHOICE = SamplingChoice(steps=3, batch_size=4)
