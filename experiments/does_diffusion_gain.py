@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from spectrum_matching.records.comparison import Comparison, read_comparison, to_json
-from spectrum_matching.report.comparison_tables import comparison_markdown
+from spectrum_matching.report.comparison.tables import comparison_markdown
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -12,7 +12,7 @@ from spectrum_matching.evaluate import generation, reconstruction, reference
 from spectrum_matching.evaluation.reference import load_reference
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.scores import Sampling, read_evaluations
-from spectrum_matching.score_table import print_scores
+from spectrum_matching.report.terminal import print_scores
 
 
 class Quarters(torch.nn.Module):

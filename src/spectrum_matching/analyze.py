@@ -18,7 +18,6 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from tyro.conf import arg
 
 from .analysis.cached import analyze_latents, open_cached
@@ -34,10 +33,8 @@ from .machine_checks import chosen_device
 from .nets.autoencoder import Autoencoder, check_size
 from .records.analysis import Analysis, to_json
 from .records.training_data import training_data
-from .report.page import render
-from .report.tables import summary_table
-
-STYLES = {"good": "green", "warning": "yellow", "bad": "red", "neutral": "dim"}
+from .report.analysis.page import render
+from .report.terminal import summary, verdict
 
 
 def analyze_all(
@@ -192,29 +189,6 @@ def write_analyses(analyses: list[Analysis], out: Path) -> None:
             f"cannot write into {out} ({error.strerror}); the numbers are in {saved.name}, and "
             f"`specmatch report` makes a page of them"
         ) from error
-
-
-def summary(analyses: list[Analysis]) -> Table:
-    """The first table of the report, for the terminal: a row for each number, a column for each autoencoder."""
-    columns, rows = summary_table(analyses)
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("")
-    for place, _ in rows:
-        table.add_column(escape(analyses[place].subject.name), justify="right", overflow="fold")
-    for i, column in enumerate(columns):
-        title = f"{column.title} [dim]{escape(column.unit)}[/]"
-        table.add_row(title, *(f"{cells[i].value} [dim]{cells[i].spread}[/]" for _, cells in rows))
-    return table
-
-
-def verdict(analysis: Analysis) -> Table:
-    """What is said of one autoencoder, for the terminal."""
-    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), title_justify="left", title_style="bold")
-    table.title = escape(analysis.subject.name)
-    for finding in analysis.findings:
-        advice = f" [dim]Try: {escape(finding.advice)}[/]" if finding.advice else ""
-        table.add_row(f"[{STYLES[finding.level]}]{finding.level}[/]", escape(finding.verdict) + advice)
-    return table
 
 
 def _show(bar: Progress, task: TaskID, name: str, stage: str) -> None:

@@ -16,8 +16,8 @@ from .gather_trials import gather
 from .plans import PLANS, Plan
 from .records.analysis import Analysis
 from .records.comparison import Comparison, to_json
-from .report.comparison_page import render_comparison
-from .report.comparison_tables import comparison_markdown
+from .report.comparison.page import render_comparison
+from .report.comparison.tables import comparison_markdown
 from .trials import check_plan, open_plan, run_trial
 
 

@@ -7,11 +7,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from . import plans
-from .analyze import summary, verdict
 from .compare import write_comparison
 from .gather_trials import gather
 from .records.analysis import read_analyses
-from .report.comparison_tables import comparison_markdown
+from .report.comparison.tables import comparison_markdown
+from .report.terminal import summary, verdict
 from .trials import open_plan, run_trial
 
 

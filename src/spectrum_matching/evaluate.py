@@ -27,8 +27,8 @@ from .nets.vision.extractors import open_extractor
 from .nets.vision.perceptual import LPIPS
 from .records.scores import Evaluation, Sampling, to_json
 from .records.training_data import training_data
+from .report.terminal import print_scores
 from .sampling.samples import read_sampling, record_of
-from .score_table import print_scores
 
 SCORES_FILE = "scores.json"
 

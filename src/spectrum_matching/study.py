@@ -11,7 +11,6 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from tyro.conf import arg
 
 from .analysis.subjects import named_sources
@@ -23,7 +22,7 @@ from .records.analysis import Sample, read_analyses
 from .records.provenance import provenance
 from .report.directional_figures import directional_blocks, directional_lead, number_table
 from .report.study_page import render_study
-from .report.tables import Table as PageTable
+from .report.terminal import _rows
 from .report.unified_figures import unified_blocks, unified_lead
 from .studies import directional_energy as directional
 from .studies import unified_view as unified
@@ -165,19 +164,6 @@ def unified_view(
         console.print(line, highlight=False, markup=False)
     console.print(str(out / PAGE_FILE), highlight=False, soft_wrap=True, markup=False)
     return study
-
-
-def _rows(table: PageTable, names: Sequence[str]) -> Table:
-    """A table of a page for the terminal, without standard errors; a name stands in the first of its rows."""
-    text = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    text.add_column("")
-    for column in table.columns:
-        text.add_column(escape(column.title), justify="left" if column.is_text else "right", no_wrap=True)
-    last = -1
-    for place, cells in table.rows:
-        text.add_row(escape(names[place]) if place != last else "", *(escape(cell.value) for cell in cells))
-        last = place
-    return text
 
 
 def _analysis_files(path: Path) -> list[Path]:

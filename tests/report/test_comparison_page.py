@@ -18,11 +18,11 @@ from spectrum_matching.metrics.ranks import chance_apart, rank_correlation
 from spectrum_matching.records.analysis import Estimate, Provenance, Spectrum
 from spectrum_matching.records.comparison import Comparison, CurvePoint, Trial, read_comparison, spread, to_json
 from spectrum_matching.records.scores import BandPower, Evaluation, Protocol, Sampling, Score
-from spectrum_matching.report.comparison_context import OF_A_TRIAL, protocol_fields
-from spectrum_matching.report.comparison_page import render_comparison
-from spectrum_matching.report.comparison_tables import comparison_markdown, legend, pairs
+from spectrum_matching.report.comparison.context import OF_A_TRIAL, protocol_fields
+from spectrum_matching.report.comparison.page import render_comparison
+from spectrum_matching.report.comparison.quantities import held
+from spectrum_matching.report.comparison.tables import comparison_markdown, legend, pairs
 from spectrum_matching.report.digits import number
-from spectrum_matching.report.quantities import held
 
 QUIET = [
     "--disable-quic",

@@ -8,7 +8,7 @@ import pytest
 from spectrum_matching.records.analysis import Provenance
 from spectrum_matching.report.canvas import Panel, colour, panel
 from spectrum_matching.report.study_page import Block, StudyTable, render_study
-from spectrum_matching.report.tables import Cell, Column, Table
+from spectrum_matching.report.table import Cell, Column, Table
 
 OWN = Provenance("0.3.0", "afc7f8e", "2.13.0", "0.42.0", "cpu", "float32", 0)
 HOSTILE = "<i>A</i> & \"quoted\" {x} </script><script>document.title='owned'</script>"

@@ -7,7 +7,7 @@ from ..study_records.directional_energy import DirectionalEnergy, EncoderReading
 from .canvas import DASHED, HEIGHT, INK, MUTED, Panel, colour, frequency_axis, line, panel
 from .digits import decimals, fixed, number, spread
 from .study_page import Block, StudyTable
-from .tables import Cell, Column, Table
+from .table import Cell, Column, Table
 
 TITLES = {"rmsc": "RMSC", "lds": "LDS", "cds": "CDS", "srss": "SRSS"}
 UNITS = {"rmsc": "0 to 1", "lds": "cosine", "cds": "cosine / token", "srss": "cosine"}

@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 
 from ..study_records.frequency_bias import Band, Case, FrequencyBias
 from . import frequency_figures as figures
+from .analysis.tables import MISSING
 from .digits import fixed, number
 from .study_page import Block, StudyTable
-from .tables import MISSING, Cell, Column, Table
+from .table import Cell, Column, Table
 
 
 def frequency_lead(study: FrequencyBias) -> tuple[str, ...]:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..records.analysis import Provenance
-from . import comparison_context as context
 from .canvas import Panel
-from .tables import Table
+from .comparison import context
+from .table import Table
 from .template import fill
 
 

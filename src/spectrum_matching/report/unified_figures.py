@@ -9,7 +9,7 @@ from ..study_records.unified_view import Change, MethodReading, Quantity, SeedRe
 from .canvas import MUTED, Canvas, Panel, line, method_line, number_at, panel
 from .digits import decimals, fixed, number
 from .study_page import Block, StudyTable
-from .tables import Cell, Column, Table
+from .table import Cell, Column, Table
 
 GLYPHS: dict[Word, str] = {"acts": "▲ acts", "does not": "▼ does not", "higher": "△", "lower": "▽", "undecided": "="}
 VARIANTS: dict[Variant, str] = {"scale_free": "scale-free", "paper": "the paper’s"}

@@ -17,6 +17,22 @@ from ..records.scores import Sampling
 from ..seeding import seeded
 from .model import DiffusionModel
 
+SamplerName = Literal["euler", "heun", "euler_maruyama", "dpm_solver"]
+
+
+@dataclass(frozen=True)
+class SamplingChoice:
+    """How samples are drawn."""
+
+    sampler: SamplerName = "euler"
+    steps: int = 50
+    guidance: float = 1.0  # classifier-free; 1: none
+    guidance_interval: tuple[float, float] = (0.0, 1.0)  # the t in which it acts
+    labels: str = "balanced"  # balanced, random, none, or a class by number
+    seed: int = 0
+    batch_size: int = 64
+    precision: Literal["fp32", "bf16"] = "fp32"
+
 
 def check_sampling(model: DiffusionModel, choice: SamplingChoice) -> None:
     """ValueError for what this model cannot be asked for."""
@@ -112,20 +128,3 @@ def from_here(name: str) -> str:
     """A path below the working directory as seen from there, so that a record is no machine's; others as they are."""
     path = Path(name)
     return str(path.relative_to(Path.cwd())) if path.is_absolute() and path.is_relative_to(Path.cwd()) else name
-
-
-SamplerName = Literal["euler", "heun", "euler_maruyama", "dpm_solver"]
-
-
-@dataclass(frozen=True)
-class SamplingChoice:
-    """How samples are drawn."""
-
-    sampler: SamplerName = "euler"
-    steps: int = 50
-    guidance: float = 1.0  # classifier-free; 1: none
-    guidance_interval: tuple[float, float] = (0.0, 1.0)  # the t in which it acts
-    labels: str = "balanced"  # balanced, random, none, or a class by number
-    seed: int = 0
-    batch_size: int = 64
-    precision: Literal["fp32", "bf16"] = "fp32"

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..records.analysis import Analysis, Kind, LatentView, SpectrumMatch, Variant
-from ..spectrum.powerlaw import fit_power_law
-from .canvas import DASHED, INK, MUTED, Panel, colour, line, log_log, panel
+from ...records.analysis import Analysis, Kind, LatentView, SpectrumMatch, Variant
+from ...spectrum.powerlaw import fit_power_law
+from ..canvas import DASHED, INK, MUTED, Panel, colour, line, log_log, panel
 from .tables import REFERENCE_DELTAS
 
 if TYPE_CHECKING:

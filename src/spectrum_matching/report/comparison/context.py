@@ -4,13 +4,13 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ..records.analysis import Provenance
-from ..records.comparison import Comparison, Trial
-from ..records.scores import Protocol, Sampling
-from .comparison_tables import Pairs, in_words, the_control
-from .digits import fixed, number
+from ...records.analysis import Provenance
+from ...records.comparison import Comparison, Trial
+from ...records.scores import Protocol, Sampling
+from ..digits import fixed, number
+from ..table import distinct
 from .quantities import BETTER, UNDECIDED, WORSE, Quantity, headline, held
-from .tables import distinct
+from .tables import Pairs, in_words, the_control
 
 # What differs between trials of one protocol; weights have a table of their own.
 OF_A_TRIAL = ("denoiser", "denoiser_digest", "autoencoder", "autoencoder_digest", "seed")

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from ..records.analysis import Analysis
-from .digits import fixed
-from .tables import distinct, shape
+from ...records.analysis import Analysis
+from ..digits import fixed
+from ..table import distinct
+from .tables import shape
 
 SPLITS = {"held_out": "held out", "train": "training split", "all": "not split"}
 

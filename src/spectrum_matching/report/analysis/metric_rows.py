@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..metrics.catalogue import METRICS
-from ..metrics.metric import Metric
-from ..records.analysis import Analysis, Measurement
-from .digits import MOST_DECIMALS, decimals, fixed, number, spread
+from ...metrics.catalogue import METRICS
+from ...metrics.metric import Metric
+from ...records.analysis import Analysis, Measurement
+from ..digits import MOST_DECIMALS, decimals, fixed, number, spread
 
 DIRECTIONS = {"lower": "↓ lower", "higher": "↑ higher", "target": "◎ in between", "neither": "– unsettled"}
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple
 
-from ..metrics.catalogue import METRICS
-from ..metrics.images.catalogue import SCORES
-from ..metrics.metric import Metric
-from ..records.comparison import Comparison, Spread, Trial, order, spread
-from ..records.scores import Score
+from ...metrics.catalogue import METRICS
+from ...metrics.images.catalogue import SCORES
+from ...metrics.metric import Metric
+from ...records.comparison import Comparison, Spread, Trial, order, spread
+from ...records.scores import Score
 
 Source = Literal["generation", "reconstruction", "autoencoder"]
 

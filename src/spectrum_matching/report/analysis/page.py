@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from ..records.analysis import Analysis
+from ...records.analysis import Analysis
+from ..table import distinct
+from ..template import fill, fill_part
 from . import context, decoder_figures, figures, metric_rows, tables
-from .template import fill, fill_part
 
 
 class MatrixRow(NamedTuple):
@@ -27,12 +28,12 @@ class Matrix(NamedTuple):
 
 def render(analyses: Sequence[Analysis]) -> str:
     """The page. It loads nothing, and the same analyses give the same bytes. ValueError where there is none."""
-    return fill("page.html", at="", **_said_of(analyses))
+    return fill("analysis/page.html", at="", **_said_of(analyses))
 
 
 def render_within(analyses: Sequence[Analysis], at: str) -> str:
     """What `render` puts on its page, for another one: anchors begin with `at`."""
-    part = fill_part("analyses.html", at=at, **_said_of(analyses))
+    part = fill_part("analysis/analyses.html", at=at, **_said_of(analyses))
     # Names within drawings are hashes of what they draw: a page with two of the same has two of one name.
     return re.sub(r'(\bid="|href="#|url\(#)([mp][0-9a-f]{10}\b)', rf"\1{at}\2", part)
 
@@ -83,7 +84,7 @@ def _said_of(analyses: Sequence[Analysis]) -> dict[str, Any]:
 def picture_matrices(analyses: Sequence[Analysis]) -> list[Matrix]:
     """Pictures by image; autoencoders whose images or low-pass differ stand in matrices of their own."""
     matrices = []
-    for image in tables.distinct(image for analysis in analyses for image in _images(analysis)):
+    for image in distinct(image for analysis in analyses for image in _images(analysis)):
         own = [(place, analysis) for place, analysis in enumerate(analyses) if image in _images(analysis)]
         for originals, group in groupby(own, key=lambda entry: _pictures(entry[1], image, decoded=False)):
             matrices.append(_matrix(image, originals, list(group)))

@@ -6,8 +6,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .metrics.images.catalogue import SCORES
-from .records.scores import Evaluation, Protocol, Score, protocol_differences
+from ..metrics.images.catalogue import SCORES
+from ..records.analysis import Analysis
+from ..records.scores import Evaluation, Protocol, Score, protocol_differences
+from .analysis.tables import summary_table
+from .table import Table as PageTable
 
 
 def print_scores(evaluations: Sequence[Evaluation], console: Console) -> None:
@@ -78,3 +81,42 @@ def _refusals(evaluations: Sequence[Evaluation]) -> list[str]:
         for score in evaluation.scores
         if score.value is None
     ]
+
+
+STYLES = {"good": "green", "warning": "yellow", "bad": "red", "neutral": "dim"}
+
+
+def summary(analyses: list[Analysis]) -> Table:
+    """The first table of the report, for the terminal: a row for each number, a column for each autoencoder."""
+    columns, rows = summary_table(analyses)
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("")
+    for place, _ in rows:
+        table.add_column(escape(analyses[place].subject.name), justify="right", overflow="fold")
+    for i, column in enumerate(columns):
+        title = f"{column.title} [dim]{escape(column.unit)}[/]"
+        table.add_row(title, *(f"{cells[i].value} [dim]{cells[i].spread}[/]" for _, cells in rows))
+    return table
+
+
+def verdict(analysis: Analysis) -> Table:
+    """What is said of one autoencoder, for the terminal."""
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), title_justify="left", title_style="bold")
+    table.title = escape(analysis.subject.name)
+    for finding in analysis.findings:
+        advice = f" [dim]Try: {escape(finding.advice)}[/]" if finding.advice else ""
+        table.add_row(f"[{STYLES[finding.level]}]{finding.level}[/]", escape(finding.verdict) + advice)
+    return table
+
+
+def _rows(table: PageTable, names: Sequence[str]) -> Table:
+    """A table of a page for the terminal, without standard errors; a name stands in the first of its rows."""
+    text = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    text.add_column("")
+    for column in table.columns:
+        text.add_column(escape(column.title), justify="left" if column.is_text else "right", no_wrap=True)
+    last = -1
+    for place, cells in table.rows:
+        text.add_row(escape(names[place]) if place != last else "", *(escape(cell.value) for cell in cells))
+        last = place
+    return text

@@ -3,11 +3,11 @@
 import statistics
 from collections.abc import Sequence
 
-from ..metrics.ranks import rank_correlation
-from ..records.comparison import Comparison, Trial
-from ..records.scores import BandPower
-from .canvas import HEIGHT, INK, Panel, colour, frequency_axis, line, log_log, method_line, number_at, panel
-from .digits import fixed, number
+from ...metrics.ranks import rank_correlation
+from ...records.comparison import Comparison, Trial
+from ...records.scores import BandPower
+from ..canvas import HEIGHT, INK, Panel, colour, frequency_axis, line, log_log, method_line, number_at, panel
+from ..digits import fixed, number
 from .quantities import Quantity, headline
 
 LONGEST_NAME = 17

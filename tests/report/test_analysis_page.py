@@ -36,11 +36,11 @@ from spectrum_matching.records.analysis import (
     read_analyses,
     to_json,
 )
-from spectrum_matching.report import metric_rows as rows_of_metrics
-from spectrum_matching.report.context import comparability, notes
+from spectrum_matching.report.analysis import metric_rows as rows_of_metrics
+from spectrum_matching.report.analysis.context import comparability, notes
+from spectrum_matching.report.analysis.page import render
+from spectrum_matching.report.analysis.tables import best, summary_table
 from spectrum_matching.report.digits import decimals, fixed, number
-from spectrum_matching.report.page import render
-from spectrum_matching.report.tables import best, summary_table
 
 QUIET = [
     "--disable-quic",

@@ -3,41 +3,12 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ..metrics.catalogue import METRICS
-from ..records.analysis import Analysis, Estimate, SpectrumMatch
-from .digits import fixed, number, spread
+from ...metrics.catalogue import METRICS
+from ...records.analysis import Analysis, Estimate, SpectrumMatch
+from ..digits import fixed, number, spread
+from ..table import Cell, Column, Table, distinct
 
 REFERENCE_DELTAS = (0.0, 0.4, 1.0, 1.3)
-
-
-class Cell(NamedTuple):
-    """A value, smaller its uncertainty, and what it sorts by; `key` is None for words and for what is missing."""
-
-    value: str
-    spread: str = ""
-    key: float | None = None
-
-
-class Column(NamedTuple):
-    """A heading; is_text: of words rather than numbers; one_sided: a blurred or constant latent would win it."""
-
-    title: str
-    unit: str = ""
-    is_text: bool = False
-    one_sided: bool = False
-
-
-class Table(NamedTuple):
-    """rows: the place of the row's autoencoder, then its cells."""
-
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[int, tuple[Cell, ...]], ...]
-
-    @property
-    def sorts(self) -> bool:
-        """Whether rows may change places: there are several, each of an autoencoder of its own."""
-        places = [place for place, _ in self.rows]
-        return 1 < len(places) == len(set(places))
 
 
 SCALE = "equivariance_scale_50"
@@ -282,11 +253,6 @@ def interval(match: SpectrumMatch) -> str:
     """The best delta's interval of 95 %."""
     low, high = match.best_delta_interval
     return f"{fixed(low, 2)} … {fixed(high, 2)}"
-
-
-def distinct(values: Iterable[str]) -> list[str]:
-    """Each value once, in order."""
-    return list(dict.fromkeys(values))
 
 
 def _one_sided(title: str, unit: str, key: str) -> Column:

@@ -6,12 +6,13 @@ from fractions import Fraction
 from itertools import combinations
 from typing import NamedTuple
 
-from ..metrics.ranks import chance_apart
-from ..records.comparison import Comparison
-from .digits import decimals, fixed, number
-from .metric_rows import DIRECTIONS
+from ...metrics.ranks import chance_apart
+from ...records.comparison import Comparison
+from ..analysis.metric_rows import DIRECTIONS
+from ..analysis.tables import MISSING
+from ..digits import decimals, fixed, number
+from ..table import Cell, Column, Table, distinct
 from .quantities import BETTER, UNDECIDED, WORSE, Held, Quantity, headline, held, main_quantities
-from .tables import MISSING, Cell, Column, Table, distinct
 
 
 class ScoreCell(NamedTuple):

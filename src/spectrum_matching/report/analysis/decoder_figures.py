@@ -3,21 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..records.analysis import Analysis, Decoding, Probe, Transfer
-from .canvas import (
-    BACK,
-    DASHED,
-    INK,
-    MUTED,
-    Canvas,
-    Panel,
-    colour,
-    frequency_axis,
-    line,
-    panel,
-)
-from .digits import fixed, number
-from .tables import distinct
+from ...records.analysis import Analysis, Decoding, Probe, Transfer
+from ..canvas import BACK, DASHED, INK, MUTED, Canvas, Panel, colour, frequency_axis, line, panel
+from ..digits import fixed, number
+from ..table import distinct
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-from ..records.analysis import Analysis
-from ..records.comparison import Comparison
-from . import comparison_context as context
-from . import comparison_figures as figures
-from . import comparison_tables as tables
-from .page import render_within
+from ...records.analysis import Analysis
+from ...records.comparison import Comparison
+from ..analysis.page import render_within
+from ..template import fill
+from . import context, figures, tables
 from .quantities import headline, main_quantities, other_quantities
-from .template import fill
 
 # Of the autoencoder, held against the score of generated images: does it foretell them?
 FORETELLING = ("psnr", "best_delta", "gap_scale_free_1", "lowpass_gap", "rfid")
@@ -26,8 +24,8 @@ def render_comparison(comparison: Comparison, analyses: Sequence[Analysis] = ())
     pairs = tables.pairs(comparison)
     foretelling = [each for key in FORETELLING for each in main if each.metric.key == key]
     return fill(
-        "comparison.html",
-        ("page.css", "comparison.css"),
+        "comparison/comparison.html",
+        ("page.css", "comparison/comparison.css"),
         comparison=comparison,
         names=comparison.methods,
         compared=context.compared(comparison),
