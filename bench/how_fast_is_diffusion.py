@@ -22,11 +22,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from how_fast_is_training import bf16_peak  # files beside this one
 from machine import describe
 from spectrum_matching.diffusion import SAMPLERS, SampleNoise, evaluations, guided, time_grid
-from spectrum_matching.diffusion_data import DiffusionBatch
-from spectrum_matching.diffusion_runs import DenoiserChoice, DiffusionRun
-from spectrum_matching.diffusion_state import DiffusionState, build_diffusion_state
-from spectrum_matching.runs import Cadence
-from spectrum_matching.train_diffusion import path_of, train_diffusion
+from spectrum_matching.training.autoencoder_config import Cadence
+from spectrum_matching.training.diffusion_config import DenoiserChoice, DiffusionRun
+from spectrum_matching.training.diffusion_data import DiffusionBatch
+from spectrum_matching.training.train_diffusion import DiffusionState, build_diffusion_state, path_of, train_diffusion
 
 SAMPLER, SAMPLER_STEPS = "dpm_solver", 25
 

@@ -19,10 +19,17 @@ from accelerate import Accelerator
 from torch.utils.flop_counter import FlopCounterMode
 
 from machine import describe  # the file beside this one
-from spectrum_matching.autoencoder_state import build_state, open_autoencoder
 from spectrum_matching.data.images import Batch
-from spectrum_matching.runs import Adversary, AutoencoderRun, Cadence, Data, Losses, Network, tiny
-from spectrum_matching.train_autoencoder import train_autoencoder
+from spectrum_matching.training.autoencoder_config import (
+    Adversary,
+    AutoencoderRun,
+    Cadence,
+    Data,
+    Losses,
+    Network,
+    tiny,
+)
+from spectrum_matching.training.train_autoencoder import build_state, open_autoencoder, train_autoencoder
 
 
 def cases(cuda: bool) -> Iterator[tuple[str, AutoencoderRun]]:

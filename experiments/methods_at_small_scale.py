@@ -18,8 +18,8 @@ from spectrum_matching.analysis import analyze, numbers
 from spectrum_matching.data.images import open_images
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.analysis import Analysis, to_json
-from spectrum_matching.run_autoencoder import run_autoencoder
-from spectrum_matching.runs import Cadence, Data, MethodChoice, tiny
+from spectrum_matching.training.autoencoder_config import Cadence, Data, MethodChoice, tiny
+from spectrum_matching.training.run_autoencoder import run_autoencoder
 
 RESULTS = Path(__file__).parent / "results"
 # Few updates need a larger weight of ESM than the paper's 0.01, which it gives hundreds of thousands.

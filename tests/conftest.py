@@ -76,16 +76,16 @@ def image_folder(tmp_path_factory):
 @pytest.fixture
 def small_run(image_folder, tmp_path):
     """A run of 4 steps on two images of 32 × 32, logged and checkpointed at every step."""
-    from spectrum_matching import runs
+    from spectrum_matching.training import autoencoder_config
 
-    return runs.AutoencoderRun(
+    return autoencoder_config.AutoencoderRun(
         name="small",
         out=str(tmp_path / "run"),
         steps=4,
         batch_size=2,
-        data=runs.Data(path=str(image_folder), size=32, held_out=0.2),
-        optimizer=runs.Optimizer(lr=1e-3, warmup=2, ema=0.9),
-        cadence=runs.Cadence(log=1, preview=0, checkpoint=1),
+        data=autoencoder_config.Data(path=str(image_folder), size=32, held_out=0.2),
+        optimizer=autoencoder_config.Optimizer(lr=1e-3, warmup=2, ema=0.9),
+        cadence=autoencoder_config.Cadence(log=1, preview=0, checkpoint=1),
     )
 
 
@@ -142,35 +142,35 @@ def latent_cache(class_folder, small_autoencoder, tmp_path_factory):
 @pytest.fixture
 def small_diffusion(latent_cache, tmp_path):
     """A run of 4 steps on four cached latents, logged and checkpointed at every step."""
-    from spectrum_matching import diffusion_runs, runs
+    from spectrum_matching.training import autoencoder_config, diffusion_config
 
-    return diffusion_runs.DiffusionRun(
+    return diffusion_config.DiffusionRun(
         name="small",
         out=str(tmp_path / "run"),
         steps=4,
         batch_size=4,
-        source=diffusion_runs.Source(latents=str(latent_cache), size=32, held_out=0.0),
-        denoiser=diffusion_runs.DenoiserChoice("SiT-micro/4", width=32, depth=2, heads=2),
-        optimizer=runs.Optimizer(lr=1e-3, warmup=2, ema=0.9),
+        source=diffusion_config.Source(latents=str(latent_cache), size=32, held_out=0.0),
+        denoiser=diffusion_config.DenoiserChoice("SiT-micro/4", width=32, depth=2, heads=2),
+        optimizer=autoencoder_config.Optimizer(lr=1e-3, warmup=2, ema=0.9),
         preview=SamplingChoice(steps=2, batch_size=8),
-        cadence=runs.Cadence(log=1, preview=0, checkpoint=1),
+        cadence=autoencoder_config.Cadence(log=1, preview=0, checkpoint=1),
     )
 
 
 @pytest.fixture(scope="session")
 def trained_diffusion(latent_cache, tmp_path_factory):
     """The run directory of a model of two classes, three steps from its start."""
-    from spectrum_matching import diffusion_runs, runs
-    from spectrum_matching.run_diffusion import run_diffusion
+    from spectrum_matching.training import autoencoder_config, diffusion_config
+    from spectrum_matching.training.run_diffusion import run_diffusion
 
-    run = diffusion_runs.DiffusionRun(
+    run = diffusion_config.DiffusionRun(
         name="trained",
         out=str(tmp_path_factory.mktemp("trained") / "run"),
         steps=3,
         batch_size=8,
-        source=diffusion_runs.Source(latents=str(latent_cache)),
-        denoiser=diffusion_runs.DenoiserChoice("SiT-micro/4", width=32, depth=2, heads=2),
-        optimizer=runs.Optimizer(lr=0.02, warmup=0, ema=0.0),
-        cadence=runs.Cadence(log=1, preview=0, checkpoint=3),
+        source=diffusion_config.Source(latents=str(latent_cache)),
+        denoiser=diffusion_config.DenoiserChoice("SiT-micro/4", width=32, depth=2, heads=2),
+        optimizer=autoencoder_config.Optimizer(lr=0.02, warmup=0, ema=0.0),
+        cadence=autoencoder_config.Cadence(log=1, preview=0, checkpoint=3),
     )
     return run_diffusion(run).parent

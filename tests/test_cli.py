@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from spectrum_matching import __version__, runs
+from spectrum_matching import __version__
 from spectrum_matching.cli import VERBS, main
 from spectrum_matching.files.yaml_files import override
+from spectrum_matching.training import autoencoder_config
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def said(capsys):
 def dry_run(said, *arguments):
     status, out, err = said("train-ae", *arguments, "--dry-run")
     assert (status, err) == (0, "")
-    return override(runs.AutoencoderRun(), yaml.safe_load(out), "printed")
+    return override(autoencoder_config.AutoencoderRun(), yaml.safe_load(out), "printed")
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
@@ -50,8 +51,8 @@ def test_help_of_training_names_presets_and_options(said):
     status, out, _ = said("train-ae", "--help")
     assert status == 0
     for shown in (
-        *runs.FAMILIES,
-        *runs.METHODS,
+        *autoencoder_config.FAMILIES,
+        *autoencoder_config.METHODS,
         "--config",
         "--dry-run",
         "--data.path",
@@ -61,9 +62,9 @@ def test_help_of_training_names_presets_and_options(said):
         assert shown in out
 
 
-@pytest.mark.parametrize("name", runs.PRESETS)
+@pytest.mark.parametrize("name", autoencoder_config.PRESETS)
 def test_a_dry_run_prints_what_reads_back_equal(said, name):
-    run, arguments = runs.PRESETS[name](), []
+    run, arguments = autoencoder_config.PRESETS[name](), []
     if (run.method.encoder or "").startswith("hub:"):
         run, arguments = replace(run, method=replace(run.method, encoder="gradients")), ["--method.encoder=gradients"]
     assert dry_run(said, name, *arguments) == run

@@ -9,12 +9,12 @@ import yaml
 from rich.console import Console
 
 from spectrum_matching import cli, plans, trials
-from spectrum_matching.diffusion_runs import AlignmentChoice, Curriculum, DenoiserChoice, DiffusionRun
 from spectrum_matching.files.yaml_files import differences, override, to_yaml
 from spectrum_matching.plans import PLANS, Entry, Measuring, Plan
 from spectrum_matching.records.comparison import read_comparison
-from spectrum_matching.runs import AutoencoderRun, Cadence, Data, MethodChoice
 from spectrum_matching.sampling.generate import SamplingChoice
+from spectrum_matching.training.autoencoder_config import AutoencoderRun, Cadence, Data, MethodChoice
+from spectrum_matching.training.diffusion_config import AlignmentChoice, Curriculum, DenoiserChoice, DiffusionRun
 
 
 @pytest.fixture(scope="module")

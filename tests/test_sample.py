@@ -18,15 +18,14 @@ from PIL import Image
 
 from spectrum_matching import cli
 from spectrum_matching.data.pictures import grid, to_bytes
-from spectrum_matching.diffusion_data import open_learned
-from spectrum_matching.diffusion_runs import DenoiserChoice, DiffusionRun, Source
-from spectrum_matching.diffusion_state import build_diffusion_state
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.sample import sample
 from spectrum_matching.sampling.generate import SamplingChoice, generate, sampling_record
 from spectrum_matching.sampling.model import open_model
 from spectrum_matching.sampling.samples import missing, parts_of, read_sampling, record_of, write_part
-from spectrum_matching.train_diffusion import train_diffusion
+from spectrum_matching.training.diffusion_config import DenoiserChoice, DiffusionRun, Source
+from spectrum_matching.training.diffusion_data import open_learned
+from spectrum_matching.training.train_diffusion import build_diffusion_state, train_diffusion
 
 CPU = torch.device("cpu")
 N = 7

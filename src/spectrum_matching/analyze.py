@@ -22,8 +22,8 @@ from tyro.conf import arg
 
 from .analysis.cached import analyze_latents, open_cached
 from .analysis.conditions import failures, read_conditions
-from .analysis.extras import open_extras
 from .analysis.measure import analyze
+from .analysis.options import open_extras
 from .analysis.subjects import named_sources
 from .data.images import Split
 from .data.selection import choose_images

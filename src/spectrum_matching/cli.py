@@ -41,7 +41,7 @@ def report(arguments: list[str]) -> None:
 
 def train_ae(arguments: list[str]) -> None:
     """train or fine-tune an autoencoder by any method of the unified view"""
-    from .runs import FAMILIES, METHODS, PRESETS, AutoencoderRun
+    from .training.autoencoder_config import FAMILIES, METHODS, PRESETS, AutoencoderRun
 
     families, methods = (", ".join(names) for names in (FAMILIES, METHODS))
     description = (
@@ -50,7 +50,7 @@ def train_ae(arguments: list[str]) -> None:
     run = _resolved("train-ae", AutoencoderRun(), PRESETS, description, arguments, lambda run: run.method.build())
     if run is None:
         return
-    from .run_autoencoder import run_autoencoder  # slow: it imports diffusers
+    from .training.run_autoencoder import run_autoencoder  # slow: it imports diffusers
 
     print(run_autoencoder(run))
 
@@ -66,10 +66,10 @@ def cache(arguments: list[str]) -> None:
 
 def train_diffusion(arguments: list[str]) -> None:
     """train a diffusion model on cached latents, on images encoded on the fly, or on pixels"""
-    from .diffusion_runs import PRESETS, DiffusionRun
+    from .training.diffusion_config import PRESETS, DiffusionRun
 
     def check(run: DiffusionRun) -> None:
-        from .run_diffusion import check
+        from .training.run_diffusion import check
 
         check(run)
 
@@ -77,7 +77,7 @@ def train_diffusion(arguments: list[str]) -> None:
     run = _resolved("train-diffusion", DiffusionRun(), PRESETS, description, arguments, check)
     if run is None:
         return
-    from .run_diffusion import run_diffusion
+    from .training.run_diffusion import run_diffusion
 
     print(run_diffusion(run))
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
-from . import diffusion_runs, runs
-from .diffusion_runs import AlignmentChoice, Curriculum, DenoiserChoice, DiffusionRun
 from .methods.encoding import Variant
-from .runs import AutoencoderRun, Cadence, Data, MethodChoice, Optimizer
 from .sampling.generate import SamplingChoice
+from .training import autoencoder_config, diffusion_config
+from .training.autoencoder_config import AutoencoderRun, Cadence, Data, MethodChoice, Optimizer
+from .training.diffusion_config import AlignmentChoice, Curriculum, DenoiserChoice, DiffusionRun
 
 DELTAS = (0.0, 0.4, 0.8, 1.2)  # beside 1, the default
 KL_WEIGHTS = (1e-4, 1e-2)  # beside 1e-6, SD-VAE's
@@ -133,13 +133,13 @@ def demo(fast: bool = False) -> Plan:
             "DSM": Entry(MethodChoice("dsm")),
         },
         autoencoder=replace(
-            runs.tiny(),
+            autoencoder_config.tiny(),
             steps=240 // part,
             data=Data(size=32 if fast else 64),
             optimizer=Optimizer(lr=1e-3, warmup=30 if fast else 100, ema=0.99),
         ),
         diffusion=replace(
-            diffusion_runs.tiny(),
+            diffusion_config.tiny(),
             steps=320 // part,
             batch_size=32,
             denoiser=DenoiserChoice("SiT-micro/2", time_scale=1000.0),
@@ -161,8 +161,10 @@ def embedded(everything: bool = False) -> Plan:
     plan = Plan(
         name="embedded",
         entries=all_entries() if everything else main_entries(),
-        autoencoder=replace(runs.tiny(), steps=240),
-        diffusion=replace(diffusion_runs.tiny(), steps=400, denoiser=DenoiserChoice("SiT-micro/2", time_scale=1000.0)),
+        autoencoder=replace(autoencoder_config.tiny(), steps=240),
+        diffusion=replace(
+            diffusion_config.tiny(), steps=400, denoiser=DenoiserChoice("SiT-micro/2", time_scale=1000.0)
+        ),
         sampling=SamplingChoice("dpm_solver", 20),
         measuring=Measuring(reference=512, samples=512, reconstructions=256, analyzed=256, tested=50),
     )
@@ -178,13 +180,13 @@ def cifar10(everything: bool = False) -> Plan:
     plan = Plan(
         entries=all_entries() if everything else main_entries(),
         autoencoder=replace(
-            runs.tiny(),
+            autoencoder_config.tiny(),
             steps=800,
             data=Data(path="data/cifar10/train.parquet", size=32),
             cadence=Cadence(log=20, preview=800, checkpoint=200),
         ),
         diffusion=replace(
-            diffusion_runs.tiny(),
+            diffusion_config.tiny(),
             steps=2500,
             batch_size=64,
             denoiser=DenoiserChoice("SiT-micro/2", time_scale=1000.0),
@@ -250,13 +252,13 @@ def celeba256(latents: Literal["f8d4", "f16d16"]) -> Plan:
 
     Cost: docs/compare.md estimates it; nothing of this size was run.
     """
-    make = runs.celeba256_f8d4 if latents == "f8d4" else runs.celeba256_f16d16
+    make = autoencoder_config.celeba256_f8d4 if latents == "f8d4" else autoencoder_config.celeba256_f16d16
     steps = 500_000 if latents == "f8d4" else 300_000
     plan = Plan(
         seeds=(0, 1, 2),
         entries=all_entries(esm_weight=0.01, cell=8 if latents == "f8d4" else 16),
         autoencoder=make("autoencoder"),
-        diffusion=diffusion_runs.celeba256_uvit("S", latents, steps),
+        diffusion=diffusion_config.celeba256_uvit("S", latents, steps),
         sampling=SamplingChoice("dpm_solver", 50, labels="none", batch_size=256, precision="bf16"),
         measuring=Measuring(
             data="data/celeba256_test",
@@ -278,8 +280,8 @@ def imagenet256(size: Literal["B", "XL"]) -> Plan:
     plan = Plan(
         seeds=(0,),
         entries=all_entries(esm_weight=0.01, cell=16),
-        autoencoder=runs.imagenet256_f16d16("autoencoder"),
-        diffusion=diffusion_runs.imagenet256_sit(size, "f16d16"),
+        autoencoder=autoencoder_config.imagenet256_f16d16("autoencoder"),
+        diffusion=diffusion_config.imagenet256_sit(size, "f16d16"),
         sampling=SamplingChoice("euler_maruyama", 250, batch_size=256, precision="bf16"),
         measuring=Measuring(
             data="data/imagenet/val",

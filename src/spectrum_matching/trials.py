@@ -16,7 +16,6 @@ from .analysis.measure import analyze
 from .cache_latents import cache_latents
 from .data.images import ImageSet, open_images
 from .data.order import fixed_batches
-from .diffusion_runs import DiffusionRun
 from .evaluation.generation import evaluate_generation
 from .evaluation.reconstruction import evaluate_reconstruction
 from .evaluation.reference import Reference, compute_reference, load_reference, save_reference
@@ -31,13 +30,14 @@ from .nets.vision.extractors import Extractor, open_extractor
 from .plans import Plan
 from .records import scores
 from .records.analysis import to_json as analyses_to_json
-from .run_autoencoder import run_autoencoder
-from .run_checks import check, check_method
-from .run_diffusion import check as check_diffusion
-from .run_diffusion import check_curriculum, run_diffusion
-from .runs import AutoencoderRun
 from .sampling.model import open_model
 from .sampling.samples import read_sampling, record_of, write_samples
+from .training.autoencoder_config import AutoencoderRun
+from .training.checks import check, check_method
+from .training.diffusion_config import DiffusionRun
+from .training.run_autoencoder import run_autoencoder
+from .training.run_diffusion import check as check_diffusion
+from .training.run_diffusion import check_curriculum, run_diffusion
 
 N_AT_ONCE = 64
 LATER_OPTIONS = ("encoder_size", "feature_weight", "cosine_margin", "distance_margin")

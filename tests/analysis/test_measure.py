@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from spectrum_matching.analysis import analyze, numbers
-from spectrum_matching.analysis.extras import Extras
+from spectrum_matching.analysis.options import Extras
 from spectrum_matching.data import open_images
 from spectrum_matching.metrics.catalogue import METRICS
 from spectrum_matching.nets.autoencoder import Autoencoder

@@ -3,16 +3,16 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from spectrum_matching import runs
 from spectrum_matching.files.yaml_files import differences, override, read_mapping, to_yaml
+from spectrum_matching.training import autoencoder_config
 
-RUN = runs.PRESETS["celeba256_f8d4_esm_dsm"]()
+RUN = autoencoder_config.PRESETS["celeba256_f8d4_esm_dsm"]()
 
 
-@pytest.mark.parametrize("name", runs.PRESETS)
+@pytest.mark.parametrize("name", autoencoder_config.PRESETS)
 def test_a_run_survives_yaml(name):
-    run = runs.PRESETS[name]()
-    assert override(runs.AutoencoderRun(), yaml.safe_load(to_yaml(run)), "there") == run
+    run = autoencoder_config.PRESETS[name]()
+    assert override(autoencoder_config.AutoencoderRun(), yaml.safe_load(to_yaml(run)), "there") == run
 
 
 def test_every_kind_of_value_survives_yaml():
@@ -20,9 +20,9 @@ def test_every_kind_of_value_survives_yaml():
         RUN,
         name="Grüße: #1",
         trackers=("wandb", "tensorboard"),
-        method=runs.MethodChoice("dsm", keep=(15, 3), block=8),
-        optimizer=runs.Optimizer(lr=1e-7, betas=(0.5, 0.9)),
-        network=runs.Network(pretrained="~/null"),
+        method=autoencoder_config.MethodChoice("dsm", keep=(15, 3), block=8),
+        optimizer=autoencoder_config.Optimizer(lr=1e-7, betas=(0.5, 0.9)),
+        network=autoencoder_config.Network(pretrained="~/null"),
     )
     assert override(RUN, yaml.safe_load(to_yaml(run)), "there") == run
 

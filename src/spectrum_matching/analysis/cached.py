@@ -20,9 +20,9 @@ from ..records.analysis import Analysis, Sample, Subject
 from ..records.provenance import provenance
 from .album import Album
 from .encodings import Encodings
-from .extras import NO_EXTRAS, Extras
 from .latents import measure_latents
 from .measure import foreground_of, mask_notes, said
+from .options import NO_EXTRAS, Extras
 from .verdict import with_findings
 
 

@@ -15,7 +15,7 @@ from ..metrics.images.distances import FeatureStatistics, frechet_distance, frec
 from ..nets.autoencoder import Autoencoder
 from ..records.analysis import Decoding, EquivariancePoint, LowpassPoint, Measurement, NoisePoint, Transfer
 from .album import Album
-from .extras import Extras
+from .options import Extras
 from .summarize import estimate, estimates, measured
 
 KEEP, BLOCK = (15, 7, 5, 3), 8

@@ -1,9 +1,12 @@
 """The latents of a set of images: one sweep takes statistics and keeps them on disk, a second one does the rest."""
 
+import math
+import tempfile
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +17,60 @@ from ..metrics.latents.sweep import LatentBatch
 from ..records.analysis import Kind
 from ..seeding import seeded
 from ..spectrum.filters import resize
-from .spool import Spool
+
+
+class Spool:
+    """Rows of one shape and dtype in a temporary file, which goes when the spool is closed or the process ends.
+
+    ValueError, naming the folder and the remedy, when the disk is full.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="specmatch-")  # noqa: SIM115
+        self._shape: tuple[int, ...] = ()
+        self._dtype = np.dtype("float32")
+        self._n = 0
+
+    def __len__(self) -> int:
+        return self._n
+
+    def add(self, rows: Tensor) -> None:
+        """Append rows (b, …)."""
+        values = rows.detach().cpu().contiguous().numpy()
+        if not self._n:
+            self._shape, self._dtype = values.shape[1:], values.dtype
+        try:
+            self._file.write(values.tobytes())
+            self._file.flush()
+        except OSError as error:
+            raise ValueError(
+                f"latents are kept in {tempfile.gettempdir()} while they are measured, and after {self._n} no more fit "
+                f"({error.strerror}): set TMPDIR to a folder on a larger disk, or take fewer images"
+            ) from error
+        self._n += len(values)
+
+    def batches(self, size: int, n: int | None = None) -> Iterator[Tensor]:
+        """The first `n` rows (None: all) in order, `size` at a time."""
+        n = self._n if n is None else min(n, self._n)
+        row = math.prod(self._shape) * self._dtype.itemsize
+        for first in range(0, n, size):
+            self._file.seek(first * row)
+            data = bytearray(self._file.read(min(size, n - first) * row))
+            self._file.seek(0, 2)
+            yield torch.from_numpy(np.frombuffer(data, self._dtype).reshape(-1, *self._shape))
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
 
 N_IMAGE_BINS = 32
 SWEEP = 64  # images at once in the second sweep

@@ -12,7 +12,7 @@ from ..metrics.latents.structure import LatentNumbers
 from ..records.analysis import LatentView, Measurement, Normalisation, Probe, ProbePoint, Spectrum
 from .album import Album
 from .encodings import Encodings
-from .extras import Extras
+from .options import Extras
 from .probe import SMALLEST, train_probe
 from .summarize import estimate, latent_view, measured, spectrum
 

@@ -19,8 +19,8 @@ from ..records.provenance import provenance
 from .album import Album
 from .decoder import BLOCK, DecoderTests, Fidelity, require_finite
 from .encodings import Encodings
-from .extras import NO_EXTRAS, Extras
 from .latents import measure_latents
+from .options import NO_EXTRAS, Extras
 from .verdict import with_findings
 
 

@@ -82,12 +82,6 @@ def joint_statistics(space: LatentSpace) -> tuple[float, float]:
 N_MEASURED, N_AT_ONCE = 512, 16
 
 
-UNIT = (0.8, 1.25)  # standard deviations that pass for 1
-
-
-CENTRED = 0.5  # means that pass for 0
-
-
 SMALLEST = 1e-6  # what has no deviation is written as one of e⁻¹⁵
 
 
@@ -121,11 +115,3 @@ def measured_space(
         raise ValueError("latents of these images do not vary, or are not finite: they cannot be brought to unit scale")
     convention: Convention = "per channel" if by_channel else "shift and scale"
     return LatentSpace(convention, tuple(mean.mean(axes).reshape(-1).tolist()), tuple(std.tolist()))
-
-
-def off_scale(data: Tensor) -> str:
-    """In words, how far data (b, c, h, w) are from mean 0 and standard deviation 1; "" where they are near enough."""
-    std, mean = (float(number) for number in torch.std_mean(data.float(), correction=0))
-    if UNIT[0] <= std <= UNIT[1] and abs(mean) <= CENTRED:
-        return ""
-    return f"mean {mean:.3g} and standard deviation {std:.3g}, expected about 0 and 1"

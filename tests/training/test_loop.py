@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from rich.console import Console
 
-from spectrum_matching.loop import Log, drain
+from spectrum_matching.training.loop import Log, drain
 
 
 class Record(NamedTuple):

@@ -9,8 +9,8 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from .data.images import BadFile
-from .runs import Optimizer
+from ..data.images import BadFile
+from .autoencoder_config import Optimizer
 
 
 class StepRecord(NamedTuple):

@@ -8,19 +8,23 @@ import pytest
 import torch
 
 import spectrum_matching
-from spectrum_matching import runs
 from spectrum_matching.methods import FeatureMatch
 from spectrum_matching.methods.zoo import METHODS
 from spectrum_matching.nets.autoencoder import PRESETS as NETWORKS
 from spectrum_matching.nets.vision.gradients import gradient_map
+from spectrum_matching.training import autoencoder_config
 
-RECORDS = [c for _, c in inspect.getmembers(runs, dataclasses.is_dataclass) if c.__module__ == runs.__name__]
+RECORDS = [
+    c
+    for _, c in inspect.getmembers(autoencoder_config, dataclasses.is_dataclass)
+    if c.__module__ == autoencoder_config.__name__
+]
 FOLLOWS = {"width", "channels", "seed"}  # from vision encoder, autoencoder and run
 
 
-@pytest.mark.parametrize("name", runs.PRESETS)
+@pytest.mark.parametrize("name", autoencoder_config.PRESETS)
 def test_every_preset_makes_a_run_of_its_name_whose_method_cites(name):
-    run = runs.PRESETS[name]()
+    run = autoencoder_config.PRESETS[name]()
     assert (run.name, run.out) == (name, f"runs/{name}")
     choice = replace(run.method, encoder="gradients:16") if run.method.vision else run.method
     method = choice.build()
@@ -40,13 +44,13 @@ def test_every_field_of_a_run_is_read():
     options = {option for make in METHODS.values() for option in inspect.signature(make).parameters}
     assert len(RECORDS) == 8
     for record in RECORDS:
-        known = options | {"name", "encoder_size"} if record is runs.MethodChoice else read
+        known = options | {"name", "encoder_size"} if record is autoencoder_config.MethodChoice else read
         assert {f.name for f in dataclasses.fields(record)} <= known, record.__name__
 
 
 def test_the_command_line_offers_every_row_of_the_zoo_with_all_its_options():
-    assert set(METHODS) == set(runs.MethodName.__args__)
-    fields = {f.name for f in dataclasses.fields(runs.MethodChoice)}
+    assert set(METHODS) == set(autoencoder_config.MethodName.__args__)
+    fields = {f.name for f in dataclasses.fields(autoencoder_config.MethodChoice)}
     for make in METHODS.values():
         assert set(inspect.signature(make).parameters) - FOLLOWS <= fields
 
@@ -79,11 +83,11 @@ def test_an_option_reaches_the_method_or_is_refused(name):
         "cosine_margin": 0.1,
         "distance_margin": 0.2,
     }
-    fields = {f.name for f in dataclasses.fields(runs.MethodChoice)}
+    fields = {f.name for f in dataclasses.fields(autoencoder_config.MethodChoice)}
     assert set(values) == fields - {"name", "encoder", "encoder_size"}
     needed = {"encoder": gradient_map, "width": 36, "channels": 1} if name == "va_vae" else {}
     for option, value in values.items():
-        choice = runs.MethodChoice(name, **{option: value})
+        choice = autoencoder_config.MethodChoice(name, **{option: value})
         if option in inspect.signature(METHODS[name]).parameters:
             made, expected, default = (
                 choice.build(),
@@ -99,19 +103,23 @@ def test_an_option_reaches_the_method_or_is_refused(name):
 def test_a_vision_encoder_reaches_the_row_that_takes_one():
     images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     for encoder, cell in (("gradients:4", 4), ("gradients", 8), (None, 8)):
-        choice = runs.MethodChoice("va_vae", encoder=encoder)
+        choice = autoencoder_config.MethodChoice("va_vae", encoder=encoder)
         loss = choice.build(channels=5, seed=3).terms[1].loss
         assert torch.equal(loss.features(images, (32 // cell, 32 // cell)), gradient_map(images, cell))
         expected = FeatureMatch(gradient_map, 36, 5, seed=3).projection.weight
         assert torch.equal(loss.projection.weight, expected)
     with pytest.raises(ValueError, match="method sd_vae has no option encoder; it has kl_weight, kl_reduction"):
-        runs.MethodChoice("sd_vae", encoder="gradients").build()
-    assert runs.MethodChoice("sd_vae").open_vision() is runs.MethodChoice("sd_vae").vision is None
+        autoencoder_config.MethodChoice("sd_vae", encoder="gradients").build()
+    assert (
+        autoencoder_config.MethodChoice("sd_vae").open_vision()
+        is autoencoder_config.MethodChoice("sd_vae").vision
+        is None
+    )
 
 
 def test_a_vision_encoder_of_weights_sees_images_at_the_size_that_was_asked_for(save_dinov2, tmp_path):
     images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    choice = runs.MethodChoice("va_vae", encoder=str(save_dinov2(tmp_path)), encoder_size=42)
+    choice = autoencoder_config.MethodChoice("va_vae", encoder=str(save_dinov2(tmp_path)), encoder_size=42)
     vision = choice.open_vision()
     assert choice.vision == (str(tmp_path), 42)
     assert vision.grid(32) == (3, 3)
@@ -121,7 +129,9 @@ def test_a_vision_encoder_of_weights_sees_images_at_the_size_that_was_asked_for(
 
 
 def test_presets_have_the_published_encoder_or_none_that_needs_weights():
-    encoders = {name: make().method.vision for name, make in runs.PRESETS.items()}
-    assert {name for name, vision in encoders.items() if vision} == {f"{family}_va_vae" for family in runs.FAMILIES}
+    encoders = {name: make().method.vision for name, make in autoencoder_config.PRESETS.items()}
+    assert {name for name, vision in encoders.items() if vision} == {
+        f"{family}_va_vae" for family in autoencoder_config.FAMILIES
+    }
     assert encoders["tiny_va_vae"] == ("gradients:4", None)
     assert encoders["imagenet256_f16d16_va_vae"] == ("hub:facebook/dinov2-large", None)

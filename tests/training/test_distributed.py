@@ -12,25 +12,23 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from spectrum_matching import diffusion_runs, runs
-from spectrum_matching.autoencoder_state import build_state, open_autoencoder
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import image_batches
-from spectrum_matching.diffusion_data import open_learned
-from spectrum_matching.diffusion_state import build_diffusion_state
 from spectrum_matching.methods.decoding import Identity
 from spectrum_matching.methods.method import Method, Term
-from spectrum_matching.run_autoencoder import run_autoencoder
-from spectrum_matching.train_autoencoder import train_autoencoder
-from spectrum_matching.train_diffusion import train_diffusion
+from spectrum_matching.training import autoencoder_config, diffusion_config
+from spectrum_matching.training.diffusion_data import open_learned
+from spectrum_matching.training.run_autoencoder import run_autoencoder
+from spectrum_matching.training.train_autoencoder import build_state, open_autoencoder, train_autoencoder
+from spectrum_matching.training.train_diffusion import build_diffusion_state, train_diffusion
 
 CASES = {
     "joined": {"sample_posterior": False},
     "accumulated": {"sample_posterior": False, "accumulation": 2},
-    "balanced": {"sample_posterior": False, "method": runs.MethodChoice("va_vae", encoder="gradients:4")},
+    "balanced": {"sample_posterior": False, "method": autoencoder_config.MethodChoice("va_vae", encoder="gradients:4")},
     "dsm": {
-        "method": runs.MethodChoice("dsm", keep=(7, 3, 2), block=4),
-        "adversary": runs.Adversary(weight=0.5, start=1, width=8, depth=2),
+        "method": autoencoder_config.MethodChoice("dsm", keep=(7, 3, 2), block=4),
+        "adversary": autoencoder_config.Adversary(weight=0.5, start=1, width=8, depth=2),
         "accumulation": 2,
     },
     "bad": {"max_bad_steps": 9},
@@ -51,7 +49,10 @@ def broken_on_rank_1(rank):
 def begun(name, rank=0, device="cpu"):
     """A case and its state at step 0."""
     run = replace(
-        runs.AutoencoderRun(steps=3, batch_size=4, optimizer=runs.Optimizer(lr=1e-3, warmup=2)), **CASES[name]
+        autoencoder_config.AutoencoderRun(
+            steps=3, batch_size=4, optimizer=autoencoder_config.Optimizer(lr=1e-3, warmup=2)
+        ),
+        **CASES[name],
     )
     autoencoder = open_autoencoder(run)
     method = broken_on_rank_1(rank) if name == "bad" else run.method.build(channels=autoencoder.channels)
@@ -71,30 +72,30 @@ def trained(folder, name):
 
 def whole_run(folder, out):
     """A run whose checkpoint, log and tracker are written by one of the processes."""
-    return runs.AutoencoderRun(
+    return autoencoder_config.AutoencoderRun(
         name="two",
         out=str(out),
         steps=2,
         batch_size=4,
         sample_posterior=False,
         trackers=("tensorboard",),
-        data=runs.Data(path=str(folder), size=32, held_out=0.2),
-        optimizer=runs.Optimizer(lr=1e-3, warmup=2),
-        cadence=runs.Cadence(log=1, preview=1, checkpoint=1),
+        data=autoencoder_config.Data(path=str(folder), size=32, held_out=0.2),
+        optimizer=autoencoder_config.Optimizer(lr=1e-3, warmup=2),
+        cadence=autoencoder_config.Cadence(log=1, preview=1, checkpoint=1),
     )
 
 
 def aligned(folder):
     """Train a denoiser beside an alignment in this process; its final state."""
     accelerator = Accelerator()
-    run = diffusion_runs.DiffusionRun(
+    run = diffusion_config.DiffusionRun(
         steps=3,
         batch_size=8,
         accumulation=2,
-        source=diffusion_runs.Source(images=str(folder), size=32, held_out=0.0),
-        denoiser=diffusion_runs.DenoiserChoice("SiT-micro/8", width=32, depth=2, heads=2),
-        alignment=diffusion_runs.AlignmentChoice(weight=0.5, encoder="gradients:8", tap=1, hidden=16),
-        optimizer=runs.Optimizer(lr=1e-3, warmup=2, ema=0.0),
+        source=diffusion_config.Source(images=str(folder), size=32, held_out=0.0),
+        denoiser=diffusion_config.DenoiserChoice("SiT-micro/8", width=32, depth=2, heads=2),
+        alignment=diffusion_config.AlignmentChoice(weight=0.5, encoder="gradients:8", tap=1, hidden=16),
+        optimizer=autoencoder_config.Optimizer(lr=1e-3, warmup=2, ema=0.0),
     )
     data = open_learned(run, accelerator.device)
     state = build_diffusion_state(run, data.shape, 0, accelerator.device, data.target_shape[0])

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
-from .diffusion.alignment import Std
-from .runs import Cadence, Optimizer
-from .sampling.generate import SamplingChoice
+from ..diffusion.alignment import Std
+from ..sampling.generate import SamplingChoice
+from .autoencoder_config import Cadence, Optimizer
 
 PathKind = Literal["linear", "cosine", "vp"]
 Prediction = Literal["velocity", "noise", "data"]

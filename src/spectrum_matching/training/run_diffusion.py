@@ -8,24 +8,28 @@ import torch
 from accelerate import Accelerator
 from rich.console import Console
 from rich.markup import escape
+from torch import Tensor
 
-from .begun import read_begun, refuse_other_data, write_begun
-from .data.pictures import write_grid
+from ..data.pictures import write_grid
+from ..files.atomic import write_text_aside, writing
+from ..files.digests import weights_digest
+from ..methods.decoding import SpectralMask
+from ..nets.denoiser.build import n_blocks, token_grid
+from ..records.provenance import commit
+from ..sampling.generate import check_sampling, generate_batch
+from ..sampling.model import Card, DiffusionModel, open_decoder, write_model
+from .checks import check_batch, check_numbers
+from .diffusion_config import AlignmentChoice, DiffusionRun
 from .diffusion_data import DiffusionBatch, LearnedData, in_full, open_learned
-from .diffusion_runs import AlignmentChoice, DiffusionRun
-from .diffusion_state import DiffusionState, build_diffusion_state, filter_of
-from .files.atomic import write_text_aside, writing
-from .files.digests import weights_digest
-from .latents.statistics import off_scale
-from .methods.decoding import SpectralMask
-from .nets.denoiser.build import n_blocks, token_grid
-from .records.provenance import commit
-from .run_checks import check_batch, check_numbers
-from .run_directory import FREE, begin, drive, end, refuse_other_run, resume
-from .sampling.generate import check_sampling, generate_batch
-from .sampling.model import Card, DiffusionModel, open_decoder, write_model
-from .train_diffusion import path_of, times_of, train_diffusion
-from .updates import averaged
+from .optimization import averaged
+from .run_directory import FREE, begin, drive, end, read_begun, refuse_other_data, refuse_other_run, resume, write_begun
+from .train_diffusion import DiffusionState, build_diffusion_state, filter_of, path_of, times_of, train_diffusion
+
+UNIT = (0.8, 1.25)  # standard deviations that pass for 1
+
+
+CENTRED = 0.5  # means that pass for 0
+
 
 N_PREVIEW = 16
 AT_LEAST_ONE = (
@@ -207,3 +211,11 @@ def finish(run: DiffusionRun, state: DiffusionState, described: Card) -> None:
         "commit": commit(),
     }
     write_text_aside(directory / "metrics.json", json.dumps(numbers, indent=1) + "\n")
+
+
+def off_scale(data: Tensor) -> str:
+    """In words, how far data (b, c, h, w) are from mean 0 and standard deviation 1; "" where they are near enough."""
+    std, mean = (float(number) for number in torch.std_mean(data.float(), correction=0))
+    if UNIT[0] <= std <= UNIT[1] and abs(mean) <= CENTRED:
+        return ""
+    return f"mean {mean:.3g} and standard deviation {std:.3g}, expected about 0 and 1"

@@ -9,8 +9,6 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from spectrum_matching import runs
-from spectrum_matching.autoencoder_state import build_state, open_autoencoder
 from spectrum_matching.data.images import Batch, open_images
 from spectrum_matching.data.order import image_batches
 from spectrum_matching.methods import feature_gap
@@ -19,25 +17,28 @@ from spectrum_matching.methods.method import Method, Term
 from spectrum_matching.methods.zoo import va_vae
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.seeding import seeded
-from spectrum_matching.train_autoencoder import (
+from spectrum_matching.training import autoencoder_config
+from spectrum_matching.training.optimization import DivergedError, averaged, set_learning_rate
+from spectrum_matching.training.train_autoencoder import (
     balance,
+    build_state,
     compile_parts,
     critic_backward,
     generator_backward,
+    open_autoencoder,
     train_autoencoder,
 )
-from spectrum_matching.updates import DivergedError, averaged, set_learning_rate
 
-ALIGNMENT = json.loads((Path(__file__).parent / "oracles" / "alignment_values.json").read_text())["va_vae"]
+ALIGNMENT = json.loads((Path(__file__).parents[1] / "oracles" / "alignment_values.json").read_text())["va_vae"]
 CPU = torch.device("cpu")
-ADVERSARY = runs.Adversary(weight=0.5, width=8, depth=2)
+ADVERSARY = autoencoder_config.Adversary(weight=0.5, width=8, depth=2)
 EVERYTHING = {  # all state that there can be, each part of it touched within 4 steps
-    "method": runs.MethodChoice("esm_dsm", block=4, keep=(7, 3)),
+    "method": autoencoder_config.MethodChoice("esm_dsm", block=4, keep=(7, 3)),
     "adversary": replace(ADVERSARY, start=1),
     "batch_size": 4,
     "accumulation": 2,
 }
-VA_VAE = runs.MethodChoice("va_vae", encoder="gradients:4")
+VA_VAE = autoencoder_config.MethodChoice("va_vae", encoder="gradients:4")
 
 
 @pytest.fixture
@@ -131,7 +132,9 @@ def test_the_identity_method_is_plain_training_bit_for_bit(small_run, batches):
 
 
 def test_two_micro_batches_equal_one_batch_of_both(small_run, batches):
-    one = replace(small_run, steps=2, batch_size=4, sample_posterior=False, method=runs.MethodChoice("esm"))
+    one = replace(
+        small_run, steps=2, batch_size=4, sample_posterior=False, method=autoencoder_config.MethodChoice("esm")
+    )
     two = replace(one, accumulation=2)
     states = [new_state(run) for run in (one, two)]
     records = [train(run, state, batches(2, 4)) for run, state in zip((one, two), states, strict=True)]
@@ -148,8 +151,8 @@ def test_two_micro_batches_equal_one_batch_of_both(small_run, batches):
 def test_the_shared_output_gradient_equals_the_naive_backward(small_run, batches, adaptive):
     run = replace(
         small_run,
-        method=runs.MethodChoice("esm_dsm", block=4, keep=(7, 3), esm_weight=0.1),
-        losses=runs.Losses(l1=1.0, l2=0.5),
+        method=autoencoder_config.MethodChoice("esm_dsm", block=4, keep=(7, 3), esm_weight=0.1),
+        losses=autoencoder_config.Losses(l1=1.0, l2=0.5),
         adversary=replace(ADVERSARY, adaptive=adaptive),
     )
     state, images = new_state(run), batches(1)[0].images
@@ -181,8 +184,10 @@ def test_a_balanced_term_s_weight_is_the_ratio_of_gradients_at_the_encoder_s_las
     run = replace(
         small_run,
         method=replace(VA_VAE, feature_weight=0.2),
-        losses=runs.Losses(l1=1.0, l2=0.5),
-        adversary=replace(ADVERSARY, adaptive=bool(adversary)) if adversary is not None else runs.Adversary(),
+        losses=autoencoder_config.Losses(l1=1.0, l2=0.5),
+        adversary=replace(ADVERSARY, adaptive=bool(adversary))
+        if adversary is not None
+        else autoencoder_config.Adversary(),
     )
     state, images = new_state(run), batches(1)[0].images
     arguments = (seeded(1), Accelerator(), None, adversary is not None)
@@ -227,7 +232,7 @@ def test_a_balanced_term_s_weight_is_that_of_va_vae(case):
 
 def test_gradients_are_compared_only_for_terms_that_ask_for_it(small_run, batches, monkeypatch):
     monkeypatch.setattr(torch.autograd, "grad", pytest.fail)
-    for choice in (runs.MethodChoice("esm"), replace(VA_VAE, feature_weight=0.0)):
+    for choice in (autoencoder_config.MethodChoice("esm"), replace(VA_VAE, feature_weight=0.0)):
         run = replace(small_run, method=choice, steps=1)
         (record,) = train(run, new_state(run), batches(1))
         assert not any(name.endswith("_weight") for name in record.losses)
@@ -292,7 +297,7 @@ def test_a_term_of_weight_0_is_never_called(small_run, batches):
         raise AssertionError("called")
 
     method = Method("quiet", (Term("never", never, 0.0),), Identity(), "nobody")
-    run = replace(small_run, losses=runs.Losses(l1=0.0, l2=1.0, perceptual=0.0), steps=1)
+    run = replace(small_run, losses=autoencoder_config.Losses(l1=0.0, l2=1.0, perceptual=0.0), steps=1)
     (record,) = train(run, new_state(run, method), batches(1), perceptual=never)
     assert record.losses.keys() == {"l2"}
 
@@ -324,7 +329,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(small_run, bat
 
 
 def test_a_critic_s_gradient_that_is_not_finite_changes_nothing_either(small_run, batches):
-    run = replace(small_run, adversary=ADVERSARY, steps=1, optimizer=runs.Optimizer(lr=1e-3, warmup=0))
+    run = replace(small_run, adversary=ADVERSARY, steps=1, optimizer=autoencoder_config.Optimizer(lr=1e-3, warmup=0))
     state = new_state(run)
     set_learning_rate(state.optimizer, 1e-3, 0, 0)
     before = copy.deepcopy(state.state_dict())
@@ -355,8 +360,13 @@ def test_bad_steps_that_are_not_in_a_row_do_not_stop_the_run(small_run, batches)
 
 def test_decoder_only_fine_tuning_leaves_the_encoder_as_it_was(small_run, batches, tmp_path):
     Autoencoder.from_preset("tiny", seed=3).save_pretrained(tmp_path / "theirs")
-    network = runs.Network(preset="none such", pretrained=str(tmp_path / "theirs"), train="decoder")
-    run = replace(small_run, network=network, adversary=ADVERSARY, method=runs.MethodChoice("dsm", block=4, keep=(3,)))
+    network = autoencoder_config.Network(preset="none such", pretrained=str(tmp_path / "theirs"), train="decoder")
+    run = replace(
+        small_run,
+        network=network,
+        adversary=ADVERSARY,
+        method=autoencoder_config.MethodChoice("dsm", block=4, keep=(3,)),
+    )
     state = new_state(run)
     before = copy.deepcopy(state.autoencoder.state_dict())
     train(run, state, batches(4))
@@ -379,7 +389,9 @@ def test_bf16_trains_and_differs_from_fp32(small_run, batches):
     assert losses["bf16"][0] != losses["fp32"][0]
 
 
-@pytest.mark.parametrize("choice", [VA_VAE, runs.MethodChoice("esm"), replace(VA_VAE, feature_weight=0.0)])
+@pytest.mark.parametrize(
+    "choice", [VA_VAE, autoencoder_config.MethodChoice("esm"), replace(VA_VAE, feature_weight=0.0)]
+)
 def test_no_layer_at_which_gradients_are_compared_is_compiled(small_run, choice, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda part: compiled.append(part))

@@ -8,10 +8,10 @@ from typing import Literal, get_args
 
 import torch
 
-from .methods.encoding import Variant
-from .methods.method import Method
-from .methods.zoo import METHODS
-from .nets.vision.encoders import VisionEncoder, open_vision
+from ..methods.encoding import Variant
+from ..methods.method import Method
+from ..methods.zoo import METHODS
+from ..nets.vision.encoders import VisionEncoder, open_vision
 
 MethodName = Literal["autoencoder", "sd_vae", "esm", "dsm", "esm_dsm", "scale_equivariance", "eq_vae", "va_vae"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-PAGE = (Path(__file__).parents[1] / "docs" / "training_loops.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "training_loops.md").read_text()
 PROGRAMS = re.findall(r"## ([^\n]+)\n+```python\n(.*?)```", PAGE, flags=re.DOTALL)
 
 

@@ -8,18 +8,17 @@ import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 
-from spectrum_matching import diffusion_runs, runs
 from spectrum_matching.diffusion import SAMPLERS, Path, SampleNoise, Times, diffusion_loss, guided, time_grid
-from spectrum_matching.diffusion_data import DiffusionBatch, open_learned
-from spectrum_matching.diffusion_state import build_diffusion_state
 from spectrum_matching.seeding import seeded
 from spectrum_matching.spectrum.blocks import block_lowpass
-from spectrum_matching.train_diffusion import lowpass_at, train_diffusion
-from spectrum_matching.updates import DivergedError
+from spectrum_matching.training import autoencoder_config, diffusion_config
+from spectrum_matching.training.diffusion_data import DiffusionBatch, open_learned
+from spectrum_matching.training.optimization import DivergedError
+from spectrum_matching.training.train_diffusion import build_diffusion_state, lowpass_at, train_diffusion
 
 CPU = torch.device("cpu")
 SHAPE = (8, 8, 8)
-CURRICULUM = diffusion_runs.Curriculum(keep=(2, 5), block=4, share=0.8)
+CURRICULUM = diffusion_config.Curriculum(keep=(2, 5), block=4, share=0.8)
 
 
 @pytest.fixture
@@ -58,9 +57,9 @@ def differing(a, b):
 
 @pytest.fixture
 def sources(latent_cache, class_folder, small_autoencoder):
-    images = diffusion_runs.Source(images=str(class_folder), size=32, held_out=0.0, flip=True, crop="random")
+    images = diffusion_config.Source(images=str(class_folder), size=32, held_out=0.0, flip=True, crop="random")
     return {
-        "cached": diffusion_runs.Source(latents=str(latent_cache), flip=True),
+        "cached": diffusion_config.Source(latents=str(latent_cache), flip=True),
         "encoded": replace(images, autoencoder=str(small_autoencoder)),
         "pixels": images,
     }
@@ -70,9 +69,9 @@ def sources(latent_cache, class_folder, small_autoencoder):
     ("kind", "change"),
     [
         ("cached", {"curriculum": CURRICULUM}),
-        ("cached", {"precision": "bf16", "objective": diffusion_runs.ObjectiveChoice("vp", "noise", "log_normal")}),
+        ("cached", {"precision": "bf16", "objective": diffusion_config.ObjectiveChoice("vp", "noise", "log_normal")}),
         ("encoded", {"precision": "bf16"}),
-        ("pixels", {"objective": diffusion_runs.ObjectiveChoice(prediction="data", weighting="min_snr")}),
+        ("pixels", {"objective": diffusion_config.ObjectiveChoice(prediction="data", weighting="min_snr")}),
     ],
 )
 def test_two_steps_and_two_more_equal_four_bit_for_bit(small_diffusion, sources, kind, change):
@@ -158,7 +157,7 @@ def test_the_curriculum_shows_low_passed_data_in_turn_and_then_everything(small_
 
 @pytest.mark.parametrize(("share", "n_steps"), [(0.0, 7), (0.1, 30), (0.5, 9), (1.0, 7)])
 def test_the_share_of_the_curriculum_is_split_evenly(share, n_steps):
-    keeps = [lowpass_at(diffusion_runs.Curriculum((1, 3, 5), share=share), step, n_steps) for step in range(n_steps)]
+    keeps = [lowpass_at(diffusion_config.Curriculum((1, 3, 5), share=share), step, n_steps) for step in range(n_steps)]
     counts = [keeps.count(keep) for keep in (1, 3, 5)]
     assert abs(sum(counts) - share * n_steps) < 1
     assert max(counts) - min(counts) <= 1
@@ -227,10 +226,10 @@ def test_bf16_trains_float32_weights_to_nearly_the_same_losses(small_diffusion, 
 
 def learned_from(draw, n_steps=200, shape=(2, 4, 4)):
     """Losses of a small network over the last quarter of its training on what `draw` gives, and what trained it."""
-    run = diffusion_runs.DiffusionRun(
+    run = diffusion_config.DiffusionRun(
         steps=n_steps,
-        denoiser=diffusion_runs.DenoiserChoice("SiT-micro/2", width=48, depth=1, heads=2, time_scale=1000.0),
-        optimizer=runs.Optimizer(lr=4e-3, warmup=20, ema=0.95, weight_decay=0.0),
+        denoiser=diffusion_config.DenoiserChoice("SiT-micro/2", width=48, depth=1, heads=2, time_scale=1000.0),
+        optimizer=autoencoder_config.Optimizer(lr=4e-3, warmup=20, ema=0.95, weight_decay=0.0),
     )
     state = new_state(run, shape, n_classes=2)
     labels = torch.arange(64) % 2

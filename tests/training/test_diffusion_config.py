@@ -3,11 +3,11 @@ from dataclasses import replace
 import pytest
 
 from spectrum_matching import cli
-from spectrum_matching.diffusion_runs import PRESETS, Curriculum, DiffusionRun, on_latents
 from spectrum_matching.files.yaml_files import override, read_mapping, to_yaml
 from spectrum_matching.nets.denoiser.build import build_denoiser
-from spectrum_matching.run_diffusion import check
 from spectrum_matching.sampling.generate import SamplingChoice
+from spectrum_matching.training.diffusion_config import PRESETS, Curriculum, DiffusionRun, on_latents
+from spectrum_matching.training.run_diffusion import check
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from .autoencoder_state import TrainingState
-from .metrics.images.pixels import SSIM_WINDOW
-from .nets.vision.encoders import VisionEncoder
-from .runs import AutoencoderRun
-from .seeding import seeded
+from ..metrics.images.pixels import SSIM_WINDOW
+from ..nets.vision.encoders import VisionEncoder
+from ..seeding import seeded
+from .autoencoder_config import AutoencoderRun
+from .train_autoencoder import TrainingState
 
 SMALLEST_LPIPS = 16
 AT_LEAST_ONE = (

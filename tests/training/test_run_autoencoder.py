@@ -14,18 +14,19 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
-from spectrum_matching import cli, runs
-from spectrum_matching.autoencoder_state import build_state, open_autoencoder
+from spectrum_matching import cli
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import fixed_batches
 from spectrum_matching.files.yaml_files import override, read_mapping, to_yaml
-from spectrum_matching.run_autoencoder import run_autoencoder
-from spectrum_matching.run_directory import load
 from spectrum_matching.seeding import seeded
+from spectrum_matching.training import autoencoder_config
+from spectrum_matching.training.run_autoencoder import run_autoencoder
+from spectrum_matching.training.run_directory import load
+from spectrum_matching.training.train_autoencoder import build_state, open_autoencoder
 
 EVERYTHING = {  # all state that there can be, each part of it touched within 4 steps
-    "method": runs.MethodChoice("esm_dsm", block=4, keep=(7, 3)),
-    "adversary": runs.Adversary(weight=0.5, start=1, width=8, depth=2),
+    "method": autoencoder_config.MethodChoice("esm_dsm", block=4, keep=(7, 3)),
+    "adversary": autoencoder_config.Adversary(weight=0.5, start=1, width=8, depth=2),
     "batch_size": 4,
     "accumulation": 2,
 }
@@ -71,7 +72,7 @@ def test_a_run_makes_its_directory(small_run, command):
     assert (status, out) == (0, f"{directory / 'export'}\n")
     assert "images to train on" in err
     assert "4/4" in err
-    assert override(runs.AutoencoderRun(), read_mapping(directory / "run.yaml"), "run.yaml") == run
+    assert override(autoencoder_config.AutoencoderRun(), read_mapping(directory / "run.yaml"), "run.yaml") == run
     assert [line["step"] for line in logged(run)] == [1, 2, 3, 4]
     assert checkpointed(run) == ["0000003", "0000004"]
     made = {path.name for path in directory.iterdir()}
@@ -110,7 +111,9 @@ def test_the_export_is_the_averaged_weights_with_the_measured_scale(small_run, s
     assert origin["data"] == {"source": run.data.path, "size": 32, "held_out": 0.2, "seed": 0}
 
 
-@pytest.mark.parametrize("method", [EVERYTHING["method"], runs.MethodChoice("va_vae", encoder="gradients:4")])
+@pytest.mark.parametrize(
+    "method", [EVERYTHING["method"], autoencoder_config.MethodChoice("va_vae", encoder="gradients:4")]
+)
 def test_stopping_and_going_on_changes_nothing(small_run, tmp_path, method):
     run = replace(small_run, **EVERYTHING | {"method": method})
     whole = files(run_autoencoder(replace(run, out=str(tmp_path / "whole"))))
@@ -125,7 +128,7 @@ def test_stopping_and_going_on_changes_nothing(small_run, tmp_path, method):
 
 
 def test_the_run_s_own_file_makes_the_same_run_again(small_run, tmp_path, capfd):
-    run = replace(small_run, method=runs.MethodChoice("dsm", keep=(3, 2), block=4), precision="bf16")
+    run = replace(small_run, method=autoencoder_config.MethodChoice("dsm", keep=(3, 2), block=4), precision="bf16")
     first = files(run_autoencoder(run))
     again = str(tmp_path / "again")
     cli.main(["train-ae", "--config", str(Path(run.out) / "run.yaml"), "--out", again])
@@ -191,7 +194,7 @@ def test_what_cannot_be_trained_is_said_in_one_line_before_anything_is_written(s
     if "wandb" in arguments and importlib.util.find_spec("wandb"):
         pytest.skip("wandb is installed")
     if "--adversary.weight" in arguments:
-        small_run = replace(small_run, method=runs.MethodChoice("scale_equivariance"))
+        small_run = replace(small_run, method=autoencoder_config.MethodChoice("scale_equivariance"))
     status, out, err = command(small_run, *arguments)
     assert (status, out) == (2, "")
     assert err.startswith("specmatch train-ae: ")
@@ -214,8 +217,8 @@ def test_a_place_that_holds_no_folder_is_refused(small_run, command, tmp_path):
 
 def test_images_that_a_move_shrinks_below_the_critic_s_size_are_refused(small_run, command):
     for depth, status in ((2, 2), (1, 0)):
-        adversary = runs.Adversary(weight=0.5, width=4, depth=depth)
-        run = replace(small_run, method=runs.MethodChoice("eq_vae"), adversary=adversary, steps=1)
+        adversary = autoencoder_config.Adversary(weight=0.5, width=4, depth=depth)
+        run = replace(small_run, method=autoencoder_config.MethodChoice("eq_vae"), adversary=adversary, steps=1)
         assert command(run)[0] == status
 
 
@@ -258,7 +261,7 @@ def test_bad_files_can_be_refused_before_any_work(small_run, command, folder_wit
 
 
 def test_a_run_that_diverges_says_so_and_goes_on_with_another_rate(small_run, command):
-    run = replace(small_run, max_bad_steps=2, optimizer=runs.Optimizer(lr=1e30, warmup=0, clip=0.0))
+    run = replace(small_run, max_bad_steps=2, optimizer=autoencoder_config.Optimizer(lr=1e30, warmup=0, clip=0.0))
     status, out, err = command(run)
     assert (status, out) == (2, "")
     assert "2 steps in a row were not finite (l1)" in err.splitlines()[-1]
@@ -273,7 +276,9 @@ def test_tensorboard_gets_an_event_file(small_run):
 
 def test_decoder_only_fine_tuning_exports_the_encoder_as_it_was(small_run, tmp_path):
     theirs = run_autoencoder(replace(small_run, out=str(tmp_path / "theirs"), steps=1))
-    ours = run_autoencoder(replace(small_run, network=runs.Network(pretrained=str(theirs), train="decoder")))
+    ours = run_autoencoder(
+        replace(small_run, network=autoencoder_config.Network(pretrained=str(theirs), train="decoder"))
+    )
     before, after = (AutoencoderKL.from_pretrained(folder).state_dict() for folder in (theirs, ours))
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"decoder", "post_quant_conv"}
@@ -283,7 +288,7 @@ def test_decoder_only_fine_tuning_exports_the_encoder_as_it_was(small_run, tmp_p
 def forked():
     """Start `specmatch train-ae` on a file in a process of its own group that has everything imported already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["spectrum_matching.run_autoencoder", "spectrum_matching.cli", "tyro"])
+    context.set_forkserver_preload(["spectrum_matching.training.run_autoencoder", "spectrum_matching.cli", "tyro"])
 
     def start(asked, prepare="pass"):
         code = f"""
@@ -352,7 +357,7 @@ def test_a_signal_stops_with_a_checkpoint_and_the_same_command_finishes(small_ru
         small_run,
         steps=10_000,
         data=replace(small_run.data, workers=workers),
-        cadence=runs.Cadence(log=1, preview=0, checkpoint=10_000),
+        cadence=autoencoder_config.Cadence(log=1, preview=0, checkpoint=10_000),
     )
     file = asked(run, tmp_path)
     process = forked(file)

@@ -9,17 +9,17 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from .data.images import BadFile, ImageSet, open_images
-from .data.order import image_batches
-from .diffusion_runs import DiffusionRun
-from .files.digests import joint_digest, weights_digest
-from .latent_space import LatentSpace
-from .latents.alignment_targets import TrainingTargets, open_training_targets, require_latents
-from .latents.statistics import measured_space
-from .latents.training import Key, TrainingLatents, open_training_latents, sample_moments, training_keys
-from .nets.autoencoder import Autoencoder, open_autoencoder
-from .nets.vision.encoders import VisionEncoder, canonical, open_vision
-from .seeding import seeded
+from ..data.images import BadFile, ImageSet, open_images
+from ..data.order import image_batches
+from ..files.digests import joint_digest, weights_digest
+from ..latent_space import LatentSpace
+from ..latents.alignment_targets import TrainingTargets, open_training_targets, require_latents
+from ..latents.statistics import measured_space
+from ..latents.training import Key, TrainingLatents, open_training_latents, sample_moments, training_keys
+from ..nets.autoencoder import Autoencoder, open_autoencoder
+from ..nets.vision.encoders import VisionEncoder, canonical, open_vision
+from ..seeding import seeded
+from .diffusion_config import DiffusionRun
 
 
 class DiffusionBatch(NamedTuple):

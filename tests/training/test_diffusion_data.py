@@ -8,12 +8,13 @@ import torch
 from spectrum_matching.cache_latents import cache_latents
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import PositionedBatches, fixed_batches
-from spectrum_matching.diffusion_data import open_learned
-from spectrum_matching.diffusion_runs import Source
 from spectrum_matching.latent_space import LatentSpace
-from spectrum_matching.latents.statistics import measured_space, off_scale
+from spectrum_matching.latents.statistics import measured_space
 from spectrum_matching.latents.training import open_training_latents
 from spectrum_matching.nets.autoencoder import open_autoencoder
+from spectrum_matching.training.diffusion_config import Source
+from spectrum_matching.training.diffusion_data import open_learned
+from spectrum_matching.training.run_diffusion import off_scale
 
 CPU = torch.device("cpu")
 

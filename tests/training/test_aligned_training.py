@@ -11,28 +11,28 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from spectrum_matching import cli, diffusion_runs
+from spectrum_matching import cli
 from spectrum_matching.analysis.cached import open_cached
 from spectrum_matching.cache_latents import cache_latents
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import batches_at
 from spectrum_matching.diffusion import Path as DiffusionPath
 from spectrum_matching.diffusion import Times, diffusion_loss
-from spectrum_matching.diffusion_data import open_learned
-from spectrum_matching.diffusion_state import build_diffusion_state
 from spectrum_matching.files.yaml_files import to_yaml
 from spectrum_matching.latents.alignment_targets import open_training_targets
 from spectrum_matching.latents.dataset import open_latents
 from spectrum_matching.latents.training import open_training_latents
 from spectrum_matching.nets.denoiser.build import token_grid
 from spectrum_matching.nets.vision.encoders import canonical, open_vision
-from spectrum_matching.run_diffusion import run_diffusion
 from spectrum_matching.sampling.model import open_model
 from spectrum_matching.seeding import seeded
-from spectrum_matching.train_diffusion import train_diffusion
+from spectrum_matching.training import diffusion_config
+from spectrum_matching.training.diffusion_data import open_learned
+from spectrum_matching.training.run_diffusion import run_diffusion
+from spectrum_matching.training.train_diffusion import build_diffusion_state, train_diffusion
 
 CPU = torch.device("cpu")
-CHOICE = diffusion_runs.AlignmentChoice(
+CHOICE = diffusion_config.AlignmentChoice(
     weight=0.5, encoder="gradients:8", tap=1, hidden=16, filter="dog", inner=0.0, outer=1.0, std="empirical"
 )
 
@@ -47,9 +47,9 @@ def cached(latent_cache, tmp_path_factory):
 
 @pytest.fixture
 def sources(cached, class_folder, small_autoencoder):
-    images = diffusion_runs.Source(images=str(class_folder), size=32, held_out=0.0, flip=True, crop="random")
+    images = diffusion_config.Source(images=str(class_folder), size=32, held_out=0.0, flip=True, crop="random")
     return {
-        "cached": diffusion_runs.Source(latents=str(cached), flip=True),
+        "cached": diffusion_config.Source(latents=str(cached), flip=True),
         "encoded": replace(images, autoencoder=str(small_autoencoder)),
         "pixels": images,
     }
@@ -90,7 +90,7 @@ def test_targets_follow_the_images_where_latents_lack_some(cached, tmp_path):
 def test_an_aligned_step_is_the_plain_one_and_its_alignment(small_diffusion, sources, kind):
     run = replace(small_diffusion, source=sources[kind], alignment=CHOICE, steps=3)
     if kind == "cached":
-        plain = diffusion_runs.AlignmentChoice()
+        plain = diffusion_config.AlignmentChoice()
         chosen = replace(CHOICE, projector="convolution", filter="normalise", inner=plain.inner, outer=plain.outer)
         run = replace(run, alignment=chosen)
     data = open_learned(run, CPU)
@@ -153,7 +153,7 @@ def test_without_alignment_nothing_of_it_is_there(small_diffusion, sources):
     data = open_learned(run, CPU)
     assert data.target_shape is None
     assert next(data.batches(0, 1, 0, 1)).targets is None
-    assert data.digest == open_learned(replace(run, alignment=diffusion_runs.AlignmentChoice()), CPU).digest
+    assert data.digest == open_learned(replace(run, alignment=diffusion_config.AlignmentChoice()), CPU).digest
     state = build_diffusion_state(run, data.shape, 2, CPU)
     assert "alignment" not in state.state_dict()
     assert set(next(train_diffusion(run, state, data.batches(0, 1, 0, 1), Accelerator())).losses) == {"loss"}
@@ -166,7 +166,7 @@ def test_a_run_is_resumed_and_exports_the_denoiser_alone(aligned, tmp_path):
     weights = "diffusion_pytorch_model.safetensors"
     assert (export / weights).read_bytes() == (whole / weights).read_bytes()
     assert not [name for name, _ in open_model(export, CPU).denoiser.named_parameters() if "project" in name]
-    plain = replace(aligned, alignment=diffusion_runs.AlignmentChoice(), out=str(tmp_path / "plain"))
+    plain = replace(aligned, alignment=diffusion_config.AlignmentChoice(), out=str(tmp_path / "plain"))
     assert (run_diffusion(plain) / weights).read_bytes() != (whole / weights).read_bytes()
 
 
@@ -280,7 +280,7 @@ def test_an_aligned_training_compiles(small_diffusion, sources, kind, monkeypatc
 def test_targets_and_latents_are_not_mistaken_for_each_other(
     aligned, cached, class_folder, small_autoencoder, tmp_path
 ):
-    run = replace(aligned, source=diffusion_runs.Source(latents=str(cached / "targets")))
+    run = replace(aligned, source=diffusion_config.Source(latents=str(cached / "targets")))
     with pytest.raises(ValueError, match="holds alignment targets, not latents"):
         open_learned(run, CPU)
     with pytest.raises(ValueError, match="holds alignment targets, not latents"):

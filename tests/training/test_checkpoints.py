@@ -1,7 +1,7 @@
 import pytest
 
-from spectrum_matching import checkpoints
 from spectrum_matching.files.atomic import write_aside, write_text_aside
+from spectrum_matching.training import run_directory
 
 
 def writer(text):
@@ -14,34 +14,34 @@ def names(folder):
 
 def test_the_newest_and_every_mth_stay(tmp_path):
     for step in range(1, 11):
-        made = checkpoints.save(tmp_path, step, writer(str(step)), keep_last=2, keep_every=4)
-        assert made == checkpoints.latest(tmp_path)
+        made = run_directory.save_checkpoint(tmp_path, step, writer(str(step)), keep_last=2, keep_every=4)
+        assert made == run_directory.latest_checkpoint(tmp_path)
     assert names(tmp_path) == ["0000004", "0000008", "0000009", "0000010"]
     assert [(tmp_path / name / "state").read_text() for name in names(tmp_path)] == ["4", "8", "9", "10"]
 
 
 def test_one_stays_whatever_is_asked(tmp_path):
     for step in (1, 2):
-        checkpoints.save(tmp_path, step, writer("x"), keep_last=0, keep_every=0)
+        run_directory.save_checkpoint(tmp_path, step, writer("x"), keep_last=0, keep_every=0)
     assert names(tmp_path) == ["0000002"]
 
 
 def test_the_latest_is_found_by_number(tmp_path):
-    assert checkpoints.latest(tmp_path / "none yet") is None
-    assert checkpoints.latest(tmp_path) is None
+    assert run_directory.latest_checkpoint(tmp_path / "none yet") is None
+    assert run_directory.latest_checkpoint(tmp_path) is None
     for name in ("9999999", "10000000", "0000002", ".99999999.writing", "99999999 copy"):
         (tmp_path / name).mkdir()
     (tmp_path / "99999999").write_text("no folder")
-    assert checkpoints.latest(tmp_path) == tmp_path / "10000000"
+    assert run_directory.latest_checkpoint(tmp_path) == tmp_path / "10000000"
 
 
 def test_what_killed_runs_left_is_no_checkpoint_and_goes_with_the_next_save(tmp_path):
-    checkpoints.save(tmp_path, 3, writer("whole"), keep_last=2, keep_every=0)
+    run_directory.save_checkpoint(tmp_path, 3, writer("whole"), keep_last=2, keep_every=0)
     for name in (".0000004.writing", ".0000001.removing", ".0000007.writing"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "state").write_text("half")
-    assert checkpoints.latest(tmp_path) == tmp_path / "0000003"
-    checkpoints.save(tmp_path, 4, writer("new"), keep_last=2, keep_every=0)
+    assert run_directory.latest_checkpoint(tmp_path) == tmp_path / "0000003"
+    run_directory.save_checkpoint(tmp_path, 4, writer("new"), keep_last=2, keep_every=0)
     assert names(tmp_path) == ["0000003", "0000004"]
     assert (tmp_path / "0000004" / "state").read_text() == "new"
 

@@ -3,21 +3,40 @@
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from . import checkpoints
-from .files.atomic import write_text_aside, writing
-from .files.yaml_files import differences, override, read_mapping, to_yaml
+from ..files.atomic import remove, write_aside, write_text_aside, writing
+from ..files.yaml_files import differences, override, read_mapping, to_yaml
+from ..latent_space import LatentSpace
+from .autoencoder_config import Cadence
+from .diffusion_data import LearnedData
 from .loop import Log, drain
-from .runs import Cadence
-from .updates import StepRecord
+from .optimization import StepRecord
+
+NAME = "data.json"
+
+
+@dataclass(frozen=True)
+class Begun:
+    """digest, shape, latent_space: as of LearnedData."""
+
+    digest: str
+    shape: tuple[int, int, int]
+    latent_space: LatentSpace
+
+
+WIDTH = 7
+
 
 # What may change from one command to the next on the same run directory.
 FREE = ("name", "out", "steps", "precision", "max_bad_steps", "trackers", "optimizer.lr", "cadence.")
@@ -70,16 +89,16 @@ def refuse_other_run(run: Run, free: tuple[str, ...] = FREE) -> None:
 def resume(run: Run, state: State, console: Console) -> None:
     """Bring the state to the directory's latest checkpoint, if there is one; ValueError if it is past the run's end."""
     directory = Path(run.out)
-    resumed = checkpoints.latest(directory / "checkpoints")
+    resumed = latest_checkpoint(directory / "checkpoints")
     if resumed is None:
         return
-    load(state, resumed)
+    load_checkpoint(state, resumed)
     if state.step > run.steps:
         raise ValueError(f"steps is {run.steps}, but {directory} is at step {state.step} already; ask for more")
     console.print(f"going on from step {state.step} ({escape(str(resumed))})", highlight=False)
 
 
-def load(state: State, checkpoint: Path) -> None:
+def load_checkpoint(state: State, checkpoint: Path) -> None:
     """Bring the state to a checkpoint; ValueError naming it if it cannot be read."""
     try:
         state.load_state_dict(torch.load(checkpoint / "state.pt", map_location="cpu", weights_only=True))
@@ -124,7 +143,7 @@ def drive(
     def checkpoint(step: int) -> None:
         if accelerator.is_main_process:
             with writing(f"the checkpoint of step {step} under {directory / 'checkpoints'}"):
-                checkpoints.save(
+                save_checkpoint(
                     directory / "checkpoints",
                     step,
                     lambda folder: torch.save(state.state_dict(), folder / "state.pt"),
@@ -183,3 +202,62 @@ def _flat(record: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value if isinstance(value, int | float | str | bool) else str(value)
     return flat
+
+
+def begun_on(data: LearnedData) -> Begun:
+    """What a run that begins on these data keeps."""
+    return Begun(data.digest, data.shape, data.latent_space)
+
+
+def write_begun(directory: Path, data: LearnedData) -> None:
+    """Into a run directory."""
+    write_text_aside(directory / NAME, json.dumps(asdict(begun_on(data))) + "\n")
+
+
+def read_begun(directory: Path) -> Begun | None:
+    """None for a run that has not begun. ValueError for a record that cannot be read."""
+    path = directory / NAME
+    if not path.exists():
+        return None
+    try:
+        return TypeAdapter(Begun).validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ValueError(f"{path} is damaged: choose another out, or remove {directory} to train anew") from error
+
+
+def refuse_other_data(directory: Path, begun: Begun | None, data: LearnedData) -> None:
+    """ValueError where a run that has begun would go on with other data, or at another scale."""
+    now = begun_on(data)
+    if begun is None or begun == now:
+        return
+    if (begun.digest, begun.shape) != (now.digest, now.shape):
+        raise ValueError(
+            f"{directory} was begun on other data ({begun.shape}, digest {begun.digest}; now {now.shape}, "
+            f"{now.digest}): choose another out, or bring the data back"
+        )
+    raise ValueError(
+        f"{directory} was begun on latents of another scale (std {begun.latent_space.std}; now "
+        f"{now.latent_space.std}): choose another out, or bring back what declares the scale"
+    )
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The complete checkpoint of the largest step in a folder, if there is one."""
+    return max(_complete_checkpoints(folder), key=lambda path: int(path.name), default=None)
+
+
+def save_checkpoint(folder: Path, step: int, write: Callable[[Path], None], keep_last: int, keep_every: int) -> Path:
+    """Write a step's checkpoint, then drop all but the newest `keep_last` and those at multiples of `keep_every`."""
+    target = folder / f"{step:0{WIDTH}d}"
+    write_aside(target, write)
+    for leftover in (*folder.glob(".*.writing"), *folder.glob(".*.removing")):  # of a run that was killed here
+        shutil.rmtree(leftover, ignore_errors=True)
+    older = sorted(_complete_checkpoints(folder), key=lambda path: int(path.name))[: -max(keep_last, 1)]
+    for path in older:
+        if not keep_every or int(path.name) % keep_every:
+            remove(path)
+    return target
+
+
+def _complete_checkpoints(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("[0-9]*") if path.is_dir() and path.name.isdigit()] if folder.is_dir() else []

@@ -13,15 +13,16 @@ import pytest
 import torch
 from PIL import Image
 
-from spectrum_matching import cli, diffusion_runs, runs
+from spectrum_matching import cli
 from spectrum_matching.cache_latents import cache_latents
-from spectrum_matching.diffusion_state import build_diffusion_state
 from spectrum_matching.files.digests import weights_digest
 from spectrum_matching.files.yaml_files import override, read_mapping, to_yaml
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.run_diffusion import run_diffusion
-from spectrum_matching.run_directory import load
 from spectrum_matching.sampling.model import open_model, read_card
+from spectrum_matching.training import autoencoder_config, diffusion_config
+from spectrum_matching.training.run_diffusion import run_diffusion
+from spectrum_matching.training.run_directory import load
+from spectrum_matching.training.train_diffusion import build_diffusion_state
 
 CPU = torch.device("cpu")
 
@@ -62,9 +63,9 @@ def command(tmp_path, capfd):
 
 @pytest.fixture
 def sources(latent_cache, class_folder, small_autoencoder):
-    images = diffusion_runs.Source(images=str(class_folder), size=32, held_out=0.0)
+    images = diffusion_config.Source(images=str(class_folder), size=32, held_out=0.0)
     return {
-        "cached": diffusion_runs.Source(latents=str(latent_cache)),
+        "cached": diffusion_config.Source(latents=str(latent_cache)),
         "encoded": replace(images, autoencoder=str(small_autoencoder)),
         "pixels": images,
     }
@@ -80,7 +81,7 @@ def test_a_run_makes_its_directory(small_diffusion, sources, small_autoencoder, 
     shape = "3 x 32 x 32" if kind == "pixels" else "8 x 8 x 8"
     assert f"16 to learn from, {shape}, 2 classes; SiT-micro/4 of " in err
     assert "warning" not in err
-    assert override(diffusion_runs.DiffusionRun(), read_mapping(directory / "run.yaml"), "run.yaml") == run
+    assert override(diffusion_config.DiffusionRun(), read_mapping(directory / "run.yaml"), "run.yaml") == run
     assert [line["step"] for line in logged(run)] == [1, 2, 3, 4]
     assert checkpointed(run) == ["0000003", "0000004"]
     assert {path.name for path in directory.iterdir()} == {
@@ -155,7 +156,7 @@ def test_another_run_in_the_same_directory_is_refused_naming_the_key(small_diffu
 
 
 def test_the_length_of_a_run_with_a_curriculum_is_part_of_it(small_diffusion, command):
-    run = replace(small_diffusion, curriculum=diffusion_runs.Curriculum(keep=(3,), block=4))
+    run = replace(small_diffusion, curriculum=diffusion_config.Curriculum(keep=(3,), block=4))
     assert command(run)[0] == 0
     status, _, err = command(run, "--steps", 6)
     assert (status, err.count("\n")) == (2, 1)
@@ -166,7 +167,7 @@ def test_other_data_under_the_same_name_are_refused(
     small_diffusion, sources, latent_cache, small_autoencoder, class_folder, command, tmp_path
 ):
     copy = Path(shutil.copytree(latent_cache, tmp_path / "latents"))
-    run = replace(small_diffusion, source=diffusion_runs.Source(latents=str(copy)), steps=2)
+    run = replace(small_diffusion, source=diffusion_config.Source(latents=str(copy)), steps=2)
     assert command(run)[0] == 0
     shutil.rmtree(copy)
     cache_latents(str(small_autoencoder), data=str(class_folder / "cat"), split="all", size=32, out=copy)
@@ -239,7 +240,7 @@ def test_flips_that_are_not_cached_and_an_autoencoder_that_is_gone_stop_nothing_
     gone = shutil.copytree(small_autoencoder, tmp_path / "autoencoder")
     cache = cache_latents(str(gone), data=str(class_folder), split="all", size=32, out=tmp_path / "latents")
     shutil.rmtree(gone)
-    run = replace(small_diffusion, source=diffusion_runs.Source(latents=str(cache)))
+    run = replace(small_diffusion, source=diffusion_config.Source(latents=str(cache)))
     for arguments, said in (
         (("--source.flip",), "cache again with --flips, or train without flips"),
         (("--cadence.preview", 1), "name another by source.autoencoder, or set cadence.preview to 0"),
@@ -257,7 +258,7 @@ def test_latents_of_another_scale_are_warned_of(small_diffusion, latent_cache, c
     index = json.loads((copy / "index.json").read_text())
     index["latent_space"]["std"] = [std / 5 for std in index["latent_space"]["std"]]
     (copy / "index.json").write_text(json.dumps(index))
-    source = diffusion_runs.Source(latents=str(copy), statistics="channel")
+    source = diffusion_config.Source(latents=str(copy), statistics="channel")
     status, _, err = command(replace(small_diffusion, source=source, steps=1))
     assert status == 0
     assert "warning: normalised latents have mean" in err
@@ -281,7 +282,7 @@ def test_weights_that_are_not_finite_are_not_exported(small_diffusion):
 def forked():
     """Start `specmatch train-diffusion` on a file in a process that has everything imported already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["spectrum_matching.run_diffusion", "spectrum_matching.cli", "tyro"])
+    context.set_forkserver_preload(["spectrum_matching.training.run_diffusion", "spectrum_matching.cli", "tyro"])
 
     def start(asked):
         code = f"""
@@ -315,7 +316,7 @@ def wait_for(condition, process):
 
 
 def test_a_run_killed_again_and_again_ends_like_one_left_alone(small_diffusion, sources, forked, tmp_path):
-    curriculum = diffusion_runs.Curriculum(keep=(2, 5), block=4)
+    curriculum = diffusion_config.Curriculum(keep=(2, 5), block=4)
     run = replace(
         small_diffusion, source=sources["encoded"], steps=5, accumulation=2, curriculum=curriculum, precision="bf16"
     )
@@ -343,7 +344,9 @@ def test_a_run_killed_again_and_again_ends_like_one_left_alone(small_diffusion, 
 
 
 def test_a_signal_stops_with_a_checkpoint_and_the_same_command_finishes(small_diffusion, forked, tmp_path):
-    run = replace(small_diffusion, steps=10_000, cadence=runs.Cadence(log=1, preview=0, checkpoint=10_000))
+    run = replace(
+        small_diffusion, steps=10_000, cadence=autoencoder_config.Cadence(log=1, preview=0, checkpoint=10_000)
+    )
     file = asked(run, tmp_path)
     process = forked(file)
     log = Path(run.out) / "log.jsonl"

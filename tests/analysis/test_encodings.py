@@ -1,6 +1,6 @@
 import torch
 
-from spectrum_matching.analysis.spool import Spool
+from spectrum_matching.analysis.encodings import Spool
 
 
 def test_rows_come_back_in_order_however_they_were_cut():

@@ -1,0 +1,1 @@
+"""Training of autoencoders and of diffusion models: configs, trainers, run directories."""
