@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple
 from spectrum_matching.records.comparison import Comparison, Spread, order, read_comparison, spread
 from spectrum_matching.report.digits import decimals, fixed, number
 from spectrum_matching.report.digits import spread as apart
-from spectrum_matching.study_records.directional_energy import DirectionalEnergy, read_directional_energy
-from spectrum_matching.study_records.frequency_bias import Band, Case, FrequencyBias, read_frequency_bias
-from spectrum_matching.study_records.unified_view import MethodReading, UnifiedView, read_unified_view
+from spectrum_matching.studies.directional_energy.record import DirectionalEnergy, read_directional_energy
+from spectrum_matching.studies.frequency_bias.record import Band, Case, FrequencyBias, read_frequency_bias
+from spectrum_matching.studies.unified_view.record import MethodReading, UnifiedView, read_unified_view
 
 RESULTS = Path(__file__).parent / "results"
 

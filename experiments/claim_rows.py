@@ -29,7 +29,7 @@ from claim_results import (  # files beside this one
 from spectrum_matching.metrics.ranks import rank_correlation
 from spectrum_matching.records.comparison import order, spread
 from spectrum_matching.report.digits import number
-from spectrum_matching.study_records.frequency_bias import Band
+from spectrum_matching.studies.frequency_bias.record import Band
 
 NOTABLE, STRONG = 0.5, 0.8  # of a rank correlation
 HARMLESS = 0.5  # of what learning left undone, as seen over as it is

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from spectrum_matching.comparison.plans import PLANS, Plan
 from spectrum_matching.diffusion import evaluations
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.denoiser.build import build_denoiser
-from spectrum_matching.plans import PLANS, Plan
 
 RESULTS = Path(__file__).parent / "results"
 PEAK = 989e12  # bf16 without sparsity, NVIDIA's data sheet of the H200

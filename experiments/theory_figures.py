@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from spectrum_matching.diffusion import Path as DiffusionPath
 from spectrum_matching.report.canvas import frequency_axis
-from spectrum_matching.study_records.frequency_bias import Case, FrequencyBias, read_frequency_bias
+from spectrum_matching.studies.frequency_bias.record import Case, FrequencyBias, read_frequency_bias
 
 HERE = Path(__file__).parent
 RESULTS, DOCS = HERE / "results", HERE.parent / "docs"

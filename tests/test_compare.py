@@ -8,9 +8,12 @@ import pytest
 import yaml
 from rich.console import Console
 
-from spectrum_matching import cli, plans, trials
+from spectrum_matching import cli
+from spectrum_matching.comparison import plans
+from spectrum_matching.comparison import trial as trial_module
+from spectrum_matching.comparison.checks import check_plan, open_plan
+from spectrum_matching.comparison.plans import PLANS, Entry, Measuring, Plan
 from spectrum_matching.files.yaml_files import differences, override, to_yaml
-from spectrum_matching.plans import PLANS, Entry, Measuring, Plan
 from spectrum_matching.records.comparison import read_comparison
 from spectrum_matching.sampling.generate import SamplingChoice
 from spectrum_matching.training.autoencoder_config import AutoencoderRun, Cadence, Data, MethodChoice
@@ -103,7 +106,7 @@ def test_finished_stages_are_not_run_again(plan, compared, command, monkeypatch)
         "analyze",
         "evaluate_generation",
     ):
-        monkeypatch.setattr(trials, verb, pytest.fail)
+        monkeypatch.setattr(trial_module, verb, pytest.fail)
     status, out, _ = command(plan)
     assert status == 0
     assert "| DSM |" in out
@@ -113,7 +116,7 @@ def test_finished_stages_are_not_run_again(plan, compared, command, monkeypatch)
 def test_a_changed_stage_runs_with_those_after_it_and_nothing_else(plan, compared, command, monkeypatch):
     before = stages(plan)
     for verb in ("run_autoencoder", "cache_latents", "analyze"):
-        monkeypatch.setattr(trials, verb, pytest.fail)
+        monkeypatch.setattr(trial_module, verb, pytest.fail)
     longer = replace(plan, diffusion=replace(plan.diffusion, steps=3), entries={"autoencoder": Entry()})
     assert command(longer, "--out", plan.out)[0] == 0
     new = stages(plan)
@@ -181,7 +184,7 @@ def test_an_unknown_plan_names_the_nearest(capfd):
 def test_every_plan_survives_yaml_and_could_be_run(name):
     plan = plans.demo(fast=True) if name == "demo" else plans.PLANS[name]()
     assert override(Plan(), yaml.safe_load(to_yaml(plan)), "there") == plan
-    trials.check_plan(plan)
+    check_plan(plan)
 
 
 def leaves(record, prefix=""):
@@ -200,15 +203,15 @@ def leaves(record, prefix=""):
     ids=lambda run: type(run).__name__,
 )
 def test_whatever_decides_a_training_decides_its_folder(run):
-    same = {name for name, other in leaves(run) if trials.deciding(other) == trials.deciding(run)}
-    idle = (*(f"{key}." for key in trials.IDLE), *trials.IDLE)
-    assert same == {name for name, _ in leaves(run) if name in idle or name.startswith(idle[: len(trials.IDLE)])}
+    same = {name for name, other in leaves(run) if trial_module.deciding(other) == trial_module.deciding(run)}
+    idle = (*(f"{key}." for key in trial_module.IDLE), *trial_module.IDLE)
+    assert same == {name for name, _ in leaves(run) if name in idle or name.startswith(idle[: len(trial_module.IDLE)])}
 
 
 def test_an_alignment_of_no_weight_decides_nothing():
     idle = replace(DiffusionRun(), alignment=AlignmentChoice(encoder="gradients:4", tap=3))
-    assert trials.deciding(idle) == trials.deciding(DiffusionRun())
-    assert "alignment" not in trials.deciding(idle)
+    assert trial_module.deciding(idle) == trial_module.deciding(DiffusionRun())
+    assert "alignment" not in trial_module.deciding(idle)
 
 
 class AskedError(Exception):
@@ -225,7 +228,7 @@ def test_the_weights_of_its_vision_encoder_decide_an_autoencoder_s_folder(plan, 
     def recipe(seed, entry):
         save_dinov2(tmp_path / "vision", seed)
         with pytest.raises(AskedError) as asked:
-            trials.run_trial(trials.open_plan(plan), entry, 0, Console(quiet=True), stage)
+            trial_module.run_trial(open_plan(plan), entry, 0, Console(quiet=True), stage)
         name, inputs = asked.value.args
         assert name == "autoencoder"
         return inputs

@@ -11,9 +11,9 @@ import pytest
 from spectrum_matching.metrics.ranks import rank_correlation
 from spectrum_matching.records.comparison import order, read_comparison, spread
 from spectrum_matching.report.digits import number
-from spectrum_matching.report.unified_figures import unified_lead
-from spectrum_matching.study_records.frequency_bias import read_frequency_bias
-from spectrum_matching.study_records.unified_view import read_unified_view
+from spectrum_matching.studies.frequency_bias.record import read_frequency_bias
+from spectrum_matching.studies.unified_view.page import unified_lead
+from spectrum_matching.studies.unified_view.record import read_unified_view
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results"

@@ -11,9 +11,9 @@ from spectrum_matching.data.images import open_images
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.analysis import to_json
 from spectrum_matching.report.digits import number
-from spectrum_matching.report.directional_figures import densities
-from spectrum_matching.study_records.directional_energy import read_directional_energy
-from spectrum_matching.study_records.unified_view import read_unified_view
+from spectrum_matching.studies.directional_energy.page import densities
+from spectrum_matching.studies.directional_energy.record import read_directional_energy
+from spectrum_matching.studies.unified_view.record import read_unified_view
 
 
 def texts(page):

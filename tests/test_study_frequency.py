@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spectrum_matching import cli, frequency_cases, study_frequency
+from spectrum_matching import cli, study_frequency
 from spectrum_matching.files.yaml_files import override
-from spectrum_matching.studies import denoiser_training, frequency_bias
-from spectrum_matching.studies.frequency_plans import PLANS, FrequencyPlan, check_plan
-from spectrum_matching.study_records.frequency_bias import read_frequency_bias
+from spectrum_matching.studies.frequency_bias import cases, run_case, training
+from spectrum_matching.studies.frequency_bias.plans import PLANS, FrequencyPlan, check_plan
+from spectrum_matching.studies.frequency_bias.record import read_frequency_bias
 
 SMALL = FrequencyPlan(
     name="small",
@@ -141,7 +141,7 @@ def test_the_page_says_how_to_read_it_and_loads_nothing(study, folder):
 def test_finished_cases_are_not_run_again(study, unseen, folder, command, small_autoencoder, monkeypatch):
     before = trained(folder)
     for name in ("run_case", "harms"):
-        monkeypatch.setattr(frequency_cases, name, pytest.fail)
+        monkeypatch.setattr(cases, name, pytest.fail)
     status, _, err = command("--out", folder, "--autoencoders", f"tiny={small_autoencoder}")
     assert status == 0, err
     assert trained(folder) == before
@@ -150,7 +150,7 @@ def test_finished_cases_are_not_run_again(study, unseen, folder, command, small_
 def test_a_killed_study_goes_on_where_it_was_and_the_same_seed_gives_the_same_numbers(
     study, unseen, folder, command, tmp_path, monkeypatch
 ):
-    ran, run_case = [], frequency_cases.run_case
+    ran, run_case = [], cases.run_case
 
     def interrupted(plan, name, seed, fields, **others):
         if len(ran) == 2:
@@ -158,7 +158,7 @@ def test_a_killed_study_goes_on_where_it_was_and_the_same_seed_gives_the_same_nu
         ran.append(name)
         return run_case(plan, name, seed, fields, **others)
 
-    monkeypatch.setattr(frequency_cases, "run_case", interrupted)
+    monkeypatch.setattr(cases, "run_case", interrupted)
     assert command("--out", tmp_path)[0] == 130
     first, ran[:] = list(ran), []
     assert first == ["images", "images, delta 2"]
@@ -177,15 +177,13 @@ def test_a_killed_case_goes_on_from_what_it_kept(study, unseen, folder, command,
         write_aside(target, write)
         raise KeyboardInterrupt
 
-    began, write_aside, train = [], frequency_cases.write_aside, frequency_bias.train_denoiser
-    monkeypatch.setattr(denoiser_training, "KEEP_EVERY", 2)
-    monkeypatch.setattr(frequency_cases, "write_aside", killed)
+    began, write_aside, train = [], cases.write_aside, run_case.train_denoiser
+    monkeypatch.setattr(training, "KEEP_EVERY", 2)
+    monkeypatch.setattr(cases, "write_aside", killed)
     arguments = ("--out", tmp_path, "--cases", "images", "--seeds", "0")
     assert command(*arguments)[0] == 130
-    monkeypatch.setattr(frequency_cases, "write_aside", write_aside)
-    monkeypatch.setattr(
-        frequency_bias, "train_denoiser", lambda *a, **b: began.append(b["kept"]["step"]) or train(*a, **b)
-    )
+    monkeypatch.setattr(cases, "write_aside", write_aside)
+    monkeypatch.setattr(run_case, "train_denoiser", lambda *a, **b: began.append(b["kept"]["step"]) or train(*a, **b))
     assert command(*arguments)[0] == 0
     assert began == [2]
     assert not list(tmp_path.rglob("state.pt"))
@@ -194,13 +192,13 @@ def test_a_killed_case_goes_on_from_what_it_kept(study, unseen, folder, command,
 
 
 def test_what_changes_a_case_trains_it_anew_and_what_does_not_does_not(study, unseen, folder, command, monkeypatch):
-    ran, run_case = [], frequency_cases.run_case
+    ran, run_case = [], cases.run_case
 
     def counted(plan, name, seed, fields, **others):
         ran.append((name, plan.steps))
         return run_case(plan, name, seed, fields, **others)
 
-    monkeypatch.setattr(frequency_cases, "run_case", counted)
+    monkeypatch.setattr(cases, "run_case", counted)
     before = trained(folder)
     assert command("--out", folder, "--cases", "images", "--deltas", "1", "2")[0] == 0
     assert not ran

@@ -6,13 +6,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from . import plans
 from .compare import write_comparison
-from .gather_trials import gather
+from .comparison import plans
+from .comparison.checks import open_plan
+from .comparison.gather import gather
+from .comparison.trial import run_trial
 from .records.analysis import read_analyses
 from .report.comparison.tables import comparison_markdown
 from .report.terminal import summary, verdict
-from .trials import open_plan, run_trial
 
 
 def demo(out: Path | None = None, fast: bool = False) -> None:

@@ -20,14 +20,14 @@ from .files.atomic import require_writable, write_text_aside
 from .machine_checks import chosen_device
 from .records.analysis import Sample, read_analyses
 from .records.provenance import provenance
-from .report.directional_figures import directional_blocks, directional_lead, number_table
 from .report.study_page import render_study
 from .report.terminal import _rows
-from .report.unified_figures import unified_blocks, unified_lead
-from .studies import directional_energy as directional
-from .studies import unified_view as unified
-from .study_records import directional_energy as directional_records
-from .study_records import unified_view as unified_records
+from .studies.directional_energy import measure as directional
+from .studies.directional_energy import record as directional_records
+from .studies.directional_energy.page import directional_blocks, directional_lead, number_table
+from .studies.unified_view import measure as unified
+from .studies.unified_view import record as unified_records
+from .studies.unified_view.page import unified_blocks, unified_lead
 
 STUDY_FILE, PAGE_FILE = "study.json", "report.html"
 

@@ -2,28 +2,25 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from tyro.conf import arg
 
 from .analysis.subjects import named_sources
 from .diffusion.path import Kind, Prediction
 from .files.yaml_files import nearest, override, read_mapping, to_yaml
-from .frequency_cases import all_finished, open_study, run_injection, run_one
 from .machine_checks import chosen_device
-from .records.provenance import provenance
-from .report.frequency_blocks import frequency_blocks, frequency_lead
 from .report.study_page import render_study
-from .studies.frequency_plans import PLANS, FrequencyPlan, check_plan
+from .studies.frequency_bias.cases import in_one_line, run_study
+from .studies.frequency_bias.page import frequency_blocks, frequency_lead
+from .studies.frequency_bias.plans import PLANS, check_plan
+from .studies.frequency_bias.record import FrequencyBias, to_json
 from .study import PAGE_FILE, write_study
-from .study_records.frequency_bias import FrequencyBias, to_json
 
 
 def frequency_bias(
@@ -136,45 +133,17 @@ def frequency_bias(
     return found
 
 
-def run_study(
-    plan: FrequencyPlan, chosen: Sequence[tuple[str, int]], device: torch.device, command: str, console: Console
-) -> FrequencyBias:
-    """Run the chosen cases, then gather all of the plan that are finished."""
-    opened = open_study(plan, device)
-    for bad in {*opened.training.bad, *opened.held_out.bad}:
-        console.print(f"[yellow]skipped[/] {escape(f'{bad.name}: {bad.reason}')}", highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bar:
-        for place, (name, seed) in enumerate(chosen, 1):
-            title = escape(f"{place} of {len(chosen)}: {name}, seed {seed}")
-            task = bar.add_task(title, total=plan.steps)
-            run_one(opened, name, seed, lambda n, task=task: bar.advance(task, n))  # type: ignore[misc]
-            bar.update(task, completed=plan.steps)
-        injection = run_injection(opened)
-    found, missing = all_finished(opened)
-    notes = [
-        f"{plan.steps:,} updates of {plan.batch_size} fields each: every number here is of a training so short, and of "
-        f"{found[0].n_parameters:,} parameters for {found[0].subject}.",
-        f"The best linear denoiser knows the training data’s spectrum, and takes each DCT coefficient by itself: a "
-        f"denoiser may be better than it, and it is itself measured on {plan.n_test} held-out fields.",
-    ]
-    commits = sorted({f"{case.provenance.commit or 'unknown'} on {case.provenance.device}" for case in found})
-    notes += [f"Trained by code of several commits or machines: {', '.join(commits)}"] if len(commits) > 1 else []
-    notes += [f"Not run yet: {'; '.join(missing)}"] if missing else []
-    return FrequencyBias(
-        name=plan.name,
-        plan=to_yaml(plan),
-        command=command,
-        images=opened.training.source,
-        size=plan.size,
-        path=plan.path,
-        sampling=f"{plan.sampler}, {plan.sampling_steps} steps",
-        pixels_per_degree=plan.pixels_per_degree,
-        cases=tuple(found),
-        injection=injection,
-        provenance=provenance(device, torch.float32, plan.seeds[0]),
-        notes=tuple(notes),
-    )
+def _options(given: Mapping[str, object], config: Path | None) -> list[str]:
+    """What was given on the command line, as words."""
+    words = [] if config is None else ["--config", str(config)]
+    for key, value in given.items():
+        words.append("--" + key.replace("_", "-"))
+        words += [f"{each:g}" if isinstance(each, float) else str(each) for each in _each(value)]
+    return words
+
+
+def _each(value: object) -> Sequence[object]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def print_cases(study: FrequencyBias, console: Console) -> None:
@@ -189,22 +158,3 @@ def print_cases(study: FrequencyBias, console: Console) -> None:
         ratios = (f"{band.ratio.value:.2f}" for band in (low, high))
         table.add_row(escape(f"{case.name}, seed {case.seed}"), *halves, *ratios)
     console.print(table)
-
-
-def in_one_line(plan: FrequencyPlan) -> str:
-    """Every field and its value."""
-    values = {key: value if isinstance(value, tuple) else (value,) for key, value in asdict(plan).items()}
-    return "; ".join(f"{key} {', '.join(map(str, value)) or 'none'}" for key, value in values.items())
-
-
-def _options(given: Mapping[str, object], config: Path | None) -> list[str]:
-    """What was given on the command line, as words."""
-    words = [] if config is None else ["--config", str(config)]
-    for key, value in given.items():
-        words.append("--" + key.replace("_", "-"))
-        words += [f"{each:g}" if isinstance(each, float) else str(each) for each in _each(value)]
-    return words
-
-
-def _each(value: object) -> Sequence[object]:
-    return value if isinstance(value, tuple) else (value,)

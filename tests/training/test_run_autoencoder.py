@@ -21,7 +21,7 @@ from spectrum_matching.files.yaml_files import override, read_mapping, to_yaml
 from spectrum_matching.seeding import seeded
 from spectrum_matching.training import autoencoder_config
 from spectrum_matching.training.run_autoencoder import run_autoencoder
-from spectrum_matching.training.run_directory import load
+from spectrum_matching.training.run_directory import load_checkpoint
 from spectrum_matching.training.train_autoencoder import build_state, open_autoencoder
 
 EVERYTHING = {  # all state that there can be, each part of it touched within 4 steps
@@ -92,7 +92,7 @@ def test_the_export_is_the_averaged_weights_with_the_measured_scale(small_run, s
     run = replace(small_run, sample_posterior=sample, **EVERYTHING)
     exported = AutoencoderKL.from_pretrained(run_autoencoder(run))
     state = build_state(run, open_autoencoder(run), run.method.build(), torch.device("cpu"))
-    load(state, Path(run.out) / "checkpoints" / "0000004")
+    load_checkpoint(state, Path(run.out) / "checkpoints" / "0000004")
     assert state.step == 4
     averages = zip(exported.parameters(), state.ema.shadow_params, strict=True)
     assert all(torch.equal(theirs, ours) for theirs, ours in averages)

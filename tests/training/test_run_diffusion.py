@@ -21,7 +21,7 @@ from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.sampling.model import open_model, read_card
 from spectrum_matching.training import autoencoder_config, diffusion_config
 from spectrum_matching.training.run_diffusion import run_diffusion
-from spectrum_matching.training.run_directory import load
+from spectrum_matching.training.run_directory import load_checkpoint
 from spectrum_matching.training.train_diffusion import build_diffusion_state
 
 CPU = torch.device("cpu")
@@ -94,7 +94,7 @@ def test_a_run_makes_its_directory(small_diffusion, sources, small_autoencoder, 
     model = open_model(run.out, CPU)
     assert metrics["weights_digest"] == model.denoiser_digest
     state = build_diffusion_state(run, model.card.shape, 2, CPU)
-    load(state, directory / "checkpoints" / "0000004")
+    load_checkpoint(state, directory / "checkpoints" / "0000004")
     averages = zip(model.denoiser.parameters(), state.ema.shadow_params, strict=True)
     assert all(torch.equal(theirs, ours) for theirs, ours in averages)
     assert not all(
@@ -270,7 +270,7 @@ def test_weights_that_are_not_finite_are_not_exported(small_diffusion):
     run_diffusion(run)
     shutil.rmtree(Path(run.out) / "export")
     path = Path(run.out) / "checkpoints" / "0000002" / "state.pt"
-    state = torch.load(path, weights_only=True)
+    state = torch.load_checkpoint(path, weights_only=True)
     state["ema"]["shadow_params"][0][...] = torch.nan
     torch.save(state, path)
     with pytest.raises(ValueError, match="at step 2 the weights are not finite: nothing is exported"):

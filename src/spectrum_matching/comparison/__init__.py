@@ -1,0 +1,1 @@
+"""Methods × seeds, end to end: plans, trials, one comparison."""

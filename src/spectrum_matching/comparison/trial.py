@@ -1,0 +1,213 @@
+"""One entry of a plan from one seed, stage by stage: autoencoder, analysis, cache, diffusion, samples, scores."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from rich.console import Console
+from torch import Tensor
+
+from .. import __version__
+from ..analysis.measure import analyze
+from ..cache_latents import cache_latents
+from ..data.order import fixed_batches
+from ..evaluation.generation import evaluate_generation
+from ..evaluation.reconstruction import evaluate_reconstruction
+from ..evaluation.reference import Reference, compute_reference, load_reference, save_reference
+from ..evaluation.samples import open_samples
+from ..files.atomic import write_text_aside
+from ..files.digests import weights_digest
+from ..files.stages import Done, slug, stage
+from ..latents.alignment_targets import VISION
+from ..nets.autoencoder import Autoencoder
+from ..records import scores
+from ..records.analysis import to_json as analyses_to_json
+from ..sampling.model import open_model
+from ..sampling.samples import read_sampling, record_of, write_samples
+from ..training.autoencoder_config import AutoencoderRun
+from ..training.diffusion_config import DiffusionRun
+from ..training.run_autoencoder import run_autoencoder
+from ..training.run_diffusion import run_diffusion
+from .checks import OpenedPlan, autoencoder_run, diffusion_run
+
+N_AT_ONCE = 64
+LATER_OPTIONS = ("encoder_size", "feature_weight", "cosine_margin", "distance_margin")
+# Of a run, what decides nothing of its result, or is decided by digests beside it.
+IDLE = (
+    *("name", "out", "cadence", "trackers", "max_bad_steps", "preview", "data.workers"),
+    *("source.latents", "source.images", "source.autoencoder", "source.workers"),
+    *("alignment.targets", "alignment.encoder", "method.encoder"),
+)
+
+StageRunner = Callable[[Path, str, Mapping[str, Any], Callable[[Path], Mapping[str, Any]]], Done]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The finished stages of one trial."""
+
+    autoencoder: Done
+    analysis: Done
+    cache: Done
+    targets: Done | None
+    diffusion: Done
+    samples: Done
+    scores: Done
+
+
+def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console, stage: StageRunner = stage) -> Stages:
+    """All stages of one trial; those that are finished are read, not run.
+
+    stage: `stages.finished` reads a finished trial, and runs nothing.
+    """
+    plan, measuring = opened.plan, opened.plan.measuring
+    # Entries that train the same autoencoder share it.
+    owner = next(name for name in plan.entries if plan.entries[name].method == plan.entries[entry].method)
+    shared, own = (Path(plan.out) / slug(name) / f"seed{seed}" for name in (owner, entry))
+    images, workers = opened.measured[seed], plan.autoencoder.data.workers
+    measured = {"images": images.digest, "size": images.size, "version": __version__}
+
+    def train(folder: Path) -> Mapping[str, Any]:
+        export = run_autoencoder(autoencoder_run(plan, owner, seed, folder / "run"))
+        return {"export": "run/export", "weights": weights_digest(Autoencoder.from_pretrained(export))}
+
+    recipe = deciding(autoencoder_run(plan, owner, seed, Path())) | {"images": opened.training_digest}
+    vision = plan.entries[owner].method.vision
+    if vision is not None:
+        recipe["vision"] = opened.encoders[vision]
+    autoencoder = stage(shared, "autoencoder", recipe, train)
+    export = autoencoder.folder / autoencoder.outputs["export"]
+    weights = autoencoder.outputs["weights"]
+
+    def look(folder: Path) -> Mapping[str, Any]:
+        console.print("analyzing", highlight=False)
+        network = Autoencoder.from_pretrained(export).to(opened.device)
+        found = analyze(
+            network,
+            images,
+            name=owner,
+            n_images=measuring.analyzed,
+            n_tests=min(measuring.tested, measuring.analyzed),
+            seed=seed,
+        )
+        write_text_aside(folder / "analysis.json", analyses_to_json([found]) + "\n")
+        return {}
+
+    asked = {"n": measuring.analyzed, "tested": measuring.tested, "weights": weights, "seed": seed}
+    analysis = stage(shared, "analysis", measured | asked, look)
+
+    def encode(folder: Path) -> Mapping[str, Any]:
+        cache_latents(str(export), out=folder / "latents", batch_size=N_AT_ONCE, workers=workers, **stored)
+        return {}
+
+    stored: dict[str, Any] = {"flips": plan.diffusion.source.flip, "dtype": plan.cache}
+    cache = stage(shared, "cache", {"weights": weights, "images": opened.training_digest, **stored}, encode)
+
+    alignment, targets = plan.entries[entry].alignment, None
+    if alignment.weight:
+        encoder, encoder_size = str(alignment.encoder), alignment.size
+
+        def see(folder: Path) -> Mapping[str, Any]:
+            options: dict[str, Any] = {"encoder_size": encoder_size, "dtype": plan.cache, "workers": workers}
+            beside, out = cache.folder / "latents", folder / "targets"
+            cache_latents(f"{VISION}{encoder}", beside=beside, out=out, batch_size=N_AT_ONCE, **options)
+            return {}
+
+        inputs = {
+            "latents": cache.digest,
+            "encoder": opened.encoders[encoder, encoder_size],
+            "size": encoder_size,
+            "dtype": plan.cache,
+        }
+        targets = stage(shared, "targets", inputs, see)
+    aims = targets.folder / "targets" if targets else None
+
+    def diffuse(folder: Path) -> Mapping[str, Any]:
+        run = diffusion_run(plan, entry, seed, cache.folder / "latents", folder / "run", aims)
+        made = run_diffusion(run)
+        return {
+            "export": "run/export",
+            "weights": json.loads((made.parent / "metrics.json").read_text())["weights_digest"],
+        }
+
+    recipe = deciding(diffusion_run(plan, entry, seed, Path(), Path())) | {"latents": cache.digest}
+    if targets is not None:
+        recipe["targets"] = targets.digest
+    diffusion = stage(own, "diffusion", recipe, diffuse)
+
+    def draw(folder: Path) -> Mapping[str, Any]:
+        model = open_model(diffusion.folder / diffusion.outputs["export"], opened.device, str(export))
+        out, accelerator = folder / "samples.npz", Accelerator(mixed_precision="no")
+        write_samples(model, plan.sampling, measuring.samples, out, accelerator, console)
+        return {}
+
+    asked = {**asdict(plan.sampling), "n": measuring.samples}
+    asked.pop("batch_size")  # decides nothing
+    samples = stage(own, "samples", {"model": diffusion.digest, "decoder": weights, **asked}, draw)
+
+    def score(folder: Path) -> Mapping[str, Any]:
+        console.print("scoring", highlight=False)
+        packed = samples.folder / "samples.npz"
+        generation = evaluate_generation(
+            entry,
+            open_samples(packed)[1],
+            reference(opened, seed),
+            opened.extractor,
+            sampling=read_sampling(record_of(packed)),
+            seed=seed,
+        )
+        reconstruction = evaluate_reconstruction(
+            entry,
+            Autoencoder.from_pretrained(export).to(opened.device),
+            (b.images for b in fixed_batches(images, N_AT_ONCE, measuring.reconstructions, workers=workers)),
+            opened.extractor,
+            source=images.source,
+            source_digest=images.digest,
+            seed=seed,
+        )
+        write_text_aside(folder / "scores.json", scores.to_json([generation, reconstruction]) + "\n")
+        return {}
+
+    held_against = {"reference": opened.references[seed].digest, "n_reference": measuring.reference}
+    asked = {"n": measuring.reconstructions, "samples": samples.digest, "extractor": extractor_digest(opened)}
+    scored = stage(own, "scores", measured | held_against | asked, score)
+    return Stages(autoencoder, analysis, cache, targets, diffusion, samples, scored)
+
+
+def reference(opened: OpenedPlan, seed: int) -> Reference:
+    """Statistics of the images that samples are held against, computed once for all trials that share them."""
+    images, workers = opened.references[seed], opened.plan.autoencoder.data.workers
+    n = min(len(images), opened.plan.measuring.reference)
+
+    def compute(folder: Path) -> Mapping[str, Any]:
+        batches: Iterator[Tensor] = (b.images for b in fixed_batches(images, N_AT_ONCE, n, workers=workers))
+        found = compute_reference(images.source, batches, opened.extractor)
+        save_reference(found, folder / "reference.safetensors")
+        return {}
+
+    asked = {"images": images.digest, "size": images.size, "n": n}
+    inputs = asked | {"extractor": extractor_digest(opened), "version": __version__}
+    return load_reference(stage(Path(opened.plan.out), "reference", inputs, compute).folder / "reference.safetensors")
+
+
+def extractor_digest(opened: OpenedPlan) -> str:
+    """ "" without an extractor."""
+    return opened.extractor.digest if opened.extractor else ""
+
+
+def deciding(run: AutoencoderRun | DiffusionRun) -> dict[str, Any]:
+    """What of a run decides its result, as plain values; digests stand for the data elsewhere."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(run)))
+    for key in IDLE:
+        place, _, inner = key.rpartition(".")
+        (plain.get(place, {}) if place else plain).pop(inner, None)
+    # So that stages of before there were such settings are found again.
+    if not plain.get("alignment", {}).get("weight"):
+        plain.pop("alignment", None)
+    for option in LATER_OPTIONS:
+        if option in plain.get("method", {}) and plain["method"][option] is None:
+            del plain["method"][option]
+    return plain | {"version": __version__}

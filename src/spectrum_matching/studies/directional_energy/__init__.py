@@ -1,0 +1,1 @@
+"""What a target filter does to an encoder's directional energy."""

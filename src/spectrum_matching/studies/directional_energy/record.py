@@ -1,0 +1,83 @@
+"""Directional spectra of encoders' tokens by band, before and after each target filter."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...files.documents import read, written
+from ...records.analysis import Estimate, Measurement, Provenance, Sample
+
+FORMAT = "specmatch-directional-energy-1"
+
+
+@dataclass(frozen=True)
+class FilterReading:
+    """The tokens of one encoder after one target filter; means over images.
+
+    family: the filter whatever its std. settings: its numbers. divided: by the empirical std of each channel. dc,
+    shares (bands): of the directional spectrum, of each image; their sum is 1 where every token has a direction.
+    rmsc: RMS spatial contrast. energy: directional spectral energy. measurements: rmsc, lds, cds and srss. deviation:
+    the largest difference, over images, between RMSC², the spectrum outside DC, and 1 − ‖mean unit token‖². n_without:
+    images in which a token is zero, and so has no direction; of these the third says something else, and is left out.
+    """
+
+    filter: str
+    family: str
+    settings: str
+    divided: bool
+    dc: Estimate
+    shares: tuple[Estimate, ...]
+    energy: Estimate
+    measurements: tuple[Measurement, ...]
+    deviation: float
+    n_without: int
+
+    def measurement(self, key: str) -> Measurement:
+        """That of one key."""
+        return next(measurement for measurement in self.measurements if measurement.key == key)
+
+
+@dataclass(frozen=True)
+class EncoderReading:
+    """One encoder. width: of a token. resizer: how images reach its own size, and what is done to their values.
+
+    grid (h, w): of the tokens. far: how many apart LDS and SRSS call distant. frequencies, counts (bands): where a
+    band is, in cycles per token, and how many coefficients it holds without DC.
+    """
+
+    name: str
+    source: str
+    digest: str
+    width: int
+    resizer: str
+    grid: tuple[int, int]
+    frequencies: tuple[float, ...]
+    counts: tuple[int, ...]
+    far: int
+    filters: tuple[FilterReading, ...]
+
+
+@dataclass(frozen=True)
+class DirectionalEnergy:
+    """All encoders on the same images. masks: the folder of foreground, "" for none. notes: as in `Analysis`."""
+
+    encoders: tuple[EncoderReading, ...]
+    sample: Sample
+    masks: str
+    command: str
+    provenance: Provenance
+    notes: tuple[str, ...]
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """In the order in which the filters were applied."""
+        return tuple(dict.fromkeys(own.family for encoder in self.encoders for own in encoder.filters))
+
+
+def to_json(study: DirectionalEnergy) -> str:
+    """A study as one JSON document."""
+    return written(study, FORMAT)
+
+
+def read_directional_energy(path: Path) -> DirectionalEnergy:
+    """Inverse of `to_json`, from a file. ValueError naming the file if it is not such a document."""
+    return read(path, DirectionalEnergy, FORMAT)

@@ -1,0 +1,1 @@
+"""What a diffusion model learns first and best, by frequency."""

@@ -1,0 +1,1 @@
+"""Which side of spectrum matching a method acts on."""

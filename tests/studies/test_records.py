@@ -1,0 +1,100 @@
+"""Records that are only numbers: what is written comes back, and what is no study is said in one line."""
+
+import json
+
+import pytest
+
+from spectrum_matching.records.analysis import Estimate, Measurement, Provenance, Sample
+from spectrum_matching.studies.directional_energy import record as directional_energy
+from spectrum_matching.studies.directional_energy.record import DirectionalEnergy, EncoderReading, FilterReading
+from spectrum_matching.studies.unified_view import record as unified_view
+from spectrum_matching.studies.unified_view.record import (
+    Change,
+    GapCurve,
+    MethodReading,
+    Quantity,
+    SeedReading,
+    UnifiedView,
+)
+
+OWN = Provenance("0.3.0", "afc7f8e", "2.13.0", "0.42.0", "cpu", "float32", 0)
+READING = FilterReading(
+    filter="none",
+    family="none",
+    settings="",
+    divided=False,
+    dc=Estimate(0.4, 0.1),
+    shares=(Estimate(0.6, 0.1),),
+    energy=Estimate(0.6, 0.1),
+    measurements=(
+        Measurement("rmsc", 0.77, 0.01, 0.99, ""),
+        Measurement("srss", None, None, 0.0, "no masks were given"),
+    ),
+    deviation=1e-16,
+    n_without=0,
+)
+DIRECTIONAL = DirectionalEnergy(
+    encoders=(EncoderReading("own", "gradients", "00", 36, "none", (4, 4), (0.2,), (15,), 2, (READING,)),),
+    sample=Sample("embedded", "all", 3, 32, "00", ()),
+    masks="",
+    command="specmatch study directional-energy gradients",
+    provenance=OWN,
+    notes=("said",),
+)
+CURVE = GapCurve("paper", (0.1, 0.2), 0.0, 0.1)
+SEED = SeedReading("runs/0", "00", 24.0, (CURVE,), (20.0,), (25.0,), (5.0,))
+UNIFIED = UnifiedView(
+    control="control",
+    delta=1.0,
+    deltas=(0.0, 1.0),
+    keeps=(7,),
+    block=8,
+    latent_shape=(4, 8, 8),
+    images="4 images",
+    quantities=(Quantity("psnr", "PSNR", "dB", "neither", ""),),
+    methods=(MethodReading("control", (SEED,), (Change("psnr", (24.0,), (0.0,), 0.0, 0.0, "undecided"),)),),
+    command="specmatch study unified-view",
+    provenance=OWN,
+    notes=(),
+)
+KINDS = {
+    "directional energy": (DIRECTIONAL, directional_energy.to_json, directional_energy.read_directional_energy),
+    "unified view": (UNIFIED, unified_view.to_json, unified_view.read_unified_view),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_written_comes_back_as_it_was(kind, tmp_path):
+    study, to_json, read = KINDS[kind]
+    (tmp_path / "study.json").write_text(to_json(study))
+    assert read(tmp_path / "study.json") == study
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_study_is_named_in_one_line(kind, tmp_path):
+    study, to_json, read = KINDS[kind]
+    path = tmp_path / "study.json"
+    document = json.loads(to_json(study))
+    broken = {**document, "study": {**document["study"], "command": 3}}
+    for text, said in (
+        ("{", "is no study written by specmatch"),
+        ("[]", "is no study written by specmatch"),
+        ("{}", "it has no 'format'"),
+        (json.dumps({**document, "format": "specmatch-scores-1"}), "is written as 'specmatch-scores-1'"),
+        (json.dumps({"format": document["format"]}), "it has no 'study'"),
+        (json.dumps(broken), "is no study written by specmatch"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=said) as error:
+            read(path)
+        assert str(path) in str(error.value)
+        assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="cannot be read"):
+        read(tmp_path / "nowhere.json")
+
+
+def test_records_find_their_parts_by_name():
+    assert READING.measurement("rmsc").value == 0.77
+    assert DIRECTIONAL.families == ("none",)
+    assert SEED.curve("paper") is CURVE
+    assert UNIFIED.of("control").change("psnr").values == (24.0,)

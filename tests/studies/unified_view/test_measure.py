@@ -1,0 +1,151 @@
+import dataclasses
+
+import pytest
+import torch
+
+from spectrum_matching.analysis import analyze
+from spectrum_matching.nets.autoencoder import Autoencoder
+from spectrum_matching.studies.unified_view.measure import unified_view
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """A real analysis of four random images."""
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return analyze(Autoencoder.from_preset("tiny"), images, name="control", n_tests=2)
+
+
+def moved(analysis, name, seed, spectrum=0.0, decoder=0.0, psnr=0.0):
+    """Another training's: every gap of the spectrum, every low-pass gap, and the PSNR raised by so much."""
+
+    def raised(estimate, by):
+        return dataclasses.replace(estimate, value=estimate.value + by)
+
+    matches = tuple(
+        dataclasses.replace(m, gaps=tuple(raised(gap, spectrum) for gap in m.gaps), best_gap=m.best_gap + spectrum)
+        for m in analysis.view("mean").matches
+    )
+    views = tuple(dataclasses.replace(view, matches=matches) for view in analysis.views)
+    points = tuple(
+        dataclasses.replace(p, gap=raised(p.gap, decoder), decoded=raised(p.decoded, -decoder))
+        for p in analysis.decoding.lowpass
+    )
+    measurements = tuple(
+        dataclasses.replace(m, value=m.value + psnr) if m.key == "psnr" else m for m in analysis.decoding.measurements
+    )
+    return dataclasses.replace(
+        analysis,
+        subject=dataclasses.replace(analysis.subject, name=name, digest=f"{name} {seed}"),
+        views=views,
+        decoding=dataclasses.replace(analysis.decoding, lowpass=points, measurements=measurements),
+    )
+
+
+def seeds(analysis, name, shakes=(0.0, 0.02), **moves):
+    """Two seeds that differ by a little in everything."""
+    return [
+        moved(analysis, name, i, **{of: moves.get(of, 0.0) + shake for of in ("spectrum", "decoder", "psnr")})
+        for i, shake in enumerate(shakes)
+    ]
+
+
+@pytest.fixture(scope="module")
+def study(measured):
+    return unified_view(
+        [
+            *seeds(measured, "control"),
+            *seeds(measured, "encoding", spectrum=-0.03),
+            *seeds(measured, "decoding", decoder=-1.0, psnr=-2.0),
+            *seeds(measured, "both", spectrum=-0.03, decoder=-1.0),
+            *seeds(measured, "neither", spectrum=0.01),
+            *seeds(measured, "away", spectrum=0.1, decoder=1.0),
+            *seeds(measured, "alone", shakes=(0.0,), spectrum=-9.0),
+        ],
+        "control",
+        "specmatch study unified-view",
+    )
+
+
+def words(study, name):
+    changes = {change.key: change.word for change in study.of(name).changes}
+    return changes["gap_scale_free"], changes["lowpass_gap"], changes["psnr"]
+
+
+def test_a_method_acts_on_the_side_on_which_every_seed_is_beyond_every_seed_of_the_control(study):
+    assert words(study, "control") == ("undecided", "undecided", "undecided")
+    assert words(study, "encoding") == ("acts", "undecided", "undecided")
+    assert words(study, "decoding") == ("undecided", "acts", "lower")
+    assert words(study, "both") == ("acts", "acts", "undecided")
+    assert words(study, "neither") == ("undecided", "undecided", "undecided")
+    assert words(study, "away") == ("does not", "does not", "undecided")
+    assert words(study, "alone") == ("undecided", "undecided", "undecided")
+    # What is read off low-passed images must rise, what is read off gaps must fall.
+    assert study.of("decoding").change("lowpass_psnr").word == "acts"
+    assert study.of("away").change("lowpass_psnr").word == "does not"
+    assert "One seed of alone" in study.notes[0]
+
+
+def test_changes_are_against_the_mean_of_the_control_with_half_their_range(study, measured):
+    change = study.of("encoding").change("gap_paper")
+    assert change.changes == pytest.approx((-0.04, -0.02))
+    assert (change.mean, change.half_range) == pytest.approx((-0.03, 0.01))
+    gap = measured.view("mean").match("paper").gap(1.0).value
+    assert change.values == pytest.approx((gap - 0.03, gap - 0.01))
+    own = study.of("control").change("lowpass_gap")
+    assert own.mean == pytest.approx(0)
+    some = [point.gap.value for point in measured.decoding.lowpass if point.keep < 15]
+    assert own.values[0] == pytest.approx(sum(some) / len(some))
+
+
+def test_the_curves_are_those_of_the_analyses(study, measured):
+    first, match = study.of("control").seeds[0], measured.view("mean").match("scale_free")
+    assert first.curve("scale_free").gaps == pytest.approx([gap.value for gap in match.gaps])
+    assert first.curve("scale_free").best_delta == match.best_delta
+    assert study.deltas == match.deltas
+    assert study.keeps == tuple(point.keep for point in measured.decoding.lowpass if point.keep < 15)
+    assert first.decoded == pytest.approx([p.decoded.value for p in measured.decoding.lowpass if p.keep < 15])
+
+
+def test_another_delta_is_another_target(study, measured):
+    both = [*seeds(measured, "control"), *seeds(measured, "encoding", spectrum=-0.03)]
+    other = unified_view(both, "control", "", 0.4)
+    gap = measured.view("mean").match("paper").gap(0.4).value
+    assert other.of("control").change("gap_paper").values[0] == pytest.approx(gap)
+    with pytest.raises(ValueError, match=r"--delta 0.45 was not analyzed; there are -0.5, "):
+        unified_view(both, "control", "", 0.45)
+
+
+def refusals(measured):
+    pair = [moved(measured, "control", 0), moved(measured, "other", 0)]
+    first, other = pair
+
+    def changed(**changes):
+        return [first, dataclasses.replace(other, **changes)]
+
+    sample = dataclasses.replace(measured.sample, digest="elsewhere")
+    views = tuple(dataclasses.replace(view, matches=()) for view in other.views)
+    tests = dataclasses.replace(other.decoding, n_tests=3)
+    yield [], "--control control: no analysis has that name; there are none"
+    yield [other], "--control control: no analysis has that name; there are other"
+    yield [first, moved(measured, "control", 1)], "every analysis is of control: name those of another method too"
+    yield [first, first, other], r"control and control are of the same weights \(control 0\)"
+    yield changed(sample=sample), "control and other differ in their images .*: compare like with like"
+    yield changed(latent_shape=(4, 8, 8)), r"differ in their latents \(8 x 8 x 8 and 4 x 8 x 8\)"
+    yield changed(decoding=tests), "differ in their tests"
+    yield changed(decoding=None), "other has no low-pass decoding curve: analyze an autoencoder, not cached latents"
+    yield changed(views=views), "other was analyzed without images"
+
+
+def test_only_like_is_compared_with_like(measured):
+    for analyses, said in refusals(measured):
+        with pytest.raises(ValueError, match=said) as error:
+            unified_view(analyses, "control", "")
+        assert "\n" not in str(error.value)
+
+
+def test_analyses_of_different_code_are_named(measured):
+    other = moved(measured, "other", 0)
+    other = dataclasses.replace(other, provenance=dataclasses.replace(other.provenance, commit="abc123"))
+    study = unified_view([moved(measured, "control", 0), other], "control", "")
+    assert "different code" in study.notes[1]
+    assert "abc123" in study.notes[1]
