@@ -132,7 +132,7 @@ def save_dinov2():
 @pytest.fixture(scope="session")
 def latent_cache(class_folder, small_autoencoder, tmp_path_factory):
     """The class folder's latents, with flips, in two shards."""
-    from spectrum_matching.cache_latents import cache_latents
+    from spectrum_matching.cli.cache import cache_latents
 
     out = tmp_path_factory.mktemp("cached") / "latents"
     options = {"split": "all", "size": 32, "dtype": "float32", "flips": True, "shard_images": 9}

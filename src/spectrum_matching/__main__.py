@@ -1,6 +1,6 @@
 """`python -m spectrum_matching` is `specmatch`."""
 
-from .cli import main
+from .cli.main import main
 
 if __name__ == "__main__":
     main()

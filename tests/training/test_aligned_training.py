@@ -11,9 +11,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from spectrum_matching import cli
 from spectrum_matching.analysis.cached import open_cached
-from spectrum_matching.cache_latents import cache_latents
+from spectrum_matching.cli.cache import cache_latents
+from spectrum_matching.cli.main import main
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import batches_at
 from spectrum_matching.diffusion import Path as DiffusionPath
@@ -205,7 +205,7 @@ def test_what_cannot_be_aligned_is_said_in_one_line_before_anything_is_written(
     run = replace(aligned, source=sources[kind], alignment=replace(CHOICE, **change))
     (tmp_path / "asked.yaml").write_text(to_yaml(run))
     with pytest.raises(SystemExit) as end:
-        cli.main(["train-diffusion", "--config", str(tmp_path / "asked.yaml")])
+        main(["train-diffusion", "--config", str(tmp_path / "asked.yaml")])
     err = capfd.readouterr().err
     assert (end.value.code, err.count("\n")) == (2, 1)
     assert said in err
@@ -318,7 +318,7 @@ def test_targets_need_latents_that_know_their_images(cached, tmp_path):
 
 
 def test_large_targets_lie_in_small_shards(cached, save_dinov2, tmp_path, monkeypatch):
-    from spectrum_matching import cache_latents as module
+    from spectrum_matching.cli import cache as module
 
     monkeypatch.setattr(module, "TARGET_SHARD", 36 * 4 * 4 * 2 * 2 * 5)  # five images of two bytes a value, with flips
     out = cache_latents("vision:gradients:8", beside=cached, out=tmp_path / "targets")

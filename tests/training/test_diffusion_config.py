@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from spectrum_matching import cli
+from spectrum_matching.cli.main import main
 from spectrum_matching.files.yaml_files import override, read_mapping, to_yaml
 from spectrum_matching.nets.denoiser.build import build_denoiser
 from spectrum_matching.sampling.generate import SamplingChoice
@@ -31,7 +31,7 @@ def test_a_dry_run_prints_what_reads_back_equal(tmp_path, capsys):
         "0",
         ".5",
     )
-    cli.main(["train-diffusion", "tiny_uvit", "--dry-run", *arguments])
+    main(["train-diffusion", "tiny_uvit", "--dry-run", *arguments])
     (tmp_path / "run.yaml").write_text(capsys.readouterr().out)
     expected = replace(
         on_latents(PRESETS["tiny_uvit"](), "somewhere"),
@@ -39,7 +39,7 @@ def test_a_dry_run_prints_what_reads_back_equal(tmp_path, capsys):
         preview=SamplingChoice(guidance_interval=(0.0, 0.5)),
     )
     assert override(DiffusionRun(), read_mapping(tmp_path / "run.yaml"), "run.yaml") == expected
-    cli.main(["train-diffusion", "--config", str(tmp_path / "run.yaml"), "--dry-run"])
+    main(["train-diffusion", "--config", str(tmp_path / "run.yaml"), "--dry-run"])
     assert capsys.readouterr().out == to_yaml(expected)
 
 
@@ -57,7 +57,7 @@ def test_a_file_that_says_something_else_is_refused_by_key(text, said, tmp_path,
     file = tmp_path / "wrong.yaml"
     file.write_text(text)
     with pytest.raises(SystemExit) as end:
-        cli.main(["train-diffusion", "--config", str(file), "--dry-run"])
+        main(["train-diffusion", "--config", str(file), "--dry-run"])
     err = capsys.readouterr().err
     assert (end.value.code, err.count("\n")) == (2, 1)
     assert f"{file}: {said}" in err

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from spectrum_matching.cache_latents import cache_latents
+from spectrum_matching.cli.cache import cache_latents
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import PositionedBatches, fixed_batches
 from spectrum_matching.latent_space import LatentSpace

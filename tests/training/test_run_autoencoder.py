@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
-from spectrum_matching import cli
+from spectrum_matching.cli.main import main
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import fixed_batches
 from spectrum_matching.files.yaml_files import override, read_mapping, to_yaml
@@ -57,7 +57,7 @@ def command(tmp_path, capfd):
         file.write_text(to_yaml(run))
         status = 0
         try:
-            cli.main(["train-ae", "--config", str(file), *map(str, arguments)])
+            main(["train-ae", "--config", str(file), *map(str, arguments)])
         except SystemExit as end:
             status = end.code
         return status, *capfd.readouterr()
@@ -131,7 +131,7 @@ def test_the_run_s_own_file_makes_the_same_run_again(small_run, tmp_path, capfd)
     run = replace(small_run, method=autoencoder_config.MethodChoice("dsm", keep=(3, 2), block=4), precision="bf16")
     first = files(run_autoencoder(run))
     again = str(tmp_path / "again")
-    cli.main(["train-ae", "--config", str(Path(run.out) / "run.yaml"), "--out", again])
+    main(["train-ae", "--config", str(Path(run.out) / "run.yaml"), "--out", again])
     assert capfd.readouterr().out == f"{again}/export\n"
     assert files(Path(again) / "export") == first
     assert logged(replace(run, out=again)) == logged(run)
@@ -288,7 +288,7 @@ def test_decoder_only_fine_tuning_exports_the_encoder_as_it_was(small_run, tmp_p
 def forked():
     """Start `specmatch train-ae` on a file in a process of its own group that has everything imported already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["spectrum_matching.training.run_autoencoder", "spectrum_matching.cli", "tyro"])
+    context.set_forkserver_preload(["spectrum_matching.training.run_autoencoder", "spectrum_matching.cli.main", "tyro"])
 
     def start(asked, prepare="pass"):
         code = f"""
@@ -297,7 +297,7 @@ def forked():
             os.dup2(os.open({str(asked.with_suffix(".out"))!r}, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
             os.dup2(os.open({str(asked.with_suffix(".err"))!r}, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
             {prepare}
-            from spectrum_matching.cli import main
+            from spectrum_matching.cli.main import main
             main(["train-ae", "--config", {str(asked)!r}])
         """
         process = context.Process(target=exec, args=(textwrap.dedent(code),))

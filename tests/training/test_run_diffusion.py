@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from spectrum_matching import cli
-from spectrum_matching.cache_latents import cache_latents
+from spectrum_matching.cli.cache import cache_latents
+from spectrum_matching.cli.main import main
 from spectrum_matching.files.digests import weights_digest
 from spectrum_matching.files.yaml_files import override, read_mapping, to_yaml
 from spectrum_matching.nets.autoencoder import Autoencoder
@@ -53,7 +53,7 @@ def command(tmp_path, capfd):
         capfd.readouterr()
         status = 0
         try:
-            cli.main(["train-diffusion", "--config", str(file), *map(str, arguments)])
+            main(["train-diffusion", "--config", str(file), *map(str, arguments)])
         except SystemExit as end:
             status = end.code
         return status, *capfd.readouterr()
@@ -133,7 +133,7 @@ def test_previews_are_of_the_same_noise_and_change_nothing(small_diffusion, tmp_
 def test_the_run_s_own_file_makes_the_same_run_again_from_elsewhere(small_diffusion, tmp_path, capfd, monkeypatch):
     first = files(run_diffusion(small_diffusion))
     monkeypatch.chdir(tmp_path)
-    cli.main(["train-diffusion", "--config", "run/run.yaml", "--out", "again"])
+    main(["train-diffusion", "--config", "run/run.yaml", "--out", "again"])
     assert capfd.readouterr().out == "again/export\n"
     assert files(tmp_path / "again" / "export") == first
 
@@ -282,14 +282,14 @@ def test_weights_that_are_not_finite_are_not_exported(small_diffusion):
 def forked():
     """Start `specmatch train-diffusion` on a file in a process that has everything imported already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["spectrum_matching.training.run_diffusion", "spectrum_matching.cli", "tyro"])
+    context.set_forkserver_preload(["spectrum_matching.training.run_diffusion", "spectrum_matching.cli.main", "tyro"])
 
     def start(asked):
         code = f"""
             import os
             for number, kind in ((1, "out"), (2, "err")):
                 os.dup2(os.open({str(asked)!r} + "." + kind, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-            from spectrum_matching.cli import main
+            from spectrum_matching.cli.main import main
             main(["train-diffusion", "--config", {str(asked)!r}])
         """
         process = context.Process(target=exec, args=(textwrap.dedent(code),))

@@ -13,6 +13,7 @@ from ..data.order import fixed_batches
 from ..data.tensors import Images, TensorImages
 from ..files.digests import weights_digest
 from ..metrics import legal_block
+from ..metrics.images.pixels import SSIM_WINDOW
 from ..nets.autoencoder import Autoencoder, check_size, evaluating
 from ..records.analysis import Analysis, Sample, Subject
 from ..records.provenance import provenance
@@ -55,7 +56,7 @@ def analyze(
     chosen = TensorImages(images) if isinstance(images, Tensor) else images
     if n_tests < 2:
         raise ValueError(f"n_tests is {n_tests}; uncertainties need at least two images")
-    check_size(name, codec, chosen.size)
+    check_size(name, codec, chosen.size, SSIM_WINDOW)
     subject = Subject(
         name=name,
         source=source,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..analysis.measure import analyze
-from ..cache_latents import cache_latents
+from ..cli.cache import cache_latents
 from ..data.order import fixed_batches
 from ..evaluation.generation import evaluate_generation
 from ..evaluation.reconstruction import evaluate_reconstruction

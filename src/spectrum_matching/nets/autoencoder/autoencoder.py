@@ -13,7 +13,6 @@ from diffusers.models import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Posterior
 from torch import Tensor, nn
 
-from ...metrics import SSIM_WINDOW
 from . import custom, diffusers_classes
 from .loading import load
 
@@ -194,14 +193,20 @@ def open_autoencoder(source: str, device: torch.device) -> Autoencoder:
     return Autoencoder.from_pretrained(source).to(device).eval().requires_grad_(False)
 
 
-def check_size(name: str, codec: Autoencoder, size: int) -> None:
-    """ValueError unless the codec takes images of `size` and leaves latents of at least 3 x 3 cells."""
+def check_size(name: str, codec: Autoencoder, size: int, smallest: int = 1) -> None:
+    """Check that the autoencoder takes images of this side and makes latents of at least 3 x 3 positions.
+
+    smallest: side in pixels that whatever measures the images needs, such as SSIM's window.
+
+    Raises:
+        ValueError: otherwise, with the nearest size that serves.
+    """
     if codec.size and size != codec.size:
         raise ValueError(
             f"{name}: it takes images of {codec.size} x {codec.size} pixels alone: take --size {codec.size}"
         )
     if size % codec.multiple:
-        least = math.ceil(max(3 * codec.factor, SSIM_WINDOW) / codec.multiple)
+        least = math.ceil(max(3 * codec.factor, smallest) / codec.multiple)
         nearest = max(least, round(size / codec.multiple)) * codec.multiple
         raise ValueError(f"{name}: size {size} is not a multiple of {codec.multiple}, as it must be; {nearest} is one")
     if (grid := size // codec.factor) < 3:
@@ -209,8 +214,8 @@ def check_size(name: str, codec: Autoencoder, size: int) -> None:
             f"{name}: size {size} leaves {grid} x {grid} latents, too small for a spectrum; "
             f"take {3 * codec.factor} or more"
         )
-    if size < SSIM_WINDOW:
-        raise ValueError(f"{name}: size {size} is too small to compare images; take {SSIM_WINDOW} or more")
+    if size < smallest:
+        raise ValueError(f"{name}: size {size} is too small to compare images; take {smallest} or more")
 
 
 @contextlib.contextmanager

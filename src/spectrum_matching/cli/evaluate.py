@@ -11,24 +11,24 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from tyro.conf import arg
 
-from .analysis.subjects import named_sources
-from .data.images import Split, open_images
-from .data.selection import choose_images
-from .evaluation.archives import archived_images, read_headers
-from .evaluation.generation import evaluate_generation
-from .evaluation.reconstruction import KEEP, evaluate_reconstruction
-from .evaluation.reference import compute_reference, save_reference
-from .evaluation.reference_files import open_reference
-from .evaluation.samples import open_samples
-from .evaluation.shares import Numbered, share_of
-from .files.atomic import require_writable, write_text_aside
-from .nets.autoencoder import Autoencoder
-from .nets.vision.extractors import open_extractor
-from .nets.vision.perceptual import LPIPS
-from .records.scores import Evaluation, Sampling, to_json
-from .records.training_data import training_data
-from .report.terminal import print_scores
-from .sampling.samples import read_sampling, record_of
+from ..data.images import Split, open_images
+from ..data.selection import choose_images
+from ..evaluation.archives import archived_images, read_headers
+from ..evaluation.generation import evaluate_generation
+from ..evaluation.reconstruction import KEEP, evaluate_reconstruction
+from ..evaluation.reference import compute_reference, save_reference
+from ..evaluation.reference_files import open_reference
+from ..evaluation.samples import open_samples
+from ..evaluation.shares import Numbered, share_of
+from ..files.atomic import require_writable, write_text_aside
+from ..nets.autoencoder import Autoencoder
+from ..nets.vision.extractors import open_extractor
+from ..nets.vision.perceptual import LPIPS
+from ..records.scores import Evaluation, Sampling, to_json
+from ..records.training_data import training_data
+from ..report.terminal import print_scores
+from ..sampling.samples import read_sampling, record_of
+from .names import named_sources
 
 SCORES_FILE = "scores.json"
 

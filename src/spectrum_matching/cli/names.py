@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from ..latents.dataset import CACHED
 from ..nets.autoencoder.custom import PREFIX
 
@@ -43,3 +45,14 @@ def _telling_parts(source: str) -> list[str]:
 def _split_name(entry: str) -> tuple[str, str]:
     name, equals, source = entry.partition("=")
     return (name, source) if equals and name and source and not Path(entry).exists() else ("", entry)
+
+
+def chosen_device(name: str) -> torch.device:
+    """ "auto": an accelerator of CUDA's where there is one. ValueError for a device that cannot be used."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r} cannot be used ({why}); cpu always can") from error

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from . import __version__
+from .. import __version__
 
 Run = TypeVar("Run")
 
@@ -34,14 +34,14 @@ def report(arguments: list[str]) -> None:
     """make one page from saved analyses"""
     import tyro
 
-    from .write_report import write_report
+    from .report import write_report
 
     print(tyro.cli(write_report, prog="specmatch report", args=arguments))
 
 
 def train_ae(arguments: list[str]) -> None:
     """train or fine-tune an autoencoder by any method of the unified view"""
-    from .training.autoencoder_config import FAMILIES, METHODS, PRESETS, AutoencoderRun
+    from ..training.autoencoder_config import FAMILIES, METHODS, PRESETS, AutoencoderRun
 
     families, methods = (", ".join(names) for names in (FAMILIES, METHODS))
     description = (
@@ -50,7 +50,7 @@ def train_ae(arguments: list[str]) -> None:
     run = _resolved("train-ae", AutoencoderRun(), PRESETS, description, arguments, lambda run: run.method.build())
     if run is None:
         return
-    from .training.run_autoencoder import run_autoencoder  # slow: it imports diffusers
+    from ..training.run_autoencoder import run_autoencoder  # slow: it imports diffusers
 
     print(run_autoencoder(run))
 
@@ -59,17 +59,17 @@ def cache(arguments: list[str]) -> None:
     """encode images once and for all: posterior moments in shards, or latents of other tools brought over"""
     import tyro
 
-    from .cache_latents import cache_latents
+    from .cache import cache_latents
 
     print(tyro.cli(cache_latents, prog="specmatch cache", args=arguments))
 
 
 def train_diffusion(arguments: list[str]) -> None:
     """train a diffusion model on cached latents, on images encoded on the fly, or on pixels"""
-    from .training.diffusion_config import PRESETS, DiffusionRun
+    from ..training.diffusion_config import PRESETS, DiffusionRun
 
     def check(run: DiffusionRun) -> None:
-        from .training.run_diffusion import check
+        from ..training.run_diffusion import check
 
         check(run)
 
@@ -77,7 +77,7 @@ def train_diffusion(arguments: list[str]) -> None:
     run = _resolved("train-diffusion", DiffusionRun(), PRESETS, description, arguments, check)
     if run is None:
         return
-    from .training.run_diffusion import run_diffusion
+    from ..training.run_diffusion import run_diffusion
 
     print(run_diffusion(run))
 
@@ -119,7 +119,7 @@ def study(arguments: list[str]) -> None:
     import tyro
 
     from .study import directional_energy, unified_view
-    from .study_frequency import frequency_bias
+    from .study_frequency_bias import frequency_bias
 
     verbs: dict[str, Callable[..., object]] = {
         "directional-energy": directional_energy,
@@ -140,7 +140,7 @@ def _resolved(
     """The run that the command line names; None where it was only to be checked and printed, which is done then."""
     import tyro
 
-    from .files.yaml_files import nearest, override, read_mapping, to_yaml
+    from ..files.yaml_files import nearest, override, read_mapping, to_yaml
 
     named = {word.split("=")[0] for word in arguments}
     if not (named & {"--config", "--help", "-h"} or (arguments and not arguments[0].startswith("-"))):

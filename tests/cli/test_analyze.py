@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from spectrum_matching.analyze import analyze_all
+from spectrum_matching.cli.analyze import analyze_all
 from spectrum_matching.data import open_images
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.analysis import read_analyses

@@ -11,15 +11,14 @@ from rich.markup import escape
 from rich.table import Table
 from tyro.conf import arg
 
-from .analysis.subjects import named_sources
-from .diffusion.path import Kind, Prediction
-from .files.yaml_files import nearest, override, read_mapping, to_yaml
-from .machine_checks import chosen_device
-from .report.study_page import render_study
-from .studies.frequency_bias.cases import in_one_line, run_study
-from .studies.frequency_bias.page import frequency_blocks, frequency_lead
-from .studies.frequency_bias.plans import PLANS, check_plan
-from .studies.frequency_bias.record import FrequencyBias, to_json
+from ..diffusion.path import Kind, Prediction
+from ..files.yaml_files import nearest, override, read_mapping, to_yaml
+from ..report.study_page import render_study
+from ..studies.frequency_bias.cases import in_one_line, run_study
+from ..studies.frequency_bias.page import frequency_blocks, frequency_lead
+from ..studies.frequency_bias.plans import PLANS, check_plan
+from ..studies.frequency_bias.record import FrequencyBias, to_json
+from .names import chosen_device, named_sources
 from .study import PAGE_FILE, write_study
 
 

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from spectrum_matching import cli
 from spectrum_matching.analysis import analyze
+from spectrum_matching.cli.main import main
 from spectrum_matching.data.images import open_images
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.analysis import to_json
@@ -33,7 +33,7 @@ def directional(image_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("directional")
     arguments = ["study", "directional-energy", "fine=gradients:4", "gradients", "--data", str(image_folder)]
     arguments += ["--size", "40", "--num-images", "4", "--device", "cpu", "--gamma", "1"]
-    cli.main([*arguments, "--out", str(out)])
+    main([*arguments, "--out", str(out)])
     return arguments, out
 
 
@@ -44,7 +44,7 @@ def test_directional_energy_writes_numbers_a_page_and_a_table(directional, tmp_p
     assert [encoder.grid for encoder in study.encoders] == [(10, 10), (5, 5)]
     assert study.sample.n_images == 4
     assert study.families == ("none", "less the mean", "band-pass", "high-pass")
-    cli.main([*arguments, "--out", str(tmp_path)])
+    main([*arguments, "--out", str(tmp_path)])
     said = capfd.readouterr().err
     for text in ("RMSC", "fine", "less the mean, by std", str(tmp_path / "report.html")):
         assert text in said
@@ -103,7 +103,7 @@ def halved(match):
 
 def test_the_unified_view_is_read_off_files_and_folders(analyses, tmp_path, capfd):
     first, second = analyses
-    cli.main(["study", "unified-view", str(first), str(second.parent), "--control", "control", "--out", str(tmp_path)])
+    main(["study", "unified-view", str(first), str(second.parent), "--control", "control", "--out", str(tmp_path)])
     said = capfd.readouterr().err
     assert "Encoding side, gap to the target at delta 1, scale-free: acts: other." in " ".join(said.split())
     study, page = read_unified_view(tmp_path / "study.json"), (tmp_path / "report.html").read_text()
@@ -155,7 +155,7 @@ def test_the_unified_view_is_read_off_files_and_folders(analyses, tmp_path, capf
 def test_what_its_user_can_mend_is_said_in_one_line(words, said, image_folder, analyses, tmp_path, capfd):
     places = {"data": image_folder, "out": tmp_path, "analysis": analyses[0]}
     with pytest.raises(SystemExit) as stopped:
-        cli.main(["study", *words.format(**places).split()])
+        main(["study", *words.format(**places).split()])
     assert stopped.value.code == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("specmatch study: ")

@@ -8,12 +8,9 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from rich.console import Console
 from rich.markup import escape
 
-from .sampling.generate import SamplerName, SamplingChoice, check_sampling
-from .sampling.model import open_model
-from .sampling.samples import (
-    refuse_what_is_not_samples,
-    write_samples,
-)
+from ..sampling.generate import SamplerName, SamplingChoice, check_sampling
+from ..sampling.model import open_model
+from ..sampling.samples import refuse_what_is_not_samples, write_samples
 
 
 def sample(

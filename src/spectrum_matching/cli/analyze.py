@@ -20,21 +20,21 @@ from rich.progress import (
 )
 from tyro.conf import arg
 
-from .analysis.cached import analyze_latents, open_cached
-from .analysis.conditions import failures, read_conditions
-from .analysis.measure import analyze
-from .analysis.options import open_extras
-from .analysis.subjects import named_sources
-from .data.images import Split
-from .data.selection import choose_images
-from .files.atomic import require_writable, write_text_aside
-from .latents.dataset import is_cached
-from .machine_checks import chosen_device
-from .nets.autoencoder import Autoencoder, check_size
-from .records.analysis import Analysis, to_json
-from .records.training_data import training_data
-from .report.analysis.page import render
-from .report.terminal import summary, verdict
+from ..analysis.cached import analyze_latents, open_cached
+from ..analysis.conditions import failures, read_conditions
+from ..analysis.measure import analyze
+from ..analysis.options import open_extras
+from ..data.images import Split
+from ..data.selection import choose_images
+from ..files.atomic import require_writable, write_text_aside
+from ..latents.dataset import is_cached
+from ..metrics.images.pixels import SSIM_WINDOW
+from ..nets.autoencoder import Autoencoder, check_size
+from ..records.analysis import Analysis, to_json
+from ..records.training_data import training_data
+from ..report.analysis.page import render
+from ..report.terminal import summary, verdict
+from .names import chosen_device, named_sources
 
 
 def analyze_all(
@@ -103,7 +103,7 @@ def analyze_all(
         if labels and not images.classes:
             raise ValueError(f"--labels: {images.source} has no classes; put its images into a folder for each class")
         for name, network in networks.items():
-            check_size(name, network, images.size)
+            check_size(name, network, images.size, SSIM_WINDOW)
 
     def measure(name: str, advance: Callable[[int], None], say: Callable[[str], None]) -> Analysis:
         if name in cached:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from .files.atomic import write_text_aside
-from .records.analysis import Analysis, read_analyses
-from .report.analysis.page import render
+from ..files.atomic import write_text_aside
+from ..records.analysis import Analysis, read_analyses
+from ..report.analysis.page import render
 
 
 def write_report(

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from spectrum_matching.analysis.cached import open_cached
-from spectrum_matching.cache_latents import cache_latents
+from spectrum_matching.cli.cache import cache_latents
 from spectrum_matching.data.images import open_images
 from spectrum_matching.latents.cache import read_index, verify_cache
 from spectrum_matching.latents.dataset import open_latents
@@ -236,7 +236,7 @@ def forked(monkeypatch):
     """Start caching in a process that has everything imported, and that kills itself at its `kill_at`-th flush."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # another number of threads gives other roundings
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["spectrum_matching.cache_latents"])
+    context.set_forkserver_preload(["spectrum_matching.cli.cache"])
 
     def start(autoencoder, data, out, kill_at=0, environment=()):
         code = f"""

@@ -9,17 +9,17 @@ from rich.console import Console
 from rich.markup import escape
 from tyro.conf import arg
 
-from .comparison.checks import check_plan, open_plan
-from .comparison.gather import gather
-from .comparison.plans import PLANS, Plan
-from .comparison.trial import run_trial
-from .files.atomic import write_text_aside
-from .files.stages import RECORD
-from .files.yaml_files import nearest, override, read_mapping, to_yaml
-from .records.analysis import Analysis
-from .records.comparison import Comparison, to_json
-from .report.comparison.page import render_comparison
-from .report.comparison.tables import comparison_markdown
+from ..comparison.checks import check_plan, open_plan
+from ..comparison.gather import gather
+from ..comparison.plans import PLANS, Plan
+from ..comparison.trial import run_trial
+from ..files.atomic import write_text_aside
+from ..files.stages import RECORD
+from ..files.yaml_files import nearest, override, read_mapping, to_yaml
+from ..records.analysis import Analysis
+from ..records.comparison import Comparison, to_json
+from ..report.comparison.page import render_comparison
+from ..report.comparison.tables import comparison_markdown
 
 
 def compare(

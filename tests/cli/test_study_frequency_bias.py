@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spectrum_matching import cli, study_frequency
+from spectrum_matching.cli import study_frequency_bias
+from spectrum_matching.cli.main import main
 from spectrum_matching.files.yaml_files import override
 from spectrum_matching.studies.frequency_bias import cases, run_case, training
 from spectrum_matching.studies.frequency_bias.plans import PLANS, FrequencyPlan, check_plan
@@ -51,7 +52,7 @@ def command(monkeypatch, capfd):
         monkeypatch.setitem(PLANS, "small", lambda: plan)
         status = 0
         try:
-            cli.main(["study", "frequency-bias", "small", *map(str, arguments)])
+            main(["study", "frequency-bias", "small", *map(str, arguments)])
         except SystemExit as end:
             status = end.code
         return status, *capfd.readouterr()
@@ -62,7 +63,7 @@ def command(monkeypatch, capfd):
 @pytest.fixture
 def unseen(monkeypatch):
     """No figures are drawn, which takes longer than such trainings."""
-    monkeypatch.setattr(study_frequency, "frequency_blocks", lambda study: ())
+    monkeypatch.setattr(study_frequency_bias, "frequency_blocks", lambda study: ())
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
-from spectrum_matching import cli
+from spectrum_matching.cli.main import main
+from spectrum_matching.cli.sample import sample
 from spectrum_matching.data.pictures import grid, to_bytes
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.sample import sample
 from spectrum_matching.sampling.generate import SamplingChoice, generate, sampling_record
 from spectrum_matching.sampling.model import open_model
 from spectrum_matching.sampling.samples import missing, parts_of, read_sampling, record_of, write_part
@@ -52,7 +52,7 @@ def command(trained_diffusion, capfd):
         capfd.readouterr()
         status = 0
         try:
-            cli.main(["sample", str(model), "--steps", "2", "--num-images", str(N), *map(str, arguments)])
+            main(["sample", str(model), "--steps", "2", "--num-images", str(N), *map(str, arguments)])
         except SystemExit as end:
             status = end.code
         return status, *capfd.readouterr()
@@ -201,7 +201,7 @@ def test_what_is_missing_is_each_image_once(tmp_path, batch_size):
 def forked():
     """Sample in a process that has everything imported, and that kills itself at its `kill_at`-th flush to the disk."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["spectrum_matching.sample"])
+    context.set_forkserver_preload(["spectrum_matching.cli.sample"])
 
     def run(model, out, kill_at=0, limit=None):
         code = f"""

@@ -13,21 +13,20 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from tyro.conf import arg
 
-from .analysis.subjects import named_sources
-from .data.images import Split, open_images
-from .data.masks import open_masks
-from .files.atomic import require_writable, write_text_aside
-from .machine_checks import chosen_device
-from .records.analysis import Sample, read_analyses
-from .records.provenance import provenance
-from .report.study_page import render_study
-from .report.terminal import _rows
-from .studies.directional_energy import measure as directional
-from .studies.directional_energy import record as directional_records
-from .studies.directional_energy.page import directional_blocks, directional_lead, number_table
-from .studies.unified_view import measure as unified
-from .studies.unified_view import record as unified_records
-from .studies.unified_view.page import unified_blocks, unified_lead
+from ..data.images import Split, open_images
+from ..data.masks import open_masks
+from ..files.atomic import require_writable, write_text_aside
+from ..records.analysis import Sample, read_analyses
+from ..records.provenance import provenance
+from ..report.study_page import render_study
+from ..report.terminal import _rows
+from ..studies.directional_energy import measure as directional
+from ..studies.directional_energy import record as directional_records
+from ..studies.directional_energy.page import directional_blocks, directional_lead, number_table
+from ..studies.unified_view import measure as unified
+from ..studies.unified_view import record as unified_records
+from ..studies.unified_view.page import unified_blocks, unified_lead
+from .names import chosen_device, named_sources
 
 STUDY_FILE, PAGE_FILE = "study.json", "report.html"
 

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 from accelerate import Accelerator, InitProcessGroupKwargs
 from tyro.conf import arg
 
-from .data.images import Split, open_images
-from .data.selection import ImageChoice, images_to_cache
-from .latents.alignment_targets import VISION, targets_beside
-from .latents.dataset import CACHED, LatentSet, is_cached, open_latents
-from .latents.encode import (
+from ..data.images import Split, open_images
+from ..data.selection import ImageChoice, images_to_cache
+from ..latents.alignment_targets import VISION, targets_beside
+from ..latents.dataset import CACHED, LatentSet, is_cached, open_latents
+from ..latents.encode import (
     SHARD_IMAGES,
     Stored,
     by_autoencoder,
@@ -23,12 +23,12 @@ from .latents.encode import (
     imported,
     write_cache,
 )
-from .latents.foreign.export import ForeignLayout, export_latents
-from .machine_checks import chosen_device
-from .nets.autoencoder import Autoencoder
-from .nets.vision.encoders import canonical, open_vision
+from ..latents.foreign.export import ForeignLayout, export_latents
+from ..nets.autoencoder import Autoencoder
+from ..nets.vision.encoders import canonical, open_vision
+from ..records.training_data import training_data
+from .names import chosen_device
 from .progress import progress_bar, show_messages
-from .records.training_data import training_data
 
 
 def cache_latents(

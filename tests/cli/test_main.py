@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from spectrum_matching import __version__
-from spectrum_matching.cli import VERBS, main
+from spectrum_matching.cli.main import VERBS, main
 from spectrum_matching.files.yaml_files import override
 from spectrum_matching.training import autoencoder_config
 
@@ -134,6 +134,6 @@ def test_training_that_makes_no_sense_is_refused_before_anything_is_written(said
 
 def test_a_reader_that_leaves_is_no_error(monkeypatch):
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
-    command = f"set -o pipefail; {sys.executable} -c 'from spectrum_matching.cli import main; main([])' | true"
+    command = f"set -o pipefail; {sys.executable} -c 'from spectrum_matching.cli.main import main; main([])' | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -6,14 +6,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from ..comparison import plans
+from ..comparison.checks import open_plan
+from ..comparison.gather import gather
+from ..comparison.trial import run_trial
+from ..records.analysis import read_analyses
+from ..report.comparison.tables import comparison_markdown
+from ..report.terminal import summary, verdict
 from .compare import write_comparison
-from .comparison import plans
-from .comparison.checks import open_plan
-from .comparison.gather import gather
-from .comparison.trial import run_trial
-from .records.analysis import read_analyses
-from .report.comparison.tables import comparison_markdown
-from .report.terminal import summary, verdict
 
 
 def demo(out: Path | None = None, fast: bool = False) -> None:

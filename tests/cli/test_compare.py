@@ -8,7 +8,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from spectrum_matching import cli
+from spectrum_matching.cli.main import main
 from spectrum_matching.comparison import plans
 from spectrum_matching.comparison import trial as trial_module
 from spectrum_matching.comparison.checks import check_plan, open_plan
@@ -53,7 +53,7 @@ def command(plan, tmp_path, capfd, monkeypatch):
         monkeypatch.setitem(PLANS, "small", lambda: asked)
         status = 0
         try:
-            cli.main(["compare", "small", *map(str, arguments)])
+            main(["compare", "small", *map(str, arguments)])
         except SystemExit as end:
             status = end.code
         return status, *capfd.readouterr()
@@ -131,7 +131,7 @@ def test_a_changed_stage_runs_with_those_after_it_and_nothing_else(plan, compare
 def test_the_demo_shows_scores_and_latent_spaces_on_one_page(plan, compared, monkeypatch, tmp_path, capfd):
     own = replace(plan, entries={name: plan.entries[name] for name in ("autoencoder", "DSM")})
     monkeypatch.setattr(plans, "demo", lambda fast: own)
-    cli.main(["demo", "--out", plan.out, "--fast"])  # its stages are there already
+    main(["demo", "--out", plan.out, "--fast"])  # its stages are there already
     assert "| DSM |" in capfd.readouterr().out
     page = (Path(plan.out) / "report.html").read_text()
     anchors = re.findall(r'\bid="([^"]+)"', page)
@@ -176,7 +176,7 @@ def test_what_cannot_be_compared_is_refused_before_any_work(plan, command, tmp_p
 
 def test_an_unknown_plan_names_the_nearest(capfd):
     with pytest.raises(SystemExit):
-        cli.main(["compare", "cifar"])
+        main(["compare", "cifar"])
     assert "did you mean cifar10?" in capfd.readouterr().err
 
 

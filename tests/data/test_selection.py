@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spectrum_matching.analysis.subjects import named_sources
+from spectrum_matching.cli.names import named_sources
 from spectrum_matching.data import open_images
 from spectrum_matching.data.selection import choose_images
 from spectrum_matching.records.training_data import TrainingData

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from spectrum_matching.evaluate import generation, reconstruction, reference
+from spectrum_matching.cli.evaluate import generation, reconstruction, reference
 from spectrum_matching.evaluation.reference import load_reference
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.scores import Sampling, read_evaluations

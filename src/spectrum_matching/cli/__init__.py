@@ -1,0 +1,1 @@
+"""The command `specmatch`: a file for each of its verbs."""
