@@ -243,7 +243,7 @@ def forked(monkeypatch):
             import os, signal
             from pathlib import Path
             os.environ |= {dict(environment)!r}
-            from spectrum_matching.cache_latents import cache_latents
+            from spectrum_matching.cli.cache import cache_latents
             flush, count = os.fsync, [0]
             def fsync(descriptor):
                 count[0] += 1

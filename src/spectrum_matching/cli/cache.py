@@ -12,20 +12,10 @@ from ..data.images import Split, open_images
 from ..data.selection import ImageChoice, images_to_cache
 from ..latents.alignment_targets import VISION, targets_beside
 from ..latents.dataset import CACHED, LatentSet, is_cached, open_latents
-from ..latents.encode import (
-    SHARD_IMAGES,
-    Stored,
-    by_autoencoder,
-    by_vision_encoder,
-    encoded,
-    images_in_a_shard,
-    images_of,
-    imported,
-    write_cache,
-)
+from ..latents.encode import Stored, by_autoencoder, by_vision_encoder, cache_images, images_of, imported, write_cache
 from ..latents.foreign.export import ForeignLayout, export_latents
 from ..nets.autoencoder import Autoencoder
-from ..nets.vision.encoders import canonical, open_vision
+from ..nets.vision.encoders import open_vision
 from ..records.training_data import training_data
 from .names import chosen_device
 from .progress import progress_bar, show_messages
@@ -88,9 +78,10 @@ def cache_latents(
     out = out or targets_beside(str(beside))
     chosen = accelerator.device if device == "auto" else chosen_device(device)
     latents = None if beside is None else open_latents(beside)
-    stored = Stored(dtype, flips or (latents is not None and latents.has_flips), shard_images or SHARD_IMAGES)
+    stored = Stored(dtype, flips or (latents is not None and latents.has_flips), shard_images)
     if export and not is_cached(source):
         raise ValueError(f"--export is of cached latents: cache {source} first, then export latents:FOLDER")
+    title = "caching" if accelerator.num_processes == 1 else f"caching, 1 of {accelerator.num_processes} shares"
     if is_cached(source):
         if data or size or split:
             raise ValueError(f"{source} is encoded already: --data, --size and --split have no part in it")
@@ -102,26 +93,25 @@ def cache_latents(
                     export_latents(latents, export, out, names=names, progress=progress)
             accelerator.wait_for_everyone()
             return out
-        origin = imported(latents, stored)
+        with progress_bar(title, quiet=not accelerator.is_main_process) as progress:
+            write_cache(imported(latents, stored), out, accelerator, progress)
+        return out
+    if latents is not None and (data or size or split):
+        raise ValueError(f"{beside} says of which images: --data, --size and --split have no part in it")
+    if latents is not None:
+        to_cache = images_of(latents)
     else:
-        if latents is not None and (data or size or split):
-            raise ValueError(f"{beside} says of which images: --data, --size and --split have no part in it")
-        if latents is not None:
-            to_cache = images_of(latents)
-        else:
-            to_cache = images_to_cache(None if is_vision else training_data(source), data, size=size, split=split)
-        side = to_cache.images.size
-        if is_vision:
-            name = canonical(source.removeprefix(VISION))
-            encoding = by_vision_encoder(name, open_vision(name, chosen, encoder_size), side, chosen)
-            stored = stored._replace(shard_images=shard_images or images_in_a_shard(encoding, stored))
-        else:
-            name = str(Path(source).resolve()) if Path(source).exists() else source
-            encoding = by_autoencoder(name, Autoencoder.from_pretrained(source), side, chosen)
-        origin = encoded(encoding, to_cache, stored, batch_size=batch_size, workers=workers)
-    title = "caching" if accelerator.num_processes == 1 else f"caching, 1 of {accelerator.num_processes} shares"
+        to_cache = images_to_cache(None if is_vision else training_data(source), data, size=size, split=split)
+    side = to_cache.images.size
+    if is_vision:
+        name = source.removeprefix(VISION)
+        encoding = by_vision_encoder(name, open_vision(name, chosen, encoder_size), side, chosen)
+    else:
+        encoding = by_autoencoder(source, Autoencoder.from_pretrained(source), side, chosen)
     with progress_bar(title, quiet=not accelerator.is_main_process) as progress:
-        write_cache(origin, out, accelerator, progress)
+        cache_images(
+            encoding, to_cache, stored, out, accelerator, batch_size=batch_size, workers=workers, progress=progress
+        )
     return out
 
 

@@ -20,6 +20,7 @@ from ..records.analysis import Analysis
 from ..records.comparison import Comparison, to_json
 from ..report.comparison.page import render_comparison
 from ..report.comparison.tables import comparison_markdown
+from .progress import progress_bar, show_messages
 
 
 def compare(
@@ -61,10 +62,11 @@ def compare(
         counts = f"{n} trials: {len(resolved.entries)} entries x {len(resolved.seeds)} seeds; {n_done} stages are there"
         console.print(counts, highlight=False)
         return Path(resolved.out)
+    show_messages()
     opened = open_plan(resolved)
     for place, (name, seed) in enumerate(chosen, 1):
         console.rule(escape(f"{place} of {len(chosen)}: {name}, seed {seed}"), align="left")
-        run_trial(opened, name, seed, console)
+        run_trial(opened, name, seed, console, bar=progress_bar)
     comparison = gather(opened, f"specmatch compare {plan}")
     write_comparison(comparison, Path(resolved.out))
     print(comparison_markdown(comparison))

@@ -14,6 +14,7 @@ from ..records.analysis import read_analyses
 from ..report.comparison.tables import comparison_markdown
 from ..report.terminal import summary, verdict
 from .compare import write_comparison
+from .progress import progress_bar, show_messages
 
 
 def demo(out: Path | None = None, fast: bool = False) -> None:
@@ -26,11 +27,12 @@ def demo(out: Path | None = None, fast: bool = False) -> None:
     plan = plans.demo(fast)
     plan = replace(plan, out=str(out or Path("runs") / plan.name))
     folder, console = Path(plan.out), Console(stderr=True)
+    show_messages()
     opened = open_plan(plan)
     analyses = []
     for place, name in enumerate(plan.entries, 1):
         console.rule(escape(f"{place} of {len(plan.entries)}: {name}"), align="left")
-        stages = run_trial(opened, name, plan.seeds[0], console)
+        stages = run_trial(opened, name, plan.seeds[0], console, bar=progress_bar)
         analyses += read_analyses(stages.analysis.folder / "analysis.json")
     comparison = gather(opened, "specmatch demo --fast" if fast else "specmatch demo")
     write_comparison(comparison, folder, analyses)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from .. import __version__
 from ..analysis.measure import analyze
-from ..cli.cache import cache_latents
 from ..data.order import fixed_batches
+from ..data.selection import ToCache, images_to_cache
 from ..evaluation.generation import evaluate_generation
 from ..evaluation.reconstruction import evaluate_reconstruction
 from ..evaluation.reference import Reference, compute_reference, load_reference, save_reference
@@ -21,10 +22,13 @@ from ..evaluation.samples import open_samples
 from ..files.atomic import write_text_aside
 from ..files.digests import weights_digest
 from ..files.stages import Done, slug, stage
-from ..latents.alignment_targets import VISION
+from ..latents.dataset import open_latents
+from ..latents.encode import Encoding, Stored, by_autoencoder, by_vision_encoder, cache_images, images_of
 from ..nets.autoencoder import Autoencoder
+from ..nets.vision.encoders import open_vision
 from ..records import scores
 from ..records.analysis import to_json as analyses_to_json
+from ..records.training_data import training_data
 from ..sampling.model import open_model
 from ..sampling.samples import read_sampling, record_of, write_samples
 from ..training.autoencoder_config import AutoencoderRun
@@ -58,10 +62,20 @@ class Stages:
     scores: Done
 
 
-def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console, stage: StageRunner = stage) -> Stages:
+Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+
+
+def run_trial(
+    opened: OpenedPlan,
+    entry: str,
+    seed: int,
+    console: Console,
+    stage: StageRunner = stage,
+    bar: Bar = lambda title: nullcontext(lambda done, total: None),
+) -> Stages:
     """All stages of one trial; those that are finished are read, not run.
 
-    stage: `stages.finished` reads a finished trial, and runs nothing.
+    stage: `stages.finished` reads a finished trial, and runs nothing. bar: shows progress under a title.
     """
     plan, measuring = opened.plan, opened.plan.measuring
     # Entries that train the same autoencoder share it.
@@ -75,9 +89,8 @@ def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console, stage
         return {"export": "run/export", "weights": weights_digest(Autoencoder.from_pretrained(export))}
 
     recipe = deciding(autoencoder_run(plan, owner, seed, Path())) | {"images": opened.training_digest}
-    vision = plan.entries[owner].method.vision
-    if vision is not None:
-        recipe["vision"] = opened.encoders[vision]
+    if (sees := plan.entries[owner].method.vision) is not None:
+        recipe["vision"] = opened.encoders[sees]
     autoencoder = stage(shared, "autoencoder", recipe, train)
     export = autoencoder.folder / autoencoder.outputs["export"]
     weights = autoencoder.outputs["weights"]
@@ -99,8 +112,18 @@ def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console, stage
     asked = {"n": measuring.analyzed, "tested": measuring.tested, "weights": weights, "seed": seed}
     analysis = stage(shared, "analysis", measured | asked, look)
 
+    def write_latents(encoding: Encoding, selection: ToCache, to_store: Stored, out: Path) -> None:
+        accelerator = Accelerator(mixed_precision="no")
+        options: dict[str, Any] = {"batch_size": N_AT_ONCE, "workers": workers}
+        with bar("caching") as progress:
+            cache_images(encoding, selection, to_store, out, accelerator, **options, progress=progress)
+
     def encode(folder: Path) -> Mapping[str, Any]:
-        cache_latents(str(export), out=folder / "latents", batch_size=N_AT_ONCE, workers=workers, **stored)
+        selection = images_to_cache(training_data(str(export)), None, size=None, split=None)
+        encoding = by_autoencoder(
+            str(export), Autoencoder.from_pretrained(export), selection.images.size, opened.device
+        )
+        write_latents(encoding, selection, Stored(**stored), folder / "latents")
         return {}
 
     stored: dict[str, Any] = {"flips": plan.diffusion.source.flip, "dtype": plan.cache}
@@ -111,9 +134,11 @@ def run_trial(opened: OpenedPlan, entry: str, seed: int, console: Console, stage
         encoder, encoder_size = str(alignment.encoder), alignment.size
 
         def see(folder: Path) -> Mapping[str, Any]:
-            options: dict[str, Any] = {"encoder_size": encoder_size, "dtype": plan.cache, "workers": workers}
-            beside, out = cache.folder / "latents", folder / "targets"
-            cache_latents(f"{VISION}{encoder}", beside=beside, out=out, batch_size=N_AT_ONCE, **options)
+            latents = open_latents(cache.folder / "latents")
+            vision = open_vision(encoder, opened.device, encoder_size)
+            selection, to_store = images_of(latents), Stored(plan.cache, latents.has_flips)
+            encoding = by_vision_encoder(encoder, vision, selection.images.size, opened.device)
+            write_latents(encoding, selection, to_store, folder / "targets")
             return {}
 
         inputs = {

@@ -20,7 +20,7 @@ from ..data.selection import ImageChoice, ToCache
 from ..files.atomic import require_writable
 from ..files.digests import weights_digest
 from ..nets.autoencoder import Autoencoder, check_size, evaluating
-from ..nets.vision.encoders import VisionEncoder
+from ..nets.vision.encoders import VisionEncoder, canonical
 from ..records.provenance import commit
 from .alignment_targets import VISION, require_latents
 from .cache import (
@@ -38,17 +38,20 @@ from .foreign.array_files import BadLatentError
 from .foreign.layouts import Holds
 from .sources import LOGVAR_RANGE
 
+SHARD_IMAGES = 2048
+TARGET_SHARD = 1 << 28  # bytes
+
 log = logging.getLogger(__name__)
 
 Shard = tuple[dict[str, Tensor], tuple[BadFile, ...]]
 
 
 class Stored(NamedTuple):
-    """How a cache is to hold its latents; see `cache_latents`."""
+    """How a cache holds its latents; shard_images: images in a shard, None for the default."""
 
     dtype: str
     flips: bool
-    shard_images: int
+    shard_images: int | None = None
 
 
 class LatentOrigin(NamedTuple):
@@ -123,6 +126,7 @@ class Encoding(NamedTuple):
 def by_autoencoder(name: str, autoencoder: Autoencoder, size: int, device: torch.device) -> Encoding:
     """Posteriors. ValueError for images of a size that the autoencoder cannot take."""
     check_size(name, autoencoder, size)
+    name = str(Path(name).resolve()) if Path(name).exists() else name
 
     def encode(images: Tensor) -> Mapping[str, Tensor]:
         posterior = autoencoder.encode(images)
@@ -148,7 +152,7 @@ def by_vision_encoder(name: str, encoder: VisionEncoder, size: int, device: torc
     """What a vision encoder sees, as fields of its tokens. ValueError for images of a size that it cannot take."""
     grid = encoder.grid(size)
     return Encoding(
-        name=f"{VISION}{name}",
+        name=f"{VISION}{canonical(name)}",
         digest=encoder.digest,
         holds="mean",
         channels=encoder.width,
@@ -181,7 +185,7 @@ def encoded(encoding: Encoding, to_cache: ToCache, stored: Stored, *, batch_size
         bad=images.bad,
         dtype=stored.dtype,
         flips=stored.flips,
-        shard_images=stored.shard_images,
+        shard_images=stored.shard_images or SHARD_IMAGES,
     )
 
     def shard(number: int, places: range, advance: Callable[[int], None]) -> Shard:
@@ -233,7 +237,7 @@ def imported(latents: LatentSet, stored: Stored) -> LatentOrigin:
         bad=latents.bad,
         dtype=stored.dtype,
         flips=stored.flips,
-        shard_images=stored.shard_images,
+        shard_images=stored.shard_images or SHARD_IMAGES,
     )
 
     def shard(number: int, places: range, advance: Callable[[int], None]) -> Shard:
@@ -265,12 +269,6 @@ def _versions() -> dict[str, str]:
     }
 
 
-SHARD_IMAGES = 2048
-
-
-TARGET_SHARD = 1 << 28  # bytes
-
-
 def images_in_a_shard(encoding: Encoding, stored: Stored) -> int:
     """Of targets, which may be a hundred times as large as latents: shards are made in memory."""
     h, w = encoding.grid
@@ -291,6 +289,23 @@ def images_of(latents: LatentSet) -> ToCache:
     if images.digest != latents.image_digest:
         raise ValueError(f"the images in {where} have changed since {latents.source} was made: cache them again")
     return ToCache(images, ImageChoice(where, size, split, held_out, seed))
+
+
+def cache_images(
+    encoding: Encoding,
+    to_cache: ToCache,
+    stored: Stored,
+    out: Path,
+    accelerator: Accelerator,
+    *,
+    batch_size: int,
+    workers: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Encode images and cache their latents or alignment targets in `out`; see `encoded` and `write_cache`."""
+    if stored.shard_images is None and encoding.name.startswith(VISION):
+        stored = stored._replace(shard_images=images_in_a_shard(encoding, stored))
+    write_cache(encoded(encoding, to_cache, stored, batch_size=batch_size, workers=workers), out, accelerator, progress)
 
 
 def write_cache(
