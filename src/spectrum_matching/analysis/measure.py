@@ -14,7 +14,7 @@ from ..data.tensors import Images, TensorImages
 from ..files.digests import weights_digest
 from ..metrics import legal_block
 from ..metrics.images.pixels import SSIM_WINDOW
-from ..nets.autoencoder import Autoencoder, check_size, evaluating
+from ..nets.autoencoder import Autoencoder, check_size, eval_mode
 from ..records.analysis import Analysis, Sample, Subject
 from ..records.provenance import provenance
 from .album import Album
@@ -73,7 +73,7 @@ def analyze(
     masks = open_masks(extras.masks, chosen) if extras.masks else None
     with Encodings(seed) as encodings:
         say("encoding and decoding")
-        with evaluating(codec, device, dtype, seed) as place:
+        with eval_mode(codec, device, dtype, seed=seed) as place:
             good = _good_places(chosen, bad)
             for batch in fixed_batches(chosen, batch_size, n_images):
                 x = batch.images.to(place)

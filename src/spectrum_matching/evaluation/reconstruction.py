@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from ..metrics.decoder.lowpass import legal_block, lowpass, scaled_strengths
 from ..metrics.images.distances import FeatureStatistics
 from ..metrics.images.pixels import SSIM_WINDOW, psnr, ssim
+from ..nets.autoencoder import Autoencoder, eval_mode
 from ..nets.vision.extractors import Extractor
 from ..records.provenance import provenance
 from ..records.scores import Evaluation, Protocol, Score
@@ -24,8 +24,6 @@ from .shares import Numbered
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from ..nets.autoencoder import Autoencoder
-
 KEEP, BLOCK = (7, 5, 3), 8
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
@@ -33,7 +31,7 @@ Perceptual = Callable[[Tensor, Tensor], Tensor]
 
 def evaluate_reconstruction(
     name: str,
-    autoencoder: "Autoencoder",
+    autoencoder: Autoencoder,
     batches: Iterable[Tensor | Numbered],
     extractor: Extractor | None = None,
     lpips: Perceptual | None = None,
@@ -52,7 +50,7 @@ def evaluate_reconstruction(
     keeps; where the latent grid has no whole blocks of 8, the cut-off nearest to it in smaller ones, under the same
     key. lpips: on `device`, as the autoencoder (None: where it is). For the rest see `evaluate_generation`.
     """
-    with _evaluating(autoencoder, device) as place, torch.inference_mode():
+    with eval_mode(autoencoder, device, seed=seed) as place:
         found = _Fidelity(autoencoder, extractor, lpips, tuple(keep), accelerator)
         first = 0
         for batch in batches:
@@ -92,7 +90,7 @@ class _Fidelity:
 
     def __init__(
         self,
-        autoencoder: "Autoencoder",
+        autoencoder: Autoencoder,
         extractor: Extractor | None,
         lpips: Perceptual | None,
         keep: tuple[int, ...],
@@ -157,17 +155,3 @@ class _Fidelity:
             yield frechet_score(key, decoded, target, target.count)
         if self._moved and 1 < self._block < BLOCK:
             self.notes = (f"low-pass in blocks of {self._block}: the latent grid has no whole blocks of {BLOCK}",)
-
-
-@contextmanager
-def _evaluating(autoencoder: "Autoencoder", device: torch.device | str | None) -> Iterator[torch.device]:
-    """Evaluation mode on a device, which is yielded; training modes come back."""
-    autoencoder.to(device=device)
-    weight = next(autoencoder.parameters(), None)
-    modes = {module: module.training for module in autoencoder.modules()}
-    autoencoder.eval()
-    try:
-        yield torch.device(device or "cpu") if weight is None else weight.device
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

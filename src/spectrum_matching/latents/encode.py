@@ -19,7 +19,7 @@ from ..data.order import batches_at
 from ..data.selection import ImageChoice, ToCache
 from ..files.atomic import require_writable
 from ..files.digests import weights_digest
-from ..nets.autoencoder import Autoencoder, check_size, evaluating
+from ..nets.autoencoder import Autoencoder, check_size, eval_mode
 from ..nets.vision.encoders import VisionEncoder, canonical
 from ..records.provenance import commit
 from .alignment_targets import VISION, require_latents
@@ -144,7 +144,7 @@ def by_autoencoder(name: str, autoencoder: Autoencoder, size: int, device: torch
         factor=autoencoder.factor,
         encode=encode,
         # An encoder that draws at random then draws the same for a shard, whichever process makes it and when.
-        running=lambda number: evaluating(autoencoder, device, None, seed=number),
+        running=lambda number: eval_mode(autoencoder, device, seed=number),
     )
 
 

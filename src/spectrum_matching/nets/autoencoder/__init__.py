@@ -1,5 +1,5 @@
 """Autoencoders: one interface over diffusers' classes, LDM checkpoints and user-defined objects."""
 
-from .autoencoder import PRESETS, Autoencoder, check_size, evaluating, open_autoencoder
+from .autoencoder import PRESETS, Autoencoder, check_size, eval_mode, open_autoencoder
 
-__all__ = ["PRESETS", "Autoencoder", "check_size", "evaluating", "open_autoencoder"]
+__all__ = ["PRESETS", "Autoencoder", "check_size", "eval_mode", "open_autoencoder"]

@@ -219,20 +219,23 @@ def check_size(name: str, codec: Autoencoder, size: int, smallest: int = 1) -> N
 
 
 @contextlib.contextmanager
-def evaluating(
-    codec: Autoencoder, device: torch.device | str | None, dtype: torch.dtype | None, seed: int
+def eval_mode(
+    autoencoder: nn.Module, device: torch.device | str | None, dtype: torch.dtype | None = None, *, seed: int = 0
 ) -> Iterator[torch.device]:
-    """Inference in eval mode, on the device that is yielded; training modes come back, device and dtype stay."""
-    codec.to(device=device, dtype=dtype)
-    weight = next(codec.parameters(), None)
-    place = torch.device(device or "cpu") if weight is None else weight.device
-    modes = {module: module.training for module in codec.modules()}
-    codec.eval()
+    """Run inference in eval mode, on the device that is yielded; restore training modes and random state at the end.
+
+    device, dtype: where and how the network runs, and stays; None leaves them as they are.
+    """
+    autoencoder.to(device=device, dtype=dtype)
+    weight = next(autoencoder.parameters(), None)
+    on = torch.device(device or "cpu") if weight is None else weight.device
+    modes = {module: module.training for module in autoencoder.modules()}
+    autoencoder.eval()
     try:
-        # Somebody's encoder may draw from the global generator, which is then seeded here and put back.
-        with torch.random.fork_rng([place] if place.type == "cuda" else []), torch.inference_mode():
+        # A user's encoder may draw from the global generator.
+        with torch.random.fork_rng([on] if on.type == "cuda" else []), torch.inference_mode():
             torch.manual_seed(seed)
-            yield place
+            yield on
     finally:
         for module, mode in modes.items():
             module.training = mode
