@@ -1,7 +1,7 @@
 """A plan so small that all of its stages run in seconds, through the command."""
 
 import re
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,12 @@ from spectrum_matching.comparison import plans
 from spectrum_matching.comparison import trial as trial_module
 from spectrum_matching.comparison.checks import check_plan, open_plan
 from spectrum_matching.comparison.plans import PLANS, Entry, Measuring, Plan
-from spectrum_matching.files.yaml_files import differences, override, to_yaml
+from spectrum_matching.files.settings import differences
+from spectrum_matching.files.yaml_files import override, to_yaml
 from spectrum_matching.records.comparison import read_comparison
 from spectrum_matching.sampling.generate import SamplingChoice
 from spectrum_matching.training.autoencoder_config import AutoencoderRun, Cadence, Data, MethodChoice
-from spectrum_matching.training.diffusion_config import AlignmentChoice, Curriculum, DenoiserChoice, DiffusionRun
+from spectrum_matching.training.diffusion_config import Curriculum, DenoiserChoice, DiffusionRun
 
 
 @pytest.fixture(scope="module")
@@ -187,33 +188,6 @@ def test_every_plan_survives_yaml_and_could_be_run(name):
     check_plan(plan)
 
 
-def leaves(record, prefix=""):
-    """Dotted names of all plain values in a record, with other values in their places."""
-    for each in fields(record):
-        value, name = getattr(record, each.name), prefix + each.name
-        if is_dataclass(value):
-            yield from ((inner, replace(record, **{each.name: other})) for inner, other in leaves(value, f"{name}."))
-        else:
-            yield name, replace(record, **{each.name: f"not {value!r}"})
-
-
-@pytest.mark.parametrize(
-    "run",
-    [AutoencoderRun(), DiffusionRun(alignment=AlignmentChoice(weight=0.5))],
-    ids=lambda run: type(run).__name__,
-)
-def test_whatever_decides_a_training_decides_its_folder(run):
-    same = {name for name, other in leaves(run) if trial_module.deciding(other) == trial_module.deciding(run)}
-    idle = (*(f"{key}." for key in trial_module.IDLE), *trial_module.IDLE)
-    assert same == {name for name, _ in leaves(run) if name in idle or name.startswith(idle[: len(trial_module.IDLE)])}
-
-
-def test_an_alignment_of_no_weight_decides_nothing():
-    idle = replace(DiffusionRun(), alignment=AlignmentChoice(encoder="gradients:4", tap=3))
-    assert trial_module.deciding(idle) == trial_module.deciding(DiffusionRun())
-    assert "alignment" not in trial_module.deciding(idle)
-
-
 class AskedError(Exception):
     """Raised in place of the first stage that is to be run."""
 
@@ -243,7 +217,7 @@ def test_part_of_a_plan_changes_only_what_it_names(plan):
     changed = override(plan, {"seeds": [4], "entries": {"DSM": {"method": {"keep": [5]}}, "new": None}}, "part.yaml")
     assert changed.seeds == (4,)
     assert changed.entries == {"DSM": Entry(MethodChoice("dsm", block=4, keep=(5,))), "new": Entry()}
-    assert differences(replace(changed, seeds=(0,), entries={}), replace(plan, entries={})) == []
+    assert differences(replace(changed, seeds=(0,), entries={}), replace(plan, entries={})) == {}
     with pytest.raises(ValueError, match=r"unknown key entries.DSM.metod; did you mean method"):
         override(plan, {"entries": {"DSM": {"metod": {}}}}, "part.yaml")
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from spectrum_matching.files.yaml_files import differences, override, read_mapping, to_yaml
+from spectrum_matching.files.yaml_files import override, read_mapping, to_yaml
 from spectrum_matching.training import autoencoder_config
 
 RUN = autoencoder_config.PRESETS["celeba256_f8d4_esm_dsm"]()
@@ -83,9 +83,3 @@ def test_a_file_that_is_missing_or_binary_is_named(tmp_path):
     (tmp_path / "picture.yaml").write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(ValueError, match=r"picture\.yaml"):
         read_mapping(tmp_path / "picture.yaml")
-
-
-def test_differences_name_keys_and_both_values():
-    other = replace(RUN, seed=5, data=replace(RUN.data, size=128))
-    assert differences(RUN, RUN) == []
-    assert differences(RUN, other) == ["seed (0 there, 5 now)", "data.size (256 there, 128 now)"]

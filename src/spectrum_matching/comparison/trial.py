@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ..evaluation.reference import Reference, compute_reference, load_reference,
 from ..evaluation.samples import open_samples
 from ..files.atomic import write_text_aside
 from ..files.digests import weights_digest
+from ..files.settings import hashed_settings
 from ..files.stages import Done, slug, stage
 from ..latents.dataset import open_latents
 from ..latents.encode import Encoding, Stored, by_autoencoder, by_vision_encoder, cache_images, images_of
@@ -31,20 +32,11 @@ from ..records.analysis import to_json as analyses_to_json
 from ..records.training_data import training_data
 from ..sampling.model import open_model
 from ..sampling.samples import read_sampling, record_of, write_samples
-from ..training.autoencoder_config import AutoencoderRun
-from ..training.diffusion_config import DiffusionRun
 from ..training.run_autoencoder import run_autoencoder
 from ..training.run_diffusion import run_diffusion
 from .checks import OpenedPlan, autoencoder_run, diffusion_run
 
 N_AT_ONCE = 64
-LATER_OPTIONS = ("encoder_size", "feature_weight", "cosine_margin", "distance_margin")
-# Of a run, what decides nothing of its result, or is decided by digests beside it.
-IDLE = (
-    *("name", "out", "cadence", "trackers", "max_bad_steps", "preview", "data.workers"),
-    *("source.latents", "source.images", "source.autoencoder", "source.workers"),
-    *("alignment.targets", "alignment.encoder", "method.encoder"),
-)
 
 StageRunner = Callable[[Path, str, Mapping[str, Any], Callable[[Path], Mapping[str, Any]]], Done]
 
@@ -88,7 +80,8 @@ def run_trial(
         export = run_autoencoder(autoencoder_run(plan, owner, seed, folder / "run"))
         return {"export": "run/export", "weights": weights_digest(Autoencoder.from_pretrained(export))}
 
-    recipe = deciding(autoencoder_run(plan, owner, seed, Path())) | {"images": opened.training_digest}
+    recipe = hashed_settings(autoencoder_run(plan, owner, seed, Path()))
+    recipe |= {"images": opened.training_digest, "version": __version__}
     if (sees := plan.entries[owner].method.vision) is not None:
         recipe["vision"] = opened.encoders[sees]
     autoencoder = stage(shared, "autoencoder", recipe, train)
@@ -158,7 +151,8 @@ def run_trial(
             "weights": json.loads((made.parent / "metrics.json").read_text())["weights_digest"],
         }
 
-    recipe = deciding(diffusion_run(plan, entry, seed, Path(), Path())) | {"latents": cache.digest}
+    recipe = hashed_settings(diffusion_run(plan, entry, seed, Path(), Path()))
+    recipe |= {"latents": cache.digest, "version": __version__}
     if targets is not None:
         recipe["targets"] = targets.digest
     diffusion = stage(own, "diffusion", recipe, diffuse)
@@ -169,8 +163,7 @@ def run_trial(
         write_samples(model, plan.sampling, measuring.samples, out, accelerator, console)
         return {}
 
-    asked = {**asdict(plan.sampling), "n": measuring.samples}
-    asked.pop("batch_size")  # decides nothing
+    asked = hashed_settings(plan.sampling) | {"n": measuring.samples}
     samples = stage(own, "samples", {"model": diffusion.digest, "decoder": weights, **asked}, draw)
 
     def score(folder: Path) -> Mapping[str, Any]:
@@ -221,18 +214,3 @@ def reference(opened: OpenedPlan, seed: int) -> Reference:
 def extractor_digest(opened: OpenedPlan) -> str:
     """ "" without an extractor."""
     return opened.extractor.digest if opened.extractor else ""
-
-
-def deciding(run: AutoencoderRun | DiffusionRun) -> dict[str, Any]:
-    """What of a run decides its result, as plain values; digests stand for the data elsewhere."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(run)))
-    for key in IDLE:
-        place, _, inner = key.rpartition(".")
-        (plain.get(place, {}) if place else plain).pop(inner, None)
-    # So that stages of before there were such settings are found again.
-    if not plain.get("alignment", {}).get("weight"):
-        plain.pop("alignment", None)
-    for option in LATER_OPTIONS:
-        if option in plain.get("method", {}) and plain["method"][option] is None:
-            del plain["method"][option]
-    return plain | {"version": __version__}

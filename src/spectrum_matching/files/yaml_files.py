@@ -82,19 +82,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
-
-
-def differences(old: Any, new: Any) -> list[str]:
-    """The dotted keys, with both values, in which two runs differ."""
-
-    def flat(record: Any, prefix: str = "") -> dict[str, Any]:
-        return {
-            key: value
-            for name, inner in record.items()
-            for key, value in (
-                flat(inner, f"{prefix}{name}.").items() if isinstance(inner, dict) else [(prefix + name, inner)]
-            )
-        }
-
-    before, after = flat(dataclasses.asdict(old)), flat(dataclasses.asdict(new))
-    return [f"{key} ({before[key]!r} there, {after[key]!r} now)" for key in before if before[key] != after[key]]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion import SAMPLERS, SampleNoise, asked_times, guided, guided_evaluations, time_grid
+from ..files.settings import NotHashed
 from ..records.scores import Sampling
 from ..seeding import seeded
 from .model import DiffusionModel
@@ -30,7 +31,7 @@ class SamplingChoice:
     guidance_interval: tuple[float, float] = (0.0, 1.0)  # the t in which it acts
     labels: str = "balanced"  # balanced, random, none, or a class by number
     seed: int = 0
-    batch_size: int = 64
+    batch_size: NotHashed[int] = 64
     precision: Literal["fp32", "bf16"] = "fp32"
 
 

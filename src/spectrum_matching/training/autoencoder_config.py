@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 import torch
 
+from ..files.settings import Changeable, Incidental, NotHashed
 from ..methods.encoding import Variant
 from ..methods.method import Method
 from ..methods.zoo import METHODS
@@ -26,7 +27,7 @@ class Data:
     crop: Literal["random", "center"] = "random"
     flip: bool = True
     on_bad: Literal["skip", "refuse"] = "skip"  # unreadable files: name, count and skip them, or refuse to start
-    workers: int = 0  # processes that read images
+    workers: Incidental[int] = 0  # processes that read images
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class MethodChoice:
     block: int | None = None
     factors: tuple[int, ...] | None = None
     probability: float | None = None
-    encoder: str | None = None  # vision encoder: gradients, gradients:CELL, a folder, or hub:NAME
+    encoder: NotHashed[str | None] = None  # vision encoder: gradients, gradients:CELL, a folder, or hub:NAME
     encoder_size: int | None = None  # pixels on a side that it sees, where it has a size of its own
     feature_weight: float | None = None
     cosine_margin: float | None = None
@@ -123,7 +124,7 @@ class Adversary:
 class Optimizer:
     """AdamW, and the averaged weights that are exported."""
 
-    lr: float = 1e-4
+    lr: Changeable[float] = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.005
     warmup: int = 100  # updates over which the learning rate rises to lr
@@ -146,25 +147,25 @@ class Cadence:
 class AutoencoderRun:
     """A training of an autoencoder."""
 
-    name: str = "tiny"
-    out: str = "runs/tiny"  # run directory; the same command again resumes from it
+    name: Incidental[str] = "tiny"
+    out: Incidental[str] = "runs/tiny"  # run directory; the same command again resumes from it
     seed: int = 0
-    steps: int = 1000  # generator updates
+    steps: Changeable[int] = 1000  # generator updates
     batch_size: int = 16  # images in one generator update, over all processes and micro-batches
     accumulation: int = 1  # micro-batches of one update
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Changeable[Literal["fp32", "bf16"]] = "fp32"
     compile: bool = False
     channels_last: bool = False  # memory layout; faster for convolutions on most machines
     sample_posterior: bool = True  # decode a sample of the posterior; otherwise its mean
-    max_bad_steps: int = 10  # stop after so many non-finite steps in a row
-    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    max_bad_steps: Incidental[int] = 10  # stop after so many non-finite steps in a row
+    trackers: Incidental[tuple[Literal["tensorboard", "wandb"], ...]] = ()
     data: Data = field(default_factory=Data)
     network: Network = field(default_factory=Network)
     method: MethodChoice = field(default_factory=MethodChoice)
     losses: Losses = field(default_factory=Losses)
     adversary: Adversary = field(default_factory=Adversary)
     optimizer: Optimizer = field(default_factory=Optimizer)
-    cadence: Cadence = field(default_factory=Cadence)
+    cadence: Incidental[Cadence] = field(default_factory=Cadence)
 
 
 def row(method: MethodName, encoder: str) -> MethodChoice:

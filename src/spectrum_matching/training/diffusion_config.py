@@ -6,6 +6,7 @@ from functools import partial
 from typing import Literal
 
 from ..diffusion.alignment import Std
+from ..files.settings import Changeable, Incidental, NotHashed
 from ..sampling.generate import SamplingChoice
 from .autoencoder_config import Cadence, Optimizer
 
@@ -22,15 +23,15 @@ DINOV2 = "hub:facebook/dinov2-base"
 class Source:
     """What is learned: cached latents, images encoded on the fly, or pixels (images without an autoencoder)."""
 
-    latents: str | None = None  # a folder of cached latents
-    images: str | None = None  # instead: embedded, a folder, a parquet file, or hub:NAME
-    autoencoder: str | None = None  # encodes images, decodes samples; the cache's own by default
+    latents: NotHashed[str | None] = None  # a folder of cached latents
+    images: NotHashed[str | None] = None  # instead: embedded, a folder, a parquet file, or hub:NAME
+    autoencoder: Incidental[str | None] = None  # encodes images, decodes samples; the cache's own by default
     size: int = 64  # of images: pixels on a side
     held_out: float = 0.05  # of images: share that training never sees
     crop: Literal["random", "center"] = "center"
     flip: bool = False  # mirrored images too; a cache must hold them
     on_bad: Literal["skip", "refuse"] = "skip"
-    workers: int = 0
+    workers: Incidental[int] = 0
     sample: bool = True  # draw latents from their posteriors; otherwise their means
     statistics: Literal["global", "channel", "declared"] = "global"  # what brings latents to unit scale
 
@@ -79,9 +80,11 @@ class AlignmentChoice:
     """What the tokens of one block should be like: a vision encoder's, by projector, target filter and loss."""
 
     weight: float = 0.0  # 0: nothing of it is opened or computed
-    encoder: str | None = None  # gradients[:CELL], a folder, or hub:NAME; None: whatever the cached targets are of
+    encoder: NotHashed[str | None] = None  # gradients[:CELL], a folder, or hub:NAME; None: that of the cached targets
     size: int | None = None  # of images: pixels on a side that the encoder sees; the encoder's own by default
-    targets: str | None = None  # of latents: the folder of cached targets; `targets` in the latents' by default
+    targets: Incidental[str | None] = (
+        None  # of latents: folder of cached targets; `targets` below the latents by default
+    )
     tap: int = 2  # block whose tokens are aligned, from 1
     projector: Literal["perceptron", "convolution"] = "perceptron"
     hidden: int = 2048  # of the perceptron
@@ -97,24 +100,24 @@ class AlignmentChoice:
 class DiffusionRun:
     """A training of a diffusion model."""
 
-    name: str = "tiny_sit"
-    out: str = "runs/tiny_sit"  # run directory; the same command again resumes from it
+    name: Incidental[str] = "tiny_sit"
+    out: Incidental[str] = "runs/tiny_sit"  # run directory; the same command again resumes from it
     seed: int = 0
-    steps: int = 2000  # updates
+    steps: Changeable[int] = 2000  # updates
     batch_size: int = 64  # latents in one update, over all processes and micro-batches
     accumulation: int = 1  # micro-batches of one update
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Changeable[Literal["fp32", "bf16"]] = "fp32"
     compile: bool = False
-    max_bad_steps: int = 10  # stop after so many non-finite steps in a row
-    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    max_bad_steps: Incidental[int] = 10  # stop after so many non-finite steps in a row
+    trackers: Incidental[tuple[Literal["tensorboard", "wandb"], ...]] = ()
     source: Source = field(default_factory=Source)
     denoiser: DenoiserChoice = field(default_factory=DenoiserChoice)
     objective: ObjectiveChoice = field(default_factory=ObjectiveChoice)
     curriculum: Curriculum = field(default_factory=Curriculum)
     alignment: AlignmentChoice = field(default_factory=AlignmentChoice)
     optimizer: Optimizer = field(default_factory=Optimizer)
-    preview: SamplingChoice = field(default_factory=SamplingChoice)
-    cadence: Cadence = field(default_factory=Cadence)
+    preview: Incidental[SamplingChoice] = field(default_factory=SamplingChoice)
+    cadence: Incidental[Cadence] = field(default_factory=Cadence)
 
 
 def tiny(network: str = "SiT") -> DiffusionRun:

@@ -25,7 +25,7 @@ from ..seeding import seeded
 from .autoencoder_config import AutoencoderRun
 from .checks import check, check_batch, check_grid, check_method
 from .optimization import averaged
-from .run_directory import FREE, begin, drive, end, refuse_other_run, resume
+from .run_directory import begin, drive, end, refuse_other_run, resume
 from .train_autoencoder import TrainingState, build_state, open_autoencoder, train_autoencoder
 
 N_MEASURED, N_AT_ONCE = 256, 16
@@ -43,7 +43,7 @@ def run_autoencoder(run: AutoencoderRun, title: str | None = None) -> Path:
     accelerator = Accelerator(mixed_precision="no", log_with=list(run.trackers) or None, project_dir=run.out)
     console = Console(quiet=not accelerator.is_main_process, stderr=True)
     check_batch(run, accelerator.num_processes)
-    refuse_other_run(run, (*FREE, "data.workers"))
+    refuse_other_run(run)
     vision = check_method(run, accelerator.device)
     autoencoder = open_autoencoder(run)
     # The autoencoder's weights are drawn from the seed itself.

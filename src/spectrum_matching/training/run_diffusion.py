@@ -22,7 +22,7 @@ from .checks import check_batch, check_numbers
 from .diffusion_config import AlignmentChoice, DiffusionRun
 from .diffusion_data import DiffusionBatch, LearnedData, in_full, open_learned
 from .optimization import averaged
-from .run_directory import FREE, begin, drive, end, read_begun, refuse_other_data, refuse_other_run, resume, write_begun
+from .run_directory import begin, drive, end, read_begun, refuse_other_data, refuse_other_run, resume, write_begun
 from .train_diffusion import DiffusionState, build_diffusion_state, filter_of, path_of, times_of, train_diffusion
 
 UNIT = (0.8, 1.25)  # standard deviations that pass for 1
@@ -51,7 +51,7 @@ def run_diffusion(run: DiffusionRun, title: str | None = None) -> Path:
     accelerator = Accelerator(mixed_precision="no", log_with=list(run.trackers) or None, project_dir=run.out)
     console = Console(quiet=not accelerator.is_main_process, stderr=True)
     check_batch(run, accelerator.num_processes)
-    refuse_other_run(run, free_keys(run))
+    refuse_other_run(run, fixed=("steps",) if run.curriculum.keep else ())  # a curriculum is spread over the steps
     begun = read_begun(Path(run.out))
     data = open_learned(run, accelerator.device, begun.latent_space if begun else None)
     refuse_other_data(Path(run.out), begun, data)
@@ -134,12 +134,6 @@ def check_curriculum(run: DiffusionRun, shape: tuple[int, int, int]) -> None:
     """ValueError if the curriculum's low-passes do not fit latents (c, h, w)."""
     if run.curriculum.keep:
         SpectralMask(run.curriculum.keep, run.curriculum.block).draw(torch.Generator(), shape[1:])
-
-
-def free_keys(run: DiffusionRun) -> tuple[str, ...]:
-    """What may change when a run is resumed; not the number of steps where a curriculum is spread over them."""
-    free = FREE if not run.curriculum.keep else tuple(key for key in FREE if key != "steps")
-    return (*free, "preview.", "source.workers", "source.autoencoder", "alignment.targets")
 
 
 def watched(batches: Iterator[DiffusionBatch], console: Console) -> Iterator[DiffusionBatch]:

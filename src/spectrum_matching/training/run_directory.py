@@ -1,6 +1,5 @@
 """What any training keeps in its directory: run.yaml, log, checkpoints, previews; begun, resumed and driven alike."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -16,7 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..files.atomic import remove, write_aside, write_text_aside, writing
-from ..files.yaml_files import differences, override, read_mapping, to_yaml
+from ..files.settings import Rule, differences, flat_settings
+from ..files.yaml_files import override, read_mapping, to_yaml
 from ..latent_space import LatentSpace
 from .autoencoder_config import Cadence
 from .diffusion_data import LearnedData
@@ -36,10 +36,6 @@ class Begun:
 
 
 WIDTH = 7
-
-
-# What may change from one command to the next on the same run directory.
-FREE = ("name", "out", "steps", "precision", "max_bad_steps", "trackers", "optimizer.lr", "cadence.")
 
 
 class Run(Protocol):
@@ -68,8 +64,14 @@ class State(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-def refuse_other_run(run: Run, free: tuple[str, ...] = FREE) -> None:
-    """ValueError if the run's directory holds another run, or cannot hold one; `free` keys may differ."""
+def refuse_other_run(run: Run, fixed: tuple[str, ...] = ()) -> None:
+    """Check that the run's directory can hold it: that it is writable, and holds no other run.
+
+    fixed: keys that may not change either, although the rules of their fields let them.
+
+    Raises:
+        ValueError: where it cannot, naming the settings in which the runs differ.
+    """
     directory = Path(run.out)
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"out: {directory} is a file, expected a folder for the run")
@@ -79,11 +81,11 @@ def refuse_other_run(run: Run, free: tuple[str, ...] = FREE) -> None:
     there = directory / "run.yaml"
     if there.exists():
         old = override(type(run)(), read_mapping(there), str(there))
-        changed = [line for line in differences(old, run) if not line.startswith(free)]
+        free = differences(old, run)
+        changed = differences(old, run, ignore=Rule.CHANGEABLE) | {key: free[key] for key in fixed if key in free}
         if changed:
-            raise ValueError(
-                f"{directory} holds another run: {', '.join(changed)}; choose another out or the same values"
-            )
+            listed = ", ".join(f"{key} ({before!r} there, {now!r} now)" for key, (before, now) in changed.items())
+            raise ValueError(f"{directory} holds another run: {listed}; choose another out or the same values")
 
 
 def resume(run: Run, state: State, console: Console) -> None:
@@ -117,7 +119,12 @@ def begin(run: Run, accelerator: Accelerator) -> None:
         write_text_aside(directory / "run.yaml", to_yaml(run))
     accelerator.wait_for_everyone()
     if run.trackers:
-        accelerator.init_trackers("spectrum-matching", config=_flat(dataclasses.asdict(run)))  # type: ignore[call-overload]
+        # Trackers take numbers and strings alone.
+        plain = {
+            key: value if isinstance(value, int | float | str | bool) else str(value)
+            for key, value, _ in flat_settings(run)
+        }
+        accelerator.init_trackers("spectrum-matching", config=plain)
 
 
 def drive(
@@ -191,17 +198,6 @@ def naming_bad_files(records: Iterator[StepRecord], directory: Path, console: Co
                 with path.open("a") as file:
                     file.write(json.dumps({"step": record.step, "name": bad.name, "reason": bad.reason}) + "\n")
         yield record
-
-
-def _flat(record: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Trackers take numbers and strings under one level of keys."""
-    flat: dict[str, Any] = {}
-    for key, value in record.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value if isinstance(value, int | float | str | bool) else str(value)
-    return flat
 
 
 def begun_on(data: LearnedData) -> Begun:
