@@ -9,7 +9,7 @@ from spectrum_matching.cli.cache import cache_latents
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import PositionedBatches, fixed_batches
 from spectrum_matching.latent_space import LatentSpace
-from spectrum_matching.latents.statistics import measured_space
+from spectrum_matching.latents.statistics import measure_latent_space
 from spectrum_matching.latents.training import open_training_latents
 from spectrum_matching.nets.autoencoder import open_autoencoder
 from spectrum_matching.training.diffusion_config import Source
@@ -113,15 +113,25 @@ def test_a_scale_once_begun_with_is_not_measured_again(small_diffusion, sources)
     assert open_learned(run, CPU, began).latent_space == began
 
 
+@pytest.mark.parametrize("statistics", ["global", "channel"])
+def test_latent_space_agrees_between_cache_and_images(small_diffusion, sources, statistics):
+    cached = learned(small_diffusion, replace(sources["cached"], statistics=statistics)).latent_space
+    images = replace(sources["encoded"], statistics=statistics, flip=True, crop="random")
+    encoded = learned(small_diffusion, images).latent_space
+    assert encoded.convention == cached.convention
+    assert encoded.mean == pytest.approx(cached.mean, rel=1e-5, abs=1e-6)
+    assert encoded.std == pytest.approx(cached.std, rel=1e-5)
+
+
 def test_the_scale_is_that_of_all_classes(class_folder, small_autoencoder):
     images, autoencoder = open_images(str(class_folder), 32, split="all"), open_autoencoder(str(small_autoencoder), CPU)
     with torch.no_grad():
         posterior = autoencoder.encode(next(fixed_batches(images, 16)).images)
-    whole = measured_space(images, autoencoder, False, CPU)
+    whole = measure_latent_space(autoencoder, images, CPU)
     assert whole.mean == pytest.approx([float(posterior.mean.mean())], rel=1e-4)
     samples = torch.cat([posterior.sample(torch.Generator().manual_seed(i)) for i in range(64)])
     assert whole.std == pytest.approx([float(samples.std())], rel=0.01)
-    few = [measured_space(images, autoencoder, False, CPU, seed=seed, n=8).mean for seed in range(4)]
+    few = [measure_latent_space(autoencoder, images, CPU, seed=seed, n=8).mean for seed in range(4)]
     first_class = float(posterior.mean[:8].mean())
     assert all(abs(mean[0] - first_class) > 0.2 * abs(whole.mean[0] - first_class) for mean in few)
 
@@ -131,7 +141,7 @@ def test_latents_that_do_not_vary_have_no_scale(class_folder, small_autoencoder)
     autoencoder.model.quant_conv.weight.data.zero_()
     autoencoder.model.quant_conv.bias.data.fill_(-1e4)
     with pytest.raises(ValueError, match="do not vary"):
-        measured_space(images, autoencoder, False, CPU)
+        measure_latent_space(autoencoder, images, CPU)
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(0.18, 0), (5.5, 0), (1, 2), (float("nan"), 0)])

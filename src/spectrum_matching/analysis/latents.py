@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 
 from ..latent_space import LatentSpace
+from ..metrics.latents.moments import ChannelMoments
 from ..metrics.latents.normalisation import check_normalisation
-from ..metrics.latents.spectra import ChannelMoments
 from ..metrics.latents.structure import LatentNumbers
 from ..records.analysis import LatentView, Measurement, Normalisation, Probe, ProbePoint, Spectrum
 from .album import Album

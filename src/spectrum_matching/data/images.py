@@ -5,11 +5,12 @@ what its header gives away at opening, and puts the next readable image in the p
 when it is read; both are named. "refuse" decodes everything at opening and raises.
 """
 
+import copy
 import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -73,6 +74,12 @@ class ImageSet(Dataset[Sample]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def centred(self) -> Self:
+        """Return the same images cropped at the centre and not mirrored."""
+        centred = copy.copy(self)
+        centred._crop, centred._flip = "center", False
+        return centred
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         index, visit = (key, 0) if isinstance(key, int) else key

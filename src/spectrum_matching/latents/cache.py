@@ -19,9 +19,10 @@ from torch import Tensor
 from ..data.images import BadFile, Split
 from ..data.selection import ImageChoice
 from ..latent_space import LatentSpace
+from ..metrics.latents.moments import ChannelMoments
 from .foreign.layouts import Holds, OpenedLayout
 from .sources import STATISTICS, ShardLatents, Statistic, open_shard
-from .statistics import ChannelMoments, channel_moments, joint_statistics, latent_space, merge_moments
+from .statistics import latent_space
 
 FORMAT = "specmatch-latents-2"
 INDEX = "index.json"
@@ -98,11 +99,12 @@ def write_shard(folder: Path, number: int, tensors: Mapping[str, Tensor], bad: S
     from safetensors.torch import save
 
     _check_tensors(tensors)
-    moments = channel_moments(tensors["mean"], tensors.get("logvar"))
+    moments = ChannelMoments()
+    moments.add(tensors["mean"], tensors.get("logvar"))
     payload = save(
         {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()},
         # One key: the library writes several in any order, and the same latents have to give the same bytes.
-        {METADATA: json.dumps({"moments": moments, "bad": bad})},
+        {METADATA: json.dumps({"moments": moments.state(), "bad": bad})},
     )
     entry = ShardEntry(shard_name(number), len(tensors["mean"]), len(payload), hashlib.sha256(payload).hexdigest())
     _write(folder / entry.name, payload)
@@ -154,8 +156,10 @@ def finish_cache(folder: Path, index: CacheIndex, shards: Iterable[ShardEntry]) 
     if not any(shard.n for shard in shards):
         raise ValueError(f"{folder}: none of {index.n_source} images could be cached")
     notes = [_metadata(folder / shard.name) for shard in shards]
-    space = latent_space(merge_moments(ChannelMoments(*note["moments"]) for note in notes))
-    mean, std = joint_statistics(space)
+    moments = ChannelMoments()
+    for note in notes:
+        moments.merge(ChannelMoments.from_state(note["moments"]))
+    space, (mean, std, *_) = latent_space(moments), moments.moments()
     bad = (*index.bad, *(BadFile(*file) for note in notes for file in note["bad"]))
     index = replace(index, shards=shards, bad=tuple(dict.fromkeys(bad)), latent_space=space, mean=mean, std=std)
     write_index(folder, index)

@@ -24,13 +24,13 @@ from .latents.channels import (
 )
 from .latents.concentration import band_energy, concentration, white_concentration
 from .latents.irreducible_variance import IrreducibleVariance, irreducible_variance, rank_refusal
+from .latents.moments import Moments
 from .latents.neighbours import chance_level, gsq, neighbour_consistency, pool
 from .latents.spectra import (
     VARIANTS,
     Bands,
     Flattening,
     LatentStatistics,
-    Moments,
     best_delta,
     fit_exponent,
     gaps,

@@ -14,7 +14,7 @@ from ..data.order import image_batches
 from ..files.digests import joint_digest, weights_digest
 from ..latent_space import LatentSpace
 from ..latents.alignment_targets import TrainingTargets, open_training_targets, require_latents
-from ..latents.statistics import measured_space
+from ..latents.statistics import measure_latent_space
 from ..latents.training import Key, TrainingLatents, open_training_latents, sample_moments, training_keys
 from ..nets.autoencoder import Autoencoder, open_autoencoder
 from ..nets.vision.encoders import VisionEncoder, canonical, open_vision
@@ -182,9 +182,13 @@ def _encoded(
     if source.statistics == "declared":
         space = autoencoder.latent_space
     else:
-        by_channel = source.statistics == "channel"
-        space = begun_at or measured_space(
-            images, autoencoder, by_channel, device, seed=run.seed, workers=source.workers
+        space = begun_at or measure_latent_space(
+            autoencoder,
+            images,
+            device,
+            by_channel=source.statistics == "channel",
+            seed=run.seed,
+            workers=source.workers,
         )
 
     def draw(batch: Tensor, rank: int, step: int) -> Tensor:

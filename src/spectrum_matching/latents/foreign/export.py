@@ -8,10 +8,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
+from ...metrics.latents.moments import ChannelMoments
 from ...seeding import seeded
 from ..dataset import LatentSet
 from ..sources import LOGVAR_RANGE, LatentRow
-from ..statistics import ChannelMoments, channel_moments, latent_space, merge_moments
+from ..statistics import latent_space
 from ..training import sample_moments
 from .array_files import BadLatentError
 from .layouts import BATCH
@@ -150,7 +151,7 @@ def _write_lightningdit(latents: LatentSet, folder: Path, seed: int, progress: C
     from safetensors.torch import save_file
 
     kept: list[Pair] = []
-    parts: list[ChannelMoments] = []
+    moments, n_shards = ChannelMoments(), 0
     for pair in _pairs(latents, progress):
         kept.append(pair)
         if len(kept) < SHARD and pair.number < len(latents) - 1:
@@ -160,12 +161,12 @@ def _write_lightningdit(latents: LatentSet, folder: Path, seed: int, progress: C
             "latents_flip": torch.stack([_sample(pair.mirrored, seed, pair.number, "flip") for pair in kept]),
             "labels": torch.tensor([pair.straight.label for pair in kept]),
         }
-        save_file(shard, str(folder / f"latents_rank00_shard{len(parts):03d}.safetensors"))
+        save_file(shard, str(folder / f"latents_rank00_shard{n_shards:03d}.safetensors"))
         means = torch.stack([pair.straight.mean for pair in kept])
         logvars = [pair.straight.logvar for pair in kept if pair.straight.logvar is not None]
-        parts.append(channel_moments(means, torch.stack(logvars) if logvars else None))
-        kept = []
-    space = latent_space(merge_moments(parts))
+        moments.add(means, torch.stack(logvars) if logvars else None)
+        kept, n_shards = [], n_shards + 1
+    space = latent_space(moments)
     stats = {"mean": torch.tensor(space.mean).view(1, -1, 1, 1), "std": torch.tensor(space.std).view(1, -1, 1, 1)}
     torch.save(stats, folder / "latents_stats.pt")
 

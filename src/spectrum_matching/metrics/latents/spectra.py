@@ -14,6 +14,7 @@ from ...spectrum.bands import flatten_bands, kl_divergence, spectrum_distributio
 from ...spectrum.contrast import rmsc
 from ...spectrum.power import Radius, power_spectrum, radial_bins, radial_profile
 from ...spectrum.powerlaw import fit_power_law
+from .moments import ChannelMoments, Moments
 
 VARIANTS: tuple[Variant, ...] = ("scale_free", "paper")
 RADII: dict[Variant, Radius] = {"scale_free": "frequency", "paper": "index"}
@@ -33,15 +34,6 @@ class Bands(NamedTuple):
     log_power: bool
 
 
-class Moments(NamedTuple):
-    """Mean and standard deviation of all latents, and of each channel (c,)."""
-
-    mean: float
-    std: float
-    channel_means: Tensor
-    channel_stds: Tensor
-
-
 class Flattening(NamedTuple):
     """The delta of the smallest mean gap, its 95 % interval (bootstrap over images), and that gap in nats."""
 
@@ -49,34 +41,6 @@ class Flattening(NamedTuple):
     low: float
     high: float
     gap: float
-
-
-class ChannelMoments:
-    """Means and variances of latents (b, c, h, w) by channel, batch by batch, in float64."""
-
-    def __init__(self) -> None:
-        self._n = 0
-        self._means = torch.zeros(0, dtype=torch.float64)
-        self._squares = torch.zeros(0, dtype=torch.float64)
-
-    def add(self, latents: Tensor) -> None:
-        """Count a batch in."""
-        channels = latents.cpu().double().transpose(0, 1).flatten(1)
-        n, means, variances = channels.shape[1], channels.mean(1), channels.var(1, correction=0)
-        if not self._n:
-            self._means, self._squares = torch.zeros_like(means), torch.zeros_like(means)
-        # Chan, Golub & LeVeque (1983): squares about the running mean, so that a large mean costs no digits.
-        total = self._n + n
-        shift = means - self._means
-        self._squares += variances * n + shift.square() * (self._n * n / total)
-        self._means += shift * (n / total)
-        self._n = total
-
-    def moments(self) -> Moments:
-        """Standard deviations are of the population: divided by n."""
-        mean, variances = self._means.mean(), self._squares / self._n
-        variance = variances.mean() + (self._means - mean).square().mean()
-        return Moments(float(mean), float(variance.sqrt()), self._means.clone(), variances.sqrt())
 
 
 class LatentStatistics:

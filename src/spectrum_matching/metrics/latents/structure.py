@@ -9,7 +9,7 @@ from torch import Tensor
 from ..metric import Number
 from . import readings
 from .channels import outlier_channels
-from .spectra import Moments
+from .moments import Moments
 from .sweep import LatentBatch, LatentSweep
 from .uniformity import Reservoir
 

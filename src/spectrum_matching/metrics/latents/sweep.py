@@ -9,8 +9,8 @@ from ..estimates import GroupedSums
 from .block_dct import block_amplitudes
 from .channels import cell_products, dead_channels, power_sums
 from .concentration import energies
+from .moments import Moments
 from .neighbours import pool
-from .spectra import Moments
 from .tokens import distance_cosines, local_correlation, neighbour_correlation, srss
 from .uniformity import Reservoir
 

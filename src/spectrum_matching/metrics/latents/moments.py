@@ -1,0 +1,80 @@
+"""Mean and variance of latents by channel, accumulated in float64 and merged."""
+
+from itertools import repeat
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+BLOCK = 32  # latents whose float64 values stay in the processor's cache
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviation of all latents, and of each channel (c,). Deviations are of the population."""
+
+    mean: float
+    std: float
+    channel_means: Tensor
+    channel_stds: Tensor
+
+
+class ChannelMoments:
+    """Mean and variance of latents (b, c, h, w) by channel, added batch by batch, in float64.
+
+    With log-variances of posteriors, the variance is that of their samples: the variance of the means plus the mean of
+    the variances. Squares are summed about the running mean, so that a large mean costs no digits: Chan, Golub &
+    LeVeque, "Algorithms for Computing the Sample Variance" (1983).
+
+    n: values in each channel so far.
+    """
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._means = self._squares = self._variances = torch.zeros(0, dtype=torch.float64)
+
+    def add(self, latents: Tensor, logvar: Tensor | None = None) -> None:
+        """Add a batch: latents or posterior means (b, c, h, w), and log-variances of the same shape or None."""
+        logvars = repeat(None) if logvar is None else logvar.split(BLOCK)
+        for block, block_logvar in zip(latents.split(BLOCK), logvars, strict=False):
+            values = block.cpu().double().transpose(0, 1).flatten(1)
+            means = values.mean(1)
+            squares = (values - means[:, None]).square().sum(1)
+            if block_logvar is None:
+                variances = torch.zeros_like(means)
+            else:
+                variances = block_logvar.cpu().double().exp().sum((0, 2, 3))
+            self._merge(values.shape[1], means, squares, variances)
+
+    def merge(self, other: "ChannelMoments") -> None:
+        """Add all that another accumulator has seen."""
+        self._merge(other.n, other._means, other._squares, other._variances)
+
+    def _merge(self, n: int, means: Tensor, squares: Tensor, variances: Tensor) -> None:
+        if not n:
+            return
+        if not self.n:
+            self._means = self._squares = self._variances = torch.zeros_like(means)
+        total = self.n + n
+        shift = means - self._means
+        self._squares = self._squares + squares + shift.square() * (self.n * n / total)
+        self._means = self._means + shift * (n / total)
+        self._variances = self._variances + variances
+        self.n = total
+
+    def moments(self) -> Moments:
+        """Return mean and standard deviation, of samples where log-variances were added."""
+        channel_variances = (self._squares + self._variances) / self.n
+        mean = self._means.mean()
+        variance = channel_variances.mean() + (self._means - mean).square().mean()
+        return Moments(float(mean), float(variance.sqrt()), self._means, channel_variances.sqrt())
+
+    def state(self) -> list:
+        """Return everything as numbers and lists of numbers, for JSON."""
+        return [self.n, self._means.tolist(), self._squares.tolist(), self._variances.tolist()]
+
+    @classmethod
+    def from_state(cls, state: list) -> "ChannelMoments":
+        """Return the accumulator whose `state` this is."""
+        moments = cls()
+        moments._merge(state[0], *(torch.tensor(values, dtype=torch.float64) for values in state[1:]))
+        return moments
