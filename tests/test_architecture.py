@@ -66,10 +66,18 @@ def imports_within(path, top_only=False):
     return found
 
 
+def run_time_nodes(tree):
+    """All nodes but those that only type checkers see."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield node
+            yield from run_time_nodes(node)
+
+
 def foreign_imports(path):
-    """Top-level names of other libraries that a file imports."""
+    """Top-level names of other libraries that a file imports when it runs."""
     found = set()
-    for node in ast.walk(parse(path)):
+    for node in run_time_nodes(parse(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:

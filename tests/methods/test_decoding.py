@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spectrum_matching.methods import Downscale, Identity, ScaleRotate, SpectralMask
-from spectrum_matching.methods.decoding import Lowpass, ScaleTurn, Unmoved
+from spectrum_matching.methods.decoding import IdentityMap, Lowpass, ScaleTurn
 from spectrum_matching.spectrum import block_lowpass, resize
 
 TRANSFORMS = [Identity(), SpectralMask(), Downscale(), ScaleRotate(), ScaleRotate(probability=1.0)]
@@ -73,7 +73,7 @@ def test_moves_are_linear_and_treat_items_and_channels_alike(transform, field):
         torch.testing.assert_close(move(x[1:]), move(x)[1:])
 
 
-@pytest.mark.parametrize("move", [Unmoved(), Lowpass(3, 4), ScaleTurn(1, 2), ScaleTurn(3, 4, 3)], ids=repr)
+@pytest.mark.parametrize("move", [IdentityMap(), Lowpass(3, 4), ScaleTurn(1, 2), ScaleTurn(3, 4, 3)], ids=repr)
 def test_gradients_of_moves_are_exact(move, field):
     x = field(4, (1, 1, 4, 8)).double().requires_grad_()
     assert torch.autograd.gradcheck(move, x)
@@ -150,7 +150,7 @@ def test_scale_and_turn_are_drawn_alike_with_the_probability_given():
 
 
 def test_the_probability_decides_alone_whether_and_not_what():
-    assert all(isinstance(move, Unmoved) for move in draws(ScaleRotate(probability=0), (16, 16)))
+    assert all(isinstance(move, IdentityMap) for move in draws(ScaleRotate(probability=0), (16, 16)))
     always = draws(ScaleRotate(probability=1), (16, 16))
     assert all(isinstance(move, ScaleTurn) for move in always)
     sometimes = draws(ScaleRotate(probability=0.5), (16, 16))

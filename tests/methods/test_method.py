@@ -63,10 +63,10 @@ def test_one_draw_moves_latents_and_images_and_the_seed_alone_decides(name, code
     with torch.no_grad():
         for seed in range(4):
             one, two = (reconstruct(codec, method, images, torch.Generator().manual_seed(seed)) for _ in range(2))
-            assert one.move == two.move
+            assert one.transform == two.transform
             assert torch.equal(one.output, two.output)
-            assert torch.equal(one.target, one.move(images))
-            assert torch.equal(one.output, codec.decode(one.move(one.latents)))
+            assert torch.equal(one.target, one.transform(images))
+            assert torch.equal(one.output, codec.decode(one.transform(one.latents)))
             assert one.output.shape == one.target.shape
             assert one.latents.shape == (2, 4, 16, 24)
 

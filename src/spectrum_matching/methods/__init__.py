@@ -1,5 +1,6 @@
 """Methods as pairs of encoding-side losses and a shared transform: a library for anyone's trainer."""
 
+from . import zoo
 from .decoding import Downscale, Identity, ScaleRotate, SpectralMask
 from .encoding import ESM, KL, spectrum_distributions
 from .feature_match import FeatureMatch, feature_gap
@@ -34,4 +35,5 @@ __all__ = [
     "feature_gap",
     "reconstruct",
     "spectrum_distributions",
+    "zoo",
 ]

@@ -1,14 +1,19 @@
-"""Transforms shared by latents and images: the decoder must turn the moved latents into the moved images."""
+"""Transforms shared by latents and images: decoding transformed latents must give the transformed images."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..spectrum.blocks import block_lowpass
 from ..spectrum.filters import resize
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 T = TypeVar("T")
 
@@ -18,8 +23,8 @@ def _choose(generator: torch.Generator, options: Sequence[T]) -> T:
 
 
 @dataclass(frozen=True)
-class Unmoved:
-    """The move that changes nothing."""
+class IdentityMap:
+    """The map that changes nothing."""
 
     def __call__(self, x: Tensor) -> Tensor:
         return x
@@ -27,30 +32,31 @@ class Unmoved:
 
 @dataclass(frozen=True)
 class Identity:
-    """Plain reconstruction."""
+    """No transform: plain reconstruction."""
 
-    def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> Unmoved:
-        return Unmoved()
+    def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> IdentityMap:
+        return IdentityMap()
 
 
 @dataclass(frozen=True)
 class Lowpass:
-    """Low-pass on block DCT: (…, h, w) → (…, h, w), as in `block_lowpass`."""
+    """A low-pass on block DCT, as in `block_lowpass`: (…, h, w) → (…, h, w)."""
 
     keep: int
     block: int
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Float[Tensor, "*batch h w"]) -> Float[Tensor, "*batch h w"]:
         return block_lowpass(x, self.keep, self.block)
 
 
 @dataclass(frozen=True)
 class SpectralMask:
-    """Decoding spectrum matching (DSM): a block low-pass whose `keep` is drawn uniformly.
+    """Decoding spectrum matching (DSM): a block low-pass with `keep` sampled uniformly.
 
-    keep: diagonals kept in each block × block DCT, 1 … 2·block − 1 (everything). Blocks are cells of each grid, so the
-    mask has the same cut-off relative to the Nyquist frequency of latents and images. `draw` raises ValueError unless
-    the grid divides into blocks. Source: Spectrum Matching (arXiv 2603.14645); its n = 0, 8, 10, 12 are 15, 7, 5, 3.
+    keep: diagonals kept in each block × block DCT, 1 … 2·block − 1 (everything). A block counts samples of the grid it
+    is applied to, so the cut-off relative to the Nyquist frequency is the same for latents and images. `draw` raises
+    ValueError unless the grid divides into blocks. Source: Spectrum Matching (arXiv 2603.14645); its n = 0, 8, 10, 12
+    are 15, 7, 5, 3.
     """
 
     keep: tuple[int, ...] = (15, 7, 5, 3)
@@ -65,7 +71,7 @@ class SpectralMask:
     def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> Lowpass:
         if grid[0] % self.block or grid[1] % self.block:
             raise ValueError(
-                f"a {grid[0]} x {grid[1]} latent grid does not divide into blocks of {self.block} cells; "
+                f"a {grid[0]} x {grid[1]} latent grid does not divide into blocks of {self.block}; "
                 f"choose a block that divides it or another image size"
             )
         return Lowpass(_choose(generator, self.keep), self.block)
@@ -73,13 +79,16 @@ class SpectralMask:
 
 @dataclass(frozen=True)
 class ScaleTurn:
-    """Scale by numerator / denominator (bicubic, antialiased), then turn by quarter turns: (…, h, w) → (…, h', w')."""
+    """Scale by numerator / denominator (bicubic, antialiased), then rotate by quarter turns.
+
+    Maps (…, h, w) to (…, h', w').
+    """
 
     numerator: int
     denominator: int
     turns: int = 0
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Float[Tensor, "*batch h w"]) -> Float[Tensor, "*batch u v"]:
         h, w = (n * self.numerator // self.denominator for n in x.shape[-2:])
         return resize(x, (h, w)).rot90(self.turns, (-2, -1))
 
@@ -90,9 +99,9 @@ def _legal(grid: tuple[int, int], numerator: int, denominator: int) -> bool:
 
 @dataclass(frozen=True)
 class Downscale:
-    """Scale Equivariance: shrink by a factor drawn uniformly from those that divide the grid.
+    """Scale Equivariance: downscale by a factor sampled uniformly from those that divide the grid.
 
-    `draw` raises ValueError where none but 1 does. Source: Improving the Diffusability of Autoencoders
+    `draw` raises ValueError where no factor above 1 does. Source: Improving the Diffusability of Autoencoders
     (arXiv 2502.14831).
     """
 
@@ -111,9 +120,9 @@ class Downscale:
 
 @dataclass(frozen=True)
 class ScaleRotate:
-    """EQ-VAE: with the given probability, a scale and a number of quarter turns, both drawn uniformly; else no move.
+    """EQ-VAE: with the given probability, a uniformly sampled scale and number of quarter turns; else the identity.
 
-    scales: numerators over `denominator`; only those that bring the grid to whole cells are drawn. `draw` raises
+    scales: numerators over `denominator`; only those that scale the grid to whole numbers are sampled. `draw` raises
     ValueError where there are none. Source: EQ-VAE (arXiv 2502.09509).
     """
 
@@ -131,13 +140,13 @@ class ScaleRotate:
                 f"got scales {self.scales} over denominator {self.denominator} and turns {self.turns}"
             )
 
-    def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> ScaleTurn | Unmoved:
+    def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> ScaleTurn | IdentityMap:
         legal = [scale for scale in self.scales if _legal(grid, scale, self.denominator)]
         if not legal:
             raise ValueError(
-                f"no scale n / {self.denominator} brings a {grid[0]} x {grid[1]} latent grid to whole cells"
+                f"no scale n / {self.denominator} scales a {grid[0]} x {grid[1]} latent grid to whole numbers"
             )
-        # Both are drawn whatever comes of the first, so that the probability shifts no later draw.
+        # Sample both either way, so that the probability does not shift later random numbers.
         chance = float(torch.rand((), generator=generator, device=generator.device))
-        move = ScaleTurn(_choose(generator, legal), self.denominator, _choose(generator, self.turns))
-        return move if chance < self.probability else Unmoved()
+        transform = ScaleTurn(_choose(generator, legal), self.denominator, _choose(generator, self.turns))
+        return transform if chance < self.probability else IdentityMap()

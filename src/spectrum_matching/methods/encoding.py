@@ -1,8 +1,10 @@
 """Losses on the encoding side: KL to a unit Gaussian, and encoding spectrum matching (ESM)."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -13,6 +15,9 @@ from ..spectrum.filters import gaussian_matrix, resize_matrix
 from ..spectrum.power import Radius, power_spectrum, radial_bins, radial_profile
 from ..spectrum.separable import FLOAT64, apply_separable, constant, in_working_precision
 from .method import Posterior
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 Variant = Literal["paper", "scale_free"]
 
@@ -31,7 +36,9 @@ class KL:
         if self.reduction not in ("mean", "sum"):
             raise ValueError(f"reduction must be 'mean' or 'sum', got {self.reduction!r}")
 
-    def __call__(self, posterior: Posterior, latents: Tensor, images: Tensor) -> Tensor:
+    def __call__(
+        self, posterior: Posterior, latents: Float[Tensor, "b c h w"], images: Float[Tensor, "b 3 H W"]
+    ) -> Float[Tensor, ""]:
         mean, logvar = in_working_precision(posterior.mean), in_working_precision(posterior.logvar)
         divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar)
         return divergence.mean() if self.reduction == "mean" else divergence.sum() / len(mean)
@@ -42,7 +49,7 @@ class ESM:
     """Encoding spectrum matching: KL(image spectrum flattened by f^delta ‖ latent spectrum), averaged over the batch.
 
     delta: flattening exponent; an image spectrum of 1/f^α asks for latents of 1/f^(α − delta). bins: radial bands.
-    variant: "paper" or "scale_free", as in `spectrum_distributions`. The posterior takes no part and may be None.
+    variant: "paper" or "scale_free", as in `spectrum_distributions`. The posterior is not used and may be None.
     Source: Spectrum Matching (arXiv 2603.14645).
     """
 
@@ -58,30 +65,44 @@ class ESM:
                 f"expected at least 2 bins and a finite delta, got bins {self.bins} and delta {self.delta}"
             )
 
-    def distributions(self, latents: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Target and actual band distributions: latents (b, c, h, w), images (b, 3, H, W) → (b, bins), (b, bins)."""
+    def distributions(
+        self, latents: Float[Tensor, "b c h w"], images: Float[Tensor, "b 3 H W"]
+    ) -> tuple[Float[Tensor, "b bins"], Float[Tensor, "b bins"]]:
+        """Return target and actual band distributions, both (b, bins)."""
         return spectrum_distributions(latents, images, delta=self.delta, bins=self.bins, variant=self.variant)
 
-    def __call__(self, posterior: Posterior | None, latents: Tensor, images: Tensor) -> Tensor:
+    def __call__(
+        self, posterior: Posterior | None, latents: Float[Tensor, "b c h w"], images: Float[Tensor, "b 3 H W"]
+    ) -> Float[Tensor, ""]:
         return kl_divergence(*self.distributions(latents, images)).mean()
 
 
 class SpectrumBands(NamedTuple):
-    """What ESM compares, before flattening: images (b, bins), latents (b, bins) in mean power.
+    """Bands that ESM compares, before flattening: mean power of images and latents.
 
-    ranks (bins,): what flattening raises to delta. log_power: whether the variant takes log(1 + power).
+    ranks (bins,): band numbers or frequencies, which flattening raises to the power delta. log_power: whether the
+    variant takes log(1 + power).
     """
 
-    images: Tensor
-    latents: Tensor
-    ranks: Tensor
+    images: Float[Tensor, "b bins"]
+    latents: Float[Tensor, "b bins"]
+    ranks: Float[Tensor, " bins"]
     log_power: bool
 
 
 def spectrum_bands(
-    latents: Tensor, images: Tensor, *, bins: int = 16, variant: Variant = "paper", drop_dc: bool = True
+    latents: Float[Tensor, "b c h w"],
+    images: Float[Tensor, "b 3 H W"],
+    *,
+    bins: int = 16,
+    variant: Variant = "paper",
+    drop_dc: bool = True,
 ) -> SpectrumBands:
-    """Bands of latents (b, c, h, w) and images (b, 3, H, W), sample by sample, as in `spectrum_distributions`."""
+    """Return the bands of latents (b, c, h, w) and images (b, 3, H, W), one row a sample.
+
+    Raises:
+        ValueError: where shapes do not match or a latent has a single position.
+    """
     if variant not in get_args(Variant):
         raise ValueError(f"variant must be 'paper' or 'scale_free', got {variant!r}")
     if latents.ndim != 4 or images.ndim != 4 or len(latents) != len(images):
@@ -93,7 +114,7 @@ def spectrum_bands(
     if images.shape[-2] < h or images.shape[-1] < w:
         raise ValueError(f"images {tuple(images.shape)} are smaller than their latents {tuple(latents.shape)}")
     if h * w == 1:
-        raise ValueError("a 1 x 1 latent has no spectrum; spectrum matching needs at least two cells")
+        raise ValueError("a 1 x 1 latent has no spectrum; spectrum matching needs at least two positions")
     faithful = variant == "paper"
     latent_power = power_spectrum(latents).mean(1)
     image_power = paper_image_power(images, h, w) if faithful else power_spectrum(images, size=(h, w)).mean(1)
@@ -108,16 +129,16 @@ def spectrum_bands(
 
 
 def spectrum_distributions(
-    latents: Tensor,
-    images: Tensor,
+    latents: Float[Tensor, "b c h w"],
+    images: Float[Tensor, "b 3 H W"],
     *,
     delta: float = 1.0,
     bins: int = 16,
     variant: Variant = "paper",
     drop_dc: bool = True,
     log_power: bool | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Flattened band distribution of the images, and that of the latents, sample by sample.
+) -> tuple[Float[Tensor, "b bins"], Float[Tensor, "b bins"]]:
+    """Return the flattened band distribution of the images and that of the latents, one row a sample.
 
     latents (b, c, h, w), images (b, 3, H, W) → target (b, bins), actual (b, bins), float32 or float64.
 
@@ -127,8 +148,11 @@ def spectrum_distributions(
     variant "scale_free" takes the images' own DCT power up to the latent grid's Nyquist frequency, leaves DC out,
     flattens by frequency in cycles per sample and takes no logarithm: scaling the latents changes nothing.
 
-    drop_dc: without coefficient (0, 0), which is the same as centring each plane. log_power: override the variant's
-    choice. ValueError where shapes do not match or a latent is a single cell.
+    drop_dc: leave out coefficient (0, 0), which is the same as centring each plane. log_power: override the variant's
+    choice.
+
+    Raises:
+        ValueError: where shapes do not match or a latent has a single position.
     """
     bands = spectrum_bands(latents, images, bins=bins, variant=variant, drop_dc=drop_dc)
     if log_power is None:
@@ -137,8 +161,8 @@ def spectrum_distributions(
     return target, spectrum_distribution(bands.latents, log_power)
 
 
-def paper_image_power(images: Tensor, h: int, w: int) -> Tensor:
-    """Power of the images on the latents' grid as the paper's code takes it: (b, 3, H, W) → (b, h, w)."""
+def paper_image_power(images: Float[Tensor, "b 3 H W"], h: int, w: int) -> Float[Tensor, "b h w"]:
+    """Return the images' power on the latents' grid as the paper's code computes it: (b, 3, H, W) → (b, h, w)."""
     images = in_working_precision(images)
     rows = _paper_image_matrix(images.shape[-2], h, h, like=images)
     columns = _paper_image_matrix(images.shape[-1], w, h, like=images)

@@ -1,7 +1,9 @@
-"""VA-VAE's loss on the encoding side: latents, linearly mapped, are held near the features of a vision encoder."""
+"""VA-VAE's encoding-side loss: linearly mapped latents stay near the features of a vision encoder."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,21 +14,27 @@ from ..spectrum.filters import resize
 from ..spectrum.separable import in_working_precision
 from .method import Posterior
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 Features = Callable[[Tensor], Tensor]
-"""Images (b, 3, H, W) in [-1, 1] → field (b, width, h', w')."""
+"""Maps images (b, 3, H, W) in [-1, 1] to a field (b, width, h', w')."""
 
 
 class FeatureGap(NamedTuple):
-    """Two scalars: how far cells point away from the features, and how differently they lie to each other."""
+    """Two scalars: misalignment of single tokens, and difference of the tokens' pairwise similarities."""
 
-    direction: Tensor
-    distance: Tensor
+    direction: Float[Tensor, ""]
+    distance: Float[Tensor, ""]
 
 
 def feature_gap(
-    mapped: Tensor, features: Tensor, cosine_margin: float = 0.5, distance_margin: float = 0.25
+    mapped: Float[Tensor, "b d h w"],
+    features: Float[Tensor, "b d h w"],
+    cosine_margin: float = 0.5,
+    distance_margin: float = 0.25,
 ) -> FeatureGap:
-    """Of two fields (b, width, h, w), whose cells are tokens; scaling a token changes nothing.
+    """Compare two fields of tokens, (b, width, h, w); scaling a token changes nothing.
 
     direction: mean over tokens of relu(1 - cosine_margin - cosine of the two fields' tokens). distance: mean over all
     pairs of tokens of an image of relu(|cosine in the one field - cosine in the other| - distance_margin).
@@ -40,14 +48,13 @@ def feature_gap(
 
 
 class FeatureMatch(nn.Module):
-    """The sum of the two gaps between latents and a frozen vision encoder's features, averaged over the batch.
+    """Sum of the two gaps between latents and a frozen vision encoder's features, averaged over the batch.
 
-    encoder: images (b, 3, H, W) in [-1, 1] → field (b, width, h', w'). It is called as it is, without gradient, and is
-    no part of this module: not moved, trained or saved with it. Its field is resampled to the latents' grid (bilinear,
-    antialiased). channels: of the latents, which a 1 × 1 convolution without bias maps to `width`; `seed` alone decides
-    its first weights. Margins as in `feature_gap`. The posterior takes no part and may be None.
-
-    Called, raises ValueError for a field of another width or aspect ratio. Source: VA-VAE (arXiv 2501.01423).
+    encoder: images (b, 3, H, W) in [-1, 1] → field (b, width, h', w'). It is called without gradient and is not
+    registered as a submodule: not moved, trained or saved with it. Its field is resampled to the latents' grid
+    (bilinear, antialiased). channels: of the latents, which a 1 × 1 convolution without bias maps to `width`; `seed`
+    alone decides its first weights. Margins as in `feature_gap`. The posterior is not used and may be None.
+    Calling it raises ValueError for a field of another width or aspect ratio. Source: VA-VAE (arXiv 2501.01423).
     """
 
     def __init__(
@@ -70,8 +77,12 @@ class FeatureMatch(nn.Module):
             torch.default_generator.manual_seed(seed)
             self.projection = nn.Conv2d(channels, width, 1, bias=False)
 
-    def features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
-        """What the latents are held against: (b, width, *grid), outside of the graph."""
+    def features(self, images: Float[Tensor, "b 3 H W"], grid: tuple[int, int]) -> Float[Tensor, "b d h w"]:
+        """Return the encoder's features on the latents' grid, (b, width, *grid), without gradient.
+
+        Raises:
+            ValueError: for a field of another width or aspect ratio.
+        """
         with torch.no_grad():
             field = self._encoder[0](images)
             if field.ndim != 4 or field.shape[:2] != (len(images), self.width):
@@ -86,7 +97,9 @@ class FeatureMatch(nn.Module):
                 )
             return resize(in_working_precision(field), grid, "bilinear")
 
-    def forward(self, posterior: Posterior | None, latents: Tensor, images: Tensor) -> Tensor:
+    def forward(
+        self, posterior: Posterior | None, latents: Float[Tensor, "b c h w"], images: Float[Tensor, "b 3 H W"]
+    ) -> Float[Tensor, ""]:
         h, w = latents.shape[-2:]
         latents = in_working_precision(latents)
         with torch.autocast(latents.device.type, enabled=False):

@@ -1,18 +1,23 @@
 """A method is a pair: named losses on the latents, and one transform shared by latents and images."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 TensorMap = Callable[[Tensor], Tensor]
-"""A drawn move: (…, h, w) → (…, h', w'), for latents and for images of the same aspect."""
+"""A sampled transform: (…, h, w) → (…, h', w'), for latents and for images of the same aspect ratio."""
 
 
 class Posterior(Protocol):
-    """What an encoder says of the latents: diffusers' diagonal Gaussian fits as it is."""
+    """An encoder's distribution over latents; diffusers' diagonal Gaussian satisfies it."""
 
     mean: Tensor
     logvar: Tensor
@@ -21,7 +26,7 @@ class Posterior(Protocol):
 
 
 class Codec(Protocol):
-    """Encodes images (b, 3, H, W) to a posterior over latents (b, c, h, w), and decodes latents to images."""
+    """An autoencoder: images (b, 3, H, W) → posterior over latents (b, c, h, w), and latents → images."""
 
     def encode(self, images: Tensor) -> Posterior: ...
 
@@ -31,11 +36,13 @@ class Codec(Protocol):
 class EncodingLoss(Protocol):
     """A loss on the encoding side: posterior, latents (b, c, h, w), images (b, 3, H, W) → scalar."""
 
-    def __call__(self, posterior: Posterior, latents: Tensor, images: Tensor) -> Tensor: ...
+    def __call__(
+        self, posterior: Posterior, latents: Float[Tensor, "b c h w"], images: Float[Tensor, "b 3 H W"]
+    ) -> Float[Tensor, ""]: ...
 
 
 class SharedTransform(Protocol):
-    """A family of moves. `draw` takes the latents' grid (h, w) and offers moves legal on it, or raises ValueError."""
+    """A family of transforms. `draw` samples one that is legal on the latents' grid (h, w), or raises ValueError."""
 
     def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> TensorMap: ...
 
@@ -44,8 +51,8 @@ class SharedTransform(Protocol):
 class Term:
     """A named, weighted encoding loss. With weight 0 it is not computed.
 
-    balanced: at each step its weight is multiplied by how much larger the gradient of the reconstruction losses is than
-    its own, at the encoder's last layer.
+    balanced: at each step the weight is multiplied by the norm of the reconstruction losses' gradient over that of its
+    own, at the encoder's last layer.
     """
 
     name: str
@@ -56,7 +63,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Method:
-    """A named pair with its citation."""
+    """A named pair of encoding losses and shared transform, with its citation."""
 
     name: str
     terms: tuple[Term, ...]
@@ -64,28 +71,32 @@ class Method:
     citation: str
 
     def encoding_losses(self, posterior: Posterior, latents: Tensor, images: Tensor) -> dict[str, Tensor]:
-        """The unweighted value of each term whose weight is not 0, by name."""
+        """Return the unweighted value of each term whose weight is not 0, by name."""
         return {t.name: t.loss(posterior, latents, images) for t in self.terms if t.weight}
 
     def weigh(self, losses: dict[str, Tensor], weights: Mapping[str, Tensor] | None = None) -> Tensor | float:
-        """The weighted sum of `encoding_losses`. weights: by name, where a term's own does not count."""
+        """Return the weighted sum of `encoding_losses`; `weights` by name override the terms' own."""
         return sum((weights or {}).get(t.name, t.weight) * losses[t.name] for t in self.terms if t.name in losses)
 
 
 class Reconstruction(NamedTuple):
-    """One pass through an autoencoder: `output` (b, 3, H', W') must become `target`, which is move(images)."""
+    """One pass through an autoencoder: `output` (b, 3, H', W') approximates `target`, which is transform(images)."""
 
     posterior: Posterior
-    latents: Tensor
-    move: TensorMap
-    output: Tensor
-    target: Tensor
+    latents: Float[Tensor, "b c h w"]
+    transform: TensorMap
+    output: Float[Tensor, "b 3 u v"]
+    target: Float[Tensor, "b 3 u v"]
 
 
 def reconstruct(
-    autoencoder: Codec, method: Method, images: Tensor, generator: torch.Generator, sample: bool = True
+    autoencoder: Codec,
+    method: Method,
+    images: Float[Tensor, "b 3 H W"],
+    generator: torch.Generator,
+    sample: bool = True,
 ) -> Reconstruction:
-    """Encode images (b, 3, H, W), draw one move, decode the moved latents beside the moved images.
+    """Encode images (b, 3, H, W), sample one transform, decode the transformed latents; target: transformed images.
 
     generator: on the CPU, so that the same seed gives the same numbers on every device. sample: latents are a sample
     of the posterior, otherwise its mean.
@@ -93,5 +104,6 @@ def reconstruct(
     posterior = autoencoder.encode(images)
     latents = posterior.sample(generator) if sample else posterior.mean
     h, w = latents.shape[-2:]
-    move = method.shared.draw(generator, grid=(h, w))
-    return Reconstruction(posterior, latents, move, autoencoder.decode(move(latents)), move(images))
+    transform = method.shared.draw(generator, grid=(h, w))
+    output, target = autoencoder.decode(transform(latents)), transform(images)
+    return Reconstruction(posterior, latents, transform, output, target)

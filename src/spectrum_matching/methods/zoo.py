@@ -24,22 +24,22 @@ Reduction = Literal["mean", "sum"]
 
 
 def autoencoder() -> Method:
-    """The control: reconstruction alone."""
+    """Return the control: reconstruction alone."""
     return Method("autoencoder", (), Identity(), CONTROL)
 
 
 def sd_vae(kl_weight: float = 1e-6, kl_reduction: Reduction = "sum") -> Method:
-    """KL alone. The default weight and reduction are the paper's baseline."""
+    """Return SD-VAE: KL alone. The default weight and reduction are those of the paper's baseline."""
     return Method("sd_vae", (Term("kl", KL(kl_reduction), kl_weight),), Identity(), LATENT_DIFFUSION)
 
 
 def esm(esm_weight: float = 0.01, delta: float = 1.0, bins: int = 16, variant: Variant = "paper") -> Method:
-    """Encoding spectrum matching."""
+    """Return encoding spectrum matching."""
     return Method("esm", (Term("esm", ESM(delta, bins, variant), esm_weight),), Identity(), SPECTRUM_MATCHING)
 
 
 def dsm(keep: tuple[int, ...] = (15, 7, 5, 3), block: int = 8) -> Method:
-    """Decoding spectrum matching."""
+    """Return decoding spectrum matching."""
     return Method("dsm", (), SpectralMask(keep, block), SPECTRUM_MATCHING)
 
 
@@ -51,7 +51,7 @@ def esm_dsm(
     keep: tuple[int, ...] = (15, 7, 5, 3),
     block: int = 8,
 ) -> Method:
-    """Both sides of spectrum matching."""
+    """Return both sides of spectrum matching."""
     terms = (Term("esm", ESM(delta, bins, variant), esm_weight),)
     return Method("esm_dsm", terms, SpectralMask(keep, block), SPECTRUM_MATCHING)
 
@@ -59,12 +59,12 @@ def esm_dsm(
 def scale_equivariance(
     kl_weight: float = 1e-6, kl_reduction: Reduction = "sum", factors: tuple[int, ...] = (1, 2, 4)
 ) -> Method:
-    """KL, and reconstruction of shrunken images from shrunken latents."""
+    """Return Scale Equivariance: KL, and reconstruction of downscaled images from downscaled latents."""
     return Method("scale_equivariance", (Term("kl", KL(kl_reduction), kl_weight),), Downscale(factors), DIFFUSABILITY)
 
 
 def eq_vae(kl_weight: float = 1e-6, kl_reduction: Reduction = "sum", probability: float = 0.5) -> Method:
-    """KL, and reconstruction of scaled and turned images from latents moved alike."""
+    """Return EQ-VAE: KL, and reconstruction of scaled and rotated images from latents transformed in the same way."""
     terms = (Term("kl", KL(kl_reduction), kl_weight),)
     return Method("eq_vae", terms, ScaleRotate(probability=probability), EQUIVARIANCE)
 
@@ -80,10 +80,10 @@ def va_vae(
     kl_reduction: Reduction = "sum",
     seed: int = 0,
 ) -> Method:
-    """KL, and latents of `channels` channels held near the features, `width` channels, of a vision encoder.
+    """Return VA-VAE: KL, and latents (`channels` channels) matched to a vision encoder's features (`width` channels).
 
     The defaults are VA-VAE's numbers. Its reconstruction losses are sums over pixels: beside means, the same weight of
-    KL is 196,608 times as strong at 256 × 256; the feature match, which is balanced, is the same.
+    KL is 196,608 times as strong at 256 × 256; the balanced feature match is unaffected.
     """
     match = FeatureMatch(encoder, width, channels, cosine_margin, distance_margin, seed)
     terms = (Term("kl", KL(kl_reduction), kl_weight), Term("features", match, feature_weight, balanced=True))

@@ -1,16 +1,28 @@
-"""Distributions over frequency bands: flattening by a power of frequency, normalising, comparing."""
+"""Distributions over frequency bands: flatten by a power of frequency, normalize, compare."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
-def flatten_bands(bands: Tensor, frequencies: Tensor, delta: float) -> Tensor:
-    """bands · frequencies^delta: (…, bins), (bins,) → (…, bins). A 1/f^α spectrum becomes 1/f^(α − delta)."""
+
+def flatten_bands(
+    bands: Float[Tensor, "*batch bins"], frequencies: Float[Tensor, " bins"], delta: float
+) -> Float[Tensor, "*batch bins"]:
+    """Flatten bands by a power of frequency: a 1/f^α spectrum becomes 1/f^(α − delta).
+
+    Returns bands · frequencies^delta, (…, bins).
+    """
     return bands * frequencies.to(bands) ** delta
 
 
-def spectrum_distribution(bands: Tensor, log_power: bool = False) -> Tensor:
-    """Bands as shares that sum to 1 over the last axis: (…, bins) → (…, bins).
+def spectrum_distribution(bands: Float[Tensor, "*batch bins"], log_power: bool = False) -> Float[Tensor, "*batch bins"]:
+    """Normalize bands to shares that sum to 1 over the last axis: (…, bins) → (…, bins).
 
     log_power: take log(1 + power) first, which makes the shares depend on the amplitude of the signal. A signal with
     no power has no distribution and gives zeros; a sum below 1e-20 counts as 1e-20, which keeps gradients finite.
@@ -20,8 +32,10 @@ def spectrum_distribution(bands: Tensor, log_power: bool = False) -> Tensor:
     return bands / bands.sum(-1, keepdim=True).clamp_min(1e-20)
 
 
-def kl_divergence(target: Tensor, actual: Tensor) -> Tensor:
-    """KL(target ‖ actual) in nats over the last axis: (…, bins), (…, bins) → (…).
+def kl_divergence(
+    target: Float[Tensor, "*batch bins"], actual: Float[Tensor, "*batch bins"]
+) -> Float[Tensor, "*batch"]:
+    """Return KL(target ‖ actual) in nats over the last axis: (…, bins), (…, bins) → (…).
 
     Shares of `actual` below 1e-12 count as 1e-12, so that an empty band costs much but not infinitely much.
     """

@@ -1,4 +1,8 @@
-"""Square blocks, and the low-pass on each block's DCT that DSM applies to latents and images alike."""
+"""Square blocks, and the low-pass on each block's DCT that DSM applies to latents and images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -6,11 +10,15 @@ from torch import Tensor
 from .dct import dct_matrix
 from .separable import FLOAT64, constant, in_working_precision
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
-def split_blocks(x: Tensor, block: int = 8) -> Tensor:
+
+def split_blocks(x: Float[Tensor, "*batch h w"], block: int = 8) -> Float[Tensor, "*batch n m b b"]:
     """Cut into non-overlapping blocks: (…, h, w) → (…, h/block, w/block, block, block).
 
-    ValueError unless h and w are multiples of `block`.
+    Raises:
+        ValueError: unless h and w are multiples of `block`.
     """
     h, w = x.shape[-2:]
     if block < 1 or h % block or w % block:
@@ -18,14 +26,14 @@ def split_blocks(x: Tensor, block: int = 8) -> Tensor:
     return x.unflatten(-1, (w // block, block)).unflatten(-3, (h // block, block)).transpose(-3, -2)
 
 
-def merge_blocks(blocks: Tensor) -> Tensor:
-    """Inverse of `split_blocks`: (…, n, m, block, block) → (…, n·block, m·block)."""
+def merge_blocks(blocks: Float[Tensor, "*batch n m b b"]) -> Float[Tensor, "*batch h w"]:
+    """Invert `split_blocks`: (…, n, m, block, block) → (…, n·block, m·block)."""
     return blocks.transpose(-3, -2).flatten(-4, -3).flatten(-2, -1)
 
 
 @constant
 def lowpass_projection(keep: int, block: int) -> Tensor:
-    """(block², block²): DCT, zeroing of coefficients with u + v ≥ keep, inverse DCT, as one orthogonal projection."""
+    """Return DCT, zeroing of coefficients with u + v ≥ keep and inverse DCT as one projection, (block², block²)."""
     basis = dct_matrix(block, like=FLOAT64)
     index = torch.arange(block)
     kept = (index[:, None] + index < keep).flatten()
@@ -33,12 +41,14 @@ def lowpass_projection(keep: int, block: int) -> Tensor:
     return rows.mT @ rows
 
 
-def block_lowpass(x: Tensor, keep: int, block: int = 8) -> Tensor:
+def block_lowpass(x: Float[Tensor, "*batch h w"], keep: int, block: int = 8) -> Float[Tensor, "*batch h w"]:
     """Zero every coefficient with u + v ≥ keep in the orthonormal DCT of each block: (…, h, w) → (…, h, w).
 
-    keep: 1 (block means) to 2·block − 1 (everything: `x` itself is returned). The result has the dtype of `x`.
-    ValueError unless h and w are multiples of `block` and keep is in range. Source: DSM, Spectrum Matching
-    (arXiv 2603.14645); the strength n of its code is keep = 15 − n at block 8, and n = 0 is 15.
+    keep: 1 (block means) to 2·block − 1 (everything: `x` itself is returned). The result has the dtype of `x`. Source:
+    DSM, Spectrum Matching (arXiv 2603.14645); the strength n of its code is keep = 15 − n at block 8, and n = 0 is 15.
+
+    Raises:
+        ValueError: unless h and w are multiples of `block` and keep is in range.
     """
     everything = 2 * block - 1
     if not 1 <= keep <= everything:

@@ -3,7 +3,10 @@
 Spectrum Matching (arXiv 2603.14645), proposition 3.2.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,12 +14,17 @@ from torch import Tensor
 from .power import power_spectrum
 from .separable import in_working_precision
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
-def unit_tokens(field: Tensor, patch: int = 1) -> Tensor:
-    """One unit vector for each patch × patch cell: (b, c, h, w) → (b, c·patch², h/patch, w/patch).
 
-    Vectors shorter than 1e-8 keep their direction but not unit length. ValueError unless h and w are multiples of
-    `patch`.
+def unit_tokens(field: Float[Tensor, "b c h w"], patch: int = 1) -> Float[Tensor, "b d n m"]:
+    """Normalize each patch × patch token to unit length: (b, c, h, w) → (b, c·patch², h/patch, w/patch).
+
+    Vectors shorter than 1e-8 keep their direction but not unit length.
+
+    Raises:
+        ValueError: unless h and w are multiples of `patch`.
     """
     field = in_working_precision(field, n_dims=4)
     h, w = field.shape[-2:]
@@ -26,8 +34,8 @@ def unit_tokens(field: Tensor, patch: int = 1) -> Tensor:
     return tokens / tokens.norm(dim=1, keepdim=True).clamp_min(1e-8)
 
 
-def rmsc(field: Tensor, patch: int = 1) -> Tensor:
-    """Root mean square distance of the unit tokens from their mean: (b, c, h, w) → (b,), in [0, 1].
+def rmsc(field: Float[Tensor, "b c h w"], patch: int = 1) -> Float[Tensor, " b"]:
+    """Return the RMS spatial contrast, (b, c, h, w) → (b,) in [0, 1]: RMS distance of unit tokens from their mean.
 
     Source: iREPA (arXiv 2512.10794).
     """
@@ -36,16 +44,19 @@ def rmsc(field: Tensor, patch: int = 1) -> Tensor:
     return deviation.flatten(1).norm(dim=1) / math.sqrt(deviation[0, 0].numel())
 
 
-def directional_spectrum(field: Tensor, patch: int = 1) -> Tensor:
-    """Power spectrum of the unit tokens, summed over channels, per token: (b, c, h, w) → (b, h/patch, w/patch).
+def directional_spectrum(field: Float[Tensor, "b c h w"], patch: int = 1) -> Float[Tensor, "b n m"]:
+    """Return the power spectrum of the unit tokens, summed over channels: (b, c, h, w) → (b, h/patch, w/patch).
 
-    Sums to 1 over the grid where no token is zero.
+    Divided by the number of tokens, so that it sums to 1 over the grid where no token is zero.
     """
     tokens = unit_tokens(field, patch)
     return power_spectrum(tokens).sum(1) / tokens.shape[-2:].numel()
 
 
-def directional_energy(field: Tensor, patch: int = 1) -> Tensor:
-    """Share of the directional spectrum outside DC: (b, c, h, w) → (b,), in [0, 1]. Equals rmsc(field, patch)²."""
+def directional_energy(field: Float[Tensor, "b c h w"], patch: int = 1) -> Float[Tensor, " b"]:
+    """Return the share of the directional spectrum outside DC, (b, c, h, w) → (b,) in [0, 1].
+
+    It equals rmsc(field, patch)² (Spectrum Matching, proposition 3.2).
+    """
     spectrum = directional_spectrum(field, patch)
     return spectrum.sum((-2, -1)) - spectrum[..., 0, 0]

@@ -1,16 +1,22 @@
 """The orthonormal two-dimensional DCT-II and its inverse (DCT-III) by cached matrices, for any height and width."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from .separable import FLOAT64, apply_separable, constant, in_working_precision
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 
 @constant
-def dct_matrix(n: int) -> Tensor:
-    """(n, n): row k holds the k-th orthonormal DCT-II basis function, of frequency k / (2 n) cycles per sample."""
+def dct_matrix(n: int) -> Float[Tensor, "n n"]:
+    """Return the orthonormal DCT-II matrix, (n, n): row k has frequency k / (2 n) cycles per sample."""
     position = torch.arange(n, dtype=torch.float64) + 0.5
     index = torch.arange(n, dtype=torch.float64)[:, None]
     matrix = torch.cos(math.pi / n * index * position) * math.sqrt(2 / n)
@@ -19,16 +25,19 @@ def dct_matrix(n: int) -> Tensor:
 
 
 @constant
-def truncated_dct_matrix(n: int, kept: int) -> Tensor:
-    """(kept, n): the lowest `kept` rows of the DCT, scaled to be that of the band-limited signal on `kept` samples."""
+def truncated_dct_matrix(n: int, kept: int) -> Float[Tensor, "kept n"]:
+    """Return the DCT's lowest `kept` rows, (kept, n), scaled to be the band-limited signal's on `kept` samples."""
     return dct_matrix(n, like=FLOAT64)[:kept] * math.sqrt(kept / n)
 
 
-def dct2(x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-    """Orthonormal DCT-II over the last two axes: (…, h, w) → (…, h, w), float32 or float64.
+def dct2(x: Float[Tensor, "*batch h w"], size: tuple[int, int] | None = None) -> Float[Tensor, "*batch u v"]:
+    """Return the orthonormal DCT-II over the last two axes: (…, h, w) → (…, h, w), float32 or float64.
 
-    size: keep the lowest (h', w') coefficients only, scaled to be those of `x` brought to an h' × w' grid by an ideal
-    low-pass filter: (…, h, w) → (…, h', w'). ValueError unless 1 ≤ h' ≤ h and 1 ≤ w' ≤ w.
+    size: keep the lowest (h', w') coefficients only, scaled to be those of `x` resampled to an h' × w' grid by an ideal
+    low-pass filter: (…, h, w) → (…, h', w').
+
+    Raises:
+        ValueError: unless 1 ≤ h' ≤ h and 1 ≤ w' ≤ w.
     """
     x = in_working_precision(x)
     h, w = x.shape[-2:]
@@ -39,8 +48,8 @@ def dct2(x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
     return apply_separable(x, truncated_dct_matrix(h, size[0], like=x), truncated_dct_matrix(w, size[1], like=x))
 
 
-def idct2(coefficients: Tensor) -> Tensor:
-    """Inverse of `dct2`, the orthonormal DCT-III: (…, h, w) → (…, h, w), float32 or float64."""
+def idct2(coefficients: Float[Tensor, "*batch h w"]) -> Float[Tensor, "*batch h w"]:
+    """Invert `dct2` by the orthonormal DCT-III: (…, h, w) → (…, h, w), float32 or float64."""
     coefficients = in_working_precision(coefficients)
     h, w = coefficients.shape[-2:]
     return apply_separable(coefficients, dct_matrix(h, like=coefficients).mT, dct_matrix(w, like=coefficients).mT)

@@ -1,19 +1,24 @@
 """Gaussian blur, resize and difference of Gaussians, each as one cached matrix on each axis."""
 
+from __future__ import annotations
+
 import math
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from .separable import apply_separable, constant, in_working_precision
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 Resampler = Literal["bicubic", "bilinear", "area"]
 
 
 @constant
-def gaussian_matrix(n: int, sigma: float, radius: int, padding: Literal["reflect", "zeros"]) -> Tensor:
-    """(n, n): convolution with a Gaussian of 2·radius + 1 taps whose sum is 1.
+def gaussian_matrix(n: int, sigma: float, radius: int, padding: Literal["reflect", "zeros"]) -> Float[Tensor, "n n"]:
+    """Return convolution with a Gaussian of 2·radius + 1 taps that sum to 1, as an (n, n) matrix.
 
     padding: "reflect" mirrors about the border's edge (… b a | a b …), again where the kernel outreaches the signal.
     """
@@ -32,8 +37,8 @@ def gaussian_matrix(n: int, sigma: float, radius: int, padding: Literal["reflect
 
 
 @constant
-def resize_matrix(n: int, size: int, mode: Resampler, antialias: bool) -> Tensor:
-    """(size, n): the resampling of a signal of n samples to `size`, pixel centres at half-integers."""
+def resize_matrix(n: int, size: int, mode: Resampler, antialias: bool) -> Float[Tensor, "size n"]:
+    """Return the resampling of n samples to `size`, pixel centres at half-integers, as a (size, n) matrix."""
     if mode == "area":
         edges = torch.arange(size + 1, dtype=torch.float64) * n / size
         cells = torch.arange(n, dtype=torch.float64)
@@ -46,10 +51,14 @@ def resize_matrix(n: int, size: int, mode: Resampler, antialias: bool) -> Tensor
     ]
 
 
-def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of standard deviation `sigma` samples over the last two axes: (…, h, w) → (…, h, w), dtype of `x`.
+def gaussian_blur(x: Float[Tensor, "*batch h w"], sigma: float) -> Float[Tensor, "*batch h w"]:
+    """Blur by a Gaussian of standard deviation `sigma` samples over the last two axes: (…, h, w) → (…, h, w).
 
-    Cut off at four sigma; borders are mirrored, also where the kernel outreaches the field. sigma 0 changes nothing.
+    The kernel is cut off at four sigma; borders are mirrored, repeatedly where it is wider than the field. The dtype is
+    that of `x`. sigma 0 changes nothing.
+
+    Raises:
+        ValueError: unless sigma is finite and not negative.
     """
     if not 0 <= sigma < math.inf:
         raise ValueError(f"sigma must be finite and not negative, got {sigma}")
@@ -62,10 +71,15 @@ def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
     return apply_separable(field, rows, gaussian_matrix(w, sigma, radius, "reflect", like=field)).to(x.dtype)
 
 
-def resize(x: Tensor, size: tuple[int, int], mode: Resampler = "bicubic", antialias: bool = True) -> Tensor:
+def resize(
+    x: Float[Tensor, "*batch h w"], size: tuple[int, int], mode: Resampler = "bicubic", antialias: bool = True
+) -> Float[Tensor, "*batch u v"]:
     """Resample the last two axes to `size`: (…, h, w) → (…, *size), dtype of `x`.
 
     antialias: widen the kernel when shrinking ("area" averages exactly and does so anyway).
+
+    Raises:
+        ValueError: for an unknown mode or a size below 1 x 1.
     """
     if min(size) < 1:
         raise ValueError(f"size must be at least 1 x 1, got {size[0]} x {size[1]}")
@@ -79,11 +93,13 @@ def resize(x: Tensor, size: tuple[int, int], mode: Resampler = "bicubic", antial
     return apply_separable(field, rows, resize_matrix(w, size[1], mode, antialias, like=field)).to(x.dtype)
 
 
-def difference_of_gaussians(x: Tensor, inner: float, outer: float) -> Tensor:
-    """Band-pass: blur of standard deviation `inner` minus blur of `outer`, in samples: (…, h, w) → (…, h, w).
+def difference_of_gaussians(x: Float[Tensor, "*batch h w"], inner: float, outer: float) -> Float[Tensor, "*batch h w"]:
+    """Band-pass by blur(`inner`) − blur(`outer`), standard deviations in samples: (…, h, w) → (…, h, w).
 
-    The dtype is that of `x`. inner 0 makes it a high-pass. ValueError unless 0 ≤ inner < outer. Source: Spectrum
-    Matching (arXiv 2603.14645), section 3.5.
+    The dtype is that of `x`. inner 0 makes it a high-pass. Source: Spectrum Matching (arXiv 2603.14645), section 3.5.
+
+    Raises:
+        ValueError: unless 0 ≤ inner < outer.
     """
     if not 0 <= inner < outer:
         raise ValueError(f"expected 0 <= inner < outer, got inner {inner} and outer {outer}")

@@ -1,14 +1,19 @@
 """Power spectra and their radial bands."""
 
+from __future__ import annotations
+
 import math
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .dct import dct2
 from .separable import constant, in_working_precision
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 Radius = Literal["index", "frequency"]
 
@@ -21,14 +26,17 @@ class RadialBins(NamedTuple):
     in cycles per sample (DC not counted; the ring's middle where it has none).
     """
 
-    rings: Tensor
-    counts: Tensor
-    centres: Tensor
-    frequencies: Tensor
+    rings: Int[Tensor, "h w"]
+    counts: Int[Tensor, " bins"]
+    centres: Float[Tensor, " bins"]
+    frequencies: Float[Tensor, " bins"]
 
 
-def power_spectrum(x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-    """Squared orthonormal DCT-II: (…, h, w) → (…, h, w), or (…, *size) of the lowest frequencies as in `dct2`."""
+def power_spectrum(x: Float[Tensor, "*batch h w"], size: tuple[int, int] | None = None) -> Float[Tensor, "*batch u v"]:
+    """Return the squared orthonormal DCT-II: (…, h, w) → (…, h, w), or (…, *size) of the lowest frequencies.
+
+    size: as in `dct2`. Without it, the spectrum sums to the energy of `x`.
+    """
     return dct2(x, size).square()
 
 
@@ -37,7 +45,10 @@ def radial_bins(h: int, w: int, bins: int = 16, radius: Radius = "index") -> Rad
     """Assign every DCT coefficient (u, v) of an h × w grid to one of `bins` rings (float64, int64; CPU).
 
     radius: "index" is √(u² + v²), as in the paper's code; "frequency" is √((u/2h)² + (v/2w)²), which differs from it
-    on grids that are not square. ValueError for sizes or bin counts below 1.
+    on grids that are not square.
+
+    Raises:
+        ValueError: for sizes or bin counts below 1.
     """
     if min(h, w, bins) < 1:
         raise ValueError(f"expected a grid of at least 1 x 1 and at least 1 bin, got {h} x {w} and {bins}")
@@ -65,7 +76,7 @@ def radial_bins(h: int, w: int, bins: int = 16, radius: Radius = "index") -> Rad
 
 
 @constant
-def _averaging_matrix(h: int, w: int, bins: int, radius: Radius, drop_dc: bool) -> Tensor:
+def _averaging_matrix(h: int, w: int, bins: int, radius: Radius, drop_dc: bool) -> Float[Tensor, "n bins"]:
     """(h·w, bins): column k averages over ring k."""
     member = torch.nn.functional.one_hot(radial_bins(h, w, bins, radius).rings.flatten(), bins).double()
     if drop_dc:
@@ -73,8 +84,10 @@ def _averaging_matrix(h: int, w: int, bins: int, radius: Radius, drop_dc: bool) 
     return member / member.sum(0).clamp_min(1)
 
 
-def radial_profile(power: Tensor, bins: int = 16, radius: Radius = "index", drop_dc: bool = False) -> Tensor:
-    """Mean power in equal-width rings up to the corner radius: (…, h, w) → (…, bins). Empty rings give 0.
+def radial_profile(
+    power: Float[Tensor, "*batch h w"], bins: int = 16, radius: Radius = "index", drop_dc: bool = False
+) -> Float[Tensor, "*batch bins"]:
+    """Average power over equal-width rings up to the corner radius: (…, h, w) → (…, bins). Empty rings give 0.
 
     radius: as in `radial_bins`. drop_dc: leave coefficient (0, 0) out of both sum and count.
     """

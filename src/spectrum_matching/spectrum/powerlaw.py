@@ -1,26 +1,35 @@
-"""The power law 1/f^α: its fit on a log-log scale with the standard error."""
+"""Power laws 1/f^α: fit on a log-log scale, with the standard error."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 
 class PowerLaw(NamedTuple):
-    """bands ≈ amplitude / frequency^exponent. Each field: (…)."""
+    """A fit bands ≈ amplitude / frequency^exponent; each field has shape (…)."""
 
-    exponent: Tensor
-    standard_error: Tensor
-    amplitude: Tensor
+    exponent: Float[Tensor, "*batch"]
+    standard_error: Float[Tensor, "*batch"]
+    amplitude: Float[Tensor, "*batch"]
 
 
-def fit_power_law(bands: Tensor, frequencies: Tensor, weights: Tensor | None = None) -> PowerLaw:
-    """Least squares line through log(bands) over log(frequencies): (…, n), (n,) → fields of shape (…).
+def fit_power_law(
+    bands: Float[Tensor, "*batch n"], frequencies: Float[Tensor, " n"], weights: Float[Tensor, " n"] | None = None
+) -> PowerLaw:
+    """Fit a least-squares line to log(bands) over log(frequencies): (…, n), (n,) → fields of shape (…).
 
     weights (n,): weight of each squared residual, for instance the number of coefficients in a band; equal by default.
-    Bands that are not positive take no part. The standard error is that of the residuals about the line; it is NaN
-    where fewer than three bands are positive, and so is the exponent where fewer than two are. ValueError for fewer
-    than three bands or frequencies that do not match.
+    Bands that are not positive are left out. The standard error is that of the residuals about the line; it is NaN
+    where fewer than three bands are positive, and so is the exponent where fewer than two are.
+
+    Raises:
+        ValueError: for fewer than three bands, or frequencies of another number.
     """
     n = bands.shape[-1]
     if n < 3 or frequencies.shape != (n,):

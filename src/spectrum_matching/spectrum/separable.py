@@ -1,19 +1,24 @@
 """One matrix on each axis: blur, resize and DCT all have this form, so any chain of them folds into two matrices."""
 
+from __future__ import annotations
+
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Shaped
+
 FLOAT64 = torch.empty(0, dtype=torch.float64, device="cpu")
-"""What one constant is made like when another is built from it."""
+"""Passed as `like` when one constant is built from another."""
 
 
 class Constant(Protocol):
-    """A tensor that depends on sizes alone, asked for on a device and in a dtype."""
+    """A tensor that depends on sizes alone, looked up by the device and dtype of `like`."""
 
     def __call__(self, *args: object, like: Tensor) -> Tensor: ...
 
@@ -27,7 +32,7 @@ _serial = itertools.count()
 
 
 def constant(build: Callable[..., Tensor]) -> Constant:
-    """Cache `build(*args)`, made once on the CPU in float64, for each device and dtype it is asked for."""
+    """Cache `build(*args)`, computed once on the CPU in float64, for each device and dtype."""
 
     @functools.cache
     def shelve(device: torch.device, dtype: torch.dtype, *args: object) -> str:
@@ -51,8 +56,12 @@ def constant(build: Callable[..., Tensor]) -> Constant:
     return functools.wraps(build)(lookup)
 
 
-def in_working_precision(x: Tensor, n_dims: int = 2) -> Tensor:
-    """`x` in float32, or in float64 if it is that; ValueError unless it is floating with `n_dims` non-empty axes."""
+def in_working_precision(x: Shaped[Tensor, "*shape"], n_dims: int = 2) -> Float[Tensor, "*shape"]:
+    """Return `x` in float32, or in float64 if it is that already.
+
+    Raises:
+        ValueError: unless `x` is floating-point with at least `n_dims` axes, the last ones not empty.
+    """
     if not x.is_floating_point():
         raise ValueError(
             f"expected a floating-point tensor, got {x.dtype}; convert it first, for instance with .float()"
@@ -63,8 +72,10 @@ def in_working_precision(x: Tensor, n_dims: int = 2) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def apply_separable(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """rows · x · columnsᵀ over the last two axes, never in less than float32: (…, h, w) → (…, h', w').
+def apply_separable(
+    x: Float[Tensor, "*batch h w"], rows: Float[Tensor, "u h"], columns: Float[Tensor, "v w"]
+) -> Float[Tensor, "*batch u v"]:
+    """Return rows · x · columnsᵀ over the last two axes, in float32 or wider: (…, h, w) → (…, h', w').
 
     rows: (h', h). columns: (w', w).
     """

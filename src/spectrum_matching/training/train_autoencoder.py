@@ -148,7 +148,7 @@ def train_autoencoder(
         state.step += 1
         elapsed = time.perf_counter() - started
         yield StepRecord(
-            state.step, totals, repr(made.move), lr, float(norm), skipped, elapsed, waited, tuple(batch.bad)
+            state.step, totals, repr(made.transform), lr, float(norm), skipped, elapsed, waited, tuple(batch.bad)
         )
         if bad_in_a_row >= run.max_bad_steps:
             raise diverged(bad_in_a_row, totals)
