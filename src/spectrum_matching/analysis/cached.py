@@ -37,8 +37,7 @@ def analyze_latents(
     extras: Extras = NO_EXTRAS,
     device: torch.device | str = "cpu",
     notes: tuple[str, ...] = (),
-    advance: Callable[[int], None] = lambda n: None,
-    say: Callable[[str], None] = lambda stage: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Analysis:
     """Measure `n_images` latents (None: all): those of the first images, or, without images, spread over the set.
 
@@ -52,9 +51,12 @@ def analyze_latents(
     # The first images, where they are known: those that an autoencoder is measured on.
     in_order = sorted(range(len(latents)), key=pairs.indices.__getitem__)[:n_images] if pairs else None
     rows = spread_rows(latents, n_images) if in_order is None else in_order
+    done = 0
     with Encodings(seed) as encodings:
         for batch in latent_batches(latents, batch_size, rows):
             bad += said(batch.bad)
+            done += len(batch.rows) + len(batch.bad)
+            progress(done, len(rows))
             places = [pairs.indices[row] for row in batch.rows] if pairs else []
             kept, x = _read(images, places, bad) if images else (list(range(len(batch.rows))), None)
             if not kept:
@@ -62,13 +64,12 @@ def analyze_latents(
             foreground = foreground_of(masks, [places[k] for k in kept], (h, w)) if masks else None
             logvar = None if batch.logvar is None else batch.logvar[kept]
             encodings.add(batch.mean[kept], logvar, x, batch.labels[kept], foreground)
-            advance(len(kept))
         if (n_seen := encodings.n_images) < 2:
             raise ValueError(f"{latents.source}: fewer than two latents can be measured; uncertainties need them")
         size = images.size if images else 0
         space = latents.latent_space or LatentSpace()
         album = Album(size or max(h, w))
-        measured = measure_latents(name, encodings, space, extras, album, seed, torch.device(device), say)
+        measured = measure_latents(name, encodings, space, extras, album, seed, torch.device(device))
         flat = encodings.notes()
     alone = () if images else ("Measured without images: there is no spectrum to match, and nothing is said of it.",)
     left_out = [what for what, asked in _asked(extras).items() if asked and (images is None or what != "SRSS")]

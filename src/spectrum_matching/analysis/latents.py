@@ -1,6 +1,6 @@
 """The side of an analysis that needs no decoder: from encodings to views, normalisation, probe and false colours."""
 
-from collections.abc import Callable
+import logging
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,8 @@ from .encodings import Encodings
 from .options import Extras
 from .probe import SMALLEST, train_probe
 from .summarize import estimate, latent_view, measured, spectrum
+
+log = logging.getLogger(__name__)
 
 
 class LatentSide(NamedTuple):
@@ -36,15 +38,14 @@ def measure_latents(
     album: Album,
     seed: int,
     device: torch.device,
-    say: Callable[[str], None],
 ) -> LatentSide:
     """All of it; the album gets the latents' pictures. ValueError as from `latent_view`."""
     if extras.probe:
-        say("training the probe")
+        log.info("%s: training the probe", name)
     probe, loss = _probe(encodings, seed, device) if extras.probe else (None, None)
     views = []
     for kind in encodings.kinds:
-        say(f"metrics of {kind}s")
+        log.info("%s: metrics of %ss", name, kind)
         structure = encodings.second_sweep(kind, extras.labels, extras.uniformity and kind == "mean")
         noise = torch.cat(encodings.noise) if kind == "mean" and encodings.noise else None
         more = (loss,) if loss and kind == "mean" else ()

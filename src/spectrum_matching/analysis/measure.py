@@ -1,6 +1,7 @@
 """Everything that is measured of one autoencoder on a fixed set of images."""
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from .latents import measure_latents
 from .options import NO_EXTRAS, Extras
 from .verdict import with_findings
 
+log = logging.getLogger(__name__)
+
 
 def analyze(
     autoencoder: Any,
@@ -40,17 +43,16 @@ def analyze(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     notes: tuple[str, ...] = (),
-    advance: Callable[[int], None] = lambda n: None,
-    say: Callable[[str], None] = lambda stage: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Analysis:
     """Measure the first `n_images` (None: all); the batch size changes the numbers by no more than rounding.
 
     autoencoder: an `Autoencoder`, a model of diffusers, or an object with encode and decode. images: an image set, or a
     tensor (n, 3, size, size) in [-1, 1]. n_tests: the first so many of them are also decoded low-passed and noisy, and
     encoded moved. device, dtype: where and how the networks run, and stay; None leaves them as they are. Training mode
-    is restored, and the global random state is not touched. source, split, notes: for the record. advance: called with
-    the number of images done since. say: with the name of each stage. ValueError, naming the autoencoder, for a
-    size it cannot take, latents that do not vary and outputs that are not finite; also for under two images or tests.
+    is restored, and the global random state is not touched. source, split, notes: for the record. progress: called with
+    the number of images encoded and decoded, and their total. ValueError, naming the autoencoder, for a size it
+    cannot take, latents that do not vary and outputs that are not finite; also for under two images or tests.
     """
     codec = autoencoder if isinstance(autoencoder, Autoencoder) else Autoencoder(autoencoder)
     chosen = TensorImages(images) if isinstance(images, Tensor) else images
@@ -72,7 +74,8 @@ def analyze(
     album, fidelity, bad = Album(chosen.size, n_tests), Fidelity(extras), said(chosen.bad)
     masks = open_masks(extras.masks, chosen) if extras.masks else None
     with Encodings(seed) as encodings:
-        say("encoding and decoding")
+        log.info("%s: encoding and decoding", name)
+        done, total = 0, min(n_images or len(chosen), len(chosen))
         with eval_mode(codec, device, dtype, seed=seed) as place:
             good = _good_places(chosen, bad)
             for batch in fixed_batches(chosen, batch_size, n_images):
@@ -88,17 +91,18 @@ def analyze(
                     foreground = foreground_of(masks, list(itertools.islice(good, len(x))), (grid, grid))
                 encodings.add(mean, posterior.logvar if codec.is_stochastic else None, x, batch.labels, foreground)
                 fidelity.add(output, x)
-                advance(len(x))
+                done += len(x) + len(batch.bad)
+                progress(done, total)
             if (n_seen := encodings.n_images) < 2:
                 raise ValueError(f"{chosen.source}: only one image was measured; uncertainties need at least two")
             channel_stds = encodings.statistics["mean"].moments().channel_stds
-            say("tests of the decoder")
+            log.info("%s: tests of the decoder", name)
             tests = DecoderTests(name, codec, channel_stds, chosen.size, block, seed, extras)
             again = (batch.images.to(place) for batch in fixed_batches(chosen, batch_size, n_images))
             for x, latents in zip(again, encodings.batches("mean", batch_size, n_tests), strict=False):
                 tests.add(latents.to(place), x[: len(latents)], album)
             decoding, equivariance, more = tests.result(fidelity)
-        measured = measure_latents(name, encodings, codec.latent_space, extras, album, seed, place, say)
+        measured = measure_latents(name, encodings, codec.latent_space, extras, album, seed, place)
         flat = encodings.notes()
     return with_findings(
         Analysis(

@@ -1,23 +1,12 @@
 """The verb `analyze`: autoencoders and cached latents measured side by side, on the same images."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Annotated, Literal
 
 import torch
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from tyro.conf import arg
 
 from ..analysis.cached import analyze_latents, open_cached
@@ -35,6 +24,9 @@ from ..records.training_data import training_data
 from ..report.analysis.page import render
 from ..report.terminal import summary, verdict
 from .names import chosen_device, named_sources
+from .progress import Callback, print_results, progress_bars
+
+log = logging.getLogger(__name__)
 
 
 def analyze_all(
@@ -83,7 +75,6 @@ def analyze_all(
         probe: Also train a tiny denoiser on the latents, some minutes on a CPU.
         fail_on: Exit with status 1 if one holds, such as "best_delta > 1.3" "psnr < 26" over-noisy.
     """
-    console = Console(stderr=True)
     if num_images < 2 or batch_size < 1 or num_tests < 2:
         raise ValueError(
             f"expected at least 2 images and 2 tests, in batches of at least 1; got {num_images}, {num_tests} and "
@@ -105,7 +96,7 @@ def analyze_all(
         for name, network in networks.items():
             check_size(name, network, images.size, SSIM_WINDOW)
 
-    def measure(name: str, advance: Callable[[int], None], say: Callable[[str], None]) -> Analysis:
+    def measure(name: str, progress: Callback) -> Analysis:
         if name in cached:
             return analyze_latents(
                 *cached[name],
@@ -115,8 +106,7 @@ def analyze_all(
                 seed=seed,
                 extras=extras,
                 device=place,
-                advance=advance,
-                say=say,
+                progress=progress,
             )
         found = analyze(
             networks[name],
@@ -132,45 +122,29 @@ def analyze_all(
             device=place,
             dtype=getattr(torch, dtype),
             notes=notes,
-            advance=advance,
-            say=say,
+            progress=progress,
         )
         networks[name].to("cpu")
         return found
 
     analyses: list[Analysis] = []
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        totals = {name: min(num_images, len(cached[name].latents if name in cached else images)) for name in sources}
-        tasks = {name: bar.add_task(escape(name), total=total) for name, total in totals.items()}
+    with progress_bars(sources) as bars:
         for name in sources:
             try:
-                found = measure(name, partial(bar.advance, tasks[name]), partial(_show, bar, tasks[name], name))
+                analyses.append(measure(name, bars[name]))
             except ValueError as error:
                 if not analyses:
                     raise
                 write_analyses(analyses, out)
                 done = ", ".join(analysis.subject.name for analysis in analyses)
                 raise ValueError(f"{error} (what was measured of {done} is in {out})") from error
-            analyses.append(found)
-            # Bad files have no part in the count.
-            bar.update(tasks[name], description=escape(name), completed=totals[name])
     for bad in dict.fromkeys(bad for analysis in analyses for bad in analysis.sample.bad_files):
-        console.print(f"[yellow]skipped[/] {escape(bad)}", highlight=False)
+        log.warning("skipped %s", bad)
     write_analyses(analyses, out)
-    console.print(summary(analyses))
-    for analysis in analyses:
-        console.print(verdict(analysis))
-    console.print(str(out / "report.html"), highlight=False, soft_wrap=True, markup=False)
+    print_results(summary(analyses), *map(verdict, analyses), str(out / "report.html"))
     if failed := failures(conditions, analyses):
         for line in failed:
-            console.print(f"[red]failed[/] {escape(line)}", highlight=False)
+            log.error("failed %s", line)
         raise SystemExit(1)
     return analyses
 
@@ -189,7 +163,3 @@ def write_analyses(analyses: list[Analysis], out: Path) -> None:
             f"cannot write into {out} ({error.strerror}); the numbers are in {saved.name}, and "
             f"`specmatch report` makes a page of them"
         ) from error
-
-
-def _show(bar: Progress, task: TaskID, name: str, stage: str) -> None:
-    bar.update(task, description=f"{escape(name)} [dim]{stage}[/]")

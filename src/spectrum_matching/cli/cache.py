@@ -18,7 +18,7 @@ from ..nets.autoencoder import Autoencoder
 from ..nets.vision.encoders import open_vision
 from ..records.training_data import training_data
 from .names import chosen_device
-from .progress import progress_bar, show_messages
+from .progress import progress_bar
 
 
 def cache_latents(
@@ -69,7 +69,6 @@ def cache_latents(
         )
     # One process may end hours after another; none of them talk in between.
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))])
-    show_messages(quiet=not accelerator.is_main_process)
     is_vision = source.startswith(VISION)
     if (beside is not None or encoder_size is not None) and not is_vision:
         raise ValueError(f"--beside and --encoder-size are of {VISION}ENCODER, and {source} is none")
@@ -93,7 +92,7 @@ def cache_latents(
                     export_latents(latents, export, out, names=names, progress=progress)
             accelerator.wait_for_everyone()
             return out
-        with progress_bar(title, quiet=not accelerator.is_main_process) as progress:
+        with progress_bar(title) as progress:
             write_cache(imported(latents, stored), out, accelerator, progress)
         return out
     if latents is not None and (data or size or split):
@@ -108,7 +107,7 @@ def cache_latents(
         encoding = by_vision_encoder(name, open_vision(name, chosen, encoder_size), side, chosen)
     else:
         encoding = by_autoencoder(source, Autoencoder.from_pretrained(source), side, chosen)
-    with progress_bar(title, quiet=not accelerator.is_main_process) as progress:
+    with progress_bar(title) as progress:
         cache_images(
             encoding, to_cache, stored, out, accelerator, batch_size=batch_size, workers=workers, progress=progress
         )

@@ -192,6 +192,9 @@ def main(arguments: list[str] | None = None) -> None:
         elif name == "--version":
             print(__version__)
         elif name in VERBS:
+            from .progress import show_messages
+
+            show_messages()
             VERBS[name](rest)
         else:
             raise ValueError(f"no such verb; there are {', '.join(VERBS)}")

@@ -1,38 +1,109 @@
-"""Progress bars and log messages on the terminal."""
+"""Progress and messages on standard error, results on standard output.
+
+The library knows nothing of terminals: it logs by `logging.getLogger(__name__)` and calls `progress(done, total)`. Of
+several processes that run one command, only the first shows progress, information and warnings.
+"""
 
 import logging
-from collections.abc import Callable, Iterator
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.logging import RichHandler
-from rich.markup import escape
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+Callback = Callable[[int, int], None]
+"""Takes the number done and the total."""
+
+PLAIN_INTERVAL = 30.0
+"""Seconds between two lines of progress where standard error is no terminal."""
+
+# The variables from which accelerate, too, learns the number of a process.
+RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 
 console = Console(stderr=True)
-"""Standard error: progress and messages go there, results to standard output."""
+
+
+def is_main_process() -> bool:
+    """Return whether this process is the first, or the only one, of those that run the command."""
+    return next((os.environ[name] for name in RANKS if name in os.environ), "0") == "0"
 
 
 @contextmanager
-def progress_bar(title: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Draw a progress bar on standard error; yields a callback that takes the number done and the total."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=quiet) as bar:
-        task = bar.add_task(escape(title), total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+def progress_bar(title: str) -> Iterator[Callback]:
+    """Show one progress bar; yield its callback."""
+    with progress_bars([title]) as bars:
+        yield bars[title]
 
 
-class _Handler(RichHandler):
-    """Log records as plain lines, warnings behind the word."""
+@contextmanager
+def progress_bars(titles: Iterable[str]) -> Iterator[dict[str, Callback]]:
+    """Show a progress bar for each title, plain lines where there is no terminal; yield the callbacks by title."""
+    if not is_main_process():
+        yield {title: lambda done, total: None for title in titles}
+    elif not console.is_terminal:
+        yield {title: _plain_lines(title) for title in titles}
+    else:
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
+            yield {title: _bar(progress, title) for title in titles}
+
+
+def _bar(progress: Progress, title: str) -> Callback:
+    task = progress.add_task(title, start=False, total=None)
+
+    def update(done: int, total: int) -> None:
+        progress.start_task(task)
+        progress.update(task, completed=done, total=total)
+
+    return update
+
+
+def _plain_lines(title: str) -> Callback:
+    """Return a callback that prints a line at the end, and one every so often before."""
+    start = last = time.monotonic()
+
+    def update(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if 0 < total <= done or now - last >= PLAIN_INTERVAL:
+            last = now
+            _print(Text(f"{title}: {done} of {total} in {now - start:.0f} s"))
+
+    return update
+
+
+class _TerminalHandler(logging.Handler):
+    """Print log records above any progress bar; warnings and errors are preceded by their level."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        word = f"[yellow]{record.levelname.lower()}[/] " if record.levelno >= logging.WARNING else ""
-        console.print(word + escape(record.getMessage()), highlight=False, soft_wrap=True)
+        line = Text()
+        if record.levelno >= logging.WARNING:
+            line.append(f"{record.levelname.lower()}: ", style="yellow" if record.levelno < logging.ERROR else "red")
+        _print(line.append(record.getMessage()))
 
 
-def show_messages(quiet: bool = False) -> None:
-    """Show the package's log messages on standard error; `quiet` shows errors alone."""
+def show_messages() -> None:
+    """Show the package's log messages on standard error; in processes beside the main one, errors alone."""
     logger = logging.getLogger("spectrum_matching")
-    logger.setLevel(logging.ERROR if quiet else logging.INFO)
-    if not any(isinstance(handler, _Handler) for handler in logger.handlers):
-        logger.addHandler(_Handler())
+    logger.setLevel(logging.INFO if is_main_process() else logging.ERROR)
+    if not any(isinstance(handler, _TerminalHandler) for handler in logger.handlers):
+        logger.addHandler(_TerminalHandler())
+
+
+def print_results(*results: RenderableType) -> None:
+    """Print texts and tables on the main process's standard output, as wide as they are where it is no terminal."""
+    if is_main_process():
+        output = Console(width=None if sys.stdout.isatty() else 10_000)
+        for result in results:
+            if isinstance(result, str):
+                output.print(Text(result), soft_wrap=True)
+            else:
+                output.print(result)
+
+
+def _print(line: Text) -> None:
+    console.print(line, soft_wrap=True)
