@@ -188,7 +188,7 @@ def test_what_is_missing_is_each_image_once(tmp_path, batch_size):
     pixels = np.zeros((8, 2, 2, 3), np.uint8)
     for part in (range(3, 6), range(9, 10)):
         write_part(tmp_path, part, pixels[: len(part)])
-    (tmp_path / ".00000006-00000009.npy.writing").write_bytes(b"half")
+    (tmp_path / ".00000006-00000009.npy.written.0-1.partial").write_bytes(b"half")
     parts = missing(tmp_path, 12, batch_size)
     assert max(map(len, parts)) <= batch_size
     assert [i for part in parts for i in part] == [0, 1, 2, 6, 7, 8, 10, 11]
@@ -207,7 +207,7 @@ def forked():
         code = f"""
             import os, resource, signal
             from pathlib import Path
-            from spectrum_matching.sample import sample
+            from spectrum_matching.cli.sample import sample
             flush, count = os.fsync, [0]
             def fsync(descriptor):
                 count[0] += 1
@@ -240,8 +240,8 @@ def test_samples_killed_again_and_again_end_like_those_left_alone(forked, traine
     assert forked(trained_diffusion, whole / name) == 0
     sample(str(trained_diffusion), out=killed / name, **ASKED, seed=1)  # to be replaced
     before, after = contents(killed), contents(whole)
-    # Flushes: two of the record, unless it is there, one of each of three batches, then those of what they become.
-    for kill_at, there in ((2, 0), (2, 1), (2, 2), (1, 2), (2, 3), (1, 3), (2, 3), (3, 3)):
+    # Flushes: two of the record, unless it is there, two of each of three batches, then those of what they become.
+    for kill_at, there in ((2, 0), (3, 1), (3, 2), (1, 2), (3, 3), (1, 3), (2, 3), (3, 3), (4, 3)):
         assert forked(trained_diffusion, killed / name, kill_at) == -signal.SIGKILL
         assert len(list(parts_of(killed / name).glob("*.npy"))) == there
         if record := read_sampling(record_of(killed / name)):  # then it speaks of what is there
@@ -256,7 +256,7 @@ def test_a_disk_that_fills_up_is_one_line_and_the_same_command_goes_on(forked, t
         assert forked(trained_diffusion, tmp_path / "x.npz", limit=limit) == 2
         said = (tmp_path / "x.said").read_text()
         assert said.startswith(f"cannot write samples to {tmp_path / 'x.npz'}: ")
-        assert said.endswith("make room, then the same command goes on")
+        assert said.endswith("fix this and rerun the same command to resume")
         assert len(list(parts_of(tmp_path / "x.npz").iterdir())) == there + 1
         assert not (tmp_path / "x.npz").exists()
     assert forked(trained_diffusion, tmp_path / "x.npz") == 0

@@ -175,15 +175,15 @@ def test_a_killed_study_goes_on_where_it_was_and_the_same_seed_gives_the_same_nu
 
 def test_a_killed_case_goes_on_from_what_it_kept(study, unseen, folder, command, tmp_path, monkeypatch):
     def killed(target, write):
-        write_aside(target, write)
+        write_folder_atomically(target, write)
         raise KeyboardInterrupt
 
-    began, write_aside, train = [], cases.write_aside, run_case.train_denoiser
+    began, write_folder_atomically, train = [], cases.write_folder_atomically, run_case.train_denoiser
     monkeypatch.setattr(training, "KEEP_EVERY", 2)
-    monkeypatch.setattr(cases, "write_aside", killed)
+    monkeypatch.setattr(cases, "write_folder_atomically", killed)
     arguments = ("--out", tmp_path, "--cases", "images", "--seeds", "0")
     assert command(*arguments)[0] == 130
-    monkeypatch.setattr(cases, "write_aside", write_aside)
+    monkeypatch.setattr(cases, "write_folder_atomically", write_folder_atomically)
     monkeypatch.setattr(run_case, "train_denoiser", lambda *a, **b: began.append(b["kept"]["step"]) or train(*a, **b))
     assert command(*arguments)[0] == 0
     assert began == [2]

@@ -113,7 +113,7 @@ def test_a_folder_holds_whole_files_only(tmp_path: Path) -> None:
 
 def test_a_shard_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "latents-00000.safetensors").mkdir()
-    with pytest.raises(ValueError, match=r"latents-00000.safetensors cannot be written"):
+    with pytest.raises(ValueError, match=r"cannot write .*latents-00000.safetensors: "):
         write_shard(tmp_path, 0, tensors(2))
     assert [path.name for path in tmp_path.iterdir()] == ["latents-00000.safetensors"]
 

@@ -329,15 +329,15 @@ def test_a_run_killed_again_and_again_ends_like_one_left_alone(small_run, forked
     alone = forked(asked(whole, tmp_path, "whole"))
     directory, folder = Path(run.out), Path(run.out) / "checkpoints"
     for moment in (
-        directory / "run.yaml",
-        folder / ".0000001.writing",  # while it writes a checkpoint
-        folder / ".0000003.writing" / "state.pt",
-        folder / "0000004",
-        folder / ".0000003.removing",
-        directory / ".export.writing",
+        "run.yaml",
+        "checkpoints/.0000001.written.*",  # while it writes a checkpoint
+        "checkpoints/.0000003.written.*/state.pt",
+        "checkpoints/0000004",
+        "checkpoints/.0000003.removed.*",
+        ".export.written.*",
     ):
         process = forked(asked(run, tmp_path))
-        wait_for(moment.exists, process)
+        wait_for(lambda moment=moment: any(directory.glob(moment)), process)
         process.kill()
         process.join()
         assert all((path / "state.pt").exists() for path in folder.glob("[0-9]*"))
@@ -349,6 +349,7 @@ def test_a_run_killed_again_and_again_ends_like_one_left_alone(small_run, forked
     assert logged(run) == logged(whole)
     assert [line["step"] for line in logged(run)] == list(range(1, 8))
     assert checkpointed(run) == ["0000006", "0000007"]
+    assert not list(directory.rglob(".*"))  # what the killed runs left
 
 
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 2)])
@@ -391,7 +392,7 @@ def test_a_write_that_fails_midway_is_said_in_one_line_and_spoils_nothing(small_
     assert (failed.exitcode, file.with_suffix(".out").read_text()) == (2, "")
     assert "Traceback" not in said
     assert said.splitlines()[-1].startswith("specmatch train-ae: cannot write the checkpoint of step 3 under ")
-    assert said.splitlines()[-1].endswith("make room, then the same command goes on")
+    assert said.splitlines()[-1].endswith("fix this and rerun the same command to resume")
     assert files(Path(run.out) / "checkpoints") == before
     whole = replace(run, steps=4, out=str(tmp_path / "whole"))
     for process in (forked(file), forked(asked(whole, tmp_path, "whole"))):

@@ -15,7 +15,7 @@ from ..analysis.measure import analyze
 from ..analysis.options import open_extras
 from ..data.images import Split
 from ..data.selection import choose_images
-from ..files.atomic import require_writable, write_text_aside
+from ..files.atomic import require_writable, write_text_atomically
 from ..latents.dataset import is_cached
 from ..metrics.images.pixels import SSIM_WINDOW
 from ..nets.autoencoder import Autoencoder, check_size
@@ -155,7 +155,7 @@ def write_analyses(analyses: list[Analysis], out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            write_text_aside(out / name, text)
+            write_text_atomically(out / name, text)
     except OSError as error:
         with NamedTemporaryFile("w", prefix="specmatch-", suffix=".json", delete=False, encoding="utf-8") as saved:
             saved.write(files["analysis.json"])

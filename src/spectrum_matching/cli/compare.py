@@ -13,7 +13,7 @@ from ..comparison.checks import check_plan, open_plan
 from ..comparison.gather import gather
 from ..comparison.plans import PLANS, Plan
 from ..comparison.trial import run_trial
-from ..files.atomic import write_text_aside
+from ..files.atomic import write_text_atomically
 from ..files.stages import RECORD
 from ..files.yaml_files import nearest, override, read_mapping, to_yaml
 from ..records.analysis import Analysis
@@ -90,5 +90,5 @@ def resolve(name: str, config: Path | None, out: Path | None, data: str | None) 
 
 def write_comparison(comparison: Comparison, out: Path, analyses: Sequence[Analysis] = ()) -> None:
     """comparison.json and report.html in the folder `out`, each complete or not at all; analyses: for the report."""
-    write_text_aside(out / "comparison.json", to_json(comparison) + "\n")
-    write_text_aside(out / "report.html", render_comparison(comparison, analyses))
+    write_text_atomically(out / "comparison.json", to_json(comparison) + "\n")
+    write_text_atomically(out / "report.html", render_comparison(comparison, analyses))

@@ -20,7 +20,7 @@ from ..evaluation.reference import compute_reference, save_reference
 from ..evaluation.reference_files import open_reference
 from ..evaluation.samples import open_samples
 from ..evaluation.shares import Numbered, share_of
-from ..files.atomic import require_writable, write_text_aside
+from ..files.atomic import require_writable, write_text_atomically
 from ..nets.autoencoder import Autoencoder
 from ..nets.vision.extractors import open_extractor
 from ..nets.vision.perceptual import LPIPS
@@ -239,7 +239,7 @@ def _of_record(sampling: Sampling | None, n_images: int) -> Iterator[str]:
 def _finish(found: list[Evaluation], out: Path, accelerator: Accelerator, console: Console) -> None:
     if accelerator.is_main_process:
         print_scores(found, console)
-        _write(out / SCORES_FILE, lambda path: write_text_aside(path, to_json(found) + "\n"))
+        _write(out / SCORES_FILE, lambda path: write_text_atomically(path, to_json(found) + "\n"))
         console.print(str(out / SCORES_FILE), highlight=False, soft_wrap=True, markup=False)
 
 

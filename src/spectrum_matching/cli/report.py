@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from ..files.atomic import write_text_aside
+from ..files.atomic import write_text_atomically
 from ..records.analysis import Analysis, read_analyses
 from ..report.analysis.page import render
 
@@ -28,7 +28,7 @@ def write_report(
     page = out / "report.html" if out.is_dir() else out
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
-        write_text_aside(page, render(analyses))
+        write_text_atomically(page, render(analyses))
     except OSError as error:
         raise ValueError(f"cannot write {page}: {error.strerror}; choose another --out") from error
     return page

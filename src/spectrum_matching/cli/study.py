@@ -15,7 +15,7 @@ from tyro.conf import arg
 
 from ..data.images import Split, open_images
 from ..data.masks import open_masks
-from ..files.atomic import require_writable, write_text_aside
+from ..files.atomic import require_writable, write_text_atomically
 from ..records.analysis import Sample, read_analyses
 from ..records.provenance import provenance
 from ..report.study_page import render_study
@@ -178,11 +178,11 @@ def write_study(out: Path, numbers: str, page: str) -> None:
     """Both files in the folder `out`; where that fails, the numbers in a folder of their own, so that none is lost."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_text_aside(out / STUDY_FILE, numbers + "\n")
-        write_text_aside(out / PAGE_FILE, page)
+        write_text_atomically(out / STUDY_FILE, numbers + "\n")
+        write_text_atomically(out / PAGE_FILE, page)
     except OSError as error:
         saved = Path(mkdtemp(prefix="specmatch-")) / STUDY_FILE
-        write_text_aside(saved, numbers + "\n")
+        write_text_atomically(saved, numbers + "\n")
         raise ValueError(f"cannot write into {out} ({error.strerror}); the numbers are in {saved}") from error
 
 

@@ -19,7 +19,7 @@ from ..evaluation.generation import evaluate_generation
 from ..evaluation.reconstruction import evaluate_reconstruction
 from ..evaluation.reference import Reference, compute_reference, load_reference, save_reference
 from ..evaluation.samples import open_samples
-from ..files.atomic import write_text_aside
+from ..files.atomic import write_text_atomically
 from ..files.digests import weights_digest
 from ..files.settings import hashed_settings
 from ..files.stages import Done, slug, stage
@@ -99,7 +99,7 @@ def run_trial(
             n_tests=min(measuring.tested, measuring.analyzed),
             seed=seed,
         )
-        write_text_aside(folder / "analysis.json", analyses_to_json([found]) + "\n")
+        write_text_atomically(folder / "analysis.json", analyses_to_json([found]) + "\n")
         return {}
 
     asked = {"n": measuring.analyzed, "tested": measuring.tested, "weights": weights, "seed": seed}
@@ -186,7 +186,7 @@ def run_trial(
             source_digest=images.digest,
             seed=seed,
         )
-        write_text_aside(folder / "scores.json", scores.to_json([generation, reconstruction]) + "\n")
+        write_text_atomically(folder / "scores.json", scores.to_json([generation, reconstruction]) + "\n")
         return {}
 
     held_against = {"reference": opened.references[seed].digest, "n_reference": measuring.reference}

@@ -5,9 +5,10 @@ import io
 import math
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from ..files.atomic import open_atomically
 
 
 def to_bytes(images: Tensor) -> Tensor:
@@ -25,17 +26,19 @@ def grid(images: Tensor, n_columns: int | None = None) -> Tensor:
     return canvas.view(rows, columns, c, h, w).permute(2, 0, 3, 1, 4).reshape(1, c, rows * h, columns * w)
 
 
-def write_png(path: Path, pixels: Tensor) -> None:
-    """uint8 (H, W, 3) to a file, complete or not at all."""
+def encode_png(pixels: Tensor, *, optimize: bool = False) -> bytes:
+    """Return uint8 pixels (H, W, 3) as the bytes of a PNG; optimize: smaller, but slower to encode."""
     from PIL import Image
 
-    aside = path.with_name(f".{path.name}.writing")
-    try:
-        Image.fromarray(pixels.numpy()).save(aside, format="PNG")
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    stream = io.BytesIO()
+    Image.fromarray(pixels.numpy()).save(stream, format="PNG", optimize=optimize)
+    return stream.getvalue()
+
+
+def write_png(path: Path, pixels: Tensor) -> None:
+    """Write uint8 pixels (H, W, 3) to a file, atomically."""
+    with open_atomically(path) as stream:
+        stream.write(encode_png(pixels))
 
 
 def write_grid(path: Path, images: Tensor) -> None:
@@ -45,8 +48,4 @@ def write_grid(path: Path, images: Tensor) -> None:
 
 def as_png(images: Tensor) -> str:
     """Images (b, 3, H, W) in [-1, 1] side by side as one PNG, base64."""
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.fromarray(np.asarray(to_bytes(grid(images))[0])).save(stream, format="PNG", optimize=True)
-    return base64.b64encode(stream.getvalue()).decode()
+    return base64.b64encode(encode_png(to_bytes(grid(images))[0], optimize=True)).decode()

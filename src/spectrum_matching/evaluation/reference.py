@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..files.atomic import open_atomically
 from ..metrics.images.distances import FeatureStatistics
 from ..nets.vision.extractors import Extractor
 from .accumulate import ImageStatistics, accumulate
@@ -80,7 +80,7 @@ def reference_of(source: str, statistics: ImageStatistics, extractor: Extractor 
 
 
 def save_reference(reference: Reference, path: Path) -> None:
-    """One file, complete or not at all."""
+    """Write one file, atomically."""
     from safetensors.torch import save
 
     statistics = reference.statistics
@@ -96,15 +96,8 @@ def save_reference(reference: Reference, path: Path) -> None:
         "resizer": reference.resizer,
         "rounding": ROUNDING,
     }
-    aside = path.with_name(f".{path.name}.writing")
-    try:
-        with aside.open("wb") as stream:
-            stream.write(save(tensors_of(statistics), {METADATA: json.dumps(said)}))
-            stream.flush()
-            os.fsync(stream.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with open_atomically(path) as stream:
+        stream.write(save(tensors_of(statistics), {METADATA: json.dumps(said)}))
 
 
 def load_reference(path: Path) -> Reference:

@@ -1,17 +1,34 @@
-"""Atomic writes: a file or folder is there whole, or not at all."""
+"""Atomic writes: a file or folder is complete or absent, also after a kill, a full disk or a power cut.
 
+Everything is written under a hidden temporary name in the same folder, flushed to the disk and renamed. The name holds
+the process that writes, so that no two share it; the next write into the folder deletes what dead processes left.
+"""
+
+import hashlib
 import os
+import platform
+import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import BinaryIO
 
 from safetensors import SafetensorError
 
+HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)\.partial")
+ABANDONED = 24 * 3600.0  # seconds without a change after which a temporary name of another machine is a leftover
+
 
 def require_writable(folder: Path) -> None:
-    """Make the folder, and write to it; ValueError where that fails."""
+    """Create a folder and check that it can be written to.
+
+    Raises:
+        ValueError: if it cannot.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
@@ -21,55 +38,99 @@ def require_writable(folder: Path) -> None:
 
 
 @contextmanager
-def writing(what: str) -> Iterator[None]:
-    """Say in one line that a write failed."""
+def explain_write_errors(what: str) -> Iterator[None]:
+    """Turn what fails while `what` is written into a ValueError of one line.
+
+    Raises:
+        ValueError: for OSError, safetensors' error, and torch's RuntimeError for a full disk.
+    """
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as RuntimeError
+    except (OSError, RuntimeError, SafetensorError) as error:
         why = " ".join(str(error).split())
-        raise ValueError(f"cannot write {what}: {why}; make room, then the same command goes on") from error
+        raise ValueError(f"cannot write {what}: {why}; fix this and rerun the same command to resume") from error
 
 
-def write_aside(target: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a folder beside `target`, then rename it to `target`, replacing what is there.
-
-    At no moment is `target` half written. OSError, for instance a full disk, leaves it as it was.
-    """
-    aside = target.with_name(f".{target.name}.writing")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+@contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Open a binary stream whose content replaces the file `path` when the block ends without an error."""
+    partial = _temporary(path)
     try:
-        write(aside)
-        for path in (*aside.rglob("*"), aside):
-            _flush(path)
-        if target.exists():
-            remove(target)
-        aside.rename(target)
-        _flush(target.parent)
+        with partial.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+        _flush(path.parent)
     except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
+        partial.unlink(missing_ok=True)
         raise
 
 
-def write_text_aside(target: Path, text: str) -> None:
-    """The same for one text file."""
-    aside = target.with_name(f".{target.name}.writing")
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, replacing an existing one."""
+    with open_atomically(path) as stream:
+        stream.write(text.encode())
+
+
+def write_folder_atomically(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill an empty folder, which then takes the place of `folder`, with its parents if need be."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = _temporary(folder)
     try:
-        aside.write_text(text)
-        _flush(aside)
-        aside.replace(target)
-        _flush(target.parent)
+        partial.mkdir()
+        write(partial)
+        for path in (*partial.rglob("*"), partial):
+            _flush(path)
+        if folder.exists():
+            remove(folder)
+        partial.rename(folder)
+        _flush(folder.parent)
     except BaseException:
-        aside.unlink(missing_ok=True)
+        _delete(partial)
         raise
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder under another name, so that a kill midway leaves no half of it under its own."""
-    doomed = folder.with_name(f".{folder.name}.removing")
-    shutil.rmtree(doomed, ignore_errors=True)
+    """Delete a folder; a kill midway leaves no half of it under its name."""
+    doomed = _temporary(folder, "removed")
     folder.rename(doomed)
     shutil.rmtree(doomed)
+
+
+def _temporary(path: Path, kind: str = "written") -> Path:
+    """Return this process's temporary name for a path, having deleted leftovers beside it."""
+    for leftover in path.parent.glob(".*.partial"):
+        if _is_leftover(leftover):
+            _delete(leftover)
+    partial = path.with_name(f".{path.name}.{kind}.{HOST}-{os.getpid()}.partial")
+    _delete(partial)  # of an earlier process of the same number
+    return partial
+
+
+def _is_leftover(path: Path) -> bool:
+    name = TEMPORARY.fullmatch(path.name)
+    if name is None:
+        return False
+    host, process = name.groups()
+    if host == HOST:
+        try:
+            os.kill(int(process), 0)  # sends nothing
+        except ProcessLookupError:
+            return True
+        except OSError:  # it runs, as another user
+            pass
+    try:
+        return time.time() - path.stat().st_mtime > ABANDONED
+    except OSError:  # deleted meanwhile
+        return False
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .atomic import write_text_aside
+from .atomic import write_text_atomically
 
 RECORD = "stage.json"
 
@@ -54,7 +54,7 @@ def stage(parent: Path, name: str, inputs: Mapping[str, Any], work: Callable[[Pa
             raise
         seconds = before + time.perf_counter() - started
         content = {"inputs": inputs, "outputs": outputs, "seconds": round(seconds, 1)}
-        write_text_aside(folder / RECORD, json.dumps(content, indent=1) + "\n")
+        write_text_atomically(folder / RECORD, json.dumps(content, indent=1) + "\n")
         spent.unlink(missing_ok=True)
     done = read_done(folder)
     assert done is not None

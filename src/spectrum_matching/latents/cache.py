@@ -1,12 +1,11 @@
 """Our own cache of latents: safetensors shards and an index.json that says what they are, of what, made by what.
 
-Files are written aside, then renamed: a name that is there is a whole file. Until index.json stands, a hidden file
+Files are written atomically: a file that exists is complete. Until index.json exists, a hidden file
 says what the cache will be, and one beside each finished shard what that shard is.
 """
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from ..data.images import BadFile, Split
 from ..data.selection import ImageChoice
+from ..files.atomic import explain_write_errors, open_atomically
 from ..latent_space import LatentSpace
 from ..metrics.latents.moments import ChannelMoments
 from .foreign.layouts import Holds, OpenedLayout
@@ -117,9 +117,7 @@ def note_shard(folder: Path, entry: ShardEntry) -> None:
 
 
 def start_cache(folder: Path, index: CacheIndex) -> None:
-    """Say what the cache will be, and drop what a killed writer left half written."""
-    for leftover in folder.glob(".*.part"):
-        leftover.unlink()
+    """Write the hidden file that describes the unfinished cache."""
     _write(folder / UNFINISHED, json.dumps({"format": FORMAT, **asdict(index)}, indent=2).encode())
 
 
@@ -298,18 +296,8 @@ def _length(path: Path) -> int:
 
 
 def _write(path: Path, payload: bytes) -> None:
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with aside.open("wb") as stream:
-            stream.write(payload)
-            stream.flush()
-            os.fsync(stream.fileno())
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise ValueError(
-            f"{path} cannot be written: {error.strerror}; once that is mended, the same command goes on"
-        ) from error
+    with explain_write_errors(str(path)), open_atomically(path) as stream:
+        stream.write(payload)
 
 
 def _sha256(path: Path) -> str:

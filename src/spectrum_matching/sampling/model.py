@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..diffusion import Path as DiffusionPath
-from ..files.atomic import write_aside
+from ..files.atomic import write_folder_atomically
 from ..files.digests import weights_digest
 from ..latent_space import LatentSpace
 from ..nets.autoencoder import Autoencoder, open_autoencoder
@@ -76,14 +76,14 @@ class DiffusionModel:
 
 
 def write_model(folder: Path, denoiser: nn.Module, card: Card) -> None:
-    """Weights and card, complete or not at all. OSError where they cannot be written."""
+    """Write weights and card to a folder, atomically; OSError if they cannot be written."""
 
-    def write(aside: Path) -> None:
-        denoiser.save_pretrained(aside, safe_serialization=True)  # type: ignore[operator]
+    def write(folder: Path) -> None:
+        denoiser.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
         content = {**asdict(card), "version": __version__, "commit": commit()}
-        (aside / CARD).write_text(json.dumps(content, indent=1) + "\n")
+        (folder / CARD).write_text(json.dumps(content, indent=1) + "\n")
 
-    write_aside(folder, write)
+    write_folder_atomically(folder, write)
 
 
 def open_model(source: str | Path, device: torch.device, autoencoder: str | None = None) -> DiffusionModel:

@@ -5,15 +5,12 @@ where a record says that it is samples as well; anything else is refused.
 """
 
 import json
-import os
 import re
 import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
@@ -23,8 +20,8 @@ from rich.markup import escape
 from rich.progress import Progress
 from torch import Tensor
 
-from ..data.pictures import grid, to_bytes, write_png
-from ..files.atomic import write_aside, write_text_aside, writing
+from ..data.pictures import encode_png, grid, to_bytes, write_png
+from ..files.atomic import explain_write_errors, open_atomically, write_folder_atomically, write_text_atomically
 from ..records.scores import Sampling
 from .generate import SamplingChoice, generate_batch, sampling_record
 from .model import DiffusionModel
@@ -92,7 +89,7 @@ def begin_parts(parts: Path, record: Sampling) -> None:
     if not _same(read_sampling(parts / RECORD), record):
         drop_parts(parts)
         parts.mkdir(parents=True)
-        write_text_aside(parts / RECORD, _as_json(record))
+        write_text_atomically(parts / RECORD, _as_json(record))
 
 
 def missing(parts: Path, n_images: int, batch_size: int) -> list[range]:
@@ -106,7 +103,7 @@ def missing(parts: Path, n_images: int, batch_size: int) -> list[range]:
 
 def write_part(parts: Path, indices: range, pixels: np.ndarray) -> None:
     """A batch, uint8 (b, H, W, 3), of these images."""
-    with _whole(_part(parts, indices)) as stream:
+    with open_atomically(_part(parts, indices)) as stream:
         np.save(stream, pixels, allow_pickle=False)
 
 
@@ -120,7 +117,7 @@ def join_parts(parts: Path, n_images: int, out: Path, record: Sampling) -> None:
     def write_folder(folder: Path) -> None:
         for indices, batch in zip(_parts(parts), batches(), strict=True):
             for i, image in zip(indices, batch, strict=True):
-                write_png(folder / f"{i:06d}.png", torch.from_numpy(image))
+                (folder / f"{i:06d}.png").write_bytes(encode_png(torch.from_numpy(image)))
         (folder / RECORD).write_text(_as_json(record))
 
     if out.suffix in (".npz", ".png"):
@@ -129,17 +126,17 @@ def join_parts(parts: Path, n_images: int, out: Path, record: Sampling) -> None:
             write_npz(out, batches(), n_images)
         else:
             write_png(out, to_bytes(grid(_images(np.concatenate(list(batches())))))[0])
-        write_text_aside(record_of(out), _as_json(record))
+        write_text_atomically(record_of(out), _as_json(record))
     else:
-        write_aside(out, write_folder)
+        write_folder_atomically(out, write_folder)
     drop_parts(parts)
 
 
 def write_npz(path: Path, batches: Iterator[np.ndarray], n_images: int) -> None:
     """uint8 (n, H, W, 3) as `arr_0`, written batch by batch: memory does not grow with their number."""
     with (
-        _whole(path) as whole,
-        zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive,
+        open_atomically(path) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
         archive.open(zipfile.ZipInfo("arr_0.npy"), "w", force_zip64=True) as stream,
     ):
         for i, batch in enumerate(batches):
@@ -171,21 +168,6 @@ def _parts(parts: Path) -> list[range]:
     return [range(*map(int, path.stem.split("-"))) for path in sorted(parts.glob("[0-9]*-[0-9]*.npy"))]
 
 
-@contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
-    """A stream to a file that is there whole, or not at all."""
-    aside = path.with_name(f".{path.name}.writing")
-    try:
-        with aside.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-
-
 def write_samples(
     model: DiffusionModel,
     choice: SamplingChoice,
@@ -208,7 +190,7 @@ def write_samples(
         return
     accelerator.wait_for_everyone()  # until all know what is there
     if accelerator.is_main_process:
-        with writing(f"samples to {out}"):
+        with explain_write_errors(f"samples to {out}"):
             begin_parts(parts, record)
     accelerator.wait_for_everyone()
     todo = missing(parts, n_images, choice.batch_size)
@@ -218,10 +200,10 @@ def write_samples(
     with Progress(console=console, disable=console.quiet) as bar:
         for indices in bar.track(todo[accelerator.process_index :: accelerator.num_processes], description="sampling"):
             pixels = to_bytes(generate_batch(model, choice, indices, accelerator.device)).numpy()
-            with writing(f"samples to {out}"):
+            with explain_write_errors(f"samples to {out}"):
                 write_part(parts, indices, pixels)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        with writing(f"samples to {out}"):
+        with explain_write_errors(f"samples to {out}"):
             join_parts(parts, n_images, out, record)
     accelerator.wait_for_everyone()

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
+from ..files.atomic import write_text_atomically
+
 
 class Record(Protocol):
     """What a trainer yields for each step."""
@@ -48,9 +50,7 @@ class Log:
     def __init__(self, path: Path, start: int) -> None:
         kept = [line for line in _lines(path) if line.get("step", 0) <= start]
         if path.exists():
-            aside = path.with_name(f".{path.name}.writing")
-            aside.write_text("".join(json.dumps(line) + "\n" for line in kept))
-            aside.replace(path)
+            write_text_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a", buffering=1)
 
     def write(self, line: dict[str, Any]) -> None:

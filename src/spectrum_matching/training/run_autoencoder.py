@@ -17,7 +17,7 @@ from torch import Tensor
 from .. import __version__
 from ..data.images import Batch, ImageSet, open_images
 from ..data.order import fixed_batches, image_batches
-from ..files.atomic import write_aside, write_text_aside, writing
+from ..files.atomic import explain_write_errors, write_folder_atomically, write_text_atomically
 from ..metrics.images.pixels import psnr, ssim
 from ..nets.vision.perceptual import LPIPS
 from ..records.provenance import commit
@@ -160,7 +160,7 @@ def finish(
         "version": __version__,
         "commit": commit(),
     }
-    write_text_aside(directory / "metrics.json", json.dumps(numbers, indent=1, allow_nan=False) + "\n")
+    write_text_atomically(directory / "metrics.json", json.dumps(numbers, indent=1, allow_nan=False) + "\n")
     # A path is written in full, so that `analyze` knows the images again from wherever it is called.
     source = str(Path(run.data.path).resolve()) if Path(run.data.path).exists() else run.data.path
     origin = {
@@ -176,8 +176,8 @@ def finish(
         autoencoder.save_pretrained(folder, scaling_factor=1 / std)
         (folder / "specmatch.json").write_text(json.dumps(origin, indent=1) + "\n")
 
-    with writing(f"the export under {directory}"):
-        write_aside(directory / "export", write)
+    with explain_write_errors(f"the export under {directory}"):
+        write_folder_atomically(directory / "export", write)
 
 
 def _tracked(images: ImageSet, title: str, console: Console) -> Iterator[Batch]:

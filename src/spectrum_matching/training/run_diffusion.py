@@ -11,7 +11,7 @@ from rich.markup import escape
 from torch import Tensor
 
 from ..data.pictures import write_grid
-from ..files.atomic import write_text_aside, writing
+from ..files.atomic import explain_write_errors, write_text_atomically
 from ..files.digests import weights_digest
 from ..methods.decoding import SpectralMask
 from ..nets.denoiser.build import n_blocks, token_grid
@@ -195,7 +195,7 @@ def finish(run: DiffusionRun, state: DiffusionState, described: Card) -> None:
             f"optimizer.lr"
         )
     directory = Path(run.out)
-    with writing(f"the export under {directory}"):
+    with explain_write_errors(f"the export under {directory}"):
         write_model(directory / "export", state.denoiser, described)
     numbers = {
         "step": state.step,
@@ -204,7 +204,7 @@ def finish(run: DiffusionRun, state: DiffusionState, described: Card) -> None:
         "weights_digest": weights_digest(state.denoiser),
         "commit": commit(),
     }
-    write_text_aside(directory / "metrics.json", json.dumps(numbers, indent=1) + "\n")
+    write_text_atomically(directory / "metrics.json", json.dumps(numbers, indent=1) + "\n")
 
 
 def off_scale(data: Tensor) -> str:

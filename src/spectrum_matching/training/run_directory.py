@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from ..files.atomic import remove, write_aside, write_text_aside, writing
+from ..files.atomic import explain_write_errors, remove, write_folder_atomically, write_text_atomically
 from ..files.settings import Rule, differences, flat_settings
 from ..files.yaml_files import override, read_mapping, to_yaml
 from ..latent_space import LatentSpace
@@ -116,7 +115,7 @@ def begin(run: Run, accelerator: Accelerator) -> None:
     if accelerator.is_main_process:
         for name in ("samples", "checkpoints"):
             (directory / name).mkdir(parents=True, exist_ok=True)
-        write_text_aside(directory / "run.yaml", to_yaml(run))
+        write_text_atomically(directory / "run.yaml", to_yaml(run))
     accelerator.wait_for_everyone()
     if run.trackers:
         # Trackers take numbers and strings alone.
@@ -149,7 +148,7 @@ def drive(
 
     def checkpoint(step: int) -> None:
         if accelerator.is_main_process:
-            with writing(f"the checkpoint of step {step} under {directory / 'checkpoints'}"):
+            with explain_write_errors(f"the checkpoint of step {step} under {directory / 'checkpoints'}"):
                 save_checkpoint(
                     directory / "checkpoints",
                     step,
@@ -207,7 +206,7 @@ def begun_on(data: LearnedData) -> Begun:
 
 def write_begun(directory: Path, data: LearnedData) -> None:
     """Into a run directory."""
-    write_text_aside(directory / NAME, json.dumps(asdict(begun_on(data))) + "\n")
+    write_text_atomically(directory / NAME, json.dumps(asdict(begun_on(data))) + "\n")
 
 
 def read_begun(directory: Path) -> Begun | None:
@@ -245,9 +244,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
 def save_checkpoint(folder: Path, step: int, write: Callable[[Path], None], keep_last: int, keep_every: int) -> Path:
     """Write a step's checkpoint, then drop all but the newest `keep_last` and those at multiples of `keep_every`."""
     target = folder / f"{step:0{WIDTH}d}"
-    write_aside(target, write)
-    for leftover in (*folder.glob(".*.writing"), *folder.glob(".*.removing")):  # of a run that was killed here
-        shutil.rmtree(leftover, ignore_errors=True)
+    write_folder_atomically(target, write)
     older = sorted(_complete_checkpoints(folder), key=lambda path: int(path.name))[: -max(keep_last, 1)]
     for path in older:
         if not keep_every or int(path.name) % keep_every:

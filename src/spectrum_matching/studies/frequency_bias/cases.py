@@ -17,7 +17,7 @@ from ... import __version__
 from ...data.images import ImageSet, open_images
 from ...data.order import fixed_batches
 from ...data.pictures import as_png
-from ...files.atomic import remove, require_writable, write_aside, write_text_aside
+from ...files.atomic import remove, require_writable, write_folder_atomically, write_text_atomically
 from ...files.digests import weights_digest
 from ...files.documents import read, written
 from ...files.stages import Done, UnfinishedError, finished, slug, stage
@@ -155,7 +155,7 @@ def run_one(
 
     def work(folder: Path) -> Mapping[str, Any]:
         def keep(state: Mapping[str, Any]) -> None:
-            write_aside(folder / KEPT, lambda path: torch.save(state, path / "state.pt"))
+            write_folder_atomically(folder / KEPT, lambda path: torch.save(state, path / "state.pt"))
 
         kept = folder / KEPT / "state.pt"
         found = run_case(
@@ -171,7 +171,7 @@ def run_one(
             keep=keep,
             kept=torch.load(kept, map_location=opened.device, weights_only=True) if kept.exists() else None,
         )
-        write_text_aside(folder / "case.json", written(found, CASE_FORMAT) + "\n")
+        write_text_atomically(folder / "case.json", written(found, CASE_FORMAT) + "\n")
         remove(folder / KEPT)
         return {}
 
@@ -212,7 +212,7 @@ def run_injection(
             for of in zip(*by_band, strict=True)
         )
         found = Injection(frequencies, plan.injected_rms, CONTRAST, len(images), damages)
-        write_text_aside(folder / "injection.json", written(found, INJECTION_FORMAT) + "\n")
+        write_text_atomically(folder / "injection.json", written(found, INJECTION_FORMAT) + "\n")
         return {}
 
     done = stage(Path(plan.out), "injection", inputs, work)

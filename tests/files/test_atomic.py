@@ -1,0 +1,172 @@
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from spectrum_matching.files import atomic
+from spectrum_matching.files.atomic import (
+    HOST,
+    explain_write_errors,
+    open_atomically,
+    remove,
+    require_writable,
+    write_folder_atomically,
+    write_text_atomically,
+)
+
+ERRORS = [OSError("full"), RuntimeError("torch's"), KeyboardInterrupt()]
+
+
+def writer(text):
+    return lambda folder: (folder / "state").write_text(text)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def in_process(work, *arguments):
+    """Run a function in a process of its own; return the process, which has ended."""
+    process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
+    process.start()
+    process.join(30)
+    return process
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_write_folder_atomically_keeps_old_folder_on_error(tmp_path, error):
+    def fail(folder):
+        (folder / "state").write_text("half")
+        raise error
+
+    write_folder_atomically(tmp_path / "export", writer("whole"))
+    with pytest.raises(type(error)):
+        write_folder_atomically(tmp_path / "export", fail)
+    assert names(tmp_path) == ["export"]
+    assert (tmp_path / "export" / "state").read_text() == "whole"
+
+
+def test_write_folder_atomically_replaces_all_of_a_folder(tmp_path):
+    write_folder_atomically(tmp_path / "new" / "export", lambda folder: (folder / "old").mkdir())
+    write_folder_atomically(tmp_path / "new" / "export", writer("new"))
+    assert names(tmp_path / "new" / "export") == ["state"]
+
+
+def test_write_text_atomically_replaces_the_text(tmp_path):
+    target = tmp_path / "run.yaml"
+    for text in ("one", "ü\n"):
+        write_text_atomically(target, text)
+        assert target.read_text(encoding="utf-8") == text
+    assert names(tmp_path) == ["run.yaml"]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_open_atomically_keeps_old_file_on_error(tmp_path, error):
+    target = tmp_path / "samples.npz"
+    target.write_bytes(b"whole")
+
+    def fail():
+        with open_atomically(target) as stream:
+            stream.write(b"half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    assert names(tmp_path) == ["samples.npz"]
+    assert target.read_bytes() == b"whole"
+
+
+def test_open_atomically_hides_the_file_until_it_is_complete(tmp_path):
+    with open_atomically(tmp_path / "a.bin") as stream:
+        stream.write(b"half")
+        (partial,) = names(tmp_path)
+        assert partial.startswith(".a.bin.")
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_open_atomically_gives_files_the_permissions_of_the_umask(tmp_path):
+    previous = os.umask(0o027)
+    try:
+        write_text_atomically(tmp_path / "a", "")
+    finally:
+        os.umask(previous)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_atomic_writes_flush_files_and_folders_to_the_disk(tmp_path, monkeypatch):
+    flushed = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda f: flushed.append(os.readlink(f"/proc/self/fd/{f}")) or fsync(f))
+    write_text_atomically(tmp_path / "a", "text")
+    assert [path.rpartition("/")[2].split(".")[:2] for path in flushed] == [["", "a"], [tmp_path.name]]
+    flushed.clear()
+    write_folder_atomically(tmp_path / "b", writer("x"))
+    assert [path.rpartition("/")[2].split(".")[:2] for path in flushed] == [["state"], ["", "b"], [tmp_path.name]]
+
+
+def killed_while_writing(folder):
+    with open_atomically(folder / "file") as stream:
+        stream.write(b"half")
+        write_folder_atomically(folder / "export", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def test_atomic_writes_delete_leftovers_of_killed_processes(tmp_path):
+    for _ in range(2):
+        assert in_process(killed_while_writing, tmp_path).exitcode == -signal.SIGKILL
+        assert len(names(tmp_path)) == 2
+        assert all(name.startswith(".") for name in names(tmp_path))
+    write_text_atomically(tmp_path / "other", "text")
+    assert names(tmp_path) == ["other"]
+
+
+def test_atomic_writes_keep_what_living_processes_and_other_machines_write(tmp_path):
+    living, elsewhere = f".a.written.{HOST}-{os.getppid()}.partial", ".a.written.00000000-1.partial"
+    for name in (living, elsewhere, ".other.partial"):
+        (tmp_path / name).write_text("half")
+    write_text_atomically(tmp_path / "a", "text")
+    assert names(tmp_path) == sorted([living, elsewhere, ".other.partial", "a"])
+    yesterday = time.time() - atomic.ABANDONED - 1
+    os.utime(tmp_path / elsewhere, (yesterday, yesterday))
+    write_text_atomically(tmp_path / "a", "text")
+    assert names(tmp_path) == sorted([living, ".other.partial", "a"])
+
+
+def write_many(folder, letter):
+    for _ in range(100):
+        write_text_atomically(folder / "a", letter * 100_000)
+
+
+def test_open_atomically_survives_two_processes_that_write_one_file(tmp_path):
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=write_many, args=(tmp_path, letter)) for letter in "xy"]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert names(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_text() in ("x" * 100_000, "y" * 100_000)
+
+
+def test_remove_deletes_a_folder(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    remove(tmp_path / "a")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", ERRORS[:2])
+def test_explain_write_errors_names_target_reason_and_remedy(error):
+    with pytest.raises(ValueError, match=rf"^cannot write the export: {error}; fix this and rerun"):  # noqa: SIM117
+        with explain_write_errors("the export"):
+            raise error
+
+
+def test_require_writable_creates_the_folder_or_names_it(tmp_path):
+    require_writable(tmp_path / "a" / "b")
+    assert names(tmp_path / "a") == ["b"]
+    assert names(tmp_path / "a" / "b") == []
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"cannot write into .*file/c: Not a directory; choose another --out"):
+        require_writable(tmp_path / "file" / "c")
