@@ -295,8 +295,8 @@ def alignment(r: Results) -> Iterator[Row]:
     means = [fid(c, name).mean for name in readings]
     of_target = {
         "directional energy": [f.energy.value for f in readings.values()],
-        "LDS": [f.measurement("lds").value or 0.0 for f in readings.values()],
-        "CDS": [f.measurement("cds").value or 0.0 for f in readings.values()],
+        "LDS": [float(f.measurements["lds"]) for f in readings.values()],
+        "CDS": [float(f.measurements["cds"]) for f in readings.values()],
     }
     rho = {name: rank_correlation(values, means) or 0.0 for name, values in of_target.items()}
     changes = {name: paired(runs, name, "REPA, convolution") for name in readings if name != "REPA, convolution"}

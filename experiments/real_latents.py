@@ -99,7 +99,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def row(analysis: Analysis) -> dict[str, Any]:
     """The numbers and the verdict of one."""
-    errors = {m.key: m.standard_error for m in analysis.view("mean").measurements + analysis.decoding.measurements}
+    measurements = analysis.view("mean").measurements | analysis.decoding.measurements
+    errors = {key: measurement.standard_error for key, measurement in measurements.items()}
     match = analysis.view("mean").match("scale_free")
     return {
         "name": analysis.subject.name,

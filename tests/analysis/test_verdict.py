@@ -9,7 +9,7 @@ from torch import nn
 from spectrum_matching.analysis import analyze
 from spectrum_matching.analysis.verdict import high_band_excess, with_findings
 from spectrum_matching.latent_space import LatentSpace
-from spectrum_matching.records.analysis import Estimate
+from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.spectrum.dct import dct2, idct2
 
 SIDE = 64
@@ -158,7 +158,7 @@ def test_a_decoder_that_ignores_its_latents_is_not_called_aligned(images):
 )
 def test_the_decoder_is_judged_by_the_gap(gap, key, images):
     analysis = analyze(Flattened(1.0), images, n_tests=2)
-    point = replace(analysis.decoding.lowpass[1], gap=Estimate(gap, 0.1))
+    point = replace(analysis.decoding.lowpass[1], gap=Measurement(gap, 0.1))
     lowpass = (analysis.decoding.lowpass[0], point)
     judged = with_findings(replace(analysis, decoding=replace(analysis.decoding, lowpass=lowpass)))
     assert [f.key for f in judged.findings if f.key.startswith("decoder")] == [key]

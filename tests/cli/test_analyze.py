@@ -137,9 +137,10 @@ def test_latents_cached_by_an_autoencoder_measure_as_it_does(pictures, exported,
         assert one.best_delta == other.best_delta
         assert one.latent == pytest.approx(other.latent, rel=1e-4)
     assert cached.image_on_latent_grid == whole.image_on_latent_grid
-    for one, other in zip(cached.view("mean").measurements, whole.view("mean").measurements, strict=True):
-        assert one.key == other.key
-        assert one.value == (None if other.value is None else pytest.approx(other.value, rel=1e-4)), one.key
+    of_cached, of_whole = cached.view("mean").measurements, whole.view("mean").measurements
+    assert list(of_cached) == list(of_whole)
+    for key, other in of_whole.items():
+        assert of_cached[key].value == (None if other.value is None else pytest.approx(other.value, rel=1e-4)), key
     (alone,) = analyze_all((f"latents:{tmp_path / 'mar'}",), out=tmp_path / "alone")
     assert alone.image is None
     assert alone.view("mean").matches == ()

@@ -67,7 +67,7 @@ def test_its_page_shows_every_number_with_what_it_rests_on(directional):
             for frequency, density in zip(encoder.frequencies, densities(encoder, own), strict=True):
                 told = f"{own.filter}\n{number(frequency)} cycles per token: {number(density)} times"
                 assert density <= 0 or told in svg
-            contrast = own.measurement("rmsc")
+            contrast = own.measurements["rmsc"]
             assert f"{encoder.name}, {own.filter}\nRMSC {number(contrast.value, 4)}" in rows
     text = texts(page)
     for said in (

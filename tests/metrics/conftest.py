@@ -62,7 +62,7 @@ RECIPES = {
     "concatenate": np.concatenate,
     "numpy": np,
 }
-IN_WORDS = {"XY4": lambda: np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], float), "LM": left_mask}
+IN_WORDS = {"LM": left_mask}
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ def test_the_jackknife_of_a_mean_of_as_many_images_as_groups_is_the_plain_error(
     x = rows(N_GROUPS, generator)
     value, error = jackknife(lambda total, n: total / n, *grouped([x]))
     expected = mean_number(x)
-    assert (float(value), float(error)) == pytest.approx(expected[:2])
+    assert (float(value), float(error)) == pytest.approx((expected.value, expected.standard_error))
     assert expected.standard_error == pytest.approx(float(x.std()) / math.sqrt(N_GROUPS))
 
 

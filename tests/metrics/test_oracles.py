@@ -35,7 +35,6 @@ from spectrum_matching.metrics.decoder.lowpass import lowpass
 from spectrum_matching.metrics.latents.channels import cell_covariance, cell_products, power_sums
 from spectrum_matching.metrics.latents.concentration import concentration
 from spectrum_matching.metrics.latents.irreducible_variance import irreducible_variance
-from spectrum_matching.metrics.latents.uniformity import uniformity
 from spectrum_matching.spectrum import (
     block_lowpass,
     dct2,
@@ -116,11 +115,6 @@ def profile(x, params):
     return {f"index_{i}": float(profile[i]) for i in (1, 2, 8, 32, 63)} | {"mean_32_to_63": float(high_share(profile))}
 
 
-def kde(points, params):
-    found = uniformity(points)
-    return {"density_cv": found.cv, "gini": found.gini, "normalized_entropy": found.entropy}
-
-
 def viv(x, params):
     x = standardised(x)
     found = irreducible_variance(lambda: [(x, torch.zeros(len(x), dtype=torch.long))], params["iterations"])
@@ -159,7 +153,6 @@ MEASURES = {
     "local correlation": lambda x, p: float(
         local_correlation(standardised(x, 1e-6) if p["per_channel_standardise"] else x, p["window"][0]).mean()
     ),
-    "KDE uniformity (after projection)": kde,
     "2-D DCT-II orthonormal": lambda x, p: dct2(x),
     "SEC": lambda x, p: concentration(x if p["normalise"] == "none" else standardised(x), p["rho"]),
     "block-DCT zig-zag profile": profile,
@@ -181,7 +174,6 @@ HALVES = torch.ones(1, 4, 16, 16, dtype=torch.float64)
 HALVES[..., 8:] = -1
 LEFT = torch.zeros(1, 16, 16, dtype=torch.bool)
 LEFT[..., :8] = True
-CORNERS = torch.tensor([[1, 1], [1, -1], [-1, 1], [-1, -1]], dtype=torch.float64)
 
 
 def wide(values):
@@ -249,7 +241,6 @@ BY_HAND = {
         float(local_correlation(CONSTANT).mean()),
         v,
     ),
-    ("KDE uniformity", "all points have equal density (4 corners of a square)"): lambda v: (kde(CORNERS, {}), v),
     ("block-DCT zig-zag profile", "constant non-zero latent: all AC entries"): lambda v: (
         float(block_profile(block_amplitudes(CONSTANT).sum(0))[1:].max()),
         v,

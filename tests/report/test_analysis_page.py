@@ -16,17 +16,13 @@ from spectrum_matching.records.analysis import (
     Channel,
     Decoding,
     EquivariancePoint,
-    Estimate,
     Finding,
     LatentPicture,
     LatentView,
     LowpassPoint,
-    Measurement,
     NoisePoint,
     Normalisation,
     Picture,
-    Probe,
-    ProbePoint,
     Provenance,
     Sample,
     Spectrum,
@@ -36,6 +32,7 @@ from spectrum_matching.records.analysis import (
     read_analyses,
     to_json,
 )
+from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.report.analysis import metric_rows as rows_of_metrics
 from spectrum_matching.report.analysis.context import comparability, notes
 from spectrum_matching.report.analysis.page import render
@@ -52,12 +49,12 @@ QUIET = [
 HOSTILE = "<i>first</i> & $x_1$ \"quoted\" {x} </script><script>document.title='owned'</script>"
 DELTAS = tuple(i / 10 for i in range(-5, 26))
 OF_DECODER = {"psnr", "ssim", "lpips", "rfid", "lowpass_gap", "noise_psnr", "transfer_diagonal"}
-OF_PROBE = {"probe_loss", "posterior_noise", "lnc", "gsq", "viv_class", "srss"}
+OF_FEW = {"posterior_noise", "lnc", "gsq", "viv_class", "srss"}
 
 
 def near(value, relative=0.01):
     """An estimate with a standard error of so much of it."""
-    return Estimate(value, abs(value) * relative)
+    return Measurement(value, abs(value) * relative)
 
 
 def shares(power):
@@ -88,16 +85,16 @@ def synthetic(name="first", shape=(8, 16, 16), exponent=1.2, psnr=27.41, stochas
     def match(variant, bump):
         targets = tuple(shares([x ** (d - 2.1) for x in f]) for d in DELTAS)
         optimum = 2.1 - exponent + bump
-        gaps = tuple(Estimate(0.03 + 0.2 * (d - optimum) ** 2, 0.004) for d in DELTAS)
+        gaps = tuple(Measurement(0.03 + 0.2 * (d - optimum) ** 2, 0.004) for d in DELTAS)
         interval = (optimum - 0.06, optimum + 0.05)
         return SpectrumMatch(variant, f, shares(power), DELTAS, targets, gaps, optimum, interval, 0.03)
 
     def measurement(key, place, offset):
         if key == "viv":
             why = f"needs 3 · {h} · {w} / {c} images or more, and there are 64"
-            return Measurement(key, None, None, None, why)
+            return Measurement(None, refused=why)
         value = {"psnr": psnr, "exponent": exponent, "best_delta": 2.1 - exponent}.get(key, 0.3 + 0.02 * place + offset)
-        return Measurement(key, value, 0.004, 0.867 if key == "sec_25" else None, "")
+        return Measurement(value, 0.004, 0.867 if key == "sec_25" else None)
 
     def view(kind):
         offset = 0.0 if kind == "mean" else 0.05
@@ -111,7 +108,7 @@ def synthetic(name="first", shape=(8, 16, 16), exponent=1.2, psnr=27.41, stochas
                 Channel(0.1 - 0.05 * i, std, 0.2 if alive else None, exponent if alive else None, of_power, state)
             )
         noisy = tuple(p + 4 * offset for p in power)
-        keys = [key for key in METRICS if key not in OF_DECODER | OF_PROBE]
+        keys = [key for key in METRICS if key not in OF_DECODER | OF_FEW]
         return LatentView(
             kind=kind,
             mean=-0.02,
@@ -123,11 +120,11 @@ def synthetic(name="first", shape=(8, 16, 16), exponent=1.2, psnr=27.41, stochas
             eigenvalues=tuple(2.0**-i for i in range(c)),
             block_dct=tuple((1 + i) ** (-exponent / 2) for i in range(64)),
             block_dct_raw=tuple(0.8 * (1 + i) ** (-exponent / 2) for i in range(64)),
-            measurements=tuple(measurement(key, place, offset) for place, key in enumerate(keys)),
+            measurements={key: measurement(key, place, offset) for place, key in enumerate(keys)},
         )
 
     decoding = Decoding(
-        measurements=tuple(measurement(key, place, 0) for place, key in enumerate(METRICS) if key in OF_DECODER),
+        measurements={key: measurement(key, place, 0) for place, key in enumerate(METRICS) if key in OF_DECODER},
         n_tests=32,
         lowpass=tuple(
             LowpassPoint(
@@ -147,24 +144,6 @@ def synthetic(name="first", shape=(8, 16, 16), exponent=1.2, psnr=27.41, stochas
             diagonal=near(0.46),
             strength=0.2,
             n_images=16,
-        ),
-    )
-    probe = Probe(
-        steps=300,
-        batch_size=64,
-        parameters=120_000,
-        n_train=48,
-        n_test=16,
-        frequencies=f,
-        points=tuple(
-            ProbePoint(
-                t,
-                near(0.4 + t / 2),
-                0.55 + t / 2,
-                tuple(t**2 / (t**2 + (1 - t) ** 2 * x**-exponent * 0.6) for x in f),
-                tuple(t**2 / (t**2 + (1 - t) ** 2 * x**-exponent * 0.4) for x in f),
-            )
-            for t in (0.2, 0.5, 0.8)
         ),
     )
     kinds = ("mean", "sample") if stochastic else ("mean",)
@@ -193,7 +172,6 @@ def synthetic(name="first", shape=(8, 16, 16), exponent=1.2, psnr=27.41, stochas
             EquivariancePoint("mirrored", "", near(0.05)),
         ),
         decoding=decoding,
-        probe=probe,
         pictures=tuple(pictures),
         latent_pictures=tuple(LatentPicture(f"image {n}", png(n + len(name), h)) for n in (1, 2)),
         findings=(
@@ -305,8 +283,8 @@ def test_whatever_looks_like_html_is_text_wherever_it_stands():
 def test_figures_and_pictures_say_what_they_show_and_ids_are_unique(page):
     elements = Elements(page)
     figures = elements.named("figure")
-    spectra, gaps, structure, channels, samples, lowpass, transfer, responses, probe = 3, 2, 3, 2, 2, 2, 2, 3, 3
-    assert len(figures) == spectra + gaps + structure + channels + samples + lowpass + transfer + responses + probe
+    spectra, gaps, structure, channels, samples, lowpass, transfer, responses = 3, 2, 3, 2, 2, 2, 2, 3
+    assert len(figures) == spectra + gaps + structure + channels + samples + lowpass + transfer + responses
     assert all(figure["role"] == "img" and len(figure["aria-label"]) > 20 for figure in figures)
     assert all(picture["alt"] for picture in elements.named("img"))
     ids = [attributes["id"] for _, attributes in elements.all if "id" in attributes]
@@ -362,7 +340,7 @@ def metric_rows(page):
 
 def test_every_metric_stands_in_catalogue_order_with_what_it_is_read_by(analyses, page):
     rows = metric_rows(page)
-    assert list(rows) == [key for key in METRICS if key not in {"viv", *OF_PROBE}]
+    assert list(rows) == [key for key in METRICS if key not in {"viv", *OF_FEW}]
     for key, row in rows.items():
         assert METRICS[key].title.lower()[1:] in row.lower().replace("&#39;", "'")
         if METRICS[key].one_sided:
@@ -380,8 +358,7 @@ def test_every_metric_stands_in_catalogue_order_with_what_it_is_read_by(analyses
 
 def test_a_metric_that_the_catalogue_does_not_know_is_shown_by_its_key():
     whole = synthetic()
-    strange = Measurement("of_another_version", -12.5, None, None, "")
-    view = replace(whole.views[0], measurements=(strange,))
+    view = replace(whole.views[0], measurements={"of_another_version": Measurement(-12.5)})
     row = rows_of_metrics.metric_rows([replace(whole, views=(view,))])[-1]
     assert (row.metric.key, row.values[0][0].value) == ("of_another_version", "−12.5")
 
@@ -426,7 +403,6 @@ PARTIAL = {
         views=(BARE_VIEW,),
         equivariance=(),
         decoding=None,
-        probe=None,
         pictures=(),
         latent_pictures=(),
         findings=(),
@@ -443,7 +419,6 @@ PARTIAL = {
         WHOLE,
         views=WHOLE.views[:1],
         decoding=replace(WHOLE.decoding, lowpass=(), lowpass_block=1, transfer=None),
-        probe=None,
     ),
     "no noise, one channel": replace(
         WHOLE,
@@ -454,22 +429,21 @@ PARTIAL = {
     ),
     "all refused": replace(
         WHOLE,
-        decoding=replace(WHOLE.decoding, measurements=(Measurement("psnr", None, None, None, "not finite"),)),
-        views=(replace(WHOLE.views[0], measurements=(Measurement("sec_25", None, None, None, "one image"),)),),
+        decoding=replace(WHOLE.decoding, measurements={"psnr": Measurement(None, refused="not finite")}),
+        views=(replace(WHOLE.views[0], measurements={"sec_25": Measurement(None, refused="one image")}),),
         pictures=(),
     ),
 }
 OF_DECODING = ["low-passed latents</h2>", "Where the decoder", "Output after noise", "low-pass gap", "PSNR 27"]
 OF_IMAGES = ["How flattened", "images’ own exponent", "Gap to the images", "divided by the images"]
 ABSENT = {
-    "latents alone": [*OF_DECODING, *OF_IMAGES, "Pictures</h2>", "Block-DCT profile</figcaption>", "tiny denoiser"],
+    "latents alone": [*OF_DECODING, *OF_IMAGES, "Pictures</h2>", "Block-DCT profile</figcaption>"],
     "latents beside images": [*OF_DECODING, "Equivariance error by move", "low-passed alike"],
     "no low-pass, no samples": [
         *OF_DECODING[:2],
         "low-pass gap",
         "Means and samples",
         'label">sample',
-        "tiny denoiser",
     ],
     "no noise, one channel": [OF_DECODING[2], "Answers to noise", "Variance by direction", "false colour"],
     "all refused": ["PSNR 27", "low-passed alike"],
@@ -666,10 +640,10 @@ def test_headings_sort_by_value_up_and_down_and_back(visit):
     exponents = {"minus": 2.4, "plus": 0.9, "zero": 2.1, "ten": 1.5}
     analyses = [synthetic(name, exponent=e, psnr={"ten": 100.0}.get(name, 9.5 + e)) for name, e in exponents.items()]
     view = analyses[2].views[0]
-    refused = tuple(replace(m, value=None, refused="why") if m.key == "sec_25" else m for m in view.measurements)
+    refused = view.measurements | {"sec_25": Measurement(None, refused="why")}
     analyses[2] = replace(analyses[2], views=(replace(view, measurements=refused), *analyses[2].views[1:]))
     decoding = {"lowpass": (), "noise": (), "transfer": None}
-    bare = [replace(a, probe=None, pictures=(), decoding=replace(a.decoding, **decoding)) for a in analyses]
+    bare = [replace(a, pictures=(), decoding=replace(a.decoding, **decoding)) for a in analyses]
     tab = visit(render(bare))
     table = tab.locator("table.sortable").first
 
@@ -692,7 +666,7 @@ def test_headings_sort_by_value_up_and_down_and_back(visit):
 
 def test_channels_sort_as_numbers_and_dead_ones_are_named(visit):
     many = synthetic("many", shape=(12, 16, 16), states=("live", "outlier", "dead"))
-    tab = visit(render([replace(many, decoding=None, pictures=(), equivariance=(), probe=None)]))
+    tab = visit(render([replace(many, decoding=None, pictures=(), equivariance=())]))
     tab.get_by_text("many: 12 channels, 4 dead and 4 outliers").click()
     table = tab.locator(".channels table")
     table.get_by_role("button", name="kurtosis").click()

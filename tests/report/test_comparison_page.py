@@ -15,8 +15,9 @@ from scipy.stats import spearmanr
 
 from spectrum_matching.metrics.catalogue import METRICS
 from spectrum_matching.metrics.ranks import chance_apart, rank_correlation
-from spectrum_matching.records.analysis import Estimate, Provenance, Spectrum
+from spectrum_matching.records.analysis import Provenance, Spectrum
 from spectrum_matching.records.comparison import Comparison, CurvePoint, Trial, read_comparison, spread, to_json
+from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.records.scores import BandPower, Evaluation, Protocol, Sampling, Score
 from spectrum_matching.report.comparison.context import OF_A_TRIAL, protocol_fields
 from spectrum_matching.report.comparison.page import render_comparison
@@ -46,7 +47,7 @@ def png(seed, side=24):
 
 
 def spectrum(exponent):
-    return Spectrum(FREQUENCIES, tuple(f**-exponent for f in FREQUENCIES), Estimate(exponent, 0.01))
+    return Spectrum(FREQUENCIES, tuple(f**-exponent for f in FREQUENCIES), Measurement(exponent, 0.01))
 
 
 def evaluation(kind, scores, blur=0.0, seed=0):
@@ -410,7 +411,7 @@ BARE = dataclasses.replace(
     curve=(),
     samples="",
     seconds={},
-    latent_spectrum=Spectrum(FREQUENCIES, (0.0,) * len(FREQUENCIES), Estimate(0.0, 0.0)),
+    latent_spectrum=Spectrum(FREQUENCIES, (0.0,) * len(FREQUENCIES), Measurement(0.0, 0.0)),
 )
 PARTIAL = {
     "one trial": [FIRST],

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from spectrum_matching.records.analysis import Estimate, Measurement, Provenance, Sample
+from spectrum_matching.records.analysis import Provenance, Sample
+from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.studies.directional_energy import record as directional_energy
 from spectrum_matching.studies.directional_energy.record import DirectionalEnergy, EncoderReading, FilterReading
 from spectrum_matching.studies.unified_view import record as unified_view
@@ -23,13 +24,13 @@ READING = FilterReading(
     family="none",
     settings="",
     divided=False,
-    dc=Estimate(0.4, 0.1),
-    shares=(Estimate(0.6, 0.1),),
-    energy=Estimate(0.6, 0.1),
-    measurements=(
-        Measurement("rmsc", 0.77, 0.01, 0.99, ""),
-        Measurement("srss", None, None, 0.0, "no masks were given"),
-    ),
+    dc=Measurement(0.4, 0.1),
+    shares=(Measurement(0.6, 0.1),),
+    energy=Measurement(0.6, 0.1),
+    measurements={
+        "rmsc": Measurement(0.77, 0.01, 0.99),
+        "srss": Measurement(None, white=0.0, refused="no masks were given"),
+    },
     deviation=1e-16,
     n_without=0,
 )
@@ -94,7 +95,7 @@ def test_what_is_no_study_is_named_in_one_line(kind, tmp_path):
 
 
 def test_records_find_their_parts_by_name():
-    assert READING.measurement("rmsc").value == 0.77
+    assert READING.measurements["rmsc"].value == 0.77
     assert DIRECTIONAL.families == ("none",)
     assert SEED.curve("paper") is CURVE
     assert UNIFIED.of("control").change("psnr").values == (24.0,)

@@ -35,13 +35,12 @@ def analyze_latents(
     batch_size: int = 16,
     seed: int = 0,
     extras: Extras = NO_EXTRAS,
-    device: torch.device | str = "cpu",
     notes: tuple[str, ...] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Analysis:
     """Measure `n_images` latents (None: all): those of the first images, or, without images, spread over the set.
 
-    device: of the probe. For the rest see `measure.analyze`. ValueError where latents and images do not pair, where
+    See `measure.analyze`. ValueError where latents and images do not pair, where
     fewer than two latents can be used, and for latents that do not vary.
     """
     pairs = pair(latents, images) if images else None
@@ -69,7 +68,7 @@ def analyze_latents(
         size = images.size if images else 0
         space = latents.latent_space or LatentSpace()
         album = Album(size or max(h, w))
-        measured = measure_latents(name, encodings, space, extras, album, seed, torch.device(device))
+        measured = measure_latents(name, encodings, space, extras, album, seed)
         flat = encodings.notes()
     alone = () if images else ("Measured without images: there is no spectrum to match, and nothing is said of it.",)
     left_out = [what for what, asked in _asked(extras).items() if asked and (images is None or what != "SRSS")]
@@ -97,7 +96,7 @@ def analyze_latents(
                 images.digest if images else "",
                 tuple(bad),
             ),
-            provenance=provenance(torch.device(device), torch.float32, seed),
+            provenance=provenance(torch.device("cpu"), torch.float32, seed),
             latent_shape=(latents.channels, h, w),
             **measured._asdict(),
             equivariance=(),

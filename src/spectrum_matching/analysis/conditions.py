@@ -47,10 +47,10 @@ def numbers(analysis: Analysis) -> dict[str, float]:
     found: dict[str, float] = {}
     for view in analysis.views:
         end = "" if view.kind == "mean" else "_sample"
-        found |= {m.key + end: m.value for m in view.measurements if m.value is not None}
+        found |= {key + end: m.value for key, m in view.measurements.items() if m.value is not None}
     if analysis.decoding:
-        found |= {m.key: m.value for m in analysis.decoding.measurements if m.value is not None}
-        found |= {f"lowpass_{p.keep}": p.decoded.value for p in analysis.decoding.lowpass}
+        found |= {key: m.value for key, m in analysis.decoding.measurements.items() if m.value is not None}
+        found |= {f"lowpass_{p.keep}": float(p.decoded) for p in analysis.decoding.lowpass}
     found["normalised_std"] = analysis.normalisation.std
     return found
 

@@ -1,6 +1,5 @@
 """What needs the autoencoder itself: reconstruction of every image, and tests of the decoder and encoder on a few."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -11,12 +10,14 @@ from ..metrics.decoder.equivariance import Move, Shrink, equivariance_error, equ
 from ..metrics.decoder.lowpass import lowpass
 from ..metrics.decoder.noise import STRENGTHS, latent_consistency, noise_response
 from ..metrics.decoder.transfer import STRENGTH, band_response, band_transfer, diagonal_shares
+from ..metrics.estimates import mean_number
 from ..metrics.images.distances import FeatureStatistics, frechet_distance, frechet_refusal
 from ..nets.autoencoder import Autoencoder
-from ..records.analysis import Decoding, EquivariancePoint, LowpassPoint, Measurement, NoisePoint, Transfer
+from ..records.analysis import Decoding, EquivariancePoint, LowpassPoint, NoisePoint, Transfer
+from ..records.measurement import Measurement
 from .album import Album
 from .options import Extras
-from .summarize import estimate, estimates, measured
+from .summarize import column_means
 
 KEEP, BLOCK = (15, 7, 5, 3), 8
 N_COSTLY = 16
@@ -57,14 +58,14 @@ class Fidelity:
     def _keep(self, key: str, values: Tensor) -> None:
         self._rows.setdefault(key, []).append(values.cpu().double())
 
-    def measurements(self) -> list[Measurement]:
+    def measurements(self) -> dict[str, Measurement]:
         """PSNR and SSIM, and LPIPS and rFID where weights were given."""
-        found = [measured(key, torch.cat(rows)) for key, rows in self._rows.items()]
+        found = {key: mean_number(torch.cat(rows)) for key, rows in self._rows.items()}
         if self._extract is not None:
             of_images, of_output = self._features
             refusal = frechet_refusal(of_images.count, len(of_images.mean))
             distance = None if refusal else frechet_distance(of_images, of_output)
-            found.append(Measurement("rfid", distance, None, None, refusal))
+            found["rfid"] = Measurement(distance, refused=refusal)
         return found
 
 
@@ -147,10 +148,10 @@ class DecoderTests:
 
     def result(self, fidelity: Fidelity) -> DecoderSide:
         """What was found."""
-        curve = tuple(LowpassPoint(keep, *estimates(rows)) for keep, rows in self._lowpass.items())
-        noise = tuple(NoisePoint(strength, *estimates(rows)) for strength, rows in self._noise.items())
+        curve = tuple(LowpassPoint(keep, *column_means(rows)) for keep, rows in self._lowpass.items())
+        noise = tuple(NoisePoint(strength, *column_means(rows)) for strength, rows in self._noise.items())
         errors = tuple(
-            EquivariancePoint(*_named(move), estimate(torch.cat(rows).cpu().double()))
+            EquivariancePoint(*_named(move), mean_number(torch.cat(rows).cpu().double()))
             for move, rows in self._errors.items()
         )
         rows = torch.cat(self._transfer)
@@ -160,13 +161,13 @@ class DecoderTests:
             shares=tuple(tuple(row) for row in matrix.shares.tolist()),
             even=tuple(matrix.white.tolist()),
             gains=tuple(matrix.gains.tolist()),
-            diagonal=estimate(diagonal_shares(rows)),
+            diagonal=mean_number(diagonal_shares(rows)),
             strength=STRENGTH,
             n_images=len(rows),
         )
-        more = [measured("lpc", torch.cat(self._consistency).cpu())] if self._consistency else []
+        more = {"lpc": mean_number(torch.cat(self._consistency).cpu().double())} if self._consistency else {}
         decoding = Decoding(
-            measurements=(*fidelity.measurements(), *_summary(curve, self._block, noise, transfer, errors), *more),
+            measurements=fidelity.measurements() | _summary(curve, self._block, noise, transfer, errors) | more,
             n_tests=self.n_images,
             lowpass=curve,
             lowpass_block=self._block,
@@ -189,8 +190,8 @@ def _summary(
     noise: tuple[NoisePoint, ...],
     transfer: Transfer,
     errors: tuple[EquivariancePoint, ...],
-) -> Iterator[Measurement]:
-    found = {
+) -> dict[str, Measurement]:
+    numbers = {
         "lowpass_gap": next((point.gap for point in curve if point.keep < 2 * block - 1), None),
         "noise_psnr": next(point.psnr for point in noise if point.strength == NAMED_NOISE),
         "transfer_diagonal": transfer.diagonal,
@@ -199,12 +200,8 @@ def _summary(
         ),
         "equivariance_turn_90": next(point.error for point in errors if point.move == "turn 90°"),
     }
-    for key, value in found.items():
-        if value is None:
-            reason = "the latent grid has no blocks, or does not scale by half"
-            yield Measurement(key, None, None, None, reason)
-        else:
-            yield Measurement(key, value.value, value.standard_error, None, "")
+    unscaled = Measurement(None, refused="the latent grid has no blocks, or does not scale by half")
+    return {key: unscaled if number is None else number for key, number in numbers.items()}
 
 
 def _block_notes(side: int, block: int) -> tuple[str, ...]:

@@ -143,7 +143,7 @@ class Encodings:
         """Latents (b, c, h, w) float32, the first `n` (None: all)."""
         return self._spools[kind].batches(size, n)
 
-    def second_sweep(self, kind: Kind, with_labels: bool, with_uniformity: bool) -> LatentNumbers:
+    def second_sweep(self, kind: Kind, with_labels: bool) -> LatentNumbers:
         """What needs the moments of all latents first."""
         labels = torch.cat(self.labels) if with_labels else torch.full((self.n_images,), -1)
 
@@ -153,7 +153,7 @@ class Encodings:
                 yield LatentBatch(latents, own, next(masks, None))
 
         moments = self.statistics[kind].moments()
-        return latent_numbers(rows, moments, seed=self._seed, with_uniformity=with_uniformity)
+        return latent_numbers(rows, moments)
 
     def _draw(self, mean: Tensor) -> Tensor:
         """Noise that is each image's own, whatever its batch."""

@@ -1,4 +1,4 @@
-"""The side of an analysis that needs no decoder: from encodings to views, normalisation, probe and false colours."""
+"""The side of an analysis that needs no decoder: from encodings to views, normalisation and false colours."""
 
 import logging
 from typing import NamedTuple
@@ -9,12 +9,11 @@ from ..latent_space import LatentSpace
 from ..metrics.latents.moments import ChannelMoments
 from ..metrics.latents.normalisation import check_normalisation
 from ..metrics.latents.structure import LatentNumbers
-from ..records.analysis import LatentView, Measurement, Normalisation, Probe, ProbePoint, Spectrum
+from ..records.analysis import LatentView, Normalisation, Spectrum
 from .album import Album
 from .encodings import Encodings
 from .options import Extras
-from .probe import SMALLEST, train_probe
-from .summarize import estimate, latent_view, measured, spectrum
+from .summarize import latent_view, spectrum
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +26,6 @@ class LatentSide(NamedTuple):
     image_block_dct: tuple[float, ...]
     views: tuple[LatentView, ...]
     normalisation: Normalisation
-    probe: Probe | None
 
 
 def measure_latents(
@@ -37,19 +35,14 @@ def measure_latents(
     extras: Extras,
     album: Album,
     seed: int,
-    device: torch.device,
 ) -> LatentSide:
     """All of it; the album gets the latents' pictures. ValueError as from `latent_view`."""
-    if extras.probe:
-        log.info("%s: training the probe", name)
-    probe, loss = _probe(encodings, seed, device) if extras.probe else (None, None)
     views = []
     for kind in encodings.kinds:
         log.info("%s: metrics of %ss", name, kind)
-        structure = encodings.second_sweep(kind, extras.labels, extras.uniformity and kind == "mean")
+        structure = encodings.second_sweep(kind, extras.labels)
         noise = torch.cat(encodings.noise) if kind == "mean" and encodings.noise else None
-        more = (loss,) if loss and kind == "mean" else ()
-        views.append(latent_view(name, kind, encodings.statistics[kind], structure, seed, noise, more))
+        views.append(latent_view(name, kind, encodings.statistics[kind], structure, seed, noise))
         if kind == "mean":
             _draw(album, encodings, structure)
     image, on_grid = None, None
@@ -63,7 +56,6 @@ def measure_latents(
         image_block_dct=encodings.image_block_dct(),
         views=tuple(views),
         normalisation=_normalisation(encodings, space),
-        probe=probe,
     )
 
 
@@ -86,31 +78,3 @@ def _normalisation(encodings: Encodings, space: LatentSpace) -> Normalisation:
         channel_means=(found.lowest_mean, found.highest_mean),
         suggested_scaling_factor=found.scaling_factor or 1.0,
     )
-
-
-def _probe(encodings: Encodings, seed: int, device: torch.device) -> tuple[Probe | None, Measurement]:
-    if encodings.n_images < SMALLEST:
-        refusal = f"{encodings.n_images} images: the probe needs at least {SMALLEST}, a quarter of them to test it on"
-        return None, Measurement("probe_loss", None, None, None, refusal)
-    found = train_probe(encodings.batches("mean"), seed=seed, device=device)
-    points = [
-        ProbePoint(level, estimate(losses.double()), wiener_loss, tuple(errors), tuple(wiener_errors))
-        for level, losses, wiener_loss, errors, wiener_errors in zip(
-            found.levels,
-            found.losses,
-            found.wiener_losses.tolist(),
-            found.errors.tolist(),
-            found.wiener_errors.tolist(),
-            strict=True,
-        )
-    ]
-    probe = Probe(
-        steps=found.steps,
-        batch_size=found.batch_size,
-        parameters=found.n_parameters,
-        n_train=found.n_train,
-        n_test=found.n_test,
-        frequencies=tuple(found.edges.tolist()),
-        points=tuple(points),
-    )
-    return probe, measured("probe_loss", found.losses.mean(0))

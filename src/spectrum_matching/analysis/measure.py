@@ -102,7 +102,7 @@ def analyze(
             for x, latents in zip(again, encodings.batches("mean", batch_size, n_tests), strict=False):
                 tests.add(latents.to(place), x[: len(latents)], album)
             decoding, equivariance, more = tests.result(fidelity)
-        measured = measure_latents(name, encodings, codec.latent_space, extras, album, seed, place)
+        measured = measure_latents(name, encodings, codec.latent_space, extras, album, seed)
         flat = encodings.notes()
     return with_findings(
         Analysis(

@@ -19,8 +19,6 @@ class Extras:
     masks: Path | None = None
     perceptual: nn.Module | None = None
     features: Callable[[Tensor], Tensor] | None = None
-    uniformity: bool = False
-    probe: bool = False
 
 
 NO_EXTRAS = Extras()
@@ -31,28 +29,17 @@ def open_extras(
     masks: Path | None,
     lpips: str | None,
     features: str | None,
-    uniformity: bool,
-    probe: bool,
     device: torch.device,
 ) -> Extras:
     """Networks come on `device`.
 
-    ValueError in one line for weights that do not open, a folder that is not there, a missing library.
+    ValueError in one line for weights that do not open, a folder that is not there.
     """
     if masks is not None and not masks.is_dir():
         raise ValueError(f"--masks {masks} is no folder: give one of PNG masks named as the images")
-    if uniformity:
-        try:
-            import sklearn  # noqa: F401
-        except ImportError as error:
-            raise ValueError(
-                "uniformity needs scikit-learn, which is not installed: pip install scikit-learn"
-            ) from error
     return Extras(
         labels,
         masks,
         LPIPS.from_weights(lpips).to(device) if lpips else None,
         open_features(features, device) if features else None,
-        uniformity,
-        probe,
     )

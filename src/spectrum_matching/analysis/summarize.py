@@ -1,14 +1,17 @@
 """From rows, one an image, to the records of an analysis: means, fits and their uncertainties."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..methods.encoding import Variant
-from ..metrics import VARIANTS, Bands, LatentStatistics, best_delta, fit_exponent, gaps, shares, targets
+from ..metrics import VARIANTS, Bands, LatentStatistics, Moments, best_delta, fit_exponent, gaps, shares, targets
+from ..metrics.estimates import mean_number
 from ..metrics.latents.structure import LatentNumbers
-from ..records.analysis import Channel, Estimate, Kind, LatentView, Measurement, Spectrum, SpectrumMatch
+from ..records.analysis import Channel, Kind, LatentView, Spectrum, SpectrumMatch
+from ..records.measurement import Measurement
 from ..seeding import seeded
 from ..spectrum.powerlaw import fit_power_law
 
@@ -16,19 +19,14 @@ CURVE_DELTAS = tuple(i / 10 for i in range(-5, 26))
 SEARCH_DELTAS = tuple(i / 100 for i in range(-50, 251))
 
 
-def estimate(values: Tensor) -> Estimate:
-    """(n,) → mean and standard error."""
-    return Estimate(float(values.mean()), float(values.std() / len(values) ** 0.5))
-
-
-def estimates(rows: list[Tensor]) -> list[Estimate]:
-    """Batches of (b, columns) → one estimate a column."""
-    return [estimate(column) for column in torch.cat(rows).cpu().double().unbind(1)]
+def column_means(rows: list[Tensor]) -> list[Measurement]:
+    """Means over images of each column of batches (b, columns)."""
+    return [mean_number(column) for column in torch.cat(rows).cpu().double().unbind(1)]
 
 
 def spectrum(rows: Tensor, frequencies: Tensor, seed: int) -> Spectrum:
     """Mean of rows (n, bins) with the power law through it."""
-    exponent = Estimate(*fit_exponent(rows, frequencies, seeded("bootstrap", seed)))
+    exponent = Measurement(*fit_exponent(rows, frequencies, seeded("bootstrap", seed)))
     return Spectrum(_numbers(frequencies), _numbers(rows.mean(0)), exponent)
 
 
@@ -39,11 +37,10 @@ def latent_view(
     structure: LatentNumbers,
     seed: int,
     noise: Tensor | None = None,
-    more: tuple[Measurement, ...] = (),
 ) -> LatentView:
     """All that is kept of means or of samples. ValueError for latents that do not vary within any image.
 
-    noise: the posterior variance of each image (n,), for means of a stochastic encoder. more: of the same latents.
+    noise: the posterior variance of each image (n,), for means of a stochastic encoder.
     """
     moments = statistics.moments()
     if statistics.is_flat:
@@ -62,37 +59,30 @@ def latent_view(
         eigenvalues=_numbers(structure.eigenvalues),
         block_dct=_numbers(structure.block_dct),
         block_dct_raw=_numbers(structure.block_dct_raw),
-        measurements=(
-            *_spectral(own, matches),
-            Measurement("std", moments.std, None, None, ""),
-            *(
-                ()
-                if noise is None
-                else (measured("posterior_noise", noise / (noise.mean() + moments.channel_stds.square().mean())),)
-            ),
-            measured("rmsc", statistics.rmsc()),
-            measured("directional_energy", statistics.rmsc().square()),
-            *(Measurement(key, *number) for key, number in structure.numbers.items()),
-            *more,
-        ),
+        measurements={
+            **_spectral(own, matches),
+            "std": Measurement(moments.std),
+            **({} if noise is None else {"posterior_noise": _noise_share(noise, moments)}),
+            "rmsc": mean_number(statistics.rmsc()),
+            "directional_energy": mean_number(statistics.rmsc().square()),
+            **structure.numbers,
+        },
     )
 
 
-def measured(key: str, values: Tensor) -> Measurement:
-    """A mean over images (n,)."""
-    mean = estimate(values.double())
-    return Measurement(key, mean.value, mean.standard_error, None, "")
+def _noise_share(noise: Tensor, moments: Moments) -> Measurement:
+    return mean_number(noise / (noise.mean() + moments.channel_stds.square().mean()))
 
 
-def _spectral(own: Spectrum, matches: Sequence[SpectrumMatch]) -> Iterator[Measurement]:
+def _spectral(own: Spectrum, matches: Sequence[SpectrumMatch]) -> dict[str, Measurement]:
+    numbers = {}
     for match in matches:
         if match.variant == "scale_free":
             low, high = match.best_delta_interval
             # A quarter of the interval of 95 % is a standard error where resamples are spread as a Gaussian.
-            yield Measurement("best_delta", match.best_delta, (high - low) / 4, None, "")
-        gap = match.gap(1.0)
-        yield Measurement(f"gap_{match.variant}_1", gap.value, gap.standard_error, None, "")
-    yield Measurement("exponent", own.exponent.value, own.exponent.standard_error, 0.0, "")
+            numbers["best_delta"] = Measurement(match.best_delta, (high - low) / 4)
+        numbers[f"gap_{match.variant}_1"] = match.gap(1.0)
+    return numbers | {"exponent": replace(own.exponent, white=0.0)}
 
 
 def _channels(statistics: LatentStatistics, structure: LatentNumbers) -> tuple[Channel, ...]:
@@ -126,7 +116,7 @@ def spectrum_match(variant: Variant, bands: Bands, seed: int) -> SpectrumMatch:
         latent=_numbers(shares(bands).mean(0)),
         deltas=CURVE_DELTAS,
         targets=tuple(_numbers(targets(bands, delta).mean(0)) for delta in CURVE_DELTAS),
-        gaps=tuple(map(estimate, gaps(bands, CURVE_DELTAS).unbind(1))),
+        gaps=tuple(map(mean_number, gaps(bands, CURVE_DELTAS).unbind(1))),
         best_delta=best.delta,
         best_delta_interval=(best.low, best.high),
         best_gap=best.gap,

@@ -126,7 +126,7 @@ def _posterior(analysis: Analysis, view: LatentView) -> Finding | None:
 def _decoder(analysis: Analysis) -> Finding | None:
     if analysis.decoding is None or (point := analysis.decoding.mildest) is None:
         return None
-    gap, everything = point.gap.value, 2 * analysis.decoding.lowpass_block - 1
+    gap, everything = float(point.gap), 2 * analysis.decoding.lowpass_block - 1
     evidence = (
         f"Low-pass keep {point.keep} of {everything}: decoded {point.decoded.value:.1f} dB, aligned "
         f"{point.aligned.value:.1f} dB, gap {gap:.2f} ± {point.gap.standard_error:.2f} dB "
@@ -141,7 +141,7 @@ def _decoder(analysis: Analysis) -> Finding | None:
     advice = (
         "Fine-tune with DSM, the decoder alone or the whole model: decode low-passed latents into low-passed images."
     )
-    if gap < ALIGNED and transfer and transfer.diagonal.value <= even:
+    if gap < ALIGNED and transfer and float(transfer.diagonal) <= even:
         verdict = (
             "The decoder answers neither to low nor to high latent frequencies: that it keeps them apart says nothing."
         )

@@ -47,8 +47,6 @@ def analyze_all(
     masks: Path | None = None,
     lpips: str | None = None,
     features: str | None = None,
-    uniformity: bool = False,
-    probe: bool = False,
     fail_on: tuple[str, ...] = (),
 ) -> list[Analysis]:
     """Measure autoencoders on the same images; write analysis.json and report.html.
@@ -71,8 +69,6 @@ def analyze_all(
         masks: Folder of foreground masks named as the images; adds SRSS.
         lpips: Weights of LPIPS, a path or hub name; adds LPIPS.
         features: Feature extractor for rFID: a TorchScript file, or python:FILE.py:FACTORY.
-        uniformity: Also uniformity, which needs scikit-learn and a minute or more.
-        probe: Also train a tiny denoiser on the latents, some minutes on a CPU.
         fail_on: Exit with status 1 if one holds, such as "best_delta > 1.3" "psnr < 26" over-noisy.
     """
     if num_images < 2 or batch_size < 1 or num_tests < 2:
@@ -84,7 +80,7 @@ def analyze_all(
     sources = named_sources(autoencoders)
     place = chosen_device(device)
     require_writable(out)
-    extras = open_extras(labels, masks, lpips, features, uniformity, probe, place)
+    extras = open_extras(labels, masks, lpips, features, place)
     cached = {name: open_cached(source, data, size) for name, source in sources.items() if is_cached(source)}
     networks = {name: Autoencoder.from_pretrained(s) for name, s in sources.items() if not is_cached(s)}
     trained = {name: training_data(sources[name]) for name in networks}
@@ -105,7 +101,6 @@ def analyze_all(
                 batch_size=batch_size,
                 seed=seed,
                 extras=extras,
-                device=place,
                 progress=progress,
             )
         found = analyze(

@@ -41,8 +41,7 @@ from .latents.spectra import (
 from .latents.structure import LatentNumbers, latent_numbers
 from .latents.sweep import LatentBatch
 from .latents.tokens import cds, distance_cosines, lds, lds_paper, local_correlation, neighbour_correlation, srss
-from .latents.uniformity import Uniformity, project, uniformity
-from .metric import Metric, Number
+from .metric import Metric
 
 __all__ = [
     "METRICS",
@@ -63,10 +62,8 @@ __all__ = [
     "Lowpassed",
     "Metric",
     "Moments",
-    "Number",
     "PrecisionRecall",
     "SpectrumError",
-    "Uniformity",
     "band_energy",
     "band_frequencies",
     "best_delta",
@@ -106,7 +103,6 @@ __all__ = [
     "patch_distance",
     "pool",
     "precision_recall",
-    "project",
     "psnr",
     "rank_refusal",
     "scaled_strengths",
@@ -118,6 +114,5 @@ __all__ = [
     "tails",
     "targets",
     "top_share",
-    "uniformity",
     "white_concentration",
 ]

@@ -181,17 +181,6 @@ TRANSFER = Metric(
     evidence=NONE,
     conventions="noise of one latent band at a time, 0.1 standard deviation of each channel; bands of equal frequency",
 )
-PROBE = Metric(
-    key="probe_loss",
-    title="loss of a tiny denoiser",
-    unit="",
-    better="neither",
-    range="from 0 on",
-    one_sided=True,
-    source="this package",
-    evidence="none: a lower loss need not mean better images; compare equal shapes and budgets alone",
-    conventions="a fixed small budget on unit-scale latents, mean over fixed noise levels",
-)
 
 _IN_ORDER = (
     *(PSNR, SSIM, LPIPS, RFID, EXPONENT, latents.SEC, latents.SEC_50, BEST_DELTA, GAP, GAP_PAPER),
@@ -208,8 +197,7 @@ _IN_ORDER = (
     *(LOWPASS, TRANSFER, NOISE, CONSISTENCY, POSTERIOR_NOISE, EQUIVARIANCE, EQUIVARIANCE_TURN, latents.VIV),
     *(latents.LOCAL_CORRELATION, latents.NEIGHBOUR_CORRELATION, latents.PARTICIPATION, latents.TOP1, latents.CONDITION),
     *(latents.EFFECTIVE_RANK, STD, latents.KURTOSIS, latents.BLOCK_DCT, latents.BLOCK_DCT_RAW),
-    *(latents.UNIFORMITY, latents.UNIFORMITY_GINI, latents.UNIFORMITY_ENTROPY),
-    *(latents.LNC, latents.GSQ, latents.VIV_CLASS, latents.SRSS, PROBE),
+    *(latents.LNC, latents.GSQ, latents.VIV_CLASS, latents.SRSS),
 )
 
 METRICS: dict[str, Metric] = {metric.key: metric for metric in _IN_ORDER}

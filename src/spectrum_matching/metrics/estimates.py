@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .metric import Number
+from ..records.measurement import Measurement
 
 N_GROUPS = 20
 """Groups of images that the jackknife deletes in turn, so that what is kept does not grow with the images."""
@@ -27,18 +27,18 @@ class GroupedSums:
         return self._sums[name]
 
 
-def mean_number(rows: Tensor, white: float | None = None) -> Number:
+def mean_number(rows: Tensor, white: float | None = None) -> Measurement:
     """Mean over images of `rows` (n,). No standard error for a single image."""
     n = len(rows)
-    return Number(float(rows.mean()), float(rows.std()) / math.sqrt(n) if n > 1 else None, white)
+    return Measurement(float(rows.mean()), float(rows.std()) / math.sqrt(n) if n > 1 else None, white)
 
 
-def ratio_number(parts: Tensor, wholes: Tensor, white: float | None = None) -> Number:
+def ratio_number(parts: Tensor, wholes: Tensor, white: float | None = None) -> Measurement:
     """Sum of `parts` (n,) over sum of `wholes` (n,), with the standard error of the delta method."""
     n, whole = len(parts), float(wholes.sum())
     ratio = float(parts.sum()) / whole
     residual = float((parts - ratio * wholes).square().sum())
-    return Number(ratio, math.sqrt(residual * n / (n - 1)) / whole if n > 1 else None, white)
+    return Measurement(ratio, math.sqrt(residual * n / (n - 1)) / whole if n > 1 else None, white)
 
 
 def jackknife(statistic: Callable[..., Tensor], *groups: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -59,17 +59,17 @@ def jackknife(statistic: Callable[..., Tensor], *groups: Tensor) -> tuple[Tensor
     return value, ((g - 1) * left.var(0, correction=0)).sqrt()
 
 
-def jackknife_number(statistic: Callable[..., Tensor], *groups: Tensor, white: float | None = None) -> Number:
+def jackknife_number(statistic: Callable[..., Tensor], *groups: Tensor, white: float | None = None) -> Measurement:
     """`jackknife` of a scalar."""
     value, standard_error = jackknife(statistic, *groups)
-    return Number(float(value), None if standard_error is None else float(standard_error), white)
+    return Measurement(float(value), None if standard_error is None else float(standard_error), white)
 
 
-def jackknife_rows(statistic: Callable[[Tensor], Tensor], rows: Tensor, white: float | None = None) -> Number:
+def jackknife_rows(statistic: Callable[[Tensor], Tensor], rows: Tensor, white: float | None = None) -> Measurement:
     """A scalar `statistic` of all `rows` (n, …), and its delete-a-group standard error; none for fewer than 3 rows."""
     value, n_groups = float(statistic(rows)), min(N_GROUPS, len(rows))
     if len(rows) < 3:
-        return Number(value, None, white)
+        return Measurement(value, None, white)
     group = torch.arange(len(rows)) % n_groups
     left = torch.stack([statistic(rows[group != i]) for i in range(n_groups)])
-    return Number(value, math.sqrt((n_groups - 1) * float(left.var(correction=0))), white)
+    return Measurement(value, math.sqrt((n_groups - 1) * float(left.var(correction=0))), white)

@@ -1,7 +1,7 @@
 """What a number means: its direction, its range, and the evidence that it says anything of generation."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,3 @@ class Metric:
     source: str
     evidence: str
     conventions: str
-
-
-class Number(NamedTuple):
-    """A value with its standard error over images (None: not estimated), and what white noise of that shape gives.
-
-    refused: why there is no value, in which case it is None.
-    """
-
-    value: float | None
-    standard_error: float | None = None
-    white: float | None = None
-    refused: str = ""

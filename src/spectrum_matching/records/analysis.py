@@ -5,38 +5,17 @@ docs/analysis-json.md documents the file that these records are written to.
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-FORMAT = "specmatch-analysis-2"
+from .measurement import Measurement
+
+FORMAT = "specmatch-analysis-3"
 
 Kind = Literal["mean", "sample"]
 Variant = Literal["paper", "scale_free"]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over images, or a fit to one, and its standard error over images."""
-
-    value: float
-    standard_error: float
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One number, under the key by which `metrics.METRICS` describes it.
-
-    value: None where `refused` says why there is none. standard_error: over images, None where it is not estimated.
-    white: what white noise of the same shape gives, None where that says nothing.
-    """
-
-    key: str
-    value: float | None
-    standard_error: float | None
-    white: float | None
-    refused: str
 
 
 @dataclass(frozen=True)
@@ -48,7 +27,7 @@ class Spectrum:
 
     frequencies: tuple[float, ...]
     power: tuple[float, ...]
-    exponent: Estimate
+    exponent: Measurement
 
 
 @dataclass(frozen=True)
@@ -64,7 +43,7 @@ class SpectrumMatch:
     latent: tuple[float, ...]
     deltas: tuple[float, ...]
     targets: tuple[tuple[float, ...], ...]
-    gaps: tuple[Estimate, ...]
+    gaps: tuple[Measurement, ...]
     best_delta: float
     best_delta_interval: tuple[float, float]
     best_gap: float
@@ -73,7 +52,7 @@ class SpectrumMatch:
         """The target at one of `deltas`."""
         return self.targets[self.deltas.index(delta)]
 
-    def gap(self, delta: float) -> Estimate:
+    def gap(self, delta: float) -> Measurement:
         """The gap at one of `deltas`."""
         return self.gaps[self.deltas.index(delta)]
 
@@ -113,7 +92,7 @@ class LatentView:
     eigenvalues: tuple[float, ...]
     block_dct: tuple[float, ...]
     block_dct_raw: tuple[float, ...]
-    measurements: tuple[Measurement, ...]
+    measurements: Mapping[str, Measurement]
 
     def match(self, variant: Variant) -> SpectrumMatch:
         """That of one variant."""
@@ -129,10 +108,10 @@ class LowpassPoint:
     """
 
     keep: int
-    decoded: Estimate
-    aligned: Estimate
-    removed: Estimate
-    gap: Estimate
+    decoded: Measurement
+    aligned: Measurement
+    removed: Measurement
+    gap: Measurement
 
 
 @dataclass(frozen=True)
@@ -144,8 +123,8 @@ class NoisePoint:
     """
 
     strength: float
-    psnr: Estimate
-    response: Estimate
+    psnr: Measurement
+    response: Measurement
 
 
 @dataclass(frozen=True)
@@ -154,7 +133,7 @@ class EquivariancePoint:
 
     move: str
     resampler: str
-    error: Estimate
+    error: Measurement
 
 
 @dataclass(frozen=True)
@@ -172,7 +151,7 @@ class Transfer:
     shares: tuple[tuple[float, ...], ...]
     even: tuple[float, ...]
     gains: tuple[float, ...]
-    diagonal: Estimate
+    diagonal: Measurement
     strength: float
     n_images: int
 
@@ -185,7 +164,7 @@ class Decoding:
     first n_tests images; lowpass is empty where the latent grid divides into no blocks (lowpass_block 1).
     """
 
-    measurements: tuple[Measurement, ...]
+    measurements: Mapping[str, Measurement]
     n_tests: int
     lowpass: tuple[LowpassPoint, ...]
     lowpass_block: int
@@ -212,34 +191,6 @@ class Normalisation:
     channel_stds: tuple[float, float]
     channel_means: tuple[float, float]
     suggested_scaling_factor: float
-
-
-@dataclass(frozen=True)
-class ProbePoint:
-    """The probe at one noise level: t of (1 − t)·data + t·noise.
-
-    loss, wiener_loss: mean squared error of the velocity, of the probe and of the best linear denoiser. errors,
-    wiener_errors (bins): squared error of the denoised estimate over the power of its band.
-    """
-
-    time: float
-    loss: Estimate
-    wiener_loss: float
-    errors: tuple[float, ...]
-    wiener_errors: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A tiny denoiser, trained on these latents for a fixed budget."""
-
-    steps: int
-    batch_size: int
-    parameters: int
-    n_train: int
-    n_test: int
-    frequencies: tuple[float, ...]
-    points: tuple[ProbePoint, ...]
 
 
 @dataclass(frozen=True)
@@ -333,7 +284,6 @@ class Analysis:
     normalisation: Normalisation
     equivariance: tuple[EquivariancePoint, ...]
     decoding: Decoding | None
-    probe: Probe | None
     pictures: tuple[Picture, ...]
     latent_pictures: tuple[LatentPicture, ...]
     findings: tuple[Finding, ...]
@@ -345,8 +295,8 @@ class Analysis:
 
     def measurement(self, key: str) -> Measurement | None:
         """Of the posterior means or of the decoder; None where it was not measured."""
-        own = self.view("mean").measurements + (self.decoding.measurements if self.decoding else ())
-        return next((m for m in own if m.key == key), None)
+        of_decoder = self.decoding.measurements if self.decoding else {}
+        return self.view("mean").measurements.get(key) or of_decoder.get(key)
 
 
 def to_json(analyses: Sequence[Analysis]) -> str:

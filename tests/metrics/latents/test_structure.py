@@ -47,7 +47,7 @@ def measured(latents, labels=None, masks=None, batch_size=16, **options) -> Late
             part = slice(start, start + batch_size)
             yield LatentBatch(latents[part], labels[part], None if masks is None else masks[part])
 
-    return latent_numbers(batches, moments_of(latents), seed=0, **options)
+    return latent_numbers(batches, moments_of(latents))
 
 
 def smooth(n, c=6, h=12, w=12, seed=0):
@@ -69,7 +69,8 @@ def disk(n, h=12, w=12):
 def assert_alike(found, expected, key):
     """Values, standard errors and white values alike, or both without."""
     assert found.refused == expected.refused, key
-    for a, b in zip(found[:3], expected[:3], strict=True):
+    for part in ("value", "standard_error", "white"):
+        a, b = getattr(found, part), getattr(expected, part)
         assert a is b is None or a == pytest.approx(b, rel=1e-8, abs=1e-12), key
 
 
@@ -190,8 +191,7 @@ def test_what_was_not_asked_for_or_lacks_labels_and_masks_is_refused(latents):
     reasons = refusals(measured(latents))
     assert reasons.pop("srss") == "no masks"
     assert {reasons.pop(key) for key in ("lnc", "gsq", "viv_class")} == {"no labels"}
-    assert {key for key, reason in reasons.items() if "not asked for" in reason} == reasons.keys()
-    assert len(reasons) == 3
+    assert not reasons
 
 
 def test_too_few_images_refuse_what_would_be_biased_alone():
@@ -199,7 +199,7 @@ def test_too_few_images_refuse_what_would_be_biased_alone():
     assert "biased below 72 images" in reasons["viv"]
     assert reasons["viv_class"].startswith("the smallest class: 2 images")
     assert "6 channels need more than 6 images, got 5" in reasons["effective_rank"]
-    assert set(reasons) == {"viv", "viv_class", "effective_rank", *[key for key in KEYS if "uniformity" in key]}
+    assert set(reasons) == {"viv", "viv_class", "effective_rank"}
 
 
 def test_one_image_has_numbers_without_errors():
@@ -276,7 +276,7 @@ def test_latents_that_are_all_the_same_refuse_everything():
     assert set(refusals(found).values()) == {"no channel varies: all latents are the same"}
     assert found.dead.all()
     with pytest.raises(ValueError, match="no latents to measure"):
-        latent_numbers(list, Moments(0.0, 1.0, torch.zeros(2), torch.ones(2)), seed=0)
+        latent_numbers(list, Moments(0.0, 1.0, torch.zeros(2), torch.ones(2)))
 
 
 def test_labels_and_masks_may_be_there_for_some_images_alone(latents, whole):
@@ -290,17 +290,7 @@ def test_labels_and_masks_may_be_there_for_some_images_alone(latents, whole):
     assert found["srss"].standard_error > whole.numbers["srss"].standard_error
 
 
-def test_uniformity_is_that_of_the_cells_drawn():
-    pytest.importorskip("sklearn")
-    first, again = (measured(smooth(6, 4, 4, 4), batch_size=size, with_uniformity=True) for size in (2, 6))
-    for key in ("uniformity_cv", "uniformity_gini", "uniformity_entropy"):
-        assert 0 < first.numbers[key].value < 1
-        assert first.numbers[key] == again.numbers[key]
-    few = measured(smooth(5, 4, 4, 4), with_uniformity=True)
-    assert "at least 91 cells, got 80" in few.numbers["uniformity_cv"].refused
-
-
 def test_grids_that_change_within_a_set_are_refused():
     batches = [LatentBatch(torch.ones(1, 2, 8, n), torch.tensor([-1])) for n in (8, 4)]
     with pytest.raises(ValueError, match="latents of one set must have one grid, got 8 x 8 and 8 x 4"):
-        latent_numbers(lambda: batches, Moments(0.0, 1.0, torch.zeros(2), torch.ones(2)), seed=0)
+        latent_numbers(lambda: batches, Moments(0.0, 1.0, torch.zeros(2), torch.ones(2)))

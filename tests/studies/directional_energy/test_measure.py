@@ -10,7 +10,7 @@ from spectrum_matching.data.masks import open_masks
 from spectrum_matching.data.tensors import TensorImages
 from spectrum_matching.metrics import srss
 from spectrum_matching.nets.vision.encoders import open_vision
-from spectrum_matching.records.analysis import Estimate
+from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.studies.directional_energy.measure import (
     Encoder,
     far_of,
@@ -59,7 +59,7 @@ def test_shares_add_up_energy_is_what_is_not_dc_and_the_three_agree():
         assert own.energy.value == pytest.approx(1 - own.dc.value, abs=1e-12)
         assert own.deviation < 1e-12
         assert own.n_without == 0
-        assert own.measurement("srss").value is None
+        assert own.measurements["srss"].value is None
     plain, whole = found.filters[0], next(own for own in found.filters if own.family == "less the mean")
     assert plain.dc.value > 0.3
     assert whole.dc.value < 0.01
@@ -70,7 +70,7 @@ def test_white_noise_has_even_density_and_the_contrast_that_is_said_of_it():
     plain = found.filters[0]
     for share, count in zip(plain.shares, found.counts, strict=True):
         assert abs(share.value - count / 256) < 5 * share.standard_error + 1e-4
-    contrast = plain.measurement("rmsc")
+    contrast = plain.measurements["rmsc"]
     assert contrast.white == pytest.approx(math.sqrt(1 - 1 / 256))
     assert contrast.value == pytest.approx(contrast.white, abs=5e-4)
 
@@ -88,12 +88,12 @@ def test_a_checkerboard_of_two_opposite_tokens_is_known_by_hand():
     assert plain.shares[-1].value > 0.6
     assert found.far == 3
     # Cosines are -1 at odd and +1 at even distances.
-    assert plain.measurement("cds").value == pytest.approx(-4 / 42)
+    assert plain.measurements["cds"].value == pytest.approx(-4 / 42)
     pairs = np.array(
         [[abs(a - c) + abs(b - d) for c in range(8) for d in range(8)] for a in range(8) for b in range(8)]
     )
     expected = -1 - np.mean((-1.0) ** pairs[pairs >= 3])
-    assert plain.measurement("lds").value == pytest.approx(expected, abs=1e-9)
+    assert plain.measurements["lds"].value == pytest.approx(expected, abs=1e-9)
 
 
 def test_numbers_depend_neither_on_the_batch_nor_on_the_run():
@@ -104,7 +104,9 @@ def test_numbers_depend_neither_on_the_batch_nor_on_the_run():
     assert read(fields, batch_size=1) == first
     for one, other in zip(first.encoder.filters, read(fields, batch_size=4).encoder.filters, strict=True):
         assert one.energy.value == pytest.approx(other.energy.value, abs=1e-13)
-        assert one.measurement("lds").standard_error == pytest.approx(other.measurement("lds").standard_error, rel=1e-9)
+        assert one.measurements["lds"].standard_error == pytest.approx(
+            other.measurements["lds"].standard_error, rel=1e-9
+        )
     assert first.n_images == 6
     assert read(fields, n_images=3).encoder.filters[0].energy != first.encoder.filters[0].energy
 
@@ -145,10 +147,10 @@ def test_regions_are_those_of_the_masks_of_balanced_images(image_folder, tmp_pat
             field = open_vision("gradients:2")(images[i].image[None]).field.double()
             expected.append(float(srss(field, mask[None], far=far)))
     assert len(expected) == 5
-    assert found.filters[0].measurement("srss").value == pytest.approx(np.mean(expected), rel=1e-9)
+    assert found.filters[0].measurements["srss"].value == pytest.approx(np.mean(expected), rel=1e-9)
     (note,) = notes_of([], masks)
     assert "18 images have no mask" in note
-    refused = read_encoder("gradients", encoder, images, filters, n_images=2).encoder.filters[0].measurement("srss")
+    refused = read_encoder("gradients", encoder, images, filters, n_images=2).encoder.filters[0].measurements["srss"]
     assert refused.value is None
     assert refused.refused == "no masks were given"
 
@@ -172,7 +174,7 @@ def test_an_autoencoder_is_read_by_its_posterior_means(small_autoencoder):
     assert encoder.fields(images).shape == (2, encoder.width, 8, 8)
     found = read_encoder("own", encoder, TensorImages(images), filters_of("own", encoder, 32)).encoder
     assert found.grid == (8, 8)
-    assert isinstance(found.filters[0].dc, Estimate)
+    assert isinstance(found.filters[0].dc, Measurement)
 
 
 @pytest.mark.parametrize(

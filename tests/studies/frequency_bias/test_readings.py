@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spectrum_matching.diffusion import Path
-from spectrum_matching.records.analysis import Estimate
+from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.spectrum.dct import dct2
 from spectrum_matching.studies.frequency_bias.band_errors import (
     band_errors,
@@ -157,7 +157,7 @@ def test_what_differs_by_less_than_a_tenth_has_no_order_and_what_is_never_learne
     found = order_of(table)
     assert found.ratio is None
     assert found.error == pytest.approx(1)
-    rising = [replace(band, ratio=Estimate(1 + k / 10, 0.0)) for k, band in enumerate(table)]
+    rising = [replace(band, ratio=Measurement(1 + k / 10, 0.0)) for k, band in enumerate(table)]
     assert order_of(rising).ratio == pytest.approx(1)
     never = replace(table[0].half, to_final=None)
     halves = [replace(band, half=replace(band.half, to_final=6.0 - k)) for k, band in enumerate(table)]

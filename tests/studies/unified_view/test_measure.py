@@ -30,9 +30,8 @@ def moved(analysis, name, seed, spectrum=0.0, decoder=0.0, psnr=0.0):
         dataclasses.replace(p, gap=raised(p.gap, decoder), decoded=raised(p.decoded, -decoder))
         for p in analysis.decoding.lowpass
     )
-    measurements = tuple(
-        dataclasses.replace(m, value=m.value + psnr) if m.key == "psnr" else m for m in analysis.decoding.measurements
-    )
+    measurements = dict(analysis.decoding.measurements)
+    measurements["psnr"] = dataclasses.replace(measurements["psnr"], value=measurements["psnr"].value + psnr)
     return dataclasses.replace(
         analysis,
         subject=dataclasses.replace(analysis.subject, name=name, digest=f"{name} {seed}"),

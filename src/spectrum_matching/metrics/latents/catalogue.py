@@ -185,26 +185,6 @@ BLOCK_DCT_RAW = replace(
     title="block-DCT amplitude, upper half, raw",
     conventions="as the standardised one, live channels neither centred nor scaled: an offset hides in DC",
 )
-UNIFORMITY = Metric(
-    key="uniformity_cv",
-    title="variation of the density after t-SNE",
-    unit="std over mean",
-    better="lower",
-    range="from 0 on; depends on the number of cells",
-    one_sided=False,
-    source="VA-VAE (arXiv 2501.01423); on latents " + RIGHT_SPACE,
-    evidence="|r| with gFID 0.53–0.68 within one family of one shape; white noise is worse than real latents",
-    conventions="up to 10,000 cells, several an image, perplexity 30, one projection, Scott's width; " + STANDARDISED,
-)
-UNIFORMITY_GINI = replace(UNIFORMITY, key="uniformity_gini", title="Gini coefficient of that density", unit="")
-UNIFORMITY_ENTROPY = replace(
-    UNIFORMITY,
-    key="uniformity_entropy",
-    title="entropy of that density",
-    unit="share of the largest",
-    better="higher",
-    range="0 to 1; varies in the third decimal",
-)
 LNC = Metric(
     key="lnc",
     title="latent neighbour consistency",

@@ -6,21 +6,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..metric import Number
+from ...records.measurement import Measurement
 from . import readings
 from .channels import outlier_channels
 from .moments import Moments
 from .sweep import LatentBatch, LatentSweep
-from .uniformity import Reservoir
-
-N_CELLS = 10_000
-"""Cells that uniformity projects, as many as in its source."""
 
 KEYS = (
     *("sec_25", "sec_50", "lds_4n_far6", "lds_far_3_8", "lds_raw", "lds_paper", "cds_8", "cds_raw", "viv"),
     *("local_correlation", "neighbour_correlation", "participation_ratio", "top1_share", "condition_number"),
     *("effective_rank", "kurtosis", "block_dct_high", "block_dct_high_raw"),
-    *("uniformity_cv", "uniformity_gini", "uniformity_entropy", "lnc", "gsq", "viv_class", "srss"),
+    *("lnc", "gsq", "viv_class", "srss"),
 )
 
 
@@ -34,7 +30,7 @@ class LatentNumbers(NamedTuple):
     outliers (c,) bool.
     """
 
-    numbers: dict[str, Number]
+    numbers: dict[str, Measurement]
     cosine_by_distance: Tensor
     eigenvalues: Tensor
     principal_axes: Tensor
@@ -47,17 +43,14 @@ class LatentNumbers(NamedTuple):
     outliers: Tensor
 
 
-def latent_numbers(
-    batches: Callable[[], Iterable[LatentBatch]], moments: Moments, *, seed: int, with_uniformity: bool = False
-) -> LatentNumbers:
+def latent_numbers(batches: Callable[[], Iterable[LatentBatch]], moments: Moments) -> LatentNumbers:
     """`batches` gives the same latents, in the same order, on each call; `moments` are theirs.
 
     What is kept does not grow with the images, a few hundred numbers for each aside. Dead channels take no part. A
-    metric that would be biased or undefined is refused with the reason, the others are not. seed: of the cells drawn
-    for uniformity, and of its projection. ValueError where there are no images, or for uniformity without scikit-learn.
+    metric that would be biased or undefined is refused with the reason, the others are not. ValueError
+    where there are no images.
     """
-    reservoir = Reservoir(N_CELLS, torch.Generator().manual_seed(seed)) if with_uniformity else None
-    sweep = LatentSweep(moments, reservoir)
+    sweep = LatentSweep(moments)
     if not sweep.live.any():
         return _nothing_varies(len(sweep.live))
     for batch in batches():
@@ -74,7 +67,6 @@ def latent_numbers(
         **readings.eigenspectrum(sweep),
         "kurtosis": mean_kurtosis,
         **block_numbers,
-        **readings.spread(reservoir, seed),
         **readings.neighbours(sweep),
         "viv_class": readings.velocity_variance(batches, sweep, by_class=True),
         "srss": readings.region_similarity(sweep),
@@ -106,7 +98,7 @@ def _principal(sweep: LatentSweep) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _nothing_varies(c: int) -> LatentNumbers:
-    reason = readings.refused("no channel varies: all latents are the same")
+    reason = Measurement(None, refused="no channel varies: all latents are the same")
     none, unknown = torch.empty(0), torch.full((c,), torch.nan)
     return LatentNumbers(
         dict.fromkeys(KEYS, reason),

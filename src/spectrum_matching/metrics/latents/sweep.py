@@ -12,7 +12,6 @@ from .concentration import energies
 from .moments import Moments
 from .neighbours import pool
 from .tokens import distance_cosines, local_correlation, neighbour_correlation, srss
-from .uniformity import Reservoir
 
 MASK_SHARE = 1 / 4
 """Images count for SRSS if both foreground and background fill this share of the grid, as in iREPA's code."""
@@ -32,13 +31,13 @@ class LatentSweep:
     rows: name → (n, …), one row an image. groups: sums of what is no mean over images.
     """
 
-    def __init__(self, moments: Moments, reservoir: Reservoir | None = None) -> None:
+    def __init__(self, moments: Moments) -> None:
         self.live = ~dead_channels(moments.channel_stds)
         self.n = 0
         self.n_masks = 0
         self.grid = (0, 0)
         self.groups = GroupedSums()
-        self.moments, self._reservoir = moments, reservoir
+        self.moments = moments
         self._rows: dict[str, list[Tensor]] = {}
 
     def standardised(self, latents: Tensor) -> Tensor:
@@ -67,8 +66,6 @@ class LatentSweep:
             self._keep("local_correlation", local_correlation(latents))
         self._add_groups(raw, latents)
         self._add_masks(latents, batch.masks)
-        if self._reservoir:
-            self._reservoir.add(latents)
         self.n += len(latents)
 
     def _keep(self, name: str, rows: Tensor) -> None:

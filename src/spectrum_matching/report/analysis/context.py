@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ...records.analysis import Analysis
-from ..digits import fixed
+from ..digits import fixed, spread
 from ..table import distinct
 from .tables import shape
 
@@ -149,7 +149,7 @@ def image_exponents(analyses: Sequence[Analysis]) -> list[str]:
     """Of the images, on each latent grid."""
     found = ((a.image_on_latent_grid, a.latent_shape[1:]) for a in analyses)
     return distinct(
-        f"{fixed(own.exponent.value, 2)} ± {fixed(own.exponent.standard_error, 2)} on {h} × {w} cells"
+        f"{fixed(float(own.exponent), 2)} {spread(own.exponent.standard_error, 2)} on {h} × {w} cells"
         for own, (h, w) in found
         if own
     )

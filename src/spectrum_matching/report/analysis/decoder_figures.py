@@ -1,11 +1,11 @@
-"""Figures of what needs more than the latents: the decoder's answers, the encoder's to moves, the probe's losses."""
+"""Figures of what needs more than the latents: the decoder's answers, the encoder's to moves."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ...records.analysis import Analysis, Decoding, Probe, Transfer
-from ..canvas import BACK, DASHED, INK, MUTED, Canvas, Panel, colour, frequency_axis, line, panel
-from ..digits import fixed, number
+from ...records.analysis import Analysis, Decoding, Transfer
+from ..canvas import BACK, DASHED, INK, MUTED, Canvas, Panel, colour, line, panel
+from ..digits import fixed, number, spread
 from ..table import distinct
 
 if TYPE_CHECKING:
@@ -24,24 +24,27 @@ def lowpass_curves(analyses: Sequence[Analysis]) -> list[Panel]:
         canvas.axes.set_ylabel("PSNR in dB")
         for place, analysis, decoding in drawn:
             x, name = _kept_shares(decoding), analysis.subject.name
-            aligned = [point.aligned.value for point in decoding.lowpass]
+            aligned = [float(point.aligned) for point in decoding.lowpass]
             canvas.axes.plot(x, aligned, color=colour(place), linestyle=DASHED, linewidth=1.2)
-            decoded = [point.decoded.value for point in decoding.lowpass]
+            decoded = [float(point.decoded) for point in decoding.lowpass]
             canvas.axes.plot(x, decoded, **line(place))
             for at, point in zip(x, decoding.lowpass, strict=True):
                 for how, estimate in (("aligned", point.aligned), ("decoded", point.decoded)):
-                    said = f"{name}\nkeep {point.keep}, {how}: {estimate.value:.2f} ± {estimate.standard_error:.2f} dB"
-                    canvas.say(at, estimate.value, said)
+                    written = f"{fixed(float(estimate), 2)} {spread(estimate.standard_error, 2)} dB"
+                    said = f"{name}\nkeep {point.keep}, {how}: {written}"
+                    canvas.say(at, float(estimate), said)
         _strength_axis(canvas.axes, drawn)
     with panel("Aligned less decoded", _names("low-pass gap over strength", drawn), panels) as canvas:
         canvas.axes.set_ylabel("low-pass gap in dB")
         canvas.axes.axhline(0, color=MUTED, linewidth=0.8)
         for place, analysis, decoding in drawn:
             x = _kept_shares(decoding)
-            canvas.axes.plot(x, [point.gap.value for point in decoding.lowpass], **line(place))
+            canvas.axes.plot(x, [float(point.gap) for point in decoding.lowpass], **line(place))
             for at, point in zip(x, decoding.lowpass, strict=True):
-                said = f"keep {point.keep}: {number(point.gap.value)} ± {number(point.gap.standard_error, 2)} dB"
-                canvas.say(at, point.gap.value, f"{analysis.subject.name}\n{said}")
+                said = (
+                    f"keep {point.keep}: {number(float(point.gap))} ± {number(point.gap.standard_error or 0.0, 2)} dB"
+                )
+                canvas.say(at, float(point.gap), f"{analysis.subject.name}\n{said}")
         _strength_axis(canvas.axes, drawn)
     return panels
 
@@ -56,7 +59,7 @@ def responses(analyses: Sequence[Analysis]) -> list[Panel]:
             for place, analysis, decoding in noisy:
                 x = [point.strength for point in decoding.noise]
                 said = analysis.subject.name + "\nnoise of {x} std: {y} dB"
-                canvas.line(x, [point.psnr.value for point in decoding.noise], said, **line(place))
+                canvas.line(x, [float(point.psnr) for point in decoding.noise], said, **line(place))
             _noise_axis(canvas.axes, noisy)
         with panel("Response for each unit of noise", _names("response over noise strength", noisy), panels) as canvas:
             canvas.axes.set_ylabel("change of a pixel / noise of a cell")
@@ -64,7 +67,7 @@ def responses(analyses: Sequence[Analysis]) -> list[Panel]:
             for place, analysis, decoding in noisy:
                 x = [point.strength for point in decoding.noise]
                 said = analysis.subject.name + "\nnoise of {x} std: response {y}"
-                canvas.line(x, [point.response.value for point in decoding.noise], said, **line(place))
+                canvas.line(x, [float(point.response) for point in decoding.noise], said, **line(place))
             _noise_axis(canvas.axes, noisy)
     if any(analysis.equivariance for analysis in analyses):
         with panel("Equivariance error by move", _names_of("error by move", analyses), panels, left=92) as canvas:
@@ -80,12 +83,12 @@ def _draw_equivariance(canvas: Canvas, analyses: Sequence[Analysis]) -> None:
     for order, (place, analysis) in enumerate(moved):
         for point in analysis.equivariance:
             y = rows.index(_move(point.move, point.resampler)) + (order - (len(moved) - 1) / 2) * step
-            error = point.error
-            axes.plot([0, error.value], [y, y], color=colour(place), linewidth=1, alpha=0.35)
-            axes.errorbar(error.value, y, xerr=error.standard_error, color=colour(place), linewidth=1)
-            axes.plot(error.value, y, **line(place) | {"linestyle": "", "markersize": 5})
-            said = f"{point.move}{f', {point.resampler}' if point.resampler else ''}: {number(error.value)}"
-            canvas.say(error.value, y, f"{analysis.subject.name}\n{said} ± {number(error.standard_error, 2)}")
+            value, error = float(point.error), point.error.standard_error or 0.0
+            axes.plot([0, value], [y, y], color=colour(place), linewidth=1, alpha=0.35)
+            axes.errorbar(value, y, xerr=error, color=colour(place), linewidth=1)
+            axes.plot(value, y, **line(place) | {"linestyle": "", "markersize": 5})
+            said = f"{point.move}{f', {point.resampler}' if point.resampler else ''}: {number(value)}"
+            canvas.say(value, y, f"{analysis.subject.name}\n{said} ± {number(error, 2)}")
     axes.set_yticks(range(len(rows)), rows, fontsize=8.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(left=0)
@@ -142,55 +145,6 @@ def _draw_transfer(canvas: Canvas, transfer: Transfer, place: int) -> None:
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-
-
-def probe_curves(analyses: Sequence[Analysis]) -> list[Panel]:
-    """Loss over noise level beside the best linear denoiser's, and one panel an autoencoder with the error by band."""
-    drawn = [(place, a, a.probe) for place, a in enumerate(analyses) if a.probe]
-    panels: list[Panel] = []
-    if not drawn:
-        return panels
-    label = _names_of("probe loss over noise level", [analysis for _, analysis, _ in drawn])
-    with panel("Loss by noise level", label, panels) as canvas:
-        canvas.axes.set_xlabel("t, from data at 0 to noise at 1")
-        canvas.axes.set_ylabel("velocity loss")
-        for place, analysis, probe in drawn:
-            x, name = [point.time for point in probe.points], analysis.subject.name
-            wiener = [point.wiener_loss for point in probe.points]
-            options = {"color": colour(place), "linestyle": DASHED, "linewidth": 1.2}
-            canvas.line(x, wiener, name + "\nbest linear denoiser at t {x}: {y}", **options)
-            canvas.line(x, [point.loss.value for point in probe.points], name + "\nprobe at t {x}: {y}", **line(place))
-    for place, analysis, probe in drawn:
-        name = analysis.subject.name
-        with panel(
-            f"Error by band, {name}", f"relative error by band and noise level, {name}", panels, right=22
-        ) as canvas:
-            _draw_errors(canvas, probe, place)
-    return panels
-
-
-def _draw_errors(canvas: Canvas, probe: Probe, place: int) -> None:
-    axes = canvas.axes
-    axes.set_ylabel("error / power of the band")
-    frequency_axis(axes, "cycles per latent cell")
-    for i, point in enumerate(probe.points):
-        alpha = 0.35 + 0.65 * (i + 1) / len(probe.points)
-        said = "{x} cycles per cell: {y} of the band’s power"
-        options = {"color": colour(place), "alpha": alpha}
-        canvas.line(probe.frequencies, point.errors, f"probe, t {point.time:g}\n{said}", **options)
-        told = f"best linear denoiser, t {point.time:g}\n{said}"
-        canvas.line(probe.frequencies, point.wiener_errors, told, **options, linestyle=DASHED, linewidth=1)
-        axes.annotate(
-            f"{point.time:g}",
-            (probe.frequencies[-1], point.errors[-1]),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8.5,
-            color=MUTED,
-            annotation_clip=False,
-        )
-    axes.set_ylim(bottom=0)
 
 
 def _decodings(analyses: Sequence[Analysis]) -> list[Placed]:

@@ -77,7 +77,7 @@ def gap_curves(analyses: Sequence[Analysis]) -> list[Panel]:
             axes.set_ylabel("gap in nats")
             for place, analysis in drawn:
                 match, name = analysis.view("mean").match(variant), analysis.subject.name
-                gaps = [gap.value for gap in match.gaps]
+                gaps = list(map(float, match.gaps))
                 canvas.line(match.deltas, gaps, name + "\ndelta {x}: {y} nats", **line(place) | {"marker": ""})
                 low, high = match.best_delta_interval
                 axes.plot([low, high], [match.best_gap] * 2, color=colour(place), linewidth=5, alpha=0.35)

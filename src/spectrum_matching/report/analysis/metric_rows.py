@@ -97,10 +97,10 @@ def _once(values: tuple[Value, ...]) -> tuple[Value, ...]:
 def _by_key(analysis: Analysis) -> dict[str, list[tuple[str, Measurement]]]:
     found: dict[str, list[tuple[str, Measurement]]] = {}
     for view in analysis.views:
-        for measurement in view.measurements:
-            found.setdefault(measurement.key, []).append(("" if view.kind == "mean" else "sample", measurement))
-    for measurement in analysis.decoding.measurements if analysis.decoding else ():
-        found.setdefault(measurement.key, []).append(("", measurement))
+        for key, measurement in view.measurements.items():
+            found.setdefault(key, []).append(("" if view.kind == "mean" else "sample", measurement))
+    for key, measurement in analysis.decoding.measurements.items() if analysis.decoding else ():
+        found.setdefault(key, []).append(("", measurement))
     return found
 
 

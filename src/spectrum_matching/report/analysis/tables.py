@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ...metrics.catalogue import METRICS
-from ...records.analysis import Analysis, Estimate, SpectrumMatch
+from ...records.analysis import Analysis, SpectrumMatch
+from ...records.measurement import Measurement
 from ..digits import fixed, number, spread
 from ..table import Cell, Column, Table, distinct
 
@@ -172,31 +173,6 @@ def equivariance_table(analyses: Sequence[Analysis]) -> Table:
     return Table(columns, tuple(rows))
 
 
-def probe_table(analyses: Sequence[Analysis]) -> Table:
-    """The probe's losses beside those of the best linear denoiser."""
-    columns = (
-        Column("noise level", "t", is_text=True),
-        Column("loss", "mean squared error"),
-        Column("Wiener’s", "best linear denoiser"),
-        Column("ratio"),
-    )
-    rows = [
-        (
-            place,
-            (
-                Cell(f"{point.time:g}"),
-                _estimate(point.loss, 3),
-                _plain(point.wiener_loss),
-                _plain(point.loss.value / point.wiener_loss) if point.wiener_loss else MISSING,
-            ),
-        )
-        for place, analysis in enumerate(analyses)
-        if analysis.probe
-        for point in analysis.probe.points
-    ]
-    return Table(columns, tuple(rows))
-
-
 class ChannelList(NamedTuple):
     """One autoencoder's channels. summary: how many there are, and of which state. rows: the state, then cells."""
 
@@ -299,8 +275,9 @@ def _mild_strength(analysis: Analysis) -> str:
     return f"{point.keep} of {2 * analysis.decoding.lowpass_block - 1}" if point and analysis.decoding else ""
 
 
-def _estimate(estimate: Estimate, n_decimals: int) -> Cell:
-    return Cell(fixed(estimate.value, n_decimals), spread(estimate.standard_error, n_decimals), estimate.value)
+def _estimate(estimate: Measurement, n_decimals: int) -> Cell:
+    value = float(estimate)
+    return Cell(fixed(value, n_decimals), spread(estimate.standard_error, n_decimals), value)
 
 
 def _plain(value: float | None, digits: int = 3) -> Cell:

@@ -15,7 +15,7 @@ from ...metrics import cds, distance_cosines, lds, srss
 from ...metrics.estimates import mean_number
 from ...nets.autoencoder import Autoencoder
 from ...nets.vision.encoders import open_vision
-from ...records.analysis import Estimate, Measurement
+from ...records.measurement import Measurement
 from ...spectrum.contrast import directional_energy, directional_spectrum, rmsc, unit_tokens
 from ...spectrum.power import radial_bins, radial_profile
 from .record import EncoderReading, FilterReading
@@ -264,15 +264,15 @@ class _Rows:
             family=own.family,
             settings=own.settings,
             divided=own.divided,
-            dc=_estimate(rows["dc"]),
-            shares=tuple(map(_estimate, bands.unbind(1))),
-            energy=_estimate(rows["energy"]),
-            measurements=(
-                _measured("rmsc", rows["rmsc"], (1 - 1 / n_tokens) ** 0.5),
-                _measured("lds", rows["lds"], 0.0),
-                _measured("cds", rows["cds"], 0.0),
-                _regions(rows.get("srss")),
-            ),
+            dc=mean_number(rows["dc"]),
+            shares=tuple(map(mean_number, bands.unbind(1))),
+            energy=mean_number(rows["energy"]),
+            measurements={
+                "rmsc": mean_number(rows["rmsc"], (1 - 1 / n_tokens) ** 0.5),
+                "lds": mean_number(rows["lds"], 0.0),
+                "cds": mean_number(rows["cds"], 0.0),
+                "srss": _regions(rows.get("srss")),
+            },
             deviation=float(rows["deviation"].max()),
             n_without=int((~rows["whole"]).sum()),
         )
@@ -280,20 +280,12 @@ class _Rows:
 
 def _regions(rows: Tensor | None) -> Measurement:
     if rows is None:
-        return Measurement("srss", None, None, 0.0, "no masks were given")
+        return Measurement(None, white=0.0, refused="no masks were given")
     rows = rows[rows.isfinite()]
     if not len(rows):
-        return Measurement("srss", None, None, 0.0, "no mask has a quarter of the tokens inside and a quarter outside")
-    return _measured("srss", rows, 0.0)
-
-
-def _measured(key: str, rows: Tensor, white: float) -> Measurement:
-    number = mean_number(rows)
-    return Measurement(key, number.value, number.standard_error, white, "")
-
-
-def _estimate(rows: Tensor) -> Estimate:
-    return Estimate(float(rows.mean()), float(rows.std()) / len(rows) ** 0.5)
+        reason = "no mask has a quarter of the tokens inside and a quarter outside"
+        return Measurement(None, white=0.0, refused=reason)
+    return mean_number(rows, 0.0)
 
 
 def _bands(grid: tuple[int, int]) -> tuple[int, Tensor]:

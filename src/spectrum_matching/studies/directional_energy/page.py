@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ...records.analysis import Estimate
+from ...records.measurement import Measurement
 from ...report.canvas import DASHED, HEIGHT, INK, MUTED, Panel, colour, frequency_axis, line, panel
 from ...report.digits import decimals, fixed, number, spread
 from ...report.study_page import Block, StudyTable
@@ -31,8 +31,8 @@ def directional_lead(study: DirectionalEnergy) -> tuple[str, ...]:
         "RMSC² is the directional spectral energy, and that is 1 − ‖mean unit token‖²: computed each on its own, for "
         f"every image, encoder and filter, they differ by {number(max(own.deviation for own in readings), 2)} at most.",
     ]
-    plain = [own.measurement("rmsc").value or 0.0 for own in readings if own.family == "none"]
-    bare = [own.measurement("rmsc").value or 0.0 for own in readings if own.family == "less the mean"]
+    plain = [float(own.measurements["rmsc"]) for own in readings if own.family == "none"]
+    bare = [float(own.measurements["rmsc"]) for own in readings if own.family == "less the mean"]
     if bare:
         said.append(f"Taking the mean token off takes RMSC from {_range(plain)} to {_range(bare)}; 1 is the greatest.")
     return tuple(said)
@@ -95,11 +95,8 @@ def number_table(study: DirectionalEnergy, keys: Sequence[str] | None = None) ->
             cells = [Cell(own.filter, own.settings)]
             cells += [_estimate(own.dc), _estimate(own.energy)]
             for key in keys:
-                found = own.measurement(key)
-                if found.value is None:
-                    cells.append(Cell("refused"))
-                else:
-                    cells.append(_estimate(Estimate(found.value, found.standard_error or 0.0)))
+                found = own.measurements[key]
+                cells.append(Cell("refused") if found.value is None else _estimate(found))
             rows.append((place, tuple(cells)))
     return Table(columns, tuple(rows))
 
@@ -124,7 +121,7 @@ def _spectrum(encoder: EncoderReading, families: Sequence[str]) -> Panel:
 def densities(encoder: EncoderReading, own: FilterReading) -> list[float]:
     """Power for each coefficient of a band over that of white noise, whose energy is even: (bands,)."""
     n_tokens = encoder.grid[0] * encoder.grid[1]
-    return [share.value / count * n_tokens for share, count in zip(own.shares, encoder.counts, strict=True)]
+    return [float(share) / count * n_tokens for share, count in zip(own.shares, encoder.counts, strict=True)]
 
 
 def _by_filter(study: DirectionalEnergy, key: str) -> Panel:
@@ -136,7 +133,7 @@ def _by_filter(study: DirectionalEnergy, key: str) -> Panel:
         axes, n = canvas.axes, len(study.encoders)
         for place, encoder in enumerate(study.encoders):
             for own in encoder.filters:
-                found = own.measurement(key)
+                found = own.measurements[key]
                 if found.value is None:
                     continue
                 y = families.index(own.family) + 0.66 * ((2 * place + own.divided + 0.5) / (2 * n) - 0.5)
@@ -176,9 +173,10 @@ def _band_table(study: DirectionalEnergy) -> Table:
     return Table(columns, tuple(rows))
 
 
-def _estimate(own: Estimate) -> Cell:
-    n_decimals = max(3, decimals(own.value, own.standard_error or None))
-    return Cell(fixed(own.value, n_decimals), spread(own.standard_error, n_decimals), own.value)
+def _estimate(estimate: Measurement) -> Cell:
+    value = float(estimate)
+    n_decimals = max(3, decimals(value, estimate.standard_error or None))
+    return Cell(fixed(value, n_decimals), spread(estimate.standard_error or 0.0, n_decimals), value)
 
 
 def _range(values: Sequence[float]) -> str:

@@ -1,12 +1,14 @@
 """Directional spectra of encoders' tokens by band, before and after each target filter."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...files.documents import read, written
-from ...records.analysis import Estimate, Measurement, Provenance, Sample
+from ...records.analysis import Provenance, Sample
+from ...records.measurement import Measurement
 
-FORMAT = "specmatch-directional-energy-1"
+FORMAT = "specmatch-directional-energy-2"
 
 
 @dataclass(frozen=True)
@@ -24,16 +26,12 @@ class FilterReading:
     family: str
     settings: str
     divided: bool
-    dc: Estimate
-    shares: tuple[Estimate, ...]
-    energy: Estimate
-    measurements: tuple[Measurement, ...]
+    dc: Measurement
+    shares: tuple[Measurement, ...]
+    energy: Measurement
+    measurements: Mapping[str, Measurement]
     deviation: float
     n_without: int
-
-    def measurement(self, key: str) -> Measurement:
-        """That of one key."""
-        return next(measurement for measurement in self.measurements if measurement.key == key)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 from ...diffusion.denoiser import Denoiser
 from ...diffusion.path import Path
 from ...metrics.estimates import jackknife_rows
-from ...records.analysis import Estimate
+from ...records.measurement import Measurement
 from ...spectrum.dct import dct2
 from ...spectrum.powerlaw import fit_power_law
 from .band_errors import Bands, error_factors, estimates, measured_noise
@@ -105,7 +105,7 @@ def band_table(
     levels: Sequence[Level],
     bands: Bands,
     power: Tensor,
-    ratios: Sequence[Estimate],
+    ratios: Sequence[Measurement],
     sampled: tuple[Tensor, Tensor],
 ) -> tuple[Band, ...]:
     """What each band was like at first and at last, and how soon it got there.
@@ -148,7 +148,7 @@ def band_table(
     return tuple(found)
 
 
-def ratios_of(network: Tensor, linear: Tensor) -> tuple[Estimate, ...]:
+def ratios_of(network: Tensor, linear: Tensor) -> tuple[Measurement, ...]:
     """Errors of one over those of the other by band, geometric mean over levels.
 
     (b, levels, n) each → n estimates with their jackknife over fields, on which both were measured.
@@ -160,10 +160,10 @@ def ratios_of(network: Tensor, linear: Tensor) -> tuple[Estimate, ...]:
 
     pairs = torch.stack((network, linear), 1)  # (b, 2, levels, n)
     found = [jackknife_rows(ratio, pairs[..., k]) for k in range(pairs.shape[-1])]
-    return tuple(Estimate(float(number.value or 0), float(number.standard_error or 0)) for number in found)
+    return tuple(Measurement(float(number.value or 0), float(number.standard_error or 0)) for number in found)
 
 
-def fitted_exponent(power: Tensor, bands: Bands, known: Moments) -> Estimate:
+def fitted_exponent(power: Tensor, bands: Bands, known: Moments) -> Measurement:
     """Of the power law through the bands of the training data, DC left out, the slope's error that of the fit."""
     c = known.mean.shape[0]
     of_dc = known.covariance[0, 0].diagonal().sum() + known.mean[:, 0, 0].square().sum()
@@ -172,7 +172,7 @@ def fitted_exponent(power: Tensor, bands: Bands, known: Moments) -> Estimate:
     # Where the first band holds nothing else, rounding is no power.
     without[0] = without[0] - of_dc / (c * bands.rings.numel()) if counts[0] else 0
     law = fit_power_law(without / counts.clamp_min(1), bands.frequencies, 1 / bands.frequencies)
-    return Estimate(float(law.exponent), float(law.standard_error))
+    return Measurement(float(law.exponent), float(law.standard_error))
 
 
 def updates_to(steps: Sequence[int], errors: Sequence[float], goal: float) -> float | None:

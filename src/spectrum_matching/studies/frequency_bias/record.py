@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...files.documents import read, written
-from ...records.analysis import Estimate, Provenance
+from ...records.analysis import Provenance
+from ...records.measurement import Measurement
 
 FORMAT = "specmatch-frequency-bias-2"
 
@@ -106,7 +107,7 @@ class Band:
     half: Halfway
     final_error: float
     wiener_error: float
-    ratio: Estimate
+    ratio: Measurement
     sampled_decibels: float | None
     wiener_sampled_decibels: float | None
 
@@ -147,7 +148,7 @@ class Case:
     n_parameters: int
     n_train: int
     n_test: int
-    exponent: Estimate
+    exponent: Measurement
     csf: Numbers | None
     bands: tuple[Band, ...]
     order: Order

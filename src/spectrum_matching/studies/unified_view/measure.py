@@ -114,24 +114,21 @@ def _word(quantity: Quantity, values: Sequence[float], others: Sequence[float]) 
 
 
 def _seed(analysis: Analysis, keeps: Sequence[int]) -> SeedReading:
-    measured = analysis.measurement("psnr")
     assert analysis.decoding is not None
-    assert measured is not None
-    assert measured.value is not None
     points = {point.keep: point for point in analysis.decoding.lowpass}
     return SeedReading(
         source=analysis.subject.source,
         digest=analysis.subject.digest,
-        psnr=measured.value,
+        psnr=float(analysis.decoding.measurements["psnr"]),
         curves=tuple(_curve(analysis.view("mean").match(variant)) for variant in VARIANTS),
-        decoded=tuple(points[keep].decoded.value for keep in keeps),
-        aligned=tuple(points[keep].aligned.value for keep in keeps),
-        gaps=tuple(points[keep].gap.value for keep in keeps),
+        decoded=tuple(float(points[keep].decoded) for keep in keeps),
+        aligned=tuple(float(points[keep].aligned) for keep in keeps),
+        gaps=tuple(float(points[keep].gap) for keep in keeps),
     )
 
 
 def _curve(match: SpectrumMatch) -> GapCurve:
-    return GapCurve(match.variant, tuple(gap.value for gap in match.gaps), match.best_delta, match.best_gap)
+    return GapCurve(match.variant, tuple(map(float, match.gaps)), match.best_delta, match.best_gap)
 
 
 def _require_alike(analyses: Sequence[Analysis]) -> None:
