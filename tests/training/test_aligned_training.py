@@ -318,7 +318,7 @@ def test_targets_need_latents_that_know_their_images(cached, tmp_path):
 
 
 def test_large_targets_lie_in_small_shards(cached, save_dinov2, tmp_path, monkeypatch):
-    from spectrum_matching.cli import cache as module
+    from spectrum_matching.latents import encode as module
 
     monkeypatch.setattr(module, "TARGET_SHARD", 36 * 4 * 4 * 2 * 2 * 5)  # five images of two bytes a value, with flips
     out = cache_latents("vision:gradients:8", beside=cached, out=tmp_path / "targets")

@@ -10,7 +10,7 @@ from rich.markup import escape
 from tyro.conf import arg
 
 from ..comparison.checks import check_plan, open_plan
-from ..comparison.gather import gather
+from ..comparison.collect import collect_trials
 from ..comparison.plans import PLANS, Plan
 from ..comparison.trial import run_trial
 from ..files.atomic import write_text_atomically
@@ -66,8 +66,8 @@ def compare(
     opened = open_plan(resolved)
     for place, (name, seed) in enumerate(chosen, 1):
         console.rule(escape(f"{place} of {len(chosen)}: {name}, seed {seed}"), align="left")
-        run_trial(opened, name, seed, console, bar=progress_bar)
-    comparison = gather(opened, f"specmatch compare {plan}")
+        run_trial(opened, name, seed, console, progress=progress_bar)
+    comparison = collect_trials(opened, f"specmatch compare {plan}")
     write_comparison(comparison, Path(resolved.out))
     print(comparison_markdown(comparison))
     page = Path(resolved.out) / "report.html"

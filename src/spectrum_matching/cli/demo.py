@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from ..comparison import plans
 from ..comparison.checks import open_plan
-from ..comparison.gather import gather
+from ..comparison.collect import collect_trials
 from ..comparison.trial import run_trial
 from ..records.analysis import read_analyses
 from ..report.comparison.tables import comparison_markdown
@@ -32,9 +32,9 @@ def demo(out: Path | None = None, fast: bool = False) -> None:
     analyses = []
     for place, name in enumerate(plan.entries, 1):
         console.rule(escape(f"{place} of {len(plan.entries)}: {name}"), align="left")
-        stages = run_trial(opened, name, plan.seeds[0], console, bar=progress_bar)
-        analyses += read_analyses(stages.analysis.folder / "analysis.json")
-    comparison = gather(opened, "specmatch demo --fast" if fast else "specmatch demo")
+        stages = run_trial(opened, name, plan.seeds[0], console, progress=progress_bar)
+        analyses += read_analyses(stages["analysis"].folder / "analysis.json")
+    comparison = collect_trials(opened, "specmatch demo --fast" if fast else "specmatch demo")
     write_comparison(comparison, folder, analyses)
     for analysis in analyses:
         console.print(verdict(analysis))

@@ -1,18 +1,19 @@
-"""One entry of a plan from one seed, stage by stage: autoencoder, analysis, cache, diffusion, samples, scores."""
+"""Run one entry of a plan from one seed, stage by stage: autoencoder, analysis, cache, diffusion, samples, scores."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from accelerate import Accelerator
 from rich.console import Console
-from torch import Tensor
 
 from .. import __version__
 from ..analysis.measure import analyze
+from ..data.images import ImageSet
 from ..data.order import fixed_batches
 from ..data.selection import ToCache, images_to_cache
 from ..evaluation.generation import evaluate_generation
@@ -22,39 +23,90 @@ from ..evaluation.samples import open_samples
 from ..files.atomic import write_text_atomically
 from ..files.digests import weights_digest
 from ..files.settings import hashed_settings
-from ..files.stages import Done, slug, stage
+from ..files.stages import Done, StageRunner, slug, stage
 from ..latents.dataset import open_latents
 from ..latents.encode import Encoding, Stored, by_autoencoder, by_vision_encoder, cache_images, images_of
-from ..nets.autoencoder import Autoencoder
+from ..nets.autoencoder import Autoencoder, open_autoencoder
 from ..nets.vision.encoders import open_vision
 from ..records import scores
 from ..records.analysis import to_json as analyses_to_json
+from ..records.comparison import Stage
 from ..records.training_data import training_data
-from ..sampling.model import open_model
+from ..sampling.model import Decoder, open_model
 from ..sampling.samples import read_sampling, record_of, write_samples
 from ..training.run_autoencoder import run_autoencoder
 from ..training.run_diffusion import run_diffusion
 from .checks import OpenedPlan, autoencoder_run, diffusion_run
+from .plans import Plan
 
-N_AT_ONCE = 64
+BATCH_SIZE = 64
 
-StageRunner = Callable[[Path, str, Mapping[str, Any], Callable[[Path], Mapping[str, Any]]], Done]
-
-
-@dataclass(frozen=True)
-class Stages:
-    """The finished stages of one trial."""
-
-    autoencoder: Done
-    analysis: Done
-    cache: Done
-    targets: Done | None
-    diffusion: Done
-    samples: Done
-    scores: Done
+Values = dict[str, Any]
+ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 
-Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+@dataclass
+class TrialContext:
+    """One entry of a plan from one seed, and what its stages share.
+
+    progress: shows a bar under a title. done: the finished stages by name.
+    """
+
+    opened: OpenedPlan
+    entry: str
+    seed: int
+    console: Console
+    progress: ProgressBar
+    done: dict[Stage, Done] = field(default_factory=dict)
+    _autoencoder: Autoencoder | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that the entry is of."""
+        return self.opened.plan
+
+    @cached_property
+    def owner(self) -> str:
+        """The plan's first entry that trains the same autoencoder; the stages up to alignment targets lie with it."""
+        entries = self.plan.entries
+        return next(name for name in entries if entries[name].method == entries[self.entry].method)
+
+    @property
+    def images(self) -> ImageSet:
+        """Images that the autoencoder is measured on."""
+        return self.opened.measured[self.seed]
+
+    @property
+    def workers(self) -> int:
+        """Processes that read images."""
+        return self.plan.autoencoder.data.workers
+
+    def export(self, name: Stage) -> Path:
+        """The folder of the model that a finished stage exported."""
+        return self.done[name].folder / str(self.done[name].outputs["export"])
+
+    def weights(self, name: Stage) -> str:
+        """The digest of that model's weights."""
+        return str(self.done[name].outputs["weights"])
+
+    def autoencoder(self, export: Path | None = None) -> Autoencoder:
+        """The trained autoencoder on the device, frozen, in eval mode; opened once. export: its folder, if not done."""
+        if self._autoencoder is None:
+            self._autoencoder = open_autoencoder(str(export or self.export("autoencoder")), self.opened.device)
+        return self._autoencoder
+
+
+class TrialStage(NamedTuple):
+    """A row of the table of stages.
+
+    is_shared: whether entries that train the same autoencoder share it. inputs: plain values that decide the result;
+    None where the entry has no such stage. work: writes the result into a folder and returns the stage's outputs.
+    """
+
+    name: Stage
+    is_shared: bool
+    inputs: Callable[[TrialContext], Values | None]
+    work: Callable[[TrialContext, Path], Values]
 
 
 def run_trial(
@@ -62,155 +114,201 @@ def run_trial(
     entry: str,
     seed: int,
     console: Console,
-    stage: StageRunner = stage,
-    bar: Bar = lambda title: nullcontext(lambda done, total: None),
-) -> Stages:
-    """All stages of one trial; those that are finished are read, not run.
+    run_stage: StageRunner = stage,
+    progress: ProgressBar = lambda title: nullcontext(lambda done, total: None),
+) -> dict[Stage, Done]:
+    """Run the stages of one trial that are not finished, and return all of them by name.
 
-    stage: `stages.finished` reads a finished trial, and runs nothing. bar: shows progress under a title.
+    run_stage: `stages.finished` reads a finished trial, and runs nothing. progress: shows a bar under a title.
     """
-    plan, measuring = opened.plan, opened.plan.measuring
-    # Entries that train the same autoencoder share it.
-    owner = next(name for name in plan.entries if plan.entries[name].method == plan.entries[entry].method)
-    shared, own = (Path(plan.out) / slug(name) / f"seed{seed}" for name in (owner, entry))
-    images, workers = opened.measured[seed], plan.autoencoder.data.workers
-    measured = {"images": images.digest, "size": images.size, "version": __version__}
-
-    def train(folder: Path) -> Mapping[str, Any]:
-        export = run_autoencoder(autoencoder_run(plan, owner, seed, folder / "run"))
-        return {"export": "run/export", "weights": weights_digest(Autoencoder.from_pretrained(export))}
-
-    recipe = hashed_settings(autoencoder_run(plan, owner, seed, Path()))
-    recipe |= {"images": opened.training_digest, "version": __version__}
-    if (sees := plan.entries[owner].method.vision) is not None:
-        recipe["vision"] = opened.encoders[sees]
-    autoencoder = stage(shared, "autoencoder", recipe, train)
-    export = autoencoder.folder / autoencoder.outputs["export"]
-    weights = autoencoder.outputs["weights"]
-
-    def look(folder: Path) -> Mapping[str, Any]:
-        console.print("analyzing", highlight=False)
-        network = Autoencoder.from_pretrained(export).to(opened.device)
-        found = analyze(
-            network,
-            images,
-            name=owner,
-            n_images=measuring.analyzed,
-            n_tests=min(measuring.tested, measuring.analyzed),
-            seed=seed,
-        )
-        write_text_atomically(folder / "analysis.json", analyses_to_json([found]) + "\n")
-        return {}
-
-    asked = {"n": measuring.analyzed, "tested": measuring.tested, "weights": weights, "seed": seed}
-    analysis = stage(shared, "analysis", measured | asked, look)
-
-    def write_latents(encoding: Encoding, selection: ToCache, to_store: Stored, out: Path) -> None:
-        accelerator = Accelerator(mixed_precision="no")
-        options: dict[str, Any] = {"batch_size": N_AT_ONCE, "workers": workers}
-        with bar("caching") as progress:
-            cache_images(encoding, selection, to_store, out, accelerator, **options, progress=progress)
-
-    def encode(folder: Path) -> Mapping[str, Any]:
-        selection = images_to_cache(training_data(str(export)), None, size=None, split=None)
-        encoding = by_autoencoder(
-            str(export), Autoencoder.from_pretrained(export), selection.images.size, opened.device
-        )
-        write_latents(encoding, selection, Stored(**stored), folder / "latents")
-        return {}
-
-    stored: dict[str, Any] = {"flips": plan.diffusion.source.flip, "dtype": plan.cache}
-    cache = stage(shared, "cache", {"weights": weights, "images": opened.training_digest, **stored}, encode)
-
-    alignment, targets = plan.entries[entry].alignment, None
-    if alignment.weight:
-        encoder, encoder_size = str(alignment.encoder), alignment.size
-
-        def see(folder: Path) -> Mapping[str, Any]:
-            latents = open_latents(cache.folder / "latents")
-            vision = open_vision(encoder, opened.device, encoder_size)
-            selection, to_store = images_of(latents), Stored(plan.cache, latents.has_flips)
-            encoding = by_vision_encoder(encoder, vision, selection.images.size, opened.device)
-            write_latents(encoding, selection, to_store, folder / "targets")
-            return {}
-
-        inputs = {
-            "latents": cache.digest,
-            "encoder": opened.encoders[encoder, encoder_size],
-            "size": encoder_size,
-            "dtype": plan.cache,
-        }
-        targets = stage(shared, "targets", inputs, see)
-    aims = targets.folder / "targets" if targets else None
-
-    def diffuse(folder: Path) -> Mapping[str, Any]:
-        run = diffusion_run(plan, entry, seed, cache.folder / "latents", folder / "run", aims)
-        made = run_diffusion(run)
-        return {
-            "export": "run/export",
-            "weights": json.loads((made.parent / "metrics.json").read_text())["weights_digest"],
-        }
-
-    recipe = hashed_settings(diffusion_run(plan, entry, seed, Path(), Path()))
-    recipe |= {"latents": cache.digest, "version": __version__}
-    if targets is not None:
-        recipe["targets"] = targets.digest
-    diffusion = stage(own, "diffusion", recipe, diffuse)
-
-    def draw(folder: Path) -> Mapping[str, Any]:
-        model = open_model(diffusion.folder / diffusion.outputs["export"], opened.device, str(export))
-        out, accelerator = folder / "samples.npz", Accelerator(mixed_precision="no")
-        write_samples(model, plan.sampling, measuring.samples, out, accelerator, console)
-        return {}
-
-    asked = hashed_settings(plan.sampling) | {"n": measuring.samples}
-    samples = stage(own, "samples", {"model": diffusion.digest, "decoder": weights, **asked}, draw)
-
-    def score(folder: Path) -> Mapping[str, Any]:
-        console.print("scoring", highlight=False)
-        packed = samples.folder / "samples.npz"
-        generation = evaluate_generation(
-            entry,
-            open_samples(packed)[1],
-            reference(opened, seed),
-            opened.extractor,
-            sampling=read_sampling(record_of(packed)),
-            seed=seed,
-        )
-        reconstruction = evaluate_reconstruction(
-            entry,
-            Autoencoder.from_pretrained(export).to(opened.device),
-            (b.images for b in fixed_batches(images, N_AT_ONCE, measuring.reconstructions, workers=workers)),
-            opened.extractor,
-            source=images.source,
-            source_digest=images.digest,
-            seed=seed,
-        )
-        write_text_atomically(folder / "scores.json", scores.to_json([generation, reconstruction]) + "\n")
-        return {}
-
-    held_against = {"reference": opened.references[seed].digest, "n_reference": measuring.reference}
-    asked = {"n": measuring.reconstructions, "samples": samples.digest, "extractor": extractor_digest(opened)}
-    scored = stage(own, "scores", measured | held_against | asked, score)
-    return Stages(autoencoder, analysis, cache, targets, diffusion, samples, scored)
+    trial = TrialContext(opened, entry, seed, console, progress)
+    for name, is_shared, inputs, work in STAGES:
+        decided = inputs(trial)
+        if decided is not None:
+            folder = Path(trial.plan.out) / slug(trial.owner if is_shared else entry) / f"seed{seed}"
+            trial.done[name] = run_stage(folder, name, decided, partial(work, trial))
+    return trial.done
 
 
-def reference(opened: OpenedPlan, seed: int) -> Reference:
-    """Statistics of the images that samples are held against, computed once for all trials that share them."""
+def autoencoder_inputs(trial: TrialContext) -> Values:
+    """Return what decides the autoencoder: its run, the training images and the weights of its vision encoder."""
+    run = autoencoder_run(trial.plan, trial.owner, trial.seed, Path())
+    vision = trial.plan.entries[trial.owner].method.vision
+    encoder = {} if vision is None else {"vision": trial.opened.encoders[vision]}
+    return hashed_settings(run) | {"images": trial.opened.training_digest, "version": __version__} | encoder
+
+
+def train_autoencoder(trial: TrialContext, folder: Path) -> Values:
+    """Train and export the autoencoder."""
+    export = run_autoencoder(autoencoder_run(trial.plan, trial.owner, trial.seed, folder / "run"))
+    return {"export": "run/export", "weights": weights_digest(trial.autoencoder(export))}
+
+
+def analysis_inputs(trial: TrialContext) -> Values:
+    """Return what decides the analysis: the autoencoder, the images and how many are measured."""
+    measuring = trial.plan.measuring
+    numbers = {"n": measuring.analyzed, "tested": measuring.tested, "seed": trial.seed}
+    return _measured_images(trial) | numbers | {"weights": trial.weights("autoencoder")}
+
+
+def write_analysis(trial: TrialContext, folder: Path) -> Values:
+    """Analyze the autoencoder into analysis.json."""
+    trial.console.print("analyzing", highlight=False)
+    measuring = trial.plan.measuring
+    analysis = analyze(
+        trial.autoencoder(),
+        trial.images,
+        name=trial.owner,
+        n_images=measuring.analyzed,
+        n_tests=min(measuring.tested, measuring.analyzed),
+        seed=trial.seed,
+    )
+    write_text_atomically(folder / "analysis.json", analyses_to_json([analysis]) + "\n")
+    return {}
+
+
+def cache_inputs(trial: TrialContext) -> Values:
+    """Return what decides the cached latents: autoencoder, images and storage."""
+    storage = {"flips": trial.plan.diffusion.source.flip, "dtype": trial.plan.cache}
+    return storage | {"weights": trial.weights("autoencoder"), "images": trial.opened.training_digest}
+
+
+def cache_latents(trial: TrialContext, folder: Path) -> Values:
+    """Cache the latents of the training images."""
+    export = str(trial.export("autoencoder"))
+    selection = images_to_cache(training_data(export), None, size=None, split=None)
+    encoding = by_autoencoder(export, trial.autoencoder(), selection.images.size, trial.opened.device)
+    storage = Stored(trial.plan.cache, trial.plan.diffusion.source.flip)
+    return _cache(trial, encoding, selection, storage, folder / "latents")
+
+
+def targets_inputs(trial: TrialContext) -> Values | None:
+    """Return what decides the alignment targets: latents and vision encoder; None for an entry without alignment."""
+    alignment = trial.plan.entries[trial.entry].alignment
+    if not alignment.weight:
+        return None
+    return {
+        "latents": trial.done["cache"].digest,
+        "encoder": trial.opened.encoders[str(alignment.encoder), alignment.size],
+        "size": alignment.size,
+        "dtype": trial.plan.cache,
+    }
+
+
+def cache_targets(trial: TrialContext, folder: Path) -> Values:
+    """Cache the alignment targets of the images that the cached latents are of."""
+    alignment = trial.plan.entries[trial.entry].alignment
+    latents = open_latents(trial.done["cache"].folder / "latents")
+    selection, name = images_of(latents), str(alignment.encoder)
+    encoder = open_vision(name, trial.opened.device, alignment.size)
+    encoding = by_vision_encoder(name, encoder, selection.images.size, trial.opened.device)
+    return _cache(trial, encoding, selection, Stored(trial.plan.cache, latents.has_flips), folder / "targets")
+
+
+def diffusion_inputs(trial: TrialContext) -> Values:
+    """Return what decides the diffusion model: its run, the latents and the alignment targets."""
+    run = diffusion_run(trial.plan, trial.entry, trial.seed, Path(), Path())
+    targets = {"targets": trial.done["targets"].digest} if "targets" in trial.done else {}
+    return hashed_settings(run) | {"latents": trial.done["cache"].digest, "version": __version__} | targets
+
+
+def train_diffusion(trial: TrialContext, folder: Path) -> Values:
+    """Train and export the diffusion model on the cached latents."""
+    latents = trial.done["cache"].folder / "latents"
+    targets = trial.done["targets"].folder / "targets" if "targets" in trial.done else None
+    export = run_diffusion(diffusion_run(trial.plan, trial.entry, trial.seed, latents, folder / "run", targets))
+    metrics = json.loads((export.parent / "metrics.json").read_text())
+    return {"export": "run/export", "weights": metrics["weights_digest"]}
+
+
+def samples_inputs(trial: TrialContext) -> Values:
+    """Return what decides the samples: diffusion model, decoder, sampler and their number."""
+    models = {"model": trial.done["diffusion"].digest, "decoder": trial.weights("autoencoder")}
+    return models | hashed_settings(trial.plan.sampling) | {"n": trial.plan.measuring.samples}
+
+
+def sample(trial: TrialContext, folder: Path) -> Values:
+    """Generate images into samples.npz."""
+    export = trial.export("autoencoder")
+    decoder = Decoder(str(export), trial.autoencoder(), trial.weights("autoencoder"))
+    model = open_model(trial.export("diffusion"), trial.opened.device, decoder)
+    out, accelerator = folder / "samples.npz", Accelerator(mixed_precision="no")
+    write_samples(model, trial.plan.sampling, trial.plan.measuring.samples, out, accelerator, trial.console)
+    return {}
+
+
+def scores_inputs(trial: TrialContext) -> Values:
+    """Return what decides the scores: samples, reference, extractor and the images to reconstruct."""
+    opened, measuring = trial.opened, trial.plan.measuring
+    reference = {"reference": opened.references[trial.seed].digest, "n_reference": measuring.reference}
+    images = _measured_images(trial) | {"n": measuring.reconstructions}
+    return images | reference | {"samples": trial.done["samples"].digest, "extractor": extractor_digest(opened)}
+
+
+def write_scores(trial: TrialContext, folder: Path) -> Values:
+    """Score the generated and the reconstructed images into scores.json."""
+    trial.console.print("scoring", highlight=False)
+    samples, n = trial.done["samples"].folder / "samples.npz", trial.plan.measuring.reconstructions
+    generation = evaluate_generation(
+        trial.entry,
+        open_samples(samples)[1],
+        open_reference(trial.opened, trial.seed),
+        trial.opened.extractor,
+        sampling=read_sampling(record_of(samples)),
+        seed=trial.seed,
+    )
+    reconstruction = evaluate_reconstruction(
+        trial.entry,
+        trial.autoencoder(),
+        (batch.images for batch in fixed_batches(trial.images, BATCH_SIZE, n, workers=trial.workers)),
+        trial.opened.extractor,
+        source=trial.images.source,
+        source_digest=trial.images.digest,
+        seed=trial.seed,
+    )
+    write_text_atomically(folder / "scores.json", scores.to_json([generation, reconstruction]) + "\n")
+    return {}
+
+
+STAGES = (
+    TrialStage("autoencoder", True, autoencoder_inputs, train_autoencoder),
+    TrialStage("analysis", True, analysis_inputs, write_analysis),
+    TrialStage("cache", True, cache_inputs, cache_latents),
+    TrialStage("targets", True, targets_inputs, cache_targets),
+    TrialStage("diffusion", False, diffusion_inputs, train_diffusion),
+    TrialStage("samples", False, samples_inputs, sample),
+    TrialStage("scores", False, scores_inputs, write_scores),
+)
+
+
+def open_reference(opened: OpenedPlan, seed: int) -> Reference:
+    """Return statistics of the images that samples are compared with, computed once for all trials that share them."""
     images, workers = opened.references[seed], opened.plan.autoencoder.data.workers
     n = min(len(images), opened.plan.measuring.reference)
 
     def compute(folder: Path) -> Mapping[str, Any]:
-        batches: Iterator[Tensor] = (b.images for b in fixed_batches(images, N_AT_ONCE, n, workers=workers))
-        found = compute_reference(images.source, batches, opened.extractor)
-        save_reference(found, folder / "reference.safetensors")
+        batches = (batch.images for batch in fixed_batches(images, BATCH_SIZE, n, workers=workers))
+        reference = compute_reference(images.source, batches, opened.extractor)
+        save_reference(reference, folder / "reference.safetensors")
         return {}
 
-    asked = {"images": images.digest, "size": images.size, "n": n}
-    inputs = asked | {"extractor": extractor_digest(opened), "version": __version__}
+    inputs = {"images": images.digest, "size": images.size, "n": n}
+    inputs |= {"extractor": extractor_digest(opened), "version": __version__}
     return load_reference(stage(Path(opened.plan.out), "reference", inputs, compute).folder / "reference.safetensors")
 
 
 def extractor_digest(opened: OpenedPlan) -> str:
-    """ "" without an extractor."""
+    """Return the digest of the plan's feature extractor, "" without one."""
     return opened.extractor.digest if opened.extractor else ""
+
+
+def _measured_images(trial: TrialContext) -> Values:
+    return {"images": trial.images.digest, "size": trial.images.size, "version": __version__}
+
+
+def _cache(trial: TrialContext, encoding: Encoding, selection: ToCache, storage: Stored, out: Path) -> Values:
+    accelerator = Accelerator(mixed_precision="no")
+    with trial.progress("caching") as progress:
+        options: Values = {"batch_size": BATCH_SIZE, "workers": trial.workers, "progress": progress}
+        cache_images(encoding, selection, storage, out, accelerator, **options)
+    return {}

@@ -32,7 +32,11 @@ class Done:
     seconds: float
 
 
-def stage(parent: Path, name: str, inputs: Mapping[str, Any], work: Callable[[Path], Mapping[str, Any]]) -> Done:
+Work = Callable[[Path], Mapping[str, Any]]
+StageRunner = Callable[[Path, str, Mapping[str, Any], Work], Done]
+
+
+def stage(parent: Path, name: str, inputs: Mapping[str, Any], work: Work) -> Done:
     """The stage's record; `work`, called with the stage's folder, makes it unless it is there.
 
     inputs: plain values that decide the result. What `work` returns is kept as `outputs`.
@@ -65,7 +69,7 @@ class UnfinishedError(Exception):
     """A stage that was to be read has not been run to its end."""
 
 
-def finished(parent: Path, name: str, inputs: Mapping[str, Any], work: Callable[[Path], Mapping[str, Any]]) -> Done:
+def finished(parent: Path, name: str, inputs: Mapping[str, Any], work: Work) -> Done:
     """As `stage`, but of what is there alone. UnfinishedError where it is not."""
     done = read_done(folder_of(parent, name, inputs))
     if done is None:

@@ -86,8 +86,8 @@ def write_model(folder: Path, denoiser: nn.Module, card: Card) -> None:
     write_folder_atomically(folder, write)
 
 
-def open_model(source: str | Path, device: torch.device, autoencoder: str | None = None) -> DiffusionModel:
-    """A run directory or its export; `autoencoder` decodes in place of the one it was trained with.
+def open_model(source: str | Path, device: torch.device, autoencoder: str | Decoder | None = None) -> DiffusionModel:
+    """A run directory or its export; `autoencoder`, a name or opened, decodes in place of the one it was trained with.
 
     ValueError in one line for a folder that holds none, or an autoencoder that is not named, not there or does not fit.
     """
@@ -102,26 +102,28 @@ def open_model(source: str | Path, device: torch.device, autoencoder: str | None
     if card.is_pixels and autoencoder:
         raise ValueError(f"{source} makes pixels, which {autoencoder} does not decode: leave --autoencoder out")
     if not card.is_pixels:
-        name = autoencoder or card.autoencoder
-        if not name:
+        autoencoder = autoencoder or card.autoencoder
+        if not autoencoder:
             raise ValueError(f"{source} does not say what decodes its latents; name it by --autoencoder")
         try:
-            decoder = open_decoder(card, name, device)
+            decoder = open_decoder(card, autoencoder, device)
         except ValueError as error:
             raise ValueError(f"{error}; name another by --autoencoder") from error
     return DiffusionModel(str(source), card, denoiser, weights_digest(denoiser), decoder)
 
 
-def open_decoder(card: Card, name: str, device: torch.device) -> Decoder:
+def open_decoder(card: Card, decoder: str | Decoder, device: torch.device) -> Decoder:
     """ValueError for an autoencoder that is not there, or does not decode such latents."""
-    try:
-        autoencoder = open_autoencoder(name, device)
-    except ValueError as error:
-        raise ValueError(f"the latents' autoencoder does not open: {error}") from error
-    packed = autoencoder.channels * card.latent_space.patch**2
+    if isinstance(decoder, str):
+        try:
+            autoencoder = open_autoencoder(decoder, device)
+        except ValueError as error:
+            raise ValueError(f"the latents' autoencoder does not open: {error}") from error
+        decoder = Decoder(decoder, autoencoder, weights_digest(autoencoder))
+    packed = decoder.autoencoder.channels * card.latent_space.patch**2
     if packed != card.shape[0]:
-        raise ValueError(f"the model's latents have {card.shape[0]} channels, and {name} decodes {packed}")
-    return Decoder(name, autoencoder, weights_digest(autoencoder))
+        raise ValueError(f"the model's latents have {card.shape[0]} channels, and {decoder.name} decodes {packed}")
+    return decoder
 
 
 def read_card(folder: Path) -> Card:

@@ -20,7 +20,7 @@ from ...data.pictures import as_png
 from ...files.atomic import remove, require_writable, write_folder_atomically, write_text_atomically
 from ...files.digests import weights_digest
 from ...files.documents import read, written
-from ...files.stages import Done, UnfinishedError, finished, slug, stage
+from ...files.stages import StageRunner, UnfinishedError, finished, slug, stage
 from ...files.yaml_files import to_yaml
 from ...metrics.decoder.transfer import filled_rings
 from ...metrics.ranks import rank_correlation
@@ -121,9 +121,6 @@ def check_latents(plan: FrequencyPlan, name: str, network: Autoencoder) -> None:
         raise ValueError(f"latents of {name!r} have {side} x {side} cells, no whole patches of {patch}")
     if filled_rings((side, side), plan.bands) < FEWEST_BANDS:
         raise ValueError(f"latents of {name!r} have {side} x {side} cells, too few for bands: take a larger --size")
-
-
-StageRunner = Callable[[Path, str, Mapping[str, Any], Callable[[Path], Mapping[str, Any]]], Done]
 
 
 def run_one(

@@ -1,7 +1,8 @@
-"""From the stages of finished trials to one `Comparison`."""
+"""Collect the stages of finished trials into one `Comparison`."""
 
 import json
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,49 +20,52 @@ from ..nets.denoiser.build import open_denoiser
 from ..records.analysis import Analysis, Spectrum, read_analyses
 from ..records.comparison import Comparison, CurvePoint, Stage, Trial
 from ..records.provenance import provenance
-from ..records.scores import Evaluation, read_evaluations
+from ..records.scores import read_evaluations
 from .checks import OpenedPlan
-from .trial import Stages, run_trial
+from .trial import run_trial
 
 N_SHOWN, N_CURVE = 36, 50
-STAGES: tuple[Stage, ...] = ("autoencoder", "analysis", "cache", "targets", "diffusion", "samples", "scores")
 
 
-def gather(opened: OpenedPlan, command: str) -> Comparison:
-    """Every finished trial of a plan; those that are missing are named in the notes. ValueError where there is none."""
-    plan, found, missing = opened.plan, [], []
+def collect_trials(opened: OpenedPlan, command: str) -> Comparison:
+    """Collect every finished trial of a plan; the notes name those that are missing.
+
+    Raises:
+        ValueError: when no trial is finished.
+    """
+    plan, finished_trials, missing = opened.plan, [], []
     for seed in plan.seeds:
         for entry in plan.entries:
             try:
-                found.append((entry, seed, run_trial(opened, entry, seed, Console(quiet=True), finished)))
+                stages = run_trial(opened, entry, seed, Console(quiet=True), finished)
             except UnfinishedError as error:
                 missing.append(f"{entry}, seed {seed}: {error} is not done")
-    if not found:
+            else:
+                finished_trials.append((entry, seed, stages))
+    if not finished_trials:
         raise ValueError(f"{plan.out} holds no finished trial of plan {plan.name}; run it first")
-    trials = tuple(trial(entry, seed, stages) for entry, seed, stages in found)
-    first, parameters = found[0][2], n_parameters(found[0][2])
-    analysis = read_analyses(first.analysis.folder / "analysis.json")[0]
+    first = finished_trials[0][2]
+    parameters, spectrum = n_parameters(first), _analysis(first).image_on_latent_grid
+    assert spectrum is not None  # of an autoencoder, not of cached latents
     shown = next(fixed_batches(opened.references[plan.seeds[0]], N_SHOWN, N_SHOWN)).images
-    assert analysis.image_on_latent_grid is not None
     return Comparison(
         name=plan.name,
         plan=to_yaml(plan),
         control=plan.control,
         command=command,
         n_parameters=parameters,
-        image_spectrum=analysis.image_on_latent_grid,
+        image_spectrum=spectrum,
         images=as_png(shown),
-        trials=trials,
+        trials=tuple(collect_trial(entry, seed, stages) for entry, seed, stages in finished_trials),
         provenance=provenance(opened.device, torch.float32, plan.seeds[0]),
         notes=(*size_notes(opened, parameters), *missing),
     )
 
 
-def trial(entry: str, seed: int, stages: Stages) -> Trial:
-    """One trial from its files."""
-    analysis = read_analyses(stages.analysis.folder / "analysis.json")[0]
-    generation, reconstruction = evaluations(stages.scores.folder / "scores.json")
-    done: dict[Stage, Done] = {name: each for name in STAGES if (each := getattr(stages, name)) is not None}
+def collect_trial(entry: str, seed: int, stages: Mapping[Stage, Done]) -> Trial:
+    """Read one trial from the files of its stages."""
+    analysis = _analysis(stages)
+    generation, reconstruction = read_evaluations(stages["scores"].folder / "scores.json")
     return Trial(
         method=entry,
         seed=seed,
@@ -69,30 +73,24 @@ def trial(entry: str, seed: int, stages: Stages) -> Trial:
         latent_spectrum=at_unit_scale(analysis),
         reconstruction=reconstruction,
         generation=generation,
-        curve=curve(stages.diffusion.folder / "run" / "log.jsonl"),
-        samples=as_png(next(open_samples(stages.samples.folder / "samples.npz", N_SHOWN)[1]).images),
-        # Those of stages that another entry of the plan has run as well are counted there.
-        seconds={name: stage.seconds for name, stage in done.items() if stage.folder.parent.parent.name == slug(entry)},
-        autoencoder_digest=stages.autoencoder.outputs["weights"],
-        denoiser_digest=stages.diffusion.outputs["weights"],
+        curve=curve(stages["diffusion"].folder / "run" / "log.jsonl"),
+        samples=as_png(next(open_samples(stages["samples"].folder / "samples.npz", N_SHOWN)[1]).images),
+        # A stage that entries share counts for the one that it lies with.
+        seconds={name: done.seconds for name, done in stages.items() if done.folder.parent.parent.name == slug(entry)},
+        autoencoder_digest=stages["autoencoder"].outputs["weights"],
+        denoiser_digest=stages["diffusion"].outputs["weights"],
     )
 
 
-def evaluations(path: Path) -> tuple[Evaluation, Evaluation]:
-    """Of the samples, and of the reconstructions."""
-    generation, reconstruction = read_evaluations(path)
-    return generation, reconstruction
-
-
 def at_unit_scale(analysis: Analysis) -> Spectrum:
-    """The spectrum of posterior means, divided by their variance."""
+    """Return the spectrum of posterior means, divided by their variance."""
     view = analysis.view("mean")
     power = tuple(value / view.std**2 for value in view.spectrum.power)
     return Spectrum(view.spectrum.frequencies, power, view.spectrum.exponent)
 
 
 def curve(log: Path) -> tuple[CurvePoint, ...]:
-    """The logged losses in at most 50 points, each a mean."""
+    """Return the logged losses as at most 50 points, each a mean."""
     lines: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
     logged = [(line["step"], line["loss"]) for line in lines if line.get("loss") is not None]
     width = -(-len(logged) // N_CURVE) or 1
@@ -100,20 +98,17 @@ def curve(log: Path) -> tuple[CurvePoint, ...]:
     return tuple(CurvePoint(group[-1][0], statistics.mean(loss for _, loss in group)) for group in groups)
 
 
-def n_parameters(stages: Stages) -> tuple[int, int]:
-    """Of the autoencoder and of the denoiser."""
-    autoencoder = Autoencoder.from_pretrained(stages.autoencoder.folder / stages.autoencoder.outputs["export"])
-    denoiser = open_denoiser(stages.diffusion.folder / stages.diffusion.outputs["export"])
-    return count(autoencoder), count(denoiser)
-
-
-def count(network: torch.nn.Module) -> int:
-    """Of all parameters."""
-    return sum(p.numel() for p in network.parameters())
+def n_parameters(stages: Mapping[Stage, Done]) -> tuple[int, int]:
+    """Count the parameters of the autoencoder and of the denoiser."""
+    autoencoder, denoiser = (
+        stages[name].folder / stages[name].outputs["export"] for name in ("autoencoder", "diffusion")
+    )
+    networks = (Autoencoder.from_pretrained(autoencoder), open_denoiser(denoiser))
+    return sum(p.numel() for p in networks[0].parameters()), sum(p.numel() for p in networks[1].parameters())
 
 
 def size_notes(opened: OpenedPlan, parameters: tuple[int, int]) -> tuple[str, ...]:
-    """How small the comparison is, in numbers."""
+    """Return sentences on the scale of the comparison."""
     plan = opened.plan
     autoencoder, diffusion = plan.autoencoder, plan.diffusion
     return (
@@ -124,3 +119,7 @@ def size_notes(opened: OpenedPlan, parameters: tuple[int, int]) -> tuple[str, ..
         "All trials have equal updates, not equal computation.",
         "Samples of all trials start from the same noise: the spread over seeds is that of training alone.",
     )
+
+
+def _analysis(stages: Mapping[Stage, Done]) -> Analysis:
+    return read_analyses(stages["analysis"].folder / "analysis.json")[0]
