@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rich.console import Console
 
 from spectrum_matching.cli.main import main
 from spectrum_matching.comparison import plans
@@ -202,7 +201,7 @@ def test_the_weights_of_its_vision_encoder_decide_an_autoencoder_s_folder(plan, 
     def recipe(seed, entry):
         save_dinov2(tmp_path / "vision", seed)
         with pytest.raises(AskedError) as asked:
-            trial_module.run_trial(open_plan(plan), entry, 0, Console(quiet=True), stage)
+            trial_module.run_trial(open_plan(plan), entry, 0, stage)
         name, inputs = asked.value.args
         assert name == "autoencoder"
         return inputs

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from rich.console import Console
 from rich.markup import escape
 from tyro.conf import arg
 
@@ -20,7 +19,7 @@ from ..records.analysis import Analysis
 from ..records.comparison import Comparison, to_json
 from ..report.comparison.page import render_comparison
 from ..report.comparison.tables import comparison_markdown
-from .progress import progress_bar, show_messages
+from .progress import console, progress_bar
 
 
 def compare(
@@ -54,7 +53,6 @@ def compare(
             raise ValueError(f"--only: no entry {name!r}; {nearest(name, list(resolved.entries))}")
         if seed not in resolved.seeds:
             raise ValueError(f"--seeds: {seed} is none of the plan's, {resolved.seeds}")
-    console = Console(stderr=True)
     if dry_run:
         check_plan(resolved)
         print(to_yaml(resolved), end="")
@@ -62,11 +60,10 @@ def compare(
         counts = f"{n} trials: {len(resolved.entries)} entries x {len(resolved.seeds)} seeds; {n_done} stages are there"
         console.print(counts, highlight=False)
         return Path(resolved.out)
-    show_messages()
     opened = open_plan(resolved)
     for place, (name, seed) in enumerate(chosen, 1):
         console.rule(escape(f"{place} of {len(chosen)}: {name}, seed {seed}"), align="left")
-        run_trial(opened, name, seed, console, progress=progress_bar)
+        run_trial(opened, name, seed, progress=progress_bar)
     comparison = collect_trials(opened, f"specmatch compare {plan}")
     write_comparison(comparison, Path(resolved.out))
     print(comparison_markdown(comparison))

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 
 from ..comparison import plans
@@ -14,7 +13,7 @@ from ..records.analysis import read_analyses
 from ..report.comparison.tables import comparison_markdown
 from ..report.terminal import summary, verdict
 from .compare import write_comparison
-from .progress import progress_bar, show_messages
+from .progress import console, print_results, progress_bar
 
 
 def demo(out: Path | None = None, fast: bool = False) -> None:
@@ -26,18 +25,15 @@ def demo(out: Path | None = None, fast: bool = False) -> None:
     """
     plan = plans.demo(fast)
     plan = replace(plan, out=str(out or Path("runs") / plan.name))
-    folder, console = Path(plan.out), Console(stderr=True)
-    show_messages()
+    folder = Path(plan.out)
     opened = open_plan(plan)
     analyses = []
     for place, name in enumerate(plan.entries, 1):
         console.rule(escape(f"{place} of {len(plan.entries)}: {name}"), align="left")
-        stages = run_trial(opened, name, plan.seeds[0], console, progress=progress_bar)
+        stages = run_trial(opened, name, plan.seeds[0], progress=progress_bar)
         analyses += read_analyses(stages["analysis"].folder / "analysis.json")
     comparison = collect_trials(opened, "specmatch demo --fast" if fast else "specmatch demo")
     write_comparison(comparison, folder, analyses)
-    for analysis in analyses:
-        console.print(verdict(analysis))
-    console.print(summary(analyses))
+    print_results(*map(verdict, analyses), summary(analyses))
     print(comparison_markdown(comparison))
     console.print(str(folder / "report.html"), highlight=False, soft_wrap=True, markup=False)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from ..analysis.conditions import numbers
 from ..data.order import fixed_batches
@@ -37,7 +36,7 @@ def collect_trials(opened: OpenedPlan, command: str) -> Comparison:
     for seed in plan.seeds:
         for entry in plan.entries:
             try:
-                stages = run_trial(opened, entry, seed, Console(quiet=True), finished)
+                stages = run_trial(opened, entry, seed, finished)
             except UnfinishedError as error:
                 missing.append(f"{entry}, seed {seed}: {error} is not done")
             else:

@@ -1,6 +1,7 @@
 """Run one entry of a plan from one seed, stage by stage: autoencoder, analysis, cache, diffusion, samples, scores."""
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ from ..training.run_diffusion import run_diffusion
 from .checks import OpenedPlan, autoencoder_run, diffusion_run
 from .plans import Plan
 
+log = logging.getLogger(__name__)
+
 BATCH_SIZE = 64
 
 Values = dict[str, Any]
@@ -55,7 +58,6 @@ class TrialContext:
     opened: OpenedPlan
     entry: str
     seed: int
-    console: Console
     progress: ProgressBar
     done: dict[Stage, Done] = field(default_factory=dict)
     _autoencoder: Autoencoder | None = None
@@ -113,7 +115,6 @@ def run_trial(
     opened: OpenedPlan,
     entry: str,
     seed: int,
-    console: Console,
     run_stage: StageRunner = stage,
     progress: ProgressBar = lambda title: nullcontext(lambda done, total: None),
 ) -> dict[Stage, Done]:
@@ -121,7 +122,7 @@ def run_trial(
 
     run_stage: `stages.finished` reads a finished trial, and runs nothing. progress: shows a bar under a title.
     """
-    trial = TrialContext(opened, entry, seed, console, progress)
+    trial = TrialContext(opened, entry, seed, progress)
     for name, is_shared, inputs, work in STAGES:
         decided = inputs(trial)
         if decided is not None:
@@ -153,16 +154,17 @@ def analysis_inputs(trial: TrialContext) -> Values:
 
 def write_analysis(trial: TrialContext, folder: Path) -> Values:
     """Analyze the autoencoder into analysis.json."""
-    trial.console.print("analyzing", highlight=False)
     measuring = trial.plan.measuring
-    analysis = analyze(
-        trial.autoencoder(),
-        trial.images,
-        name=trial.owner,
-        n_images=measuring.analyzed,
-        n_tests=min(measuring.tested, measuring.analyzed),
-        seed=trial.seed,
-    )
+    with trial.progress("analyzing") as progress:
+        analysis = analyze(
+            trial.autoencoder(),
+            trial.images,
+            name=trial.owner,
+            n_images=measuring.analyzed,
+            n_tests=min(measuring.tested, measuring.analyzed),
+            seed=trial.seed,
+            progress=progress,
+        )
     write_text_atomically(folder / "analysis.json", analyses_to_json([analysis]) + "\n")
     return {}
 
@@ -233,7 +235,7 @@ def sample(trial: TrialContext, folder: Path) -> Values:
     decoder = Decoder(str(export), trial.autoencoder(), trial.weights("autoencoder"))
     model = open_model(trial.export("diffusion"), trial.opened.device, decoder)
     out, accelerator = folder / "samples.npz", Accelerator(mixed_precision="no")
-    write_samples(model, trial.plan.sampling, trial.plan.measuring.samples, out, accelerator, trial.console)
+    write_samples(model, trial.plan.sampling, trial.plan.measuring.samples, out, accelerator, Console(stderr=True))
     return {}
 
 
@@ -247,7 +249,7 @@ def scores_inputs(trial: TrialContext) -> Values:
 
 def write_scores(trial: TrialContext, folder: Path) -> Values:
     """Score the generated and the reconstructed images into scores.json."""
-    trial.console.print("scoring", highlight=False)
+    log.info("scoring")
     samples, n = trial.done["samples"].folder / "samples.npz", trial.plan.measuring.reconstructions
     generation = evaluate_generation(
         trial.entry,
