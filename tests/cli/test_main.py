@@ -122,7 +122,10 @@ def test_a_dry_run_refuses_what_cannot_be(said, arguments, named):
         (("tiny_va_vae", "--network.train", "decoder"), "method va_vae has a loss on the latents (kl, features)"),
         (("tiny_va_vae", "--method.encoder", "nowhere"), "nowhere is no folder with config.json"),
         (("tiny_va_vae", "--data.size", "66"), "images of 66 x 66 pixels have no grid of cells of 4"),
-        (("tiny_va_vae", "--method.feature-weight", "-1"), "the weight of features must be finite and not negative"),
+        (
+            ("tiny_va_vae", "--method.feature-weight", "-1"),
+            "method.feature_weight is -1.0: must be greater",
+        ),
     ],
 )
 def test_training_that_makes_no_sense_is_refused_before_anything_is_written(said, tmp_path, arguments, named):

@@ -147,7 +147,7 @@ def test_nothing_but_samples_is_overwritten(command, tmp_path):
     ("arguments", "said"),
     [
         (("--num-images", 0), "num_images is 0, expected at least 1"),
-        (("--steps", 0), "steps and batch size must be at least 1"),
+        (("--steps", 0), "steps is 0: must be greater than 0"),
         (("--labels", 2), "a class from 0 to 1"),
         (("--guidance", -1), "guidance is -1.0"),
         (("--autoencoder", "/no/such"), "/no/such is no folder"),

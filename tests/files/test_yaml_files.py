@@ -47,7 +47,7 @@ def test_part_of_a_run_changes_only_what_it_names():
         ({"steps": None}, "steps is None"),
         ({"steps": 1.5}, "steps is 1.5"),
         ({"name": ["a"]}, r"name is \['a'\]"),
-        ({"data": {"crop": "middle"}}, "data.crop is 'middle': input should be 'random' or 'center'"),
+        ({"data": {"crop": "middle"}}, "data.crop is 'middle': must be 'random' or 'center'"),
         ({"data": {"flip": "perhaps"}}, "data.flip is 'perhaps'"),
         ({"method": {"name": "vae"}}, "method.name is 'vae'"),
         ({"method": {"keep": 7}}, "method.keep is 7"),

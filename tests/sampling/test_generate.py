@@ -75,13 +75,13 @@ def test_one_class_and_none():
 @pytest.mark.parametrize(
     ("change", "n_classes", "said"),
     [
-        ({"steps": 0}, 2, "steps and batch size must be at least 1, got 0 and 4"),
-        ({"batch_size": 0}, 2, "steps and batch size must be at least 1"),
+        ({"steps": 0}, 2, "steps is 0: must be greater than 0"),
+        ({"batch_size": 0}, 2, "batch_size is 0: must be greater than 0"),
         ({"labels": "2"}, 2, "'2', expected balanced, random or none, or a class from 0 to 1"),
         ({"labels": "-1"}, 2, "a class from 0 to 1"),
         ({"labels": "cat"}, 2, "'cat', expected balanced"),
         ({"labels": "0"}, 0, "expected balanced, random or none: the model knows no classes"),
-        ({"guidance": -1.0}, 2, "guidance is -1.0, expected at least 0"),
+        ({"guidance": -1.0}, 2, "guidance is -1.0: must be greater than or equal to 0"),
         ({"guidance": float("nan")}, 2, "guidance is nan"),
         ({"guidance": 2.0}, 0, "is unconditional: leave it at 1"),
         ({"guidance": 2.0, "labels": "none"}, 2, "guidance is towards a label"),

@@ -6,14 +6,14 @@ from spectrum_matching.cli.main import main
 from spectrum_matching.files.yaml_files import override, read_mapping, to_yaml
 from spectrum_matching.nets.denoiser.build import build_denoiser
 from spectrum_matching.sampling.generate import SamplingChoice
+from spectrum_matching.training.checks import check_diffusion_run
 from spectrum_matching.training.diffusion_config import PRESETS, Curriculum, DiffusionRun, on_latents
-from spectrum_matching.training.run_diffusion import check
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_can_be_run_and_comes_back_from_its_file(name, tmp_path):
     run = PRESETS[name]()
-    check(run)
+    check_diffusion_run(run)
     assert (run.name, run.out) == (name, f"runs/{name}")
     build_denoiser(run.denoiser.name, 4, (8, 8), width=32, depth=2, heads=2)  # there is a network of that name
     (tmp_path / "run.yaml").write_text(to_yaml(run))

@@ -43,11 +43,16 @@ def train_ae(arguments: list[str]) -> None:
     """train or fine-tune an autoencoder by any method of the unified view"""
     from ..training.autoencoder_config import FAMILIES, METHODS, PRESETS, AutoencoderRun
 
+    def check(run: AutoencoderRun) -> None:
+        from ..training.checks import check_autoencoder_run  # slow: it imports diffusers
+
+        check_autoencoder_run(run)
+
     families, methods = (", ".join(names) for names in (FAMILIES, METHODS))
     description = (
         f"Train or fine-tune an autoencoder. PRESET is FAMILY_METHOD; families: {families}; methods: {methods}."
     )
-    run = _resolved("train-ae", AutoencoderRun(), PRESETS, description, arguments, lambda run: run.method.build())
+    run = _resolved("train-ae", AutoencoderRun(), PRESETS, description, arguments, check)
     if run is None:
         return
     from ..training.run_autoencoder import run_autoencoder  # slow: it imports diffusers
@@ -69,9 +74,9 @@ def train_diffusion(arguments: list[str]) -> None:
     from ..training.diffusion_config import PRESETS, DiffusionRun
 
     def check(run: DiffusionRun) -> None:
-        from ..training.run_diffusion import check
+        from ..training.checks import check_diffusion_run
 
-        check(run)
+        check_diffusion_run(run)
 
     description = f"Train a diffusion model. Presets: {', '.join(PRESETS)}."
     run = _resolved("train-diffusion", DiffusionRun(), PRESETS, description, arguments, check)
@@ -135,7 +140,7 @@ def _resolved(
     presets: Mapping[str, Callable[[], Run]],
     description: str,
     arguments: list[str],
-    check: Callable[[Run], object] = lambda run: None,
+    check: Callable[[Run], None],
 ) -> Run | None:
     """The run that the command line names; None where it was only to be checked and printed, which is done then."""
     import tyro

@@ -1,7 +1,7 @@
 """What must hold of a plan before any work, and the runs that it stands for."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,13 @@ import torch
 from accelerate import Accelerator
 
 from ..data.images import ImageSet, open_images
+from ..files.settings import validate
 from ..nets.autoencoder import Autoencoder
 from ..nets.vision.encoders import open_vision
 from ..nets.vision.extractors import Extractor, open_extractor
 from ..training.autoencoder_config import AutoencoderRun
-from ..training.checks import check, check_method
+from ..training.checks import check_autoencoder_run, check_curriculum, check_diffusion_run
 from ..training.diffusion_config import DiffusionRun
-from ..training.run_diffusion import check as check_diffusion
-from ..training.run_diffusion import check_curriculum
 from .plans import Plan
 
 
@@ -76,17 +75,13 @@ def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
 
     The digests of these encoders, by name and size.
     """
+    validate(plan)
     if not plan.entries or not plan.seeds:
         raise ValueError(f"plan {plan.name} has no entries or no seeds: there is nothing to compare")
     if len(set(plan.seeds)) < len(plan.seeds):
         raise ValueError(f"seeds are {plan.seeds}: a seed that comes twice is one trial, not two")
     if plan.control not in plan.entries:
         raise ValueError(f"control is {plan.control!r}, expected one of the entries: {', '.join(plan.entries)}")
-    counts = {f"measuring.{key}": value for key, value in asdict(plan.measuring).items() if isinstance(value, int)}
-    counts |= {"sampling.steps": plan.sampling.steps, "sampling.batch_size": plan.sampling.batch_size}
-    for key, value in counts.items():
-        if value < (2 if key.startswith("measuring") else 1):
-            raise ValueError(f"{key} is {value}: too few to measure anything")
     autoencoder = plan.autoencoder
     shape = None
     if autoencoder.network.pretrained is None:
@@ -97,12 +92,11 @@ def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
     digests = {}
     for name, entry in plan.entries.items():
         trained = autoencoder_run(plan, name, 0, Path())
-        check(trained)
-        vision = check_method(trained)
+        vision = check_autoencoder_run(trained)
         if vision is not None and entry.method.vision is not None:
             digests[entry.method.vision] = vision.digest
         run = diffusion_run(plan, name, 0, Path(), Path())
-        check_diffusion(run)
+        check_diffusion_run(run)
         if run.alignment.weight and entry.alignment.encoder is None:
             raise ValueError(f"entry {name}: alignment.encoder is not named, what are the tokens to be like?")
         if entry.alignment.targets is not None:

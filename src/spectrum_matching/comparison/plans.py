@@ -3,13 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from ..methods.encoding import Variant
 from ..sampling.generate import SamplingChoice
 from ..training import autoencoder_config, diffusion_config
 from ..training.autoencoder_config import AutoencoderRun, Cadence, Data, MethodChoice, Optimizer
 from ..training.diffusion_config import AlignmentChoice, Curriculum, DenoiserChoice, DiffusionRun
+
+Several = Annotated[int, Field(ge=2)]  # fewer have no variance
 
 DELTAS = (0.0, 0.4, 0.8, 1.2)  # beside 1, the default
 KL_WEIGHTS = (1e-4, 1e-2)  # beside 1e-6, SD-VAE's
@@ -31,11 +35,11 @@ class Measuring:
     data: str | None = None  # images that nothing was trained on; by default those that each seed held out
     reference_data: str | None = None  # what samples are held against; `data` by default
     features: str | None = None  # extractor: inception, dinov2, a TorchScript file or python:FILE.py:FACTORY
-    reference: int = 10_000  # images that samples are held against, at most
-    samples: int = 10_000  # images to generate
-    reconstructions: int = 2048  # images to reconstruct
-    analyzed: int = 512  # images whose latents are analyzed
-    tested: int = 128  # of these, images for what decodes again
+    reference: Several = 10_000  # images that samples are held against, at most
+    samples: Several = 10_000  # images to generate
+    reconstructions: Several = 2048  # images to reconstruct
+    analyzed: Several = 512  # images whose latents are analyzed
+    tested: Several = 128  # of these, images for what decodes again
 
 
 @dataclass(frozen=True)

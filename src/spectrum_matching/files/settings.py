@@ -1,9 +1,15 @@
-"""Settings as frozen dataclasses, whose annotations say what decides a result and what may change on resuming."""
+"""Settings as frozen dataclasses, whose annotations constrain their values and say what these decide.
+
+A constraint is pydantic's: `lr: NonNegative = 1e-4`. A rule says what is not hashed, or may change on resuming:
+`workers: Incidental[NonNegativeInt] = 0`.
+"""
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from enum import Enum
 from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 
 class Rule(Enum):
@@ -17,6 +23,30 @@ T = TypeVar("T")
 NotHashed = Annotated[T, Rule.NOT_HASHED]
 Changeable = Annotated[T, Rule.CHANGEABLE]
 Incidental = Annotated[T, Rule.NOT_HASHED, Rule.CHANGEABLE]
+
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+def validate(record: T) -> T:
+    """Return the record with every value checked against its field and converted to its type.
+
+    Raises:
+        ValueError: naming the dotted key, its value and what it must be.
+    """
+    return record_of(type(record), asdict(record))  # type: ignore[call-overload]
+
+
+def record_of(kind: type[T], values: dict[str, Any], source: str = "") -> T:
+    """Return the record of nested values, checked as by `validate`; errors name `source` too."""
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
+        message = first["msg"].replace("Input should be", "must be")
+        prefix = f"{source}: " if source else ""
+        raise ValueError(f"{prefix}{key} is {first['input']!r}: {message[0].lower()}{message[1:]}") from error
 
 
 class Setting(NamedTuple):

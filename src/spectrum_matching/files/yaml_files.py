@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
+
+from .settings import record_of
 
 Run = TypeVar("Run")
 
@@ -37,13 +39,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 def override(run: Run, mapping: dict[str, Any], source: str) -> Run:
     """`run` with the values of a nested mapping; ValueError naming `source` and the key that is unknown or mistyped."""
-    values = _merged(run, mapping, source, "")
-    try:
-        return TypeAdapter(type(run)).validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
-        raise ValueError(f"{source}: {key} is {first['input']!r}: {first['msg'].lower()}") from error
+    return record_of(type(run), _merged(run, mapping, source, ""), source)
 
 
 def _merged(record: Any, mapping: Any, source: str, prefix: str) -> dict[str, Any]:

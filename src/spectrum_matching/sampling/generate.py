@@ -3,17 +3,17 @@
 Of another batch size only the rounding of the network's kernels is another: now and then a byte differs by one.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
 from ..diffusion import SAMPLERS, SampleNoise, asked_times, guided, guided_evaluations, time_grid
-from ..files.settings import NotHashed
+from ..files.settings import NonNegative, NotHashed, validate
 from ..records.scores import Sampling
 from ..seeding import seeded
 from .model import DiffusionModel
@@ -26,24 +26,21 @@ class SamplingChoice:
     """How samples are drawn."""
 
     sampler: SamplerName = "euler"
-    steps: int = 50
-    guidance: float = 1.0  # classifier-free; 1: none
+    steps: PositiveInt = 50
+    guidance: NonNegative = 1.0  # classifier-free; 1: none
     guidance_interval: tuple[float, float] = (0.0, 1.0)  # the t in which it acts
     labels: str = "balanced"  # balanced, random, none, or a class by number
     seed: int = 0
-    batch_size: NotHashed[int] = 64
+    batch_size: NotHashed[PositiveInt] = 64
     precision: Literal["fp32", "bf16"] = "fp32"
 
 
 def check_sampling(model: DiffusionModel, choice: SamplingChoice) -> None:
     """ValueError for what this model cannot be asked for."""
-    if choice.steps < 1 or choice.batch_size < 1:
-        raise ValueError(f"steps and batch size must be at least 1, got {choice.steps} and {choice.batch_size}")
+    validate(choice)
     low, high = choice.guidance_interval
     if not 0 <= low <= high <= 1:
         raise ValueError(f"the guidance interval is {low} to {high}, expected 0 <= low <= high <= 1")
-    if not 0 <= choice.guidance < math.inf:
-        raise ValueError(f"guidance is {choice.guidance}, expected at least 0 (1: none)")
     if choice.guidance != 1 and not model.n_classes:
         raise ValueError(f"guidance is {choice.guidance}, but {model.source} is unconditional: leave it at 1")
     if choice.guidance != 1 and choice.labels == "none":

@@ -4,11 +4,12 @@ import dataclasses
 import inspect
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import torch
+from pydantic import Field, NonNegativeInt, PositiveInt
 
-from ..files.settings import Changeable, Incidental, NotHashed
+from ..files.settings import Changeable, Fraction, Incidental, NonNegative, NotHashed
 from ..methods.encoding import Variant
 from ..methods.method import Method
 from ..methods.zoo import METHODS
@@ -22,12 +23,12 @@ class Data:
     """Where the images come from and how they are cut."""
 
     path: str = "embedded"  # embedded, a folder, a parquet file, or hub:NAME
-    size: int = 64  # pixels on a side
-    held_out: float = 0.05  # share of the images that training never sees
+    size: PositiveInt = 64  # pixels on a side
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05  # share that training never sees: for previews and metrics
     crop: Literal["random", "center"] = "random"
     flip: bool = True
     on_bad: Literal["skip", "refuse"] = "skip"  # unreadable files: name, count and skip them, or refuse to start
-    workers: Incidental[int] = 0  # processes that read images
+    workers: Incidental[NonNegativeInt] = 0  # processes that read images
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class MethodChoice:
     """A row of the zoo and what differs from its defaults (None: the row's own)."""
 
     name: MethodName = "autoencoder"
-    kl_weight: float | None = None
+    kl_weight: NonNegative | None = None
     kl_reduction: Literal["mean", "sum"] | None = None
-    esm_weight: float | None = None
+    esm_weight: NonNegative | None = None
     delta: float | None = None
     bins: int | None = None
     variant: Variant | None = None
@@ -56,7 +57,7 @@ class MethodChoice:
     probability: float | None = None
     encoder: NotHashed[str | None] = None  # vision encoder: gradients, gradients:CELL, a folder, or hub:NAME
     encoder_size: int | None = None  # pixels on a side that it sees, where it has a size of its own
-    feature_weight: float | None = None
+    feature_weight: NonNegative | None = None
     cosine_margin: float | None = None
     distance_margin: float | None = None
 
@@ -102,9 +103,9 @@ class MethodChoice:
 class Losses:
     """Weights of the reconstruction losses, each a mean over pixels."""
 
-    l1: float = 1.0
-    l2: float = 0.0
-    perceptual: float = 0.0  # LPIPS; needs perceptual_weights
+    l1: NonNegative = 1.0
+    l2: NonNegative = 0.0
+    perceptual: NonNegative = 0.0  # LPIPS; needs perceptual_weights
     perceptual_weights: str | None = None  # path or hub:NAME
 
 
@@ -112,35 +113,35 @@ class Losses:
 class Adversary:
     """The PatchGAN term with hinge loss."""
 
-    weight: float = 0.0
-    start: int = 0  # generator updates before it counts and before its critic learns
+    weight: NonNegative = 0.0
+    start: NonNegativeInt = 0  # generator updates before it counts and before its critic learns
     adaptive: bool = True  # scale it to the reconstruction's gradient at the last layer
-    lr: float = 5e-5
-    width: int = 64
-    depth: int = 3
+    lr: NonNegative = 5e-5
+    width: PositiveInt = 64
+    depth: PositiveInt = 3
 
 
 @dataclass(frozen=True)
 class Optimizer:
     """AdamW, and the averaged weights that are exported."""
 
-    lr: Changeable[float] = 1e-4
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.005
-    warmup: int = 100  # updates over which the learning rate rises to lr
-    clip: float = 1.0  # largest norm of the gradient; 0: no limit
-    ema: float = 0.999  # decay of the averaged weights; 0: none
+    lr: Changeable[NonNegative] = 1e-4
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    weight_decay: NonNegative = 0.005
+    warmup: NonNegativeInt = 100  # updates over which the learning rate rises to lr
+    clip: NonNegative = 1.0  # largest norm of the gradient; 0: no limit
+    ema: Fraction = 0.999  # decay of the averaged weights; 0: none
 
 
 @dataclass(frozen=True)
 class Cadence:
     """Every how many generator updates."""
 
-    log: int = 10
-    preview: int = 500
-    checkpoint: int = 500
-    keep_last: int = 2  # newest checkpoints that stay
-    keep_every: int = 0  # checkpoints at its multiples stay as well; 0: none
+    log: NonNegativeInt = 10
+    preview: NonNegativeInt = 500
+    checkpoint: PositiveInt = 500
+    keep_last: PositiveInt = 2  # newest checkpoints that stay
+    keep_every: NonNegativeInt = 0  # checkpoints at its multiples stay as well; 0: none
 
 
 @dataclass(frozen=True)
@@ -150,14 +151,14 @@ class AutoencoderRun:
     name: Incidental[str] = "tiny"
     out: Incidental[str] = "runs/tiny"  # run directory; the same command again resumes from it
     seed: int = 0
-    steps: Changeable[int] = 1000  # generator updates
-    batch_size: int = 16  # images in one generator update, over all processes and micro-batches
-    accumulation: int = 1  # micro-batches of one update
+    steps: Changeable[PositiveInt] = 1000  # generator updates
+    batch_size: PositiveInt = 16  # images in one generator update, over all processes and micro-batches
+    accumulation: PositiveInt = 1  # micro-batches of one update
     precision: Changeable[Literal["fp32", "bf16"]] = "fp32"
     compile: bool = False
     channels_last: bool = False  # memory layout; faster for convolutions on most machines
     sample_posterior: bool = True  # decode a sample of the posterior; otherwise its mean
-    max_bad_steps: Incidental[int] = 10  # stop after so many non-finite steps in a row
+    max_bad_steps: Incidental[PositiveInt] = 10  # stop after so many non-finite steps in a row
     trackers: Incidental[tuple[Literal["tensorboard", "wandb"], ...]] = ()
     data: Data = field(default_factory=Data)
     network: Network = field(default_factory=Network)

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from ..diffusion.alignment import Std
-from ..files.settings import Changeable, Incidental, NotHashed
+from ..files.settings import Changeable, Fraction, Incidental, NonNegative, NotHashed
 from ..sampling.generate import SamplingChoice
 from .autoencoder_config import Cadence, Optimizer
 
@@ -26,12 +28,12 @@ class Source:
     latents: NotHashed[str | None] = None  # a folder of cached latents
     images: NotHashed[str | None] = None  # instead: embedded, a folder, a parquet file, or hub:NAME
     autoencoder: Incidental[str | None] = None  # encodes images, decodes samples; the cache's own by default
-    size: int = 64  # of images: pixels on a side
-    held_out: float = 0.05  # of images: share that training never sees
+    size: PositiveInt = 64  # of images: pixels on a side
+    held_out: Fraction = 0.05  # of images: share that training never sees
     crop: Literal["random", "center"] = "center"
     flip: bool = False  # mirrored images too; a cache must hold them
     on_bad: Literal["skip", "refuse"] = "skip"
-    workers: Incidental[int] = 0
+    workers: Incidental[NonNegativeInt] = 0
     sample: bool = True  # draw latents from their posteriors; otherwise their means
     statistics: Literal["global", "channel", "declared"] = "global"  # what brings latents to unit scale
 
@@ -59,8 +61,8 @@ class ObjectiveChoice:
     times_std: float = 1.0  # of log_normal
     shift: float = 1.0  # of shifted
     weighting: Literal["none", "min_snr"] = "none"
-    gamma: float = 5.0  # of min_snr
-    label_dropout: float = 0.1
+    gamma: NonNegative = 5.0  # of min_snr
+    label_dropout: Fraction = 0.1
 
 
 @dataclass(frozen=True)
@@ -72,22 +74,22 @@ class Curriculum:
 
     keep: tuple[int, ...] = ()  # diagonals of each block's DCT that stay; none: no curriculum
     block: int = 8
-    share: float = 0.5
+    share: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
 @dataclass(frozen=True)
 class AlignmentChoice:
     """What the tokens of one block should be like: a vision encoder's, by projector, target filter and loss."""
 
-    weight: float = 0.0  # 0: nothing of it is opened or computed
+    weight: NonNegative = 0.0  # 0: nothing of it is opened or computed
     encoder: NotHashed[str | None] = None  # gradients[:CELL], a folder, or hub:NAME; None: that of the cached targets
     size: int | None = None  # of images: pixels on a side that the encoder sees; the encoder's own by default
     targets: Incidental[str | None] = (
         None  # of latents: folder of cached targets; `targets` below the latents by default
     )
-    tap: int = 2  # block whose tokens are aligned, from 1
+    tap: PositiveInt = 2  # block whose tokens are aligned, from 1
     projector: Literal["perceptron", "convolution"] = "perceptron"
-    hidden: int = 2048  # of the perceptron
+    hidden: PositiveInt = 2048  # of the perceptron
     filter: Literal["none", "normalise", "dog"] = "none"  # of the targets
     gamma: float = 0.6  # of normalise: share of the mean token that is taken off
     inner: float = 0.5  # of dog: sigma in tokens of the encoder's grid; 0: high-pass
@@ -103,12 +105,12 @@ class DiffusionRun:
     name: Incidental[str] = "tiny_sit"
     out: Incidental[str] = "runs/tiny_sit"  # run directory; the same command again resumes from it
     seed: int = 0
-    steps: Changeable[int] = 2000  # updates
-    batch_size: int = 64  # latents in one update, over all processes and micro-batches
-    accumulation: int = 1  # micro-batches of one update
+    steps: Changeable[PositiveInt] = 2000  # updates
+    batch_size: PositiveInt = 64  # latents in one update, over all processes and micro-batches
+    accumulation: PositiveInt = 1  # micro-batches of one update
     precision: Changeable[Literal["fp32", "bf16"]] = "fp32"
     compile: bool = False
-    max_bad_steps: Incidental[int] = 10  # stop after so many non-finite steps in a row
+    max_bad_steps: Incidental[PositiveInt] = 10  # stop after so many non-finite steps in a row
     trackers: Incidental[tuple[Literal["tensorboard", "wandb"], ...]] = ()
     source: Source = field(default_factory=Source)
     denoiser: DenoiserChoice = field(default_factory=DenoiserChoice)

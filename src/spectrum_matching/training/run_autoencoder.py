@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
@@ -23,9 +22,9 @@ from ..nets.vision.perceptual import LPIPS
 from ..records.provenance import commit
 from ..seeding import seeded
 from .autoencoder_config import AutoencoderRun
-from .checks import check, check_batch, check_grid, check_method
+from .checks import check_autoencoder_run, check_size
 from .optimization import averaged
-from .run_directory import begin, drive, end, refuse_other_run, resume
+from .run_directory import begin, drive, end, open_accelerator, refuse_other_run, resume
 from .train_autoencoder import TrainingState, build_state, open_autoencoder, train_autoencoder
 
 N_MEASURED, N_AT_ONCE = 256, 16
@@ -39,17 +38,15 @@ def run_autoencoder(run: AutoencoderRun, title: str | None = None) -> Path:
 
     ValueError, before any work, for whatever cannot be trained. SystemExit after a signal, with a checkpoint written.
     """
-    check(run)
-    accelerator = Accelerator(mixed_precision="no", log_with=list(run.trackers) or None, project_dir=run.out)
+    accelerator = open_accelerator(run)
     console = Console(quiet=not accelerator.is_main_process, stderr=True)
-    check_batch(run, accelerator.num_processes)
+    vision = check_autoencoder_run(run, accelerator.device)
     refuse_other_run(run)
-    vision = check_method(run, accelerator.device)
     autoencoder = open_autoencoder(run)
     # The autoencoder's weights are drawn from the seed itself.
     method = run.method.build(vision, autoencoder.channels, seeded("feature match", run.seed).initial_seed())
     state = build_state(run, autoencoder, method, accelerator.device)
-    check_grid(run, state)
+    check_size(run, state)
     perceptual = load_perceptual(run, accelerator.device)
     resume(run, state, console)
     training, held_out = open_both(run)

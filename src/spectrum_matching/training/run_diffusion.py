@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from rich.console import Console
 from rich.markup import escape
 from torch import Tensor
@@ -13,17 +12,25 @@ from torch import Tensor
 from ..data.pictures import write_grid
 from ..files.atomic import explain_write_errors, write_text_atomically
 from ..files.digests import weights_digest
-from ..methods.decoding import SpectralMask
-from ..nets.denoiser.build import n_blocks, token_grid
 from ..records.provenance import commit
 from ..sampling.generate import check_sampling, generate_batch
 from ..sampling.model import Card, DiffusionModel, open_decoder, write_model
-from .checks import check_batch, check_numbers
-from .diffusion_config import AlignmentChoice, DiffusionRun
+from .checks import check_curriculum, check_diffusion_run, check_targets
+from .diffusion_config import DiffusionRun
 from .diffusion_data import DiffusionBatch, LearnedData, in_full, open_learned
 from .optimization import averaged
-from .run_directory import begin, drive, end, read_begun, refuse_other_data, refuse_other_run, resume, write_begun
-from .train_diffusion import DiffusionState, build_diffusion_state, filter_of, path_of, times_of, train_diffusion
+from .run_directory import (
+    begin,
+    drive,
+    end,
+    open_accelerator,
+    read_begun,
+    refuse_other_data,
+    refuse_other_run,
+    resume,
+    write_begun,
+)
+from .train_diffusion import DiffusionState, build_diffusion_state, path_of, train_diffusion
 
 UNIT = (0.8, 1.25)  # standard deviations that pass for 1
 
@@ -32,14 +39,6 @@ CENTRED = 0.5  # means that pass for 0
 
 
 N_PREVIEW = 16
-AT_LEAST_ONE = (
-    *("steps", "batch_size", "accumulation", "max_bad_steps", "cadence.checkpoint", "source.size"),
-    "alignment.hidden",
-)
-NOT_NEGATIVE = (
-    *("optimizer.lr", "optimizer.clip", "optimizer.warmup", "cadence.log", "cadence.preview", "cadence.keep_every"),
-    *("source.workers", "objective.gamma", "alignment.weight"),
-)
 
 
 def run_diffusion(run: DiffusionRun, title: str | None = None) -> Path:
@@ -47,10 +46,9 @@ def run_diffusion(run: DiffusionRun, title: str | None = None) -> Path:
 
     ValueError, before any work, for whatever cannot be trained. SystemExit after a signal, with a checkpoint written.
     """
-    check(run)
-    accelerator = Accelerator(mixed_precision="no", log_with=list(run.trackers) or None, project_dir=run.out)
+    check_diffusion_run(run)
+    accelerator = open_accelerator(run)
     console = Console(quiet=not accelerator.is_main_process, stderr=True)
-    check_batch(run, accelerator.num_processes)
     refuse_other_run(run, fixed=("steps",) if run.curriculum.keep else ())  # a curriculum is spread over the steps
     begun = read_begun(Path(run.out))
     data = open_learned(run, accelerator.device, begun.latent_space if begun else None)
@@ -89,51 +87,6 @@ def run_diffusion(run: DiffusionRun, title: str | None = None) -> Path:
             finish(run, state, card(run, data, state.step, decoder.digest if decoder else ""))
     end(run, state, finished, accelerator)
     return Path(run.out) / "export"
-
-
-def check(run: DiffusionRun) -> None:
-    """ValueError naming the first number that makes no sense."""
-    check_numbers(run, AT_LEAST_ONE, NOT_NEGATIVE)
-    if not 0 <= run.objective.label_dropout < 1:
-        raise ValueError(f"objective.label_dropout must lie in [0, 1), got {run.objective.label_dropout}")
-    if not 0 <= run.curriculum.share <= 1:
-        raise ValueError(f"curriculum.share must lie in [0, 1], got {run.curriculum.share}")
-    if run.objective.weighting == "min_snr" and not run.objective.gamma:
-        raise ValueError("objective.gamma must be positive for min_snr, got 0")
-    path_of(run)
-    times_of(run)
-    check_alignment(run)
-
-
-def check_alignment(run: DiffusionRun) -> None:
-    """ValueError for an alignment that makes no sense, or with a block that the denoiser lacks."""
-    choice = run.alignment
-    if not choice.weight:
-        if choice != AlignmentChoice():
-            raise ValueError("alignment.weight is 0, so that nothing else of alignment would be used: give it a weight")
-        return
-    filter_of(choice)
-    deepest = n_blocks(run.denoiser.name, run.denoiser.depth)
-    if not 1 <= choice.tap <= deepest:
-        raise ValueError(f"alignment.tap is {choice.tap}, and {run.denoiser.name} has blocks 1 to {deepest}")
-
-
-def check_targets(data: LearnedData, state: DiffusionState) -> None:
-    """ValueError if alignment targets do not lie over the denoiser's tokens."""
-    if data.target_shape is None:
-        return
-    h, w = token_grid(state.denoiser)
-    _, rows, columns = data.target_shape
-    if rows * w != columns * h:
-        raise ValueError(
-            f"the vision encoder's grid is {rows} x {columns}, and the denoiser's {h} x {w}: of another aspect"
-        )
-
-
-def check_curriculum(run: DiffusionRun, shape: tuple[int, int, int]) -> None:
-    """ValueError if the curriculum's low-passes do not fit latents (c, h, w)."""
-    if run.curriculum.keep:
-        SpectralMask(run.curriculum.keep, run.curriculum.block).draw(torch.Generator(), shape[1:])
 
 
 def watched(batches: Iterator[DiffusionBatch], console: Console) -> Iterator[DiffusionBatch]:

@@ -1,5 +1,6 @@
 """What any training keeps in its directory: run.yaml, log, checkpoints, previews; begun, resumed and driven alike."""
 
+import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -49,6 +50,8 @@ class Run(Protocol):
     @property
     def batch_size(self) -> int: ...
     @property
+    def accumulation(self) -> int: ...
+    @property
     def trackers(self) -> tuple[str, ...]: ...
     @property
     def cadence(self) -> Cadence: ...
@@ -61,6 +64,25 @@ class State(Protocol):
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def open_accelerator(run: Run) -> Accelerator:
+    """Return the accelerator of a run, with its trackers.
+
+    Raises:
+        ValueError: where a tracker is not installed, or batch_size does not give every process and micro-batch equally
+            many items.
+    """
+    for tracker in run.trackers:
+        if importlib.util.find_spec(tracker) is None:
+            raise ValueError(f"trackers: {tracker} is not installed; pip install 'spectrum-matching[track]'")
+    accelerator = Accelerator(mixed_precision="no", log_with=list(run.trackers) or None, project_dir=run.out)
+    if run.batch_size % (run.accumulation * accelerator.num_processes):
+        raise ValueError(
+            f"batch_size is {run.batch_size}, expected a multiple of accumulation ({run.accumulation}) times "
+            f"processes ({accelerator.num_processes})"
+        )
+    return accelerator
 
 
 def refuse_other_run(run: Run, fixed: tuple[str, ...] = ()) -> None:
@@ -245,7 +267,7 @@ def save_checkpoint(folder: Path, step: int, write: Callable[[Path], None], keep
     """Write a step's checkpoint, then drop all but the newest `keep_last` and those at multiples of `keep_every`."""
     target = folder / f"{step:0{WIDTH}d}"
     write_folder_atomically(target, write)
-    older = sorted(_complete_checkpoints(folder), key=lambda path: int(path.name))[: -max(keep_last, 1)]
+    older = sorted(_complete_checkpoints(folder), key=lambda path: int(path.name))[:-keep_last]
     for path in older:
         if not keep_every or int(path.name) % keep_every:
             remove(path)
