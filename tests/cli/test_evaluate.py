@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 
 from spectrum_matching.cli.evaluate import generation, reconstruction, reference
 from spectrum_matching.evaluation.reference import load_reference
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.scores import Sampling, read_evaluations
-from spectrum_matching.report.terminal import print_scores
 
 
 class Quarters(torch.nn.Module):
@@ -45,7 +43,7 @@ def write_record(path, **changes):
     path.write_text(json.dumps({"format": "specmatch-samples-1", "sampling": asdict(record) | changes}))
 
 
-def test_samples_side_by_side_with_their_records(image_folder, features, known, tmp_path):
+def test_samples_side_by_side_with_their_records(image_folder, features, known, tmp_path, capsys):
     real = images_of(image_folder)
     np.savez(tmp_path / "good.npz", real)
     write_record(tmp_path / "good.json")
@@ -60,9 +58,7 @@ def test_samples_side_by_side_with_their_records(image_folder, features, known, 
     assert found[0].protocol.sampling.steps == 50
     assert found[0].value("fid") < found[1].value("fid") / 10
     assert any("speaks of 99 images, there are 24" in line for line in found[1].warnings)
-    with Console(width=200, record=True, quiet=False, file=(tmp_path / "said").open("w")) as console:
-        print_scores(found, console)
-    said = console.export_text()
+    said = capsys.readouterr().out
     assert "not comparable steps: good 50, bad 250" in said
     assert "warning 24 images are few" in said
     assert "euler, 250 steps" in said
@@ -115,15 +111,18 @@ def test_numbers_outlive_a_failed_write(image_folder, known, tmp_path, capsys, m
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     np.savez(tmp_path / "s.npz", images_of(image_folder))
     (tmp_path / "out" / "scores.json" / "in the way").mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"cannot write .*scores\.json \(.*\); its numbers are in ") as caught:
+    with pytest.raises(ValueError, match=r"cannot write into .*out \(.*\); the results are in ") as caught:
         generation([f"mine={tmp_path / 's.npz'}"], reference=known, out=tmp_path / "out")
-    (found,) = read_evaluations(Path(str(caught.value).rpartition(" in ")[2]))
+    (found,) = read_evaluations(Path(str(caught.value).rpartition(" in ")[2]) / "scores.json")
     assert found.name == "mine"
-    assert "mine" in capsys.readouterr().err
+    assert "mine" in capsys.readouterr().out
     (tmp_path / "r2.safetensors" / "in the way").mkdir(parents=True)
-    with pytest.raises(ValueError, match="its numbers are in ") as caught:
+    with pytest.raises(ValueError, match="the results are in ") as caught:
         reference(str(image_folder), out=tmp_path / "r2.safetensors", size=32)
-    assert load_reference(Path(str(caught.value).rpartition(" in ")[2])).n_images == found.protocol.n_reference
+    assert (
+        load_reference(Path(str(caught.value).rpartition(" in ")[2]) / "r2.safetensors").n_images
+        == found.protocol.n_reference
+    )
 
 
 def test_what_a_user_can_do_wrong_is_one_line(image_folder, features, known, tmp_path):

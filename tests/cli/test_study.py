@@ -45,7 +45,7 @@ def test_directional_energy_writes_numbers_a_page_and_a_table(directional, tmp_p
     assert study.sample.n_images == 4
     assert study.families == ("none", "less the mean", "band-pass", "high-pass")
     main([*arguments, "--out", str(tmp_path)])
-    said = capfd.readouterr().err
+    said = capfd.readouterr().out
     for text in ("RMSC", "fine", "less the mean, by std", str(tmp_path / "report.html")):
         assert text in said
     again = read_directional_energy(tmp_path / "study.json")
@@ -104,7 +104,7 @@ def halved(match):
 def test_the_unified_view_is_read_off_files_and_folders(analyses, tmp_path, capfd):
     first, second = analyses
     main(["study", "unified-view", str(first), str(second.parent), "--control", "control", "--out", str(tmp_path)])
-    said = capfd.readouterr().err
+    said = capfd.readouterr().out
     assert "Encoding side, gap to the target at delta 1, scale-free: acts: other." in " ".join(said.split())
     study, page = read_unified_view(tmp_path / "study.json"), (tmp_path / "report.html").read_text()
     other = study.of("other")

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Annotated, Literal
 
 import torch
@@ -24,7 +23,8 @@ from ..records.training_data import training_data
 from ..report.analysis.page import render
 from ..report.terminal import summary, verdict
 from .names import chosen_device, named_sources
-from .progress import Callback, print_results, progress_bars
+from .progress import Callback, progress_bars
+from .results import print_results, write_results
 
 log = logging.getLogger(__name__)
 
@@ -145,16 +145,11 @@ def analyze_all(
 
 
 def write_analyses(analyses: list[Analysis], out: Path) -> None:
-    """analysis.json and report.html in the folder `out`, each complete or not at all."""
-    files = {"analysis.json": to_json(analyses) + "\n", "report.html": render(analyses)}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            write_text_atomically(out / name, text)
-    except OSError as error:
-        with NamedTemporaryFile("w", prefix="specmatch-", suffix=".json", delete=False, encoding="utf-8") as saved:
-            saved.write(files["analysis.json"])
-        raise ValueError(
-            f"cannot write into {out} ({error.strerror}); the numbers are in {saved.name}, and "
-            f"`specmatch report` makes a page of them"
-        ) from error
+    """Write analysis.json and report.html into the folder `out`, each complete or not at all."""
+    numbers, page = to_json(analyses) + "\n", render(analyses)
+
+    def write(folder: Path) -> None:
+        write_text_atomically(folder / "analysis.json", numbers)
+        write_text_atomically(folder / "report.html", page)
+
+    write_results(out, write)

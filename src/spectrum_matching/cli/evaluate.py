@@ -1,14 +1,11 @@
 """The verb `evaluate`: scores of generated images and of reconstructions, each with the protocol it depends on."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Annotated
 
 from accelerate import Accelerator
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from tyro.conf import arg
 
 from ..data.images import Split, open_images
@@ -26,9 +23,13 @@ from ..nets.vision.extractors import open_extractor
 from ..nets.vision.perceptual import LPIPS
 from ..records.scores import Evaluation, Sampling, to_json
 from ..records.training_data import training_data
-from ..report.terminal import print_scores
+from ..report.terminal import scores
 from ..sampling.samples import read_sampling, record_of
 from .names import named_sources
+from .progress import Callback, progress_bar, progress_bars
+from .results import print_results, write_results
+
+log = logging.getLogger(__name__)
 
 SCORES_FILE = "scores.json"
 
@@ -77,14 +78,13 @@ def reference(
         total = len(images)
         batches = share_of(images, batch_size, num_images, rank=rank, world=world, workers=workers)
     extractor = open_extractor(features, accelerator.device) if features else None
-    console = Console(stderr=True, quiet=not accelerator.is_main_process)
-    with _bar(console) as bar:
-        task = bar.add_task("reference", total=-(-min(total, num_images or total) // world))
-        found = compute_reference(data, _counted(batches, bar, task), extractor, accelerator=accelerator)
+    share = -(-min(total, num_images or total) // world)
+    with progress_bar("reference") as progress:
+        found = compute_reference(data, _counted(batches, share, progress), extractor, accelerator=accelerator)
     for bad in found.statistics.bad:
-        console.print(f"skipped {bad.name}: {bad.reason}", style="yellow", markup=False, highlight=False)
+        log.warning("skipped %s: %s", bad.name, bad.reason)
     if accelerator.is_main_process:
-        _write(out, lambda path: save_reference(found, path))
+        write_results(out.parent, lambda folder: save_reference(found, folder / out.name))
     return out
 
 
@@ -122,15 +122,13 @@ def generation(
     }
     extractor = open_extractor(features, accelerator.device) if features else None
     known = open_reference(reference, extractor, batch_size=batch_size, accelerator=accelerator)
-    console = Console(stderr=True, quiet=not accelerator.is_main_process)
     found: list[Evaluation] = []
-    with _bar(console) as bar:
+    with progress_bars(opened) as bars:
         for name, (n, batches) in opened.items():
-            task = bar.add_task(name, total=-(-n // world))
             sampling = sampling_beside(sources[name])
             evaluation = evaluate_generation(
                 name,
-                _counted(batches, bar, task),
+                _counted(batches, -(-n // world), bars[name]),
                 known,
                 extractor,
                 sampling=sampling,
@@ -139,7 +137,7 @@ def generation(
                 warnings=tuple(_of_record(sampling, n)),
             )
             found.append(evaluation)
-    _finish(found, out, accelerator, console)
+    _finish(found, out, accelerator)
     return found
 
 
@@ -187,17 +185,15 @@ def reconstruction(
     networks = {name: Autoencoder.from_pretrained(source) for name, source in sources.items()}
     trained = {name: training_data(source) for name, source in sources.items()}
     images, _, notes = choose_images(trained, data, size=size, split=split)
-    console = Console(stderr=True, quiet=not accelerator.is_main_process)
     found: list[Evaluation] = []
-    with _bar(console) as bar:
+    n = min(len(images), num_images or len(images))
+    with progress_bars(networks) as bars:
         for name, network in networks.items():
-            n = min(len(images), num_images or len(images))
-            task = bar.add_task(name, total=-(-n // world))
             batches = share_of(images, batch_size, num_images, rank=rank, world=world, workers=workers)
             evaluation = evaluate_reconstruction(
                 name,
                 network,
-                _counted(batches, bar, task),
+                _counted(batches, -(-n // world), bars[name]),
                 extractor,
                 perceptual,
                 source=data,
@@ -210,7 +206,7 @@ def reconstruction(
             )
             found.append(evaluation)
             network.to("cpu")
-    _finish(found, out, accelerator, console)
+    _finish(found, out, accelerator)
     return found
 
 
@@ -236,22 +232,11 @@ def _of_record(sampling: Sampling | None, n_images: int) -> Iterator[str]:
         yield f"the record beside the samples speaks of {sampling.n_images} images, there are {n_images}"
 
 
-def _finish(found: list[Evaluation], out: Path, accelerator: Accelerator, console: Console) -> None:
+def _finish(found: list[Evaluation], out: Path, accelerator: Accelerator) -> None:
     if accelerator.is_main_process:
-        print_scores(found, console)
-        _write(out / SCORES_FILE, lambda path: write_text_atomically(path, to_json(found) + "\n"))
-        console.print(str(out / SCORES_FILE), highlight=False, soft_wrap=True, markup=False)
-
-
-def _write(out: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` make the file `out`; where that fails, make it in a folder of its own, so that no number is lost."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write(out)
-    except OSError as error:
-        saved = Path(mkdtemp(prefix="specmatch-")) / out.name
-        write(saved)
-        raise ValueError(f"cannot write {out} ({error.strerror}); its numbers are in {saved}") from error
+        print_results(*scores(found))
+        write_results(out, lambda folder: write_text_atomically(folder / SCORES_FILE, to_json(found) + "\n"))
+        print_results(str(out / SCORES_FILE))
 
 
 def _check_counts(batch_size: int, workers: int, num_images: int | None) -> None:
@@ -267,14 +252,9 @@ def _archive_length(path: str) -> int:
     return header.shape[0] if header and header.shape else 0
 
 
-def _counted(batches: Iterable[Numbered], bar: Progress, task: TaskID) -> Iterator[Numbered]:
+def _counted(batches: Iterable[Numbered], total: int, progress: Callback) -> Iterator[Numbered]:
+    done = 0
     for batch in batches:
         yield batch
-        bar.advance(task, len(batch.images))
-
-
-@contextmanager
-def _bar(console: Console) -> Iterator[Progress]:
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=console.quiet) as bar:
-        yield bar
+        done += len(batch.images) + len(batch.bad)
+        progress(done, total)

@@ -1,4 +1,4 @@
-"""Progress and messages on standard error, results on standard output.
+"""Progress and messages on standard error.
 
 The library knows nothing of terminals: it logs by `logging.getLogger(__name__)` and calls `progress(done, total)`. Of
 several processes that run one command, only the first shows progress, information and warnings.
@@ -6,12 +6,11 @@ several processes that run one command, only the first shows progress, informati
 
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -92,17 +91,6 @@ def show_messages() -> None:
     logger.setLevel(logging.INFO if is_main_process() else logging.ERROR)
     if not any(isinstance(handler, _TerminalHandler) for handler in logger.handlers):
         logger.addHandler(_TerminalHandler())
-
-
-def print_results(*results: RenderableType) -> None:
-    """Print texts and tables on the main process's standard output, as wide as they are where it is no terminal."""
-    if is_main_process():
-        output = Console(width=None if sys.stdout.isatty() else 10_000)
-        for result in results:
-            if isinstance(result, str):
-                output.print(Text(result), soft_wrap=True)
-            else:
-                output.print(result)
 
 
 def _print(line: Text) -> None:

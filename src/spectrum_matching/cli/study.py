@@ -1,16 +1,12 @@
 """The verb `study`: one question asked of encoders or of saved analyses, answered in numbers and on one page."""
 
+import logging
 import shlex
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Annotated
 
 import torch
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from tyro.conf import arg
 
 from ..data.images import Split, open_images
@@ -19,7 +15,7 @@ from ..files.atomic import require_writable, write_text_atomically
 from ..records.analysis import Sample, read_analyses
 from ..records.provenance import provenance
 from ..report.study_page import render_study
-from ..report.terminal import _rows
+from ..report.terminal import terminal_table
 from ..studies.directional_energy import measure as directional
 from ..studies.directional_energy import record as directional_records
 from ..studies.directional_energy.page import directional_blocks, directional_lead, number_table
@@ -27,6 +23,10 @@ from ..studies.unified_view import measure as unified
 from ..studies.unified_view import record as unified_records
 from ..studies.unified_view.page import unified_blocks, unified_lead
 from .names import chosen_device, named_sources
+from .progress import progress_bars
+from .results import print_results, write_results
+
+log = logging.getLogger(__name__)
 
 STUDY_FILE, PAGE_FILE = "study.json", "report.html"
 
@@ -74,11 +74,9 @@ def directional_energy(
     foreground = open_masks(masks, images) if masks else None
     opened = {name: directional.open_encoder(source, place) for name, source in sources.items()}
     filters = {name: directional.filters_of(name, own, size, gamma, inner, outer) for name, own in opened.items()}
-    console = Console(stderr=True)
     readings: list[directional.Reading] = []
-    with _bar(console) as bar:
+    with progress_bars(opened) as bars:
         for name, encoder in opened.items():
-            task = bar.add_task(escape(name), total=min(num_images, len(images)))
             readings.append(
                 directional.read_encoder(
                     name,
@@ -89,12 +87,12 @@ def directional_energy(
                     masks=foreground,
                     batch_size=batch_size,
                     device=place,
-                    advance=partial(bar.advance, task),
+                    progress=bars[name],
                 )
             )
     bad = tuple(dict.fromkeys(line for reading in readings for line in reading.bad))
     for line in bad:
-        console.print(f"[yellow]skipped[/] {escape(line)}", highlight=False)
+        log.warning("skipped %s", line)
     options = [f"--gamma {' '.join(f'{g:g}' for g in gamma)}", f"--inner {inner:g}"]
     options += [f"--outer {outer:g}"] if outer is not None else []
     options += [f"--masks {shlex.quote(str(masks))}"] if masks else []
@@ -118,8 +116,8 @@ def directional_energy(
         [(encoder.name, f"{encoder.source} {encoder.digest}; {encoder.resizer}") for encoder in study.encoders],
     )
     write_study(out, directional_records.to_json(study), page)
-    console.print(_rows(number_table(study), [encoder.name for encoder in study.encoders]))
-    console.print(str(out / PAGE_FILE), highlight=False, soft_wrap=True, markup=False)
+    table = terminal_table(number_table(study), [encoder.name for encoder in study.encoders], brief=True)
+    print_results(table, str(out / PAGE_FILE))
     return study
 
 
@@ -158,10 +156,7 @@ def unified_view(
         [("measured on", study.images), ("latents", " × ".join(map(str, study.latent_shape)))],
     )
     write_study(out, unified_records.to_json(study), page)
-    console = Console(stderr=True)
-    for line in unified_lead(study):
-        console.print(line, highlight=False, markup=False)
-    console.print(str(out / PAGE_FILE), highlight=False, soft_wrap=True, markup=False)
+    print_results(*unified_lead(study), str(out / PAGE_FILE))
     return study
 
 
@@ -175,17 +170,10 @@ def _analysis_files(path: Path) -> list[Path]:
 
 
 def write_study(out: Path, numbers: str, page: str) -> None:
-    """Both files in the folder `out`; where that fails, the numbers in a folder of their own, so that none is lost."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(out / STUDY_FILE, numbers + "\n")
-        write_text_atomically(out / PAGE_FILE, page)
-    except OSError as error:
-        saved = Path(mkdtemp(prefix="specmatch-")) / STUDY_FILE
-        write_text_atomically(saved, numbers + "\n")
-        raise ValueError(f"cannot write into {out} ({error.strerror}); the numbers are in {saved}") from error
+    """Write study.json and report.html into the folder `out`."""
 
+    def write(folder: Path) -> None:
+        write_text_atomically(folder / STUDY_FILE, numbers + "\n")
+        write_text_atomically(folder / PAGE_FILE, page)
 
-def _bar(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console)
+    write_results(out, write)

@@ -1,39 +1,87 @@
-"""A table, for a page, the terminal or Markdown."""
+"""A table: one record for the page (macros.html), the terminal (terminal.py) and Markdown."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 
+class Mark(NamedTuple):
+    """A glyph beside a value, and the word for it."""
+
+    glyph: str
+    word: str
+
+
 class Cell(NamedTuple):
-    """A value, smaller its uncertainty, and what it sorts by; `key` is None for words and for what is missing."""
+    """A value with its uncertainty.
+
+    Attributes:
+        value: The number or words, formatted.
+        spread: The uncertainty, shown smaller; "" for none.
+        key: What the cell sorts by; None for words and for missing values, which sort last.
+        mark: How the value compares, shown beside it.
+        hint: Text of the tooltip.
+    """
 
     value: str
     spread: str = ""
     key: float | None = None
+    mark: Mark | None = None
+    hint: str = ""
+
+
+MISSING = Cell("–")
 
 
 class Column(NamedTuple):
-    """A heading; is_text: of words rather than numbers; one_sided: a blurred or constant latent would win it."""
+    """A heading.
+
+    Attributes:
+        title: The heading.
+        unit: The unit, shown smaller; "" for none.
+        is_text: Whether the cells are words rather than numbers.
+        one_sided: Whether a blurred or constant latent would get the best value.
+        better: The direction of improvement, an arrow and a word such as "↓ lower"; "" for none.
+        group: The title of the group of columns that starts here; "" within a group.
+    """
 
     title: str
     unit: str = ""
     is_text: bool = False
     one_sided: bool = False
+    better: str = ""
+    group: str = ""
 
 
 class Table(NamedTuple):
-    """rows: the place of the row's autoencoder, then its cells."""
+    """Columns, and rows: each the index of the row's name, then its cells."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[int, tuple[Cell, ...]], ...]
 
     @property
     def sorts(self) -> bool:
-        """Whether rows may change places: there are several, each of an autoencoder of its own."""
-        places = [place for place, _ in self.rows]
-        return 1 < len(places) == len(set(places))
+        """Whether rows may be reordered: there are several, each with a name of its own."""
+        indices = [index for index, _ in self.rows]
+        return 1 < len(indices) == len(set(indices))
+
+
+def markdown(table: Table, names: Sequence[str], rows_are: str) -> str:
+    """Return a table in Markdown, one line a row."""
+    arrows = [f" {column.better[0]}" if column.better[:1] in ("↓", "↑") else "" for column in table.columns]
+    units = [f" ({column.unit})" if column.unit else "" for column in table.columns]
+    heads = [_escaped(c.title) + arrow + unit for c, arrow, unit in zip(table.columns, arrows, units, strict=True)]
+    rules = ["---" if column.is_text else "---:" for column in table.columns]
+    lines = [f"| {rows_are} | {' | '.join(heads)} |", f"|---|{'|'.join(rules)}|"]
+    for index, cells in table.rows:
+        written = [" ".join(filter(None, (c.value, c.spread, c.mark and c.mark.glyph))) for c in cells]
+        lines.append(f"| {' | '.join(map(_escaped, (names[index], *written)))} |")
+    return "\n".join(lines)
 
 
 def distinct(values: Iterable[str]) -> list[str]:
-    """Each value once, in order."""
+    """Return each value once, in order."""
     return list(dict.fromkeys(values))
+
+
+def _escaped(text: str) -> str:
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "\\<").split())

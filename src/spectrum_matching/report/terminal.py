@@ -1,50 +1,86 @@
-"""Scores side by side for the terminal, with their protocol below."""
+"""Tables, verdicts and scores for the terminal."""
 
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.console import RenderableType
+from rich.table import Table as TerminalTable
+from rich.text import Text
 
 from ..metrics.images.catalogue import SCORES
 from ..records.analysis import Analysis
 from ..records.scores import Evaluation, Protocol, Score, protocol_differences
 from .analysis.tables import summary_table
-from .table import Table as PageTable
+from .table import Cell, Column, Table
+
+STYLES = {"good": "green", "warning": "yellow", "bad": "red", "neutral": "dim"}
 
 
-def print_scores(evaluations: Sequence[Evaluation], console: Console) -> None:
-    """The table, what was refused, warnings, and the protocol; a warning where protocols differ."""
-    console.print(score_table(evaluations))
-    for line in dict.fromkeys(_refusals(evaluations)):
-        console.print(f"[dim]—[/] {escape(line)}", highlight=False)
-    for line in protocol_differences(evaluations):
-        console.print(f"[yellow]not comparable[/] {escape(line)}", highlight=False)
-    for line in dict.fromkeys(line for evaluation in evaluations for line in evaluation.warnings):
-        whose = [evaluation.name for evaluation in evaluations if line in evaluation.warnings]
-        names = "" if len(whose) == len(evaluations) else f"{', '.join(whose)}: "
-        console.print(f"[yellow]warning[/] {escape(names + line)}", highlight=False)
-    for text in dict.fromkeys(protocol_line(evaluation.protocol) for evaluation in evaluations):
-        console.print(f"[dim]{escape(text)}[/]", highlight=False)
+def terminal_table(
+    table: Table, names: Sequence[str | Text], *, transposed: bool = False, brief: bool = False
+) -> TerminalTable:
+    """Render a table for the terminal.
+
+    Args:
+        table: The table.
+        names: The names of its rows; where several rows share one, it stands in the first.
+        transposed: Whether rows become columns, which suits few rows of many numbers.
+        brief: Whether to leave out units and uncertainties.
+    """
+    heads = [_text(column.title, "" if brief else column.unit) for column in table.columns]
+    rows = [[_text(_value(cell), "" if brief else cell.spread) for cell in cells] for _, cells in table.rows]
+    result = TerminalTable(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    result.add_column("", no_wrap=transposed)
+    if transposed:
+        for index, _ in table.rows:
+            result.add_column(_text(names[index]), justify="right", overflow="fold")
+        for head, *cells in zip(heads, *rows, strict=True):
+            result.add_row(head, *cells)
+    else:
+        for column, head in zip(table.columns, heads, strict=True):
+            result.add_column(head, justify="left" if column.is_text else "right", overflow="fold")
+        last = -1
+        for (index, _), row in zip(table.rows, rows, strict=True):
+            result.add_row(_text("" if index == last else names[index]), *row)
+            last = index
+    return result
+
+
+def summary(analyses: Sequence[Analysis]) -> TerminalTable:
+    """Render the summary of the report: a row for each number, a column for each autoencoder."""
+    return terminal_table(summary_table(analyses), [a.subject.name for a in analyses], transposed=True)
+
+
+def verdict(analysis: Analysis) -> TerminalTable:
+    """Render the findings about one autoencoder."""
+    advice = [f"Try: {finding.advice}" if finding.advice else "" for finding in analysis.findings]
+    rows = [(Cell(finding.verdict, text),) for finding, text in zip(analysis.findings, advice, strict=True)]
+    levels = [Text(finding.level, STYLES[finding.level]) for finding in analysis.findings]
+    return terminal_table(Table((Column(analysis.subject.name, is_text=True),), tuple(enumerate(rows))), levels)
+
+
+def scores(evaluations: Sequence[Evaluation]) -> list[RenderableType]:
+    """Render scores side by side: the table, refusals, differences of protocol, warnings, and the protocols."""
+    names = [evaluation.name for evaluation in evaluations]
+    lines = [Text.assemble(("— ", "dim"), line) for line in _refusals(evaluations)]
+    lines += [Text.assemble(("not comparable ", "yellow"), line) for line in protocol_differences(evaluations)]
+    for warning in dict.fromkeys(line for evaluation in evaluations for line in evaluation.warnings):
+        concerned = [evaluation.name for evaluation in evaluations if warning in evaluation.warnings]
+        prefix = "" if len(concerned) == len(evaluations) else f"{', '.join(concerned)}: "
+        lines.append(Text.assemble(("warning ", "yellow"), prefix + warning))
+    lines += [Text(line, "dim") for line in dict.fromkeys(protocol_line(e.protocol) for e in evaluations)]
+    return [terminal_table(score_table(evaluations), names, transposed=True), *lines]
 
 
 def score_table(evaluations: Sequence[Evaluation]) -> Table:
-    """A row for each score, a column for each evaluation; beside a value, half its interval of 95 %."""
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("", no_wrap=True)
-    for evaluation in evaluations:
-        table.add_column(escape(evaluation.name), justify="right", overflow="fold")
-    cells = [{score.key: score for score in evaluation.scores} for evaluation in evaluations]
-    keys = [key for key in SCORES if any(key in column for column in cells)]
-    for key in keys:
-        metric = SCORES[key]
-        unit = f" [dim]{escape(metric.unit)}[/]" if metric.unit else ""
-        table.add_row(f"{metric.title}{unit}", *(_cell(column.get(key)) for column in cells))
-    return table
+    """Return the scores as a table: a row for each evaluation; beside a value, half its interval of 95 %."""
+    found = [{score.key: score for score in evaluation.scores} for evaluation in evaluations]
+    keys = [key for key in SCORES if any(key in scores for scores in found)]
+    columns = tuple(Column(SCORES[key].title, SCORES[key].unit) for key in keys)
+    return Table(columns, tuple(enumerate(tuple(_score(scores.get(key)) for key in keys) for scores in found)))
 
 
 def protocol_line(protocol: Protocol) -> str:
-    """All that a score depends on, in one paragraph."""
+    """Return everything that a score depends on, in one line."""
     parts = [
         f"{protocol.n_images} images of {protocol.size} pixels",
         f"reference {protocol.reference} {protocol.reference_digest} of {protocol.n_reference or 'unknown many'}",
@@ -64,59 +100,29 @@ def protocol_line(protocol: Protocol) -> str:
     return "; ".join(parts)
 
 
-def _cell(score: Score | None) -> str:
-    if score is None:
-        return ""
-    if score.value is None:
-        return "—"
-    # The upper half: the lower one may be cut at zero.
-    spread = "" if score.interval is None else f" [dim]±{score.interval[1] - score.value:.2g}[/]"
-    return f"{score.value:.4g}{spread}"
-
-
 def _refusals(evaluations: Sequence[Evaluation]) -> list[str]:
-    return [
+    refusals = [
         f"{SCORES[score.key].title}, {evaluation.name}: {score.refused}"
         for evaluation in evaluations
         for score in evaluation.scores
         if score.value is None
     ]
+    return list(dict.fromkeys(refusals))
 
 
-STYLES = {"good": "green", "warning": "yellow", "bad": "red", "neutral": "dim"}
+def _score(score: Score | None) -> Cell:
+    if score is None:
+        return Cell("")
+    if score.value is None:
+        return Cell("—")
+    # The upper half: the lower one may be cut at zero.
+    spread = "" if score.interval is None else f"± {score.interval[1] - score.value:.2g}"
+    return Cell(f"{score.value:.4g}", spread, score.value)
 
 
-def summary(analyses: list[Analysis]) -> Table:
-    """The first table of the report, for the terminal: a row for each number, a column for each autoencoder."""
-    columns, rows = summary_table(analyses)
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("")
-    for place, _ in rows:
-        table.add_column(escape(analyses[place].subject.name), justify="right", overflow="fold")
-    for i, column in enumerate(columns):
-        title = f"{column.title} [dim]{escape(column.unit)}[/]"
-        table.add_row(title, *(f"{cells[i].value} [dim]{cells[i].spread}[/]" for _, cells in rows))
-    return table
+def _value(cell: Cell) -> str:
+    return f"{cell.value} {cell.mark.glyph}" if cell.mark else cell.value
 
 
-def verdict(analysis: Analysis) -> Table:
-    """What is said of one autoencoder, for the terminal."""
-    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), title_justify="left", title_style="bold")
-    table.title = escape(analysis.subject.name)
-    for finding in analysis.findings:
-        advice = f" [dim]Try: {escape(finding.advice)}[/]" if finding.advice else ""
-        table.add_row(f"[{STYLES[finding.level]}]{finding.level}[/]", escape(finding.verdict) + advice)
-    return table
-
-
-def _rows(table: PageTable, names: Sequence[str]) -> Table:
-    """A table of a page for the terminal, without standard errors; a name stands in the first of its rows."""
-    text = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    text.add_column("")
-    for column in table.columns:
-        text.add_column(escape(column.title), justify="left" if column.is_text else "right", no_wrap=True)
-    last = -1
-    for place, cells in table.rows:
-        text.add_row(escape(names[place]) if place != last else "", *(escape(cell.value) for cell in cells))
-        last = place
-    return text
+def _text(main: str | Text, small: str = "") -> Text:
+    return Text.assemble(main, (f" {small}" if small else "", "dim"))

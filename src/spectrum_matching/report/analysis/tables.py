@@ -7,13 +7,12 @@ from ...metrics.catalogue import METRICS
 from ...records.analysis import Analysis, SpectrumMatch
 from ...records.measurement import Measurement
 from ..digits import fixed, number, spread
-from ..table import Cell, Column, Table, distinct
+from ..table import MISSING, Cell, Column, Table, distinct
 
 REFERENCE_DELTAS = (0.0, 0.4, 1.0, 1.3)
 
 
 SCALE = "equivariance_scale_50"
-MISSING = Cell("–")
 STATES = {"live": "live", "dead": "✕ dead", "outlier": "▲ outlier"}
 
 

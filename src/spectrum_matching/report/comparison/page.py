@@ -33,7 +33,7 @@ def render_comparison(comparison: Comparison, analyses: Sequence[Analysis] = ())
         warnings=context.warnings(comparison),
         refusals=context.refusals(comparison),
         table=tables.score_table(comparison, main),
-        others=tables.score_table(comparison, others),
+        others=tables.score_table(comparison, others, full_titles=True),
         legend=tables.legend(comparison),
         seeds=tables.seed_table(comparison, main),
         headline=headline(comparison),

@@ -8,6 +8,7 @@ from ...metrics.images.catalogue import SCORES
 from ...metrics.metric import Metric
 from ...records.comparison import Comparison, Spread, Trial, order, spread
 from ...records.scores import Score
+from ..table import Mark
 
 Source = Literal["generation", "reconstruction", "autoencoder"]
 
@@ -65,19 +66,12 @@ class Quantity(NamedTuple):
         return spread(values) if values else None
 
 
-class Held(NamedTuple):
-    """How one method stands against another; glyph and word say the same."""
-
-    glyph: str
-    word: str
+BETTER, WORSE = Mark("▲", "better"), Mark("▼", "worse")
+HIGHER, LOWER = Mark("△", "higher"), Mark("▽", "lower")
+UNDECIDED = Mark("=", "undecided")
 
 
-BETTER, WORSE = Held("▲", "better"), Held("▼", "worse")
-HIGHER, LOWER = Held("△", "higher"), Held("▽", "lower")
-UNDECIDED = Held("=", "undecided")
-
-
-def held(one: Spread | None, other: Spread | None, metric: Metric) -> Held | None:
+def held(one: Spread | None, other: Spread | None, metric: Metric) -> Mark | None:
     """One against the other; None where fewer than two seeds of either have the number."""
     if one is None or other is None or min(one.n, other.n) < 2:
         return None

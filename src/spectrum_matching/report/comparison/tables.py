@@ -9,44 +9,18 @@ from typing import NamedTuple
 from ...metrics.ranks import chance_apart
 from ...records.comparison import Comparison
 from ..analysis.metric_rows import DIRECTIONS
-from ..analysis.tables import MISSING
 from ..digits import decimals, fixed, number
-from ..table import Cell, Column, Table, distinct
-from .quantities import BETTER, UNDECIDED, WORSE, Held, Quantity, headline, held, main_quantities
-
-
-class ScoreCell(NamedTuple):
-    """Mean, ± half the range over seeds, what it sorts by, how it stands against the control, and seed by seed."""
-
-    value: str
-    spread: str = ""
-    key: float | None = None
-    held: Held | None = None
-    seeds: str = ""
-
-
-class ScoreColumn(NamedTuple):
-    """`starts`: what the columns from here on are of, "" within a group."""
-
-    quantity: Quantity
-    direction: str
-    starts: str
-
-
-class ScoreTable(NamedTuple):
-    """A row for each method, in the plan's order."""
-
-    columns: tuple[ScoreColumn, ...]
-    rows: tuple[tuple[ScoreCell, ...], ...]
+from ..table import MISSING, Cell, Column, Mark, Table, distinct, markdown
+from .quantities import BETTER, UNDECIDED, WORSE, Quantity, headline, held, main_quantities
 
 
 class PairRow(NamedTuple):
     """One method against each: better, worse, undecided; None against itself, or where a single seed says nothing."""
 
     place: int
-    cell: ScoreCell
+    cell: Cell
     counts: tuple[int, int, int]
-    against: tuple[Held | None, ...]
+    against: tuple[Mark | None, ...]
 
 
 class Pairs(NamedTuple):
@@ -67,15 +41,23 @@ class Pairs(NamedTuple):
 GROUPS = {"generation": "generated", "reconstruction": "decoded", "autoencoder": "autoencoder"}
 
 
-def score_table(comparison: Comparison, quantities: Sequence[Quantity]) -> ScoreTable:
-    """Quantities of every method; marks are against the control."""
-    columns = []
-    groups = [quantity.source for quantity in quantities]
-    for place, quantity in enumerate(quantities):
-        starts = GROUPS[quantity.source] if groups.index(quantity.source) == place else ""
-        columns.append(ScoreColumn(quantity, DIRECTIONS[quantity.metric.better], starts))
+def score_table(comparison: Comparison, quantities: Sequence[Quantity], *, full_titles: bool = False) -> Table:
+    """Return a row for each method: means over seeds, ± half their range, marks against the control, seeds as hints."""
+    sources = [quantity.source for quantity in quantities]
+    columns = tuple(
+        Column(
+            metric.title if full_titles else quantity.title,
+            metric.unit,
+            one_sided=metric.one_sided,
+            better=DIRECTIONS[metric.better],
+            group=GROUPS[quantity.source] if sources.index(quantity.source) == index else "",
+        )
+        for index, quantity in enumerate(quantities)
+        for metric in [quantity.metric]
+    )
     cells = [_column(comparison, quantity) for quantity in quantities]
-    return ScoreTable(tuple(columns), tuple(tuple(own[row] for own in cells) for row in range(len(comparison.methods))))
+    rows = (tuple(column[row] for column in cells) for row in range(len(comparison.methods)))
+    return Table(columns, tuple(enumerate(rows)))
 
 
 def pairs(comparison: Comparison) -> Pairs | None:
@@ -154,17 +136,7 @@ def weights_table(comparison: Comparison) -> Table:
 def comparison_markdown(comparison: Comparison) -> str:
     """The main table as Markdown, and a line that says how to read it."""
     table = score_table(comparison, main_quantities(comparison))
-    arrows = {"lower": " ↓", "higher": " ↑"}
-    heads = [_escaped(c.quantity.title) + arrows.get(c.quantity.metric.better, "") for c in table.columns]
-    units = [f" ({column.quantity.metric.unit})" if column.quantity.metric.unit else "" for column in table.columns]
-    lines = [
-        f"| method | {' | '.join(head + unit for head, unit in zip(heads, units, strict=True))} |",
-        "|---" + "|---:" * len(heads) + "|",
-    ]
-    for method, cells in zip(comparison.methods, table.rows, strict=True):
-        written = [" ".join(filter(None, (c.value, c.spread, c.held and c.held.glyph))) for c in cells]
-        lines.append(f"| {_escaped(method)} | {' | '.join(written)} |")
-    return "\n".join([*lines, "", legend(comparison), ""])
+    return f"{markdown(table, comparison.methods, 'method')}\n\n{legend(comparison)}\n"
 
 
 def legend(comparison: Comparison) -> str:
@@ -195,14 +167,14 @@ def in_words(chance: Fraction) -> str:
     return f"{chance.numerator} of {chance.denominator}"
 
 
-def _column(comparison: Comparison, quantity: Quantity) -> list[ScoreCell]:
+def _column(comparison: Comparison, quantity: Quantity) -> list[Cell]:
     n_decimals = _decimals(comparison, quantity)
     control = quantity.spread(comparison, comparison.control)
     cells = []
     for method in comparison.methods:
         own = quantity.spread(comparison, method)
         if own is None:
-            cells.append(ScoreCell("refused" if any(map(quantity.score, comparison.of(method))) else "–"))
+            cells.append(Cell("refused" if any(map(quantity.score, comparison.of(method))) else "–"))
             continue
         mark = None if method == comparison.control else held(own, control, quantity.metric)
         n_trials = len(comparison.of(method))
@@ -210,9 +182,7 @@ def _column(comparison: Comparison, quantity: Quantity) -> list[ScoreCell]:
         some = "" if own.n == n_trials else f"{own.n} of {n_trials} seeds"
         seeds = [(trial.seed, quantity.of(trial)) for trial in comparison.of(method)]
         told = "\n".join(f"seed {seed}: {'refused' if v is None else number(v, 5)}" for seed, v in seeds)
-        cells.append(
-            ScoreCell(_written(own.mean, n_decimals), " ".join(filter(None, (half, some))), own.mean, mark, told)
-        )
+        cells.append(Cell(_written(own.mean, n_decimals), " ".join(filter(None, (half, some))), own.mean, mark, told))
     return cells
 
 
@@ -229,7 +199,3 @@ def _written(value: float, n_decimals: int | None) -> str:
 
 def _seconds(value: float) -> Cell:
     return Cell(fixed(value, 0 if value >= 10 else 1), "", value)
-
-
-def _escaped(text: str) -> str:
-    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "\\<").split())

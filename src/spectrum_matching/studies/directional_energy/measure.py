@@ -159,7 +159,7 @@ def read_encoder(
     masks: MaskSet | None = None,
     batch_size: int = 16,
     device: torch.device | str = "cpu",
-    advance: Callable[[int], None] = lambda n: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Reading:
     """Means over the first `n_images` (None: all), each once and in order.
 
@@ -168,11 +168,13 @@ def read_encoder(
     """
     rows = [_Rows() for _ in filters]
     bad: list[str] = []
-    n, grid = 0, (0, 0)
+    n, done, grid = 0, 0, (0, 0)
     places = range(len(images) if n_images is None else min(n_images, len(images)))
     with torch.inference_mode():
         for at, batch in batches_at(images, batch_size, places):
             bad += [f"{file.name}: {file.reason}" for file in batch.bad]
+            done += len(at) + len(batch.bad)
+            progress(done, len(places))
             if not at:
                 continue
             field = encoder.fields(batch.images.to(device)).double()
@@ -183,7 +185,6 @@ def read_encoder(
             for own, each in zip(filters, rows, strict=True):
                 each.add(own.apply(field), foreground)
             n += len(at)
-            advance(len(at))
     if n < 2:
         raise ValueError(f"{images.source}: {n} images can be read; standard errors need two or more")
     bins, counts = _bands(grid)
