@@ -13,7 +13,8 @@ from ..records.analysis import read_analyses
 from ..report.comparison.tables import comparison_markdown
 from ..report.terminal import summary, verdict
 from .compare import write_comparison
-from .progress import console, print_results, progress_bar
+from .progress import console, progress_bar
+from .results import print_results
 
 
 def demo(out: Path | None = None, fast: bool = False) -> None:
@@ -34,6 +35,6 @@ def demo(out: Path | None = None, fast: bool = False) -> None:
         analyses += read_analyses(stages["analysis"].folder / "analysis.json")
     comparison = collect_trials(opened, "specmatch demo --fast" if fast else "specmatch demo")
     write_comparison(comparison, folder, analyses)
-    print_results(*map(verdict, analyses), summary(analyses))
-    print(comparison_markdown(comparison))
-    console.print(str(folder / "report.html"), highlight=False, soft_wrap=True, markup=False)
+    print_results(
+        *map(verdict, analyses), summary(analyses), comparison_markdown(comparison), str(folder / "report.html")
+    )
