@@ -2,8 +2,6 @@
 
 import os
 
-from spectrum_matching.sampling.generate import SamplingChoice
-
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -14,6 +12,19 @@ import numpy as np
 import pytest
 import scipy.fft
 import torch
+
+if os.environ.get("CHECK_SHAPES"):
+    import shape_checks
+
+    shape_checks.install()
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what cannot run while shapes are checked."""
+    if os.environ.get("CHECK_SHAPES"):
+        for item in items:
+            if item.get_closest_marker("unchecked"):
+                item.add_marker(pytest.mark.skip(reason="shapes are checked before the library sees them"))
 
 
 @pytest.fixture
@@ -142,6 +153,7 @@ def latent_cache(class_folder, small_autoencoder, tmp_path_factory):
 @pytest.fixture
 def small_diffusion(latent_cache, tmp_path):
     """A run of 4 steps on four cached latents, logged and checkpointed at every step."""
+    from spectrum_matching.sampling.generate import SamplingChoice
     from spectrum_matching.training import autoencoder_config, diffusion_config
 
     return diffusion_config.DiffusionRun(

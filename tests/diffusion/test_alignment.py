@@ -108,6 +108,7 @@ def test_the_gram_loss_by_hand_and_with_other_widths():
     assert float(gram(as_field(turned, (1, 2)), as_field(target, (1, 2)))) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.unchecked
 def test_the_three_are_what_they_say():
     for made, projector, target_filter in (
         (repa(8, 5, hidden=16), PerceptronProjector, Unfiltered()),
@@ -193,6 +194,7 @@ def test_targets_of_another_grid_are_filtered_on_their_own_and_resampled(generat
     assert abs(float(found - other_way)) > 1e-3
 
 
+@pytest.mark.unchecked
 def test_mixed_precision_and_compile(generator):
     alignment = repa_dog(8, 5, 0.5, 1.5)
     tokens, target = torch.randn(2, 64, 8, generator=generator), torch.randn(2, 5, 8, 8, generator=generator)
@@ -223,6 +225,7 @@ def one_line(said):
     return f"^[^\\n]*{re.escape(said)}[^\\n]*$"
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("make", "said"),
     [

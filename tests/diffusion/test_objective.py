@@ -133,6 +133,7 @@ def test_the_range_of_t_is_that_of_the_path(data):
     assert loss_of(Recorder(), Path("vp", "velocity"), data, times=earliest).t.min() == pytest.approx(0.001, rel=1e-3)
 
 
+@pytest.mark.unchecked
 def test_what_cannot_be_computed_is_refused(data):
     with pytest.raises(ValueError, match=r"predicts \(64, 1, 4, 4\) for data \(64, 3, 4, 4\)"):
         loss_of(lambda noisy, *_: (noisy[:, :1], None), Path(), data)

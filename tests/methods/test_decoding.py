@@ -79,6 +79,7 @@ def test_gradients_of_moves_are_exact(move, field):
     assert torch.autograd.gradcheck(move, x)
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("dynamic", [False, True])
 @pytest.mark.parametrize("move", [Lowpass(5, 8), ScaleTurn(1, 2, 1)], ids=repr)
 def test_moves_compile_without_a_break(move, dynamic, field):

@@ -239,6 +239,7 @@ def test_gradients_of_kl_are_exact(reduction, field):
     assert torch.autograd.gradcheck(lambda p: loss(DiagonalGaussianDistribution(p), None, None), parameters)
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("variant", "backend", "dynamic"),
     [
@@ -304,6 +305,7 @@ def test_small_and_odd_grids_work(variant, grid, field):
     assert latents.grad.isfinite().all()
 
 
+@pytest.mark.unchecked
 @both
 def test_what_cannot_be_matched_is_refused_with_what_arrived(variant):
     loss = ESM(variant=variant)
@@ -321,6 +323,7 @@ def test_images_smaller_than_their_latents_are_refused():
         ESM(variant="scale_free")(None, torch.ones(1, 4, 8, 8), torch.ones(1, 3, 4, 4))
 
 
+@pytest.mark.unchecked
 def test_unknown_choices_are_refused():
     with pytest.raises(ValueError, match="'papers'"):
         ESM(variant="papers")

@@ -57,6 +57,7 @@ def test_a_constant_field_has_no_contrast_and_a_finite_gradient(value):
     assert x.grad.isfinite().all()
 
 
+@pytest.mark.unchecked
 def test_fields_that_do_not_fit_are_refused_with_their_shape():
     for function in (rmsc, unit_tokens, directional_energy, directional_spectrum):
         with pytest.raises(ValueError, match=r"multiples of 2, got \(1, 3, 4, 5\)"):

@@ -113,6 +113,7 @@ def test_any_size_works_or_is_refused_with_its_size(name, grid, field):
             ALL[name](x)
 
 
+@pytest.mark.unchecked
 @each
 def test_what_is_no_field_is_refused_with_what_arrived(name):
     with pytest.raises(ValueError, match=r"torch\.int64"):
@@ -181,6 +182,7 @@ def test_ring_frequencies_are_exact_under_a_coarse_default_dtype():
     assert coarse.frequencies.dtype == torch.float64
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("name", sorted(ALL | BANDS))
 def test_compiles_without_a_break(name, field):
     torch._dynamo.reset()
@@ -193,6 +195,7 @@ def test_compiles_without_a_break(name, field):
     torch.testing.assert_close(compiled_grad, torch.autograd.grad(function(x).sum(), x)[0])
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("name", ["difference_of_gaussians", "radial_profile"])
 def test_compiles_for_sizes_that_change(name, field):
     torch._dynamo.reset()

@@ -100,6 +100,7 @@ def test_the_difference_is_taken_before_rounding_to_bf16(field):
     assert error < 2**-8 * exact.abs().max()
 
 
+@pytest.mark.unchecked
 def test_impossible_arguments_are_refused_with_what_arrived():
     x = torch.zeros(4, 4)
     for sigma in (-0.5, float("nan"), float("inf")):

@@ -41,9 +41,10 @@ class ConvolutionProjector(nn.Module):
             self.convolution = nn.Conv2d(width, target_width, 3, padding=1)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        return self.convolution(as_field(tokens, grid))
+        field: Tensor = self.convolution(as_field(tokens, grid))
+        return field
 
 
 def as_field(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     """(b, n, width), row by row → (b, width, *grid)."""
-    return tokens.mT.unflatten(2, grid)
+    return tokens.mT.reshape(len(tokens), -1, *grid)

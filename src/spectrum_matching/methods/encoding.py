@@ -27,7 +27,7 @@ class KL:
     """KL divergence of the posterior from a unit Gaussian, in nats, averaged over the batch.
 
     reduction: "mean" over the latents' elements, or their "sum" as in latent diffusion and in the paper's code. The two
-    differ by the number of elements of a latent.
+    differ by the number of elements of a latent. Latents and images are not used and may be None.
     """
 
     reduction: Literal["mean", "sum"] = "mean"
@@ -36,9 +36,7 @@ class KL:
         if self.reduction not in ("mean", "sum"):
             raise ValueError(f"reduction must be 'mean' or 'sum', got {self.reduction!r}")
 
-    def __call__(
-        self, posterior: Posterior, latents: Float[Tensor, "b c h w"], images: Float[Tensor, "b 3 H W"]
-    ) -> Float[Tensor, ""]:
+    def __call__(self, posterior: Posterior, latents: Tensor | None, images: Tensor | None) -> Float[Tensor, ""]:
         mean, logvar = in_working_precision(posterior.mean), in_working_precision(posterior.logvar)
         divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar)
         return divergence.mean() if self.reduction == "mean" else divergence.sum() / len(mean)

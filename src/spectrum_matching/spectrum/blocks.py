@@ -23,7 +23,7 @@ def split_blocks(x: Float[Tensor, "*batch h w"], block: int = 8) -> Float[Tensor
     h, w = x.shape[-2:]
     if block < 1 or h % block or w % block:
         raise ValueError(f"a {h} x {w} field does not divide into blocks of {block} x {block}")
-    return x.unflatten(-1, (w // block, block)).unflatten(-3, (h // block, block)).transpose(-3, -2)
+    return x.reshape(*x.shape[:-2], h // block, block, w // block, block).transpose(-3, -2)
 
 
 def merge_blocks(blocks: Float[Tensor, "*batch n m b b"]) -> Float[Tensor, "*batch h w"]:
@@ -59,4 +59,4 @@ def block_lowpass(x: Float[Tensor, "*batch h w"], keep: int, block: int = 8) -> 
         return x
     with torch.autocast(x.device.type, enabled=False):
         low = blocks.flatten(-2) @ lowpass_projection(keep, block, like=field)
-    return merge_blocks(low.unflatten(-1, (block, block))).to(x.dtype)
+    return merge_blocks(low.reshape(*low.shape[:-1], block, block)).to(x.dtype)

@@ -31,7 +31,8 @@ def unit_tokens(field: Float[Tensor, "b c h w"], patch: int = 1) -> Float[Tensor
     if field.ndim != 4 or patch < 1 or h % patch or w % patch:
         raise ValueError(f"expected (b, c, h, w) with h and w multiples of {patch}, got {tuple(field.shape)}")
     tokens = torch.nn.functional.pixel_unshuffle(field, patch)
-    return tokens / tokens.norm(dim=1, keepdim=True).clamp_min(1e-8)
+    length: Tensor = tokens.norm(dim=1, keepdim=True)
+    return tokens / length.clamp_min(1e-8)
 
 
 def rmsc(field: Float[Tensor, "b c h w"], patch: int = 1) -> Float[Tensor, " b"]:
@@ -41,7 +42,8 @@ def rmsc(field: Float[Tensor, "b c h w"], patch: int = 1) -> Float[Tensor, " b"]
     """
     tokens = unit_tokens(field, patch)
     deviation = tokens - tokens.mean((-2, -1), keepdim=True)
-    return deviation.flatten(1).norm(dim=1) / math.sqrt(deviation[0, 0].numel())
+    distance: Tensor = deviation.flatten(1).norm(dim=1)
+    return distance / math.sqrt(deviation[0, 0].numel())
 
 
 def directional_spectrum(field: Float[Tensor, "b c h w"], patch: int = 1) -> Float[Tensor, "b n m"]:

@@ -43,7 +43,8 @@ def constant(build: Callable[..., Tensor]) -> Constant:
             setattr(_shelf, name, build(*args).to(device, dtype))
         return name
 
-    @torch.compiler.assume_constant_result  # torch.compile calls it once, while tracing, instead of looking inside
+    # torch.compile calls it once, while tracing, instead of looking inside.
+    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
     def place(device: torch.device, dtype: torch.dtype, *args: object) -> str:
         return shelve(device, dtype, *args)
 

@@ -1,0 +1,64 @@
+"""Checks every call into `spectrum`, `methods` and `diffusion` against the shapes that its annotations declare.
+
+The library itself needs neither jaxtyping nor beartype: annotations are not evaluated when it runs. With
+CHECK_SHAPES=1 in the environment, pytest imports these rooms through a finder that gives their modules the names of
+jaxtyping and wraps their functions. Tests marked `unchecked` are left out there: torch.compile cannot look through the
+wrappers, and what is passed in the wrong shape on purpose is refused by them before the library can.
+"""
+
+import importlib.abc
+import importlib.machinery
+import inspect
+import sys
+import typing
+
+import beartype
+import jaxtyping
+
+ROOMS = tuple(f"spectrum_matching.{room}" for room in ("spectrum", "methods", "diffusion"))
+
+
+def _module_of(value):
+    return getattr(value, "__module__", None)
+
+
+def _is_plain(value):
+    """Whether a value is a function with a signature of its own, not that of another which it wraps."""
+    return inspect.isfunction(value) and not hasattr(value, "__wrapped__")
+
+
+class _CheckingLoader(importlib.machinery.SourceFileLoader):
+    """Executes a module, then wraps the functions and methods that it defines."""
+
+    def exec_module(self, module):
+        vars(module).update({name: getattr(jaxtyping, name) for name in ("Bool", "Float", "Int", "Shaped")})
+        super().exec_module(module)
+        check = jaxtyping.jaxtyped(typechecker=beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True)))
+        own = {name: value for name, value in vars(module).items() if _module_of(value) == module.__name__}
+        protocols = [value for value in own.values() if getattr(value, "_is_protocol", False)]
+        for protocol in protocols:
+            typing.runtime_checkable(protocol)
+        for name, value in own.items():
+            if _is_plain(value):
+                setattr(module, name, check(value))
+            elif inspect.isclass(value) and value not in protocols:
+                for key, method in list(vars(value).items()):
+                    if _is_plain(method) and (not key.startswith("__") or key == "__call__"):
+                        setattr(value, key, check(method))
+
+
+class _CheckingFinder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if not name.startswith(ROOMS):
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+            spec.loader = _CheckingLoader(spec.loader.name, spec.loader.path)
+        return spec
+
+
+def install():
+    """Check the shapes of all modules imported from now on."""
+    early = [name for name in sys.modules if name.startswith(ROOMS)]
+    assert not early, "install before these rooms are imported"
+    sys.meta_path.insert(0, _CheckingFinder())
