@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from torch.utils.flop_counter import FlopCounterMode
 
 from machine import describe  # the file beside this one
-from spectrum_matching.data.images import Batch
+from spectrum_matching.data.images import ImageBatch
 from spectrum_matching.training.autoencoder_config import (
     Adversary,
     AutoencoderRun,
@@ -63,7 +63,7 @@ def measure(run: AutoencoderRun, accelerator: Accelerator, warmup: int, steps: i
     device = accelerator.device
     state = build_state(run, open_autoencoder(run), run.method.build(), device)
     images = torch.rand(run.batch_size, 3, run.data.size, run.data.size, device=device) * 2 - 1
-    batches = repeat(Batch(images, torch.zeros(run.batch_size), ()))
+    batches = repeat(ImageBatch(images, torch.zeros(run.batch_size), ()))
     run = replace(run, steps=warmup + steps + 1, cadence=Cadence(log=0))
     records = train_autoencoder(run, state, batches, accelerator)
     seconds = [record.seconds for record in islice(records, warmup + steps)][warmup:]

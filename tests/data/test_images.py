@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from spectrum_matching.data.images import BadFile, ImageSet, Sample, collate, open_images
+from spectrum_matching.data.images import BadFile, ImageRow, ImageSet, collate, open_images
 
 
 def write(path: Path, grey: int = 0, size: tuple[int, int] = (24, 16)) -> None:
@@ -189,12 +189,13 @@ def test_a_set_pickles_for_workers_that_start_afresh(folder: Path) -> None:
 
 
 def test_collate_keeps_order_and_every_bad_name() -> None:
-    samples = [Sample(torch.full((3, 2, 2), i / 4), i, (BadFile(str(i), "why"),) * (i % 2)) for i in range(4)]
+    samples = [ImageRow(torch.full((3, 2, 2), i / 4), i, (BadFile(str(i), "why"),) * (i % 2), 7 - i) for i in range(4)]
     batch = collate(samples)
     assert batch.images.shape == (4, 3, 2, 2)
     assert torch.equal(batch.images[:, 0, 0, 0], torch.arange(4) / 4)
     assert torch.equal(batch.labels, torch.arange(4))
     assert [file.name for file in batch.bad] == ["1", "3"]
+    assert batch.indices == (7, 6, 5, 4)
 
 
 def test_an_index_out_of_range_is_an_index_error(folder: Path) -> None:

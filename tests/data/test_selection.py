@@ -24,7 +24,7 @@ def pictures(tmp_path_factory):
     return write_pictures(tmp_path_factory.mktemp("data") / "pictures", 12)
 
 
-def test_names_are_the_ends_of_paths_that_tell_them_apart():
+def test_named_sources_takes_distinguishing_path_parts():
     assert named_sources(["runs/esm/export", "runs/dsm/export"]) == {"esm": "runs/esm/export", "dsm": "runs/dsm/export"}
     assert list(named_sources(["a/vae", "owner/model", "mine=b/c"])) == ["a", "model", "mine"]
     assert list(named_sources(["x/run/export", "y/run/export"])) == ["x/run", "y/run"]
@@ -40,9 +40,9 @@ def trained_on(source: Path | str, **changes) -> TrainingData:
     return TrainingData(**{"source": str(source), "held_out": 0.5, "seed": 7, "size": 32} | changes)
 
 
-def test_what_training_held_out_is_measured_by_default(pictures):
+def test_choose_images_takes_held_out_of_training(pictures):
     found = choose_images({"a": trained_on(f"{pictures}/../pictures"), "b": None}, str(pictures), size=None, split=None)
-    assert found.split == "held_out"
+    assert found.images.choice.split == "held_out"
     assert found.images.names == open_images(str(pictures), 32, split="held_out", held_out=0.5, seed=7).names
     assert found.notes[0].startswith("None of these images is among the training images of a")
     seen = choose_images({"a": trained_on(pictures)}, str(pictures), size=None, split="all")
@@ -50,17 +50,17 @@ def test_what_training_held_out_is_measured_by_default(pictures):
     assert seen.notes == ("These images include the training images of a.",)
 
 
-def test_other_data_are_measured_whole(pictures):
+def test_choose_images_takes_all_of_other_data(pictures):
     found = choose_images({"a": trained_on("elsewhere")}, str(pictures), size=None, split=None)
-    assert (found.split, len(found.images), found.images.size, found.notes) == ("all", 12, 32, ())
+    assert (found.images.choice.split, len(found.images), found.images.size, found.notes) == ("all", 12, 32, ())
 
 
-def test_embedded_images_are_the_held_out_ones():
+def test_choose_images_takes_held_out_embedded():
     found = choose_images({"a": None}, "embedded", size=32, split=None)
-    assert (found.split, len(found.images)) == ("held_out", 256)
+    assert (found.images.choice.split, len(found.images)) == ("held_out", 256)
 
 
-def test_records_that_disagree_ask_for_a_decision(pictures):
+def test_choose_images_refuses_disagreeing_records(pictures):
     sizes = {"a": trained_on("x"), "b": trained_on("x", size=64)}
     with pytest.raises(ValueError, match=r"a 32, b 64.*--size"):
         choose_images(sizes, str(pictures), size=None, split=None)

@@ -72,7 +72,7 @@ def test_cached_targets_are_what_the_encoder_sees_in_the_images_of_the_latents(c
     where, size, split, held_out, seed = open_latents(cached).choice
     images = open_images(where, size, split=split, held_out=held_out, seed=seed)
     keys = [(11, False), (2, True), (2, False), (15, True)]
-    shown = [next(batches_at(images, 1, [latents.image_keys[i]]))[1].images[0] for i, _ in keys]
+    shown = [next(batches_at(images, 1, [latents.image_keys[i]])).images[0] for i, _ in keys]
     shown = torch.stack([x.flip(-1) if mirrored else x for x, (_, mirrored) in zip(shown, keys, strict=True)])
     torch.testing.assert_close(targets.read(keys), open_vision("gradients:8")(shown).field)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from spectrum_matching.data.images import Batch, open_images
+from spectrum_matching.data.images import ImageBatch, open_images
 from spectrum_matching.data.order import image_batches
 from spectrum_matching.methods import feature_gap
 from spectrum_matching.methods.decoding import Identity
@@ -48,7 +48,7 @@ def batches():
     def build(n, b=2):
         cells = torch.rand(n, b, 3, 4, 4, generator=torch.Generator().manual_seed(5)) * 2 - 1
         images = [torch.nn.functional.interpolate(x, 32, mode="bicubic").clamp(-1, 1) for x in cells]
-        return [Batch(x, torch.full((b,), -1), ()) for x in images]
+        return [ImageBatch(x, torch.full((b,), -1), ()) for x in images]
 
     return build
 

@@ -6,11 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..data import open_images
 from ..data.decode import BadImageError
-from ..data.images import ImageSet
+from ..data.images import ImageChoice, ImageSet
 from ..data.masks import open_masks
-from ..data.selection import DEFAULT_SIZE, ImageChoice
+from ..data.selection import DEFAULT_SIZE
 from ..data.sources import open_source
 from ..latent_space import LatentSpace
 from ..latents.alignment_targets import require_latents
@@ -159,8 +158,7 @@ def open_cached(source: str, data: str | None, size: int | None) -> CachedImages
         raise ValueError(
             f"{source}: {h} x {w} latents are not of images of {size} x {size} pixels; name the images' side by --size"
         )
-    images = open_images(where, size, split=choice.split, held_out=choice.held_out, seed=choice.seed)
-    return CachedImages(latents, images)
+    return CachedImages(latents, choice._replace(source=where).open(size))
 
 
 def _square_side(where: str) -> int | None:

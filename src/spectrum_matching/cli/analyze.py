@@ -86,7 +86,7 @@ def analyze_all(
     trained = {name: training_data(sources[name]) for name in networks}
     notes: tuple[str, ...] = ()
     if networks:
-        images, split, notes = choose_images(trained, data or "embedded", size=size, split=split)
+        images, notes = choose_images(trained, data or "embedded", size=size, split=split)
         if labels and not images.classes:
             raise ValueError(f"--labels: {images.source} has no classes; put its images into a folder for each class")
         for name, network in networks.items():
@@ -108,7 +108,7 @@ def analyze_all(
             images,
             name=name,
             source=sources[name],
-            split=split or "all",
+            split=images.choice.split,
             n_images=num_images,
             n_tests=num_tests,
             batch_size=batch_size,

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from accelerate import Accelerator, InitProcessGroupKwargs
 from tyro.conf import arg
 
-from ..data.images import Split, open_images
-from ..data.selection import ImageChoice, images_to_cache
+from ..data.images import Split
+from ..data.selection import images_to_cache
 from ..latents.alignment_targets import VISION, targets_beside
 from ..latents.dataset import CACHED, LatentSet, is_cached, open_latents
 from ..latents.encode import Stored, by_autoencoder, by_vision_encoder, cache_images, images_of, imported, write_cache
@@ -98,10 +98,10 @@ def cache_latents(
     if latents is not None and (data or size or split):
         raise ValueError(f"{beside} says of which images: --data, --size and --split have no part in it")
     if latents is not None:
-        to_cache = images_of(latents)
+        images = images_of(latents)
     else:
-        to_cache = images_to_cache(None if is_vision else training_data(source), data, size=size, split=split)
-    side = to_cache.images.size
+        images = images_to_cache(None if is_vision else training_data(source), data, size=size, split=split)
+    side = images.size
     if is_vision:
         name = source.removeprefix(VISION)
         encoding = by_vision_encoder(name, open_vision(name, chosen, encoder_size), side, chosen)
@@ -109,15 +109,15 @@ def cache_latents(
         encoding = by_autoencoder(source, Autoencoder.from_pretrained(source), side, chosen)
     with progress_bar(title) as progress:
         cache_images(
-            encoding, to_cache, stored, out, accelerator, batch_size=batch_size, workers=workers, progress=progress
+            encoding, images, stored, out, accelerator, batch_size=batch_size, workers=workers, progress=progress
         )
     return out
 
 
 def _image_names(latents: LatentSet) -> Sequence[str] | None:
     """Of the images by position, where they are at hand and still the same."""
-    source, size, split, held_out, seed = latents.choice or ImageChoice("")
-    if latents.images is None or size is None:
+    choice = latents.choice
+    if choice is None or choice.size is None or latents.images is None:
         return None
-    images = open_images(source, size, split=split, held_out=held_out, seed=seed)
+    images = choice.open(choice.size)
     return images.names if images.digest == latents.image_digest else None

@@ -184,7 +184,7 @@ def reconstruction(
     perceptual = LPIPS.from_weights(lpips).to(accelerator.device) if lpips else None
     networks = {name: Autoencoder.from_pretrained(source) for name, source in sources.items()}
     trained = {name: training_data(source) for name, source in sources.items()}
-    images, _, notes = choose_images(trained, data, size=size, split=split)
+    images, notes = choose_images(trained, data, size=size, split=split)
     found: list[Evaluation] = []
     n = min(len(images), num_images or len(images))
     with progress_bars(networks) as bars:

@@ -16,7 +16,7 @@ from .. import __version__
 from ..analysis.measure import analyze
 from ..data.images import ImageSet
 from ..data.order import fixed_batches
-from ..data.selection import ToCache, images_to_cache
+from ..data.selection import images_to_cache
 from ..evaluation.generation import evaluate_generation
 from ..evaluation.reconstruction import evaluate_reconstruction
 from ..evaluation.reference import Reference, compute_reference, load_reference, save_reference
@@ -179,7 +179,7 @@ def cache_latents(trial: TrialContext, folder: Path) -> Values:
     """Cache the latents of the training images."""
     export = str(trial.export("autoencoder"))
     selection = images_to_cache(training_data(export), None, size=None, split=None)
-    encoding = by_autoencoder(export, trial.autoencoder(), selection.images.size, trial.opened.device)
+    encoding = by_autoencoder(export, trial.autoencoder(), selection.size, trial.opened.device)
     storage = Stored(trial.plan.cache, trial.plan.diffusion.source.flip)
     return _cache(trial, encoding, selection, storage, folder / "latents")
 
@@ -203,7 +203,7 @@ def cache_targets(trial: TrialContext, folder: Path) -> Values:
     latents = open_latents(trial.done["cache"].folder / "latents")
     selection, name = images_of(latents), str(alignment.encoder)
     encoder = open_vision(name, trial.opened.device, alignment.size)
-    encoding = by_vision_encoder(name, encoder, selection.images.size, trial.opened.device)
+    encoding = by_vision_encoder(name, encoder, selection.size, trial.opened.device)
     return _cache(trial, encoding, selection, Stored(trial.plan.cache, latents.has_flips), folder / "targets")
 
 
@@ -308,7 +308,7 @@ def _measured_images(trial: TrialContext) -> Values:
     return {"images": trial.images.digest, "size": trial.images.size, "version": __version__}
 
 
-def _cache(trial: TrialContext, encoding: Encoding, selection: ToCache, storage: Stored, out: Path) -> Values:
+def _cache(trial: TrialContext, encoding: Encoding, selection: ImageSet, storage: Stored, out: Path) -> Values:
     accelerator = Accelerator(mixed_precision="no")
     with trial.progress("caching") as progress:
         options: Values = {"batch_size": BATCH_SIZE, "workers": trial.workers, "progress": progress}

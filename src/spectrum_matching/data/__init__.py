@@ -1,16 +1,17 @@
-"""Images: where they come from, which are held out, and in which order they are seen."""
+"""Images: sources, held-out split, order and batches, masks."""
 
-from .images import BadFile, Batch, ImageSet, Sample, collate, open_images
+from .images import BadFile, ImageBatch, ImageChoice, ImageRow, ImageSet, collate, open_images
 from .masks import MaskSet, open_masks
 from .order import PositionedBatches, fixed_batches, image_batches
 
 __all__ = [
     "BadFile",
-    "Batch",
+    "ImageBatch",
+    "ImageChoice",
+    "ImageRow",
     "ImageSet",
     "MaskSet",
     "PositionedBatches",
-    "Sample",
     "collate",
     "fixed_batches",
     "image_batches",

@@ -1,27 +1,29 @@
-"""A data set of images: opened, checked, split in training and held-out, each item a pure function of its position.
+"""A set of images: opened, checked, split into training and held-out, each item a pure function of its position.
 
 What happens to a bad image (corrupt, truncated, too small, not an image) is one setting, `on_bad`. "skip" leaves out
-what its header gives away at opening, and puts the next readable image in the place of one that turns out truncated
-when it is read; both are named. "refuse" decodes everything at opening and raises.
+what its header gives away at opening, and replaces one that turns out truncated when it is read by the next readable
+image; both are named. "refuse" decodes everything at opening and raises.
 """
 
 import copy
-import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..files.digests import lines_digest
 from ..seeding import fraction, seeded
 from .decode import BadImageError, crop_resize, to_tensor
 from .embedded import EmbeddedSource
 from .sources import Source, open_source
 
 Split = Literal["train", "held_out", "all"]
+Result = TypeVar("Result")
+CHUNK = 256  # files that one thread checks at a time
 
 
 class BadFile(NamedTuple):
@@ -31,46 +33,61 @@ class BadFile(NamedTuple):
     reason: str
 
 
-class Sample(NamedTuple):
-    """One image (3, size, size) in [-1, 1], its label (-1: none), and the bad files that it stands in for."""
+class ImageRow(NamedTuple):
+    """One image (3, size, size) in [-1, 1], its label (-1: none), the bad files it stands in for, and its index."""
 
     image: Tensor
     label: int
     bad: tuple[BadFile, ...]
+    item: int
 
 
-class Batch(NamedTuple):
-    """Images (b, 3, size, size) in [-1, 1], labels (b,) int64 (-1: none), and the bad files met."""
+class ImageBatch(NamedTuple):
+    """Images (b, 3, size, size) in [-1, 1], labels (b,) int64 (-1: none), bad files met, indices in the set."""
 
     images: Tensor
     labels: Tensor
-    bad: tuple[BadFile, ...]
+    bad: tuple[BadFile, ...] = ()
+    indices: tuple[int, ...] = ()
 
 
-class ImageSet(Dataset[Sample]):
+class ImageChoice(NamedTuple):
+    """What opens a set of images again, cropped at the centre and not mirrored; size: None where it is not known."""
+
+    source: str
+    size: int | None = None
+    split: Split = "all"
+    held_out: float = 0.05
+    seed: int = 0
+
+    def open(self, size: int) -> "ImageSet":
+        """Open the images as squares of `size` pixels; for errors see `open_images`."""
+        return open_images(self.source, size, split=self.split, held_out=self.held_out, seed=self.seed)
+
+
+class ImageSet(Dataset[ImageRow]):
     """Images of one split. `bad` names what opening found in the whole source; `digest` hashes names and byte counts.
 
-    A key is an index, or (index, visit): crop position and flip are drawn anew for every visit. Reading raises
-    ValueError when no image of the split can be read.
+    choice: what opens them again. A key is an index, or (index, epoch): crop position and flip are sampled anew in
+    every epoch. Reading raises ValueError when no image of the split can be read.
     """
 
     def __init__(
         self,
-        source: str,
-        found: Source,
+        choice: ImageChoice,
+        size: int,
+        files: Source,
         items: Sequence[int],
         bad: tuple[BadFile, ...],
         *,
-        size: int,
-        seed: int,
         crop: Literal["center", "random"],
         flip: bool,
     ) -> None:
-        self.source, self.size, self.bad = source, size, bad
-        self.classes = found.classes
-        self.names = tuple(found.names[item] for item in items)
-        self.digest = _digest(found, items)
-        self._found, self._items, self._seed, self._crop, self._flip = found, items, seed, crop, flip
+        self.choice, self.source, self.size, self.bad = choice, choice.source, size, bad
+        self.classes = files.classes
+        self.names = tuple(files.names[item] for item in items)
+        self.digest = lines_digest(f"{files.names[item]}\0{files.n_bytes[item]}" for item in items)
+        self._files, self._items, self._crop, self._flip = files, items, crop, flip
 
     def __len__(self) -> int:
         return len(self._items)
@@ -81,22 +98,23 @@ class ImageSet(Dataset[Sample]):
         centred._crop, centred._flip = "center", False
         return centred
 
-    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
-        index, visit = (key, 0) if isinstance(key, int) else key
+    def __getitem__(self, key: int | tuple[int, int]) -> ImageRow:
+        index, epoch = (key, 0) if isinstance(key, int) else key
         if not 0 <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
         bad = []
-        for place in range(index, index + len(self)):
-            item = self._items[place % len(self)]
+        for position in range(index, index + len(self)):
+            item = self._items[position % len(self)]
             try:
-                picture = self._found.read(item)
+                picture = self._files.read(item)
             except BadImageError as error:
-                bad.append(BadFile(self._found.names[item], str(error)))
+                bad.append(BadFile(self._files.names[item], str(error)))
                 continue
-            generator = seeded("augment", self._seed, visit, index)
+            generator = seeded("augment", self.choice.seed, epoch, index)
             position, side = torch.rand(2, generator=generator).tolist()
             image = to_tensor(crop_resize(picture, self.size, position if self._crop == "random" else None))
-            return Sample(image.flip(-1) if self._flip and side < 0.5 else image, self._found.labels[item], tuple(bad))
+            image = image.flip(-1) if self._flip and side < 0.5 else image
+            return ImageRow(image, self._files.labels[item], tuple(bad), index)
         raise ValueError(_complaint(f"{self.source}: no image can be read", bad))
 
 
@@ -112,84 +130,80 @@ def open_images(
     on_bad: Literal["skip", "refuse"] = "skip",
     min_side: int | None = None,
 ) -> ImageSet:
-    """The images of "embedded", of a folder or parquet path, or of "hub:NAME[:SPLIT]", as squares of `size` pixels.
+    """Open "embedded", a folder or parquet path, or "hub:NAME[:SPLIT]" as squares of `size` pixels.
 
     A file is held out when a hash of (seed, name) falls below the fraction `held_out`, so that it stays on its side
     when others come or go; each side has at least one image. The embedded images have their own split. An image whose
-    shorter side is under `min_side` (half of `size` by default) is bad. Raises ValueError when there is nothing to
-    open, no readable image, no image for the split, or, with on_bad="refuse", any bad image.
+    shorter side is under `min_side` (half of `size` by default) is bad.
+
+    Raises:
+        ValueError: when there is nothing to open, no readable image, no image for the split, or, with on_bad="refuse",
+            any bad image.
     """
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out is {held_out}, expected a fraction in [0, 1)")
     if size < 1:
         raise ValueError(f"size is {size}, expected at least one pixel")
-    found: Source
+    files: Source
     bad: tuple[BadFile, ...]
     if source == "embedded":
-        found, bad = EmbeddedSource(size), ()
-        items = [item for item, name in enumerate(found.names) if split in ("all", name.split("/")[0])]
+        files, bad = EmbeddedSource(size), ()
+        items = [item for item, name in enumerate(files.names) if split in ("all", name.split("/")[0])]
     else:
-        found = open_source(source)
+        files = open_source(source)
         min_side = (size + 1) // 2 if min_side is None else min_side
-        good, bad = _examine(found, min_side, full=on_bad == "refuse")
+        items, bad = _examine(files, min_side, full=on_bad == "refuse")
         if bad and on_bad == "refuse":
-            raise ValueError(_complaint(f"{source}: {len(bad)} of {len(found.names)} images are bad", bad))
-        if not good:
+            raise ValueError(_complaint(f"{source}: {len(bad)} of {len(files.names)} images are bad", bad))
+        if not items:
             raise ValueError(_complaint(f"{source}: no image can be read", bad))
-        items = _side([found.names[item] for item in good], good, split, held_out, seed)
-    return ImageSet(source, found, items, bad, size=size, seed=seed, crop=crop, flip=flip)
+        items = _side([files.names[item] for item in items], items, split, held_out, seed)
+    choice = ImageChoice(source, size, split, held_out, seed)
+    return ImageSet(choice, size, files, items, bad, crop=crop, flip=flip)
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Samples, in order, as one batch."""
-    images, labels, bad = zip(*samples, strict=True)
-    return Batch(torch.stack(images), torch.tensor(labels), tuple(file for files in bad for file in files))
+def collate(rows: Sequence[ImageRow]) -> ImageBatch:
+    """Join rows, perhaps none, in order."""
+    images = torch.stack([row.image for row in rows]) if rows else torch.empty(0, 3, 0, 0)
+    labels = torch.tensor([row.label for row in rows], dtype=torch.int64)
+    return ImageBatch(images, labels, tuple(file for row in rows for file in row.bad), tuple(row.item for row in rows))
 
 
-def _examine(found: Source, min_side: int, full: bool) -> tuple[list[int], tuple[BadFile, ...]]:
-    """The good items and the bad files; `full` decodes every image where otherwise its header is read."""
-
-    def reasons(items: range) -> list[str | None]:
-        return [_reason(found, item, min_side, full) for item in items]
-
-    n = len(found.names)
-    chunks = [range(start, min(start + 256, n)) for start in range(0, n, 256)]
+def check_in_threads(check: Callable[[int], Result], n: int) -> list[Result]:
+    """Return check(0) … check(n - 1) from twice as many threads as there are processors, since they wait for disks."""
+    chunks = [range(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-        verdicts = [reason for chunk in pool.map(reasons, chunks) for reason in chunk]
-    good = [item for item, reason in enumerate(verdicts) if reason is None]
-    return good, tuple(BadFile(found.names[item], reason) for item, reason in enumerate(verdicts) if reason)
+        return [
+            result for results in pool.map(lambda items: [check(item) for item in items], chunks) for result in results
+        ]
 
 
-def _reason(found: Source, item: int, min_side: int, full: bool) -> str | None:
-    try:
-        width, height = found.read(item).size if full else found.size(item)
-    except BadImageError as error:
-        return str(error)
-    if min(width, height) < min_side:
-        return f"{width} x {height} pixels, smaller than {min_side}"
-    return None
+def _examine(files: Source, min_side: int, full: bool) -> tuple[list[int], tuple[BadFile, ...]]:
+    """Return good items and bad files; `full` decodes every image instead of reading its header."""
+
+    def complaint(item: int) -> str | None:
+        try:
+            width, height = files.read(item).size if full else files.size(item)
+        except BadImageError as error:
+            return str(error)
+        return f"{width} x {height} pixels, smaller than {min_side}" if min(width, height) < min_side else None
+
+    complaints = check_in_threads(complaint, len(files.names))
+    bad = tuple(BadFile(files.names[item], reason) for item, reason in enumerate(complaints) if reason)
+    return [item for item, reason in enumerate(complaints) if reason is None], bad
 
 
-def _side(names: Sequence[str], items: Sequence[int], split: Split, held_out: float, seed: int) -> list[int]:
-    if split == "all":
-        return list(items)
+def _side(names: Sequence[str], items: list[int], split: Split, held_out: float, seed: int) -> list[int]:
+    if split == "all" or (held_out == 0 and split == "train"):
+        return items
     if held_out == 0:
-        if split == "held_out":
-            raise ValueError("held_out is 0: there are no held-out images; give a fraction above 0")
-        return list(items)
+        raise ValueError("held_out is 0: there are no held-out images; give a fraction above 0")
     if len(items) < 2:
         raise ValueError(f"{names[0]} is the only image and cannot be split; give at least two")
-    places = [fraction("held_out", seed, name) for name in names]
-    lowest, highest = min(places), max(places)
-    out = [place == lowest or (place < held_out and place != highest) for place in places]
-    return [item for item, is_out in zip(items, out, strict=True) if is_out == (split == "held_out")]
-
-
-def _digest(found: Source, items: Sequence[int]) -> str:
-    digest = hashlib.sha256()
-    for item in items:
-        digest.update(f"{found.names[item]}\0{found.n_bytes[item]}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()[:16]
+    hashes = [fraction("held_out", seed, name) for name in names]
+    lowest, highest = min(hashes), max(hashes)
+    is_out = [value == lowest or (value < held_out and value != highest) for value in hashes]
+    return [item for item, out in zip(items, is_out, strict=True) if out == (split == "held_out")]
 
 
 def _complaint(what: str, bad: Sequence[BadFile]) -> str:

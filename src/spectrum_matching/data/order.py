@@ -1,27 +1,33 @@
-"""Which images a step sees: one endless stream in which every image comes once a visit, resumable at any step.
+"""Order in which images are read: shuffled and endless for training, each once for measuring.
 
-Position p = step · batch_size + j of the stream is item permutation(seed, visit)[p mod n] on its visit p div n. Ranks
-take contiguous slices of each global batch, so that the joined ranks see what one process would.
+Position p = step · batch_size + j of the training stream is item permutation(seed, epoch)[p mod n] of epoch p div n.
+Ranks take contiguous slices of each global batch, so that together they see what one process would.
 """
 
 import os
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader
 
 from ..seeding import seeded
-from .images import BadFile, Batch, ImageSet, Sample, collate
+from .images import BadFile, ImageBatch, ImageSet, collate
 from .tensors import Images
 
-GRACE = 60  # seconds in which a trainer that was asked to stop must have ended its step
+GRACE = 60  # seconds in which a trainer that received a signal must have ended its step
+
+Row = TypeVar("Row")
 
 
 class PositionedBatches:
-    """For each step from `start` to `end` (None: for ever), this rank's keys (index, visit) of the global batch."""
+    """This rank's keys (index, epoch) of the global batch of each step from `start` to `end` (None: endless).
+
+    Raises:
+        ValueError: when there is nothing to order, or the ranks cannot share a batch evenly.
+    """
 
     def __init__(
         self,
@@ -47,13 +53,13 @@ class PositionedBatches:
         steps: Iterable[int] = count(self._start) if self._end is None else range(self._start, self._end)
         for step in steps:
             first = step * self._batch_size + self._rank * self._share
-            places = [divmod(position, self._n) for position in range(first, first + self._share)]
-            visits = {visit for visit, _ in places}
-            orders = {visit: orders.get(visit) or self._order(visit) for visit in visits}
-            yield [(orders[visit][place], visit) for visit, place in places]
+            positions = [divmod(position, self._n) for position in range(first, first + self._share)]
+            epochs = {epoch for epoch, _ in positions}
+            orders = {epoch: orders.get(epoch) or self._order(epoch) for epoch in epochs}
+            yield [(orders[epoch][position], epoch) for epoch, position in positions]
 
-    def _order(self, visit: int) -> list[int]:
-        return torch.randperm(self._n, generator=seeded("order", self._seed, visit)).tolist()
+    def _order(self, epoch: int) -> list[int]:
+        return torch.randperm(self._n, generator=seeded("order", self._seed, epoch)).tolist()
 
 
 def image_batches(
@@ -66,8 +72,11 @@ def image_batches(
     start: int = 0,
     end: int | None = None,
     workers: int = 0,
-) -> Iterator[Batch]:
-    """One batch of batch_size / world images for each step from `start` to `end`; see PositionedBatches."""
+) -> Iterator[ImageBatch]:
+    """Iterate over batches of batch_size / world images, one for each step from `start` to `end`.
+
+    The order is that of `PositionedBatches`; another image stands in for one that cannot be read.
+    """
     keys = PositionedBatches(len(images), batch_size, seed, rank=rank, world=world, start=start, end=end)
     return iter(
         DataLoader(
@@ -82,54 +91,63 @@ def image_batches(
     )
 
 
-def fixed_batches(images: Images, batch_size: int, n: int | None = None, *, workers: int = 0) -> Iterator[Batch]:
-    """The first `n` images (None: all) in order, each once; the last batch may be smaller.
+def fixed_batches(
+    images: Images, batch_size: int, n: int | None = None, *, rank: int = 0, world: int = 1, workers: int = 0
+) -> Iterator[ImageBatch]:
+    """Iterate over the first `n` images (None: all) once, in order; each rank takes every `world`-th batch.
 
-    A bad image is named in the batch and left out: a measurement never sees another image twice in its place.
+    An image that cannot be read is named in a batch and left out: a measurement never sees another twice in its stead.
+    A rank without any readable image yields and names nothing.
+
+    Raises:
+        ValueError: when one process reads all, and none can be read.
     """
-    first = range(len(images) if n is None else min(n, len(images)))
-    n_good = 0
-    for places, batch in batches_at(images, batch_size, first, workers=workers):
-        if n_good := n_good + len(places):
+    n = len(images) if n is None else min(n, len(images))
+    starts = range(rank * batch_size, n, world * batch_size)
+    is_empty = True
+    for batch in _read(images, [list(range(start, min(start + batch_size, n))) for start in starts], workers):
+        if batch.indices:
+            is_empty = False
             yield batch
-    if not n_good:
-        raise ValueError(f"{images.source}: none of {len(first)} images can be read")
+    if is_empty and world == 1:
+        raise ValueError(f"{images.source}: none of {n} images can be read")
 
 
-def batches_at(
-    images: Images, batch_size: int, places: Sequence[int], *, workers: int = 0
-) -> Iterator[tuple[tuple[int, ...], Batch]]:
-    """The images at these places in this order, each with its place; the last batch may be smaller, or empty.
+def batches_at(images: Images, batch_size: int, indices: Sequence[int], *, workers: int = 0) -> Iterator[ImageBatch]:
+    """Iterate over the images of these indices, in this order.
 
-    A bad image is named in a batch and left out.
+    An image that cannot be read is named in a batch and left out; the last batch may have no images but bad files.
     """
-    samples = DataLoader(
-        images,
-        batch_size=None,
-        sampler=places,
-        collate_fn=_as_it_is,
-        num_workers=workers,
-        generator=torch.Generator(),
-    )
-    kept: list[tuple[int, Sample]] = []
+    starts = range(0, len(indices), batch_size)
+    return _read(images, [list(indices[start : start + batch_size]) for start in starts], workers)
+
+
+def hold_back(
+    groups: Iterable[tuple[Sequence[Row], Sequence[BadFile]]],
+) -> Iterator[tuple[Sequence[Row], tuple[BadFile, ...]]]:
+    """Join groups of rows that are empty to the one before, so that bad files at the end have a batch to be named in.
+
+    Only where no group has rows, an empty one is yielded.
+    """
+    held: Sequence[Row] = ()
     bad: list[BadFile] = []
-    for place, sample in zip(places, samples, strict=True):
-        if sample.bad:
-            bad.append(sample.bad[0])
-            continue
-        # A full batch waits for the next good image, so that bad ones at the end still have a batch to be named in.
-        if len(kept) == batch_size:
-            yield _batch(kept, bad)
-            kept, bad = [], []
-        kept.append((place, sample))
-    yield _batch(kept, bad)
+    for rows, files in groups:
+        if rows and held:
+            yield held, tuple(bad)
+            bad = []
+        held = rows or held
+        bad += files
+    if held or bad:
+        yield held, tuple(bad)
 
 
-def _batch(kept: Sequence[tuple[int, Sample]], bad: Sequence[BadFile]) -> tuple[tuple[int, ...], Batch]:
-    if not kept:
-        return (), Batch(torch.empty(0), torch.empty(0, dtype=torch.int64), tuple(bad))
-    images, labels, _ = collate([sample for _, sample in kept])
-    return tuple(place for place, _ in kept), Batch(images, labels, tuple(bad))
+def _read(images: Images, batches: Sequence[list[int]], workers: int) -> Iterator[ImageBatch]:
+    loaded = DataLoader(
+        images, batch_sampler=batches, collate_fn=_as_it_is, num_workers=workers, generator=torch.Generator()
+    )
+    groups = (([row for row in rows if not row.bad], [row.bad[0] for row in rows if row.bad]) for rows in loaded)
+    for rows, bad in hold_back(groups):
+        yield collate(rows)._replace(bad=bad)
 
 
 def _outlive_the_trainer(worker: int) -> None:
@@ -138,5 +156,5 @@ def _outlive_the_trainer(worker: int) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE))
 
 
-def _as_it_is(sample: Any) -> Any:
-    return sample
+def _as_it_is(rows: Any) -> Any:
+    return rows

@@ -1,15 +1,19 @@
-"""Images that are already a tensor, such as a trainer's fixed validation batch, measured like any other set."""
+"""A set of images held in a tensor, such as a trainer's fixed validation batch."""
 
 import hashlib
 
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .images import BadFile, ImageSet, Sample
+from .images import BadFile, ImageRow, ImageSet
 
 
-class TensorImages(Dataset[Sample]):
-    """Images (n, 3, size, size) in [-1, 1] and, where given, their labels (n,); ValueError for anything else."""
+class TensorImages(Dataset[ImageRow]):
+    """Images (n, 3, size, size) in [-1, 1] and, where given, their labels (n,).
+
+    Raises:
+        ValueError: for another shape, values that are not finite or outside [-1, 1], or images in [0, 1].
+    """
 
     def __init__(self, images: Tensor, labels: Tensor | None = None, source: str = "tensor") -> None:
         if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3] or not len(images):
@@ -27,14 +31,14 @@ class TensorImages(Dataset[Sample]):
         self.source, self.size = source, images.shape[-1]
         self.bad: tuple[BadFile, ...] = ()
         self.classes: tuple[str, ...] = ()
-        self.names = tuple(str(place) for place in range(len(images)))
+        self.names = tuple(str(index) for index in range(len(images)))
         self.digest = hashlib.sha256(self._images.numpy().tobytes()).hexdigest()[:16]
 
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, index: int) -> Sample:
-        return Sample(self._images[index], self._labels[index], ())
+    def __getitem__(self, index: int) -> ImageRow:
+        return ImageRow(self._images[index], self._labels[index], (), index)
 
 
 Images = ImageSet | TensorImages

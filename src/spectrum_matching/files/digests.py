@@ -13,6 +13,14 @@ def joint_digest(*digests: str) -> str:
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 
 
+def lines_digest(lines: Iterable[str]) -> str:
+    """Return 16 hexadecimal digits of SHA-256 over lines of text, such as names and byte counts of files."""
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(f"{line}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
 def weights_digest(model: nn.Module) -> str:
     """16 hexadecimal digits of SHA-256 over names, dtypes and values of all weights."""
     digest = hashlib.sha256()

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..data.images import BadFile, Split
-from ..data.selection import ImageChoice
+from ..data.images import BadFile, ImageChoice, Split
 from ..files.atomic import explain_write_errors, open_atomically
 from ..latent_space import LatentSpace
 from ..metrics.latents.moments import ChannelMoments

@@ -1,6 +1,5 @@
 """A folder of cached latents as a data set, whoever wrote it: no autoencoder is needed."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -10,6 +9,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..data.images import BadFile
+from ..data.order import hold_back
+from ..files.digests import lines_digest
 from .cache import is_cache, open_cache
 from .foreign.array_files import BadLatentError
 from .foreign.layouts import Layout, OpenedLayout, is_mar, is_repa, is_uvit, open_mar, open_repa, open_uvit
@@ -46,7 +47,7 @@ class LatentSet(Dataset[LatentRow]):
         self.holds, self.classes, self.autoencoder = opened.holds, opened.classes, opened.autoencoder
         self.has_flips = opened.latents.has_flips
         self.image_digest, self.n_images = opened.image_digest, opened.n_images
-        self.digest = opened.digest or _digest(opened)
+        self.digest = opened.digest or lines_digest(opened.latents.fingerprint())
         self.image_keys = [opened.latents.image_keys[item] for item in items]
         self.shards = opened.latents if isinstance(opened.latents, ShardLatents) else None
         self._latents, self._items = opened.latents, items
@@ -121,48 +122,36 @@ def latent_batches(latents: LatentSet, batch_size: int, rows: Sequence[int]) -> 
 
     A row that cannot be used is named in a batch and left out. Raises ValueError where none of them can be used.
     """
+    groups = (_read_rows(latents, rows[start : start + batch_size]) for start in range(0, len(rows), batch_size))
+    for kept, bad in hold_back(groups):
+        if not kept:
+            raise ValueError(
+                f"{latents.source}: none of {len(rows)} latents can be used ({bad[0].name}: {bad[0].reason})"
+            )
+        stacked = [row for _, row in kept]
+        logvars = [row.logvar for row in stacked if row.logvar is not None]
+        yield LatentBatch(
+            torch.stack([row.mean for row in stacked]),
+            torch.stack(logvars) if logvars else None,
+            torch.tensor([row.label for row in stacked]),
+            tuple(index for index, _ in kept),
+            bad,
+        )
+
+
+def _read_rows(latents: LatentSet, rows: Sequence[int]) -> tuple[list[tuple[int, LatentRow]], list[BadFile]]:
     kept: list[tuple[int, LatentRow]] = []
     bad: list[BadFile] = []
-    n_good = 0
     for index in rows:
         try:
-            row = latents[index]
+            kept.append((index, latents[index]))
         except BadLatentError as error:
             bad.append(BadFile(latents.name(index), str(error)))
-            continue
-        # A full batch waits for the next good row, so that bad ones at the end still have a batch to be named in.
-        if len(kept) == batch_size:
-            yield _batch(kept, bad)
-            kept, bad = [], []
-        kept.append((index, row))
-        n_good += 1
-    if not n_good:
-        first = f" ({bad[0].name}: {bad[0].reason})" if bad else ""
-        raise ValueError(f"{latents.source}: none of {len(rows)} latents can be used{first}")
-    yield _batch(kept, bad)
-
-
-def _batch(kept: list[tuple[int, LatentRow]], bad: list[BadFile]) -> LatentBatch:
-    rows = [row for _, row in kept]
-    logvars = [row.logvar for row in rows if row.logvar is not None]
-    return LatentBatch(
-        torch.stack([row.mean for row in rows]),
-        torch.stack(logvars) if logvars else None,
-        torch.tensor([row.label for row in rows]),
-        tuple(index for index, _ in kept),
-        tuple(bad),
-    )
+    return kept, bad
 
 
 def _is_at_hand(source: str) -> bool:
     return source == "embedded" or source.startswith("hub:") or Path(source).expanduser().exists()
-
-
-def _digest(opened: OpenedLayout) -> str:
-    digest = hashlib.sha256()
-    for line in opened.latents.fingerprint():
-        digest.update(f"{line}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()[:16]
 
 
 CACHED = "latents:"

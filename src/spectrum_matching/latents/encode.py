@@ -14,9 +14,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from .. import __version__
-from ..data.images import BadFile, open_images
+from ..data.images import BadFile, ImageChoice, ImageSet
 from ..data.order import batches_at
-from ..data.selection import ImageChoice, ToCache
 from ..files.atomic import require_writable
 from ..files.digests import weights_digest
 from ..nets.autoencoder import Autoencoder, check_size, eval_mode
@@ -163,9 +162,9 @@ def by_vision_encoder(name: str, encoder: VisionEncoder, size: int, device: torc
     )
 
 
-def encoded(encoding: Encoding, to_cache: ToCache, stored: Stored, *, batch_size: int, workers: int) -> LatentOrigin:
+def encoded(encoding: Encoding, images: ImageSet, stored: Stored, *, batch_size: int, workers: int) -> LatentOrigin:
     """Latents that are made of images."""
-    images, choice = to_cache
+    choice = images.choice
     index = CacheIndex(
         source=choice.source,
         split=choice.split,
@@ -192,16 +191,16 @@ def encoded(encoding: Encoding, to_cache: ToCache, stored: Stored, *, batch_size
         rows = ShardRows(index, bool(images.classes))
         bad: list[BadFile] = []
         with encoding.running(number) as place:
-            for at, batch in batches_at(images, batch_size, places, workers=workers):
-                if at:
+            for batch in batches_at(images, batch_size, places, workers=workers):
+                if batch.indices:
                     x = batch.images.to(place)
-                    names = [images.names[i] for i in at]
+                    names = [images.names[i] for i in batch.indices]
                     for suffix in ("", "_flip") if stored.flips else ("",):
                         for statistic, values in encoding.encode(x.flip(-1) if suffix else x).items():
                             rows.add(f"{statistic}{suffix}", values, names)
-                    rows.add_numbers(at, batch.labels)
+                    rows.add_numbers(batch.indices, batch.labels)
                 bad += batch.bad
-                advance(len(at) + len(batch.bad))
+                advance(len(batch.indices) + len(batch.bad))
         return rows.joined(), tuple(bad)
 
     return LatentOrigin(index, len(images), shard)
@@ -276,24 +275,26 @@ def images_in_a_shard(encoding: Encoding, stored: Stored) -> int:
     return max(1, min(SHARD_IMAGES, TARGET_SHARD // of_one))
 
 
-def images_of(latents: LatentSet) -> ToCache:
+def images_of(latents: LatentSet) -> ImageSet:
     """The images of a cache. ValueError where they are not known, not there, or no longer the same."""
     require_latents(latents)
-    where, size, split, held_out, seed = latents.choice or ImageChoice("")
-    if latents.images is None or latents.image_digest is None or size is None:
+    choice = latents.choice
+    if choice is None or choice.size is None or latents.images is None or latents.image_digest is None:
         raise ValueError(
             f"{latents.source} does not tell of which images it is, or these are gone: targets lie beside latents that "
             f"`specmatch cache` made of images which are still there"
         )
-    images = open_images(where, size, split=split, held_out=held_out, seed=seed)
+    images = choice.open(choice.size)
     if images.digest != latents.image_digest:
-        raise ValueError(f"the images in {where} have changed since {latents.source} was made: cache them again")
-    return ToCache(images, ImageChoice(where, size, split, held_out, seed))
+        raise ValueError(
+            f"the images in {choice.source} have changed since {latents.source} was made: cache them again"
+        )
+    return images
 
 
 def cache_images(
     encoding: Encoding,
-    to_cache: ToCache,
+    images: ImageSet,
     stored: Stored,
     out: Path,
     accelerator: Accelerator,
@@ -305,7 +306,7 @@ def cache_images(
     """Encode images and cache their latents or alignment targets in `out`; see `encoded` and `write_cache`."""
     if stored.shard_images is None and encoding.name.startswith(VISION):
         stored = stored._replace(shard_images=images_in_a_shard(encoding, stored))
-    write_cache(encoded(encoding, to_cache, stored, batch_size=batch_size, workers=workers), out, accelerator, progress)
+    write_cache(encoded(encoding, images, stored, batch_size=batch_size, workers=workers), out, accelerator, progress)
 
 
 def write_cache(

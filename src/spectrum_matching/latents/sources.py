@@ -2,10 +2,8 @@
 
 import bisect
 import itertools
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
@@ -13,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.images import BadFile
+from ..data.images import BadFile, check_in_threads
 from .foreign.array_files import BadLatentError
 
 LOGVAR_RANGE = (-30.0, 20.0)  # the clamp of every sampler in this family, which also keeps log 0 finite
@@ -108,10 +106,7 @@ class FileLatents:
         return [f"{name}\0{_n_bytes(self._root / name)}" for name in self._names]
 
     def examine(self) -> Examined:
-        n = len(self._names)
-        chunks = [range(start, min(start + 256, n)) for start in range(0, n, 256)]
-        with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-            verdicts = [verdict for chunk in pool.map(self._verdicts, chunks) for verdict in chunk]
+        verdicts = check_in_threads(lambda item: self._verdict(item, self._format.shape), len(self._names))
         for item in [item for item, verdict in enumerate(verdicts) if verdict is None][:N_PROBED]:
             verdicts[item] = self._verdict(item, self._shape_within)
         counts = Counter(verdict for verdict in verdicts if isinstance(verdict, tuple))
@@ -154,9 +149,6 @@ class FileLatents:
             return self.read(item).label
         except BadLatentError:
             return -1
-
-    def _verdicts(self, items: range) -> list[tuple[int, ...] | str | None]:
-        return [self._verdict(item, self._format.shape) for item in items]
 
     def _verdict(self, item: int, shape: Callable[[Path], tuple[int, ...] | None]) -> tuple[int, ...] | str | None:
         """The shape of the moments, a reason against them, or None where only reading tells."""

@@ -57,8 +57,8 @@ def measure_latent_space(
     indices = torch.randperm(len(images), generator=seeded("scale", seed))[:n].tolist()
     moments = ChannelMoments()
     with eval_mode(autoencoder, device, seed=seed) as device:
-        for kept, batch in batches_at(images.centred(), BATCH_SIZE, indices, workers=workers):
-            if kept:
+        for batch in batches_at(images.centred(), BATCH_SIZE, indices, workers=workers):
+            if batch.indices:
                 posterior = autoencoder.encode(batch.images.to(device))
                 moments.add(posterior.mean, posterior.logvar if sampled else None)
     if not moments.n:

@@ -14,7 +14,7 @@ from rich.progress import track
 from torch import Tensor
 
 from .. import __version__
-from ..data.images import Batch, ImageSet, open_images
+from ..data.images import ImageBatch, ImageSet, open_images
 from ..data.order import fixed_batches, image_batches
 from ..files.atomic import explain_write_errors, write_folder_atomically, write_text_atomically
 from ..metrics.images.pixels import psnr, ssim
@@ -177,7 +177,7 @@ def finish(
         write_folder_atomically(directory / "export", write)
 
 
-def _tracked(images: ImageSet, title: str, console: Console) -> Iterator[Batch]:
+def _tracked(images: ImageSet, title: str, console: Console) -> Iterator[ImageBatch]:
     n_batches = -(-min(len(images), N_MEASURED) // N_AT_ONCE)
     batches = fixed_batches(images, N_AT_ONCE, N_MEASURED)
     yield from track(batches, title, n_batches, console=console, disable=console.quiet)

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from ..data.images import Batch
+from ..data.images import ImageBatch
 from ..methods.method import Method, Reconstruction, Term, reconstruct
 from ..nets.autoencoder import Autoencoder
 from ..nets.discriminator import PatchCritic, hinge_critic, hinge_generator
@@ -83,7 +83,7 @@ class TrainingState:
 def train_autoencoder(
     run: AutoencoderRun,
     state: TrainingState,
-    batches: Iterator[Batch],
+    batches: Iterator[ImageBatch],
     accelerator: Accelerator,
     perceptual: LPIPS | None = None,
 ) -> Iterator[StepRecord]:

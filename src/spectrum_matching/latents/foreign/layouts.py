@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ...data.selection import ImageChoice
+from ...data.images import ImageChoice
 from ...latent_space import LatentSpace
 from ..sources import FileFormat, FileLatents, LatentSource, MirroredFiles
 from .array_files import BadLatentError, npy_shape, npz_shape, read_npy, read_npz

@@ -171,20 +171,20 @@ def read_encoder(
     n, done, grid = 0, 0, (0, 0)
     places = range(len(images) if n_images is None else min(n_images, len(images)))
     with torch.inference_mode():
-        for at, batch in batches_at(images, batch_size, places):
+        for batch in batches_at(images, batch_size, places):
             bad += [f"{file.name}: {file.reason}" for file in batch.bad]
-            done += len(at) + len(batch.bad)
+            done += len(batch.indices) + len(batch.bad)
             progress(done, len(places))
-            if not at:
+            if not batch.indices:
                 continue
             field = encoder.fields(batch.images.to(device)).double()
             grid = (field.shape[-2], field.shape[-1])
             if not field.isfinite().all():
                 raise ValueError(f"{name}: its tokens are not finite")
-            foreground = _foreground(masks, at, grid) if masks else None
+            foreground = _foreground(masks, batch.indices, grid) if masks else None
             for own, each in zip(filters, rows, strict=True):
                 each.add(own.apply(field), foreground)
-            n += len(at)
+            n += len(batch.indices)
     if n < 2:
         raise ValueError(f"{images.source}: {n} images can be read; standard errors need two or more")
     bins, counts = _bands(grid)
