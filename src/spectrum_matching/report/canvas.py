@@ -9,8 +9,8 @@ import html
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .digits import fixed, number
 
@@ -60,23 +60,48 @@ class Panel(NamedTuple):
     svg: str
 
 
+class Curve(NamedTuple):
+    """A line to draw.
+
+    Attributes:
+        x: Abscissas (points).
+        y: Ordinates (points).
+        tip: The tooltip of its points, one text for all as in `Canvas.line`, or one for each; "" for none.
+        style: Options of matplotlib's `plot`.
+    """
+
+    x: Sequence[float]
+    y: Sequence[float]
+    tip: str | Sequence[str]
+    style: Mapping[str, Any]
+
+
 class Canvas:
-    """Axes, and what is said at the points drawn on them."""
+    """Axes, and the tooltips of the points drawn on them."""
 
     def __init__(self, axes: "Axes") -> None:
         self.axes = axes
-        self._said: list[tuple[float, float, str]] = []
+        self._tips: list[tuple[float, float, str]] = []
 
-    def line(self, x: Sequence[float], y: Sequence[float], said: str, **options: Any) -> None:
-        """A line; `said` is what each point tells: whose it is and, on a new line, {x} and {y} for its numbers."""
-        self.axes.plot(x, y, **options)
-        whose, _, told = said.rpartition("\n")
+    def line(self, x: Sequence[float], y: Sequence[float], tip: str, **style: Any) -> None:
+        """Draw a line; `tip` has the name of the line and, on a new line, {x} and {y} for the numbers of a point."""
+        self.axes.plot(x, y, **style)
+        name, _, text = tip.rpartition("\n")
         for at, value in zip(x, y, strict=True):
-            self.say(at, value, f"{whose}\n{told.format(x=number(at), y=number(value))}")
+            self.tip(at, value, f"{name}\n{text.format(x=number(at), y=number(value))}")
 
-    def say(self, x: float, y: float, text: str) -> None:
-        """Let the point (x, y) tell `text`."""
-        self._said.append((x, y, text))
+    def tip(self, x: float, y: float, text: str) -> None:
+        """Give the point (x, y) a tooltip."""
+        self._tips.append((x, y, text))
+
+    def curve(self, curve: Curve) -> None:
+        """Draw a line with its tooltips."""
+        if curve.tip and isinstance(curve.tip, str):
+            self.line(curve.x, curve.y, curve.tip, **curve.style)
+        else:
+            self.axes.plot(curve.x, curve.y, **curve.style)
+            for x, y, text in zip(curve.x, curve.y, curve.tip, strict=False):
+                self.tip(x, y, text)
 
     def heat_map(
         self,
@@ -105,7 +130,7 @@ class Canvas:
                 if len(columns) <= MOST_WRITTEN:
                     ink, written = BACK if strength > 0.75 else INK, fixed(value, decimals)
                     axes.text(x, y, written, ha="center", va="center", fontsize=8, color=ink)
-                self.say(x, y, said.format(row=row, column=column, value=number(value)))
+                self.tip(x, y, said.format(row=row, column=column, value=number(value)))
         axes.set_xlim(-0.5, len(columns) - 0.5)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         thinned = range(0, len(columns), math.ceil(len(columns) / MOST_WRITTEN))
@@ -120,7 +145,7 @@ class Canvas:
         axes, height = self.axes, self.axes.figure.bbox.height
         left, bottom, right, top = axes.bbox.extents
         circles = []
-        for x, y, text in self._said:
+        for x, y, text in self._tips:
             if (axes.get_yscale() == "log" and y <= 0) or not math.isfinite(x + y):
                 continue
             px, py = axes.transData.transform((x, y))
@@ -149,6 +174,59 @@ def panel(
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None})
     panels.append(Panel(title, label, _inline(file.getvalue()).replace("</svg>", f"{canvas.overlay()}</svg>")))
+
+
+def curves(
+    title: str,
+    label: str,
+    x_label: str,
+    y_label: str,
+    series: Iterable[Curve],
+    *,
+    x_scale: Literal["linear", "log", "frequency"] = "linear",
+    y_scale: Literal["linear", "log"] = "linear",
+    level: tuple[float, str] | None = None,
+    y_limits: tuple[float, float] | None = None,
+    prepare: Callable[["Axes"], object] = lambda axes: None,
+    left: float = 54,
+    right: float = 10,
+    height: float = HEIGHT,
+) -> Panel:
+    """Draw lines in one panel.
+
+    Args:
+        title: What stands above it.
+        label: What it shows, for those who do not see it.
+        x_label: Label of the x axis.
+        y_label: Label of the y axis.
+        series: The lines.
+        x_scale: "frequency" is logarithmic, with ticks for frequencies in cycles per sample.
+        y_scale: Scale of the y axis.
+        level: A horizontal line below the others: its value and its colour.
+        y_limits: Limits of the y axis; by default those of the lines.
+        prepare: Called with the axes before the lines are drawn.
+        left: Left margin in pixels.
+        right: Right margin in pixels.
+        height: Height in pixels.
+    """
+    panels: list[Panel] = []
+    with panel(title, label, panels, left, right, height) as canvas:
+        axes = canvas.axes
+        axes.set_ylabel(y_label)
+        axes.set_yscale(y_scale)
+        if x_scale == "frequency":
+            frequency_axis(axes, x_label)
+        else:
+            axes.set_xlabel(x_label)
+            axes.set_xscale(x_scale)
+        if level is not None:
+            axes.axhline(level[0], color=level[1], linewidth=1)
+        prepare(axes)
+        for curve in series:
+            canvas.curve(curve)
+        if y_limits is not None:
+            axes.set_ylim(y_limits)
+    return panels[0]
 
 
 def colour(place: int) -> str:

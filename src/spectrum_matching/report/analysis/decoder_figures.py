@@ -32,7 +32,7 @@ def lowpass_curves(analyses: Sequence[Analysis]) -> list[Panel]:
                 for how, estimate in (("aligned", point.aligned), ("decoded", point.decoded)):
                     written = f"{fixed(float(estimate), 2)} {spread(estimate.standard_error, 2)} dB"
                     said = f"{name}\nkeep {point.keep}, {how}: {written}"
-                    canvas.say(at, float(estimate), said)
+                    canvas.tip(at, float(estimate), said)
         _strength_axis(canvas.axes, drawn)
     with panel("Aligned less decoded", _names("low-pass gap over strength", drawn), panels) as canvas:
         canvas.axes.set_ylabel("low-pass gap in dB")
@@ -44,7 +44,7 @@ def lowpass_curves(analyses: Sequence[Analysis]) -> list[Panel]:
                 said = (
                     f"keep {point.keep}: {number(float(point.gap))} ± {number(point.gap.standard_error or 0.0, 2)} dB"
                 )
-                canvas.say(at, float(point.gap), f"{analysis.subject.name}\n{said}")
+                canvas.tip(at, float(point.gap), f"{analysis.subject.name}\n{said}")
         _strength_axis(canvas.axes, drawn)
     return panels
 
@@ -88,7 +88,7 @@ def _draw_equivariance(canvas: Canvas, analyses: Sequence[Analysis]) -> None:
             axes.errorbar(value, y, xerr=error, color=colour(place), linewidth=1)
             axes.plot(value, y, **line(place) | {"linestyle": "", "markersize": 5})
             said = f"{point.move}{f', {point.resampler}' if point.resampler else ''}: {number(value)}"
-            canvas.say(value, y, f"{analysis.subject.name}\n{said} ± {number(error, 2)}")
+            canvas.tip(value, y, f"{analysis.subject.name}\n{said} ± {number(error, 2)}")
     axes.set_yticks(range(len(rows)), rows, fontsize=8.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(left=0)
@@ -133,7 +133,7 @@ def _draw_transfer(canvas: Canvas, transfer: Transfer, place: int) -> None:
                 ink = BACK if strength > 0.75 else INK
                 axes.text(x, y, f"{100 * share:.0f}", ha="center", va="center", fontsize=8.5, color=ink)
             where = f"up to {outputs[x]}" if x < n else "beyond them"
-            canvas.say(x, y, f"{source}\n{100 * share:.1f} % comes out {where}")
+            canvas.tip(x, y, f"{source}\n{100 * share:.1f} % comes out {where}")
     for x in range(n):
         axes.add_patch(Rectangle((x - 0.5, x - 0.5), 1, 1, fill=False, edgecolor=INK, linewidth=0.9))
     axes.set_xlim(-0.5, n + 0.5)

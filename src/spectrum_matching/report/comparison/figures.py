@@ -37,7 +37,7 @@ def scatters(comparison: Comparison, quantities: Sequence[Quantity]) -> list[Pan
             for place, trial, x, y in found:
                 axes.plot([x], [y], **line(place) | {"linestyle": "none", "markersize": 6})
                 told = f"{trial.method}, seed {trial.seed}\n{quantity.title} {number(x)}: {score.title} {number(y)}"
-                canvas.say(x, y, told)
+                canvas.tip(x, y, told)
             for place in sorted({place for place, *_ in found}):
                 own = [(x, y) for at, _, x, y in found if at == place]
                 at = statistics.mean(x for x, _ in own), statistics.mean(y for _, y in own)
@@ -141,7 +141,7 @@ def _by_method(comparison: Comparison, score: Quantity) -> list[Panel]:
                 value = score.of(trial)
                 if value is not None:
                     axes.plot([value], [place], **line(place) | {"markersize": 6})
-                    canvas.say(value, place, f"{method}, seed {trial.seed}\n{score.title} {number(value, 4)}")
+                    canvas.tip(value, place, f"{method}, seed {trial.seed}\n{score.title} {number(value, 4)}")
     return panels
 
 

@@ -143,7 +143,7 @@ def _by_filter(study: DirectionalEnergy, key: str) -> Panel:
                 if own.divided:
                     options |= {"markerfacecolor": "none", "markeredgecolor": colour(place), "markeredgewidth": 1.2}
                 axes.plot(found.value, y, **options)
-                canvas.say(
+                canvas.tip(
                     found.value,
                     y,
                     f"{encoder.name}, {own.filter}\n{title} {number(found.value, 4)} ± {number(error, 2)}",

@@ -158,7 +158,7 @@ def _scatter(study: UnifiedView, x: Quantity, y: Quantity) -> Panel:
             for at, (one, other) in enumerate(zip(across.changes, up.changes, strict=True)):
                 axes.plot([one], [other], **line(place) | {"linestyle": "none", "markersize": 6})
                 told = f"{x.title} {_signed(one)}, {y.title} {_signed(other)}"
-                canvas.say(one, other, f"{method.name}, seed {at + 1} of {len(across.changes)}\n{told}")
+                canvas.tip(one, other, f"{method.name}, seed {at + 1} of {len(across.changes)}\n{told}")
             number_at(axes, place, (across.mean, up.mean))
     return panels[0]
 
