@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from spectrum_matching.records.comparison import Comparison, Spread, order, read_comparison, spread
+from spectrum_matching.records.comparison import COMPARISON, Comparison, Spread, order, spread
 from spectrum_matching.report.digits import decimals, fixed, number
 from spectrum_matching.report.digits import spread as apart
-from spectrum_matching.studies.directional_energy.record import DirectionalEnergy, read_directional_energy
-from spectrum_matching.studies.frequency_bias.record import Band, Case, FrequencyBias, read_frequency_bias
-from spectrum_matching.studies.unified_view.record import MethodReading, UnifiedView, read_unified_view
+from spectrum_matching.studies.directional_energy.record import DIRECTIONAL_ENERGY, DirectionalEnergy
+from spectrum_matching.studies.frequency_bias.record import FREQUENCY_BIAS, Band, Case, FrequencyBias
+from spectrum_matching.studies.unified_view.record import UNIFIED_VIEW, MethodReading, UnifiedView
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -49,12 +49,12 @@ class Results(NamedTuple):
 def load() -> Results:
     """From experiments/results."""
     methods, alignment, redrawn = (
-        read_comparison(RESULTS / f"compare_{name}.json")
+        COMPARISON.read(RESULTS / f"compare_{name}.json")
         for name in ("cifar10", "cifar10_alignment", "cifar10_alignment_redrawn")
     )
-    unified = read_unified_view(RESULTS / "unified_view_cifar10.json")
-    directions = read_directional_energy(RESULTS / "directional_energy_cifar10.json")
-    bias = read_frequency_bias(RESULTS / "frequency_bias_cifar10.json")
+    unified = UNIFIED_VIEW.read(RESULTS / "unified_view_cifar10.json")
+    directions = DIRECTIONAL_ENERGY.read(RESULTS / "directional_energy_cifar10.json")
+    bias = FREQUENCY_BIAS.read(RESULTS / "frequency_bias_cifar10.json")
     esm, taef2, small = (
         json.loads((RESULTS / f"{name}.json").read_text())
         for name in ("what_esm_asks_for", "latents_taef2", "methods_cifar10")

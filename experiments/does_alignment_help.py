@@ -9,7 +9,7 @@ that were run before with other first weights of the projectors (compare_cifar10
 """
 
 from claim_results import RESULTS, fids, paired, signs  # a file beside this one
-from spectrum_matching.records.comparison import Comparison, read_comparison
+from spectrum_matching.records.comparison import COMPARISON, Comparison
 
 UNFILTERED = "REPA, convolution"  # the rows below it differ from it by their filter alone
 
@@ -28,7 +28,7 @@ def table(comparison: Comparison, redrawn: Comparison) -> str:
 
 def main() -> None:
     """Read, print."""
-    print(table(*(read_comparison(RESULTS / f"compare_cifar10_alignment{name}.json") for name in ("", "_redrawn"))))
+    print(table(*(COMPARISON.read(RESULTS / f"compare_cifar10_alignment{name}.json") for name in ("", "_redrawn"))))
 
 
 if __name__ == "__main__":

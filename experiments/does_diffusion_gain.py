@@ -9,7 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from spectrum_matching.records.comparison import Comparison, read_comparison, to_json
+from spectrum_matching.records.comparison import COMPARISON, Comparison
 from spectrum_matching.report.comparison.tables import comparison_markdown
 
 RESULTS = Path(__file__).parent / "results"
@@ -28,8 +28,8 @@ def table(comparison: Comparison) -> str:
 
 def main() -> None:
     """Read, write, print."""
-    comparison = without_pictures(read_comparison(Path(sys.argv[1])))
-    (RESULTS / f"compare_{comparison.name}.json").write_text(to_json(comparison) + "\n")
+    comparison = without_pictures(COMPARISON.read(Path(sys.argv[1])))
+    (RESULTS / f"compare_{comparison.name}.json").write_text(COMPARISON.to_json(comparison))
     print(table(comparison))
 
 

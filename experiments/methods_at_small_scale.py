@@ -17,7 +17,7 @@ from typing import Any
 from spectrum_matching.analysis import analyze, numbers
 from spectrum_matching.data.images import open_images
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.records.analysis import Analysis, to_json
+from spectrum_matching.records.analysis import ANALYSES, Analysis
 from spectrum_matching.training.autoencoder_config import Cadence, Data, MethodChoice, tiny
 from spectrum_matching.training.run_autoencoder import run_autoencoder
 
@@ -61,7 +61,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             autoencoder = Autoencoder.from_pretrained(export)
             n = arguments.images
             analysis = analyze(autoencoder, images, name=label, n_images=n, n_tests=n, seed=seed)
-            (folder / "analysis.json").write_text(to_json([analysis]) + "\n")
+            (folder / "analysis.json").write_text(ANALYSES.to_json([analysis]))
             rows.append(row(label, seed, analysis, folder / "log.jsonl"))
     return {
         "question": "methods_at_small_scale",

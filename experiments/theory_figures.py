@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from spectrum_matching.diffusion import Path as DiffusionPath
 from spectrum_matching.report.canvas import frequency_axis
-from spectrum_matching.studies.frequency_bias.record import Case, FrequencyBias, read_frequency_bias
+from spectrum_matching.studies.frequency_bias.record import FREQUENCY_BIAS, Case, FrequencyBias
 
 HERE = Path(__file__).parent
 RESULTS, DOCS = HERE / "results", HERE.parent / "docs"
@@ -142,7 +142,7 @@ def plain_log(axes: Axes) -> None:
 def main() -> None:
     """Read, draw."""
     wiener()
-    learned(read_frequency_bias(RESULTS / "frequency_bias_cifar10.json"))
+    learned(FREQUENCY_BIAS.read(RESULTS / "frequency_bias_cifar10.json"))
     loss_and_mask(json.loads((RESULTS / "what_esm_asks_for.json").read_text()))
 
 

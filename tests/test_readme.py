@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from spectrum_matching.metrics.ranks import rank_correlation
-from spectrum_matching.records.comparison import order, read_comparison, spread
+from spectrum_matching.records.comparison import COMPARISON, order, spread
 from spectrum_matching.report.digits import number
-from spectrum_matching.studies.frequency_bias.record import read_frequency_bias
+from spectrum_matching.studies.frequency_bias.record import FREQUENCY_BIAS
 from spectrum_matching.studies.unified_view.page import unified_lead
-from spectrum_matching.studies.unified_view.record import read_unified_view
+from spectrum_matching.studies.unified_view.record import UNIFIED_VIEW
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results"
@@ -122,7 +122,7 @@ def test_what_the_documents_link_to_is_there():
 
 def test_the_reading_of_the_comparison_is_that_of_its_results():
     page = (ROOT / "docs" / "compare.md").read_text()
-    kept = read_comparison(RESULTS / "compare_cifar10.json")
+    kept = COMPARISON.read(RESULTS / "compare_cifar10.json")
     assert experiment("does_diffusion_gain").table(kept).strip() in page
     assert not kept.images
     assert not any(trial.samples for trial in kept.trials)
@@ -171,7 +171,7 @@ def test_the_speed_of_the_cache_is_that_of_the_results():
 
 def test_the_theory_says_what_was_found():
     page = " ".join((ROOT / "docs" / "theory.md").read_text().split())
-    study = read_frequency_bias(RESULTS / "frequency_bias_cifar10.json")
+    study = FREQUENCY_BIAS.read(RESULTS / "frequency_bias_cifar10.json")
     esm = json.loads((RESULTS / "what_esm_asks_for.json").read_text())
     images, white, steep, flat, twins, weighed, data = (
         study.of(name)
@@ -229,7 +229,7 @@ def test_the_theory_says_what_was_found():
 
 
 def test_what_to_expect_of_the_embedded_study_is_what_it_found():
-    study = read_frequency_bias(RESULTS / "frequency_bias_embedded.json")
+    study = FREQUENCY_BIAS.read(RESULTS / "frequency_bias_embedded.json")
     page = " ".join((ROOT / "docs" / "study.md").read_text().split())
     ends = [number(study.of(name)[0].bands[-1].ratio.value) for name in ("images", "images, delta 2", "white noise")]
     assert f"({study.cases[0].looks[-1].step} updates, {len(study.cases)} cases)" in page
@@ -242,7 +242,7 @@ def test_what_to_expect_of_the_embedded_study_is_what_it_found():
 
 def test_the_reading_of_the_alignments_is_that_of_their_results():
     page = (ROOT / "docs" / "alignment.md").read_text()
-    kept, redrawn = (read_comparison(RESULTS / f"compare_cifar10_alignment{name}.json") for name in ("", "_redrawn"))
+    kept, redrawn = (COMPARISON.read(RESULTS / f"compare_cifar10_alignment{name}.json") for name in ("", "_redrawn"))
     assert experiment("does_diffusion_gain").table(kept).strip() in page
     for comparison in (kept, redrawn):
         assert not comparison.images
@@ -257,7 +257,7 @@ def test_the_reading_of_the_alignments_is_that_of_their_results():
 
 
 def test_the_reading_of_the_unified_view_is_that_of_its_results():
-    view = read_unified_view(RESULTS / "unified_view_cifar10.json")
+    view = UNIFIED_VIEW.read(RESULTS / "unified_view_cifar10.json")
     page = " ".join((ROOT / "experiments" / "README.md").read_text().split())
     for line in unified_lead(view):
         assert line in page

@@ -15,7 +15,7 @@ from spectrum_matching.analysis.options import Extras
 from spectrum_matching.data import open_images
 from spectrum_matching.metrics.catalogue import METRICS
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.records.analysis import to_json
+from spectrum_matching.records.analysis import ANALYSES
 
 
 class Codec(nn.Module):
@@ -157,7 +157,7 @@ def test_batch_size_changes_nothing_but_rounding(images):
     one, other = (
         replace(analyze(network, images, batch_size=size), pictures=(), latent_pictures=()) for size in (5, 12)
     )
-    parsed = [json.loads(to_json([analysis])) for analysis in (one, other)]
+    parsed = [json.loads(ANALYSES.to_json([analysis])) for analysis in (one, other)]
     assert flat(parsed[0]) == pytest.approx(flat(parsed[1]), rel=1e-4, abs=1e-6)
 
 

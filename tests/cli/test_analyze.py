@@ -9,7 +9,7 @@ from PIL import Image
 from spectrum_matching.cli.analyze import analyze_all
 from spectrum_matching.data import open_images
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.records.analysis import read_analyses
+from spectrum_matching.records.analysis import ANALYSES
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_json_holds_everything_and_the_same_seed_gives_the_same_bytes(pictures, 
     arguments = {"data": str(pictures), "size": 32, "num_images": 8, "num_tests": 4, "seed": 3, "labels": True}
     first = analyze_all((str(exported),), out=tmp_path / "first", **arguments)
     analyze_all((str(exported),), out=tmp_path / "again", **arguments)
-    assert read_analyses(tmp_path / "first" / "analysis.json") == first
+    assert ANALYSES.read(tmp_path / "first" / "analysis.json") == first
     for name in ("analysis.json", "report.html"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     assert sorted(path.name for path in (tmp_path / "first").iterdir()) == ["analysis.json", "report.html"]
@@ -55,8 +55,8 @@ def test_autoencoders_side_by_side_see_the_same_images(pictures, exported, tmp_p
 def test_an_analysis_of_another_format_is_refused_with_the_remedy(tmp_path):
     path = tmp_path / "analysis.json"
     path.write_text(json.dumps({"format": "specmatch-analysis-1", "analyses": []}))
-    with pytest.raises(ValueError, match=r"written as 'specmatch-analysis-1'.*analyze anew"):
-        read_analyses(path)
+    with pytest.raises(ValueError, match=r"format 'specmatch-analysis-1'.*; run `specmatch analyze` again"):
+        ANALYSES.read(path)
 
 
 def test_a_condition_that_holds_exits_with_1_after_everything_is_written(pictures, exported, tmp_path, capsys):

@@ -14,7 +14,7 @@ from spectrum_matching.comparison.checks import check_plan, open_plan
 from spectrum_matching.comparison.plans import PLANS, Entry, Measuring, Plan
 from spectrum_matching.files.settings import differences
 from spectrum_matching.files.yaml_files import override, to_yaml
-from spectrum_matching.records.comparison import read_comparison
+from spectrum_matching.records.comparison import COMPARISON
 from spectrum_matching.sampling.generate import SamplingChoice
 from spectrum_matching.training.autoencoder_config import AutoencoderRun, Cadence, Data, MethodChoice
 from spectrum_matching.training.diffusion_config import Curriculum, DenoiserChoice, DiffusionRun
@@ -67,7 +67,7 @@ def compared(plan, command):
     if not (Path(plan.out) / "comparison.json").exists():
         status, _, err = command(plan)
         assert status == 0, err
-    return read_comparison(Path(plan.out) / "comparison.json")
+    return COMPARISON.read(Path(plan.out) / "comparison.json")
 
 
 def stages(plan):
@@ -144,7 +144,7 @@ def test_the_demo_shows_scores_and_latent_spaces_on_one_page(plan, compared, mon
 def test_a_part_can_be_run_alone_and_what_is_missing_is_named(plan, compared, command, tmp_path):
     two = replace(plan, seeds=(0, 1), name="two")
     assert command(two, "--seeds", 0)[0] == 0
-    comparison = read_comparison(Path(plan.out) / "comparison.json")
+    comparison = COMPARISON.read(Path(plan.out) / "comparison.json")
     assert len(comparison.trials) == 3
     assert sum("seed 1" in note for note in comparison.notes) == 3
 

@@ -10,7 +10,7 @@ from PIL import Image
 from spectrum_matching.cli.evaluate import generation, reconstruction, reference
 from spectrum_matching.evaluation.reference import load_reference
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.records.scores import Sampling, read_evaluations
+from spectrum_matching.records.scores import EVALUATIONS, Sampling
 
 
 class Quarters(torch.nn.Module):
@@ -53,7 +53,7 @@ def test_samples_side_by_side_with_their_records(image_folder, features, known, 
     write_record(tmp_path / "bad" / "samples.json", steps=250, n_images=99)
     sources = [str(tmp_path / "good.npz"), str(tmp_path / "bad")]
     found = generation(sources, reference=known, out=tmp_path / "out", features=features)
-    assert read_evaluations(tmp_path / "out" / "scores.json") == found
+    assert EVALUATIONS.read(tmp_path / "out" / "scores.json") == found
     assert [each.name for each in found] == ["good", "bad"]
     assert found[0].protocol.sampling.steps == 50
     assert found[0].value("fid") < found[1].value("fid") / 10
@@ -88,7 +88,7 @@ def test_autoencoders_side_by_side(image_folder, features, tmp_path):
     found = reconstruction(
         sources, data=str(image_folder), out=tmp_path / "out", size=32, features=features, keep=(7,), num_images=16
     )
-    assert read_evaluations(tmp_path / "out" / "scores.json") == found
+    assert EVALUATIONS.read(tmp_path / "out" / "scores.json") == found
     assert found[0].protocol == found[1].protocol
     assert found[0].value("psnr") != found[1].value("psnr")
     assert {"rfid", "rfid_lowpass_7", "ssim", "swd"} <= {score.key for score in found[0].scores}
@@ -113,7 +113,7 @@ def test_numbers_outlive_a_failed_write(image_folder, known, tmp_path, capsys, m
     (tmp_path / "out" / "scores.json" / "in the way").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"cannot write into .*out \(.*\); the results are in ") as caught:
         generation([f"mine={tmp_path / 's.npz'}"], reference=known, out=tmp_path / "out")
-    (found,) = read_evaluations(Path(str(caught.value).rpartition(" in ")[2]) / "scores.json")
+    (found,) = EVALUATIONS.read(Path(str(caught.value).rpartition(" in ")[2]) / "scores.json")
     assert found.name == "mine"
     assert "mine" in capsys.readouterr().out
     (tmp_path / "r2.safetensors" / "in the way").mkdir(parents=True)

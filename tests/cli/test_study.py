@@ -9,11 +9,11 @@ from spectrum_matching.analysis import analyze
 from spectrum_matching.cli.main import main
 from spectrum_matching.data.images import open_images
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.records.analysis import to_json
+from spectrum_matching.records.analysis import ANALYSES
 from spectrum_matching.report.digits import number
 from spectrum_matching.studies.directional_energy.page import densities
-from spectrum_matching.studies.directional_energy.record import read_directional_energy
-from spectrum_matching.studies.unified_view.record import read_unified_view
+from spectrum_matching.studies.directional_energy.record import DIRECTIONAL_ENERGY
+from spectrum_matching.studies.unified_view.record import UNIFIED_VIEW
 
 
 def texts(page):
@@ -39,7 +39,7 @@ def directional(image_folder, tmp_path_factory):
 
 def test_directional_energy_writes_numbers_a_page_and_a_table(directional, tmp_path, capfd):
     arguments, out = directional
-    study = read_directional_energy(out / "study.json")
+    study = DIRECTIONAL_ENERGY.read(out / "study.json")
     assert [encoder.name for encoder in study.encoders] == ["fine", "gradients"]
     assert [encoder.grid for encoder in study.encoders] == [(10, 10), (5, 5)]
     assert study.sample.n_images == 4
@@ -48,14 +48,14 @@ def test_directional_energy_writes_numbers_a_page_and_a_table(directional, tmp_p
     said = capfd.readouterr().out
     for text in ("RMSC", "fine", "less the mean, by std", str(tmp_path / "report.html")):
         assert text in said
-    again = read_directional_energy(tmp_path / "study.json")
+    again = DIRECTIONAL_ENERGY.read(tmp_path / "study.json")
     assert dataclasses.replace(again, command=study.command) == study
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "study.json"]
 
 
 def test_its_page_shows_every_number_with_what_it_rests_on(directional):
     _, out = directional
-    study, page = read_directional_energy(out / "study.json"), (out / "report.html").read_text()
+    study, page = DIRECTIONAL_ENERGY.read(out / "study.json"), (out / "report.html").read_text()
     drawn = figures(page)
     assert list(drawn) == [
         *("fine, 10 × 10 tokens of 36", "gradients, 5 × 5 tokens of 36"),
@@ -91,7 +91,7 @@ def analyses(image_folder, tmp_path_factory):
         views = tuple(dataclasses.replace(v, matches=tuple(map(halved, v.matches))) for v in found.views)
         files.append(folder / str(seed) / "analysis.json")
         files[-1].parent.mkdir()
-        files[-1].write_text(to_json([found, dataclasses.replace(found, subject=subject, views=views)]))
+        files[-1].write_text(ANALYSES.to_json([found, dataclasses.replace(found, subject=subject, views=views)]))
     return files
 
 
@@ -106,7 +106,7 @@ def test_the_unified_view_is_read_off_files_and_folders(analyses, tmp_path, capf
     main(["study", "unified-view", str(first), str(second.parent), "--control", "control", "--out", str(tmp_path)])
     said = capfd.readouterr().out
     assert "Encoding side, gap to the target at delta 1, scale-free: acts: other." in " ".join(said.split())
-    study, page = read_unified_view(tmp_path / "study.json"), (tmp_path / "report.html").read_text()
+    study, page = UNIFIED_VIEW.read(tmp_path / "study.json"), (tmp_path / "report.html").read_text()
     other = study.of("other")
     assert other.change("gap_scale_free").word == "acts"
     assert other.change("lowpass_gap").word == "undecided"
@@ -147,7 +147,7 @@ def test_the_unified_view_is_read_off_files_and_folders(analyses, tmp_path, capf
         ("directional-energy autoencoder:{out} --data {data} --size 40 --out {out}/new", "{out}"),
         ("unified-view --control a --out {out}/new", "no analysis was given"),
         ("unified-view {analysis} --control a --out {out}/new", "--control a: no analysis has that name"),
-        ("unified-view {out}/none.json --control a --out {out}/new", "cannot be read"),
+        ("unified-view {out}/none.json --control a --out {out}/new", "cannot read"),
         ("unified-view {out} --control a --out {out}/new", "holds no analysis.json"),
         ("unified-view {analysis} {analysis} --control control --out {out}/new", "are of the same weights"),
     ],

@@ -13,7 +13,7 @@ from spectrum_matching.cli.main import main
 from spectrum_matching.files.yaml_files import override
 from spectrum_matching.studies.frequency_bias import cases, run_case, training
 from spectrum_matching.studies.frequency_bias.plans import PLANS, FrequencyPlan, check_plan
-from spectrum_matching.studies.frequency_bias.record import read_frequency_bias
+from spectrum_matching.studies.frequency_bias.record import FREQUENCY_BIAS
 
 SMALL = FrequencyPlan(
     name="small",
@@ -77,7 +77,7 @@ def study(command, folder, small_autoencoder):
     if not (folder / "study.json").exists():
         status, _, err = command("--out", folder, "--autoencoders", f"tiny={small_autoencoder}")
         assert status == 0, err
-    return read_frequency_bias(folder / "study.json")
+    return FREQUENCY_BIAS.read(folder / "study.json")
 
 
 def trained(folder):
@@ -165,7 +165,7 @@ def test_a_killed_study_goes_on_where_it_was_and_the_same_seed_gives_the_same_nu
     assert first == ["images", "images, delta 2"]
     assert command("--out", tmp_path, "--cases", "images", "white noise")[0] == 0
     assert ran == ["white noise", "images"]  # seed 1 of the images
-    found = read_frequency_bias(tmp_path / "study.json")
+    found = FREQUENCY_BIAS.read(tmp_path / "study.json")
     assert found.names == ("images", "images, delta 2", "white noise")
     assert "Not run yet: Gaussian twins, seed 0" in found.notes[-1]
     for case in found.cases:
@@ -188,7 +188,7 @@ def test_a_killed_case_goes_on_from_what_it_kept(study, unseen, folder, command,
     assert command(*arguments)[0] == 0
     assert began == [2]
     assert not list(tmp_path.rglob("state.pt"))
-    (case,) = read_frequency_bias(tmp_path / "study.json").cases
+    (case,) = FREQUENCY_BIAS.read(tmp_path / "study.json").cases
     assert replace(case, seconds=0) == replace(study.of("images")[0], seconds=0)
 
 

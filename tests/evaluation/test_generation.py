@@ -7,7 +7,7 @@ from spectrum_matching.evaluation.generation import evaluate_generation
 from spectrum_matching.evaluation.reference import compute_reference
 from spectrum_matching.metrics.images.catalogue import SCORES
 from spectrum_matching.nets.vision.extractors import Extracted, Extractor
-from spectrum_matching.records.scores import Sampling, protocol_differences, read_evaluations, to_json
+from spectrum_matching.records.scores import EVALUATIONS, Sampling, protocol_differences
 
 
 class Quarters(nn.Module):
@@ -84,8 +84,8 @@ def test_every_score_is_described_and_the_record_survives_a_file(reference, extr
     found = evaluate_generation("a", [photographs(1, 80)], reference, extractor, sampling=sampling())
     assert {score.key for score in found.scores} <= set(SCORES)
     assert all(metric.key == key for key, metric in SCORES.items())
-    (tmp_path / "scores.json").write_text(to_json([found]))
-    assert read_evaluations(tmp_path / "scores.json") == [found]
+    (tmp_path / "scores.json").write_text(EVALUATIONS.to_json([found]))
+    assert EVALUATIONS.read(tmp_path / "scores.json") == [found]
     assert found.protocol.extractor_digest == "0" * 16
     assert (found.protocol.n_images, found.protocol.n_reference, found.protocol.size) == (80, 100, 16)
     for score in found.scores:

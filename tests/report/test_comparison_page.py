@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 from spectrum_matching.metrics.catalogue import METRICS
 from spectrum_matching.metrics.ranks import chance_apart, rank_correlation
 from spectrum_matching.records.analysis import Provenance, Spectrum
-from spectrum_matching.records.comparison import Comparison, CurvePoint, Trial, read_comparison, spread, to_json
+from spectrum_matching.records.comparison import COMPARISON, Comparison, CurvePoint, Trial, spread
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.records.scores import BandPower, Evaluation, Protocol, Sampling, Score
 from spectrum_matching.report.comparison.context import OF_A_TRIAL, protocol_fields
@@ -223,8 +223,8 @@ def test_the_page_loads_nothing_and_runs_its_own_script_alone(page):
 
 
 def test_the_same_comparison_gives_the_same_bytes_also_from_json(page, tmp_path):
-    (tmp_path / "comparison.json").write_text(to_json(SMALL))
-    assert render_comparison(read_comparison(tmp_path / "comparison.json")) == page
+    (tmp_path / "comparison.json").write_text(COMPARISON.to_json(SMALL))
+    assert render_comparison(COMPARISON.read(tmp_path / "comparison.json")) == page
 
 
 def test_whatever_looks_like_html_is_text_wherever_it_stands():

@@ -18,7 +18,7 @@ from ..files.atomic import require_writable, write_text_atomically
 from ..latents.dataset import is_cached
 from ..metrics.images.pixels import SSIM_WINDOW
 from ..nets.autoencoder import Autoencoder, check_size
-from ..records.analysis import Analysis, to_json
+from ..records.analysis import ANALYSES, Analysis
 from ..records.training_data import training_data
 from ..report.analysis.page import render
 from ..report.terminal import summary, verdict
@@ -146,7 +146,7 @@ def analyze_all(
 
 def write_analyses(analyses: list[Analysis], out: Path) -> None:
     """Write analysis.json and report.html into the folder `out`, each complete or not at all."""
-    numbers, page = to_json(analyses) + "\n", render(analyses)
+    numbers, page = ANALYSES.to_json(analyses), render(analyses)
 
     def write(folder: Path) -> None:
         write_text_atomically(folder / "analysis.json", numbers)

@@ -16,7 +16,7 @@ from ..files.atomic import write_text_atomically
 from ..files.stages import RECORD
 from ..files.yaml_files import nearest, override, read_mapping, to_yaml
 from ..records.analysis import Analysis
-from ..records.comparison import Comparison, to_json
+from ..records.comparison import COMPARISON, Comparison
 from ..report.comparison.page import render_comparison
 from ..report.comparison.tables import comparison_markdown
 from .progress import console, progress_bar
@@ -87,5 +87,5 @@ def resolve(name: str, config: Path | None, out: Path | None, data: str | None) 
 
 def write_comparison(comparison: Comparison, out: Path, analyses: Sequence[Analysis] = ()) -> None:
     """comparison.json and report.html in the folder `out`, each complete or not at all; analyses: for the report."""
-    write_text_atomically(out / "comparison.json", to_json(comparison) + "\n")
+    COMPARISON.write(out / "comparison.json", comparison)
     write_text_atomically(out / "report.html", render_comparison(comparison, analyses))

@@ -9,7 +9,7 @@ from ..comparison import plans
 from ..comparison.checks import open_plan
 from ..comparison.collect import collect_trials
 from ..comparison.trial import run_trial
-from ..records.analysis import read_analyses
+from ..records.analysis import ANALYSES
 from ..report.comparison.tables import comparison_markdown
 from ..report.terminal import summary, verdict
 from .compare import write_comparison
@@ -32,7 +32,7 @@ def demo(out: Path | None = None, fast: bool = False) -> None:
     for place, name in enumerate(plan.entries, 1):
         console.rule(escape(f"{place} of {len(plan.entries)}: {name}"), align="left")
         stages = run_trial(opened, name, plan.seeds[0], progress=progress_bar)
-        analyses += read_analyses(stages["analysis"].folder / "analysis.json")
+        analyses += ANALYSES.read(stages["analysis"].folder / "analysis.json")
     comparison = collect_trials(opened, "specmatch demo --fast" if fast else "specmatch demo")
     write_comparison(comparison, folder, analyses)
     print_results(

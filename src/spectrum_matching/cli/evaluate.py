@@ -17,11 +17,11 @@ from ..evaluation.reference import compute_reference, save_reference
 from ..evaluation.reference_files import open_reference
 from ..evaluation.samples import open_samples
 from ..evaluation.shares import Numbered, share_of
-from ..files.atomic import require_writable, write_text_atomically
+from ..files.atomic import require_writable
 from ..nets.autoencoder import Autoencoder
 from ..nets.vision.extractors import open_extractor
 from ..nets.vision.perceptual import LPIPS
-from ..records.scores import Evaluation, Sampling, to_json
+from ..records.scores import EVALUATIONS, Evaluation, Sampling
 from ..records.training_data import training_data
 from ..report.terminal import scores
 from ..sampling.samples import read_sampling, record_of
@@ -235,7 +235,7 @@ def _of_record(sampling: Sampling | None, n_images: int) -> Iterator[str]:
 def _finish(found: list[Evaluation], out: Path, accelerator: Accelerator) -> None:
     if accelerator.is_main_process:
         print_results(*scores(found))
-        write_results(out, lambda folder: write_text_atomically(folder / SCORES_FILE, to_json(found) + "\n"))
+        write_results(out, lambda folder: EVALUATIONS.write(folder / SCORES_FILE, found))
         print_results(str(out / SCORES_FILE))
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from ..files.atomic import write_text_atomically
-from ..records.analysis import Analysis, read_analyses
+from ..records.analysis import ANALYSES, Analysis
 from ..report.analysis.page import render
 
 
@@ -24,7 +24,7 @@ def write_report(
     if not files:
         raise ValueError("no analysis was given: name analysis.json files, or the folders that hold them")
     paths = [path / "analysis.json" if path.is_dir() else path for path in files]
-    analyses = with_names_apart([(path, analysis) for path in paths for analysis in read_analyses(path)])
+    analyses = with_names_apart([(path, analysis) for path in paths for analysis in ANALYSES.read(path)])
     page = out / "report.html" if out.is_dir() else out
     try:
         page.parent.mkdir(parents=True, exist_ok=True)

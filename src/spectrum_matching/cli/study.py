@@ -12,7 +12,7 @@ from tyro.conf import arg
 from ..data.images import Split, open_images
 from ..data.masks import open_masks
 from ..files.atomic import require_writable, write_text_atomically
-from ..records.analysis import Sample, read_analyses
+from ..records.analysis import ANALYSES, Sample
 from ..records.provenance import provenance
 from ..report.study_page import render_study
 from ..report.terminal import terminal_table
@@ -115,7 +115,7 @@ def directional_energy(
         study.notes,
         [(encoder.name, f"{encoder.source} {encoder.digest}; {encoder.resizer}") for encoder in study.encoders],
     )
-    write_study(out, directional_records.to_json(study), page)
+    write_study(out, directional_records.DIRECTIONAL_ENERGY.to_json(study), page)
     table = terminal_table(number_table(study), [encoder.name for encoder in study.encoders], brief=True)
     print_results(table, str(out / PAGE_FILE))
     return study
@@ -142,7 +142,7 @@ def unified_view(
     paths = [own for path in analyses for own in _analysis_files(path)]
     words = shlex.join(["specmatch", "study", "unified-view", *map(str, analyses), "--control", control])
     command = f"{words} --out {shlex.quote(str(out))} --delta {delta:g}"
-    study = unified.unified_view([own for path in paths for own in read_analyses(path)], control, command, delta)
+    study = unified.unified_view([own for path in paths for own in ANALYSES.read(path)], control, command, delta)
     require_writable(out)
     names = [method.name for method in study.methods]
     page = render_study(
@@ -155,7 +155,7 @@ def unified_view(
         study.notes,
         [("measured on", study.images), ("latents", " × ".join(map(str, study.latent_shape)))],
     )
-    write_study(out, unified_records.to_json(study), page)
+    write_study(out, unified_records.UNIFIED_VIEW.to_json(study), page)
     print_results(*unified_lead(study), str(out / PAGE_FILE))
     return study
 

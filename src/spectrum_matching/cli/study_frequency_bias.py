@@ -17,7 +17,7 @@ from ..report.study_page import render_study
 from ..studies.frequency_bias.cases import in_one_line, run_study
 from ..studies.frequency_bias.page import frequency_blocks, frequency_lead
 from ..studies.frequency_bias.plans import PLANS, check_plan
-from ..studies.frequency_bias.record import FrequencyBias, to_json
+from ..studies.frequency_bias.record import FREQUENCY_BIAS, FrequencyBias
 from .names import chosen_device, named_sources
 from .study import PAGE_FILE, write_study
 
@@ -125,7 +125,7 @@ def frequency_bias(
         study.notes,
         [("the plan", in_one_line(resolved))],
     )
-    write_study(Path(resolved.out), to_json(study), page)
+    write_study(Path(resolved.out), FREQUENCY_BIAS.to_json(study), page)
     print_cases(study, console)
     found = Path(resolved.out) / PAGE_FILE
     console.print(str(found), highlight=False, soft_wrap=True, markup=False)

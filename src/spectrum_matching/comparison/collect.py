@@ -16,10 +16,10 @@ from ..files.stages import Done, UnfinishedError, finished, slug
 from ..files.yaml_files import to_yaml
 from ..nets.autoencoder import Autoencoder
 from ..nets.denoiser.build import open_denoiser
-from ..records.analysis import Analysis, Spectrum, read_analyses
+from ..records.analysis import ANALYSES, Analysis, Spectrum
 from ..records.comparison import Comparison, CurvePoint, Stage, Trial
 from ..records.provenance import provenance
-from ..records.scores import read_evaluations
+from ..records.scores import EVALUATIONS
 from .checks import OpenedPlan
 from .trial import run_trial
 
@@ -64,7 +64,7 @@ def collect_trials(opened: OpenedPlan, command: str) -> Comparison:
 def collect_trial(entry: str, seed: int, stages: Mapping[Stage, Done]) -> Trial:
     """Read one trial from the files of its stages."""
     analysis = _analysis(stages)
-    generation, reconstruction = read_evaluations(stages["scores"].folder / "scores.json")
+    generation, reconstruction = EVALUATIONS.read(stages["scores"].folder / "scores.json")
     return Trial(
         method=entry,
         seed=seed,
@@ -121,4 +121,4 @@ def size_notes(opened: OpenedPlan, parameters: tuple[int, int]) -> tuple[str, ..
 
 
 def _analysis(stages: Mapping[Stage, Done]) -> Analysis:
-    return read_analyses(stages["analysis"].folder / "analysis.json")[0]
+    return ANALYSES.read(stages["analysis"].folder / "analysis.json")[0]

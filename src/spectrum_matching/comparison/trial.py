@@ -21,7 +21,6 @@ from ..evaluation.generation import evaluate_generation
 from ..evaluation.reconstruction import evaluate_reconstruction
 from ..evaluation.reference import Reference, compute_reference, load_reference, save_reference
 from ..evaluation.samples import open_samples
-from ..files.atomic import write_text_atomically
 from ..files.digests import weights_digest
 from ..files.settings import hashed_settings
 from ..files.stages import Done, StageRunner, slug, stage
@@ -30,7 +29,7 @@ from ..latents.encode import Encoding, Stored, by_autoencoder, by_vision_encoder
 from ..nets.autoencoder import Autoencoder, open_autoencoder
 from ..nets.vision.encoders import open_vision
 from ..records import scores
-from ..records.analysis import to_json as analyses_to_json
+from ..records.analysis import ANALYSES
 from ..records.comparison import Stage
 from ..records.training_data import training_data
 from ..sampling.model import Decoder, open_model
@@ -165,7 +164,7 @@ def write_analysis(trial: TrialContext, folder: Path) -> Values:
             seed=trial.seed,
             progress=progress,
         )
-    write_text_atomically(folder / "analysis.json", analyses_to_json([analysis]) + "\n")
+    ANALYSES.write(folder / "analysis.json", [analysis])
     return {}
 
 
@@ -268,7 +267,7 @@ def write_scores(trial: TrialContext, folder: Path) -> Values:
         source_digest=trial.images.digest,
         seed=trial.seed,
     )
-    write_text_atomically(folder / "scores.json", scores.to_json([generation, reconstruction]) + "\n")
+    scores.EVALUATIONS.write(folder / "scores.json", [generation, reconstruction])
     return {}
 
 

@@ -1,30 +1,54 @@
-"""A study as a JSON file, and back."""
+"""Records as versioned JSON files, and back."""
 
 import dataclasses
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
-Study = TypeVar("Study")
+from .atomic import write_text_atomically
 
-
-def written(study: Any, format: str) -> str:
-    """A frozen record as one JSON document that says how it is written."""
-    return json.dumps({"format": format, "study": dataclasses.asdict(study)}, indent=1, allow_nan=False)
+Record = TypeVar("Record")
 
 
-def read(path: Path, kind: type[Study], format: str) -> Study:
-    """Inverse of `written`, from a file. ValueError naming the file if it is not such a document."""
-    from pydantic import TypeAdapter, ValidationError
+@dataclass(frozen=True)
+class Document(Generic[Record]):
+    """A kind of JSON file, {"format": format, key: record}.
 
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if (found := document["format"]) != format:
-            raise ValueError(f"{path} is written as {found!r}, and this reads {format!r}: run the study anew")
-        return TypeAdapter(kind).validate_python(document["study"])
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except KeyError as error:
-        raise ValueError(f"{path} is no study written by specmatch: it has no {error}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValidationError) as error:
-        raise ValueError(f"{path} is no study written by specmatch: {str(error).splitlines()[0]}") from error
+    record: the type of what it holds, a dataclass or a list of them. remedy: how a user gets a file that can be read.
+    """
+
+    record: type[Record]
+    format: str
+    key: str
+    remedy: str
+
+    def to_json(self, record: Record) -> str:
+        """Return the file's text; the same record gives the same text."""
+        content = {"format": self.format, self.key: record}
+        return json.dumps(content, indent=1, allow_nan=False, default=dataclasses.asdict) + "\n"
+
+    def write(self, path: Path, record: Record) -> None:
+        """Write the file, atomically."""
+        write_text_atomically(path, self.to_json(record))
+
+    def read(self, path: Path) -> Record:
+        """Return the record in a file, with its types checked.
+
+        Raises:
+            ValueError: in one line naming the file and the remedy, if it cannot be read or holds anything else.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            content = json.loads(path.read_bytes())
+            if (written := content["format"]) != self.format:
+                raise ValueError(f"{path} has format {written!r}, this version reads {self.format!r}; {self.remedy}")
+            return TypeAdapter(self.record).validate_python(content[self.key])
+        except OSError as error:
+            raise ValueError(f"cannot read {path}: {error.strerror}") from error
+        except KeyError as error:
+            why = f"it has no {error}"
+        except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValidationError) as error:
+            why = str(error).splitlines()[0]
+        raise ValueError(f"{path} is not a {self.format} file ({why}); {self.remedy}")

@@ -3,16 +3,12 @@
 docs/analysis-json.md documents the file that these records are written to.
 """
 
-import dataclasses
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from ..files.documents import Document
 from .measurement import Measurement
-
-FORMAT = "specmatch-analysis-3"
 
 Kind = Literal["mean", "sample"]
 Variant = Literal["paper", "scale_free"]
@@ -299,24 +295,5 @@ class Analysis:
         return self.view("mean").measurements.get(key) or of_decoder.get(key)
 
 
-def to_json(analyses: Sequence[Analysis]) -> str:
-    """Analyses as one JSON document."""
-    document = {"format": FORMAT, "analyses": [dataclasses.asdict(a) for a in analyses]}
-    return json.dumps(document, indent=1, allow_nan=False)
-
-
-def read_analyses(path: Path) -> list[Analysis]:
-    """Inverse of `to_json`, from a file. ValueError naming the file if it is not such a document."""
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if (written := document["format"]) != FORMAT:
-            raise ValueError(f"{path} is written as {written!r}, and this version reads {FORMAT!r}: analyze anew")
-        return TypeAdapter(list[Analysis]).validate_python(document["analyses"])
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except KeyError as error:
-        raise ValueError(f"{path} is not an analysis written by specmatch: it has no {error}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValidationError) as error:
-        raise ValueError(f"{path} is not an analysis written by specmatch: {str(error).splitlines()[0]}") from error
+ANALYSES = Document(list[Analysis], "specmatch-analysis-3", "analyses", "run `specmatch analyze` again")
+"""analysis.json."""

@@ -1,17 +1,13 @@
 """What `compare` found: methods × seeds at equal cost, as records; the only input of its report."""
 
-import dataclasses
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+from ..files.documents import Document
 from .analysis import Provenance, Spectrum
 from .scores import Evaluation
-
-FORMAT = "specmatch-comparison-1"
 
 Stage = Literal["autoencoder", "analysis", "cache", "targets", "diffusion", "samples", "scores"]
 
@@ -101,23 +97,5 @@ def order(one: Spread, other: Spread) -> Literal["below", "above", "undecided"]:
     return "above" if one.least > other.greatest else "undecided"
 
 
-def to_json(comparison: Comparison) -> str:
-    """A comparison as one JSON document."""
-    return json.dumps({"format": FORMAT, "comparison": dataclasses.asdict(comparison)}, indent=1, allow_nan=False)
-
-
-def read_comparison(path: Path) -> Comparison:
-    """Inverse of `to_json`, from a file. ValueError naming the file if it is not such a document."""
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if (written := document["format"]) != FORMAT:
-            raise ValueError(f"{path} is written as {written!r}, and this version reads {FORMAT!r}: compare anew")
-        return TypeAdapter(Comparison).validate_python(document["comparison"])
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except KeyError as error:
-        raise ValueError(f"{path} is no comparison written by specmatch: it has no {error}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValidationError) as error:
-        raise ValueError(f"{path} is no comparison written by specmatch: {str(error).splitlines()[0]}") from error
+COMPARISON = Document(Comparison, "specmatch-comparison-1", "comparison", "run `specmatch compare` again")
+"""comparison.json."""

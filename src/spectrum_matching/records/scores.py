@@ -1,15 +1,12 @@
 """What `evaluate` scored, with the protocol that the scores depend on: the only input of a comparison's report."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from ..files.documents import Document
 from .analysis import Provenance
-
-FORMAT = "specmatch-scores-1"
 
 
 @dataclass(frozen=True)
@@ -102,27 +99,8 @@ class Evaluation:
         return next((score.value for score in self.scores if score.key == key), None)
 
 
-def to_json(evaluations: Sequence[Evaluation]) -> str:
-    """Evaluations as one JSON document."""
-    document = {"format": FORMAT, "evaluations": [dataclasses.asdict(e) for e in evaluations]}
-    return json.dumps(document, indent=1, allow_nan=False)
-
-
-def read_evaluations(path: Path) -> list[Evaluation]:
-    """Inverse of `to_json`, from a file. ValueError naming the file if it is not such a document."""
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if (written := document["format"]) != FORMAT:
-            raise ValueError(f"{path} is written as {written!r}, and this version reads {FORMAT!r}: evaluate anew")
-        return TypeAdapter(list[Evaluation]).validate_python(document["evaluations"])
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except KeyError as error:
-        raise ValueError(f"{path} holds no scores written by specmatch: it has no {error}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValidationError) as error:
-        raise ValueError(f"{path} holds no scores written by specmatch: {str(error).splitlines()[0]}") from error
+EVALUATIONS = Document(list[Evaluation], "specmatch-scores-1", "evaluations", "run `specmatch evaluate` again")
+"""scores.json."""
 
 
 # What a comparison is about may differ: whose images they are, and the random numbers behind them.

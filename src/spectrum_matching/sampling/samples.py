@@ -4,12 +4,11 @@ Batches lie in a hidden folder beside `out` until all are there, so that a kill 
 where a record says that it is samples as well; anything else is refused.
 """
 
-import json
 import re
 import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +20,13 @@ from rich.progress import Progress
 from torch import Tensor
 
 from ..data.pictures import encode_png, grid, to_bytes, write_png
-from ..files.atomic import explain_write_errors, open_atomically, write_folder_atomically, write_text_atomically
+from ..files.atomic import explain_write_errors, open_atomically, write_folder_atomically
+from ..files.documents import Document
 from ..records.scores import Sampling
 from .generate import SamplingChoice, generate_batch, sampling_record
 from .model import DiffusionModel
 
-FORMAT = "specmatch-samples-1"
+SAMPLING = Document(Sampling, "specmatch-samples-1", "sampling", "run `specmatch sample` again")
 RECORD = "samples.json"
 OTHER_FORMATS = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".npy", ".json", ".zip"}
 OURS = re.compile(r"\d{6,}\.png|samples\.json")  # in a folder of samples
@@ -41,11 +41,9 @@ def record_of(out: Path) -> Path:
 
 def read_sampling(path: Path) -> Sampling | None:
     """The record in a file; None where there is none that can be read."""
-    from pydantic import TypeAdapter, ValidationError
-
     try:
-        return TypeAdapter(Sampling).validate_python(json.loads(path.read_text())["sampling"])
-    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+        return SAMPLING.read(path)
+    except ValueError:
         return None
 
 
@@ -89,7 +87,7 @@ def begin_parts(parts: Path, record: Sampling) -> None:
     if not _same(read_sampling(parts / RECORD), record):
         drop_parts(parts)
         parts.mkdir(parents=True)
-        write_text_atomically(parts / RECORD, _as_json(record))
+        SAMPLING.write(parts / RECORD, record)
 
 
 def missing(parts: Path, n_images: int, batch_size: int) -> list[range]:
@@ -118,7 +116,7 @@ def join_parts(parts: Path, n_images: int, out: Path, record: Sampling) -> None:
         for indices, batch in zip(_parts(parts), batches(), strict=True):
             for i, image in zip(indices, batch, strict=True):
                 (folder / f"{i:06d}.png").write_bytes(encode_png(torch.from_numpy(image)))
-        (folder / RECORD).write_text(_as_json(record))
+        (folder / RECORD).write_text(SAMPLING.to_json(record))
 
     if out.suffix in (".npz", ".png"):
         record_of(out).unlink(missing_ok=True)  # at no moment does it speak of other samples
@@ -126,7 +124,7 @@ def join_parts(parts: Path, n_images: int, out: Path, record: Sampling) -> None:
             write_npz(out, batches(), n_images)
         else:
             write_png(out, to_bytes(grid(_images(np.concatenate(list(batches())))))[0])
-        write_text_atomically(record_of(out), _as_json(record))
+        SAMPLING.write(record_of(out), record)
     else:
         write_folder_atomically(out, write_folder)
     drop_parts(parts)
@@ -153,10 +151,6 @@ def _images(pixels: np.ndarray) -> Tensor:
 def _same(one: Sampling | None, other: Sampling) -> bool:
     """Digests say which models; by what names they were called says nothing."""
     return one is not None and replace(one, denoiser="", autoencoder="") == replace(other, denoiser="", autoencoder="")
-
-
-def _as_json(record: Sampling) -> str:
-    return json.dumps({"format": FORMAT, "sampling": asdict(record)}, indent=1) + "\n"
 
 
 def _part(parts: Path, indices: Sequence[int]) -> Path:

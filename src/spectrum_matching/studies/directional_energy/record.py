@@ -2,13 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from ...files.documents import read, written
+from ...files.documents import Document
 from ...records.analysis import Provenance, Sample
 from ...records.measurement import Measurement
-
-FORMAT = "specmatch-directional-energy-2"
 
 
 @dataclass(frozen=True)
@@ -71,11 +68,7 @@ class DirectionalEnergy:
         return tuple(dict.fromkeys(own.family for encoder in self.encoders for own in encoder.filters))
 
 
-def to_json(study: DirectionalEnergy) -> str:
-    """A study as one JSON document."""
-    return written(study, FORMAT)
-
-
-def read_directional_energy(path: Path) -> DirectionalEnergy:
-    """Inverse of `to_json`, from a file. ValueError naming the file if it is not such a document."""
-    return read(path, DirectionalEnergy, FORMAT)
+DIRECTIONAL_ENERGY = Document(
+    DirectionalEnergy, "specmatch-directional-energy-2", "study", "run `specmatch study directional-energy` again"
+)
+"""study.json."""

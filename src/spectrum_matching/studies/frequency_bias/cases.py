@@ -17,9 +17,9 @@ from ... import __version__
 from ...data.images import ImageSet, open_images
 from ...data.order import fixed_batches
 from ...data.pictures import as_png
-from ...files.atomic import remove, require_writable, write_folder_atomically, write_text_atomically
+from ...files.atomic import remove, require_writable, write_folder_atomically
 from ...files.digests import weights_digest
-from ...files.documents import read, written
+from ...files.documents import Document
 from ...files.stages import StageRunner, UnfinishedError, finished, slug, stage
 from ...files.yaml_files import to_yaml
 from ...metrics.decoder.transfer import filled_rings
@@ -38,7 +38,9 @@ from .wiener import coefficient_moments
 
 N_AT_ONCE = 256
 # Raised whenever a case is measured otherwise than before, so that it is not read but run.
-CASE_FORMAT, INJECTION_FORMAT = "specmatch-frequency-case-2", "specmatch-frequency-injection-1"
+REMEDY = "run `specmatch study frequency-bias` again"
+CASE = Document(Case, "specmatch-frequency-case-2", "study", REMEDY)
+INJECTION = Document(Injection, "specmatch-frequency-injection-1", "study", REMEDY)
 KEPT = "kept"
 # Of a plan, what decides nothing of a single case, or is decided by what stands beside it.
 OF_ALL_CASES = (
@@ -147,7 +149,7 @@ def run_one(
         "autoencoder": weights_digest(network) if network else "",
         "lpips": weights_digest(perceptual) if perceptual and subject.data == "images" else "",
         "version": __version__,
-        "format": CASE_FORMAT,
+        "format": CASE.format,
     }
 
     def work(folder: Path) -> Mapping[str, Any]:
@@ -168,13 +170,13 @@ def run_one(
             keep=keep,
             kept=torch.load(kept, map_location=opened.device, weights_only=True) if kept.exists() else None,
         )
-        write_text_atomically(folder / "case.json", written(found, CASE_FORMAT) + "\n")
+        CASE.write(folder / "case.json", found)
         remove(folder / KEPT)
         return {}
 
     done = stage(Path(plan.out) / slug(re.sub(r"-(?=\d)", "minus ", name)) / f"seed{seed}", "case", inputs, work)
     # Whoever shares the folder may call the same case by another name.
-    return replace(read(done.folder / "case.json", Case, CASE_FORMAT), name=name)
+    return replace(CASE.read(done.folder / "case.json"), name=name)
 
 
 def run_injection(
@@ -209,11 +211,11 @@ def run_injection(
             for of in zip(*by_band, strict=True)
         )
         found = Injection(frequencies, plan.injected_rms, CONTRAST, len(images), damages)
-        write_text_atomically(folder / "injection.json", written(found, INJECTION_FORMAT) + "\n")
+        INJECTION.write(folder / "injection.json", found)
         return {}
 
     done = stage(Path(plan.out), "injection", inputs, work)
-    return read(done.folder / "injection.json", Injection, INJECTION_FORMAT)
+    return INJECTION.read(done.folder / "injection.json")
 
 
 def all_finished(opened: OpenedStudy) -> tuple[list[Case], list[str]]:

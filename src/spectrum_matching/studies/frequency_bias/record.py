@@ -1,13 +1,10 @@
 """The frequency bias of diffusion training: what denoisers get wrong by band, noise level and update."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from ...files.documents import read, written
+from ...files.documents import Document
 from ...records.analysis import Provenance
 from ...records.measurement import Measurement
-
-FORMAT = "specmatch-frequency-bias-2"
 
 Numbers = tuple[float, ...]
 """One a band, from the lowest."""
@@ -223,11 +220,7 @@ class FrequencyBias:
         return tuple(case for case in self.cases if case.name == name)
 
 
-def to_json(study: FrequencyBias) -> str:
-    """A study as one JSON document."""
-    return written(study, FORMAT)
-
-
-def read_frequency_bias(path: Path) -> FrequencyBias:
-    """Inverse of `to_json`, from a file. ValueError naming the file if it is not such a document."""
-    return read(path, FrequencyBias, FORMAT)
+FREQUENCY_BIAS = Document(
+    FrequencyBias, "specmatch-frequency-bias-2", "study", "run `specmatch study frequency-bias` again"
+)
+"""study.json."""

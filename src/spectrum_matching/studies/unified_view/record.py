@@ -1,13 +1,10 @@
 """Which side of spectrum matching each method acts on: its latents' spectrum, its decoder, or both."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from ...files.documents import read, written
+from ...files.documents import Document
 from ...records.analysis import Provenance, Variant
-
-FORMAT = "specmatch-unified-view-1"
 
 Side = Literal["encoding", "decoding", "neither"]
 Word = Literal["acts", "does not", "lower", "higher", "undecided"]
@@ -108,11 +105,5 @@ class UnifiedView:
         return next(method for method in self.methods if method.name == name)
 
 
-def to_json(study: UnifiedView) -> str:
-    """A study as one JSON document."""
-    return written(study, FORMAT)
-
-
-def read_unified_view(path: Path) -> UnifiedView:
-    """Inverse of `to_json`, from a file. ValueError naming the file if it is not such a document."""
-    return read(path, UnifiedView, FORMAT)
+UNIFIED_VIEW = Document(UnifiedView, "specmatch-unified-view-1", "study", "run `specmatch study unified-view` again")
+"""study.json."""
