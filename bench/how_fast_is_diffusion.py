@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from how_fast_is_training import bf16_peak  # files beside this one
 from machine import describe
 from spectrum_matching.diffusion import SAMPLERS, SampleNoise, evaluations, guided, time_grid
-from spectrum_matching.training.autoencoder_config import Cadence
+from spectrum_matching.training.autoencoder_config import Intervals
 from spectrum_matching.training.diffusion_config import DenoiserChoice, DiffusionRun
 from spectrum_matching.training.diffusion_data import DiffusionBatch
 from spectrum_matching.training.train_diffusion import DiffusionState, build_diffusion_state, path_of, train_diffusion
@@ -51,7 +51,7 @@ def training(
     device, warmup = accelerator.device, 5
     data = torch.randn(run.batch_size, *shape, device=device)
     labels = torch.zeros(run.batch_size, dtype=torch.int64, device=device)
-    run = replace(run, steps=warmup + steps + 1, cadence=Cadence(log=0))
+    run = replace(run, steps=warmup + steps + 1, intervals=Intervals(log=0))
     records = train_diffusion(run, state, repeat(DiffusionBatch(data, labels, ())), accelerator)
     seconds = [record.seconds for record in islice(records, warmup + steps)][warmup:]
     result = {"trained_per_second": run.batch_size / statistics.median(seconds)}

@@ -2,8 +2,8 @@
 
     python bench/how_fast_is_training.py [--json FILE]
 
-On a GPU also: eager and compiled, with and without the critic, peak memory, and the share of the card's own bf16 matrix
-product rate that the step's counted operations reach. Images are random numbers: reading them is not measured.
+On a GPU also: eager and compiled, with and without the discriminator, peak memory, and the share of the card's own bf16
+matrix product rate that the step's counted operations reach. Images are random numbers: reading them is not measured.
 """
 
 import argparse
@@ -21,10 +21,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from machine import describe  # the file beside this one
 from spectrum_matching.data.images import ImageBatch
 from spectrum_matching.training.autoencoder_config import (
-    Adversary,
     AutoencoderRun,
-    Cadence,
     Data,
+    DiscriminatorChoice,
+    Intervals,
     Losses,
     Network,
     tiny,
@@ -52,9 +52,11 @@ def cases(cuda: bool) -> Iterator[tuple[str, AutoencoderRun]]:
                     data=Data(size=256),
                     network=Network(preset=preset),
                     losses=Losses(),
-                    adversary=Adversary(weight=weight),
+                    discriminator=DiscriminatorChoice(weight=weight),
                 )
-                name = f"{preset}, {'compiled' if compiled else 'eager'}, {'with' if weight else 'without'} critic"
+                name = (
+                    f"{preset}, {'compiled' if compiled else 'eager'}, {'with' if weight else 'without'} discriminator"
+                )
                 yield name, run
 
 
@@ -64,7 +66,7 @@ def measure(run: AutoencoderRun, accelerator: Accelerator, warmup: int, steps: i
     state = build_state(run, open_autoencoder(run), run.method.build(), device)
     images = torch.rand(run.batch_size, 3, run.data.size, run.data.size, device=device) * 2 - 1
     batches = repeat(ImageBatch(images, torch.zeros(run.batch_size), ()))
-    run = replace(run, steps=warmup + steps + 1, cadence=Cadence(log=0))
+    run = replace(run, steps=warmup + steps + 1, intervals=Intervals(log=0))
     records = train_autoencoder(run, state, batches, accelerator)
     seconds = [record.seconds for record in islice(records, warmup + steps)][warmup:]
     result = {"images_per_second": run.batch_size / statistics.median(seconds), "batch_size": run.batch_size}

@@ -23,7 +23,7 @@ RESULTS = Path(__file__).parent / "results"
 PEAK = 989e12  # bf16 without sparsity, NVIDIA's data sheet of the H200
 SHARE = {"autoencoder": 0.25, "diffusion": 0.40}  # assumed: convolutions reach less of it than matrix products
 BACKWARD = 3.0  # forward and backward, in forwards
-CRITIC = 1.2  # assumed: perceptual network and critic beside the autoencoder
+DISCRIMINATOR = 1.2  # assumed: perceptual network and discriminator beside the autoencoder
 N_CLASSES = {"imagenet": 1000, "celeba": 0}
 NAMES = ("celeba256_f8d4", "celeba256_f16d16", "imagenet256_sit_b", "imagenet256_sit_xl")
 N_IMAGES = {"imagenet": 1_281_167, "celeba": 30_000}
@@ -54,9 +54,9 @@ def cost(plan: Plan) -> dict[str, Any]:
     n_seen = plan.diffusion.steps * plan.diffusion.batch_size
     n_samples = plan.measuring.samples
     calls = evaluations(plan.sampling.sampler, plan.sampling.steps) * (2 if plan.sampling.guidance != 1 else 1)
-    critic = CRITIC if plan.autoencoder.adversary.weight else 1.0
+    discriminator = DISCRIMINATOR if plan.autoencoder.discriminator.weight else 1.0
     total = {
-        "autoencoder": n_updates * (encode + decode) * BACKWARD * critic / SHARE["autoencoder"],
+        "autoencoder": n_updates * (encode + decode) * BACKWARD * discriminator / SHARE["autoencoder"],
         "cache": N_IMAGES[data] * encode * (2 if plan.diffusion.source.flip else 1) / SHARE["autoencoder"],
         "diffusion": n_seen * denoise * BACKWARD / SHARE["diffusion"],
         "samples": n_samples * (calls * denoise / SHARE["diffusion"] + decode / SHARE["autoencoder"]),

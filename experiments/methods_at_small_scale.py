@@ -18,7 +18,7 @@ from spectrum_matching.analysis import analyze, numbers
 from spectrum_matching.data.images import open_images
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.analysis import ANALYSES, Analysis
-from spectrum_matching.training.autoencoder_config import Cadence, Data, MethodChoice, tiny
+from spectrum_matching.training.autoencoder_config import Data, Intervals, MethodChoice, tiny
 from spectrum_matching.training.run_autoencoder import run_autoencoder
 
 RESULTS = Path(__file__).parent / "results"
@@ -51,7 +51,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 batch_size=arguments.batch_size,
                 method=choice,
                 data=Data(path=arguments.data, size=arguments.size),
-                cadence=Cadence(preview=arguments.steps, checkpoint=500),
+                intervals=Intervals(preview=arguments.steps, checkpoint=500),
             )
             export = run_autoencoder(run, title=f"{label}, seed {seed}")
             if arguments.evaluate:

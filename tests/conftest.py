@@ -96,7 +96,7 @@ def small_run(image_folder, tmp_path):
         batch_size=2,
         data=autoencoder_config.Data(path=str(image_folder), size=32, held_out=0.2),
         optimizer=autoencoder_config.Optimizer(lr=1e-3, warmup=2, ema=0.9),
-        cadence=autoencoder_config.Cadence(log=1, preview=0, checkpoint=1),
+        intervals=autoencoder_config.Intervals(log=1, preview=0, checkpoint=1),
     )
 
 
@@ -165,7 +165,7 @@ def small_diffusion(latent_cache, tmp_path):
         denoiser=diffusion_config.DenoiserChoice("SiT-micro/4", width=32, depth=2, heads=2),
         optimizer=autoencoder_config.Optimizer(lr=1e-3, warmup=2, ema=0.9),
         preview=SamplingChoice(steps=2, batch_size=8),
-        cadence=autoencoder_config.Cadence(log=1, preview=0, checkpoint=1),
+        intervals=autoencoder_config.Intervals(log=1, preview=0, checkpoint=1),
     )
 
 
@@ -183,6 +183,6 @@ def trained_diffusion(latent_cache, tmp_path_factory):
         source=diffusion_config.Source(latents=str(latent_cache)),
         denoiser=diffusion_config.DenoiserChoice("SiT-micro/4", width=32, depth=2, heads=2),
         optimizer=autoencoder_config.Optimizer(lr=0.02, warmup=0, ema=0.0),
-        cadence=autoencoder_config.Cadence(log=1, preview=0, checkpoint=3),
+        intervals=autoencoder_config.Intervals(log=1, preview=0, checkpoint=3),
     )
     return run_diffusion(run).parent

@@ -6,7 +6,7 @@ import torch
 
 
 def seeded(*position: object) -> torch.Generator:
-    """A CPU generator whose seed is a hash of `position`, e.g. ("flip", seed, visit, index)."""
+    """A CPU generator whose seed is a hash of `position`, e.g. ("flip", seed, epoch, index)."""
     return torch.Generator().manual_seed(int(fraction(*position) * 2**53))
 
 

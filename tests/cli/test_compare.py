@@ -16,13 +16,13 @@ from spectrum_matching.files.settings import differences
 from spectrum_matching.files.yaml_files import override, to_yaml
 from spectrum_matching.records.comparison import COMPARISON
 from spectrum_matching.sampling.generate import SamplingChoice
-from spectrum_matching.training.autoencoder_config import AutoencoderRun, Cadence, Data, MethodChoice
+from spectrum_matching.training.autoencoder_config import AutoencoderRun, Data, Intervals, MethodChoice
 from spectrum_matching.training.diffusion_config import Curriculum, DenoiserChoice, DiffusionRun
 
 
 @pytest.fixture(scope="module")
 def plan(image_folder, tmp_path_factory):
-    cadence = Cadence(log=1, preview=0, checkpoint=1)
+    intervals = Intervals(log=1, preview=0, checkpoint=1)
     data = Data(path=str(image_folder), size=32, held_out=0.3)
     return Plan(
         name="small",
@@ -33,12 +33,12 @@ def plan(image_folder, tmp_path_factory):
             "DSM": Entry(MethodChoice("dsm", block=4, keep=(7, 3))),
             "curriculum": Entry(curriculum=Curriculum(keep=(3,), block=4)),
         },
-        autoencoder=AutoencoderRun(steps=2, batch_size=2, data=data, cadence=cadence),
+        autoencoder=AutoencoderRun(steps=2, batch_size=2, data=data, intervals=intervals),
         diffusion=DiffusionRun(
             steps=2,
             batch_size=4,
             denoiser=DenoiserChoice("SiT-micro/4", width=32, depth=2, heads=2),
-            cadence=cadence,
+            intervals=intervals,
         ),
         sampling=SamplingChoice("euler", 2, batch_size=4),
         measuring=Measuring(samples=6, reconstructions=8, analyzed=6, tested=2),

@@ -146,15 +146,15 @@ def test_an_item_is_a_function_of_seed_index_and_visit(tmp_path: Path) -> None:
         return open_images(str(tmp_path), 16, split="all", crop="random", flip=True, seed=seed)
 
     images = opened(0)
-    seen = {images[0, visit].image.numpy().tobytes() for visit in range(50)}
+    seen = {images[0, epoch].image.numpy().tobytes() for epoch in range(50)}
     assert len(seen) > 35
     assert torch.equal(images[0, 3].image, opened(0)[0, 3].image)
     assert torch.equal(images[0].image, images[0, 0].image)
     assert not torch.equal(images[0, 3].image, images[1, 3].image)
     assert not torch.equal(images[0, 3].image, opened(1)[0, 3].image)
-    rising = Counter(bool(images[0, visit].image[0, 0].diff().mean() > 0) for visit in range(200))
+    rising = Counter(bool(images[0, epoch].image[0, 0].diff().mean() > 0) for epoch in range(200))
     assert 70 <= rising[True] <= 130
-    firsts = [images[0, visit].image.min().item() for visit in range(200)]
+    firsts = [images[0, epoch].image.min().item() for epoch in range(200)]
     assert min(firsts) < -0.9
     assert max(firsts) > 0.3
 

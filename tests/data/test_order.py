@@ -16,15 +16,15 @@ seeds = st.integers(0, 2**40)
 
 
 @settings(deadline=None)
-@given(n=sizes, batch_size=sizes, seed=seeds, visits=st.integers(1, 4))
-def test_every_image_comes_once_a_visit_and_nothing_is_dropped(n: int, batch_size: int, seed: int, visits: int) -> None:
-    steps = -(-n * visits // batch_size)
+@given(n=sizes, batch_size=sizes, seed=seeds, epochs=st.integers(1, 4))
+def test_positioned_batches_hold_every_image_once_an_epoch(n: int, batch_size: int, seed: int, epochs: int) -> None:
+    steps = -(-n * epochs // batch_size)
     batches = list(PositionedBatches(n, batch_size, seed, end=steps))
     assert {len(batch) for batch in batches} == {batch_size}
     keys = [key for batch in batches for key in batch]
-    for visit in range(visits):
-        part = keys[visit * n : (visit + 1) * n]
-        assert sorted(part) == [(index, visit) for index in range(n)]
+    for epoch in range(epochs):
+        part = keys[epoch * n : (epoch + 1) * n]
+        assert sorted(part) == [(index, epoch) for index in range(n)]
 
 
 @settings(deadline=None)
@@ -122,9 +122,9 @@ def test_the_order_of_a_visit_is_drawn_once():
     drawn = []
 
     class Counted(PositionedBatches):
-        def _order(self, visit):
-            drawn.append(visit)
-            return super()._order(visit)
+        def _order(self, epoch):
+            drawn.append(epoch)
+            return super()._order(epoch)
 
     list(Counted(10, 4, seed=0, end=10))
     assert drawn == [0, 1, 2, 3]

@@ -9,7 +9,7 @@ from spectrum_matching.training.diffusion_config import DiffusionRun
 
 OF_EVERY_RUN = {
     *("name", "out", "max_bad_steps", "trackers"),
-    *("cadence.log", "cadence.preview", "cadence.checkpoint", "cadence.keep_last", "cadence.keep_every"),
+    *("intervals.log", "intervals.preview", "intervals.checkpoint", "intervals.keep_last", "intervals.keep_every"),
 }
 NOT_HASHED = {
     AutoencoderRun: OF_EVERY_RUN | {"data.workers", "method.encoder"},

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from spectrum_matching.nets.discriminator import PatchCritic, hinge_critic, hinge_generator
+from spectrum_matching.nets.discriminator import PatchDiscriminator, hinge_discriminator, hinge_generator
 
 
 def images(n: int, side: int, seed: int = 0) -> torch.Tensor:
@@ -9,14 +9,14 @@ def images(n: int, side: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_the_default_is_the_published_70_pixel_patchgan() -> None:
-    critic = PatchCritic()
-    assert sum(p.numel() for p in critic.parameters()) == 2_765_633
-    assert critic.to("meta")(torch.empty(2, 3, 256, 256, device="meta")).shape == (2, 1, 30, 30)
+    discriminator = PatchDiscriminator()
+    assert sum(p.numel() for p in discriminator.parameters()) == 2_765_633
+    assert discriminator.to("meta")(torch.empty(2, 3, 256, 256, device="meta")).shape == (2, 1, 30, 30)
 
 
 def test_weights_follow_pix2pix() -> None:
-    critic = PatchCritic(seed=3)
-    for name, p in critic.named_parameters():
+    discriminator = PatchDiscriminator(seed=3)
+    for name, p in discriminator.named_parameters():
         if name.endswith("bias"):
             assert not p.any()
         else:
@@ -29,10 +29,10 @@ def test_weights_follow_pix2pix() -> None:
 def test_the_seed_alone_decides_the_weights_and_the_global_generator_is_left_alone() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    first = PatchCritic(width=8, seed=1)
+    first = PatchDiscriminator(width=8, seed=1)
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(7)
-    again, other = PatchCritic(width=8, seed=1), PatchCritic(width=8, seed=2)
+    again, other = PatchDiscriminator(width=8, seed=1), PatchDiscriminator(width=8, seed=2)
     assert all(torch.equal(p, q) for p, q in zip(first.parameters(), again.parameters(), strict=True))
     assert not torch.equal(first.layers[0].weight, other.layers[0].weight)
 
@@ -40,52 +40,52 @@ def test_the_seed_alone_decides_the_weights_and_the_global_generator_is_left_alo
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 @pytest.mark.parametrize("norm", ["batch", "group"])
 def test_the_smallest_side_works_and_one_less_is_refused_by_name(depth: int, norm: str) -> None:
-    critic = PatchCritic(width=8, depth=depth, norm=norm)
-    logits = critic(images(1, critic.smallest))
+    discriminator = PatchDiscriminator(width=8, depth=depth, norm=norm)
+    logits = discriminator(images(1, discriminator.smallest))
     assert logits.shape == (1, 1, 1, 1)
-    assert max(len(p) for p in critic.parameters()) == 8 * 2 ** min(depth, 3)
+    assert max(len(p) for p in discriminator.parameters()) == 8 * 2 ** min(depth, 3)
     assert logits.isfinite().all()
-    with pytest.raises(ValueError, match=f"at least {critic.smallest}:"):
-        critic(images(1, critic.smallest - 1))
+    with pytest.raises(ValueError, match=f"at least {discriminator.smallest}:"):
+        discriminator(images(1, discriminator.smallest - 1))
 
 
 def test_other_channels_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(2, 4, 32, 32\); expected \(b, 3, H, W\)"):
-        PatchCritic(width=8)(torch.zeros(2, 4, 32, 32))
+        PatchDiscriminator(width=8)(torch.zeros(2, 4, 32, 32))
 
 
 def test_what_it_says_of_one_batch_does_not_depend_on_batches_seen_before() -> None:
-    critic = PatchCritic(width=8)
+    discriminator = PatchDiscriminator(width=8)
     real, fake = images(4, 32), 0.1 * images(4, 32, seed=1)
-    first = critic(real)
-    critic(fake)
-    assert torch.equal(critic(real), first)
-    assert torch.equal(critic.eval()(real), first)
-    assert not list(critic.buffers())
+    first = discriminator(real)
+    discriminator(fake)
+    assert torch.equal(discriminator(real), first)
+    assert torch.equal(discriminator.eval()(real), first)
+    assert not list(discriminator.buffers())
 
 
 def test_group_norm_judges_each_image_alone_and_batch_norm_does_not() -> None:
     batch = images(4, 32)
-    alone = PatchCritic(width=8, norm="group")
+    alone = PatchDiscriminator(width=8, norm="group")
     torch.testing.assert_close(alone(batch)[:1], alone(batch[:1]))
-    together = PatchCritic(width=8, norm="batch")
+    together = PatchDiscriminator(width=8, norm="batch")
     assert not torch.allclose(together(batch)[:1], together(batch[:1]), rtol=1e-2)
 
 
 def test_hinge_losses_equal_their_values_by_hand() -> None:
     real, fake = torch.tensor([2.0, 0.5, -1.0, 1.0]), torch.tensor([-3.0, 0.0])
-    assert hinge_critic(real, fake).item() == 0.5 * ((0 + 0.5 + 2 + 0) / 4) + 0.5 * ((0 + 1) / 2)
+    assert hinge_discriminator(real, fake).item() == 0.5 * ((0 + 0.5 + 2 + 0) / 4) + 0.5 * ((0 + 1) / 2)
     assert hinge_generator(fake).item() == 1.5
-    assert hinge_critic(real.bfloat16(), fake.bfloat16()).dtype == torch.float32
+    assert hinge_discriminator(real.bfloat16(), fake.bfloat16()).dtype == torch.float32
 
 
-def test_the_critic_learns_to_tell_two_kinds_of_images_apart() -> None:
-    critic = PatchCritic(width=8, depth=2)
-    optimizer = torch.optim.Adam(critic.parameters(), 1e-3)
+def test_the_discriminator_learns_to_tell_two_kinds_of_images_apart() -> None:
+    discriminator = PatchDiscriminator(width=8, depth=2)
+    optimizer = torch.optim.Adam(discriminator.parameters(), 1e-3)
     real, fake = images(8, 32), images(8, 32, seed=1).cumsum(3).tanh()
     losses = []
     for _ in range(20):
-        loss = hinge_critic(critic(real), critic(fake))
+        loss = hinge_discriminator(discriminator(real), discriminator(fake))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -28,7 +28,7 @@ CASES = {
     "balanced": {"sample_posterior": False, "method": autoencoder_config.MethodChoice("va_vae", encoder="gradients:4")},
     "dsm": {
         "method": autoencoder_config.MethodChoice("dsm", keep=(7, 3, 2), block=4),
-        "adversary": autoencoder_config.Adversary(weight=0.5, start=1, width=8, depth=2),
+        "discriminator": autoencoder_config.DiscriminatorChoice(weight=0.5, start=1, width=8, depth=2),
         "accumulation": 2,
     },
     "bad": {"max_bad_steps": 9},
@@ -67,7 +67,7 @@ def trained(folder, name):
     images = open_images(str(folder), 32, seed=0, crop="random", flip=True)
     batches = image_batches(images, run.batch_size, 0, rank=rank, world=world, end=run.steps)
     records = list(train_autoencoder(run, state, batches, accelerator))
-    return state, [(r.drawn, r.skipped, {k: float(v) for k, v in r.losses.items()}) for r in records]
+    return state, [(r.transform, r.skipped, {k: float(v) for k, v in r.losses.items()}) for r in records]
 
 
 def whole_run(folder, out):
@@ -81,7 +81,7 @@ def whole_run(folder, out):
         trackers=("tensorboard",),
         data=autoencoder_config.Data(path=str(folder), size=32, held_out=0.2),
         optimizer=autoencoder_config.Optimizer(lr=1e-3, warmup=2),
-        cadence=autoencoder_config.Cadence(log=1, preview=1, checkpoint=1),
+        intervals=autoencoder_config.Intervals(log=1, preview=1, checkpoint=1),
     )
 
 
@@ -145,7 +145,7 @@ def both(two, name):
 
 
 def weights(state):
-    nets = [state[part] for part in ("reconstructor", "critic") if part in state]
+    nets = [state[part] for part in ("reconstructor", "discriminator") if part in state]
     return torch.cat([value.flatten() for net in nets for value in net.values()])
 
 

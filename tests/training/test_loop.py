@@ -15,12 +15,12 @@ from spectrum_matching.training.loop import Log, drain
 class Record(NamedTuple):
     step: int
     losses: dict[str, torch.Tensor]
-    drawn: str = "IdentityMap()"
+    transform: str = "IdentityMap()"
     lr: float = 0.5
     gradient_norm: float = 2.0
     skipped: bool = False
     seconds: float = 0.5
-    waited: float = 0.125
+    data_time: float = 0.125
 
 
 def records(steps, **others):
@@ -67,7 +67,7 @@ def test_every_so_many_steps_and_the_last_are_logged(drained):
         "l1": 0.25,
         "esm": 1.0,
         "lr": 0.5,
-        "drawn": "IdentityMap()",
+        "transform": "IdentityMap()",
         "gradient_norm": 2.0,
         "skipped": False,
         "images_per_second": 8.0,

@@ -26,7 +26,7 @@ from spectrum_matching.training.train_autoencoder import build_state, open_autoe
 
 EVERYTHING = {  # all state that there can be, each part of it touched within 4 steps
     "method": autoencoder_config.MethodChoice("esm_dsm", block=4, keep=(7, 3)),
-    "adversary": autoencoder_config.Adversary(weight=0.5, start=1, width=8, depth=2),
+    "discriminator": autoencoder_config.DiscriminatorChoice(weight=0.5, start=1, width=8, depth=2),
     "batch_size": 4,
     "accumulation": 2,
 }
@@ -66,7 +66,7 @@ def command(tmp_path, capfd):
 
 
 def test_a_run_makes_its_directory(small_run, command):
-    run = replace(small_run, cadence=replace(small_run.cadence, preview=3))
+    run = replace(small_run, intervals=replace(small_run.intervals, preview=3))
     status, out, err = command(run)
     directory = Path(run.out)
     assert (status, out) == (0, f"{directory / 'export'}\n")
@@ -159,7 +159,18 @@ def test_another_run_in_the_same_directory_is_refused_naming_the_key(small_run, 
     assert (status, err.count("\n")) == (2, 1)
     assert "is at step 4 already" in err
     assert files(Path(small_run.out)) == before
-    free = ("--steps", 6, "--cadence.checkpoint", 5, "--cadence.log", 3, "--optimizer.lr", 1e-4, "--precision", "bf16")
+    free = (
+        "--steps",
+        6,
+        "--intervals.checkpoint",
+        5,
+        "--intervals.log",
+        3,
+        "--optimizer.lr",
+        1e-4,
+        "--precision",
+        "bf16",
+    )
     assert command(small_run, *free)[0] == 0
     assert [line["step"] for line in logged(small_run)] == [1, 2, 3, 4, 6]
 
@@ -181,19 +192,22 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         (("--data.held-out", 0), "data.held_out is 0.0: must be greater than 0"),
         (("--network.preset", "f5"), "no preset 'f5'"),
         (("--network.pretrained", "/no/such"), "/no/such is no folder"),
-        (("--adversary.weight", 1), "the critic needs images of 24 pixels and method scale_equivariance gives it 8"),
+        (
+            ("--discriminator.weight", 1),
+            "the discriminator needs images of 24 pixels and method scale_eq",
+        ),
         (("--trackers", "wandb"), "trackers: wandb is not installed"),
         (("--optimizer.lr", -1), "optimizer.lr is -1.0: must be greater than or equal to 0"),
         (("--optimizer.ema", 1), "optimizer.ema is 1.0: must be less than 1"),
         (("--optimizer.betas", 0.9, 1.5), "optimizer.betas.1 is 1.5: must be less than 1"),
         (("--steps", 0), "steps is 0: must be greater than 0"),
-        (("--cadence.log", -1), "cadence.log is -1: must be greater than or equal to 0"),
+        (("--intervals.log", -1), "intervals.log is -1: must be greater than or equal to 0"),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_one_line_before_anything_is_written(small_run, command, arguments, said):
     if "wandb" in arguments and importlib.util.find_spec("wandb"):
         pytest.skip("wandb is installed")
-    if "--adversary.weight" in arguments:
+    if "--discriminator.weight" in arguments:
         small_run = replace(small_run, method=autoencoder_config.MethodChoice("scale_equivariance"))
     status, out, err = command(small_run, *arguments)
     assert (status, out) == (2, "")
@@ -215,10 +229,10 @@ def test_a_place_that_holds_no_folder_is_refused(small_run, command, tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_images_that_a_move_shrinks_below_the_critic_s_size_are_refused(small_run, command):
+def test_images_that_a_move_shrinks_below_the_discriminator_s_size_are_refused(small_run, command):
     for depth, status in ((2, 2), (1, 0)):
-        adversary = autoencoder_config.Adversary(weight=0.5, width=4, depth=depth)
-        run = replace(small_run, method=autoencoder_config.MethodChoice("eq_vae"), adversary=adversary, steps=1)
+        discriminator = autoencoder_config.DiscriminatorChoice(weight=0.5, width=4, depth=depth)
+        run = replace(small_run, method=autoencoder_config.MethodChoice("eq_vae"), discriminator=discriminator, steps=1)
         assert command(run)[0] == status
 
 
@@ -358,7 +372,7 @@ def test_a_signal_stops_with_a_checkpoint_and_the_same_command_finishes(small_ru
         small_run,
         steps=10_000,
         data=replace(small_run.data, workers=workers),
-        cadence=autoencoder_config.Cadence(log=1, preview=0, checkpoint=10_000),
+        intervals=autoencoder_config.Intervals(log=1, preview=0, checkpoint=10_000),
     )
     file = asked(run, tmp_path)
     process = forked(file)

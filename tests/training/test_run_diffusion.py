@@ -73,8 +73,8 @@ def sources(latent_cache, class_folder, small_autoencoder):
 
 @pytest.mark.parametrize("kind", ["cached", "encoded", "pixels"])
 def test_a_run_makes_its_directory(small_diffusion, sources, small_autoencoder, command, kind):
-    cadence = replace(small_diffusion.cadence, preview=3)
-    run = replace(small_diffusion, source=sources[kind], cadence=cadence)
+    intervals = replace(small_diffusion.intervals, preview=3)
+    run = replace(small_diffusion, source=sources[kind], intervals=intervals)
     status, out, err = command(run)
     directory = Path(run.out)
     assert (status, out) == (0, f"{directory / 'export'}\n")
@@ -122,7 +122,7 @@ def test_stopping_and_going_on_changes_nothing(small_diffusion, tmp_path):
 
 def test_previews_are_of_the_same_noise_and_change_nothing(small_diffusion, tmp_path):
     quiet = files(run_diffusion(replace(small_diffusion, out=str(tmp_path / "quiet"))))
-    run = replace(small_diffusion, cadence=replace(small_diffusion.cadence, preview=1))
+    run = replace(small_diffusion, intervals=replace(small_diffusion.intervals, preview=1))
     export = run_diffusion(run)
     weights = "diffusion_pytorch_model.safetensors"
     assert (export / weights).read_bytes() == quiet[weights]
@@ -151,7 +151,7 @@ def test_another_run_in_the_same_directory_is_refused_naming_the_key(small_diffu
         assert (status, err.count("\n")) == (2, 1)
         assert said in err
     assert files(Path(small_diffusion.out)) == before
-    assert command(small_diffusion, "--steps", 6, "--preview.steps", 3, "--cadence.log", 3)[0] == 0
+    assert command(small_diffusion, "--steps", 6, "--preview.steps", 3, "--intervals.log", 3)[0] == 0
     assert [line["step"] for line in logged(small_diffusion)] == [1, 2, 3, 4, 6]
 
 
@@ -218,9 +218,9 @@ def test_the_autoencoder_of_cached_latents_may_move_but_not_its_declared_scale(
         (("--objective.weighting", "min_snr", "--objective.gamma", 0), "objective.gamma must be positive"),
         (("--optimizer.ema", 1), "optimizer.ema is 1.0: must be less than 1"),
         (("--steps", 0), "steps is 0: must be greater than 0"),
-        (("--cadence.preview", 1, "--preview.steps", 0), "preview.steps is 0: must be greater than 0"),
-        (("--cadence.preview", 1, "--preview.labels", 2), "a class from 0 to 1"),
-        (("--cadence.preview", 1, "--denoiser.no-labels", "--preview.guidance", 2), "is unconditional"),
+        (("--intervals.preview", 1, "--preview.steps", 0), "preview.steps is 0: must be greater than 0"),
+        (("--intervals.preview", 1, "--preview.labels", 2), "a class from 0 to 1"),
+        (("--intervals.preview", 1, "--denoiser.no-labels", "--preview.guidance", 2), "is unconditional"),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_one_line_before_anything_is_written(
@@ -243,7 +243,7 @@ def test_flips_that_are_not_cached_and_an_autoencoder_that_is_gone_stop_nothing_
     run = replace(small_diffusion, source=diffusion_config.Source(latents=str(cache)))
     for arguments, said in (
         (("--source.flip",), "cache again with --flips, or train without flips"),
-        (("--cadence.preview", 1), "name another by source.autoencoder, or set cadence.preview to 0"),
+        (("--intervals.preview", 1), "name another by source.autoencoder, or set intervals.preview to 0"),
     ):
         status, _, err = command(run, *arguments)
         assert (status, err.count("\n")) == (2, 1)
@@ -340,12 +340,12 @@ def test_a_run_killed_again_and_again_ends_like_one_left_alone(small_diffusion, 
     assert (alone.exitcode, last.exitcode) == (0, 0)
     assert files(directory / "export") == files(Path(whole.out) / "export")
     assert logged(run) == logged(whole)
-    assert [line["drawn"] for line in logged(run)] == ["keep 2", "keep 2", "keep 5", "", ""]
+    assert [line["transform"] for line in logged(run)] == ["keep 2", "keep 2", "keep 5", "", ""]
 
 
 def test_a_signal_stops_with_a_checkpoint_and_the_same_command_finishes(small_diffusion, forked, tmp_path):
     run = replace(
-        small_diffusion, steps=10_000, cadence=autoencoder_config.Cadence(log=1, preview=0, checkpoint=10_000)
+        small_diffusion, steps=10_000, intervals=autoencoder_config.Intervals(log=1, preview=0, checkpoint=10_000)
     )
     file = asked(run, tmp_path)
     process = forked(file)

@@ -18,12 +18,12 @@ from spectrum_matching.methods.zoo import va_vae
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.seeding import seeded
 from spectrum_matching.training import autoencoder_config
-from spectrum_matching.training.optimization import DivergedError, averaged, set_learning_rate
+from spectrum_matching.training.optimization import DivergedError, ema_weights, set_learning_rate
 from spectrum_matching.training.train_autoencoder import (
     balance,
     build_state,
     compile_parts,
-    critic_backward,
+    discriminator_backward,
     generator_backward,
     open_autoencoder,
     train_autoencoder,
@@ -31,10 +31,10 @@ from spectrum_matching.training.train_autoencoder import (
 
 ALIGNMENT = json.loads((Path(__file__).parents[1] / "oracles" / "alignment_values.json").read_text())["va_vae"]
 CPU = torch.device("cpu")
-ADVERSARY = autoencoder_config.Adversary(weight=0.5, width=8, depth=2)
+DISCRIMINATOR = autoencoder_config.DiscriminatorChoice(weight=0.5, width=8, depth=2)
 EVERYTHING = {  # all state that there can be, each part of it touched within 4 steps
     "method": autoencoder_config.MethodChoice("esm_dsm", block=4, keep=(7, 3)),
-    "adversary": replace(ADVERSARY, start=1),
+    "discriminator": replace(DISCRIMINATOR, start=1),
     "batch_size": 4,
     "accumulation": 2,
 }
@@ -100,7 +100,7 @@ def test_two_steps_and_two_more_equal_four_bit_for_bit(small_run, method, precis
     continued(resumed, 4)
     assert differing(resumed.state_dict(), whole.state_dict()) == []
     parts = {path.split("/")[1] for path in flat(whole.state_dict())}
-    assert parts == {"reconstructor", "optimizer", "ema", "critic", "critic_optimizer", "step", "skipped"}
+    assert parts == {"reconstructor", "optimizer", "ema", "discriminator", "discriminator_optimizer", "step", "skipped"}
 
 
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
@@ -153,44 +153,44 @@ def test_the_shared_output_gradient_equals_the_naive_backward(small_run, batches
         small_run,
         method=autoencoder_config.MethodChoice("esm_dsm", block=4, keep=(7, 3), esm_weight=0.1),
         losses=autoencoder_config.Losses(l1=1.0, l2=0.5),
-        adversary=replace(ADVERSARY, adaptive=adaptive),
+        discriminator=replace(DISCRIMINATOR, adaptive=adaptive),
     )
     state, images = new_state(run), batches(1)[0].images
     made, losses = generator_backward(
         run, state.reconstructor, state, images, seeded(1), Accelerator(), None, True, n_micro=2
     )
-    assert all(p.grad is None for p in state.critic.parameters())
-    assert all(p.requires_grad for p in state.critic.parameters())
+    assert all(p.grad is None for p in state.discriminator.parameters())
+    assert all(p.requires_grad for p in state.discriminator.parameters())
 
     naive = new_state(run)
     again, encoding = naive.reconstructor(images, seeded(1))
     assert torch.equal(made.output, again.output)
     error = again.output - again.target
     reconstruction = error.abs().mean() + 0.5 * error.square().mean()
-    adversary = -naive.critic(again.output).mean()
+    adversarial = -naive.discriminator(again.output).mean()
     weight = 0.5
     if adaptive:
         last = naive.autoencoder.last_layer
-        pull, push = (torch.autograd.grad(x, last, retain_graph=True)[0].norm() for x in (reconstruction, adversary))
+        pull, push = (torch.autograd.grad(x, last, retain_graph=True)[0].norm() for x in (reconstruction, adversarial))
         weight = 0.5 * (pull / (push + 1e-4)).clamp(0, 1e4)
         assert losses["adversarial_weight"].item() == pytest.approx(weight.item(), rel=1e-5)
-    ((reconstruction + weight * adversary + 0.1 * encoding["esm"]) / 2).backward()
+    ((reconstruction + weight * adversarial + 0.1 * encoding["esm"]) / 2).backward()
     for a, b in zip(gradients(state.autoencoder), gradients(naive.autoencoder), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * b.abs().max().item())
 
 
-@pytest.mark.parametrize("adversary", [None, True, False], ids=["alone", "beside adaptive", "beside fixed"])
-def test_a_balanced_term_s_weight_is_the_ratio_of_gradients_at_the_encoder_s_last_layer(small_run, batches, adversary):
+@pytest.mark.parametrize("discriminator", [None, True, False], ids=["alone", "beside adaptive", "beside fixed"])
+def test_generator_backward_balances_gradients_at_the_encoder_s_last_layer(small_run, batches, discriminator):
     run = replace(
         small_run,
         method=replace(VA_VAE, feature_weight=0.2),
         losses=autoencoder_config.Losses(l1=1.0, l2=0.5),
-        adversary=replace(ADVERSARY, adaptive=bool(adversary))
-        if adversary is not None
-        else autoencoder_config.Adversary(),
+        discriminator=replace(DISCRIMINATOR, adaptive=bool(discriminator))
+        if discriminator is not None
+        else autoencoder_config.DiscriminatorChoice(),
     )
     state, images = new_state(run), batches(1)[0].images
-    arguments = (seeded(1), Accelerator(), None, adversary is not None)
+    arguments = (seeded(1), Accelerator(), None, discriminator is not None)
     losses = generator_backward(run, state.reconstructor, state, images, *arguments, n_micro=2)[1]
 
     naive = new_state(run)
@@ -206,10 +206,10 @@ def test_a_balanced_term_s_weight_is_the_ratio_of_gradients_at_the_encoder_s_las
     assert losses["features_weight"].item() == pytest.approx(weight, rel=1e-5)
     assert losses["features"].item() == pytest.approx(encoding["features"].item())
     total = reconstruction + 1e-6 * encoding["kl"] + weight * encoding["features"]
-    if adversary is not None:
-        fooled = -naive.critic(again.output).mean()
+    if discriminator is not None:
+        fooled = -naive.discriminator(again.output).mean()
         pull, push = norms(naive.autoencoder.last_layer, reconstruction, fooled)
-        total = total + 0.5 * (pull / (push + 1e-4) if adversary else 1) * fooled
+        total = total + 0.5 * (pull / (push + 1e-4) if discriminator else 1) * fooled
     (total / 2).backward()
     for a, b in zip(gradients(state.reconstructor), gradients(naive.reconstructor), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * b.abs().max().item())
@@ -271,25 +271,25 @@ def test_features_that_are_not_finite_change_nothing(small_run, batches):
     assert not next(records).skipped
 
 
-def test_the_critic_s_pass_leaves_no_gradient_on_the_autoencoder(small_run, batches):
-    run = replace(small_run, adversary=ADVERSARY)
+def test_the_discriminator_s_pass_leaves_no_gradient_on_the_autoencoder(small_run, batches):
+    run = replace(small_run, discriminator=DISCRIMINATOR)
     state = new_state(run)
     made, _ = state.reconstructor(batches(1)[0].images, seeded(1))
-    losses = critic_backward(run, state.critic, made, Accelerator(), n_micro=1)
-    assert losses.keys() == {"critic", "logits_real", "logits_fake"}
+    losses = discriminator_backward(run, state.discriminator, made, Accelerator(), n_micro=1)
+    assert losses.keys() == {"discriminator", "logits_real", "logits_fake"}
     assert all(p.grad is None for p in state.reconstructor.parameters())
-    assert all(g.abs().sum() > 0 for g in gradients(state.critic))
+    assert all(g.abs().sum() > 0 for g in gradients(state.discriminator))
 
 
-def test_the_critic_starts_after_so_many_generator_updates(small_run, batches):
-    run = replace(small_run, adversary=replace(ADVERSARY, start=2))
+def test_the_discriminator_starts_after_so_many_generator_updates(small_run, batches):
+    run = replace(small_run, discriminator=replace(DISCRIMINATOR, start=2))
     state = new_state(run)
-    first = copy.deepcopy(state.critic.state_dict())
+    first = copy.deepcopy(state.discriminator.state_dict())
     records = train_autoencoder(run, state, iter(batches(4)), Accelerator())
     for expected in (False, False, True, True):
         record = next(records)
-        assert ("adversarial" in record.losses) == ("critic" in record.losses) == expected
-        assert bool(differing(first, state.critic.state_dict())) == expected
+        assert ("adversarial" in record.losses) == ("discriminator" in record.losses) == expected
+        assert bool(differing(first, state.discriminator.state_dict())) == expected
 
 
 def test_a_term_of_weight_0_is_never_called(small_run, batches):
@@ -314,7 +314,7 @@ def bad_at(*numbers):
 
 
 def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(small_run, batches):
-    run = replace(small_run, adversary=ADVERSARY)
+    run = replace(small_run, discriminator=DISCRIMINATOR)
     state = new_state(run, bad_at(3))
     records = train_autoencoder(run, state, iter(batches(4)), Accelerator())
     next(records), next(records)
@@ -328,12 +328,14 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(small_run, bat
     assert differing(before, state.state_dict())
 
 
-def test_a_critic_s_gradient_that_is_not_finite_changes_nothing_either(small_run, batches):
-    run = replace(small_run, adversary=ADVERSARY, steps=1, optimizer=autoencoder_config.Optimizer(lr=1e-3, warmup=0))
+def test_a_discriminator_s_gradient_that_is_not_finite_changes_nothing_either(small_run, batches):
+    run = replace(
+        small_run, discriminator=DISCRIMINATOR, steps=1, optimizer=autoencoder_config.Optimizer(lr=1e-3, warmup=0)
+    )
     state = new_state(run)
     set_learning_rate(state.optimizer, 1e-3, 0, 0)
     before = copy.deepcopy(state.state_dict())
-    weight = next(state.critic.parameters())
+    weight = next(state.discriminator.parameters())
     weight.register_hook(lambda gradient: gradient * math.nan)
     (record,) = train(run, state, batches(1))
     assert record.skipped
@@ -364,7 +366,7 @@ def test_decoder_only_fine_tuning_leaves_the_encoder_as_it_was(small_run, batche
     run = replace(
         small_run,
         network=network,
-        adversary=ADVERSARY,
+        discriminator=DISCRIMINATOR,
         method=autoencoder_config.MethodChoice("dsm", block=4, keep=(3,)),
     )
     state = new_state(run)
@@ -372,7 +374,7 @@ def test_decoder_only_fine_tuning_leaves_the_encoder_as_it_was(small_run, batche
     train(run, state, batches(4))
     changed = {path.split("/")[1].split(".")[1] for path in differing(before, state.autoencoder.state_dict())}
     assert changed == {"decoder", "post_quant_conv"}
-    with averaged(state.ema, state.autoencoder.parameters()):
+    with ema_weights(state.ema, state.autoencoder.parameters()):
         changed = {path.split("/")[1].split(".")[1] for path in differing(before, state.autoencoder.state_dict())}
         assert changed == {"decoder", "post_quant_conv"}
 
@@ -380,7 +382,7 @@ def test_decoder_only_fine_tuning_leaves_the_encoder_as_it_was(small_run, batche
 def test_bf16_trains_and_differs_from_fp32(small_run, batches):
     losses = {}
     for precision in ("fp32", "bf16"):
-        run = replace(small_run, steps=12, precision=precision, adversary=replace(ADVERSARY, start=6))
+        run = replace(small_run, steps=12, precision=precision, discriminator=replace(DISCRIMINATOR, start=6))
         state = new_state(run)
         losses[precision] = [float(r.losses["l1"]) for r in train(run, state, batches(1) * 12)]
         assert {p.dtype for p in state.reconstructor.parameters()} == {torch.float32}
@@ -395,7 +397,7 @@ def test_bf16_trains_and_differs_from_fp32(small_run, batches):
 def test_no_layer_at_which_gradients_are_compared_is_compiled(small_run, choice, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda part: compiled.append(part))
-    state = new_state(replace(small_run, method=choice, adversary=ADVERSARY))
+    state = new_state(replace(small_run, method=choice, discriminator=DISCRIMINATOR))
     with torch._functorch.config.patch(donated_buffer=True):
         compile_parts(state, None)
         donated = torch._functorch.config.donated_buffer
@@ -406,13 +408,13 @@ def test_no_layer_at_which_gradients_are_compared_is_compiled(small_run, choice,
     outside = [model.quant_conv, model.post_quant_conv, model.decoder.conv_in, model.decoder.conv_out]
     outside += [model.encoder.conv_in, model.encoder.conv_out] if balanced else []
     assert {id(p) for p in left_out} == {id(layer.weight) for layer in outside}
-    assert state.critic in compiled
+    assert state.discriminator in compiled
     # What runs backward twice must keep what it needs for it.
     assert donated == (not balanced)
 
 
 def test_channels_last_gives_the_same_losses(small_run, batches):
-    runs_ = [replace(small_run, adversary=ADVERSARY, channels_last=last, steps=2) for last in (False, True)]
+    runs_ = [replace(small_run, discriminator=DISCRIMINATOR, channels_last=last, steps=2) for last in (False, True)]
     states = [new_state(run) for run in runs_]
     first, second = (train(run, state, batches(2)) for run, state in zip(runs_, states, strict=True))
     assert states[1].autoencoder.last_layer.is_contiguous(memory_format=torch.channels_last)
@@ -433,7 +435,7 @@ def test_averaged_weights_are_there_within_the_block_and_gone_after_it(small_run
     state = new_state(small_run)
     train(small_run, state, batches(4))
     trained = copy.deepcopy(state.state_dict())
-    with averaged(state.ema, state.autoencoder.parameters()):
+    with ema_weights(state.ema, state.autoencoder.parameters()):
         inside = [p.clone() for p in state.autoencoder.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(inside, state.ema.shadow_params, strict=True))
     assert not torch.equal(inside[0], next(state.autoencoder.parameters()))
@@ -443,7 +445,7 @@ def test_averaged_weights_are_there_within_the_block_and_gone_after_it(small_run
 def test_a_run_without_averages_has_its_weights_in_the_block(small_run):
     state = new_state(replace(small_run, optimizer=replace(small_run.optimizer, ema=0.0)))
     assert state.ema is None
-    with averaged(state.ema, state.autoencoder.parameters()):
+    with ema_weights(state.ema, state.autoencoder.parameters()):
         assert "ema" not in state.state_dict()
 
 

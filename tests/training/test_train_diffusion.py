@@ -150,7 +150,7 @@ def test_the_curriculum_shows_low_passed_data_in_turn_and_then_everything(small_
     records = train(run, state, batches(10))
     losses = plain_loop(run, plain, batches(10), keep=lambda step: expected[step])
     for record, loss, keep in zip(records, losses, expected, strict=True):
-        assert record.drawn == ("" if keep is None else f"keep {keep}")
+        assert record.transform == ("" if keep is None else f"keep {keep}")
         assert torch.equal(record.losses["loss"], loss)
     assert differing(plain.state_dict(), state.denoiser.state_dict()) == []
 

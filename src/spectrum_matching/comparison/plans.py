@@ -10,7 +10,7 @@ from pydantic import Field
 from ..methods.encoding import Variant
 from ..sampling.generate import SamplingChoice
 from ..training import autoencoder_config, diffusion_config
-from ..training.autoencoder_config import AutoencoderRun, Cadence, Data, MethodChoice, Optimizer
+from ..training.autoencoder_config import AutoencoderRun, Data, Intervals, MethodChoice, Optimizer
 from ..training.diffusion_config import AlignmentChoice, Curriculum, DenoiserChoice, DiffusionRun
 
 Several = Annotated[int, Field(ge=2)]  # fewer have no variance
@@ -187,7 +187,7 @@ def cifar10(everything: bool = False) -> Plan:
             autoencoder_config.tiny(),
             steps=800,
             data=Data(path="data/cifar10/train.parquet", size=32),
-            cadence=Cadence(log=20, preview=800, checkpoint=200),
+            intervals=Intervals(log=20, preview=800, checkpoint=200),
         ),
         diffusion=replace(
             diffusion_config.tiny(),
@@ -195,7 +195,7 @@ def cifar10(everything: bool = False) -> Plan:
             batch_size=64,
             denoiser=DenoiserChoice("SiT-micro/2", time_scale=1000.0),
             optimizer=Optimizer(lr=1e-3, warmup=100, ema=0.998, weight_decay=0.0),
-            cadence=Cadence(log=25, preview=2500, checkpoint=500),
+            intervals=Intervals(log=25, preview=2500, checkpoint=500),
         ),
         sampling=SamplingChoice("dpm_solver", 25, batch_size=256, precision="bf16"),
         measuring=Measuring(
@@ -219,7 +219,7 @@ def cifar10_sit_s(size: int) -> Plan:
             batch_size=256,
             denoiser=DenoiserChoice("SiT-S/1", time_scale=1000.0),
             optimizer=Optimizer(lr=2e-4, warmup=1000, ema=0.9999, weight_decay=0.0),
-            cadence=Cadence(log=100, preview=10_000, checkpoint=5000),
+            intervals=Intervals(log=100, preview=10_000, checkpoint=5000),
             precision="bf16",
             compile=True,
         ),
@@ -243,7 +243,7 @@ def cifar10_alignment(network: str = "micro") -> Plan:
             batch_size=48,
             denoiser=DenoiserChoice("SiT-micro/1", time_scale=1000.0),
             optimizer=Optimizer(lr=1e-3, warmup=100, ema=0.995, weight_decay=0.0),
-            cadence=Cadence(log=20, preview=800, checkpoint=200),
+            intervals=Intervals(log=20, preview=800, checkpoint=200),
         )
         measuring = replace(plan.measuring, samples=2048, reconstructions=512, analyzed=256, tested=64)
         plan = replace(plan, diffusion=diffusion, measuring=measuring)

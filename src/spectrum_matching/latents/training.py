@@ -117,7 +117,7 @@ def training_keys(
 ) -> Iterator[list[Key]]:
     """What to read for each step from `start` to `end`: batch_size / world latents; see PositionedBatches.
 
-    flip: half of the visits, drawn anew for each, show the mirrored image. Raises ValueError where the cache holds
+    flip: half of the epochs, drawn anew for each, show the mirrored image. Raises ValueError where the cache holds
     none: a mirrored latent is not the latent of the mirrored image.
     """
     if flip and not latents.has_flips:
@@ -125,7 +125,7 @@ def training_keys(
             f"{latents.source} holds no latents of mirrored images; cache again with --flips, or train without flips"
         )
     order = PositionedBatches(len(latents), batch_size, seed, rank=rank, world=world, start=start, end=end)
-    return ([(item, flip and fraction("flip", seed, visit, item) < 0.5) for item, visit in keys] for keys in order)
+    return ([(item, flip and fraction("flip", seed, epoch, item) < 0.5) for item, epoch in keys] for keys in order)
 
 
 def training_latent_batches(

@@ -1,1 +1,1 @@
-"""Networks. Import each from its own module, so that a critic does not cost the import of diffusers."""
+"""Networks. Import each from its own module, so that a discriminator does not cost the import of diffusers."""

@@ -1,4 +1,4 @@
-"""The PatchGAN critic of pix2pix (Isola et al., 2017), with the hinge losses (Lim & Ye, 2017)."""
+"""The PatchGAN discriminator of pix2pix (Isola et al., 2017), with the hinge losses (Lim & Ye, 2017)."""
 
 import math
 from typing import Literal
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class PatchCritic(nn.Module):
+class PatchDiscriminator(nn.Module):
     """Images (b,in_channels,H,W) to one logit per overlapping patch, (b,1,H/2^depth - 2,W/2^depth - 2).
 
-    The published critic is `norm="batch"`, depth 3, width 64. `norm="group"` keeps a logit independent of
+    The published discriminator is `norm="batch"`, depth 3, width 64. `norm="group"` keeps a logit independent of
     the other images of the batch, so that many processes see what one would. The seed alone decides the
     weights.
     """
@@ -54,13 +54,13 @@ class PatchCritic(nn.Module):
         """Logits, positive for real; ValueError for another number of channels or a side below `smallest`."""
         if images.ndim != 4 or images.shape[1] != self.in_channels or min(images.shape[2:]) < self.smallest:
             raise ValueError(
-                f"the critic got {tuple(images.shape)}; expected (b, {self.in_channels}, H, W) with sides of "
+                f"the discriminator got {tuple(images.shape)}; expected (b, {self.in_channels}, H, W) with sides of "
                 f"at least {self.smallest}: take larger images or a smaller depth"
             )
         return self.layers(images)
 
 
-def hinge_critic(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+def hinge_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """½ mean max(0, 1 - real) + ½ mean max(0, 1 + fake), in float32."""
     return 0.5 * (F.relu(1 - real_logits.float()).mean() + F.relu(1 + fake_logits.float()).mean())
 

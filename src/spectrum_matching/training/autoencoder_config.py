@@ -110,11 +110,11 @@ class Losses:
 
 
 @dataclass(frozen=True)
-class Adversary:
+class DiscriminatorChoice:
     """The PatchGAN term with hinge loss."""
 
     weight: NonNegative = 0.0
-    start: NonNegativeInt = 0  # generator updates before it counts and before its critic learns
+    start: NonNegativeInt = 0  # generator updates before it counts and before its discriminator learns
     adaptive: bool = True  # scale it to the reconstruction's gradient at the last layer
     lr: NonNegative = 5e-5
     width: PositiveInt = 64
@@ -134,7 +134,7 @@ class Optimizer:
 
 
 @dataclass(frozen=True)
-class Cadence:
+class Intervals:
     """Every how many generator updates."""
 
     log: NonNegativeInt = 10
@@ -164,9 +164,9 @@ class AutoencoderRun:
     network: Network = field(default_factory=Network)
     method: MethodChoice = field(default_factory=MethodChoice)
     losses: Losses = field(default_factory=Losses)
-    adversary: Adversary = field(default_factory=Adversary)
+    discriminator: DiscriminatorChoice = field(default_factory=DiscriminatorChoice)
     optimizer: Optimizer = field(default_factory=Optimizer)
-    cadence: Incidental[Cadence] = field(default_factory=Cadence)
+    intervals: Incidental[Intervals] = field(default_factory=Intervals)
 
 
 def row(method: MethodName, encoder: str) -> MethodChoice:
@@ -196,7 +196,8 @@ def celeba256_f16d16(method: MethodName = "dsm") -> AutoencoderRun:
     """CelebA-HQ 256, f16d16, as in the paper's code: 48 images a step; set data.path.
 
     Cost: not measured here; the paper trains on four A100s. Source: Spectrum Matching (arXiv 2603.14645), official
-    configs. The 275,000 generator updates are those of its 500,000 iterations, every second past 50,000 the critic's.
+    configs. The 275,000 generator updates are those of its 500,000 iterations, of which every second past 50,000
+    updates the discriminator.
     va_vae has VA-VAE's encoder, weight and margins (hustvl/LightningDiT at 2725fed, MIT), and nothing else of its
     recipe, which is 50 epochs of ImageNet with f16d32 latents, 256 images a step, at 1e-4.
     """
@@ -212,9 +213,9 @@ def celeba256_f16d16(method: MethodName = "dsm") -> AutoencoderRun:
         network=Network(preset="f16d16"),
         method=row(method, "hub:facebook/dinov2-large"),
         losses=Losses(l1=1.0, perceptual=0.5, perceptual_weights="weights/lpips"),
-        adversary=Adversary(weight=0.5, start=50_000),
+        discriminator=DiscriminatorChoice(weight=0.5, start=50_000),
         optimizer=Optimizer(lr=5e-5, warmup=2000, ema=0.9999),
-        cadence=Cadence(log=50, preview=5000, checkpoint=5000, keep_every=50_000),
+        intervals=Intervals(log=50, preview=5000, checkpoint=5000, keep_every=50_000),
     )
 
 
@@ -236,13 +237,15 @@ def imagenet256_f16d16(method: MethodName = "dsm") -> AutoencoderRun:
 
 
 def finetune256(method: MethodName = "dsm") -> AutoencoderRun:
-    """Fine-tuning of a public autoencoder at 256 × 256, without a critic; set network.pretrained and data.path.
+    """Fine-tuning of a public autoencoder at 256 × 256, without a discriminator; set network.pretrained and data.path.
 
     10,000 updates: EQ-VAE reports most of its gain after as many (arXiv 2502.09509, table of ablations).
     """
-    run = replace(celeba256_f16d16(method), steps=10_000, batch_size=32, adversary=Adversary(), losses=Losses())
+    run = replace(
+        celeba256_f16d16(method), steps=10_000, batch_size=32, discriminator=DiscriminatorChoice(), losses=Losses()
+    )
     run = replace(run, network=Network(pretrained="stabilityai/sd-vae-ft-mse"), optimizer=Optimizer(lr=1e-5, ema=0.999))
-    run = replace(run, data=replace(run.data, path="data/images"), cadence=Cadence(preview=1000, checkpoint=1000))
+    run = replace(run, data=replace(run.data, path="data/images"), intervals=Intervals(preview=1000, checkpoint=1000))
     return renamed(run, f"finetune256_{method}")
 
 

@@ -64,7 +64,7 @@ def check_diffusion_run(run: DiffusionRun) -> None:
 
 
 def check_size(run: AutoencoderRun, state: TrainingState) -> None:
-    """Check that images of the run's size fit the autoencoder, the method, the critic and the losses.
+    """Check that images of the run's size fit the autoencoder, the method, the discriminator and the losses.
 
     Raises:
         ValueError: for the first of them that they do not fit.
@@ -79,10 +79,10 @@ def check_size(run: AutoencoderRun, state: TrainingState) -> None:
     # Transforms may shrink the images; so many draws include the smallest.
     transforms = {method.shared.draw(generator, (size // factor, size // factor)) for _ in range(256)}
     smallest = factor * min(min(transform(latents).shape[-2:]) for transform in transforms)
-    if state.critic is not None and smallest < state.critic.smallest:
+    if state.discriminator is not None and smallest < state.discriminator.smallest:
         raise ValueError(
-            f"the critic needs images of {state.critic.smallest} pixels and method {method.name} gives it {smallest}; "
-            f"raise data.size ({size}) or lower adversary.depth ({run.adversary.depth})"
+            f"the discriminator needs images of {state.discriminator.smallest} pixels and method {method.name} gives "
+            f"it {smallest}; raise data.size ({size}) or lower discriminator.depth ({run.discriminator.depth})"
         )
     if run.losses.perceptual and smallest < SMALLEST_LPIPS:
         raise ValueError(

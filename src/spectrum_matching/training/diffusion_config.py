@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from ..diffusion.alignment import Std
 from ..files.settings import Changeable, Fraction, Incidental, NonNegative, NotHashed
 from ..sampling.generate import SamplingChoice
-from .autoencoder_config import Cadence, Optimizer
+from .autoencoder_config import Intervals, Optimizer
 
 PathKind = Literal["linear", "cosine", "vp"]
 Prediction = Literal["velocity", "noise", "data"]
@@ -119,7 +119,7 @@ class DiffusionRun:
     alignment: AlignmentChoice = field(default_factory=AlignmentChoice)
     optimizer: Optimizer = field(default_factory=Optimizer)
     preview: Incidental[SamplingChoice] = field(default_factory=SamplingChoice)
-    cadence: Incidental[Cadence] = field(default_factory=Cadence)
+    intervals: Incidental[Intervals] = field(default_factory=Intervals)
 
 
 def tiny(network: str = "SiT") -> DiffusionRun:
@@ -134,7 +134,7 @@ def tiny(network: str = "SiT") -> DiffusionRun:
         precision="bf16",
         denoiser=DenoiserChoice(f"{network}-tiny/1", time_scale=1000.0),
         optimizer=Optimizer(lr=5e-4, warmup=100, ema=0.999, weight_decay=0.0),
-        cadence=Cadence(log=50, preview=1000, checkpoint=500),
+        intervals=Intervals(log=50, preview=1000, checkpoint=500),
     )
 
 
@@ -158,7 +158,7 @@ def celeba256_uvit(size: str, latents: str, steps: int) -> DiffusionRun:
         objective=ObjectiveChoice(path="vp", prediction="noise"),
         optimizer=Optimizer(lr=2e-4, betas=(0.99, 0.99), weight_decay=0.03, warmup=5000, ema=0.9999),
         preview=SamplingChoice("dpm_solver", 50, labels="none"),
-        cadence=Cadence(log=100, preview=25_000, checkpoint=10_000, keep_every=50_000),
+        intervals=Intervals(log=100, preview=25_000, checkpoint=10_000, keep_every=50_000),
     )
 
 
@@ -181,7 +181,7 @@ def imagenet256_sit(size: Size, latents: Latents) -> DiffusionRun:
         denoiser=DenoiserChoice(f"SiT-{size}/{2 if latents == 'f8d4' else 1}"),
         optimizer=Optimizer(lr=1e-4, weight_decay=0.0, warmup=0, ema=0.9999),
         preview=SamplingChoice("euler_maruyama", 250),
-        cadence=Cadence(log=100, preview=25_000, checkpoint=10_000, keep_every=50_000),
+        intervals=Intervals(log=100, preview=25_000, checkpoint=10_000, keep_every=50_000),
     )
 
 

@@ -29,7 +29,7 @@ class Record(Protocol):
     @property
     def lr(self) -> float: ...
     @property
-    def drawn(self) -> str: ...
+    def transform(self) -> str: ...
     @property
     def gradient_norm(self) -> float: ...
     @property
@@ -37,7 +37,7 @@ class Record(Protocol):
     @property
     def seconds(self) -> float: ...
     @property
-    def waited(self) -> float: ...
+    def data_time(self) -> float: ...
 
 
 Due = tuple[int, Callable[[int], None]]
@@ -97,7 +97,7 @@ def drain(
             last = record.step == steps
             seconds = sum(r.seconds for r in window)
             rate = len(window) * batch_size / seconds
-            waiting = sum(r.waited for r in window) / seconds
+            waiting = sum(r.data_time for r in window) / seconds
             trouble = f" · {skipped} steps skipped" if skipped else ""
             progress.update(
                 task, completed=record.step, speed=f"{rate:.1f} images/s · {waiting:.0%} waiting for data{trouble}"
@@ -110,7 +110,7 @@ def drain(
                     "step": record.step,
                     "images": record.step * batch_size,
                     **losses,
-                    "drawn": record.drawn,
+                    "transform": record.transform,
                     "lr": record.lr,
                     "gradient_norm": _finite(record.gradient_norm),
                     "skipped": record.skipped,

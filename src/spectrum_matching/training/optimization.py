@@ -16,18 +16,18 @@ from .autoencoder_config import Optimizer
 class StepRecord(NamedTuple):
     """One update.
 
-    losses: detached means over its micro-batches. drawn: what was drawn for the last of them, in words. waited: seconds
+    losses: detached means over its micro-batches. transform: of the last of them, in words. data_time: seconds
     spent waiting for data.
     """
 
     step: int
     losses: dict[str, Tensor]
-    drawn: str
+    transform: str
     lr: float
     gradient_norm: float
     skipped: bool
     seconds: float
-    waited: float
+    data_time: float
     bad_files: tuple[BadFile, ...]
 
 
@@ -67,7 +67,7 @@ def adamw(net: nn.Module, options: Optimizer, lr: float | None = None) -> torch.
 
 
 @contextmanager
-def averaged(ema: EMAModel | None, parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+def ema_weights(ema: EMAModel | None, parameters: Iterable[nn.Parameter]) -> Iterator[None]:
     """Within the block the parameters are their averages, if such are kept."""
     if ema is None:
         yield

@@ -23,7 +23,7 @@ from ..records.provenance import commit
 from ..seeding import seeded
 from .autoencoder_config import AutoencoderRun
 from .checks import check_autoencoder_run, check_size
-from .optimization import averaged
+from .optimization import ema_weights
 from .run_directory import begin, drive, end, open_accelerator, refuse_other_run, resume
 from .train_autoencoder import TrainingState, build_state, open_autoencoder, train_autoencoder
 
@@ -68,14 +68,14 @@ def run_autoencoder(run: AutoencoderRun, title: str | None = None) -> Path:
     )
 
     def preview(path: Path) -> None:
-        with averaged(state.ema, state.autoencoder.parameters()):
+        with ema_weights(state.ema, state.autoencoder.parameters()):
             write_preview(state, previewed.to(accelerator.device), path)
 
     records = train_autoencoder(run, state, batches, accelerator, perceptual)
     finished = drive(run, state, records, preview, accelerator, console, title)
     del records, batches  # ends the processes that read images
     if finished and accelerator.is_main_process:
-        with averaged(state.ema, state.autoencoder.parameters()):
+        with ema_weights(state.ema, state.autoencoder.parameters()):
             finish(run, state, training, held_out, Path(run.out), console)
     end(run, state, finished, accelerator)
     return Path(run.out) / "export"

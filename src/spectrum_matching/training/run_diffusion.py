@@ -18,7 +18,7 @@ from ..sampling.model import Card, DiffusionModel, open_decoder, write_model
 from .checks import check_curriculum, check_diffusion_run, check_targets
 from .diffusion_config import DiffusionRun
 from .diffusion_data import DiffusionBatch, LearnedData, in_full, open_learned
-from .optimization import averaged
+from .optimization import ema_weights
 from .run_directory import (
     begin,
     drive,
@@ -76,14 +76,14 @@ def run_diffusion(run: DiffusionRun, title: str | None = None) -> Path:
 
     def preview(path: Path) -> None:
         if previewed is not None:
-            with averaged(state.ema, state.denoiser.parameters()):
+            with ema_weights(state.ema, state.denoiser.parameters()):
                 write_grid(path, generate_batch(previewed, run.preview, range(N_PREVIEW), accelerator.device))
 
     records = train_diffusion(run, state, batches, accelerator)
     finished = drive(run, state, records, preview, accelerator, console, title)
     del records, batches  # ends the processes that read images
     if finished and accelerator.is_main_process:
-        with averaged(state.ema, state.denoiser.parameters()):
+        with ema_weights(state.ema, state.denoiser.parameters()):
             finish(run, state, card(run, data, state.step, decoder.digest if decoder else ""))
     end(run, state, finished, accelerator)
     return Path(run.out) / "export"
@@ -109,14 +109,14 @@ def preview_model(
 
     ValueError for previews that cannot be drawn.
     """
-    if not run.cadence.preview or not (data.is_pixels or data.autoencoder):
+    if not run.intervals.preview or not (data.is_pixels or data.autoencoder):
         return None
     described, decoder = card(run, data, 0, ""), None
     if not data.is_pixels:
         try:
             decoder = open_decoder(described, data.autoencoder, device)
         except ValueError as error:
-            raise ValueError(f"{error}; name another by source.autoencoder, or set cadence.preview to 0") from error
+            raise ValueError(f"{error}; name another by source.autoencoder, or set intervals.preview to 0") from error
     model = DiffusionModel(run.out, described, state.denoiser, "", decoder)
     check_sampling(model, run.preview)
     return model

@@ -18,7 +18,7 @@ from ..files.atomic import explain_write_errors, remove, write_folder_atomically
 from ..files.settings import Rule, differences, flat_settings
 from ..files.yaml_files import override, read_mapping, to_yaml
 from ..latent_space import LatentSpace
-from .autoencoder_config import Cadence
+from .autoencoder_config import Intervals
 from .diffusion_data import LearnedData
 from .loop import Log, drain
 from .optimization import StepRecord
@@ -54,7 +54,7 @@ class Run(Protocol):
     @property
     def trackers(self) -> tuple[str, ...]: ...
     @property
-    def cadence(self) -> Cadence: ...
+    def intervals(self) -> Intervals: ...
 
 
 class State(Protocol):
@@ -175,8 +175,8 @@ def drive(
                     directory / "checkpoints",
                     step,
                     lambda folder: torch.save(state.state_dict(), folder / "state.pt"),
-                    run.cadence.keep_last,
-                    run.cadence.keep_every,
+                    run.intervals.keep_last,
+                    run.intervals.keep_every,
                 )
         accelerator.wait_for_everyone()
 
@@ -187,8 +187,8 @@ def drive(
         steps=run.steps,
         batch_size=run.batch_size,
         log=log,
-        log_every=run.cadence.log,
-        actions=((run.cadence.checkpoint, checkpoint), (run.cadence.preview, show)),
+        log_every=run.intervals.log,
+        actions=((run.intervals.checkpoint, checkpoint), (run.intervals.preview, show)),
         accelerator=accelerator,
         console=console,
     )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..data.images import ImageBatch
 from ..methods.method import Method, Reconstruction, Term, reconstruct
 from ..nets.autoencoder import Autoencoder
-from ..nets.discriminator import PatchCritic, hinge_critic, hinge_generator
+from ..nets.discriminator import PatchDiscriminator, hinge_discriminator, hinge_generator
 from ..nets.vision.perceptual import LPIPS
 from ..seeding import seeded
 from .autoencoder_config import AutoencoderRun
@@ -45,8 +45,8 @@ class TrainingState:
     reconstructor: Reconstructor
     optimizer: torch.optim.Optimizer
     ema: EMAModel | None
-    critic: PatchCritic | None
-    critic_optimizer: torch.optim.Optimizer | None
+    discriminator: PatchDiscriminator | None
+    discriminator_optimizer: torch.optim.Optimizer | None
     step: int = 0
     skipped: int = 0
 
@@ -59,8 +59,8 @@ class TrainingState:
             "reconstructor": self.reconstructor,
             "optimizer": self.optimizer,
             "ema": self.ema,
-            "critic": self.critic,
-            "critic_optimizer": self.critic_optimizer,
+            "discriminator": self.discriminator,
+            "discriminator_optimizer": self.discriminator_optimizer,
         }
         return {name: part for name, part in parts.items() if part is not None}
 
@@ -93,7 +93,7 @@ def train_autoencoder(
     `run.max_bad_steps` of them in a row.
     """
     model = accelerator.prepare_model(state.reconstructor)
-    critic = None if state.critic is None else accelerator.prepare_model(state.critic)
+    discriminator = None if state.discriminator is None else accelerator.prepare_model(state.discriminator)
     if run.compile:
         compile_parts(state, perceptual)
     moved = [p for p in state.reconstructor.parameters() if p.requires_grad]
@@ -101,13 +101,13 @@ def train_autoencoder(
     while state.step < run.steps:
         started = time.perf_counter()
         batch = next(batches)
-        waited = time.perf_counter() - started
+        data_time = time.perf_counter() - started
         layout = torch.channels_last if run.channels_last else torch.contiguous_format
         micro_batches = batch.images.to(accelerator.device, memory_format=layout, non_blocking=True).chunk(
             run.accumulation
         )
         lr = set_learning_rate(state.optimizer, run.optimizer.lr, state.step, run.optimizer.warmup)
-        adversarial = critic is not None and state.step >= run.adversary.start
+        adversarial = discriminator is not None and state.step >= run.discriminator.start
         generator = seeded("step", run.seed, accelerator.process_index, state.step)
         totals: dict[str, Tensor] = {}
         for i, images in enumerate(micro_batches):
@@ -117,18 +117,18 @@ def train_autoencoder(
                     run, model, state, images, generator, accelerator, perceptual, adversarial, len(micro_batches)
                 )
             if adversarial:
-                assert critic is not None
-                with nullcontext() if last else accelerator.no_sync(critic):
-                    losses |= critic_backward(run, critic, made, accelerator, len(micro_batches))
+                assert discriminator is not None
+                with nullcontext() if last else accelerator.no_sync(discriminator):
+                    losses |= discriminator_backward(run, discriminator, made, accelerator, len(micro_batches))
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value / len(micro_batches)
 
         norm = torch.nn.utils.clip_grad_norm_(moved, run.optimizer.clip or math.inf)
         finite = norm.isfinite() & torch.stack(list(totals.values())).isfinite().all()
         if adversarial:
-            assert state.critic is not None
+            assert state.discriminator is not None
             finite &= torch.nn.utils.clip_grad_norm_(
-                state.critic.parameters(), run.optimizer.clip or math.inf
+                state.discriminator.parameters(), run.optimizer.clip or math.inf
             ).isfinite()
         skipped = not finite_everywhere(finite, accelerator)
         if skipped:
@@ -140,15 +140,15 @@ def train_autoencoder(
             if state.ema is not None:
                 state.ema.step(state.autoencoder.parameters())
             if adversarial:
-                assert state.critic_optimizer is not None
-                state.critic_optimizer.step()
+                assert state.discriminator_optimizer is not None
+                state.discriminator_optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
-        if state.critic_optimizer is not None:
-            state.critic_optimizer.zero_grad(set_to_none=True)
+        if state.discriminator_optimizer is not None:
+            state.discriminator_optimizer.zero_grad(set_to_none=True)
         state.step += 1
         elapsed = time.perf_counter() - started
         yield StepRecord(
-            state.step, totals, repr(made.transform), lr, float(norm), skipped, elapsed, waited, tuple(batch.bad)
+            state.step, totals, repr(made.transform), lr, float(norm), skipped, elapsed, data_time, tuple(batch.bad)
         )
         if bad_in_a_row >= run.max_bad_steps:
             raise diverged(bad_in_a_row, totals)
@@ -169,7 +169,7 @@ def generator_backward(
     made, losses = model(images, generator)
     output = made.output.float()
     reconstruction, parts = reconstruction_loss(run, output, made.target, perceptual)
-    adaptive = adversarial and run.adversary.adaptive
+    adaptive = adversarial and run.discriminator.adaptive
     balanced = [term for term in balanced_terms(state) if term.name in losses]
     weights: dict[str, Tensor] = {}
     total = reconstruction
@@ -182,21 +182,21 @@ def generator_backward(
     encoding = state.reconstructor.method.weigh(losses, weights)
     losses = {**parts, **losses} | {f"{name}_weight": weight for name, weight in weights.items()}
     if adversarial:
-        assert state.critic is not None
-        state.critic.requires_grad_(False)  # its own gradient belongs to critic_backward
+        assert state.discriminator is not None
+        state.discriminator.requires_grad_(False)  # its own gradient belongs to discriminator_backward
         with autocast(run, output):
-            adversary = hinge_generator(state.critic(output))
-        state.critic.requires_grad_(True)
-        losses["adversarial"] = adversary
+            discriminator = hinge_generator(state.discriminator(output))
+        state.discriminator.requires_grad_(True)
+        losses["adversarial"] = discriminator
         if adaptive:
-            push = torch.autograd.grad(adversary, output)[0]
+            push = torch.autograd.grad(discriminator, output)[0]
             last_layer = state.autoencoder.last_layer
             norms = [torch.autograd.grad(output, last_layer, g, retain_graph=True)[0].norm() for g in (pull, push)]
-            weight = run.adversary.weight * (norms[0] / (norms[1] + 1e-4)).clamp(0, 1e4)
+            weight = run.discriminator.weight * (norms[0] / (norms[1] + 1e-4)).clamp(0, 1e4)
             losses["adversarial_weight"] = weight
             total = (output * (pull + weight * push)).sum()
         else:
-            total = total + run.adversary.weight * adversary
+            total = total + run.discriminator.weight * discriminator
     total = total + encoding
     accelerator.backward(total / n_micro)
     return made, {name: value.detach() for name, value in losses.items()}
@@ -245,15 +245,15 @@ def reconstruction_loss(
     return torch.stack([weights[name] * value for name, value in parts.items()]).sum(), parts
 
 
-def critic_backward(
-    run: AutoencoderRun, critic: nn.Module, made: Reconstruction, accelerator: Accelerator, n_micro: int
+def discriminator_backward(
+    run: AutoencoderRun, discriminator: nn.Module, made: Reconstruction, accelerator: Accelerator, n_micro: int
 ) -> dict[str, Tensor]:
-    """Accumulate the critic's gradient on images already decoded: no encoder or decoder runs for it."""
+    """Accumulate the discriminator's gradient on images already decoded: no encoder or decoder runs for it."""
     with autocast(run, made.target):
-        real, fake = critic(made.target), critic(made.output.detach().float())
-    loss = hinge_critic(real, fake)
+        real, fake = discriminator(made.target), discriminator(made.output.detach().float())
+    loss = hinge_discriminator(real, fake)
     accelerator.backward(loss / n_micro)
-    return {"critic": loss.detach(), "logits_real": real.detach().mean(), "logits_fake": fake.detach().mean()}
+    return {"discriminator": loss.detach(), "logits_real": real.detach().mean(), "logits_fake": fake.detach().mean()}
 
 
 def compile_parts(state: TrainingState, perceptual: LPIPS | None) -> None:
@@ -267,7 +267,7 @@ def compile_parts(state: TrainingState, perceptual: LPIPS | None) -> None:
         encoding = [*encoder.down_blocks, encoder.mid_block]
         # The decoder runs backward twice: once for the gradient at the encoder's last layer.
         torch._functorch.config.donated_buffer = False
-    for part in (*encoding, decoder.mid_block, *decoder.up_blocks, state.critic, perceptual):
+    for part in (*encoding, decoder.mid_block, *decoder.up_blocks, state.discriminator, perceptual):
         if part is not None:
             part.compile()
 
@@ -285,13 +285,13 @@ def open_autoencoder(run: AutoencoderRun) -> Autoencoder:
 
 
 def build_state(run: AutoencoderRun, autoencoder: Autoencoder, method: Method, device: torch.device) -> TrainingState:
-    """The state at step 0: critic, optimizers and averages as the run says."""
+    """The state at step 0: discriminator, optimizers and averages as the run says."""
     autoencoder.train_only(run.network.train)
-    critic = PatchCritic(3, run.adversary.width, run.adversary.depth, seed=run.seed) if run.adversary.weight else None
+    choice, discriminator = run.discriminator, None
+    if choice.weight:
+        discriminator = PatchDiscriminator(3, choice.width, choice.depth, seed=run.seed).to(device)
     reconstructor = Reconstructor(autoencoder, method, run.sample_posterior, run.precision == "bf16").to(device)
-    if critic is not None:
-        critic.to(device)
-    for net in (reconstructor, critic):
+    for net in (reconstructor, discriminator):
         if net is not None and run.channels_last:
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -302,6 +302,6 @@ def build_state(run: AutoencoderRun, autoencoder: Autoencoder, method: Method, d
         reconstructor,
         adamw(reconstructor, run.optimizer),
         ema,
-        critic,
-        adamw(critic, run.optimizer, run.adversary.lr) if critic is not None else None,
+        discriminator,
+        adamw(discriminator, run.optimizer, run.discriminator.lr) if discriminator is not None else None,
     )

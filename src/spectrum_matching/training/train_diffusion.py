@@ -84,7 +84,7 @@ def train_diffusion(
     while state.step < run.steps:
         started = time.perf_counter()
         batch = next(batches)
-        waited = time.perf_counter() - started
+        data_time = time.perf_counter() - started
         lr = set_learning_rate(state.optimizer, run.optimizer.lr, state.step, run.optimizer.warmup)
         generator = seeded("step", run.seed, accelerator.process_index, state.step)
         keep = lowpass_at(run.curriculum, state.step, run.steps)
@@ -129,8 +129,8 @@ def train_diffusion(
         state.optimizer.zero_grad(set_to_none=True)
         state.step += 1
         elapsed = time.perf_counter() - started
-        drawn = "" if keep is None else f"keep {keep}"
-        yield StepRecord(state.step, losses, drawn, lr, float(norm), skipped, elapsed, waited, batch.bad)
+        transform = "" if keep is None else f"keep {keep}"
+        yield StepRecord(state.step, losses, transform, lr, float(norm), skipped, elapsed, data_time, batch.bad)
         if bad_in_a_row >= run.max_bad_steps:
             raise diverged(bad_in_a_row, losses)
 
