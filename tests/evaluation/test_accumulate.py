@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from spectrum_matching.evaluation.accumulate import ImageStatistics, accumulate, round_to_bytes
-from spectrum_matching.evaluation.reference import digest_of, tensors_of
+from spectrum_matching.evaluation.reference import tensors_of
 from spectrum_matching.evaluation.shares import Numbered
+from spectrum_matching.files.digests import digest_tensors
 
 
 def assert_same(one, other):
@@ -48,7 +49,7 @@ def test_images_are_seen_as_a_file_would_hold_them(extractor, photographs):
     assert torch.equal(round_to_bytes(levels), levels)
     jitter = (torch.rand(images.shape, generator=torch.Generator().manual_seed(0)) - 0.5) / 128
     a, b = accumulate([images], extractor), accumulate([images + jitter], extractor)
-    assert digest_of(tensors_of(a)) == digest_of(tensors_of(b))
+    assert digest_tensors(tensors_of(a)) == digest_tensors(tensors_of(b))
     assert round_to_bytes(torch.tensor([-7.0, 7.0])).tolist() == [-1, 1]
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from spectrum_matching.cli.cache import cache_latents
 from spectrum_matching.cli.main import main
-from spectrum_matching.files.digests import weights_digest
+from spectrum_matching.files.digests import digest_weights
 from spectrum_matching.files.yaml_files import override, read_mapping, to_yaml
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.sampling.model import open_model, read_card
@@ -105,7 +105,7 @@ def test_a_run_makes_its_directory(small_diffusion, sources, small_autoencoder, 
     assert card.is_pixels == (kind == "pixels")
     if kind != "pixels":
         assert card.autoencoder == str(small_autoencoder)
-        assert card.autoencoder_digest == weights_digest(Autoencoder.from_pretrained(small_autoencoder))
+        assert card.autoencoder_digest == digest_weights(Autoencoder.from_pretrained(small_autoencoder))
 
 
 def test_stopping_and_going_on_changes_nothing(small_diffusion, tmp_path):

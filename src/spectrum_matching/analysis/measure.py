@@ -12,7 +12,7 @@ from ..data.images import BadFile
 from ..data.masks import MaskSet, open_masks
 from ..data.order import fixed_batches
 from ..data.tensors import Images, TensorImages
-from ..files.digests import weights_digest
+from ..files.digests import digest_weights
 from ..metrics import legal_block
 from ..metrics.images.pixels import SSIM_WINDOW
 from ..nets.autoencoder import Autoencoder, check_size, eval_mode
@@ -67,7 +67,7 @@ def analyze(
         channels=codec.channels,
         stochastic=codec.is_stochastic,
         parameters=sum(weight.numel() for weight in codec.parameters()),
-        digest=weights_digest(codec),
+        digest=digest_weights(codec),
     )
     grid = chosen.size // codec.factor
     block = legal_block((grid, grid), BLOCK)

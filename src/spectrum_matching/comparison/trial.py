@@ -21,7 +21,7 @@ from ..evaluation.generation import evaluate_generation
 from ..evaluation.reconstruction import evaluate_reconstruction
 from ..evaluation.reference import Reference, compute_reference, load_reference, save_reference
 from ..evaluation.samples import open_samples
-from ..files.digests import weights_digest
+from ..files.digests import digest_weights
 from ..files.settings import hashed_settings
 from ..files.stages import Done, StageRunner, slug, stage
 from ..latents.dataset import open_latents
@@ -141,7 +141,7 @@ def autoencoder_inputs(trial: TrialContext) -> Values:
 def train_autoencoder(trial: TrialContext, folder: Path) -> Values:
     """Train and export the autoencoder."""
     export = run_autoencoder(autoencoder_run(trial.plan, trial.owner, trial.seed, folder / "run"))
-    return {"export": "run/export", "weights": weights_digest(trial.autoencoder(export))}
+    return {"export": "run/export", "weights": digest_weights(trial.autoencoder(export))}
 
 
 def analysis_inputs(trial: TrialContext) -> Values:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..files.digests import lines_digest
+from ..files.digests import digest_lines
 from ..seeding import fraction, seeded
 from .decode import BadImageError, crop_resize, to_tensor
 from .embedded import EmbeddedSource
@@ -86,7 +86,7 @@ class ImageSet(Dataset[ImageRow]):
         self.choice, self.source, self.size, self.bad = choice, choice.source, size, bad
         self.classes = files.classes
         self.names = tuple(files.names[item] for item in items)
-        self.digest = lines_digest(f"{files.names[item]}\0{files.n_bytes[item]}" for item in items)
+        self.digest = digest_lines(f"{files.names[item]}\0{files.n_bytes[item]}" for item in items)
         self._files, self._items, self._crop, self._flip = files, items, crop, flip
 
     def __len__(self) -> int:

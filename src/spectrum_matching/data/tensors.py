@@ -1,10 +1,9 @@
 """A set of images held in a tensor, such as a trainer's fixed validation batch."""
 
-import hashlib
-
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..files.digests import digest_tensors
 from .images import BadFile, ImageRow, ImageSet
 
 
@@ -32,7 +31,7 @@ class TensorImages(Dataset[ImageRow]):
         self.bad: tuple[BadFile, ...] = ()
         self.classes: tuple[str, ...] = ()
         self.names = tuple(str(index) for index in range(len(images)))
-        self.digest = hashlib.sha256(self._images.numpy().tobytes()).hexdigest()[:16]
+        self.digest = digest_tensors({"images": self._images})
 
     def __len__(self) -> int:
         return len(self._images)

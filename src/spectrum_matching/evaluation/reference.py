@@ -1,16 +1,15 @@
 """What images are compared with: statistics of a user's own data, computed once and saved in one safetensors file."""
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from ..files.atomic import open_atomically
+from ..files.digests import digest_tensors
 from ..metrics.images.distances import FeatureStatistics
 from ..nets.vision.extractors import Extractor
 from .accumulate import ImageStatistics, accumulate
@@ -76,7 +75,7 @@ def compute_reference(
 def reference_of(source: str, statistics: ImageStatistics, extractor: Extractor | None) -> Reference:
     """Statistics that `extractor` has made, as a reference."""
     names = (extractor.name, extractor.digest, extractor.resizer) if extractor else ("", "", "")
-    return Reference(source, digest_of(tensors_of(statistics)), statistics.n_images, *names, statistics)
+    return Reference(source, digest_tensors(tensors_of(statistics)), statistics.n_images, *names, statistics)
 
 
 def save_reference(reference: Reference, path: Path) -> None:
@@ -118,7 +117,7 @@ def load_reference(path: Path) -> Reference:
         raise ValueError(
             f"{path} is written as {said.get('format')!r}, and this version reads {FORMAT!r}: make it anew"
         )
-    if digest_of(tensors) != said["digest"]:
+    if digest_tensors(tensors) != said["digest"]:
         raise ValueError(f"{path} is damaged: its numbers are not those of its digest {said['digest']}; make it anew")
     statistics = ImageStatistics(said["n_kept"], said["n_images"], said["size"])
     for name in ("features", "spatial"):
@@ -146,12 +145,3 @@ def tensors_of(statistics: ImageStatistics) -> dict[str, Tensor]:
         assert rows is not None
         found[f"rows.{name}"] = rows.contiguous()
     return found
-
-
-def digest_of(tensors: dict[str, Tensor]) -> str:
-    """16 hexadecimal digits of SHA-256 over names, shapes and values."""
-    digest = hashlib.sha256()
-    for name, values in sorted(tensors.items()):
-        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-        digest.update(values.contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]

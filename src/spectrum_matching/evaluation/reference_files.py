@@ -1,10 +1,10 @@
 """A reference from whatever file holds one: our own, ADM's reference batches, pytorch-fid's statistics."""
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..files.digests import digest_files
 from ..metrics.images.distances import FeatureStatistics
 from ..nets.vision.extractors import Extractor
 from .accumulate import ImageStatistics, accumulate
@@ -53,9 +53,4 @@ def open_reference(
     if has_moments:
         statistics.features, statistics.spatial = moments.features, moments.spatial
         reference = replace(reference, n_images=0, extractor="", extractor_digest="", resizer="")
-    return replace(reference, digest=_file_digest(path))
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    return replace(reference, digest=digest_files([path]))

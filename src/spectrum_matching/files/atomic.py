@@ -4,12 +4,12 @@ Everything is written under a hidden temporary name in the same folder, flushed 
 the process that writes, so that no two share it; the next write into the folder deletes what dead processes left.
 """
 
-import hashlib
 import os
 import platform
 import re
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from safetensors import SafetensorError
 
-HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+HOST = f"{zlib.crc32(platform.node().encode()):08x}"
 TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)\.partial")
 ABANDONED = 24 * 3600.0  # seconds without a change after which a temporary name of another machine is a leftover
 

@@ -1,43 +1,50 @@
-"""Digests of weights, files and data."""
+"""Digests of files, weights and data: 16 hexadecimal digits of SHA-256."""
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+LENGTH = 16
+CHUNK = 1 << 24  # bytes
 
 
-def joint_digest(*digests: str) -> str:
-    """One for several."""
-    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
-
-
-def lines_digest(lines: Iterable[str]) -> str:
-    """Return 16 hexadecimal digits of SHA-256 over lines of text, such as names and byte counts of files."""
-    digest = hashlib.sha256()
-    for line in lines:
-        digest.update(f"{line}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()[:16]
-
-
-def weights_digest(model: nn.Module) -> str:
-    """16 hexadecimal digits of SHA-256 over names, dtypes and values of all weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def digest_of(files: Iterable[Path], module: nn.Module | None = None) -> str:
-    """16 hexadecimal digits of SHA-256 over the bytes of files, then over the weights of a module."""
+def digest_files(files: Iterable[Path]) -> str:
+    """Return the digest of the bytes of files, one after the other."""
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
-            while chunk := stream.read(1 << 24):
+            while chunk := stream.read(CHUNK):
                 digest.update(chunk)
-    for name, value in sorted(module.state_dict().items()) if module is not None else ():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:LENGTH]
+
+
+def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Return the digest of names, dtypes, shapes and values; their order does not matter."""
+    digest = hashlib.sha256()
+    for name, values in sorted(tensors.items()):
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:LENGTH]
+
+
+def digest_weights(module: nn.Module) -> str:
+    """Return the digest of a module's parameters and buffers."""
+    return digest_tensors(module.state_dict())
+
+
+def digest_lines(lines: Iterable[str]) -> str:
+    """Return the digest of lines of text, such as other digests, or names and byte counts of files."""
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(f"{line}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:LENGTH]
+
+
+def digest_json(values: Mapping[str, Any]) -> str:
+    """Return the digest of plain values; the order of keys does not matter."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:LENGTH]

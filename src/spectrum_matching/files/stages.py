@@ -4,7 +4,6 @@ A stage whose inputs change gets another folder, so that nothing is overwritten;
 its own. Two processes that come to the same stage take turns.
 """
 
-import hashlib
 import json
 import re
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .atomic import write_text_atomically
+from .digests import digest_json
 
 RECORD = "stage.json"
 
@@ -79,8 +79,7 @@ def finished(parent: Path, name: str, inputs: Mapping[str, Any], work: Work) -> 
 
 def folder_of(parent: Path, name: str, inputs: Mapping[str, Any]) -> Path:
     """Where the stage of these inputs lies."""
-    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
-    return parent / f"{name}-{digest[:10]}"
+    return parent / f"{name}-{digest_json(inputs)[:10]}"
 
 
 def read_done(folder: Path) -> Done | None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..data.images import BadFile, ImageChoice, Split
 from ..files.atomic import explain_write_errors, open_atomically
+from ..files.digests import digest_files
 from ..latent_space import LatentSpace
 from ..metrics.latents.moments import ChannelMoments
 from .foreign.layouts import Holds, OpenedLayout
@@ -30,7 +31,6 @@ MOMENTS = ("mean", "logvar", "mean_flip", "logvar_flip")
 NUMBERS = ("index", "label")
 METADATA = "specmatch"
 REMEDY = "delete it, then the same `specmatch cache` writes it again"
-CHUNK = 1 << 24
 RAW = LatentSpace()
 # What decides the latents, or which of them a shard holds; the rest only says by what names they came.
 SETTINGS = (
@@ -229,7 +229,7 @@ def open_cache(folder: Path) -> OpenedLayout:
         index.latent_space,
         ImageChoice(index.source, index.image_size, index.split, index.held_out, index.seed),
         index.source_digest,
-        hashlib.sha256((folder / INDEX).read_bytes()).hexdigest()[:16],
+        digest_files([folder / INDEX]),
         index.holds,
         index.classes,
         index.autoencoder,
@@ -300,8 +300,5 @@ def _write(path: Path, payload: bytes) -> None:
 
 
 def _sha256(path: Path) -> str:
-    digest: Any = hashlib.sha256()
     with path.open("rb") as stream:
-        while block := stream.read(CHUNK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()

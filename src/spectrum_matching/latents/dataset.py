@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from ..data.images import BadFile
 from ..data.order import hold_back
-from ..files.digests import lines_digest
+from ..files.digests import digest_lines
 from .cache import is_cache, open_cache
 from .foreign.array_files import BadLatentError
 from .foreign.layouts import Layout, OpenedLayout, is_mar, is_repa, is_uvit, open_mar, open_repa, open_uvit
@@ -47,7 +47,7 @@ class LatentSet(Dataset[LatentRow]):
         self.holds, self.classes, self.autoencoder = opened.holds, opened.classes, opened.autoencoder
         self.has_flips = opened.latents.has_flips
         self.image_digest, self.n_images = opened.image_digest, opened.n_images
-        self.digest = opened.digest or lines_digest(opened.latents.fingerprint())
+        self.digest = opened.digest or digest_lines(opened.latents.fingerprint())
         self.image_keys = [opened.latents.image_keys[item] for item in items]
         self.shards = opened.latents if isinstance(opened.latents, ShardLatents) else None
         self._latents, self._items = opened.latents, items

@@ -17,7 +17,7 @@ from .. import __version__
 from ..data.images import BadFile, ImageChoice, ImageSet
 from ..data.order import batches_at
 from ..files.atomic import require_writable
-from ..files.digests import weights_digest
+from ..files.digests import digest_weights
 from ..nets.autoencoder import Autoencoder, check_size, eval_mode
 from ..nets.vision.encoders import VisionEncoder, canonical
 from ..records.provenance import commit
@@ -136,7 +136,7 @@ def by_autoencoder(name: str, autoencoder: Autoencoder, size: int, device: torch
     side = size // autoencoder.factor
     return Encoding(
         name=name,
-        digest=weights_digest(autoencoder),
+        digest=digest_weights(autoencoder),
         holds="posterior" if autoencoder.is_stochastic else "mean",
         channels=autoencoder.channels,
         grid=(side, side),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .. import __version__
 from ..diffusion import Path as DiffusionPath
 from ..files.atomic import write_folder_atomically
-from ..files.digests import weights_digest
+from ..files.digests import digest_weights
 from ..latent_space import LatentSpace
 from ..nets.autoencoder import Autoencoder, open_autoencoder
 from ..nets.denoiser.build import n_classes_of, open_denoiser
@@ -109,7 +109,7 @@ def open_model(source: str | Path, device: torch.device, autoencoder: str | Deco
             decoder = open_decoder(card, autoencoder, device)
         except ValueError as error:
             raise ValueError(f"{error}; name another by --autoencoder") from error
-    return DiffusionModel(str(source), card, denoiser, weights_digest(denoiser), decoder)
+    return DiffusionModel(str(source), card, denoiser, digest_weights(denoiser), decoder)
 
 
 def open_decoder(card: Card, decoder: str | Decoder, device: torch.device) -> Decoder:
@@ -119,7 +119,7 @@ def open_decoder(card: Card, decoder: str | Decoder, device: torch.device) -> De
             autoencoder = open_autoencoder(decoder, device)
         except ValueError as error:
             raise ValueError(f"the latents' autoencoder does not open: {error}") from error
-        decoder = Decoder(decoder, autoencoder, weights_digest(autoencoder))
+        decoder = Decoder(decoder, autoencoder, digest_weights(autoencoder))
     packed = decoder.autoencoder.channels * card.latent_space.patch**2
     if packed != card.shape[0]:
         raise ValueError(f"the model's latents have {card.shape[0]} channels, and {decoder.name} decodes {packed}")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data.images import BadFile, ImageSet, open_images
 from ..data.order import image_batches
-from ..files.digests import joint_digest, weights_digest
+from ..files.digests import digest_lines, digest_weights
 from ..latent_space import LatentSpace
 from ..latents.alignment_targets import TrainingTargets, open_training_targets, require_latents
 from ..latents.statistics import measure_latent_space
@@ -144,7 +144,7 @@ def _cached(run: DiffusionRun, latents: TrainingLatents, device: torch.device) -
         latent_space=space,
         is_pixels=False,
         autoencoder=autoencoder,
-        digest=latents.digest if targets is None else joint_digest(latents.digest, targets.digest),
+        digest=latents.digest if targets is None else digest_lines([latents.digest, targets.digest]),
         n=len(latents),
         bad=latents.bad,
         batches=batches,
@@ -206,7 +206,7 @@ def _encoded(
         latent_space=space,
         is_pixels=False,
         autoencoder=str(source.autoencoder),
-        digest=joint_digest(images.digest, weights_digest(autoencoder), *([encoder.digest] if encoder else [])),
+        digest=digest_lines([images.digest, digest_weights(autoencoder), *([encoder.digest] if encoder else [])]),
         n=len(images),
         bad=images.bad,
         batches=_image_batches(run, images, draw, encoder, device),
@@ -224,7 +224,7 @@ def _pixels(run: DiffusionRun, images: ImageSet, encoder: VisionEncoder | None, 
         latent_space=LatentSpace(),
         is_pixels=True,
         autoencoder="",
-        digest=images.digest if encoder is None else joint_digest(images.digest, encoder.digest),
+        digest=images.digest if encoder is None else digest_lines([images.digest, encoder.digest]),
         n=len(images),
         bad=images.bad,
         batches=_image_batches(run, images, draw, encoder, device),

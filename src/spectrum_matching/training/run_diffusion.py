@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data.pictures import write_grid
 from ..files.atomic import explain_write_errors, write_text_atomically
-from ..files.digests import weights_digest
+from ..files.digests import digest_weights
 from ..records.provenance import commit
 from ..sampling.generate import check_sampling, generate_batch
 from ..sampling.model import Card, DiffusionModel, open_decoder, write_model
@@ -154,7 +154,7 @@ def finish(run: DiffusionRun, state: DiffusionState, described: Card) -> None:
         "step": state.step,
         "latents": state.step * run.batch_size,
         "skipped_steps": state.skipped,
-        "weights_digest": weights_digest(state.denoiser),
+        "weights_digest": digest_weights(state.denoiser),
         "commit": commit(),
     }
     write_text_atomically(directory / "metrics.json", json.dumps(numbers, indent=1) + "\n")

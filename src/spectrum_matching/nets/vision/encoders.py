@@ -4,7 +4,6 @@ Tokens are the last block's after the model's own norm, as REPA (arXiv 2410.0694
 class tokens alone, so CLIP's are taken before it, as in REPA's code.
 """
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...files.digests import digest_of
+from ...files.digests import digest_files, digest_lines
 from ...spectrum.filters import Resampler
 from ..hub import download
 from .gradients import CELL, VERSION, WIDTH, gradient_grid, gradient_map
@@ -140,7 +139,7 @@ def _gradients(spec: str, text: str, device: torch.device) -> VisionEncoder:
     cell = int(text)
     return VisionEncoder(
         name=spec,
-        digest=hashlib.sha256(f"gradients {VERSION} {cell}".encode()).hexdigest()[:16],
+        digest=digest_lines([f"gradients {VERSION} {cell}"]),
         width=WIDTH,
         resizer="none: images as they are",
         device=device,
@@ -171,7 +170,7 @@ def _pretrained(spec: str, device: torch.device, size: int | None) -> VisionEnco
     files = [folder / CONFIG, folder / PREPROCESSING, *weights]
     return VisionEncoder(
         name=spec,
-        digest=digest_of(file for file in files if file.is_file()),
+        digest=digest_files(file for file in files if file.is_file()),
         width=model.config.hidden_size,
         resizer=f"{resample} to {shown}, antialiased; mean {mean}, deviation {std}",
         device=device,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...files.digests import digest_of
+from ...files.digests import digest_files, digest_lines, digest_weights
 from .features import checked, load_features
 
 NO_RESIZE = "none: the extractor takes images as they are"
@@ -62,9 +62,11 @@ def _own(spec: str, device: torch.device | str) -> Extractor:
             f"python:FILE.py:FACTORY"
         )
     extract = load_features(spec if is_python else str(path), device)
-    weights = extract if is_python and isinstance(extract, nn.Module) else None
+    digest = digest_files([path])
+    if is_python and isinstance(extract, nn.Module):
+        digest = digest_lines([digest, digest_weights(extract)])
     features = checked(extract, spec, device)
-    return Extractor(path.name, digest_of([path], weights), NO_RESIZE, lambda images: Extracted(features(images)))
+    return Extractor(path.name, digest, NO_RESIZE, lambda images: Extracted(features(images)))
 
 
 def _inception(source: str, device: torch.device | str) -> Extractor:
@@ -83,7 +85,7 @@ def _inception(source: str, device: torch.device | str) -> Extractor:
             found = network(images.to(device))
         return Extracted(_finite(found.features, "inception"), found.spatial, found.logits)
 
-    return Extractor("inception", digest_of([path]), RESIZER, extract)
+    return Extractor("inception", digest_files([path]), RESIZER, extract)
 
 
 def _dinov2(source: str, device: torch.device | str) -> Extractor:
@@ -97,7 +99,7 @@ def _dinov2(source: str, device: torch.device | str) -> Extractor:
             return Extracted(_finite(network(images.to(device)), "dinov2"))
 
     files = [folder / name for name in FILES if (folder / name).is_file()]
-    return Extractor("dinov2", digest_of(files), RESIZER, extract)
+    return Extractor("dinov2", digest_files(files), RESIZER, extract)
 
 
 def _finite(features: Tensor, name: str) -> Tensor:

@@ -10,7 +10,7 @@ from ...data.masks import MaskSet
 from ...data.order import batches_at
 from ...data.tensors import Images
 from ...diffusion.alignment import DifferenceOfGaussians, SpatialNormalisation, Std, TargetFilter, Unfiltered
-from ...files.digests import weights_digest
+from ...files.digests import digest_weights
 from ...metrics import cds, distance_cosines, lds, srss
 from ...metrics.estimates import mean_number
 from ...nets.autoencoder import Autoencoder
@@ -80,7 +80,7 @@ def open_encoder(source: str, device: torch.device) -> Encoder:
                 raise ValueError(f"{source} takes images of {expected} pixels, not of {side}: choose --size")
             return side // network.factor, side // network.factor
 
-        return Encoder(source, weights_digest(network), network.channels, "none: images as they are", cells, means)
+        return Encoder(source, digest_weights(network), network.channels, "none: images as they are", cells, means)
     vision = open_vision(source, str(device))
 
     def tokens(images: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from ...data.images import ImageSet, open_images
 from ...data.order import fixed_batches
 from ...data.pictures import as_png
 from ...files.atomic import remove, require_writable, write_folder_atomically
-from ...files.digests import weights_digest
+from ...files.digests import digest_weights
 from ...files.documents import Document
 from ...files.stages import StageRunner, UnfinishedError, finished, slug, stage
 from ...files.yaml_files import to_yaml
@@ -146,8 +146,8 @@ def run_one(
         "seed": seed,
         "train": opened.training.digest,
         "test": opened.held_out.digest,
-        "autoencoder": weights_digest(network) if network else "",
-        "lpips": weights_digest(perceptual) if perceptual and subject.data == "images" else "",
+        "autoencoder": digest_weights(network) if network else "",
+        "lpips": digest_weights(perceptual) if perceptual and subject.data == "images" else "",
         "version": __version__,
         "format": CASE.format,
     }
@@ -189,7 +189,7 @@ def run_injection(
     keys = ("size", "injected", "injected_rms", "bands", "pixels_per_degree")
     inputs = {key: getattr(plan, key) for key in keys} | {
         "test": opened.held_out.digest,
-        "lpips": weights_digest(eyes.perceptual) if eyes.perceptual else "",
+        "lpips": digest_weights(eyes.perceptual) if eyes.perceptual else "",
         "features": eyes.extractor.digest if eyes.extractor else "",
         "version": __version__,
     }
