@@ -1,15 +1,19 @@
-# make demo | test | check | bench | clean. Each sets up .venv by itself.
+# make demo | test | test-fast | check | bench | clean. Each sets up .venv by itself.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-fast check bench clean
 
 demo: .venv/ready
 	$(BIN)/specmatch demo $(ARGS)
 
-# Waiting threads must sleep rather than spin, or the processes of a test slow each other several times over.
+# Everything, then the library rooms once more with the shapes of their annotations checked.
 test: check
-	HF_HUB_OFFLINE=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
+	CHECK_SHAPES=1 $(BIN)/python -m pytest tests/spectrum tests/methods tests/diffusion
+
+test-fast: .venv/ready
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 check: .venv/ready
 	$(BIN)/ruff check .

@@ -235,7 +235,10 @@ def one_line(said):
         (lambda: DifferenceOfGaussians(2.0, 1.0), "0 <= inner < outer"),
         (lambda: DifferenceOfGaussians(0.0, math.inf), "outer inf"),
         (lambda: repa(4, 3)(torch.zeros(2, 4, 4), (2, 2), torch.zeros(1, 3, 2, 2)), "for 2 images"),
-        (lambda: repa(4, 3)(torch.zeros(2, 4, 4), (2, 2), torch.zeros(2, 3, 2, 4)), "aspect of the tokens' grid, 2 x"),
+        (
+            lambda: repa(4, 3)(torch.zeros(2, 4, 4), (2, 2), torch.zeros(2, 3, 2, 4)),
+            "aspect ratio of the tokens' grid, 2 x",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_said_in_one_line(make, said):

@@ -234,7 +234,7 @@ def test_heun_agrees_with_diffusers(start):
 @every_sampler
 def test_times_that_cannot_be_walked_are_refused(name, start):
     for times in ([0.0, 1.0], [1.0], [1.0, 0.5, 0.5], [0.5, -0.1], [0.5, math.nan]):
-        with pytest.raises(ValueError, match="falling towards 0"):
+        with pytest.raises(ValueError, match="decreasing towards 0"):
             SAMPLERS[name](curved, Path(), start, torch.tensor(times), lambda step: start)
     with pytest.raises(ValueError, match=r"a noise prediction on the linear path .* start at 0\.999 at most"):
         SAMPLERS[name](curved, Path("linear", "noise"), start, between(1, 0, 4), lambda step: start)

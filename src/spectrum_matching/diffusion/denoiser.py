@@ -1,4 +1,4 @@
-"""What a network must be to be trained and sampled here: a call, whatever its class."""
+"""The call that a network must support to be trained and sampled here."""
 
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
@@ -6,14 +6,14 @@ from typing import Protocol, TypeAlias
 from torch import Tensor
 
 Predict: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""(noisy (b, c, h, w), t (b,)) → prediction (b, c, h, w): a denoiser with its labels and its guidance inside."""
+"""Maps noisy (b, c, h, w) and t (b,) to a prediction (b, c, h, w): a denoiser with labels and guidance bound."""
 
 
 class Denoiser(Protocol):
-    """Predicts what a `Path` asks for from noisy data. Holds no randomness.
+    """A network that predicts velocity, noise or data from noisy data, as its `Path` says, without randomness.
 
     noisy (b, c, h, w); t (b,) in [0, 1], 0 data and 1 noise; labels (b,) int64, −1 for no label, or None for a network
-    without labels. Returns the prediction (b, c, h, w), and the tokens (b, n, width) that block `tap` puts out or None.
+    without labels. Returns the prediction (b, c, h, w), and the output tokens (b, n, width) of block `tap` or None.
     """
 
     def __call__(

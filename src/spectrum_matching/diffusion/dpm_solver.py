@@ -1,6 +1,9 @@
 """DPM-Solver++(2M): a multistep solver that extrapolates the data prediction in λ = log(α/σ)."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -8,14 +11,21 @@ from .denoiser import Predict
 from .path import Path
 from .solvers import at_level, checked
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 
 def dpm_solver(
-    predict: Predict, path: Path, noise: Tensor, times: Tensor, draw: Callable[[int], Tensor] | None = None
-) -> Tensor:
-    """Second order, deterministic, one evaluation a step; the first step and one that ends at t = 0 are of first order.
+    predict: Predict,
+    path: Path,
+    noise: Float[Tensor, "b c h w"],
+    times: Float[Tensor, " n"],
+    draw: Callable[[int], Tensor] | None = None,
+) -> Float[Tensor, "b c h w"]:
+    """Integrate by DPM-Solver++(2M): second order, deterministic, one evaluation a step.
 
-    Signature as in `solvers`. Source: arXiv 2211.01095, algorithm 2, on any path through its α, σ and λ. After a start
-    at α = 0, which is infinitely far in λ, the second step is of first order too.
+    The first step and one that ends at t = 0 are of first order; after a start at α = 0, which is infinitely far in λ,
+    so is the second. Signature as in `solvers`. Source: arXiv 2211.01095, algorithm 2, on any path through its α, σ, λ.
     """
     grid = checked(path, noise, times)
     alphas, sigmas, lambdas = (v.tolist() for v in (path.alpha(grid), path.sigma(grid), path.log_snr(grid) / 2))

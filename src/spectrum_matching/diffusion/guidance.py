@@ -1,7 +1,10 @@
-"""Classifier-free guidance, limited to an interval of times: a denoiser with its labels becomes a `Predict`."""
+"""Classifier-free guidance within an interval of times: binds a denoiser and its labels to a `Predict`."""
+
+from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -9,18 +12,23 @@ from torch import Tensor
 from .denoiser import Denoiser, Predict
 from .objective import NO_LABEL
 
+if TYPE_CHECKING:
+    from jaxtyping import Int
+
 TOLERANCE = 1e-6  # so that the rounding of t to float32 does not decide whether an end belongs to the interval
 
 
 def guided(
-    denoiser: Denoiser, labels: Tensor | None, scale: float = 1.0, interval: tuple[float, float] = (0.0, 1.0)
+    denoiser: Denoiser, labels: Int[Tensor, " b"] | None, scale: float = 1.0, interval: tuple[float, float] = (0.0, 1.0)
 ) -> Predict:
-    """unconditional + scale · (conditional − unconditional) where low ≤ t ≤ high, elsewhere the conditional alone.
+    """Return unconditional + scale · (conditional − unconditional) for low ≤ t ≤ high, else the conditional alone.
 
     labels (b,) int64, or None for a network without. scale 1: no guidance. interval: (low, high) in t, which all images
     of a call share. Within it one batch of 2·b is evaluated, elsewhere and at scale 1 one of b. Any prediction may be
-    guided: at a given x_t each is linear in the others. ValueError for a scale without labels, or an interval that is
-    not in [0, 1]. Sources: arXiv 2207.12598, 2404.07724.
+    guided: at a given x_t each is linear in the others. Sources: arXiv 2207.12598, 2404.07724.
+
+    Raises:
+        ValueError: for a scale without labels, or an interval outside [0, 1].
     """
     low, high = interval
     if not 0 <= low <= high <= 1:
@@ -42,9 +50,9 @@ def guided(
     return predict
 
 
-def guided_evaluations(asked: Sequence[float], scale: float, interval: tuple[float, float]) -> int:
-    """Evaluations an image of a sampler that asks at these t (`samplers.asked_times`), two where guidance acts."""
-    return len(asked) + (sum(_within(t, interval) for t in asked) if scale != 1 else 0)
+def guided_evaluations(times: Sequence[float], scale: float, interval: tuple[float, float]) -> int:
+    """Return the evaluations per image at these t (`samplers.asked_times`), two where guidance acts."""
+    return len(times) + (sum(_within(t, interval) for t in times) if scale != 1 else 0)
 
 
 def _within(t: float, interval: tuple[float, float]) -> bool:

@@ -1,7 +1,9 @@
-"""The loss of one batch: what is drawn for it, what it is weighted by, and what comes back."""
+"""The diffusion loss of one batch: sampled times and noise, weighting, result."""
+
+from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -11,28 +13,31 @@ from .denoiser import Denoiser
 from .path import Path
 from .times import Times
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
 Weighting = Literal["none", "min_snr"]
 
 NO_LABEL = -1
 
 
 class Loss(NamedTuple):
-    """Of one batch. total: the weighted mean, to differentiate. per_image (b,): squared error, unweighted, detached.
+    """Loss of a batch: `total` is the weighted mean, with gradient; `per_image` (b,) is unweighted and detached.
 
-    t (b,): where each image was noised. tokens (b, n, width): of the tapped block, or None.
+    t (b,): noise level of each image. tokens (b, n, width): output of the tapped block, or None.
     """
 
-    total: Tensor
-    per_image: Tensor
-    t: Tensor
-    tokens: Tensor | None
+    total: Float[Tensor, ""]
+    per_image: Float[Tensor, " b"]
+    t: Float[Tensor, " b"]
+    tokens: Float[Tensor, "b n width"] | None
 
 
 def diffusion_loss(
     denoiser: Denoiser,
     path: Path,
-    data: Tensor,
-    labels: Tensor | None,
+    data: Float[Tensor, "b c h w"],
+    labels: Int[Tensor, " b"] | None,
     *,
     times: Times,
     generator: torch.Generator,
@@ -41,12 +46,14 @@ def diffusion_loss(
     gamma: float = 5.0,
     tap: int | None = None,
 ) -> Loss:
-    """Mean over the batch of weight(t) · mean over (c, h, w) of (prediction − target)², in float32 or float64.
+    """Average weight(t) · (prediction − target)² over batch and elements, in float32 or float64.
 
     data (b, c, h, w); labels (b,) int64 or None. t, the noise and which labels are dropped (each with probability
-    `label_dropout`) come from `generator`, a CPU generator, in this order; t is spread over `path.ends`. weighting
-    "min_snr": `min_snr_weight`. Works under autocast. ValueError where an argument is out of range, or where the
-    prediction is not of the shape of the data.
+    `label_dropout`) are sampled from `generator`, a CPU generator, in this order; t is scaled to `path.ends`. weighting
+    "min_snr": `min_snr_weight`. Works under autocast.
+
+    Raises:
+        ValueError: where an argument is out of range, or the prediction does not have the shape of the data.
     """
     if weighting not in get_args(Weighting):
         raise ValueError(f"weighting must be one of {', '.join(get_args(Weighting))}; got {weighting!r}")
@@ -54,11 +61,11 @@ def diffusion_loss(
         raise ValueError(f"label_dropout is a probability, got {label_dropout}")
     data = in_working_precision(data)
     lowest, highest = path.ends
-    t = _moved(lowest + (highest - lowest) * times.draw(len(data), generator), data.device)
-    noise = _moved(torch.randn(data.shape, dtype=data.dtype, generator=generator), data.device)
+    t = _to_device(lowest + (highest - lowest) * times.draw(len(data), generator), data.device)
+    noise = _to_device(torch.randn(data.shape, dtype=data.dtype, generator=generator), data.device)
     if labels is not None:
         dropped = torch.rand(len(data), generator=generator) < label_dropout
-        labels = labels.masked_fill(_moved(dropped, labels.device), NO_LABEL)
+        labels = labels.masked_fill(_to_device(dropped, labels.device), NO_LABEL)
     noisy = path.mix(data, noise, t)
     prediction, tokens = denoiser(noisy, t, labels, tap)
     if prediction.shape != data.shape:
@@ -72,8 +79,8 @@ def diffusion_loss(
     return Loss(weighted.mean(), per_image.detach(), t, tokens)
 
 
-def min_snr_weight(path: Path, t: Tensor, gamma: float = 5.0) -> Tensor:
-    """Weight (b,) under which the squared error of any prediction is min(SNR, gamma) · (x̂ − x)², with SNR = α²/σ².
+def min_snr_weight(path: Path, t: Float[Tensor, " b"], gamma: float = 5.0) -> Float[Tensor, " b"]:
+    """Return the weight (b,) that makes any prediction's squared error min(SNR, gamma) · (x̂ − x)², SNR = α²/σ².
 
     min(α², gamma·σ²) divided by σ² for data, by α² for noise, by (ασ' − α'σ)² for velocity: at a given x_t the errors
     of the three are proportional. Source: arXiv 2303.09556, section 3.4, which has min(SNR, gamma) for data,
@@ -87,6 +94,6 @@ def min_snr_weight(path: Path, t: Tensor, gamma: float = 5.0) -> Tensor:
     return torch.minimum(along.alpha.square(), gamma * along.sigma.square()) / scale.square()
 
 
-def _moved(drawn: Tensor, device: torch.device) -> Tensor:
+def _to_device(values: Tensor, device: torch.device) -> Tensor:
     # Only from pinned memory does a copy not wait for what the accelerator still has to do.
-    return (drawn.pin_memory() if device.type == "cuda" else drawn).to(device, non_blocking=True)
+    return (values.pin_memory() if device.type == "cuda" else values).to(device, non_blocking=True)

@@ -1,11 +1,16 @@
-"""The way from data to noise, x_t = α(t)·x + σ(t)·ε, and what a network may predict along it."""
+"""Paths from data to noise, x_t = α(t)·x + σ(t)·ε, and what a network may predict along them."""
+
+from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 Kind = Literal["linear", "cosine", "vp"]
 Prediction = Literal["velocity", "noise", "data"]
@@ -17,20 +22,20 @@ T_MARGIN = 1e-3  # as Song et al. and SiT keep from the ends at which a predicti
 class Coefficients(NamedTuple):
     """α, σ and their derivatives by t, all of one shape."""
 
-    alpha: Tensor
-    sigma: Tensor
-    alpha_slope: Tensor
-    sigma_slope: Tensor
+    alpha: Float[Tensor, "*b"]
+    sigma: Float[Tensor, "*b"]
+    alpha_slope: Float[Tensor, "*b"]
+    sigma_slope: Float[Tensor, "*b"]
 
     @property
     def rate(self) -> Tensor:
-        """α·σ' − α'·σ > 0: what a velocity divides by to become noise or data."""
+        """α·σ' − α'·σ > 0, the divisor that turns a velocity into noise or data."""
         return self.alpha * self.sigma_slope - self.alpha_slope * self.sigma
 
 
 @dataclass(frozen=True)
 class Path:
-    """x_t = α·x + σ·ε with t in [0, 1], 0 data and 1 noise, and what the network predicts of it.
+    """A path x_t = α·x + σ·ε, t = 0 data and t = 1 noise, and the quantity that the network predicts on it.
 
     kind "linear": α = 1 − t, σ = t (rectified flow, arXiv 2209.03003; SiT, arXiv 2401.08740). "cosine": α = cos(πt/2),
     σ = sin(πt/2) (arXiv 2209.15571, SiT's GVP). "vp": α = exp(−½∫β), σ² = 1 − α², β(t) = 0.1 + 19.9·t (Song et al.,
@@ -53,66 +58,79 @@ class Path:
     def ends(self) -> tuple[float, float]:
         """Smallest and largest t at which a network is trained.
 
-        (0, 1) save for the noise where α(1) = 0, since it says nothing of the data there (t ≤ 0.999), and for the
-        velocity of "vp", which is infinite at t = 0 (t ≥ 0.001). Samplers start at the largest and never ask at t = 0.
+        (0, 1), except for noise prediction where α(1) = 0, which says nothing about the data there (t ≤ 0.999), and for
+        the velocity of "vp", which is infinite at t = 0 (t ≥ 0.001). Samplers start at the largest t and never
+        evaluate at t = 0.
         """
         lowest = T_MARGIN if (self.kind, self.prediction) == ("vp", "velocity") else 0.0
         highest = 1 - T_MARGIN if self.prediction == "noise" and self.kind != "vp" else 1.0
         return lowest, highest
 
-    def coefficients(self, t: Tensor) -> Coefficients:
-        """Of the shape of t. σ' of "vp" is infinite at t = 0."""
+    def coefficients(self, t: Float[Tensor, "*b"]) -> Coefficients:
+        """Return α, σ and their derivatives at t, each of the shape of t; σ' of "vp" is infinite at t = 0."""
         return _COEFFICIENTS[self.kind](t)
 
-    def alpha(self, t: Tensor) -> Tensor:
-        """Share of the data, 1 … 0."""
+    def alpha(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        """Return α(t), from 1 to 0."""
         return self.coefficients(t).alpha
 
-    def sigma(self, t: Tensor) -> Tensor:
-        """Share of the noise, 0 … 1."""
+    def sigma(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        """Return σ(t), from 0 to 1."""
         return self.coefficients(t).sigma
 
-    def log_snr(self, t: Tensor) -> Tensor:
-        """log(α²/σ²): +∞ at t = 0, and −∞ at t = 1 save for "vp"."""
+    def log_snr(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        """Return log(α²/σ²): +∞ at t = 0, and −∞ at t = 1 except for "vp"."""
         along = self.coefficients(t)
         return 2 * (along.alpha.log() - along.sigma.log())
 
-    def mix(self, data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """x_t."""
+    def mix(
+        self, data: Float[Tensor, "b ..."], noise: Float[Tensor, "b ..."], t: Float[Tensor, " b"]
+    ) -> Float[Tensor, "b ..."]:
+        """Return x_t = α·data + σ·noise."""
         along = self._broadcast(t, data)
         return along.alpha * data + along.sigma * noise
 
-    def target(self, data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """What the network should predict at x_t."""
+    def target(
+        self, data: Float[Tensor, "b ..."], noise: Float[Tensor, "b ..."], t: Float[Tensor, " b"]
+    ) -> Float[Tensor, "b ..."]:
+        """Return the training target at x_t."""
         if self.prediction == "velocity":
             along = self._broadcast(t, data)
             return along.alpha_slope * data + along.sigma_slope * noise
         return noise if self.prediction == "noise" else data
 
-    def as_data(self, prediction: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-        """x of a prediction at noisy = x_t. From the noise: t < 1, save for "vp"."""
+    def as_data(
+        self, prediction: Float[Tensor, "b ..."], noisy: Float[Tensor, "b ..."], t: Float[Tensor, " b"]
+    ) -> Float[Tensor, "b ..."]:
+        """Convert a prediction at x_t to data x. From noise it needs t < 1, except for "vp"."""
         along = self._broadcast(t, noisy)
         if self.prediction == "velocity":
             return (along.sigma_slope * noisy - along.sigma * prediction) / along.rate
         return (noisy - along.sigma * prediction) / along.alpha if self.prediction == "noise" else prediction
 
-    def as_noise(self, prediction: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-        """ε of a prediction at noisy = x_t. From the data: t > 0."""
+    def as_noise(
+        self, prediction: Float[Tensor, "b ..."], noisy: Float[Tensor, "b ..."], t: Float[Tensor, " b"]
+    ) -> Float[Tensor, "b ..."]:
+        """Convert a prediction at x_t to noise ε. From data it needs t > 0."""
         along = self._broadcast(t, noisy)
         if self.prediction == "velocity":
             return (along.alpha * prediction - along.alpha_slope * noisy) / along.rate
         return (noisy - along.alpha * prediction) / along.sigma if self.prediction == "data" else prediction
 
-    def as_velocity(self, prediction: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-        """dx_t/dt of a prediction at noisy = x_t. From the data: t > 0; from the noise: as in `as_data`."""
+    def as_velocity(
+        self, prediction: Float[Tensor, "b ..."], noisy: Float[Tensor, "b ..."], t: Float[Tensor, " b"]
+    ) -> Float[Tensor, "b ..."]:
+        """Convert a prediction at x_t to velocity dx_t/dt. From data it needs t > 0; from noise, as in `as_data`."""
         if self.prediction == "velocity":
             return prediction
         along = self._broadcast(t, noisy)
         data, noise = self.as_data(prediction, noisy, t), self.as_noise(prediction, noisy, t)
         return along.alpha_slope * data + along.sigma_slope * noise
 
-    def score(self, prediction: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-        """∇ log p_t(x_t) = −ε/σ, for t > 0."""
+    def score(
+        self, prediction: Float[Tensor, "b ..."], noisy: Float[Tensor, "b ..."], t: Float[Tensor, " b"]
+    ) -> Float[Tensor, "b ..."]:
+        """Return the score ∇ log p_t(x_t) = −ε/σ, for t > 0."""
         return -self.as_noise(prediction, noisy, t) / self._broadcast(t, noisy).sigma
 
     def _broadcast(self, t: Tensor, field: Tensor) -> Coefficients:

@@ -1,15 +1,22 @@
-"""From a denoiser's tokens to the width of an alignment target: trained with the denoiser, and thrown away."""
+"""Projectors from a denoiser's tokens to the width of an alignment target; discarded after training."""
+
+from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 
 class PerceptronProjector(nn.Module):
-    """Three layers with SiLU between them, on each token alone: (b, n, width) → (b, target_width, *grid).
+    """A three-layer perceptron with SiLU on each token: (b, n, width) → (b, target_width, *grid).
 
-    hidden: width between the layers. The seed alone decides the weights. Source: REPA (arXiv 2410.06940), hidden 2048.
+    hidden: width between the layers. The seed alone decides the initial weights. Source: REPA (arXiv 2410.06940)
+    with hidden 2048.
     """
 
     def __init__(self, width: int, target_width: int, hidden: int = 2048, seed: int = 0) -> None:
@@ -24,14 +31,15 @@ class PerceptronProjector(nn.Module):
             else:
                 nn.init.xavier_uniform_(parameter, generator=generator)
 
-    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    def forward(self, tokens: Float[Tensor, "b n width"], grid: tuple[int, int]) -> Float[Tensor, "b d h w"]:
+        """Project tokens (b, n, width) on `grid` to a field (b, target_width, *grid)."""
         return as_field(self.layers(tokens), grid)
 
 
 class ConvolutionProjector(nn.Module):
     """One 3 × 3 convolution over the grid of tokens: (b, n, width) → (b, target_width, *grid).
 
-    The seed alone decides the weights. Source: iREPA (arXiv 2512.10794).
+    The seed alone decides the initial weights. Source: iREPA (arXiv 2512.10794).
     """
 
     def __init__(self, width: int, target_width: int, seed: int = 0) -> None:
@@ -40,11 +48,12 @@ class ConvolutionProjector(nn.Module):
             torch.default_generator.manual_seed(seed)
             self.convolution = nn.Conv2d(width, target_width, 3, padding=1)
 
-    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    def forward(self, tokens: Float[Tensor, "b n width"], grid: tuple[int, int]) -> Float[Tensor, "b d h w"]:
+        """Project tokens (b, n, width) on `grid` to a field (b, target_width, *grid)."""
         field: Tensor = self.convolution(as_field(tokens, grid))
         return field
 
 
-def as_field(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(b, n, width), row by row → (b, width, *grid)."""
+def as_field(tokens: Float[Tensor, "b n width"], grid: tuple[int, int]) -> Float[Tensor, "b width h w"]:
+    """Arrange tokens (b, n, width), row by row, as a field (b, width, *grid)."""
     return tokens.mT.reshape(len(tokens), -1, *grid)

@@ -1,4 +1,8 @@
-"""The solvers by name, the times at which they stop, and how often they ask."""
+"""Samplers by name, their time grids, and the number of evaluations that they take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -8,6 +12,9 @@ from .path import Path
 from .solvers import Sampler, euler, euler_maruyama, heun
 from .times import shifted
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 SAMPLERS: dict[str, Sampler] = {
     "euler": euler,
     "heun": heun,
@@ -16,10 +23,10 @@ SAMPLERS: dict[str, Sampler] = {
 }
 
 
-def time_grid(path: Path, n_steps: int, shift: float = 1.0) -> Tensor:
-    """(n_steps + 1,) float64 on the CPU: from the largest t of `path.ends` down to 0, for any sampler.
+def time_grid(path: Path, n_steps: int, shift: float = 1.0) -> Float[Tensor, " n"]:
+    """Return times from the largest t of `path.ends` down to 0, (n_steps + 1,) float64 on the CPU, for any sampler.
 
-    Equal steps, warped by `times.shifted`: a shift above 1 takes more of them where there is more noise.
+    Equal steps, warped by `times.shifted`: a shift above 1 spends more of them where there is more noise.
     """
     if n_steps < 1:
         raise ValueError(f"sampling needs at least one step, got {n_steps}")
@@ -29,12 +36,12 @@ def time_grid(path: Path, n_steps: int, shift: float = 1.0) -> Tensor:
 
 
 def evaluations(name: str, n_steps: int) -> int:
-    """How often a sampler asks for a prediction on a grid of `n_steps` steps down to 0."""
+    """Return the number of evaluations of a sampler on a grid of `n_steps` steps down to 0."""
     return len(asked_times(name, torch.linspace(1, 0, n_steps + 1)))
 
 
-def asked_times(name: str, times: Tensor) -> list[float]:
-    """The t at which a sampler asks for a prediction, in its order, on times (n_steps + 1,)."""
+def asked_times(name: str, times: Float[Tensor, " n"]) -> list[float]:
+    """Return the t at which a sampler evaluates the network, in order, on times (n_steps + 1,)."""
     starts, stops = times[:-1].tolist(), times[1:].tolist()
     if name != "heun":
         return starts

@@ -1,15 +1,18 @@
-"""Solvers from noise to data along a grid of times, of one signature: (predict, path, noise, times, draw) → data.
+"""Solvers from noise to data along a grid of times, with one signature: (predict, path, noise, times, draw) → data.
 
-predict: asked for what `path.prediction` names. noise (b, c, h, w): the state at times[0], float32 or float64, in which
-the integration runs. times (n_steps + 1,), falling: at 0 the data come out, above 0 the state there, still noisy. draw:
-step number → standard normal noise (b, c, h, w), for the solver that needs it. No solver asks at t = 0, where a
-prediction may say nothing. ValueError where times or dtypes do not fit. Gradients flow where the caller lets them.
+predict: returns what `path.prediction` names. noise (b, c, h, w): the state at times[0], float32 or float64, which is
+the precision of the integration. times (n_steps + 1,), decreasing; the result is the state at the last of them: data at
+0, noisy above. draw: step number → standard normal noise (b, c, h, w), for stochastic solvers. No solver
+evaluates at t = 0, where a prediction may be undefined. ValueError for times or dtypes that do not fit. Gradients flow
+unless the caller disables them.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -17,19 +20,31 @@ from torch import Tensor
 from .denoiser import Predict
 from .path import Path
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 
 class Sampler(Protocol):
-    """One solver."""
+    """The signature that all solvers share."""
 
     def __call__(
-        self, predict: Predict, path: Path, noise: Tensor, times: Tensor, draw: Callable[[int], Tensor] | None = None
-    ) -> Tensor: ...
+        self,
+        predict: Predict,
+        path: Path,
+        noise: Float[Tensor, "b c h w"],
+        times: Float[Tensor, " n"],
+        draw: Callable[[int], Tensor] | None = None,
+    ) -> Float[Tensor, "b c h w"]: ...
 
 
 def euler(
-    predict: Predict, path: Path, noise: Tensor, times: Tensor, draw: Callable[[int], Tensor] | None = None
-) -> Tensor:
-    """First order on dx/dt = velocity, deterministic, one evaluation a step."""
+    predict: Predict,
+    path: Path,
+    noise: Float[Tensor, "b c h w"],
+    times: Float[Tensor, " n"],
+    draw: Callable[[int], Tensor] | None = None,
+) -> Float[Tensor, "b c h w"]:
+    """Integrate dx/dt = velocity by Euler's method: first order, deterministic, one evaluation a step."""
     x = noise
     for t, t_next in pairwise(checked(path, noise, times).tolist()):
         x = x + (t_next - t) * _velocity(predict, path, x, t)
@@ -37,11 +52,15 @@ def euler(
 
 
 def heun(
-    predict: Predict, path: Path, noise: Tensor, times: Tensor, draw: Callable[[int], Tensor] | None = None
-) -> Tensor:
-    """Second order on dx/dt = velocity, deterministic, two evaluations a step, and one for a step that ends at t = 0.
+    predict: Predict,
+    path: Path,
+    noise: Float[Tensor, "b c h w"],
+    times: Float[Tensor, " n"],
+    draw: Callable[[int], Tensor] | None = None,
+) -> Float[Tensor, "b c h w"]:
+    """Integrate dx/dt = velocity by Heun's method: second order, deterministic.
 
-    Source: arXiv 2206.00364, algorithm 1, in t.
+    Two evaluations a step, and one for a step that ends at t = 0. Source: arXiv 2206.00364, algorithm 1, in t.
     """
     x = noise
     for t, t_next in pairwise(checked(path, noise, times).tolist()):
@@ -55,13 +74,20 @@ def heun(
 
 
 def euler_maruyama(
-    predict: Predict, path: Path, noise: Tensor, times: Tensor, draw: Callable[[int], Tensor] | None = None
-) -> Tensor:
-    """Weak first order on dx = (velocity + r·ε)·dt + √(2rσ)·dw backwards, r = ασ' − α'σ; one evaluation a step.
+    predict: Predict,
+    path: Path,
+    noise: Float[Tensor, "b c h w"],
+    times: Float[Tensor, " n"],
+    draw: Callable[[int], Tensor] | None = None,
+) -> Float[Tensor, "b c h w"]:
+    """Integrate the reverse SDE dx = (velocity + r·ε)·dt + √(2rσ)·dw, r = ασ' − α'σ, by Euler–Maruyama.
 
-    Of the SDEs that share the marginals of the path (SiT, arXiv 2401.08740, eq. 6) this one is finite at both ends; on
-    the linear path it is SiT's with w = 2σ, on the others the same one as a function of α/σ. A step that ends at t = 0
-    follows the velocity alone, so that no fresh noise is left. ValueError without `draw`.
+    Weak first order, one evaluation a step. Of the SDEs that share the marginals of the path (SiT, arXiv 2401.08740,
+    eq. 6) this one is finite at both ends; on the linear path it is SiT's with w = 2σ, on the others the same one as a
+    function of α/σ. A step that ends at t = 0 follows the velocity alone, so that no fresh noise is left.
+
+    Raises:
+        ValueError: without `draw`.
     """
     if draw is None:
         raise ValueError("euler_maruyama needs fresh noise for each step: give draw, for instance from SampleNoise.at")
@@ -80,23 +106,27 @@ def euler_maruyama(
     return x
 
 
-def checked(path: Path, noise: Tensor, times: Tensor) -> Tensor:
-    """`times` in float64 on the CPU; ValueError where no solver can walk them, or start from this noise."""
+def checked(path: Path, noise: Float[Tensor, "b c h w"], times: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Return `times` in float64 on the CPU.
+
+    Raises:
+        ValueError: unless they decrease towards 0 from where the path can be sampled, or for noise of another dtype.
+    """
     grid = times.detach().to("cpu", torch.float64)
     if grid.ndim != 1 or len(grid) < 2 or not bool((grid.diff() < 0).all()) or not grid[-1] >= 0:
-        raise ValueError(f"times must be at least two numbers falling towards 0, got {grid.tolist()}")
+        raise ValueError(f"times must be at least two numbers decreasing towards 0, got {grid.tolist()}")
     if grid[0] > path.ends[1]:
         raise ValueError(
-            f"times start at {grid[0]:g}, where a {path.prediction} prediction on the {path.kind} path says nothing of "
-            f"the data: start at {path.ends[1]:g} at most"
+            f"times start at {grid[0]:g}, where a {path.prediction} prediction on the {path.kind} path says nothing "
+            f"about the data: start at {path.ends[1]:g} at most"
         )
     if noise.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"samplers integrate in float32 or float64, and the noise is {noise.dtype}")
     return grid
 
 
-def at_level(x: Tensor, t: float) -> Tensor:
-    """t for each image of x, as a `Predict` takes it."""
+def at_level(x: Float[Tensor, "b c h w"], t: float) -> Float[Tensor, " b"]:
+    """Repeat t for each image of x, as a `Predict` takes it."""
     return torch.full((len(x),), t, dtype=x.dtype, device=x.device)
 
 

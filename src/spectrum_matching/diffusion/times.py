@@ -1,10 +1,15 @@
-"""Which t a training visits, and how often."""
+"""Distributions of t in training."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 Distribution = Literal["uniform", "log_normal", "shifted"]
 
@@ -17,7 +22,7 @@ class Times:
 
     kind "log_normal": t = 1/(1 + exp(−mean − std·z)), z normal: log(t/(1 − t)) is normal, which papers call
     logit-normal and code lognorm (SD3, arXiv 2403.03206, eq. 19). "shifted": t = shift·u/(1 + (shift − 1)·u), u
-    uniform; a shift above 1 visits more noise (SD3, eq. 23, where it is the square root of the ratio of pixels).
+    uniform; a shift above 1 gives more noise (SD3, eq. 23, where it is the square root of the ratio of pixels).
     """
 
     kind: Distribution = "uniform"
@@ -31,8 +36,8 @@ class Times:
         if not (self.std > 0 and self.shift > 0):
             raise ValueError(f"expected a positive std and shift, got std {self.std} and shift {self.shift}")
 
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """(n,) float32 on the CPU."""
+    def draw(self, n: int, generator: torch.Generator) -> Float[Tensor, " n"]:
+        """Sample t, (n,) float32 on the CPU."""
         if self.kind == "log_normal":
             t = torch.sigmoid(self.mean + self.std * torch.randn(n, generator=generator))
         else:
@@ -41,6 +46,6 @@ class Times:
         return t.clamp(SMALLEST, 1 - SMALLEST)
 
 
-def shifted(t: Tensor, shift: float) -> Tensor:
-    """shift·t/(1 + (shift − 1)·t): keeps 0 and 1, and divides α/σ of the linear path by shift."""
+def shifted(t: Float[Tensor, "*b"], shift: float) -> Float[Tensor, "*b"]:
+    """Return shift·t/(1 + (shift − 1)·t), which keeps 0 and 1 and divides α/σ of the linear path by `shift`."""
     return shift * t / (1 + (shift - 1) * t)
