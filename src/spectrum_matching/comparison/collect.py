@@ -12,7 +12,7 @@ from ..analysis.conditions import numbers
 from ..data.order import fixed_batches
 from ..data.pictures import as_png
 from ..evaluation.samples import open_samples
-from ..files.stages import Done, UnfinishedError, finished, slug
+from ..files.stages import FinishedStage, UnfinishedError, read_finished_stage, slug
 from ..files.yaml_files import to_yaml
 from ..nets.autoencoder import Autoencoder
 from ..nets.denoiser.build import open_denoiser
@@ -36,7 +36,7 @@ def collect_trials(opened: OpenedPlan, command: str) -> Comparison:
     for seed in plan.seeds:
         for entry in plan.entries:
             try:
-                stages = run_trial(opened, entry, seed, finished)
+                stages = run_trial(opened, entry, seed, read_finished_stage)
             except UnfinishedError as error:
                 missing.append(f"{entry}, seed {seed}: {error} is not done")
             else:
@@ -61,7 +61,7 @@ def collect_trials(opened: OpenedPlan, command: str) -> Comparison:
     )
 
 
-def collect_trial(entry: str, seed: int, stages: Mapping[Stage, Done]) -> Trial:
+def collect_trial(entry: str, seed: int, stages: Mapping[Stage, FinishedStage]) -> Trial:
     """Read one trial from the files of its stages."""
     analysis = _analysis(stages)
     generation, reconstruction = EVALUATIONS.read(stages["scores"].folder / "scores.json")
@@ -97,7 +97,7 @@ def curve(log: Path) -> tuple[CurvePoint, ...]:
     return tuple(CurvePoint(group[-1][0], statistics.mean(loss for _, loss in group)) for group in groups)
 
 
-def n_parameters(stages: Mapping[Stage, Done]) -> tuple[int, int]:
+def n_parameters(stages: Mapping[Stage, FinishedStage]) -> tuple[int, int]:
     """Count the parameters of the autoencoder and of the denoiser."""
     autoencoder, denoiser = (
         stages[name].folder / stages[name].outputs["export"] for name in ("autoencoder", "diffusion")
@@ -120,5 +120,5 @@ def size_notes(opened: OpenedPlan, parameters: tuple[int, int]) -> tuple[str, ..
     )
 
 
-def _analysis(stages: Mapping[Stage, Done]) -> Analysis:
+def _analysis(stages: Mapping[Stage, FinishedStage]) -> Analysis:
     return ANALYSES.read(stages["analysis"].folder / "analysis.json")[0]

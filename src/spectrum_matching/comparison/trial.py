@@ -23,7 +23,7 @@ from ..evaluation.reference import Reference, compute_reference, load_reference,
 from ..evaluation.samples import open_samples
 from ..files.digests import digest_weights
 from ..files.settings import hashed_settings
-from ..files.stages import Done, StageRunner, slug, stage
+from ..files.stages import FinishedStage, StageRunner, run_stage, slug
 from ..latents.dataset import open_latents
 from ..latents.encode import Encoding, Stored, by_autoencoder, by_vision_encoder, cache_images, images_of
 from ..nets.autoencoder import Autoencoder, open_autoencoder
@@ -58,7 +58,7 @@ class TrialContext:
     entry: str
     seed: int
     progress: ProgressBar
-    done: dict[Stage, Done] = field(default_factory=dict)
+    done: dict[Stage, FinishedStage] = field(default_factory=dict)
     _autoencoder: Autoencoder | None = None
 
     @property
@@ -114,12 +114,12 @@ def run_trial(
     opened: OpenedPlan,
     entry: str,
     seed: int,
-    run_stage: StageRunner = stage,
+    run_stage: StageRunner = run_stage,
     progress: ProgressBar = lambda title: nullcontext(lambda done, total: None),
-) -> dict[Stage, Done]:
+) -> dict[Stage, FinishedStage]:
     """Run the stages of one trial that are not finished, and return all of them by name.
 
-    run_stage: `stages.finished` reads a finished trial, and runs nothing. progress: shows a bar under a title.
+    run_stage: `read_finished_stage` reads a finished trial, and runs nothing. progress: shows a bar under a title.
     """
     trial = TrialContext(opened, entry, seed, progress)
     for name, is_shared, inputs, work in STAGES:
@@ -295,7 +295,9 @@ def open_reference(opened: OpenedPlan, seed: int) -> Reference:
 
     inputs = {"images": images.digest, "size": images.size, "n": n}
     inputs |= {"extractor": extractor_digest(opened), "version": __version__}
-    return load_reference(stage(Path(opened.plan.out), "reference", inputs, compute).folder / "reference.safetensors")
+    return load_reference(
+        run_stage(Path(opened.plan.out), "reference", inputs, compute).folder / "reference.safetensors"
+    )
 
 
 def extractor_digest(opened: OpenedPlan) -> str:

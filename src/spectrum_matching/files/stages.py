@@ -1,7 +1,7 @@
-"""Stages of a long comparison: each in a folder named by the digest of what decides it, and done once.
+"""Stages of a long computation: each runs once, in a folder named by the digest of its inputs.
 
-A stage whose inputs change gets another folder, so that nothing is overwritten; one that a kill cut short goes on in
-its own. Two processes that come to the same stage take turns.
+Other inputs give another folder, so nothing is overwritten. A stage that was interrupted resumes in its folder. Of two
+processes that run the same stage, one waits for the other.
 """
 
 import json
@@ -20,10 +20,10 @@ RECORD = "stage.json"
 
 
 @dataclass(frozen=True)
-class Done:
-    """A finished stage. outputs: what later stages are decided by.
+class FinishedStage:
+    """A finished stage: its folder, the digest of its inputs, and the outputs on which later stages depend.
 
-    seconds: what it took, with those of its attempts that ended by an error or an interrupt, not by a kill.
+    seconds: the time it took, including attempts that ended by an error or an interrupt, but not by a kill.
     """
 
     folder: Path
@@ -32,75 +32,72 @@ class Done:
     seconds: float
 
 
+class UnfinishedError(Exception):
+    """A stage that was to be read has not been run to its end."""
+
+
 Work = Callable[[Path], Mapping[str, Any]]
-StageRunner = Callable[[Path, str, Mapping[str, Any], Work], Done]
+StageRunner = Callable[[Path, str, Mapping[str, Any], Work], FinishedStage]
 
 
-def stage(parent: Path, name: str, inputs: Mapping[str, Any], work: Work) -> Done:
-    """The stage's record; `work`, called with the stage's folder, makes it unless it is there.
+def run_stage(parent: Path, name: str, inputs: Mapping[str, Any], work: Work) -> FinishedStage:
+    """Run a stage unless it is finished, and return its record.
 
-    inputs: plain values that decide the result. What `work` returns is kept as `outputs`.
+    inputs: plain values that decide the result. work: called with the stage's folder; returns the outputs, as JSON.
     """
-    folder = folder_of(parent, name, inputs)
+    folder = stage_folder(parent, name, inputs)
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
-        there = read_done(folder)
-        if there is not None:
-            return there
-        spent = folder / "seconds"  # of attempts that were cut short
-        before = float(spent.read_text()) if spent.exists() else 0.0
+    with _exclusive_lock(folder):
+        if (folder / RECORD).exists():
+            return _read_record(folder)
+        interrupted = folder / "seconds"  # of attempts that were cut short
+        seconds = float(interrupted.read_text()) if interrupted.exists() else 0.0
         started = time.perf_counter()
         try:
             outputs = dict(work(folder))
         except BaseException:
             with suppress(OSError):  # a full disk has an error of its own
-                spent.write_text(str(before + time.perf_counter() - started))
+                interrupted.write_text(str(seconds + time.perf_counter() - started))
             raise
-        seconds = before + time.perf_counter() - started
+        seconds += time.perf_counter() - started
         content = {"inputs": inputs, "outputs": outputs, "seconds": round(seconds, 1)}
         write_text_atomically(folder / RECORD, json.dumps(content, indent=1) + "\n")
-        spent.unlink(missing_ok=True)
-    done = read_done(folder)
-    assert done is not None
-    return done
+        interrupted.unlink(missing_ok=True)
+    return _read_record(folder)
 
 
-class UnfinishedError(Exception):
-    """A stage that was to be read has not been run to its end."""
+def read_finished_stage(parent: Path, name: str, inputs: Mapping[str, Any], work: Work) -> FinishedStage:
+    """Return the record of a finished stage; a `StageRunner` that never calls `work`.
 
-
-def finished(parent: Path, name: str, inputs: Mapping[str, Any], work: Work) -> Done:
-    """As `stage`, but of what is there alone. UnfinishedError where it is not."""
-    done = read_done(folder_of(parent, name, inputs))
-    if done is None:
+    Raises:
+        UnfinishedError: if the stage is not finished.
+    """
+    folder = stage_folder(parent, name, inputs)
+    if not (folder / RECORD).exists():
         raise UnfinishedError(name)
-    return done
+    return _read_record(folder)
 
 
-def folder_of(parent: Path, name: str, inputs: Mapping[str, Any]) -> Path:
-    """Where the stage of these inputs lies."""
+def stage_folder(parent: Path, name: str, inputs: Mapping[str, Any]) -> Path:
+    """Return the folder of the stage with these inputs."""
     return parent / f"{name}-{digest_json(inputs)[:10]}"
 
 
-def read_done(folder: Path) -> Done | None:
-    """A finished stage's record; None for one that is not finished."""
-    path = folder / RECORD
-    if not path.exists():
-        return None
-    content = json.loads(path.read_text())
-    return Done(folder, folder.name.rpartition("-")[2], content["outputs"], content["seconds"])
+def slug(name: str) -> str:
+    """Return a name in lower case, in which everything but letters, digits and full stops is an underscore."""
+    return re.sub(r"[^a-z0-9.]+", "_", name.lower()).strip("_")
+
+
+def _read_record(folder: Path) -> FinishedStage:
+    content = json.loads((folder / RECORD).read_text())
+    return FinishedStage(folder, folder.name.rpartition("-")[2], content["outputs"], content["seconds"])
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Until the block ends no other process is in it; the lock goes with the process, however it ends."""
+def _exclusive_lock(folder: Path) -> Iterator[None]:
+    """Keep other processes out of the folder until the block ends, or the process does, however it ends."""
     import fcntl
 
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def slug(name: str) -> str:
-    """A name as a folder's."""
-    return re.sub(r"[^a-z0-9.]+", "_", name.lower()).strip("_")

@@ -20,7 +20,7 @@ from ...data.pictures import as_png
 from ...files.atomic import remove, require_writable, write_folder_atomically
 from ...files.digests import digest_weights
 from ...files.documents import Document
-from ...files.stages import StageRunner, UnfinishedError, finished, slug, stage
+from ...files.stages import StageRunner, UnfinishedError, read_finished_stage, run_stage, slug
 from ...files.yaml_files import to_yaml
 from ...metrics.decoder.transfer import filled_rings
 from ...metrics.ranks import rank_correlation
@@ -130,11 +130,12 @@ def run_one(
     name: str,
     seed: int,
     advance: Callable[[int], None] = lambda n: None,
-    stage: StageRunner = stage,
+    run_stage: StageRunner = run_stage,
 ) -> Case:
     """One case from one seed; a finished one is read, not run.
 
-    advance: called with the updates done since. stage: with `stages.finished`, UnfinishedError for one that is not.
+    advance: called with the updates done since. run_stage: with `read_finished_stage`, UnfinishedError for one that is
+    not finished.
     """
     plan, subject = opened.plan, opened.plan.subjects[name]
     is_latent = subject.data == "latents"
@@ -174,13 +175,13 @@ def run_one(
         remove(folder / KEPT)
         return {}
 
-    done = stage(Path(plan.out) / slug(re.sub(r"-(?=\d)", "minus ", name)) / f"seed{seed}", "case", inputs, work)
+    done = run_stage(Path(plan.out) / slug(re.sub(r"-(?=\d)", "minus ", name)) / f"seed{seed}", "case", inputs, work)
     # Whoever shares the folder may call the same case by another name.
     return replace(CASE.read(done.folder / "case.json"), name=name)
 
 
 def run_injection(
-    opened: OpenedStudy, advance: Callable[[int], None] = lambda n: None, stage: StageRunner = stage
+    opened: OpenedStudy, advance: Callable[[int], None] = lambda n: None, run_stage: StageRunner = run_stage
 ) -> Injection | None:
     """Equal errors in one band after the other, as each metric sees them; None where the plan asks for none."""
     plan, eyes = opened.plan, opened.eyes
@@ -214,7 +215,7 @@ def run_injection(
         INJECTION.write(folder / "injection.json", found)
         return {}
 
-    done = stage(Path(plan.out), "injection", inputs, work)
+    done = run_stage(Path(plan.out), "injection", inputs, work)
     return INJECTION.read(done.folder / "injection.json")
 
 
@@ -223,7 +224,7 @@ def all_finished(opened: OpenedStudy) -> tuple[list[Case], list[str]]:
     found, missing = [], []
     for name, seed in opened.plan.trials:
         try:
-            found.append(run_one(opened, name, seed, stage=finished))
+            found.append(run_one(opened, name, seed, run_stage=read_finished_stage))
         except UnfinishedError:
             missing.append(f"{name}, seed {seed}")
     return found, missing
