@@ -9,7 +9,6 @@ bootstrap beside the delta method; writes experiments/results/scores_NAME.json.
 import argparse
 import json
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from spectrum_matching.data import ImageSet, open_images
 from spectrum_matching.evaluation import Reference, compute_reference, evaluate_generation
-from spectrum_matching.metrics import FeatureStatistics, frechet_distance
+from spectrum_matching.metrics import RunningMoments, frechet_distance
 from spectrum_matching.nets.vision.extractors import Extractor, open_extractor
 from spectrum_matching.records.scores import Evaluation
 
@@ -87,7 +86,7 @@ def scored(name: str, images: Tensor, reference: Reference, extractor: Extractor
 
 def numbers(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
     """By key."""
-    return {score.key: {"value": score.value, "interval": score.interval} for score in evaluation.scores}
+    return {key: {"value": s.value, "half_width": s.half_width} for key, s in evaluation.scores.items()}
 
 
 def resampled(images: Tensor, reference: Reference, extractor: Extractor) -> list[float]:
@@ -95,8 +94,8 @@ def resampled(images: Tensor, reference: Reference, extractor: Extractor) -> lis
     features = torch.cat([extractor(batch) for batch in images.split(250)])
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.randint(len(features), (len(features),), generator=generator) for _ in range(N_RESAMPLES)]
-    known = reference.statistics.features
-    return [frechet_distance(FeatureStatistics().add(features[own]), known) for own in drawn]
+    known = reference.statistics.moments["features"]
+    return [frechet_distance(RunningMoments().add(features[own]), known) for own in drawn]
 
 
 def spread(document: dict[str, Any]) -> dict[str, float]:
@@ -104,7 +103,7 @@ def spread(document: dict[str, Any]) -> dict[str, float]:
     sets, bootstrap = document["sets_of_real_images"], document["bootstrap_of_the_first"]
     return {
         "over_sets": statistics.stdev(own["value"] for own in sets),
-        "delta_method": statistics.mean((own["interval"][1] - own["value"]) / 1.96 for own in sets),
+        "delta_method": statistics.mean(own["half_width"] / 1.96 for own in sets),
         "bootstrap": statistics.stdev(bootstrap),
         "bootstrap_mean": statistics.mean(bootstrap),
     }
@@ -122,10 +121,9 @@ def table(document: dict[str, Any]) -> str:
 def cell(score: dict[str, Any]) -> str:
     """Two digits of the error, or three of the value."""
     value: float = score["value"]
-    interval: Sequence[float] | None = score["interval"]
-    if interval is None:
+    error: float | None = score["half_width"]
+    if error is None:
         return f"{value:.3g}"
-    error = interval[1] - value  # the lower half may be cut at zero
     n_decimals = max(0, 1 - int(f"{error:e}".partition("e")[2])) if error else 2
     return f"{value:.{n_decimals}f} ± {error:.{n_decimals}f}"
 

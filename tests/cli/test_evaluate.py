@@ -43,7 +43,7 @@ def write_record(path, **changes):
     path.write_text(json.dumps({"format": "specmatch-samples-1", "sampling": asdict(record) | changes}))
 
 
-def test_samples_side_by_side_with_their_records(image_folder, features, known, tmp_path, capsys):
+def test_generation_scores_samples_side_by_side(image_folder, features, known, tmp_path, capsys):
     real = images_of(image_folder)
     np.savez(tmp_path / "good.npz", real)
     write_record(tmp_path / "good.json")
@@ -64,16 +64,16 @@ def test_samples_side_by_side_with_their_records(image_folder, features, known, 
     assert "euler, 250 steps" in said
 
 
-def test_samples_without_a_record_and_without_weights(image_folder, known, tmp_path):
+def test_generation_without_record_and_without_weights(image_folder, known, tmp_path):
     np.savez(tmp_path / "s.npz", images_of(image_folder))
     (found,) = generation([f"mine={tmp_path / 's.npz'}"], reference=known, out=tmp_path / "out")
     assert found.name == "mine"
     assert found.protocol.sampling is None
     assert any("no record beside the samples" in line for line in found.warnings)
-    assert {score.key.partition("_")[0] for score in found.scores} == {"spectrum", "swd"}
+    assert {key.partition("_")[0] for key in found.scores} == {"spectrum", "swd"}
 
 
-def test_an_archive_can_be_a_reference_s_data(image_folder, features, tmp_path):
+def test_reference_reads_an_archive(image_folder, features, tmp_path):
     np.savez(tmp_path / "s.npz", images_of(image_folder))
     out = reference(str(tmp_path / "s.npz"), out=tmp_path / "r.safetensors", features=features, num_images=20)
     (found,) = generation([str(tmp_path / "s.npz")], reference=out, out=tmp_path / "out", features=features)
@@ -81,7 +81,7 @@ def test_an_archive_can_be_a_reference_s_data(image_folder, features, tmp_path):
     assert found.value("swd") < 0.2
 
 
-def test_autoencoders_side_by_side(image_folder, features, tmp_path):
+def test_reconstruction_scores_autoencoders_side_by_side(image_folder, features, tmp_path):
     for seed in (0, 1):
         Autoencoder.from_preset("tiny", seed).save_pretrained(tmp_path / f"ae{seed}")
     sources = [str(tmp_path / "ae0"), str(tmp_path / "ae1")]
@@ -91,10 +91,10 @@ def test_autoencoders_side_by_side(image_folder, features, tmp_path):
     assert EVALUATIONS.read(tmp_path / "out" / "scores.json") == found
     assert found[0].protocol == found[1].protocol
     assert found[0].value("psnr") != found[1].value("psnr")
-    assert {"rfid", "rfid_lowpass_7", "ssim", "swd"} <= {score.key for score in found[0].scores}
+    assert {"rfid", "rfid_lowpass_7", "ssim", "swd"} <= found[0].scores.keys()
 
 
-def test_a_folder_that_takes_no_files_is_found_before_any_work(image_folder, known, tmp_path):
+def test_evaluate_checks_first_that_out_is_writable(image_folder, known, tmp_path):
     (tmp_path / "file").write_text("")
     below, data, nowhere = tmp_path / "file" / "out", str(image_folder), str(tmp_path / "nowhere.pt")
     np.savez(tmp_path / "s.npz", images_of(image_folder))
@@ -107,7 +107,7 @@ def test_a_folder_that_takes_no_files_is_found_before_any_work(image_folder, kno
             call()
 
 
-def test_numbers_outlive_a_failed_write(image_folder, known, tmp_path, capsys, monkeypatch):
+def test_evaluate_saves_numbers_when_writing_fails(image_folder, known, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     np.savez(tmp_path / "s.npz", images_of(image_folder))
     (tmp_path / "out" / "scores.json" / "in the way").mkdir(parents=True)
@@ -125,7 +125,7 @@ def test_numbers_outlive_a_failed_write(image_folder, known, tmp_path, capsys, m
     )
 
 
-def test_what_a_user_can_do_wrong_is_one_line(image_folder, features, known, tmp_path):
+def test_evaluate_reports_user_errors_in_one_line(image_folder, features, known, tmp_path):
     samples = tmp_path / "s.npz"
     np.savez(samples, images_of(image_folder, 4))
     data, out = str(image_folder), tmp_path / "x.safetensors"

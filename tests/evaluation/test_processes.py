@@ -10,14 +10,15 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from spectrum_matching.data.images import BadFile, open_images
+from spectrum_matching.data.images import open_images
 from spectrum_matching.data.tensors import TensorImages
-from spectrum_matching.evaluation.accumulate import accumulate
+from spectrum_matching.evaluation.accumulate import accumulate, reduce_over
 from spectrum_matching.evaluation.reconstruction import evaluate_reconstruction
-from spectrum_matching.evaluation.reduce import merged, reduce_over, summed
 from spectrum_matching.evaluation.reference import tensors_of
 from spectrum_matching.evaluation.shares import Numbered, share_of
-from spectrum_matching.metrics.images.distances import FeatureStatistics
+from spectrum_matching.metrics.images.catalogue import SET_SCORES
+from spectrum_matching.metrics.images.inception_score import INCEPTION_SCORE
+from spectrum_matching.metrics.images.score import SetComparison
 from spectrum_matching.nets.vision.extractors import Extracted, Extractor
 
 
@@ -35,13 +36,13 @@ def images(n):
 def reduced(n, accelerator):
     """Statistics of n images, in batches of 4 of which each process has every other one."""
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    own = accumulate(share_of(TensorImages(images(n)), 4, rank=rank, world=world), EXTRACTOR, n_kept=10)
-    own.bad.append(BadFile(f"bad{rank}", "made up"))
+    own = accumulate(share_of(TensorImages(images(n)), 4, rank=rank, world=world), EXTRACTOR, SET_SCORES, n_kept=10)
+    own.bad.append(f"bad{rank}: made up")
     whole = reduce_over(own, accelerator)
     return {
         **tensors_of(whole),
-        "n": torch.tensor([whole.n_images, whole.size, whole.features.count, len(whole.bad)]),
-        "inception": torch.tensor(whole.classes.score().value),
+        "n": torch.tensor([whole.n_images, whole.size, whole.moments["features"].count, len(whole.bad)]),
+        "inception": torch.tensor(INCEPTION_SCORE.compare(SetComparison(whole, whole))["inception_score"].value),
     }
 
 
@@ -56,25 +57,21 @@ class Halving(torch.nn.Module):
 
 
 def reconstructed(n, accelerator):
-    """Scores by key, an interval's upper end last, of n images."""
+    """Scores of n images by key, with the upper end of their intervals."""
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     batches = share_of(TensorImages(images(n)), 4, rank=rank, world=world)
     found = evaluate_reconstruction("halving", Halving(), batches, EXTRACTOR, accelerator=accelerator)
-    return {s.key: torch.tensor([s.value, s.interval[1] if s.interval else 0.0]) for s in found.scores}
+    return {key: torch.tensor([s.value, s.value + (s.half_width or 0.0)]) for key, s in found.scores.items()}
 
 
 def process(out):
     accelerator = Accelerator()
     found = {n: reduced(n, accelerator) for n in (23, 3)} | {"reconstructed": reconstructed(39, accelerator)}
     torch.save(found, out / f"{accelerator.process_index}.pt")
-    assert merged(FeatureStatistics(), 3, accelerator).mean.tolist() == []
-    with pytest.raises(ValueError, match="images of 8 and 16 pixels a side"):
-        reduce_over(
-            accumulate(
-                [images(2)[..., : 8 * accelerator.process_index + 8, : 8 * accelerator.process_index + 8]], None
-            ),
-            accelerator,
-        )
+    side = 8 * accelerator.process_index + 8
+    share = accumulate([images(2)[..., :side, :side]], None, SET_SCORES)
+    with pytest.raises(ValueError, match="cannot merge statistics of 8 px and 16 px images"):
+        reduce_over(share, accelerator)
     accelerator.end_training()  # a process that ends before the other would take its connections with it
 
 
@@ -100,7 +97,7 @@ def test_two_processes_are_one_also_where_one_has_no_images(tmp_path):
                 torch.testing.assert_close(values, one[name], rtol=1e-9, atol=1e-9, msg=f"{n} {name}")
 
 
-def test_shares_hold_every_image_once():
+def test_share_of_holds_every_image_once():
     chosen = TensorImages(images(23))
     shares = [list(share_of(chosen, 4, 21, rank=rank, world=3)) for rank in range(3)]
     numbers = [number for share in shares for batch in share for number in batch.numbers]
@@ -111,7 +108,7 @@ def test_shares_hold_every_image_once():
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4])
-def test_bad_files_are_named_whatever_batch_they_fall_into(image_folder, tmp_path, batch_size):
+def test_share_of_names_bad_files_in_any_batch(image_folder, tmp_path, batch_size):
     bad = [0, 1, 4, 5, 8]
     for number, path in enumerate(sorted(image_folder.iterdir())[:9]):
         content = path.read_bytes()
@@ -123,12 +120,6 @@ def test_bad_files_are_named_whatever_batch_they_fall_into(image_folder, tmp_pat
     assert [number for batch in batches for number in batch.numbers] == [2, 3, 6, 7]
     assert [file.name[0] for batch in batches for file in batch.bad] == [str(number) for number in bad]
     assert all(len(batch.images) == len(batch.numbers) > 0 for batch in batches)
-
-
-def test_one_process_reduces_to_what_it_has():
-    own = FeatureStatistics().add(torch.randn(5, 3))
-    assert merged(own, 3, None) is own
-    assert summed(torch.ones(2), None).tolist() == [1, 1]
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def reference(extractor, photographs):
     return compute_reference("photographs", photographs(0, 60).split(16), extractor)
 
 
-def test_what_is_saved_is_read_back(reference, extractor, photographs, tmp_path):
+def test_load_reference_returns_what_was_saved(reference, extractor, photographs, tmp_path):
     path = tmp_path / "r.safetensors"
     save_reference(reference, path)
     back = load_reference(path)
@@ -29,12 +29,13 @@ def test_what_is_saved_is_read_back(reference, extractor, photographs, tmp_path)
     for name, values in tensors_of(reference.statistics).items():
         torch.testing.assert_close(tensors_of(back.statistics)[name], values, rtol=1e-12, atol=1e-12)
     first, second = (evaluate_generation("a", [photographs(1, 40)], r, extractor) for r in (reference, back))
-    assert [s.key for s in first.scores] == [s.key for s in second.scores]
-    assert [s.value for s in first.scores] == pytest.approx([s.value for s in second.scores], rel=1e-6)
+    assert list(first.scores) == list(second.scores)
+    values = [score.value for score in second.scores.values()]
+    assert [score.value for score in first.scores.values()] == pytest.approx(values, rel=1e-6)
     assert [path.name for path in tmp_path.iterdir()] == ["r.safetensors"]
 
 
-def test_damage_and_strange_files_are_one_line(reference, tmp_path):
+def test_load_reference_refuses_damaged_and_foreign_files(reference, tmp_path):
     path = tmp_path / "r.safetensors"
     save_reference(reference, path)
     content = path.read_bytes()
@@ -57,7 +58,7 @@ def test_damage_and_strange_files_are_one_line(reference, tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_a_reference_of_another_extractor_is_refused_before_any_image(reference, extractor):
+def test_evaluate_generation_refuses_another_extractor_first(reference, extractor):
     def never():
         raise AssertionError("an image was drawn")
         yield
@@ -66,12 +67,12 @@ def test_a_reference_of_another_extractor_is_refused_before_any_image(reference,
         evaluate_generation("a", never(), reference, replace(extractor, name="other", digest="1" * 16))
 
 
-def test_one_image_is_no_reference(extractor, photographs):
+def test_compute_reference_refuses_one_image(extractor, photographs):
     with pytest.raises(ValueError, match="at least 2 images, got 1"):
         compute_reference("one", [photographs(0, 1)], extractor)
 
 
-def test_pytorch_fid_s_moments_serve_for_the_distance_alone(extractor, photographs, tmp_path):
+def test_open_reference_reads_moments_of_pytorch_fid(extractor, photographs, tmp_path):
     real, images = (torch.nn.functional.adaptive_avg_pool2d(photographs(s, 80), 2).flatten(1).numpy() for s in (0, 1))
     mu, sigma = real.mean(0), np.cov(real, rowvar=False)
     np.savez(tmp_path / "fid.npz", mu=mu, sigma=sigma)
@@ -82,22 +83,23 @@ def test_pytorch_fid_s_moments_serve_for_the_distance_alone(extractor, photograp
     root = scipy.linalg.sqrtm(own @ sigma).real
     expected = ((images.mean(0) - mu) ** 2).sum() + np.trace(own + sigma - 2 * root)
     assert found.value("fid") == pytest.approx(expected, rel=1e-5)
-    assert {s.key for s in found.scores if s.value is None} == {"precision", "recall", "kid", "spectrum_error", "swd"}
+    refused = {key for key, score in found.scores.items() if score.value is None}
+    assert refused == {"precision", "recall", "kid", "spectrum_error", "swd"}
     assert any("does not say which extractor" in line for line in found.warnings)
     assert found.protocol.n_reference == 0
 
 
-def test_adm_s_batch_has_moments_for_distances_and_images_for_the_rest(extractor, photographs, tmp_path):
+def test_open_reference_reads_batches_of_adm(extractor, photographs, tmp_path):
     few = photographs(0, 30)
-    moments = compute_reference("all", [photographs(0, 200)], extractor).statistics
+    moments = compute_reference("all", [photographs(0, 200)], extractor).statistics.moments
     np.savez(
         tmp_path / "adm.npz",
         arr_0=to_bytes(few),
         arr_1=np.arange(30),
-        mu=moments.features.mean,
-        sigma=moments.features.covariance(),
-        mu_s=moments.spatial.mean,
-        sigma_s=moments.spatial.covariance(),
+        mu=moments["features"].mean,
+        sigma=moments["features"].covariance(),
+        mu_s=moments["spatial"].mean,
+        sigma_s=moments["spatial"].covariance(),
     )
     images = photographs(1, 50)
     found = evaluate_generation("a", [images], open_reference(tmp_path / "adm.npz", extractor), extractor)
@@ -111,7 +113,7 @@ def test_adm_s_batch_has_moments_for_distances_and_images_for_the_rest(extractor
         assert found.value(key) == pytest.approx(by_images.value(key), rel=1e-6)
 
 
-def test_archives_that_hold_no_reference_are_one_line(extractor, tmp_path):
+def test_open_reference_refuses_other_archives(extractor, tmp_path):
     path = tmp_path / "x.npz"
     cases = [
         ({"weights": np.zeros(3)}, extractor, "holds weights: expected mu and sigma"),

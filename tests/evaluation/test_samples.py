@@ -27,7 +27,7 @@ def everything(path, batch_size=3, **share):
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_archives_and_folders_give_the_same_images_in_shares_too(tmp_path, save):
+def test_open_samples_reads_archives_and_folders_in_shares(tmp_path, save):
     arrays = pixels()
     save(tmp_path / "s.npz", arrays, labels=np.arange(7))
     expected = torch.from_numpy(arrays).permute(0, 3, 1, 2) / 127.5 - 1
@@ -42,12 +42,12 @@ def test_archives_and_folders_give_the_same_images_in_shares_too(tmp_path, save)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "webp"])
-def test_lossy_files_are_refused(tmp_path, suffix):
+def test_open_samples_refuses_lossy_files(tmp_path, suffix):
     with pytest.raises(ValueError, match=f"000.{suffix} may be lossy.*PNG"):
         open_samples(folder_of(tmp_path / "f", pixels(2), suffix))
 
 
-def test_strange_folders_and_files_are_one_line(tmp_path):
+def test_open_samples_refuses_other_folders_and_files(tmp_path):
     mixed = folder_of(tmp_path / "mixed", [pixels(1)[0], pixels(1, 16)[0]])
     broken = folder_of(tmp_path / "broken", pixels(2))
     (broken / "001.png").write_bytes(b"nothing")
@@ -69,7 +69,7 @@ def test_strange_folders_and_files_are_one_line(tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_an_archive_that_is_cut_off_says_where(tmp_path):
+def test_archived_images_names_the_image_where_a_file_ends(tmp_path):
     with zipfile.ZipFile(tmp_path / "cut.npz", "w") as archive, archive.open("arr_0.npy", "w") as stream:
         np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": (7, 8, 8, 3)})
         stream.write(pixels(5).tobytes())

@@ -18,7 +18,7 @@ from spectrum_matching.metrics.ranks import chance_apart, rank_correlation
 from spectrum_matching.records.analysis import Provenance, Spectrum
 from spectrum_matching.records.comparison import COMPARISON, Comparison, CurvePoint, Trial, spread
 from spectrum_matching.records.measurement import Measurement
-from spectrum_matching.records.scores import BandPower, Evaluation, Protocol, Sampling, Score
+from spectrum_matching.records.scores import BandPower, Evaluation, Protocol, Sampling
 from spectrum_matching.report.comparison.context import OF_A_TRIAL, protocol_fields
 from spectrum_matching.report.comparison.page import render_comparison
 from spectrum_matching.report.comparison.quantities import held
@@ -71,12 +71,12 @@ def evaluation(kind, scores, blur=0.0, seed=0):
         seed=seed,
         dtype="float32",
     )
-    made = tuple(
-        Score(key, None, None, 2000, "needs 64 images or more, and there are 32")
+    made = {
+        key: Measurement(None, refused="needs 64 images or more, and there are 32")
         if value is None
-        else Score(key, value, (value * 0.97, value * 1.03) if kind == "generation" else None, 2000)
+        else Measurement(value, value * 0.03 / 1.96 if kind == "generation" else None)
         for key, value in scores.items()
-    )
+    }
     bands = tuple(BandPower(f, 1.0, 1.1, -blur * f * 20) for f in FREQUENCIES) if blur else ()
     protocol = Protocol(2000, 10000, 32, "cifar10 test", "aa" * 8, "features.pt", "bb" * 8, "none", "256 levels", None)
     if kind == "generation":
@@ -231,7 +231,7 @@ def test_whatever_looks_like_html_is_text_wherever_it_stands():
     own = evaluation("generation", {"fid": 3.0, "of_another_version" + HOSTILE: 1.0, "kid": None}, 0.1)
     own = dataclasses.replace(
         own,
-        scores=tuple(dataclasses.replace(s, refused=s.refused and HOSTILE) for s in own.scores),
+        scores={key: dataclasses.replace(s, refused=s.refused and HOSTILE) for key, s in own.scores.items()},
         warnings=("warning " + HOSTILE,),
         protocol=dataclasses.replace(own.protocol, reference="reference " + HOSTILE),
     )
@@ -406,8 +406,8 @@ FIRST = trial("control", 0, 0.0)
 BARE = dataclasses.replace(
     FIRST,
     numbers={},
-    generation=dataclasses.replace(FIRST.generation, scores=(), spectrum=()),
-    reconstruction=dataclasses.replace(FIRST.reconstruction, scores=(), spectrum=()),
+    generation=dataclasses.replace(FIRST.generation, scores={}, spectrum=()),
+    reconstruction=dataclasses.replace(FIRST.reconstruction, scores={}, spectrum=()),
     curve=(),
     samples="",
     seconds={},

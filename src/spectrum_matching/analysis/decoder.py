@@ -5,13 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..metrics import psnr, scaled_strengths, ssim
+from ..metrics import psnr, scaled_strengths
 from ..metrics.decoder.equivariance import Move, Shrink, equivariance_error, equivariance_moves
 from ..metrics.decoder.lowpass import lowpass
 from ..metrics.decoder.noise import STRENGTHS, latent_consistency, noise_response
 from ..metrics.decoder.transfer import STRENGTH, band_response, band_transfer, diagonal_shares
 from ..metrics.estimates import mean_number
-from ..metrics.images.distances import FeatureStatistics, frechet_distance, frechet_refusal
+from ..metrics.images.fidelity import Fidelity
 from ..nets.autoencoder import Autoencoder
 from ..records.analysis import Decoding, EquivariancePoint, LowpassPoint, NoisePoint, Transfer
 from ..records.measurement import Measurement
@@ -35,38 +35,6 @@ def require_finite(name: str, **tensors: Tensor) -> None:
                 f"{name}: its {what} hold values that are not finite; nothing can be measured of them. Look at its "
                 f"weights; in half precision, try float32 or bfloat16"
             )
-
-
-class Fidelity:
-    """Reconstructions against their images, batch by batch."""
-
-    def __init__(self, extras: Extras) -> None:
-        self._perceptual, self._extract = extras.perceptual, extras.features
-        self._rows: dict[str, list[Tensor]] = {"psnr": [], "ssim": []}
-        self._features = FeatureStatistics(), FeatureStatistics()
-
-    def add(self, output: Tensor, images: Tensor) -> None:
-        """Count a batch (b, 3, H, W) in."""
-        self._keep("psnr", psnr(output, images))
-        self._keep("ssim", ssim(output, images))
-        if self._perceptual is not None:
-            self._keep("lpips", self._perceptual(output.clamp(-1, 1), images))
-        if self._extract is not None:
-            for statistics, batch in zip(self._features, (images, output.clamp(-1, 1)), strict=True):
-                statistics.add(self._extract(batch))
-
-    def _keep(self, key: str, values: Tensor) -> None:
-        self._rows.setdefault(key, []).append(values.cpu().double())
-
-    def measurements(self) -> dict[str, Measurement]:
-        """PSNR and SSIM, and LPIPS and rFID where weights were given."""
-        found = {key: mean_number(torch.cat(rows)) for key, rows in self._rows.items()}
-        if self._extract is not None:
-            of_images, of_output = self._features
-            refusal = frechet_refusal(of_images.count, len(of_images.mean))
-            distance = None if refusal else frechet_distance(of_images, of_output)
-            found["rfid"] = Measurement(distance, refused=refusal)
-        return found
 
 
 class DecoderSide(NamedTuple):

@@ -14,12 +14,13 @@ from ..data.order import fixed_batches
 from ..data.tensors import Images, TensorImages
 from ..files.digests import digest_weights
 from ..metrics import legal_block
+from ..metrics.images.fidelity import Fidelity
 from ..metrics.images.pixels import SSIM_WINDOW
 from ..nets.autoencoder import Autoencoder, check_size, eval_mode
 from ..records.analysis import Analysis, Sample, Subject
 from ..records.provenance import provenance
 from .album import Album
-from .decoder import BLOCK, DecoderTests, Fidelity, require_finite
+from .decoder import BLOCK, DecoderTests, require_finite
 from .encodings import Encodings
 from .latents import measure_latents
 from .options import NO_EXTRAS, Extras
@@ -71,7 +72,7 @@ def analyze(
     )
     grid = chosen.size // codec.factor
     block = legal_block((grid, grid), BLOCK)
-    album, fidelity, bad = Album(chosen.size, n_tests), Fidelity(extras), said(chosen.bad)
+    album, fidelity, bad = Album(chosen.size, n_tests), Fidelity(extras.perceptual, extras.features), said(chosen.bad)
     masks = open_masks(extras.masks, chosen) if extras.masks else None
     with Encodings(seed) as encodings:
         log.info("%s: encoding and decoding", name)

@@ -82,7 +82,7 @@ def reference(
     with progress_bar("reference") as progress:
         found = compute_reference(data, _counted(batches, share, progress), extractor, accelerator=accelerator)
     for bad in found.statistics.bad:
-        log.warning("skipped %s: %s", bad.name, bad.reason)
+        log.warning("skipped %s", bad)
     if accelerator.is_main_process:
         write_results(out.parent, lambda folder: save_reference(found, folder / out.name))
     return out

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from ..files.atomic import open_atomically
 from ..files.digests import digest_tensors
-from ..metrics.images.distances import FeatureStatistics
+from ..metrics.images.catalogue import SET_SCORES
+from ..metrics.images.moments import RunningMoments
+from ..metrics.images.statistics import ImageStatistics
 from ..nets.vision.extractors import Extractor
-from .accumulate import ImageStatistics, accumulate
-from .reduce import reduce_over
+from .accumulate import accumulate, reduce_over
 from .shares import Numbered
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 FORMAT = "specmatch-reference-1"
 METADATA = "specmatch"
 ROUNDING = "uint8"
+SCORES = tuple(score for score in SET_SCORES if score.uses_reference)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Reference:
     @property
     def n_features(self) -> int:
         """Values of a feature vector; 0 where there are none."""
-        return len(self.statistics.features.mean)
+        return self.statistics.n_features
 
     def check(self, extractor: Extractor | None) -> None:
         """ValueError where the features of `extractor` cannot be compared with these."""
@@ -66,7 +68,7 @@ def compute_reference(
 
     Without an extractor it serves for what needs no weights. ValueError for fewer than two images in all.
     """
-    statistics = reduce_over(accumulate(batches, extractor), accelerator)
+    statistics = reduce_over(accumulate(batches, extractor, SCORES), accelerator)
     if statistics.n_images < 2:
         raise ValueError(f"{source}: a reference needs at least 2 images, got {statistics.n_images}")
     return reference_of(source, statistics, extractor)
@@ -119,29 +121,26 @@ def load_reference(path: Path) -> Reference:
         )
     if digest_tensors(tensors) != said["digest"]:
         raise ValueError(f"{path} is damaged: its numbers are not those of its digest {said['digest']}; make it anew")
-    statistics = ImageStatistics(said["n_kept"], said["n_images"], said["size"])
-    for name in ("features", "spatial"):
-        if f"{name}.mean" in tensors:
-            moments = tensors.pop(f"{name}.mean"), tensors.pop(f"{name}.covariance")
-            setattr(statistics, name, FeatureStatistics.from_moments(said["n_images"], *moments))
-    statistics.power = tensors.pop("power", None)
-    for name, rows in tensors.items():
-        statistics.keep(name.removeprefix("rows."), rows)
+    statistics = ImageStatistics(n_kept=said["n_kept"], n_images=said["n_images"], size=said["size"])
+    for name in [name.removesuffix(".mean") for name in tensors if name.endswith(".mean")]:
+        moments = tensors.pop(f"{name}.mean"), tensors.pop(f"{name}.covariance")
+        statistics.moments[name] = RunningMoments.from_moments(said["n_images"], *moments)
+    for name, values in tensors.items():
+        if name.startswith("rows."):
+            statistics.keep(name.removeprefix("rows."), values)
+        else:
+            statistics.sums[name] = values
     names = said["extractor"], said["extractor_digest"], said["resizer"]
     return Reference(said["source"], said["digest"], said["n_images"], *names, statistics)
 
 
 def tensors_of(statistics: ImageStatistics) -> dict[str, Tensor]:
     """What the file holds, by name."""
-    found: dict[str, Tensor] = {}
-    for name in ("features", "spatial"):
-        moments = getattr(statistics, name)
+    tensors = dict(statistics.sums)
+    for name, moments in statistics.moments.items():
         if moments.count > 1:
-            found |= {f"{name}.mean": moments.mean, f"{name}.covariance": moments.covariance().contiguous()}
-    if statistics.power is not None:
-        found["power"] = statistics.power
+            tensors |= {f"{name}.mean": moments.mean, f"{name}.covariance": moments.covariance().contiguous()}
     for name in statistics.row_names():
-        rows = statistics.rows(name)
-        assert rows is not None
-        found[f"rows.{name}"] = rows.contiguous()
-    return found
+        if (rows := statistics.rows(name)) is not None:
+            tensors[f"rows.{name}"] = rows.contiguous()
+    return tensors

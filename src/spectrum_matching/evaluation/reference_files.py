@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files.digests import digest_files
-from ..metrics.images.distances import FeatureStatistics
+from ..metrics.images.moments import RunningMoments
+from ..metrics.images.statistics import ImageStatistics
 from ..nets.vision.extractors import Extractor
-from .accumulate import ImageStatistics, accumulate
+from .accumulate import accumulate, reduce_over
 from .archives import IMAGES, archived_images, read_headers, read_moments
-from .reduce import reduce_over
-from .reference import Reference, load_reference, reference_of
+from .reference import SCORES, Reference, load_reference, reference_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -33,24 +33,23 @@ def open_reference(
         reference.check(extractor)
         return reference
     names = read_headers(path)
-    moments = ImageStatistics()
-    for field, mean, covariance in (("features", "mu", "sigma"), ("spatial", "mu_s", "sigma_s")):
-        if mean in names and covariance in names:
-            setattr(
-                moments, field, FeatureStatistics.from_moments(UNKNOWN_COUNT, *read_moments(path, mean, covariance))
-            )
-    has_moments = bool(moments.features.count)
+    moments = {
+        field: RunningMoments.from_moments(UNKNOWN_COUNT, *read_moments(path, mean, covariance))
+        for field, mean, covariance in (("features", "mu", "sigma"), ("spatial", "mu_s", "sigma_s"))
+        if mean in names and covariance in names
+    }
+    has_moments = "features" in moments
     if IMAGES not in names and not has_moments:
         raise ValueError(f"{path} holds {', '.join(names) or 'nothing'}: expected mu and sigma, or images as {IMAGES}")
     if IMAGES not in names and extractor is None:
         raise ValueError(f"{path} holds moments of features alone: name the extractor that made them")
-    statistics = moments
+    statistics = ImageStatistics(moments=moments)
     if IMAGES in names:
         rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
         batches = archived_images(path, batch_size, rank=rank, world=world)
-        statistics = reduce_over(accumulate(batches, extractor), accelerator)
+        statistics = reduce_over(accumulate(batches, extractor, SCORES), accelerator)
     reference = reference_of(str(path), statistics, extractor)
     if has_moments:
-        statistics.features, statistics.spatial = moments.features, moments.spatial
+        statistics.moments = moments
         reference = replace(reference, n_images=0, extractor="", extractor_digest="", resizer="")
     return replace(reference, digest=digest_files([path]))

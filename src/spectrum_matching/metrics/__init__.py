@@ -3,14 +3,15 @@
 from .catalogue import METRICS
 from .decoder.lowpass import Lowpassed, legal_block, lowpass, scaled_strengths
 from .images.catalogue import SCORES
-from .images.distances import FeatureStatistics, frechet_distance, frechet_refusal
-from .images.frechet_error import enough_for_influence, frechet_influence
-from .images.generated_spectrum import SpectrumError, band_frequencies, image_powers, spectrum_error
-from .images.inception_score import InceptionScore, InceptionSums
-from .images.kernel import KernelDistance, kernel_distance
+from .images.fidelity import Fidelity
+from .images.frechet import enough_for_influence, frechet_distance, frechet_influence, frechet_refusal
+from .images.inception_score import inception_score, inception_sums
+from .images.kernel_distance import kernel_distance
+from .images.moments import RunningMoments
 from .images.pixels import PSNR_CAP, SSIM_WINDOW, psnr, ssim
 from .images.precision_recall import PrecisionRecall, precision_recall
 from .images.sliced_wasserstein import laplacian_pyramid, patch_distance, sliced_wasserstein
+from .images.spectrum_error import SpectrumError, band_frequencies, image_powers, spectrum_error
 from .latents.block_dct import block_amplitudes, block_profile, high_share
 from .latents.channels import (
     condition_number,
@@ -50,12 +51,9 @@ __all__ = [
     "SSIM_WINDOW",
     "VARIANTS",
     "Bands",
-    "FeatureStatistics",
+    "Fidelity",
     "Flattening",
-    "InceptionScore",
-    "InceptionSums",
     "IrreducibleVariance",
-    "KernelDistance",
     "LatentBatch",
     "LatentNumbers",
     "LatentStatistics",
@@ -63,6 +61,7 @@ __all__ = [
     "Metric",
     "Moments",
     "PrecisionRecall",
+    "RunningMoments",
     "SpectrumError",
     "band_energy",
     "band_frequencies",
@@ -87,6 +86,8 @@ __all__ = [
     "high_share",
     "image_bands",
     "image_powers",
+    "inception_score",
+    "inception_sums",
     "irreducible_variance",
     "kernel_distance",
     "laplacian_pyramid",

@@ -6,41 +6,14 @@ labels.
 
 from dataclasses import replace
 
+from .images.fidelity import LPIPS_METRIC, PSNR_METRIC, SSIM_METRIC
+from .images.frechet import RFID_METRIC
 from .latents import catalogue as latents
 from .latents.catalogue import IREPA, NONE
 from .metric import Metric
 
 SPECTRUM_MATCHING = "Spectrum Matching (arXiv 2603.14645)"
 
-PSNR = Metric(
-    key="psnr",
-    title="reconstruction PSNR",
-    unit="dB",
-    better="higher",
-    range="0 to 100",
-    one_sided=False,
-    source="convention",
-    evidence="bounds what can be generated; says nothing of how easy that is",
-    conventions="posterior mean decoded, images clamped to [−1, 1], no rounding, mean over images",
-)
-SSIM = replace(PSNR, key="ssim", title="reconstruction SSIM", unit="", range="−1 to 1", source="Wang et al., 2004")
-LPIPS = replace(
-    PSNR,
-    key="lpips",
-    title="reconstruction LPIPS",
-    unit="",
-    better="lower",
-    range="from 0 on",
-    source="Zhang et al. (arXiv 1801.03924)",
-    conventions="VGG, on images in [−1, 1], posterior mean decoded",
-)
-RFID = replace(
-    LPIPS,
-    key="rfid",
-    title="reconstruction FID",
-    source="Heusel et al. (arXiv 1706.08500)",
-    conventions="Fréchet distance of the features at hand; biased upward for few images",
-)
 EXPONENT = Metric(
     key="exponent",
     title="power-law exponent of the latents",
@@ -183,7 +156,8 @@ TRANSFER = Metric(
 )
 
 _IN_ORDER = (
-    *(PSNR, SSIM, LPIPS, RFID, EXPONENT, latents.SEC, latents.SEC_50, BEST_DELTA, GAP, GAP_PAPER),
+    *(PSNR_METRIC, SSIM_METRIC, LPIPS_METRIC, RFID_METRIC),
+    *(EXPONENT, latents.SEC, latents.SEC_50, BEST_DELTA, GAP, GAP_PAPER),
     *(
         latents.LDS,
         latents.LDS_FAR,

@@ -97,5 +97,5 @@ def order(one: Spread, other: Spread) -> Literal["below", "above", "undecided"]:
     return "above" if one.least > other.greatest else "undecided"
 
 
-COMPARISON = Document(Comparison, "specmatch-comparison-1", "comparison", "run `specmatch compare` again")
+COMPARISON = Document(Comparison, "specmatch-comparison-2", "comparison", "run `specmatch compare` again")
 """comparison.json."""

@@ -16,6 +16,11 @@ class Measurement:
     white: float | None = None
     refused: str = ""
 
+    @property
+    def half_width(self) -> float | None:
+        """Half the interval of 95 %, 1.96 standard errors; None if it is not estimated."""
+        return None if self.standard_error is None else 1.96 * self.standard_error
+
     def __float__(self) -> float:
         """Return the value.
 

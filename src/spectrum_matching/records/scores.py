@@ -1,12 +1,13 @@
 """What `evaluate` scored, with the protocol that the scores depend on: the only input of a comparison's report."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from ..files.documents import Document
 from .analysis import Provenance
+from .measurement import Measurement
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,6 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class Score:
-    """One number under the key by which `metrics.SCORES` describes it.
-
-    value: None where `refused` says why there is none. interval: 95 %, over images; None where it is not estimated.
-    n: images behind it.
-    """
-
-    key: str
-    value: float | None
-    interval: tuple[float, float] | None
-    n: int
-    refused: str = ""
-
-
-@dataclass(frozen=True)
 class BandPower:
     """Mean power of images by radial band. frequency: cycles per pixel. error: 10 log10(power / reference) in dB."""
 
@@ -84,22 +70,22 @@ class BandPower:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of one set of images, or of one autoencoder's reconstructions."""
+    """The scores of one set of images, or of one autoencoder's reconstructions, by the keys of `metrics.SCORES`."""
 
     name: str
     kind: Literal["generation", "reconstruction"]
-    scores: tuple[Score, ...]
+    scores: Mapping[str, Measurement]
     spectrum: tuple[BandPower, ...]
     protocol: Protocol
     provenance: Provenance
     warnings: tuple[str, ...]
 
     def value(self, key: str) -> float | None:
-        """Of one score; None where it was refused or not asked for."""
-        return next((score.value for score in self.scores if score.key == key), None)
+        """Return the value of one score; None if it was refused or not computed."""
+        return self.scores[key].value if key in self.scores else None
 
 
-EVALUATIONS = Document(list[Evaluation], "specmatch-scores-1", "evaluations", "run `specmatch evaluate` again")
+EVALUATIONS = Document(list[Evaluation], "specmatch-scores-2", "evaluations", "run `specmatch evaluate` again")
 """scores.json."""
 
 

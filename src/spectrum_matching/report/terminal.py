@@ -8,7 +8,8 @@ from rich.text import Text
 
 from ..metrics.images.catalogue import SCORES
 from ..records.analysis import Analysis
-from ..records.scores import Evaluation, Protocol, Score, protocol_differences
+from ..records.measurement import Measurement
+from ..records.scores import Evaluation, Protocol, protocol_differences
 from .analysis.tables import summary_table
 from .table import Cell, Column, Table
 
@@ -73,10 +74,10 @@ def scores(evaluations: Sequence[Evaluation]) -> list[RenderableType]:
 
 def score_table(evaluations: Sequence[Evaluation]) -> Table:
     """Return the scores as a table: a row for each evaluation; beside a value, half its interval of 95 %."""
-    found = [{score.key: score for score in evaluation.scores} for evaluation in evaluations]
-    keys = [key for key in SCORES if any(key in scores for scores in found)]
+    keys = [key for key in SCORES if any(key in evaluation.scores for evaluation in evaluations)]
     columns = tuple(Column(SCORES[key].title, SCORES[key].unit) for key in keys)
-    return Table(columns, tuple(enumerate(tuple(_score(scores.get(key)) for key in keys) for scores in found)))
+    rows = [tuple(_score(evaluation.scores.get(key)) for key in keys) for evaluation in evaluations]
+    return Table(columns, tuple(enumerate(rows)))
 
 
 def protocol_line(protocol: Protocol) -> str:
@@ -102,21 +103,20 @@ def protocol_line(protocol: Protocol) -> str:
 
 def _refusals(evaluations: Sequence[Evaluation]) -> list[str]:
     refusals = [
-        f"{SCORES[score.key].title}, {evaluation.name}: {score.refused}"
+        f"{SCORES[key].title}, {evaluation.name}: {score.refused}"
         for evaluation in evaluations
-        for score in evaluation.scores
+        for key, score in evaluation.scores.items()
         if score.value is None
     ]
     return list(dict.fromkeys(refusals))
 
 
-def _score(score: Score | None) -> Cell:
+def _score(score: Measurement | None) -> Cell:
     if score is None:
         return Cell("")
     if score.value is None:
         return Cell("—")
-    # The upper half: the lower one may be cut at zero.
-    spread = "" if score.interval is None else f"± {score.interval[1] - score.value:.2g}"
+    spread = "" if score.half_width is None else f"± {score.half_width:.2g}"
     return Cell(f"{score.value:.4g}", spread, score.value)
 
 

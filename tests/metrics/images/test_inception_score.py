@@ -3,32 +3,44 @@ import torch
 from torch import nn
 from torchmetrics.image.inception import InceptionScore as Oracle
 
-from spectrum_matching.metrics.images.inception_score import InceptionSums
+from spectrum_matching.metrics.images.inception_score import (
+    INCEPTION_SCORE,
+    MIN_SPLITS,
+    inception_score,
+    inception_sums,
+)
+from spectrum_matching.metrics.images.score import SetComparison
+from spectrum_matching.metrics.images.statistics import ImageStatistics
+
+
+def add(sums, more):
+    """Sums by split of two sets of images."""
+    return {split: sums.get(split, 0) + more.get(split, 0) for split in sums | more}
 
 
 def scored(logits, split=5000, batch=7):
-    sums = InceptionSums(split)
+    sums = {}
     for start in range(0, len(logits), batch):
         part = logits[start : start + batch]
-        sums.add(part, torch.arange(start, start + len(part)))
-    return sums.score()
+        sums = add(sums, inception_sums(part, torch.arange(start, start + len(part)), split))
+    return inception_score(sums)
 
 
-def test_torchmetrics_gives_the_same_over_all_images():
+def test_inception_score_equals_torchmetrics():
     logits = 3 * torch.randn(60, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     oracle = Oracle(feature=nn.Identity(), splits=1)
     oracle.update(logits)
     assert scored(logits).value == pytest.approx(float(oracle.compute()[0]), rel=1e-6)
 
 
-def test_sure_and_even_classes_score_their_number_and_one_class_scores_one():
+def test_inception_score_of_certain_classes_is_their_number():
     sure = 100 * torch.eye(8).repeat(5, 1)
     assert scored(sure).value == pytest.approx(8)
     assert scored(sure[:1].repeat(9, 1)).value == pytest.approx(1)
     assert scored(torch.zeros(9, 8)).value == pytest.approx(1)
 
 
-def test_splits_are_of_consecutive_images_and_a_small_rest_is_left_out():
+def test_inception_score_splits_consecutive_images():
     logits = torch.randn(53, 6, generator=torch.Generator().manual_seed(0))
     parts = [scored(part).value for part in (logits[:20], logits[20:40], logits[40:])]
     found = scored(logits, split=20)
@@ -38,14 +50,27 @@ def test_splits_are_of_consecutive_images_and_a_small_rest_is_left_out():
     assert scored(logits[:49], split=20).n_splits == 2
 
 
-def test_halves_merged_in_any_order_are_the_whole():
+def test_inception_sums_of_halves_add_to_the_whole():
     logits = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
-    halves = [InceptionSums(20), InceptionSums(20)]
-    for rank, half in enumerate(halves):
-        half.add(logits[rank::2], torch.arange(50)[rank::2])
-    assert halves[1].merge(halves[0]).score() == pytest.approx(scored(logits, split=20), rel=1e-12)
+    halves = [inception_sums(logits[rank::2], torch.arange(50)[rank::2], 20) for rank in (0, 1)]
+    assert inception_score(add(halves[1], halves[0])) == pytest.approx(scored(logits, split=20), rel=1e-12)
 
 
-def test_nothing_is_no_score():
+def test_inception_score_refuses_no_images():
     with pytest.raises(ValueError, match="no logits"):
-        InceptionSums().score()
+        inception_score({})
+
+
+@pytest.mark.parametrize("n_splits", [MIN_SPLITS - 1, MIN_SPLITS])
+def test_inception_score_has_error_from_five_splits(n_splits):
+    logits = torch.randn(10 * n_splits, 6, generator=torch.Generator().manual_seed(0))
+    sums = inception_sums(logits, torch.arange(len(logits)), 10)
+    images = ImageStatistics(sums={f"classes.{split}": total for split, total in sums.items()})
+    (result,) = INCEPTION_SCORE.compare(SetComparison(images, ImageStatistics())).values()
+    values = torch.stack([torch.tensor(scored(part).value) for part in logits.split(10)])
+    assert result.value == pytest.approx(float(values.mean()), rel=1e-6)
+    if n_splits < MIN_SPLITS:
+        assert result.standard_error is None
+    else:
+        assert result.standard_error == pytest.approx(float(values.std()) / n_splits**0.5, rel=1e-4)
+    assert MIN_SPLITS == 5  # as docs/evaluate.md says

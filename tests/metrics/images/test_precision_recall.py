@@ -15,7 +15,7 @@ def by_definition(a, b, k):
     return sum(inside) / len(a)
 
 
-def test_sets_made_by_hand():
+def test_precision_recall_of_sets_by_hand():
     reference = line(0, 1, 2, 10, 11, 12)  # with k = 1 balls of radius 1: [-1, 3] and [9, 13]
     found = precision_recall(line(0.5, 1.5, 2.9, 3.2), reference, neighbours=1)
     # Of the images three lie within. Their own balls, of 1, 1, 0.3 and 0.3, reach from -0.5 to 3.5.
@@ -23,14 +23,14 @@ def test_sets_made_by_hand():
 
 
 @pytest.mark.parametrize("k", [1, 3])
-def test_random_sets_agree_with_the_definition_far_from_zero_too(k):
+def test_precision_recall_equals_definition_far_from_zero(k):
     generator = torch.Generator().manual_seed(k)
     a = torch.randn(40, 3, generator=generator, dtype=torch.float64) * 0.8 + 1000
     b = torch.randn(30, 3, generator=generator, dtype=torch.float64) + 1000
     assert precision_recall(a, b, k) == (by_definition(a, b, k), by_definition(b, a, k))
 
 
-def test_sets_of_several_chunks_in_any_order_and_sides_swapped():
+def test_precision_recall_ignores_order_and_swaps_sides():
     generator = torch.Generator().manual_seed(0)
     a = torch.randn(1100, 3, generator=generator, dtype=torch.float64)
     b = torch.randn(1200, 3, generator=generator, dtype=torch.float64) * 2
@@ -42,14 +42,14 @@ def test_sets_of_several_chunks_in_any_order_and_sides_swapped():
     assert precision_recall(b, a) == (found.recall, found.precision)
 
 
-def test_a_collapsed_set_is_precise_and_recalls_nothing():
+def test_precision_recall_of_a_collapsed_set():
     real = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
     found = precision_recall(real[:1].repeat(50, 1), real)
     assert found.precision == 1
     assert found.recall <= 1 / 200
 
 
-def test_too_few_are_refused():
+def test_precision_recall_refuses_too_few_and_other_sizes():
     with pytest.raises(ValueError, match="3 and 9 images: each side needs more than the 3 neighbours"):
         precision_recall(torch.zeros(3, 2), torch.zeros(9, 2))
     with pytest.raises(ValueError, match="cannot be compared"):

@@ -31,18 +31,18 @@ def patches_of(batch, seed=0):
     return draw_patches(batch, 20, generators).flatten(0, 1)
 
 
-def test_one_dimension_is_scipy_s_distance():
+def test_sliced_wasserstein_in_one_dimension_equals_scipy():
     a, b = normal(0, 50, 1), normal(1, 50, 1) * 2 + 1
     expected = scipy.stats.wasserstein_distance(a[:, 0].numpy(), b[:, 0].numpy())
     assert sliced_wasserstein(a, b, seeded(0)) == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_same_set_in_any_order_is_at_zero():
+def test_sliced_wasserstein_ignores_order():
     a = normal(0, 60, 5)
     assert sliced_wasserstein(a, a[torch.randperm(60, generator=seeded(1))], seeded(0)) < 1e-12
 
 
-def test_shifted_gaussians_are_apart_by_the_mean_projection_of_the_shift():
+def test_sliced_wasserstein_of_shifted_gaussians():
     d, shift = 4, 3.0
     # E|θ₁| over the unit sphere of d dimensions, times the length of the shift.
     expected = shift * math.gamma(d / 2) / (math.sqrt(math.pi) * math.gamma((d + 1) / 2))
@@ -52,14 +52,14 @@ def test_shifted_gaussians_are_apart_by_the_mean_projection_of_the_shift():
     assert found == pytest.approx(expected, rel=0.03)
 
 
-def test_sets_of_unequal_size_are_compared_by_quantiles():
+def test_sliced_wasserstein_of_unequal_sizes():
     few, many = normal(0, 300, 3), normal(1, 3000, 3)
     assert sliced_wasserstein(few, many, seeded(0)) < 0.12
     assert sliced_wasserstein(few, many + 2, seeded(0)) == pytest.approx(3**0.5, rel=0.1)  # E|θ₁| = 1/2, times 2√3
 
 
 @pytest.mark.parametrize("size", [16, 31, 32, 48])
-def test_the_levels_add_up_to_the_images(size):
+def test_laplacian_pyramid_sums_to_images(size):
     batch = images(0, 2, size).double()
     levels = laplacian_pyramid(batch, 2)
     assert [level.shape[-1] for level in levels] == [size, -(-size // 2)]
@@ -70,11 +70,11 @@ def test_the_levels_add_up_to_the_images(size):
     torch.testing.assert_close(whole + levels[0], batch, rtol=0, atol=1e-12)
 
 
-def test_halved_while_sixteen_pixels_remain():
+def test_n_scales_halves_down_to_16_pixels():
     assert [n_scales(size) for size in (6, 7, 16, 31, 32, 64, 256, 2048, 8192)] == [0, 1, 1, 1, 2, 3, 5, 8, 8]
 
 
-def test_patches_are_pieces_of_their_own_image_and_depend_on_its_generator_alone():
+def test_draw_patches_cuts_each_image_by_its_own_generator():
     batch = images(0, 2, 16)
     drawn = draw_patches(batch, 30, [seeded(0), seeded(1)])
     windows = batch.unfold(2, 7, 1).unfold(3, 7, 1).permute(0, 2, 3, 1, 4, 5).reshape(2, 100, 147)
@@ -86,7 +86,7 @@ def test_patches_are_pieces_of_their_own_image_and_depend_on_its_generator_alone
     assert draw_patches(batch[..., :7, :7], 3, [seeded(0), seeded(1)]).shape == (2, 3, 147)
 
 
-def test_lost_contrast_counts_and_the_scale_of_values_does_not():
+def test_patch_distance_counts_contrast_and_ignores_scale():
     real, other = patches_of(images(0)), patches_of(images(10))
     near = patch_distance(other, real, seeded(0))
     assert patch_distance(other / 2, real, seeded(0)) > 2 * near
@@ -94,7 +94,7 @@ def test_lost_contrast_counts_and_the_scale_of_values_does_not():
     assert patch_distance(real, real, seeded(0)) == 0
 
 
-def test_what_cannot_be_compared_is_refused():
+def test_sliced_wasserstein_refuses_other_sizes_and_empty_sets():
     with pytest.raises(ValueError, match="cannot be compared"):
         sliced_wasserstein(normal(0, 5, 3), normal(0, 5, 4), seeded(0))
     with pytest.raises(ValueError, match="cannot be compared"):

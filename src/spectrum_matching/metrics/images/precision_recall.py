@@ -1,12 +1,35 @@
 """Improved precision and recall: the share of one set of features that lies on the manifold of the other."""
 
+import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ...records.measurement import Measurement
+from ..metric import Metric
+from .score import GENERATION, SetComparison, SetScore, collect_feature_rows
+
 CHUNK = 1024
 NEIGHBOURS = 3
+
+PRECISION_METRIC = Metric(
+    key="precision",
+    title="precision",
+    unit="share",
+    better="higher",
+    range="0 to 1",
+    one_sided=True,
+    source="Kynkäänniemi et al. (arXiv 1904.06991)",
+    evidence=GENERATION,
+    conventions="balls to the third neighbour in the features of at most 10,000 images a side; depends on both "
+    "numbers. Interval: over generated images, the manifold fixed",
+)
+RECALL_METRIC = replace(
+    PRECISION_METRIC, key="recall", title="recall", conventions=PRECISION_METRIC.conventions.partition(" Interval")[0]
+)
 
 
 class PrecisionRecall(NamedTuple):
@@ -17,10 +40,14 @@ class PrecisionRecall(NamedTuple):
 
 
 def precision_recall(features: Tensor, reference: Tensor, neighbours: int = NEIGHBOURS) -> PrecisionRecall:
-    """Of features (n, d) against (m, d), whose manifold is the balls to each one's k-th nearest neighbour.
+    """Return precision and recall of features (n, d) for a reference (m, d).
 
-    Both depend on n and m: compare equal numbers alone. ValueError for sets that have no k-th neighbour or features of
-    different sizes. Source: Kynkäänniemi et al., Improved Precision and Recall (arXiv 1904.06991), k = 3.
+    The manifold of a set is the union of balls around its features up to the k-th nearest neighbour. Both depend on n
+    and m: compare equal numbers alone. Source: Kynkäänniemi et al., Improved Precision and Recall (arXiv 1904.06991),
+    k = 3.
+
+    Raises:
+        ValueError: for sets of k images or fewer, and for features of different sizes.
     """
     if features.shape[1:] != reference.shape[1:] or features.ndim != 2:
         shapes = f"{tuple(features.shape)} and {tuple(reference.shape)}"
@@ -29,7 +56,7 @@ def precision_recall(features: Tensor, reference: Tensor, neighbours: int = NEIG
         raise ValueError(
             f"{len(features)} and {len(reference)} images: each side needs more than the {neighbours} neighbours"
         )
-    # Far from zero the expansion of a square would cost the digits that tell neighbours apart.
+    # Far from zero the expansion of a square would lose the digits in which neighbours differ.
     origin = reference.double().mean(0)
     features, reference = features.double() - origin, reference.double() - origin
     return PrecisionRecall(
@@ -44,14 +71,31 @@ def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
 
 def _radii(features: Tensor, neighbours: int) -> Tensor:
     """(n,): squared distance of each to its k-th nearest other."""
-    found = []
+    radii = []
     for start, rows in enumerate(features.split(CHUNK)):
         squared = _squared_distances(rows, features)
         squared[torch.arange(len(rows)), torch.arange(len(rows)) + start * CHUNK] = torch.inf
-        found.append(squared.kthvalue(neighbours, dim=1).values)
-    return torch.cat(found)
+        radii.append(squared.kthvalue(neighbours, dim=1).values)
+    return torch.cat(radii)
 
 
 def _covered(queries: Tensor, features: Tensor, radii: Tensor) -> Tensor:
     """(n,) bool: whether a query lies in the ball of any feature."""
     return torch.cat([(_squared_distances(rows, features) <= radii).any(1) for rows in queries.split(CHUNK)])
+
+
+def _compare(comparison: SetComparison) -> Mapping[str, Measurement]:
+    rows, reference = comparison.images.rows("features"), comparison.reference.rows("features")
+    if rows is None:
+        return {}
+    refusal = comparison.rows_refusal
+    if reference is None or min(len(rows), len(reference)) <= NEIGHBOURS:
+        n = 0 if reference is None else len(reference)
+        refusal = refusal or f"{len(rows)} images and {n} of the reference have no third neighbour"
+        return dict.fromkeys(("precision", "recall"), Measurement(None, refused=refusal))
+    precision, recall = precision_recall(rows, reference)
+    error = math.sqrt(precision * (1 - precision) / len(rows))
+    return {"precision": Measurement(precision, error), "recall": Measurement(recall)}
+
+
+PRECISION_RECALL = SetScore((PRECISION_METRIC, RECALL_METRIC), collect_feature_rows, _compare)

@@ -113,10 +113,10 @@ def refusals(comparison: Comparison) -> list[tuple[str, list[str]]]:
     found: dict[str, dict[str, list[str]]] = {}
     for trial in comparison.trials:
         for evaluation in (trial.generation, trial.reconstruction):
-            for score in evaluation.scores:
+            for key, score in evaluation.scores.items():
                 if score.refused:
                     own = found.setdefault(score.refused, {})
-                    own.setdefault(f"{score.key} ({evaluation.kind})", []).append(_named(trial))
+                    own.setdefault(f"{key} ({evaluation.kind})", []).append(_named(trial))
     return [
         (
             reason,

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from ...metrics.catalogue import METRICS
-from ...metrics.images.catalogue import SCORES
+from ...metrics.images.catalogue import SCORES, SET_SCORES
 from ...metrics.metric import Metric
 from ...records.comparison import Comparison, Spread, Trial, order, spread
-from ...records.scores import Score
+from ...records.measurement import Measurement
 from ..table import Mark
 
 Source = Literal["generation", "reconstruction", "autoencoder"]
@@ -31,7 +31,7 @@ BY_EXTRACTOR = {
     "inception": {"fid": "FID", "kid": "KID", "rfid": "rFID"},
     "dinov2": {"fid": "FD-DINOv2", "rfid": "rFD-DINOv2"},
 }
-OF_GENERATION = ("fid", "sfid", "inception_score", "precision", "recall", "kid", "spectrum_error", "swd")
+OF_GENERATION = {metric.key for score in SET_SCORES if "generation" in score.of for metric in score.metrics}
 OF_AUTOENCODER = ("psnr", "best_delta", "exponent", "gap_scale_free_1", "lowpass_gap", "sec_25", "noise_psnr")
 HEADLINES = ("fid", "swd")
 
@@ -50,11 +50,10 @@ class Quantity(NamedTuple):
         score = self.score(trial)
         return score.value if score else None
 
-    def score(self, trial: Trial) -> Score | None:
-        """With its interval, or why it was refused; None for numbers of the autoencoder."""
+    def score(self, trial: Trial) -> Measurement | None:
+        """Return the score with its standard error, or why it was refused; None for numbers of the autoencoder."""
         evaluations = {"generation": trial.generation, "reconstruction": trial.reconstruction}
-        scores = evaluations[self.source].scores if self.source in evaluations else ()
-        return next((score for score in scores if score.key == self.metric.key), None)
+        return evaluations[self.source].scores.get(self.metric.key) if self.source in evaluations else None
 
     def values(self, comparison: Comparison, method: str) -> list[float]:
         """Of one method, by seed, as far as there are any."""
@@ -109,8 +108,8 @@ def _is_main(quantity: Quantity) -> bool:
 
 def _quantities(comparison: Comparison) -> list[Quantity]:
     sources: tuple[tuple[Source, Mapping[str, Metric], Callable[[Trial], Iterable[str]]], ...] = (
-        ("generation", SCORES, lambda trial: (score.key for score in trial.generation.scores)),
-        ("reconstruction", SCORES, lambda trial: (score.key for score in trial.reconstruction.scores)),
+        ("generation", SCORES, lambda trial: trial.generation.scores),
+        ("reconstruction", SCORES, lambda trial: trial.reconstruction.scores),
         ("autoencoder", METRICS, lambda trial: trial.numbers),
     )
     found = []

@@ -85,7 +85,7 @@ def pairs(comparison: Comparison) -> Pairs | None:
 
 
 def seed_table(comparison: Comparison, quantities: Sequence[Quantity]) -> Table:
-    """Every trial, with the interval of 95 % over images beside each score that has one."""
+    """A row for every trial; beside a score half its interval of 95 % over images, if it has one."""
     columns = (Column("seed", is_text=True), *(Column(each.title, each.metric.unit) for each in quantities))
     precision = [_decimals(comparison, quantity) for quantity in quantities]
     rows = []
@@ -94,8 +94,8 @@ def seed_table(comparison: Comparison, quantities: Sequence[Quantity]) -> Table:
             cells = []
             for quantity, n in zip(quantities, precision, strict=True):
                 value, score = quantity.of(trial), quantity.score(trial)
-                interval = score.interval if score else None
-                written = f"{_written(interval[0], n)} … {_written(interval[1], n)}" if interval else ""
+                half = score.half_width if score else None
+                written = "" if half is None else f"± {_written(half, n)}"
                 cells.append(MISSING if value is None else Cell(_written(value, n), written, value))
             rows.append((place, (Cell(str(trial.seed)), *cells)))
     return Table(columns, tuple(rows))

@@ -1,0 +1,156 @@
+"""Fréchet distance of two sets of images by Gaussian fits to their features: FID, sFID and rFID."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ...records.measurement import Measurement
+from ..metric import Metric
+from .moments import RunningMoments
+from .score import BIAS, GENERATION, SetComparison, SetScore
+from .statistics import Collected, FeatureBatch
+
+FID_METRIC = Metric(
+    key="fid",
+    title="Fréchet distance",
+    unit="",
+    better="lower",
+    range="from 0 on",
+    one_sided=False,
+    source="Heusel et al. (arXiv 1706.08500)",
+    evidence=GENERATION,
+    conventions="FID where the extractor is Inception's, FD-DINOv2 where it is DINOv2; symmetric eigenproblem in "
+    f"float64; {BIAS}. Interval: delta method over generated images, reference fixed, which leaves the bias out",
+)
+SFID_METRIC = replace(
+    FID_METRIC,
+    key="sfid",
+    title="spatial Fréchet distance",
+    source="Nash et al. (arXiv 2103.03841), as in ADM's evaluator",
+    conventions=f"7 channels of 17 × 17 of Inception's sixth mixed block; {BIAS}",
+)
+RFID_METRIC = replace(
+    FID_METRIC,
+    key="rfid",
+    title="reconstruction Fréchet distance",
+    evidence="bounds what can be generated; says nothing of how easy that is",
+    conventions="of reconstructions to their own images; rFID where the extractor is Inception's; "
+    f"{BIAS}. Interval: delta method over pairs of images, which leaves the bias out",
+)
+
+
+def frechet_distance(a: RunningMoments, b: RunningMoments) -> float:
+    """Return ‖μ_a − μ_b‖² + Tr(Σ_a + Σ_b − 2(Σ_a Σ_b)^½), also for covariances without full rank.
+
+    Lower is nearer, 0 for equal moments; the square of a distance. Biased upward in finite samples, see
+    `frechet_refusal`. Source: Heusel et al., GANs Trained by a Two Time-Scale Update Rule (arXiv 1706.08500), where
+    the features are Inception's: only then is it FID. As a reconstruction's rFID it orders autoencoders by fidelity,
+    and is no predictor of generation.
+
+    Raises:
+        ValueError: for fewer than two vectors, and for features of different sizes.
+    """
+    if a.mean.shape != b.mean.shape:
+        raise ValueError(f"features of {len(a.mean)} and of {len(b.mean)} values cannot be compared")
+    first, second = a.covariance(), b.covariance()
+    # Tr(Σ_a Σ_b)^½ is the sum of the singular values of Σ_a^½ Σ_b^½. Unlike the eigenvalues of a product these need no
+    # root, which would blow the rounding of an eigenvalue 0 up to half as many digits.
+    overlap = torch.linalg.svdvals(_root(first).mT @ _root(second)).sum()
+    distance = (a.mean - b.mean).square().sum() + first.trace() + second.trace() - 2 * overlap
+    return max(float(distance), 0.0)
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """R with R Rᵀ = covariance; eigenvalues that are rounding count as 0."""
+    values, vectors = torch.linalg.eigh(covariance)
+    noise = values.abs().max() * len(values) * torch.finfo(values.dtype).eps
+    return vectors * torch.where(values > noise, values, 0).sqrt()
+
+
+def frechet_refusal(n_images: int, n_features: int) -> str:
+    """Return why the distance of so few images means nothing, or "" if covariances can have full rank."""
+    if n_images > n_features:
+        return ""
+    return (
+        f"{n_images} images cannot fill a covariance of {n_features} features: the distance would be that of the "
+        f"sample size; take more than {n_features} images"
+    )
+
+
+def frechet_influence(features: Tensor, images: RunningMoments, reference: RunningMoments) -> Tensor:
+    """Return what each of features (n, d) adds to the distance of `images` to `reference`, to first order: (n,).
+
+    The distance's gradient is 2(μ − μ_r) in the mean and 1 − T in the covariance, where T = R(Rᵀ Σ R)^(−½)Rᵀ with
+    R Rᵀ = Σ_r transports one Gaussian to the other. The standard deviation over √n is the distance's standard error by
+    the delta method; for paired images, that of the sum of both sides' influences. The bias is not included.
+    """
+    centred = features.double() - images.mean
+    values, vectors = torch.linalg.eigh(reference.covariance())
+    root = vectors * values.clamp_min(0).sqrt()
+    inner, turned = torch.linalg.eigh(root.mT @ images.covariance() @ root)
+    some = inner > inner.abs().max() * len(inner) * torch.finfo(inner.dtype).eps
+    half = (root @ turned)[:, some] * inner[some].pow(-0.25)
+    along = 2 * centred @ (images.mean - reference.mean)
+    return along + centred.square().sum(1) - (centred @ half).square().sum(1)
+
+
+def enough_for_influence(n_images: int, n_features: int) -> bool:
+    """Return whether covariances of so many images are known well enough for `frechet_influence`."""
+    return n_images >= 3 * n_features
+
+
+def frechet_measurement(
+    images: RunningMoments,
+    reference: RunningMoments,
+    n_reference: int,
+    rows: Tensor | None = None,
+    paired: Tensor | None = None,
+) -> Measurement:
+    """Return the distance with its standard error, or why it is refused: covariances without full rank.
+
+    n_reference: images behind the reference, 0 if unknown. rows (n, d): features of single images, for the standard
+    error. paired (n, d): features of the reference's images, one by one; None holds the reference fixed.
+    """
+    n, d = images.count, len(images.mean)
+    if refusal := frechet_refusal(n, d):
+        return Measurement(None, refused=refusal)
+    # Not `reference.count`, which is a placeholder for moments from a file.
+    if n_reference and (refusal := frechet_refusal(n_reference, d)):
+        return Measurement(None, refused=f"reference: {refusal}")
+    distance = frechet_distance(images, reference)
+    if rows is None or not enough_for_influence(n, d):
+        return Measurement(distance)
+    influence = frechet_influence(rows, images, reference)
+    if paired is not None:
+        influence = influence + frechet_influence(paired, reference, images)
+    return Measurement(distance, float(influence.std()) / math.sqrt(n))
+
+
+def collect_features(batch: FeatureBatch) -> Collected:
+    """Keep the moments of the features, and the features of single images."""
+    if batch.features is None:
+        return Collected()
+    return Collected(moments={"features": batch.features}, rows={"features": batch.kept(batch.features)})
+
+
+def _collect_spatial(batch: FeatureBatch) -> Collected:
+    return Collected() if batch.spatial is None else Collected(moments={"spatial": batch.spatial})
+
+
+def _compare(key: str, name: str, comparison: SetComparison) -> Mapping[str, Measurement]:
+    images, reference = comparison.images, comparison.reference
+    if name not in images.moments or name not in reference.moments:
+        return {}
+    paired = reference.rows(name) if comparison.is_paired else None
+    pair = images.moments[name], reference.moments[name]
+    return {key: frechet_measurement(*pair, comparison.n_reference, images.rows(name), paired)}
+
+
+FID = SetScore((FID_METRIC,), collect_features, lambda comparison: _compare("fid", "features", comparison))
+SFID = SetScore((SFID_METRIC,), _collect_spatial, lambda comparison: _compare("sfid", "spatial", comparison))
+RFID = SetScore(
+    (RFID_METRIC,), collect_features, lambda comparison: _compare("rfid", "features", comparison), ("reconstruction",)
+)

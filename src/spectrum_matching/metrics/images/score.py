@@ -1,0 +1,66 @@
+"""What a score of a set of images is: its records, what it keeps of each batch, and how it compares two sets."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from ...records.measurement import Measurement
+from ..metric import Metric
+from .statistics import Collect, Collected, FeatureBatch, ImageStatistics
+
+GENERATION = "a score of generated images itself, not a predictor"
+BIAS = "biased upward for few images: compare equal numbers alone"
+
+
+class SetComparison(NamedTuple):
+    """Statistics of a set of images and of the reference that it is compared with.
+
+    source: name of the reference, for messages. n_reference: images behind its features, 0 if unknown. is_paired: image
+    i of one set belongs to image i of the other, as with reconstructions; standard errors then count both, where the
+    reference is held fixed otherwise. seed: of random projections.
+    """
+
+    images: ImageStatistics
+    reference: ImageStatistics
+    source: str = "images"
+    n_reference: int = 0
+    is_paired: bool = False
+    seed: int = 0
+
+    @property
+    def rows_refusal(self) -> str:
+        """Why no features of single images can be compared; "" if they can."""
+        if self.reference.rows("features") is None:
+            return f"reference {self.source} holds moments alone, no features of single images"
+        return ""
+
+    @property
+    def size_refusal(self) -> str:
+        """Why the images themselves cannot be compared with those of the reference; "" if they can."""
+        size, wanted = self.images.size, self.reference.size
+        if not wanted:
+            return f"reference {self.source} holds no images"
+        return "" if size == wanted else f"the reference's images have {wanted} pixels a side, these {size}"
+
+
+@dataclass(frozen=True)
+class SetScore:
+    """A score of a set of images.
+
+    metrics: descriptions of its numbers, the main ones first. collect: what it keeps of a batch, of both sets. compare:
+    its numbers by the keys of `metrics`, none where the extractor does not give what it needs. of: the kind of
+    evaluation that it belongs to. details: descriptions of further numbers, which a comparison shows last.
+    uses_reference: whether it looks at the reference at all.
+    """
+
+    metrics: tuple[Metric, ...]
+    collect: Collect
+    compare: Callable[[SetComparison], Mapping[str, Measurement]]
+    of: tuple[Literal["generation", "reconstruction"], ...] = ("generation",)
+    details: tuple[Metric, ...] = ()
+    uses_reference: bool = True
+
+
+def collect_feature_rows(batch: FeatureBatch) -> Collected:
+    """Keep the features of single images."""
+    return Collected() if batch.features is None else Collected(rows={"features": batch.kept(batch.features)})

@@ -1,0 +1,151 @@
+"""What is kept of a set of images that streams by: moments, sums, and rows of the first images."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .moments import RunningMoments
+from .pixels import round_to_bytes
+
+N_KEPT = 10_000
+"""Images of which rows are kept: about 300 MB at 256 pixels and 2048 features."""
+
+Extract = Callable[[Tensor], Tensor | tuple[Tensor, Tensor | None, Tensor | None]]
+"""Images (b, 3, H, W) in [-1, 1] → features (b, d), or a tuple of features, spatial features (b, s), logits (b, k)."""
+
+
+class FeatureBatch(NamedTuple):
+    """A batch of images as a score sees it.
+
+    images (b, 3, size, size): in [-1, 1], rounded to 256 levels. numbers (b,): their positions in the whole set.
+    is_kept (b,): whether rows of an image are kept. features, spatial, logits: what the extractor returns, or None.
+    """
+
+    images: Tensor
+    numbers: Tensor
+    is_kept: Tensor
+    features: Tensor | None
+    spatial: Tensor | None
+    logits: Tensor | None
+
+    def kept(self, values: Tensor) -> Tensor:
+        """Select the entries of values (b, …) of images whose rows are kept."""
+        return values[self.is_kept.to(values.device)]
+
+
+class Collected(NamedTuple):
+    """What a score keeps of one batch, by name; entries of the same name in two scores are kept once.
+
+    moments (b, d): vectors whose mean and covariance are kept. sums: tensors added over batches. rows (n_kept, …):
+    values of single images, in the order of the batch.
+    """
+
+    moments: Mapping[str, Tensor] = {}
+    sums: Mapping[str, Tensor] = {}
+    rows: Mapping[str, Tensor] = {}
+
+
+Collect = Callable[[FeatureBatch], Collected]
+
+
+@dataclass
+class ImageStatistics:
+    """Statistics of a set of images, or of one process's share of it.
+
+    collectors: what is kept of each batch. n_kept: rows are kept of images with lower numbers, on the CPU. size: side
+    of the square images, 0 before the first. device, dtype: of the features, or of the images without an extractor.
+    bad: a line for each file that could not be read.
+    """
+
+    collectors: Iterable[Collect] = ()
+    n_kept: int = N_KEPT
+    n_images: int = 0
+    size: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
+    moments: dict[str, RunningMoments] = field(default_factory=dict)
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    bad: list[str] = field(default_factory=list)
+    _rows: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    @property
+    def n_features(self) -> int:
+        """Number of values in a feature vector, 0 without features."""
+        return len(self.moments["features"].mean) if "features" in self.moments else 0
+
+    def add(self, images: Tensor, extract: Extract | None = None, numbers: Sequence[int] | None = None) -> None:
+        """Add images (b, 3, size, size) in [-1, 1], which are rounded to 256 levels first, as a file would.
+
+        numbers: their positions in the whole set; by default they follow those of earlier batches.
+
+        Raises:
+            ValueError: for images that are not square, of another size than earlier ones, or not finite.
+        """
+        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
+            raise ValueError(f"images are {tuple(images.shape)}, expected (b, 3, size, size)")
+        if self.size not in (0, images.shape[-1]):
+            raise ValueError(f"an image has {images.shape[-1]} pixels a side, earlier ones had {self.size}")
+        if not images.isfinite().all():
+            raise ValueError("images hold values that are not finite: check what generated them")
+        images = round_to_bytes(images.float())
+        extracted = images.new_empty(0) if extract is None else extract(images)
+        features, spatial, logits = extracted if isinstance(extracted, tuple) else (extracted, None, None)
+        source = images if extract is None else features
+        self.device, self.dtype = source.device, source.dtype
+        in_order = range(self.n_images, self.n_images + len(images)) if numbers is None else numbers
+        indices = torch.tensor(list(in_order), dtype=torch.int64)
+        is_kept = indices < self.n_kept
+        self.n_images, self.size = self.n_images + len(images), images.shape[-1]
+
+        batch = FeatureBatch(images, indices, is_kept, features if extract else None, spatial, logits)
+        moments: dict[str, Tensor] = {}
+        sums: dict[str, Tensor] = {}
+        rows: dict[str, Tensor] = {"indices": indices[is_kept]}
+        for collect in self.collectors:
+            collected = collect(batch)
+            moments |= collected.moments
+            sums |= collected.sums
+            rows |= collected.rows
+        for name, vectors in moments.items():
+            self.moments.setdefault(name, RunningMoments()).add(vectors)
+        for name, total in sums.items():
+            self.sums[name] = self.sums[name] + total if name in self.sums else total
+        for name, values in rows.items():
+            self.keep(name, values.float().cpu() if values.is_floating_point() else values.cpu())
+
+    def rows(self, name: str) -> Tensor | None:
+        """Return the rows kept under a name, in the order of the images' numbers; None if there are none."""
+        if name not in self._rows:
+            return None
+        order = torch.cat(self._rows["indices"]).argsort()
+        return torch.cat(self._rows[name])[order]
+
+    def row_names(self) -> tuple[str, ...]:
+        """Return the names under which rows are kept."""
+        return tuple(self._rows)
+
+    def keep(self, name: str, rows: Tensor) -> None:
+        """Append rows under a name."""
+        self._rows.setdefault(name, []).append(rows)
+
+    def merge(self, other: "ImageStatistics") -> None:
+        """Add another share of the same set.
+
+        Raises:
+            ValueError: when the images' sizes differ.
+        """
+        self.bad.extend(other.bad)
+        if not other.n_images:
+            return
+        if self.size not in (0, other.size):
+            raise ValueError(f"cannot merge statistics of {self.size} px and {other.size} px images")
+        self.n_images, self.size = self.n_images + other.n_images, other.size
+        for name, moments in other.moments.items():
+            self.moments.setdefault(name, RunningMoments()).merge(moments)
+        for name, total in other.sums.items():
+            self.sums[name] = self.sums[name] + total if name in self.sums else total
+        for name, rows in other._rows.items():
+            self._rows.setdefault(name, []).extend(rows)

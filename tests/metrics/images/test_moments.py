@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+import torch
+
+from spectrum_matching.metrics.images.moments import RunningMoments
+
+
+def features(seed, n, d):
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal((n, d)))
+
+
+def moments(rows, batch_size=64):
+    result = RunningMoments()
+    for batch in rows.split(batch_size):
+        result.add(batch)
+    return result
+
+
+def test_running_moments_do_not_depend_on_batches_or_order():
+    rows = 1e6 + features(1, 100, 7)
+    whole, cut = moments(rows, 100), moments(rows.flip(0), 7)
+    merged = moments(rows[:40]).merge(moments(rows[40:])).merge(RunningMoments())
+    for other in (cut, merged):
+        assert other.count == 100
+        torch.testing.assert_close(other.mean, whole.mean, rtol=1e-14, atol=0)
+        torch.testing.assert_close(other.covariance(), whole.covariance(), rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(whole.covariance(), rows.mT.cov(), rtol=1e-8, atol=1e-8)
+
+
+def test_running_moments_merge_leaves_the_other():
+    first, second = RunningMoments(), moments(features(1, 8, 3))
+    before = second.covariance()
+    first.merge(second).add(features(2, 8, 3))
+    assert torch.equal(second.covariance(), before)
+
+
+def test_running_moments_refuse_other_shapes_and_nan():
+    several = moments(features(1, 8, 3))
+    with pytest.raises(ValueError, match="features have 4 values each, earlier ones had 3"):
+        several.add(features(1, 8, 4))
+    with pytest.raises(ValueError, match="not finite"):
+        several.add(torch.full((2, 3), torch.nan))
+    with pytest.raises(ValueError, match=r"expected features \(b, d\), got \(2, 3, 1\)"):
+        several.add(torch.zeros(2, 3, 1))
+
+
+def test_running_moments_scalar_is_mean_with_standard_error():
+    values = features(0, 30, 1)
+    result = moments(values, 7).scalar()
+    assert result.value == pytest.approx(float(values.mean()), rel=1e-12)
+    assert result.standard_error == pytest.approx(float(values.std()) / 30**0.5, rel=1e-12)
+    assert moments(values[:1]).scalar().standard_error is None
