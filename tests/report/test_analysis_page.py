@@ -437,7 +437,7 @@ OF_DECODING = ["low-passed latents</h2>", "Where the decoder", "Output after noi
 OF_IMAGES = ["How flattened", "images’ own exponent", "Gap to the images", "divided by the images"]
 ABSENT = {
     "latents alone": [*OF_DECODING, *OF_IMAGES, "Pictures</h2>", "Block-DCT profile</figcaption>"],
-    "latents beside images": [*OF_DECODING, "Equivariance error by move", "low-passed alike"],
+    "latents beside images": [*OF_DECODING, "Equivariance error by transform", "low-passed alike"],
     "no low-pass, no samples": [
         *OF_DECODING[:2],
         "low-pass gap",
@@ -628,7 +628,7 @@ def test_arrow_keys_walk_along_the_points(page, visit):
 def test_a_tap_shows_the_value_on_a_phone(page, visit):
     tab = visit(page, has_touch=True, is_mobile=True)
     tab.set_viewport_size({"width": 390, "height": 800})
-    drawing = tab.locator("figure", has_text="Equivariance error by move").locator("svg")
+    drawing = tab.locator("figure", has_text="Equivariance error by transform").locator("svg")
     drawing.scroll_into_view_if_needed()
     box = drawing.locator("circle").first.bounding_box()
     tab.touchscreen.tap(box["x"] + 4, box["y"] + 4)

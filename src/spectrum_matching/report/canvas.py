@@ -178,11 +178,11 @@ def panel(
 
 def curves(
     title: str,
-    label: str,
     x_label: str,
     y_label: str,
     series: Iterable[Curve],
     *,
+    label: str = "",
     x_scale: Literal["linear", "log", "frequency"] = "linear",
     y_scale: Literal["linear", "log"] = "linear",
     level: tuple[float, str] | None = None,
@@ -196,10 +196,10 @@ def curves(
 
     Args:
         title: What stands above it.
-        label: What it shows, for those who do not see it.
         x_label: Label of the x axis.
         y_label: Label of the y axis.
         series: The lines.
+        label: What it shows, for those who do not see it; by default the labels of the axes and the names of the lines.
         x_scale: "frequency" is logarithmic, with ticks for frequencies in cycles per sample.
         y_scale: Scale of the y axis.
         level: A horizontal line below the others: its value and its colour.
@@ -210,6 +210,9 @@ def curves(
         height: Height in pixels.
     """
     panels: list[Panel] = []
+    series = list(series)
+    names = (curve.tip if isinstance(curve.tip, str) else curve.tip[0] for curve in series if curve.tip)
+    label = label or f"{y_label} over {x_label}: {', '.join(dict.fromkeys(name.splitlines()[0] for name in names))}"
     with panel(title, label, panels, left, right, height) as canvas:
         axes = canvas.axes
         axes.set_ylabel(y_label)

@@ -1,94 +1,91 @@
-"""Figures of what needs more than the latents: the decoder's answers, the encoder's to moves."""
+"""Figures that need more than the latents: how the decoder responds, and the encoder to transformed images."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...records.analysis import Analysis, Decoding, Transfer
-from ..canvas import BACK, DASHED, INK, MUTED, Canvas, Panel, colour, line, panel
+from ...records.measurement import Measurement
+from ..canvas import BACK, DASHED, INK, MUTED, Canvas, Curve, Panel, colour, curves, line, panel
 from ..digits import fixed, number, spread
 from ..table import distinct
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Placed = tuple[int, Analysis, Decoding]
-
 
 def lowpass_curves(analyses: Sequence[Analysis]) -> list[Panel]:
-    """PSNR of decoded low-passed latents, and how far it falls short of an aligned decoder."""
-    drawn = [entry for entry in _decodings(analyses) if entry[2].lowpass]
-    panels: list[Panel] = []
-    if not drawn:
-        return panels
-    with panel("PSNR against the low-passed image", _names("PSNR over low-pass strength", drawn), panels) as canvas:
-        canvas.axes.set_ylabel("PSNR in dB")
-        for place, analysis, decoding in drawn:
-            x, name = _kept_shares(decoding), analysis.subject.name
-            aligned = [float(point.aligned) for point in decoding.lowpass]
-            canvas.axes.plot(x, aligned, color=colour(place), linestyle=DASHED, linewidth=1.2)
-            decoded = [float(point.decoded) for point in decoding.lowpass]
-            canvas.axes.plot(x, decoded, **line(place))
-            for at, point in zip(x, decoding.lowpass, strict=True):
-                for how, estimate in (("aligned", point.aligned), ("decoded", point.decoded)):
-                    written = f"{fixed(float(estimate), 2)} {spread(estimate.standard_error, 2)} dB"
-                    said = f"{name}\nkeep {point.keep}, {how}: {written}"
-                    canvas.tip(at, float(estimate), said)
-        _strength_axis(canvas.axes, drawn)
-    with panel("Aligned less decoded", _names("low-pass gap over strength", drawn), panels) as canvas:
-        canvas.axes.set_ylabel("low-pass gap in dB")
-        canvas.axes.axhline(0, color=MUTED, linewidth=0.8)
-        for place, analysis, decoding in drawn:
-            x = _kept_shares(decoding)
-            canvas.axes.plot(x, [float(point.gap) for point in decoding.lowpass], **line(place))
-            for at, point in zip(x, decoding.lowpass, strict=True):
-                said = (
-                    f"keep {point.keep}: {number(float(point.gap))} ± {number(point.gap.standard_error or 0.0, 2)} dB"
-                )
-                canvas.tip(at, float(point.gap), f"{analysis.subject.name}\n{said}")
-        _strength_axis(canvas.axes, drawn)
-    return panels
+    """Draw the PSNR of decoded low-passed latents, and how far it falls short of an aligned decoder."""
+    entries = [entry for entry in _decodings(analyses) if entry[2].lowpass]
+    if not entries:
+        return []
+    psnrs, gaps = [], []
+    for index, name, decoding in entries:
+        points, kept = decoding.lowpass, [point.keep / _diagonals(decoding) for point in decoding.lowpass]
+        dashed = {"color": colour(index), "linestyle": DASHED, "linewidth": 1.2}
+        for key, style in (("aligned", dashed), ("decoded", line(index))):
+            values: list[Measurement] = [getattr(point, key) for point in points]
+            texts = [f"{fixed(float(value), 2)} {spread(value.standard_error, 2)} dB" for value in values]
+            tips = [f"{name}\nkeep {p.keep}, {key}: {text}" for p, text in zip(points, texts, strict=True)]
+            psnrs.append(Curve(kept, list(map(float, values)), tips, style))
+        tips = [f"{name}\nkeep {point.keep}: {_plus_minus(point.gap)} dB" for point in points]
+        gaps.append(Curve(kept, [float(point.gap) for point in points], tips, line(index)))
+    diagonals = sorted({_diagonals(decoding) for *_, decoding in entries})
+    x_label = f"diagonals kept, of {' or '.join(map(str, diagonals))}   (stronger low-pass →)"
+    options: dict[str, Any] = {"prepare": lambda axes: _strength_axis(axes, entries)}
+    return [
+        curves("PSNR against the low-passed image", x_label, "PSNR in dB", psnrs, **options),
+        curves("Aligned less decoded", x_label, "low-pass gap in dB", gaps, level=(0, MUTED), **options),
+    ]
 
 
 def responses(analyses: Sequence[Analysis]) -> list[Panel]:
-    """Of the output to noise in the latents, and of the latents to moves of the image."""
+    """Draw how the output responds to noise in the latents, and the latents to transforms of the image."""
     panels: list[Panel] = []
-    noisy = [entry for entry in _decodings(analyses) if entry[2].noise]
-    if noisy:
-        with panel("Output after noise in the latents", _names("PSNR over noise strength", noisy), panels) as canvas:
-            canvas.axes.set_ylabel("PSNR in dB")
-            for place, analysis, decoding in noisy:
-                x = [point.strength for point in decoding.noise]
-                said = analysis.subject.name + "\nnoise of {x} std: {y} dB"
-                canvas.line(x, [float(point.psnr) for point in decoding.noise], said, **line(place))
-            _noise_axis(canvas.axes, noisy)
-        with panel("Response for each unit of noise", _names("response over noise strength", noisy), panels) as canvas:
-            canvas.axes.set_ylabel("change of a pixel / noise of a cell")
-            canvas.axes.set_yscale("log")
-            for place, analysis, decoding in noisy:
-                x = [point.strength for point in decoding.noise]
-                said = analysis.subject.name + "\nnoise of {x} std: response {y}"
-                canvas.line(x, [float(point.response) for point in decoding.noise], said, **line(place))
-            _noise_axis(canvas.axes, noisy)
+    psnrs, factors = [], []
+    strengths: set[float] = set()
+    for index, name, decoding in _decodings(analyses):
+        x, tip = [point.strength for point in decoding.noise], name + "\nnoise of {x} std: "
+        psnrs.append(Curve(x, [float(point.psnr) for point in decoding.noise], tip + "{y} dB", line(index)))
+        factors.append(Curve(x, [float(point.response) for point in decoding.noise], tip + "response {y}", line(index)))
+        strengths.update(x)
+    if strengths:
+        x_label = "noise, in standard deviations of a channel"
+        options: dict[str, Any] = {"x_scale": "log", "prepare": lambda axes: _noise_axis(axes, sorted(strengths))}
+        panels.append(curves("Output after noise in the latents", x_label, "PSNR in dB", psnrs, **options))
+        y_label = "pixel change / latent noise"
+        panels.append(curves("Response per unit of noise", x_label, y_label, factors, y_scale="log", **options))
     if any(analysis.equivariance for analysis in analyses):
-        with panel("Equivariance error by move", _names_of("error by move", analyses), panels, left=92) as canvas:
+        label = f"equivariance error by transform: {', '.join(analysis.subject.name for analysis in analyses)}"
+        with panel("Equivariance error by transform", label, panels, left=92) as canvas:
             _draw_equivariance(canvas, analyses)
+    return panels
+
+
+def transfers(analyses: Sequence[Analysis]) -> list[Panel]:
+    """Draw the share of energy from each band of the latents in each band of the output, one panel each."""
+    panels: list[Panel] = []
+    for index, name, decoding in _decodings(analyses):
+        if decoding.transfer:
+            with panel(name, f"shares of output bands by latent band, {name}", panels, height=260) as canvas:
+                _draw_transfer(canvas, decoding.transfer, index)
     return panels
 
 
 def _draw_equivariance(canvas: Canvas, analyses: Sequence[Analysis]) -> None:
     axes = canvas.axes
-    moved = [(place, analysis) for place, analysis in enumerate(analyses) if analysis.equivariance]
-    rows = distinct(_move(p.move, p.resampler) for _, analysis in moved for p in analysis.equivariance)
-    step = 0.7 / max(len(moved), 1)
-    for order, (place, analysis) in enumerate(moved):
+    entries = [(index, analysis) for index, analysis in enumerate(analyses) if analysis.equivariance]
+    names = [", ".join(filter(None, (p.move, p.resampler))) for _, analysis in entries for p in analysis.equivariance]
+    rows = distinct(names)
+    step = 0.7 / max(len(entries), 1)
+    for order, (index, analysis) in enumerate(entries):
         for point in analysis.equivariance:
-            y = rows.index(_move(point.move, point.resampler)) + (order - (len(moved) - 1) / 2) * step
-            value, error = float(point.error), point.error.standard_error or 0.0
-            axes.plot([0, value], [y, y], color=colour(place), linewidth=1, alpha=0.35)
-            axes.errorbar(value, y, xerr=error, color=colour(place), linewidth=1)
-            axes.plot(value, y, **line(place) | {"linestyle": "", "markersize": 5})
-            said = f"{point.move}{f', {point.resampler}' if point.resampler else ''}: {number(value)}"
-            canvas.tip(value, y, f"{analysis.subject.name}\n{said} ± {number(error, 2)}")
+            name = ", ".join(filter(None, (point.move, point.resampler)))
+            y = rows.index(name) + (order - (len(entries) - 1) / 2) * step
+            value = float(point.error)
+            axes.plot([0, value], [y, y], color=colour(index), linewidth=1, alpha=0.35)
+            axes.errorbar(value, y, xerr=point.error.standard_error or 0.0, color=colour(index), linewidth=1)
+            axes.plot(value, y, **line(index) | {"linestyle": "", "markersize": 5})
+            canvas.tip(value, y, f"{analysis.subject.name}\n{name}: {_plus_minus(point.error)}")
     axes.set_yticks(range(len(rows)), rows, fontsize=8.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(left=0)
@@ -96,39 +93,23 @@ def _draw_equivariance(canvas: Canvas, analyses: Sequence[Analysis]) -> None:
     axes.grid(visible=False, axis="y")
 
 
-def _move(move: str, resampler: str) -> str:
-    return f"{move}, {resampler}" if resampler else move
-
-
-def transfers(analyses: Sequence[Analysis]) -> list[Panel]:
-    """One heat map an autoencoder: from the band of the latents that energy enters to the band of the image."""
-    panels: list[Panel] = []
-    for place, analysis, decoding in _decodings(analyses):
-        if decoding.transfer:
-            name = analysis.subject.name
-            with panel(name, f"shares of output bands by latent band, {name}", panels, height=260) as canvas:
-                _draw_transfer(canvas, decoding.transfer, place)
-    return panels
-
-
-def _draw_transfer(canvas: Canvas, transfer: Transfer, place: int) -> None:
+def _draw_transfer(canvas: Canvas, transfer: Transfer, index: int) -> None:
     from matplotlib.patches import Rectangle
 
     axes, n = canvas.axes, len(transfer.frequencies)
     edges = [fixed(f, 2) for f in transfer.frequencies]
     outputs = [*edges, "beyond"]
     rows: list[tuple[float, str, tuple[float, ...]]] = [
-        (y, f"of energy in latents up to {edge} cycles per cell", shares)
+        (y, f"of energy in latents up to {edge} cycles per position", shares)
         for y, (edge, shares) in enumerate(zip(edges, transfer.shares, strict=True))
     ]
-    # Below a gap of half a cell.
+    # Below a gap of half a row.
     rows.append((n + 0.5, "of a decoder that spreads evenly", transfer.even))
     for y, source, shares in rows:
         for x, share in enumerate(shares):
             strength = min(1.0, max(share, 0.0)) ** 0.7
-            tone = colour(place) if y < n else MUTED
-            square = Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=tone, alpha=strength, linewidth=0)
-            axes.add_patch(square)
+            tone = colour(index) if y < n else MUTED
+            axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=tone, alpha=strength, linewidth=0))
             if round(100 * share) and n <= 12:
                 ink = BACK if strength > 0.75 else INK
                 axes.text(x, y, f"{100 * share:.0f}", ha="center", va="center", fontsize=8.5, color=ink)
@@ -140,48 +121,38 @@ def _draw_transfer(canvas: Canvas, transfer: Transfer, place: int) -> None:
     axes.set_ylim(n + 1, -0.5)
     axes.set_xticks(range(n + 1), outputs, fontsize=8.5)
     axes.set_yticks([*range(n), n + 0.5], [*edges, "even"], fontsize=8.5)
-    axes.set_xlabel("band of the output, up to cycles per cell")
+    axes.set_xlabel("band of the output, up to cycles per position")
     axes.set_ylabel("band of the latents")
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
 
-def _decodings(analyses: Sequence[Analysis]) -> list[Placed]:
-    return [(place, a, a.decoding) for place, a in enumerate(analyses) if a.decoding]
+def _decodings(analyses: Sequence[Analysis]) -> list[tuple[int, str, Decoding]]:
+    return [(index, a.subject.name, a.decoding) for index, a in enumerate(analyses) if a.decoding]
 
 
-def _noise_axis(axes: "Axes", entries: Sequence[Placed]) -> None:
-    from matplotlib.ticker import NullLocator
-
-    axes.set_xscale("log")
-    strengths = sorted({point.strength for _, _, decoding in entries for point in decoding.noise})
-    axes.set_xticks(strengths, [f"{strength:g}" for strength in strengths])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("noise, in standard deviations of a channel")
+def _diagonals(decoding: Decoding) -> int:
+    return 2 * decoding.lowpass_block - 1
 
 
-def _strength_axis(axes: "Axes", entries: Sequence[Placed]) -> None:
-    """Shares of diagonals kept, from everything on the left to the strongest low-pass on the right."""
+def _strength_axis(axes: "Axes", entries: Sequence[tuple[int, str, Decoding]]) -> None:
+    """Mark the shares of diagonals kept, from all on the left to the strongest low-pass on the right."""
     ticks = {}
-    for _, _, decoding in entries:
-        everything = 2 * decoding.lowpass_block - 1
-        for share, point in zip(_kept_shares(decoding), decoding.lowpass, strict=True):
-            ticks[share] = "all" if point.keep == everything else str(point.keep)
-    blocks = sorted({decoding.lowpass_block for _, _, decoding in entries})
+    for *_, decoding in entries:
+        for point in decoding.lowpass:
+            text = "all" if point.keep == _diagonals(decoding) else str(point.keep)
+            ticks[point.keep / _diagonals(decoding)] = text
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.invert_xaxis()
-    of = " or ".join(str(2 * block - 1) for block in blocks)
-    axes.set_xlabel(f"diagonals kept, of {of}   (stronger low-pass →)")
 
 
-def _kept_shares(decoding: Decoding) -> list[float]:
-    return [point.keep / (2 * decoding.lowpass_block - 1) for point in decoding.lowpass]
+def _noise_axis(axes: "Axes", strengths: Sequence[float]) -> None:
+    from matplotlib.ticker import NullLocator
+
+    axes.set_xticks(strengths, [f"{strength:g}" for strength in strengths])
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _names(what: str, entries: Sequence[Placed]) -> str:
-    return _names_of(what, [analysis for _, analysis, _ in entries])
-
-
-def _names_of(what: str, analyses: Sequence[Analysis]) -> str:
-    return f"{what}: {', '.join(analysis.subject.name for analysis in analyses)}"
+def _plus_minus(measurement: Measurement) -> str:
+    return f"{number(float(measurement))} ± {number(measurement.standard_error or 0.0, 2)}"

@@ -1,206 +1,179 @@
 """Figures of the latents: their spectra, gaps, structure and channels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...records.analysis import Analysis, Kind, LatentView, SpectrumMatch, Variant
+from ...records.analysis import Analysis, Channel, Kind, LatentView, Spectrum, SpectrumMatch, Variant
 from ...spectrum.powerlaw import fit_power_law
-from ..canvas import DASHED, INK, MUTED, Panel, colour, line, log_log, panel
+from ..canvas import DASHED, INK, MUTED, Curve, Panel, colour, curves, line
 from .tables import REFERENCE_DELTAS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DASHES: dict[Kind, Any] = {"mean": "solid", "sample": DASHED}
-SHARE = "\n{x} cycles per cell: share {y}"
+FREQUENCY = "cycles per latent position"
+SPECTRUM: dict[str, Any] = {"x_scale": "frequency", "y_scale": "log"}
+VARIANTS: dict[Variant, str] = {"scale_free": "Scale-free variant", "paper": "The paper’s variant"}
 
 
 def spectra(analyses: Sequence[Analysis]) -> list[Panel]:
-    """The images on their own grid; shares of power on the latent grid; the same divided by the images' share."""
-    panels: list[Panel] = []
-    first = next((analysis.image for analysis in analyses if analysis.image), None)
+    """Draw the images' spectrum, shares of power on the latent grid, and these divided by the images' shares."""
+    panels = [_image_spectrum(image) for analysis in analyses if (image := analysis.image)][:1]
+    matched = [(*mean, mean[2].match("scale_free")) for mean in _means(analyses) if mean[2].matches]
+    first = matched[0][-1] if matched else None
+    tip = f"\n{{x}} {FREQUENCY}: share {{y}}"
+    shares = [Curve(v.spectrum.frequencies, _shares(v), name + tip, line(i)) for i, name, v in _means(analyses)]
+    options = SPECTRUM | {"right": 38, "prepare": lambda axes: _draw_targets(axes, first, divided=False)}
+    title = "Latents beside the targets" if first else "Latents"
+    panels.append(curves(title, FREQUENCY, "share of a band", shares, **options))
     if first:
-        exponent = first.exponent.value
-        with panel("Images", f"power spectrum of the images, exponent {exponent:.2f}", panels) as canvas:
-            f, power = first.frequencies, first.power
-            log_log(canvas.axes, "cycles per pixel", "mean power")
-            canvas.line(f, power, "images\n{x} cycles per pixel: power {y}", color=INK)
-            law = fit_power_law(torch.tensor(power), torch.tensor(f), 1 / torch.tensor(f))
-            level, slope = float(law.amplitude), float(law.exponent)
-            canvas.axes.plot(f, [level * x**-slope for x in f], color=MUTED, linewidth=1, linestyle=DASHED)
-            canvas.axes.text(
-                0.97,
-                0.93,
-                f"dashed: exponent {slope:.2f}",
-                transform=canvas.axes.transAxes,
-                ha="right",
-                color=MUTED,
-                fontsize=9,
-            )
-    matched = [(place, a, a.view("mean").match("scale_free")) for place, a in enumerate(analyses) if _has_match(a)]
-    title = "Latents beside the targets" if matched else "Latents"
-    with panel(title, _names("share of latent power by frequency", analyses), panels, right=38) as canvas:
-        log_log(canvas.axes, "cycles per latent cell", "share of a band")
-        if matched:
-            _draw_targets(canvas.axes, matched[0][2], divided=False)
-        for place, analysis in enumerate(analyses):
-            view = analysis.view("mean")
-            canvas.line(view.spectrum.frequencies, _shares(view), analysis.subject.name + SHARE, **line(place))
-    if not matched:
-        return panels
-    of = [analysis for _, analysis, _ in matched]
-    with panel(
-        "The same, divided by the images", _names("latent share over image share", of), panels, right=38
-    ) as canvas:
-        log_log(canvas.axes, "cycles per latent cell", "latents’ share / images’ share")
-        _draw_targets(canvas.axes, matched[0][2], divided=True)
-        for place, analysis, match in matched:
-            ratio = [p / q for p, q in zip(match.latent, match.target(0.0), strict=True)]
-            said = analysis.subject.name + "\n{x} cycles per cell: {y} times the images’"
-            canvas.line(match.frequencies, ratio, said, **line(place))
+        tip = f"\n{{x}} {FREQUENCY}: {{y}} times the images’"
+        ratios = [
+            Curve(match.frequencies, _ratio(match.latent, match.target(0.0)), name + tip, line(index))
+            for index, name, _, match in matched
+        ]
+        options |= {"prepare": lambda axes: _draw_targets(axes, first, divided=True)}
+        title, y_label = "The same, divided by the images", "latents’ share / images’ share"
+        panels.append(curves(title, FREQUENCY, y_label, ratios, **options))
     return panels
 
 
 def gap_curves(analyses: Sequence[Analysis]) -> list[Panel]:
-    """Gap over delta, one panel a variant, each minimum with its interval."""
-    drawn = [(place, analysis) for place, analysis in enumerate(analyses) if _has_match(analysis)]
-    panels: list[Panel] = []
-    titles: dict[Variant, str] = {"scale_free": "Scale-free variant", "paper": "The paper’s variant"}
-    for variant, title in titles.items() if drawn else ():
-        label = _names(f"gap over delta, {title.lower()}", [analysis for _, analysis in drawn])
-        with panel(title, label, panels) as canvas:
-            axes = canvas.axes
-            axes.set_yscale("log")
-            axes.set_xlabel("delta")
-            axes.set_ylabel("gap in nats")
-            for place, analysis in drawn:
-                match, name = analysis.view("mean").match(variant), analysis.subject.name
-                gaps = list(map(float, match.gaps))
-                canvas.line(match.deltas, gaps, name + "\ndelta {x}: {y} nats", **line(place) | {"marker": ""})
-                low, high = match.best_delta_interval
-                axes.plot([low, high], [match.best_gap] * 2, color=colour(place), linewidth=5, alpha=0.35)
-                said = name + "\nbest delta {x}: {y} nats"
-                canvas.line([match.best_delta], [match.best_gap], said, **line(place) | {"markersize": 6})
+    """Draw the gap over delta, one panel for each variant, with the minimum and its interval."""
+    drawn = [(index, name, view) for index, name, view in _means(analyses) if view.matches]
+    panels = []
+    for variant, title in VARIANTS.items() if drawn else ():
+        lines = []
+        for index, name, view in drawn:
+            match, style = view.match(variant), line(index)
+            bar = {"color": colour(index), "linewidth": 5, "alpha": 0.35}
+            gaps, least = list(map(float, match.gaps)), [match.best_gap]
+            lines.append(Curve(match.deltas, gaps, name + "\ndelta {x}: {y} nats", style | {"marker": ""}))
+            lines.append(Curve(match.best_delta_interval, least * 2, "", bar))
+            tip = name + "\nbest delta {x}: {y} nats"
+            lines.append(Curve([match.best_delta], least, tip, style | {"markersize": 6}))
+        panels.append(curves(title, "delta", "gap in nats", lines, y_scale="log"))
     return panels
 
 
 def structure(analyses: Sequence[Analysis]) -> list[Panel]:
-    """Likeness of cells over their distance, the channels' eigenspectrum, the block-DCT profile."""
-    views = [(place, analysis, analysis.view("mean")) for place, analysis in enumerate(analyses)]
-    panels: list[Panel] = []
-    with panel("Likeness of cells", _names("mean cosine over distance", analyses), panels) as canvas:
-        canvas.axes.set_xlabel("Manhattan distance in cells")
-        canvas.axes.set_ylabel("mean cosine")
-        canvas.axes.axhline(0, color=MUTED, linewidth=0.8)
-        for place, analysis, view in views:
-            cosines = view.cosine_by_distance[1:]
-            said = analysis.subject.name + "\n{x} cells apart: cosine {y}"
-            canvas.line(range(1, len(cosines) + 1), cosines, said, **line(place) | {"markersize": 3})
-    if any(len(view.eigenvalues) > 1 for _, _, view in views):
-        with panel("Variance by direction", _names("eigenvalues over rank", analyses), panels) as canvas:
-            canvas.axes.set_yscale("log")
-            canvas.axes.set_xlabel("rank of the direction among channels")
-            canvas.axes.set_ylabel("share of variance")
-            canvas.axes.locator_params("x", integer=True)
-            for place, analysis, view in views:
-                shares = [value / sum(view.eigenvalues) for value in view.eigenvalues if value > 0]
-                said = analysis.subject.name + "\ndirection {x}: share {y}"
-                canvas.line(range(1, len(shares) + 1), shares, said, **line(place) | {"markersize": 3})
-    if any(view.block_dct for _, _, view in views):
-        with panel("Block-DCT profile", _names("amplitude over zig-zag index", analyses), panels) as canvas:
-            canvas.axes.set_yscale("log")
-            canvas.axes.set_xlabel("zig-zag index in blocks of 8 cells")
-            canvas.axes.set_ylabel("amplitude / DC’s")
-            image = next((analysis.image_block_dct for analysis in analyses if analysis.image_block_dct), ())
-            canvas.line(range(len(image)), image, "images\nindex {x}: {y} of DC", color=INK, linewidth=1.4)
-            for place, analysis, view in views:
-                said = analysis.subject.name + "\nindex {x}: {y} of DC"
-                options = line(place) | {"marker": "", "linewidth": 1.4}
-                canvas.line(range(len(view.block_dct)), view.block_dct, said, **options)
+    """Draw the similarity of positions by distance, the channels' eigenspectrum and the block-DCT profile."""
+    views = _means(analyses)
+    tip = "\n{x} positions apart: cosine {y}"
+    lines = [_ranked(view.cosine_by_distance[1:], name + tip, index) for index, name, view in views]
+    x_label = "Manhattan distance in positions"
+    panels = [curves("Similarity of positions", x_label, "mean cosine", lines, level=(0, MUTED))]
+    if any(len(view.eigenvalues) > 1 for *_, view in views):
+        lines = []
+        for index, name, view in views:
+            shares = [value / sum(view.eigenvalues) for value in view.eigenvalues if value > 0]
+            lines.append(_ranked(shares, name + "\ndirection {x}: share {y}", index))
+        options: dict[str, Any] = {"prepare": lambda axes: axes.locator_params("x", integer=True), "y_scale": "log"}
+        x_label = "rank of the direction among channels"
+        panels.append(curves("Variance by direction", x_label, "share of variance", lines, **options))
+    if any(view.block_dct for *_, view in views):
+        image = next((analysis.image_block_dct for analysis in analyses if analysis.image_block_dct), ())
+        profiles = [("images", image, {"color": INK})]
+        profiles += [(name, view.block_dct, line(index) | {"marker": ""}) for index, name, view in views]
+        tip = "\nindex {x}: {y} of DC"
+        lines = [Curve(range(len(y)), y, name + tip, style | {"linewidth": 1.4}) for name, y, style in profiles]
+        x_label = "zig-zag index in blocks of 8 positions"
+        panels.append(curves("Block-DCT profile", x_label, "amplitude / DC’s", lines, y_scale="log"))
     return panels
 
 
 def channel_spectra(analyses: Sequence[Analysis]) -> list[Panel]:
-    """One panel an autoencoder, one thin line a channel, on common axes; dead ones, which have no power, fall out."""
-    powers = [p for a in analyses for channel in a.view("mean").channels for p in channel.power if _drawn(channel)]
-    panels: list[Panel] = []
-    for place, analysis in enumerate(analyses):
-        view, name = analysis.view("mean"), analysis.subject.name
-        n = len(view.channels)
-        with panel(name, f"power spectra of the {n} channels of {name}", panels) as canvas:
-            log_log(canvas.axes, "cycles per latent cell", "mean power")
-            for i, channel in enumerate(view.channels):
-                if not _drawn(channel):
-                    continue
-                is_outlier = channel.state == "outlier"
-                said = f"channel {i}{' (outlier)' if is_outlier else ''}\n{{x}} cycles per cell: power {{y}}"
-                canvas.line(
-                    view.spectrum.frequencies,
-                    channel.power,
-                    said,
-                    color=colour(place),
-                    linewidth=1.4 if is_outlier else 1,
-                    linestyle=DASHED if is_outlier else "solid",
-                    alpha=1 if is_outlier else max(0.25, n**-0.3),
-                )
-            said = "all channels\n{x} cycles per cell: power {y}"
-            canvas.line(view.spectrum.frequencies, view.spectrum.power, said, color=INK, linewidth=1.8)
-            canvas.axes.set_ylim(min(powers) / 1.5, max(powers) * 1.5)
+    """Draw the channels' spectra, one panel for each autoencoder on common axes; dead channels have no power."""
+    limits = _limits(p for *_, view in _means(analyses) for c in view.channels if _has_power(c) for p in c.power)
+    panels = []
+    for index, name, view in _means(analyses):
+        lines = []
+        for number, channel in enumerate(view.channels):
+            style = {"color": colour(index), "linewidth": 1.0, "alpha": max(0.25, len(view.channels) ** -0.3)}
+            title = f"channel {number}"
+            if channel.state == "outlier":
+                style |= {"linewidth": 1.4, "alpha": 1.0, "linestyle": DASHED}
+                title += " (outlier)"
+            if _has_power(channel):
+                lines.append(_power(title, view, channel.power, style))
+        lines.append(_power("all channels", view, view.spectrum.power, {"color": INK, "linewidth": 1.8}))
+        label = f"power spectra of the {len(view.channels)} channels of {name}"
+        panels.append(curves(name, FREQUENCY, "mean power", lines, label=label, y_limits=limits, **SPECTRUM))
     return panels
 
 
 def mean_and_sample(analyses: Sequence[Analysis]) -> list[Panel]:
-    """One panel a stochastic autoencoder: power of posterior means and of samples, on common axes."""
-    drawn = [(place, analysis) for place, analysis in enumerate(analyses) if len(analysis.views) > 1]
-    powers = [p for _, analysis in drawn for view in analysis.views for p in view.spectrum.power if p > 0]
-    panels: list[Panel] = []
-    for place, analysis in drawn:
-        name = analysis.subject.name
-        with panel(name, f"power of posterior means and of samples of {name}", panels) as canvas:
-            log_log(canvas.axes, "cycles per latent cell", "mean power")
-            for view in analysis.views:
-                said = f"{view.kind}s\n{{x}} cycles per cell: power {{y}}"
-                own = view.spectrum
-                canvas.line(own.frequencies, own.power, said, color=colour(place), linestyle=DASHES[view.kind])
-            canvas.axes.set_ylim(min(powers) / 1.5, max(powers) * 1.5)
+    """Draw the power of posterior means and of samples, one panel for each stochastic autoencoder on common axes."""
+    stochastic = [(index, a.subject.name, a.views) for index, a in enumerate(analyses) if len(a.views) > 1]
+    limits = _limits(p for *_, views in stochastic for view in views for p in view.spectrum.power if p > 0)
+    panels = []
+    for index, name, views in stochastic:
+        styles = [{"color": colour(index), "linestyle": DASHES[view.kind]} for view in views]
+        lines = [_power(f"{v.kind}s", v, v.spectrum.power, style) for v, style in zip(views, styles, strict=True)]
+        label = f"power of posterior means and of samples of {name}"
+        panels.append(curves(name, FREQUENCY, "mean power", lines, label=label, y_limits=limits, **SPECTRUM))
     return panels
 
 
-def _drawn(channel: Any) -> bool:
+def _means(analyses: Sequence[Analysis]) -> list[tuple[int, str, LatentView]]:
+    return [(index, a.subject.name, a.view("mean")) for index, a in enumerate(analyses)]
+
+
+def _image_spectrum(image: Spectrum) -> Panel:
+    frequencies = image.frequencies
+    law = fit_power_law(torch.tensor(image.power), torch.tensor(frequencies), 1 / torch.tensor(frequencies))
+    amplitude, exponent = float(law.amplitude), float(law.exponent)
+    fit = [amplitude * frequency**-exponent for frequency in frequencies]
+    lines = [
+        Curve(frequencies, image.power, "images\n{x} cycles per pixel: power {y}", {"color": INK}),
+        Curve(frequencies, fit, "", {"color": MUTED, "linewidth": 1, "linestyle": DASHED}),
+    ]
+
+    def name_law(axes: "Axes") -> None:
+        style: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "color": MUTED, "fontsize": 9}
+        axes.text(0.97, 0.93, f"dashed: exponent {exponent:.2f}", **style)
+
+    label = f"power spectrum of the images, exponent {float(image.exponent):.2f}"
+    return curves("Images", "cycles per pixel", "mean power", lines, label=label, prepare=name_law, **SPECTRUM)
+
+
+def _ranked(values: Sequence[float], tip: str, index: int) -> Curve:
+    return Curve(range(1, len(values) + 1), values, tip, line(index) | {"markersize": 3})
+
+
+def _power(name: str, view: LatentView, power: Sequence[float], style: dict[str, Any]) -> Curve:
+    return Curve(view.spectrum.frequencies, power, f"{name}\n{{x}} {FREQUENCY}: power {{y}}", style)
+
+
+def _limits(powers: Iterable[float]) -> tuple[float, float]:
+    values = list(powers) or [1.0]
+    return min(values) / 1.5, max(values) * 1.5
+
+
+def _has_power(channel: Channel) -> bool:
     return channel.state != "dead" and min(channel.power) > 0
 
 
-def _has_match(analysis: Analysis) -> bool:
-    return bool(analysis.view("mean").matches)
+def _shares(view: LatentView) -> Sequence[float]:
+    """Return shares of power by band: the mean over images where there are any, else those of the mean spectrum."""
+    power = view.spectrum.power
+    return view.match("scale_free").latent if view.matches else [value / sum(power) for value in power]
 
 
-def _shares(view: LatentView) -> list[float]:
-    """Of power by band; without images from the mean spectrum, where the match has the mean of shares."""
-    if view.matches:
-        return list(view.match("scale_free").latent)
-    return [power / sum(view.spectrum.power) for power in view.spectrum.power]
+def _ratio(one: Sequence[float], other: Sequence[float]) -> list[float]:
+    return [p / q for p, q in zip(one, other, strict=True)]
 
 
-def _draw_targets(axes: "Axes", match: SpectrumMatch, divided: bool) -> None:
-    image = match.target(0.0)
+def _draw_targets(axes: "Axes", match: SpectrumMatch | None, divided: bool) -> None:
+    if match is None:
+        return
     for delta in REFERENCE_DELTAS:
-        target = match.target(delta)
-        values = [p / q for p, q in zip(target, image, strict=True)] if divided else list(target)
-        tone = INK if delta == 0 else MUTED
-        axes.plot(match.frequencies, values, color=tone, linewidth=1.4 if delta == 0 else 0.9)
-        axes.annotate(
-            "images" if delta == 0 else f"{delta:g}",
-            (match.frequencies[-1], values[-1]),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8.5,
-            color=tone,
-            annotation_clip=False,
-        )
-
-
-def _names(what: str, analyses: Sequence[Analysis]) -> str:
-    return f"{what}: {', '.join(analysis.subject.name for analysis in analyses)}"
+        target, images = match.target(delta), match.target(0.0)
+        values = _ratio(target, images) if divided else target
+        tone, width, name = (INK, 1.4, "images") if delta == 0 else (MUTED, 0.9, f"{delta:g}")
+        axes.plot(match.frequencies, values, color=tone, linewidth=width)
+        style: dict[str, Any] = {"va": "center", "fontsize": 8.5, "color": tone, "annotation_clip": False}
+        axes.annotate(name, (match.frequencies[-1], values[-1]), (4, 0), textcoords="offset points", **style)
