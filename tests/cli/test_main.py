@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -140,3 +141,26 @@ def test_a_reader_that_leaves_is_no_error(monkeypatch):
     command = f"set -o pipefail; {sys.executable} -c 'from spectrum_matching.cli.main import main; main([])' | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def in_a_new_process(code, **environment):
+    """Standard output of a new interpreter; variables that are None are unset."""
+    variables = {**os.environ, **environment}
+    variables = {key: value for key, value in variables.items() if value is not None}
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_main_needs_no_torch_for_help_and_version(option):
+    code = f"import sys; from spectrum_matching.cli.main import main; main([{option!r}]); print('torch' in sys.modules)"
+    assert in_a_new_process(code)[-1] == "False"
+
+
+@pytest.mark.parametrize(("set_by_user", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_main_sets_wait_policy_unless_the_user_has(set_by_user, expected):
+    code = (
+        "import os; from spectrum_matching.cli.main import main; main(['--version']);"
+        "print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    assert in_a_new_process(code, OMP_WAIT_POLICY=set_by_user)[-1] == expected

@@ -188,7 +188,9 @@ VERBS = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command `specmatch`. What its user can mend is said in one line, with exit status 2."""
+    """Run the command `specmatch`. Report user errors in one line and exit with status 2."""
+    # Read when torch is imported: threads that spin while they wait slow every other process down.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         if name in ("-h", "--help"):
