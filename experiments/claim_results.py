@@ -145,7 +145,7 @@ def halves(cases: Sequence[Case]) -> str:
     """Updates to half of the loss in the lowest, the slowest and the highest band, a case at a time."""
 
     def of(case: Case) -> str:
-        found = [band.half.to_final for band in case.bands]
+        found = [band.half for band in case.bands]
         known = [value for value in found if value is not None]
         return ", ".join("never" if value is None else fixed(value, 0) for value in (found[0], max(known), found[-1]))
 

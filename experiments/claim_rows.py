@@ -40,10 +40,10 @@ def frequency_bias(r: Results) -> Iterator[Row]:
     """A: low and middle frequencies first and best, because of the data's spectrum, and harmlessly."""
     ran = [ran_study(r.bias)]
     images, white, flat = (r.bias.of(name) for name in ("images", "white noise", "images, delta 2"))
-    steep, twins, weighed, data = (
-        r.bias.of(name) for name in ("images, delta -1", "Gaussian twins", "loss over power", "predicts data")
+    steep, surrogates, weighed, data = (
+        r.bias.of(name) for name in ("images, delta -1", "Gaussian surrogates", "loss over power", "predicts data")
     )
-    first, first_flat, first_data = ([c.order.half or 0.0 for c in cases] for cases in (images, flat, data))
+    first, first_flat, first_data = ([c.rank_correlation.half or 0.0 for c in cases] for cases in (images, flat, data))
     yield Row(
         "A, first",
         "Pixel diffusion trained with mean squared error learns low and middle frequencies first.",
@@ -63,7 +63,7 @@ def frequency_bias(r: Results) -> Iterator[Row]:
         "stricter. Tokens of several pixels confound the order of the upper bands.",
         "Patches of one pixel, larger networks, longer training; the claim should name what is predicted.",
     )
-    best = [c.order.ratio or 0.0 for c in images]
+    best = [c.rank_correlation.ratio or 0.0 for c in images]
     yield Row(
         "A, best",
         "It learns them best.",
@@ -89,9 +89,9 @@ def frequency_bias(r: Results) -> Iterator[Row]:
         [
             f"Highest band over the best linear denoiser's, images: {said(highest(images))}; the same images with a "
             f"flattened spectrum: {said(highest(flat))}; steepened: {said(highest(steep))}; Gaussian fields with the "
-            f"images' spectrum: {said(highest(twins))}.",
+            f"images' spectrum: {said(highest(surrogates))}.",
             "Its loss less the best linear denoiser's, in the same order: "
-            + "; ".join(said([left(case.bands[-1]) for case in cases]) for cases in (images, flat, steep, twins))
+            + "; ".join(said([left(case.bands[-1]) for case in cases]) for cases in (images, flat, steep, surrogates))
             + ".",
             f"The loss over each band's power: {over_wiener(weighed)} in the lowest and highest band, against "
             f"{over_wiener(images)}.",
@@ -104,8 +104,8 @@ def frequency_bias(r: Results) -> Iterator[Row]:
     )
     levels = [c.levels[len(c.levels) // 2] for c in images]
     plain = [level.relative_error / level.wiener_relative_error for level in levels]
-    seen = [(level.seen_error or 0.0) / (level.wiener_seen_error or 1.0) for level in levels]
-    injected = {damage.metric: damage.correlation for damage in r.bias.injection.damages} if r.bias.injection else {}
+    seen = [level.csf_over_wiener or 0.0 for level in levels]
+    injected = {damage.metric: damage.correlation for damage in r.bias.injected.metrics} if r.bias.injected else {}
     ranked = ", ".join(f"{name} {number(rho)}" for name, rho in injected.items() if rho is not None)
     excess = [(its - 1) / (own - 1) for its, own in zip(seen, plain, strict=True)]
     yield Row(

@@ -46,7 +46,7 @@ STYLE: dict[Any, Any] = {
 }
 TITLES = {2.0: "power 1/f², as of images", 1.0: "1/f, flattened by delta = 1", 0.0: "white"}
 FLATTENED = ("images, delta -1", "images", "images, delta 1", "images, delta 2")
-ALIKE = ("images", "Gaussian twins", "white noise", "predicts data")
+ALIKE = ("images", "Gaussian surrogates", "white noise", "predicts data")
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def learned(study: FrequencyBias) -> None:
             _by_band(panels[2], own, [band.final_loss - band.wiener_loss for band in own.bands], place, name)
         for place, name in enumerate(ALIKE):
             own = study.of(name)[0]
-            _by_band(panels[3], own, [band.half.to_final or float("nan") for band in own.bands], place, name)
+            _by_band(panels[3], own, [band.half or float("nan") for band in own.bands], place, name)
         for axes in panels:
             frequency_axis(axes, "cycles per pixel")
             if axes is not panels[2]:

@@ -72,35 +72,35 @@ def test_every_claim_and_every_control_has_a_row_with_a_verdict(found):
 def test_what_the_reasons_say_of_the_frequency_bias_is_so(results):
     """The words of a row were written of these numbers; others need other words."""
     bias = results.bias
-    images, white, flat, steep, twins, weighed, data, control, esm = (
+    images, white, flat, steep, surrogates, weighed, data, control, esm = (
         bias.of(name)
         for name in (
-            *("images", "white noise", "images, delta 2", "images, delta -1", "Gaussian twins", "loss over power"),
+            *("images", "white noise", "images, delta 2", "images, delta -1", "Gaussian surrogates", "loss over power"),
             *("predicts data", "latents of control", "latents of ESM"),
         )
     )
     for case in images:
-        halves = [band.half.to_final for band in case.bands]
+        halves = [band.half for band in case.bands]
         assert halves[0] == min(halves)
         assert 0 < halves.index(max(halves)) < len(halves) // 2
         remains = [left(case, band) for band in range(len(case.bands))]
         assert min(remains[:-3]) > max(remains[-3:]) > 0
         assert remains[0] > 2 * remains[-1]
-    assert data[0].bands[-1].half.to_final is None
-    assert min(case.order.half for case in flat) > 0.5 > max(case.order.half for case in images)
-    assert all(case.order.ratio is None for case in white)
+    assert data[0].bands[-1].half is None
+    assert min(case.rank_correlation.half for case in flat) > 0.5 > max(case.rank_correlation.half for case in images)
+    assert all(case.rank_correlation.ratio is None for case in white)
     assert all(ratio(case, -1) < 1 and left(case, -1) < 0 for case in flat)
-    assert ratio(twins[0], -1) == pytest.approx(ratio(images[0], -1), rel=0.2)
+    assert ratio(surrogates[0], -1) == pytest.approx(ratio(images[0], -1), rel=0.2)
     assert ratio(steep[0], -1) > 5 * ratio(images[0], -1)
     assert left(steep[0], -1) < left(images[0], -1)
     assert ratio(weighed[0], 0) > 5
     assert 1 < ratio(weighed[0], -1) < ratio(images[0], -1)
-    damage = {own.metric: own.correlation for own in bias.injection.damages}
+    damage = {own.metric: own.correlation for own in bias.injected.metrics}
     assert damage.pop("PSNR") is None
     assert damage.pop("SSIM") > 0.8
     assert damage
     assert all(-0.5 < rho < 0 for rho in damage.values())
-    slowest = [max(band.half.to_final for band in cases[0].bands) for cases in (control, esm)]
+    slowest = [max(band.half for band in cases[0].bands) for cases in (control, esm)]
     assert slowest[1] < 0.8 * slowest[0]
     assert ratio(esm[0], -1) > 0.95 * ratio(control[0], -1)
 

@@ -173,18 +173,18 @@ def test_the_theory_says_what_was_found():
     page = " ".join((ROOT / "docs" / "theory.md").read_text().split())
     study = FREQUENCY_BIAS.read(RESULTS / "frequency_bias_cifar10.json")
     esm = json.loads((RESULTS / "what_esm_asks_for.json").read_text())
-    images, white, steep, flat, twins, weighed, data = (
+    images, white, steep, flat, surrogates, weighed, data = (
         study.of(name)
         for name in (
-            *("images", "white noise", "images, delta -1", "images, delta 2", "Gaussian twins", "loss over power"),
+            *("images", "white noise", "images, delta -1", "images, delta 2", "Gaussian surrogates", "loss over power"),
             "predicts data",
         )
     )
     assert {number(band.ratio.value) for case in white for band in case.bands} == {"1.00"}
-    halves = [band.half.to_final for band in images[0].bands]
-    never = [band.half.to_final is None for band in data[0].bands]
+    halves = [band.half for band in images[0].bands]
+    never = [band.half is None for band in data[0].bands]
     assert never == sorted(never)
-    assert data[0].order.half > 0.9
+    assert data[0].rank_correlation.half > 0.9
     levels = [case.levels[len(case.levels) // 2] for case in images]
     best = esm["losses"]["paper"]["best_exponent"]
     assert set(esm["losses"]["scale_free"]["best_exponent"].values()) == {1.1}
@@ -202,23 +202,23 @@ def test_the_theory_says_what_was_found():
     def lefts(cases, band):
         return " and ".join(number(case.bands[band].final_loss - case.bands[band].wiener_loss) for case in cases)
 
-    assert all(case.order.ratio > 0.9 for case in images)
+    assert all(case.rank_correlation.ratio > 0.9 for case in images)
     for said in (
         f"the lowest band ends at {both(ratios(images, 0))} times that denoiser's error, the highest at "
         f"{both(ratios(images, -1))}",
         f"the lowest band has {lefts(images, 0)} of the loss left to learn, one of the highest {lefts(images, -1)}",
         f"by f² leaves {both(ratios(flat, -1))} in the highest band",
-        f"none of their edges have {number(ratios(twins, -1)[0])}",
+        f"none of their edges have {number(ratios(surrogates, -1)[0])}",
         f"makes it {number(ratios(steep, -1)[0])}, with as much of the loss left, {left(steep, -1)}",
         f"the {sum(never)} highest of {len(never)} bands not at all",
         f"after {halves[0]:.0f} updates, of the highest after {halves[-1]:.0f}, and the slowest, "
         f"with {max(halves):.0f}",
-        f"correlation with frequency {both(case.order.half for case in images)}",
-        f"Flattened images have {both(case.order.half for case in flat)}",
+        f"correlation with frequency {both(case.rank_correlation.half for case in images)}",
+        f"Flattened images have {both(case.rank_correlation.half for case in flat)}",
         f"ends at {number(ratios(weighed, 0)[0])} times the best linear denoiser's error, the highest at "
         f"{number(ratios(weighed, -1)[0])}",
         f"the whole error is {both(level.relative_error / level.wiener_relative_error for level in levels)} times",
-        f"per degree, {both(level.seen_error / level.wiener_seen_error for level in levels)} times",
+        f"per degree, {both(level.csf_error / level.wiener_csf_error for level in levels)} times",
         f"is {best['0.1']} at a standard deviation of 0.1 and {best['20.0']} at 20",
         f"has {number(esm['targets']['8']['upper_half_paper'])} of the target, whose bands add up to 1, instead of "
         f"{number(esm['targets']['8']['upper_half_own'])}",
@@ -232,7 +232,7 @@ def test_what_to_expect_of_the_embedded_study_is_what_it_found():
     study = FREQUENCY_BIAS.read(RESULTS / "frequency_bias_embedded.json")
     page = " ".join((ROOT / "docs" / "study.md").read_text().split())
     ends = [number(study.of(name)[0].bands[-1].ratio.value) for name in ("images", "images, delta 2", "white noise")]
-    assert f"({study.cases[0].looks[-1].step} updates, {len(study.cases)} cases)" in page
+    assert f"({study.cases[0].evals[-1].step} updates, {len(study.cases)} cases)" in page
     assert (
         f"images end at {ends[0]} times the best linear denoiser's error, flattened by f² at {ends[1]}, white noise at"
         in page

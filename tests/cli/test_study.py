@@ -1,4 +1,4 @@
-"""Both studies from the command line to their pages."""
+"""Directional energy and the unified view from the command line to their pages."""
 
 import dataclasses
 import re
@@ -37,7 +37,7 @@ def directional(image_folder, tmp_path_factory):
     return arguments, out
 
 
-def test_directional_energy_writes_numbers_a_page_and_a_table(directional, tmp_path, capfd):
+def test_directional_energy_writes_numbers_page_and_table(directional, tmp_path, capfd):
     arguments, out = directional
     study = DIRECTIONAL_ENERGY.read(out / "study.json")
     assert [encoder.name for encoder in study.encoders] == ["fine", "gradients"]
@@ -53,7 +53,7 @@ def test_directional_energy_writes_numbers_a_page_and_a_table(directional, tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "study.json"]
 
 
-def test_its_page_shows_every_number_with_what_it_rests_on(directional):
+def test_directional_energy_page_shows_every_number_and_its_evidence(directional):
     _, out = directional
     study, page = DIRECTIONAL_ENERGY.read(out / "study.json"), (out / "report.html").read_text()
     drawn = figures(page)
@@ -101,7 +101,7 @@ def halved(match):
     return dataclasses.replace(match, gaps=gaps, best_gap=match.best_gap / 100)
 
 
-def test_the_unified_view_is_read_off_files_and_folders(analyses, tmp_path, capfd):
+def test_unified_view_reads_files_and_folders(analyses, tmp_path, capfd):
     first, second = analyses
     main(["study", "unified-view", str(first), str(second.parent), "--control", "control", "--out", str(tmp_path)])
     said = capfd.readouterr().out
@@ -152,7 +152,7 @@ def test_the_unified_view_is_read_off_files_and_folders(analyses, tmp_path, capf
         ("unified-view {analysis} {analysis} --control control --out {out}/new", "are of the same weights"),
     ],
 )
-def test_what_its_user_can_mend_is_said_in_one_line(words, said, image_folder, analyses, tmp_path, capfd):
+def test_study_reports_user_errors_in_one_line(words, said, image_folder, analyses, tmp_path, capfd):
     places = {"data": image_folder, "out": tmp_path, "analysis": analyses[0]}
     with pytest.raises(SystemExit) as stopped:
         main(["study", *words.format(**places).split()])

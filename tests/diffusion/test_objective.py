@@ -84,6 +84,20 @@ def test_the_total_is_the_mean_of_the_weighted_errors(data):
     assert not weighted.per_image.requires_grad
 
 
+def test_diffusion_loss_weighs_dct_coefficients(data):
+    path, net = Path(), Recorder()
+    plain = loss_of(net, path, data)
+    even = loss_of(net, path, data, spectral_weights=torch.ones(4, 4, dtype=torch.float64))
+    torch.testing.assert_close(even.per_image, plain.per_image)
+    dc = torch.zeros(4, 4)
+    dc[0, 0] = 16
+    (noisy, t, _), seen = net.calls[0], loss_of(net, path, data, spectral_weights=dc)
+    noise = (noisy - path.coefficients(t.view(-1, 1, 1, 1)).alpha * data) / t.view(-1, 1, 1, 1)
+    error = noisy - path.target(data, noise, t)
+    torch.testing.assert_close(seen.per_image, 16 * error.mean((-2, -1)).square().mean(1), rtol=1e-4, atol=1e-5)
+    assert seen.per_image.dtype == torch.float32
+
+
 def test_the_same_generator_asks_the_same_whatever_is_predicted(data):
     labels = torch.arange(64)
     networks = [Recorder(), Recorder()]

@@ -123,8 +123,7 @@ def study(arguments: list[str]) -> None:
     """ask one question: directional energy, the unified view, the frequency bias of training"""
     import tyro
 
-    from .study import directional_energy, unified_view
-    from .study_frequency_bias import frequency_bias
+    from .study import directional_energy, frequency_bias, unified_view
 
     verbs: dict[str, Callable[..., object]] = {
         "directional-energy": directional_energy,

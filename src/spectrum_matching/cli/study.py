@@ -1,10 +1,10 @@
-"""The verb `study`: one question asked of encoders or of saved analyses, answered in numbers and on one page."""
+"""The command `study`: one question about encoders, saved analyses or training, answered in numbers and on one page."""
 
 import logging
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import torch
 from tyro.conf import arg
@@ -12,21 +12,29 @@ from tyro.conf import arg
 from ..data.images import Split, open_images
 from ..data.masks import open_masks
 from ..files.atomic import require_writable, write_text_atomically
+from ..files.documents import Document
+from ..files.yaml_files import nearest, override, read_mapping, to_yaml
 from ..records.analysis import ANALYSES, Sample
 from ..records.provenance import provenance
-from ..report.study_page import render_study
+from ..report.study_page import Block, render_study
 from ..report.terminal import terminal_table
 from ..studies.directional_energy import measure as directional
-from ..studies.directional_energy import record as directional_records
 from ..studies.directional_energy.page import directional_blocks, directional_lead, number_table
-from ..studies.unified_view import measure as unified
-from ..studies.unified_view import record as unified_records
+from ..studies.directional_energy.record import DIRECTIONAL_ENERGY, DirectionalEnergy
+from ..studies.frequency_bias.page import case_table, frequency_blocks, frequency_lead
+from ..studies.frequency_bias.plans import PLANS, check_plan
+from ..studies.frequency_bias.record import FREQUENCY_BIAS, FrequencyBias
+from ..studies.frequency_bias.run_study import run_study
+from ..studies.unified_view.measure import unified_view as measure_unified_view
 from ..studies.unified_view.page import unified_blocks, unified_lead
+from ..studies.unified_view.record import UNIFIED_VIEW, UnifiedView
 from .names import chosen_device, named_sources
 from .progress import progress_bars
 from .results import print_results, write_results
 
 log = logging.getLogger(__name__)
+
+Study = TypeVar("Study", DirectionalEnergy, UnifiedView, FrequencyBias)
 
 STUDY_FILE, PAGE_FILE = "study.json", "report.html"
 
@@ -46,78 +54,78 @@ def directional_energy(
     masks: Path | None = None,
     batch_size: int = 16,
     device: str = "auto",
-) -> directional_records.DirectionalEnergy:
-    """Draw the directional spectrum of encoders' tokens, before and after each target filter of alignment.
+) -> DirectionalEnergy:
+    """Measure the directional spectrum of encoders' tokens before and after each target filter of alignment.
 
     Args:
-        encoders: gradients[:CELL] (no weights), a folder of transformers' format, hub:OWNER/NAME, or
-            autoencoder:SOURCE for latents, as `specmatch analyze` names them; NAME=ENCODER sets the name shown.
+        encoders: gradients[:CELL] (no weights), a folder in transformers' format, hub:OWNER/NAME, or
+            autoencoder:SOURCE for latents, as in `specmatch analyze`; NAME=ENCODER sets the displayed name.
         data: A folder or parquet path, hub:NAME[:SPLIT], or "embedded".
         out: Folder for study.json and report.html.
         size: Side of the square images in pixels.
-        num_images: The first so many images of the split.
+        num_images: Number of images, from the start of the split.
         split: Part of the data: train, held_out or all.
-        gamma: Shares of the mean token that spatial normalisation takes off.
+        gamma: Shares of the mean token that spatial normalisation subtracts.
         inner: Smaller standard deviation of the difference of Gaussians, in tokens.
-        outer: The larger one, that of the high-pass too; by default a fifth of the grid's shorter side.
-        masks: Folder of foreground masks named as the images; adds SRSS.
-        batch_size: Images at once.
+        outer: Larger one, also that of the high-pass; by default a fifth of the grid's shorter side.
+        masks: Folder of foreground masks named like the images; adds SRSS.
+        batch_size: Images per batch.
         device: "auto", "cpu", "cuda", "cuda:1", and so on.
     """
     if not encoders:
         raise ValueError('no encoder was given: name "gradients", folders, hub:OWNER/NAME or autoencoder:SOURCE')
     if num_images < 2 or batch_size < 1:
         raise ValueError(f"expected at least 2 images in batches of at least 1; got {num_images} and {batch_size}")
-    sources, place = named_sources(encoders), chosen_device(device)
+    sources, torch_device = named_sources(encoders), chosen_device(device)
     require_writable(out)
     images = open_images(data, size, split=split)
     foreground = open_masks(masks, images) if masks else None
-    opened = {name: directional.open_encoder(source, place) for name, source in sources.items()}
-    filters = {name: directional.filters_of(name, own, size, gamma, inner, outer) for name, own in opened.items()}
-    readings: list[directional.Reading] = []
+    opened = {name: directional.open_encoder(source, torch_device) for name, source in sources.items()}
+    filters = {
+        name: directional.filters_of(name, encoder, size, gamma, inner, outer) for name, encoder in opened.items()
+    }
     with progress_bars(opened) as bars:
-        for name, encoder in opened.items():
-            readings.append(
-                directional.read_encoder(
-                    name,
-                    encoder,
-                    images,
-                    filters[name],
-                    n_images=num_images,
-                    masks=foreground,
-                    batch_size=batch_size,
-                    device=place,
-                    progress=bars[name],
-                )
+        readings = [
+            directional.read_encoder(
+                name,
+                encoder,
+                images,
+                filters[name],
+                n_images=num_images,
+                masks=foreground,
+                batch_size=batch_size,
+                device=torch_device,
+                progress=bars[name],
             )
+            for name, encoder in opened.items()
+        ]
     bad = tuple(dict.fromkeys(line for reading in readings for line in reading.bad))
-    for line in bad:
-        log.warning("skipped %s", line)
+    for file in bad:
+        log.warning("skipped %s", file)
     options = [f"--gamma {' '.join(f'{g:g}' for g in gamma)}", f"--inner {inner:g}"]
     options += [f"--outer {outer:g}"] if outer is not None else []
     options += [f"--masks {shlex.quote(str(masks))}"] if masks else []
     words = shlex.join(["specmatch", "study", "directional-energy", *encoders, "--data", data, "--out", str(out)])
-    study = directional_records.DirectionalEnergy(
+    study = DirectionalEnergy(
         encoders=tuple(reading.encoder for reading in readings),
         sample=Sample(images.source, split, readings[0].n_images, size, images.digest, bad),
         masks=str(masks or ""),
         command=f"{words} --size {size} --num-images {num_images} --split {split} {' '.join(options)}",
-        provenance=provenance(place, torch.float32, 0),
+        provenance=provenance(torch_device, torch.float32, 0),
         notes=tuple(directional.notes_of([reading.encoder for reading in readings], foreground)),
     )
-    page = render_study(
+    names = [encoder.name for encoder in study.encoders]
+    page = write_study(
+        out,
+        DIRECTIONAL_ENERGY,
+        study,
         "Where an encoder’s directions vary",
         directional_lead(study),
         directional_blocks(study),
-        [encoder.name for encoder in study.encoders],
-        study.provenance,
-        study.command,
-        study.notes,
+        names,
         [(encoder.name, f"{encoder.source} {encoder.digest}; {encoder.resizer}") for encoder in study.encoders],
     )
-    write_study(out, directional_records.DIRECTIONAL_ENERGY.to_json(study), page)
-    table = terminal_table(number_table(study), [encoder.name for encoder in study.encoders], brief=True)
-    print_results(table, str(out / PAGE_FILE))
+    print_results(terminal_table(number_table(study), names, brief=True), page)
     return study
 
 
@@ -128,52 +136,128 @@ def unified_view(
     control: str,
     out: Path,
     delta: float = 1.0,
-) -> unified_records.UnifiedView:
-    """Say which side of spectrum matching each method acts on, from saved analyses; those of one name are its seeds.
+) -> UnifiedView:
+    """Find which side of spectrum matching each method acts on, from saved analyses; one name, several seeds.
 
     Args:
         analyses: analysis.json files of `specmatch analyze` or `specmatch compare`, or folders with any number below.
-        control: Name of the method that the others are held against.
+        control: Name of the method with which the others are compared.
         out: Folder for study.json and report.html.
-        delta: Flattening of the images that the latents' spectrum is held against.
+        delta: Flattening of the images' spectrum with which that of the latents is compared.
     """
     if not analyses:
         raise ValueError("no analysis was given: name analysis.json files, or the folders that hold them")
-    paths = [own for path in analyses for own in _analysis_files(path)]
+    paths = [file for path in analyses for file in _analysis_files(path)]
     words = shlex.join(["specmatch", "study", "unified-view", *map(str, analyses), "--control", control])
     command = f"{words} --out {shlex.quote(str(out))} --delta {delta:g}"
-    study = unified.unified_view([own for path in paths for own in ANALYSES.read(path)], control, command, delta)
+    study = measure_unified_view([own for path in paths for own in ANALYSES.read(path)], control, command, delta)
     require_writable(out)
-    names = [method.name for method in study.methods]
-    page = render_study(
+    page = write_study(
+        out,
+        UNIFIED_VIEW,
+        study,
         "Which side of spectrum matching each method acts on",
         unified_lead(study),
         unified_blocks(study),
-        names,
-        study.provenance,
-        study.command,
-        study.notes,
+        [method.name for method in study.methods],
         [("measured on", study.images), ("latents", " × ".join(map(str, study.latent_shape)))],
     )
-    write_study(out, unified_records.UNIFIED_VIEW.to_json(study), page)
-    print_results(*unified_lead(study), str(out / PAGE_FILE))
+    print_results(*unified_lead(study), page)
+    return study
+
+
+def frequency_bias(
+    plan: Annotated[str, arg(metavar="PLAN")] = "embedded",
+    /,
+    *,
+    config: Path | None = None,
+    out: Path | None = None,
+    data: str | None = None,
+    steps: int | None = None,
+    autoencoders: tuple[str, ...] = (),
+    cases: tuple[str, ...] = (),
+    device: str = "auto",
+    dry_run: bool = False,
+) -> FrequencyBias | None:
+    """Train denoisers on images, tilted images, Gaussian fields and latents; measure each frequency band.
+
+    Rerun the same command to resume. Several commands may share a folder, with some --cases each.
+
+    Args:
+        plan: embedded, cifar10 or gpu.
+        config: YAML with fields of the plan to change, such as seeds, denoiser or prediction; --dry-run prints all.
+        out: Folder for all cases, study.json and report.html.
+        data: "embedded", a folder or parquet path, or hub:NAME; a part is held out.
+        steps: Updates of each case.
+        autoencoders: NAME=SOURCE each, as in `specmatch analyze`: adds a case of latents of the same images.
+        cases: Run only these; the page shows all that are finished.
+        device: "auto", "cpu", "cuda", "cuda:1", and so on.
+        dry_run: Check the plan, print it, and stop; no data are needed.
+    """
+    if plan not in PLANS:
+        raise ValueError(f"no plan {plan!r}; {nearest(plan, list(PLANS))}")
+    named = tuple(map("=".join, named_sources(autoencoders).items())) if autoencoders else None
+    options = {"out": out and str(out), "data": data, "steps": steps, "autoencoders": named}
+    options = {key: value for key, value in options.items() if value is not None}
+    resolved = override(PLANS[plan](), read_mapping(config) if config else {}, str(config))
+    resolved = override(resolved, options, "command line")
+    check_plan(resolved)
+    for name in cases:
+        if name not in resolved.cases:
+            raise ValueError(f"--cases: no case {name!r}; {nearest(name, list(resolved.cases))}")
+    trials = [(name, seed) for name, seed in resolved.trials if not cases or name in cases]
+    if dry_run:
+        print(to_yaml(resolved), end="")
+        log.info("%d trainings of %d updates: %s", len(trials), resolved.steps, ", ".join(dict(trials)))
+        return None
+    words = ["specmatch", "study", "frequency-bias", plan, *(["--config", str(config)] if config else [])]
+    for key, value in options.items():
+        words += [f"--{key}", *(value if isinstance(value, tuple) else [str(value)])]
+    with progress_bars([f"{name}, seed {seed}" for name, seed in trials]) as bars:
+        study = run_study(resolved, trials, chosen_device(device), shlex.join(words), bars)
+    page = write_study(
+        Path(resolved.out),
+        FREQUENCY_BIAS,
+        study,
+        "The frequency bias of diffusion training",
+        frequency_lead(study),
+        frequency_blocks(study),
+        study.names,
+        [("the plan", "; ".join(to_yaml(resolved).splitlines()))],
+    )
+    print_results(terminal_table(case_table(study), study.names, brief=True), page)
     return study
 
 
 def _analysis_files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found = sorted(path.rglob("analysis.json"))
-    if not found:
+    files = sorted(path.rglob("analysis.json"))
+    if not files:
         raise ValueError(f"{path} holds no analysis.json: name a folder that `specmatch analyze` or `compare` wrote")
-    return found
+    return files
 
 
-def write_study(out: Path, numbers: str, page: str) -> None:
-    """Write study.json and report.html into the folder `out`."""
+def write_study(
+    out: Path,
+    document: Document[Study],
+    study: Study,
+    title: str,
+    lead: Sequence[str],
+    blocks: Sequence[Block],
+    names: Sequence[str],
+    settings: Sequence[tuple[str, str]],
+) -> str:
+    """Write study.json and report.html into a folder, and return the path of the page.
+
+    Raises:
+        ValueError: if the folder cannot be written to; the results are then in a temporary one.
+    """
+    page = render_study(title, lead, blocks, names, study.provenance, study.command, study.notes, settings)
 
     def write(folder: Path) -> None:
-        write_text_atomically(folder / STUDY_FILE, numbers + "\n")
+        document.write(folder / STUDY_FILE, study)
         write_text_atomically(folder / PAGE_FILE, page)
 
     write_results(out, write)
+    return str(out / PAGE_FILE)

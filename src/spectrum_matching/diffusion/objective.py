@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from ..spectrum.dct import dct2
 from ..spectrum.separable import in_working_precision
 from .denoiser import Denoiser
 from .path import Path
@@ -44,13 +45,15 @@ def diffusion_loss(
     label_dropout: float = 0.0,
     weighting: Weighting = "none",
     gamma: float = 5.0,
+    spectral_weights: Float[Tensor, "h w"] | None = None,
     tap: int | None = None,
 ) -> Loss:
     """Average weight(t) · (prediction − target)² over batch and elements, in float32 or float64.
 
     data (b, c, h, w); labels (b,) int64 or None. t, the noise and which labels are dropped (each with probability
     `label_dropout`) are sampled from `generator`, a CPU generator, in this order; t is scaled to `path.ends`. weighting
-    "min_snr": `min_snr_weight`. Works under autocast.
+    "min_snr": `min_snr_weight`. spectral_weights (h, w): of the squared DCT coefficients of the error, in `per_image`
+    too. Works under autocast.
 
     Raises:
         ValueError: where an argument is out of range, or the prediction does not have the shape of the data.
@@ -74,7 +77,8 @@ def diffusion_loss(
             "it was built for other channels or another size"
         )
     error = in_working_precision(prediction) - path.target(data, noise, t)
-    per_image = error.square().flatten(1).mean(1)
+    squares = error.square() if spectral_weights is None else spectral_weights.to(error) * dct2(error).square()
+    per_image = squares.flatten(1).mean(1)
     weighted = per_image if weighting == "none" else min_snr_weight(path, t, gamma) * per_image
     return Loss(weighted.mean(), per_image.detach(), t, tokens)
 

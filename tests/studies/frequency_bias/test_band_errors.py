@@ -3,11 +3,12 @@ import torch
 
 from spectrum_matching.diffusion import Path
 from spectrum_matching.studies.frequency_bias.band_errors import (
-    band_errors,
-    bands_of,
-    error_factors,
-    estimates,
-    measured_noise,
+    band_power,
+    band_sums,
+    held_out_noise,
+    loss_factors,
+    radial_bands,
+    squared_errors,
 )
 
 TIMES = (0.1, 0.5, 0.9)
@@ -24,30 +25,37 @@ def crude(noisy, t, labels=None, tap=None):
 
 @pytest.mark.parametrize("kind", ["linear", "cosine", "vp"])
 @pytest.mark.parametrize("prediction", ["velocity", "noise", "data"])
-def test_bands_sum_to_the_pixel_error_of_the_data_the_velocity_and_the_prediction(kind, prediction):
-    path, data, bands = Path(kind, prediction), fields(), bands_of((8, 8), 5)
-    noise = measured_noise(data)
-    found = band_errors(crude, path, data, noise, TIMES, bands, batch_size=5).sum(1)
-    velocity, of_prediction = error_factors(path, TIMES)
-    for at, time in enumerate(TIMES):
+def test_squared_errors_sum_to_errors_of_pixels_and_loss(kind, prediction):
+    path, data, bands = Path(kind, prediction), fields(), radial_bands((8, 8), 5)
+    noise = held_out_noise(data)
+    errors = band_sums(squared_errors(crude, path, data, noise, TIMES, batch_size=5), bands).mean(0).sum(1)
+    factors = loss_factors(path, TIMES)
+    for level, time in enumerate(TIMES):
         t = torch.full((len(data),), time)
         noisy = path.mix(data, noise, t)
         predicted = crude(noisy, t)[0]
         pixels = (path.as_data(predicted, noisy, t) - data).square().mean()
-        moving = Path(kind, "velocity")
-        wrong = path.as_velocity(predicted, noisy, t) - moving.target(data, noise, t)
-        assert float(found[at]) == pytest.approx(float(pixels), rel=1e-4)
-        assert float(found[at] * velocity[at]) == pytest.approx(float(wrong.square().mean()), rel=1e-4)
+        assert float(errors[level]) == pytest.approx(float(pixels), rel=1e-4)
         loss = (predicted - path.target(data, noise, t)).square().mean()
-        assert float(found[at] * of_prediction[at]) == pytest.approx(float(loss), rel=1e-4)
+        assert float(errors[level] * factors[level]) == pytest.approx(float(loss), rel=1e-4)
 
 
-def test_the_noise_of_a_measurement_is_the_same_for_everyone_and_does_not_depend_on_how_many():
-    assert torch.equal(measured_noise(fields(12)), measured_noise(fields(12)))
-    assert torch.equal(measured_noise(fields(12))[:5], measured_noise(fields(5)))
+def test_squared_errors_of_noiseless_data_vanish():
+    data = fields()
+    errors = squared_errors(
+        lambda x, t, labels: (torch.zeros_like(x), None), Path(), data, held_out_noise(data), (0.0,)
+    )
+    assert errors.abs().max() < 1e-10
 
 
-def test_an_estimate_of_noiseless_data_is_the_data():
-    path, data = Path(), fields()
-    found = estimates(lambda x, t, labels: (torch.zeros_like(x), None), path, data, measured_noise(data), 0.0, 4)
-    torch.testing.assert_close(found, data)
+def test_held_out_noise_depends_on_position_alone():
+    assert torch.equal(held_out_noise(fields(12)), held_out_noise(fields(12)))
+    assert torch.equal(held_out_noise(fields(12))[:5], held_out_noise(fields(5)))
+
+
+def test_band_power_sums_to_mean_square():
+    data = fields(grid=(8, 6)).double()
+    for n in (1, 3, 7):
+        bands = radial_bands((8, 6), n)
+        assert int(bands.counts.sum()) == 48
+        assert float(band_power(data, bands).sum()) == pytest.approx(float(data.square().mean()), rel=1e-12)

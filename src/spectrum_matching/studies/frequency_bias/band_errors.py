@@ -1,99 +1,49 @@
-"""What a denoiser gets wrong of held-out data, by radial band and noise level."""
-
-from typing import NamedTuple
+"""Errors of a denoiser on held-out data, by radial DCT band and noise level."""
 
 import torch
 from torch import Tensor
 
-from ...diffusion.denoiser import Denoiser
-from ...diffusion.path import Path
+from ...diffusion import Denoiser, Path
 from ...metrics.decoder.noise import placed_noise
-from ...metrics.decoder.transfer import filled_rings, ring_edges
+from ...metrics.decoder.transfer import filled_rings
 from ...spectrum.dct import dct2
-from ...spectrum.power import radial_bins
+from ...spectrum.power import RadialBins, radial_bins
 
 
-class Bands(NamedTuple):
-    """Equal-width rings from DC, which is in the first, to the corner. rings (h, w); counts, frequencies, edges (n,).
-
-    frequencies, and edges, the upper ones: cycles per sample.
-    """
-
-    rings: Tensor
-    counts: Tensor
-    frequencies: Tensor
-    edges: Tensor
-
-    def sums(self, coefficients: Tensor) -> Tensor:
-        """(…, h, w) → (…, n): sums over the rings."""
-        zeros = coefficients.new_zeros(*coefficients.shape[:-2], len(self.counts))
-        return zeros.index_add_(-1, self.rings.flatten().to(coefficients.device), coefficients.flatten(-2))
+def radial_bands(grid: tuple[int, int], at_most: int) -> RadialBins:
+    """Return equal-width rings of frequency, as many up to `at_most` as leave none empty; DC is in the first."""
+    return radial_bins(*grid, filled_rings(grid, at_most), "frequency")
 
 
-def bands_of(grid: tuple[int, int], at_most: int) -> Bands:
-    """As many as leave none empty, `at_most` at most."""
-    n = filled_rings(grid, at_most)
-    found = radial_bins(*grid, n, "frequency")
-    return Bands(found.rings, found.counts, found.frequencies, ring_edges(grid, n))
+def band_sums(coefficients: Tensor, bands: RadialBins) -> Tensor:
+    """Sum over each ring: (…, h, w) → (…, bands)."""
+    zeros = coefficients.new_zeros(*coefficients.shape[:-2], len(bands.counts))
+    return zeros.index_add_(-1, bands.rings.flatten().to(coefficients.device), coefficients.flatten(-2))
 
 
-def band_power(fields: Tensor, bands: Bands, batch_size: int = 256) -> Tensor:
-    """Mean square of a value (b, c, h, w) by band: (n,) float64, summing to the whole mean square."""
-    parts = [bands.sums(dct2(part).double().square().sum((0, 1))) for part in fields.split(batch_size)]
+def band_power(fields: Tensor, bands: RadialBins, batch_size: int = 256) -> Tensor:
+    """Return each band's part in the mean square of fields (n, c, h, w): (bands,) float64, summing to all of it."""
+    parts = [band_sums(dct2(batch).double().square().sum((0, 1)), bands) for batch in fields.split(batch_size)]
     return torch.stack(parts).sum(0).cpu() / fields.numel()
 
 
-def measured_noise(fields: Tensor) -> Tensor:
-    """The noise of every measurement on these fields (n, c, h, w): whoever is measured meets the same."""
+def held_out_noise(fields: Tensor) -> Tensor:
+    """Return the noise added to held-out fields (n, c, h, w): the same for every denoiser, update and level."""
     return placed_noise(fields.shape, 0, "frequency bias", "test")
 
 
-def error_factors(path: Path, times: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-    """What the squared error of x̂ is multiplied by to be that of the velocity, and that of the prediction: (levels,).
+def loss_factors(path: Path, times: tuple[float, ...]) -> Tensor:
+    """Return by what the squared error of x̂ is multiplied to give that of the prediction: (levels,) float64.
 
-    x̂ = (σ'·x_t − σ·v)/(α·σ' − α'·σ), and x̂ = (x_t − σ·ε)/α: at a given x_t the errors are proportional.
+    x̂ = (σ'·x_t − σ·v)/(α·σ' − α'·σ) and x̂ = (x_t − σ·ε)/α: at a given x_t the errors are proportional.
     """
     along = path.coefficients(torch.tensor(times, dtype=torch.float64))
-    velocity = (along.rate / along.sigma).square()
-    by_prediction = {
-        "velocity": velocity,
-        "noise": (along.alpha / along.sigma).square(),
-        "data": torch.ones_like(velocity),
-    }
-    return velocity, by_prediction[path.prediction]
+    scale = {"velocity": along.rate / along.sigma, "noise": along.alpha / along.sigma}
+    return scale.get(path.prediction, torch.ones_like(along.sigma)).square()
 
 
 @torch.no_grad()
-def estimates(
-    denoiser: Denoiser, path: Path, data: Tensor, noise: Tensor, time: float, batch_size: int, autocast: bool = False
-) -> Tensor:
-    """x̂ of data and noise (n, c, h, w) at one noise level: (n, c, h, w)."""
-    found = []
-    for part, own in zip(data.split(batch_size), noise.split(batch_size), strict=True):
-        t = torch.full((len(part),), time, device=part.device)
-        noisy = path.mix(part, own, t)
-        with torch.autocast(part.device.type, torch.bfloat16, enabled=autocast):
-            prediction = denoiser(noisy, t, None)[0]
-        found.append(path.as_data(prediction.to(noisy.dtype), noisy, t))
-    return torch.cat(found)
-
-
-def band_errors(
-    denoiser: Denoiser,
-    path: Path,
-    data: Tensor,
-    noise: Tensor,
-    times: tuple[float, ...],
-    bands: Bands,
-    batch_size: int = 64,
-    autocast: bool = False,
-) -> Tensor:
-    """Mean squared error of x̂ by noise level and band: (levels, n) float64, summing over bands to that of a value."""
-    errors = coefficient_errors(denoiser, path, data, noise, times, batch_size, autocast)
-    return bands.sums(errors).mean(0)
-
-
-def coefficient_errors(
+def squared_errors(
     denoiser: Denoiser,
     path: Path,
     data: Tensor,
@@ -102,11 +52,19 @@ def coefficient_errors(
     batch_size: int = 64,
     autocast: bool = False,
 ) -> Tensor:
-    """The same of each field and DCT coefficient: (b, levels, h, w) float64, summing over coefficients to that of a
-    value."""
-    found = []
-    for time in times:
-        errors = estimates(denoiser, path, data, noise, time, batch_size, autocast) - data
-        parts = [dct2(part).double().square().sum(1).cpu() for part in errors.split(batch_size)]
-        found.append(torch.cat(parts) / data[0].numel())
-    return torch.stack(found, 1)
+    """Return squared errors of x̂ by DCT coefficient, for data and noise (n, c, h, w): (n, levels, h, w) float64.
+
+    They are summed over channels and divided by c·h·w, so that they sum over coefficients to the error of a value.
+    """
+    rows = []
+    for clean, epsilon in zip(data.split(batch_size), noise.split(batch_size), strict=True):
+        levels = []
+        for time in times:
+            t = torch.full((len(clean),), time, device=clean.device)
+            noisy = path.mix(clean, epsilon, t)
+            with torch.autocast(clean.device.type, torch.bfloat16, enabled=autocast):
+                prediction = denoiser(noisy, t, None)[0]
+            error = path.as_data(prediction.to(noisy.dtype), noisy, t) - clean
+            levels.append(dct2(error).double().square().sum(1).cpu() / clean[0].numel())
+        rows.append(torch.stack(levels, 1))
+    return torch.cat(rows)

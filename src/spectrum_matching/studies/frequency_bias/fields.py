@@ -1,6 +1,5 @@
-"""What a denoiser of the study learns: images with their spectrum tilted, Gaussian fields, latents, at unit scale."""
+"""Data sets of the study at unit scale: images with a tilted spectrum, Gaussian fields, latents."""
 
-from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -10,35 +9,31 @@ from ...latent_space import LatentSpace
 from ...metrics.decoder.noise import placed_noise
 from ...nets.autoencoder import Autoencoder
 from ...spectrum.dct import dct2, idct2
-from .wiener import Moments
+from .wiener import CoefficientMoments
 
-N_AT_ONCE = 64
+BATCH_SIZE = 64
 
 
 class Fields(NamedTuple):
-    """train (n, c, h, w), test (m, c, h, w): float32 on the CPU, of mean 0 in each channel and unit variance in all.
-
-    restore: (b, c, h, w) → images (b, 3, H, W) in [−1, 1], unclamped; None where the fields are no images.
-    """
+    """train (n, c, h, w), test (m, c, h, w): float32 on the CPU, mean 0 in each channel, unit variance over all."""
 
     train: Tensor
     test: Tensor
-    restore: Callable[[Tensor], Tensor] | None = None
 
 
 def coefficient_frequencies(h: int, w: int) -> Tensor:
-    """(h, w), cycles per sample, float64: √((u/2h)² + (v/2w)²); DC has the lowest of the others."""
-    found = torch.hypot(
+    """Return √((u/2h)² + (v/2w)²) in cycles per sample: (h, w), float64. DC gets the lowest of the others."""
+    frequencies = torch.hypot(
         torch.arange(h, dtype=torch.float64)[:, None] / (2 * h), torch.arange(w, dtype=torch.float64) / (2 * w)
     )
-    found[0, 0] = found.flatten()[1:].min() if h * w > 1 else 1.0
-    return found
+    frequencies[0, 0] = frequencies.flatten()[1:].min() if h * w > 1 else 1.0
+    return frequencies
 
 
 def tilted(fields: Tensor, delta: float) -> Tensor:
-    """Every DCT coefficient times f^(delta/2): power times f^delta, signs kept. (…, h, w) → (…, h, w).
+    """Multiply every DCT coefficient by f^(delta/2), and so power by f^delta: (…, h, w) → (…, h, w).
 
-    delta 2 makes a 1/f² spectrum flat; below 0 it steepens.
+    Signs are kept. delta 2 flattens a 1/f² spectrum; below 0 it steepens.
     """
     if delta == 0:
         return fields
@@ -46,69 +41,52 @@ def tilted(fields: Tensor, delta: float) -> Tensor:
     return idct2(dct2(fields) * gain.to(fields))
 
 
-def unit_scale(
-    train: Tensor, test: Tensor, restore: Callable[[Tensor], Tensor] | None = None, what: str = "the data"
-) -> Fields:
-    """The training data's mean of each channel taken off, then divided by one standard deviation.
+def unit_scale(train: Tensor, test: Tensor) -> Fields:
+    """Subtract the training data's channel means and divide by one standard deviation.
 
-    restore: of the data as they are given. ValueError where they do not vary.
+    Raises:
+        ValueError: if the data are constant.
     """
     mean = train.double().mean((0, 2, 3))
     std = float((train.double() - mean.view(-1, 1, 1)).square().mean().sqrt())
     if not std > 1e-6:
-        raise ValueError(f"{what} do not vary: there is nothing to learn from them")
+        raise ValueError("the data do not vary: there is nothing to learn from them")
     space = LatentSpace("shift and scale", tuple(mean.tolist()), (std,))
-    seen = None if restore is None else _after(space.denormalise, restore)
-    return Fields(space.normalise(train), space.normalise(test), seen)
-
-
-def tilted_images(train: Tensor, test: Tensor, delta: float) -> Fields:
-    """Images (n, 3, h, w) in [−1, 1] as `tilted` makes them; restored, they are the images again."""
-    return unit_scale(tilted(train, delta), tilted(test, delta), lambda fields: tilted(fields, -delta), "the images")
+    return Fields(space.normalise(train), space.normalise(test))
 
 
 def gaussian_fields(n_train: int, n_test: int, shape: tuple[int, int, int], exponent: float) -> Fields:
-    """Fields of independent Gaussian coefficients of expected power 1/f^exponent, alike in all channels."""
-    amplitude = coefficient_frequencies(*shape[1:]) ** (-exponent / 2)
+    """Return fields of independent Gaussian coefficients of power 1/f^exponent in every channel."""
+    amplitude = (coefficient_frequencies(*shape[1:]) ** (-exponent / 2)).float()
 
-    def drawn(n: int, split: str) -> Tensor:
-        return idct2(placed_noise((n, *shape), 0, "gaussian field", split) * amplitude.float())
+    def sample(n: int, split: str) -> Tensor:
+        return idct2(placed_noise((n, *shape), 0, "gaussian field", split) * amplitude)
 
-    return unit_scale(drawn(n_train, "train"), drawn(n_test, "held out"))
+    return unit_scale(sample(n_train, "train"), sample(n_test, "held out"))
 
 
-def gaussian_twins(n_train: int, n_test: int, moments: Moments) -> Fields:
-    """Fields of Gaussian coefficients with the mean and the covariance between channels of others' coefficients.
+def gaussian_surrogates(n_train: int, n_test: int, moments: CoefficientMoments) -> Fields:
+    """Return Gaussian surrogate data: the given mean and covariance of DCT coefficients, and no other structure.
 
-    No linear filter can tell them from those others: what is left out is all that their spectrum does not say.
+    Linear filters, whose error depends on these moments alone, do not tell them from the original data.
     """
     values, vectors = torch.linalg.eigh(moments.covariance)
-    root = vectors * values.clamp_min(0).sqrt()[..., None, :]
+    root = (vectors * values.clamp_min(0).sqrt()[..., None, :]).float()
     shape = moments.mean.shape
 
-    def drawn(n: int, split: str) -> Tensor:
-        white = placed_noise((n, *shape), 0, "gaussian twin", split)
-        return idct2(torch.einsum("hwij,njhw->nihw", root.float(), white) + moments.mean.float())
+    def sample(n: int, split: str) -> Tensor:
+        white = placed_noise((n, *shape), 0, "gaussian twin", split)  # words of the seed: others give other numbers
+        return idct2(torch.einsum("hwij,njhw->nihw", root, white) + moments.mean.float())
 
-    return unit_scale(drawn(n_train, "train"), drawn(n_test, "held out"))
+    return unit_scale(sample(n_train, "train"), sample(n_test, "held out"))
 
 
 @torch.no_grad()
-def latent_fields(
-    autoencoder: Autoencoder, train: Tensor, test: Tensor, device: torch.device, advance: Callable[[int], None]
-) -> Fields:
-    """Posterior means of images (n, 3, h, w) in [−1, 1]. advance: called with the number of images encoded since.
+def latent_fields(autoencoder: Autoencoder, train: Tensor, test: Tensor, device: torch.device) -> Fields:
+    """Return posterior means of images (n, 3, h, w) in [−1, 1]."""
 
-    ValueError where the images do not fit the autoencoder, or its latents do not vary.
-    """
+    def encode(images: Tensor) -> Tensor:
+        batches = (autoencoder.encode(batch.to(device)).mean for batch in images.split(BATCH_SIZE))
+        return torch.cat([latents.float().cpu() for latents in batches])
 
-    def encoded(images: Tensor) -> Iterable[Tensor]:
-        for batch in images.split(N_AT_ONCE):
-            yield autoencoder.encode(batch.to(device)).mean.float().cpu()
-            advance(len(batch))
-
-    return unit_scale(torch.cat([*encoded(train)]), torch.cat([*encoded(test)]), what="the latents")
-
-
-def _after(first: Callable[[Tensor], Tensor], then: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    return lambda fields: then(first(fields))
+    return unit_scale(encode(train), encode(test))

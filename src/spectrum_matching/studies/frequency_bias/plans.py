@@ -1,158 +1,141 @@
-"""Plans of the frequency-bias study: which data, losses and seeds, at which cost, as frozen records."""
+"""Plans of the frequency-bias study: data, losses, seeds and training cost, as frozen records."""
 
-import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
-from ...diffusion.path import Kind, Path, Prediction
+from pydantic import Field, FiniteFloat, PositiveFloat, PositiveInt
+
+from ...diffusion import Path
+from ...diffusion.path import Kind, Prediction
+from ...files.settings import NotHashed
 from ...nets.denoiser.build import build_denoiser
-from .training import Schedule
 
-FEWEST_BANDS = 3  # that a power law can be fitted to
-MOST_INJECTED = 0.1  # of images at 0.6 of their contrast
+FEWEST_BANDS = 3  # to which a power law can be fitted
 
-Data = Literal["images", "twins", "gaussian", "latents"]
-Sampler = Literal["euler", "heun", "euler_maruyama", "dpm_solver"]
+AtLeastTwo = Annotated[int, Field(ge=2)]
+NoiseTime = Annotated[float, Field(gt=0, lt=1)]
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What one case learns, and by which loss; everything else is the plan's.
+class CaseSpec:
+    """What one case trains on, and with which loss; everything else is the plan's.
 
-    data: images with their power times f^delta; Gaussian twins of the images, with their spectrum; Gaussian fields of
-    power 1/f^exponent; the latents of an autoencoder. loss_power, inverse_power: the squared
-    error is weighted by f^loss_power, or by 1 over the power of its band.
+    data: images with their power times f^delta; Gaussian surrogates of the images; Gaussian fields of power
+    1/f^exponent; latents of an autoencoder. loss_power, inverse_power: squared DCT errors are weighted by f^loss_power,
+    or by the inverse of their band's power. prediction: the plan's by default.
     """
 
-    data: Data = "images"
+    data: Literal["images", "surrogates", "gaussian", "latents"] = "images"
     delta: float = 0.0
     exponent: float = 0.0
     autoencoder: str = ""
     loss_power: float = 0.0
     inverse_power: bool = False
-    prediction: Prediction | None = None  # the plan's by default
+    prediction: Prediction | None = None
 
 
 @dataclass(frozen=True)
 class FrequencyPlan:
     """Cases × seeds. The first seed runs every case, the others only those named in `main`."""
 
-    name: str = "embedded"
-    out: str = "runs/study/frequency-bias/embedded"  # the same command again goes on; finished cases are not run again
-    data: str = "embedded"  # or a folder, a parquet file, hub:NAME; a part is held out
-    size: int = 32  # pixels on a side
-    n_train: int = 4096
-    n_test: int = 48  # held-out images that errors are measured on
+    name: NotHashed[str] = "embedded"
+    out: NotHashed[str] = "runs/study/frequency-bias/embedded"  # rerun the same command to resume
+    data: NotHashed[str] = "embedded"  # or a folder, a parquet file, hub:NAME; a part is held out
+    size: Annotated[int, Field(ge=8)] = 32  # pixels on a side
+    n_train: AtLeastTwo = 4096
+    n_test: Annotated[int, Field(ge=3)] = 48  # held-out images on which errors are measured
     denoiser: str = "SiT-micro/4"  # of pixels
     latent_denoiser: str = "SiT-micro/1"
     path: Kind = "linear"
     prediction: Prediction = "velocity"
-    steps: int = 240
-    batch_size: int = 16
-    learning_rate: float = 1e-3
-    warmup: int = 20
+    steps: PositiveInt = 240
+    batch_size: PositiveInt = 16
+    learning_rate: PositiveFloat = 1e-3
+    warmup: Annotated[int, Field(ge=0)] = 20
     precision: Literal["fp32", "bf16"] = "fp32"
-    looks: int = 8  # updates at which errors are measured, spaced geometrically
-    times: tuple[float, ...] = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)  # noise levels
-    bands: int = 12  # at most
-    samples: int = 48  # images to generate
-    sampler: Sampler = "heun"
-    sampling_steps: int = 20
-    seeds: tuple[int, ...] = (0,)
-    main: tuple[str, ...] = ("images", "images, delta 2", "white noise")
-    deltas: tuple[float, ...] = (-1.0, 0.5, 1.0, 1.5, 2.0)  # beside 0
-    twins: bool = True  # Gaussian fields of the images' own spectrum
-    exponents: tuple[float, ...] = (0.0, 1.0, 2.0)  # of Gaussian fields
-    loss_powers: tuple[float, ...] = (-1.0, 1.0)
-    inverse_power: bool = True  # the loss over each band's power
-    predictions: tuple[Prediction, ...] = ("data",)  # beside the plan's
-    autoencoders: tuple[str, ...] = ()  # NAME=SOURCE each: latents of the same images
-    injected: int = 64  # images that errors are put into, 0 for none
-    injected_rms: float = 0.08  # in the images' range of 2
-    pixels_per_degree: float = 32.0  # at which images are looked at
-    lpips: str | None = None  # weights of LPIPS
-    features: str | None = None  # extractor: inception, dinov2, a TorchScript file or python:FILE.py:FACTORY
+    eval_points: AtLeastTwo = 8  # updates at which errors are measured, spaced geometrically
+    times: Annotated[tuple[NoiseTime, ...], Field(min_length=1)] = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
+    bands: Annotated[int, Field(ge=FEWEST_BANDS)] = 12  # at most
+    samples: AtLeastTwo = 48  # generated, by Heun's method
+    sampling_steps: PositiveInt = 20
+    seeds: NotHashed[Annotated[tuple[int, ...], Field(min_length=1)]] = (0,)
+    main: NotHashed[tuple[str, ...]] = ("images", "images, delta 2", "white noise")
+    deltas: NotHashed[tuple[FiniteFloat, ...]] = (-1.0, 0.5, 1.0, 1.5, 2.0)
+    surrogates: NotHashed[bool] = True
+    exponents: NotHashed[tuple[FiniteFloat, ...]] = (0.0, 1.0, 2.0)  # of Gaussian fields
+    loss_powers: NotHashed[tuple[FiniteFloat, ...]] = (-1.0, 1.0)
+    inverse_power: NotHashed[bool] = True
+    predictions: NotHashed[tuple[Prediction, ...]] = ("data",)
+    autoencoders: NotHashed[tuple[str, ...]] = ()  # NAME=SOURCE each
+    injected: NotHashed[Annotated[int, Field(ge=0)]] = 64  # images to which errors are added, 0 for none
+    pixels_per_degree: PositiveFloat = 32.0  # assumed for contrast sensitivity
+    lpips: NotHashed[str | None] = None  # weights of LPIPS, for injected errors
+    features: NotHashed[str | None] = None  # extractor: inception:PATH, dinov2, TorchScript, python:FILE.py:FACTORY
 
     @property
     def sources(self) -> dict[str, str]:
-        """Of the autoencoders, by name."""
-        return {name: source for name, _, source in (each.partition("=") for each in self.autoencoders)}
+        """The autoencoders' sources by name."""
+        return {name: source for name, _, source in (entry.partition("=") for entry in self.autoencoders)}
 
     @property
-    def subjects(self) -> dict[str, Subject]:
-        """The cases by name, those of the control first."""
-        found = {"images": Subject()}
-        found |= {f"images, delta {delta:g}": Subject(delta=delta) for delta in self.deltas}
-        if self.twins:
-            found["Gaussian twins"] = Subject("twins")
+    def cases(self) -> dict[str, CaseSpec]:
+        """The cases by name, those of the control first; an option that changes nothing has no case of its own."""
+        cases = {"images": CaseSpec()}
+        cases |= {f"images, delta {delta:g}": CaseSpec(delta=delta) for delta in self.deltas if delta}
+        if self.surrogates:
+            cases["Gaussian surrogates"] = CaseSpec("surrogates")
         for exponent in self.exponents:
             name = f"Gaussian, 1/f^{exponent:g}" if exponent else "white noise"
-            found[name] = Subject("gaussian", exponent=exponent)
-        found |= {f"loss times f^{power:g}": Subject(loss_power=power) for power in self.loss_powers}
+            cases[name] = CaseSpec("gaussian", exponent=exponent)
+        cases |= {f"loss times f^{power:g}": CaseSpec(loss_power=power) for power in self.loss_powers if power}
         if self.inverse_power:
-            found["loss over power"] = Subject(inverse_power=True)
-        found |= {f"predicts {prediction}": Subject(prediction=prediction) for prediction in self.predictions}
-        return found | {f"latents of {name}": Subject("latents", autoencoder=name) for name in self.sources}
+            cases["loss over power"] = CaseSpec(inverse_power=True)
+        others = [prediction for prediction in self.predictions if prediction != self.prediction]
+        cases |= {f"predicts {prediction}": CaseSpec(prediction=prediction) for prediction in others}
+        return cases | {f"latents of {name}": CaseSpec("latents", autoencoder=name) for name in self.sources}
 
     @property
     def trials(self) -> list[tuple[str, int]]:
         """(case, seed), in the order in which they are run."""
         first, *others = self.seeds
-        return [(name, first) for name in self.subjects] + [
-            (name, seed) for seed in others for name in self.subjects if name in self.main
-        ]
+        main = [name for name in self.cases if name in self.main]
+        return [(name, first) for name in self.cases] + [(name, seed) for seed in others for name in main]
 
     @property
-    def schedule(self) -> Schedule:
-        """Of every case."""
-        return Schedule(self.steps, self.batch_size, self.learning_rate, self.warmup)
+    def autocast(self) -> bool:
+        """Whether networks run in bfloat16."""
+        return self.precision == "bf16"
 
-    def path_of(self, subject: Subject) -> Path:
-        """From data to noise, and what is predicted."""
-        return Path(self.path, subject.prediction or self.prediction)
+    def path_of(self, spec: CaseSpec) -> Path:
+        """Return the path from data to noise of one case, with what its network predicts."""
+        return Path(self.path, spec.prediction or self.prediction)
 
 
 def check_plan(plan: FrequencyPlan) -> None:
-    """ValueError for what no data could mend."""
-    counts = ("n_train", "n_test", "batch_size", "looks", "bands", "samples", "injected", "sampling_steps", "steps")
-    least = {"n_test": 3, "n_train": 2, "looks": 2, "bands": FEWEST_BANDS, "samples": 2, "injected": 0}
-    for key in counts:
-        if (value := getattr(plan, key)) < least.get(key, 1):
-            raise ValueError(f"{key} is {value}: expected at least {least.get(key, 1)}")
-    if not plan.seeds or len(set(plan.seeds)) < len(plan.seeds):
-        raise ValueError(f"seeds are {plan.seeds}: expected one or more, none of them twice")
-    if not plan.times or not all(0 < time < 1 for time in plan.times):
-        raise ValueError(f"times are {plan.times}: expected noise levels between 0, which is data, and 1, noise")
-    for key in ("pixels_per_degree", "injected_rms", "learning_rate"):
-        if not getattr(plan, key) > 0:
-            raise ValueError(f"{key} is {getattr(plan, key):g}: expected more than 0")
-    if plan.injected_rms > MOST_INJECTED:
-        raise ValueError(
-            f"injected_rms is {plan.injected_rms:g}: above {MOST_INJECTED:g} images would leave their range"
-        )
-    if plan.warmup < 0:
-        raise ValueError(f"warmup is {plan.warmup}: expected 0 updates or more")
-    for key, plain in (("deltas", 0), ("loss_powers", 0), ("exponents", None), ("predictions", plan.prediction)):
-        values = getattr(plan, key)
-        if any(isinstance(value, float) and not math.isfinite(value) for value in values):
-            raise ValueError(f"{key} are {values}: expected finite numbers")
-        if len(set(values)) < len(values) or plain in values:
-            besides = "" if plain is None else f", and not {plain}, which the case images is"
-            raise ValueError(f"{key} are {values}: expected none of them twice{besides}")
+    """Check what the types of the fields cannot say, without opening any data.
+
+    Raises:
+        ValueError: for a plan that cannot be run.
+    """
+    if len(set(plan.seeds)) < len(plan.seeds):
+        raise ValueError(f"seeds must be unique, got {plan.seeds}")
     if not all(plan.sources.values()) or len(plan.sources) < len(plan.autoencoders):
-        raise ValueError(f"autoencoders are {plan.autoencoders}: expected NAME=SOURCE each, no name twice")
-    for subject in plan.subjects.values():
-        plan.path_of(subject)
-    if plan.size < 8:
-        raise ValueError(f"size is {plan.size}: images of less than 8 pixels have no bands to tell apart")
-    patch = plan.denoiser.rpartition("/")[2]
-    if patch.isdecimal() and int(patch) and plan.size % int(patch):
-        raise ValueError(f"images of {plan.size} pixels are not cut into patches of {patch}: take another --denoiser")
+        raise ValueError(f"autoencoders must be NAME=SOURCE with unique names, got {plan.autoencoders}")
+    patch = patch_of(plan.denoiser)
+    if patch and plan.size % patch:
+        raise ValueError(f"images of {plan.size} pixels are not cut into patches of {patch}: change denoiser or size")
     build_denoiser(plan.denoiser, 3, (plan.size, plan.size), time_scale=1000.0)
     if plan.autoencoders:
-        side = plan.size * int(plan.latent_denoiser.rpartition("/")[2] or 0)  # cut into patches, whatever they are
+        side = plan.size * patch_of(plan.latent_denoiser)  # of whole patches; latents are checked once they are known
         build_denoiser(plan.latent_denoiser, 4, (side, side), time_scale=1000.0)
+
+
+def patch_of(denoiser: str) -> int:
+    """Return the side of a patch, as in SiT-micro/4; 0 for a name without one."""
+    found = re.search(r"/(\d+)$", denoiser)
+    return int(found[1]) if found else 0
 
 
 def embedded() -> FrequencyPlan:
@@ -168,25 +151,28 @@ def cifar10() -> FrequencyPlan:
 
     Expected numbers: docs/theory.md.
     """
-    plan = FrequencyPlan(
+    return FrequencyPlan(
+        name="cifar10",
+        out="runs/study/frequency-bias/cifar10",
         data="data/cifar10/train.parquet",
         n_train=16_384,
         n_test=96,
         steps=640,
         batch_size=32,
-        looks=9,
+        eval_points=9,
         samples=128,
         seeds=(0, 1),
         injected=128,
         features="data/cifar10/features.pt",
     )
-    return renamed(plan, "cifar10")
 
 
 def gpu() -> FrequencyPlan:
     """CIFAR-10 with SiT-S at 256 tokens and three seeds, for one GPU; never run yet."""
-    plan = replace(
+    return replace(
         cifar10(),
+        name="gpu",
+        out="runs/study/frequency-bias/gpu",
         n_train=47_000,
         n_test=1024,
         denoiser="SiT-S/2",
@@ -196,18 +182,12 @@ def gpu() -> FrequencyPlan:
         learning_rate=2e-4,
         warmup=1000,
         precision="bf16",
-        looks=14,
+        eval_points=14,
         samples=2048,
         sampling_steps=25,
         seeds=(0, 1, 2),
         injected=1024,
     )
-    return renamed(plan, "gpu")
-
-
-def renamed(plan: FrequencyPlan, name: str) -> FrequencyPlan:
-    """`plan` under another name, written to a folder of that name."""
-    return replace(plan, name=name, out=f"runs/study/frequency-bias/{name}")
 
 
 PLANS: dict[str, Callable[[], FrequencyPlan]] = {"embedded": embedded, "cifar10": cifar10, "gpu": gpu}

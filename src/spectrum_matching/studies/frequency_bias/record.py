@@ -1,226 +1,169 @@
-"""The frequency bias of diffusion training: what denoisers get wrong by band, noise level and update."""
+"""The record of the frequency-bias study: what denoisers get wrong by band, noise level and update."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ...files.documents import Document
 from ...records.analysis import Provenance
 from ...records.measurement import Measurement
+from .plans import FrequencyPlan
 
-Numbers = tuple[float, ...]
-"""One a band, from the lowest."""
+PerBand = tuple[float, ...]
+"""One number for each band, from the lowest."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """The network at one update. loss: mean of training since the look before, None at update 0.
+class EvalPoint:
+    """The network after `step` updates, on held-out data.
 
-    data_errors, velocity_errors (levels, bands): squared error of x̂ and of the velocity on held-out data, the part of
-    each band in the mean over values: bands sum to it.
+    data_errors (levels, bands): squared error of the denoised estimate x̂; each band's part in the mean over values, so
+    that bands sum to the whole.
     """
 
     step: int
-    loss: float | None
-    data_errors: tuple[Numbers, ...]
-    velocity_errors: tuple[Numbers, ...]
+    data_errors: tuple[PerBand, ...]
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What eyes would make of x̂ at one noise level, as images in [−1, 1]; means over images.
+class NoiseLevel:
+    """The trained network and the best linear denoiser (Wiener) at one noise level t.
 
-    psnr, csf_psnr: in dB; lpips: None without weights. The tilt of a spectrum is undone first.
-    """
-
-    psnr: float
-    csf_psnr: float
-    ssim: float
-    lpips: float | None
-
-
-@dataclass(frozen=True)
-class Level:
-    """One noise level t, with α and σ there. Errors by band are written as in `Look`.
-
-    velocity_factor: squared error of the velocity over that of x̂. loss_factor: that of the prediction over x̂'s.
-    wiener_errors: of x̂ by the best linear denoiser, on the data and the noise that the network met; expected_errors:
-    the same over all noise, in closed form; promised_errors: on data of exactly the training data's spectrum.
-    error_share, seen_share (bands): of the trained network's error, as it is and weighted by contrast sensitivity once
-    the tilt of a spectrum is undone; each sums to 1. relative_error, seen_error: the whole error over the whole power,
-    as it is and so weighted; wiener_relative_error, wiener_seen_error: the linear denoiser's. seen_share, the seen
-    errors, network and wiener: None where the data are no images.
+    loss_factor: squared error of the prediction over that of x̂. wiener_errors: as `EvalPoint.data_errors`, on the same
+    data and noise. relative_error: error of x̂ over the power of the data, both summed over all coefficients.
+    csf_error: the same with both weighted by squared contrast sensitivity, None for data that are not images.
     """
 
     time: float
-    alpha: float
-    sigma: float
-    velocity_factor: float
     loss_factor: float
-    wiener_errors: Numbers
-    expected_errors: Numbers
-    promised_errors: Numbers
-    error_share: Numbers
-    seen_share: Numbers | None
+    wiener_errors: PerBand
     relative_error: float
     wiener_relative_error: float
-    seen_error: float | None
-    wiener_seen_error: float | None
-    network: Sight | None
-    wiener: Sight | None
+    csf_error: float | None
+    wiener_csf_error: float | None
 
+    @property
+    def over_wiener(self) -> float:
+        """The whole error over that of the best linear denoiser."""
+        return self.relative_error / self.wiener_relative_error
 
-@dataclass(frozen=True)
-class Halfway:
-    """Updates from the untrained network to half of the way to an end, between looks by interpolation.
-
-    to_final, to_final_log: to the last error, of the error and of its logarithm; to_wiener, to_wiener_log: to that of
-    the best linear denoiser. None where that is not below the first error, or half of the way is never reached.
-    """
-
-    to_final: float | None
-    to_final_log: float | None
-    to_wiener: float | None
-    to_wiener_log: float | None
+    @property
+    def csf_over_wiener(self) -> float | None:
+        """The same, weighted by contrast sensitivity."""
+        if self.csf_error is None or self.wiener_csf_error is None:
+            return None
+        return self.csf_error / self.wiener_csf_error
 
 
 @dataclass(frozen=True)
 class Band:
-    """One band of one case. frequency, edge (the upper one): cycles per sample. coefficients: in the band.
+    """One radial DCT band of one case, at `frequency` cycles per sample.
 
-    power: mean of a held-out coefficient; white data of unit variance have 1. first_loss, final_loss, wiener_loss: mean
-    over noise levels of the squared error of what the network predicts, a coefficient. half: of that loss.
-    final_error, wiener_error: of x̂ over the band's power, mean over levels. ratio: final over Wiener, geometric mean
-    over levels; its error: jackknife over the fields that it is measured on. sampled_decibels: power of generated
-    samples over that of the training data; wiener_sampled_decibels: of the linear denoiser's, sampled alike, which says
-    what is the sampler's doing. None where it is not finite.
+    power: mean over held-out coefficients; data have unit variance, so white noise has 1. final_loss, wiener_loss:
+    squared error of the prediction per coefficient, mean over noise levels. half: updates until half of what this loss
+    falls by is gone, interpolated between evaluations; None where it does not fall. final_error: error of x̂ over the
+    power of the band, mean over levels. ratio: final error over Wiener's, geometric mean over levels, with a jackknife
+    error over held-out fields. sampled_decibels: power of generated over training data, and wiener_sampled_decibels: of
+    what the best linear denoiser generates with the same sampler; None where not finite.
     """
 
     frequency: float
-    edge: float
     coefficients: int
     power: float
-    first_loss: float
     final_loss: float
     wiener_loss: float
-    half: Halfway
+    half: float | None
     final_error: float
-    wiener_error: float
     ratio: Measurement
     sampled_decibels: float | None
     wiener_sampled_decibels: float | None
 
 
 @dataclass(frozen=True)
-class Order:
-    """Spearman's correlation of each number with the frequency of the band.
+class RankCorrelation:
+    """Spearman's correlation of `Band.half`, `ratio` and `final_error` with the frequency of the band.
 
-    half, half_log: `Halfway.to_final` and `to_final_log`: 1 where every higher band is learned later; bands that have
-    none come last together. ratio: final over Wiener. error: final error over the band's power. None with fewer than
-    three bands, and where the greatest is less than 1.1 times the least, which is no order.
+    half: 1 where every higher band is learned later; bands that are never half learned come last. None where all bands
+    lie within a tenth of each other.
     """
 
     half: float | None
-    half_log: float | None
     ratio: float | None
     error: float | None
 
 
 @dataclass(frozen=True)
 class Case:
-    """One data set, one loss, one seed. subject: "pixels" or "latents". shape (c, h, w).
+    """One network trained on one kind of data with one loss and seed. shape: (c, h, w) of the data.
 
-    data, objective: in words. exponent: α of the training data's power law 1/f^α, its standard error of the fit.
-    half_levels (levels, bands): `Halfway.to_final` of each noise level by itself. csf (bands): squared contrast
-    sensitivity to what is left of a band once the tilt of a spectrum is undone, mean 1 over coefficients; None where
-    the data are no images. samples: some, as a PNG in base64, "" where they are no images. seconds: of the whole case.
-    provenance: of its training, which may be older than that of the study.
+    exponent: α of the training data's power law 1/f^α, with the error of the fit.
     """
 
     name: str
     seed: int
-    subject: str
-    data: str
-    objective: str
+    space: Literal["pixels", "latents"]
     shape: tuple[int, int, int]
     denoiser: str
     n_parameters: int
-    n_train: int
-    n_test: int
     exponent: Measurement
-    csf: Numbers | None
     bands: tuple[Band, ...]
-    order: Order
-    levels: tuple[Level, ...]
-    looks: tuple[Look, ...]
-    half_levels: tuple[tuple[float | None, ...], ...]
-    n_samples: int
-    samples: str
-    seconds: float
+    rank_correlation: RankCorrelation
+    levels: tuple[NoiseLevel, ...]
+    evals: tuple[EvalPoint, ...]
     provenance: Provenance
-
-    @property
-    def powers(self) -> Numbers:
-        """Of held-out data by band, written as errors are: they sum to the mean square of a value."""
-        n = self.shape[1] * self.shape[2]
-        return tuple(band.power * band.coefficients / n for band in self.bands)
 
 
 @dataclass(frozen=True)
-class Damage:
-    """What one metric says of equal errors in each band. better: of the metric. values (bands): means over images.
+class MetricByBand:
+    """One image metric of images with an error in one band at a time: means over images.
 
-    correlation: Spearman's, of the damage with the band's frequency: 1 where every higher band does more harm, −1 where
-    every higher band does less; None where the metric does not tell bands apart.
+    correlation: Spearman's, of the damage with frequency: −1 where every higher band is forgiven more. None where the
+    metric does not tell bands apart.
     """
 
     metric: str
     unit: str
-    better: str
-    values: Numbers
+    better: Literal["higher", "lower"]
+    values: PerBand
     correlation: float | None
 
 
 @dataclass(frozen=True)
-class Injection:
-    """Errors of equal mean square, put into one band of images at a time. rms: in the images' range of 2.
+class InjectedErrors:
+    """Image metrics of random errors of equal RMS in one band at a time. rms: of images in [−1, 1].
 
-    contrast: what images were multiplied by beforehand, so that nothing leaves their range.
+    contrast: factor by which images were scaled beforehand, so that none leaves its range.
     """
 
-    frequencies: Numbers
+    frequencies: PerBand
     rms: float
     contrast: float
     n_images: int
-    damages: tuple[Damage, ...]
+    metrics: tuple[MetricByBand, ...]
 
 
 @dataclass(frozen=True)
 class FrequencyBias:
-    """All cases × seeds of a plan. plan: as YAML. pixels_per_degree: at which images are held to be looked at."""
+    """All finished cases of a plan."""
 
-    name: str
-    plan: str
+    plan: FrequencyPlan
     command: str
-    images: str
-    size: int
-    path: str
-    sampling: str
-    pixels_per_degree: float
     cases: tuple[Case, ...]
-    injection: Injection | None
+    injected: InjectedErrors | None
     provenance: Provenance
     notes: tuple[str, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the cases, in the plan's order."""
+        """The names of the cases, in the plan's order."""
         return tuple(dict.fromkeys(case.name for case in self.cases))
 
     def of(self, name: str) -> tuple[Case, ...]:
-        """All seeds of one case."""
+        """Return all seeds of one case."""
         return tuple(case for case in self.cases if case.name == name)
 
 
-FREQUENCY_BIAS = Document(
-    FrequencyBias, "specmatch-frequency-bias-2", "study", "run `specmatch study frequency-bias` again"
-)
+REMEDY = "run `specmatch study frequency-bias` again"
+FREQUENCY_BIAS = Document(FrequencyBias, "specmatch-frequency-bias-3", "study", REMEDY)
 """study.json."""
+CASE = Document(Case, "specmatch-frequency-case-3", "case", REMEDY)
+"""case.json of a finished case; the version rises whenever cases are measured differently, so that all are rerun."""

@@ -1,32 +1,31 @@
-"""One case of the frequency-bias study: data and loss to a trained denoiser, and what it gets wrong by band."""
+"""One case of the frequency-bias study: train a denoiser and measure what it gets wrong by band."""
 
-import math
-import time as clock
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path as File
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...diffusion import SAMPLERS, SampleNoise, time_grid
-from ...diffusion.denoiser import Denoiser
-from ...diffusion.path import Path
-from ...metrics.ranks import rank_correlation
+from ...diffusion import SAMPLERS, Denoiser, Path, SampleNoise, time_grid
+from ...files.atomic import write_folder_atomically
 from ...nets.denoiser.build import build_denoiser
 from ...records.provenance import provenance
-from .band_errors import Bands, band_errors, band_power, bands_of, coefficient_errors, error_factors, measured_noise
+from ...spectrum.dct import dct2
+from ...spectrum.power import RadialBins
+from .band_errors import band_power, band_sums, held_out_noise, loss_factors, radial_bands, squared_errors
 from .fields import Fields, coefficient_frequencies
-from .perception import Eyes
-from .plans import FrequencyPlan, Subject
-from .readings import band_table, fitted_exponent, halfway, measured_levels, ratios_of, seen_weights
-from .record import Band, Case, Look, Order
-from .training import frequency_weights, inverse_power_weights, logged_steps, train_denoiser
+from .perception import sensitivity_weights
+from .plans import CaseSpec, FrequencyPlan
+from .record import Case, EvalPoint, NoiseLevel
+from .summary import band_table, fitted_exponent, jackknife_ratios, rank_correlations
+from .training import DenoiserTraining, eval_steps
 from .wiener import coefficient_moments, wiener_denoiser
 
-N_AT_ONCE = 64
-N_SHOWN = 36
-LEAST_SPREAD = 1.1  # of the greatest over the least of bands that have an order
+BATCH_SIZE = 64
+CHECKPOINT_EVERY = 1000  # updates, and at every evaluation
 
 
 def run_case(
@@ -34,159 +33,140 @@ def run_case(
     name: str,
     seed: int,
     fields: Fields,
-    *,
-    data: str,
-    eyes: Eyes | None,
-    picture: Callable[[Tensor], str],
     device: torch.device,
-    advance: Callable[[int], None] = lambda n: None,
-    keep: Callable[[Mapping[str, Any]], None] = lambda state: None,
-    kept: Mapping[str, Any] | None = None,
+    checkpoint: File,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Case:
-    """Train and measure. data: in words. eyes: None for latents. picture: images to a PNG in base64.
+    """Train and measure one case. The same seed gives the same numbers on one machine.
 
-    advance: called with the updates done since. keep: called now and then with what `kept` needs to be for the case to
-    go on from there. The same seed gives the same numbers on one machine.
+    checkpoint: folder in which an interrupted training is kept, and from which it resumes. progress: called with the
+    number of updates done and their total.
     """
-    began = clock.perf_counter()
-    subject = plan.subjects[name]
-    path, grid = plan.path_of(subject), (fields.train.shape[2], fields.train.shape[3])
-    bands = bands_of(grid, plan.bands)
-    known = coefficient_moments(fields.train)
-    train, test = fields.train.to(device), fields.test.to(device)
-    noise = measured_noise(fields.test).to(device)
-    own_power = band_power(fields.train, bands)
-    choice = plan.latent_denoiser if subject.data == "latents" else plan.denoiser
-    network = build_denoiser(choice, train.shape[1], grid, seed=seed, time_scale=1000.0).to(device)
-    autocast = plan.precision == "bf16"
-    factors = error_factors(path, plan.times)[0]
-    looks = [Look(**row) for row in kept["looks"]] if kept else []
-    advance(looks[-1].step if looks else 0)
+    spec, path = plan.cases[name], plan.path_of(plan.cases[name])
+    shape = (fields.train.shape[1], fields.train.shape[2], fields.train.shape[3])
+    bands = radial_bands(shape[1:], plan.bands)
+    train_power = band_power(fields.train, bands)
+    choice = plan.latent_denoiser if spec.data == "latents" else plan.denoiser
+    network = build_denoiser(choice, shape[0], shape[1:], seed=seed, time_scale=1000.0).to(device)
+    weights = loss_weights(spec, bands, train_power)
+    training = DenoiserTraining(network, path, fields.train.to(device), plan, seed, weights)
+    test, noise = fields.test.to(device), held_out_noise(fields.test).to(device)
 
-    def look(step: int, loss: float | None) -> None:
-        found = band_errors(network, path, test, noise, plan.times, bands, N_AT_ONCE, autocast)
-        looks.append(Look(step, loss, rows(found), rows(factors[:, None] * found)))
-        advance(step - looks[-2].step if len(looks) > 1 else 0)
+    def measure(denoiser: Denoiser) -> Tensor:
+        return squared_errors(denoiser, path, test, noise, plan.times, BATCH_SIZE, plan.autocast)
 
-    train_denoiser(
-        network,
-        path,
-        train,
-        plan.schedule,
-        look_at=logged_steps(plan.steps, plan.looks),
-        look=look,
-        seed=seed,
-        weights=loss_weights(subject, bands, grid, own_power),
-        autocast=autocast,
-        keep=lambda state: keep({**state, "looks": [asdict(own) for own in looks]}),
-        kept=kept,
-    )
-    network.eval()
-    wiener = wiener_denoiser(known, path)
-    errors = coefficient_errors(network, path, test, noise, plan.times, N_AT_ONCE, autocast)
-    linear = coefficient_errors(wiener, path, test, noise, plan.times)
-    csf = seen_weights(eyes, subject.delta) if eyes and fields.restore else None
-    levels = measured_levels(
-        plan, path, network, fields, known, (errors.mean(0), linear.mean(0)), bands, csf, eyes, device
-    )
-    shape = (int(train.shape[1]), *grid)
-    samples = draw(network, path, plan, shape, device, autocast)
-    sampled, alike = (
-        10 * (band_power(drawn, bands) / own_power).log10()
-        for drawn in (samples, draw(wiener, path, plan, shape, device, False))
-    )
+    def evaluate() -> Tensor:
+        return band_sums(measure(network), bands).mean(0)
+
+    evals = train_and_evaluate(training, eval_steps(plan.steps, plan.eval_points), evaluate, checkpoint, progress)
+    wiener = wiener_denoiser(coefficient_moments(fields.train), path)
+    errors, wiener_errors = measure(network), measure(wiener)
+    power = dct2(fields.test).double().square().sum(1).mean(0) / fields.test[0].numel()
+    is_image = spec.data == "images"
+    csf = sensitivity_weights(*shape[1:], plan.pixels_per_degree, spec.delta) if is_image else None
+    samples, wiener_samples = (draw_samples(denoiser, path, plan, shape, device) for denoiser in (network, wiener))
+    levels = [
+        NoiseLevel(
+            time=t,
+            loss_factor=factor,
+            wiener_errors=tuple(band_sums(linear, bands).tolist()),
+            relative_error=weighted_ratio(own, power),
+            wiener_relative_error=weighted_ratio(linear, power),
+            csf_error=None if csf is None else weighted_ratio(own, power, csf),
+            wiener_csf_error=None if csf is None else weighted_ratio(linear, power, csf),
+        )
+        for t, factor, own, linear in zip(
+            plan.times, loss_factors(path, plan.times).tolist(), errors.mean(0), wiener_errors.mean(0), strict=True
+        )
+    ]
     table = band_table(
-        looks,
+        evals,
         levels,
         bands,
         band_power(fields.test, bands),
-        ratios_of(bands.sums(errors), bands.sums(linear)),
-        (sampled, alike),
+        jackknife_ratios(band_sums(errors, bands), band_sums(wiener_errors, bands)),
+        band_power(samples, bands) / train_power,
+        band_power(wiener_samples, bands) / train_power,
     )
-    shown = picture(fields.restore(samples[:N_SHOWN].cpu()).clamp(-1, 1)) if fields.restore else ""
-    halves = [[[row.data_errors[at][k] for row in looks] for k in range(len(table))] for at in range(len(levels))]
-    steps = [own.step for own in looks]
     return Case(
         name=name,
         seed=seed,
-        subject="latents" if subject.data == "latents" else "pixels",
-        data=data,
-        objective=objective_of(subject, path),
+        space="latents" if spec.data == "latents" else "pixels",
         shape=shape,
         denoiser=choice,
         n_parameters=sum(weight.numel() for weight in network.parameters()),
-        n_train=len(train),
-        n_test=len(test),
-        exponent=fitted_exponent(own_power, bands, known),
-        csf=None if csf is None else tuple((bands.sums(csf) / bands.counts).tolist()),
+        exponent=fitted_exponent(fields.train, bands),
         bands=table,
-        order=order_of(table),
-        levels=levels,
-        looks=tuple(looks),
-        half_levels=tuple(tuple(halfway(steps, errors, errors[-1]) for errors in level) for level in halves),
-        n_samples=len(samples),
-        samples=shown,
-        seconds=round(clock.perf_counter() - began, 1),
-        provenance=provenance(device, torch.bfloat16 if autocast else torch.float32, seed),
+        rank_correlation=rank_correlations(table),
+        levels=tuple(levels),
+        evals=tuple(evals),
+        provenance=provenance(device, torch.bfloat16 if plan.autocast else torch.float32, seed),
     )
 
 
-def loss_weights(subject: Subject, bands: Bands, grid: tuple[int, int], power: Tensor) -> Tensor | None:
-    """Of squared DCT errors, (h, w) of mean 1; None for the plain loss. power (n,): `band_power` of what is learned."""
-    if subject.inverse_power:
-        return inverse_power_weights(bands.rings, power / bands.counts)
-    return frequency_weights(coefficient_frequencies(*grid), subject.loss_power)
+def train_and_evaluate(
+    training: DenoiserTraining,
+    steps: tuple[int, ...],
+    evaluate: Callable[[], Tensor],
+    checkpoint: File,
+    progress: Callable[[int, int], None],
+) -> list[EvalPoint]:
+    """Train to the last of `steps` and evaluate at each; `evaluate` returns errors (levels, bands).
+
+    Raises:
+        ValueError: if errors are not finite.
+    """
+    evals: list[EvalPoint] = []
+    if (file := checkpoint / "state.pt").exists():
+        state = torch.load(file, map_location=training.data.device, weights_only=True)
+        evals = [EvalPoint(**point) for point in state.pop("evals")]
+        training.load_state_dict(state)
+    for stop in sorted({*steps, *range(CHECKPOINT_EVERY, steps[-1], CHECKPOINT_EVERY)}):
+        if evals and stop <= training.step:
+            continue
+        training.train_until(stop)
+        if stop in steps:
+            errors = evaluate()
+            if not errors.isfinite().all():
+                raise ValueError(f"errors are not finite at update {stop}: lower learning_rate")
+            evals.append(EvalPoint(stop, tuple(map(tuple, errors.tolist()))))
+        if stop < steps[-1]:  # the last update is reported once the case is measured
+            progress(stop, steps[-1])
+        state = training.state_dict() | {"evals": [asdict(point) for point in evals]}
+        write_folder_atomically(checkpoint, partial(_save, state))
+    return evals
 
 
-def objective_of(subject: Subject, path: Path) -> str:
-    """In words."""
-    weighted = ""
-    if subject.inverse_power:
-        weighted = ", each band’s over its power"
-    elif subject.loss_power:
-        weighted = f", times f^{subject.loss_power:g}"
-    return f"squared error of the {path.prediction} on the {path.kind} path{weighted}"
+def _save(state: dict[str, Any], folder: File) -> None:
+    torch.save(state, folder / "state.pt")
+
+
+def loss_weights(spec: CaseSpec, bands: RadialBins, power: Tensor) -> Tensor | None:
+    """Return weights (h, w) of mean 1 for squared DCT errors; None for the plain loss. power: `band_power` of data."""
+    if spec.inverse_power:
+        weights = 1 / (power / bands.counts)[bands.rings]
+    elif spec.loss_power:
+        weights = coefficient_frequencies(*bands.rings.shape) ** spec.loss_power
+    else:
+        return None
+    return weights / weights.mean()
+
+
+def weighted_ratio(errors: Tensor, power: Tensor, weights: Tensor | None = None) -> float:
+    """Return the sum of errors (h, w) over that of power (h, w), both times weights (h, w)."""
+    weights = torch.ones_like(power) if weights is None else weights
+    return float((weights * errors).sum() / (weights * power).sum())
 
 
 @torch.no_grad()
-def draw(
-    network: Denoiser, path: Path, plan: FrequencyPlan, shape: tuple[int, int, int], device: torch.device, half: bool
+def draw_samples(
+    denoiser: Denoiser, path: Path, plan: FrequencyPlan, shape: tuple[int, ...], device: torch.device
 ) -> Tensor:
-    """Samples (n, c, h, w), each by its number whatever the batch."""
-    found = []
-    for start in range(0, plan.samples, N_AT_ONCE):
-        noise = SampleNoise(0, range(start, min(start + N_AT_ONCE, plan.samples)))
+    """Generate `plan.samples` fields (n, c, h, w) by Heun's method; sample i is the same for any batch size."""
 
-        def predict(noisy: Tensor, t: Tensor) -> Tensor:
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                prediction: Tensor = network(noisy, t, None)[0]
-            return prediction.float()
+    def predict(noisy: Tensor, t: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=plan.autocast):
+            return denoiser(noisy, t, None)[0].float()
 
-        def drawn(step: int, noise: SampleNoise = noise) -> Tensor:
-            return noise.at(step, shape).to(device)
-
-        start_at = noise.start(shape).to(device)
-        found.append(SAMPLERS[plan.sampler](predict, path, start_at, time_grid(path, plan.sampling_steps), drawn))
-    return torch.cat(found)
-
-
-def order_of(bands: Sequence[Band]) -> Order:
-    """How each number goes with frequency; updates that are never reached are the most."""
-
-    def along(numbers: Sequence[float | None]) -> float | None:
-        values = [math.inf if value is None else value for value in numbers]
-        if max(values) < LEAST_SPREAD * min(values):
-            return None
-        return rank_correlation([band.frequency for band in bands], values)
-
-    return Order(
-        half=along([band.half.to_final for band in bands]),
-        half_log=along([band.half.to_final_log for band in bands]),
-        ratio=along([band.ratio.value for band in bands]),
-        error=along([band.final_error for band in bands]),
-    )
-
-
-def rows(errors: Tensor) -> tuple[tuple[float, ...], ...]:
-    """A matrix as plain numbers."""
-    return tuple(map(tuple, errors.tolist()))
+    noise, times = SampleNoise(0, range(plan.samples)).start(shape), time_grid(path, plan.sampling_steps)
+    return torch.cat([SAMPLERS["heun"](predict, path, batch.to(device), times) for batch in noise.split(BATCH_SIZE)])

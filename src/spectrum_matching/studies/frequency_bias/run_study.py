@@ -1,0 +1,202 @@
+"""The cases of a plan as stages: each is trained and measured once, in a folder of its own."""
+
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ... import __version__
+from ...data.images import ImageSet, open_images
+from ...data.order import fixed_batches
+from ...files.atomic import remove, require_writable
+from ...files.digests import digest_weights
+from ...files.settings import hashed_settings
+from ...files.stages import StageRunner, UnfinishedError, read_finished_stage, run_stage, slug
+from ...metrics.decoder.transfer import filled_rings
+from ...nets.autoencoder import Autoencoder
+from ...nets.vision.extractors import open_extractor
+from ...nets.vision.perceptual import LPIPS
+from ...records.provenance import provenance
+from .band_errors import radial_bands
+from .fields import Fields, gaussian_fields, gaussian_surrogates, latent_fields, tilted, unit_scale
+from .perception import ImageMetrics, evaluate_injected_errors, sensitivity_weights
+from .plans import FEWEST_BANDS, CaseSpec, FrequencyPlan, check_plan, patch_of
+from .record import CASE, Case, FrequencyBias
+from .run_case import run_case
+from .wiener import coefficient_moments
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 256
+
+
+@dataclass(frozen=True)
+class OpenedStudy:
+    """A plan with everything that its cases share."""
+
+    plan: FrequencyPlan
+    training: ImageSet
+    held_out: ImageSet
+    autoencoders: Mapping[str, Autoencoder]
+    metrics: ImageMetrics
+    device: torch.device
+
+    @cached_property
+    def train(self) -> Tensor:
+        """Training images (n_train, 3, size, size) in [−1, 1]."""
+        return _read(self.training, self.plan.n_train)
+
+    @cached_property
+    def test(self) -> Tensor:
+        """Held-out images, enough for errors and for injected errors."""
+        return _read(self.held_out, max(self.plan.n_test, self.plan.injected))
+
+    def fields(self, spec: CaseSpec) -> Fields:
+        """Return what a case is trained and tested on."""
+        n_train, n_test, size = self.plan.n_train, self.plan.n_test, self.plan.size
+        if spec.data == "gaussian":
+            return gaussian_fields(n_train, n_test, (3, size, size), spec.exponent)
+        train, test = self.train, self.test[:n_test]
+        if spec.data == "surrogates":
+            return gaussian_surrogates(n_train, n_test, coefficient_moments(unit_scale(train, test).train))
+        if spec.data == "latents":
+            return latent_fields(self.autoencoders[spec.autoencoder].to(self.device), train, test, self.device)
+        return unit_scale(tilted(train, spec.delta), tilted(test, spec.delta))
+
+
+def _read(images: ImageSet, n: int) -> Tensor:
+    pixels = torch.cat([batch.images for batch in fixed_batches(images, BATCH_SIZE, n)])
+    if len(pixels) < n:
+        raise ValueError(f"{images.source}: {n - len(pixels)} of {n} images cannot be read; lower n_train or n_test")
+    return pixels
+
+
+def open_study(plan: FrequencyPlan, device: torch.device) -> OpenedStudy:
+    """Open everything that a plan names, before any training.
+
+    Raises:
+        ValueError: for a plan that cannot be run.
+    """
+    check_plan(plan)
+    autoencoders = {name: Autoencoder.from_pretrained(source).eval() for name, source in plan.sources.items()}
+    for name, autoencoder in autoencoders.items():
+        check_latents(plan, name, autoencoder)
+    metrics = ImageMetrics(
+        sensitivity_weights(plan.size, plan.size, plan.pixels_per_degree),
+        LPIPS.from_weights(plan.lpips).to(device) if plan.lpips else None,
+        open_extractor(plan.features, device) if plan.features else None,
+    )
+    training, held_out = (open_images(plan.data, plan.size, split=split) for split in ("train", "held_out"))
+    n_held_out = max(plan.n_test, plan.injected)
+    if len(training) < plan.n_train or len(held_out) < n_held_out:
+        raise ValueError(
+            f"{plan.data} has {len(training)} images to train on and {len(held_out)} held out, the plan takes "
+            f"{plan.n_train} and {n_held_out}: lower n_train, n_test or injected by --config, or give more images"
+        )
+    require_writable(Path(plan.out))
+    return OpenedStudy(plan, training, held_out, autoencoders, metrics, device)
+
+
+def check_latents(plan: FrequencyPlan, name: str, autoencoder: Autoencoder) -> None:
+    """Check that the plan's images fit an autoencoder, and that its latents have whole patches and enough bands.
+
+    Raises:
+        ValueError: if not.
+    """
+    if plan.size % autoencoder.multiple or autoencoder.size not in (None, plan.size):
+        expected = autoencoder.size or f"a multiple of {autoencoder.multiple}"
+        raise ValueError(f"images are of {plan.size} pixels, and the autoencoder {name!r} takes {expected}")
+    side, patch = plan.size // autoencoder.factor, patch_of(plan.latent_denoiser)
+    if side % patch:
+        raise ValueError(f"latents of {name!r} are {side} x {side}, not cut into patches of {patch}")
+    if filled_rings((side, side), plan.bands) < FEWEST_BANDS:
+        raise ValueError(f"latents of {name!r} are {side} x {side}, too few positions for bands: take larger images")
+
+
+def case_stage(
+    opened: OpenedStudy, name: str, seed: int, progress: Callable[[int, int], None], run: StageRunner = run_stage
+) -> Case:
+    """Run one case, or read it if it is finished. run: `run_stage`, or `read_finished_stage`."""
+    plan, spec = opened.plan, opened.plan.cases[name]
+    autoencoder = opened.autoencoders.get(spec.autoencoder)
+    settings = hashed_settings(plan)
+    settings.pop("denoiser" if autoencoder else "latent_denoiser")
+    inputs = settings | {
+        "spec": asdict(replace(spec, autoencoder="")),
+        "seed": seed,
+        "train": opened.training.digest,
+        "test": opened.held_out.digest,
+        "autoencoder": digest_weights(autoencoder) if autoencoder else "",
+        "version": __version__,
+        "format": CASE.format,
+    }
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        checkpoint = folder / "checkpoint"
+        case = run_case(plan, name, seed, opened.fields(spec), opened.device, checkpoint, progress)
+        CASE.write(folder / "case.json", case)
+        remove(checkpoint)
+        return {}
+
+    folder = slug(re.sub(r"-(?=\d)", "minus ", name))
+    done = run(Path(plan.out) / folder / f"seed{seed}", "case", inputs, work)
+    # Another plan in the same folder may have run this case under another name.
+    return replace(CASE.read(done.folder / "case.json"), name=name)
+
+
+def run_study(
+    plan: FrequencyPlan,
+    trials: Sequence[tuple[str, int]],
+    device: torch.device,
+    command: str,
+    progress: Mapping[str, Callable[[int, int], None]] | None = None,
+) -> FrequencyBias:
+    """Run some (case, seed) of a plan, then collect all that are finished.
+
+    progress: by "CASE, seed SEED", called with the number of updates done and their total.
+    """
+    opened = open_study(plan, device)
+    for bad in {*opened.training.bad, *opened.held_out.bad}:
+        logger.warning("skipped %s: %s", bad.name, bad.reason)
+    for name, seed in trials:
+        report = progress[f"{name}, seed {seed}"] if progress else _ignore
+        case_stage(opened, name, seed, report)
+        report(plan.steps, plan.steps)
+    cases, missing = [], []
+    for name, seed in plan.trials:
+        try:
+            cases.append(case_stage(opened, name, seed, _ignore, read_finished_stage))
+        except UnfinishedError:
+            missing.append(f"{name}, seed {seed}")
+    images, bands = opened.test[: plan.injected].to(device), radial_bands((plan.size, plan.size), plan.bands)
+    return FrequencyBias(
+        plan=plan,
+        command=command,
+        cases=tuple(cases),
+        injected=evaluate_injected_errors(images, bands, opened.metrics) if plan.injected else None,
+        provenance=provenance(device, torch.float32, plan.seeds[0]),
+        notes=notes_of(plan, cases, missing),
+    )
+
+
+def _ignore(done: int, total: int) -> None:
+    """Report no progress."""
+
+
+def notes_of(plan: FrequencyPlan, cases: Sequence[Case], missing: Sequence[str]) -> tuple[str, ...]:
+    """Return what a reader must know before the numbers."""
+    first, code = cases[0], {f"{case.provenance.commit or 'unknown'} on {case.provenance.device}" for case in cases}
+    return (
+        f"{plan.steps:,} updates of {plan.batch_size} fields each: every number here is of a training so short, and of "
+        f"{first.n_parameters:,} parameters for {first.space}.",
+        f"The best linear denoiser knows the training data’s spectrum, and treats each DCT coefficient by itself: a "
+        f"network may be better. Both are measured on {plan.n_test} held-out fields.",
+        *([f"Trained by several commits or on several machines: {', '.join(sorted(code))}"] if len(code) > 1 else []),
+        *([f"Not run yet: {'; '.join(missing)}"] if missing else []),
+    )
