@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from spectrum_matching import __version__
-from spectrum_matching.cli.main import VERBS, main
+from spectrum_matching.cli.main import COMMANDS, main
 from spectrum_matching.files.yaml_files import override
 from spectrum_matching.training import autoencoder_config
 
@@ -34,18 +34,30 @@ def dry_run(said, *arguments):
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
-def test_help_lists_the_verbs(said, arguments):
+def test_main_help_lists_commands(said, arguments):
     status, out, _ = said(*arguments)
     assert status == 0
-    assert all(f"  {verb} " in out for verb in VERBS)
+    assert all(f"  {verb} " in out for verb in COMMANDS)
 
 
-def test_the_version_is_printed(said):
+def test_main_version(said):
     assert said("--version") == (0, __version__ + "\n", "")
 
 
-def test_an_unknown_verb_is_an_error_of_one_line(said):
-    assert said("trian") == (2, "", f"specmatch trian: no such verb; there are {', '.join(VERBS)}\n")
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_main_imports_neither_torch_nor_tyro_for_help_and_version(argument):
+    code = f"import sys; from spectrum_matching.cli.main import main; main([{argument!r}]); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "numpy", "tyro", "rich"} & set(done.stdout.split())
+
+
+def test_main_suggests_the_nearest_command(said):
+    assert said("anaylze") == (
+        2,
+        "",
+        "specmatch: unknown command 'anaylze' (did you mean analyze?); see `specmatch --help`\n",
+    )
+    assert said("???") == (2, "", "specmatch: unknown command '???'; see `specmatch --help`\n")
 
 
 def test_help_of_training_names_presets_and_options(said):
@@ -136,7 +148,7 @@ def test_training_that_makes_no_sense_is_refused_before_anything_is_written(said
     assert not any(tmp_path.iterdir())
 
 
-def test_a_reader_that_leaves_is_no_error(monkeypatch):
+def test_main_ends_quietly_when_the_reader_closes_the_pipe(monkeypatch):
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     command = f"set -o pipefail; {sys.executable} -c 'from spectrum_matching.cli.main import main; main([])' | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)

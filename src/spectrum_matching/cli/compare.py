@@ -32,7 +32,7 @@ def compare(
     seeds: tuple[int, ...] = (),
     only: tuple[str, ...] = (),
     dry_run: bool = False,
-) -> Path:
+) -> Path | None:
     """Train, analyze, cache, diffuse, sample and score every entry of a plan. The same command goes on after a kill.
 
     Several commands may share a plan: each stage is done once, by whoever comes first.
@@ -59,7 +59,7 @@ def compare(
         n, n_done = len(resolved.entries) * len(resolved.seeds), len(list(Path(resolved.out).rglob(RECORD)))
         counts = f"{n} trials: {len(resolved.entries)} entries x {len(resolved.seeds)} seeds; {n_done} stages are there"
         console.print(counts, highlight=False)
-        return Path(resolved.out)
+        return None
     opened = open_plan(resolved)
     for place, (name, seed) in enumerate(chosen, 1):
         console.rule(escape(f"{place} of {len(chosen)}: {name}, seed {seed}"), align="left")
@@ -67,9 +67,7 @@ def compare(
     comparison = collect_trials(opened, f"specmatch compare {plan}")
     write_comparison(comparison, Path(resolved.out))
     print(comparison_markdown(comparison))
-    page = Path(resolved.out) / "report.html"
-    console.print(str(page), highlight=False, soft_wrap=True, markup=False)
-    return page
+    return Path(resolved.out) / "report.html"
 
 
 def resolve(name: str, config: Path | None, out: Path | None, data: str | None) -> Plan:

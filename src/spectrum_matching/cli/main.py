@@ -1,46 +1,22 @@
-"""specmatch: a verb and its options."""
+"""The command `specmatch`: choose a command and run it.
+
+What a command needs is imported when it runs, so that `specmatch --help` does not wait for torch.
+"""
 
 import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
-from typing import TypeVar
-
-from .. import __version__
+from typing import NamedTuple, TypeVar
 
 Run = TypeVar("Run")
 
 
-def demo(arguments: list[str]) -> None:
-    """go from embedded photographs to generated images by three methods, in one report"""
-    import tyro
-
-    from .demo import demo
-
-    tyro.cli(demo, prog="specmatch demo", args=arguments)
-
-
-def analyze(arguments: list[str]) -> None:
-    """say how diffusable autoencoders or cached latents are, side by side, in one report"""
-    import tyro
-
-    from .analyze import analyze_all
-
-    tyro.cli(analyze_all, prog="specmatch analyze", args=arguments)
-
-
-def report(arguments: list[str]) -> None:
-    """make one page from saved analyses"""
-    import tyro
-
-    from .report import write_report
-
-    print(tyro.cli(write_report, prog="specmatch report", args=arguments))
-
-
-def train_ae(arguments: list[str]) -> None:
-    """train or fine-tune an autoencoder by any method of the unified view"""
+def train_ae(arguments: list[str]) -> Path | None:
+    """Train or fine-tune an autoencoder; return its export."""
     from ..training.autoencoder_config import FAMILIES, METHODS, PRESETS, AutoencoderRun
 
     def check(run: AutoencoderRun) -> None:
@@ -54,23 +30,14 @@ def train_ae(arguments: list[str]) -> None:
     )
     run = _resolved("train-ae", AutoencoderRun(), PRESETS, description, arguments, check)
     if run is None:
-        return
+        return None
     from ..training.run_autoencoder import run_autoencoder  # slow: it imports diffusers
 
-    print(run_autoencoder(run))
+    return run_autoencoder(run)
 
 
-def cache(arguments: list[str]) -> None:
-    """encode images once and for all: posterior moments in shards, or latents of other tools brought over"""
-    import tyro
-
-    from .cache import cache_latents
-
-    print(tyro.cli(cache_latents, prog="specmatch cache", args=arguments))
-
-
-def train_diffusion(arguments: list[str]) -> None:
-    """train a diffusion model on cached latents, on images encoded on the fly, or on pixels"""
+def train_diffusion(arguments: list[str]) -> Path | None:
+    """Train a diffusion model; return its export."""
     from ..training.diffusion_config import PRESETS, DiffusionRun
 
     def check(run: DiffusionRun) -> None:
@@ -81,56 +48,10 @@ def train_diffusion(arguments: list[str]) -> None:
     description = f"Train a diffusion model. Presets: {', '.join(PRESETS)}."
     run = _resolved("train-diffusion", DiffusionRun(), PRESETS, description, arguments, check)
     if run is None:
-        return
+        return None
     from ..training.run_diffusion import run_diffusion
 
-    print(run_diffusion(run))
-
-
-def sample(arguments: list[str]) -> None:
-    """draw images from a trained diffusion model"""
-    import tyro
-
-    from .sample import sample
-
-    print(tyro.cli(sample, prog="specmatch sample", args=arguments))
-
-
-def evaluate(arguments: list[str]) -> None:
-    """score generated images or reconstructions against a reference, with the protocol written down"""
-    import tyro
-
-    from .evaluate import generation, reconstruction, reference
-
-    verbs: dict[str, Callable[..., object]] = {
-        "reference": reference,
-        "generation": generation,
-        "reconstruction": reconstruction,
-    }
-    tyro.extras.subcommand_cli_from_dict(verbs, prog="specmatch evaluate", args=arguments)
-
-
-def compare(arguments: list[str]) -> None:
-    """hold methods against each other from autoencoder to scores, at equal cost, over several seeds"""
-    import tyro
-
-    from .compare import compare
-
-    tyro.cli(compare, prog="specmatch compare", args=arguments)
-
-
-def study(arguments: list[str]) -> None:
-    """ask one question: directional energy, the unified view, the frequency bias of training"""
-    import tyro
-
-    from .study import directional_energy, frequency_bias, unified_view
-
-    verbs: dict[str, Callable[..., object]] = {
-        "directional-energy": directional_energy,
-        "unified-view": unified_view,
-        "frequency-bias": frequency_bias,
-    }
-    tyro.extras.subcommand_cli_from_dict(verbs, prog="specmatch study", args=arguments)
+    return run_diffusion(run)
 
 
 def _resolved(
@@ -172,17 +93,80 @@ def _resolved(
     return run
 
 
-VERBS = {
-    "demo": demo,
-    "analyze": analyze,
-    "report": report,
-    "train-ae": train_ae,
-    "cache": cache,
-    "train-diffusion": train_diffusion,
-    "sample": sample,
-    "evaluate": evaluate,
-    "compare": compare,
-    "study": study,
+class Command(NamedTuple):
+    """A command: one line of help, and what runs it with the rest of the command line."""
+
+    help: str
+    run: Callable[[list[str]], object]
+
+
+def _function(name: str, function: str) -> Callable[[list[str]], object]:
+    """Return what runs a function "module.name" of this package, its options those of the function."""
+
+    def run(arguments: list[str]) -> object:
+        import tyro
+
+        return tyro.cli(_imported(function), prog=f"specmatch {name}", args=arguments)
+
+    return run
+
+
+def _functions(name: str, functions: Mapping[str, str]) -> Callable[[list[str]], object]:
+    """Return what runs the one of several functions that the first argument names."""
+
+    def run(arguments: list[str]) -> object:
+        import tyro
+
+        imported = {each: _imported(function) for each, function in functions.items()}
+        return tyro.extras.subcommand_cli_from_dict(imported, prog=f"specmatch {name}", args=arguments)
+
+    return run
+
+
+def _imported(function: str) -> Callable[..., object]:
+    module, _, name = function.partition(".")
+    result: Callable[..., object] = getattr(import_module(f".{module}", __package__), name)
+    return result
+
+
+EVALUATIONS = {
+    "reference": "evaluate.reference",
+    "generation": "evaluate.generation",
+    "reconstruction": "evaluate.reconstruction",
+}
+STUDIES = {
+    "directional-energy": "study.directional_energy",
+    "unified-view": "study.unified_view",
+    "frequency-bias": "study.frequency_bias",
+}
+COMMANDS = {
+    "demo": Command(
+        "train three methods on embedded photographs, from autoencoder to generated images; write one report",
+        _function("demo", "demo.demo"),
+    ),
+    "analyze": Command(
+        "measure how easy latent spaces are to diffuse; write a side-by-side report",
+        _function("analyze", "analyze.analyze_all"),
+    ),
+    "report": Command("put saved analyses on one page", _function("report", "report.write_report")),
+    "train-ae": Command("train or fine-tune an autoencoder by any method of the unified view", train_ae),
+    "cache": Command(
+        "encode images once into cached latents; import or export those of other tools",
+        _function("cache", "cache.cache_latents"),
+    ),
+    "train-diffusion": Command(
+        "train a diffusion model on cached latents, on images encoded on the fly, or on pixels", train_diffusion
+    ),
+    "sample": Command("generate images with a trained diffusion model", _function("sample", "sample.sample")),
+    "evaluate": Command(
+        "score generated images or reconstructions against a reference, and record the protocol",
+        _functions("evaluate", EVALUATIONS),
+    ),
+    "compare": Command(
+        "compare methods end to end (autoencoder → diffusion → scores) at equal training cost, over several seeds",
+        _function("compare", "compare.compare"),
+    ),
+    "study": Command("run a study: directional-energy, unified-view or frequency-bias", _functions("study", STUDIES)),
 }
 
 
@@ -193,32 +177,44 @@ def main(arguments: list[str] | None = None) -> None:
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         if name in ("-h", "--help"):
-            verbs = "\n".join(f"  {name:<16} {verb.__doc__}" for name, verb in VERBS.items())
-            print(f"usage: specmatch VERB [options]\n\n{verbs}\n\nspecmatch VERB --help says more.")
+            lines = "\n".join(f"  {name:<16} {command.help}" for name, command in COMMANDS.items())
+            print(f"usage: specmatch COMMAND [options]\n\n{lines}\n\nspecmatch COMMAND --help lists its options.")
         elif name == "--version":
-            print(__version__)
-        elif name in VERBS:
-            from .progress import show_messages
+            from .. import __version__
 
-            show_messages()
-            VERBS[name](rest)
+            print(__version__)
+        elif name in COMMANDS:
+            _run(COMMANDS[name], rest)
         else:
-            raise ValueError(f"no such verb; there are {', '.join(VERBS)}")
+            close = get_close_matches(name, COMMANDS, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            print(f"specmatch: unknown command {name!r}{hint}; see `specmatch --help`", file=sys.stderr)
+            sys.exit(2)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print(f"specmatch {name}: interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # whoever read our output has left
+    except BrokenPipeError:  # the reader closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError) as error:
         print(f"specmatch {name}: {error}", file=sys.stderr)
         sys.exit(2)
     finally:
-        _leave_other_processes()
+        _destroy_process_group()
 
 
-def _leave_other_processes() -> None:
-    """End what torchrun or accelerate began: a process that ends without it may be aborted at its very end."""
+def _run(command: Command, arguments: list[str]) -> None:
+    from .progress import show_messages
+    from .results import print_results
+
+    show_messages()
+    result = command.run(arguments)
+    if isinstance(result, Path):
+        print_results(str(result))
+
+
+def _destroy_process_group() -> None:
+    """Shut down torch.distributed where it was started; a process that exits without may be aborted at its very end."""
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
