@@ -55,7 +55,7 @@ class Projected(nn.Module):
 
 
 @pytest.mark.parametrize("case", ORACLES["irepa"]["cases"], ids=lambda case: f"gamma {case['gamma']}")
-def test_irepa_is_the_published_one(case):
+def test_irepa_equals_published_values(case):
     target, student = 2 * normal(case["seed"], case["shape"]) + 1, normal(case["seed"] + 100, case["shape"])
     filtered = SpatialNormalisation(case["gamma"], "empirical")(square(target))
     assert filtered.flatten(2).mT[0, 1].tolist() == pytest.approx(case["row"], rel=1e-9)
@@ -67,7 +67,7 @@ def test_irepa_is_the_published_one(case):
 
 
 @pytest.mark.parametrize("case", ORACLES["repa"]["cases"], ids=lambda case: str(case["shape"]))
-def test_repa_is_the_published_one(case):
+def test_repa_equals_published_values(case):
     target, student = 2 * normal(case["seed"], case["shape"]) + 1, normal(case["seed"] + 100, case["shape"])
     side = math.isqrt(case["shape"][1])
     found = Alignment(Projected(), Unfiltered())(student, (side, side), square(target))
@@ -81,7 +81,7 @@ def test_repa_is_the_published_one(case):
         ("convolution", ConvolutionProjector(4, 3), 9),
     ],
 )
-def test_projectors_are_the_published_ones(kind, projector, seed):
+def test_projectors_equal_published_ones(kind, projector, seed):
     rng = np.random.default_rng(seed)
     for parameter in projector.double().parameters():
         parameter.data = torch.from_numpy(rng.standard_normal(tuple(parameter.shape)) * 0.1)
@@ -93,14 +93,14 @@ def test_projectors_are_the_published_ones(kind, projector, seed):
 # ---- by hand
 
 
-def test_the_cosine_by_hand():
+def test_negative_cosine_by_hand():
     student = torch.tensor([[1.0, 0.0], [0.0, 3.0], [1.0, 1.0], [-2.0, 0.0]])[None]
     target = torch.tensor([[5.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])[None]
     found = negative_cosine(as_field(student, (2, 2)), as_field(target, (2, 2)))
     assert float(found) == pytest.approx(-(1 + 0 + math.sqrt(0.5) - 1) / 4)
 
 
-def test_the_gram_loss_by_hand_and_with_other_widths():
+def test_gram_by_hand_and_with_other_widths():
     student = torch.tensor([[1.0, 0.0], [0.0, 1.0]])[None]  # cosines 1, 0, 0, 1
     target = torch.tensor([[2.0, 0.0, 0.0], [1.0, 0.0, 0.0]])[None]  # all 1
     assert float(gram(as_field(student, (1, 2)), as_field(target, (1, 2)))) == pytest.approx(0.5)
@@ -109,7 +109,7 @@ def test_the_gram_loss_by_hand_and_with_other_widths():
 
 
 @pytest.mark.unchecked
-def test_the_three_are_what_they_say():
+def test_repa_irepa_and_repa_dog_have_their_parts():
     for made, projector, target_filter in (
         (repa(8, 5, hidden=16), PerceptronProjector, Unfiltered()),
         (irepa(8, 5), ConvolutionProjector, SpatialNormalisation(0.6, "empirical")),
@@ -125,7 +125,7 @@ def test_the_three_are_what_they_say():
 
 
 @pytest.mark.parametrize("choice", [SpatialNormalisation(0.6), DifferenceOfGaussians(0.5, 2.0)], ids=repr)
-def test_one_number_for_a_std_changes_nothing_under_either_loss(choice, generator):
+def test_scaled_by_one_number_changes_neither_loss(choice, generator):
     field = torch.randn(2, 4, 8, 8, generator=generator, dtype=torch.float64)
     student = torch.randn(2, 4, 8, 8, generator=generator, dtype=torch.float64)
     divided = type(choice)(**{**choice.__dict__, "std": 7.5})(field)
@@ -145,7 +145,7 @@ def test_one_number_for_a_std_changes_nothing_under_either_loss(choice, generato
 
 
 @pytest.mark.parametrize("choice", FILTERS, ids=repr)
-def test_filters_see_one_image_at_a_time_and_keep_shape(choice, generator):
+def test_target_filters_treat_images_independently_and_keep_shape(choice, generator):
     field = torch.randn(3, 4, 6, 5, generator=generator)
     together = choice(field)
     assert together.shape == field.shape
@@ -155,7 +155,7 @@ def test_filters_see_one_image_at_a_time_and_keep_shape(choice, generator):
 
 @settings(deadline=None, max_examples=20)
 @given(h=st.integers(1, 4), w=st.integers(1, 4), outer=st.floats(0.1, 40))
-def test_blurs_are_safe_where_they_outreach_the_grid(h, w, outer):
+def test_difference_of_gaussians_takes_kernels_wider_than_the_grid(h, w, outer):
     field = torch.randn(2, 3, h, w, generator=torch.Generator().manual_seed(h * 5 + w), dtype=torch.float64)
     for std in ("none", "empirical"):
         assert DifferenceOfGaussians(0.0, outer, std)(field).isfinite().all()
@@ -165,7 +165,7 @@ def test_blurs_are_safe_where_they_outreach_the_grid(h, w, outer):
     torch.testing.assert_close(gaussian_blur(constant, outer), constant)
 
 
-def test_gradients_reach_the_student_alone(generator):
+def test_alignment_gradients_reach_the_student_alone(generator):
     alignment = irepa(8, 5)
     tokens = torch.randn(2, 16, 8, generator=generator, requires_grad=True)
     target = torch.randn(2, 5, 4, 4, generator=generator, requires_grad=True)
@@ -177,14 +177,14 @@ def test_gradients_reach_the_student_alone(generator):
 
 @pytest.mark.parametrize("loss", [negative_cosine, gram])
 @pytest.mark.parametrize("projector", [PerceptronProjector(3, 4, hidden=5), ConvolutionProjector(3, 4)])
-def test_gradients_are_those_of_the_loss(loss, projector, generator):
+def test_alignment_losses_pass_gradcheck(loss, projector, generator):
     alignment = Alignment(projector, SpatialNormalisation(0.6, "empirical"), loss).double()
     target = torch.randn(2, 4, 2, 3, generator=generator, dtype=torch.float64)
     tokens = torch.randn(2, 6, 3, generator=generator, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: alignment(x, (2, 3), target), tokens)
 
 
-def test_targets_of_another_grid_are_filtered_on_their_own_and_resampled(generator):
+def test_alignment_filters_targets_on_their_own_grid_then_resamples(generator):
     tokens, fine = torch.randn(2, 16, 8, generator=generator), torch.randn(2, 8, 8, 8, generator=generator)
     band_pass = DifferenceOfGaussians(0.5, 2.0)
     found = Alignment(Projected(), band_pass)(tokens, (4, 4), fine)
@@ -195,7 +195,7 @@ def test_targets_of_another_grid_are_filtered_on_their_own_and_resampled(generat
 
 
 @pytest.mark.unchecked
-def test_mixed_precision_and_compile(generator):
+def test_alignment_supports_autocast_and_compile(generator):
     alignment = repa_dog(8, 5, 0.5, 1.5)
     tokens, target = torch.randn(2, 64, 8, generator=generator), torch.randn(2, 5, 8, 8, generator=generator)
     plain = alignment(tokens, (8, 8), target)
@@ -212,7 +212,7 @@ def test_mixed_precision_and_compile(generator):
 
 
 @pytest.mark.parametrize("make", [PerceptronProjector, ConvolutionProjector])
-def test_the_seed_alone_decides_a_projector(make):
+def test_projectors_depend_on_the_seed_alone(make):
     torch.manual_seed(1)
     state = torch.get_rng_state()
     one, same, other = make(4, 3, seed=5), make(4, 3, seed=5), make(4, 3, seed=6)
@@ -241,10 +241,10 @@ def one_line(said):
         ),
     ],
 )
-def test_what_makes_no_sense_is_said_in_one_line(make, said):
+def test_alignment_refuses_impossible_arguments(make, said):
     with pytest.raises(ValueError, match=one_line(said)):
         make()
 
 
-def test_a_single_token_has_no_std():
+def test_scaled_leaves_a_single_token_unchanged():
     assert torch.equal(scaled(torch.ones(1, 2, 1, 1), "empirical"), torch.ones(1, 2, 1, 1))

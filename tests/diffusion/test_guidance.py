@@ -4,7 +4,7 @@ import torch
 from spectrum_matching.diffusion import (
     SAMPLERS,
     Path,
-    asked_times,
+    evaluation_times,
     guided,
     guided_evaluations,
     time_grid,
@@ -30,7 +30,7 @@ def noisy(generator):
     return torch.randn(3, 2, 4, 4, generator=generator)
 
 
-def test_guidance_goes_beyond_the_conditional_prediction_by_its_scale(noisy):
+def test_guided_extrapolates_by_its_scale(noisy):
     t, network = torch.full((3,), 0.5), Conditional()
     conditional, unconditional = (network(noisy, t, labels)[0] for labels in (LABELS, torch.full((3,), -1)))
     for scale in (0.0, 0.5, 1.0, 2.5):
@@ -39,7 +39,7 @@ def test_guidance_goes_beyond_the_conditional_prediction_by_its_scale(noisy):
 
 
 @pytest.mark.parametrize(("t", "size"), [(0.1, 3), (0.2999, 3), (0.3, 6), (0.5, 6), (0.7, 6), (0.7001, 3), (1.0, 3)])
-def test_one_doubled_batch_is_evaluated_inside_the_interval_and_a_single_one_outside(t, size, noisy):
+def test_guided_doubles_the_batch_inside_the_interval_only(t, size, noisy):
     network = Conditional()
     predict = guided(network, LABELS, 2.0, (0.3, 0.7))
     predicted = predict(noisy, torch.full((3,), t))
@@ -48,7 +48,7 @@ def test_one_doubled_batch_is_evaluated_inside_the_interval_and_a_single_one_out
         torch.testing.assert_close(predicted, guided(network, LABELS)(noisy, torch.full((3,), t)))
 
 
-def test_without_guidance_nothing_is_doubled(noisy):
+def test_guided_at_scale_one_doubles_nothing(noisy):
     network = Conditional()
     guided(network, LABELS, 1.0)(noisy, torch.full((3,), 0.5))
     guided(network, None)(noisy, torch.full((3,), 0.5))
@@ -57,14 +57,14 @@ def test_without_guidance_nothing_is_doubled(noisy):
 
 @pytest.mark.parametrize("kind", ["linear", "cosine", "vp"])
 @pytest.mark.parametrize("prediction", ["velocity", "noise", "data"])
-def test_guiding_any_prediction_guides_the_data(kind, prediction, noisy):
+def test_guided_is_equal_for_every_prediction(kind, prediction, noisy):
     path, t = Path(kind, prediction), torch.full((3,), 0.6)
     as_data = lambda predict: path.as_data(predict(noisy, t), noisy, t)  # noqa: E731
     without, conditional, strong = (as_data(guided(Conditional(), LABELS, scale)) for scale in (0.0, 1.0, 3.0))
     torch.testing.assert_close(strong, without + 3 * (conditional - without), rtol=1e-4, atol=1e-4)
 
 
-def test_a_narrow_prediction_is_guided_in_the_precision_of_the_noisy_data(noisy):
+def test_guided_computes_in_the_precision_of_the_noisy_data(noisy):
     network = Conditional()
     predict = guided(lambda *call: (network(*call)[0].bfloat16(), None), LABELS, 2.0)
     assert predict(noisy, torch.full((3,), 0.5)).dtype == torch.float32
@@ -73,13 +73,13 @@ def test_a_narrow_prediction_is_guided_in_the_precision_of_the_noisy_data(noisy)
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("interval", [(0.0, 1.0), (0.0, 0.7), (0.3, 0.6)])
 @pytest.mark.parametrize("scale", [1.0, 1.5])
-def test_the_counted_evaluations_are_those_made(name, interval, scale, noisy):
+def test_guided_evaluations_counts_actual_calls(name, interval, scale, noisy):
     network, times = Conditional(), time_grid(Path(), 10)
     SAMPLERS[name](guided(network, LABELS, scale, interval), Path(), noisy, times, lambda step: noisy)
-    assert guided_evaluations(asked_times(name, times), scale, interval) == sum(network.sizes) / 3
+    assert guided_evaluations(evaluation_times(name, times), scale, interval) == sum(network.sizes) / 3
 
 
-def test_what_cannot_be_guided_is_refused():
+def test_guided_refuses_impossible_arguments():
     with pytest.raises(ValueError, match=r"scale 1\.5 needs labels"):
         guided(Conditional(), None, 1.5)
     with pytest.raises(ValueError, match=r"low <= high <= 1, got \(0\.5, 0\.2\)"):

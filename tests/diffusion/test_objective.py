@@ -36,7 +36,7 @@ def loss_of(denoiser, path, data, labels=None, seed=0, times=Times(), **options)
 
 
 @every
-def test_a_denoiser_that_knows_the_data_has_no_loss(path, data):
+def test_diffusion_loss_is_zero_for_an_exact_denoiser(path, data):
     def knowing(noisy, t, labels, tap=None):
         along = path.coefficients(t.view(-1, 1, 1, 1))
         return path.target(data, (noisy - along.alpha * data) / along.sigma, t), None
@@ -47,7 +47,7 @@ def test_a_denoiser_that_knows_the_data_has_no_loss(path, data):
 
 
 @every
-def test_min_snr_makes_every_prediction_weigh_the_error_of_the_data_by_the_bounded_ratio(path, generator):
+def test_min_snr_weight_makes_predictions_equivalent(path, generator):
     t = torch.linspace(0.02, 0.98, 25, dtype=torch.float64)
     data, noise, error = torch.randn(3, 25, 2, 4, 4, generator=generator, dtype=torch.float64)
     noisy, truth = path.mix(data, noise, t), path.target(data, noise, t)
@@ -57,7 +57,7 @@ def test_min_snr_makes_every_prediction_weigh_the_error_of_the_data_by_the_bound
 
 
 @pytest.mark.parametrize("kind", ["cosine", "vp"])
-def test_min_snr_has_the_published_weights(kind):
+def test_min_snr_weight_equals_published_weights(kind):
     t = torch.linspace(0.02, 0.98, 25, dtype=torch.float64)
     snr = Path(kind).log_snr(t).exp()
     velocity_of_v = Path(kind).coefficients(t).rate
@@ -67,14 +67,14 @@ def test_min_snr_has_the_published_weights(kind):
 
 
 @every
-def test_the_weights_are_finite_wherever_a_network_is_trained(path):
+def test_min_snr_weight_is_finite_between_path_ends(path):
     lowest, highest = path.ends
     t = lowest + (highest - lowest) * torch.tensor([2.0**-24, 1e-4, 0.5, 1 - 2.0**-24])
     weights = min_snr_weight(path, t)
     assert (weights.isfinite() & (weights >= 0)).all()
 
 
-def test_the_total_is_the_mean_of_the_weighted_errors(data):
+def test_diffusion_loss_total_is_the_mean_of_weighted_errors(data):
     path = Path("vp", "noise")
     plain, weighted = (loss_of(Recorder(), path, data, weighting=weighting) for weighting in ("none", "min_snr"))
     torch.testing.assert_close(plain.total, plain.per_image.mean())
@@ -98,7 +98,7 @@ def test_diffusion_loss_weighs_dct_coefficients(data):
     assert seen.per_image.dtype == torch.float32
 
 
-def test_the_same_generator_asks_the_same_whatever_is_predicted(data):
+def test_diffusion_loss_samples_equally_for_every_prediction(data):
     labels = torch.arange(64)
     networks = [Recorder(), Recorder()]
     losses = [
@@ -111,7 +111,7 @@ def test_the_same_generator_asks_the_same_whatever_is_predicted(data):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.25, 1.0])
-def test_labels_are_dropped_as_often_as_asked(dropout):
+def test_diffusion_loss_drops_labels_with_the_given_probability(dropout):
     network, labels = Recorder(), torch.arange(4000)
     loss_of(network, Path(), torch.zeros(4000, 3, 1, 1), labels, label_dropout=dropout)
     (_, _, seen) = network.calls[0]
@@ -120,19 +120,19 @@ def test_labels_are_dropped_as_often_as_asked(dropout):
     assert torch.equal(labels, torch.arange(4000))
 
 
-def test_a_network_without_labels_gets_none(data):
+def test_diffusion_loss_passes_no_labels_to_unconditional_networks(data):
     network = Recorder()
     loss_of(network, Path(), data, label_dropout=0.5)
     assert network.calls[0][2] is None
 
 
-def test_tokens_of_the_tapped_block_come_back(data):
+def test_diffusion_loss_returns_tapped_tokens(data):
     assert loss_of(Recorder(), Path(), data).tokens is None
     assert (loss_of(Recorder(), Path(), data, tap=3).tokens == 3).all()
 
 
 @every
-def test_the_loss_stays_float32_under_autocast_and_for_narrow_data(path, data):
+def test_diffusion_loss_is_float32_under_autocast_and_for_bf16_data(path, data):
     wide = loss_of(Recorder(), path, data)
     with torch.autocast("cpu", torch.bfloat16):
         narrow = loss_of(Recorder(), path, data)
@@ -141,14 +141,14 @@ def test_the_loss_stays_float32_under_autocast_and_for_narrow_data(path, data):
     assert loss_of(Recorder(), path, data.half()).total.dtype == torch.float32
 
 
-def test_the_range_of_t_is_that_of_the_path(data):
+def test_diffusion_loss_scales_t_to_path_ends(data):
     latest, earliest = Times("log_normal", mean=40), Times("log_normal", mean=-40)
     assert loss_of(Recorder(), Path("linear", "noise"), data, times=latest).t.max() == pytest.approx(0.999, rel=1e-6)
     assert loss_of(Recorder(), Path("vp", "velocity"), data, times=earliest).t.min() == pytest.approx(0.001, rel=1e-3)
 
 
 @pytest.mark.unchecked
-def test_what_cannot_be_computed_is_refused(data):
+def test_diffusion_loss_refuses_impossible_arguments(data):
     with pytest.raises(ValueError, match=r"predicts \(64, 1, 4, 4\) for data \(64, 3, 4, 4\)"):
         loss_of(lambda noisy, *_: (noisy[:, :1], None), Path(), data)
     with pytest.raises(ValueError, match="none, min_snr; got 'p2'"):

@@ -6,7 +6,7 @@ from pathlib import Path
 PAGE = (Path(__file__).parents[2] / "docs" / "diffusion.md").read_text()
 
 
-def test_the_program_of_the_page_draws_samples_of_the_class_asked_for():
+def test_diffusion_page_program_samples_the_requested_class():
     (program,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     scope = {"__name__": "program"}
     exec(program, scope)
@@ -15,7 +15,7 @@ def test_the_program_of_the_page_draws_samples_of_the_class_asked_for():
     assert (means[1::2] > 0.5).all()
 
 
-def test_the_program_of_the_page_on_alignment_trains_denoiser_and_projector():
+def test_alignment_page_program_trains_denoiser_and_projector():
     page = (Path(__file__).parents[2] / "docs" / "alignment.md").read_text()
     (program,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     scope = {"__name__": "program"}

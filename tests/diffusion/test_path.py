@@ -21,7 +21,7 @@ def drawn(generator):
 
 
 @kinds
-def test_the_ends_are_exact_in_float32(kind):
+def test_path_ends_are_exact_in_float32(kind):
     path, ends = Path(kind), torch.tensor([0.0, 1.0])
     alpha, sigma = path.alpha(ends), path.sigma(ends)
     assert alpha[0] == 1
@@ -31,7 +31,7 @@ def test_the_ends_are_exact_in_float32(kind):
 
 
 @kinds
-def test_the_slopes_are_the_derivatives(kind):
+def test_path_slopes_are_derivatives(kind):
     t = torch.linspace(0.01, 0.99, 50, dtype=torch.float64, requires_grad=True)
     along = Path(kind).coefficients(t)
     for value, slope in ((along.alpha, along.alpha_slope), (along.sigma, along.sigma_slope)):
@@ -40,20 +40,20 @@ def test_the_slopes_are_the_derivatives(kind):
 
 
 @pytest.mark.parametrize("kind", ["cosine", "vp"])
-def test_the_variance_of_unit_data_is_preserved(kind):
+def test_path_preserves_the_variance_of_unit_data(kind):
     t = torch.linspace(0, 1, 33, dtype=torch.float64)
     path = Path(kind)
     torch.testing.assert_close(path.alpha(t).square() + path.sigma(t).square(), torch.ones_like(t))
 
 
-def test_vp_loses_data_at_half_of_beta():
+def test_path_vp_decays_at_half_of_beta():
     t = torch.linspace(0, 1, 200_001, dtype=torch.float64)
     integral = torch.cumulative_trapezoid(0.1 + 19.9 * t, t)
     torch.testing.assert_close(Path("vp").alpha(t)[1:], torch.exp(-integral / 2), rtol=1e-9, atol=0)
 
 
 @kinds
-def test_the_signal_to_noise_ratio_falls_and_is_that_of_the_shares(kind):
+def test_path_log_snr_decreases_and_matches_alpha_and_sigma(kind):
     path, t = Path(kind), torch.linspace(0.01, 0.99, 50, dtype=torch.float64)
     torch.testing.assert_close(path.log_snr(t).exp(), (path.alpha(t) / path.sigma(t)).square())
     assert (path.log_snr(t).diff() < 0).all()
@@ -61,7 +61,7 @@ def test_the_signal_to_noise_ratio_falls_and_is_that_of_the_shares(kind):
 
 
 @kinds
-def test_the_velocity_is_the_derivative_of_the_way(kind, drawn):
+def test_path_velocity_is_the_derivative_of_mix(kind, drawn):
     data, noise, t = drawn
     path = Path(kind)
     _, derivative = torch.func.jvp(lambda t: path.mix(data, noise, t), (t,), (torch.ones_like(t),))
@@ -69,7 +69,7 @@ def test_the_velocity_is_the_derivative_of_the_way(kind, drawn):
 
 
 @every
-def test_the_truth_of_any_prediction_becomes_data_noise_velocity_and_score(kind, prediction, drawn):
+def test_path_converts_between_all_predictions(kind, prediction, drawn):
     data, noise, t = drawn
     path = Path(kind, prediction)
     noisy, truth = path.mix(data, noise, t), path.target(data, noise, t)
@@ -80,7 +80,7 @@ def test_the_truth_of_any_prediction_becomes_data_noise_velocity_and_score(kind,
 
 
 @every
-def test_float32_suffices_wherever_samplers_ask(kind, prediction, generator):
+def test_path_conversions_are_accurate_in_float32(kind, prediction, generator):
     path = Path(kind, prediction)
     t = torch.linspace(1e-3, path.ends[1], 65)
     data, noise = torch.randn(2, 65, 1, 1, 64, generator=generator)
@@ -93,7 +93,7 @@ def test_float32_suffices_wherever_samplers_ask(kind, prediction, generator):
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
-def test_a_velocity_says_data_and_noise_at_both_ends(kind, generator):
+def test_path_velocity_converts_at_both_ends(kind, generator):
     path, t = Path(kind), torch.tensor([0.0, 1.0])
     data, noise = torch.randn(2, 2, 1, 4, 4, generator=generator)
     noisy, velocity = path.mix(data, noise, t), path.target(data, noise, t)
@@ -102,7 +102,7 @@ def test_a_velocity_says_data_and_noise_at_both_ends(kind, generator):
 
 
 @every
-def test_the_score_of_a_gaussian_is_that_of_its_noisy_density(kind, prediction, gaussian, drawn):
+def test_path_score_equals_that_of_a_gaussian(kind, prediction, gaussian, drawn):
     path, (_, _, t) = Path(kind, prediction), drawn
     noisy = torch.linspace(-2, 2, 7, dtype=torch.float64).view(7, 1, 1, 1).expand(7, 3, 1, 1)
     level = t.view(-1, 1, 1, 1)
@@ -110,12 +110,12 @@ def test_the_score_of_a_gaussian_is_that_of_its_noisy_density(kind, prediction, 
     torch.testing.assert_close(path.score(gaussian.predictor(path)(noisy, t), noisy, t), expected)
 
 
-def test_a_narrow_prediction_is_converted_in_the_precision_of_the_noisy_data(generator):
+def test_path_converts_in_the_precision_of_the_noisy_data(generator):
     noisy, t = torch.randn(2, 1, 4, 4, generator=generator), torch.tensor([0.3, 0.7])
     assert Path("vp").as_data(noisy.bfloat16(), noisy, t).dtype == torch.float32
 
 
-def test_unknown_kinds_are_refused():
+def test_path_refuses_unknown_kinds():
     with pytest.raises(ValueError, match="linear, cosine, vp; got 'circle'"):
         Path("circle")
     with pytest.raises(ValueError, match="velocity, noise, data; got 'score'"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
 
-from spectrum_matching.diffusion import SAMPLERS, Path, SampleNoise, asked_times, evaluations, time_grid
+from spectrum_matching.diffusion import SAMPLERS, Path, SampleNoise, evaluation_times, evaluations, time_grid
 
 KINDS = ["linear", "cosine", "vp"]
 ORDERS = {"euler": 1, "heun": 2, "dpm_solver": 2, "euler_maruyama": 1}
@@ -71,19 +71,19 @@ def measured_order(name, kind, gaussian, start):
 
 @every_sampler
 @kinds
-def test_a_sampler_converges_at_its_order(name, kind, gaussian, start):
+def test_samplers_converge_at_their_order(name, kind, gaussian, start):
     assert measured_order(name, kind, gaussian, start) == pytest.approx(ORDERS[name], abs=0.12)
 
 
 @kinds
-def test_the_mean_of_euler_maruyama_converges_at_first_order(kind, gaussian):
+def test_euler_maruyama_mean_converges_at_first_order(kind, gaussian):
     (coarse, _), (fine, _) = (moment_errors(Path(kind), gaussian, between(0.9, 0.1, n)) for n in (64, 128))
     assert fine < max(1e-12, 0.53 * coarse)  # on the linear path the mean follows a line, which Euler does exactly
 
 
 @deterministic
 @kinds
-def test_the_data_are_reached_from_noise(name, kind, gaussian, start):
+def test_samplers_map_noise_to_data(name, kind, gaussian, start):
     path = Path(kind)
     coarse, fine = (flow_error(name, path, gaussian, start, time_grid(path, n_steps)) for n_steps in (32, 128))
     assert fine < coarse / 4 ** (0.65 * ORDERS[name])
@@ -91,14 +91,14 @@ def test_the_data_are_reached_from_noise(name, kind, gaussian, start):
 
 
 @kinds
-def test_the_moments_of_the_data_are_reached_from_noise(kind, gaussian):
+def test_samplers_reach_the_moments_of_the_data(kind, gaussian):
     path = Path(kind)
     coarse, fine = (moment_errors(path, gaussian, time_grid(path, n_steps)) for n_steps in (64, 128))
     assert fine[1] < 0.53 * coarse[1]
     assert max(fine) < 0.04
 
 
-def test_the_page_says_the_measured_orders(gaussian, start):
+def test_samplers_page_states_measured_orders(gaussian, start):
     rows = re.findall(r"^\| `(\w+)` \|.*\| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", PAGE.read_text(), flags=re.MULTILINE)
     assert {name for name, *_ in rows} == set(SAMPLERS)
     for name, *orders in rows:
@@ -111,7 +111,7 @@ def test_the_page_says_the_measured_orders(gaussian, start):
 
 @every_sampler
 @kinds
-def test_what_is_predicted_does_not_matter(name, kind, gaussian, start, generator):
+def test_samplers_agree_for_every_prediction(name, kind, gaussian, start, generator):
     draws = torch.randn(20, *start.shape, generator=generator, dtype=torch.float64)
     ends = [
         SAMPLERS[name](gaussian.predictor(path), path, start, between(0.99, 0, 20), lambda step: draws[step])
@@ -122,7 +122,7 @@ def test_what_is_predicted_does_not_matter(name, kind, gaussian, start, generato
 
 
 @pytest.mark.parametrize(("name", "kind"), [*product(SAMPLERS, ["linear"]), *product(["dpm_solver"], KINDS)])
-def test_data_that_are_known_come_out_exactly(name, kind, start, generator):
+def test_samplers_return_known_data_exactly(name, kind, start, generator):
     path = Path(kind, "data")
     known = torch.randn(start.shape, generator=generator, dtype=torch.float64)
     out = SAMPLERS[name](lambda noisy, t: known, path, start, time_grid(path, 12), lambda step: start)
@@ -131,7 +131,7 @@ def test_data_that_are_known_come_out_exactly(name, kind, start, generator):
 
 @every_sampler
 @kinds
-def test_float32_suffices(name, kind, start):
+def test_samplers_are_accurate_in_float32(name, kind, start):
     path = Path(kind)
     wide, narrow = (
         SAMPLERS[name](curved, path, x, time_grid(path, 50), lambda step: 0.5 * torch.ones_like(start))
@@ -144,7 +144,7 @@ def test_float32_suffices(name, kind, start):
 @every_sampler
 @pytest.mark.parametrize("prediction", ["velocity", "noise", "data"])
 @kinds
-def test_a_sampler_asks_where_and_as_often_as_it_says(name, prediction, kind, start):
+def test_evaluation_times_are_those_of_the_sampler(name, prediction, kind, start):
     path, asked = Path(kind, prediction), []
     times = time_grid(path, 7, shift=2.0)
 
@@ -155,14 +155,14 @@ def test_a_sampler_asks_where_and_as_often_as_it_says(name, prediction, kind, st
 
     out = SAMPLERS[name](predict, path, start, times, torch.zeros_like(start).expand(7, -1, -1, -1, -1).__getitem__)
     assert out.isfinite().all()
-    assert asked == asked_times(name, times)
+    assert asked == evaluation_times(name, times)
     assert len(asked) == evaluations(name, 7)
     assert min(asked) > 0
 
 
 @every_sampler
 @kinds
-def test_a_sample_does_not_depend_on_its_batch(name, kind):
+def test_samplers_do_not_depend_on_the_batch(name, kind):
     path, shape = Path(kind), (3, 4, 4)
 
     def sample(indices):
@@ -209,7 +209,7 @@ def test_dpm_solver_agrees_with_diffusers_on_a_variance_preserving_path(n_steps,
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
-def test_euler_and_its_grid_agree_with_diffusers(shift, start):
+def test_euler_and_time_grid_agree_with_diffusers(shift, start):
     scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
     scheduler.set_timesteps(sigmas=between(1, 0, 16)[:-1].tolist())
     times = time_grid(Path(), 16, shift)
@@ -223,7 +223,7 @@ def test_heun_agrees_with_diffusers(start):
     scheduler.set_timesteps(16)
     sigmas = scheduler.sigmas.double()
     times = torch.cat([sigmas[:1], sigmas[1:-1:2], sigmas[-1:]])
-    asked = asked_times("heun", times)
+    asked = evaluation_times("heun", times)
     theirs = walked(scheduler, start.float(), lambda x, i: curved(x, torch.tensor(asked[i : i + 1])))
     torch.testing.assert_close(SAMPLERS["heun"](curved, Path(), start.float(), times), theirs, rtol=1e-5, atol=1e-5)
 
@@ -232,7 +232,7 @@ def test_heun_agrees_with_diffusers(start):
 
 
 @every_sampler
-def test_times_that_cannot_be_walked_are_refused(name, start):
+def test_samplers_refuse_times_that_do_not_decrease(name, start):
     for times in ([0.0, 1.0], [1.0], [1.0, 0.5, 0.5], [0.5, -0.1], [0.5, math.nan]):
         with pytest.raises(ValueError, match="decreasing towards 0"):
             SAMPLERS[name](curved, Path(), start, torch.tensor(times), lambda step: start)
@@ -242,7 +242,7 @@ def test_times_that_cannot_be_walked_are_refused(name, start):
         SAMPLERS[name](curved, Path(), start.bfloat16(), between(1, 0, 4), lambda step: start)
 
 
-def test_what_else_cannot_be_sampled_is_refused(start):
+def test_samplers_refuse_impossible_arguments(start):
     with pytest.raises(ValueError, match="needs fresh noise"):
         SAMPLERS["euler_maruyama"](curved, Path(), start, between(1, 0, 4))
     with pytest.raises(ValueError, match="at least one step, got 0"):
@@ -251,7 +251,7 @@ def test_what_else_cannot_be_sampled_is_refused(start):
         time_grid(Path(), 4, shift=0.0)
 
 
-def test_the_paths_of_every_prediction_start_where_they_say():
+def test_time_grid_starts_at_path_ends():
     for kind, prediction in product(KINDS, ["velocity", "noise", "data"]):
         path = Path(kind, prediction)
         grid = time_grid(path, 10, shift=3.0)

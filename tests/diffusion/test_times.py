@@ -22,18 +22,18 @@ def test_times_follow_their_distribution(times, distribution, generator):
 
 
 @pytest.mark.parametrize("mean", [40.0, -140.0])
-def test_the_ends_are_never_drawn(mean, generator):
+def test_times_exclude_the_ends(mean, generator):
     t = Times("log_normal", mean=mean).draw(1000, generator)
     assert ((t > 0) & (t < 1)).all()
 
 
-def test_a_shift_divides_the_ratio_of_data_to_noise():
+def test_shifted_divides_alpha_over_sigma():
     path, t = Path(), torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
     ratio = lambda t: path.alpha(t) / path.sigma(t)  # noqa: E731
     torch.testing.assert_close(ratio(shifted(t, 4.0)), ratio(t) / 4)
 
 
-def test_what_cannot_be_drawn_is_refused():
+def test_times_refuse_impossible_arguments():
     with pytest.raises(ValueError, match="uniform, log_normal, shifted; got 'beta'"):
         Times("beta")
     with pytest.raises(ValueError, match="positive std and shift, got std 0"):

@@ -26,14 +26,14 @@ def assert_uniform(values, options, n):
 
 
 @each
-def test_one_seed_gives_one_sequence_of_moves(transform):
+def test_draw_is_decided_by_the_seed(transform):
     assert draws(transform, (16, 24), 50, seed=1) == draws(transform, (16, 24), 50, seed=1)
     if not isinstance(transform, Identity):
         assert draws(transform, (16, 24), 50, seed=1) != draws(transform, (16, 24), 50, seed=2)
 
 
 @each
-def test_drawing_leaves_the_global_generator_alone(transform):
+def test_draw_leaves_the_global_generator_alone(transform):
     before = torch.get_rng_state()
     draws(transform, (16, 16), 5)
     assert torch.equal(torch.get_rng_state(), before)
@@ -42,7 +42,7 @@ def test_drawing_leaves_the_global_generator_alone(transform):
 @each
 @pytest.mark.parametrize("factor", [1, 2, 8])
 @pytest.mark.parametrize("grid", [(8, 8), (16, 24), (32, 8)])
-def test_moved_latents_decode_to_the_size_of_the_moved_images(transform, factor, grid):
+def test_transforms_scale_latents_and_images_equally(transform, factor, grid):
     """Also on grids that are not square and after odd turns."""
     h, w = grid
     latents, images = torch.zeros(2, 4, h, w), torch.zeros(2, 3, factor * h, factor * w)
@@ -55,7 +55,7 @@ def test_moved_latents_decode_to_the_size_of_the_moved_images(transform, factor,
 
 @each
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_moves_keep_the_dtype_also_under_autocast(transform, dtype, field):
+def test_transforms_keep_dtype_under_autocast(transform, dtype, field):
     x = field(1, (1, 3, 16, 16)).to(dtype)
     for move in set(draws(transform, (16, 16), 10)):
         moved = move(x)
@@ -65,7 +65,7 @@ def test_moves_keep_the_dtype_also_under_autocast(transform, dtype, field):
 
 
 @each
-def test_moves_are_linear_and_treat_items_and_channels_alike(transform, field):
+def test_transforms_are_linear_and_treat_items_and_channels_equally(transform, field):
     x, y = field(2, (2, 4, 16, 8)).double(), field(3, (2, 4, 16, 8)).double()
     for move in set(draws(transform, (16, 8), 20)):
         torch.testing.assert_close(move(2 * x - y), 2 * move(x) - move(y))
@@ -74,7 +74,7 @@ def test_moves_are_linear_and_treat_items_and_channels_alike(transform, field):
 
 
 @pytest.mark.parametrize("move", [IdentityMap(), Lowpass(3, 4), ScaleTurn(1, 2), ScaleTurn(3, 4, 3)], ids=repr)
-def test_gradients_of_moves_are_exact(move, field):
+def test_transforms_pass_gradcheck(move, field):
     x = field(4, (1, 1, 4, 8)).double().requires_grad_()
     assert torch.autograd.gradcheck(move, x)
 
@@ -82,7 +82,7 @@ def test_gradients_of_moves_are_exact(move, field):
 @pytest.mark.unchecked
 @pytest.mark.parametrize("dynamic", [False, True])
 @pytest.mark.parametrize("move", [Lowpass(5, 8), ScaleTurn(1, 2, 1)], ids=repr)
-def test_moves_compile_without_a_break(move, dynamic, field):
+def test_transforms_compile_without_graph_breaks(move, dynamic, field):
     torch._dynamo.reset()
     compiled = torch.compile(move, backend="eager" if dynamic else "aot_eager", fullgraph=True, dynamic=dynamic)
     for shape in [(2, 4, 16, 16), (3, 4, 24, 16)] if dynamic else [(2, 4, 16, 16)]:
@@ -93,16 +93,16 @@ def test_moves_compile_without_a_break(move, dynamic, field):
 # Each family
 
 
-def test_identity_returns_the_very_tensor():
+def test_identity_returns_its_input():
     x = torch.zeros(1, 3, 5, 7)
     assert Identity().draw(torch.Generator(), (5, 7))(x) is x
 
 
-def test_the_mask_draws_each_strength_alike():
+def test_spectral_mask_samples_keep_uniformly():
     assert_uniform([move.keep for move in draws(SpectralMask(), (16, 16))], (15, 7, 5, 3), 2000)
 
 
-def test_the_mask_is_the_block_lowpass_on_latents_and_images(field):
+def test_spectral_mask_is_block_lowpass_on_latents_and_images(field):
     latents, images = field(6, (1, 4, 8, 16)), field(7, (1, 3, 64, 128))
     for move in set(draws(SpectralMask(), (8, 16), 50)):
         assert torch.equal(move(latents), block_lowpass(latents, move.keep))
@@ -111,7 +111,7 @@ def test_the_mask_is_the_block_lowpass_on_latents_and_images(field):
 
 @settings(max_examples=60, deadline=None)
 @given(h=st.integers(1, 40), w=st.integers(1, 40), block=st.sampled_from([1, 2, 4, 8]))
-def test_the_mask_moves_only_grids_that_divide(h, w, block):
+def test_spectral_mask_refuses_grids_that_do_not_divide(h, w, block):
     mask = SpectralMask((1,), block)
     if h % block or w % block:
         with pytest.raises(ValueError, match=f"{h} x {w} latent grid does not divide into blocks of {block}"):
@@ -122,7 +122,7 @@ def test_the_mask_moves_only_grids_that_divide(h, w, block):
 
 @settings(max_examples=60, deadline=None)
 @given(h=st.integers(1, 64), w=st.integers(1, 64), factors=st.sets(st.integers(1, 8), min_size=1).map(tuple))
-def test_downscaling_draws_only_factors_that_divide_the_grid(h, w, factors):
+def test_downscale_samples_only_factors_that_divide_the_grid(h, w, factors):
     legal = {n for n in factors if h % n == 0 and w % n == 0}
     if legal - {1} or set(factors) == {1}:
         assert {move.denominator for move in draws(Downscale(factors), (h, w), 40)} <= legal
@@ -131,7 +131,7 @@ def test_downscaling_draws_only_factors_that_divide_the_grid(h, w, factors):
             Downscale(factors).draw(torch.Generator(), (h, w))
 
 
-def test_downscaling_is_an_antialiased_bicubic_resize_by_uniform_factors(field):
+def test_downscale_is_antialiased_bicubic_by_uniform_factors(field):
     x = field(8, (2, 3, 16, 24))
     moves = draws(Downscale(), (16, 24))
     assert_uniform([move.denominator for move in moves], (1, 2, 4), 2000)
@@ -142,7 +142,7 @@ def test_downscaling_is_an_antialiased_bicubic_resize_by_uniform_factors(field):
             assert torch.equal(move(x), x)
 
 
-def test_scale_and_turn_are_drawn_alike_with_the_probability_given():
+def test_scale_rotate_samples_uniformly_with_the_given_probability():
     moves = draws(ScaleRotate(probability=0.3), (32, 32), 4000)
     moved = [move for move in moves if isinstance(move, ScaleTurn)]
     assert abs(len(moved) - 0.3 * 4000) < 5 * (4000 * 0.3 * 0.7) ** 0.5
@@ -150,7 +150,7 @@ def test_scale_and_turn_are_drawn_alike_with_the_probability_given():
     assert_uniform([move.turns for move in moved], (1, 2, 3), len(moved))
 
 
-def test_the_probability_decides_alone_whether_and_not_what():
+def test_scale_rotate_probability_does_not_shift_later_draws():
     assert all(isinstance(move, IdentityMap) for move in draws(ScaleRotate(probability=0), (16, 16)))
     always = draws(ScaleRotate(probability=1), (16, 16))
     assert all(isinstance(move, ScaleTurn) for move in always)
@@ -160,7 +160,7 @@ def test_the_probability_decides_alone_whether_and_not_what():
 
 @settings(max_examples=60, deadline=None)
 @given(h=st.integers(1, 64), w=st.integers(1, 64))
-def test_only_scales_that_give_whole_cells_are_drawn(h, w):
+def test_scale_rotate_samples_only_scales_to_whole_grids(h, w):
     legal = {n for n in range(8, 32) if h * n % 32 == 0 and w * n % 32 == 0}
     transform = ScaleRotate(probability=1)
     if legal:
@@ -176,7 +176,7 @@ def test_only_scales_that_give_whole_cells_are_drawn(h, w):
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
-def test_a_turn_turns(turns, field):
+def test_scale_turn_rotates(turns, field):
     x = field(9, (1, 2, 3, 5))
     assert torch.equal(ScaleTurn(1, 1, turns)(x), torch.rot90(x, turns, (-2, -1)))
     back = ScaleTurn(1, 1, 4 - turns)
@@ -200,6 +200,6 @@ def test_a_turn_turns(turns, field):
         (lambda: ScaleRotate(denominator=0), "denominator 0"),
     ],
 )
-def test_impossible_families_are_refused_with_what_arrived(make, arrived):
+def test_shared_transforms_refuse_impossible_arguments(make, arrived):
     with pytest.raises(ValueError, match=arrived):
         make()

@@ -35,7 +35,7 @@ def from_functional(latents, images, options):
 
 
 @pytest.mark.parametrize("index", range(8))
-def test_the_paper_variant_equals_the_official_loss_distributions_and_gradient(index, official, field):
+def test_spectrum_distributions_paper_variant_equals_official_values(index, official, field):
     assert len(official["esm"]) == 8
     case = official["esm"][index]
     latents = field(**case["latent"]).requires_grad_()
@@ -48,7 +48,7 @@ def test_the_paper_variant_equals_the_official_loss_distributions_and_gradient(i
     assert latents.grad.norm().item() == pytest.approx(case["grad_norm"], rel=1e-4)
 
 
-def test_the_loss_object_equals_the_official_cases_that_it_can_express(official, field):
+def test_esm_equals_official_values(official, field):
     count = 0
     for case in official["esm"]:
         options = case["options"]
@@ -64,7 +64,7 @@ def test_the_loss_object_equals_the_official_cases_that_it_can_express(official,
 
 
 @both
-def test_the_loss_is_the_mean_divergence_of_its_distributions(variant, pair):
+def test_esm_is_the_mean_divergence_of_its_distributions(variant, pair):
     loss = ESM(0.7, 12, variant)
     target, actual = loss.distributions(*pair)
     assert target.shape == actual.shape == (3, 12)
@@ -74,14 +74,14 @@ def test_the_loss_is_the_mean_divergence_of_its_distributions(variant, pair):
 
 
 @both
-def test_the_target_asks_for_no_gradient(variant, pair):
+def test_esm_target_has_no_gradient(variant, pair):
     target, actual = ESM(variant=variant).distributions(pair[0].requires_grad_(), pair[1])
     assert actual.requires_grad
     assert not target.requires_grad
 
 
 @both
-def test_a_signal_matches_itself_unflattened(variant, pair):
+def test_esm_of_a_signal_with_itself_is_zero_without_flattening(variant, pair):
     """Where the grids agree, nothing is blurred or resized (the paper's code spares 32 x 32 the blur)."""
     _, images = pair
     images = images[..., :32, :32].contiguous()
@@ -90,7 +90,7 @@ def test_a_signal_matches_itself_unflattened(variant, pair):
 
 
 @both
-def test_delta_moves_the_target_upwards_in_frequency_and_leaves_the_latents_alone(variant, pair):
+def test_spectrum_distributions_delta_raises_target_frequencies(variant, pair):
     targets, actuals = zip(*(ESM(delta, 16, variant).distributions(*pair) for delta in (0, 0.5, 1, 2)), strict=True)
     centroids = [(target @ torch.arange(16.0)).mean().item() for target in targets]
     assert centroids == sorted(set(centroids))
@@ -98,7 +98,7 @@ def test_delta_moves_the_target_upwards_in_frequency_and_leaves_the_latents_alon
 
 
 @both
-def test_bands_are_what_the_distributions_are_made_of(variant, pair):
+def test_spectrum_bands_give_spectrum_distributions(variant, pair):
     bands = spectrum_bands(*pair, variant=variant)
     target, actual = spectrum_distributions(*pair, delta=0, variant=variant, log_power=False)
     torch.testing.assert_close(bands.images / bands.images.sum(1, keepdim=True), target)
@@ -106,7 +106,7 @@ def test_bands_are_what_the_distributions_are_made_of(variant, pair):
 
 
 @both
-def test_dropping_dc_is_centring(variant, pair):
+def test_spectrum_distributions_without_dc_equal_centred_ones(variant, pair):
     latents, images = pair
     moved = latents + 5, images + 0.3
     centred = [x - x.mean((-2, -1), keepdim=True) for x in moved]
@@ -121,7 +121,7 @@ def test_dropping_dc_is_centring(variant, pair):
 
 
 @both
-def test_a_batch_is_the_mean_of_its_items_which_do_not_meet(variant, pair):
+def test_esm_of_a_batch_is_the_mean_over_items(variant, pair):
     latents, images = pair
     loss = ESM(variant=variant)
     alone = torch.stack([loss(None, latents[i : i + 1], images[i : i + 1]) for i in range(3)])
@@ -133,7 +133,7 @@ def test_a_batch_is_the_mean_of_its_items_which_do_not_meet(variant, pair):
 
 
 @both
-def test_the_order_of_channels_changes_nothing(variant, pair):
+def test_esm_is_invariant_to_channel_order(variant, pair):
     latents, images = pair
     loss = ESM(variant=variant)
     shuffled = loss(None, latents[:, [2, 0, 3, 1]], images[:, [2, 0, 1]])
@@ -141,14 +141,14 @@ def test_the_order_of_channels_changes_nothing(variant, pair):
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_scale_free_does_not_see_the_scale_of_latents_or_images(scale, pair):
+def test_esm_scale_free_is_invariant_to_scale(scale, pair):
     latents, images = pair
     loss = ESM(variant="scale_free")
     torch.testing.assert_close(loss(None, scale * latents, images), loss(None, latents, images), rtol=1e-4, atol=0)
     torch.testing.assert_close(loss(None, latents, scale * images), loss(None, latents, images), rtol=1e-4, atol=0)
 
 
-def test_the_paper_variant_sees_the_scale_of_both(pair):
+def test_esm_paper_depends_on_scale(pair):
     latents, images = pair
     loss = ESM(variant="paper")
     plain = loss(None, latents, images)
@@ -157,7 +157,7 @@ def test_the_paper_variant_sees_the_scale_of_both(pair):
         assert abs(loss(None, latents, scale * images) - plain) > 0.1 * plain
 
 
-def test_only_scale_free_has_a_target_that_does_not_depend_on_the_resolution_of_the_images(pair):
+def test_esm_target_is_resolution_independent_only_if_scale_free(pair):
     """The same picture on twice the pixels, nothing added above the old Nyquist frequency."""
     latents, images = pair
     finer = torch.zeros(3, 3, 128, 128)
@@ -172,7 +172,7 @@ def test_only_scale_free_has_a_target_that_does_not_depend_on_the_resolution_of_
 
 
 @both
-def test_latents_of_any_precision_give_float32_or_float64(variant, pair):
+def test_esm_is_float32_or_float64_for_any_precision(variant, pair):
     latents, images = pair
     loss = ESM(variant=variant)
     assert loss(None, latents.double(), images.double()).dtype == torch.float64
@@ -183,7 +183,7 @@ def test_latents_of_any_precision_give_float32_or_float64(variant, pair):
 
 
 @both
-def test_autocast_changes_no_bit_of_loss_and_gradient(variant, pair):
+def test_esm_is_unchanged_by_autocast(variant, pair):
     latents, images = pair[0].requires_grad_(), pair[1]
     outside = ESM(variant=variant)(None, latents, images)
     with torch.autocast("cpu", torch.bfloat16):
@@ -209,14 +209,14 @@ def best_deltas(variant, alpha, power_law_field):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 1.5])
-def test_scale_free_recovers_delta_at_every_scale(alpha, power_law_field):
+def test_esm_scale_free_recovers_delta_at_every_scale(alpha, power_law_field):
     best = best_deltas("scale_free", alpha, power_law_field)
     assert len(set(best)) == 1
     assert best[0] == pytest.approx(2 - alpha, abs=0.101)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 1.5])
-def test_the_paper_variant_finds_another_delta_at_another_scale(alpha, power_law_field):
+def test_esm_paper_recovers_another_delta_at_another_scale(alpha, power_law_field):
     best = best_deltas("paper", alpha, power_law_field)
     assert max(best) - min(best) > 0.7
 
@@ -226,14 +226,14 @@ def test_the_paper_variant_finds_another_delta_at_another_scale(alpha, power_law
 
 @both
 @pytest.mark.parametrize("delta", [0.0, 1.0])
-def test_gradients_of_esm_are_exact(variant, delta, field):
+def test_esm_passes_gradcheck(variant, delta, field):
     latents = field(5, (2, 2, 4, 6)).double().requires_grad_()
     images = field(6, (2, 3, 8, 12)).double()
     assert torch.autograd.gradcheck(lambda z: ESM(delta, 5, variant)(None, z, images), latents)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_gradients_of_kl_are_exact(reduction, field):
+def test_kl_passes_gradcheck(reduction, field):
     parameters = field(7, (2, 4, 3, 2)).double().requires_grad_()
     loss = KL(reduction)
     assert torch.autograd.gradcheck(lambda p: loss(DiagonalGaussianDistribution(p), None, None), parameters)
@@ -250,7 +250,7 @@ def test_gradients_of_kl_are_exact(reduction, field):
         ("scale_free", "eager", True),
     ],
 )
-def test_esm_compiles_without_a_break(variant, backend, dynamic, field):
+def test_esm_compiles_without_graph_breaks(variant, backend, dynamic, field):
     torch._dynamo.reset()
     loss = ESM(variant=variant)
     compiled = torch.compile(lambda z, x: loss(None, z, x), backend=backend, fullgraph=True, dynamic=dynamic)
@@ -263,7 +263,7 @@ def test_esm_compiles_without_a_break(variant, backend, dynamic, field):
 
 
 @both
-def test_a_first_call_under_inference_mode_leaves_later_gradients_alone(variant, field):
+def test_esm_first_called_in_inference_mode_gives_gradients(variant, field):
     latents, images = field(10, (1, 2, 14, 22)), field(11, (1, 3, 28, 44))  # sizes of which no other test asks
     with torch.inference_mode():
         ESM(variant=variant)(None, latents, images)
@@ -275,7 +275,7 @@ def test_a_first_call_under_inference_mode_leaves_later_gradients_alone(variant,
 @both
 @pytest.mark.parametrize("value", [0.0, 1e-30, 1e-19, 1e-12, 1e-6, 1.0, -300.0])
 @pytest.mark.parametrize("noise", [0.0, 1e-22, 1e-19, 1e-12])
-def test_collapsed_latents_give_a_finite_loss_and_gradient(variant, value, noise, field):
+def test_esm_of_collapsed_latents_is_finite(variant, value, noise, field):
     latents = torch.full((2, 4, 16, 16), value) + noise * field(12, (2, 4, 16, 16))
     latents.requires_grad_()
     loss = ESM(variant=variant)(None, latents, field(13, (2, 3, 64, 64), 2.0))
@@ -286,7 +286,7 @@ def test_collapsed_latents_give_a_finite_loss_and_gradient(variant, value, noise
 
 
 @both
-def test_blank_images_give_a_finite_loss_and_gradient(variant, pair):
+def test_esm_of_blank_images_is_finite(variant, pair):
     latents = pair[0].clone().requires_grad_()
     loss = ESM(variant=variant)(None, latents, torch.zeros(3, 3, 64, 64))
     loss.backward()
@@ -296,7 +296,7 @@ def test_blank_images_give_a_finite_loss_and_gradient(variant, pair):
 
 @both
 @pytest.mark.parametrize("grid", [(1, 2), (2, 1), (2, 2), (3, 5), (1, 7), (4, 4), (17, 9)])
-def test_small_and_odd_grids_work(variant, grid, field):
+def test_esm_takes_small_and_odd_grids(variant, grid, field):
     h, w = grid
     latents = field(14, (2, 3, h, w)).requires_grad_()
     loss = ESM(variant=variant)(None, latents, field(15, (2, 3, 3 * h, 3 * w)))
@@ -307,7 +307,7 @@ def test_small_and_odd_grids_work(variant, grid, field):
 
 @pytest.mark.unchecked
 @both
-def test_what_cannot_be_matched_is_refused_with_what_arrived(variant):
+def test_esm_refuses_what_cannot_be_matched(variant):
     loss = ESM(variant=variant)
     images = torch.ones(2, 3, 8, 8)
     with pytest.raises(ValueError, match="1 x 1 latent"):
@@ -318,13 +318,13 @@ def test_what_cannot_be_matched_is_refused_with_what_arrived(variant):
         loss(None, torch.ones(4, 4, 4), images)
 
 
-def test_images_smaller_than_their_latents_are_refused():
+def test_esm_refuses_images_smaller_than_latents():
     with pytest.raises(ValueError, match="smaller than their latents"):
         ESM(variant="scale_free")(None, torch.ones(1, 4, 8, 8), torch.ones(1, 3, 4, 4))
 
 
 @pytest.mark.unchecked
-def test_unknown_choices_are_refused():
+def test_losses_refuse_unknown_choices():
     with pytest.raises(ValueError, match="'papers'"):
         ESM(variant="papers")
     with pytest.raises(ValueError, match="'papers'"):
@@ -340,12 +340,12 @@ def test_unknown_choices_are_refused():
 # KL
 
 
-def test_the_summed_kl_is_diffusers_averaged_over_the_batch(field):
+def test_kl_sum_equals_diffusers_averaged_over_the_batch(field):
     posterior = DiagonalGaussianDistribution(field(16, (3, 8, 4, 4)))
     torch.testing.assert_close(KL("sum")(posterior, None, None), posterior.kl().mean())
 
 
-def test_the_two_reductions_differ_by_the_elements_of_a_latent(field):
+def test_kl_reductions_differ_by_elements_per_latent(field):
     posterior = DiagonalGaussianDistribution(field(17, (3, 8, 4, 6)))
     torch.testing.assert_close(KL("sum")(posterior, None, None), 4 * 4 * 6 * KL("mean")(posterior, None, None))
 
@@ -355,7 +355,7 @@ def test_kl_is_zero_for_a_unit_gaussian_and_positive_otherwise(field):
     assert KL()(DiagonalGaussianDistribution(field(18, (2, 4, 3, 3))), None, None) > 0
 
 
-def test_kl_is_taken_in_float32_under_autocast_and_from_bf16(field):
+def test_kl_is_float32_under_autocast_and_from_bf16(field):
     moments = field(19, (2, 8, 4, 4)).bfloat16()
     posterior = DiagonalGaussianDistribution(moments)
     with torch.autocast("cpu", torch.bfloat16):

@@ -38,14 +38,14 @@ def gap_and_gradient(mapped, features, *margins):
 
 
 @pytest.mark.parametrize("case", ORACLE["cases"], ids=lambda case: f"seed {case['seed']}")
-def test_both_gaps_and_the_gradient_are_those_of_va_vae(case):
+def test_feature_gap_equals_va_vae_with_gradient(case):
     mapped, features = white(case["seed"], case["shape"]), white(case["seed"] + 100, case["shape"]) * 2 + 1
     gap, gradient = gap_and_gradient(mapped, features, case["cosine_margin"], case["distance_margin"])
     assert gap == pytest.approx((case["direction"], case["distance"]), rel=1e-12)
     assert gradient.norm().item() == pytest.approx(case["grad_norm"], rel=1e-12)
 
 
-def test_two_tokens_by_hand():
+def test_feature_gap_of_two_tokens_by_hand():
     mapped, features = row([1, 0], [0, 1]), row([1, 0], [1, 0])
     # Cosines with the features are 1 and 0; with each other they are 0 where the features' are 1, in two of four pairs.
     assert feature_gap(mapped, features) == pytest.approx((0.5 / 2, 2 * 0.75 / 4))
@@ -55,7 +55,7 @@ def test_two_tokens_by_hand():
     assert feature_gap(row([1, 0], [-1, 0]), features, 0.0, 0.0) == pytest.approx((2 / 2, 2 * 2 / 4))
 
 
-def test_the_direction_counts_beyond_its_margin_alone():
+def test_feature_gap_direction_counts_beyond_its_margin_alone():
     features = row(*map(turned, (0, 40, 130)))
     for angle, expected in ((59, 0.0), (70, 0.5 - math.cos(math.radians(70)))):
         # All turned alike, so that the cosines among themselves stay.
@@ -64,7 +64,7 @@ def test_the_direction_counts_beyond_its_margin_alone():
         assert bool(gradient.any()) == bool(expected)
 
 
-def test_the_distance_counts_beyond_its_margin_alone():
+def test_feature_gap_distance_counts_beyond_its_margin_alone():
     features = row(turned(0), turned(90))
     for angle, expected in ((76, 0.0), (70, math.cos(math.radians(70)) - 0.25)):
         gap, gradient = gap_and_gradient(row(turned(0), turned(angle)), features)
@@ -72,7 +72,7 @@ def test_the_distance_counts_beyond_its_margin_alone():
         assert bool(gradient.any()) == bool(expected)
 
 
-def test_the_length_of_tokens_changes_nothing():
+def test_feature_gap_is_invariant_to_token_length():
     mapped, features = white(1, (2, 5, 4, 6)), white(2, (2, 5, 4, 6))
     lengths = [white(seed, (2, 1, 4, 6)).exp() for seed in (3, 4)]
     torch.testing.assert_close(
@@ -81,7 +81,7 @@ def test_the_length_of_tokens_changes_nothing():
     assert feature_gap(-mapped, features).direction != pytest.approx(feature_gap(mapped, features).direction.item())
 
 
-def test_the_order_of_cells_and_the_other_images_change_nothing():
+def test_feature_gap_is_invariant_to_token_order_and_other_images():
     mapped, features = white(5, (3, 6, 4, 4)), white(6, (3, 6, 4, 4))
     whole = feature_gap(mapped, features)
     torch.testing.assert_close(feature_gap(mapped.mT.flip(2), features.mT.flip(2)), whole)
@@ -89,7 +89,7 @@ def test_the_order_of_cells_and_the_other_images_change_nothing():
     torch.testing.assert_close(alone.mean(0), torch.stack(whole))
 
 
-def test_a_token_that_is_zero_has_a_finite_gradient():
+def test_feature_gap_of_a_zero_token_has_finite_gradient():
     mapped, features = white(7, (1, 4, 2, 2)), white(8, (1, 4, 2, 2))
     mapped[..., 0, 0] = features[..., 1, 1] = 0
     assert gap_and_gradient(mapped, features)[1].isfinite().all()
@@ -104,14 +104,14 @@ def pair(field):
     return field(1, (2, 4, 8, 8)), field(2, (2, 3, 16, 16), 2.0), field(3, (2, 6, 8, 8))
 
 
-def test_it_is_the_gap_of_linearly_mapped_latents(pair):
+def test_feature_match_is_the_gap_of_projected_latents(pair):
     latents, images, features = pair
     match = FeatureMatch(lambda x: features, 6, 4, cosine_margin=0.1, distance_margin=0.2)
     mapped = torch.einsum("dc,bchw->bdhw", match.projection.weight[:, :, 0, 0], latents)
     assert match(None, latents, images).item() == pytest.approx(sum(feature_gap(mapped, features, 0.1, 0.2)).item())
 
 
-def test_latents_of_which_the_features_are_a_linear_map_can_match_them_exactly(pair):
+def test_feature_match_can_reach_zero_for_linear_features(pair):
     latents, images, _ = pair
     mixing = white(4, (6, 4, 1, 1)).float()
     match = FeatureMatch(lambda x: 3 * F.conv2d(latents, mixing), 6, 4, 0.0, 0.0)
@@ -121,7 +121,7 @@ def test_latents_of_which_the_features_are_a_linear_map_can_match_them_exactly(p
     assert match(None, latents, images).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_the_gradient_is_that_of_the_loss():
+def test_feature_match_passes_gradcheck():
     latents, features = white(9, (2, 3, 3, 2)).requires_grad_(), white(10, (2, 5, 6, 4))
     match = FeatureMatch(lambda x: features, 5, 3).double()
     images, weight = torch.zeros(2, 3, 12, 8), match.projection.weight
@@ -131,7 +131,7 @@ def test_the_gradient_is_that_of_the_loss():
     )
 
 
-def test_nothing_of_the_encoder_is_in_the_graph_or_the_module(pair):
+def test_feature_match_keeps_the_encoder_out_of_graph_and_module(pair):
     latents, images, _ = pair
     seen = []
 
@@ -160,7 +160,7 @@ def test_nothing_of_the_encoder_is_in_the_graph_or_the_module(pair):
     assert encoder.layer.weight.dtype == torch.float32
 
 
-def test_an_encoder_may_run_in_inference_mode(pair):
+def test_feature_match_takes_an_encoder_in_inference_mode(pair):
     latents, images, features = pair
     latents.requires_grad_()
     inside = FeatureMatch(torch.inference_mode()(lambda x: features * 1), 6, 4)(None, latents, images)
@@ -169,7 +169,7 @@ def test_an_encoder_may_run_in_inference_mode(pair):
 
 
 @pytest.mark.parametrize("grid", [(8, 12), (4, 6), (2, 3), (16, 24)])
-def test_features_of_another_grid_are_resampled_to_the_latents(grid, field):
+def test_feature_match_resamples_features_to_the_latent_grid(grid, field):
     features = field(5, (2, 6, 8, 12))
     found = FeatureMatch(lambda x: features, 6, 4).features(torch.zeros(2, 3, 16, 24), grid)
     if grid == (8, 12):
@@ -179,14 +179,14 @@ def test_features_of_another_grid_are_resampled_to_the_latents(grid, field):
         torch.testing.assert_close(found, expected)
 
 
-def test_a_grid_of_another_aspect_ratio_is_refused(field):
+def test_feature_match_refuses_another_aspect_ratio(field):
     match = FeatureMatch(lambda x: torch.zeros(2, 6, 8, 12), 6, 4)
     with pytest.raises(ValueError, match=r"the vision encoder's grid is 8 x 12, expected the aspect .* 4 x 4; crop"):
         match(None, field(6, (2, 4, 4, 4)), torch.zeros(2, 3, 16, 16))
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 8, 8), (1, 6, 8, 8), (2, 6, 64)])
-def test_a_field_of_another_shape_is_refused(shape, pair):
+def test_feature_match_refuses_a_field_of_another_shape(shape, pair):
     latents, images, _ = pair
     match = FeatureMatch(lambda x: torch.zeros(shape), 6, 4)
     with pytest.raises(ValueError, match=r"the vision encoder gave .*, expected \(2, 6, h, w\)$"):
@@ -194,12 +194,12 @@ def test_a_field_of_another_shape_is_refused(shape, pair):
 
 
 @pytest.mark.parametrize("margins", [(-0.1, 0.25), (2.0, 0.25), (0.5, -1.0), (0.5, 2.0), (math.nan, 0.25)])
-def test_margins_that_make_no_sense_are_refused(margins):
+def test_feature_match_refuses_impossible_margins(margins):
     with pytest.raises(ValueError, match=r"margins must lie in \[0, 2\)"):
         FeatureMatch(lambda x: x, 6, 4, *margins)
 
 
-def test_the_seed_alone_decides_the_first_weights():
+def test_feature_match_initial_weights_depend_on_the_seed_alone():
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
     one, same, other = (FeatureMatch(lambda x: x, 6, 4, seed=seed).projection.weight for seed in (1, 1, 2))
@@ -209,7 +209,7 @@ def test_the_seed_alone_decides_the_first_weights():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_autocast_changes_no_bit(dtype, pair):
+def test_feature_match_is_unchanged_by_autocast(dtype, pair):
     latents, images, features = pair
     match = FeatureMatch(lambda x: features, 6, 4)
     outside = match(None, latents.to(dtype), images)
@@ -220,7 +220,7 @@ def test_autocast_changes_no_bit(dtype, pair):
 
 
 @pytest.mark.unchecked
-def test_it_compiles_without_a_break(field):
+def test_feature_match_compiles_without_graph_breaks(field):
     torch._dynamo.reset()
     match = FeatureMatch(lambda x: F.avg_pool2d(x, 2), 3, 4)
     compiled = torch.compile(match, backend="aot_eager", fullgraph=True)
@@ -230,7 +230,7 @@ def test_it_compiles_without_a_break(field):
     torch.testing.assert_close(*(torch.autograd.grad(loss, latents)[0] for loss in (value, expected)))
 
 
-def test_the_defaults_of_the_row_are_those_of_va_vae():
+def test_va_vae_defaults_are_published():
     defaults = {name: p.default for name, p in inspect.signature(METHODS["va_vae"]).parameters.items()}
     expected = {"feature_weight": 0.1, "cosine_margin": 0.5, "distance_margin": 0.25, "kl_weight": 1e-6}
     assert defaults | expected == defaults

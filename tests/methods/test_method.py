@@ -36,7 +36,7 @@ def images(field):
     return field(1, (2, 3, 32, 48), 2.0)
 
 
-def test_the_control_is_a_plain_autoencoder_bit_for_bit(codec, images, generator):
+def test_reconstruct_with_control_is_a_plain_autoencoder(codec, images, generator):
     result = reconstruct(codec, METHODS["autoencoder"](), images, generator)
     plain = codec.encode(images).sample(torch.Generator().manual_seed(0))
     assert torch.equal(result.latents, plain)
@@ -52,13 +52,13 @@ def test_the_control_is_a_plain_autoencoder_bit_for_bit(codec, images, generator
     assert all(torch.equal(a, p.grad) for a, p in zip(ours, codec.model.parameters(), strict=True))
 
 
-def test_without_sampling_the_latents_are_the_mean(codec, images, generator):
+def test_reconstruct_without_sampling_takes_the_mean(codec, images, generator):
     result = reconstruct(codec, METHODS["autoencoder"](), images, generator, sample=False)
     assert torch.equal(result.latents, result.posterior.mean)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_one_draw_moves_latents_and_images_and_the_seed_alone_decides(name, codec, images, make):
+def test_reconstruct_applies_one_transform_to_latents_and_images(name, codec, images, make):
     method = make(name)
     with torch.no_grad():
         for seed in range(4):
@@ -72,7 +72,7 @@ def test_one_draw_moves_latents_and_images_and_the_seed_alone_decides(name, code
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_trains_encoder_and_decoder(name, codec, images, generator, make):
+def test_reconstruct_trains_encoder_and_decoder_by_every_method(name, codec, images, generator, make):
     method = make(name)
     result = reconstruct(codec, method, images, generator)
     losses = method.encoding_losses(result.posterior, result.latents, images)
@@ -83,7 +83,7 @@ def test_every_method_trains_encoder_and_decoder(name, codec, images, generator,
     assert all(p.grad is not None and p.grad.isfinite().all() for p in codec.model.parameters())
 
 
-def test_terms_see_the_posterior_the_latents_and_the_images(codec, images, generator):
+def test_encoding_losses_get_posterior_latents_and_images(codec, images, generator):
     seen = []
 
     def spy(posterior, latents, images):
@@ -105,7 +105,7 @@ def explode(posterior, latents, images):
 
 
 @pytest.mark.unchecked
-def test_losses_are_weighted_and_summed_and_a_weight_of_zero_is_not_computed():
+def test_weigh_sums_weighted_losses_and_skips_zero_weights():
     terms = (Term("a", constant(3.0), 2.0), Term("off", explode, 0.0), Term("b", constant(5.0), 0.1))
     method = Method("m", terms, Identity(), "none")
     losses = method.encoding_losses(None, None, None)
@@ -114,5 +114,5 @@ def test_losses_are_weighted_and_summed_and_a_weight_of_zero_is_not_computed():
     torch.testing.assert_close(method.weigh(losses, {"b": torch.tensor(4.0)}), torch.tensor(26.0))
 
 
-def test_no_terms_weigh_nothing():
+def test_weigh_of_no_terms_is_zero():
     assert Method("m", (), Identity(), "none").weigh({}) == 0

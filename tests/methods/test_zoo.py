@@ -16,12 +16,12 @@ TABLE = {  # the unified view: encoding-side terms, shared transform
 }
 
 
-def test_the_rows_are_those_of_the_table():
+def test_methods_are_the_rows_of_the_table():
     assert list(METHODS) == list(TABLE)
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_each_row_is_the_pair_that_the_table_says(name, make):
+def test_methods_are_the_pairs_of_the_table(name, make):
     method = make(name)
     losses, shared = TABLE[name]
     assert method.name == name
@@ -32,13 +32,13 @@ def test_each_row_is_the_pair_that_the_table_says(name, make):
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_every_method_cites(name, make):
+def test_methods_have_citations(name, make):
     citation = make(name).citation
     assert re.search(r"\b(19|20)\d\d\b", citation)
     assert re.search(r"arXiv \d{4}\.\d{5}|Science", citation)
 
 
-def test_the_papers_settings_are_the_defaults():
+def test_methods_default_to_the_paper():
     both = METHODS["esm_dsm"]()
     assert both.terms[0].loss == ESM(delta=1.0, bins=16, variant="paper")
     assert both.terms[0].weight == 0.01
@@ -47,7 +47,7 @@ def test_the_papers_settings_are_the_defaults():
     assert METHODS["sd_vae"]().terms[0].weight == 1e-6
 
 
-def test_arguments_reach_the_parts(make):
+def test_methods_pass_arguments_to_their_parts(make):
     method = METHODS["esm_dsm"](esm_weight=0.5, delta=0.4, bins=8, variant="scale_free", keep=(3, 1), block=4)
     assert method.terms[0].loss == ESM(0.4, 8, "scale_free")
     assert method.terms[0].weight == 0.5

@@ -24,7 +24,7 @@ def literal_lowpass(x, keep, block):
     return x
 
 
-def test_equals_the_official_masked_rows_and_energies(official, field):
+def test_block_lowpass_equals_official_rows_and_energies(official, field):
     assert official["dsm"]
     for case in official["dsm"]:
         keep = 15 - case["n"]
@@ -39,7 +39,7 @@ def test_equals_the_official_masked_rows_and_energies(official, field):
 
 
 @pytest.mark.parametrize("block", [1, 2, 4, 5, 8])
-def test_equals_scipy_block_by_block(block, field):
+def test_block_lowpass_equals_scipy(block, field):
     x = field(1, (2, 3, 4 * block, 3 * block)).double()
     for keep in range(1, 2 * block):
         torch.testing.assert_close(block_lowpass(x, keep, block), literal_lowpass(x, keep, block))
@@ -47,7 +47,7 @@ def test_equals_scipy_block_by_block(block, field):
 
 @settings(max_examples=30, deadline=None)
 @given(n=st.integers(1, 4), m=st.integers(1, 4), block=st.integers(1, 9))
-def test_merging_undoes_splitting(n, m, block):
+def test_merge_blocks_inverts_split_blocks(n, m, block):
     x = torch.arange(2.0 * n * m * block * block).reshape(2, n * block, m * block)
     blocks = split_blocks(x, block)
     assert blocks.shape == (2, n, m, block, block)
@@ -56,7 +56,7 @@ def test_merging_undoes_splitting(n, m, block):
 
 
 @pytest.mark.parametrize("keep", range(1, 16))
-def test_the_filter_is_an_orthogonal_projection_of_known_rank(keep):
+def test_lowpass_projection_is_orthogonal_of_known_rank(keep):
     projection = lowpass_projection(keep, 8, like=FLOAT64)
     torch.testing.assert_close(projection @ projection, projection)
     torch.testing.assert_close(projection, projection.mT)
@@ -64,7 +64,7 @@ def test_the_filter_is_an_orthogonal_projection_of_known_rank(keep):
     assert projection.trace().item() == pytest.approx(kept)
 
 
-def test_masks_are_nested(field):
+def test_block_lowpass_masks_are_nested(field):
     x = field(2, (2, 4, 16, 24)).double()
     for narrow in (1, 3, 5, 7):
         for wide in (3, 5, 7, 15):
@@ -75,25 +75,25 @@ def test_masks_are_nested(field):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-def test_keeping_everything_returns_the_field_bit_for_bit(dtype, field):
+def test_block_lowpass_returns_its_input_if_all_is_kept(dtype, field):
     x = field(3, (2, 4, 16, 24)).to(dtype)
     assert torch.equal(block_lowpass(x, 15), x)
 
 
-def test_keeping_one_diagonal_leaves_block_means(field):
+def test_block_lowpass_of_one_diagonal_gives_block_means(field):
     x = field(4, (1, 1, 16, 8)).double()
     means = torch.nn.functional.avg_pool2d(x, 8)
     torch.testing.assert_close(block_lowpass(x, 1), means.repeat_interleave(8, -2).repeat_interleave(8, -1))
 
 
 @pytest.mark.parametrize("keep", [0, 16, -1])
-def test_a_keep_out_of_range_is_refused(keep):
+def test_block_lowpass_refuses_keep_out_of_range(keep):
     with pytest.raises(ValueError, match=rf"1 \.\.\. 15 .* got {keep}"):
         block_lowpass(torch.zeros(8, 8), keep)
 
 
 @pytest.mark.parametrize("keep", [3, 15])
-def test_a_field_that_does_not_divide_is_refused(keep):
+def test_block_lowpass_refuses_fields_that_do_not_divide(keep):
     with pytest.raises(ValueError, match="12 x 8 field does not divide into blocks of 8 x 8"):
         block_lowpass(torch.zeros(12, 8), keep)
     with pytest.raises(ValueError, match="8 x 8 field does not divide into blocks of 0 x 0"):

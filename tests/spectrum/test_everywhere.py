@@ -41,7 +41,7 @@ each = pytest.mark.parametrize("name", ALL)
 
 @each
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-def test_filters_keep_the_dtype_and_spectra_are_at_least_float32(name, dtype, field):
+def test_spectrum_functions_keep_or_widen_dtype(name, dtype, field):
     x = field(1, (2, 4, 8, 12)).to(dtype)
     kept = dtype if name in FILTERS or dtype == torch.float64 else torch.float32
     y = ALL[name](x)
@@ -51,7 +51,7 @@ def test_filters_keep_the_dtype_and_spectra_are_at_least_float32(name, dtype, fi
 
 @each
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_autocast_changes_no_bit(name, dtype, field):
+def test_spectrum_functions_are_unchanged_by_autocast(name, dtype, field):
     x = field(2, (2, 4, 8, 12)).to(dtype)
     outside = ALL[name](x)
     with torch.autocast("cpu", torch.bfloat16):
@@ -61,13 +61,13 @@ def test_autocast_changes_no_bit(name, dtype, field):
 
 
 @each
-def test_float32_is_close_to_float64(name, field):
+def test_spectrum_functions_in_float32_are_close_to_float64(name, field):
     x = field(3, (2, 4, 32, 24))
     torch.testing.assert_close(ALL[name](x).double(), ALL[name](x.double()), rtol=1e-4, atol=1e-5)
 
 
 @each
-def test_items_of_a_batch_do_not_meet(name, field):
+def test_spectrum_functions_treat_batch_items_independently(name, field):
     x = field(4, (3, 4, 8, 12)).double()
     together = ALL[name](x)
     torch.testing.assert_close(together, torch.cat([ALL[name](item[None]) for item in x]))
@@ -77,7 +77,7 @@ def test_items_of_a_batch_do_not_meet(name, field):
 
 
 @pytest.mark.parametrize("name", sorted(ALL.keys() - ACROSS_CHANNELS))
-def test_planes_are_treated_alike_whatever_axes_come_before(name, field):
+def test_spectrum_functions_treat_leading_axes_equally(name, field):
     x = field(5, (2, 3, 8, 12)).double()
     order = torch.tensor([2, 0, 1])
     torch.testing.assert_close(ALL[name](x[:, order]), ALL[name](x)[:, order])
@@ -86,7 +86,7 @@ def test_planes_are_treated_alike_whatever_axes_come_before(name, field):
 
 
 @each
-def test_layout_in_memory_changes_nothing(name, field):
+def test_spectrum_functions_do_not_depend_on_memory_layout(name, field):
     x = field(6, (2, 4, 12, 8)).double()
     expected = ALL[name](x)
     torch.testing.assert_close(ALL[name](x.contiguous(memory_format=torch.channels_last)), expected)
@@ -94,14 +94,14 @@ def test_layout_in_memory_changes_nothing(name, field):
 
 
 @pytest.mark.parametrize("name", sorted(ALL | BANDS))
-def test_gradients_are_exact(name, field):
+def test_spectrum_functions_pass_gradcheck(name, field):
     x = (field(7, (1, 2, 4, 4)).double() + 0.3).requires_grad_()
     assert torch.autograd.gradcheck((ALL | BANDS)[name], x)
 
 
 @each
 @pytest.mark.parametrize("grid", [(1, 1), (1, 2), (3, 1), (2, 2), (5, 3), (7, 9), (4, 6), (33, 8)])
-def test_any_size_works_or_is_refused_with_its_size(name, grid, field):
+def test_spectrum_functions_take_or_refuse_any_size(name, grid, field):
     h, w = grid
     x = field(8, (2, 3, h, w))
     divisor = {"block_lowpass": 4, "unit_tokens": 2, "rmsc of patches": 2}.get(name, 1)
@@ -115,7 +115,7 @@ def test_any_size_works_or_is_refused_with_its_size(name, grid, field):
 
 @pytest.mark.unchecked
 @each
-def test_what_is_no_field_is_refused_with_what_arrived(name):
+def test_spectrum_functions_refuse_what_is_no_field(name):
     with pytest.raises(ValueError, match=r"torch\.int64"):
         ALL[name](torch.ones(1, 2, 4, 4, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"torch\.complex64"):
@@ -127,7 +127,7 @@ def test_what_is_no_field_is_refused_with_what_arrived(name):
 
 
 @each
-def test_a_first_call_under_inference_mode_leaves_later_gradients_alone(name, field):
+def test_spectrum_functions_first_called_in_inference_mode_give_gradients(name, field):
     x = field(9, (1, 2, 20, 28))  # a size of which no other test asks
     with torch.inference_mode():
         ALL[name](x)
@@ -147,7 +147,7 @@ def test_a_first_call_under_inference_mode_leaves_later_gradients_alone(name, fi
         ((52, 44), "no grad"),
     ],
 )
-def test_constants_do_not_depend_on_what_surrounds_their_first_use(name, grid, surroundings, field):
+def test_constant_does_not_depend_on_context_of_first_use(name, grid, surroundings, field):
     x = field(10, (1, 2, *grid))  # sizes of which no other test asks
     s.radial_bins.cache_clear()
     dtype = torch.get_default_dtype()
@@ -171,7 +171,7 @@ def test_constants_do_not_depend_on_what_surrounds_their_first_use(name, grid, s
     torch.testing.assert_close(first.double(), ALL[name](x.double()), rtol=1e-4, atol=1e-4)
 
 
-def test_ring_frequencies_are_exact_under_a_coarse_default_dtype():
+def test_radial_bins_are_exact_under_a_coarse_default_dtype():
     build = s.radial_bins.__wrapped__
     try:
         torch.set_default_dtype(torch.float16)
@@ -184,7 +184,7 @@ def test_ring_frequencies_are_exact_under_a_coarse_default_dtype():
 
 @pytest.mark.unchecked
 @pytest.mark.parametrize("name", sorted(ALL | BANDS))
-def test_compiles_without_a_break(name, field):
+def test_spectrum_functions_compile_without_graph_breaks(name, field):
     torch._dynamo.reset()
     function = (ALL | BANDS)[name]
     x = field(11, (2, 4, 8, 16)).requires_grad_()
@@ -197,7 +197,7 @@ def test_compiles_without_a_break(name, field):
 
 @pytest.mark.unchecked
 @pytest.mark.parametrize("name", ["difference_of_gaussians", "radial_profile"])
-def test_compiles_for_sizes_that_change(name, field):
+def test_spectrum_functions_compile_for_dynamic_sizes(name, field):
     torch._dynamo.reset()
     compiled = torch.compile(ALL[name], backend="eager", fullgraph=True, dynamic=True)
     for shape in ((2, 4, 8, 16), (3, 4, 12, 16), (1, 4, 20, 8)):

@@ -14,12 +14,12 @@ def scipys_blur(x, sigma):
 
 @pytest.mark.parametrize("grid", [(16, 16), (17, 9), (3, 5), (1, 1), (1, 8), (2, 2)])
 @pytest.mark.parametrize("sigma", [0.1, 0.5, 1.2, 3.0, 10.0])
-def test_blur_equals_scipys_also_where_the_kernel_outreaches_the_field(grid, sigma, field):
+def test_gaussian_blur_equals_scipy_for_any_kernel_width(grid, sigma, field):
     x = field(1, (2, *grid)).double()
     torch.testing.assert_close(gaussian_blur(x, sigma), scipys_blur(x, sigma))
 
 
-def test_blur_keeps_the_mean_and_constants_and_loses_energy(field):
+def test_gaussian_blur_keeps_mean_and_constants_and_loses_energy(field):
     x = field(2, (2, 12, 17)).double()
     torch.testing.assert_close(gaussian_blur(x, 2).mean((-2, -1)), x.mean((-2, -1)))
     torch.testing.assert_close(gaussian_blur(torch.full((7, 5), 3.0), 2), torch.full((7, 5), 3.0))
@@ -41,31 +41,31 @@ def test_blur_keeps_the_mean_and_constants_and_loses_energy(field):
         ((32, 8), (8, 32)),
     ],
 )
-def test_resize_equals_torchs_interpolation(mode, antialias, grid, size, field):
+def test_resize_equals_torch_interpolate(mode, antialias, grid, size, field):
     x = field(3, (2, 3, *grid)).double()
     expected = functional.interpolate(x, size, mode=mode, align_corners=False, antialias=antialias)
     torch.testing.assert_close(resize(x, size, mode, antialias), expected)
 
 
-def test_area_averages_whole_blocks(field):
+def test_resize_by_area_averages_whole_blocks(field):
     x = field(4, (2, 12, 20)).double()
     torch.testing.assert_close(resize(x, (4, 5), "area"), functional.avg_pool2d(x, (3, 4)))
     torch.testing.assert_close(resize(x, (4, 5), "area", antialias=False), resize(x, (4, 5), "area"))
 
 
-def test_area_shares_a_cell_among_the_pixels_that_it_overlaps():
+def test_resize_by_area_weights_by_overlap():
     x = torch.tensor([[1.0, 2.0, 4.0]], dtype=torch.float64)
     expected = torch.tensor([[(1 + 0.5 * 2) / 1.5, (0.5 * 2 + 4) / 1.5]], dtype=torch.float64)
     torch.testing.assert_close(resize(x, (1, 2), "area"), expected)
 
 
 @pytest.mark.parametrize("mode", ["bicubic", "bilinear", "area"])
-def test_resize_to_the_same_size_changes_no_bit(mode, field):
+def test_resize_to_the_same_size_is_the_identity(mode, field):
     x = field(5, (2, 9, 6))
     assert torch.equal(resize(x, (9, 6), mode), x)
 
 
-def test_antialiasing_removes_what_the_small_grid_cannot_hold():
+def test_resize_with_antialiasing_removes_frequencies_beyond_nyquist():
     """A checkerboard of pixels has no place on the half grid."""
     x = torch.tensor([1.0, -1.0]).repeat(16)
     x = x[:, None] * x
@@ -74,13 +74,13 @@ def test_antialiasing_removes_what_the_small_grid_cannot_hold():
 
 
 @pytest.mark.parametrize(("inner", "outer"), [(0, 1.0), (0.7, 2.5), (1, 100)])
-def test_the_difference_of_gaussians_equals_scipys(inner, outer, field):
+def test_difference_of_gaussians_equals_scipy(inner, outer, field):
     x = field(6, (2, 14, 9)).double()
     narrow = scipys_blur(x, inner) if inner else x
     torch.testing.assert_close(difference_of_gaussians(x, inner, outer), narrow - scipys_blur(x, outer))
 
 
-def test_the_difference_of_gaussians_is_a_band_pass():
+def test_difference_of_gaussians_is_a_band_pass():
     assert difference_of_gaussians(torch.full((16, 16), 5.0), 0.5, 2).abs().max() < 1e-5
     position = (np.arange(64) + 0.5) / 64
 
@@ -93,7 +93,7 @@ def test_the_difference_of_gaussians_is_a_band_pass():
     assert gain(60) < 0.05
 
 
-def test_the_difference_is_taken_before_rounding_to_bf16(field):
+def test_difference_of_gaussians_subtracts_before_rounding_to_bf16(field):
     x = 10 + field(7, (1, 32, 32), 2.0)
     exact = difference_of_gaussians(x.bfloat16().float(), 1, 1.5)
     error = (difference_of_gaussians(x.bfloat16(), 1, 1.5).float() - exact).abs().max()
@@ -101,7 +101,7 @@ def test_the_difference_is_taken_before_rounding_to_bf16(field):
 
 
 @pytest.mark.unchecked
-def test_impossible_arguments_are_refused_with_what_arrived():
+def test_filters_refuse_impossible_arguments():
     x = torch.zeros(4, 4)
     for sigma in (-0.5, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=f"got {sigma}"):

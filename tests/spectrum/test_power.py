@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from spectrum_matching.spectrum import dct2, power_spectrum, radial_bins, radial_profile
 
 
-def test_equals_the_official_radial_power_and_coefficients(official, field):
+def test_radial_profile_equals_official_values(official, field):
     assert official["psd"]
     for case in official["psd"]:
         x = field(**case["field"])
@@ -20,7 +20,7 @@ def test_equals_the_official_radial_power_and_coefficients(official, field):
         torch.testing.assert_close(power[:, 2, 3], torch.tensor(case["dct_2_3"]), rtol=2e-5, atol=1e-9)
 
 
-def test_power_is_the_squared_transform(field):
+def test_power_spectrum_is_the_squared_dct(field):
     x = field(0, (2, 3, 9, 6))
     assert torch.equal(power_spectrum(x), dct2(x) ** 2)
     assert torch.equal(power_spectrum(x, size=(4, 3)), dct2(x, (4, 3)) ** 2)
@@ -30,7 +30,7 @@ def test_power_is_the_squared_transform(field):
 @given(
     h=st.integers(1, 30), w=st.integers(1, 30), bins=st.integers(1, 20), radius=st.sampled_from(["index", "frequency"])
 )
-def test_each_coefficient_is_in_one_ring_and_rings_grow_outwards(h, w, bins, radius):
+def test_radial_bins_partition_the_grid_outwards(h, w, bins, radius):
     rings, counts, centres, frequencies = radial_bins(h, w, bins, radius)
     assert counts.sum() == h * w
     assert torch.equal(rings.flatten().bincount(minlength=bins), counts)
@@ -48,7 +48,7 @@ def test_each_coefficient_is_in_one_ring_and_rings_grow_outwards(h, w, bins, rad
 
 @pytest.mark.parametrize("radius", ["index", "frequency"])
 @pytest.mark.parametrize("grid", [(16, 16), (12, 20), (7, 5)])
-def test_rings_equal_those_of_exact_arithmetic(grid, radius):
+def test_radial_bins_equal_exact_arithmetic(grid, radius):
     """floor(bins · r / r_corner), decided on integers, edges included."""
     h, w = grid
     bins = 16
@@ -60,12 +60,12 @@ def test_rings_equal_those_of_exact_arithmetic(grid, radius):
             assert radial_bins(h, w, bins, radius).rings[u, v] == expected
 
 
-def test_both_radii_agree_on_a_square_and_differ_elsewhere():
+def test_radial_bins_radii_agree_on_squares_only():
     assert torch.equal(radial_bins(24, 24, 16, "index").rings, radial_bins(24, 24, 16, "frequency").rings)
     assert not torch.equal(radial_bins(16, 32, 16, "index").rings, radial_bins(16, 32, 16, "frequency").rings)
 
 
-def test_rings_by_frequency_are_isotropic_on_grids_that_are_not_square():
+def test_radial_bins_by_frequency_are_isotropic():
     """Along both axes Nyquist is the same frequency, so both ends of the grid are in (nearly) the same ring."""
     rings = radial_bins(32, 64, 16, "frequency").rings
     assert abs(int(rings[-1, 0]) - int(rings[0, -1])) <= 1
@@ -73,14 +73,14 @@ def test_rings_by_frequency_are_isotropic_on_grids_that_are_not_square():
     assert abs(int(by_index[-1, 0]) - int(by_index[0, -1])) > 5
 
 
-def test_large_grids_with_many_bins_do_not_overflow():
+def test_radial_bins_do_not_overflow_on_large_grids():
     rings, counts, *_ = radial_bins(1, 1 << 16, 256, "frequency")
     assert rings.min() == 0
     assert counts.min() >= 255
 
 
 @pytest.mark.parametrize("grid", [(16, 16), (11, 30)])
-def test_a_profile_is_the_mean_over_each_ring(grid, field):
+def test_radial_profile_is_the_mean_over_each_ring(grid, field):
     power = field(4, (3, 2, *grid)).double().square()
     rings = radial_bins(*grid, 16).rings
     bands = radial_profile(power)
@@ -90,13 +90,13 @@ def test_a_profile_is_the_mean_over_each_ring(grid, field):
         torch.testing.assert_close(bands[..., k], expected)
 
 
-def test_energy_is_the_profile_weighted_by_counts(field):
+def test_radial_profile_weighted_by_counts_is_the_energy(field):
     power = power_spectrum(field(5, (4, 20, 13)).double())
     counts = radial_bins(20, 13).counts.double()
     torch.testing.assert_close(radial_profile(power) @ counts, power.sum((-2, -1)))
 
 
-def test_dropping_dc_leaves_it_out_of_sum_and_count(field):
+def test_radial_profile_leaves_dc_out_of_sum_and_count(field):
     power = field(6, (16, 16)).double().square() + 1
     with_dc, without = radial_profile(power, 8), radial_profile(power, 8, drop_dc=True)
     n = radial_bins(16, 16, 8).counts[0]
@@ -107,7 +107,7 @@ def test_dropping_dc_leaves_it_out_of_sum_and_count(field):
 
 
 @pytest.mark.parametrize("grid", [(16, 16), (64, 48), (256, 256)])
-def test_an_inverse_square_spectrum_is_met_exactly_at_the_frequencies(grid):
+def test_radial_bins_frequencies_fit_an_inverse_square_spectrum(grid):
     h, w = grid
     f = np.hypot(np.arange(h)[:, None] / (2 * h), np.arange(w) / (2 * w))
     f[0, 0] = np.inf
@@ -116,7 +116,7 @@ def test_an_inverse_square_spectrum_is_met_exactly_at_the_frequencies(grid):
 
 
 @pytest.mark.unchecked
-def test_impossible_arguments_are_refused_with_what_arrived():
+def test_radial_bins_refuse_impossible_arguments():
     with pytest.raises(ValueError, match="0 x 4 and 16"):
         radial_bins(0, 4)
     with pytest.raises(ValueError, match="4 x 4 and 0"):

@@ -17,7 +17,7 @@ def bands_and_weights(x):
 
 
 @pytest.mark.parametrize("exponent", [-1.0, 0.0, 0.5, 2.0, 3.7])
-def test_an_exact_power_law_comes_back_without_error(exponent):
+def test_fit_power_law_recovers_an_exact_power_law(exponent):
     fit = fit_power_law(3.0 * FREQUENCIES**-exponent, FREQUENCIES)
     torch.testing.assert_close(fit.exponent, torch.tensor(exponent, dtype=torch.float64))
     torch.testing.assert_close(fit.amplitude, torch.tensor(3.0, dtype=torch.float64))
@@ -26,13 +26,13 @@ def test_an_exact_power_law_comes_back_without_error(exponent):
 
 @pytest.mark.parametrize("grid", [(64, 64), (32, 48)])
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 1.5, 2.0])
-def test_a_one_over_f_field_gives_its_exponent_back(grid, alpha, power_law_field):
+def test_fit_power_law_recovers_the_exponent_of_a_field(grid, alpha, power_law_field):
     fit = fit_power_law(*bands_and_weights(power_law_field(7, (1, 8, *grid), alpha)))
     assert fit.standard_error < 0.05
     assert abs(fit.exponent - alpha) < 3 * fit.standard_error
 
 
-def test_the_slope_equals_numpys_weighted_fit(generator):
+def test_fit_power_law_equals_numpy_polyfit(generator):
     bands = torch.rand(16, dtype=torch.float64, generator=generator) + 0.1
     weights = torch.rand(16, dtype=torch.float64, generator=generator) + 0.1
     x, y = FREQUENCIES.log().numpy(), bands.log().numpy()
@@ -43,7 +43,7 @@ def test_the_slope_equals_numpys_weighted_fit(generator):
     np.testing.assert_allclose(fit.standard_error, np.sqrt(covariance[0, 0]))
 
 
-def test_the_standard_error_is_calibrated_on_a_line_with_even_noise(generator):
+def test_fit_power_law_standard_error_is_calibrated_on_lines(generator):
     """With 16 bands z is Student's t with 14 degrees of freedom: its standard deviation is √(14/12) = 1.080."""
     noise = 0.3 * torch.randn(4000, 16, dtype=torch.float64, generator=generator)
     fit = fit_power_law((-1.4 * FREQUENCIES.log() + noise).exp(), FREQUENCIES)
@@ -53,14 +53,14 @@ def test_the_standard_error_is_calibrated_on_a_line_with_even_noise(generator):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, 2.0])
-def test_the_standard_error_is_calibrated_on_one_over_f_fields(alpha, power_law_field):
+def test_fit_power_law_standard_error_is_calibrated_on_fields(alpha, power_law_field):
     fit = fit_power_law(*bands_and_weights(power_law_field(8, (600, 1, 32, 32), alpha)))
     z = (fit.exponent - alpha) / fit.standard_error
     assert abs(z.mean()) < 0.5  # a ring is wide: its power sits at its frequency exactly only where alpha is 0 or 2
     assert 0.95 < z.std() < 1.25
 
 
-def test_scaling_bands_moves_only_the_amplitude_and_scaling_weights_moves_nothing(generator):
+def test_fit_power_law_is_equivariant_to_scale(generator):
     bands = torch.rand(3, 16, dtype=torch.float64, generator=generator) + 0.1
     weights = torch.rand(16, dtype=torch.float64, generator=generator) + 0.1
     plain, scaled = fit_power_law(bands, FREQUENCIES, weights), fit_power_law(100 * bands, FREQUENCIES, 7 * weights)
@@ -69,14 +69,14 @@ def test_scaling_bands_moves_only_the_amplitude_and_scaling_weights_moves_nothin
     torch.testing.assert_close(scaled.amplitude, 100 * plain.amplitude)
 
 
-def test_bands_without_power_take_no_part():
+def test_fit_power_law_leaves_out_bands_without_power():
     bands = 2 * FREQUENCIES**-1.5
     holed = bands.clone()
     holed[[0, 5]] = 0
     torch.testing.assert_close(fit_power_law(holed, FREQUENCIES).exponent, fit_power_law(bands, FREQUENCIES).exponent)
 
 
-def test_what_cannot_be_known_is_nan():
+def test_fit_power_law_gives_nan_for_too_few_positive_bands():
     bands = torch.zeros(3, 4)
     bands[1, 2] = 1
     bands[2, 1:3] = torch.tensor([4.0, 1.0])
@@ -87,7 +87,7 @@ def test_what_cannot_be_known_is_nan():
 
 
 @pytest.mark.unchecked
-def test_too_few_or_mismatched_bands_are_refused_with_their_shapes():
+def test_fit_power_law_refuses_too_few_or_mismatched_bands():
     with pytest.raises(ValueError, match=r"\(5, 2\)"):
         fit_power_law(torch.ones(5, 2), torch.ones(2))
     with pytest.raises(ValueError, match=r"\(5, 4\).*\(3,\)"):

@@ -5,7 +5,7 @@ from .guidance import guided, guided_evaluations
 from .noise import SampleNoise
 from .objective import Loss, diffusion_loss, min_snr_weight
 from .path import Path
-from .samplers import SAMPLERS, asked_times, evaluations, time_grid
+from .samplers import SAMPLERS, evaluation_times, evaluations, time_grid
 from .times import Times
 
 __all__ = [
@@ -16,8 +16,8 @@ __all__ = [
     "Predict",
     "SampleNoise",
     "Times",
-    "asked_times",
     "diffusion_loss",
+    "evaluation_times",
     "evaluations",
     "guided",
     "guided_evaluations",

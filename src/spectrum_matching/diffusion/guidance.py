@@ -51,7 +51,7 @@ def guided(
 
 
 def guided_evaluations(times: Sequence[float], scale: float, interval: tuple[float, float]) -> int:
-    """Return the evaluations per image at these t (`samplers.asked_times`), two where guidance acts."""
+    """Return the evaluations per image at these t (`samplers.evaluation_times`), two where guidance acts."""
     return len(times) + (sum(_within(t, interval) for t in times) if scale != 1 else 0)
 
 

@@ -37,10 +37,10 @@ def time_grid(path: Path, n_steps: int, shift: float = 1.0) -> Float[Tensor, " n
 
 def evaluations(name: str, n_steps: int) -> int:
     """Return the number of evaluations of a sampler on a grid of `n_steps` steps down to 0."""
-    return len(asked_times(name, torch.linspace(1, 0, n_steps + 1)))
+    return len(evaluation_times(name, torch.linspace(1, 0, n_steps + 1)))
 
 
-def asked_times(name: str, times: Float[Tensor, " n"]) -> list[float]:
+def evaluation_times(name: str, times: Float[Tensor, " n"]) -> list[float]:
     """Return the t at which a sampler evaluates the network, in order, on times (n_steps + 1,)."""
     starts, stops = times[:-1].tolist(), times[1:].tolist()
     if name != "heun":

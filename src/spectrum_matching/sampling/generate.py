@@ -12,7 +12,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from ..diffusion import SAMPLERS, SampleNoise, asked_times, guided, guided_evaluations, time_grid
+from ..diffusion import SAMPLERS, SampleNoise, evaluation_times, guided, guided_evaluations, time_grid
 from ..files.settings import NonNegative, NotHashed, validate
 from ..records.scores import Sampling
 from ..seeding import seeded
@@ -100,7 +100,7 @@ def labels_of(choice: SamplingChoice, indices: Sequence[int], n_classes: int) ->
 
 def sampling_record(model: DiffusionModel, choice: SamplingChoice, n_images: int) -> Sampling:
     """The protocol of these images."""
-    asked = asked_times(choice.sampler, time_grid(model.card.path, choice.steps))
+    asked = evaluation_times(choice.sampler, time_grid(model.card.path, choice.steps))
     return Sampling(
         denoiser=from_here(model.source),
         denoiser_digest=model.denoiser_digest,
