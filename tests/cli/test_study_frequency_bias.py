@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import yaml
 
 from spectrum_matching.cli import study as command_study
 from spectrum_matching.cli.main import main
+from spectrum_matching.files.atomic import open_atomically
 from spectrum_matching.files.yaml_files import override
 from spectrum_matching.studies.frequency_bias import run_case, run_study
 from spectrum_matching.studies.frequency_bias.plans import PLANS, FrequencyPlan, check_plan
@@ -111,7 +113,7 @@ def test_frequency_bias_takes_every_case_from_data_to_numbers(study, folder):
         assert case.provenance.device == "cpu"
     assert study.of("latents of tiny")[0].shape == (8, 4, 4)
     assert study.plan.deltas == (2.0,)
-    assert not list(folder.rglob("state.pt"))
+    assert not list(folder.rglob("checkpoint.pt"))
 
 
 def test_frequency_bias_makes_tilted_images_flatter(study):
@@ -173,12 +175,14 @@ def test_frequency_bias_resumes_after_a_kill_with_the_same_numbers(study, comman
 
 @pytest.mark.usefixtures("_no_figures")
 def test_frequency_bias_resumes_a_killed_case_from_its_checkpoint(study, command, tmp_path, monkeypatch):
-    def killed(target, write):
-        write_folder(target, write)
+    @contextmanager
+    def killed(path):
+        with open_atomically(path) as stream:
+            yield stream
         if began[-1] == 2:
             raise KeyboardInterrupt
 
-    began, write_folder, train = [], run_case.write_folder_atomically, DenoiserTraining.train_until
+    began, train = [], DenoiserTraining.train_until
 
     def train_until(self, stop):
         began.append(self.step)
@@ -186,16 +190,16 @@ def test_frequency_bias_resumes_a_killed_case_from_its_checkpoint(study, command
         began.append(self.step)
 
     monkeypatch.setattr(run_case, "CHECKPOINT_EVERY", 2)
-    monkeypatch.setattr(run_case, "write_folder_atomically", killed)
+    monkeypatch.setattr(run_case, "open_atomically", killed)
     monkeypatch.setattr(DenoiserTraining, "train_until", train_until)
     arguments = ("--out", tmp_path, "--cases", "images")
     assert command(*arguments, seeds=[0])[0] == 130
     assert began[-1] == 2
-    monkeypatch.setattr(run_case, "write_folder_atomically", write_folder)
+    monkeypatch.setattr(run_case, "open_atomically", open_atomically)
     began.clear()
     assert command(*arguments, seeds=[0])[0] == 0
     assert began == [2, 3]
-    assert not list(tmp_path.rglob("state.pt"))
+    assert not list(tmp_path.rglob("checkpoint.pt"))
     (case,) = FREQUENCY_BIAS.read(tmp_path / "study.json").cases
     assert case == study.of("images")[0]
 
@@ -241,7 +245,7 @@ def test_check_plan_accepts_every_plan(name):
     [
         (("--cases", "image"), {}, "--cases: no case 'image'; did you mean images?"),
         (("--autoencoders", "gone=/nowhere/ae"), {}, "/nowhere/ae"),
-        ((), {"size": 20}, "images of 20 pixels are not cut into patches of 8: change denoiser or size"),
+        ((), {"size": 20}, "20 × 20 cells are not cut into patches of 8"),
         ((), {"denoiser": "SiT-nano/8"}, "no denoiser 'SiT-nano/8'"),
         (("--data", "{images}"), {}, " held out, the plan takes 32 and 6: lower n_train, n_test or injected"),
         (("--data", "/nowhere"), {}, "no such file or folder: /nowhere"),

@@ -8,8 +8,7 @@ from ...report.canvas import INK, MUTED, Curve, Panel, curves, line, method_line
 from ...report.digits import fixed
 from ...report.study_page import Block, StudyTable
 from ...report.table import Cell, Column, Table
-from .plans import patch_of
-from .record import Band, Case, FrequencyBias, InjectedErrors, NoiseLevel
+from .record import Band, Case, FrequencyBias, InjectedErrors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,8 +23,8 @@ CASE_COLUMNS: tuple[tuple[Column, int, Callable[[Case], float | None]], ...] = (
     (Column("over Wiener, lowest band", "ratio"), 2, lambda case: case.bands[0].ratio.value),
     (Column("over Wiener, highest", "ratio"), 2, lambda case: case.bands[-1].ratio.value),
     (Column("ρ over Wiener"), 2, lambda case: case.rank_correlation.ratio),
-    (Column("over Wiener, all bands", "at middle t"), 2, lambda case: _middle(case).over_wiener),
-    (Column("weighted by CSF", "at middle t"), 2, lambda case: _middle(case).csf_over_wiener),
+    (Column("over Wiener, all bands", "at middle t"), 2, lambda case: case.levels[len(case.levels) // 2].over_wiener),
+    (Column("weighted by CSF", "at middle t"), 2, lambda case: case.levels[len(case.levels) // 2].csf_over_wiener),
 )
 
 
@@ -137,7 +136,7 @@ def by_band(
         return Curve([band.frequency for band in case.bands], values, name, style)
 
     def mark_tokens(axes: "Axes") -> None:
-        for patch in {patch_of(case.denoiser) for case in study.cases}:
+        for patch in {int(case.denoiser.rpartition("/")[2]) for case in study.cases}:
             axes.axvline(0.5 / patch, color=MUTED, linewidth=1, linestyle=":")
 
     lines = {name: [curve(case) for case in study.of(name)] for name in study.names}
@@ -188,10 +187,6 @@ def metric_figures(injected: InjectedErrors) -> list[Panel]:
             )
         )
     return panels
-
-
-def _middle(case: Case) -> NoiseLevel:
-    return case.levels[len(case.levels) // 2]
 
 
 def _sampled(band: Band) -> float | None:

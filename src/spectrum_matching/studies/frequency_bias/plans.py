@@ -1,6 +1,5 @@
 """Plans of the frequency-bias study: data, losses, seeds and training cost, as frozen records."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
@@ -123,19 +122,9 @@ def check_plan(plan: FrequencyPlan) -> None:
         raise ValueError(f"seeds must be unique, got {plan.seeds}")
     if not all(plan.sources.values()) or len(plan.sources) < len(plan.autoencoders):
         raise ValueError(f"autoencoders must be NAME=SOURCE with unique names, got {plan.autoencoders}")
-    patch = patch_of(plan.denoiser)
-    if patch and plan.size % patch:
-        raise ValueError(f"images of {plan.size} pixels are not cut into patches of {patch}: change denoiser or size")
     build_denoiser(plan.denoiser, 3, (plan.size, plan.size), time_scale=1000.0)
     if plan.autoencoders:
-        side = plan.size * patch_of(plan.latent_denoiser)  # of whole patches; latents are checked once they are known
-        build_denoiser(plan.latent_denoiser, 4, (side, side), time_scale=1000.0)
-
-
-def patch_of(denoiser: str) -> int:
-    """Return the side of a patch, as in SiT-micro/4; 0 for a name without one."""
-    found = re.search(r"/(\d+)$", denoiser)
-    return int(found[1]) if found else 0
+        build_denoiser(plan.latent_denoiser, 4, (16, 16), time_scale=1000.0)  # the name; latents are not known yet
 
 
 def embedded() -> FrequencyPlan:

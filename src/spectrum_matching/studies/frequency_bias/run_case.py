@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path as File
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...diffusion import SAMPLERS, Denoiser, Path, SampleNoise, time_grid
-from ...files.atomic import write_folder_atomically
+from ...files.atomic import open_atomically
 from ...nets.denoiser.build import build_denoiser
 from ...records.provenance import provenance
 from ...spectrum.dct import dct2
@@ -39,7 +37,7 @@ def run_case(
 ) -> Case:
     """Train and measure one case. The same seed gives the same numbers on one machine.
 
-    checkpoint: folder in which an interrupted training is kept, and from which it resumes. progress: called with the
+    checkpoint: file in which an interrupted training is kept, and from which it resumes. progress: called with the
     number of updates done and their total.
     """
     spec, path = plan.cases[name], plan.path_of(plan.cases[name])
@@ -117,8 +115,8 @@ def train_and_evaluate(
         ValueError: if errors are not finite.
     """
     evals: list[EvalPoint] = []
-    if (file := checkpoint / "state.pt").exists():
-        state = torch.load(file, map_location=training.data.device, weights_only=True)
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=training.data.device, weights_only=True)
         evals = [EvalPoint(**point) for point in state.pop("evals")]
         training.load_state_dict(state)
     for stop in sorted({*steps, *range(CHECKPOINT_EVERY, steps[-1], CHECKPOINT_EVERY)}):
@@ -133,12 +131,9 @@ def train_and_evaluate(
         if stop < steps[-1]:  # the last update is reported once the case is measured
             progress(stop, steps[-1])
         state = training.state_dict() | {"evals": [asdict(point) for point in evals]}
-        write_folder_atomically(checkpoint, partial(_save, state))
+        with open_atomically(checkpoint) as stream:
+            torch.save(state, stream)
     return evals
-
-
-def _save(state: dict[str, Any], folder: File) -> None:
-    torch.save(state, folder / "state.pt")
 
 
 def loss_weights(spec: CaseSpec, bands: RadialBins, power: Tensor) -> Tensor | None:

@@ -14,19 +14,20 @@ from torch import Tensor
 from ... import __version__
 from ...data.images import ImageSet, open_images
 from ...data.order import fixed_batches
-from ...files.atomic import remove, require_writable
+from ...files.atomic import require_writable
 from ...files.digests import digest_weights
 from ...files.settings import hashed_settings
 from ...files.stages import StageRunner, UnfinishedError, read_finished_stage, run_stage, slug
 from ...metrics.decoder.transfer import filled_rings
 from ...nets.autoencoder import Autoencoder
+from ...nets.denoiser.build import build_denoiser
 from ...nets.vision.extractors import open_extractor
 from ...nets.vision.perceptual import LPIPS
 from ...records.provenance import provenance
 from .band_errors import radial_bands
 from .fields import Fields, gaussian_fields, gaussian_surrogates, latent_fields, tilted, unit_scale
 from .perception import ImageMetrics, evaluate_injected_errors, sensitivity_weights
-from .plans import FEWEST_BANDS, CaseSpec, FrequencyPlan, check_plan, patch_of
+from .plans import FEWEST_BANDS, CaseSpec, FrequencyPlan, check_plan
 from .record import CASE, Case, FrequencyBias
 from .run_case import run_case
 from .wiener import coefficient_moments
@@ -104,7 +105,7 @@ def open_study(plan: FrequencyPlan, device: torch.device) -> OpenedStudy:
 
 
 def check_latents(plan: FrequencyPlan, name: str, autoencoder: Autoencoder) -> None:
-    """Check that the plan's images fit an autoencoder, and that its latents have whole patches and enough bands.
+    """Check that the plan's images fit an autoencoder, and that a denoiser and bands fit its latents.
 
     Raises:
         ValueError: if not.
@@ -112,15 +113,18 @@ def check_latents(plan: FrequencyPlan, name: str, autoencoder: Autoencoder) -> N
     if plan.size % autoencoder.multiple or autoencoder.size not in (None, plan.size):
         expected = autoencoder.size or f"a multiple of {autoencoder.multiple}"
         raise ValueError(f"images are of {plan.size} pixels, and the autoencoder {name!r} takes {expected}")
-    side, patch = plan.size // autoencoder.factor, patch_of(plan.latent_denoiser)
-    if side % patch:
-        raise ValueError(f"latents of {name!r} are {side} x {side}, not cut into patches of {patch}")
+    side = plan.size // autoencoder.factor
     if filled_rings((side, side), plan.bands) < FEWEST_BANDS:
         raise ValueError(f"latents of {name!r} are {side} x {side}, too few positions for bands: take larger images")
+    build_denoiser(plan.latent_denoiser, autoencoder.channels, (side, side), time_scale=1000.0)
 
 
 def case_stage(
-    opened: OpenedStudy, name: str, seed: int, progress: Callable[[int, int], None], run: StageRunner = run_stage
+    opened: OpenedStudy,
+    name: str,
+    seed: int,
+    run: StageRunner = run_stage,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Case:
     """Run one case, or read it if it is finished. run: `run_stage`, or `read_finished_stage`."""
     plan, spec = opened.plan, opened.plan.cases[name]
@@ -138,10 +142,10 @@ def case_stage(
     }
 
     def work(folder: Path) -> Mapping[str, Any]:
-        checkpoint = folder / "checkpoint"
+        checkpoint = folder / "checkpoint.pt"
         case = run_case(plan, name, seed, opened.fields(spec), opened.device, checkpoint, progress)
         CASE.write(folder / "case.json", case)
-        remove(checkpoint)
+        checkpoint.unlink()
         return {}
 
     folder = slug(re.sub(r"-(?=\d)", "minus ", name))
@@ -155,7 +159,7 @@ def run_study(
     trials: Sequence[tuple[str, int]],
     device: torch.device,
     command: str,
-    progress: Mapping[str, Callable[[int, int], None]] | None = None,
+    progress: Mapping[str, Callable[[int, int], None]],
 ) -> FrequencyBias:
     """Run some (case, seed) of a plan, then collect all that are finished.
 
@@ -165,13 +169,13 @@ def run_study(
     for bad in {*opened.training.bad, *opened.held_out.bad}:
         logger.warning("skipped %s: %s", bad.name, bad.reason)
     for name, seed in trials:
-        report = progress[f"{name}, seed {seed}"] if progress else _ignore
-        case_stage(opened, name, seed, report)
+        report = progress[f"{name}, seed {seed}"]
+        case_stage(opened, name, seed, progress=report)
         report(plan.steps, plan.steps)
     cases, missing = [], []
     for name, seed in plan.trials:
         try:
-            cases.append(case_stage(opened, name, seed, _ignore, read_finished_stage))
+            cases.append(case_stage(opened, name, seed, read_finished_stage))
         except UnfinishedError:
             missing.append(f"{name}, seed {seed}")
     images, bands = opened.test[: plan.injected].to(device), radial_bands((plan.size, plan.size), plan.bands)
@@ -183,10 +187,6 @@ def run_study(
         provenance=provenance(device, torch.float32, plan.seeds[0]),
         notes=notes_of(plan, cases, missing),
     )
-
-
-def _ignore(done: int, total: int) -> None:
-    """Report no progress."""
 
 
 def notes_of(plan: FrequencyPlan, cases: Sequence[Case], missing: Sequence[str]) -> tuple[str, ...]:
