@@ -5,7 +5,7 @@ import pytest
 from spectrum_matching.records.analysis import Provenance, Sample
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.studies.directional_energy import record as directional_energy
-from spectrum_matching.studies.directional_energy.record import DirectionalEnergy, EncoderReading, FilterReading
+from spectrum_matching.studies.directional_energy.record import DirectionalEnergy, EncoderResult, FilterResult
 from spectrum_matching.studies.unified_view import record as unified_view
 from spectrum_matching.studies.unified_view.record import (
     Change,
@@ -17,7 +17,7 @@ from spectrum_matching.studies.unified_view.record import (
 )
 
 OWN = Provenance("0.3.0", "afc7f8e", "2.13.0", "0.42.0", "cpu", "float32", 0)
-READING = FilterReading(
+READING = FilterResult(
     filter="none",
     family="none",
     settings="",
@@ -33,7 +33,7 @@ READING = FilterReading(
     n_without=0,
 )
 DIRECTIONAL = DirectionalEnergy(
-    encoders=(EncoderReading("own", "gradients", "00", 36, "none", (4, 4), (0.2,), (15,), 2, (READING,)),),
+    encoders=(EncoderResult("own", "gradients", "00", 36, "none", (4, 4), (0.2,), (15,), 2, (READING,)),),
     sample=Sample("embedded", "all", 3, 32, "00", ()),
     masks="",
     command="specmatch study directional-energy gradients",

@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-import torch
 from tyro.conf import arg
 
 from ..data.images import Split, open_images
-from ..data.masks import open_masks
 from ..files.atomic import require_writable, write_text_atomically
 from ..files.documents import Document
 from ..files.yaml_files import nearest, override, read_mapping, to_yaml
-from ..records.analysis import ANALYSES, Sample
-from ..records.provenance import provenance
+from ..records.analysis import ANALYSES
 from ..report.study_page import Block, render_study
 from ..report.terminal import terminal_table
 from ..studies.directional_energy import measure as directional
@@ -29,7 +26,7 @@ from ..studies.unified_view.measure import unified_view as measure_unified_view
 from ..studies.unified_view.page import unified_blocks, unified_lead
 from ..studies.unified_view.record import UNIFIED_VIEW, UnifiedView
 from .names import chosen_device, named_sources
-from .progress import progress_bars
+from .progress import progress_bar, progress_bars
 from .results import print_results, write_results
 
 log = logging.getLogger(__name__)
@@ -79,41 +76,25 @@ def directional_energy(
     sources, torch_device = named_sources(encoders), chosen_device(device)
     require_writable(out)
     images = open_images(data, size, split=split)
-    foreground = open_masks(masks, images) if masks else None
     opened = {name: directional.open_encoder(source, torch_device) for name, source in sources.items()}
-    filters = {
-        name: directional.filters_of(name, encoder, size, gamma, inner, outer) for name, encoder in opened.items()
-    }
-    with progress_bars(opened) as bars:
-        readings = [
-            directional.read_encoder(
-                name,
-                encoder,
-                images,
-                filters[name],
-                n_images=num_images,
-                masks=foreground,
-                batch_size=batch_size,
-                device=torch_device,
-                progress=bars[name],
-            )
-            for name, encoder in opened.items()
-        ]
-    bad = tuple(dict.fromkeys(line for reading in readings for line in reading.bad))
-    for file in bad:
-        log.warning("skipped %s", file)
     options = [f"--gamma {' '.join(f'{g:g}' for g in gamma)}", f"--inner {inner:g}"]
     options += [f"--outer {outer:g}"] if outer is not None else []
     options += [f"--masks {shlex.quote(str(masks))}"] if masks else []
     words = shlex.join(["specmatch", "study", "directional-energy", *encoders, "--data", data, "--out", str(out)])
-    study = DirectionalEnergy(
-        encoders=tuple(reading.encoder for reading in readings),
-        sample=Sample(images.source, split, readings[0].n_images, size, images.digest, bad),
-        masks=str(masks or ""),
-        command=f"{words} --size {size} --num-images {num_images} --split {split} {' '.join(options)}",
-        provenance=provenance(torch_device, torch.float32, 0),
-        notes=tuple(directional.notes_of([reading.encoder for reading in readings], foreground)),
-    )
+    with progress_bar("images") as progress:
+        study = directional.directional_energy(
+            opened,
+            images,
+            gammas=gamma,
+            inner=inner,
+            outer=outer,
+            n_images=num_images,
+            masks=masks,
+            batch_size=batch_size,
+            split=split,
+            command=f"{words} --size {size} --num-images {num_images} --split {split} {' '.join(options)}",
+            progress=progress,
+        )
     names = [encoder.name for encoder in study.encoders]
     page = write_study(
         out,

@@ -9,15 +9,13 @@ from spectrum_matching.data.images import open_images
 from spectrum_matching.data.masks import open_masks
 from spectrum_matching.data.tensors import TensorImages
 from spectrum_matching.metrics import srss
-from spectrum_matching.nets.vision.encoders import open_vision
+from spectrum_matching.nets.autoencoder import Autoencoder
+from spectrum_matching.nets.vision.encoders import VisionEncoder, open_vision
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.studies.directional_energy.measure import (
-    Encoder,
+    directional_energy,
     far_of,
-    filters_of,
-    notes_of,
     open_encoder,
-    read_encoder,
     target_filters,
 )
 
@@ -33,60 +31,59 @@ def encoder_of(fields):
     """An encoder that gives image i the field `fields(i)` (d, h, w)."""
 
     def encode(images):
-        return torch.stack([fields(round(100 * float(image[0, 0, 0]))) for image in images])
+        return torch.stack([fields(round(100 * float(image[0, 0, 0]))) for image in images]).flatten(2).mT
 
-    grid = tuple(fields(0).shape[1:])
-    return Encoder("made", "00", len(fields(0)), "none", lambda side: grid, encode)
+    shape = fields(0).shape
+    return VisionEncoder("made", "00", shape[0], "none", torch.device("cpu"), lambda side: (shape[1], shape[2]), encode)
 
 
 def noise(i, shape=(48, 16, 16), mean=0.0):
     return mean + torch.randn(shape, generator=torch.Generator().manual_seed(i))
 
 
-def read(fields, n=6, inner=0.5, **options):
-    encoder = encoder_of(fields)
-    return read_encoder("made", encoder, numbered(n), filters_of("made", encoder, 8, inner=inner), **options)
+def measured(fields, n=6, **options):
+    return directional_energy({"made": encoder_of(fields)}, numbered(n), **options)
 
 
-def test_shares_add_up_energy_is_what_is_not_dc_and_the_three_agree():
-    found = read(lambda i: noise(i, (8, 12, 16), mean=0.7)).encoder
-    assert found.grid == (12, 16)
-    assert sum(found.counts) == 12 * 16 - 1
-    assert len(found.filters) == len({own.filter for own in found.filters}) == 9
-    for own in found.filters:
+def test_directional_energy_shares_sum_to_1_and_three_forms_agree():
+    (result,) = measured(lambda i: noise(i, (8, 12, 16), mean=0.7)).encoders
+    assert result.grid == (12, 16)
+    assert sum(result.counts) == 12 * 16 - 1
+    assert len(result.filters) == len({own.filter for own in result.filters}) == 9
+    for own in result.filters:
         total = own.dc.value + sum(share.value for share in own.shares)
         assert total == pytest.approx(1, abs=1e-12)
         assert own.energy.value == pytest.approx(1 - own.dc.value, abs=1e-12)
         assert own.deviation < 1e-12
         assert own.n_without == 0
         assert own.measurements["srss"].value is None
-    plain, whole = found.filters[0], next(own for own in found.filters if own.family == "less the mean")
+    plain, whole = result.filters[0], next(own for own in result.filters if own.family == "less the mean")
     assert plain.dc.value > 0.3
     assert whole.dc.value < 0.01
 
 
-def test_white_noise_has_even_density_and_the_contrast_that_is_said_of_it():
-    found = read(noise, n=12).encoder
-    plain = found.filters[0]
-    for share, count in zip(plain.shares, found.counts, strict=True):
+def test_directional_energy_of_white_noise_is_even_with_known_contrast():
+    (result,) = measured(noise, n=12).encoders
+    plain = result.filters[0]
+    for share, count in zip(plain.shares, result.counts, strict=True):
         assert abs(share.value - count / 256) < 5 * share.standard_error + 1e-4
     contrast = plain.measurements["rmsc"]
     assert contrast.white == pytest.approx(math.sqrt(1 - 1 / 256))
     assert contrast.value == pytest.approx(contrast.white, abs=5e-4)
 
 
-def test_a_checkerboard_of_two_opposite_tokens_is_known_by_hand():
+def test_directional_energy_of_a_checkerboard_is_known_by_hand():
     signs = (-1.0) ** (torch.arange(8)[:, None] + torch.arange(8))
 
     def board(i):
         return signs * torch.tensor([3.0, 4.0])[:, None, None] * (1 + i)
 
-    found = read(board).encoder
-    plain = found.filters[0]
+    (result,) = measured(board).encoders
+    plain = result.filters[0]
     assert plain.energy.value == pytest.approx(1)
     assert plain.energy.standard_error == pytest.approx(0, abs=1e-12)
     assert plain.shares[-1].value > 0.6
-    assert found.far == 3
+    assert result.far == 3
     # Cosines are -1 at odd and +1 at even distances.
     assert plain.measurements["cds"].value == pytest.approx(-4 / 42)
     pairs = np.array(
@@ -96,38 +93,40 @@ def test_a_checkerboard_of_two_opposite_tokens_is_known_by_hand():
     assert plain.measurements["lds"].value == pytest.approx(expected, abs=1e-9)
 
 
-def test_numbers_depend_neither_on_the_batch_nor_on_the_run():
+def test_directional_energy_does_not_depend_on_batch_size():
     def fields(i):
         return noise(i, (5, 8, 8), 0.3)
 
-    first = read(fields, batch_size=1)
-    assert read(fields, batch_size=1) == first
-    for one, other in zip(first.encoder.filters, read(fields, batch_size=4).encoder.filters, strict=True):
+    first = measured(fields, batch_size=1)
+    assert measured(fields, batch_size=1) == first
+    (one_by_one,), (batched,) = first.encoders, measured(fields, batch_size=4).encoders
+    for one, other in zip(one_by_one.filters, batched.filters, strict=True):
         assert one.energy.value == pytest.approx(other.energy.value, abs=1e-13)
         assert one.measurements["lds"].standard_error == pytest.approx(
             other.measurements["lds"].standard_error, rel=1e-9
         )
-    assert first.n_images == 6
-    assert read(fields, n_images=3).encoder.filters[0].energy != first.encoder.filters[0].energy
+    assert first.sample.n_images == 6
+    assert measured(fields, n_images=3).encoders[0].filters[0].energy != one_by_one.filters[0].energy
 
 
-def test_tokens_without_direction_are_counted_and_said():
+def test_directional_energy_counts_tokens_without_direction():
     def fields(i):
         field = noise(i, (5, 8, 8))
         if i == 2:
             field[:, 0, 0] = 0
         return field
 
-    found = read(fields).encoder
-    assert found.filters[0].n_without == 1
-    assert found.filters[0].deviation < 1e-12
-    assert found.filters[0].energy.value + found.filters[0].dc.value == pytest.approx(1 - 1 / 64 / 6, abs=1e-12)
-    (note,) = notes_of([found], None)
+    study = measured(fields)
+    (result,) = study.encoders
+    assert result.filters[0].n_without == 1
+    assert result.filters[0].deviation < 1e-12
+    assert result.filters[0].energy.value + result.filters[0].dc.value == pytest.approx(1 - 1 / 64 / 6, abs=1e-12)
+    (note,) = study.notes
     assert "made: images with tokens that are zero" in note
     assert "are: 1." in note
 
 
-def test_regions_are_those_of_the_masks_of_balanced_images(image_folder, tmp_path):
+def test_directional_energy_takes_srss_of_balanced_masks_alone(image_folder, tmp_path):
     images = open_images(str(image_folder), 32, split="all")
     shares = {}
     for i, name in enumerate(images.names[:6]):
@@ -137,9 +136,9 @@ def test_regions_are_those_of_the_masks_of_balanced_images(image_folder, tmp_pat
         shares[name] = i
     masks = open_masks(tmp_path, images)
     encoder = open_encoder("gradients:2", torch.device("cpu"))
-    filters = filters_of("gradients", encoder, 32)
-    found = read_encoder("gradients", encoder, images, filters, masks=masks, n_images=8).encoder
-    grid, far = found.grid, found.far
+    study = directional_energy({"gradients": encoder}, images, masks=tmp_path, n_images=8)
+    (result,) = study.encoders
+    grid, far = result.grid, result.far
     expected = []
     for i in range(6):
         mask = masks[i, grid]
@@ -147,15 +146,16 @@ def test_regions_are_those_of_the_masks_of_balanced_images(image_folder, tmp_pat
             field = open_vision("gradients:2")(images[i].image[None]).field.double()
             expected.append(float(srss(field, mask[None], far=far)))
     assert len(expected) == 5
-    assert found.filters[0].measurements["srss"].value == pytest.approx(np.mean(expected), rel=1e-9)
-    (note,) = notes_of([], masks)
-    assert "18 images have no mask" in note
-    refused = read_encoder("gradients", encoder, images, filters, n_images=2).encoder.filters[0].measurements["srss"]
+    assert result.filters[0].measurements["srss"].value == pytest.approx(np.mean(expected), rel=1e-9)
+    assert "18 images have no mask" in study.notes[-1]
+    assert study.masks == str(tmp_path)
+    (plain,) = directional_energy({"gradients": encoder}, images, n_images=2).encoders
+    refused = plain.filters[0].measurements["srss"]
     assert refused.value is None
     assert refused.refused == "no masks were given"
 
 
-def test_filters_are_each_with_and_without_std_and_sigmas_follow_the_grid():
+def test_target_filters_come_with_and_without_std_on_any_grid():
     filters = target_filters((16, 24), (0.6, 1.0))
     assert [own.name for own in filters] == [
         "none",
@@ -168,17 +168,19 @@ def test_filters_are_each_with_and_without_std_and_sigmas_follow_the_grid():
     assert [far_of((n, n)) for n in (16, 8, 4)] == [6, 3, 2]
 
 
-def test_an_autoencoder_is_read_by_its_posterior_means(small_autoencoder):
+def test_open_encoder_takes_posterior_means_of_an_autoencoder(small_autoencoder):
     encoder = open_encoder(f"autoencoder:{small_autoencoder}", torch.device("cpu"))
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    assert encoder.fields(images).shape == (2, encoder.width, 8, 8)
-    found = read_encoder("own", encoder, TensorImages(images), filters_of("own", encoder, 32)).encoder
-    assert found.grid == (8, 8)
-    assert isinstance(found.filters[0].dc, Measurement)
+    assert encoder(images).field.shape == (2, encoder.width, 8, 8)
+    means = Autoencoder.from_pretrained(small_autoencoder).eval().encode(images).mean
+    torch.testing.assert_close(encoder(images).field, means)
+    (result,) = directional_energy({"own": encoder}, TensorImages(images)).encoders
+    assert result.grid == (8, 8)
+    assert isinstance(result.filters[0].dc, Measurement)
 
 
 @pytest.mark.parametrize(
-    ("fields", "options", "said"),
+    ("fields", "options", "message"),
     [
         (lambda i: noise(i, (3, 3, 8)), {}, "made: 3 x 8 tokens are too few"),
         (lambda i: noise(i) / 0, {}, "made: its tokens are not finite"),
@@ -187,7 +189,7 @@ def test_an_autoencoder_is_read_by_its_posterior_means(small_autoencoder):
         (noise, {"n_images": 1}, "1 images can be read; standard errors need two"),
     ],
 )
-def test_what_cannot_be_read_is_said_in_one_line(fields, options, said):
-    with pytest.raises(ValueError, match=said) as error:
-        read(fields, **options)
+def test_directional_energy_refuses_in_one_line(fields, options, message):
+    with pytest.raises(ValueError, match=message) as error:
+        measured(fields, **options)
     assert "\n" not in str(error.value)

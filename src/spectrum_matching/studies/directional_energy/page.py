@@ -7,7 +7,7 @@ from ...report.canvas import DASHED, HEIGHT, INK, MUTED, Panel, colour, frequenc
 from ...report.digits import decimals, fixed, number, spread
 from ...report.study_page import Block, StudyTable
 from ...report.table import Cell, Column, Table
-from .record import DirectionalEnergy, EncoderReading, FilterReading
+from .record import DirectionalEnergy, EncoderResult, FilterResult
 
 TITLES = {"rmsc": "RMSC", "lds": "LDS", "cds": "CDS", "srss": "SRSS"}
 UNITS = {"rmsc": "0 to 1", "lds": "cosine", "cds": "cosine / token", "srss": "cosine"}
@@ -101,7 +101,7 @@ def number_table(study: DirectionalEnergy, keys: Sequence[str] | None = None) ->
     return Table(columns, tuple(rows))
 
 
-def _spectrum(encoder: EncoderReading, families: Sequence[str]) -> Panel:
+def _spectrum(encoder: EncoderResult, families: Sequence[str]) -> Panel:
     panels: list[Panel] = []
     h, w = encoder.grid
     title = f"{encoder.name}, {h} × {w} tokens of {encoder.width}"
@@ -118,7 +118,7 @@ def _spectrum(encoder: EncoderReading, families: Sequence[str]) -> Panel:
     return panels[0]
 
 
-def densities(encoder: EncoderReading, own: FilterReading) -> list[float]:
+def densities(encoder: EncoderResult, own: FilterResult) -> list[float]:
     """Power for each coefficient of a band over that of white noise, whose energy is even: (bands,)."""
     n_tokens = encoder.grid[0] * encoder.grid[1]
     return [float(share) / count * n_tokens for share, count in zip(own.shares, encoder.counts, strict=True)]

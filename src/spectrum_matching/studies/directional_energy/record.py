@@ -1,4 +1,4 @@
-"""Directional spectra of encoders' tokens by band, before and after each target filter."""
+"""The record of the directional-energy study: spectra of encoders' tokens before and after each target filter."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from ...records.measurement import Measurement
 
 
 @dataclass(frozen=True)
-class FilterReading:
+class FilterResult:
     """The tokens of one encoder after one target filter; means over images.
 
-    family: the filter whatever its std. settings: its numbers. divided: by the empirical std of each channel. dc,
-    shares (bands): of the directional spectrum, of each image; their sum is 1 where every token has a direction.
-    rmsc: RMS spatial contrast. energy: directional spectral energy. measurements: rmsc, lds, cds and srss. deviation:
-    the largest difference, over images, between RMSC², the spectrum outside DC, and 1 − ‖mean unit token‖². n_without:
-    images in which a token is zero, and so has no direction; of these the third says something else, and is left out.
+    family: the filter without its std; settings: its numbers; divided: whether each channel is divided by its empirical
+    std. dc, shares (bands): of the directional spectrum; they sum to 1 where every token has a direction. energy:
+    directional spectral energy. measurements: rmsc, lds, cds and srss. deviation: the largest difference, over images,
+    between RMSC², the spectrum outside DC, and 1 − ‖mean unit token‖². n_without: images with a zero token, which has
+    no direction; the last of the three is left out for them.
     """
 
     filter: str
@@ -32,11 +32,11 @@ class FilterReading:
 
 
 @dataclass(frozen=True)
-class EncoderReading:
-    """One encoder. width: of a token. resizer: how images reach its own size, and what is done to their values.
+class EncoderResult:
+    """One encoder. width: of a token. resizer: how images are resized and normalised. grid (h, w): of the tokens.
 
-    grid (h, w): of the tokens. far: how many apart LDS and SRSS call distant. frequencies, counts (bands): where a
-    band is, in cycles per token, and how many coefficients it holds without DC.
+    far: distance in tokens from which LDS and SRSS call two distant. frequencies, counts (bands): of each band, in
+    cycles per token, and its number of coefficients without DC.
     """
 
     name: str
@@ -48,14 +48,14 @@ class EncoderReading:
     frequencies: tuple[float, ...]
     counts: tuple[int, ...]
     far: int
-    filters: tuple[FilterReading, ...]
+    filters: tuple[FilterResult, ...]
 
 
 @dataclass(frozen=True)
 class DirectionalEnergy:
-    """All encoders on the same images. masks: the folder of foreground, "" for none. notes: as in `Analysis`."""
+    """All encoders on the same images. masks: the folder of foreground masks, "" for none."""
 
-    encoders: tuple[EncoderReading, ...]
+    encoders: tuple[EncoderResult, ...]
     sample: Sample
     masks: str
     command: str
@@ -64,8 +64,8 @@ class DirectionalEnergy:
 
     @property
     def families(self) -> tuple[str, ...]:
-        """In the order in which the filters were applied."""
-        return tuple(dict.fromkeys(own.family for encoder in self.encoders for own in encoder.filters))
+        """The families of filters, in the order in which they were applied."""
+        return tuple(dict.fromkeys(result.family for encoder in self.encoders for result in encoder.filters))
 
 
 DIRECTIONAL_ENERGY = Document(
