@@ -41,6 +41,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     rows = []
     for seed in arguments.seeds:
         for label, choice in METHODS.items():
+            print(f"{label}, seed {seed}", flush=True)
             folder = Path(arguments.runs) / arguments.name / f"{choice.name}_{choice.variant or 'default'}_{seed}"
             run = replace(
                 tiny(choice.name),
@@ -53,7 +54,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 data=Data(path=arguments.data, size=arguments.size),
                 intervals=Intervals(preview=arguments.steps, checkpoint=500),
             )
-            export = run_autoencoder(run, title=f"{label}, seed {seed}")
+            export = run_autoencoder(run)
             if arguments.evaluate:
                 images = open_images(arguments.evaluate, arguments.size, split="all")
             else:

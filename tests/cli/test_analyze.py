@@ -10,6 +10,7 @@ from spectrum_matching.cli.analyze import analyze_all
 from spectrum_matching.data import open_images
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.analysis import ANALYSES
+from spectrum_matching.records.training_data import TRAINING, AutoencoderTraining, TrainingData
 
 
 @pytest.fixture(scope="module")
@@ -108,13 +109,13 @@ def test_an_out_that_is_a_file_is_refused_before_any_work(exported, tmp_path):
 def test_the_trainers_record_beside_the_weights_is_followed(pictures, tmp_path):
     folder = tmp_path / "run" / "export"
     Autoencoder.from_preset("tiny").save_pretrained(folder)
-    record = {"source": str(pictures), "held_out": 0.5, "seed": 7, "size": 32}
-    (folder / "specmatch.json").write_text(json.dumps({"data": record}))
+    data = TrainingData(str(pictures), held_out=0.5, seed=7, size=32)
+    TRAINING.write(folder / "specmatch.json", AutoencoderTraining("run", {}, 4, data, "0", ""))
     (found,) = analyze_all((str(folder),), out=tmp_path / "out", data=str(pictures), num_tests=2)
     assert (found.subject.name, found.sample.split, found.sample.size) == ("run", "held_out", 32)
     assert 2 <= found.sample.n_images < 12
     (folder / "specmatch.json").write_text('{"data": {}}')
-    with pytest.raises(ValueError, match=r"specmatch.json is not what the trainer writes"):
+    with pytest.raises(ValueError, match=r"specmatch.json is not a specmatch-autoencoder-1 file"):
         analyze_all((str(folder),), out=tmp_path / "out", data=str(pictures))
 
 

@@ -21,6 +21,7 @@ from spectrum_matching.latents.foreign.export import export_latents
 from spectrum_matching.latents.foreign.pairing import pair
 from spectrum_matching.latents.training import open_training_latents
 from spectrum_matching.nets.autoencoder import Autoencoder
+from spectrum_matching.records.training_data import TRAINING, AutoencoderTraining, TrainingData
 
 SHARDS = {"shard_images": 5, "batch_size": 2, "size": 32}
 
@@ -103,8 +104,8 @@ def test_a_damaged_shard_is_written_again_by_the_same_command(ours, autoencoder,
 
 def test_what_was_held_out_of_training_is_not_cached(autoencoder, image_folder, tmp_path):
     trained = shutil.copytree(autoencoder, tmp_path / "trained")
-    data = {"source": str(image_folder), "size": 32, "held_out": 0.3, "seed": 1}
-    (trained / "specmatch.json").write_text(json.dumps({"data": data}))
+    data = TrainingData(str(image_folder), held_out=0.3, seed=1, size=32)
+    TRAINING.write(trained / "specmatch.json", AutoencoderTraining("run", {}, 4, data, "0", ""))
     out = cache_latents(str(trained), out=tmp_path / "out", shard_images=9)
     training = open_images(str(image_folder), 32, split="train", held_out=0.3, seed=1)
     assert read_index(out).source_digest == training.digest

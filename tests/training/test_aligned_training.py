@@ -175,7 +175,7 @@ def test_targets_may_move_but_not_change(aligned, cached, tmp_path):
     moved = Path(shutil.copytree(cached / "targets", tmp_path / "moved"))
     run_diffusion(replace(aligned, steps=3, alignment=replace(CHOICE, targets=str(moved))))
     cache_latents("vision:gradients:8", beside=cached, out=tmp_path / "other", dtype="float16")
-    with pytest.raises(ValueError, match="was begun on other data"):
+    with pytest.raises(ValueError, match="was started on other data"):
         run_diffusion(replace(aligned, alignment=replace(CHOICE, targets=str(tmp_path / "other"))))
 
 

@@ -20,12 +20,6 @@ def test_the_newest_and_every_mth_stay(tmp_path):
     assert [(tmp_path / name / "state").read_text() for name in names(tmp_path)] == ["4", "8", "9", "10"]
 
 
-def test_one_stays_whatever_is_asked(tmp_path):
-    for step in (1, 2):
-        run_directory.save_checkpoint(tmp_path, step, writer("x"), keep_last=0, keep_every=0)
-    assert names(tmp_path) == ["0000002"]
-
-
 def test_the_latest_is_found_by_number(tmp_path):
     assert run_directory.latest_checkpoint(tmp_path / "none yet") is None
     assert run_directory.latest_checkpoint(tmp_path) is None

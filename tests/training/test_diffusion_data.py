@@ -13,8 +13,8 @@ from spectrum_matching.latents.statistics import measure_latent_space
 from spectrum_matching.latents.training import open_training_latents
 from spectrum_matching.nets.autoencoder import open_autoencoder
 from spectrum_matching.training.diffusion_config import Source
-from spectrum_matching.training.diffusion_data import open_learned
-from spectrum_matching.training.run_diffusion import off_scale
+from spectrum_matching.training.diffusion_data import DiffusionBatch, open_learned
+from spectrum_matching.training.run_diffusion import warn_if_off_scale
 
 CPU = torch.device("cpu")
 
@@ -44,13 +44,14 @@ def of_every_image(run, source, n=4):
 
 
 @pytest.mark.parametrize("kind", ["cached", "encoded"])
-def test_latents_arrive_at_unit_scale(small_diffusion, sources, kind):
+def test_open_learned_brings_latents_to_unit_scale(small_diffusion, sources, kind, caplog):
     for statistics, axes in (("global", None), ("channel", (0, 2, 3))):
         data = of_every_image(small_diffusion, replace(sources[kind], statistics=statistics))
         std, mean = torch.std_mean(data, axes)
         torch.testing.assert_close(std, torch.ones_like(std), rtol=0.04, atol=0)
         torch.testing.assert_close(mean, torch.zeros_like(mean), rtol=0, atol=0.05)
-        assert off_scale(data) == ""
+        list(warn_if_off_scale(iter([DiffusionBatch(data, torch.zeros(len(data)), ())])))
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize("kind", ["cached", "encoded"])
@@ -145,10 +146,13 @@ def test_latents_that_do_not_vary_have_no_scale(class_folder, small_autoencoder)
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(0.18, 0), (5.5, 0), (1, 2), (float("nan"), 0)])
-def test_another_scale_is_said_in_numbers(scale, shift):
+def test_warn_if_off_scale_gives_mean_and_standard_deviation_once(scale, shift, caplog):
     data = torch.randn(16, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert off_scale(data) == ""
-    assert "standard deviation" in off_scale(data * scale + shift)
+    for factor, offset in ((1, 0), (scale, shift)):
+        batches = [DiffusionBatch(data * factor + offset, torch.zeros(16), ())] * 2
+        assert list(warn_if_off_scale(iter(batches))) == batches
+    (message,) = caplog.messages  # of the second, once
+    assert "standard deviation" in message
 
 
 def test_flips_come_from_the_cache_or_are_refused_before_anything_is_read(

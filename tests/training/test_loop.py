@@ -1,30 +1,22 @@
-import io
 import json
 import os
 import signal
-from typing import NamedTuple
 
 import pytest
 import torch
 from accelerate import Accelerator
-from rich.console import Console
 
-from spectrum_matching.training.loop import Log, drain
-
-
-class Record(NamedTuple):
-    step: int
-    losses: dict[str, torch.Tensor]
-    transform: str = "IdentityMap()"
-    lr: float = 0.5
-    gradient_norm: float = 2.0
-    skipped: bool = False
-    seconds: float = 0.5
-    data_time: float = 0.125
+from spectrum_matching.training.loop import Log, run_loop
+from spectrum_matching.training.optimization import StepRecord
 
 
-def records(steps, **others):
-    return (Record(step, {"l1": torch.tensor(step / 8), "esm": torch.tensor(1.0)}, **others) for step in steps)
+def record(step, losses, **others):
+    values = {"transform": "IdentityMap()", "lr": 0.5, "gradient_norm": 2.0, "skipped": False}
+    return StepRecord(step, losses, **values | {"seconds": 0.5, "data_time": 0.125} | others)
+
+
+def records(steps):
+    return (record(step, {"l1": torch.tensor(step / 8), "esm": torch.tensor(1.0)}) for step in steps)
 
 
 def lines(path):
@@ -32,32 +24,30 @@ def lines(path):
 
 
 @pytest.fixture
-def drained(tmp_path):
-    """Drain records with 4 images a step; whether it finished, the log's lines, the screen."""
+def run(tmp_path, caplog):
+    """Run a loop over records with 4 images a step; return whether it finished, the log's lines, the messages."""
 
-    def run(stream, steps, start=0, log_every=2, actions=(), terminal=True):
-        screen = io.StringIO()
+    def run(stream, steps, start=0, log_every=2, actions=(), progress=None):
         log = Log(tmp_path / "log.jsonl", start)
-        finished = drain(
+        caplog.set_level("INFO", "spectrum_matching")
+        finished = run_loop(
             stream,
-            title="training",
-            start=start,
             steps=steps,
             batch_size=4,
             log=log,
             log_every=log_every,
             actions=actions,
             accelerator=Accelerator(),
-            console=Console(file=screen, force_terminal=terminal, width=140, color_system=None),
+            progress=progress,
         )
         log.close()
-        return finished, lines(tmp_path / "log.jsonl"), screen.getvalue()
+        return finished, lines(tmp_path / "log.jsonl"), caplog.messages
 
     return run
 
 
-def test_every_so_many_steps_and_the_last_are_logged(drained):
-    finished, log, _ = drained(records(range(1, 6)), 5)
+def test_run_loop_logs_every_so_many_steps_and_the_last(run):
+    finished, log, _ = run(records(range(1, 6)), 5)
     assert finished
     assert [line["step"] for line in log] == [2, 4, 5]
     del log[0]["time"]
@@ -75,46 +65,29 @@ def test_every_so_many_steps_and_the_last_are_logged(drained):
     }
 
 
-def test_the_bar_shows_speed_waiting_and_time_left(drained):
-    _, _, screen = drained(records(range(1, 6)), 5)
-    for shown in ("training", "5/5", "8.0 images/s", "25% waiting for data", "0:00:00"):
-        assert shown in screen
+def test_run_loop_reports_progress_step_by_step(run):
+    reported = []
+    run(records(range(3, 6)), 5, start=2, progress=lambda *numbers: reported.append(numbers))
+    assert reported == [(3, 5), (4, 5), (5, 5)]
 
 
-def test_a_quiet_console_shows_nothing(capfd):
-    assert drain(
-        records(range(1, 3)),
-        title="",
-        start=0,
-        steps=2,
-        batch_size=1,
-        log=None,
-        log_every=1,
-        actions=(),
-        accelerator=Accelerator(),
-        console=Console(quiet=True),
-    )
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_skipped_step_is_logged_and_said(drained):
-    bad = Record(3, {"l1": torch.tensor(float("nan"))}, gradient_norm=float("inf"), skipped=True)
-    _, log, screen = drained([*records([1, 2]), bad, *records([4])], 4, log_every=4)
+def test_run_loop_logs_and_reports_a_skipped_step(run):
+    bad = record(3, {"l1": torch.tensor(float("nan"))}, gradient_norm=float("inf"), skipped=True)
+    _, log, messages = run([*records([1, 2]), bad, *records([4])], 4, log_every=4)
     assert [line["step"] for line in log] == [3, 4]
     assert (log[0]["skipped"], log[0]["l1"], log[0]["gradient_norm"]) == (True, None, None)
-    assert "step 3 was not finite and changed nothing" in screen
-    assert "1 steps skipped" in screen
+    assert messages[0] == "step 3 was not finite and changed nothing"
 
 
-def test_actions_are_due_at_their_steps_and_at_the_last(drained):
+def test_run_loop_calls_actions_at_their_steps_and_at_the_last(run):
     called = []
     actions = tuple((every, lambda step, every=every: called.append((every, step))) for every in (2, 3, 0))
-    drained(records(range(1, 6)), 5, actions=actions)
+    run(records(range(1, 6)), 5, actions=actions)
     assert called == [(2, 2), (3, 3), (2, 4), (2, 5), (3, 5)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_at_the_end_of_its_step_with_every_action_done(drained, number):
+def test_run_loop_stops_at_a_signal_after_the_step_and_its_actions(run, number):
     def stream():
         for record in records(range(1, 9)):
             if record.step == 3:
@@ -123,21 +96,21 @@ def test_a_signal_stops_at_the_end_of_its_step_with_every_action_done(drained, n
 
     before = signal.getsignal(number)
     called = []
-    finished, _, _ = drained(stream(), 8, actions=((100, called.append),))
+    finished, _, _ = run(stream(), 8, actions=((100, called.append),))
     assert not finished
     assert called == [3]
     assert signal.getsignal(number) == before
 
 
-def test_a_signal_in_the_last_step_is_no_reason_to_stop(drained):
+def test_run_loop_finishes_despite_a_signal_in_the_last_step(run):
     def stream():
         os.kill(os.getpid(), signal.SIGTERM)
         yield from records([1])
 
-    assert drained(stream(), 1)[0]
+    assert run(stream(), 1)[0]
 
 
-def test_a_second_signal_acts_at_once(drained):
+def test_run_loop_is_interrupted_by_a_second_signal(run):
     def stream():
         for record in records([1, 2]):
             os.kill(os.getpid(), signal.SIGINT)
@@ -145,10 +118,10 @@ def test_a_second_signal_acts_at_once(drained):
             yield record
 
     with pytest.raises(KeyboardInterrupt):
-        drained(stream(), 2)
+        run(stream(), 2)
 
 
-def test_a_log_is_cut_back_to_the_step_that_goes_on(tmp_path):
+def test_log_is_cut_back_to_the_resumed_step(tmp_path):
     path = tmp_path / "log.jsonl"
     log = Log(path, 0)
     for step in range(1, 6):
@@ -161,7 +134,7 @@ def test_a_log_is_cut_back_to_the_step_that_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize("cut", ['{"step": 2, "l1', "\0\0\0\0", "{"])
-def test_a_line_cut_short_is_mended(tmp_path, cut):
+def test_log_drops_a_line_cut_short(tmp_path, cut):
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1}\n' + cut)
     log = Log(path, 7)
@@ -171,8 +144,7 @@ def test_a_line_cut_short_is_mended(tmp_path, cut):
     assert [p.name for p in tmp_path.iterdir()] == ["log.jsonl"]
 
 
-def test_where_there_is_no_terminal_each_logged_step_is_a_line(drained):
-    _, _, screen = drained(records(range(1, 5)), 4, terminal=False)
-    said = [line for line in screen.splitlines() if line.startswith("step")]
-    assert said[0] == "step 2 of 4: l1 0.25, esm 1, 8.0 images/s, 25% waiting for data, 0:00:01 left"
-    assert len(said) == 2
+def test_run_loop_logs_losses_speed_and_time_left(run):
+    _, _, messages = run(records(range(1, 5)), 4)
+    assert messages[0] == "step 2 of 4: l1 0.25, esm 1, 8.0 images/s, 25% waiting for data, 0:00:01 left"
+    assert len(messages) == 2

@@ -14,12 +14,17 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
+from spectrum_matching.cli.cache import cache_latents
 from spectrum_matching.cli.main import main
 from spectrum_matching.data.images import open_images
-from spectrum_matching.data.order import fixed_batches
 from spectrum_matching.files.yaml_files import override, read_mapping, to_yaml
-from spectrum_matching.seeding import seeded
+from spectrum_matching.latents.statistics import measure_latent_space
+from spectrum_matching.latents.training import open_training_latents
+from spectrum_matching.nets.autoencoder import Autoencoder
+from spectrum_matching.records.training_data import TRAINING, TrainingData, training_data
 from spectrum_matching.training import autoencoder_config
+from spectrum_matching.training.diffusion_config import DiffusionRun, Source
+from spectrum_matching.training.diffusion_data import open_learned
 from spectrum_matching.training.run_autoencoder import run_autoencoder
 from spectrum_matching.training.run_directory import load_checkpoint
 from spectrum_matching.training.train_autoencoder import build_state, open_autoencoder
@@ -71,7 +76,7 @@ def test_a_run_makes_its_directory(small_run, command):
     directory = Path(run.out)
     assert (status, out) == (0, f"{directory / 'export'}\n")
     assert "images to train on" in err
-    assert "4/4" in err
+    assert f"{run.name}: 4 of 4 in " in err
     assert override(autoencoder_config.AutoencoderRun(), read_mapping(directory / "run.yaml"), "run.yaml") == run
     assert [line["step"] for line in logged(run)] == [1, 2, 3, 4]
     assert checkpointed(run) == ["0000003", "0000004"]
@@ -88,7 +93,7 @@ def test_a_run_makes_its_directory(small_run, command):
 
 
 @pytest.mark.parametrize("sample", [True, False])
-def test_the_export_is_the_averaged_weights_with_the_measured_scale(small_run, sample):
+def test_run_autoencoder_exports_averaged_weights_with_the_measured_scale(small_run, sample):
     run = replace(small_run, sample_posterior=sample, **EVERYTHING)
     exported = AutoencoderKL.from_pretrained(run_autoencoder(run))
     state = build_state(run, open_autoencoder(run), run.method.build(), torch.device("cpu"))
@@ -99,16 +104,26 @@ def test_the_export_is_the_averaged_weights_with_the_measured_scale(small_run, s
     assert not torch.equal(exported.decoder.conv_out.weight, state.autoencoder.last_layer)
 
     training = open_images(run.data.path, 32, held_out=0.2, seed=run.seed, crop="random", flip=True)
-    with torch.no_grad():
-        images = torch.cat([batch.images for batch in fixed_batches(training, 16)])
-        posteriors = [exported.encode(part).latent_dist for part in images.split(16)]
-        latents = [p.sample(seeded("scale", run.seed, i)) if sample else p.mean for i, p in enumerate(posteriors)]
-    assert exported.config.scaling_factor == pytest.approx(1 / torch.cat(latents).std().item(), rel=1e-4)
+    space = measure_latent_space(Autoencoder(exported), training, torch.device("cpu"), seed=run.seed)
+    assert exported.config.scaling_factor == pytest.approx(1 / space.std[0], rel=1e-12)
 
-    origin = json.loads((Path(run.out) / "export" / "specmatch.json").read_text())
-    assert origin.keys() == {"run", "method", "step", "data", "version", "commit"}
-    assert origin["method"] == {"name": "esm_dsm", "block": 4, "keep": [7, 3]}
-    assert origin["data"] == {"source": run.data.path, "size": 32, "held_out": 0.2, "seed": 0}
+    origin = TRAINING.read(Path(run.out) / "export" / "specmatch.json")
+    assert (origin.run, origin.step) == (run.name, 4)
+    assert origin.method == {"name": "esm_dsm", "block": 4, "keep": [7, 3]}
+    assert origin.data == TrainingData(run.data.path, held_out=0.2, seed=0, size=32)
+    assert training_data(str(Path(run.out) / "export")) == origin.data
+
+
+def test_export_cache_and_open_learned_agree_on_the_scale_of_latents(small_run, tmp_path):
+    run = replace(small_run, **EVERYTHING)
+    export = run_autoencoder(run)
+    cached = open_training_latents(str(cache_latents(str(export), out=tmp_path / "latents", dtype="float32")))
+    source = Source(images=run.data.path, autoencoder=str(export), size=32, held_out=run.data.held_out)
+    read = open_learned(DiffusionRun(seed=run.seed, batch_size=1, source=source), torch.device("cpu"))
+    exported = Autoencoder.from_pretrained(export).latent_space
+    assert len(cached) == read.n
+    for space in (cached.space("global"), read.latent_space):
+        assert space.std == pytest.approx(exported.std, rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +216,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         (("--optimizer.ema", 1), "optimizer.ema is 1.0: must be less than 1"),
         (("--optimizer.betas", 0.9, 1.5), "optimizer.betas.1 is 1.5: must be less than 1"),
         (("--steps", 0), "steps is 0: must be greater than 0"),
+        (("--intervals.keep-last", 0), "intervals.keep_last is 0: must be greater than 0"),
         (("--intervals.log", -1), "intervals.log is -1: must be greater than or equal to 0"),
     ],
 )
@@ -383,7 +399,7 @@ def test_a_signal_stops_with_a_checkpoint_and_the_same_command_finishes(small_ru
     steps = [line["step"] for line in logged(run)]
     said = file.with_suffix(".err").read_text()
     assert (process.exitcode, file.with_suffix(".out").read_text()) == (1, "")
-    assert said.splitlines()[-1] == f"stopped at step {steps[-1]}; the same command goes on from there"
+    assert said.splitlines()[-1] == f"stopped at step {steps[-1]}; rerun the same command to resume"
     assert "Traceback" not in said
     assert checkpointed(run) == [f"{steps[-1]:07d}"]
     run_autoencoder(replace(run, steps=steps[-1] + 1))

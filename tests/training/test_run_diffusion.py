@@ -79,7 +79,7 @@ def test_a_run_makes_its_directory(small_diffusion, sources, small_autoencoder, 
     directory = Path(run.out)
     assert (status, out) == (0, f"{directory / 'export'}\n")
     shape = "3 x 32 x 32" if kind == "pixels" else "8 x 8 x 8"
-    assert f"16 to learn from, {shape}, 2 classes; SiT-micro/4 of " in err
+    assert f"16 to learn from, {shape}, 2 classes\nSiT-micro/4 of " in err
     assert "warning" not in err
     assert override(diffusion_config.DiffusionRun(), read_mapping(directory / "run.yaml"), "run.yaml") == run
     assert [line["step"] for line in logged(run)] == [1, 2, 3, 4]
@@ -173,7 +173,7 @@ def test_other_data_under_the_same_name_are_refused(
     cache_latents(str(small_autoencoder), data=str(class_folder / "cat"), split="all", size=32, out=copy)
     status, _, err = command(run, "--steps", 4)
     assert (status, err.count("\n")) == (2, 1)
-    assert "was begun on other data" in err
+    assert "was started on other data" in err
 
     folder = Path(shutil.copytree(small_autoencoder, tmp_path / "autoencoder"))
     run = replace(
@@ -183,7 +183,7 @@ def test_other_data_under_the_same_name_are_refused(
     Autoencoder.from_preset("tiny", seed=1).save_pretrained(folder)
     status, _, err = command(run, "--steps", 4)
     assert (status, err.count("\n")) == (2, 1)
-    assert "was begun on other data" in err
+    assert "was started on other data" in err
 
 
 def test_the_autoencoder_of_cached_latents_may_move_but_not_its_declared_scale(
@@ -197,7 +197,7 @@ def test_the_autoencoder_of_cached_latents_may_move_but_not_its_declared_scale(
         Autoencoder.from_pretrained(small_autoencoder).save_pretrained(moved, scaling_factor=factor)
         found, _, err = command(run, "--steps", 3, "--source.autoencoder", moved)
         assert found == status
-    assert "was begun on latents of another scale" in err
+    assert "was started on latents of another scale" in err
     assert err.count("\n") == 1
 
 
@@ -356,7 +356,7 @@ def test_a_signal_stops_with_a_checkpoint_and_the_same_command_finishes(small_di
     steps = [line["step"] for line in logged(run)]
     said = Path(f"{file}.err").read_text()
     assert (process.exitcode, Path(f"{file}.out").read_text()) == (1, "")
-    assert said.splitlines()[-1] == f"stopped at step {steps[-1]}; the same command goes on from there"
+    assert said.splitlines()[-1] == f"stopped at step {steps[-1]}; rerun the same command to resume"
     assert "Traceback" not in said
     assert checkpointed(run) == [f"{steps[-1]:07d}"]
     run_diffusion(replace(run, steps=steps[-1] + 1))

@@ -20,11 +20,10 @@ from spectrum_matching.seeding import seeded
 from spectrum_matching.training import autoencoder_config
 from spectrum_matching.training.optimization import DivergedError, ema_weights, set_learning_rate
 from spectrum_matching.training.train_autoencoder import (
+    AutoencoderTrainer,
     balance,
     build_state,
     compile_parts,
-    discriminator_backward,
-    generator_backward,
     open_autoencoder,
     train_autoencoder,
 )
@@ -156,9 +155,8 @@ def test_the_shared_output_gradient_equals_the_naive_backward(small_run, batches
         discriminator=replace(DISCRIMINATOR, adaptive=adaptive),
     )
     state, images = new_state(run), batches(1)[0].images
-    made, losses = generator_backward(
-        run, state.reconstructor, state, images, seeded(1), Accelerator(), None, True, n_micro=2
-    )
+    trainer = AutoencoderTrainer(run, state, Accelerator())
+    made, losses = trainer.generator_backward(images, seeded(1), is_adversarial=True, n_micro=2)
     assert all(p.grad is None for p in state.discriminator.parameters())
     assert all(p.requires_grad for p in state.discriminator.parameters())
 
@@ -190,8 +188,8 @@ def test_generator_backward_balances_gradients_at_the_encoder_s_last_layer(small
         else autoencoder_config.DiscriminatorChoice(),
     )
     state, images = new_state(run), batches(1)[0].images
-    arguments = (seeded(1), Accelerator(), None, discriminator is not None)
-    losses = generator_backward(run, state.reconstructor, state, images, *arguments, n_micro=2)[1]
+    trainer, is_adversarial = AutoencoderTrainer(run, state, Accelerator()), discriminator is not None
+    losses = trainer.generator_backward(images, seeded(1), is_adversarial, n_micro=2)[1]
 
     naive = new_state(run)
     again, encoding = naive.reconstructor(images, seeded(1))
@@ -275,7 +273,7 @@ def test_the_discriminator_s_pass_leaves_no_gradient_on_the_autoencoder(small_ru
     run = replace(small_run, discriminator=DISCRIMINATOR)
     state = new_state(run)
     made, _ = state.reconstructor(batches(1)[0].images, seeded(1))
-    losses = discriminator_backward(run, state.discriminator, made, Accelerator(), n_micro=1)
+    losses = AutoencoderTrainer(run, state, Accelerator()).discriminator_backward(made, n_micro=1)
     assert losses.keys() == {"discriminator", "logits_real", "logits_fake"}
     assert all(p.grad is None for p in state.reconstructor.parameters())
     assert all(g.abs().sum() > 0 for g in gradients(state.discriminator))
@@ -374,7 +372,7 @@ def test_decoder_only_fine_tuning_leaves_the_encoder_as_it_was(small_run, batche
     train(run, state, batches(4))
     changed = {path.split("/")[1].split(".")[1] for path in differing(before, state.autoencoder.state_dict())}
     assert changed == {"decoder", "post_quant_conv"}
-    with ema_weights(state.ema, state.autoencoder.parameters()):
+    with ema_weights(state):
         changed = {path.split("/")[1].split(".")[1] for path in differing(before, state.autoencoder.state_dict())}
         assert changed == {"decoder", "post_quant_conv"}
 
@@ -435,7 +433,7 @@ def test_averaged_weights_are_there_within_the_block_and_gone_after_it(small_run
     state = new_state(small_run)
     train(small_run, state, batches(4))
     trained = copy.deepcopy(state.state_dict())
-    with ema_weights(state.ema, state.autoencoder.parameters()):
+    with ema_weights(state):
         inside = [p.clone() for p in state.autoencoder.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(inside, state.ema.shadow_params, strict=True))
     assert not torch.equal(inside[0], next(state.autoencoder.parameters()))
@@ -445,7 +443,7 @@ def test_averaged_weights_are_there_within_the_block_and_gone_after_it(small_run
 def test_a_run_without_averages_has_its_weights_in_the_block(small_run):
     state = new_state(replace(small_run, optimizer=replace(small_run.optimizer, ema=0.0)))
     assert state.ema is None
-    with ema_weights(state.ema, state.autoencoder.parameters()):
+    with ema_weights(state):
         assert "ema" not in state.state_dict()
 
 

@@ -32,8 +32,10 @@ def train_ae(arguments: list[str]) -> Path | None:
     if run is None:
         return None
     from ..training.run_autoencoder import run_autoencoder  # slow: it imports diffusers
+    from .progress import progress_bar
 
-    return run_autoencoder(run)
+    with progress_bar(run.name) as progress:
+        return run_autoencoder(run, progress)
 
 
 def train_diffusion(arguments: list[str]) -> Path | None:
@@ -50,8 +52,10 @@ def train_diffusion(arguments: list[str]) -> Path | None:
     if run is None:
         return None
     from ..training.run_diffusion import run_diffusion
+    from .progress import progress_bar
 
-    return run_diffusion(run)
+    with progress_bar(run.name) as progress:
+        return run_diffusion(run, progress)
 
 
 def _resolved(

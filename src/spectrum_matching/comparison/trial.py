@@ -140,7 +140,8 @@ def autoencoder_inputs(trial: TrialContext) -> Values:
 
 def train_autoencoder(trial: TrialContext, folder: Path) -> Values:
     """Train and export the autoencoder."""
-    export = run_autoencoder(autoencoder_run(trial.plan, trial.owner, trial.seed, folder / "run"))
+    with trial.progress("training the autoencoder") as progress:
+        export = run_autoencoder(autoencoder_run(trial.plan, trial.owner, trial.seed, folder / "run"), progress)
     return {"export": "run/export", "weights": digest_weights(trial.autoencoder(export))}
 
 
@@ -217,7 +218,9 @@ def train_diffusion(trial: TrialContext, folder: Path) -> Values:
     """Train and export the diffusion model on the cached latents."""
     latents = trial.done["cache"].folder / "latents"
     targets = trial.done["targets"].folder / "targets" if "targets" in trial.done else None
-    export = run_diffusion(diffusion_run(trial.plan, trial.entry, trial.seed, latents, folder / "run", targets))
+    run = diffusion_run(trial.plan, trial.entry, trial.seed, latents, folder / "run", targets)
+    with trial.progress("training the diffusion model") as progress:
+        export = run_diffusion(run, progress)
     metrics = json.loads((export.parent / "metrics.json").read_text())
     return {"export": "run/export", "weights": metrics["weights_digest"]}
 
@@ -252,7 +255,7 @@ def write_scores(trial: TrialContext, folder: Path) -> Values:
     samples, n = trial.done["samples"].folder / "samples.npz", trial.plan.measuring.reconstructions
     generation = evaluate_generation(
         trial.entry,
-        fixed_batches(open_samples(samples), BATCH_SIZE),
+        open_samples(samples)[1],
         open_reference(trial.opened, trial.seed),
         trial.opened.extractor,
         sampling=read_sampling(record_of(samples)),

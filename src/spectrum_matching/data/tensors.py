@@ -4,7 +4,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..files.digests import digest_tensors
-from .archives import ArchivedImages
 from .images import BadFile, ImageRow, ImageSet
 
 
@@ -41,4 +40,4 @@ class TensorImages(Dataset[ImageRow]):
         return ImageRow(self._images[index], self._labels[index], (), index)
 
 
-Images = ImageSet | TensorImages | ArchivedImages
+Images = ImageSet | TensorImages

@@ -1,14 +1,17 @@
-"""The record `specmatch.json` beside an autoencoder's weights: which images it was trained on."""
+"""The record `specmatch.json` beside an exported autoencoder: how, and on which images, it was trained."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..files.documents import Document
+
+FILE = "specmatch.json"
+
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What an autoencoder was trained on, as its trainer wrote it beside the weights."""
+    """Images that an autoencoder was trained on: all of `source` but a share `held_out`, chosen by the seed."""
 
     source: str
     held_out: float
@@ -16,13 +19,26 @@ class TrainingData:
     size: int
 
 
+@dataclass(frozen=True)
+class AutoencoderTraining:
+    """Name of the run, options of its method that differ from the defaults, updates, images, version and commit."""
+
+    run: str
+    method: dict[str, Any]
+    step: int
+    data: TrainingData
+    version: str
+    commit: str
+
+
+TRAINING = Document(AutoencoderTraining, "specmatch-autoencoder-1", "training", "train the autoencoder again")
+
+
 def training_data(source: str) -> TrainingData | None:
-    """What specmatch.json in an autoencoder's folder says, if there is one; ValueError if it says something else."""
-    path = Path(source).expanduser() / "specmatch.json"
-    if not path.is_file():
-        return None
-    try:
-        data: dict[str, Any] = json.loads(path.read_text())["data"]
-        return TrainingData(str(data["source"]), float(data["held_out"]), int(data["seed"]), int(data["size"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not what the trainer writes ({type(error).__name__}: {error})") from error
+    """Return the images that the autoencoder in a folder was trained on; None where the folder does not say.
+
+    Raises:
+        ValueError: where its record cannot be read.
+    """
+    path = Path(source).expanduser() / FILE
+    return TRAINING.read(path).data if path.is_file() else None

@@ -11,7 +11,7 @@ from ..seeding import seeded
 from .autoencoder_config import AutoencoderRun
 from .diffusion_config import AlignmentChoice, DiffusionRun
 from .diffusion_data import LearnedData
-from .train_autoencoder import TrainingState
+from .train_autoencoder import AutoencoderState
 from .train_diffusion import DiffusionState, filter_of, path_of, times_of
 
 SMALLEST_LPIPS = 16
@@ -63,7 +63,7 @@ def check_diffusion_run(run: DiffusionRun) -> None:
         raise ValueError("alignment.weight is 0, so that nothing else of alignment would be used: give it a weight")
 
 
-def check_size(run: AutoencoderRun, state: TrainingState) -> None:
+def check_size(run: AutoencoderRun, state: AutoencoderState) -> None:
     """Check that images of the run's size fit the autoencoder, the method, the discriminator and the losses.
 
     Raises:

@@ -1,8 +1,15 @@
-"""One update of any training: its record, optimizer and averaged weights, and what to do where it is not finite."""
+"""The loop of updates that both trainers share: gradients, their norm, optimizers and averaged weights.
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
+A trainer gives the backward pass of one micro-batch. A step whose loss or gradient is not finite in any process changes
+nothing.
+"""
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -10,14 +17,18 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from ..data.images import BadFile
-from .autoencoder_config import Optimizer
+from ..seeding import seeded
+from .autoencoder_config import AutoencoderRun, Optimizer
+from .diffusion_config import DiffusionRun
+
+Run = AutoencoderRun | DiffusionRun
 
 
 class StepRecord(NamedTuple):
     """One update.
 
-    losses: detached means over its micro-batches. transform: of the last of them, in words. data_time: seconds
-    spent waiting for data.
+    losses: detached means over its micro-batches. transform: the one sampled for the last of them, in words. seconds:
+    those of the update, of which data_time were spent waiting for data.
     """
 
     step: int
@@ -28,31 +39,127 @@ class StepRecord(NamedTuple):
     skipped: bool
     seconds: float
     data_time: float
-    bad_files: tuple[BadFile, ...]
+    bad_files: tuple[BadFile, ...] = ()
 
 
 class DivergedError(ValueError):
     """Too many steps in a row were not finite."""
 
 
-def diverged(n_steps: int, losses: dict[str, Tensor]) -> DivergedError:
-    """The error that names the losses of the last of `n_steps` which were not finite, and the remedy."""
-    culprits = [name for name, value in losses.items() if not value.isfinite()] or ["the gradient"]
-    return DivergedError(
-        f"{n_steps} steps in a row were not finite ({', '.join(culprits)}); "
-        f"lower optimizer.lr or use precision fp32, then run again to resume from the last checkpoint"
-    )
+@dataclass(kw_only=True)
+class TrainingState:
+    """All that a checkpoint must hold: random numbers and the position in the data follow from `step` alone."""
+
+    optimizer: torch.optim.Optimizer
+    ema: EMAModel | None
+    step: int = 0
+    skipped: int = 0
+
+    @property
+    def exported(self) -> nn.Module:
+        """The network whose averaged weights are exported."""
+        raise NotImplementedError
+
+    @property
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """Optimizers of all networks; the first is that whose gradient norm is recorded."""
+        return [self.optimizer]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors and plain values only."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: part if isinstance(part, int) else part.state_dict()
+            for name, part in parts.items()
+            if part is not None
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore in place what `state_dict` returned."""
+        for name in self.state_dict():
+            if name in ("step", "skipped"):
+                setattr(self, name, state[name])
+            else:
+                getattr(self, name).load_state_dict(state[name])
+        if self.ema is not None:  # unlike the others it keeps the loaded tensors on their device
+            self.ema.to(next(self.exported.parameters()).device)
 
 
-def finite_everywhere(finite: Tensor, accelerator: Accelerator) -> bool:
-    """Whether a step was finite in all processes: they must agree, whoever saw the bad number."""
-    if accelerator.num_processes > 1:
-        finite = accelerator.reduce(finite.float(), "mean") == 1
-    return bool(finite)
+class Batch(Protocol):
+    """What a trainer takes for one step; `bad` are the files that could not be read for it."""
+
+    @property
+    def bad(self) -> tuple[BadFile, ...]: ...
+
+
+AnyBatch = TypeVar("AnyBatch", bound=Batch, contravariant=True)
+
+
+class Trainer(Protocol[AnyBatch]):
+    """Splits a batch and computes gradients; `networks` are those prepared for several processes."""
+
+    networks: Sequence[nn.Module]
+
+    def split(self, batch: AnyBatch, step: int) -> Sequence[Any]:
+        """Return the micro-batches of a step, on the device."""
+        ...
+
+    def backward(
+        self, micro_batch: Any, step: int, generator: torch.Generator, n_micro: int
+    ) -> tuple[dict[str, Tensor], str]:
+        """Accumulate the gradient of a micro-batch's loss over `n_micro`; return losses, and the transform in words."""
+        ...
+
+
+def train(
+    run: Run, state: TrainingState, trainer: Trainer[AnyBatch], batches: Iterator[AnyBatch], accelerator: Accelerator
+) -> Iterator[StepRecord]:
+    """Advance `state` from its step to `run.steps`; yield a record of each update.
+
+    A step whose loss or gradient is not finite changes nothing and is marked as skipped.
+
+    Raises:
+        DivergedError: after `run.max_bad_steps` such steps in a row.
+    """
+    options, n_bad = run.optimizer, 0
+    while state.step < run.steps:
+        started = time.perf_counter()
+        batch = next(batches)
+        data_time = time.perf_counter() - started
+        lr = set_learning_rate(state.optimizer, options.lr, state.step, options.warmup)
+        generator = seeded("step", run.seed, accelerator.process_index, state.step)
+        micro_batches = trainer.split(batch, state.step)
+        losses: dict[str, Tensor] = {}
+        for i, micro_batch in enumerate(micro_batches):
+            is_last = i == len(micro_batches) - 1
+            with nullcontext() if is_last else _unsynchronised(accelerator, trainer.networks):
+                parts, transform = trainer.backward(micro_batch, state.step, generator, len(micro_batches))
+            for name, value in parts.items():
+                losses[name] = losses.get(name, 0) + value.detach() / len(micro_batches)
+        norm, finite = _clip(state.optimizers, options.clip)
+        finite &= torch.stack(list(losses.values())).isfinite().all()
+        skipped = not _finite_everywhere(finite, accelerator)
+        for optimizer in state.optimizers:
+            if not skipped:
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if state.ema is not None and not skipped:
+            state.ema.step(state.exported.parameters())
+        state.skipped += skipped
+        state.step += 1
+        seconds = time.perf_counter() - started
+        yield StepRecord(state.step, losses, transform, lr, norm, skipped, seconds, data_time, tuple(batch.bad))
+        n_bad = n_bad + 1 if skipped else 0
+        if n_bad >= run.max_bad_steps:
+            culprits = [name for name, value in losses.items() if not value.isfinite()] or ["the gradient"]
+            raise DivergedError(
+                f"{n_bad} steps in a row were not finite ({', '.join(culprits)}); lower optimizer.lr or use precision "
+                f"fp32, then run again to resume from the last checkpoint"
+            )
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float, step: int, warmup: int) -> float:
-    """Linear warm-up over `warmup` updates, then constant."""
+    """Set and return the rate of a step: a linear warm-up over `warmup` updates, then constant."""
     current = lr * min(1.0, (step + 1) / max(warmup, 1))
     for group in optimizer.param_groups:
         group["lr"] = current
@@ -60,22 +167,52 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float, step: int, wa
 
 
 def adamw(net: nn.Module, options: Optimizer, lr: float | None = None) -> torch.optim.Optimizer:
-    """Over the parameters of `net` that are trained; `lr` where it differs from the options'."""
-    moved = [p for p in net.parameters() if p.requires_grad]
+    """Return AdamW over the trainable parameters of `net`; lr: in place of the options'."""
+    trainable = [p for p in net.parameters() if p.requires_grad]
     rate = options.lr if lr is None else lr
-    return torch.optim.AdamW(moved, lr=rate, betas=options.betas, weight_decay=options.weight_decay, fused=True)
+    return torch.optim.AdamW(trainable, lr=rate, betas=options.betas, weight_decay=options.weight_decay, fused=True)
 
 
 @contextmanager
-def ema_weights(ema: EMAModel | None, parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Within the block the parameters are their averages, if such are kept."""
-    if ema is None:
+def ema_weights(state: TrainingState) -> Iterator[None]:
+    """Replace the exported network's parameters by their averages, if there are any, until the block ends."""
+    if state.ema is None:
         yield
         return
-    parameters = list(parameters)
-    ema.store(parameters)
-    ema.copy_to(parameters)
+    parameters = list(state.exported.parameters())
+    state.ema.store(parameters)
+    state.ema.copy_to(parameters)
     try:
         yield
     finally:
-        ema.restore(parameters)
+        state.ema.restore(parameters)
+
+
+def _clip(optimizers: Iterable[torch.optim.Optimizer], largest: float) -> tuple[float, Tensor]:
+    """Clip the gradient of each optimizer's parameters; return the first one's norm, and whether all are finite."""
+    norms = [
+        torch.nn.utils.clip_grad_norm_(
+            [p for group in optimizer.param_groups for p in group["params"]], largest or math.inf
+        )
+        for optimizer in optimizers
+    ]
+    finite = norms[0].isfinite()
+    for norm in norms[1:]:
+        finite = finite & norm.isfinite()
+    return float(norms[0]), finite
+
+
+def _finite_everywhere(finite: Tensor, accelerator: Accelerator) -> bool:
+    """Return whether a step was finite in all processes, on which they must agree."""
+    if accelerator.num_processes > 1:
+        finite = accelerator.reduce(finite.float(), "mean") == 1
+    return bool(finite)
+
+
+@contextmanager
+def _unsynchronised(accelerator: Accelerator, networks: Sequence[nn.Module]) -> Iterator[None]:
+    """Keep gradients in their process until the block ends."""
+    with ExitStack() as stack:
+        for network in networks:
+            stack.enter_context(accelerator.no_sync(network))
+        yield

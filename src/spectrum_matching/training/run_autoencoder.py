@@ -1,61 +1,69 @@
-"""From a run to its directory: checks before any work, training with resume, then the export."""
+"""Run the training of an autoencoder in its directory: checks before any work, training with resume, export."""
 
 import dataclasses
 import json
-import math
-from collections.abc import Iterator
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import track
 from torch import Tensor
 
 from .. import __version__
-from ..data.images import ImageBatch, ImageSet, open_images
+from ..data.images import ImageSet, open_images
 from ..data.order import fixed_batches, image_batches
+from ..data.pictures import grid, to_bytes, write_png
 from ..files.atomic import explain_write_errors, write_folder_atomically, write_text_atomically
+from ..latents.statistics import measure_latent_space
 from ..metrics.images.pixels import psnr, ssim
+from ..nets.autoencoder import Autoencoder
 from ..nets.vision.perceptual import LPIPS
 from ..records.provenance import commit
+from ..records.training_data import FILE, TRAINING, AutoencoderTraining, TrainingData
 from ..seeding import seeded
 from .autoencoder_config import AutoencoderRun
 from .checks import check_autoencoder_run, check_size
 from .optimization import ema_weights
-from .run_directory import begin, drive, end, open_accelerator, refuse_other_run, resume
-from .train_autoencoder import TrainingState, build_state, open_autoencoder, train_autoencoder
+from .run_directory import (
+    Progress,
+    finish_run,
+    open_accelerator,
+    require_same_run,
+    resume,
+    start_run,
+    train_in_directory,
+)
+from .train_autoencoder import AutoencoderState, build_state, open_autoencoder, train_autoencoder
 
-N_MEASURED, N_AT_ONCE = 256, 16
-
-
+N_MEASURED, BATCH_SIZE = 256, 16  # held-out images that metrics.json is measured on
 N_PREVIEW = 8
 
+logger = logging.getLogger(__name__)
 
-def run_autoencoder(run: AutoencoderRun, title: str | None = None) -> Path:
-    """Train as the run says, from its directory's latest checkpoint on; returns the exported autoencoder's folder.
 
-    ValueError, before any work, for whatever cannot be trained. SystemExit after a signal, with a checkpoint written.
+def run_autoencoder(run: AutoencoderRun, progress: Progress | None = None) -> Path:
+    """Train as the run says, from its directory's latest checkpoint; return the folder of the exported autoencoder.
+
+    Raises:
+        ValueError: before any work, where the run cannot be trained; at the end, where its result is not finite.
+        SystemExit: after a signal, with a checkpoint written.
     """
     accelerator = open_accelerator(run)
-    console = Console(quiet=not accelerator.is_main_process, stderr=True)
     vision = check_autoencoder_run(run, accelerator.device)
-    refuse_other_run(run)
+    require_same_run(run)
     autoencoder = open_autoencoder(run)
-    # The autoencoder's weights are drawn from the seed itself.
+    # The autoencoder's weights are sampled from the seed itself.
     method = run.method.build(vision, autoencoder.channels, seeded("feature match", run.seed).initial_seed())
     state = build_state(run, autoencoder, method, accelerator.device)
     check_size(run, state)
     perceptual = load_perceptual(run, accelerator.device)
-    resume(run, state, console)
+    resume(run, state)
     training, held_out = open_both(run)
     for bad in training.bad:  # of the whole source, so those of held_out as well
-        console.print(f"[yellow]skipped[/] {escape(f'{bad.name}: {bad.reason}')}", highlight=False)
-    counts = f"{len(training)} images to train on, {len(held_out)} held out"
-    console.print(f"{counts} ({escape(run.data.path)})", highlight=False)
-    begin(run, accelerator)
-    previewed = next(fixed_batches(held_out, N_PREVIEW, N_PREVIEW)).images
+        logger.warning("skipped %s: %s", bad.name, bad.reason)
+    logger.info("%d images to train on, %d held out (%s)", len(training), len(held_out), run.data.path)
+    start_run(run, accelerator)
+    examples = next(fixed_batches(held_out, N_PREVIEW, N_PREVIEW)).images
     batches = image_batches(
         training,
         run.batch_size,
@@ -68,21 +76,21 @@ def run_autoencoder(run: AutoencoderRun, title: str | None = None) -> Path:
     )
 
     def preview(path: Path) -> None:
-        with ema_weights(state.ema, state.autoencoder.parameters()):
-            write_preview(state, previewed.to(accelerator.device), path)
+        with ema_weights(state):
+            write_preview(state.autoencoder, examples.to(accelerator.device), path)
 
     records = train_autoencoder(run, state, batches, accelerator, perceptual)
-    finished = drive(run, state, records, preview, accelerator, console, title)
+    finished = train_in_directory(run, state, records, preview, accelerator, progress)
     del records, batches  # ends the processes that read images
     if finished and accelerator.is_main_process:
-        with ema_weights(state.ema, state.autoencoder.parameters()):
-            finish(run, state, training, held_out, Path(run.out), console)
-    end(run, state, finished, accelerator)
+        with ema_weights(state):
+            export(run, state, training, held_out)
+    finish_run(run, state, finished, accelerator)
     return Path(run.out) / "export"
 
 
 def open_both(run: AutoencoderRun) -> tuple[ImageSet, ImageSet]:
-    """The images to train on, and those held out."""
+    """Open the images to train on, and those held out."""
     data = run.data
     shared: dict[str, Any] = {"held_out": data.held_out, "seed": run.seed, "on_bad": data.on_bad}
     training = open_images(data.path, data.size, split="train", crop=data.crop, flip=data.flip, **shared)
@@ -90,7 +98,11 @@ def open_both(run: AutoencoderRun) -> tuple[ImageSet, ImageSet]:
 
 
 def load_perceptual(run: AutoencoderRun, device: torch.device) -> LPIPS | None:
-    """LPIPS if its weight is not 0."""
+    """Open LPIPS, if its weight is not 0.
+
+    Raises:
+        ValueError: where its weights are not named or do not open.
+    """
     if not run.losses.perceptual:
         return None
     if run.losses.perceptual_weights is None:
@@ -101,83 +113,53 @@ def load_perceptual(run: AutoencoderRun, device: torch.device) -> LPIPS | None:
 
 
 @torch.no_grad()
-def write_preview(state: TrainingState, images: Tensor, path: Path) -> None:
-    """A PNG: the images above, their reconstructions from posterior means below."""
-    from PIL import Image
-
-    decoded = state.autoencoder.decode(state.autoencoder.encode(images).mean).float()
-    rows = torch.cat([torch.cat(tuple(row), dim=-1) for row in (images, decoded)], dim=-2)
-    pixels = ((rows.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
-    Image.fromarray(pixels).save(path)
+def write_preview(autoencoder: Autoencoder, images: Tensor, path: Path) -> None:
+    """Write a PNG: the images above, their reconstructions from posterior means below."""
+    reconstructions = autoencoder.decode(autoencoder.encode(images).mean).float()
+    write_png(path, to_bytes(grid(torch.cat([images, reconstructions]), len(images)))[0])
 
 
 @torch.no_grad()
-def finish(
-    run: AutoencoderRun,
-    state: TrainingState,
-    training: ImageSet,
-    held_out: ImageSet,
-    directory: Path,
-    console: Console,
-) -> None:
-    """Write metrics.json (held-out images) and the export with the latents' measured scale.
+def export(run: AutoencoderRun, state: AutoencoderState, training: ImageSet, held_out: ImageSet) -> None:
+    """Write metrics.json, measured on held-out images, and the export, whose scaling factor is measured too.
 
-    ValueError, with neither written, if the numbers are not finite.
+    Raises:
+        ValueError: with neither written, where the numbers are not finite.
     """
-    autoencoder = state.autoencoder
+    autoencoder, directory = state.autoencoder, Path(run.out)
     device = autoencoder.last_layer.device
-    quality: list[Tensor] = []
-    for batch in _tracked(held_out, "measuring", console):
+    quality = []
+    for batch in fixed_batches(held_out, BATCH_SIZE, N_MEASURED):
         images = batch.images.to(device)
-        decoded = autoencoder.decode(autoencoder.encode(images).mean).float()
-        quality.append(torch.stack([psnr(decoded, images), ssim(decoded, images)]).cpu())
-    scores = torch.cat(quality, dim=1).double().mean(1)
-
-    latents: list[Tensor] = []
-    for i, batch in enumerate(_tracked(training, "scale of the latents", console)):
-        posterior = autoencoder.encode(batch.images.to(device))
-        drawn = posterior.sample(seeded("scale", run.seed, i)) if run.sample_posterior else posterior.mean
-        latents.append(drawn.cpu())
-    std = float(torch.cat(latents).double().std())
-    if not (scores.isfinite().all() and 0 < std < math.inf):
+        reconstructions = autoencoder.decode(autoencoder.encode(images).mean).float()
+        quality.append(torch.stack([psnr(reconstructions, images), ssim(reconstructions, images)]).cpu())
+    scores = torch.cat(quality, dim=1).double()
+    means = scores.mean(1)
+    if not means.isfinite().all():
         raise ValueError(
-            f"at step {state.step} the PSNR is {scores[0]:.4g} and the latents' standard deviation {std:.4g}: nothing "
-            f"is exported; train again with a lower optimizer.lr"
+            f"at step {state.step} the PSNR is {means[0]:.4g}: nothing is exported; train again with a lower "
+            f"optimizer.lr"
         )
-    numbers = {
+    (std,) = measure_latent_space(autoencoder, training, device, seed=run.seed, workers=run.data.workers).std
+    versions = {"version": __version__, "commit": commit()}
+    metrics = {
         "step": state.step,
         "images": state.step * run.batch_size,
         "skipped_steps": state.skipped,
-        "held_out": {
-            "n_images": sum(q.shape[1] for q in quality),
-            "psnr": float(scores[0]),
-            "ssim": float(scores[1]),
-        },
+        "held_out": {"n_images": scores.shape[1], "psnr": float(means[0]), "ssim": float(means[1])},
         "latent_std": std,
-        "version": __version__,
-        "commit": commit(),
+        **versions,
     }
-    write_text_atomically(directory / "metrics.json", json.dumps(numbers, indent=1, allow_nan=False) + "\n")
-    # A path is written in full, so that `analyze` knows the images again from wherever it is called.
+    write_text_atomically(directory / "metrics.json", json.dumps(metrics, indent=1, allow_nan=False) + "\n")
+    # A path is written in full, so that `analyze` finds the images from any working directory.
     source = str(Path(run.data.path).resolve()) if Path(run.data.path).exists() else run.data.path
-    origin = {
-        "run": run.name,
-        "method": {k: v for k, v in dataclasses.asdict(run.method).items() if v is not None},
-        "step": state.step,
-        "data": {"source": source, "size": run.data.size, "held_out": run.data.held_out, "seed": run.seed},
-        "version": __version__,
-        "commit": commit(),
-    }
+    data = TrainingData(source, run.data.held_out, run.seed, run.data.size)
+    method = {key: value for key, value in dataclasses.asdict(run.method).items() if value is not None}
+    origin = AutoencoderTraining(run=run.name, method=method, step=state.step, data=data, **versions)
 
     def write(folder: Path) -> None:
         autoencoder.save_pretrained(folder, scaling_factor=1 / std)
-        (folder / "specmatch.json").write_text(json.dumps(origin, indent=1) + "\n")
+        TRAINING.write(folder / FILE, origin)
 
     with explain_write_errors(f"the export under {directory}"):
         write_folder_atomically(directory / "export", write)
-
-
-def _tracked(images: ImageSet, title: str, console: Console) -> Iterator[ImageBatch]:
-    n_batches = -(-min(len(images), N_MEASURED) // N_AT_ONCE)
-    batches = fixed_batches(images, N_AT_ONCE, N_MEASURED)
-    yield from track(batches, title, n_batches, console=console, disable=console.quiet)

@@ -1,13 +1,11 @@
 """From a run of latent diffusion to its directory: checks before any work, training with resume, then the export."""
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.markup import escape
-from torch import Tensor
 
 from ..data.pictures import write_grid
 from ..files.atomic import explain_write_errors, write_text_atomically
@@ -20,85 +18,87 @@ from .diffusion_config import DiffusionRun
 from .diffusion_data import DiffusionBatch, LearnedData, in_full, open_learned
 from .optimization import ema_weights
 from .run_directory import (
-    begin,
-    drive,
-    end,
+    DataFingerprint,
+    Progress,
+    finish_run,
     open_accelerator,
-    read_begun,
-    refuse_other_data,
-    refuse_other_run,
+    read_fingerprint,
+    require_same_data,
+    require_same_run,
     resume,
-    write_begun,
+    start_run,
+    train_in_directory,
+    write_fingerprint,
 )
 from .train_diffusion import DiffusionState, build_diffusion_state, path_of, train_diffusion
 
 UNIT = (0.8, 1.25)  # standard deviations that pass for 1
-
-
 CENTRED = 0.5  # means that pass for 0
-
-
 N_PREVIEW = 16
 
+logger = logging.getLogger(__name__)
 
-def run_diffusion(run: DiffusionRun, title: str | None = None) -> Path:
-    """Train as the run says, from its directory's latest checkpoint on; returns the exported model's folder.
 
-    ValueError, before any work, for whatever cannot be trained. SystemExit after a signal, with a checkpoint written.
+def run_diffusion(run: DiffusionRun, progress: Progress | None = None) -> Path:
+    """Train as the run says, from its directory's latest checkpoint; return the folder of the exported model.
+
+    Raises:
+        ValueError: before any work, where the run cannot be trained; at the end, where its weights are not finite.
+        SystemExit: after a signal, with a checkpoint written.
     """
     check_diffusion_run(run)
     accelerator = open_accelerator(run)
-    console = Console(quiet=not accelerator.is_main_process, stderr=True)
-    refuse_other_run(run, fixed=("steps",) if run.curriculum.keep else ())  # a curriculum is spread over the steps
-    begun = read_begun(Path(run.out))
-    data = open_learned(run, accelerator.device, begun.latent_space if begun else None)
-    refuse_other_data(Path(run.out), begun, data)
+    require_same_run(run, fixed=("steps",) if run.curriculum.keep else ())  # a curriculum is spread over the steps
+    before = read_fingerprint(Path(run.out))
+    data = open_learned(run, accelerator.device, before.latent_space if before else None)
+    fingerprint = DataFingerprint(data.digest, data.shape, data.latent_space)
+    require_same_data(Path(run.out), before, fingerprint)
     check_curriculum(run, data.shape)
     width = data.target_shape[0] if data.target_shape else None
     state = build_diffusion_state(run, data.shape, len(data.classes), accelerator.device, width)
     check_targets(data, state)
     previewed = preview_model(run, data, state, accelerator.device)
     decoder = previewed.decoder if previewed else None
-    resume(run, state, console)
+    resume(run, state)
     batches = data.batches(accelerator.process_index, accelerator.num_processes, state.step, run.steps)
     for bad in data.bad:
-        console.print(f"[yellow]skipped[/] {escape(f'{bad.name}: {bad.reason}')}", highlight=False)
-    console.print(
-        f"{data.n} to learn from, {' x '.join(map(str, data.shape))}, {len(data.classes) or 'no'} classes; "
-        f"{run.denoiser.name} of {sum(p.numel() for p in state.denoiser.parameters()):,} parameters",
-        highlight=False,
-    )
-    begin(run, accelerator)
+        logger.warning("skipped %s: %s", bad.name, bad.reason)
+    shape, n_parameters = " x ".join(map(str, data.shape)), sum(p.numel() for p in state.denoiser.parameters())
+    logger.info("%d to learn from, %s, %s classes", data.n, shape, len(data.classes) or "no")
+    logger.info("%s of %s parameters", run.denoiser.name, f"{n_parameters:,}")
+    start_run(run, accelerator)
     if accelerator.is_main_process:
-        write_begun(Path(run.out), data)
+        write_fingerprint(Path(run.out), fingerprint)
     if not data.is_pixels:
-        batches = watched(batches, console)
+        batches = warn_if_off_scale(batches)
 
     def preview(path: Path) -> None:
         if previewed is not None:
-            with ema_weights(state.ema, state.denoiser.parameters()):
+            with ema_weights(state):
                 write_grid(path, generate_batch(previewed, run.preview, range(N_PREVIEW), accelerator.device))
 
     records = train_diffusion(run, state, batches, accelerator)
-    finished = drive(run, state, records, preview, accelerator, console, title)
+    finished = train_in_directory(run, state, records, preview, accelerator, progress)
     del records, batches  # ends the processes that read images
     if finished and accelerator.is_main_process:
-        with ema_weights(state.ema, state.denoiser.parameters()):
-            finish(run, state, card(run, data, state.step, decoder.digest if decoder else ""))
-    end(run, state, finished, accelerator)
+        with ema_weights(state):
+            export(run, state, card(run, data, state.step, decoder.digest if decoder else ""))
+    finish_run(run, state, finished, accelerator)
     return Path(run.out) / "export"
 
 
-def watched(batches: Iterator[DiffusionBatch], console: Console) -> Iterator[DiffusionBatch]:
-    """The batches as they are; a warning where the first is far from unit scale."""
+def warn_if_off_scale(batches: Iterator[DiffusionBatch]) -> Iterator[DiffusionBatch]:
+    """Yield the batches; warn where the first is far from unit scale."""
     for i, batch in enumerate(batches):
-        if not i and (found := off_scale(batch.data)):
-            console.print(
-                f"[yellow]warning[/]: normalised latents have {found}; noise has that scale, and the model will learn "
-                f"little: check source.statistics, or cache the latents again",
-                highlight=False,
-                soft_wrap=True,
-            )
+        if not i:
+            std, mean = (float(number) for number in torch.std_mean(batch.data.float(), correction=0))
+            if not UNIT[0] <= std <= UNIT[1] or abs(mean) > CENTRED:
+                logger.warning(
+                    "normalised latents have mean %.3g and standard deviation %.3g, expected about 0 and 1; noise has "
+                    "that scale, and the model will learn little: check source.statistics, or cache the latents again",
+                    mean,
+                    std,
+                )
         yield batch
 
 
@@ -140,7 +140,7 @@ def card(run: DiffusionRun, data: LearnedData, step: int, autoencoder_digest: st
     )
 
 
-def finish(run: DiffusionRun, state: DiffusionState, described: Card) -> None:
+def export(run: DiffusionRun, state: DiffusionState, described: Card) -> None:
     """Write the export and metrics.json. ValueError, with neither written, if weights are not finite."""
     if not all(p.isfinite().all() for p in state.denoiser.parameters()):
         raise ValueError(
@@ -158,11 +158,3 @@ def finish(run: DiffusionRun, state: DiffusionState, described: Card) -> None:
         "commit": commit(),
     }
     write_text_atomically(directory / "metrics.json", json.dumps(numbers, indent=1) + "\n")
-
-
-def off_scale(data: Tensor) -> str:
-    """In words, how far data (b, c, h, w) are from mean 0 and standard deviation 1; "" where they are near enough."""
-    std, mean = (float(number) for number in torch.std_mean(data.float(), correction=0))
-    if UNIT[0] <= std <= UNIT[1] and abs(mean) <= CENTRED:
-        return ""
-    return f"mean {mean:.3g} and standard deviation {std:.3g}, expected about 0 and 1"

@@ -1,69 +1,39 @@
-"""What any training keeps in its directory: run.yaml, log, checkpoints, previews; begun, resumed and driven alike."""
+"""The directory of a training run: run.yaml, log, checkpoints, previews; started, resumed and run by both trainers."""
 
 import importlib.util
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
 from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
-from rich.markup import escape
 
 from ..files.atomic import explain_write_errors, remove, write_folder_atomically, write_text_atomically
 from ..files.settings import Rule, differences, flat_settings
 from ..files.yaml_files import override, read_mapping, to_yaml
 from ..latent_space import LatentSpace
-from .autoencoder_config import Intervals
-from .diffusion_data import LearnedData
-from .loop import Log, drain
-from .optimization import StepRecord
+from .loop import Log, run_loop
+from .optimization import Run, StepRecord, TrainingState
 
-NAME = "data.json"
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+"""Takes the step and the number of steps."""
+
+DIGITS = 7  # of a checkpoint's name
 
 
 @dataclass(frozen=True)
-class Begun:
-    """digest, shape, latent_space: as of LearnedData."""
+class DataFingerprint:
+    """Digest, shape (c, h, w) and scale of the data that a run was started on; kept as data.json."""
 
     digest: str
     shape: tuple[int, int, int]
     latent_space: LatentSpace
-
-
-WIDTH = 7
-
-
-class Run(Protocol):
-    """What every training is told, whatever it trains."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def out(self) -> str: ...
-    @property
-    def steps(self) -> int: ...
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def accumulation(self) -> int: ...
-    @property
-    def trackers(self) -> tuple[str, ...]: ...
-    @property
-    def intervals(self) -> Intervals: ...
-
-
-class State(Protocol):
-    """What a training advances: all that a checkpoint must hold."""
-
-    step: int
-
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 def open_accelerator(run: Run) -> Accelerator:
@@ -85,23 +55,23 @@ def open_accelerator(run: Run) -> Accelerator:
     return accelerator
 
 
-def refuse_other_run(run: Run, fixed: tuple[str, ...] = ()) -> None:
-    """Check that the run's directory can hold it: that it is writable, and holds no other run.
+def require_same_run(run: Run, fixed: tuple[str, ...] = ()) -> None:
+    """Check that the run's directory can be written to and holds no other run.
 
     fixed: keys that may not change either, although the rules of their fields let them.
 
     Raises:
-        ValueError: where it cannot, naming the settings in which the runs differ.
+        ValueError: otherwise, naming the settings in which the runs differ.
     """
     directory = Path(run.out)
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"out: {directory} is a file, expected a folder for the run")
     above = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
-        raise ValueError(f"out: {directory} cannot be made, since {above} is no folder that can be written to")
-    there = directory / "run.yaml"
-    if there.exists():
-        old = override(type(run)(), read_mapping(there), str(there))
+        raise ValueError(f"out: {directory} cannot be created, since {above} is no folder that can be written to")
+    file = directory / "run.yaml"
+    if file.exists():
+        old = override(type(run)(), read_mapping(file), str(file))
         free = differences(old, run)
         changed = differences(old, run, ignore=Rule.CHANGEABLE) | {key: free[key] for key in fixed if key in free}
         if changed:
@@ -109,30 +79,38 @@ def refuse_other_run(run: Run, fixed: tuple[str, ...] = ()) -> None:
             raise ValueError(f"{directory} holds another run: {listed}; choose another out or the same values")
 
 
-def resume(run: Run, state: State, console: Console) -> None:
-    """Bring the state to the directory's latest checkpoint, if there is one; ValueError if it is past the run's end."""
+def resume(run: Run, state: TrainingState) -> None:
+    """Load the directory's latest checkpoint, if there is one, into the state.
+
+    Raises:
+        ValueError: where it is past the run's end, or cannot be read.
+    """
     directory = Path(run.out)
-    resumed = latest_checkpoint(directory / "checkpoints")
-    if resumed is None:
+    checkpoint = latest_checkpoint(directory / "checkpoints")
+    if checkpoint is None:
         return
-    load_checkpoint(state, resumed)
+    load_checkpoint(state, checkpoint)
     if state.step > run.steps:
         raise ValueError(f"steps is {run.steps}, but {directory} is at step {state.step} already; ask for more")
-    console.print(f"going on from step {state.step} ({escape(str(resumed))})", highlight=False)
+    logger.info("resuming from step %d (%s)", state.step, checkpoint)
 
 
-def load_checkpoint(state: State, checkpoint: Path) -> None:
-    """Bring the state to a checkpoint; ValueError naming it if it cannot be read."""
+def load_checkpoint(state: TrainingState, checkpoint: Path) -> None:
+    """Load a checkpoint into the state.
+
+    Raises:
+        ValueError: naming the checkpoint, where it cannot be read.
+    """
     try:
         state.load_state_dict(torch.load(checkpoint / "state.pt", map_location="cpu", weights_only=True))
     except Exception as error:
         raise ValueError(
-            f"{checkpoint} cannot be read ({type(error).__name__}); remove it to go on from the checkpoint before"
+            f"{checkpoint} cannot be read ({type(error).__name__}); remove it to resume from the checkpoint before it"
         ) from error
 
 
-def begin(run: Run, accelerator: Accelerator) -> None:
-    """Make the directory and write run.yaml; start the trackers."""
+def start_run(run: Run, accelerator: Accelerator) -> None:
+    """Create the directory, write run.yaml and start the trackers."""
     directory = Path(run.out)
     if accelerator.is_main_process:
         for name in ("samples", "checkpoints"):
@@ -148,23 +126,22 @@ def begin(run: Run, accelerator: Accelerator) -> None:
         accelerator.init_trackers("spectrum-matching", config=plain)
 
 
-def drive(
+def train_in_directory(
     run: Run,
-    state: State,
+    state: TrainingState,
     records: Iterator[StepRecord],
     preview: Callable[[Path], None],
     accelerator: Accelerator,
-    console: Console,
-    title: str | None = None,
+    progress: Progress | None = None,
 ) -> bool:
-    """Drain a trainer into the directory; False if a signal stopped it early, with a checkpoint written.
+    """Run a trainer, with log, checkpoints and previews; return False if a signal stopped it, after a checkpoint.
 
     preview: called in the main process with the file that it writes.
     """
     directory = Path(run.out)
     log = Log(directory / "log.jsonl", state.step) if accelerator.is_main_process else None
 
-    def show(step: int) -> None:
+    def write_preview(step: int) -> None:
         if accelerator.is_main_process:
             preview(directory / "samples" / f"{step:07d}.png")
 
@@ -180,92 +157,95 @@ def drive(
                 )
         accelerator.wait_for_everyone()
 
-    finished = drain(
-        naming_bad_files(records, directory, console),
-        title=title or run.name,
-        start=state.step,
+    finished = run_loop(
+        report_bad_files(records, directory),
         steps=run.steps,
         batch_size=run.batch_size,
         log=log,
         log_every=run.intervals.log,
-        actions=((run.intervals.checkpoint, checkpoint), (run.intervals.preview, show)),
+        actions=((run.intervals.checkpoint, checkpoint), (run.intervals.preview, write_preview)),
         accelerator=accelerator,
-        console=console,
+        progress=progress,
     )
     if log is not None:
         log.close()
     return finished
 
 
-def end(run: Run, state: State, finished: bool, accelerator: Accelerator) -> None:
-    """Wait for all processes, end the trackers; SystemExit where a signal stopped the training."""
+def finish_run(run: Run, state: TrainingState, finished: bool, accelerator: Accelerator) -> None:
+    """Wait for all processes and end the trackers.
+
+    Raises:
+        SystemExit: where a signal stopped the training.
+    """
     accelerator.wait_for_everyone()
     if run.trackers:
         accelerator.end_training()  # ends the process group as well
     if not finished:
-        raise SystemExit(f"stopped at step {state.step}; the same command goes on from there")
+        raise SystemExit(f"stopped at step {state.step}; rerun the same command to resume")
 
 
-def naming_bad_files(records: Iterator[StepRecord], directory: Path, console: Console) -> Iterator[StepRecord]:
-    """Pass the records on; name each bad file once, on the screen and in bad_files.jsonl."""
+def report_bad_files(records: Iterator[StepRecord], directory: Path) -> Iterator[StepRecord]:
+    """Yield the records; report each bad file once, as a message and in bad_files.jsonl."""
     path = directory / "bad_files.jsonl"
     seen = {json.loads(line)["name"] for line in path.read_text().splitlines()} if path.exists() else set()
     for record in records:
         for bad in record.bad_files:
             if bad.name not in seen:
                 seen.add(bad.name)
-                text = escape(f"{bad.name}: {bad.reason} ({len(seen)} so far)")
-                console.print(f"[yellow]skipped[/] {text}", highlight=False)
+                logger.warning("skipped %s: %s (%d so far)", bad.name, bad.reason, len(seen))
                 with path.open("a") as file:
                     file.write(json.dumps({"step": record.step, "name": bad.name, "reason": bad.reason}) + "\n")
         yield record
 
 
-def begun_on(data: LearnedData) -> Begun:
-    """What a run that begins on these data keeps."""
-    return Begun(data.digest, data.shape, data.latent_space)
+def write_fingerprint(directory: Path, fingerprint: DataFingerprint) -> None:
+    """Keep the fingerprint in a run directory."""
+    write_text_atomically(directory / "data.json", json.dumps(asdict(fingerprint)) + "\n")
 
 
-def write_begun(directory: Path, data: LearnedData) -> None:
-    """Into a run directory."""
-    write_text_atomically(directory / NAME, json.dumps(asdict(begun_on(data))) + "\n")
+def read_fingerprint(directory: Path) -> DataFingerprint | None:
+    """Return the fingerprint that a run directory keeps; None for a run that has not started.
 
-
-def read_begun(directory: Path) -> Begun | None:
-    """None for a run that has not begun. ValueError for a record that cannot be read."""
-    path = directory / NAME
+    Raises:
+        ValueError: where it cannot be read.
+    """
+    path = directory / "data.json"
     if not path.exists():
         return None
     try:
-        return TypeAdapter(Begun).validate_json(path.read_bytes())
+        return TypeAdapter(DataFingerprint).validate_json(path.read_bytes())
     except ValidationError as error:
         raise ValueError(f"{path} is damaged: choose another out, or remove {directory} to train anew") from error
 
 
-def refuse_other_data(directory: Path, begun: Begun | None, data: LearnedData) -> None:
-    """ValueError where a run that has begun would go on with other data, or at another scale."""
-    now = begun_on(data)
-    if begun is None or begun == now:
+def require_same_data(directory: Path, before: DataFingerprint | None, now: DataFingerprint) -> None:
+    """Check that a run resumes on the data that it was started on.
+
+    Raises:
+        ValueError: for other data, or the same at another scale.
+    """
+    if before is None or before == now:
         return
-    if (begun.digest, begun.shape) != (now.digest, now.shape):
+    if (before.digest, before.shape) != (now.digest, now.shape):
         raise ValueError(
-            f"{directory} was begun on other data ({begun.shape}, digest {begun.digest}; now {now.shape}, "
+            f"{directory} was started on other data ({before.shape}, digest {before.digest}; now {now.shape}, "
             f"{now.digest}): choose another out, or bring the data back"
         )
     raise ValueError(
-        f"{directory} was begun on latents of another scale (std {begun.latent_space.std}; now "
+        f"{directory} was started on latents of another scale (std {before.latent_space.std}; now "
         f"{now.latent_space.std}): choose another out, or bring back what declares the scale"
     )
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The complete checkpoint of the largest step in a folder, if there is one."""
+    """Return the complete checkpoint of the largest step in a folder, if there is one."""
     return max(_complete_checkpoints(folder), key=lambda path: int(path.name), default=None)
 
 
 def save_checkpoint(folder: Path, step: int, write: Callable[[Path], None], keep_last: int, keep_every: int) -> Path:
-    """Write a step's checkpoint, then drop all but the newest `keep_last` and those at multiples of `keep_every`."""
-    target = folder / f"{step:0{WIDTH}d}"
+    """Write a step's checkpoint, then delete all but the newest `keep_last` and those at multiples of `keep_every`."""
+    target = folder / f"{step:0{DIGITS}d}"
     write_folder_atomically(target, write)
     older = sorted(_complete_checkpoints(folder), key=lambda path: int(path.name))[:-keep_last]
     for path in older:

@@ -1,11 +1,7 @@
 """Train an autoencoder by any method: a generator that yields a record for each generator update."""
 
-import math
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch._functorch.config
@@ -18,252 +14,203 @@ from ..methods.method import Method, Reconstruction, Term, reconstruct
 from ..nets.autoencoder import Autoencoder
 from ..nets.discriminator import PatchDiscriminator, hinge_discriminator, hinge_generator
 from ..nets.vision.perceptual import LPIPS
-from ..seeding import seeded
 from .autoencoder_config import AutoencoderRun
-from .optimization import StepRecord, adamw, diverged, finite_everywhere, set_learning_rate
+from .optimization import StepRecord, TrainingState, adamw, train
 
 
 class Reconstructor(nn.Module):
-    """One forward for encoder, move, decoder and encoding losses, so that a distributed wrapper sees all of it."""
+    """One forward for encoder, transform, decoder and encoding losses, so that a distributed wrapper sees all of it."""
 
     def __init__(self, autoencoder: Autoencoder, method: Method, sample: bool, bf16: bool) -> None:
         super().__init__()
         self.autoencoder, self.method, self.sample, self.bf16 = autoencoder, method, sample, bf16
-        # Losses that own weights are trained and saved with the autoencoder, where they are computed.
+        # Losses that have weights are trained and saved with the autoencoder, where they are computed.
         self.terms = nn.ModuleList(t.loss for t in method.terms if t.weight and isinstance(t.loss, nn.Module))
 
     def forward(self, images: Tensor, generator: torch.Generator) -> tuple[Reconstruction, dict[str, Tensor]]:
+        """Reconstruct images (b, 3, H, W); return the unweighted encoding losses by name beside."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
-            made = reconstruct(self.autoencoder, self.method, images, generator, self.sample)
-        return made, self.method.encoding_losses(made.posterior, made.latents, images)
+            result = reconstruct(self.autoencoder, self.method, images, generator, self.sample)
+        return result, self.method.encoding_losses(result.posterior, result.latents, images)
 
 
-@dataclass
-class TrainingState:
-    """All that a checkpoint must hold: random numbers and data position follow from `step` alone."""
+@dataclass(kw_only=True)
+class AutoencoderState(TrainingState):
+    """The reconstructor, the discriminator if there is one, and what optimizes them."""
 
     reconstructor: Reconstructor
-    optimizer: torch.optim.Optimizer
-    ema: EMAModel | None
     discriminator: PatchDiscriminator | None
     discriminator_optimizer: torch.optim.Optimizer | None
-    step: int = 0
-    skipped: int = 0
 
     @property
     def autoencoder(self) -> Autoencoder:
+        """The network that is trained and exported."""
         return self.reconstructor.autoencoder
 
-    def _parts(self) -> dict[str, Any]:
-        parts = {
-            "reconstructor": self.reconstructor,
-            "optimizer": self.optimizer,
-            "ema": self.ema,
-            "discriminator": self.discriminator,
-            "discriminator_optimizer": self.discriminator_optimizer,
-        }
-        return {name: part for name, part in parts.items() if part is not None}
+    @property
+    def exported(self) -> nn.Module:
+        """The autoencoder."""
+        return self.autoencoder
 
-    def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values only."""
-        return {name: part.state_dict() for name, part in self._parts().items()} | {
-            "step": self.step,
-            "skipped": self.skipped,
-        }
+    @property
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """That of the reconstructor, then that of the discriminator."""
+        return [o for o in (self.optimizer, self.discriminator_optimizer) if o is not None]
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of `state_dict`, in place."""
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
-        if self.ema is not None:  # unlike the others it takes the loaded tensors as they lie
-            self.ema.to(self.autoencoder.last_layer.device)
-        self.step, self.skipped = state["step"], state["skipped"]
+    @property
+    def balanced_terms(self) -> list[Term]:
+        """The method's terms that are weighed against the reconstruction at each step."""
+        return [term for term in self.reconstructor.method.terms if term.balanced and term.weight]
 
 
 def train_autoencoder(
     run: AutoencoderRun,
-    state: TrainingState,
+    state: AutoencoderState,
     batches: Iterator[ImageBatch],
     accelerator: Accelerator,
     perceptual: LPIPS | None = None,
 ) -> Iterator[StepRecord]:
-    """Advance `state` from its step to `run.steps`, one generator update for each batch of this process's images.
-
-    A step whose loss or gradient is not finite changes nothing and is marked as skipped; DivergedError is raised after
-    `run.max_bad_steps` of them in a row.
-    """
-    model = accelerator.prepare_model(state.reconstructor)
-    discriminator = None if state.discriminator is None else accelerator.prepare_model(state.discriminator)
+    """Advance `state` by one generator update for each batch of this process's images; see `optimization.train`."""
+    trainer = AutoencoderTrainer(run, state, accelerator, perceptual)
     if run.compile:
         compile_parts(state, perceptual)
-    moved = [p for p in state.reconstructor.parameters() if p.requires_grad]
-    bad_in_a_row = 0
-    while state.step < run.steps:
-        started = time.perf_counter()
-        batch = next(batches)
-        data_time = time.perf_counter() - started
-        layout = torch.channels_last if run.channels_last else torch.contiguous_format
-        micro_batches = batch.images.to(accelerator.device, memory_format=layout, non_blocking=True).chunk(
-            run.accumulation
-        )
-        lr = set_learning_rate(state.optimizer, run.optimizer.lr, state.step, run.optimizer.warmup)
-        adversarial = discriminator is not None and state.step >= run.discriminator.start
-        generator = seeded("step", run.seed, accelerator.process_index, state.step)
-        totals: dict[str, Tensor] = {}
-        for i, images in enumerate(micro_batches):
-            last = i == len(micro_batches) - 1
-            with nullcontext() if last else accelerator.no_sync(model):
-                made, losses = generator_backward(
-                    run, model, state, images, generator, accelerator, perceptual, adversarial, len(micro_batches)
-                )
-            if adversarial:
-                assert discriminator is not None
-                with nullcontext() if last else accelerator.no_sync(discriminator):
-                    losses |= discriminator_backward(run, discriminator, made, accelerator, len(micro_batches))
-            for name, value in losses.items():
-                totals[name] = totals.get(name, 0) + value / len(micro_batches)
-
-        norm = torch.nn.utils.clip_grad_norm_(moved, run.optimizer.clip or math.inf)
-        finite = norm.isfinite() & torch.stack(list(totals.values())).isfinite().all()
-        if adversarial:
-            assert state.discriminator is not None
-            finite &= torch.nn.utils.clip_grad_norm_(
-                state.discriminator.parameters(), run.optimizer.clip or math.inf
-            ).isfinite()
-        skipped = not finite_everywhere(finite, accelerator)
-        if skipped:
-            state.skipped += 1
-            bad_in_a_row += 1
-        else:
-            bad_in_a_row = 0
-            state.optimizer.step()
-            if state.ema is not None:
-                state.ema.step(state.autoencoder.parameters())
-            if adversarial:
-                assert state.discriminator_optimizer is not None
-                state.discriminator_optimizer.step()
-        state.optimizer.zero_grad(set_to_none=True)
-        if state.discriminator_optimizer is not None:
-            state.discriminator_optimizer.zero_grad(set_to_none=True)
-        state.step += 1
-        elapsed = time.perf_counter() - started
-        yield StepRecord(
-            state.step, totals, repr(made.transform), lr, float(norm), skipped, elapsed, data_time, tuple(batch.bad)
-        )
-        if bad_in_a_row >= run.max_bad_steps:
-            raise diverged(bad_in_a_row, totals)
+    return train(run, state, trainer, batches, accelerator)
 
 
-def generator_backward(
-    run: AutoencoderRun,
-    model: nn.Module,
-    state: TrainingState,
-    images: Tensor,
-    generator: torch.Generator,
-    accelerator: Accelerator,
-    perceptual: LPIPS | None,
-    adversarial: bool,
-    n_micro: int,
-) -> tuple[Reconstruction, dict[str, Tensor]]:
-    """Accumulate the autoencoder's gradient of one micro-batch; its losses, detached."""
-    made, losses = model(images, generator)
-    output = made.output.float()
-    reconstruction, parts = reconstruction_loss(run, output, made.target, perceptual)
-    adaptive = adversarial and run.discriminator.adaptive
-    balanced = [term for term in balanced_terms(state) if term.name in losses]
-    weights: dict[str, Tensor] = {}
-    total = reconstruction
-    if adaptive or balanced:
-        # Gradients at the output are taken once and reused for the backward pass below.
-        pull = torch.autograd.grad(reconstruction, output)[0]
-        total = (output * pull).sum()
-    if balanced:
-        weights = balance(balanced, losses, output, pull, state.autoencoder.encoder_last_layer, accelerator)
-    encoding = state.reconstructor.method.weigh(losses, weights)
-    losses = {**parts, **losses} | {f"{name}_weight": weight for name, weight in weights.items()}
-    if adversarial:
-        assert state.discriminator is not None
-        state.discriminator.requires_grad_(False)  # its own gradient belongs to discriminator_backward
-        with autocast(run, output):
-            discriminator = hinge_generator(state.discriminator(output))
-        state.discriminator.requires_grad_(True)
-        losses["adversarial"] = discriminator
-        if adaptive:
-            push = torch.autograd.grad(discriminator, output)[0]
-            last_layer = state.autoencoder.last_layer
-            norms = [torch.autograd.grad(output, last_layer, g, retain_graph=True)[0].norm() for g in (pull, push)]
-            weight = run.discriminator.weight * (norms[0] / (norms[1] + 1e-4)).clamp(0, 1e4)
-            losses["adversarial_weight"] = weight
-            total = (output * (pull + weight * push)).sum()
-        else:
-            total = total + run.discriminator.weight * discriminator
-    total = total + encoding
-    accelerator.backward(total / n_micro)
-    return made, {name: value.detach() for name, value in losses.items()}
+class AutoencoderTrainer:
+    """Backward passes of autoencoder and discriminator on a micro-batch of images."""
 
+    def __init__(
+        self,
+        run: AutoencoderRun,
+        state: AutoencoderState,
+        accelerator: Accelerator,
+        perceptual: LPIPS | None = None,
+    ) -> None:
+        self.run, self.state, self.accelerator, self.perceptual = run, state, accelerator, perceptual
+        self.model = accelerator.prepare_model(state.reconstructor)
+        self.discriminator = None if state.discriminator is None else accelerator.prepare_model(state.discriminator)
+        self.networks: Sequence[nn.Module] = [net for net in (self.model, self.discriminator) if net is not None]
 
-def balanced_terms(state: TrainingState) -> list[Term]:
-    """The method's terms that are weighed against the reconstruction at each step."""
-    return [term for term in state.reconstructor.method.terms if term.balanced and term.weight]
+    def split(self, batch: ImageBatch, step: int) -> Sequence[Tensor]:
+        """Return the images of each micro-batch, on the device."""
+        layout = torch.channels_last if self.run.channels_last else torch.contiguous_format
+        images = batch.images.to(self.accelerator.device, memory_format=layout, non_blocking=True)
+        return images.chunk(self.run.accumulation)
+
+    def backward(
+        self, micro_batch: Tensor, step: int, generator: torch.Generator, n_micro: int
+    ) -> tuple[dict[str, Tensor], str]:
+        """Accumulate the gradients of the autoencoder and, once it has started, of the discriminator."""
+        is_adversarial = self.discriminator is not None and step >= self.run.discriminator.start
+        result, losses = self.generator_backward(micro_batch, generator, is_adversarial, n_micro)
+        if is_adversarial:
+            losses |= self.discriminator_backward(result, n_micro)
+        return losses, repr(result.transform)
+
+    def generator_backward(
+        self, images: Tensor, generator: torch.Generator, is_adversarial: bool, n_micro: int
+    ) -> tuple[Reconstruction, dict[str, Tensor]]:
+        """Accumulate the autoencoder's gradient; return its losses, detached."""
+        options, autoencoder = self.run.discriminator, self.state.autoencoder
+        result, losses = self.model(images, generator)
+        output = result.output.float()
+        reconstruction, parts = self.reconstruction_loss(output, result.target)
+        is_adaptive = is_adversarial and options.adaptive
+        balanced = [term for term in self.state.balanced_terms if term.name in losses]
+        weights: dict[str, Tensor] = {}
+        total = reconstruction
+        if is_adaptive or balanced:
+            # Gradients at the output are computed once and reused for the backward pass below.
+            reconstruction_grad = torch.autograd.grad(reconstruction, output)[0]
+            total = (output * reconstruction_grad).sum()
+        if balanced:
+            layer = autoencoder.encoder_last_layer
+            weights = balance(balanced, losses, output, reconstruction_grad, layer, self.accelerator)
+        encoding = self.state.reconstructor.method.weigh(losses, weights)
+        losses = {**parts, **losses} | {f"{name}_weight": weight for name, weight in weights.items()}
+        if is_adversarial:
+            # The distributed wrapper is left out: the discriminator's gradient belongs to discriminator_backward.
+            discriminator = self.accelerator.unwrap_model(self.discriminator)
+            discriminator.requires_grad_(False)
+            with self.autocast():
+                adversarial = hinge_generator(discriminator(output))
+            discriminator.requires_grad_(True)
+            losses["adversarial"] = adversarial
+            if is_adaptive:
+                adversarial_grad = torch.autograd.grad(adversarial, output)[0]
+                norms = [
+                    torch.autograd.grad(output, autoencoder.last_layer, grad, retain_graph=True)[0].norm()
+                    for grad in (reconstruction_grad, adversarial_grad)
+                ]
+                weight = options.weight * (norms[0] / (norms[1] + 1e-4)).clamp(0, 1e4)
+                losses["adversarial_weight"] = weight
+                total = (output * (reconstruction_grad + weight * adversarial_grad)).sum()
+            else:
+                total = total + options.weight * adversarial
+        self.accelerator.backward((total + encoding) / n_micro)
+        return result, {name: value.detach() for name, value in losses.items()}
+
+    def reconstruction_loss(self, output: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted sum of the terms whose weight is not 0, and each of them by name."""
+        weights, parts = self.run.losses, {}
+        if weights.l1:
+            parts["l1"] = (output - target).abs().mean()
+        if weights.l2:
+            parts["l2"] = (output - target).square().mean()
+        if weights.perceptual:
+            assert self.perceptual is not None
+            with self.autocast():
+                parts["perceptual"] = self.perceptual(output, target).mean()
+        return torch.stack([getattr(weights, name) * value for name, value in parts.items()]).sum(), parts
+
+    def discriminator_backward(self, result: Reconstruction, n_micro: int) -> dict[str, Tensor]:
+        """Accumulate the discriminator's gradient on images already decoded: no encoder or decoder runs for it."""
+        assert self.discriminator is not None
+        with self.autocast():
+            real, fake = self.discriminator(result.target), self.discriminator(result.output.detach().float())
+        loss = hinge_discriminator(real, fake)
+        self.accelerator.backward(loss / n_micro)
+        return {
+            "discriminator": loss.detach(),
+            "logits_real": real.detach().mean(),
+            "logits_fake": fake.detach().mean(),
+        }
+
+    def autocast(self) -> torch.autocast:
+        """Return the run's precision, for networks that the reconstructor does not run."""
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.run.precision == "bf16")
 
 
 def balance(
     terms: Sequence[Term],
     losses: dict[str, Tensor],
     output: Tensor,
-    pull: Tensor,
+    reconstruction_grad: Tensor,
     layer: Tensor,
     accelerator: Accelerator,
 ) -> dict[str, Tensor]:
-    """The weight of each term times the ratio of gradients at `layer`: of the reconstruction to its own, by name.
+    """Return each term's weight times the ratio of two gradients at `layer`, by name: the reconstruction's to its own.
 
-    pull: the reconstruction's gradient at `output`. Gradients are those of a micro-batch over all processes.
+    reconstruction_grad: at `output`. Gradients are those of a micro-batch over all processes.
     """
 
     def norm(y: Tensor, gradient: Tensor | None = None) -> Tensor:
         at_layer = torch.autograd.grad(y, layer, gradient, retain_graph=True)[0]
         return accelerator.reduce(at_layer, "mean").norm()
 
-    pulling = norm(output, pull)
-    return {t.name: t.weight * (pulling / (norm(losses[t.name]) + 1e-4)).clamp(0, 1e8) for t in terms}
+    reconstruction = norm(output, reconstruction_grad)
+    return {t.name: t.weight * (reconstruction / (norm(losses[t.name]) + 1e-4)).clamp(0, 1e8) for t in terms}
 
 
-def reconstruction_loss(
-    run: AutoencoderRun, output: Tensor, target: Tensor, perceptual: LPIPS | None
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Weighted sum of the terms whose weight is not 0, and each of them by name."""
-    parts: dict[str, Tensor] = {}
-    if run.losses.l1:
-        parts["l1"] = (output - target).abs().mean()
-    if run.losses.l2:
-        parts["l2"] = (output - target).square().mean()
-    if run.losses.perceptual:
-        assert perceptual is not None
-        with autocast(run, output):
-            parts["perceptual"] = perceptual(output, target).mean()
-    weights = {"l1": run.losses.l1, "l2": run.losses.l2, "perceptual": run.losses.perceptual}
-    return torch.stack([weights[name] * value for name, value in parts.items()]).sum(), parts
-
-
-def discriminator_backward(
-    run: AutoencoderRun, discriminator: nn.Module, made: Reconstruction, accelerator: Accelerator, n_micro: int
-) -> dict[str, Tensor]:
-    """Accumulate the discriminator's gradient on images already decoded: no encoder or decoder runs for it."""
-    with autocast(run, made.target):
-        real, fake = discriminator(made.target), discriminator(made.output.detach().float())
-    loss = hinge_discriminator(real, fake)
-    accelerator.backward(loss / n_micro)
-    return {"discriminator": loss.detach(), "logits_real": real.detach().mean(), "logits_fake": fake.detach().mean()}
-
-
-def compile_parts(state: TrainingState, perceptual: LPIPS | None) -> None:
+def compile_parts(state: AutoencoderState, perceptual: LPIPS | None) -> None:
     """Compile all networks, in parts that leave out the layers at which gradients are compared.
 
     A gradient at the last layer of a network compiled whole would cost a backward pass through all of it.
     """
     encoder, decoder = state.autoencoder.model.encoder, state.autoencoder.model.decoder
     encoding = [encoder]
-    if balanced_terms(state):
+    if state.balanced_terms:
         encoding = [*encoder.down_blocks, encoder.mid_block]
         # The decoder runs backward twice: once for the gradient at the encoder's last layer.
         torch._functorch.config.donated_buffer = False
@@ -272,36 +219,30 @@ def compile_parts(state: TrainingState, perceptual: LPIPS | None) -> None:
             part.compile()
 
 
-def autocast(run: AutoencoderRun, like: Tensor) -> torch.autocast:
-    """The run's precision, for networks that the reconstructor does not run."""
-    return torch.autocast(like.device.type, torch.bfloat16, enabled=run.precision == "bf16")
-
-
 def open_autoencoder(run: AutoencoderRun) -> Autoencoder:
-    """As the run says, on the CPU: new, or one to fine-tune."""
+    """Open the run's autoencoder on the CPU: a new one, or one to fine-tune."""
     if run.network.pretrained:
         return Autoencoder.from_pretrained(run.network.pretrained)
     return Autoencoder.from_preset(run.network.preset, seed=run.seed)
 
 
-def build_state(run: AutoencoderRun, autoencoder: Autoencoder, method: Method, device: torch.device) -> TrainingState:
-    """The state at step 0: discriminator, optimizers and averages as the run says."""
+def build_state(
+    run: AutoencoderRun, autoencoder: Autoencoder, method: Method, device: torch.device
+) -> AutoencoderState:
+    """Build the state at step 0, with discriminator, optimizers and averaged weights as the run says."""
     autoencoder.train_only(run.network.train)
+    reconstructor = Reconstructor(autoencoder, method, run.sample_posterior, run.precision == "bf16").to(device)
     choice, discriminator = run.discriminator, None
     if choice.weight:
         discriminator = PatchDiscriminator(3, choice.width, choice.depth, seed=run.seed).to(device)
-    reconstructor = Reconstructor(autoencoder, method, run.sample_posterior, run.precision == "bf16").to(device)
     for net in (reconstructor, discriminator):
         if net is not None and run.channels_last:
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    ema = None
-    if run.optimizer.ema:
-        ema = EMAModel(autoencoder.parameters(), decay=run.optimizer.ema, foreach=True)
-    return TrainingState(
-        reconstructor,
-        adamw(reconstructor, run.optimizer),
-        ema,
-        discriminator,
-        adamw(discriminator, run.optimizer, run.discriminator.lr) if discriminator is not None else None,
+    decay = run.optimizer.ema
+    return AutoencoderState(
+        reconstructor=reconstructor,
+        optimizer=adamw(reconstructor, run.optimizer),
+        ema=EMAModel(autoencoder.parameters(), decay=decay, foreach=True) if decay else None,
+        discriminator=discriminator,
+        discriminator_optimizer=None if discriminator is None else adamw(discriminator, run.optimizer, choice.lr),
     )
