@@ -21,7 +21,7 @@ from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.records.scores import BandPower, Evaluation, Protocol, Sampling
 from spectrum_matching.report.comparison.context import OF_A_TRIAL, protocol_fields
 from spectrum_matching.report.comparison.page import render_comparison
-from spectrum_matching.report.comparison.quantities import held
+from spectrum_matching.report.comparison.quantities import outcome
 from spectrum_matching.report.comparison.tables import comparison_markdown, legend, pairs
 from spectrum_matching.report.digits import number
 
@@ -206,7 +206,7 @@ class Rows(HTMLParser):
         return [[" ".join("".join(parts).split()) for _, parts in row] for row in self.rows]
 
 
-def test_the_page_loads_nothing_and_runs_its_own_script_alone(page):
+def test_render_comparison_loads_nothing(page):
     elements = Elements(page)
     for tag, attributes in elements.all:
         assert tag not in {"iframe", "object", "embed", "form"}
@@ -222,12 +222,12 @@ def test_the_page_loads_nothing_and_runs_its_own_script_alone(page):
     assert f"script-src 'sha256-{digest}'" in policy
 
 
-def test_the_same_comparison_gives_the_same_bytes_also_from_json(page, tmp_path):
+def test_render_comparison_is_reproducible_from_json(page, tmp_path):
     (tmp_path / "comparison.json").write_text(COMPARISON.to_json(SMALL))
     assert render_comparison(COMPARISON.read(tmp_path / "comparison.json")) == page
 
 
-def test_whatever_looks_like_html_is_text_wherever_it_stands():
+def test_render_comparison_escapes_html():
     own = evaluation("generation", {"fid": 3.0, "of_another_version" + HOSTILE: 1.0, "kid": None}, 0.1)
     own = dataclasses.replace(
         own,
@@ -252,7 +252,7 @@ def test_whatever_looks_like_html_is_text_wherever_it_stands():
         assert f"{what} &lt;i&gt;ESM" in page, what
 
 
-def test_every_number_of_the_main_table_is_what_the_records_say(page):
+def test_score_table_matches_records(page):
     head, *rows = Rows(page, "scores").rows
     keys = ["fid", "precision", "recall", "kid", "spectrum_error", "swd", "rfid"]
     keys += ["psnr", "exponent", "sec_25", "best_delta", "gap_scale_free_1", "lowpass_gap", "noise_psnr"]
@@ -276,7 +276,7 @@ def test_every_number_of_the_main_table_is_what_the_records_say(page):
             assert told == pytest.approx(values, rel=1e-4)
 
 
-def test_marks_say_whether_every_seed_lies_apart_from_every_seed_of_the_control(page):
+def test_outcome_requires_all_seeds_separated(page):
     rows = Rows(page, "scores").texts()[1:]
     columns = {"fid": 1, "psnr": 8, "exponent": 9, "best_delta": 11}
 
@@ -294,15 +294,15 @@ def test_marks_say_whether_every_seed_lies_apart_from_every_seed_of_the_control(
         "neither": ("lower", "higher"),
     }.items():
         metric = dataclasses.replace(METRICS["psnr"], better=better)
-        assert (held(below, above, metric).word, held(above, below, metric).word) == words
-        assert held(below, between, metric).word == "undecided"
-        assert held(spread([0.0]), above, metric) is None
-        assert held(None, above, metric) is None
+        assert (outcome(below, above, metric).word, outcome(above, below, metric).word) == words
+        assert outcome(below, between, metric).word == "undecided"
+        assert outcome(spread([0.0]), above, metric) is None
+        assert outcome(None, above, metric) is None
 
 
-def test_the_pairs_are_ranked_counted_and_held_against_luck(page):
+def test_pairs_ranks_counts_and_expects(page):
     found = pairs(SMALL)
-    assert [row.place for row in found.rows] == [2, 1, 0]
+    assert [row.method for row in found.rows] == [2, 1, 0]
     assert [row.counts for row in found.rows] == [(2, 0, 0), (0, 1, 1), (0, 1, 1)]
     assert (found.n_decided, found.n_pairs, found.expected) == (2, 3, Fraction(1))
     assert found.chances == (((2, 2), Fraction(1, 3)),)
@@ -321,7 +321,7 @@ def test_the_pairs_are_ranked_counted_and_held_against_luck(page):
 
 
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 3), (2, 2), (2, 3), (3, 3), (4, 2)])
-def test_the_chance_of_lying_apart_is_that_of_counting_all_orders(n, m):
+def test_chance_apart_matches_enumeration(n, m):
     apart = 0
     for order in itertools.permutations(range(n + m)):
         own, others = order[:n], order[n:]
@@ -329,7 +329,7 @@ def test_the_chance_of_lying_apart_is_that_of_counting_all_orders(n, m):
     assert chance_apart(n, m) == Fraction(apart, math.factorial(n + m))
 
 
-def test_rank_correlation_is_scipys_ties_and_all():
+def test_rank_correlation_matches_scipy():
     generator = torch.Generator().manual_seed(0)
     for n in (3, 6, 40):
         for levels in (4, 1000):
@@ -340,7 +340,7 @@ def test_rank_correlation_is_scipys_ties_and_all():
     assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
 
 
-def test_markdown_has_the_means_of_the_page_and_no_name_breaks_it(page):
+def test_comparison_markdown_matches_page(page):
     text = comparison_markdown(SMALL)
     lines = text.splitlines()
     assert lines[0].startswith("| method | Fréchet distance ↓ | precision ↑ (share) |")
@@ -358,7 +358,7 @@ def drawings(page):
     return re.findall(r"<figure role.*?</figure>", page, flags=re.DOTALL)
 
 
-def test_figures_say_what_they_show_and_every_trial_tells_its_numbers(page):
+def test_render_comparison_figures_have_titles_and_tooltips(page):
     shown = drawings(page)
     assert [re.search(r"<figcaption>([^:<]*)", drawing)[1] for drawing in shown] == [
         *("PSNR", "best delta", "gap at delta 1", "low-pass gap", "rFréchet distance"),
@@ -375,7 +375,7 @@ def test_figures_say_what_they_show_and_every_trial_tells_its_numbers(page):
     assert len(set(ids)) == len(ids)
 
 
-def test_samples_of_every_trial_are_there_and_those_of_the_first_seed_are_open(page):
+def test_render_comparison_shows_samples_of_all_trials(page):
     opened, folded = page.split("Samples of the other seeds")
     for own in SMALL.trials:
         assert page.count(own.samples) == 1
@@ -384,7 +384,7 @@ def test_samples_of_every_trial_are_there_and_those_of_the_first_seed_are_open(p
     assert all(picture["alt"] for picture in Elements(page).named("img"))
 
 
-def test_protocols_that_differ_are_flagged_and_those_of_a_trials_own_are_not(page):
+def test_protocol_fields_flag_differences(page):
     assert not [field for field in protocol_fields(SMALL) if field.differs]
     names = {field.name for record in (Protocol, Sampling) for field in dataclasses.fields(record)}
     assert len(protocol_fields(SMALL)) == len(names - {"sampling", *OF_A_TRIAL}) + 1  # n_images is of both
@@ -431,16 +431,16 @@ PARTIAL = {
 
 
 @pytest.mark.parametrize("what", PARTIAL)
-def test_a_page_of_less_than_everything_has_no_holes(what):
+def test_render_comparison_of_partial_results(what):
     page = render_comparison(comparison(PARTIAL[what]))
     elements = Elements(page)
     ids = {attributes["id"] for _, attributes in elements.all if "id" in attributes}
     assert {attributes["href"][1:] for attributes in elements.named("a")} <= ids
     assert not re.findall(r">\s*(None|nan)\s*<", page)
     said = {
-        "one trial": ["One seed each", "nothing can be said"],
+        "one trial": ["One seed each", "methods cannot be ordered"],
         "one seed": ["One seed each", "no order can be told"],
-        "one method": ["nothing can be said"],
+        "one method": ["methods cannot be ordered"],
         "nothing measured": ["No score of generated images"],
         "refused": ["By sliced Wasserstein, ", "needs 64 images or more"],
         "one seed refused": ["2 of 3 seeds", "needs 64 images or more", "control, seed 0"],
@@ -451,13 +451,13 @@ def test_a_page_of_less_than_everything_has_no_holes(what):
     assert comparison_markdown(comparison(PARTIAL[what])).count("\n| ") == len(comparison(PARTIAL[what]).methods)
 
 
-def test_an_absent_control_is_said_and_nothing_is_held_against_it():
+def test_render_comparison_without_control():
     page = render_comparison(dataclasses.replace(SMALL, control="elsewhere"))
     assert "There is no trial of the control, elsewhere" in page
     assert not any(re.search(r"[▲▼=△▽]", text) for row in Rows(page, "scores").texts()[1:] for text in row[1:])
 
 
-def test_a_comparison_without_trials_is_refused():
+def test_render_comparison_refuses_no_trials():
     with pytest.raises(ValueError, match="no trial"):
         render_comparison(comparison([]))
 
@@ -475,7 +475,7 @@ def browser():
 
 
 @pytest.mark.parametrize("what", ["small", "many"])
-def test_a_browser_shows_it_on_a_desk_a_phone_and_paper_without_a_request(what, browser, tmp_path):
+def test_render_comparison_fits_screens_and_paper(what, browser, tmp_path):
     requests, complaints = [], []
     path = tmp_path / "comparison.html"
     path.write_text(render_comparison({"small": SMALL, "many": MANY}[what]), encoding="utf-8")

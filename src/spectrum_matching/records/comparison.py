@@ -1,4 +1,4 @@
-"""What `compare` found: methods × seeds at equal cost, as records; the only input of its report."""
+"""Records of a comparison: methods × seeds at equal training cost; the only input of its report."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ Stage = Literal["autoencoder", "analysis", "cache", "targets", "diffusion", "sam
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """The mean of the diffusion model's losses that were logged since the point before."""
+    """Mean of the diffusion losses logged since the previous point."""
 
     step: int
     loss: float
@@ -24,9 +24,18 @@ class CurvePoint:
 class Trial:
     """One method from one seed, from images to scores.
 
-    method: the plan's name for it. numbers: of the autoencoder, by the keys of `metrics.METRICS`. latent_spectrum: of
-    posterior means at unit scale. samples: the first samples as one PNG, base64. seconds: of each stage that ran, by
-    name. digests: of weights.
+    Attributes:
+        method: The plan's name of the entry.
+        seed: The seed.
+        numbers: Measurements of the autoencoder, by the keys of `metrics.METRICS`.
+        latent_spectrum: Spectrum of posterior means at unit scale.
+        reconstruction: Scores of reconstructions.
+        generation: Scores of generated images.
+        curve: Training loss of the diffusion model.
+        samples: The first generated images as one PNG, in base64.
+        seconds: Duration of each stage, by name; a stage that entries share counts for one of them.
+        autoencoder_digest: Digest of the autoencoder's weights.
+        denoiser_digest: Digest of the denoiser's weights.
     """
 
     method: str
@@ -44,11 +53,19 @@ class Trial:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All trials of a plan.
+    """All finished trials of a plan.
 
-    plan: as YAML. control: the method that the others are held against. n_parameters: of the autoencoder and of the
-    denoiser. image_spectrum: of the images, averaged onto the latent grid. images: some of the reference, as one PNG.
-    notes: what a reader must know, how small it is first of all.
+    Attributes:
+        name: The plan's name.
+        plan: The plan as YAML.
+        control: The method that the others are compared with.
+        command: The command that ran it.
+        n_parameters: Parameters of the autoencoder and of the denoiser.
+        image_spectrum: Spectrum of the images, averaged onto the latent grid.
+        images: Some images of the reference as one PNG, in base64.
+        trials: The trials.
+        provenance: Versions and device.
+        notes: What a reader must know, the scale of the comparison first.
     """
 
     name: str
@@ -64,38 +81,36 @@ class Comparison:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """In the plan's order."""
+        """Names of the methods, in the plan's order."""
         return tuple(dict.fromkeys(trial.method for trial in self.trials))
 
     def of(self, method: str) -> tuple[Trial, ...]:
-        """The trials of one method, by seed."""
+        """Return the trials of one method, by seed."""
         return tuple(sorted((t for t in self.trials if t.method == method), key=lambda trial: trial.seed))
 
 
 class Spread(NamedTuple):
-    """Mean, least and greatest over seeds; std: with n − 1, None for a single seed."""
+    """Mean, least and greatest of one number over n seeds."""
 
     mean: float
     least: float
     greatest: float
-    std: float | None
     n: int
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Of one number over seeds."""
-    std = statistics.stdev(values) if len(values) > 1 else None
-    return Spread(statistics.mean(values), min(values), max(values), std, len(values))
+    """Return the spread of the values of one number, one for each seed."""
+    return Spread(statistics.mean(values), min(values), max(values), len(values))
 
 
-def order(one: Spread, other: Spread) -> Literal["below", "above", "undecided"]:
-    """Whether every seed of one lies below, or above, every seed of the other; undecided with a single seed."""
+def compare(one: Spread, other: Spread) -> Literal["lower", "higher", "undecided"]:
+    """Return whether every seed of one lies below, or above, every seed of the other; undecided with a single seed."""
     if min(one.n, other.n) < 2:
         return "undecided"
     if one.greatest < other.least:
-        return "below"
-    return "above" if one.least > other.greatest else "undecided"
+        return "lower"
+    return "higher" if one.least > other.greatest else "undecided"
 
 
 COMPARISON = Document(Comparison, "specmatch-comparison-2", "comparison", "run `specmatch compare` again")
-"""comparison.json."""
+"""The file comparison.json."""

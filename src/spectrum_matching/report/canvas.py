@@ -267,13 +267,6 @@ def number_at(axes: "Axes", place: int, at: tuple[float, float]) -> None:
     )
 
 
-def log_log(axes: "Axes", x: str, y: str) -> None:
-    """Both axes logarithmic, x in frequencies."""
-    axes.set_yscale("log")
-    axes.set_ylabel(y)
-    frequency_axis(axes, x)
-
-
 def frequency_axis(axes: "Axes", x: str) -> None:
     """A logarithmic x axis of frequencies."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator

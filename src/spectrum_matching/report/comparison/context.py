@@ -1,4 +1,4 @@
-"""What a reader of a comparison must know: how small it is, what luck would give, what differs beside the method."""
+"""The words of a comparison's page: its scale, its outcome, expected false positives, confounders, the protocol."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -9,16 +9,22 @@ from ...records.comparison import Comparison, Trial
 from ...records.scores import Protocol, Sampling
 from ..digits import fixed, number
 from ..table import distinct
-from .quantities import BETTER, UNDECIDED, WORSE, Quantity, headline, held
+from .quantities import BETTER, UNDECIDED, WORSE, Quantity, headline, outcome
 from .tables import Pairs, in_words, the_control
 
 # What differs between trials of one protocol; weights have a table of their own.
 OF_A_TRIAL = ("denoiser", "denoiser_digest", "autoencoder", "autoencoder_digest", "seed")
 TITLES = {"n_images": "images", "n_reference": "reference images", "size": "side in pixels"}
+FORMATS: dict[type, Callable[[Any], str]] = {
+    bool: lambda value: "yes" if value else "no",
+    int: lambda value: f"{value:,}",
+    float: number,
+    tuple: lambda value: " … ".join(map(number, value)),
+}
 
 
 class Field(NamedTuple):
-    """One field of the protocol: of generated images and of reconstructions. differs: where it must not."""
+    """One field of the protocol, of generated images and of reconstructions; differs: whether trials disagree."""
 
     title: str
     generation: str
@@ -27,70 +33,69 @@ class Field(NamedTuple):
 
 
 def compared(comparison: Comparison) -> str:
-    """What was compared, at which size, in one sentence."""
+    """Return what was compared and at which scale, in three sentences."""
     n = len(comparison.methods)
     counts = sorted({len(comparison.of(method)) for method in comparison.methods})
     seeds = f"{counts[0]} seed{'s' * (counts[0] > 1)}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
     protocol = comparison.trials[0].generation.protocol
-    sampling = protocol.sampling
-    steps = f" for {sampling.step:,} updates" if sampling else ""
+    steps = f" for {protocol.sampling.step:,} updates" if protocol.sampling else ""
     autoencoder, denoiser = comparison.n_parameters
     by = f" by {protocol.extractor}" if protocol.extractor else ""
     return (
         f"{comparison.name}: {n} method{'s' * (n > 1)} from {seeds} each at equal updates. An autoencoder of "
-        f"{autoencoder:,} parameters, on its latents a denoiser of {denoiser:,} trained{steps}; "
-        f"{protocol.n_images:,} generated images of {protocol.size} × {protocol.size} pixels held against "
+        f"{autoencoder:,} parameters; on its latents a denoiser of {denoiser:,}, trained{steps}. "
+        f"{protocol.n_images:,} generated images of {protocol.size} × {protocol.size} pixels, compared with "
         f"{protocol.n_reference:,} of {protocol.reference}{by}."
     )
 
 
 def reading(comparison: Comparison) -> tuple[str, list[str]]:
-    """How the methods stand against the control by the headline score: a sentence, and a line for each outcome."""
+    """Return how the methods compare with the control by the headline score: a sentence and a line per outcome."""
     quantity = headline(comparison)
     if quantity is None:
         return "No score of generated images was measured: nothing here orders the methods.", []
     control = quantity.spread(comparison, comparison.control)
     others = [method for method in comparison.methods if method != comparison.control]
-    marks = {method: held(quantity.spread(comparison, method), control, quantity.metric) for method in others}
+    marks = {method: outcome(quantity.spread(comparison, method), control, quantity.metric) for method in others}
     lines = []
     for mark in (BETTER, WORSE, UNDECIDED):
-        names = [method for method, own in marks.items() if own == mark]
+        names = [method for method in others if marks[method] == mark]
         if names:
             lines.append(f"{mark.glyph} {mark.word}: {'; '.join(names)}")
     if not lines:
         return (
-            f"By {quantity.title}, nothing can be said of the methods’ order: that takes two seeds or more of the "
-            f"control and of another method."
+            f"The methods cannot be ordered by {quantity.title}: that takes two seeds or more of the control and of "
+            f"another method."
         ), []
-    return f"By {quantity.title}, in every seed, against {the_control(comparison)}:", lines
+    return f"By {quantity.title}, in every seed, compared with {the_control(comparison)}:", lines
 
 
-def luck(pairs: Pairs) -> list[str]:
-    """How many pairs are decided, beside how many would be if all methods were the same."""
+def chance(pairs: Pairs) -> list[str]:
+    """Return how many pairs are decided, and how many would be by chance if all methods were equal."""
     title = pairs.quantity.title
     if not pairs.n_pairs:
-        return [f"No two methods have a {title} from two seeds or more: no order can be told from luck."]
+        return [f"No two methods have a {title} from two seeds or more: no order can be told from chance."]
     chances = [
-        f"{n} seeds and {m} lie apart in {in_words(chance)} cases, {in_words(chance / 2)} in either direction"
-        for (n, m), chance in pairs.chances
+        f"{n} seeds and {m} are separated in {in_words(share)} cases, {in_words(share / 2)} in either direction"
+        for (n, m), share in pairs.chances
     ]
     n_pairs, n_decided = pairs.n_pairs, pairs.n_decided
-    said = [
-        f"By {title}, {n_decided} of {n_pairs} pair{'s' * (n_pairs > 1)} of methods {_is(n_decided)} decided: "
-        f"every seed of the one is better than every seed of the other.",
-        f"If two methods do not differ at all, {'; '.join(chances)}. By luck alone that would decide "
+    sentences = [
+        f"By {title}, {n_decided} of {n_pairs} pair{'s' * (n_pairs > 1)} of methods "
+        f"{'is' if n_decided == 1 else 'are'} decided: every seed of one is better than every seed of the other.",
+        f"If two methods do not differ at all, {'; '.join(chances)}. Chance alone would decide "
         f"{fixed(float(pairs.expected), 1)} of these {n_pairs}.",
     ]
     if n_decided <= pairs.expected:
-        said.append("That is no more than luck gives: these marks prove no order.")
+        sentences.append("That is no more than chance gives: these marks prove no order.")
     elif n_decided:
-        said.append("That is more than luck gives on average; which of the marks are luck, it does not tell.")
-    return said
+        sentences.append("That is more than chance gives on average; it does not say which of the marks are chance.")
+    return sentences
 
 
 def warnings(comparison: Comparison) -> list[str]:
-    """Protocols that differ, and what the evaluations warn of, each once with the trials it is about."""
-    said = [
+    """Return differences of protocol, and each warning of the evaluations once, with the trials it concerns."""
+    lines = [
         f"Protocols differ in {field.title}: "
         + "; ".join(distinct(filter(None, (field.generation, field.reconstruction))))
         + ". Scores of different protocols cannot be compared."
@@ -98,25 +103,26 @@ def warnings(comparison: Comparison) -> list[str]:
         if field.differs
     ]
     if comparison.control not in comparison.methods:
-        said.append(f"There is no trial of the control, {comparison.control}: nothing is held against it.")
-    found: dict[str, list[str]] = {}
+        lines.append(f"There is no trial of the control, {comparison.control}: nothing is compared with it.")
+    concerned: dict[str, list[str]] = {}
     for trial in comparison.trials:
         for warning in distinct((*trial.generation.warnings, *trial.reconstruction.warnings)):
-            found.setdefault(warning, []).append(_named(trial))
-    for warning, names in found.items():
-        said.append(warning if len(names) == len(comparison.trials) else f"{', '.join(names)}: {warning}")
-    return said
+            concerned.setdefault(warning, []).append(_name(trial))
+    return lines + [
+        warning if len(names) == len(comparison.trials) else f"{', '.join(names)}: {warning}"
+        for warning, names in concerned.items()
+    ]
 
 
 def refusals(comparison: Comparison) -> list[tuple[str, list[str]]]:
-    """Why scores were refused, and which, of which trials unless it is all."""
-    found: dict[str, dict[str, list[str]]] = {}
+    """Return why scores were refused, and which: with their trials, unless it is all of them."""
+    refused: dict[str, dict[str, list[str]]] = {}
     for trial in comparison.trials:
         for evaluation in (trial.generation, trial.reconstruction):
             for key, score in evaluation.scores.items():
                 if score.refused:
-                    own = found.setdefault(score.refused, {})
-                    own.setdefault(f"{key} ({evaluation.kind})", []).append(_named(trial))
+                    titles = refused.setdefault(score.refused, {})
+                    titles.setdefault(f"{key} ({evaluation.kind})", []).append(_name(trial))
     return [
         (
             reason,
@@ -125,51 +131,47 @@ def refusals(comparison: Comparison) -> list[tuple[str, list[str]]]:
                 for title, names in titles.items()
             ],
         )
-        for reason, titles in found.items()
+        for reason, titles in refused.items()
     ]
 
 
 def protocol_fields(comparison: Comparison) -> list[Field]:
-    """Every field of the protocols, of what is the same for all trials and of what should be."""
-    made: list[Field] = []
-    generated = [trial.generation.protocol for trial in comparison.trials]
-    decoded = [trial.reconstruction.protocol for trial in comparison.trials]
-    for field in dataclasses.fields(Protocol):
-        if field.name != "sampling":
-            made.append(_field(comparison.trials, field.name, generated, decoded))
-    for field in dataclasses.fields(Sampling):
-        if field.name not in OF_A_TRIAL:
-            made.append(
-                _field(comparison.trials, field.name, *([p.sampling for p in ps] for ps in (generated, decoded)))
-            )
-    return made
+    """Return every field of the protocols that all trials should share."""
+    trials = comparison.trials
+    protocols = [[t.generation.protocol for t in trials], [t.reconstruction.protocol for t in trials]]
+    samplings = [[protocol.sampling for protocol in each] for each in protocols]
+    names = [field.name for field in dataclasses.fields(Protocol) if field.name != "sampling"]
+    of_sampling = [field.name for field in dataclasses.fields(Sampling) if field.name not in OF_A_TRIAL]
+    return [_field(trials, name, *protocols) for name in names] + [
+        _field(trials, name, *samplings) for name in of_sampling
+    ]
 
 
 def definitions(quantities: Sequence[Quantity]) -> list[tuple[str, list[str]]]:
-    """What the catalogues say of each quantity, by its title."""
-    said = []
+    """Return what the catalogues say about each quantity, by its title."""
+    result = []
     for quantity in quantities:
         metric = quantity.metric
-        told = {"": metric.title, "range": metric.range, "conventions": metric.conventions, "source": metric.source}
-        told["evidence"] = metric.evidence if quantity.source == "autoencoder" else ""
-        said.append((quantity.title, [f"{what}: {text}" if what else text for what, text in told.items() if text]))
-    return said
+        facts = {"range": metric.range, "conventions": metric.conventions, "source": metric.source}
+        facts["evidence"] = metric.evidence if quantity.source == "autoencoder" else ""
+        result.append((quantity.title, [metric.title, *(f"{key}: {text}" for key, text in facts.items() if text)]))
+    return result
 
 
-def provenance(own: Provenance, command: str) -> list[tuple[str, str]]:
-    """A title and a value."""
+def provenance(provenance: Provenance, command: str) -> list[tuple[str, str]]:
+    """Return titles and values of the provenance, for a table."""
     return [
-        ("specmatch", own.version),
-        ("commit", own.commit or "installed package"),
-        ("torch, diffusers", f"{own.torch}, {own.diffusers}"),
-        ("device, precision", f"{own.device}, {own.dtype}"),
-        ("seed", str(own.seed)),
+        ("specmatch", provenance.version),
+        ("commit", provenance.commit or "installed package"),
+        ("torch, diffusers", f"{provenance.torch}, {provenance.diffusers}"),
+        ("device, precision", f"{provenance.device}, {provenance.dtype}"),
+        ("seed", str(provenance.seed)),
         ("command", command),
     ]
 
 
 def duration(seconds: float) -> str:
-    """ "1 h 52 min"."""
+    """Format a duration, such as "1 h 52 min"."""
     if seconds < 100:
         return f"{fixed(seconds, 0)} s"
     minutes = round(seconds / 60)
@@ -177,38 +179,22 @@ def duration(seconds: float) -> str:
 
 
 def _field(trials: Sequence[Trial], name: str, generated: Sequence[Any], decoded: Sequence[Any]) -> Field:
+    """Return one field of the protocols, such as "250 (A, seed 0); 50 (A, seed 1)" where trials differ."""
     texts, differs = [], False
     for records in (generated, decoded):
         values = ["" if record is None else _text(getattr(record, name)) for record in records]
-        differs = differs or len(set(values)) > 1
-        texts.append(_grouped(trials, values))
+        concerned: dict[str, list[str]] = {}
+        for trial, value in zip(trials, values, strict=True):
+            concerned.setdefault(value, []).append(_name(trial))
+        differs = differs or len(concerned) > 1
+        parts = [f"{value or '–'} ({', '.join(names)})" for value, names in concerned.items()]
+        texts.append("; ".join(parts) if len(concerned) > 1 else values[0])
     return Field(TITLES.get(name, name.replace("_", " ")), texts[0], texts[1], differs)
 
 
-def _grouped(trials: Sequence[Trial], values: Sequence[str]) -> str:
-    """ "250 (A, seed 0); 50 (A, seed 1)", or the one value."""
-    if len(set(values)) == 1:
-        return values[0]
-    said = []
-    for value in distinct(values):
-        names = [_named(trial) for trial, own in zip(trials, values, strict=True) if own == value]
-        said.append(f"{value or '–'} ({', '.join(names)})")
-    return "; ".join(said)
-
-
 def _text(value: object) -> str:
-    formats: dict[type, Callable[[Any], str]] = {
-        bool: lambda own: "yes" if own else "no",
-        int: lambda own: f"{own:,}",
-        float: number,
-        tuple: lambda own: " … ".join(map(number, own)),
-    }
-    return formats.get(type(value), str)(value)
+    return FORMATS.get(type(value), str)(value)
 
 
-def _named(trial: Trial) -> str:
+def _name(trial: Trial) -> str:
     return f"{trial.method}, seed {trial.seed}"
-
-
-def _is(n: int) -> str:
-    return "is" if n == 1 else "are"

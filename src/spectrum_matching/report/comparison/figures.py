@@ -1,12 +1,13 @@
-"""Figures of a comparison: scores beside what might foretell them, spectra, errors by band, training losses."""
+"""Figures of a comparison: scores against their predictors, spectra, errors by band, training losses."""
 
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 from ...metrics.ranks import rank_correlation
 from ...records.comparison import Comparison, Trial
 from ...records.scores import BandPower
-from ..canvas import HEIGHT, INK, Panel, colour, frequency_axis, line, log_log, method_line, number_at, panel
+from ..canvas import HEIGHT, INK, Curve, Panel, colour, curves, line, method_line, number_at, panel
 from ..digits import fixed, number
 from .quantities import Quantity, headline
 
@@ -15,143 +16,150 @@ ROW = 17
 
 
 def scatters(comparison: Comparison, quantities: Sequence[Quantity]) -> list[Panel]:
-    """The headline score over each quantity, a point a trial; methods by number at the mean of their trials."""
+    """Plot the headline score over each quantity, one point per trial; a number stands at each method's mean."""
     score = headline(comparison)
     panels: list[Panel] = []
     if score is None:
         return panels
     for quantity in quantities:
-        found = _points(comparison, quantity, score)
-        # Two autoencoders, which all methods may share, foretell nothing but which of the two it was.
-        if len({x for _, _, x, _ in found}) < 3:
+        points = _points(comparison, quantity, score)
+        # Two autoencoders, which all methods may share, say no more than which of the two is better.
+        if len({x for _, _, x, _ in points}) < 3:
             continue
-        correlation = rank_correlation([x for *_, x, _ in found], [y for *_, y in found])
-        said = "" if correlation is None else f": ρ = {fixed(correlation, 2)}, n = {len(found)}"
-        label = f"{score.title} over {quantity.title}, a point a trial{said}"
-        with panel(f"{quantity.title}{said}", label, panels, right=16) as canvas:
+        rho = rank_correlation([x for *_, x, _ in points], [y for *_, y in points])
+        correlation = "" if rho is None else f": ρ = {fixed(rho, 2)}, n = {len(points)}"
+        label = f"{score.title} over {quantity.title}, one point per trial{correlation}"
+        with panel(f"{quantity.title}{correlation}", label, panels, right=16) as canvas:
             axes = canvas.axes
             axes.set_xlabel(_with_unit(quantity))
             axes.set_ylabel(_with_unit(score))
             axes.ticklabel_format(useOffset=False)
             axes.locator_params("x", nbins=6)
-            for place, trial, x, y in found:
-                axes.plot([x], [y], **line(place) | {"linestyle": "none", "markersize": 6})
-                told = f"{trial.method}, seed {trial.seed}\n{quantity.title} {number(x)}: {score.title} {number(y)}"
-                canvas.tip(x, y, told)
-            for place in sorted({place for place, *_ in found}):
-                own = [(x, y) for at, _, x, y in found if at == place]
-                at = statistics.mean(x for x, _ in own), statistics.mean(y for _, y in own)
-                number_at(axes, place, at)
+            for index, trial, x, y in points:
+                axes.plot([x], [y], **line(index) | {"linestyle": "none", "markersize": 6})
+                numbers = f"{quantity.title} {number(x)}: {score.title} {number(y)}"
+                canvas.tip(x, y, f"{trial.method}, seed {trial.seed}\n{numbers}")
+            for index in sorted({index for index, *_ in points}):
+                xs, ys = zip(*((x, y) for each, _, x, y in points if each == index), strict=True)
+                number_at(axes, index, (statistics.mean(xs), statistics.mean(ys)))
     return panels
 
 
 def spectra(comparison: Comparison) -> list[Panel]:
-    """Shares of latent power beside the images', the same divided by theirs, and the headline score by method."""
-    panels: list[Panel] = []
-    image = comparison.image_spectrum
-    of_image = _shares(image.power)
-    with panel("Latents beside the images", _names("share of latent power by frequency", comparison), panels) as canvas:
-        log_log(canvas.axes, "cycles per latent cell", "share of a band")
-        canvas.line(image.frequencies, of_image, "images\n{x} cycles per cell: share {y}", color=INK, linewidth=1.4)
-        for place, method in enumerate(comparison.methods):
-            said = method + "\n{x} cycles per cell: share {y}"
-            own = comparison.of(method)[0].latent_spectrum.frequencies
-            canvas.line(own, _mean_shares(comparison, method), said, **method_line(place))
-    on_grid = [
-        (place, method)
-        for place, method in enumerate(comparison.methods)
-        if comparison.of(method)[0].latent_spectrum.frequencies == image.frequencies and min(of_image, default=0) > 0
+    """Plot shares of latent power beside the images', the same over theirs, and the headline score by method."""
+    image, methods = comparison.image_spectrum, comparison.methods
+    image_shares, x_label = _shares(image.power), "cycles per latent position"
+    frequencies = [comparison.of(method)[0].latent_spectrum.frequencies for method in methods]
+    shares = [_mean_shares(comparison, method) for method in methods]
+    tip = "\n{x} cycles per position: share {y}"
+    images = Curve(image.frequencies, image_shares, "images" + tip, {"color": INK, "linewidth": 1.4})
+    latents = [
+        Curve(frequencies[index], shares[index], method + tip, method_line(index))
+        for index, method in enumerate(methods)
     ]
-    if on_grid:
-        title, label = "The same, divided by the images", _names("latent share over image share", comparison)
-        with panel(title, label, panels) as canvas:
-            log_log(canvas.axes, "cycles per latent cell", "latents’ share / images’ share")
-            canvas.axes.axhline(1, color=INK, linewidth=1.4)
-            for place, method in on_grid:
-                ratio = [p / q for p, q in zip(_mean_shares(comparison, method), of_image, strict=True)]
-                said = method + "\n{x} cycles per cell: {y} times the images’"
-                canvas.line(image.frequencies, ratio, said, **method_line(place))
+    label = _label("share of latent power by frequency", comparison)
+    scales: dict[str, Any] = {"x_scale": "frequency", "y_scale": "log"}
+    panels = [
+        curves("Latents beside the images", x_label, "share of a band", [images, *latents], label=label, **scales)
+    ]
+    ratios = [
+        Curve(
+            image.frequencies,
+            [latent / other for latent, other in zip(shares[index], image_shares, strict=True)],
+            method + "\n{x} cycles per position: {y} times the images’",
+            method_line(index),
+        )
+        for index, method in enumerate(methods)
+        if frequencies[index] == image.frequencies and min(image_shares, default=0) > 0
+    ]
+    if ratios:
+        title, label = "The same, divided by the images", _label("latent share over image share", comparison)
+        y_label = "latents’ share / images’ share"
+        panels.append(curves(title, x_label, y_label, ratios, label=label, level=(1, INK), **scales))
     score = headline(comparison)
-    if score:
-        panels.extend(_by_method(comparison, score))
-    return panels
+    return [*panels, _by_method(comparison, score)] if score else panels
 
 
 def band_errors(comparison: Comparison) -> list[Panel]:
-    """Power of generated images, and of reconstructions, over that of the reference, by band, mean over seeds."""
+    """Plot the power of generated images and of reconstructions over the reference's, by band, mean over seeds."""
     panels: list[Panel] = []
-    for title, of in (
-        ("Generated images", lambda trial: trial.generation.spectrum),
-        ("Reconstructions", lambda trial: trial.reconstruction.spectrum),
-    ):
-        if not any(of(trial) for trial in comparison.trials):
-            continue
-        with panel(title, _names(f"error of the power spectrum of {title.lower()}", comparison), panels) as canvas:
-            frequency_axis(canvas.axes, "cycles per pixel")
-            canvas.axes.set_ylabel("power / reference, dB")
-            canvas.axes.axhline(0, color=INK, linewidth=1.4)
-            for place, method in enumerate(comparison.methods):
-                x, y = _mean_errors([of(trial) for trial in comparison.of(method)])
-                canvas.line(x, y, method + "\n{x} cycles per pixel: {y} dB", **method_line(place) | {"markersize": 3})
+    for title, kind in (("Generated images", "generation"), ("Reconstructions", "reconstruction")):
+        series = []
+        for index, method in enumerate(comparison.methods):
+            x, y = _mean_errors([getattr(trial, kind).spectrum for trial in comparison.of(method)])
+            tip = method + "\n{x} cycles per pixel: {y} dB"
+            series.append(Curve(x, y, tip, method_line(index) | {"markersize": 3}))
+        if any(curve.x for curve in series):
+            label = _label(f"error of the power spectrum of {title.lower()}", comparison)
+            labels = ("cycles per pixel", "power / reference, dB")
+            panels.append(curves(title, *labels, series, label=label, x_scale="frequency", level=(0, INK)))
     return panels
 
 
-def curves(comparison: Comparison) -> list[Panel]:
-    """Training loss of every trial's diffusion model."""
-    panels: list[Panel] = []
-    if not any(trial.curve for trial in comparison.trials):
-        return panels
-    with panel("Training loss", _names("training loss over updates", comparison), panels) as canvas:
-        canvas.axes.set_xlabel("updates")
-        canvas.axes.set_ylabel("loss")
-        canvas.axes.locator_params("x", nbins=5)
-        for place, method in enumerate(comparison.methods):
-            for trial in comparison.of(method):
-                steps, losses = [point.step for point in trial.curve], [point.loss for point in trial.curve]
-                said = f"{method}, seed {trial.seed}\nafter {{x}} updates: {{y}}"
-                canvas.line(steps, losses, said, **method_line(place) | {"marker": "", "linewidth": 1.2})
-        points = [point.loss for trial in comparison.trials for point in trial.curve]
-        if min(points) > 0 and max(points) > 5 * min(points):
-            canvas.axes.set_yscale("log")
-    return panels
+def training_loss(comparison: Comparison) -> list[Panel]:
+    """Plot the training loss of every trial's diffusion model."""
+    series = [
+        Curve(
+            [point.step for point in trial.curve],
+            [point.loss for point in trial.curve],
+            f"{method}, seed {trial.seed}\nafter {{x}} updates: {{y}}",
+            method_line(index) | {"marker": "", "linewidth": 1.2},
+        )
+        for index, method in enumerate(comparison.methods)
+        for trial in comparison.of(method)
+    ]
+    losses = [loss for curve in series for loss in curve.y]
+    if not losses:
+        return []
+    is_wide = min(losses) > 0 and max(losses) > 5 * min(losses)
+    return [
+        curves(
+            "Training loss",
+            "updates",
+            "loss",
+            series,
+            label=_label("training loss over updates", comparison),
+            y_scale="log" if is_wide else "linear",
+            prepare=lambda axes: axes.locator_params("x", nbins=5),
+        )
+    ]
 
 
-def _by_method(comparison: Comparison, score: Quantity) -> list[Panel]:
-    """A row a method in the plan's order: its seeds, and their mean as a bar."""
+def _by_method(comparison: Comparison, score: Quantity) -> Panel:
+    """Draw a row for each method in the plan's order: its seeds, and their mean as a bar."""
     panels: list[Panel] = []
     n = len(comparison.methods)
     height = max(HEIGHT, 60 + ROW * n)
     title = f"{score.title}, {score.metric.better} is better"
-    with panel(title, _names(f"{score.title} of every seed", comparison), panels, left=132, height=height) as canvas:
+    with panel(title, _label(f"{score.title} of every seed", comparison), panels, left=132, height=height) as canvas:
         axes = canvas.axes
         axes.set_xlabel(_with_unit(score))
         axes.set_ylim(n - 0.4, -0.6)
-        axes.set_yticks(range(n), [f"{place + 1}  {_short(name)}" for place, name in enumerate(comparison.methods)])
+        axes.set_yticks(range(n), [f"{index + 1}  {_short(name)}" for index, name in enumerate(comparison.methods)])
         axes.tick_params("y", length=0, labelsize=9, labelcolor=INK)
         axes.grid(visible=False, axis="y")
         axes.ticklabel_format(axis="x", useOffset=False)
         axes.locator_params("x", nbins=4)
-        for place, method in enumerate(comparison.methods):
+        for index, method in enumerate(comparison.methods):
             values = score.values(comparison, method)
             if not values:
                 continue
-            axes.plot([min(values), max(values)], [place] * 2, color=colour(place), linewidth=5, alpha=0.25)
-            axes.plot([statistics.mean(values)] * 2, [place - 0.32, place + 0.32], color=INK, linewidth=1.2)
+            axes.plot([min(values), max(values)], [index] * 2, color=colour(index), linewidth=5, alpha=0.25)
+            axes.plot([statistics.mean(values)] * 2, [index - 0.32, index + 0.32], color=INK, linewidth=1.2)
             for trial in comparison.of(method):
-                value = score.of(trial)
-                if value is not None:
-                    axes.plot([value], [place], **line(place) | {"markersize": 6})
-                    canvas.tip(value, place, f"{method}, seed {trial.seed}\n{score.title} {number(value, 4)}")
-    return panels
+                if (value := score.of(trial)) is not None:
+                    axes.plot([value], [index], **line(index) | {"markersize": 6})
+                    canvas.tip(value, index, f"{method}, seed {trial.seed}\n{score.title} {number(value, 4)}")
+    return panels[0]
 
 
 def _points(comparison: Comparison, x: Quantity, y: Quantity) -> list[tuple[int, Trial, float, float]]:
-    """The place of the method, the trial, and both numbers of every trial that has them."""
+    """Return the method's index, the trial and both numbers of every trial that has them."""
     return [
-        (place, trial, at, value)
-        for place, method in enumerate(comparison.methods)
+        (index, trial, x_value, y_value)
+        for index, method in enumerate(comparison.methods)
         for trial in comparison.of(method)
-        if (at := x.of(trial)) is not None and (value := y.of(trial)) is not None
+        if (x_value := x.of(trial)) is not None and (y_value := y.of(trial)) is not None
     ]
 
 
@@ -161,18 +169,17 @@ def _shares(power: Sequence[float]) -> list[float]:
 
 
 def _mean_shares(comparison: Comparison, method: str) -> list[float]:
-    """Over seeds whose bands are those of the first."""
-    first, *others = (trial.latent_spectrum for trial in comparison.of(method))
-    alike = [first, *(own for own in others if own.frequencies == first.frequencies)]
-    return [statistics.mean(band) for band in zip(*(_shares(own.power) for own in alike), strict=True)]
+    """Return the mean over the seeds whose bands are those of the first."""
+    spectra = [trial.latent_spectrum for trial in comparison.of(method)]
+    same = [_shares(each.power) for each in spectra if each.frequencies == spectra[0].frequencies]
+    return [statistics.mean(band) for band in zip(*same, strict=True)]
 
 
-def _mean_errors(found: Sequence[tuple[BandPower, ...]]) -> tuple[list[float], list[float]]:
-    """Frequencies and errors of the first seed that has any, averaged with those of the same bands."""
+def _mean_errors(spectra: Sequence[tuple[BandPower, ...]]) -> tuple[list[float], list[float]]:
+    """Return frequencies and mean errors over all seeds that have a band of each frequency."""
     by_frequency: dict[float, list[float]] = {}
-    for bands in found:
-        for band in bands:
-            by_frequency.setdefault(band.frequency, []).append(band.error)
+    for band in (band for bands in spectra for band in bands):
+        by_frequency.setdefault(band.frequency, []).append(band.error)
     return sorted(by_frequency), [statistics.mean(by_frequency[frequency]) for frequency in sorted(by_frequency)]
 
 
@@ -181,9 +188,9 @@ def _with_unit(quantity: Quantity) -> str:
 
 
 def _short(name: str) -> str:
-    """Both ends, as names of one family often differ in the last word."""
+    """Shorten a name in its middle: names of one family often differ in the last word."""
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2]}…{name[-(LONGEST_NAME // 2) :]}"
 
 
-def _names(what: str, comparison: Comparison) -> str:
+def _label(what: str, comparison: Comparison) -> str:
     return f"{what}: {', '.join(comparison.methods)}"

@@ -1,4 +1,4 @@
-"""A comparison as one self-contained page."""
+"""Render a comparison as one self-contained page."""
 
 from collections.abc import Sequence
 
@@ -9,20 +9,25 @@ from ..template import fill
 from . import context, figures, tables
 from .quantities import headline, main_quantities, other_quantities
 
-# Of the autoencoder, held against the score of generated images: does it foretell them?
-FORETELLING = ("psnr", "best_delta", "gap_scale_free_1", "lowpass_gap", "rfid")
+PREDICTORS = ("psnr", "best_delta", "gap_scale_free_1", "lowpass_gap", "rfid")
+"""Numbers of the autoencoder that the score of generated images is plotted over."""
 
 
 def render_comparison(comparison: Comparison, analyses: Sequence[Analysis] = ()) -> str:
-    """The page. It loads nothing, and the same comparison gives the same bytes. ValueError where there is no trial.
+    """Render the page, which loads nothing; the same comparison gives the same bytes.
 
-    analyses: of its autoencoders, one each in the order of its methods; their report stands at the page's end.
+    Args:
+        comparison: The comparison.
+        analyses: Analyses of its autoencoders in the order of its methods; their report ends the page.
+
+    Raises:
+        ValueError: If the comparison has no trial.
     """
     if not comparison.trials:
         raise ValueError(f"the comparison {comparison.name!r} holds no trial: there is nothing to report")
     main, others = main_quantities(comparison), other_quantities(comparison)
     pairs = tables.pairs(comparison)
-    foretelling = [each for key in FORETELLING for each in main if each.metric.key == key]
+    predictors = [each for key in PREDICTORS for each in main if each.metric.key == key]
     return fill(
         "comparison/comparison.html",
         ("page.css", "comparison/comparison.css"),
@@ -38,11 +43,11 @@ def render_comparison(comparison: Comparison, analyses: Sequence[Analysis] = ())
         seeds=tables.seed_table(comparison, main),
         headline=headline(comparison),
         pairs=pairs,
-        luck=context.luck(pairs) if pairs else [],
-        scatters=figures.scatters(comparison, foretelling),
+        chance=context.chance(pairs) if pairs else [],
+        scatters=figures.scatters(comparison, predictors),
         spectra=figures.spectra(comparison),
         band_errors=figures.band_errors(comparison),
-        curves=figures.curves(comparison),
+        training_loss=figures.training_loss(comparison),
         costs=tables.cost_table(comparison),
         duration=context.duration(sum(s for trial in comparison.trials for s in trial.seconds.values())),
         protocol=context.protocol_fields(comparison),

@@ -1,12 +1,12 @@
-"""By which numbers the trials of a comparison are told apart, where they stand, and how methods order by them."""
+"""The numbers by which a comparison compares its methods, and how one method compares with another."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from ...metrics.catalogue import METRICS
 from ...metrics.images.catalogue import SCORES, SET_SCORES
 from ...metrics.metric import Metric
-from ...records.comparison import Comparison, Spread, Trial, order, spread
+from ...records.comparison import Comparison, Spread, Trial, compare, spread
 from ...records.measurement import Measurement
 from ..table import Mark
 
@@ -35,16 +35,20 @@ OF_GENERATION = {metric.key for score in SET_SCORES if "generation" in score.of 
 OF_AUTOENCODER = ("psnr", "best_delta", "exponent", "gap_scale_free_1", "lowpass_gap", "sec_25", "noise_psnr")
 HEADLINES = ("fid", "swd")
 
+BETTER, WORSE = Mark("▲", "better"), Mark("▼", "worse")
+HIGHER, LOWER = Mark("△", "higher"), Mark("▽", "lower")
+UNDECIDED = Mark("=", "undecided")
+
 
 class Quantity(NamedTuple):
-    """One number of a trial: what the catalogues say of it, under a title short enough for a heading."""
+    """One number of a trial: where it is found, its metric, and a title short enough for a heading."""
 
     source: Source
     metric: Metric
     title: str
 
     def of(self, trial: Trial) -> float | None:
-        """None where it was refused or not asked for."""
+        """Return the number, None if it was refused or not measured."""
         if self.source == "autoencoder":
             return trial.numbers.get(self.metric.key)
         score = self.score(trial)
@@ -56,46 +60,41 @@ class Quantity(NamedTuple):
         return evaluations[self.source].scores.get(self.metric.key) if self.source in evaluations else None
 
     def values(self, comparison: Comparison, method: str) -> list[float]:
-        """Of one method, by seed, as far as there are any."""
+        """Return the numbers of one method, by seed, without those that are missing."""
         return [value for trial in comparison.of(method) if (value := self.of(trial)) is not None]
 
     def spread(self, comparison: Comparison, method: str) -> Spread | None:
-        """Of one method over seeds."""
+        """Return the spread over seeds of one method, None without any number."""
         values = self.values(comparison, method)
         return spread(values) if values else None
 
 
-BETTER, WORSE = Mark("▲", "better"), Mark("▼", "worse")
-HIGHER, LOWER = Mark("△", "higher"), Mark("▽", "lower")
-UNDECIDED = Mark("=", "undecided")
-
-
-def held(one: Spread | None, other: Spread | None, metric: Metric) -> Mark | None:
-    """One against the other; None where fewer than two seeds of either have the number."""
+def outcome(one: Spread | None, other: Spread | None, metric: Metric) -> Mark | None:
+    """Return how one method compares with another; None if either has the number from fewer than two seeds."""
     if one is None or other is None or min(one.n, other.n) < 2:
         return None
-    found = order(one, other)
-    if found == "undecided":
+    word = compare(one, other)
+    if word == "undecided":
         return UNDECIDED
     if metric.better in ("lower", "higher"):
-        return BETTER if (found == "below") == (metric.better == "lower") else WORSE
-    return LOWER if found == "below" else HIGHER
+        return BETTER if word == metric.better else WORSE
+    return LOWER if word == "lower" else HIGHER
 
 
 def main_quantities(comparison: Comparison) -> list[Quantity]:
-    """Scores of generated images, rFID, and the first numbers of the autoencoder; what no trial has is left out."""
-    return [each for each in _quantities(comparison) if _is_main(each)]
+    """Return the scores of generated images, rFID and the first numbers of the autoencoder, as far as measured."""
+    return [quantity for quantity in _quantities(comparison) if _is_main(quantity)]
 
 
 def other_quantities(comparison: Comparison) -> list[Quantity]:
-    """Every further number."""
-    return [each for each in _quantities(comparison) if not _is_main(each)]
+    """Return every other measured number."""
+    return [quantity for quantity in _quantities(comparison) if not _is_main(quantity)]
 
 
 def headline(comparison: Comparison) -> Quantity | None:
-    """The score that methods are ordered by: FID, else sliced Wasserstein, else the first that has a direction."""
-    scores = [each for each in main_quantities(comparison) if each.source == "generation"]
-    named = [each for key in HEADLINES for each in scores if each.metric.key == key]
+    """Return the score that orders the methods: FID, else sliced Wasserstein, else the first with a direction."""
+    scores = [quantity for quantity in main_quantities(comparison) if quantity.source == "generation"]
+    named = [quantity for key in HEADLINES for quantity in scores if quantity.metric.key == key]
     return next((each for each in [*named, *scores] if each.metric.better in ("lower", "higher")), None)
 
 
@@ -107,21 +106,17 @@ def _is_main(quantity: Quantity) -> bool:
 
 
 def _quantities(comparison: Comparison) -> list[Quantity]:
-    sources: tuple[tuple[Source, Mapping[str, Metric], Callable[[Trial], Iterable[str]]], ...] = (
-        ("generation", SCORES, lambda trial: trial.generation.scores),
-        ("reconstruction", SCORES, lambda trial: trial.reconstruction.scores),
-        ("autoencoder", METRICS, lambda trial: trial.numbers),
+    titles = SHORT | BY_EXTRACTOR.get(comparison.trials[0].generation.protocol.extractor, {})
+    sources: tuple[tuple[Source, Mapping[str, Metric], Iterable[Iterable[str]]], ...] = (
+        ("generation", SCORES, (trial.generation.scores for trial in comparison.trials)),
+        ("reconstruction", SCORES, (trial.reconstruction.scores for trial in comparison.trials)),
+        ("autoencoder", METRICS, (trial.numbers for trial in comparison.trials)),
     )
-    found = []
-    for source, catalogue, keys_of in sources:
-        keys = dict.fromkeys(key for trial in comparison.trials for key in keys_of(trial))
+    quantities = []
+    for source, catalogue, numbers in sources:
+        keys = dict.fromkeys(key for each in numbers for key in each)
         for key in [*(key for key in catalogue if key in keys), *(key for key in keys if key not in catalogue)]:
-            # A saved comparison may know metrics that this version's catalogues have dropped.
+            # A saved comparison may hold metrics that this version's catalogues no longer have.
             metric = catalogue.get(key) or Metric(key, key, "", "neither", "", False, "", "", "")
-            found.append(Quantity(source, metric, _title(metric, comparison.trials[0])))
-    return [each for each in found if any(each.of(trial) is not None for trial in comparison.trials)]
-
-
-def _title(metric: Metric, trial: Trial) -> str:
-    own = BY_EXTRACTOR.get(trial.generation.protocol.extractor, {})
-    return own.get(metric.key) or SHORT.get(metric.key, metric.title)
+            quantities.append(Quantity(source, metric, titles.get(key, metric.title)))
+    return [each for each in quantities if any(each.of(trial) is not None for trial in comparison.trials)]

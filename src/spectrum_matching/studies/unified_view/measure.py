@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ...records.analysis import Analysis, SpectrumMatch, Variant
-from ...records.comparison import order, spread
+from ...records.comparison import compare, spread
 from .record import Change, GapCurve, MethodReading, Quantity, SeedReading, UnifiedView, Word
 
 VARIANTS: tuple[Variant, ...] = ("scale_free", "paper")
@@ -105,12 +105,12 @@ def _change(
 
 
 def _word(quantity: Quantity, values: Sequence[float], others: Sequence[float]) -> Word:
-    lies = order(spread(values), spread(others))
-    if lies == "undecided":
+    outcome = compare(spread(values), spread(others))
+    if outcome == "undecided":
         return "undecided"
     if not quantity.acts:
-        return "lower" if lies == "below" else "higher"
-    return "acts" if (lies == "below") == (quantity.acts == "down") else "does not"
+        return outcome
+    return "acts" if (outcome == "lower") == (quantity.acts == "down") else "does not"
 
 
 def _seed(analysis: Analysis, keeps: Sequence[int]) -> SeedReading:
