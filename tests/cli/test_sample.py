@@ -1,4 +1,4 @@
-"""The verb `sample`, run as a user runs it: in every format, killed, in two processes, over other files."""
+"""The command `sample`, run as a user runs it: in every format, killed, in two processes, over other files."""
 
 import json
 import multiprocessing
@@ -22,7 +22,7 @@ from spectrum_matching.data.pictures import grid, to_bytes
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.sampling.generate import SamplingChoice, generate, sampling_record
 from spectrum_matching.sampling.model import open_model
-from spectrum_matching.sampling.samples import missing, parts_of, read_sampling, record_of, write_part
+from spectrum_matching.sampling.samples import missing_batches, parts_of, read_sampling, record_path, write_part
 from spectrum_matching.training.diffusion_config import DenoiserChoice, DiffusionRun, Source
 from spectrum_matching.training.diffusion_data import open_learned
 from spectrum_matching.training.train_diffusion import build_diffusion_state, train_diffusion
@@ -64,7 +64,7 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_an_npz_is_what_adm_s_evaluator_takes(trained_diffusion, model, pixels, tmp_path):
+def test_sample_writes_npz_for_adm_s_evaluator(trained_diffusion, model, pixels, tmp_path):
     out = sample(str(trained_diffusion), out=tmp_path / "new" / "x.npz", **ASKED)
     with np.load(out, allow_pickle=False) as archive:
         assert archive.files == ["arr_0"]
@@ -74,7 +74,7 @@ def test_an_npz_is_what_adm_s_evaluator_takes(trained_diffusion, model, pixels, 
     assert read_sampling(out.with_suffix(".json")) == sampling_record(model, CHOICE, N)
 
 
-def test_a_folder_holds_a_picture_each_and_a_grid_holds_all(trained_diffusion, model, pixels, tmp_path):
+def test_sample_writes_folder_and_grid(trained_diffusion, model, pixels, tmp_path):
     folder = sample(str(trained_diffusion), out=tmp_path / "folder", **ASKED)
     assert {path.name for path in folder.iterdir()} == {"samples.json", *(f"{i:06d}.png" for i in range(N))}
     for i in range(N):
@@ -88,22 +88,22 @@ def test_a_folder_holds_a_picture_each_and_a_grid_holds_all(trained_diffusion, m
 
 
 @pytest.mark.parametrize("name", ["x.npz", "x.png", "folder"])
-def test_the_same_command_again_does_nothing_and_another_replaces(command, trained_diffusion, name, tmp_path):
+def test_sample_again_does_nothing_and_another_replaces(command, trained_diffusion, name, tmp_path):
     out = tmp_path / name
     assert command("--out", out)[:2] == (0, f"{out}\n")
     before, times = contents(tmp_path), {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     for again in ((), ("--batch-size", 2)):
         status, _, err = command("--out", out, *again, model=os.path.relpath(trained_diffusion))
-        assert (status, err) == (0, f"{out} is there already, made by this very command\n")
+        assert (status, err) == (0, f"{out} already contains these samples; nothing to do\n")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == times
     assert command("--out", out, "--num-images", 3, "--seed", 1)[0] == 0
-    record = read_sampling(record_of(out))
+    record = read_sampling(record_path(out))
     assert (record.n_images, record.seed) == (3, 1)
     assert command("--out", out)[0] == 0
     assert contents(tmp_path) == before  # of the three nothing is left
 
 
-def test_formats_of_one_name_do_not_touch_each_other(command, tmp_path):
+def test_sample_keeps_other_formats_of_the_same_name(command, tmp_path):
     assert command("--out", tmp_path / "x.npz")[0] == 0
     before = contents(tmp_path)
     for name in ("x.png", "x"):
@@ -111,7 +111,7 @@ def test_formats_of_one_name_do_not_touch_each_other(command, tmp_path):
     assert contents(tmp_path).items() > before.items()
 
 
-def test_nothing_but_samples_is_overwritten(command, tmp_path):
+def test_sample_overwrites_nothing_but_samples(command, tmp_path):
     (tmp_path / "mine.npz").write_text("mine")
     (tmp_path / "mine.png").write_text("mine")
     (tmp_path / "scores.json").write_text("{}")
@@ -122,12 +122,12 @@ def test_nothing_but_samples_is_overwritten(command, tmp_path):
     (tmp_path / "mixed" / "notes.txt").write_text("mine")
     before = contents(tmp_path)
     for name, said in (
-        ("mine.npz", "is there, and no mine.json says that it is samples: choose another out"),
-        ("mine.png", "is there, and no mine.png.json says that it is samples"),
-        ("scores.npz", "scores.json is there, and no record of samples"),
+        ("mine.npz", "exists, and no mine.json says that it is samples: choose another out"),
+        ("mine.png", "exists, and no mine.png.json says that it is samples"),
+        ("scores.npz", "scores.json exists and is no record of samples"),
         ("notes", "holds notes.txt: a folder of samples holds nothing else"),
         ("pictures", "holds images without samples.json"),
-        ("folder.npz", "folder.npz is there"),
+        ("folder.npz", "folder.npz exists"),
         ("mixed", "holds notes.txt"),
         ("scores.json", "samples are written as X.npz, as a grid X.png, or into a folder"),
         ("x.jpg", "samples are written as X.npz"),
@@ -154,7 +154,7 @@ def test_nothing_but_samples_is_overwritten(command, tmp_path):
         (("--out", "/proc/none/x.npz"), "cannot write samples to /proc/none/x.npz"),  # even root cannot write there
     ],
 )
-def test_a_wrong_command_is_one_line_and_leaves_nothing(command, arguments, said, tmp_path):
+def test_sample_reports_user_errors_in_one_line(command, arguments, said, tmp_path):
     status, out, err = command("--out", tmp_path / "x.npz", *arguments)
     assert (status, out, err.count("\n")) == (2, "", 1), err
     assert err.startswith("specmatch sample: ")
@@ -162,9 +162,7 @@ def test_a_wrong_command_is_one_line_and_leaves_nothing(command, arguments, said
     assert not list(tmp_path.iterdir())
 
 
-def test_another_decoder_is_recorded_and_a_changed_one_warned_of(
-    command, trained_diffusion, small_autoencoder, tmp_path
-):
+def test_sample_records_another_decoder_and_warns_of_changed(command, trained_diffusion, small_autoencoder, tmp_path):
     other = tmp_path / "other"
     Autoencoder.from_preset("tiny", seed=1).save_pretrained(other)
     assert command("--out", tmp_path / "x.npz", "--autoencoder", other, "--num-images", 2)[0] == 0
@@ -183,18 +181,18 @@ def test_another_decoder_is_recorded_and_a_changed_one_warned_of(
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 100])
-def test_what_is_missing_is_each_image_once(tmp_path, batch_size):
-    assert [list(part) for part in missing(tmp_path, 7, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
+def test_missing_batches_hold_each_image_once(tmp_path, batch_size):
+    assert [list(part) for part in missing_batches(tmp_path, 7, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
     pixels = np.zeros((8, 2, 2, 3), np.uint8)
     for part in (range(3, 6), range(9, 10)):
         write_part(tmp_path, part, pixels[: len(part)])
     (tmp_path / ".00000006-00000009.npy.written.0-1.partial").write_bytes(b"half")
-    parts = missing(tmp_path, 12, batch_size)
+    parts = missing_batches(tmp_path, 12, batch_size)
     assert max(map(len, parts)) <= batch_size
     assert [i for part in parts for i in part] == [0, 1, 2, 6, 7, 8, 10, 11]
     for part in parts:
         write_part(tmp_path, part, np.zeros((len(part), 2, 2, 3), np.uint8))
-    assert missing(tmp_path, 12, batch_size) == []
+    assert missing_batches(tmp_path, 12, batch_size) == []
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +233,7 @@ def forked():
 
 
 @pytest.mark.parametrize("name", ["x.npz", "folder"])
-def test_samples_killed_again_and_again_end_like_those_left_alone(forked, trained_diffusion, name, tmp_path):
+def test_sample_killed_repeatedly_gives_the_same_files(forked, trained_diffusion, name, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert forked(trained_diffusion, whole / name) == 0
     sample(str(trained_diffusion), out=killed / name, **ASKED, seed=1)  # to be replaced
@@ -244,14 +242,14 @@ def test_samples_killed_again_and_again_end_like_those_left_alone(forked, traine
     for kill_at, there in ((2, 0), (3, 1), (3, 2), (1, 2), (3, 3), (1, 3), (2, 3), (3, 3), (4, 3)):
         assert forked(trained_diffusion, killed / name, kill_at) == -signal.SIGKILL
         assert len(list(parts_of(killed / name).glob("*.npy"))) == there
-        if record := read_sampling(record_of(killed / name)):  # then it speaks of what is there
+        if record := read_sampling(record_path(killed / name)):  # then it speaks of what is there
             expected = before if record.seed == 1 else after
             assert contents(killed).items() >= expected.items()
     assert forked(trained_diffusion, killed / name) == 0
     assert contents(killed) == after
 
 
-def test_a_disk_that_fills_up_is_one_line_and_the_same_command_goes_on(forked, trained_diffusion, pixels, tmp_path):
+def test_sample_resumes_after_a_full_disk(forked, trained_diffusion, pixels, tmp_path):
     for limit, there in ((pixels[0].nbytes, 0), (pixels[:4].nbytes, 3)):
         assert forked(trained_diffusion, tmp_path / "x.npz", limit=limit) == 2
         said = (tmp_path / "x.said").read_text()
@@ -312,15 +310,15 @@ def two(latent_cache, trained_diffusion, model, pixels, tmp_path_factory):
     return out
 
 
-def test_two_processes_write_what_one_does(two, trained_diffusion):
+def test_sample_in_two_processes_writes_what_one_does(two, trained_diffusion):
     one = two / "one.npz"
     for name in ("x.npz", "begun.npz"):
         assert (two / name).read_bytes() == one.read_bytes()
-        assert read_sampling(record_of(two / name)) == read_sampling(record_of(one))
+        assert read_sampling(record_path(two / name)) == read_sampling(record_path(one))
     assert contents(two / "folder") == contents(sample(str(trained_diffusion), out=two / "alone", **ASKED))
 
 
-def test_two_processes_train_one_model(two, latent_cache):
+def test_train_diffusion_in_two_processes_trains_one_model(two, latent_cache):
     (first, skipped, mine), (second, also_skipped, others) = (
         torch.load(two / f"{rank}.pt", weights_only=True) for rank in (0, 1)
     )

@@ -24,7 +24,7 @@ from ..nets.vision.perceptual import LPIPS
 from ..records.scores import EVALUATIONS, Evaluation, Sampling
 from ..records.training_data import training_data
 from ..report.terminal import scores
-from ..sampling.samples import read_sampling, record_of
+from ..sampling.samples import read_sampling, record_path
 from .names import named_sources
 from .progress import Callback, progress_bar, progress_bars
 from .results import print_results, write_results
@@ -222,7 +222,7 @@ def _named_samples(samples: Sequence[str]) -> dict[str, Path]:
 
 def sampling_beside(samples: Path) -> Sampling | None:
     """The record that `specmatch sample` wrote beside an .npz or into a folder; None where there is none to read."""
-    return read_sampling(record_of(samples))
+    return read_sampling(record_path(samples))
 
 
 def _of_record(sampling: Sampling | None, n_images: int) -> Iterator[str]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from accelerate import Accelerator
-from rich.console import Console
 
 from .. import __version__
 from ..analysis.measure import analyze
@@ -33,7 +32,7 @@ from ..records.analysis import ANALYSES
 from ..records.comparison import Stage
 from ..records.training_data import training_data
 from ..sampling.model import Decoder, open_model
-from ..sampling.samples import read_sampling, record_of, write_samples
+from ..sampling.samples import read_sampling, record_path, write_samples
 from ..training.run_autoencoder import run_autoencoder
 from ..training.run_diffusion import run_diffusion
 from .checks import OpenedPlan, autoencoder_run, diffusion_run
@@ -237,7 +236,8 @@ def sample(trial: TrialContext, folder: Path) -> Values:
     decoder = Decoder(str(export), trial.autoencoder(), trial.weights("autoencoder"))
     model = open_model(trial.export("diffusion"), trial.opened.device, decoder)
     out, accelerator = folder / "samples.npz", Accelerator(mixed_precision="no")
-    write_samples(model, trial.plan.sampling, trial.plan.measuring.samples, out, accelerator, Console(stderr=True))
+    with trial.progress("sampling") as progress:
+        write_samples(model, trial.plan.sampling, trial.plan.measuring.samples, out, accelerator, progress)
     return {}
 
 
@@ -258,7 +258,7 @@ def write_scores(trial: TrialContext, folder: Path) -> Values:
         open_samples(samples)[1],
         open_reference(trial.opened, trial.seed),
         trial.opened.extractor,
-        sampling=read_sampling(record_of(samples)),
+        sampling=read_sampling(record_path(samples)),
         seed=trial.seed,
     )
     reconstruction = evaluate_reconstruction(
