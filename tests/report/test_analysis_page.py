@@ -2,7 +2,6 @@ import base64
 import hashlib
 import math
 import re
-import shutil
 from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -38,13 +37,6 @@ from spectrum_matching.report.analysis.page import render
 from spectrum_matching.report.analysis.tables import best, summary_table
 from spectrum_matching.report.digits import decimals, fixed, number
 
-QUIET = [
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 HOSTILE = "<i>first</i> & $x_1$ \"quoted\" {x} </script><script>document.title='owned'</script>"
 DELTAS = tuple(i / 10 for i in range(-5, 26))
 OF_DECODER = {"psnr", "ssim", "lpips", "rfid", "lowpass_gap", "noise_psnr", "transfer_diagonal"}
@@ -214,7 +206,7 @@ class Elements(HTMLParser):
         return [attributes for name, attributes in self.all if name == tag]
 
 
-def test_the_page_loads_nothing_and_runs_its_own_script_alone(page):
+def test_render_loads_nothing_and_runs_only_its_own_script(page):
     elements = Elements(page)
     for tag, attributes in elements.all:
         assert tag not in {"iframe", "object", "embed", "form"}
@@ -231,12 +223,12 @@ def test_the_page_loads_nothing_and_runs_its_own_script_alone(page):
     assert policy.startswith("default-src 'none'; img-src data:;")
 
 
-def test_the_same_analyses_give_the_same_bytes_also_from_json(analyses, page, tmp_path):
+def test_render_is_deterministic_also_from_json(analyses, page, tmp_path):
     (tmp_path / "analysis.json").write_text(ANALYSES.to_json(analyses))
     assert render(ANALYSES.read(tmp_path / "analysis.json")) == page
 
 
-def test_whatever_looks_like_html_is_text_wherever_it_stands():
+def test_render_escapes_html_everywhere():
     whole = synthetic("name " + HOSTILE, states=("outlier",))
     whole = replace(
         whole,
@@ -279,7 +271,7 @@ def test_whatever_looks_like_html_is_text_wherever_it_stands():
         assert f"{what} {escaped}" in page, what
 
 
-def test_figures_and_pictures_say_what_they_show_and_ids_are_unique(page):
+def test_render_labels_figures_and_has_unique_ids(page):
     elements = Elements(page)
     figures = elements.named("figure")
     spectra, gaps, structure, channels, samples, lowpass, transfer, responses = 3, 2, 3, 2, 2, 2, 2, 3
@@ -294,7 +286,7 @@ def test_figures_and_pictures_say_what_they_show_and_ids_are_unique(page):
     assert set(used) | set(anchors) <= set(ids)
 
 
-def test_every_panel_tells_the_values_of_its_points_without_a_script_too(analyses, page):
+def test_render_titles_every_point(analyses, page):
     for drawing in re.findall(r"<figure.*?</figure>", page, flags=re.DOTALL):
         titles = re.findall(r"<circle [^>]*><title>([^<]+)</title>", drawing)
         assert len(titles) >= 4
@@ -302,7 +294,7 @@ def test_every_panel_tells_the_values_of_its_points_without_a_script_too(analyse
     assert f"second\nbest delta {number(best.best_delta)}: {number(best.best_gap)} nats" in page
 
 
-def test_a_point_lies_where_its_line_is_drawn(page):
+def test_curves_overlay_points_on_their_line(page):
     drawing = next(d for d in re.findall(r"<figure.*?</figure>", page, flags=re.DOTALL) if "Aligned less decoded" in d)
     circles = {(float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', drawing)}
     drawn = {(float(x), float(y)) for x, y in re.findall(r'<use xlink:href="#\w+" x="([\d.]+)" y="([\d.]+)"', drawing)}
@@ -310,7 +302,7 @@ def test_a_point_lies_where_its_line_is_drawn(page):
     assert all(min(math.dist(circle, other) for other in drawn) < 0.2 for circle in circles)
 
 
-def test_shared_pictures_are_embedded_once_and_the_page_stays_small(analyses, page):
+def test_render_embeds_shared_pictures_once(analyses, page):
     shown = [picture.png for picture in analyses[0].pictures if not picture.decoded]
     assert len(shown) == 2 * 4
     assert all(page.count(f",{png}") == shown.count(png) for png in shown)
@@ -318,13 +310,13 @@ def test_shared_pictures_are_embedded_once_and_the_page_stays_small(analyses, pa
     assert len(page) < 1_500_000
 
 
-def test_a_finding_is_a_word_a_sentence_its_evidence_and_an_advice(analyses, page):
+def test_render_shows_findings_with_evidence_and_advice(analyses, page):
     for finding in analyses[0].findings:
         assert re.search(
             rf'<li class="{finding.level}">\s*<span class="level"><span aria-hidden="true">.</span>{finding.level}<',
             page,
         )
-        assert f'<p class="said">{finding.verdict}</p>' in page
+        assert f'<p class="verdict">{finding.verdict}</p>' in page
         assert f'<p class="evidence">{finding.evidence}</p>' in page
     assert page.count("<em>Try:</em>") == 2 * sum(bool(finding.advice) for finding in analyses[0].findings)
     assert "No single number here is a calibrated score of diffusability" in page
@@ -337,7 +329,7 @@ def metric_rows(page):
     return {re.search(r"<code>(\w+)</code>", row)[1]: " ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in rows}
 
 
-def test_every_metric_stands_in_catalogue_order_with_what_it_is_read_by(analyses, page):
+def test_metric_rows_follow_the_catalogue(analyses, page):
     rows = metric_rows(page)
     assert list(rows) == [key for key in METRICS if key not in {"viv", *OF_FEW}]
     for key, row in rows.items():
@@ -355,14 +347,14 @@ def test_every_metric_stands_in_catalogue_order_with_what_it_is_read_by(analyses
     assert "sample" not in rows["psnr"]
 
 
-def test_a_metric_that_the_catalogue_does_not_know_is_shown_by_its_key():
+def test_metric_rows_show_unknown_metrics_by_key():
     whole = synthetic()
     view = replace(whole.views[0], measurements={"of_another_version": Measurement(-12.5)})
     row = rows_of_metrics.metric_rows([replace(whole, views=(view,))])[-1]
     assert (row.metric.key, row.values[0][0].value) == ("of_another_version", "−12.5")
 
 
-def test_like_is_compared_with_like_or_a_warning_says_what_differs():
+def test_comparability_warns_of_each_difference():
     first, second = synthetic("A"), synthetic("B")
     assert comparability([first, second]) == []
     changed = {
@@ -380,8 +372,8 @@ def test_like_is_compared_with_like_or_a_warning_says_what_differs():
         assert "(B). " in warning
 
 
-def test_the_warning_stands_on_the_page(page):
-    assert "Not like with like" not in page
+def test_render_shows_comparability_warnings(page):
+    assert "Not directly comparable" not in page
     others = [PARTIAL["latents alone"], replace(PARTIAL["latents alone"], latent_shape=(4, 8, 8))]
     (warning,) = comparability(others)
     assert warning in render(others)
@@ -433,19 +425,19 @@ PARTIAL = {
         pictures=(),
     ),
 }
-OF_DECODING = ["low-passed latents</h2>", "Where the decoder", "Output after noise", "low-pass gap", "PSNR 27"]
+OF_DECODING = ["low-passed latents</h2>", "Transfer between bands", "Output after noise", "low-pass gap", "PSNR 27"]
 OF_IMAGES = ["How flattened", "images’ own exponent", "Gap to the images", "divided by the images"]
 ABSENT = {
     "latents alone": [*OF_DECODING, *OF_IMAGES, "Pictures</h2>", "Block-DCT profile</figcaption>"],
-    "latents beside images": [*OF_DECODING, "Equivariance error by transform", "low-passed alike"],
+    "latents beside images": [*OF_DECODING, "Equivariance error by transform", "decoded from latents"],
     "no low-pass, no samples": [
         *OF_DECODING[:2],
         "low-pass gap",
         "Means and samples",
         'label">sample',
     ],
-    "no noise, one channel": [OF_DECODING[2], "Answers to noise", "Variance by direction", "false colour"],
-    "all refused": ["PSNR 27", "low-passed alike"],
+    "no noise, one channel": [OF_DECODING[2], "Response to noise", "Variance by direction", "false colour"],
+    "all refused": ["PSNR 27", "decoded from latents"],
 }
 
 
@@ -461,7 +453,7 @@ def require_links(page):
 
 
 @pytest.mark.parametrize("what", PARTIAL)
-def test_what_was_not_measured_is_left_out(what, whole_page):
+def test_render_leaves_out_what_was_not_measured(what, whole_page):
     page = render([PARTIAL[what]])
     for text in ABSENT[what]:
         assert text not in page, text
@@ -470,7 +462,7 @@ def test_what_was_not_measured_is_left_out(what, whole_page):
     assert not re.findall(r">\s*(None|nan)\s*<", page)
 
 
-def test_partial_analyses_stand_beside_whole_ones():
+def test_render_mixes_partial_and_complete_analyses():
     page = render([*PARTIAL.values(), WHOLE])
     require_links(page)
     for texts in ABSENT.values():
@@ -479,11 +471,11 @@ def test_partial_analyses_stand_beside_whole_ones():
     assert "refused: one image" in page
 
 
-def test_a_verdict_that_says_nothing_is_said_to_say_nothing():
+def test_render_without_findings():
     assert "allow no verdict" in render([PARTIAL["latents alone"]])
 
 
-def test_the_summary_unpacks_for_the_terminal_and_sorts_by_values(analyses):
+def test_summary_table_has_sort_keys(analyses):
     (_, *columns), rows = summary_table(analyses)
     assert [place for place, _ in rows] == [0, 1]
     for _, (_, *cells) in rows:
@@ -493,29 +485,29 @@ def test_the_summary_unpacks_for_the_terminal_and_sorts_by_values(analyses):
     assert next(column for column in columns if column.title == "SEC").one_sided
 
 
-def test_an_end_of_the_searched_range_is_marked(analyses):
+def test_best_marks_ends_of_the_range(analyses):
     match = analyses[0].view("mean").match("scale_free")
     assert [best(replace(match, best_delta=delta)) for delta in (-0.5, -0.49, 2.5)] == ["≤ −0.50", "−0.49", "≥ 2.50"]
 
 
-def test_a_note_names_the_autoencoders_it_is_about_unless_that_is_all():
+def test_notes_name_their_autoencoders():
     first, second = (replace(synthetic(n), notes=("of both", *own)) for n, own in (("a", ()), ("second", ("own",))))
     assert notes([first, second]) == ["of both", "second: own"]
 
 
-def test_no_analysis_is_refused():
+def test_render_refuses_no_analysis():
     with pytest.raises(ValueError, match="no analysis"):
         render([])
 
 
-def test_numbers_keep_the_digits_that_mean_something():
+def test_number_keeps_significant_digits():
     written = [number(value) for value in (0.0, 0.43217, -27.416, 1234.5, 1e-7, -2.5e8, 0.00999)]
     assert written == ["0", "0.432", "−27.4", "1,234", "1.0·10⁻⁷", "−2.5·10⁸", "0.00999"]
     assert [fixed(value, 2) for value in (-0.001, -0.01, 12345.678)] == ["0.00", "−0.01", "12,345.68"]
     assert [decimals(0.43, error) for error in (0.0046, 0.0123, 14.0, 3.0, None, 0.0)] == [3, 3, 0, 0, 3, 3]
 
 
-def test_the_schema_names_every_field_of_every_record():
+def test_analysis_json_documents_every_field():
     text = (Path(__file__).parents[2] / "docs" / "analysis-json.md").read_text()
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL))
     records = [r for r in vars(module).values() if isinstance(r, type) and r.__module__ == module.__name__]
@@ -526,48 +518,10 @@ def test_the_schema_names_every_field_of_every_record():
     assert module.ANALYSES.format in text
 
 
-@pytest.fixture(scope="module")
-def browser():
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on PATH")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", *QUIET])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(browser, tmp_path):
-    """Open a page; at the end no error was logged, and nothing but the page was asked for."""
-    requests: list[str] = []
-    complaints: list[str] = []
-    contexts = []
-    path = tmp_path / "report.html"
-
-    def visit(page, **options):
-        path.write_text(page, encoding="utf-8")
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
-        contexts.append(context)
-        tab = context.new_page()
-        tab.on("request", lambda request: requests.append(request.url))
-        tab.on("console", lambda message: complaints.append(message.text))
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.goto(path.as_uri())
-        return tab
-
-    yield visit
-    for context in contexts:
-        context.close()
-    assert complaints == []
-    assert {url for url in requests if not url.startswith("data:")} == {path.as_uri()}
-
-
 OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 
 
-def test_a_browser_shows_the_numbers_and_pictures_on_a_desk_and_a_phone(analyses, page, visit):
+def test_render_fits_desk_and_phone(analyses, page, visit):
     tab = visit(page)
     assert tab.title().startswith("Latents: <i>first</i>")
     text = tab.locator("body").inner_text()
@@ -581,7 +535,7 @@ def test_a_browser_shows_the_numbers_and_pictures_on_a_desk_and_a_phone(analyses
         assert fixed(analysis.measurement("psnr").value, 2) in text
 
 
-def test_dark_and_light_differ_in_figures_and_text(page, visit):
+def test_render_dark_and_light_schemes(page, visit):
     tab = visit(page)
     stroke = "getComputedStyle(document.querySelector('figure path[style*=\"--c0\"]')).stroke"
     colours = []
@@ -591,7 +545,7 @@ def test_dark_and_light_differ_in_figures_and_text(page, visit):
     assert colours == [("rgb(194, 69, 45)", "rgb(254, 253, 251)"), ("rgb(240, 128, 106)", "rgb(23, 24, 26)")]
 
 
-def test_pointing_at_a_figure_shows_the_value(analyses, page, visit):
+def test_render_shows_value_on_hover(analyses, page, visit):
     tab = visit(page)
     tip = tab.locator(".tip")
     assert not tip.is_visible()
@@ -609,23 +563,23 @@ def test_pointing_at_a_figure_shows_the_value(analyses, page, visit):
     assert not tip.is_visible()
 
 
-def test_arrow_keys_walk_along_the_points(page, visit):
+def test_render_arrow_keys_walk_points(page, visit):
     tab = visit(page)
     figure = tab.locator("figure", has_text="Aligned less decoded")
     figure.focus()
     # Focus scrolls, and a scroll hides what is shown: its event comes with the next frame, before the keys then.
     tab.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    said = []
+    texts = []
     for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
         figure.press(key)
-        said.append(tab.locator(".tip").inner_text().splitlines()[-1])
-    assert said[0] == said[2] == "keep 15: 0 ± 0 dB"
-    assert said[1] == "keep 7: 4.00 ± 0.20 dB"
+        texts.append(tab.locator(".tip").inner_text().splitlines()[-1])
+    assert texts[0] == texts[2] == "keep 15: 0 ± 0 dB"
+    assert texts[1] == "keep 7: 4.00 ± 0.20 dB"
     figure.press("Escape")
     assert not tab.locator(".tip").is_visible()
 
 
-def test_a_tap_shows_the_value_on_a_phone(page, visit):
+def test_render_shows_value_on_tap(page, visit):
     tab = visit(page, has_touch=True, is_mobile=True)
     tab.set_viewport_size({"width": 390, "height": 800})
     drawing = tab.locator("figure", has_text="Equivariance error by transform").locator("svg")
@@ -635,7 +589,7 @@ def test_a_tap_shows_the_value_on_a_phone(page, visit):
     assert "half size, area: 0.210 ± 0.0021" in tab.locator(".tip").inner_text()
 
 
-def test_headings_sort_by_value_up_and_down_and_back(visit):
+def test_render_sorts_by_heading(visit):
     exponents = {"minus": 2.4, "plus": 0.9, "zero": 2.1, "ten": 1.5}
     analyses = [synthetic(name, exponent=e, psnr={"ten": 100.0}.get(name, 9.5 + e)) for name, e in exponents.items()]
     view = analyses[2].views[0]
@@ -663,7 +617,7 @@ def test_headings_sort_by_value_up_and_down_and_back(visit):
     assert table.locator("[aria-sort=ascending]").count() == 1
 
 
-def test_channels_sort_as_numbers_and_dead_ones_are_named(visit):
+def test_channel_lists_sort_as_numbers(visit):
     many = synthetic("many", shape=(12, 16, 16), states=("live", "outlier", "dead"))
     tab = visit(render([replace(many, decoding=None, pictures=(), equivariance=())]))
     tab.get_by_text("many: 12 channels, 4 dead and 4 outliers").click()
@@ -676,7 +630,7 @@ def test_channels_sort_as_numbers_and_dead_ones_are_named(visit):
     assert table.locator("tbody tr").first.inner_text().startswith("11")
 
 
-def test_nothing_is_cut_off_in_print(analyses, page, visit):
+def test_render_prints_without_clipping(analyses, page, visit):
     tab = visit(page)
     tab.emulate_media(media="print")
     paper = 718  # A4 less its margins, in CSS pixels

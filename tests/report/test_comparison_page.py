@@ -5,7 +5,6 @@ import io
 import itertools
 import math
 import re
-import shutil
 from fractions import Fraction
 from html.parser import HTMLParser
 
@@ -25,13 +24,6 @@ from spectrum_matching.report.comparison.quantities import outcome
 from spectrum_matching.report.comparison.tables import comparison_markdown, legend, pairs
 from spectrum_matching.report.digits import number
 
-QUIET = [
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 OWN = Provenance("0.3.0", "afc7f8e", "2.13.0", "0.42.0", "cpu", "float32", 0)
 FREQUENCIES = tuple((i + 0.5) / 16 * math.sqrt(0.5) for i in range(1, 16))
 
@@ -460,18 +452,6 @@ def test_render_comparison_without_control():
 def test_render_comparison_refuses_no_trials():
     with pytest.raises(ValueError, match="no trial"):
         render_comparison(comparison([]))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on PATH")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", *QUIET])
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("what", ["small", "many"])
