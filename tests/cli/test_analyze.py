@@ -88,7 +88,7 @@ def test_a_condition_that_holds_exits_with_1_after_everything_is_written(picture
         ({"fail_on": ("psnr",)}, "'psnr' is no condition"),
         ({"fail_on": ("pnsr < 3",)}, "nothing measured is called 'pnsr'; the nearest are psnr"),
         ({"masks": Path("nowhere")}, "--masks nowhere is no folder"),
-        ({"features": "nowhere.pt"}, "nowhere.pt is no TorchScript file"),
+        ({"features": "nowhere.pt"}, "no feature extractor 'nowhere.pt'"),
     ],
 )
 def test_wrong_input_is_one_clear_line_and_leaves_what_was_there(change, message, pictures, exported, tmp_path):

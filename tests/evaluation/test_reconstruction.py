@@ -15,7 +15,6 @@ from spectrum_matching.metrics.images.moments import RunningMoments
 from spectrum_matching.metrics.images.pixels import psnr, round_to_bytes, ssim
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.vision.extractors import open_extractor
-from spectrum_matching.nets.vision.features import open_features
 from spectrum_matching.spectrum.blocks import block_lowpass
 
 
@@ -120,7 +119,7 @@ def test_evaluate_reconstruction_and_analyze_agree(small_autoencoder, image_fold
     analysis = analyze(
         Autoencoder.from_pretrained(small_autoencoder),
         images,
-        extras=Extras(perceptual=lpips, features=open_features(features)),
+        extras=Extras(perceptual=lpips, features=open_extractor(features)),
         **options,
     )
     evaluation = evaluate_reconstruction(

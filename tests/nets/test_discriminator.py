@@ -8,13 +8,13 @@ def images(n: int, side: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def test_the_default_is_the_published_70_pixel_patchgan() -> None:
+def test_patch_discriminator_is_the_published_70_pixel_patchgan() -> None:
     discriminator = PatchDiscriminator()
     assert sum(p.numel() for p in discriminator.parameters()) == 2_765_633
     assert discriminator.to("meta")(torch.empty(2, 3, 256, 256, device="meta")).shape == (2, 1, 30, 30)
 
 
-def test_weights_follow_pix2pix() -> None:
+def test_patch_discriminator_initialises_as_pix2pix() -> None:
     discriminator = PatchDiscriminator(seed=3)
     for name, p in discriminator.named_parameters():
         if name.endswith("bias"):
@@ -26,7 +26,7 @@ def test_weights_follow_pix2pix() -> None:
             assert p.std().item() == pytest.approx(0.02, abs=error)
 
 
-def test_the_seed_alone_decides_the_weights_and_the_global_generator_is_left_alone() -> None:
+def test_patch_discriminator_depends_on_the_seed_alone() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
     first = PatchDiscriminator(width=8, seed=1)
@@ -39,7 +39,7 @@ def test_the_seed_alone_decides_the_weights_and_the_global_generator_is_left_alo
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 @pytest.mark.parametrize("norm", ["batch", "group"])
-def test_the_smallest_side_works_and_one_less_is_refused_by_name(depth: int, norm: str) -> None:
+def test_patch_discriminator_refuses_sides_below_the_smallest(depth: int, norm: str) -> None:
     discriminator = PatchDiscriminator(width=8, depth=depth, norm=norm)
     logits = discriminator(images(1, discriminator.smallest))
     assert logits.shape == (1, 1, 1, 1)
@@ -49,12 +49,12 @@ def test_the_smallest_side_works_and_one_less_is_refused_by_name(depth: int, nor
         discriminator(images(1, discriminator.smallest - 1))
 
 
-def test_other_channels_are_refused() -> None:
+def test_patch_discriminator_refuses_other_channels() -> None:
     with pytest.raises(ValueError, match=r"\(2, 4, 32, 32\); expected \(b, 3, H, W\)"):
         PatchDiscriminator(width=8)(torch.zeros(2, 4, 32, 32))
 
 
-def test_what_it_says_of_one_batch_does_not_depend_on_batches_seen_before() -> None:
+def test_patch_discriminator_keeps_no_running_statistics() -> None:
     discriminator = PatchDiscriminator(width=8)
     real, fake = images(4, 32), 0.1 * images(4, 32, seed=1)
     first = discriminator(real)
@@ -64,7 +64,7 @@ def test_what_it_says_of_one_batch_does_not_depend_on_batches_seen_before() -> N
     assert not list(discriminator.buffers())
 
 
-def test_group_norm_judges_each_image_alone_and_batch_norm_does_not() -> None:
+def test_patch_discriminator_group_norm_is_independent_of_the_batch() -> None:
     batch = images(4, 32)
     alone = PatchDiscriminator(width=8, norm="group")
     torch.testing.assert_close(alone(batch)[:1], alone(batch[:1]))
@@ -72,14 +72,14 @@ def test_group_norm_judges_each_image_alone_and_batch_norm_does_not() -> None:
     assert not torch.allclose(together(batch)[:1], together(batch[:1]), rtol=1e-2)
 
 
-def test_hinge_losses_equal_their_values_by_hand() -> None:
+def test_hinge_losses_equal_values_by_hand() -> None:
     real, fake = torch.tensor([2.0, 0.5, -1.0, 1.0]), torch.tensor([-3.0, 0.0])
     assert hinge_discriminator(real, fake).item() == 0.5 * ((0 + 0.5 + 2 + 0) / 4) + 0.5 * ((0 + 1) / 2)
     assert hinge_generator(fake).item() == 1.5
     assert hinge_discriminator(real.bfloat16(), fake.bfloat16()).dtype == torch.float32
 
 
-def test_the_discriminator_learns_to_tell_two_kinds_of_images_apart() -> None:
+def test_patch_discriminator_learns_to_separate_two_kinds_of_images() -> None:
     discriminator = PatchDiscriminator(width=8, depth=2)
     optimizer = torch.optim.Adam(discriminator.parameters(), 1e-3)
     real, fake = images(8, 32), images(8, 32, seed=1).cumsum(3).tanh()

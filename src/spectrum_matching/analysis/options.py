@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..nets.vision.features import open_features
+from ..nets.vision.extractors import open_extractor
 from ..nets.vision.perceptual import LPIPS
 
 
@@ -41,5 +41,5 @@ def open_extras(
         labels,
         masks,
         LPIPS.from_weights(lpips).to(device) if lpips else None,
-        open_features(features, device) if features else None,
+        open_extractor(features, device) if features else None,
     )

@@ -68,7 +68,7 @@ def analyze_all(
         labels: Also neighbour consistency and irreducible variance by class; the images must be in class folders.
         masks: Folder of foreground masks named as the images; adds SRSS.
         lpips: Weights of LPIPS, a path or hub name; adds LPIPS.
-        features: Feature extractor for rFID: a TorchScript file, or python:FILE.py:FACTORY.
+        features: Extractor for rFID: inception:PATH, dinov2[:FOLDER], a TorchScript file, python:FILE.py:FACTORY.
         fail_on: Exit with status 1 if one holds, such as "best_delta > 1.3" "psnr < 26" over-noisy.
     """
     if num_images < 2 or batch_size < 1 or num_tests < 2:

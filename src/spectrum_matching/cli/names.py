@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from ..latents.dataset import CACHED
-from ..nets.autoencoder.custom import PREFIX
+from ..nets.python_files import PREFIX
 
 # Folders that say what lies in them, not whose it is.
 ANONYMOUS = {"export", "vae"}

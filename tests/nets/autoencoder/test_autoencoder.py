@@ -45,7 +45,7 @@ def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
         ("f32d64", 93_363_651),
     ],
 )
-def test_presets_have_the_factor_channels_and_size_of_their_names(name: str, n_parameters: int) -> None:
+def test_from_preset_has_the_factor_and_channels_of_its_name(name: str, n_parameters: int) -> None:
     with torch.device("meta"):
         autoencoder = Autoencoder(AutoencoderKL(**PRESETS[name]))
         latents = autoencoder.encode(torch.empty(1, 3, 64, 128)).mean
@@ -56,7 +56,7 @@ def test_presets_have_the_factor_channels_and_size_of_their_names(name: str, n_p
     assert (autoencoder.scaling_factor, autoencoder.shift_factor) == (1.0, 0.0)
 
 
-def test_images_go_to_latents_and_back_in_any_legal_shape(autoencoder: Autoencoder) -> None:
+def test_encode_and_decode_take_any_legal_shape(autoencoder: Autoencoder) -> None:
     f, c = autoencoder.factor, autoencoder.channels
     posterior = autoencoder.encode(images(2, 3, 3 * f, 5 * f))
     assert posterior.mean.shape == posterior.logvar.shape == (2, c, 3, 5)
@@ -65,7 +65,7 @@ def test_images_go_to_latents_and_back_in_any_legal_shape(autoencoder: Autoencod
     assert torch.equal(*draws)
 
 
-def test_the_seed_alone_decides_the_weights_and_the_global_generator_is_left_alone() -> None:
+def test_from_preset_depends_on_the_seed_alone() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
     first = Autoencoder.from_preset("tiny", seed=1)
@@ -76,23 +76,23 @@ def test_the_seed_alone_decides_the_weights_and_the_global_generator_is_left_alo
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (1, 1, 16, 16), (1, 3, 16, 18), (1, 3, 2, 16), (1, 3, 0, 16)])
-def test_images_of_another_shape_are_refused(autoencoder: Autoencoder, shape: tuple[int, ...]) -> None:
+def test_encode_refuses_images_of_another_shape(autoencoder: Autoencoder, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=re.escape(f"images are {shape}; expected (b, 3, H, W)")):
         autoencoder.encode(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("shape", [(4, 4, 4), (1, 5, 4, 4)])
-def test_latents_of_another_shape_are_refused(autoencoder: Autoencoder, shape: tuple[int, ...]) -> None:
+def test_decode_refuses_latents_of_another_shape(autoencoder: Autoencoder, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=re.escape(f"latents are {shape}; this autoencoder decodes")):
         autoencoder.decode(torch.zeros(shape))
 
 
-def test_an_unknown_preset_is_answered_with_the_nearest_first() -> None:
+def test_from_preset_suggests_the_nearest_name() -> None:
     with pytest.raises(ValueError, match=r"no preset 'f16d23': the presets are f16d32, .*tiny"):
         Autoencoder.from_preset("f16d23")
 
 
-def test_training_the_decoder_alone_leaves_the_posterior_as_it_was(autoencoder: Autoencoder) -> None:
+def test_train_only_decoder_leaves_the_posterior_unchanged(autoencoder: Autoencoder) -> None:
     x = images(2, 3, 16, 16)
     before = autoencoder.encode(x).parameters
     autoencoder.train_only("decoder")
@@ -107,7 +107,7 @@ def test_training_the_decoder_alone_leaves_the_posterior_as_it_was(autoencoder: 
     assert all(p.requires_grad for p in autoencoder.parameters())
 
 
-def test_the_last_layer_is_what_the_output_is_linear_in(autoencoder: Autoencoder) -> None:
+def test_last_layer_scales_the_decoded_image(autoencoder: Autoencoder) -> None:
     latents = torch.randn(1, autoencoder.channels, 4, 4, generator=torch.Generator().manual_seed(0))
     bias = autoencoder.model.decoder.conv_out.bias
     with torch.no_grad():
@@ -117,7 +117,7 @@ def test_the_last_layer_is_what_the_output_is_linear_in(autoencoder: Autoencoder
         torch.testing.assert_close(autoencoder.decode(latents), 2 * once)
 
 
-def test_the_posterior_is_in_float32_under_autocast_and_for_a_model_in_bf16(autoencoder: Autoencoder) -> None:
+def test_encode_gives_float32_under_autocast_and_in_bf16(autoencoder: Autoencoder) -> None:
     x = images(2, 3, 16, 16)
     full = autoencoder.encode(x)
     with torch.autocast("cpu", torch.bfloat16):
@@ -129,7 +129,7 @@ def test_the_posterior_is_in_float32_under_autocast_and_for_a_model_in_bf16(auto
     assert autoencoder.decode(half.mean).dtype == torch.bfloat16
 
 
-def test_an_export_opens_in_diffusers_bit_for_bit(tmp_path: Path, autoencoder: Autoencoder) -> None:
+def test_save_pretrained_opens_in_diffusers_bit_for_bit(tmp_path: Path, autoencoder: Autoencoder) -> None:
     autoencoder.save_pretrained(tmp_path, scaling_factor=0.25, shift_factor=-0.5)
     theirs = AutoencoderKL.from_pretrained(tmp_path)
     assert same_weights(theirs, autoencoder.model)
@@ -138,7 +138,7 @@ def test_an_export_opens_in_diffusers_bit_for_bit(tmp_path: Path, autoencoder: A
     assert torch.equal(theirs.decode(latents).sample, autoencoder.decode(latents))
 
 
-def test_an_export_remembers_its_normalisation_and_not_where_it_came_from(exported: Path) -> None:
+def test_save_pretrained_keeps_factors_and_drops_the_old_path(exported: Path) -> None:
     first = Autoencoder.from_pretrained(exported)
     assert (first.scaling_factor, first.shift_factor) == (1.0, 0.0)
     first.save_pretrained(exported, scaling_factor=0.25)
@@ -149,7 +149,7 @@ def test_an_export_remembers_its_normalisation_and_not_where_it_came_from(export
     assert "_name_or_path" not in json.loads((exported / "config.json").read_text())
 
 
-def test_a_configuration_without_normalisation_means_what_it_means_in_diffusers(exported: Path) -> None:
+def test_from_pretrained_takes_the_default_scaling_of_diffusers(exported: Path) -> None:
     config = exported / "config.json"
     declared = json.loads(config.read_text())
     config.write_text(json.dumps(declared | {"scaling_factor": None, "shift_factor": None}))
@@ -159,14 +159,14 @@ def test_a_configuration_without_normalisation_means_what_it_means_in_diffusers(
     assert Autoencoder.from_pretrained(exported).scaling_factor == 0.18215
 
 
-def test_weights_stored_in_fp16_are_read_in_float32(exported: Path, autoencoder: Autoencoder) -> None:
+def test_from_pretrained_reads_fp16_in_float32(exported: Path, autoencoder: Autoencoder) -> None:
     save_file({name: w.half() for name, w in load_file(exported / WEIGHTS).items()}, exported / WEIGHTS)
     read = Autoencoder.from_pretrained(exported)
     assert {p.dtype for p in read.parameters()} == {torch.float32}
     assert same_weights(read, autoencoder.half().float())
 
 
-def test_a_pipeline_folder_is_read_from_its_vae_or_the_named_subfolder(exported: Path) -> None:
+def test_from_pretrained_finds_a_pipeline_s_autoencoder(exported: Path) -> None:
     pipeline = exported.parent / "pipeline"
     shutil.copytree(exported, pipeline / "vae")
     shutil.copytree(exported, pipeline / "vae_ema")
@@ -176,7 +176,7 @@ def test_a_pipeline_folder_is_read_from_its_vae_or_the_named_subfolder(exported:
     assert same_weights(Autoencoder.from_pretrained(pipeline, "vae_ema"), Autoencoder.from_pretrained(exported))
 
 
-def test_from_the_hub_only_the_files_that_are_read_are_fetched(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_pretrained_downloads_only_what_it_reads(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repository, fetched = exported.parent / "repository", exported.parent / "fetched"
     shutil.copytree(exported, repository / "vae")
     for other in ("vae/diffusion_pytorch_model.bin", f"unet/{WEIGHTS}", "unet/config.json", "model_index.json"):
@@ -196,7 +196,7 @@ def test_from_the_hub_only_the_files_that_are_read_are_fetched(exported: Path, m
     assert files == {"vae/config.json", f"vae/{WEIGHTS}"}
 
 
-def test_a_hub_name_out_of_reach_says_so_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_pretrained_explains_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match=r"'owner/absent' is no local folder, and the hub .*hf download owner/absent"):
         Autoencoder.from_pretrained("owner/absent")
@@ -204,13 +204,13 @@ def test_a_hub_name_out_of_reach_says_so_with_the_remedy(monkeypatch: pytest.Mon
         Autoencoder.from_pretrained("runs/absent/export")
 
 
-def test_a_path_that_is_no_folder_is_not_looked_for_on_the_hub(exported: Path) -> None:
+def test_from_pretrained_never_asks_the_hub_for_a_path(exported: Path) -> None:
     for path in (exported / "absent", exported / "config.json", "./absent"):
         with pytest.raises(ValueError, match="is no folder"):
             Autoencoder.from_pretrained(path)
 
 
-def test_a_folder_that_is_no_autoencoder_is_refused_by_what_it_is(exported: Path) -> None:
+def test_from_pretrained_refuses_other_models_by_name(exported: Path) -> None:
     with pytest.raises(ValueError, match=r"no config.json in .* or .*vae"):
         Autoencoder.from_pretrained(exported.parent)
     config = exported / "config.json"
@@ -228,7 +228,7 @@ def test_a_folder_that_is_no_autoencoder_is_refused_by_what_it_is(exported: Path
         Autoencoder.from_pretrained(exported)
 
 
-def test_weights_that_are_pickled_damaged_incomplete_or_of_another_shape_are_refused(exported: Path) -> None:
+def test_from_pretrained_refuses_damaged_or_pickled_weights(exported: Path) -> None:
     file = exported / WEIGHTS
     weights, whole = load_file(file), file.read_bytes()
     save_file({name: w for name, w in weights.items() if name != "decoder.conv_out.bias"}, file)

@@ -71,7 +71,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "mine.py"
 
 
-def test_a_function_in_a_file_gives_an_autoencoder(file: Path) -> None:
+def test_from_file_gives_an_autoencoder(file: Path) -> None:
     autoencoder = Autoencoder.from_pretrained(f"python:{file}:mine")
     assert (autoencoder.kind, autoencoder.factor, autoencoder.channels) == ("Mine", 6, 108)
     assert (autoencoder.multiple, autoencoder.is_stochastic) == (6, False)
@@ -105,7 +105,7 @@ def test_a_function_in_a_file_gives_an_autoencoder(file: Path) -> None:
         ),
     ],
 )
-def test_a_function_that_cannot_be_had_is_answered_in_one_line(file: Path, source: str, message: str) -> None:
+def test_from_file_explains_what_fails_in_one_line(file: Path, source: str, message: str) -> None:
     folder = file.parent
     (folder / "wrong.py").write_text("def f(:\n")
     (folder / "lost.py").write_text("import lost_at_sea\n")
@@ -118,7 +118,7 @@ def test_a_function_that_cannot_be_had_is_answered_in_one_line(file: Path, sourc
 
 
 @pytest.mark.parametrize("name", ["latent", "latents", "latent_dist"])
-def test_latents_may_come_under_the_names_of_diffusers(name: str) -> None:
+def test_custom_encode_may_return_diffusers_outputs(name: str) -> None:
     def encode(x: Tensor) -> Any:
         mean = Blocks().encode(x)
         found = SimpleNamespace(mean=mean, logvar=torch.zeros_like(mean)) if name == "latent_dist" else mean
@@ -133,7 +133,7 @@ def test_latents_may_come_under_the_names_of_diffusers(name: str) -> None:
     assert autoencoder.decode(posterior.mean).shape == x.shape
 
 
-def test_mean_and_logvar_make_a_posterior_that_can_be_drawn_from() -> None:
+def test_custom_mean_and_logvar_make_a_posterior() -> None:
     model = blocks(encode=lambda x: SimpleNamespace(mean=Blocks().encode(x), logvar=-Blocks().encode(x).abs()))
     posterior = Autoencoder(model).encode(images(1, 3, 8, 8))
     draws = [posterior.sample(torch.Generator().manual_seed(7)) for _ in range(2)]
@@ -143,12 +143,12 @@ def test_mean_and_logvar_make_a_posterior_that_can_be_drawn_from() -> None:
     assert (Autoencoder(one_for_all).encode(images(1, 3, 8, 8)).logvar == -2).all()
 
 
-def test_half_precision_comes_back_in_float32() -> None:
+def test_custom_half_precision_gives_float32() -> None:
     model = blocks(encode=lambda x: Blocks().encode(x).bfloat16(), decode=lambda z: Blocks().decode(z.float()))
     assert Autoencoder(model).encode(images(1, 3, 8, 8)).mean.dtype == torch.float32
 
 
-def test_images_from_zero_to_one_are_scaled_on_the_way_in_and_out() -> None:
+def test_custom_image_range_zero_to_one_is_rescaled() -> None:
     seen: list[Tensor] = []
 
     def encode(x: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ def test_images_from_zero_to_one_are_scaled_on_the_way_in_and_out() -> None:
     torch.testing.assert_close(autoencoder.decode(latents), Blocks().decode(latents) * 2 - 1)
 
 
-def test_a_normalisation_is_declared_as_a_latent_space_or_as_factors() -> None:
+def test_custom_latent_space_or_factors_declare_the_scale() -> None:
     space = LatentSpace("per channel", (0.0, 1.0, 2.0), (1.0, 2.0, 3.0))
     assert Autoencoder(blocks(latent_space=space)).latent_space == space
     both = Autoencoder(blocks(scaling_factor=0.5, shift_factor=0.25))
@@ -202,13 +202,13 @@ def test_a_normalisation_is_declared_as_a_latent_space_or_as_factors() -> None:
         ),
     ],
 )
-def test_what_does_not_fit_is_named_in_one_line(attributes: dict[str, Any], message: str) -> None:
+def test_adapter_of_names_what_does_not_fit_in_one_line(attributes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         Autoencoder(blocks(**attributes))
     assert "\n" not in str(caught.value)
 
 
-def test_latents_that_do_not_follow_the_image_are_refused_when_they_come() -> None:
+def test_encode_refuses_latents_that_do_not_follow_the_image() -> None:
     model = blocks(encode=lambda x: interpolate(x, (16, 16)))
     autoencoder = Autoencoder(model)
     with pytest.raises(ValueError, match=r"Blocks.encode gave \(1, 3, 16, 16\), expected \(1, 3, 32, 32\)"):
@@ -217,7 +217,7 @@ def test_latents_that_do_not_follow_the_image_are_refused_when_they_come() -> No
         autoencoder.encode(images(1, 3, 30, 30))
 
 
-def test_a_network_in_training_is_tried_without_a_trace() -> None:
+def test_adapter_of_leaves_modes_statistics_and_generators_unchanged() -> None:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -241,7 +241,7 @@ def test_a_network_in_training_is_tried_without_a_trace() -> None:
     assert torch.equal(torch.get_rng_state(), random)
 
 
-def test_networks_inside_a_plain_object_are_moved_and_counted_with_it() -> None:
+def test_modules_of_finds_networks_inside_a_plain_object() -> None:
     convolution = nn.Conv2d(3, 3, 4, stride=4)
     model = blocks(network=convolution)
     model.encode = lambda x: convolution(x)
@@ -252,7 +252,7 @@ def test_networks_inside_a_plain_object_are_moved_and_counted_with_it() -> None:
     assert autoencoder.encode(images(1, 3, 8, 8)).mean.dtype == torch.float64
 
 
-def test_a_posterior_that_calls_itself_deterministic_has_no_variance() -> None:
+def test_custom_deterministic_posterior_has_no_variance() -> None:
     class Certain(Blocks):
         def encode(self, images: Tensor) -> Any:
             mean = super().encode(images)
@@ -265,7 +265,7 @@ def test_a_posterior_that_calls_itself_deterministic_has_no_variance() -> None:
     assert torch.equal(posterior.mean, Blocks().encode(images(1, 3, 8, 8)))
 
 
-def test_image_sides_leave_whole_packs_of_cells() -> None:
+def test_adapter_of_packed_latents_raises_the_multiple() -> None:
     autoencoder = Autoencoder(blocks(latent_space=LatentSpace("packed", (0.0,) * 12, (1.0,) * 12, patch=2)))
     assert (autoencoder.factor, autoencoder.multiple) == (4, 8)
     with pytest.raises(ValueError, match="expected 1 or 3, one for each channel"):

@@ -33,7 +33,7 @@ def images(*shape: int) -> torch.Tensor:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("name", SMALL)
-def test_a_class_gives_its_own_numbers_through_the_one_face(tmp_path: Path, name: str) -> None:
+def test_autoencoder_equals_each_class_of_diffusers(tmp_path: Path, name: str) -> None:
     kind, case = name.split()[0], SMALL[name]
     build(kind, case["config"]).save_pretrained(tmp_path)
     autoencoder = Autoencoder.from_pretrained(tmp_path)
@@ -77,14 +77,14 @@ def test_a_class_gives_its_own_numbers_through_the_one_face(tmp_path: Path, name
         assert torch.equal(posterior.sample(torch.Generator().manual_seed(1)), posterior.mean)
 
 
-def test_every_class_of_this_diffusers_has_a_test_or_is_refused_with_a_reason() -> None:
+def test_classes_cover_this_version_of_diffusers() -> None:
     there = {name for name, value in vars(autoencoders).items() if isinstance(value, type)}
     assert there <= ROWS.keys() | REFUSED.keys()
     assert {name.split()[0] for name in SMALL} | ELSEWHERE == ROWS.keys()
 
 
 @torch.inference_mode()
-def test_flux2_latents_are_normalised_as_its_pipeline_does(tmp_path: Path) -> None:
+def test_latent_space_of_flux2_equals_its_pipeline(tmp_path: Path) -> None:
     model = build("AutoencoderKLFlux2", KL)
     generator = torch.Generator().manual_seed(1)
     model.bn.running_mean.copy_(torch.randn(16, generator=generator))
@@ -107,7 +107,7 @@ def test_flux2_latents_are_normalised_as_its_pipeline_does(tmp_path: Path) -> No
 
 
 @torch.inference_mode()
-def test_an_image_becomes_opaque_for_a_class_that_wants_four_channels() -> None:
+def test_encode_adds_an_opaque_alpha_channel() -> None:
     model = build("AutoencoderKLQwenImage21", WAN | {"decoder_base_dim": 4})
     autoencoder, x = Autoencoder(model), images(2, 3, 16, 16)
     latents = autoencoder.encode(x).mean
@@ -119,7 +119,7 @@ def test_an_image_becomes_opaque_for_a_class_that_wants_four_channels() -> None:
 
 
 @torch.inference_mode()
-def test_a_class_that_takes_one_image_at_a_time_takes_a_batch_too() -> None:
+def test_encode_takes_batches_for_classes_of_single_images() -> None:
     model = build("AutoencoderKLHunyuanVideo15", SMALL["AutoencoderKLHunyuanImageRefiner"]["config"])
     autoencoder, x = Autoencoder(model), images(2, 3, 32, 32)
     posterior = autoencoder.encode(x)
@@ -131,7 +131,7 @@ def test_a_class_that_takes_one_image_at_a_time_takes_a_batch_too() -> None:
 
 
 @torch.inference_mode()
-def test_a_variance_that_an_encoder_makes_up_is_not_passed_on() -> None:
+def test_encode_drops_a_variance_that_means_nothing() -> None:
     config = {"ch": 32, "ch_mult": (1, 2, 2), "num_res_blocks": 1, "z_channels": 4, "temporal_compress_times": 2}
     model = build("AutoencoderKLKVAEVideo", config)
     autoencoder, x = Autoencoder(model), images(1, 3, 32, 32)
@@ -143,7 +143,7 @@ def test_a_variance_that_an_encoder_makes_up_is_not_passed_on() -> None:
 
 
 @torch.inference_mode()
-def test_a_decoder_that_starts_from_noise_decodes_an_image_alike_in_any_batch() -> None:
+def test_decode_from_noise_is_independent_of_the_batch() -> None:
     config = SMALL["ConsistencyDecoderVAE"]["config"]
     autoencoder = Autoencoder(build("ConsistencyDecoderVAE", config))
     latents = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -151,7 +151,7 @@ def test_a_decoder_that_starts_from_noise_decodes_an_image_alike_in_any_batch() 
     torch.testing.assert_close(autoencoder.decode(latents[2:]), together[2:], atol=1e-4, rtol=1e-4)
 
 
-def test_an_encoder_with_one_image_size_takes_and_decodes_no_other() -> None:
+def test_encode_and_decode_keep_to_a_fixed_size() -> None:
     config = SMALL["AutoencoderRAE"]["config"]
     autoencoder = Autoencoder(build("AutoencoderRAE", config))
     assert autoencoder.size == 32
@@ -161,7 +161,7 @@ def test_an_encoder_with_one_image_size_takes_and_decodes_no_other() -> None:
         autoencoder.decode(torch.zeros(1, 64, 2, 2))
 
 
-def test_a_decoder_that_asks_for_the_noise_level_is_told_that_there_is_none() -> None:
+def test_decode_gives_noise_level_zero() -> None:
     config = SMALL["AutoencoderKLLTXVideo"]["config"]
     model = build("AutoencoderKLLTXVideo", config | {"timestep_conditioning": True})
     latents = torch.randn(2, 8, 2, 2, generator=torch.Generator().manual_seed(0))
@@ -172,7 +172,7 @@ def test_a_decoder_that_asks_for_the_noise_level_is_told_that_there_is_none() ->
         Autoencoder(model)
 
 
-def test_a_live_model_is_measured_as_it_is_and_left_as_it_was() -> None:
+def test_autoencoder_leaves_a_live_model_unchanged() -> None:
     model = build("AutoencoderKL", KL).train()
     model.encoder.requires_grad_(False)
     autoencoder = Autoencoder(model)
@@ -193,7 +193,7 @@ def test_a_live_model_is_measured_as_it_is_and_left_as_it_was() -> None:
         Autoencoder(build("AutoencoderKL", KL | {"in_channels": 1}))
 
 
-def test_only_a_kl_autoencoder_is_trained_and_exported(tmp_path: Path) -> None:
+def test_train_only_and_save_pretrained_refuse_other_classes(tmp_path: Path) -> None:
     autoencoder = Autoencoder(build("AutoencoderKLFlux2", KL))
     for call in (
         lambda: autoencoder.last_layer,

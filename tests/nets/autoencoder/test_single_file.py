@@ -61,7 +61,7 @@ def same_numbers(autoencoder: Autoencoder, model: AutoencoderKL) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "first_stage_model.", "vae."])
-def test_the_weights_of_a_single_file_give_the_same_numbers(tmp_path: Path, prefix: str) -> None:
+def test_load_single_file_gives_the_same_numbers(tmp_path: Path, prefix: str) -> None:
     model = small()
     weights = {prefix + name: value for name, value in ldm_weights(model).items()}
     if prefix:  # a whole model
@@ -81,13 +81,13 @@ def test_the_weights_of_a_single_file_give_the_same_numbers(tmp_path: Path, pref
         {"block_out_channels": (32, 32, 64), "layers_per_block": 3},
     ],
 )
-def test_the_architecture_is_read_off_the_shapes(tmp_path: Path, config: dict[str, object]) -> None:
+def test_load_single_file_infers_the_architecture(tmp_path: Path, config: dict[str, object]) -> None:
     model = small(**config)
     save_file(ldm_weights(model), tmp_path / "model.safetensors")
     same_numbers(Autoencoder.from_pretrained(tmp_path / "model.safetensors"), model)
 
 
-def test_a_measured_scale_factor_in_the_file_is_declared(tmp_path: Path) -> None:
+def test_load_single_file_declares_the_stored_scale_factor(tmp_path: Path) -> None:
     weights = ldm_weights(small()) | {"scale_factor": torch.tensor(0.25)}
     save_file(weights, tmp_path / "model.safetensors")
     autoencoder = Autoencoder.from_pretrained(tmp_path / "model.safetensors")
@@ -95,7 +95,7 @@ def test_a_measured_scale_factor_in_the_file_is_declared(tmp_path: Path) -> None
     assert autoencoder.scaling_factor == 0.25
 
 
-def test_half_precision_is_read_in_float32_and_written_as_a_folder(tmp_path: Path) -> None:
+def test_load_single_file_reads_half_precision_in_float32(tmp_path: Path) -> None:
     model = small()
     halves = {name: value.half() for name, value in ldm_weights(model).items()}
     save_file(halves, tmp_path / "model.safetensors")
@@ -105,7 +105,7 @@ def test_half_precision_is_read_in_float32_and_written_as_a_folder(tmp_path: Pat
     same_numbers(Autoencoder.from_pretrained(tmp_path / "folder"), model.half().float())
 
 
-def test_what_is_no_such_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
+def test_load_single_file_refuses_other_checkpoints(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     weights = ldm_weights(small())
 

@@ -62,7 +62,7 @@ def n_parameters(name, patch, n_classes=1000):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_parameters_are_as_many_as_published(name):
+def test_build_denoiser_has_the_published_number_of_parameters(name):
     family, size = name.split("-", 1)
     counts = [n_parameters(name, patch) for patch in (1, 2, 4)]
     # SiT's official modules predict twice the channels and drop half: 2² · 4 rows more, each of the width and a bias.
@@ -77,7 +77,7 @@ def test_parameters_are_as_many_as_published(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_seed_alone_decides_the_weights(name):
+def test_build_denoiser_depends_on_the_seed_alone(name):
     torch.manual_seed(3)
     before = torch.get_rng_state()
     first, again, other = (build_denoiser(name, 4, (8, 8), 3, seed=seed).state_dict() for seed in (1, 1, 2))
@@ -87,7 +87,7 @@ def test_the_seed_alone_decides_the_weights(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_saved_opens_again_bit_for_bit(name, inputs, tmp_path):
+def test_open_denoiser_reads_what_save_pretrained_wrote(name, inputs, tmp_path):
     network = build(name, time_scale=7.0)
     network.save_pretrained(tmp_path)
     before = torch.get_rng_state()
@@ -102,7 +102,7 @@ def test_what_is_saved_opens_again_bit_for_bit(name, inputs, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_label_is_minus_one_and_a_class_is_something_else(name, inputs):
+def test_denoiser_takes_minus_one_for_no_label(name, inputs):
     network, (noisy, t, labels) = build(name), inputs
     none, minus, given = (network(noisy, t, which)[0] for which in (None, torch.full((3,), -1), labels))
     assert torch.equal(none, minus)
@@ -111,7 +111,7 @@ def test_no_label_is_minus_one_and_a_class_is_something_else(name, inputs):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_tap_is_what_the_block_gave_and_changes_nothing(name, inputs):
+def test_denoiser_tap_is_the_block_s_output(name, inputs):
     network = build(name)
     behind = []
     for block in network.blocks:
@@ -127,7 +127,7 @@ def test_a_tap_is_what_the_block_gave_and_changes_nothing(name, inputs):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_latent_of_a_batch_is_on_its_own(name, inputs):
+def test_denoiser_treats_latents_of_a_batch_independently(name, inputs):
     network = build(name)
     together, tokens = network(*inputs, tap=2)
     for i in range(3):
@@ -137,7 +137,7 @@ def test_each_latent_of_a_batch_is_on_its_own(name, inputs):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_but_for_positions_the_order_of_patches_does_not_matter(name, inputs):
+def test_denoiser_without_positions_is_permutation_equivariant(name, inputs):
     network, (noisy, t, labels) = build(name, **({"conv": False} if name.startswith("UViT") else {})), inputs
     moved = [torch.roll(noisy, (2, 4), (2, 3)), torch.roll(network(noisy, t, labels)[0], (2, 4), (2, 3))]
     assert not torch.allclose(network(moved[0], t, labels)[0], moved[1], atol=1e-2)
@@ -148,7 +148,7 @@ def test_but_for_positions_the_order_of_patches_does_not_matter(name, inputs):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_time_counts_and_its_scale_multiplies_it(name, inputs):
+def test_denoiser_depends_on_scaled_time(name, inputs):
     noisy, t, labels = inputs
     prediction, _ = build(name, time_scale=8.0)(noisy, t, labels)
     assert torch.equal(build(name, time_scale=1.0)(noisy, 8 * t, labels)[0], prediction)
@@ -156,7 +156,7 @@ def test_time_counts_and_its_scale_multiplies_it(name, inputs):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_weight_takes_part(name, inputs):
+def test_denoiser_gradients_reach_every_weight(name, inputs):
     network = build(name)
     network(inputs[0], inputs[1], torch.tensor([-1, 0, 2]))[0].square().mean().backward()
     assert [key for key, weight in network.named_parameters() if not weight.grad.any()] == []
@@ -166,7 +166,7 @@ def test_every_weight_takes_part(name, inputs):
 
 @pytest.mark.parametrize("tap", [None, 2])
 @pytest.mark.parametrize("name", NAMES)
-def test_it_compiles_as_one_graph(name, inputs, tap):
+def test_denoiser_compiles_as_one_graph(name, inputs, tap):
     network = build(name, depth=2)
     compiled = torch.compile(network, backend="eager", fullgraph=True)
     for labels in (inputs[2], None):
@@ -178,7 +178,7 @@ def test_it_compiles_as_one_graph(name, inputs, tap):
 @pytest.mark.parametrize(
     ("name", "overrides"), [("SiT-micro/2", {}), ("SiT-micro/2", {"qk_norm": True}), ("UViT-micro/2", {})]
 )
-def test_bfloat16_is_near_float32(name, overrides, inputs):
+def test_denoiser_bfloat16_is_near_float32(name, overrides, inputs):
     network = build(name, **overrides)
     exact, _ = network(*inputs)
     with torch.autocast("cpu", torch.bfloat16):
@@ -192,7 +192,7 @@ def test_bfloat16_is_near_float32(name, overrides, inputs):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_inputs_that_do_not_fit_are_refused(name, inputs):
+def test_denoiser_refuses_inputs_that_do_not_fit(name, inputs):
     network, (noisy, t, labels) = build(name), inputs
     last = network.n_blocks
     for change, message in [
@@ -210,7 +210,7 @@ def test_inputs_that_do_not_fit_are_refused(name, inputs):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_without_classes_no_label_is_taken(name, inputs):
+def test_denoiser_without_classes_refuses_labels(name, inputs):
     network, (noisy, t, labels) = build(name, n_classes=0), inputs
     assert torch.equal(network(noisy, t)[0], network(noisy, t, torch.full((3,), -1))[0])
     with pytest.raises(ValueError, match="labels go from -1 to 2; this denoiser takes −1 or None: it knows no classes"):
@@ -218,7 +218,7 @@ def test_without_classes_no_label_is_taken(name, inputs):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_compiled_one_does_not_take_a_label_too_many_for_another(name, inputs):
+def test_compiled_denoiser_refuses_labels_out_of_range(name, inputs):
     compiled = torch.compile(build(name, depth=2), backend="eager", fullgraph=True)
     for labels in (inputs[2] + 1, inputs[2] - 1):
         with pytest.raises(IndexError, match="out of range"):
@@ -242,7 +242,7 @@ def test_a_compiled_one_does_not_take_a_label_too_many_for_another(name, inputs)
         ("SiT-S/2", {"grid": (8,)}, r"expected \(h, w\) as the grid"),
     ],
 )
-def test_what_cannot_be_built_is_refused(name, overrides, message):
+def test_build_denoiser_refuses_impossible_settings(name, overrides, message):
     with pytest.raises(ValueError, match=message) as refusal:
         build_denoiser(name, **{"channels": 4, "grid": (8, 12), **overrides})
     assert "\n" not in str(refusal.value)
@@ -285,7 +285,7 @@ def pickle(folder):
         (pickle, "no diffusion_pytorch_model.* pickled weights are not opened"),
     ],
 )
-def test_a_damaged_folder_is_refused(damage, message, saved, tmp_path):
+def test_open_denoiser_refuses_a_damaged_folder(damage, message, saved, tmp_path):
     folder = shutil.copytree(saved, tmp_path / "copy")
     damage(folder)
     with pytest.raises(ValueError, match=message) as refusal:

@@ -5,7 +5,7 @@ from spectrum_matching.nets.denoiser.patches import fixed_positions, patchify, u
 
 
 @pytest.mark.parametrize("patch", [1, 2, 4])
-def test_a_token_is_its_patch_and_the_way_back_is_exact(patch, generator):
+def test_patchify_is_inverted_by_unpatchify(patch, generator):
     field = torch.randn(2, 3, 8, 12, generator=generator)
     tokens = patchify(field, patch)
     assert tokens.shape == (2, 96 // patch**2, 3 * patch**2)
@@ -16,7 +16,7 @@ def test_a_token_is_its_patch_and_the_way_back_is_exact(patch, generator):
     assert torch.equal(unpatchify(tokens, (8, 12), patch), field)
 
 
-def test_how_alike_two_positions_are_depends_on_the_way_between_them():
+def test_fixed_positions_similarity_depends_on_their_offset():
     alike = (p := fixed_positions(5, 8, 64).view(5, 8, 64)) @ p.view(40, 64).T
     alike = alike.view(5, 8, 5, 8)
     torch.testing.assert_close(alike[:-1, :-1, :-1, :-1], alike[1:, 1:, 1:, 1:])
@@ -24,7 +24,7 @@ def test_how_alike_two_positions_are_depends_on_the_way_between_them():
     assert alike[0, 0, 0, 1] != alike[0, 0, 2, 0]
 
 
-def test_one_half_of_a_position_is_the_column_the_other_the_row():
+def test_fixed_positions_are_half_column_half_row():
     column, row = fixed_positions(5, 8, 64).view(5, 8, 64).chunk(2, dim=-1)
     assert torch.equal(column, column[:1].expand(5, -1, -1))
     assert torch.equal(row, row[:, :1].expand(-1, 8, -1))

@@ -4,7 +4,7 @@ from spectrum_matching.nets.denoiser.build import build_denoiser
 from spectrum_matching.nets.denoiser.patches import patchify
 
 
-def test_a_new_one_predicts_zero_and_its_blocks_do_nothing(generator):
+def test_sit_is_zero_and_its_blocks_identities_at_start(generator):
     network = build_denoiser("SiT-micro/2", 4, (8, 8), n_classes=3)
     noisy = torch.randn(2, 4, 8, 8, generator=generator)
     prediction, tokens = network(noisy, torch.rand(2, generator=generator), torch.tensor([0, -1]), tap=4)
@@ -12,7 +12,7 @@ def test_a_new_one_predicts_zero_and_its_blocks_do_nothing(generator):
     assert torch.equal(tokens, network.first(patchify(noisy, 2)) + network.positions)
 
 
-def test_with_qk_norm_the_scale_of_queries_and_keys_does_not_matter(generator):
+def test_sit_qk_norm_ignores_the_scale_of_queries_and_keys(generator):
     noisy, t = torch.randn(2, 4, 8, 8, generator=generator), torch.rand(2, generator=generator)
     for qk_norm in (True, False):
         network = build_denoiser("SiT-micro/2", 4, (8, 8), qk_norm=qk_norm)

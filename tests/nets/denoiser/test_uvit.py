@@ -5,7 +5,7 @@ from spectrum_matching.nets.denoiser.build import build_denoiser
 
 
 @pytest.mark.parametrize("first", [0, 1, 2])
-def test_a_block_of_the_first_half_reaches_its_mirror_image_and_no_other(first, generator):
+def test_uvit_skips_join_mirrored_blocks_only(first, generator):
     network = build_denoiser("UViT-micro/2", 4, (8, 8), depth=6)
     mirror = network.n_blocks - 1 - first
     noisy, t = torch.randn(2, 4, 8, 8, generator=generator), torch.rand(2, generator=generator)
@@ -24,12 +24,12 @@ def test_a_block_of_the_first_half_reaches_its_mirror_image_and_no_other(first, 
     assert not torch.allclose(network(noisy, t)[0], before)
 
 
-def test_an_odd_depth_is_refused():
+def test_uvit_refuses_an_odd_number_of_blocks():
     with pytest.raises(ValueError, match="depth is 5; expected an even number"):
         build_denoiser("UViT-micro/2", 4, (8, 8), depth=5)
 
 
-def test_without_the_convolution_a_patch_is_its_token_alone(generator):
+def test_uvit_without_convolution_maps_each_token_to_its_patch(generator):
     for conv in (True, False):
         network = build_denoiser("UViT-micro/2", 4, (8, 8), conv=conv)
         noisy, t = torch.randn(1, 4, 8, 8, generator=generator), torch.rand(1, generator=generator)

@@ -95,12 +95,12 @@ def seen(monkeypatch):
     return watch
 
 
-def test_every_known_kind_is_tested():
+def test_kinds_are_all_tested():
     assert set(MODELS) == set(KINDS)
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_tokens_are_the_patches_of_the_model_called_directly(models, kind):
+def test_open_vision_gives_the_model_s_patch_tokens(models, kind):
     folder, model = models[kind]
     _, _, side, patch, leading = MODELS[kind]
     encoder = open_vision(str(folder))
@@ -127,7 +127,7 @@ PROCESSORS = {
 
 @pytest.mark.parametrize("side", [19, 96, 256])
 @pytest.mark.parametrize("kind", PROCESSORS)
-def test_pixels_are_those_of_transformers_processor(models, seen, kind, side):
+def test_open_vision_prepares_pixels_as_transformers(models, seen, kind, side):
     given = seen(KINDS[kind].model)
     levels, images = pictures(side)
     encoder = open_vision(str(models[kind][0]))
@@ -141,7 +141,7 @@ def test_pixels_are_those_of_transformers_processor(models, seen, kind, side):
     assert error.mean() < 0.4
 
 
-def test_overshoot_is_clamped_as_in_the_processor(models, seen):
+def test_open_vision_clamps_overshoot_as_transformers(models, seen):
     given = seen("CLIPVisionModel")
     stripes = np.zeros((1, 14, 14, 3), dtype=np.uint8)
     stripes[:, :, ::5] = 255
@@ -152,7 +152,7 @@ def test_overshoot_is_clamped_as_in_the_processor(models, seen):
     assert error.max() < 0.6  # along one axis PIL rounds once
 
 
-def test_the_folder_s_own_preprocessing_wins(models, seen, tmp_path):
+def test_open_vision_follows_the_folder_s_preprocessing(models, seen, tmp_path):
     save(tmp_path, "siglip")
     before = open_vision(str(tmp_path))
     own = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6], "resample": 2}
@@ -176,7 +176,7 @@ def blind(name, parameter):
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_rows_come_first(tmp_path, kind):
+def test_vision_tokens_are_row_by_row(tmp_path, kind):
     save(tmp_path, kind, blind)
     _, _, side, patch, _ = MODELS[kind]
     images = torch.full((1, 3, side, side), -0.5)
@@ -190,7 +190,7 @@ def test_rows_come_first(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_another_size_has_another_grid(models, kind):
+def test_open_vision_size_changes_the_grid(models, kind):
     folder, model = models[kind]
     *_, patch, leading = MODELS[kind]
     size = 3 * patch
@@ -206,14 +206,14 @@ def test_another_size_has_another_grid(models, kind):
     assert encoder.digest == open_vision(str(folder)).digest
 
 
-def test_a_declared_size_between_two_multiples_is_rounded_down(tmp_path):
+def test_open_vision_rounds_a_declared_size_down(tmp_path):
     save(tmp_path, "siglip_vision_model", image_size=30)
     encoder = open_vision(str(tmp_path))
     assert encoder(torch.zeros(1, 3, 30, 30)).grid == (4, 4)
     assert encoder.resizer.startswith("bicubic to 28,")
 
 
-def test_nothing_is_said_of_the_tower_that_stays_unread(models, caplog):
+def test_open_vision_is_silent_about_unread_weights(models, caplog):
     talk = logging.getLogger("transformers")  # passes nothing on to the root
     caplog.set_level(logging.WARNING, talk.name)
     talk.addHandler(caplog.handler)
@@ -226,7 +226,7 @@ def test_nothing_is_said_of_the_tower_that_stays_unread(models, caplog):
 
 
 @pytest.mark.parametrize("spec", ["gradients:8", "clip"])
-def test_nothing_is_in_a_graph_and_everything_in_float32(models, spec):
+def test_vision_encoder_has_no_graph_and_is_float32(models, spec):
     encoder = open_vision(str(models[spec][0]) if spec in models else spec)
     images = pictures(32)[1].requires_grad_()
     plain = encoder(images).tokens
@@ -240,7 +240,7 @@ def test_nothing_is_in_a_graph_and_everything_in_float32(models, spec):
     assert torch.equal(half, encoder(images.bfloat16().float()).tokens)
 
 
-def test_weights_in_half_precision_are_used_in_float32(tmp_path):
+def test_open_vision_uses_half_weights_in_float32(tmp_path):
     model = save(tmp_path, "clip_vision_model")
     model.half().save_pretrained(tmp_path)
     found = open_vision(str(tmp_path))(torch.zeros(1, 3, 28, 28)).tokens
@@ -250,7 +250,7 @@ def test_weights_in_half_precision_are_used_in_float32(tmp_path):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_the_digest_follows_the_weights_wherever_they_lie(tmp_path):
+def test_vision_encoder_digest_follows_the_weights(tmp_path):
     model = save(tmp_path / "a", "clip_vision_model")
     save(tmp_path / "b", "clip_vision_model")
     digests = [open_vision(str(tmp_path / name)).digest for name in "ab"]
@@ -266,7 +266,7 @@ def test_the_digest_follows_the_weights_wherever_they_lie(tmp_path):
 
 
 @pytest.mark.parametrize(("spec", "cell"), [("gradients", 8), ("gradients:4", 4)])
-def test_gradients_need_neither_weights_nor_transformers(monkeypatch, spec, cell):
+def test_open_vision_gradients_need_no_transformers(monkeypatch, spec, cell):
     monkeypatch.setitem(sys.modules, "transformers", None)
     encoder = open_vision(spec)
     _, images = pictures(32)
@@ -286,14 +286,14 @@ def test_gradients_need_neither_weights_nor_transformers(monkeypatch, spec, cell
         ("gradients:", None, "the cell must be a whole number"),
         ("gradients:0", None, "the cell must be a whole number"),
         ("gradients:-4", None, "the cell must be a whole number"),
-        ("gradients", 64, "gradients sees images at their own size: leave size 64 out"),
-        ("/nowhere", None, "/nowhere is no folder with config.json .* gradients, which needs no weights"),
+        ("gradients", 64, "gradients takes images at their own size: leave size 64 out"),
+        ("/nowhere", None, "/nowhere is no folder with config.json .* or hub:owner/name"),
         ("dinov2", None, "dinov2 is no folder with config.json"),
         ("hub:someone/nothing", None, "someone/nothing.*the hub did not give it"),
         ("hub:no such name", None, "neither a folder that exists nor a hub name"),
     ],
 )
-def test_what_does_not_open_is_named_with_its_remedy(spec, size, complaint):
+def test_open_vision_names_what_does_not_open_with_the_remedy(spec, size, complaint):
     with pytest.raises(ValueError, match=complaint) as caught:
         open_vision(spec, size=size)
     assert "\n" not in str(caught.value)
@@ -308,7 +308,7 @@ def test_what_does_not_open_is_named_with_its_remedy(spec, size, complaint):
         (0, "give size 14$"),
     ],
 )
-def test_a_size_that_is_no_multiple_of_the_patch(models, size, complaint):
+def test_open_vision_refuses_a_size_that_is_no_multiple_of_the_patch(models, size, complaint):
     with pytest.raises(ValueError, match=complaint):
         open_vision(str(models["clip"][0]), size=size)
 
@@ -334,11 +334,11 @@ def drop(folder: Path, name: str) -> None:
         (lambda f: (f / "preprocessor_config.json").write_text('{"image_mean": [1]}'), r"has image_mean \[1\]"),
         (lambda f: (f / "preprocessor_config.json").write_text('{"image_mean": 0.5}'), "has image_mean 0.5"),
         (lambda f: (f / "preprocessor_config.json").write_text('{"resample": [3]}'), r"resamples by PIL's \[3\]"),
-        (lambda f: (f / "preprocessor_config.json").write_text('{"do_normalize": false}'), "0 … 1 and normalised"),
+        (lambda f: (f / "preprocessor_config.json").write_text('{"do_normalize": false}'), "to 0 … 1 and normalise"),
         (lambda f: (f / "config.json").write_text('{"model_type": ["clip"]}'), "known vision encoders"),
     ],
 )
-def test_a_damaged_or_other_folder_is_refused_in_one_line(tmp_path, damage, complaint):
+def test_open_vision_refuses_a_damaged_folder_in_one_line(tmp_path, damage, complaint):
     save(tmp_path, "clip_vision_model")
     damage(tmp_path)
     with pytest.raises(ValueError, match=complaint) as caught:
@@ -346,7 +346,7 @@ def test_a_damaged_or_other_folder_is_refused_in_one_line(tmp_path, damage, comp
     assert "\n" not in str(caught.value)
 
 
-def test_without_transformers_a_folder_says_what_to_install(models, monkeypatch):
+def test_open_vision_without_transformers_says_what_to_install(models, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ValueError, match=r"needs transformers: pip install 'spectrum-matching\[vision\]'"):
         open_vision(str(models["clip"][0]))
@@ -362,14 +362,14 @@ def test_without_transformers_a_folder_says_what_to_install(models, monkeypatch)
     ],
 )
 @pytest.mark.parametrize("spec", ["gradients", "clip"])
-def test_images_that_are_none(models, spec, images, complaint):
+def test_vision_encoder_refuses_what_is_no_image(models, spec, images, complaint):
     encoder = open_vision(str(models[spec][0]) if spec in models else spec)
     with pytest.raises(ValueError, match=complaint):
         encoder(images)
 
 
 @pytest.mark.parametrize("side", [36, 8])
-def test_gradients_refuse_a_side_that_their_cells_do_not_tile(side):
+def test_vision_encoder_gradients_refuse_sides_that_do_not_fit(side):
     encoder = open_vision("gradients")
     for call in (encoder.grid, lambda n: encoder(torch.zeros(1, 3, n, n))):
         with pytest.raises(ValueError, match=f"{side} x {side} pixels have no grid of cells of 8"):

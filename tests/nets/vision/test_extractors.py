@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -18,7 +20,75 @@ def images(size=16):
     return torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def test_a_torchscript_file_says_what_it_is(tmp_path):
+def saved(tmp_path, module):
+    path = tmp_path / "features.pt"
+    torch.jit.trace(module, torch.zeros(2, 3, 8, 8)).save(path)
+    return str(path)
+
+
+def script(tmp_path, body):
+    path = tmp_path / "mine.py"
+    path.write_text(f"import torch\n{body}")
+    return f"python:{path}:factory"
+
+
+def test_open_extractor_gives_features_of_torchscript_and_python(tmp_path):
+    sources = [saved(tmp_path, Means()), script(tmp_path, "def factory(): return lambda x: x.mean((2, 3))")]
+    for source in sources:
+        torch.testing.assert_close(open_extractor(source)(images(8)), images(8).mean((2, 3)))
+
+
+def test_open_extractor_puts_a_module_into_eval_mode(tmp_path):
+    source = script(tmp_path, "def factory(): return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.9))")
+    assert torch.equal(open_extractor(source)(images(8)), images(8).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("returned", "complaint"),
+    [
+        ("x", r"returned torch.float32 \(4, 3, 8, 8\) for 4 images, expected floats \(4, d\)"),
+        ("x.mean((2, 3))[:1]", r"returned torch.float32 \(1, 3\) for 4 images"),
+        ("x.mean((2, 3)).long()", "returned torch.int64"),
+        ("(x,)", "returned tuple, expected a tensor"),
+        ("x.mean((2, 3)) / 0", "values that are not finite"),
+        ("x @ torch.zeros(5, 5)", r"failed on images \(4, 3, 8, 8\): "),
+    ],
+)
+def test_extractor_refuses_what_is_no_feature_in_one_line(tmp_path, returned, complaint):
+    features = open_extractor(script(tmp_path, f"def factory(): return lambda x: {returned}"))
+    with pytest.raises(ValueError, match=complaint) as caught:
+        features(images(8))
+    assert "\n" not in str(caught.value)
+
+
+def test_extractor_explains_a_torchscript_failure_in_one_line(tmp_path):
+    features = open_extractor(saved(tmp_path, nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))))
+    with pytest.raises(ValueError, match=r"failed on images \(1, 3, 16, 16\)") as caught:
+        features(torch.zeros(1, 3, 16, 16))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive"])
+def test_open_extractor_names_a_file_that_is_no_torchscript(tmp_path, content):
+    path = tmp_path / "<b>.pt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is no TorchScript file that can be read") as caught:
+        open_extractor(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_open_extractor_refuses_a_state_dict(tmp_path):
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "state.pt")
+    with pytest.raises(ValueError, match="is no TorchScript file"):
+        open_extractor(str(tmp_path / "state.pt"))
+
+
+def test_open_extractor_refuses_a_factory_of_no_function(tmp_path):
+    with pytest.raises(ValueError, match="returned int, expected a function of images"):
+        open_extractor(script(tmp_path, "def factory(): return 3"))
+
+
+def test_open_extractor_describes_a_torchscript_file(tmp_path):
     path = tmp_path / "mine.pt"
     torch.jit.script(Means()).save(path)
     extractor = open_extractor(str(path))
@@ -28,7 +98,7 @@ def test_a_torchscript_file_says_what_it_is(tmp_path):
     assert open_extractor(str(path)).digest == extractor.digest
 
 
-def test_python_counts_with_its_code_and_its_weights(tmp_path):
+def test_extractor_digest_covers_python_code_and_weights(tmp_path):
     torch.save({"scale": torch.ones(3)}, tmp_path / "w.pt")
     code = f"""
 import torch
@@ -63,7 +133,7 @@ def dinov2(tmp_path_factory):
     return folder, model
 
 
-def test_dinov2_gives_the_class_token_of_normalised_antialiased_images(dinov2):
+def test_open_extractor_dinov2_gives_the_class_token(dinov2):
     folder, model = dinov2
     extractor = open_extractor(f"dinov2:{folder}")
     pixels = nn.functional.interpolate(images(32), (224, 224), mode="bicubic", antialias=True) / 2 + 0.5
@@ -79,21 +149,37 @@ def test_dinov2_gives_the_class_token_of_normalised_antialiased_images(dinov2):
     ("spec", "complaint"),
     [
         ("inception", r"download pt_inception-2015-12-05-6726825d.pth .* give inception:PATH"),
-        ("inception:/nowhere.pth", "no file /nowhere.pth with Inception's weights"),
-        ("dinov2:/nowhere", "no folder with config.json and model.safetensors: give dinov2:FOLDER"),
-        ("dinov2", "facebook/dinov2-large.*as dinov2:FOLDER"),
+        ("inception:/nowhere.pth", r"no weights at /nowhere.pth: download .* and give inception:PATH"),
+        ("dinov2:/nowhere", "/nowhere is no folder with config.json .*; give dinov2:FOLDER"),
+        ("dinov2", "the hub did not give it.*; give dinov2:FOLDER, a copy of facebook/dinov2-large"),
         ("clip", "no feature extractor 'clip': give inception:PATH, dinov2:FOLDER, a TorchScript file"),
         ("python:/nowhere.py:factory", "no feature extractor"),
     ],
 )
-def test_what_is_not_there_is_named_with_its_remedy(spec, complaint):
+def test_open_extractor_names_what_is_missing_with_the_remedy(spec, complaint):
     with pytest.raises(ValueError, match=complaint) as caught:
         open_extractor(spec)
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_of_something_else_is_no_dinov2(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"holds no Dinov2Model of transformers") as caught:
+@pytest.mark.parametrize(
+    ("model_type", "complaint"),
+    [
+        ("bert", "holds a model of type bert: known"),
+        ("dinov2", "no model.safetensors in"),
+    ],
+)
+def test_open_extractor_refuses_another_model_as_dinov2(tmp_path, model_type, complaint):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    with pytest.raises(ValueError, match=complaint) as caught:
         open_extractor(f"dinov2:{tmp_path}")
     assert "\n" not in str(caught.value)
+
+
+def test_open_extractor_refuses_another_vision_encoder_as_dinov2(tmp_path):
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    CLIPVisionModel(CLIPVisionConfig(**sizes, image_size=28, patch_size=14)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="holds a model of type clip_vision_model, not dinov2; give dinov2:FOLDER"):
+        open_extractor(f"dinov2:{tmp_path}")

@@ -22,7 +22,7 @@ def few_levels(generator, *shape):
 
 @pytest.mark.parametrize("cell", [4, 5, 8])
 @pytest.mark.parametrize("draw", [noise, few_levels])
-def test_every_block_within_the_image_is_that_of_scikit_image(generator, draw, cell):
+def test_gradient_map_equals_scikit_image(generator, draw, cell):
     images = draw(generator, 2, 3, 40, 80)
     found = gradient_map(images, cell).numpy()
     for image, ours in zip((images + 1) / 2, found, strict=True):
@@ -41,7 +41,7 @@ def test_every_block_within_the_image_is_that_of_scikit_image(generator, draw, c
             np.testing.assert_allclose(view[:, y : y + h, x : x + w], theirs[:, :, y, x].transpose(2, 0, 1), atol=1e-7)
 
 
-def test_cells_beyond_the_border_repeat_those_at_it(generator):
+def test_gradient_map_repeats_cells_at_the_border(generator):
     histograms = torch.rand(1, 9, 3, 2, generator=generator, dtype=torch.float64)
     padded = np.pad(histograms[0].numpy(), ((0, 0), (1, 1), (1, 1)), mode="edge")
     found = normalised_within_blocks(histograms).numpy().reshape(4, 9, 3, 2)
@@ -57,7 +57,7 @@ def test_cells_beyond_the_border_repeat_those_at_it(generator):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("degrees", [0, 10, 45, 90, 130, 170, 180, 225, 270, 350])
-def test_a_ramp_lies_in_the_bin_of_its_direction(dtype, degrees):
+def test_gradient_map_puts_a_ramp_into_the_bin_of_its_direction(dtype, degrees):
     direction = {0: (0, 1), 90: (1, 0), 180: (0, -1), 270: (-1, 0)}.get(degrees)
     y, x = direction or (math.sin(math.radians(degrees)), math.cos(math.radians(degrees)))
     rows, columns = torch.meshgrid(torch.arange(24, dtype=dtype), torch.arange(24, dtype=dtype), indexing="ij")
@@ -68,7 +68,7 @@ def test_a_ramp_lies_in_the_bin_of_its_direction(dtype, degrees):
     torch.testing.assert_close(inner, expected)
 
 
-def test_the_strongest_channel_votes_and_the_first_of_equals():
+def test_gradient_histograms_take_the_strongest_channel():
     images = torch.zeros(1, 3, 8, 8)
     images[:, 0] = torch.arange(8) / 16  # along columns
     images[:, 1] = torch.arange(8)[:, None] / 16  # as strong, along rows
@@ -81,7 +81,7 @@ def test_the_strongest_channel_votes_and_the_first_of_equals():
     torch.testing.assert_close(gradient_histograms(images, 4)[0, :, 0, 0], votes)
 
 
-def test_what_changes_nothing_and_what_mirrors_the_map(generator):
+def test_gradient_map_is_invariant_to_contrast_and_equivariant_to_flips(generator):
     images = noise(generator, 2, 3, 40, 24)
     found = gradient_map(images, 8)
     assert found.shape == (2, 36, 5, 3)
@@ -93,7 +93,7 @@ def test_what_changes_nothing_and_what_mirrors_the_map(generator):
     torch.testing.assert_close(gradient_map(images.flip(3), 8)[:, :, 2], turned[:, :, 2])
 
 
-def test_flat_images_are_zero_and_values_stay_between_0_and_1(generator):
+def test_gradient_map_is_zero_for_flat_images_and_below_1(generator):
     assert not gradient_map(torch.full((1, 3, 16, 16), 0.4)).any()
     found = gradient_map(noise(generator, 2, 3, 32, 32).float(), 4)
     assert found.dtype == torch.float32
@@ -103,7 +103,7 @@ def test_flat_images_are_zero_and_values_stay_between_0_and_1(generator):
 
 
 @pytest.mark.parametrize(("height", "width", "cell"), [(32, 33, 8), (30, 32, 8), (8, 32, 8), (32, 16, 16), (32, 32, 0)])
-def test_a_grid_that_does_not_fit_is_refused(height, width, cell):
+def test_gradient_grid_refuses_what_does_not_fit(height, width, cell):
     with pytest.raises(ValueError, match=rf"{height} x {width} pixels have no grid of cells of {cell}") as caught:
         gradient_map(torch.zeros(1, 3, height, width), cell)
     assert "\n" not in str(caught.value)

@@ -115,7 +115,7 @@ def literal(state, images):
     return InceptionOutput(features, spatial.permute(0, 2, 3, 1).flatten(1), features @ state["fc.weight"].T)
 
 
-def test_names_sizes_and_number_of_weights_are_the_published_ones(weights):
+def test_inception_weights_have_the_published_names_and_sizes(weights):
     assert {name: tuple(weights[f"{name}.conv.weight"].shape) for name in LAYERS} == {
         name: (n_out, n_in, rows, columns) for name, (n_in, n_out, rows, columns) in LAYERS.items()
     }
@@ -124,7 +124,7 @@ def test_names_sizes_and_number_of_weights_are_the_published_ones(weights):
     assert len([name for name in weights if name.endswith("conv.weight")]) == 94
 
 
-def test_the_graph_is_the_one_written_out(weights, network):
+def test_inception_equals_the_graph_written_out(weights, network):
     images = torch.rand(2, 3, 299, 299, generator=torch.Generator().manual_seed(0)) * 2 - 1
     found, expected = network(images), literal(weights, images)
     assert found.features.std() > 0.01
@@ -133,7 +133,7 @@ def test_the_graph_is_the_one_written_out(weights, network):
     assert [part.shape[1] for part in found] == [2048, 2023, 1008]
 
 
-def test_images_of_any_size_are_resized_and_batches_make_no_difference(network):
+def test_inception_resizes_images_and_ignores_batching(network):
     images = torch.rand(2, 3, 32, 40, generator=torch.Generator().manual_seed(0)) * 2 - 1
     together = network(images)
     resized = network(tensorflow_bilinear(images, 299))
@@ -143,7 +143,7 @@ def test_images_of_any_size_are_resized_and_batches_make_no_difference(network):
         network(torch.zeros(1, 1, 8, 8))
 
 
-def test_the_resizer_aligns_the_first_pixel_and_repeats_the_last():
+def test_tensorflow_bilinear_aligns_first_and_repeats_last():
     x = torch.tensor([0.0, 1.0])[None, None, None].expand(1, 1, 2, 2)
     assert tensorflow_bilinear(x, 4)[0, 0].tolist() == [[0.0, 0.5, 1.0, 1.0]] * 4
     ramp = torch.arange(64.0).expand(1, 1, 64, 64)
@@ -152,7 +152,7 @@ def test_the_resizer_aligns_the_first_pixel_and_repeats_the_last():
     assert torch.equal(tensorflow_bilinear(ramp, 64), ramp)
 
 
-def test_safetensors_hold_the_same_weights(weights, network, tmp_path):
+def test_from_weights_reads_safetensors(weights, network, tmp_path):
     from safetensors.torch import save_file
 
     save_file({**weights, "AuxLogits.fc.bias": torch.zeros(3)}, tmp_path / "w.safetensors")
@@ -161,7 +161,7 @@ def test_safetensors_hold_the_same_weights(weights, network, tmp_path):
     assert not any(parameter.requires_grad for parameter in other.parameters())
 
 
-def test_other_files_are_refused_in_one_line(weights, tmp_path):
+def test_from_weights_refuses_other_files_in_one_line(weights, tmp_path):
     path = tmp_path / "w.pth"
 
     def complaint(state):
@@ -174,9 +174,11 @@ def test_other_files_are_refused_in_one_line(weights, tmp_path):
     wrong = {**weights, "fc.weight": torch.zeros(1000, 2048)}
     assert "fc.weight is (1000, 2048), FID's Inception has (1008, 2048)" in complaint(wrong)
     missing = {name: value for name, value in weights.items() if name != "Mixed_7c.branch_pool.bn.bias"}
-    assert "lacks Mixed_7c.branch_pool.bn.bias" in complaint(missing)
+    assert "lacks 1 of 472 tensors of FID's Inception, first Mixed_7c.branch_pool.bn.bias: download" in complaint(
+        missing
+    )
     path.write_bytes(b"nothing")
     with pytest.raises(ValueError, match="neither safetensors nor a plain state dict"):
         Inception.from_weights(path)
-    with pytest.raises(ValueError, match=r"no file .* download pt_inception-2015-12-05"):
+    with pytest.raises(ValueError, match=r"no weights at .*none.pth: download pt_inception-2015-12-05"):
         Inception.from_weights(tmp_path / "none.pth")

@@ -76,7 +76,7 @@ def restated(a: Tensor, b: Tensor, trunk: dict[str, Tensor], heads: dict[str, Te
     return total
 
 
-def test_it_equals_the_definition(
+def test_lpips_equals_the_definition(
     lpips: LPIPS, pair: tuple[Tensor, Tensor], trunk: dict[str, Tensor], heads: dict[str, Tensor]
 ) -> None:
     expected = restated(*pair, trunk, heads)
@@ -84,7 +84,7 @@ def test_it_equals_the_definition(
     torch.testing.assert_close(lpips(*pair), expected, rtol=1e-5, atol=1e-7)
 
 
-def test_a_whole_state_dict_of_another_implementation_gives_its_distances(
+def test_lpips_equals_torchmetrics(
     trunk: dict[str, Tensor], pair: tuple[Tensor, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def features(net: str, pretrained: bool) -> torch.nn.Sequential:
@@ -103,18 +103,14 @@ def test_a_whole_state_dict_of_another_implementation_gives_its_distances(
     torch.testing.assert_close(ours(*pair), other(*pair).flatten(), rtol=1e-5, atol=1e-7)
 
 
-def test_it_is_symmetric_zero_for_equal_images_and_apart_for_each_image(
-    lpips: LPIPS, pair: tuple[Tensor, Tensor]
-) -> None:
+def test_lpips_is_symmetric_and_zero_for_equal_images(lpips: LPIPS, pair: tuple[Tensor, Tensor]) -> None:
     a, b = pair
     assert torch.equal(lpips(a, b), lpips(b, a))
     assert torch.equal(lpips(a, a), torch.zeros(3))
     torch.testing.assert_close(lpips(a, b)[1:2], lpips(a[1:2], b[1:2]))
 
 
-def test_the_gradient_reaches_the_images_and_equals_a_finite_difference(
-    folder: Path, pair: tuple[Tensor, Tensor]
-) -> None:
+def test_lpips_gradient_equals_a_finite_difference(folder: Path, pair: tuple[Tensor, Tensor]) -> None:
     lpips = LPIPS.from_weights(folder).double()
     a, b = (x[:1].double() for x in pair)
     direction = numbers(7, *a.shape).double()
@@ -125,13 +121,13 @@ def test_the_gradient_reaches_the_images_and_equals_a_finite_difference(
     torch.testing.assert_close((gradient * direction).sum(), slope.squeeze(), rtol=1e-5, atol=0)
 
 
-def test_it_is_frozen(lpips: LPIPS, pair: tuple[Tensor, Tensor]) -> None:
+def test_lpips_is_frozen(lpips: LPIPS, pair: tuple[Tensor, Tensor]) -> None:
     assert not any(p.requires_grad for p in lpips.parameters())
     assert not lpips(*pair).requires_grad
 
 
 @pytest.mark.parametrize("autocast", [False, True])
-def test_images_without_any_feature_have_finite_distances_and_gradients(
+def test_lpips_is_finite_for_images_without_features(
     trunk: dict[str, Tensor], heads: dict[str, Tensor], pair: tuple[Tensor, Tensor], autocast: bool
 ) -> None:
     weights = {name: torch.zeros_like(w) if name.endswith("bias") else w for name, w in trunk.items()}
@@ -148,43 +144,43 @@ def test_images_without_any_feature_have_finite_distances_and_gradients(
     assert gradient.isfinite().all()
 
 
-def test_bf16_autocast_stays_near_float32(lpips: LPIPS, pair: tuple[Tensor, Tensor]) -> None:
+def test_lpips_bf16_is_near_float32(lpips: LPIPS, pair: tuple[Tensor, Tensor]) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         mixed = lpips(*pair)
     torch.testing.assert_close(mixed, lpips(*pair), rtol=0.02, atol=0)
 
 
-def test_other_shapes_are_refused(lpips: LPIPS) -> None:
+def test_lpips_refuses_other_shapes(lpips: LPIPS) -> None:
     for a, b in [((1, 3, 32, 32), (2, 3, 32, 32)), ((1, 1, 32, 32),) * 2, ((1, 3, 32, 15),) * 2, ((3, 32, 32),) * 2]:
         with pytest.raises(ValueError, match=r"LPIPS got .* sides of at least 16"):
             lpips(torch.zeros(a), torch.zeros(b))
 
 
-def test_what_is_missing_is_named_with_the_remedy(
+def test_from_weights_names_missing_tensors_with_the_remedy(
     tmp_path: Path, folder: Path, trunk: dict[str, Tensor], heads: dict[str, Tensor]
 ) -> None:
-    with pytest.raises(ValueError, match=r"lacks 31 of 31 .*vgg16-397923af.pth.* and .*vgg.pth"):
+    with pytest.raises(ValueError, match=r"no weights at .*: put torchvision's vgg16-397923af.pth and vgg.pth"):
         LPIPS.from_weights(tmp_path)
-    with pytest.raises(ValueError, match=r"lacks 5 of 31 .*first lin0: add the heads \(vgg.pth"):
+    with pytest.raises(ValueError, match=r"lacks 5 of 31 .*first lin0: put .* and vgg.pth"):
         LPIPS.from_weights(folder / "vgg16.pth")
-    with pytest.raises(ValueError, match=r"lacks 26 of 31 .*first features.0.weight: add the trunk"):
+    with pytest.raises(ValueError, match=r"lacks 26 of 31 .*first features.0.weight: put torchvision's vgg16"):
         LPIPS.from_weights(folder / "vgg.pth")
     save_file({k: w for k, w in (trunk | heads).items() if k != "features.17.bias"}, tmp_path / "w.safetensors")
     with pytest.raises(ValueError, match=r"lacks 1 of 31 .*first features.17.bias"):
         LPIPS.from_weights(tmp_path)
 
 
-def test_weights_of_another_network_and_files_at_odds_are_refused(tmp_path: Path, folder: Path) -> None:
+def test_from_weights_refuses_another_network_and_contradictions(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "vgg16.pth").symlink_to(folder / "vgg16.pth")
     (tmp_path / "alex.pth").symlink_to(HEADS.with_name("alex.pth"))
-    with pytest.raises(ValueError, match=r"lin1 is \(192,\), VGG16 LPIPS has \(128,\)"):
+    with pytest.raises(ValueError, match=r"lin1 is \(1, 192, 1, 1\), LPIPS on VGG16 has \(1, 128, 1, 1\)"):
         LPIPS.from_weights(tmp_path)
     (tmp_path / "vgg.pth").symlink_to(HEADS)
     with pytest.raises(ValueError, match="disagree on lin0"):
         LPIPS.from_weights(tmp_path)
 
 
-def test_nothing_but_tensors_is_unpickled(tmp_path: Path) -> None:
+def test_from_weights_unpickles_tensors_alone(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[object, tuple[str, ...]]:
             return open, (str(tmp_path / "sprung"), "w")
@@ -195,6 +191,6 @@ def test_nothing_but_tensors_is_unpickled(tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
-def test_an_absent_path_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no file or folder .*absent.pth"):
+def test_from_weights_refuses_a_missing_path(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no weights at .*absent.pth"):
         LPIPS.from_weights(tmp_path / "absent.pth")

@@ -7,11 +7,8 @@ have: `image_range`, (-1, 1) or (0, 1); `multiple`, of which image sides are; `l
 """
 
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,41 +16,10 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Po
 from torch import Tensor, nn
 
 from ...latent_space import LatentSpace
+from ..python_files import explain_user_errors
 from .interface import Calling, images_of, posterior_of
 
-PREFIX = "python:"
 TRIAL_SIZE = 64
-
-
-def from_file(source: str) -> Any:
-    """What the factory of "python:FILE.py:FACTORY" returns. The file is run: it is the user's own code.
-
-    Its folder is on the import path meanwhile. Raises ValueError where there is no such file or function, and for
-    whatever they raise.
-    """
-    name, _, factory_name = source.removeprefix(PREFIX).rpartition(":")
-    path = Path(name).expanduser()
-    if not name or not factory_name.isidentifier():
-        raise ValueError(f"{source} names no function: give python:path/to/file.py:factory")
-    if not path.is_file():
-        raise ValueError(f"no file {path}: give python:path/to/file.py:factory")
-    spec = spec_from_file_location(f"own_{path.stem}", path.resolve())
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{path} is no Python file: its name must end in .py")
-    module = module_from_spec(spec)
-    sys.modules[module.__name__] = module  # where dataclasses look for it
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
-    try:
-        with _blamed(f"{path} fails to import"):
-            spec.loader.exec_module(module)
-        factory = getattr(module, factory_name, None)
-        if not callable(factory):
-            raise ValueError(f"{path} has no function {factory_name!r}: define it, without arguments that it needs")
-        with _blamed(f"{factory_name}() in {path} fails"):
-            return factory()
-    finally:
-        sys.path.remove(folder)
 
 
 def modules_of(model: object) -> nn.ModuleDict:
@@ -85,7 +51,7 @@ def calling_of(model: Any, modules: nn.Module) -> Calling:
     weight = next((p for p in modules.parameters() if p.is_floating_point()), torch.empty(0))
     grey = torch.full((2, 3, side, side), (low + high) / 2, dtype=weight.dtype, device=weight.device)
     with _undisturbed(modules, weight.device), torch.no_grad():
-        with _blamed(
+        with explain_user_errors(
             f"{kind}.encode fails on grey images {tuple(grey.shape)}; if it needs other sizes, set `multiple`"
         ):
             encoded = model.encode(grey)
@@ -102,7 +68,7 @@ def calling_of(model: Any, modules: nn.Module) -> Calling:
                 f"{kind}.encode made {latents.shape[2]} cells of {side} pixels, not a whole factor: "
                 f"pad inside, or set `multiple` to what image sides must be a multiple of"
             )
-        with _blamed(f"{kind}.decode fails on latents {tuple(latents.shape)}"):
+        with explain_user_errors(f"{kind}.decode fails on latents {tuple(latents.shape)}"):
             decoded = model.decode(latents.to(weight.dtype))
         images = _decoded(kind, decoded)
         if images.shape != grey.shape:
@@ -148,14 +114,14 @@ def _latent_space(model: Any, kind: str) -> tuple[LatentSpace, float, float]:
 
 def _encode(model: Any, images: Tensor) -> Posterior:
     kind = type(model).__name__
-    with _blamed(f"{kind}.encode fails on images {tuple(images.shape)}"):
+    with explain_user_errors(f"{kind}.encode fails on images {tuple(images.shape)}"):
         encoded = model.encode(images)
     return _encoded(kind, encoded)
 
 
 def _decode(model: Any, latents: Tensor) -> Tensor:
     kind = type(model).__name__
-    with _blamed(f"{kind}.decode fails on latents {tuple(latents.shape)}"):
+    with explain_user_errors(f"{kind}.decode fails on latents {tuple(latents.shape)}"):
         decoded = model.decode(latents)
     return _decoded(kind, decoded)
 
@@ -176,17 +142,6 @@ def _decoded(kind: str, decoded: Any) -> Tensor:
         raise ValueError(
             f"{kind}.decode gave {error}, expected images (b, 3, H, W), or an object with sample"
         ) from None
-
-
-@contextmanager
-def _blamed(what: str) -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except (Exception, SystemExit) as error:  # anything may happen in somebody else's code
-        first = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{what} ({type(error).__name__}: {first})") from error
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 import diffusers
 
 from ..hub import download
-from .custom import PREFIX, from_file
+from ..python_files import PREFIX, from_file
 from .diffusers_classes import REFUSED, ROWS
 from .single_file import load_single_file
 

@@ -1,4 +1,4 @@
-"""Feature extractors by name: what turns images into the vectors whose distributions are compared."""
+"""Feature extractors by name: they turn images into the vectors whose distributions are compared."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,13 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from ...files.digests import digest_files, digest_lines, digest_weights
-from .features import checked, load_features
+from ..python_files import PREFIX, from_file
+from .encoders import open_vision
+from .inception import REMEDY, RESIZER, Inception
+from .weights import weight_files
+
+DINOV2 = "facebook/dinov2-large"
+"""The model of FD-DINOv2 (Stein et al., Exposing flaws of generative model evaluation metrics, arXiv 2306.04675)."""
 
 NO_RESIZE = "none: the extractor takes images as they are"
 
 
 class Extracted(NamedTuple):
-    """Of one batch: features (b, d), and where the extractor has them spatial features (b, s) and logits (b, k)."""
+    """The outputs for a batch: features (b, d); where there are any, spatial features (b, s) and logits (b, k)."""
 
     features: Tensor
     spatial: Tensor | None = None
@@ -24,10 +30,10 @@ class Extracted(NamedTuple):
 
 @dataclass(frozen=True)
 class Extractor:
-    """Called, gives the features (b, d) of images (b, 3, H, W) in [-1, 1].
+    """A function from images (b, 3, H, W) in [-1, 1] to features (b, d).
 
-    digest: 16 hexadecimal digits of SHA-256 over the files of its weights; for a user's Python over its code, and its
-    weights where it is a module. resizer: how images reach its own size, and what is done to their values.
+    digest: of the files of its weights; for a user's Python, of its code, and of its weights if it is a module.
+    resizer: how images are resized to its input size, and their values normalised.
     """
 
     name: str
@@ -40,69 +46,104 @@ class Extractor:
 
 
 def open_extractor(spec: str, device: torch.device | str = "cpu") -> Extractor:
-    """`inception:PATH`, `dinov2:FOLDER` (or `…:hub:owner/name`), a TorchScript file, or `python:FILE.py:FACTORY`.
+    """Open `inception:SOURCE`, `dinov2[:SOURCE]`, a TorchScript file, or `python:FILE.py:FACTORY`.
 
-    `dinov2` alone is that of the hub; Inception's weights are on no hub repository of their makers, so that `inception`
-    alone says what to download. ValueError in one line for whatever does not open.
+    SOURCE is a file (a folder for DINOv2) or `hub:owner/name`; `dinov2` alone is that of the hub. The factory takes no
+    arguments and returns a function of images; a module is put into eval mode on `device`.
+
+    Raises:
+        ValueError: in one line, if it does not open. The extractor raises it too, for images on which a user's function
+            fails, and for anything but finite features (b, d).
     """
     name, _, source = spec.partition(":")
-    if name == "inception":
-        return _inception(source, device)
-    if name == "dinov2":
-        return _dinov2(source, device)
-    return _own(spec, device)
+    return EXTRACTORS[name](source, device) if name in EXTRACTORS else _user_extractor(spec, device)
 
 
-def _own(spec: str, device: torch.device | str) -> Extractor:
-    is_python = spec.startswith("python:")
-    path = Path(spec.removeprefix("python:").rpartition(":")[0] if is_python else spec).expanduser()
+def _inception(source: str, device: torch.device | str) -> Extractor:
+    if not source:
+        raise ValueError(f"inception needs weights: {REMEDY}")
+    network = Inception.from_weights(source).to(device)
+
+    def extract(images: Tensor) -> Extracted:
+        with torch.inference_mode():
+            outputs = network(images.to(device))
+        return Extracted(_finite(outputs.features, "inception"), outputs.spatial, outputs.logits)
+
+    return Extractor("inception", digest_files(weight_files(source, REMEDY)), RESIZER, extract)
+
+
+def _dinov2(source: str, device: torch.device | str) -> Extractor:
+    remedy = f"give dinov2:FOLDER, a copy of {DINOV2}, as dinov2:hub:owner/name, or none for the hub's own"
+    try:
+        encoder = open_vision(source or f"hub:{DINOV2}", device)
+    except ValueError as error:
+        raise ValueError(f"dinov2 does not open: {error}; {remedy}") from error
+    if encoder.model_type != "dinov2":
+        raise ValueError(f"{source} holds a model of type {encoder.model_type}, not dinov2; {remedy}")
+    return Extractor(
+        "dinov2",
+        encoder.digest,
+        encoder.resizer,
+        lambda images: Extracted(_finite(encoder.class_token(images), "dinov2")),
+    )
+
+
+EXTRACTORS: dict[str, Callable[[str, torch.device | str], Extractor]] = {"inception": _inception, "dinov2": _dinov2}
+"""The extractors with a name, by it; any other spec names a user's file."""
+
+
+def _user_extractor(spec: str, device: torch.device | str) -> Extractor:
+    is_python = spec.startswith(PREFIX)
+    path = Path(spec.removeprefix(PREFIX).rpartition(":")[0] if is_python else spec).expanduser()
     if not path.is_file():
         raise ValueError(
             f"no feature extractor {spec!r}: give inception:PATH, dinov2:FOLDER, a TorchScript file that exists, or "
             f"python:FILE.py:FACTORY"
         )
-    extract = load_features(spec if is_python else str(path), device)
     digest = digest_files([path])
-    if is_python and isinstance(extract, nn.Module):
-        digest = digest_lines([digest, digest_weights(extract)])
-    features = checked(extract, spec, device)
-    return Extractor(path.name, digest, NO_RESIZE, lambda images: Extracted(features(images)))
+    function = from_file(spec) if is_python else _load_torchscript(path, device)
+    if not callable(function):
+        raise ValueError(f"{spec} returned {type(function).__name__}, expected a function of images")
+    if isinstance(function, nn.Module):
+        function = function.to(device).eval()
+        digest = digest_lines([digest, digest_weights(function)]) if is_python else digest
+
+    def extract(images: Tensor) -> Extracted:
+        try:
+            with torch.inference_mode():
+                features = function(images.to(device))
+        except Exception as error:  # a user's code may raise anything
+            raise ValueError(f"features {spec} failed on images {tuple(images.shape)}: {_last_line(error)}") from error
+        if not isinstance(features, Tensor):
+            raise ValueError(f"features {spec} returned {type(features).__name__}, expected a tensor (b, d)")
+        if features.ndim != 2 or len(features) != len(images) or not features.is_floating_point():
+            raise ValueError(
+                f"features {spec} returned {features.dtype} {tuple(features.shape)} for {len(images)} images, expected "
+                f"floats ({len(images)}, d)"
+            )
+        return Extracted(_finite(features, spec))
+
+    return Extractor(path.name, digest, NO_RESIZE, extract)
 
 
-def _inception(source: str, device: torch.device | str) -> Extractor:
-    from .inception import RESIZER, WEIGHTS, Inception, weights_file
-
-    if not source:
+def _load_torchscript(path: Path, device: torch.device | str) -> Callable[[Tensor], Tensor]:
+    try:
+        module: Callable[[Tensor], Tensor] = torch.jit.load(str(path), map_location=device)
+    except (RuntimeError, ValueError, OSError) as error:
         raise ValueError(
-            f"inception needs weights: download {WEIGHTS} (the release fid_weights of mseitzer/pytorch-fid on GitHub) "
-            f"and give inception:PATH"
-        )
-    path = weights_file(source)
-    network = Inception.from_weights(path).to(device)
-
-    def extract(images: Tensor) -> Extracted:
-        with torch.inference_mode():
-            found = network(images.to(device))
-        return Extracted(_finite(found.features, "inception"), found.spatial, found.logits)
-
-    return Extractor("inception", digest_files([path]), RESIZER, extract)
-
-
-def _dinov2(source: str, device: torch.device | str) -> Extractor:
-    from .dinov2 import FILES, NAME, RESIZER, DINOv2, weights_folder
-
-    folder = weights_folder(source or f"hub:{NAME}")
-    network = DINOv2.from_weights(folder).to(device)
-
-    def extract(images: Tensor) -> Extracted:
-        with torch.inference_mode():
-            return Extracted(_finite(network(images.to(device)), "dinov2"))
-
-    files = [folder / name for name in FILES if (folder / name).is_file()]
-    return Extractor("dinov2", digest_files(files), RESIZER, extract)
+            f"{path} is no TorchScript file that can be read: give one saved by torch.jit.save, or "
+            f"python:FILE.py:FACTORY"
+        ) from error
+    return module
 
 
 def _finite(features: Tensor, name: str) -> Tensor:
     if not features.isfinite().all():
-        raise ValueError(f"{name} returned features that are not finite: look at its weights")
+        raise ValueError(f"features {name} returned values that are not finite: check its weights")
     return features
+
+
+def _last_line(error: Exception) -> str:
+    """Return the last line of an error, where TorchScript puts the reason; its traceback comes before."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d
 
-from ..hub import download
+from .weights import read_weights
 
 SIDE = 299
 N_FEATURES, N_SPATIAL, N_CLASSES = 2048, 7, 1008
 WEIGHTS = "pt_inception-2015-12-05-6726825d.pth"
 RESIZER = "bilinear to 299, no antialiasing, pixel corners aligned at the top left, as TensorFlow 1; (byte − 128) / 128"
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+REMEDY = f"download {WEIGHTS} (release fid_weights of mseitzer/pytorch-fid on GitHub) and give inception:PATH"
 
 # A branch is its convolutions one after the other: name, width, kernel (rows, columns), stride, padding.
 _Layer = tuple[str, int, tuple[int, int], int, tuple[int, int]]
@@ -72,31 +72,16 @@ class Inception(nn.Module):
 
     @classmethod
     def from_weights(cls, source: str | Path) -> Self:
-        """With the published weights, from a file (safetensors, or a state dict of tensors) or `hub:owner/name`.
+        """Return the network with the published weights, from a file, a folder or `hub:owner/name`.
 
-        Anything else in the file is ignored. ValueError in one line when there is none, or a tensor is missing or
-        misshapen.
+        Raises:
+            ValueError: as `read_weights`.
         """
-        path = weights_file(source)
-        return cls(_checked(_read(path), path))
-
-
-def weights_file(source: str | Path) -> Path:
-    """The file that `from_weights` reads; ValueError where there is none, or a hub repository has not just one."""
-    text = str(source)
-    if not text.startswith("hub:"):
-        path = Path(source).expanduser()
-        if not path.is_file():
-            raise ValueError(
-                f"no file {source} with Inception's weights: download {WEIGHTS} from pytorch-fid's releases and give "
-                f"inception:PATH, or inception:hub:owner/name"
-            )
-        return path
-    folder = download(text.removeprefix("hub:"), [f"*{suffix}" for suffix in SUFFIXES])
-    files = sorted(file for file in folder.rglob("*") if file.suffix in SUFFIXES)
-    if len(files) != 1:
-        raise ValueError(f"{text} has {len(files)} files of weights, expected one: give the path of one of them")
-    return files[0]
+        with torch.device("meta"):
+            graph = nn.ModuleDict(_graph()).state_dict()
+        counts = {name: torch.tensor(0) for name in graph if name.endswith("num_batches_tracked")}
+        shapes = {name: tuple(values.shape) for name, values in graph.items() if name not in counts}
+        return cls(counts | read_weights(source, shapes, "FID's Inception", REMEDY))
 
 
 def tensorflow_bilinear(x: Tensor, size: int) -> Tensor:
@@ -258,34 +243,3 @@ def _branches_8() -> tuple[tuple[_Layer, ...], ...]:
             _layer("branch3x3dbl_3b", 384, 3, 1),
         ),
     )
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return dict(load_file(path))
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:
-        # Every way for a file to be damaged or to hold more than tensors has its own kind of exception.
-        raise ValueError(f"{path} is neither safetensors nor a plain state dict of tensors") from error
-
-
-def _checked(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    with torch.device("meta"):
-        expected = nn.ModuleDict(_graph()).state_dict()
-    found: dict[str, Tensor] = {}
-    for name, like in expected.items():
-        if name.endswith("num_batches_tracked"):
-            found[name] = torch.tensor(0)
-        elif name not in state:
-            raise ValueError(f"{path} lacks {name} of FID's Inception: expected the tensors of {WEIGHTS}")
-        elif state[name].shape != like.shape:
-            raise ValueError(
-                f"{path}: {name} is {tuple(state[name].shape)}, FID's Inception has {tuple(like.shape)}: "
-                f"these are weights of another network; expected those of {WEIGHTS}"
-            )
-        else:
-            found[name] = state[name].float()
-    return found

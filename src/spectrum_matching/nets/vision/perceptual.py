@@ -8,14 +8,14 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from ..hub import download
+from .weights import read_weights
 
 # VGG16: widths of the convolutions, 0 for a pooling. Below, the tapped ReLUs in torchvision's numbering of
 # layers, with their widths.
 _LAYOUT = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)
 _TAPS = {3: 64, 8: 128, 15: 256, 22: 512, 29: 512}
 
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+REMEDY = "put torchvision's vgg16-397923af.pth and vgg.pth of lpips 0.1 into one folder and give its path"
 _TRUNK = re.compile(r"(?:features|net\.slice\d)\.(\d+\.(?:weight|bias))")
 _HEAD = re.compile(r"lin(\d)\.model\.\d\.weight")
 
@@ -69,29 +69,25 @@ class LPIPS(nn.Module):
 
     @classmethod
     def from_weights(cls, source: str | Path) -> Self:
-        """LPIPS with the published weights, from a file, a folder of files or `hub:owner/name`.
+        """Return LPIPS with the published weights, from a file, a folder of files or `hub:owner/name`.
 
-        Together the files (safetensors, or state dicts that torch.load(weights_only=True) opens) give the
-        trunk, named as by torchvision's VGG16 or by the lpips package, and the heads `lin0.model.1.weight` …;
-        anything else in them is ignored. Raises ValueError when a tensor is missing, misshapen or given twice
-        differently.
+        Together the files hold the trunk, named as by torchvision's VGG16 or by the lpips package, and the heads
+        `lin0.model.1.weight` ….
+
+        Raises:
+            ValueError: as `read_weights`.
         """
-        text = str(source)
-        if text.startswith("hub:"):
-            root = download(text.removeprefix("hub:"), [f"*{suffix}" for suffix in _SUFFIXES])
-        else:
-            root = Path(source).expanduser()
-            if not root.exists():
-                raise ValueError(f"no file or folder {source} with LPIPS weights: for a hub name give hub:owner/name")
-        files = [root] if root.is_file() else sorted(f for f in root.glob("*") if f.suffix in _SUFFIXES)
-        weights: dict[str, Tensor] = {}
-        for file in files:
-            for name, tensor in _read(file):
-                if name in weights and not torch.equal(weights[name], tensor):
-                    raise ValueError(f"{file} and another file in {root} disagree on {name}: keep one of them there")
-                weights[name] = tensor
-        _check(weights, text)
-        return cls(weights)
+        with torch.device("meta"):
+            shapes = {f"features.{name}": tuple(w.shape) for name, w in _trunk().state_dict().items()}
+        shapes |= {f"lin{k}": (1, channels, 1, 1) for k, channels in enumerate(_TAPS.values())}
+        weights = read_weights(source, shapes, "LPIPS on VGG16", REMEDY, _rename)
+        return cls({name: w.flatten() if name.startswith("lin") else w for name, w in weights.items()})
+
+
+def _rename(name: str) -> str:
+    if match := _TRUNK.fullmatch(name):
+        return f"features.{match[1]}"
+    return f"lin{match[1]}" if (match := _HEAD.fullmatch(name)) else ""
 
 
 def _trunk() -> nn.Sequential:
@@ -104,43 +100,3 @@ def _trunk() -> nn.Sequential:
         else:
             layers.append(nn.MaxPool2d(2))
     return nn.Sequential(*layers)
-
-
-def _read(file: Path) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a file that LPIPS uses, in float32 and under our names."""
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(file)
-        else:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-        items = list(state.items())
-    except Exception as error:
-        # Every way for a file to be damaged or to hold more than tensors has its own kind of exception.
-        raise ValueError(f"{file} is neither safetensors nor a plain state dict of tensors") from error
-    for name, tensor in items:
-        if match := _TRUNK.fullmatch(name):
-            yield f"features.{match[1]}", tensor.float()
-        elif match := _HEAD.fullmatch(name):
-            yield f"lin{match[1]}", tensor.float().flatten()
-
-
-def _check(weights: Mapping[str, Tensor], source: str) -> None:
-    with torch.device("meta"):
-        shapes = {f"features.{name}": tensor.shape for name, tensor in _trunk().state_dict().items()}
-    shapes |= {f"lin{k}": torch.Size([channels]) for k, channels in enumerate(_TAPS.values())}
-    absent = [name for name in shapes if name not in weights]
-    if absent:
-        trunk = "the trunk (torchvision's vgg16-397923af.pth)" if absent[0].startswith("features") else ""
-        heads = "the heads (vgg.pth of lpips 0.1)" if absent[-1].startswith("lin") else ""
-        raise ValueError(
-            f"{source} lacks {len(absent)} of {len(shapes)} LPIPS tensors, first {absent[0]}: add "
-            f"{' and '.join(filter(None, (trunk, heads)))} to one folder and give its path, or hub:owner/name"
-        )
-    for name, shape in shapes.items():
-        if weights[name].shape != shape:
-            raise ValueError(
-                f"{source}: {name} is {tuple(weights[name].shape)}, VGG16 LPIPS has {tuple(shape)}: these "
-                f"are weights of another network"
-            )

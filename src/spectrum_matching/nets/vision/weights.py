@@ -1,0 +1,113 @@
+"""Weights of published networks: their files, with the tensors' names and shapes checked, and transformers' models."""
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..hub import download
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+
+
+def weight_files(source: str | Path, remedy: str) -> list[Path]:
+    """Return the files of weights that `source` names: one file, those of a folder, or those of `hub:owner/name`.
+
+    Raises:
+        ValueError: with the remedy, if there are none.
+    """
+    text = str(source)
+    if text.startswith("hub:"):
+        root = download(text.removeprefix("hub:"), [f"*{suffix}" for suffix in SUFFIXES])
+    else:
+        root = Path(source).expanduser()
+    files = [root] if root.is_file() else sorted(file for file in root.glob("*") if file.suffix in SUFFIXES)
+    if not files:
+        raise ValueError(f"no weights at {source}: {remedy}")
+    return files
+
+
+def read_weights(
+    source: str | Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    network: str,
+    remedy: str,
+    rename: Callable[[str], str] = lambda name: name,
+) -> dict[str, Tensor]:
+    """Return the tensors of these names and shapes in float32, from all files of `source` together; ignore any others.
+
+    Files are safetensors, or state dicts that torch.load(weights_only=True) opens. rename: from a name in a file to one
+    of `shapes`.
+
+    Raises:
+        ValueError: if a file cannot be read, two of them disagree, or a tensor is missing or of another shape; names
+            the `network` and the remedy.
+    """
+    weights: dict[str, Tensor] = {}
+    for file in weight_files(source, remedy):
+        for name, tensor in _read(file).items():
+            name = rename(name)
+            if name in weights and not torch.equal(weights[name], tensor):
+                raise ValueError(f"{file} and another file of {source} disagree on {name}: keep one of them there")
+            if name in shapes:
+                weights[name] = tensor
+    if absent := [name for name in shapes if name not in weights]:
+        raise ValueError(
+            f"{source} lacks {len(absent)} of {len(shapes)} tensors of {network}, first {absent[0]}: {remedy}"
+        )
+    for name, tensor in weights.items():
+        if tensor.shape != shapes[name]:
+            raise ValueError(
+                f"{source}: {name} is {tuple(tensor.shape)}, {network} has {tuple(shapes[name])}; these are weights of "
+                f"another network: {remedy}"
+            )
+    return {name: tensor.float() for name, tensor in weights.items()}
+
+
+def load_pretrained(model: str, folder: Path) -> Any:
+    """Return transformers' class of that name, frozen, in float32 and eval mode, from the safetensors of a folder.
+
+    Weights of other parts of a larger model are ignored.
+
+    Raises:
+        ValueError: without transformers, or if the folder's weights are not those of the class, or not all.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise ValueError(f"{folder} needs transformers: pip install 'spectrum-matching[vision]'") from error
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it lists all weights that are ignored; those that are missing are named below
+    try:
+        network, report = getattr(transformers, model).from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except Exception as error:  # the library raises whatever its parsers do
+        why = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"{folder} holds no {model} of transformers ({why}): give what save_pretrained wrote"
+        ) from error
+    finally:
+        logger.setLevel(level)
+    if absent := report["missing_keys"]:
+        raise ValueError(
+            f"{folder} lacks {len(absent)} tensors of {model}, first {min(absent)}: give what save_pretrained wrote"
+        )
+    return network.float().requires_grad_(False).eval()
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(file)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+    except Exception as error:
+        # Every way for a file to be damaged or to hold more than tensors has its own kind of exception.
+        raise ValueError(f"{file} is neither safetensors nor a plain state dict of tensors") from error
