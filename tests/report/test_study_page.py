@@ -6,13 +6,12 @@ from html.parser import HTMLParser
 import pytest
 
 from spectrum_matching.records.analysis import Provenance
-from spectrum_matching.report.canvas import Panel, colour, panel
+from spectrum_matching.report.canvas import Curve, curves
 from spectrum_matching.report.study_page import Block, StudyTable, render_study
 from spectrum_matching.report.table import Cell, Column, Table
 
 OWN = Provenance("0.3.0", "afc7f8e", "2.13.0", "0.42.0", "cpu", "float32", 0)
 HOSTILE = "<i>A</i> & \"quoted\" {x} </script><script>document.title='owned'</script>"
-VALUES = [[0.0, 1.5, -3.0], [None, float("nan"), 12.0]]
 GRID = Table(
     (Column("filter", is_text=True), Column("value", "dB")), ((0, (Cell("none"), Cell("1.25", "± 0.1", 1.25))),)
 )
@@ -36,11 +35,10 @@ class Elements(HTMLParser):
         return [attributes for name, attributes in self.all if name == tag]
 
 
-def heat(values=VALUES, rows=("low", "high"), columns=("a", "b", "c"), limit=3.0):
-    panels = []
-    with panel("Heat", "values by row and column", panels) as canvas:
-        canvas.heat_map(values, rows, columns, "{row}, {column}\n{value} dB", limit, decimals=1)
-    return panels[0]
+def drawing(name="one", x_label="band"):
+    return curves(
+        "Drawn", x_label, "dB", [Curve([1.0, 2.0], [0.5, -3.0], name + "\n{x}: {y} dB", {"color": "#1d1f23"})]
+    )
 
 
 def render(blocks, names=("one", "two"), **changes):
@@ -50,13 +48,13 @@ def render(blocks, names=("one", "two"), **changes):
 @pytest.fixture(scope="module")
 def page():
     blocks = (
-        Block("First things", ("What is drawn.",), (heat(),), key=("tone",), extra="dashed: the other"),
+        Block("First things", ("What is drawn.",), (drawing(),), key=("tone",), extra="dashed: the other"),
         Block("In numbers", ("What is told.",), tables=(StudyTable("All", GRID, "encoder", "Read it so."),), key=()),
     )
     return render(blocks, notes=("Small.",), settings=(("images", "12 of 16 px"),))
 
 
-def test_a_page_loads_nothing_and_its_contents_lead_somewhere(page):
+def test_render_study_loads_nothing_and_links_to_its_sections(page):
     elements = Elements(page)
     for tag, attributes in elements.all:
         assert tag not in {"iframe", "object", "embed", "form", "img"}
@@ -73,7 +71,7 @@ def test_a_page_loads_nothing_and_its_contents_lead_somewhere(page):
     assert {link["href"][1:] for link in elements.named("a")} <= set(ids)
 
 
-def test_all_that_is_given_is_said(page):
+def test_render_study_shows_everything_it_is_given(page):
     text = " ".join(Elements(page).text.split())
     for said in ("A study", "It was found.", "Small.", "What is drawn.", "dashed: the other", "What is told.", "1.25"):
         assert said in text, said
@@ -82,15 +80,15 @@ def test_all_that_is_given_is_said(page):
     assert page.count('class="key"') == 1  # the second section asks for none
 
 
-def test_a_section_without_a_key_of_its_own_tells_the_names():
-    shown = Elements(render([Block("It", (), (heat(),), numbered=True)])).text
+def test_render_study_section_without_key_shows_the_names():
+    shown = Elements(render([Block("It", (), (drawing(),), numbered=True)])).text
     assert "1one" in re.sub(r"\s", "", shown)
     assert "2two" in re.sub(r"\s", "", shown)
 
 
-def test_whatever_looks_like_html_is_text_wherever_it_stands():
+def test_render_study_escapes_html():
     table = Table((Column("column " + HOSTILE),), ((0, (Cell("cell " + HOSTILE),)),))
-    drawn = heat([[1.0]], ["row " + HOSTILE], ["place " + HOSTILE])
+    drawn = drawing("name " + HOSTILE, "axis " + HOSTILE)
     block = Block(
         "heading " + HOSTILE,
         ("text " + HOSTILE,),
@@ -126,32 +124,12 @@ def test_whatever_looks_like_html_is_text_wherever_it_stands():
         "note",
     ):
         assert f"{what} &lt;i&gt;A" in page, what
-    for what in ("column", "cell", "row", "place", "setting", "its value"):
+    for what in ("column", "cell", "axis", "setting", "its value"):
         assert f"{what} &lt;i&gt;A" in page, what
 
 
-def test_headings_must_differ():
+def test_render_study_requires_different_headings():
     with pytest.raises(ValueError, match="differ in their headings, got it, it"):
         render([Block("It", ()), Block("it!", ())])
     with pytest.raises(ValueError, match="differ in their headings"):
         render([Block("Provenance", ())])
-
-
-def test_a_heat_map_tells_every_value_that_is_there_and_leaves_the_others_empty():
-    told = re.findall(r"<title>([^<]*)</title>", heat().svg)
-    assert told == ["low, a\n0 dB", "low, b\n1.50 dB", "low, c\n−3.00 dB", "high, c\n12.0 dB"]
-    tones = re.findall(r"fill: var\(--(c\d)\)(?:; opacity: ([\d.]+))?", heat().svg)
-    assert [name for name, _ in tones] == ["c0", "c1", "c0"]  # zero is the bare page
-    assert [float(opacity or 1) for _, opacity in tones] == [0.5, 1, 1]
-    assert not {colour(0), colour(1)} & set(re.findall(r"#\w{6}", heat().svg))
-    for written in ("1.5", "−3.0", "12.0"):
-        assert written in re.findall(r">([^<>]+)</text>", heat().svg)
-
-
-def test_a_wide_heat_map_writes_no_numbers_and_thins_its_ticks():
-    columns = [str(i) for i in range(30)]
-    wide = heat([[0.125] * 30], ["only"], columns, limit=0.0)
-    written = re.findall(r">([^<>]+)</text>", wide.svg)
-    assert written == [*columns[::3], "only"]
-    assert isinstance(wide, Panel)
-    assert len(re.findall("<title>", wide.svg)) == 30

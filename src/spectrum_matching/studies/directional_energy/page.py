@@ -1,9 +1,9 @@
-"""Directional spectra as sections of a page: by band and filter, the spatial metrics, and what these rest on."""
+"""Directional energy as sections of a page: spectra by filter, the spatial metrics, and their evidence."""
 
 from collections.abc import Sequence
 
 from ...records.measurement import Measurement
-from ...report.canvas import DASHED, HEIGHT, INK, MUTED, Panel, colour, frequency_axis, line, panel
+from ...report.canvas import DASHED, HEIGHT, INK, MUTED, Curve, Panel, colour, curves, line, panel
 from ...report.digits import decimals, fixed, number, spread
 from ...report.study_page import Block, StudyTable
 from ...report.table import Cell, Column, Table
@@ -16,37 +16,39 @@ CORRELATIONS = {"rmsc": "0.888", "srss": "0.885", "lds": "0.852", "cds": "0.847"
 SOURCE = "iREPA (arXiv 2512.10794)"
 ROW = 17
 UNDER_BANDS = (
-    "Share of the directional spectrum in each band, mean over images and standard error; a column adds up to 1 where "
+    "Share of the directional spectrum in each band, mean over images and standard error; a column sums to 1 where "
     "every token has a direction."
 )
 
 
 def directional_lead(study: DirectionalEnergy) -> tuple[str, ...]:
-    """What was measured, whether the identity holds, and what taking the mean off does."""
-    readings = [own for encoder in study.encoders for own in encoder.filters]
+    """Return what was measured, whether the identity holds, and what subtracting the mean does."""
+    results = [result for encoder in study.encoders for result in encoder.filters]
     n, sample = len(study.encoders), study.sample
-    said = [
+    lead = [
         f"{n} encoder{'s' * (n > 1)} on {sample.n_images:,} images of {sample.source}, {sample.size} × {sample.size} "
         f"pixels, before and after {len(study.encoders[0].filters) - 1} target filters.",
-        "RMSC² is the directional spectral energy, and that is 1 − ‖mean unit token‖²: computed each on its own, for "
-        f"every image, encoder and filter, they differ by {number(max(own.deviation for own in readings), 2)} at most.",
+        "RMSC² is the directional spectral energy, and that is 1 − ‖mean unit token‖²: computed independently for "
+        f"every image, encoder and filter, they differ by {number(max(r.deviation for r in results), 2)} at most.",
     ]
-    plain = [float(own.measurements["rmsc"]) for own in readings if own.family == "none"]
-    bare = [float(own.measurements["rmsc"]) for own in readings if own.family == "less the mean"]
+    plain, bare = (
+        [float(result.measurements["rmsc"]) for result in results if result.family == family]
+        for family in ("none", "less the mean")
+    )
     if bare:
-        said.append(f"Taking the mean token off takes RMSC from {_range(plain)} to {_range(bare)}; 1 is the greatest.")
-    return tuple(said)
+        lead.append(f"Subtracting the mean token takes RMSC from {_range(plain)} to {_range(bare)}; the maximum is 1.")
+    return tuple(lead)
 
 
 def directional_blocks(study: DirectionalEnergy) -> tuple[Block, ...]:
-    """The sections."""
-    keys = [key for key in TITLES if key != "srss" or study.masks]
+    """Return the sections."""
+    far = " or ".join(str(far) for far in sorted({encoder.far for encoder in study.encoders}))
     return (
         Block(
             "Where directions vary",
             (
-                "Mean power of the unit tokens by frequency, for each coefficient, over that of white noise (the line "
-                "at 1). A token is brought to unit length after the filter, as a cosine does.",
+                "Mean power of the unit tokens by frequency, per coefficient, over that of white noise (the line at "
+                "1). Tokens are scaled to unit length after the filter, as a cosine does.",
             ),
             tuple(_spectrum(encoder, study.families) for encoder in study.encoders),
             tables=(StudyTable("Shares by band", _band_table(study), "encoder", UNDER_BANDS, folded=True, dense=True),),
@@ -56,23 +58,23 @@ def directional_blocks(study: DirectionalEnergy) -> tuple[Block, ...]:
         Block(
             "How much of it, and how it lies",
             (
-                "By filter, a mark an encoder; bars are one standard error over images. Hollow: each channel also "
-                "divided by its std.",
+                "A row for each filter, a mark for each encoder; bars are one standard error over images. Hollow: each "
+                "channel also divided by its std.",
             ),
-            tuple(_by_filter(study, key) for key in keys),
+            tuple(_by_filter(study, key) for key in _keys(study)),
         ),
-        Block("In numbers", (), tables=(StudyTable("Every encoder and filter", number_table(study, keys), "encoder"),)),
+        Block("In numbers", (), tables=(StudyTable("Every encoder and filter", number_table(study), "encoder"),)),
         Block(
             "What the numbers rest on",
             (
-                f"Over 27 encoders as alignment targets, each at its own best, {SOURCE} found these correlations with "
-                f"the gFID of the generator, in size: "
+                f"Over 27 encoders as alignment targets, each at its own best, {SOURCE} found these absolute "
+                f"correlations with the gFID of the generator: "
                 f"{', '.join(f'{TITLES[key]} {r}' for key, r in CORRELATIONS.items())}.",
                 "They are of encoders, not of filters: nothing published says that a filter which raises a number "
                 "helps. White noise has an RMSC of nearly 1, and a blurred field wins LDS, CDS and SRSS: each is "
                 "one-sided, so that no filter can be chosen by one of them alone.",
-                f"LDS: cosine of adjacent tokens less that of tokens {_far(study)} or more apart. CDS: minus the slope "
-                "of the cosine over distances of 1 to 8 tokens. SRSS: within the foreground less from it to the "
+                f"LDS: cosine of adjacent tokens minus that of tokens {far} or more apart. CDS: minus the slope of the "
+                "cosine over distances of 1 to 8 tokens. SRSS: cosine within the foreground minus that to the "
                 "background, over images whose masks fill between a quarter and three quarters. All of tokens as the "
                 "filter leaves them, not standardised.",
             ),
@@ -80,74 +82,87 @@ def directional_blocks(study: DirectionalEnergy) -> tuple[Block, ...]:
     )
 
 
-def number_table(study: DirectionalEnergy, keys: Sequence[str] | None = None) -> Table:
-    """A row for each encoder and filter."""
-    keys = keys or [key for key in TITLES if key != "srss" or study.masks]
+def number_table(study: DirectionalEnergy) -> Table:
+    """Return a row for each encoder and filter."""
     columns = (
         Column("filter", is_text=True),
         Column("DC", "share of energy"),
         Column("energy", "directional, outside DC"),
-        *(Column(TITLES[key], UNITS[key]) for key in keys),
+        *(Column(TITLES[key], UNITS[key]) for key in _keys(study)),
     )
-    rows = []
-    for place, encoder in enumerate(study.encoders):
-        for own in encoder.filters:
-            cells = [Cell(own.filter, own.settings)]
-            cells += [_estimate(own.dc), _estimate(own.energy)]
-            for key in keys:
-                found = own.measurements[key]
-                cells.append(Cell("refused") if found.value is None else _estimate(found))
-            rows.append((place, tuple(cells)))
+    rows = [
+        (
+            i,
+            (
+                Cell(result.filter, result.settings),
+                *map(_cell, (result.dc, result.energy, *(result.measurements[key] for key in _keys(study)))),
+            ),
+        )
+        for i, encoder in enumerate(study.encoders)
+        for result in encoder.filters
+    ]
     return Table(columns, tuple(rows))
 
 
-def _spectrum(encoder: EncoderResult, families: Sequence[str]) -> Panel:
-    panels: list[Panel] = []
-    h, w = encoder.grid
-    title = f"{encoder.name}, {h} × {w} tokens of {encoder.width}"
-    with panel(title, f"directional power by frequency, {encoder.name}", panels) as canvas:
-        canvas.axes.set_yscale("log")
-        canvas.axes.set_ylabel("power / white noise’s")
-        frequency_axis(canvas.axes, "cycles per token")
-        canvas.axes.axhline(1, color=MUTED, linewidth=0.9)
-        for own in encoder.filters:
-            place = families.index(own.family)
-            said = own.filter + "\n{x} cycles per token: {y} times white noise’s"
-            options = line(place) | {"markersize": 3.2} | ({"linestyle": DASHED, "marker": ""} if own.divided else {})
-            canvas.line(encoder.frequencies, densities(encoder, own), said, **options)
-    return panels[0]
+def _band_table(study: DirectionalEnergy) -> Table:
+    columns = [Column(result.filter) for result in study.encoders[0].filters]
+    rows = []
+    for i, encoder in enumerate(study.encoders):
+        rows.append((i, (Cell("DC"), *(_cell(result.dc) for result in encoder.filters))))
+        for band, frequency in enumerate(encoder.frequencies):
+            shares = (_cell(result.shares[band]) for result in encoder.filters)
+            rows.append((i, (Cell(fixed(frequency, 3)), *shares)))
+    return Table((Column("band", "cycles per token", is_text=True), *columns), tuple(rows))
 
 
-def densities(encoder: EncoderResult, own: FilterResult) -> list[float]:
-    """Power for each coefficient of a band over that of white noise, whose energy is even: (bands,)."""
+def densities(encoder: EncoderResult, result: FilterResult) -> list[float]:
+    """Return the power per coefficient of each band over that of white noise, whose energy is even: (bands,)."""
     n_tokens = encoder.grid[0] * encoder.grid[1]
-    return [float(share) / count * n_tokens for share, count in zip(own.shares, encoder.counts, strict=True)]
+    return [float(share) / count * n_tokens for share, count in zip(result.shares, encoder.counts, strict=True)]
+
+
+def _spectrum(encoder: EncoderResult, families: Sequence[str]) -> Panel:
+    h, w = encoder.grid
+    series = [
+        Curve(
+            encoder.frequencies,
+            densities(encoder, result),
+            result.filter + "\n{x} cycles per token: {y} times white noise’s",
+            line(families.index(result.family))
+            | ({"linestyle": DASHED, "marker": ""} if result.divided else {"markersize": 3.2}),
+        )
+        for result in encoder.filters
+    ]
+    return curves(
+        f"{encoder.name}, {h} × {w} tokens of {encoder.width}",
+        "cycles per token",
+        "power / white noise’s",
+        series,
+        x_scale="frequency",
+        y_scale="log",
+        level=(1, MUTED),
+    )
 
 
 def _by_filter(study: DirectionalEnergy, key: str) -> Panel:
     panels: list[Panel] = []
-    families, title = study.families, TITLES[key]
+    families, title, n = study.families, TITLES[key], len(study.encoders)
     label = f"{title} of every encoder by filter"
     height = max(HEIGHT, 60 + 2 * ROW * len(families))
     with panel(f"{title}, |r| with gFID {CORRELATIONS[key]}", label, panels, left=104, height=height) as canvas:
-        axes, n = canvas.axes, len(study.encoders)
-        for place, encoder in enumerate(study.encoders):
-            for own in encoder.filters:
-                found = own.measurements[key]
-                if found.value is None:
+        axes = canvas.axes
+        for i, encoder in enumerate(study.encoders):
+            for result in encoder.filters:
+                value, error = result.measurements[key].value, result.measurements[key].standard_error or 0.0
+                if value is None:
                     continue
-                y = families.index(own.family) + 0.66 * ((2 * place + own.divided + 0.5) / (2 * n) - 0.5)
-                error = found.standard_error or 0.0
-                axes.errorbar(found.value, y, xerr=error, color=colour(place), linewidth=1)
-                options = line(place) | {"linestyle": "", "markersize": 6}
-                if own.divided:
-                    options |= {"markerfacecolor": "none", "markeredgecolor": colour(place), "markeredgewidth": 1.2}
-                axes.plot(found.value, y, **options)
-                canvas.tip(
-                    found.value,
-                    y,
-                    f"{encoder.name}, {own.filter}\n{title} {number(found.value, 4)} ± {number(error, 2)}",
-                )
+                y = families.index(result.family) + 0.66 * ((2 * i + result.divided + 0.5) / (2 * n) - 0.5)
+                hollow = {"markerfacecolor": "none", "markeredgecolor": colour(i), "markeredgewidth": 1.2}
+                style = line(i) | {"linestyle": "", "markersize": 6} | (hollow if result.divided else {})
+                axes.errorbar(value, y, xerr=error, color=colour(i), linewidth=1)
+                axes.plot(value, y, **style)
+                numbers = f"{title} {number(value, 4)} ± {number(error, 2)}"
+                canvas.tip(value, y, f"{encoder.name}, {result.filter}\n{numbers}")
         axes.set_yticks(range(len(families)), families, fontsize=9)
         axes.tick_params("y", length=0, labelcolor=INK)
         axes.set_ylim(len(families) - 0.5, -0.5)
@@ -158,31 +173,17 @@ def _by_filter(study: DirectionalEnergy, key: str) -> Panel:
     return panels[0]
 
 
-def _band_table(study: DirectionalEnergy) -> Table:
-    """A row for each encoder and band, DC first."""
-    columns = (
-        Column("band", "cycles per token", is_text=True),
-        *(Column(own.filter) for own in study.encoders[0].filters),
-    )
-    rows = []
-    for place, encoder in enumerate(study.encoders):
-        rows.append((place, (Cell("DC"), *(_estimate(own.dc) for own in encoder.filters))))
-        for band, frequency in enumerate(encoder.frequencies):
-            cells = [_estimate(own.shares[band]) for own in encoder.filters]
-            rows.append((place, (Cell(fixed(frequency, 3)), *cells)))
-    return Table(columns, tuple(rows))
+def _keys(study: DirectionalEnergy) -> list[str]:
+    return [key for key in TITLES if key != "srss" or study.masks]
 
 
-def _estimate(estimate: Measurement) -> Cell:
-    value = float(estimate)
-    n_decimals = max(3, decimals(value, estimate.standard_error or None))
-    return Cell(fixed(value, n_decimals), spread(estimate.standard_error or 0.0, n_decimals), value)
+def _cell(measurement: Measurement) -> Cell:
+    if measurement.value is None:
+        return Cell("refused")
+    value, n_decimals = measurement.value, max(3, decimals(measurement.value, measurement.standard_error or None))
+    return Cell(fixed(value, n_decimals), spread(measurement.standard_error, n_decimals), value)
 
 
 def _range(values: Sequence[float]) -> str:
-    low, high = min(values), max(values)
-    return fixed(low, 3) if fixed(low, 3) == fixed(high, 3) else f"{fixed(low, 3)} … {fixed(high, 3)}"
-
-
-def _far(study: DirectionalEnergy) -> str:
-    return " or ".join(str(far) for far in sorted({encoder.far for encoder in study.encoders}))
+    low, high = fixed(min(values), 3), fixed(max(values), 3)
+    return low if low == high else f"{low} … {high}"
