@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from .digits import fixed, number
+from .digits import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,6 @@ STYLE: dict[Any, Any] = {
 }
 WIDTH, HEIGHT = 316, 238
 TOP, BOTTOM = 10, 40
-MOST_WRITTEN = 12  # columns of a heat map that leave room for numbers
 
 
 class Panel(NamedTuple):
@@ -102,43 +101,6 @@ class Canvas:
             self.axes.plot(curve.x, curve.y, **curve.style)
             for x, y, text in zip(curve.x, curve.y, curve.tip, strict=False):
                 self.tip(x, y, text)
-
-    def heat_map(
-        self,
-        values: Sequence[Sequence[float | None]],
-        rows: Sequence[str],
-        columns: Sequence[str],
-        said: str,
-        limit: float,
-        decimals: int = 2,
-    ) -> None:
-        """Values (rows, columns) as cells, the first row on top; None leaves a cell empty.
-
-        Colour is fullest at ±limit, of one tone above zero and another below, over the page's own back. said: what a
-        cell tells, with {row}, {column} and {value}. Up to 12 columns the numbers themselves are written, so rounded.
-        """
-        from matplotlib.patches import Rectangle
-
-        axes = self.axes
-        for y, (row, own) in enumerate(zip(rows, values, strict=True)):
-            for x, (column, value) in enumerate(zip(columns, own, strict=True)):
-                if value is None or not math.isfinite(value):
-                    continue
-                strength = min(1.0, abs(value) / limit) if limit > 0 else 0.0
-                tone = SERIES[0] if value >= 0 else SERIES[1]
-                axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=tone, alpha=strength, linewidth=0))
-                if len(columns) <= MOST_WRITTEN:
-                    ink, written = BACK if strength > 0.75 else INK, fixed(value, decimals)
-                    axes.text(x, y, written, ha="center", va="center", fontsize=8, color=ink)
-                self.tip(x, y, said.format(row=row, column=column, value=number(value)))
-        axes.set_xlim(-0.5, len(columns) - 0.5)
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        thinned = range(0, len(columns), math.ceil(len(columns) / MOST_WRITTEN))
-        axes.set_xticks(thinned, [columns[x] for x in thinned], fontsize=8.5)
-        axes.set_yticks(range(len(rows)), rows, fontsize=8.5)
-        axes.tick_params(length=0)
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
 
     def overlay(self) -> str:
         """The points within the axes, as SVG; after the figure was drawn."""

@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from ..records.measurement import Measurement
+from .digits import fixed, number, spread
+
 
 class Mark(NamedTuple):
     """A glyph beside a value, and the word for it."""
@@ -76,6 +79,25 @@ def markdown(table: Table, names: Sequence[str], rows_are: str) -> str:
         written = [" ".join(filter(None, (c.value, c.spread, c.mark and c.mark.glyph))) for c in cells]
         lines.append(f"| {' | '.join(map(_escaped, (names[index], *written)))} |")
     return "\n".join(lines)
+
+
+def measured(measurement: Measurement | None, n_decimals: int) -> Cell:
+    """Return a number with its standard error as a cell."""
+    if measurement is None or measurement.value is None:
+        return Cell("refused") if measurement else MISSING
+    value = float(measurement)
+    return Cell(fixed(value, n_decimals), spread(measurement.standard_error, n_decimals), value)
+
+
+def plain(value: float | None, digits: int = 3) -> Cell:
+    """Return a number of so many significant digits as a cell."""
+    return MISSING if value is None else Cell(number(value, digits), "", value)
+
+
+def extremes(values: Iterable[float]) -> Cell:
+    """Return the least and the greatest number as a cell."""
+    ordered = sorted(values)
+    return Cell(f"{number(ordered[0])} … {number(ordered[-1])}", "", ordered[-1])
 
 
 def distinct(values: Iterable[str]) -> list[str]:

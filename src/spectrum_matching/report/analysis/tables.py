@@ -1,237 +1,179 @@
-"""The report's tables: all that was measured, in numbers. The catalogue's metrics stand in metric_rows.py."""
+"""The report's tables: everything measured, in numbers. The catalogue's metrics stand in metric_rows.py."""
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from ...metrics.catalogue import METRICS
-from ...records.analysis import Analysis, SpectrumMatch
-from ...records.measurement import Measurement
-from ..digits import fixed, number, spread
-from ..table import MISSING, Cell, Column, Table, distinct
+from ...records.analysis import Analysis, Decoding, SpectrumMatch
+from ..digits import fixed
+from ..table import MISSING, Cell, Column, Table, distinct, extremes, measured, plain
 
 REFERENCE_DELTAS = (0.0, 0.4, 1.0, 1.3)
-
-
-SCALE = "equivariance_scale_50"
 STATES = {"live": "live", "dead": "✕ dead", "outlier": "▲ outlier"}
+
+Field = tuple[Column, Callable[[Any], Cell]]
+"""A column, and what makes its cell of a row's entry."""
 
 
 def summary_table(analyses: Sequence[Analysis]) -> Table:
-    """The first numbers to look at, of posterior means; what none of the autoencoders has is left out."""
-    strengths = " or ".join(distinct(filter(None, map(_mild_strength, analyses))))
-    candidates = (
-        (Column("PSNR", "dB"), _measured(analyses, "psnr", 2)),
-        (Column("exponent", "of 1 / f^α"), _measured(analyses, "exponent", 2)),
-        (Column("best delta", "scale-free"), [_best_delta(a) for a in analyses]),
-        (Column("gap at 1", "scale-free, nats"), _measured(analyses, "gap_scale_free_1", 3)),
-        (_one_sided("SEC", "ρ = 0.25", "sec_25"), _measured(analyses, "sec_25", 3)),
-        (_one_sided("low-pass gap", f"dB, keep {strengths}", "lowpass_gap"), [_mild_gap(a) for a in analyses]),
-        (_one_sided("noise PSNR", "dB", "noise_psnr"), _measured(analyses, "noise_psnr", 2)),
-        (_one_sided("scale error", "half size", SCALE), _measured(analyses, SCALE, 3)),
-    )
-    kept = [(column, cells) for column, cells in candidates if any(cell.key is not None for cell in cells)]
-    rows = zip([_shape(a) for a in analyses], *(cells for _, cells in kept), strict=True)
-    columns = (Column("latents", "factor · shape", is_text=True), *(column for column, _ in kept))
-    return Table(columns, tuple(enumerate(rows)))
+    """Return the main numbers, of posterior means; those that no autoencoder has are left out."""
+    strengths = " or ".join(distinct(filter(None, map(_mildest_strength, analyses))))
+    fields = [
+        _summary("PSNR", "dB", "psnr", 2),
+        _summary("exponent", "of 1 / f^α", "exponent", 2),
+        (Column("best delta", "scale-free"), _best_delta),
+        _summary("gap at 1", "scale-free, nats", "gap_scale_free_1", 3),
+        _summary("SEC", "ρ = 0.25", "sec_25", 3),
+        (_summary("low-pass gap", f"dB, keep {strengths}", "lowpass_gap", 2)[0], _mildest_gap),
+        _summary("noise PSNR", "dB", "noise_psnr", 2),
+        _summary("scale error", "half size", "equivariance_scale_50", 3),
+    ]
+    kept = [(column, cell) for column, cell in fields if any(cell(a).key is not None for a in analyses)]
+    return _table(enumerate(analyses), (Column("latents", "factor · shape", is_text=True), _shape), *kept)
 
 
 def latent_table(analyses: Sequence[Analysis]) -> Table:
-    """Scale and shape of posterior means and of samples, raw."""
-    columns = (
-        Column("latents", is_text=True),
-        Column("mean"),
-        Column("std"),
-        Column("channel means", "least … most"),
-        Column("channel stds", "least … most"),
-        Column("exponent", "of 1 / f^α"),
-        Column("not live", "channels"),
+    """Return scale and shape of posterior means and of samples, raw."""
+    return _table(
+        ((i, view) for i, analysis in enumerate(analyses) for view in analysis.views),
+        (Column("latents", is_text=True), lambda view: Cell(view.kind)),
+        (Column("mean"), lambda view: plain(view.mean)),
+        (Column("std"), lambda view: plain(view.std)),
+        (Column("channel means", "least … most"), lambda view: extremes(c.mean for c in view.channels)),
+        (Column("channel stds", "least … most"), lambda view: extremes(c.std for c in view.channels)),
+        (Column("exponent", "of 1 / f^α"), lambda view: measured(view.spectrum.exponent, 2)),
+        (Column("not live", "channels"), lambda view: _share([c.state != "live" for c in view.channels])),
     )
-    rows = [
-        (
-            place,
-            (
-                Cell(view.kind),
-                _plain(view.mean),
-                _plain(view.std),
-                _range(channel.mean for channel in view.channels),
-                _range(channel.std for channel in view.channels),
-                _estimate(view.spectrum.exponent, 2),
-                Cell(f"{(n := sum(c.state != 'live' for c in view.channels))} of {len(view.channels)}", "", n),
-            ),
-        )
-        for place, analysis in enumerate(analyses)
-        for view in analysis.views
-    ]
-    return Table(columns, tuple(rows))
 
 
 def normalisation_table(analyses: Sequence[Analysis]) -> Table:
-    """What diffusion would see after the declared normalisation."""
-    columns = (
-        Column("declared", is_text=True),
-        Column("std", "after it"),
-        Column("channel means", "least … most"),
-        Column("channel stds", "least … most"),
-        Column("suggested scaling factor", "1 / std of raw latents"),
-    )
-    rows = [
+    """Return what diffusion sees after the declared normalisation."""
+    return _table(
+        ((i, analysis.normalisation) for i, analysis in enumerate(analyses)),
+        (Column("declared", is_text=True), lambda own: Cell(own.convention)),
+        (Column("std", "after it"), lambda own: plain(own.std)),
+        (Column("channel means", "least … most"), lambda own: extremes(own.channel_means)),
+        (Column("channel stds", "least … most"), lambda own: extremes(own.channel_stds)),
         (
-            place,
-            (
-                Cell(a.normalisation.convention),
-                _plain(a.normalisation.std),
-                _range(a.normalisation.channel_means),
-                _range(a.normalisation.channel_stds),
-                _plain(a.normalisation.suggested_scaling_factor, 4),
-            ),
-        )
-        for place, a in enumerate(analyses)
-    ]
-    return Table(columns, tuple(rows))
+            Column("suggested scaling factor", "1 / std of raw latents"),
+            lambda own: plain(own.suggested_scaling_factor, 4),
+        ),
+    )
 
 
 def gap_table(analyses: Sequence[Analysis]) -> Table:
-    """Gaps to the reference targets and the best delta, both variants, means and samples."""
-    at = tuple(Column(f"at {delta:g}", "nats") for delta in REFERENCE_DELTAS)
-    columns = (
-        Column("latents", is_text=True),
-        Column("variant", is_text=True),
-        *at,
-        Column("best delta", "95 %"),
-        Column("its gap", "nats"),
+    """Return the gaps to the reference targets and the best delta, both variants, means and samples."""
+    return _table(
+        ((i, (view, match)) for i, a in enumerate(analyses) for view in a.views for match in view.matches),
+        (Column("latents", is_text=True), lambda row: Cell(row[0].kind)),
+        (Column("variant", is_text=True), lambda row: Cell(row[1].variant.replace("_", "-"))),
+        *(
+            (Column(f"at {delta:g}", "nats"), lambda row, delta=delta: measured(row[1].gap(delta), 3))
+            for delta in REFERENCE_DELTAS
+        ),
+        (Column("best delta", "95 %"), lambda row: _delta(row[1])),
+        (Column("its gap", "nats"), lambda row: plain(row[1].best_gap)),
     )
-    rows = [
-        (
-            place,
-            (
-                Cell(view.kind),
-                Cell(match.variant.replace("_", "-")),
-                *(_estimate(match.gap(delta), 3) for delta in REFERENCE_DELTAS),
-                Cell(best(match), interval(match), match.best_delta),
-                _plain(match.best_gap),
-            ),
-        )
-        for place, analysis in enumerate(analyses)
-        for view in analysis.views
-        for match in view.matches
-    ]
-    return Table(columns, tuple(rows))
 
 
 def lowpass_table(analyses: Sequence[Analysis]) -> Table:
-    """The low-pass decoding curve in numbers."""
-    columns = (
-        Column("keep", is_text=True),
-        Column("decoded", "dB"),
-        Column("aligned", "dB"),
-        Column("low-pass gap", "dB"),
-        Column("low-passed image", "against the image, dB"),
-    )
-    rows = [
+    """Return the low-pass decoding curve in numbers."""
+    return _table(
         (
-            place,
-            (
-                Cell(f"{point.keep}", f"of {2 * decoding.lowpass_block - 1}"),
-                _estimate(point.decoded, 2),
-                _estimate(point.aligned, 2),
-                _estimate(point.gap, 2),
-                Cell("same") if point.keep == 2 * decoding.lowpass_block - 1 else _estimate(point.removed, 2),
-            ),
-        )
-        for place, analysis in enumerate(analyses)
-        if (decoding := analysis.decoding)
-        for point in decoding.lowpass
-    ]
-    return Table(columns, tuple(rows))
+            (i, (point, _diagonals(decoding)))
+            for i, analysis in enumerate(analyses)
+            if (decoding := analysis.decoding)
+            for point in decoding.lowpass
+        ),
+        (Column("keep", is_text=True), lambda row: Cell(str(row[0].keep), f"of {row[1]}")),
+        (Column("decoded", "dB"), lambda row: measured(row[0].decoded, 2)),
+        (Column("aligned", "dB"), lambda row: measured(row[0].aligned, 2)),
+        (Column("low-pass gap", "dB"), lambda row: measured(row[0].gap, 2)),
+        (
+            Column("low-passed image", "against the image, dB"),
+            lambda row: Cell("same") if row[0].keep == row[1] else measured(row[0].removed, 2),
+        ),
+    )
 
 
 def noise_table(analyses: Sequence[Analysis]) -> Table:
-    """What white noise in the latents does to the output."""
-    columns = (
-        Column("strength", "of a channel’s std", is_text=True),
-        Column("PSNR", "dB"),
-        Column("response", "pixel change / noise"),
+    """Return what white noise in the latents does to the output."""
+    return _table(
+        ((i, point) for i, a in enumerate(analyses) if a.decoding for point in a.decoding.noise),
+        (Column("strength", "of a channel’s std", is_text=True), lambda point: Cell(f"{point.strength:g}")),
+        (Column("PSNR", "dB"), lambda point: measured(point.psnr, 2)),
+        (Column("response", "pixel change / noise"), lambda point: measured(point.response, 3)),
     )
-    rows = [
-        (place, (Cell(f"{point.strength:g}"), _estimate(point.psnr, 2), _estimate(point.response, 3)))
-        for place, analysis in enumerate(analyses)
-        if analysis.decoding
-        for point in analysis.decoding.noise
-    ]
-    return Table(columns, tuple(rows))
 
 
 def equivariance_table(analyses: Sequence[Analysis]) -> Table:
-    """Errors by move."""
-    columns = (Column("move", is_text=True), Column("resampler", is_text=True), Column("error"))
-    rows = [
-        (place, (Cell(point.move), Cell(point.resampler or "none needed"), _estimate(point.error, 3)))
-        for place, analysis in enumerate(analyses)
-        for point in analysis.equivariance
-    ]
-    return Table(columns, tuple(rows))
+    """Return the equivariance errors by transform."""
+    return _table(
+        ((i, point) for i, analysis in enumerate(analyses) for point in analysis.equivariance),
+        (Column("transform", is_text=True), lambda point: Cell(point.move)),
+        (Column("resampler", is_text=True), lambda point: Cell(point.resampler or "none needed")),
+        (Column("error"), lambda point: measured(point.error, 3)),
+    )
 
 
 class ChannelList(NamedTuple):
-    """One autoencoder's channels. summary: how many there are, and of which state. rows: the state, then cells."""
+    """The channels of one autoencoder.
 
-    place: int
+    Attributes:
+        subject: The index of the autoencoder.
+        summary: How many channels there are, and in which state.
+        states: The state of each.
+        table: A row for each.
+    """
+
+    subject: int
     summary: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    states: tuple[str, ...]
+    table: Table
 
 
 def channel_lists(analyses: Sequence[Analysis]) -> list[ChannelList]:
-    """Channel by channel, of posterior means."""
-    columns = (
-        Column("channel", is_text=True),
-        Column("state", is_text=True),
-        Column("mean"),
-        Column("std"),
-        Column("kurtosis", "excess; Gaussian: 0"),
-        Column("exponent", "of 1 / f^α"),
-    )
+    """Return the channels of posterior means."""
     lists = []
-    for place, analysis in enumerate(analyses):
+    for index, analysis in enumerate(analyses):
         channels = analysis.view("mean").channels
-        counts = {state: sum(c.state == state for c in channels) for state in ("dead", "outlier")}
-        said = [f"{n} {state}{'s' * (state == 'outlier' and n > 1)}" for state, n in counts.items() if n]
-        summary = f"{len(channels)} channel{'s' * (len(channels) > 1)}, {' and '.join(said) or 'all live'}"
-        rows = tuple(
-            (
-                channel.state,
-                (
-                    Cell(str(i)),
-                    Cell(STATES[channel.state]),
-                    _plain(channel.mean),
-                    _plain(channel.std),
-                    _plain(channel.kurtosis),
-                    _plain(channel.exponent),
-                ),
-            )
-            for i, channel in enumerate(channels)
+        states = tuple(channel.state for channel in channels)
+        counts = {state: states.count(state) for state in ("dead", "outlier")}
+        words = [f"{n} {state}{'s' * (state == 'outlier' and n > 1)}" for state, n in counts.items() if n]
+        summary = f"{len(channels)} channel{'s' * (len(channels) > 1)}, {' and '.join(words) or 'all live'}"
+        table = _table(
+            ((i, (i, channel)) for i, channel in enumerate(channels)),
+            (Column("channel", is_text=True), lambda row: Cell(str(row[0]))),
+            (Column("state", is_text=True), lambda row: Cell(STATES[row[1].state])),
+            (Column("mean"), lambda row: plain(row[1].mean)),
+            (Column("std"), lambda row: plain(row[1].std)),
+            (Column("kurtosis", "excess; Gaussian: 0"), lambda row: plain(row[1].kurtosis)),
+            (Column("exponent", "of 1 / f^α"), lambda row: plain(row[1].exponent)),
         )
-        lists.append(ChannelList(place, summary, columns, rows))
+        lists.append(ChannelList(index, summary, states, table))
     return lists
 
 
 def best(match: SpectrumMatch) -> str:
-    """The best delta, or the end of the searched range that it lies at or beyond."""
-    if match.best_delta <= match.deltas[0]:
-        return f"≤ {fixed(match.deltas[0], 2)}"
-    if match.best_delta >= match.deltas[-1]:
-        return f"≥ {fixed(match.deltas[-1], 2)}"
-    return fixed(match.best_delta, 2)
+    """Return the best delta, or the end of the searched range where it lies at or beyond that."""
+    low, high = match.deltas[0], match.deltas[-1]
+    sign = "≤ " if match.best_delta <= low else "≥ " if match.best_delta >= high else ""
+    return sign + fixed(min(max(match.best_delta, low), high), 2)
 
 
-def interval(match: SpectrumMatch) -> str:
-    """The best delta's interval of 95 %."""
-    low, high = match.best_delta_interval
-    return f"{fixed(low, 2)} … {fixed(high, 2)}"
+def shape(analysis: Analysis) -> str:
+    """Return the shape of the latents, "c × h × w"."""
+    return " × ".join(map(str, analysis.latent_shape))
 
 
-def _one_sided(title: str, unit: str, key: str) -> Column:
-    return Column(title, unit, one_sided=METRICS[key].one_sided)
+def _table(entries: Iterable[tuple[int, Any]], *fields: Field) -> Table:
+    rows = tuple((index, tuple(cell(entry) for _, cell in fields)) for index, entry in entries)
+    return Table(tuple(column for column, _ in fields), rows)
+
+
+def _summary(title: str, unit: str, key: str, n_decimals: int) -> Field:
+    column = Column(title, unit, one_sided=METRICS[key].one_sided)
+    return column, lambda analysis: measured(analysis.measurement(key), n_decimals)
 
 
 def _shape(analysis: Analysis) -> Cell:
@@ -239,50 +181,29 @@ def _shape(analysis: Analysis) -> Cell:
     return Cell(factor + shape(analysis))
 
 
-def shape(analysis: Analysis) -> str:
-    """Of the latents: "c × h × w"."""
-    return " × ".join(map(str, analysis.latent_shape))
-
-
-def _measured(analyses: Sequence[Analysis], key: str, n_decimals: int) -> list[Cell]:
-    cells = []
-    for analysis in analyses:
-        found = analysis.measurement(key)
-        if found is None or found.value is None:
-            cells.append(Cell("refused") if found else MISSING)
-        else:
-            written = spread(found.standard_error, n_decimals)
-            cells.append(Cell(fixed(found.value, n_decimals), written, found.value))
-    return cells
+def _share(flags: Sequence[bool]) -> Cell:
+    return Cell(f"{sum(flags)} of {len(flags)}", "", sum(flags))
 
 
 def _best_delta(analysis: Analysis) -> Cell:
     view = analysis.view("mean")
-    if not view.matches:
-        return MISSING
-    match = view.match("scale_free")
-    return Cell(best(match), interval(match), match.best_delta)
+    return _delta(view.match("scale_free")) if view.matches else MISSING
 
 
-def _mild_gap(analysis: Analysis) -> Cell:
+def _delta(match: SpectrumMatch) -> Cell:
+    low, high = match.best_delta_interval
+    return Cell(best(match), f"{fixed(low, 2)} … {fixed(high, 2)}", match.best_delta)
+
+
+def _mildest_gap(analysis: Analysis) -> Cell:
     point = analysis.decoding.mildest if analysis.decoding else None
-    return _estimate(point.gap, 2) if point else MISSING
+    return measured(point.gap, 2) if point else MISSING
 
 
-def _mild_strength(analysis: Analysis) -> str:
+def _mildest_strength(analysis: Analysis) -> str:
     point = analysis.decoding.mildest if analysis.decoding else None
-    return f"{point.keep} of {2 * analysis.decoding.lowpass_block - 1}" if point and analysis.decoding else ""
+    return f"{point.keep} of {_diagonals(analysis.decoding)}" if point and analysis.decoding else ""
 
 
-def _estimate(estimate: Measurement, n_decimals: int) -> Cell:
-    value = float(estimate)
-    return Cell(fixed(value, n_decimals), spread(estimate.standard_error, n_decimals), value)
-
-
-def _plain(value: float | None, digits: int = 3) -> Cell:
-    return MISSING if value is None else Cell(number(value, digits), "", value)
-
-
-def _range(values: Iterable[float]) -> Cell:
-    ordered = sorted(values)
-    return Cell(f"{number(ordered[0])} … {number(ordered[-1])}", "", ordered[-1])
+def _diagonals(decoding: Decoding) -> int:
+    return 2 * decoding.lowpass_block - 1
