@@ -132,7 +132,7 @@ def test_evaluate_reports_user_errors_in_one_line(image_folder, features, known,
     torch.jit.trace(torch.nn.Flatten(), torch.zeros(2, 3, 32, 32)).save(tmp_path / "flat.pt")
     cases = [
         (lambda: reference(data, out=tmp_path / "x.npz", size=32), r"expected the name of a file, X\.safetensors"),
-        (lambda: reference(data, out=out), "name the side that they are brought to by --size"),
+        (lambda: reference(data, out=out), "give the side that they are resized to by --size"),
         (lambda: reference(data, out=out, size=32, num_images=1), "at least 2 images"),
         (lambda: generation([], reference=known, out=tmp_path), "no samples were given"),
         (

@@ -10,6 +10,7 @@ from PIL import Image
 
 from spectrum_matching.data.images import ImageSet, open_images
 from spectrum_matching.data.order import PositionedBatches, fixed_batches, image_batches
+from spectrum_matching.data.tensors import TensorImages
 
 sizes = st.integers(1, 40)
 seeds = st.integers(0, 2**40)
@@ -128,3 +129,28 @@ def test_the_order_of_a_visit_is_drawn_once():
 
     list(Counted(10, 4, seed=0, end=10))
     assert drawn == [0, 1, 2, 3]
+
+
+def test_fixed_batches_of_ranks_hold_every_image_once():
+    pixels = torch.rand(23, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    chosen = TensorImages(pixels)
+    shares = [list(fixed_batches(chosen, 4, 21, rank=rank, world=3)) for rank in range(3)]
+    numbers = [number for share in shares for batch in share for number in batch.indices]
+    assert sorted(numbers) == list(range(21))
+    for batch in (batch for share in shares for batch in share):
+        assert torch.equal(batch.images, pixels[list(batch.indices)])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_fixed_batches_names_bad_files_in_any_batch(image_folder, tmp_path, batch_size):
+    bad = [0, 1, 4, 5, 8]
+    for number, path in enumerate(sorted(image_folder.iterdir())[:9]):
+        content = path.read_bytes()
+        # Cut short, so that opening finds an image and reading does not.
+        (tmp_path / f"{number}{path.suffix}").write_bytes(content[: len(content) // 2] if number in bad else content)
+    chosen = open_images(str(tmp_path), 16, split="all")
+    assert len(chosen) == 9
+    batches = list(fixed_batches(chosen, batch_size))
+    assert [number for batch in batches for number in batch.indices] == [2, 3, 6, 7]
+    assert [file.name[0] for batch in batches for file in batch.bad] == [str(number) for number in bad]
+    assert all(len(batch.images) == len(batch.indices) > 0 for batch in batches)

@@ -1,13 +1,17 @@
 import pytest
 import torch
 
+from spectrum_matching.data.images import ImageBatch
 from spectrum_matching.evaluation.accumulate import accumulate, reduce_over
 from spectrum_matching.evaluation.reference import tensors_of
-from spectrum_matching.evaluation.shares import Numbered
 from spectrum_matching.files.digests import digest_tensors
 from spectrum_matching.metrics.images.catalogue import SET_SCORES
 from spectrum_matching.metrics.images.pixels import round_to_bytes
 from spectrum_matching.metrics.images.statistics import ImageStatistics
+
+
+def numbered(images, indices):
+    return ImageBatch(images, torch.full((len(images),), -1), (), tuple(indices))
 
 
 def everything(batches, extractor, n_kept=10_000):
@@ -29,7 +33,7 @@ def test_merge_of_shares_in_any_order_is_the_whole(extractor, photographs):
     whole = everything(images.split(7), extractor)
     numbers = torch.randperm(30, generator=torch.Generator().manual_seed(0))
     shares = [
-        everything((Numbered(images[part], part.tolist()) for part in own.split(4)), extractor)
+        everything((numbered(images[part], part.tolist()) for part in own.split(4)), extractor)
         for own in numbers.split(11)
     ]
     joined = ImageStatistics()
@@ -46,7 +50,7 @@ def test_accumulate_keeps_rows_of_the_first_images_and_sums_of_all(extractor, ph
         assert torch.equal(some.rows(name), whole.rows(name)[:10])
     assert some.moments["features"].count == 30
     torch.testing.assert_close(some.sums["power"], whole.sums["power"])
-    backwards = everything([Numbered(images.flip(0), list(range(29, -1, -1)))], extractor, n_kept=10)
+    backwards = everything([numbered(images.flip(0), range(29, -1, -1))], extractor, n_kept=10)
     assert torch.equal(backwards.rows("features"), some.rows("features"))
 
 

@@ -10,12 +10,11 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from spectrum_matching.data.images import open_images
+from spectrum_matching.data.order import fixed_batches
 from spectrum_matching.data.tensors import TensorImages
 from spectrum_matching.evaluation.accumulate import accumulate, reduce_over
 from spectrum_matching.evaluation.reconstruction import evaluate_reconstruction
 from spectrum_matching.evaluation.reference import tensors_of
-from spectrum_matching.evaluation.shares import Numbered, share_of
 from spectrum_matching.metrics.images.catalogue import SET_SCORES
 from spectrum_matching.metrics.images.inception_score import INCEPTION_SCORE
 from spectrum_matching.metrics.images.score import SetComparison
@@ -36,7 +35,9 @@ def images(n):
 def reduced(n, accelerator):
     """Statistics of n images, in batches of 4 of which each process has every other one."""
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    own = accumulate(share_of(TensorImages(images(n)), 4, rank=rank, world=world), EXTRACTOR, SET_SCORES, n_kept=10)
+    own = accumulate(
+        fixed_batches(TensorImages(images(n)), 4, rank=rank, world=world), EXTRACTOR, SET_SCORES, n_kept=10
+    )
     own.bad.append(f"bad{rank}: made up")
     whole = reduce_over(own, accelerator)
     return {
@@ -59,7 +60,7 @@ class Halving(torch.nn.Module):
 def reconstructed(n, accelerator):
     """Scores of n images by key, with the upper end of their intervals."""
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    batches = share_of(TensorImages(images(n)), 4, rank=rank, world=world)
+    batches = fixed_batches(TensorImages(images(n)), 4, rank=rank, world=world)
     found = evaluate_reconstruction("halving", Halving(), batches, EXTRACTOR, accelerator=accelerator)
     return {key: torch.tensor([s.value, s.value + (s.half_width or 0.0)]) for key, s in found.scores.items()}
 
@@ -95,31 +96,6 @@ def test_two_processes_are_one_also_where_one_has_no_images(tmp_path):
             assert two.pop("n").tolist() == [n, 16, n, 2]
             for name, values in two.items():
                 torch.testing.assert_close(values, one[name], rtol=1e-9, atol=1e-9, msg=f"{n} {name}")
-
-
-def test_share_of_holds_every_image_once():
-    chosen = TensorImages(images(23))
-    shares = [list(share_of(chosen, 4, 21, rank=rank, world=3)) for rank in range(3)]
-    numbers = [number for share in shares for batch in share for number in batch.numbers]
-    assert sorted(numbers) == list(range(21))
-    for batch in (batch for share in shares for batch in share):
-        assert isinstance(batch, Numbered)
-        assert torch.equal(batch.images, images(23)[list(batch.numbers)])
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 4])
-def test_share_of_names_bad_files_in_any_batch(image_folder, tmp_path, batch_size):
-    bad = [0, 1, 4, 5, 8]
-    for number, path in enumerate(sorted(image_folder.iterdir())[:9]):
-        content = path.read_bytes()
-        # Cut short, so that opening finds an image and reading does not.
-        (tmp_path / f"{number}{path.suffix}").write_bytes(content[: len(content) // 2] if number in bad else content)
-    chosen = open_images(str(tmp_path), 16, split="all")
-    assert len(chosen) == 9
-    batches = list(share_of(chosen, batch_size))
-    assert [number for batch in batches for number in batch.numbers] == [2, 3, 6, 7]
-    assert [file.name[0] for batch in batches for file in batch.bad] == [str(number) for number in bad]
-    assert all(len(batch.images) == len(batch.numbers) > 0 for batch in batches)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ from torch import nn
 from spectrum_matching.analysis.measure import analyze
 from spectrum_matching.analysis.options import Extras
 from spectrum_matching.data.images import open_images
+from spectrum_matching.data.order import fixed_batches
 from spectrum_matching.evaluation.generation import evaluate_generation
 from spectrum_matching.evaluation.reconstruction import evaluate_reconstruction
 from spectrum_matching.evaluation.reference import compute_reference
-from spectrum_matching.evaluation.shares import share_of
 from spectrum_matching.metrics.images.catalogue import SCORES
 from spectrum_matching.metrics.images.frechet import frechet_distance
 from spectrum_matching.metrics.images.moments import RunningMoments
@@ -125,7 +125,7 @@ def test_evaluate_reconstruction_and_analyze_agree(small_autoencoder, image_fold
     evaluation = evaluate_reconstruction(
         "small",
         Autoencoder.from_pretrained(small_autoencoder),
-        share_of(images, 4),
+        fixed_batches(images, 4),
         open_extractor(features),
         lpips,
         seed=3,

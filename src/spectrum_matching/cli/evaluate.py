@@ -8,15 +8,16 @@ from typing import Annotated
 from accelerate import Accelerator
 from tyro.conf import arg
 
-from ..data.images import Split, open_images
+from ..data.archives import ArchivedImages
+from ..data.images import ImageBatch, Split, open_images
+from ..data.order import fixed_batches
 from ..data.selection import choose_images
-from ..evaluation.archives import archived_images, read_headers
+from ..data.tensors import Images
 from ..evaluation.generation import evaluate_generation
 from ..evaluation.reconstruction import KEEP, evaluate_reconstruction
 from ..evaluation.reference import compute_reference, save_reference
 from ..evaluation.reference_files import open_reference
 from ..evaluation.samples import open_samples
-from ..evaluation.shares import Numbered, share_of
 from ..files.atomic import require_writable
 from ..nets.autoencoder import Autoencoder
 from ..nets.vision.extractors import open_extractor
@@ -65,20 +66,16 @@ def reference(
     require_writable(out.parent)
     accelerator = Accelerator(mixed_precision="no")
     rank, world = accelerator.process_index, accelerator.num_processes
-    batches: Iterator[Numbered]
+    images: Images
     if data.endswith(".npz"):
-        total, batches = (
-            _archive_length(data),
-            archived_images(Path(data), batch_size, num_images, rank=rank, world=world),
-        )
+        images = ArchivedImages(Path(data))
     elif size is None:
-        raise ValueError(f"{data} has images of any size: name the side that they are brought to by --size")
+        raise ValueError(f"{data} has images of any size: give the side that they are resized to by --size")
     else:
         images = open_images(data, size, split=split)
-        total = len(images)
-        batches = share_of(images, batch_size, num_images, rank=rank, world=world, workers=workers)
+    batches = fixed_batches(images, batch_size, num_images, rank=rank, world=world, workers=workers)
     extractor = open_extractor(features, accelerator.device) if features else None
-    share = -(-min(total, num_images or total) // world)
+    share = -(-min(len(images), num_images or len(images)) // world)
     with progress_bar("reference") as progress:
         found = compute_reference(data, _counted(batches, share, progress), extractor, accelerator=accelerator)
     for bad in found.statistics.bad:
@@ -117,24 +114,23 @@ def generation(
     require_writable(out)
     accelerator = Accelerator(mixed_precision="no")
     rank, world = accelerator.process_index, accelerator.num_processes
-    opened = {
-        name: open_samples(path, batch_size, rank=rank, world=world, workers=workers) for name, path in sources.items()
-    }
+    opened = {name: open_samples(path) for name, path in sources.items()}
     extractor = open_extractor(features, accelerator.device) if features else None
     known = open_reference(reference, extractor, batch_size=batch_size, accelerator=accelerator)
     found: list[Evaluation] = []
     with progress_bars(opened) as bars:
-        for name, (n, batches) in opened.items():
+        for name, images in opened.items():
+            batches = fixed_batches(images, batch_size, rank=rank, world=world, workers=workers)
             sampling = sampling_beside(sources[name])
             evaluation = evaluate_generation(
                 name,
-                _counted(batches, -(-n // world), bars[name]),
+                _counted(batches, -(-len(images) // world), bars[name]),
                 known,
                 extractor,
                 sampling=sampling,
                 accelerator=accelerator,
                 seed=seed,
-                warnings=tuple(_of_record(sampling, n)),
+                warnings=tuple(_of_record(sampling, len(images))),
             )
             found.append(evaluation)
     _finish(found, out, accelerator)
@@ -189,7 +185,7 @@ def reconstruction(
     n = min(len(images), num_images or len(images))
     with progress_bars(networks) as bars:
         for name, network in networks.items():
-            batches = share_of(images, batch_size, num_images, rank=rank, world=world, workers=workers)
+            batches = fixed_batches(images, batch_size, num_images, rank=rank, world=world, workers=workers)
             evaluation = evaluate_reconstruction(
                 name,
                 network,
@@ -247,12 +243,7 @@ def _check_counts(batch_size: int, workers: int, num_images: int | None) -> None
         )
 
 
-def _archive_length(path: str) -> int:
-    header = read_headers(Path(path)).get("arr_0")
-    return header.shape[0] if header and header.shape else 0
-
-
-def _counted(batches: Iterable[Numbered], total: int, progress: Callback) -> Iterator[Numbered]:
+def _counted(batches: Iterable[ImageBatch], total: int, progress: Callback) -> Iterator[ImageBatch]:
     done = 0
     for batch in batches:
         yield batch

@@ -65,6 +65,7 @@ def collect_trial(entry: str, seed: int, stages: Mapping[Stage, FinishedStage]) 
     """Read one trial from the files of its stages."""
     analysis = _analysis(stages)
     generation, reconstruction = EVALUATIONS.read(stages["scores"].folder / "scores.json")
+    samples = open_samples(stages["samples"].folder / "samples.npz")
     return Trial(
         method=entry,
         seed=seed,
@@ -73,7 +74,7 @@ def collect_trial(entry: str, seed: int, stages: Mapping[Stage, FinishedStage]) 
         reconstruction=reconstruction,
         generation=generation,
         curve=curve(stages["diffusion"].folder / "run" / "log.jsonl"),
-        samples=as_png(next(open_samples(stages["samples"].folder / "samples.npz", N_SHOWN)[1]).images),
+        samples=as_png(next(fixed_batches(samples, N_SHOWN, N_SHOWN)).images),
         # A stage that entries share counts for the one that it lies with.
         seconds={name: done.seconds for name, done in stages.items() if done.folder.parent.parent.name == slug(entry)},
         autoencoder_digest=stages["autoencoder"].outputs["weights"],

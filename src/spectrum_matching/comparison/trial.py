@@ -255,7 +255,7 @@ def write_scores(trial: TrialContext, folder: Path) -> Values:
     samples, n = trial.done["samples"].folder / "samples.npz", trial.plan.measuring.reconstructions
     generation = evaluate_generation(
         trial.entry,
-        open_samples(samples)[1],
+        fixed_batches(open_samples(samples), BATCH_SIZE),
         open_reference(trial.opened, trial.seed),
         trial.opened.extractor,
         sampling=read_sampling(record_path(samples)),

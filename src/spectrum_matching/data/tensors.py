@@ -4,6 +4,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..files.digests import digest_tensors
+from .archives import ArchivedImages
 from .images import BadFile, ImageRow, ImageSet
 
 
@@ -40,4 +41,4 @@ class TensorImages(Dataset[ImageRow]):
         return ImageRow(self._images[index], self._labels[index], (), index)
 
 
-Images = ImageSet | TensorImages
+Images = ImageSet | TensorImages | ArchivedImages

@@ -4,35 +4,40 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
+from ..data.images import ImageBatch
 from ..metrics.images.score import SetScore
 from ..metrics.images.statistics import N_KEPT, ImageStatistics
 from ..nets.vision.extractors import Extractor
-from .shares import Numbered
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-def numbered(batches: Iterable[Tensor | Numbered]) -> Iterator[Numbered]:
-    """Number the images of batches that come without numbers, in their order."""
+def indexed(batches: Iterable[Tensor | ImageBatch]) -> Iterator[ImageBatch]:
+    """Give batches without indices those of their order."""
     first = 0
     for batch in batches:
-        yield Numbered(batch, range(first, first + len(batch))) if isinstance(batch, Tensor) else batch
-        first += len(batch if isinstance(batch, Tensor) else batch.images)
+        images, bad = (batch, ()) if isinstance(batch, Tensor) else (batch.images, batch.bad)
+        indices = tuple(range(first, first + len(images)))
+        if isinstance(batch, ImageBatch) and batch.indices:
+            indices = batch.indices
+        yield ImageBatch(images, torch.full((len(images),), -1), bad, indices)
+        first += len(images)
 
 
 def accumulate(
-    batches: Iterable[Tensor | Numbered],
+    batches: Iterable[Tensor | ImageBatch],
     extractor: Extractor | None,
     scores: Iterable[SetScore],
     n_kept: int = N_KEPT,
 ) -> ImageStatistics:
     """Return what `scores` keep of batches of images (b, 3, size, size) in [-1, 1]."""
     statistics = ImageStatistics(tuple(score.collect for score in scores), n_kept)
-    for batch in numbered(batches):
-        statistics.add(batch.images, extractor.extract if extractor else None, batch.numbers)
+    for batch in indexed(batches):
+        statistics.add(batch.images, extractor.extract if extractor else None, batch.indices)
         statistics.bad += [f"{file.name}: {file.reason}" for file in batch.bad]
     return statistics
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ..data.images import ImageBatch
 from ..metrics.images.catalogue import SET_SCORES
 from ..metrics.images.score import SetComparison
 from ..metrics.images.spectrum_error import band_powers
@@ -14,7 +15,6 @@ from ..records.provenance import provenance
 from ..records.scores import Evaluation, Protocol, Sampling
 from .accumulate import accumulate, reduce_over
 from .reference import ROUNDING, Reference
-from .shares import Numbered
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -27,7 +27,7 @@ SCORES = tuple(score for score in SET_SCORES if "generation" in score.of)
 
 def evaluate_generation(
     name: str,
-    batches: Iterable[Tensor | Numbered],
+    batches: Iterable[Tensor | ImageBatch],
     reference: Reference,
     extractor: Extractor | None = None,
     *,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..data.images import ImageBatch
 from ..metrics.decoder.lowpass import legal_block, lowpass, scaled_strengths
 from ..metrics.images.catalogue import SET_SCORES
 from ..metrics.images.fidelity import Fidelity
@@ -16,10 +17,9 @@ from ..nets.autoencoder import Autoencoder, eval_mode
 from ..nets.vision.extractors import Extractor
 from ..records.provenance import provenance
 from ..records.scores import Evaluation
-from .accumulate import numbered, reduce_over
+from .accumulate import indexed, reduce_over
 from .generation import few_images, protocol, unread
 from .reference import reference_of
-from .shares import Numbered
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -31,7 +31,7 @@ SCORES = tuple(score for score in SET_SCORES if "reconstruction" in score.of)
 def evaluate_reconstruction(
     name: str,
     autoencoder: Autoencoder,
-    batches: Iterable[Tensor | Numbered],
+    batches: Iterable[Tensor | ImageBatch],
     extractor: Extractor | None = None,
     lpips: Callable[[Tensor, Tensor], Tensor] | None = None,
     *,
@@ -55,13 +55,13 @@ def evaluate_reconstruction(
     """
     fidelity, block = Fidelity(lpips, extractor, SCORES, keep), BLOCK
     with eval_mode(autoencoder, device, seed=seed) as on:
-        for batch in numbered(batches):
+        for batch in indexed(batches):
             images = batch.images.to(on)
             latents = autoencoder.encode(images).mean.float()
             output = autoencoder.decode(latents).float()
             if not output.isfinite().all():
                 raise ValueError(f"{name} decodes to values that are not finite: check its weights")
-            fidelity.add(output, images, batch.numbers)
+            fidelity.add(output, images, batch.indices)
             fidelity.images.bad += [f"{file.name}: {file.reason}" for file in batch.bad]
             block = legal_block((latents.shape[-2], latents.shape[-1]), BLOCK)
             for cutoff in keep if extractor and block > 1 else ():

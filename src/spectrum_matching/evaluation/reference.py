@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ..data.images import ImageBatch
 from ..files.atomic import open_atomically
 from ..files.digests import digest_tensors
 from ..metrics.images.catalogue import SET_SCORES
@@ -15,7 +16,6 @@ from ..metrics.images.moments import RunningMoments
 from ..metrics.images.statistics import ImageStatistics
 from ..nets.vision.extractors import Extractor
 from .accumulate import accumulate, reduce_over
-from .shares import Numbered
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -59,7 +59,7 @@ class Reference:
 
 def compute_reference(
     source: str,
-    batches: Iterable[Tensor | Numbered],
+    batches: Iterable[Tensor | ImageBatch],
     extractor: Extractor | None,
     *,
     accelerator: "Accelerator | None" = None,

@@ -1,27 +1,24 @@
-"""Generated images from disk: an .npz, or a folder of PNG files; lossy files are refused."""
+"""Generated images on disk: an .npz, or a folder of PNG files; lossy files are refused."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
+from ..data.archives import ArchivedImages
 from ..data.decode import BadImageError, image_size
 from ..data.images import open_images
-from .archives import IMAGES, archived_images, read_headers
-from .shares import Numbered, share_of
+from ..data.tensors import Images
 
 LOSSLESS = ".png"
 OTHERS = {".jpg", ".jpeg", ".webp", ".avif", ".jp2", ".heic", ".gif", ".bmp", ".tif", ".tiff"}
 
 
-def open_samples(
-    path: Path, batch_size: int = 64, *, rank: int = 0, world: int = 1, workers: int = 0
-) -> tuple[int, Iterator[Numbered]]:
-    """How many images there are, and this process's share of them in batches; those of a folder by sorted name.
+def open_samples(path: Path) -> Images:
+    """Open generated images: uint8 (n, size, size, 3) as `arr_0` of an .npz, or PNG files of one size by sorted name.
 
-    ValueError for anything but uint8 (n, size, size, 3) as `arr_0` or PNG files of one square size.
+    Raises:
+        ValueError: in one line, for anything else.
     """
     if path.suffix == ".npz":
-        batches = archived_images(path, batch_size, rank=rank, world=world)
-        return read_headers(path)[IMAGES].shape[0], batches
+        return ArchivedImages(path)
     if not path.is_dir():
         raise ValueError(f"{path} is neither a folder of PNG files nor an .npz: give what `specmatch sample` wrote")
     files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
@@ -30,12 +27,11 @@ def open_samples(
     if not (pictures := [file for file in files if file.suffix.lower() == LOSSLESS]):
         raise ValueError(f"{path} holds no PNG files")
     size = _size(pictures)
-    images = open_images(str(path), size, split="all", min_side=size)
-    return len(images), share_of(images, batch_size, rank=rank, world=world, workers=workers)
+    return open_images(str(path), size, split="all", min_side=size)
 
 
 def _size(pictures: list[Path]) -> int:
-    """The side that all have."""
+    """Return the side that all have."""
     first: int | None = None
     for picture in pictures:
         try:

@@ -9,28 +9,16 @@ import math
 import pickle
 import re
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 import numpy as np
 
-HEADERS: dict[tuple[int, int], Callable[[BinaryIO], Any]] = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
+from ...files.npy import NpyHeader, NpyHeaderError, read_npy_header
 
 
 class BadLatentError(Exception):
     """A stored latent that cannot be used; the message is the reason."""
-
-
-class Header(NamedTuple):
-    """What a .npy file says of itself."""
-
-    shape: tuple[int, ...]
-    is_transposed: bool
-    dtype: np.dtype
 
 
 def npy_shape(path: Path) -> tuple[int, ...] | None:
@@ -80,32 +68,26 @@ class _reading:  # noqa: N801
         if isinstance(error, Exception) and not isinstance(error, BadLatentError):
             if isinstance(error, OSError) and error.strerror:
                 raise BadLatentError(error.strerror) from error
+            if isinstance(error, NpyHeaderError):
+                raise BadLatentError(str(error)) from error
             reason = " ".join(str(error).split())[:120] or type(error).__name__
             raise BadLatentError(f"truncated or corrupt ({reason})") from error
 
 
-def _header(stream: Any) -> Header:
-    start = stream.read(np.lib.format.MAGIC_LEN)
-    if not start:
-        raise BadLatentError("empty file")
-    if not start.startswith(np.lib.format.MAGIC_PREFIX):
-        raise BadLatentError(f"not a NumPy array: it begins with {start.decode('latin-1')!r}")
-    read = HEADERS.get((start[-2], start[-1]))
-    if read is None:
-        raise BadLatentError(f"version {start[-2]}.{start[-1]} of NumPy's format, expected 1.0 or 2.0")
-    header = Header(*read(stream))
+def _header(stream: Any) -> NpyHeader:
+    header = read_npy_header(stream)
     if not header.dtype.hasobject and header.dtype.kind != "f":
         raise BadLatentError(f"holds {header.dtype}, expected floating-point numbers")
     return header
 
 
-def _check_length(header: Header, n_bytes: int) -> None:
+def _check_length(header: NpyHeader, n_bytes: int) -> None:
     expected = math.prod(header.shape) * header.dtype.itemsize
     if header.dtype.hasobject or n_bytes != expected:
         raise BadLatentError(f"truncated: {n_bytes} bytes of numbers, the header announces {expected}")
 
 
-def _array(header: Header, data: bytes) -> np.ndarray:
+def _array(header: NpyHeader, data: bytes) -> np.ndarray:
     _check_length(header, len(data))
     flat = np.frombuffer(data, header.dtype)
     return flat.reshape(header.shape[::-1]).T if header.is_transposed else flat.reshape(header.shape)
@@ -145,7 +127,7 @@ class _StoredArray:
     def value(self) -> np.ndarray:
         if not isinstance(self.data, bytes):
             raise BadLatentError("its pickle holds an array within an array")
-        return _array(Header(self.shape, self.is_transposed, self.dtype.value()), self.data)
+        return _array(NpyHeader(self.shape, self.is_transposed, self.dtype.value()), self.data)
 
 
 def _reconstruct(kind: object, shape: object, code: object) -> _StoredArray:

@@ -1,0 +1,67 @@
+"""Images in an .npz: samples and reference batches in the format of ADM's evaluator."""
+
+import os
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ..files.npy import explain_npz_errors, read_npy_header, read_npz_headers
+from .images import BadFile, ImageRow
+
+IMAGES = "arr_0"
+MEMBER = f"{IMAGES}.npy"
+
+
+class ArchivedImages(Dataset[ImageRow]):
+    """Images uint8 (n, size, size, 3) under `arr_0` of an .npz, read one by one as they are asked for.
+
+    Raises:
+        ValueError: for anything else, and for a file that is cut off.
+    """
+
+    def __init__(self, path: Path) -> None:
+        header = read_npz_headers(path).get(IMAGES)
+        if header is None:
+            raise ValueError(f"{path} has no {IMAGES}: expected an .npz of images as ADM's evaluator takes it")
+        shape = header.shape
+        if header.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or header.is_transposed:
+            raise ValueError(f"{path}: {IMAGES} is {header.dtype} {shape}, expected uint8 (n, size, size, 3)")
+        if shape[1] != shape[2] or 0 in shape:
+            raise ValueError(f"{path}: {IMAGES} is {shape}, expected square images, at least one")
+        self._path, self._n, self.size = path, shape[0], shape[1]
+        self._n_bytes = 3 * self.size**2
+        with explain_npz_errors(path), zipfile.ZipFile(path) as archive, archive.open(MEMBER) as stream:
+            info = archive.getinfo(MEMBER)
+            read_npy_header(stream)
+            self._begin = stream.tell()
+        self._stream: IO[bytes] | None = None
+        self._process = 0
+        n_complete = (info.file_size - self._begin) // self._n_bytes
+        if n_complete < self._n:
+            raise ValueError(f"{path} is cut off within image {n_complete} of {self._n}")
+        self.source, self.digest = str(path), f"{info.CRC:08x}"
+        self.bad: tuple[BadFile, ...] = ()
+        self.classes: tuple[str, ...] = ()
+        self.names = tuple(f"{path.name}:{index}" for index in range(self._n))
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, index: int) -> ImageRow:
+        if not 0 <= index < self._n:
+            raise IndexError(f"image {index} of {self._n}")
+        # A worker that reads from its parent's stream would move the position there.
+        if self._stream is None or self._process != os.getpid():
+            self._stream, self._process = zipfile.ZipFile(self._path).open(MEMBER), os.getpid()  # noqa: SIM115
+        with explain_npz_errors(self._path):
+            self._stream.seek(self._begin + index * self._n_bytes)
+            pixels = torch.frombuffer(bytearray(self._stream.read(self._n_bytes)), dtype=torch.uint8)
+        image = pixels.view(self.size, self.size, 3).permute(2, 0, 1).float() / 127.5 - 1
+        return ImageRow(image, -1, (), index)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_stream": None}
