@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from spectrum_matching.metrics import psnr
+from spectrum_matching.metrics.images.pixels import psnr
 from spectrum_matching.nets.autoencoder import Autoencoder
 
 ROOT = Path(__file__).parents[1]

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from spectrum_matching.analysis import analyze
-from spectrum_matching.analysis.conditions import VERDICTS, failures, numbers, read_conditions
+from spectrum_matching.analysis.conditions import failures, numbers, read_conditions
 from spectrum_matching.analysis.verdict import with_findings
+from spectrum_matching.records.analysis import FINDING_KEYS
 
 
 class Same(nn.Module):
@@ -24,7 +25,7 @@ def analysis():
     return analyze(Same(), images, name="same")
 
 
-def test_numbers_are_finite_and_named_as_in_the_catalogue(analysis):
+def test_numbers_are_finite_and_named_by_the_catalogue(analysis):
     found = numbers(analysis)
     assert all(map(math.isfinite, found.values()))
     assert found["psnr"] == 100.0
@@ -45,31 +46,31 @@ def test_numbers_are_finite_and_named_as_in_the_catalogue(analysis):
         ("over-noisy", False),
     ],
 )
-def test_a_condition_fails_where_it_holds(text, fails, analysis):
+def test_failures_lists_conditions_that_hold(text, fails, analysis):
     lines = failures(read_conditions([text]), [analysis])
     assert bool(lines) == fails
     assert all(line.startswith("same: ") for line in lines)
 
 
-def test_a_condition_that_cannot_be_decided_fails_and_says_so(analysis):
+def test_failures_lists_conditions_that_cannot_be_checked(analysis):
     (line,) = failures(read_conditions(["viv > 5"]), [analysis])
     assert line.startswith("same: viv > 5 cannot be checked: 6 images")
     (line,) = failures(read_conditions(["lpips > 5"]), [analysis])
     assert line == "same: lpips > 5 cannot be checked: it was not measured"
 
 
-def test_every_verdict_that_can_be_said_can_be_named():
+def test_finding_keys_are_those_of_the_verdict():
     source = Path(sys.modules[with_findings.__module__].__file__).read_text()
-    said = {
+    written = {
         call.args[0].value
         for call in ast.walk(ast.parse(source))
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Finding"
     }
-    assert said == set(VERDICTS)
+    assert written == set(FINDING_KEYS)
 
 
 @pytest.mark.parametrize("text", ["psnr", "psnr = 3", "psnr < many", "< 3", "psnr < 3 dB", "nonsense < 3"])
-def test_what_is_no_condition_is_refused_in_one_line(text):
-    with pytest.raises(ValueError, match=r"is no condition|nothing measured is called") as caught:
+def test_read_conditions_refuses_anything_else_in_one_line(text):
+    with pytest.raises(ValueError, match=r"is not a condition|nothing measured is called") as caught:
         read_conditions([text])
     assert "\n" not in str(caught.value)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from spectrum_matching.analysis import analyze, numbers
-from spectrum_matching.analysis.options import Extras
+from spectrum_matching.analysis.options import AnalysisOptions
 from spectrum_matching.data import open_images
 from spectrum_matching.metrics.catalogue import METRICS
 from spectrum_matching.nets.autoencoder import Autoencoder
@@ -59,7 +59,7 @@ def identity(images):
     return analyze(Codec(), images, name="identity")
 
 
-def test_a_codec_that_changes_nothing_is_exact_aligned_and_unflattened(identity):
+def test_analyze_identity_is_exact_aligned_and_unflattened(identity):
     found = numbers(identity)
     assert found["psnr"] == 100.0
     assert found["ssim"] == pytest.approx(1, abs=1e-6)
@@ -78,7 +78,7 @@ def test_a_codec_that_changes_nothing_is_exact_aligned_and_unflattened(identity)
     assert identity.view("mean").spectrum.power == pytest.approx(identity.image_on_latent_grid.power)
 
 
-def test_a_codec_that_changes_nothing_passes_every_test_of_the_decoder(identity):
+def test_analyze_identity_passes_decoder_tests(identity):
     transfer = identity.decoding.transfer
     n = len(transfer.frequencies)
     assert np.allclose(np.array(transfer.shares)[:, :n], np.eye(n), atol=1e-6)
@@ -92,8 +92,8 @@ def test_a_codec_that_changes_nothing_passes_every_test_of_the_decoder(identity)
         assert loss - 0.2 < point.psnr.value < loss + 3
 
 
-def test_everything_that_is_measured_is_in_the_catalogue(identity, images):
-    everything = analyze(Codec(4, noise=0.5), images, extras=Extras(labels=True))
+def test_analyze_measures_what_the_catalogue_lists(identity, images):
+    everything = analyze(Codec(4, noise=0.5), images, options=AnalysisOptions(labels=True))
     measured = [item for a in (identity, everything) for v in a.views for item in v.measurements.items()]
     measured += [item for a in (identity, everything) for item in a.decoding.measurements.items()]
     assert {key for key, _ in measured} <= METRICS.keys()
@@ -102,20 +102,20 @@ def test_everything_that_is_measured_is_in_the_catalogue(identity, images):
         assert m.value is None or math.isfinite(m.value), key
 
 
-def test_refusals_say_why(identity):
-    # 12 images of 3 channels cannot fill the covariance of 32 × 32 cells.
-    assert "cells" in identity.measurement("viv").refused
+def test_analyze_refuses_with_a_reason(identity):
+    # 12 images of 3 channels cannot fill the covariance of 32 × 32 positions.
+    assert "positions" in identity.measurement("viv").refused
     assert identity.measurement("viv").value is None
 
 
-def test_scale_shows_in_the_moments_and_not_in_the_scale_free_match(images):
+def test_analyze_scale_free_match_ignores_scale(images):
     one, hundred = (analyze(Codec(4, scale), images).view("mean") for scale in (1.0, 100.0))
     assert hundred.std == pytest.approx(100 * one.std, rel=1e-5)
     assert hundred.match("scale_free").best_delta == one.match("scale_free").best_delta
     assert hundred.match("paper").latent != pytest.approx(one.match("paper").latent, rel=0.01)
 
 
-def test_samples_add_the_posteriors_noise(images):
+def test_analyze_samples_have_posterior_noise(images):
     found = analyze(Codec(4, noise=0.5), images)
     mean, sample = found.view("mean"), found.view("sample")
     assert sample.std**2 - mean.std**2 == pytest.approx(0.25, rel=0.1)
@@ -125,15 +125,15 @@ def test_samples_add_the_posteriors_noise(images):
     assert "noisy-posterior" in {finding.key for finding in found.findings}
 
 
-def test_flat_images_have_no_part_in_the_spectra_and_are_counted(images):
+def test_analyze_leaves_constant_images_out_of_spectra(images):
     tensor = torch.stack([images[i].image for i in range(len(images))])
     flat = torch.cat([tensor, torch.full((3, 3, 32, 32), -0.25)])
     one, other = analyze(Codec(4), tensor), analyze(Codec(4), flat)
     assert other.view("mean").matches == one.view("mean").matches
-    assert "3 images are flat, they or their latents, and have no part in the spectra." in other.notes
+    assert "3 images or their latents are constant and are left out of the spectra." in other.notes
 
 
-def test_an_encoder_that_draws_by_itself_gives_the_same_numbers_again(images):
+def test_analyze_seeds_random_encoders(images):
     class Drawing(Codec):
         def encode(self, images):
             return super().encode(images) + 0.1 * torch.randn(len(images), 3, *(n // 4 for n in images.shape[2:]))
@@ -142,17 +142,17 @@ def test_an_encoder_that_draws_by_itself_gives_the_same_numbers_again(images):
     assert first == again
 
 
-def test_a_single_test_image_is_refused(images):
+def test_analyze_refuses_one_test(images):
     with pytest.raises(ValueError, match="n_tests is 1"):
         analyze(Codec(4), images, n_tests=1)
 
 
-def test_a_deterministic_encoder_has_no_samples(identity):
+def test_analyze_deterministic_encoder_has_no_samples(identity):
     assert [view.kind for view in identity.views] == ["mean"]
     assert not identity.subject.stochastic
 
 
-def test_batch_size_changes_nothing_but_rounding(images):
+def test_analyze_batch_size_changes_rounding_alone(images):
     network = Autoencoder.from_preset("tiny")
     one, other = (
         replace(analyze(network, images, batch_size=size), pictures=(), latent_pictures=()) for size in (5, 12)
@@ -167,7 +167,7 @@ def flat(value) -> list[float]:
     return [float(value)] if isinstance(value, int | float) else []
 
 
-def test_a_tensor_of_images_is_measured_like_the_images_it_holds(images):
+def test_analyze_takes_a_tensor_of_images(images):
     tensor = torch.stack([images[i].image for i in range(len(images))])
     one, other = (numbers(analyze(Codec(4), x)) for x in (images, tensor))
     assert one == other
@@ -182,12 +182,12 @@ def test_a_tensor_of_images_is_measured_like_the_images_it_holds(images):
         (torch.zeros(4, 3, 32, 32, dtype=torch.uint8), "finite floats"),
     ],
 )
-def test_tensors_that_are_no_images_are_refused_with_the_remedy(tensor, message):
+def test_analyze_refuses_tensors_that_are_not_images(tensor, message):
     with pytest.raises(ValueError, match=message):
         analyze(Codec(4), tensor)
 
 
-def test_a_model_in_training_is_left_as_it_was(images):
+def test_analyze_restores_training_mode_and_random_state(images):
     model = Autoencoder.from_preset("tiny").model
     model.train()
     model.encoder.eval()
@@ -204,14 +204,14 @@ def test_a_model_in_training_is_left_as_it_was(images):
     model.encode(torch.zeros(1, 3, 32, 32)).latent_dist.mean.sum().backward()
 
 
-def test_a_smaller_block_is_taken_and_said_where_the_grid_asks_for_it(pictures):
+def test_analyze_notes_smaller_lowpass_blocks(pictures):
     found = analyze(Codec(4), open_images(str(pictures), 48, split="all"))
     assert found.decoding.lowpass_block == 4
     assert [point.keep for point in found.decoding.lowpass] == [7, 4, 3, 2]
     assert "blocks of 4: a 12 × 12 latent grid has no whole blocks of 8" in found.notes[0]
 
 
-def test_an_odd_grid_has_no_low_pass_curve_and_says_why(pictures):
+def test_analyze_notes_missing_lowpass_curve(pictures):
     found = analyze(Codec(4), open_images(str(pictures), 20, split="all"))
     assert found.decoding.lowpass == ()
     assert found.measurement("lowpass_gap").refused
@@ -219,7 +219,7 @@ def test_an_odd_grid_has_no_low_pass_curve_and_says_why(pictures):
     assert {picture.keep for picture in found.pictures} == {1}
 
 
-def test_the_first_images_are_tested_and_bad_ones_do_not_shift_them(tmp_path):
+def test_analyze_tests_first_images_past_bad_ones(tmp_path):
     folder = write_pictures(tmp_path / "pictures", 6)
     whole = analyze(Codec(4), open_images(str(folder), 32, split="all"), n_tests=3)
     assert whole.decoding.n_tests == 3
@@ -233,7 +233,7 @@ def test_the_first_images_are_tested_and_bad_ones_do_not_shift_them(tmp_path):
     assert found.equivariance == whole.equivariance
 
 
-def test_masks_follow_their_images_past_bad_ones(tmp_path):
+def test_analyze_masks_follow_images_past_bad_ones(tmp_path):
     folder = write_pictures(tmp_path / "pictures", 4)
     masks = tmp_path / "masks"
     masks.mkdir()
@@ -241,24 +241,24 @@ def test_masks_follow_their_images_past_bad_ones(tmp_path):
         mask = np.zeros((48, 48), dtype=np.uint8)
         mask[:, : 24 if i % 2 else 36] = 255
         Image.fromarray(mask).save(masks / f"{i:03d}.png")
-    extras = Extras(masks=masks)
-    whole = analyze(Codec(2), open_images(str(folder), 32, split="all"), extras=extras).measurement("srss")
+    options = AnalysisOptions(masks=masks)
+    whole = analyze(Codec(2), open_images(str(folder), 32, split="all"), options=options).measurement("srss")
     broken = (folder / "000.png").read_bytes()
     (folder / "000_broken.png").write_bytes(broken[: len(broken) // 2])
     assert whole.value is not None
-    found = analyze(Codec(2), open_images(str(folder), 32, split="all"), extras=extras)
+    found = analyze(Codec(2), open_images(str(folder), 32, split="all"), options=options)
     assert found.measurement("srss") == whole
-    assert "have no mask, such as 000_broken.png" in " ".join(found.notes)
+    assert "have no mask (first: 000_broken.png)" in " ".join(found.notes)
 
 
-def test_outputs_that_are_not_finite_are_refused_by_the_autoencoders_name(images):
+def test_analyze_refuses_outputs_that_are_not_finite(images):
     codec = Autoencoder(Codec(4))
     codec.decode = lambda latents: torch.full((len(latents), 3, 32, 32), torch.nan)
-    with pytest.raises(ValueError, match="broken: its pictures hold values that are not finite"):
+    with pytest.raises(ValueError, match="broken: its pictures contain values that are not finite"):
         analyze(codec, images, name="broken")
 
 
-def test_latents_that_do_not_vary_are_refused(images):
+def test_analyze_refuses_constant_latents(images):
     class Constant(Codec):
         def encode(self, images):
             return torch.ones_like(super().encode(images))
@@ -268,11 +268,11 @@ def test_latents_that_do_not_vary_are_refused(images):
         analyze(codec, images, name="dead")
 
 
-def test_rfid_needs_more_images_than_features(images):
-    few = Extras(features=lambda x: nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
-    many = Extras(features=lambda x: x.flatten(1))
-    assert analyze(Codec(), images, extras=few).measurement("rfid").value == pytest.approx(0, abs=1e-9)
+def test_analyze_refuses_rfid_of_few_images(images):
+    few = AnalysisOptions(features=lambda x: nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
+    many = AnalysisOptions(features=lambda x: x.flatten(1))
+    assert analyze(Codec(), images, options=few).measurement("rfid").value == pytest.approx(0, abs=1e-9)
     assert (
         "12 images cannot fill a covariance of 3072"
-        in analyze(Codec(), images, extras=many).measurement("rfid").refused
+        in analyze(Codec(), images, options=many).measurement("rfid").refused
     )

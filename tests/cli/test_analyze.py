@@ -85,7 +85,7 @@ def test_a_condition_that_holds_exits_with_1_after_everything_is_written(picture
         ({"device": "teapot"}, "device 'teapot' cannot be used"),
         ({"num_images": 1}, "at least 2 images"),
         ({"num_tests": 1}, "2 tests"),
-        ({"fail_on": ("psnr",)}, "'psnr' is no condition"),
+        ({"fail_on": ("psnr",)}, "'psnr' is not a condition"),
         ({"fail_on": ("pnsr < 3",)}, "nothing measured is called 'pnsr'; the nearest are psnr"),
         ({"masks": Path("nowhere")}, "--masks nowhere is no folder"),
         ({"features": "nowhere.pt"}, "no feature extractor 'nowhere.pt'"),

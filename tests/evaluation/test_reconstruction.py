@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from spectrum_matching.analysis.measure import analyze
-from spectrum_matching.analysis.options import Extras
+from spectrum_matching.analysis.options import AnalysisOptions
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import fixed_batches
 from spectrum_matching.evaluation.generation import evaluate_generation
@@ -119,7 +119,7 @@ def test_evaluate_reconstruction_and_analyze_agree(small_autoencoder, image_fold
     analysis = analyze(
         Autoencoder.from_pretrained(small_autoencoder),
         images,
-        extras=Extras(perceptual=lpips, features=open_extractor(features)),
+        options=AnalysisOptions(perceptual=lpips, features=open_extractor(features)),
         **options,
     )
     evaluation = evaluate_reconstruction(

@@ -1,31 +1,34 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
 
-from spectrum_matching.metrics import METRICS, LatentBatch, Moments, latent_numbers
+from spectrum_matching.metrics.catalogue import CATALOGUE, DECODER_METRICS, LATENT_METRICS, METRICS
 from spectrum_matching.metrics.decoder.lowpass import lowpass
-from spectrum_matching.metrics.latents.structure import KEYS
+from spectrum_matching.metrics.latents.moments import Moments
+from spectrum_matching.metrics.latents.sweep import LatentBatch, LatentSweep
 from spectrum_matching.spectrum import gaussian_blur
+
+PACKAGE = Path(__file__).parents[2] / "src" / "spectrum_matching"
+USED_BY_VERDICT = {"posterior_noise": {"verdict.py"}}
+OF_LATENTS = [metric.key for entry in LATENT_METRICS for metric in entry.metrics]
 
 
 def numbers_of(latents, labels, masks):
     stds = latents.double().std((0, 2, 3), correction=0)
     moments = Moments(0.0, 1.0, latents.double().mean((0, 2, 3)), stds)
-    return latent_numbers(lambda: [LatentBatch(latents, labels, masks)], moments).numbers
+    sweep = LatentSweep(lambda: [LatentBatch(latents, labels, masks)], moments, LATENT_METRICS)
+    return sweep.numbers(all_readings=True)
 
 
-def test_each_metric_is_named_by_its_key_and_says_all_that_a_reader_needs():
+def test_metrics_are_fully_described():
     assert all(metric.key == key for key, metric in METRICS.items())
     for metric in METRICS.values():
-        said = dataclasses.asdict(metric)
-        assert all(said[name] for name in ("title", "range", "source", "evidence", "conventions"))
+        fields = dataclasses.asdict(metric)
+        assert all(fields[name] for name in ("title", "range", "source", "evidence", "conventions"))
         assert metric.better in ("lower", "higher", "target", "neither")
     assert len({metric.title for metric in METRICS.values()}) == len(METRICS)
-
-
-def test_all_numbers_of_latents_are_described_and_in_the_catalogues_order():
-    assert [key for key in METRICS if key in KEYS] == list(KEYS)
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +42,33 @@ def plain_and_blurred():
     return [numbers_of(latents, labels, masks) for latents in (x, gaussian_blur(x, 1.0))]
 
 
-@pytest.mark.parametrize("key", [key for key in KEYS if METRICS[key].one_sided and METRICS[key].better != "neither"])
-def test_a_blur_wins_what_is_marked_as_one_sided(key, plain_and_blurred):
+@pytest.mark.parametrize(
+    "key", [key for key in OF_LATENTS if METRICS[key].one_sided and METRICS[key].better != "neither"]
+)
+def test_metrics_one_sided_are_won_by_blur(key, plain_and_blurred):
     plain, blurred = (numbers[key].value for numbers in plain_and_blurred)
     assert blurred < plain if METRICS[key].better == "lower" else blurred > plain
 
 
-def test_a_decoder_that_draws_nothing_wins_the_low_pass_gap_which_is_marked_as_one_sided():
+def test_lowpass_gap_is_won_by_a_constant_decoder():
     latents = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     nothing = torch.zeros_like(latents)
     found = lowpass(lambda z: torch.zeros_like(z), latents, nothing, latents, keep=7, block=8)
     assert torch.equal(found.decoded, found.aligned)
     assert METRICS["lowpass_gap"].one_sided
+
+
+ROOMS = [*(PACKAGE / "metrics").rglob("*.py"), *(PACKAGE / "analysis").glob("*.py")]
+
+
+@pytest.mark.parametrize("entry", [*LATENT_METRICS, *DECODER_METRICS], ids=lambda entry: entry.metrics[0].key)
+def test_catalogue_entries_name_their_metrics_in_one_file(entry):
+    """A new metric touches two files: its own, and the catalogue."""
+    for metric in entry.metrics:
+        files = {path.name for path in ROOMS if f'"{metric.key}"' in path.read_text()}
+        assert files == {Path(entry.numbers.__code__.co_filename).name} | USED_BY_VERDICT.get(metric.key, set())
+
+
+def test_catalogue_lists_metrics_in_order_and_once():
+    keys = [metric.key for entry in CATALOGUE for metric in getattr(entry, "metrics", (entry,))]
+    assert list(METRICS) == keys

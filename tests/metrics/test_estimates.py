@@ -6,10 +6,10 @@ import torch
 from spectrum_matching.metrics.estimates import (
     N_GROUPS,
     GroupedSums,
+    estimate_mean,
+    estimate_ratio,
     jackknife,
     jackknife_rows,
-    mean_number,
-    ratio_number,
 )
 
 
@@ -26,23 +26,23 @@ def grouped(batches):
     return sums["x"], sums["n"]
 
 
-def test_the_jackknife_of_a_mean_of_as_many_images_as_groups_is_the_plain_error(generator):
+def test_jackknife_of_a_mean_is_the_plain_error(generator):
     x = rows(N_GROUPS, generator)
     value, error = jackknife(lambda total, n: total / n, *grouped([x]))
-    expected = mean_number(x)
+    expected = estimate_mean(x)
     assert (float(value), float(error)) == pytest.approx((expected.value, expected.standard_error))
     assert expected.standard_error == pytest.approx(float(x.std()) / math.sqrt(N_GROUPS))
 
 
-def test_groups_do_not_depend_on_batches(generator):
+def test_grouped_sums_ignore_batches(generator):
     x = rows(70, generator)
     for whole, cut in zip(grouped([x]), grouped(x.split(9)), strict=True):
         torch.testing.assert_close(whole, cut)
 
 
-def test_the_delta_method_and_the_jackknife_agree_on_a_ratio(generator):
+def test_estimate_ratio_agrees_with_jackknife_rows(generator):
     parts, wholes = rows(2000, generator), 1 + rows(2000, generator)
-    number = ratio_number(parts, wholes, 0.3)
+    number = estimate_ratio(parts, wholes, 0.3)
     assert number.value == pytest.approx(float(parts.sum() / wholes.sum()))
     assert number.white == 0.3
     pairs = torch.stack([parts, wholes], 1)
@@ -51,9 +51,9 @@ def test_the_delta_method_and_the_jackknife_agree_on_a_ratio(generator):
     assert other.standard_error == pytest.approx(number.standard_error, rel=0.5)
 
 
-def test_one_image_has_no_standard_error(generator):
+def test_estimates_of_one_image_have_no_standard_error(generator):
     one = rows(1, generator)
-    assert mean_number(one).standard_error is None
-    assert ratio_number(one, one + 1).standard_error is None
+    assert estimate_mean(one).standard_error is None
+    assert estimate_ratio(one, one + 1).standard_error is None
     assert jackknife(lambda total, n: total / n, *grouped([one]))[1] is None
     assert jackknife_rows(torch.mean, rows(2, generator)).standard_error is None

@@ -110,7 +110,6 @@ def synthetic(name="first", shape=(8, 16, 16), exponent=1.2, psnr=27.41, stochas
             cosine_by_distance=tuple(math.exp(-d / (2 + exponent)) - 0.02 for d in range(h + w - 1)),
             eigenvalues=tuple(2.0**-i for i in range(c)),
             block_dct=tuple((1 + i) ** (-exponent / 2) for i in range(64)),
-            block_dct_raw=tuple(0.8 * (1 + i) ** (-exponent / 2) for i in range(64)),
             measurements={key: measurement(key, place, offset) for place, key in enumerate(keys)},
         )
 
@@ -171,7 +170,7 @@ def synthetic(name="first", shape=(8, 16, 16), exponent=1.2, psnr=27.41, stochas
             ),
             Finding("decoder-aligned", "good", "The decoder keeps frequencies apart.", "Gap 0.6 ± 0.1 dB.", ""),
             Finding("scale-wrong", "warning", "The declared scale does not match.", "Std 1.31.", "Scale by 0.9091."),
-            Finding("moves", "neutral", "Nothing follows from the equivariance error alone.", "0.21.", ""),
+            Finding("off-centre", "neutral", "Nothing follows from the equivariance error alone.", "0.21.", ""),
         ),
         notes=("Low-pass in blocks of 8.",),
     )
@@ -238,7 +237,7 @@ def test_render_escapes_html_everywhere():
         ),
         provenance=replace(whole.provenance, commit="commit " + HOSTILE, dtype="dtype " + HOSTILE),
         equivariance=(EquivariancePoint("<b>turn", "</text>", near(0.2)),),
-        findings=(Finding("key", "bad", "verdict " + HOSTILE, "evidence " + HOSTILE, "advice " + HOSTILE),),
+        findings=(Finding("matched", "bad", "verdict " + HOSTILE, "evidence " + HOSTILE, "advice " + HOSTILE),),
         notes=("note " + HOSTILE,),
         pictures=tuple(replace(p, image="image " + HOSTILE) for p in whole.pictures),
     )
@@ -381,7 +380,7 @@ def test_render_shows_comparability_warnings(page):
 
 WHOLE = synthetic("whole")
 NO_IMAGES = replace(WHOLE.sample, size=0, source="", digest="")
-BARE_VIEW = replace(WHOLE.views[0], matches=(), block_dct=(), block_dct_raw=())
+BARE_VIEW = replace(WHOLE.views[0], matches=(), block_dct=())
 CACHED = replace(WHOLE.subject, kind="cached latents (REPA)", factor=0, parameters=0, digest="", stochastic=False)
 PARTIAL = {
     "latents alone": replace(

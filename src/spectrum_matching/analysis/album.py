@@ -6,15 +6,21 @@ import io
 import torch
 from torch import Tensor
 
+from ..metrics.decoder.lowpass import legal_block, lowpass, lowpass_strengths
+from ..metrics.decoder.sweep import DecoderTest
 from ..records.analysis import LatentPicture, Picture
 
 LARGEST_SIDE = 128
 N_PIXELS = 6 * 64 * 64
-SATURATION = 2.5  # standard deviations of a component at full colour
+SATURATION = 2.5
+"""Standard deviations of a component at full colour."""
 
 
 class Album:
-    """The first images: six of up to 64 pixels, fewer of larger ones, of which the central 128 are shown."""
+    """The first images: six of up to 64 pixels, fewer of larger ones, of which the central 128 are shown.
+
+    n_images: how many.
+    """
 
     def __init__(self, size: int, at_most: int = 6) -> None:
         self._size = size
@@ -24,30 +30,37 @@ class Album:
         self._latents: list[LatentPicture] = []
 
     def add(self, first: int, keep: int, images: Tensor, decoded: Tensor) -> None:
-        """images, decoded: (b, 3, H, W) in [-1, 1], the batch that starts at image `first`, after the low-pass."""
-        for place in range(min(len(images), self.n_images - first)):
-            number = first + place
+        """Add images and decoded images (b, 3, H, W) in [-1, 1] after a low-pass; `first`: index of the first image."""
+        for k in range(min(len(images), self.n_images - first)):
+            number = first + k
             for is_decoded, batch in ((False, images), (True, decoded)):
-                png = _png(self._centre(batch[place]))
+                png = _png(self._centre(batch[k]))
                 self._pictures.append((number, Picture(f"image {number + 1}", keep, is_decoded, png)))
 
+    def add_lowpassed(self, first: int, images: Tensor, latents: Tensor, output: Tensor, test: DecoderTest) -> None:
+        """Add images, and what their latents decode to, after each low-pass that removes anything."""
+        n, block = self.n_images - first, legal_block(test.grid)
+        for keep in lowpass_strengths(test.grid) if n > 0 else ():
+            if keep < 2 * block - 1:
+                result = lowpass(test.decode, latents[:n], output[:n], images[:n], keep, block)
+                self.add(first, keep, result.image, result.decoded)
+
     def add_latents(self, latents: Tensor, mean: Tensor, axes: Tensor, scale: Tensor) -> None:
-        """The first latents (n, c, h, w) in false colour: components along axes (c, up to 3), of deviation `scale`."""
+        """Add latents (n, c, h, w) in false colour: components along axes (c, 3) over their deviations `scale` (3,)."""
         h, w = latents.shape[-2:]
         share = self._side / self._size
         rows, columns = (slice(round(n * (1 - share) / 2), round(n * (1 + share) / 2)) for n in (h, w))
         centred = latents.double() - mean.double()[:, None, None]
         components = torch.einsum("nchw,ck->nkhw", centred, axes.double()) / scale.double()[:, None, None]
-        components = torch.nn.functional.pad(components, (0, 0, 0, 0, 0, 3 - components.shape[1]))
         for number, picture in enumerate(components[: self.n_images, :, rows, columns] / SATURATION):
             self._latents.append(LatentPicture(f"image {number + 1}", _png(picture)))
 
     def latent_pictures(self) -> tuple[LatentPicture, ...]:
-        """Image by image."""
+        """Return the latents' pictures by image."""
         return tuple(self._latents)
 
     def pictures(self) -> tuple[Picture, ...]:
-        """Image by image."""
+        """Return the pictures by image."""
         return tuple(picture for _, picture in sorted(self._pictures, key=lambda entry: entry[0]))
 
     def _centre(self, image: Tensor) -> Tensor:
@@ -56,7 +69,7 @@ class Album:
 
 
 def _png(image: Tensor) -> str:
-    """(3, h, w) in [-1, 1], rounded to 8 bits."""
+    """Return (3, h, w) in [-1, 1], rounded to 8 bits, as base64."""
     from PIL import Image
 
     pixels = image.float().add(1).mul(127.5).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()

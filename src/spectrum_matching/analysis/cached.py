@@ -1,4 +1,4 @@
-"""Everything that can be measured of cached latents, beside their images or alone: no autoencoder takes part."""
+"""Analysis of cached latents, with their images or alone; no autoencoder takes part."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -19,10 +19,11 @@ from ..records.analysis import Analysis, Sample, Subject
 from ..records.provenance import provenance
 from .album import Album
 from .encodings import Encodings
-from .latents import measure_latents
-from .measure import foreground_of, mask_notes, said
-from .options import NO_EXTRAS, Extras
-from .verdict import with_findings
+from .latents import finish_analysis
+from .measure import NO_OPTIONS, as_lines, foreground_masks, mask_notes
+from .options import AnalysisOptions
+
+ALONE = "Measured without images: there is no image spectrum to match."
 
 
 def analyze_latents(
@@ -33,18 +34,20 @@ def analyze_latents(
     n_images: int | None = None,
     batch_size: int = 16,
     seed: int = 0,
-    extras: Extras = NO_EXTRAS,
+    options: AnalysisOptions = NO_OPTIONS,
     notes: tuple[str, ...] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Analysis:
     """Measure `n_images` latents (None: all): those of the first images, or, without images, spread over the set.
 
-    See `measure.analyze`. ValueError where latents and images do not pair, where
-    fewer than two latents can be used, and for latents that do not vary.
+    Other arguments as in `measure.analyze`.
+
+    Raises:
+        ValueError: when latents and images do not pair, fewer than two latents can be used, or latents do not vary.
     """
     pairs = pair(latents, images) if images else None
-    masks = open_masks(extras.masks, images) if extras.masks and images else None
-    bad = said(latents.bad) + (said(images.bad) if images else [])
+    masks = open_masks(options.masks, images) if options.masks and images else None
+    bad = as_lines(latents.bad) + (as_lines(images.bad) if images else [])
     h, w = latents.grid
     # The first images, where they are known: those that an autoencoder is measured on.
     in_order = sorted(range(len(latents)), key=pairs.indices.__getitem__)[:n_images] if pairs else None
@@ -52,31 +55,24 @@ def analyze_latents(
     done = 0
     with Encodings(seed) as encodings:
         for batch in latent_batches(latents, batch_size, rows):
-            bad += said(batch.bad)
+            bad += as_lines(batch.bad)
             done += len(batch.rows) + len(batch.bad)
             progress(done, len(rows))
-            places = [pairs.indices[row] for row in batch.rows] if pairs else []
-            kept, x = _read(images, places, bad) if images else (list(range(len(batch.rows))), None)
+            indices = [pairs.indices[row] for row in batch.rows] if pairs else []
+            kept, x = _read(images, indices, bad) if images else (list(range(len(batch.rows))), None)
             if not kept:
                 continue
-            foreground = foreground_of(masks, [places[k] for k in kept], (h, w)) if masks else None
+            foreground = foreground_masks(masks, [indices[k] for k in kept], (h, w)) if masks else None
             logvar = None if batch.logvar is None else batch.logvar[kept]
             encodings.add(batch.mean[kept], logvar, x, batch.labels[kept], foreground)
-        if (n_seen := encodings.n_images) < 2:
-            raise ValueError(f"{latents.source}: fewer than two latents can be measured; uncertainties need them")
+        if (n_measured := encodings.n_images) < 2:
+            raise ValueError(f"{latents.source}: fewer than two latents can be measured; standard errors need them")
         size = images.size if images else 0
-        space = latents.latent_space or LatentSpace()
-        album = Album(size or max(h, w))
-        measured = measure_latents(name, encodings, space, extras, album, seed)
-        flat = encodings.notes()
-    alone = () if images else ("Measured without images: there is no spectrum to match, and nothing is said of it.",)
-    left_out = [what for what, asked in _asked(extras).items() if asked and (images is None or what != "SRSS")]
-    unmet = (
-        (f"{' and '.join(left_out)} cannot be had of cached latents{'' if images else ' alone'}.",) if left_out else ()
-    )
-    source = latents.source if images is None else images.source
-    return with_findings(
-        Analysis(
+        return finish_analysis(
+            encodings,
+            latents.latent_space or LatentSpace(),
+            options,
+            Album(size or max(h, w)),
             subject=Subject(
                 name=name,
                 source=latents.source,
@@ -88,63 +84,59 @@ def analyze_latents(
                 digest=latents.digest,
             ),
             sample=Sample(
-                source,
+                latents.source if images is None else images.source,
                 latents.choice.split if latents.choice else "all",
-                n_seen,
+                n_measured,
                 size,
                 images.digest if images else "",
                 tuple(bad),
             ),
             provenance=provenance(torch.device("cpu"), torch.float32, seed),
-            latent_shape=(latents.channels, h, w),
-            **measured._asdict(),
-            equivariance=(),
-            decoding=None,
-            pictures=(),
-            latent_pictures=album.latent_pictures(),
-            findings=(),
             notes=(
                 *notes,
                 *latents.notes,
-                *((f"Latents and images are paired {pairs.note}.",) if pairs else alone),
-                *unmet,
-                *flat,
+                f"Latents and images are paired {pairs.note}." if pairs else ALONE,
+                *_unmet(options, images is not None),
                 *mask_notes(masks),
             ),
         )
-    )
 
 
-def _asked(extras: Extras) -> dict[str, bool]:
-    """What needs more than latents, and whether it was asked for."""
-    return {
-        "LPIPS": extras.perceptual is not None,
-        "rFID": extras.features is not None,
-        "SRSS": extras.masks is not None,
+def _unmet(options: AnalysisOptions, with_images: bool) -> tuple[str, ...]:
+    """Return a note on requested measurements that need more than these latents."""
+    requested = {
+        "LPIPS": options.perceptual is not None,
+        "rFID": options.features is not None,
+        "SRSS": options.masks is not None and not with_images,
     }
+    names = " and ".join(name for name, is_requested in requested.items() if is_requested)
+    return (f"{names} cannot be measured on cached latents{'' if with_images else ' alone'}.",) if names else ()
 
 
-def _read(images: ImageSet, places: Sequence[int], bad: list[str]) -> tuple[list[int], Tensor]:
-    """The images that can be read (b, 3, H, W), and which of `places` they are; others are added to `bad`."""
-    samples = [images[place] for place in places]
+def _read(images: ImageSet, indices: Sequence[int], bad: list[str]) -> tuple[list[int], Tensor]:
+    """Return which of `indices` can be read, and these images (b, 3, H, W); add the others to `bad`."""
+    samples = [images[index] for index in indices]
     kept = [k for k, sample in enumerate(samples) if not sample.bad]
-    bad += said([sample.bad[0] for sample in samples if sample.bad])
+    bad += as_lines([sample.bad[0] for sample in samples if sample.bad])
     stacked = torch.stack([samples[k].image for k in kept]) if kept else torch.empty(0)
     return kept, stacked
 
 
 class CachedImages(NamedTuple):
-    """Cached latents and, where they are known, the images that they are of."""
+    """Cached latents and, if known, the images that they encode."""
 
     latents: LatentSet
     images: ImageSet | None
 
 
 def open_cached(source: str, data: str | None, size: int | None) -> CachedImages:
-    """The latents of "latents:FOLDER" and the images of `data`, or else those that the cache says lie beside it.
+    """Open the latents of "latents:FOLDER" and the images of `data`, or else those that the cache names.
 
-    size: by default that of the cache where it tells, or the side of the first images where these are squares of one
-    size, or 256. ValueError where it is no multiple of the latents' grid.
+    size: side of the images; by default that of the cache if it records one, or of the first images if these are
+    squares of one size, or 256.
+
+    Raises:
+        ValueError: when `size` is no multiple of the latents' grid.
     """
     latents = open_latents(source.removeprefix(CACHED))
     require_latents(latents)
@@ -156,13 +148,13 @@ def open_cached(source: str, data: str | None, size: int | None) -> CachedImages
     h, w = latents.grid
     if h != w or size % h:
         raise ValueError(
-            f"{source}: {h} x {w} latents are not of images of {size} x {size} pixels; name the images' side by --size"
+            f"{source}: {h} x {w} latents do not fit images of {size} x {size} pixels; give the images' side by --size"
         )
     return CachedImages(latents, choice._replace(source=where).open(size))
 
 
 def _square_side(where: str) -> int | None:
-    """The side of the first images of a folder if they are squares of one size, as caches have them."""
+    """Return the side of the first images of a folder if they are squares of one size, as caches have them."""
     if where == "embedded":
         return None
     source = open_source(where)

@@ -1,80 +1,194 @@
-"""The side of an analysis that needs no decoder: from encodings to views, normalisation and false colours."""
+"""From encodings to the record of an analysis: spectra, views of the latents, normalisation, verdict."""
 
 import logging
-from typing import NamedTuple
+from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from ..latent_space import LatentSpace
+from ..metrics.estimates import estimate_mean
+from ..metrics.latents.block_dct import latent_profile
+from ..metrics.latents.channels import channel_kurtosis, outlier_channels
+from ..metrics.latents.eigenspectrum import principal_axes
 from ..metrics.latents.moments import ChannelMoments
 from ..metrics.latents.normalisation import check_normalisation
-from ..metrics.latents.structure import LatentNumbers
-from ..records.analysis import LatentView, Normalisation, Spectrum
+from ..metrics.latents.similarity import mean_cosines
+from ..metrics.latents.spectra import (
+    VARIANTS,
+    Bands,
+    LatentSpectra,
+    best_delta,
+    fit_exponent,
+    gaps,
+    shares,
+    targets,
+)
+from ..metrics.latents.sweep import LatentSweep
+from ..records.analysis import (
+    Analysis,
+    Channel,
+    Decoding,
+    EquivariancePoint,
+    Kind,
+    LatentView,
+    Normalisation,
+    Provenance,
+    Sample,
+    Spectrum,
+    SpectrumMatch,
+    Subject,
+)
+from ..records.measurement import Measurement
+from ..seeding import seeded
+from ..spectrum.bands import Variant
+from ..spectrum.powerlaw import fit_power_law
 from .album import Album
 from .encodings import Encodings
-from .options import Extras
-from .summarize import latent_view, spectrum
+from .options import AnalysisOptions
+from .verdict import with_findings
 
 log = logging.getLogger(__name__)
 
-
-class LatentSide(NamedTuple):
-    """Fields of `Analysis` of the same names."""
-
-    image: Spectrum | None
-    image_on_latent_grid: Spectrum | None
-    image_block_dct: tuple[float, ...]
-    views: tuple[LatentView, ...]
-    normalisation: Normalisation
+CURVE_DELTAS = tuple(i / 10 for i in range(-5, 26))
+SEARCH_DELTAS = tuple(i / 100 for i in range(-50, 251))
 
 
-def measure_latents(
-    name: str,
+def finish_analysis(
     encodings: Encodings,
     space: LatentSpace,
-    extras: Extras,
+    options: AnalysisOptions,
     album: Album,
-    seed: int,
-) -> LatentSide:
-    """All of it; the album gets the latents' pictures. ValueError as from `latent_view`."""
-    views = []
-    for kind in encodings.kinds:
-        log.info("%s: metrics of %ss", name, kind)
-        structure = encodings.second_sweep(kind, extras.labels)
-        noise = torch.cat(encodings.noise) if kind == "mean" and encodings.noise else None
-        views.append(latent_view(name, kind, encodings.statistics[kind], structure, seed, noise))
+    *,
+    subject: Subject,
+    sample: Sample,
+    provenance: Provenance,
+    equivariance: tuple[EquivariancePoint, ...] = (),
+    decoding: Decoding | None = None,
+    notes: tuple[str, ...] = (),
+) -> Analysis:
+    """Measure the encoded latents and return the whole analysis with its verdict; the album gets the latents' pictures.
+
+    Raises:
+        ValueError: when latents do not vary within any image.
+    """
+    views, seed = [], provenance.seed
+    for kind, spectra in encodings.spectra.items():
+        if spectra.is_flat:
+            raise ValueError(f"{subject.name}: its latents do not vary within any image, so they have no spectrum")
+        log.info("%s: metrics of %ss", subject.name, kind)
+        sweep = encodings.sweep(kind, options.labels)
         if kind == "mean":
-            _draw(album, encodings, structure)
-    image, on_grid = None, None
-    if encodings.image_rows:
-        bands = encodings.statistics["mean"].bands("scale_free")
-        image = spectrum(torch.cat(encodings.image_rows), encodings.image_frequencies, seed)
-        on_grid = spectrum(bands.images, bands.frequencies, seed)
-    return LatentSide(
-        image=image,
-        image_on_latent_grid=on_grid,
-        image_block_dct=encodings.image_block_dct(),
-        views=tuple(views),
-        normalisation=_normalisation(encodings, space),
+            _, axes, scales = principal_axes(sweep)
+            first = torch.cat(list(encodings.batches("mean", n=album.n_images)))
+            album.add_latents(first, sweep.moments.channel_means, axes, scales)
+        views.append(_latent_view(kind, spectra, sweep, options.all_readings, seed))
+    image, bands = encodings.image_bands(), encodings.spectra["mean"].bands("scale_free")
+    n_flat = encodings.spectra["mean"].n_flat
+    if n_flat:
+        notes += (f"{n_flat} images or their latents are constant and are left out of the spectra.",)
+    return with_findings(
+        Analysis(
+            subject=subject,
+            sample=sample,
+            provenance=provenance,
+            latent_shape=(subject.channels, *sweep.grid),
+            image=_spectrum(*image, seed) if image else None,
+            image_on_latent_grid=_spectrum(bands.images, bands.frequencies, seed) if image else None,
+            image_block_dct=encodings.image_block_dct(),
+            views=tuple(views),
+            normalisation=_normalisation(encodings, space),
+            equivariance=equivariance,
+            decoding=decoding,
+            pictures=album.pictures(),
+            latent_pictures=album.latent_pictures(),
+            findings=(),
+            notes=notes,
+        )
     )
-
-
-def _draw(album: Album, encodings: Encodings, structure: LatentNumbers) -> None:
-    first = torch.cat(list(encodings.batches("mean", n=album.n_images)))
-    mean = encodings.statistics["mean"].moments().channel_means
-    album.add_latents(first, mean, structure.principal_axes, structure.principal_scales)
 
 
 def _normalisation(encodings: Encodings, space: LatentSpace) -> Normalisation:
     normalised = ChannelMoments()
     for latents in encodings.batches("mean"):
         normalised.add(space.normalise(latents.double()))
-    _, _, means, stds = normalised.moments()
-    found = check_normalisation(space, means, stds)
-    return Normalisation(
-        convention=space.convention,
-        std=found.std,
-        channel_stds=(found.lowest_std, found.highest_std),
-        channel_means=(found.lowest_mean, found.highest_mean),
-        suggested_scaling_factor=found.scaling_factor or 1.0,
+    moments = normalised.moments()
+    return check_normalisation(space, moments.channel_means, moments.channel_stds)
+
+
+def _spectrum(rows: Tensor, frequencies: Tensor, seed: int) -> Spectrum:
+    """Return the mean of rows (n, bins) with the power law through it."""
+    exponent = fit_exponent(rows, frequencies, seeded("bootstrap", seed))
+    return Spectrum(_numbers(frequencies), _numbers(rows.mean(0)), exponent)
+
+
+def _latent_view(kind: Kind, spectra: LatentSpectra, sweep: LatentSweep, all_readings: bool, seed: int) -> LatentView:
+    bands, moments = spectra.bands("scale_free"), spectra.moments()
+    spectrum = _spectrum(bands.latents, bands.frequencies, seed)
+    matches = tuple(_match(v, spectra.bands(v), seed) for v in VARIANTS) if spectra.has_images else ()
+    eigenvalues, _, _ = principal_axes(sweep)
+    return LatentView(
+        kind=kind,
+        mean=moments.mean,
+        std=moments.std,
+        channels=_channels(spectra, sweep),
+        spectrum=spectrum,
+        matches=matches,
+        cosine_by_distance=_numbers(mean_cosines(sweep)),
+        eigenvalues=_numbers(eigenvalues),
+        block_dct=_numbers(latent_profile(sweep)),
+        measurements=_of_spectra(spectrum, matches) | sweep.numbers(all_readings),
     )
+
+
+def _of_spectra(spectrum: Spectrum, matches: tuple[SpectrumMatch, ...]) -> dict[str, Measurement]:
+    numbers = {"exponent": replace(spectrum.exponent, white=0.0)}
+    for match in matches:
+        if match.variant == "scale_free":
+            low, high = match.best_delta_interval
+            # A quarter of the interval of 95 % is the standard error of a Gaussian.
+            numbers["best_delta"] = Measurement(match.best_delta, (high - low) / 4)
+        numbers[f"gap_{match.variant}_1"] = match.gap(1.0)
+    return numbers
+
+
+def _match(variant: Variant, bands: Bands, seed: int) -> SpectrumMatch:
+    best = best_delta(bands, SEARCH_DELTAS, seeded("bootstrap", seed))
+    return SpectrumMatch(
+        variant=variant,
+        frequencies=_numbers(bands.frequencies),
+        latent=_numbers(shares(bands).mean(0)),
+        deltas=CURVE_DELTAS,
+        targets=tuple(_numbers(targets(bands, delta).mean(0)) for delta in CURVE_DELTAS),
+        gaps=tuple(map(estimate_mean, gaps(bands, CURVE_DELTAS).unbind(1))),
+        best_delta=best.delta,
+        best_delta_interval=(best.low, best.high),
+        best_gap=best.gap,
+    )
+
+
+def _channels(spectra: LatentSpectra, sweep: LatentSweep) -> tuple[Channel, ...]:
+    _, _, means, stds = sweep.moments
+    frequencies, kurtosis = spectra.bands("scale_free").frequencies, channel_kurtosis(sweep)
+    outliers = outlier_channels(stds, kurtosis.nan_to_num())
+    channels = []
+    for c, power in enumerate(spectra.channel_power()):
+        is_dead = not sweep.live[c]
+        # A channel that is constant within each image has power from rounding alone, which follows no law.
+        is_flat = bool(power.mean() <= 1e-12 * (means[c] ** 2 + stds[c] ** 2))
+        exponent = None if is_dead or is_flat else fit_power_law(power, frequencies, 1 / frequencies).exponent
+        channels.append(
+            Channel(
+                mean=float(means[c]),
+                std=float(stds[c]),
+                kurtosis=None if is_dead else float(kurtosis[c]),
+                exponent=None if exponent is None else float(exponent),
+                power=_numbers(power),
+                state="dead" if is_dead else "outlier" if outliers[c] else "live",
+            )
+        )
+    return tuple(channels)
+
+
+def _numbers(values: Tensor) -> tuple[float, ...]:
+    return tuple(values.tolist())

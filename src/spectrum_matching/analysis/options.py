@@ -1,4 +1,4 @@
-"""What is measured only when it is asked for, opened before any work is done."""
+"""What an analysis measures only on request, opened before any work is done."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,34 +12,41 @@ from ..nets.vision.perceptual import LPIPS
 
 
 @dataclass(frozen=True)
-class Extras:
-    """labels: by class, from the images' labels. masks: their folder. features: for rFID. perceptual: LPIPS."""
+class AnalysisOptions:
+    """Optional measurements.
+
+    labels: metrics by class, from the images' labels. masks: folder of foreground masks, for SRSS. perceptual: network
+    for LPIPS and local perceptual consistency. features: extractor for rFID. all_readings: alternative readings of
+    metrics too.
+    """
 
     labels: bool = False
     masks: Path | None = None
     perceptual: nn.Module | None = None
     features: Callable[[Tensor], Tensor] | None = None
+    all_readings: bool = False
 
 
-NO_EXTRAS = Extras()
-
-
-def open_extras(
+def open_options(
+    *,
     labels: bool,
     masks: Path | None,
     lpips: str | None,
     features: str | None,
+    all_readings: bool,
     device: torch.device,
-) -> Extras:
-    """Networks come on `device`.
+) -> AnalysisOptions:
+    """Open masks and networks by their command-line names; networks are moved to `device`.
 
-    ValueError in one line for weights that do not open, a folder that is not there.
+    Raises:
+        ValueError: when weights do not open or a folder is missing.
     """
     if masks is not None and not masks.is_dir():
         raise ValueError(f"--masks {masks} is no folder: give one of PNG masks named as the images")
-    return Extras(
-        labels,
-        masks,
-        LPIPS.from_weights(lpips).to(device) if lpips else None,
-        open_extractor(features, device) if features else None,
+    return AnalysisOptions(
+        labels=labels,
+        masks=masks,
+        perceptual=LPIPS.from_weights(lpips).to(device) if lpips else None,
+        features=open_extractor(features, device) if features else None,
+        all_readings=all_readings,
     )

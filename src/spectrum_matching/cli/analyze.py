@@ -11,7 +11,7 @@ from tyro.conf import arg
 from ..analysis.cached import analyze_latents, open_cached
 from ..analysis.conditions import failures, read_conditions
 from ..analysis.measure import analyze
-from ..analysis.options import open_extras
+from ..analysis.options import open_options
 from ..data.images import Split
 from ..data.selection import choose_images
 from ..files.atomic import require_writable, write_text_atomically
@@ -47,6 +47,7 @@ def analyze_all(
     masks: Path | None = None,
     lpips: str | None = None,
     features: str | None = None,
+    all_readings: bool = False,
     fail_on: tuple[str, ...] = (),
 ) -> list[Analysis]:
     """Measure autoencoders on the same images; write analysis.json and report.html.
@@ -69,6 +70,7 @@ def analyze_all(
         masks: Folder of foreground masks named as the images; adds SRSS.
         lpips: Weights of LPIPS, a path or hub name; adds LPIPS.
         features: Extractor for rFID: inception:PATH, dinov2[:FOLDER], a TorchScript file, python:FILE.py:FACTORY.
+        all_readings: Also alternative readings of metrics, such as SEC at ρ = 0.5.
         fail_on: Exit with status 1 if one holds, such as "best_delta > 1.3" "psnr < 26" over-noisy.
     """
     if num_images < 2 or batch_size < 1 or num_tests < 2:
@@ -80,7 +82,9 @@ def analyze_all(
     sources = named_sources(autoencoders)
     place = chosen_device(device)
     require_writable(out)
-    extras = open_extras(labels, masks, lpips, features, place)
+    options = open_options(
+        labels=labels, masks=masks, lpips=lpips, features=features, all_readings=all_readings, device=place
+    )
     cached = {name: open_cached(source, data, size) for name, source in sources.items() if is_cached(source)}
     networks = {name: Autoencoder.from_pretrained(s) for name, s in sources.items() if not is_cached(s)}
     trained = {name: training_data(sources[name]) for name in networks}
@@ -100,7 +104,7 @@ def analyze_all(
                 n_images=num_images,
                 batch_size=batch_size,
                 seed=seed,
-                extras=extras,
+                options=options,
                 progress=progress,
             )
         found = analyze(
@@ -113,7 +117,7 @@ def analyze_all(
             n_tests=num_tests,
             batch_size=batch_size,
             seed=seed,
-            extras=extras,
+            options=options,
             device=place,
             dtype=getattr(torch, dtype),
             notes=notes,

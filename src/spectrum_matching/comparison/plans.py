@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..methods.encoding import Variant
 from ..sampling.generate import SamplingChoice
+from ..spectrum.bands import Variant
 from ..training import autoencoder_config, diffusion_config
 from ..training.autoencoder_config import AutoencoderRun, Data, Intervals, MethodChoice, Optimizer
 from ..training.diffusion_config import AlignmentChoice, Curriculum, DenoiserChoice, DiffusionRun

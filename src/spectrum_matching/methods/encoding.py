@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from ..spectrum.bands import flatten_bands, kl_divergence, spectrum_distribution
+from ..spectrum.bands import Variant, flatten_bands, kl_divergence, spectrum_distribution
 from ..spectrum.dct import dct_matrix
 from ..spectrum.filters import gaussian_matrix, resize_matrix
 from ..spectrum.power import Radius, power_spectrum, radial_bins, radial_profile
@@ -18,8 +18,6 @@ from .method import Posterior
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-
-Variant = Literal["paper", "scale_free"]
 
 
 @dataclass(frozen=True)

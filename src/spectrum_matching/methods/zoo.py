@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Literal
 
+from ..spectrum.bands import Variant
 from .decoding import Downscale, Identity, ScaleRotate, SpectralMask
-from .encoding import ESM, KL, Variant
+from .encoding import ESM, KL
 from .feature_match import FeatureMatch, Features
 from .method import Method, Term
 

@@ -1,4 +1,4 @@
-"""Standard errors of what was summed over images: the errors of drawing other images of the same kind."""
+"""Estimates from sums and rows over images, with standard errors over other images of the same kind."""
 
 import math
 from collections.abc import Callable
@@ -9,17 +9,17 @@ from torch import Tensor
 from ..records.measurement import Measurement
 
 N_GROUPS = 20
-"""Groups of images that the jackknife deletes in turn, so that what is kept does not grow with the images."""
+"""Groups of images that the jackknife deletes in turn; what is kept does not grow with the number of images."""
 
 
 class GroupedSums:
-    """Sums over images in `N_GROUPS` groups, dealt out one by one: for statistics that are not means over images."""
+    """Sums over images in `N_GROUPS` groups, filled in turn, for statistics that are not means over images."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
 
     def add(self, name: str, rows: Tensor, first: int) -> None:
-        """Count `rows` (b, …) in; `first` is the position of the first of these images among all."""
+        """Add `rows` (b, …); `first` is the index of the first of these images in the set."""
         sums = self._sums.setdefault(name, torch.zeros(N_GROUPS, *rows.shape[1:], dtype=torch.float64))
         sums.index_add_(0, torch.arange(first, first + len(rows)) % N_GROUPS, rows)
 
@@ -27,14 +27,14 @@ class GroupedSums:
         return self._sums[name]
 
 
-def mean_number(rows: Tensor, white: float | None = None) -> Measurement:
-    """Mean over images of `rows` (n,). No standard error for a single image."""
-    n = len(rows)
+def estimate_mean(rows: Tensor, white: float | None = None) -> Measurement:
+    """Return the mean over images of `rows` (n,), without a standard error for a single image."""
+    n, rows = len(rows), rows.cpu().double()
     return Measurement(float(rows.mean()), float(rows.std()) / math.sqrt(n) if n > 1 else None, white)
 
 
-def ratio_number(parts: Tensor, wholes: Tensor, white: float | None = None) -> Measurement:
-    """Sum of `parts` (n,) over sum of `wholes` (n,), with the standard error of the delta method."""
+def estimate_ratio(parts: Tensor, wholes: Tensor, white: float | None = None) -> Measurement:
+    """Return the sum of `parts` (n,) over the sum of `wholes` (n,), with the standard error of the delta method."""
     n, whole = len(parts), float(wholes.sum())
     ratio = float(parts.sum()) / whole
     residual = float((parts - ratio * wholes).square().sum())
@@ -42,10 +42,9 @@ def ratio_number(parts: Tensor, wholes: Tensor, white: float | None = None) -> M
 
 
 def jackknife(statistic: Callable[..., Tensor], *groups: Tensor) -> tuple[Tensor, Tensor | None]:
-    """`statistic` of sums over all groups, and its delete-a-group standard error: groups (g, …) → (…), (…).
+    """Return `statistic` of the sums over all groups and its delete-a-group standard error: groups (g, …) → (…), (…).
 
-    Groups without images, which are zero in the last of `groups` (g,), are no groups; with fewer than two there is no
-    standard error.
+    The last of `groups` (g,) counts images; groups without any are left out. No standard error for fewer than two.
     """
     filled = groups[-1] > 0
     groups = tuple(sums[filled] for sums in groups)
@@ -59,14 +58,14 @@ def jackknife(statistic: Callable[..., Tensor], *groups: Tensor) -> tuple[Tensor
     return value, ((g - 1) * left.var(0, correction=0)).sqrt()
 
 
-def jackknife_number(statistic: Callable[..., Tensor], *groups: Tensor, white: float | None = None) -> Measurement:
-    """`jackknife` of a scalar."""
+def jackknife_scalar(statistic: Callable[..., Tensor], *groups: Tensor, white: float | None = None) -> Measurement:
+    """Return `jackknife` of a scalar statistic."""
     value, standard_error = jackknife(statistic, *groups)
     return Measurement(float(value), None if standard_error is None else float(standard_error), white)
 
 
 def jackknife_rows(statistic: Callable[[Tensor], Tensor], rows: Tensor, white: float | None = None) -> Measurement:
-    """A scalar `statistic` of all `rows` (n, …), and its delete-a-group standard error; none for fewer than 3 rows."""
+    """Return a scalar `statistic` of `rows` (n, …) with its delete-a-group standard error, from 3 rows on."""
     value, n_groups = float(statistic(rows)), min(N_GROUPS, len(rows))
     if len(rows) < 3:
         return Measurement(value, None, white)

@@ -3,14 +3,22 @@
 from dataclasses import dataclass
 from typing import Literal
 
+SPECTRUM_MATCHING = "Spectrum Matching (arXiv 2603.14645)"
+RIGHT_SPACE = "Diffusing in the Right Space (arXiv 2606.03578)"
+IREPA = "iREPA (arXiv 2512.10794)"
+PAE = "PAE (arXiv 2605.07915)"
+NONE = "none published"
+STANDARDISED = "latents standardised channel by channel, dead channels left out"
+
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric, described for whoever reads its value.
+    """Description of one metric, for the reader of its value.
 
-    better: which way generation is held to improve; "target" for a best value in between, "neither" where the
+    better: direction that is claimed to help generation; "target" for an optimum in between, "neither" where the
     literature disagrees or says nothing. one_sided: a blurred or constant latent would win. evidence: what its relation
-    to generation rests on. conventions: what else could have been computed under this name.
+    to generation rests on. conventions: how it differs from others of the same name. is_alternative: another reading of
+    a metric, measured only with all readings.
     """
 
     key: str
@@ -22,3 +30,4 @@ class Metric:
     source: str
     evidence: str
     conventions: str
+    is_alternative: bool = False

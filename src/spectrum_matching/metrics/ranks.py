@@ -1,4 +1,4 @@
-"""What the order of a few numbers can say: how often luck alone parts two groups, and Spearman's correlation."""
+"""Rank statistics of a few numbers: chance of separating two groups, and Spearman's correlation."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -6,15 +6,15 @@ from math import comb, sqrt
 
 
 def chance_apart(n: int, m: int) -> Fraction:
-    """That all n numbers lie on one side of all m others, where all n + m are exchangeable and no two are equal.
+    """Return the chance that n numbers lie on one side of m others if all n + m are exchangeable and distinct.
 
-    2 · n! · m! / (n + m)!: of the equally likely ways to say which of the ordered numbers are the n, two are apart.
+    2 · n! · m! / (n + m)!: of the equally likely ways to say which of the ordered numbers are the n, two separate them.
     """
     return Fraction(2, comb(n + m, n))
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Spearman's, −1 to 1, ties by their mean rank; None for fewer than three pairs, or where one does not vary."""
+    """Return Spearman's ρ in [−1, 1], ties by mean rank; None for fewer than three pairs or a constant sequence."""
     a, b = _ranks(one), _ranks(other)
     if len(a) < 3:
         return None
@@ -26,6 +26,6 @@ def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | No
 
 
 def _ranks(values: Sequence[float]) -> list[float]:
-    """From 1; equal values share the mean of theirs."""
+    """Return ranks from 1; equal values share their mean rank."""
     ordered = sorted(values)
     return [ordered.index(value) + (ordered.count(value) + 1) / 2 for value in values]

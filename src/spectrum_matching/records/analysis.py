@@ -1,17 +1,36 @@
-"""What `analyze` measured, as plain numbers with their provenance: the only input of the report.
+"""The record of an analysis, plain numbers with their provenance: the only input of the report.
 
 docs/analysis-json.md documents the file that these records are written to.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from ..files.documents import Document
+from ..spectrum.bands import Variant
 from .measurement import Measurement
 
 Kind = Literal["mean", "sample"]
-Variant = Literal["paper", "scale_free"]
+
+FindingKey = Literal[
+    "over-noisy",
+    "over-smoothed",
+    "matched",
+    "noisy-posterior",
+    "decoder-aligned",
+    "decoder-partly-aligned",
+    "decoder-misaligned",
+    "decoder-idle",
+    "scale-matches",
+    "scale-undeclared",
+    "scale-wrong",
+    "off-centre",
+    "dead-channels",
+    "outlier-channels",
+    "weak-reconstruction",
+]
+FINDING_KEYS: tuple[FindingKey, ...] = get_args(FindingKey)
 
 
 @dataclass(frozen=True)
@@ -28,7 +47,7 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class SpectrumMatch:
-    """The latents' band distribution against the images', flattened by delta, as one variant of ESM sees it.
+    """The latents' band distribution compared with the images', flattened by delta, by one variant of ESM.
 
     frequencies, latent, every row of targets: (bins). deltas, gaps, targets: one entry a delta; a gap is
     KL(target ‖ latent) in nats. best_delta: the delta of the smallest mean gap; interval: 95 %, bootstrap over images.
@@ -45,17 +64,17 @@ class SpectrumMatch:
     best_gap: float
 
     def target(self, delta: float) -> tuple[float, ...]:
-        """The target at one of `deltas`."""
+        """Return the target at one of `deltas`."""
         return self.targets[self.deltas.index(delta)]
 
     def gap(self, delta: float) -> Measurement:
-        """The gap at one of `deltas`."""
+        """Return the gap at one of `deltas`."""
         return self.gaps[self.deltas.index(delta)]
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One latent channel: moments over all images and cells, and its spectrum as in `Spectrum`.
+    """One latent channel: moments over all images and positions, and its spectrum as in `Spectrum`.
 
     kurtosis: excess, 0 for a Gaussian; None where the channel does not vary. exponent: None there too.
     """
@@ -73,9 +92,9 @@ class LatentView:
     """The latents of a set of images: posterior means or samples; raw, before any normalisation.
 
     mean, std: over everything. matches: empty without images. cosine_by_distance: mean cosine between the tokens of an
-    image, by Manhattan distance in cells from 0, standardised by channel. eigenvalues: of the channels' covariance,
-    largest first. block_dct, block_dct_raw: amplitude relative to DC in blocks of 8, zig-zag order, of standardised and
-    of raw latents; empty where the grid has no such block.
+    image, by Manhattan distance in positions from 0, standardised by channel. eigenvalues: of the channels' covariance,
+    largest first. block_dct: amplitude relative to DC in blocks of 8, zig-zag order, of standardised latents; empty
+    where the grid has no such block.
     """
 
     kind: Kind
@@ -87,11 +106,10 @@ class LatentView:
     cosine_by_distance: tuple[float, ...]
     eigenvalues: tuple[float, ...]
     block_dct: tuple[float, ...]
-    block_dct_raw: tuple[float, ...]
     measurements: Mapping[str, Measurement]
 
     def match(self, variant: Variant) -> SpectrumMatch:
-        """That of one variant."""
+        """Return the match by one variant."""
         return next(match for match in self.matches if match.variant == variant)
 
 
@@ -99,8 +117,8 @@ class LatentView:
 class LowpassPoint:
     """One strength of the low-pass decoding curve, PSNR in dB.
 
-    decoded: decode(move(z)) against move(x). aligned: move(decode(z)) against move(x), what a decoder that keeps
-    frequencies apart could reach. removed: move(x) against x, what the move itself takes away. gap: aligned − decoded.
+    With f the low-pass: decoded compares decode(f(z)) with f(x); aligned compares f(decode(z)) with f(x), what a
+    decoder that keeps frequencies apart reaches; removed compares f(x) with x. gap: aligned − decoded.
     """
 
     keep: int
@@ -112,10 +130,10 @@ class LowpassPoint:
 
 @dataclass(frozen=True)
 class NoisePoint:
-    """What white noise of `strength` times each channel's standard deviation, added to the latents, does to the output.
+    """Effect on the output of white noise on the latents, of `strength` times each channel's standard deviation.
 
-    psnr: in dB, against what the clean latents decode to. response: mean square of an image value's change over that of
-    the noise in units of each channel's standard deviation.
+    psnr: in dB, compared with what the clean latents decode to. response: mean square of an image value's change over
+    that of the noise in units of each channel's standard deviation.
     """
 
     strength: float
@@ -125,9 +143,9 @@ class NoisePoint:
 
 @dataclass(frozen=True)
 class EquivariancePoint:
-    """‖τ(E(x)) − E(τ(x))‖² / ‖E(τ(x))‖² for one move τ. resampler: "" where there is nothing to resample."""
+    """‖τ(E(x)) − E(τ(x))‖² / ‖E(τ(x))‖² for one transform τ. resampler: "" where nothing is resampled."""
 
-    move: str
+    transform: str
     resampler: str
     error: Measurement
 
@@ -136,11 +154,11 @@ class EquivariancePoint:
 class Transfer:
     """Where the decoder puts energy that enters one band of the latents.
 
-    frequencies (bands): upper edge of each latent band, in cycles per latent cell. shares (bands, bands + 1): of the
-    output's response, in image bands of the same physical frequencies and, last, beyond them. even (bands + 1): of a
-    decoder that spreads evenly. gains (bands): mean square of an image value's response over that of the
-    disturbance in units of each channel's standard deviation. diagonal: mean share that stays in its band. strength:
-    RMS of the disturbance in those units.
+    frequencies (bands): upper edge of each latent band, in cycles per latent position. shares (bands, bands + 1): of
+    the output's response, in image bands of the same physical frequencies and, last, beyond them. even (bands + 1): of
+    a decoder that spreads evenly. gains (bands): mean square of an image value's response over that of the disturbance
+    in units of each channel's standard deviation. diagonal: mean share that stays in its band. strength: RMS of the
+    disturbance in those units.
     """
 
     frequencies: tuple[float, ...]
@@ -154,9 +172,9 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Decoding:
-    """All that needs a decoder. PSNR in dB of images clamped to [−1, 1].
+    """Measurements that need a decoder. PSNR in dB of images clamped to [−1, 1].
 
-    measurements: reconstruction of every image, the rest of the tests; all from posterior means. lowpass, noise: of the
+    measurements: reconstruction of every image, the rest of the tests; all from posterior means. lowpass, noise: on the
     first n_tests images; lowpass is empty where the latent grid divides into no blocks (lowpass_block 1).
     """
 
@@ -169,7 +187,7 @@ class Decoding:
 
     @property
     def mildest(self) -> LowpassPoint | None:
-        """The weakest low-pass that takes anything away."""
+        """The weakest low-pass that removes anything."""
         some = [point for point in self.lowpass if point.keep < 2 * self.lowpass_block - 1]
         return max(some, key=lambda point: point.keep, default=None)
 
@@ -191,7 +209,7 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class Picture:
-    """One of the images (its central part) after the low-pass `keep`, or what the decoder made of latents moved alike.
+    """One of the images (its central part) after the low-pass `keep`, or what the low-passed latents decode to.
 
     keep: as in `LowpassPoint`, 2·block − 1 for no low-pass. png: base64.
     """
@@ -238,7 +256,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Provenance:
-    """How to get the same numbers again."""
+    """What is needed to reproduce the numbers."""
 
     version: str
     commit: str
@@ -253,7 +271,7 @@ class Provenance:
 class Finding:
     """One sentence of the verdict. key: its name in conditions. evidence: the numbers. advice: what to try, or ""."""
 
-    key: str
+    key: FindingKey
     level: Literal["good", "warning", "bad", "neutral"]
     verdict: str
     evidence: str
@@ -262,7 +280,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Analysis:
-    """All that was measured of one autoencoder, or of cached latents, on one set of images.
+    """Everything measured of one autoencoder, or of cached latents, on one set of images.
 
     image, image_on_latent_grid: None without images. image_block_dct: as `LatentView.block_dct`, of the images averaged
     onto the latent grid. equivariance: empty without an encoder. decoding: None without a decoder. findings: the
@@ -286,11 +304,11 @@ class Analysis:
     notes: tuple[str, ...]
 
     def view(self, kind: Kind) -> LatentView:
-        """That of one kind."""
+        """Return the view of posterior means or of samples."""
         return next(view for view in self.views if view.kind == kind)
 
     def measurement(self, key: str) -> Measurement | None:
-        """Of the posterior means or of the decoder; None where it was not measured."""
+        """Return a number of the posterior means or of the decoder; None if it was not measured."""
         of_decoder = self.decoding.measurements if self.decoding else {}
         return self.view("mean").measurements.get(key) or of_decoder.get(key)
 

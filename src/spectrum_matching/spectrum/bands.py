@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+Variant = Literal["paper", "scale_free"]
+"""How ESM compares band distributions: as the paper's code does, or independently of the latents' scale."""
 
 
 def flatten_bands(

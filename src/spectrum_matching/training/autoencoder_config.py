@@ -10,10 +10,10 @@ import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from ..files.settings import Changeable, Fraction, Incidental, NonNegative, NotHashed
-from ..methods.encoding import Variant
 from ..methods.method import Method
 from ..methods.zoo import METHODS
 from ..nets.vision.encoders import VisionEncoder, open_vision
+from ..spectrum.bands import Variant
 
 MethodName = Literal["autoencoder", "sd_vae", "esm", "dsm", "esm_dsm", "scale_equivariance", "eq_vae", "va_vae"]
 

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from spectrum_matching.metrics import legal_block, scaled_strengths
-from spectrum_matching.metrics.decoder.lowpass import lowpass
+from spectrum_matching.metrics.decoder.lowpass import legal_block, lowpass, scaled_strengths
 from spectrum_matching.spectrum import block_lowpass
 
 
@@ -11,14 +10,14 @@ def noise(*shape: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("keep", [15, 7, 3, 1])
-def test_a_decoder_that_does_nothing_is_aligned(keep):
+def test_lowpass_of_identity_decoder_is_aligned(keep):
     images = noise(2, 3, 32, 32)
-    moved = lowpass(lambda latents: latents, images, images, images, keep, 8)
-    assert torch.equal(moved.decoded, moved.aligned)
-    assert torch.equal(moved.image, block_lowpass(images, keep))
+    result = lowpass(lambda latents: latents, images, images, images, keep, 8)
+    assert torch.equal(result.decoded, result.aligned)
+    assert torch.equal(result.image, block_lowpass(images, keep))
 
 
-def test_nothing_is_decoded_twice_where_nothing_is_taken_away():
+def test_lowpass_reuses_output_for_keep_all():
     images, latents = noise(1, 3, 32, 32), noise(1, 4, 8, 8)
 
     def refuse(latents: torch.Tensor) -> torch.Tensor:
@@ -28,10 +27,10 @@ def test_nothing_is_decoded_twice_where_nothing_is_taken_away():
 
 
 @pytest.mark.parametrize(("grid", "block"), [((16, 16), 8), ((12, 20), 4), ((6, 8), 2), ((7, 8), 1)])
-def test_the_largest_legal_block_is_taken(grid, block):
+def test_legal_block_is_the_largest(grid, block):
     assert legal_block(grid, 8) == block
 
 
 @pytest.mark.parametrize(("block", "strengths"), [(8, (15, 7, 5, 3)), (4, (7, 4, 3, 2)), (2, (3, 2, 1))])
-def test_strengths_keep_their_cut_off_in_smaller_blocks(block, strengths):
+def test_scaled_strengths_keep_cutoff(block, strengths):
     assert scaled_strengths((15, 7, 5, 3), 8, block) == strengths

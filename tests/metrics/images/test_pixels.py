@@ -2,7 +2,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from spectrum_matching.metrics import PSNR_CAP, psnr, ssim
+from spectrum_matching.metrics.images.pixels import PSNR_CAP, psnr, ssim
 
 
 def photographs(n: int, size: int = 48, seed: int = 0) -> torch.Tensor:

@@ -13,13 +13,13 @@ def clusters(spread, generator, n=60, n_classes=3, c=8):
 
 @pytest.mark.parametrize("similarity", ["cosine", "l2"])
 @pytest.mark.parametrize("centre", [True, False])
-def test_separated_classes_are_wholly_consistent(similarity, centre, generator):
+def test_neighbour_consistency_of_separated_classes_is_one(similarity, centre, generator):
     features, labels = clusters(1e-3, generator)
     assert (neighbour_consistency(features, labels, 19, similarity, centre) == 1).all()
     assert (gsq(features, labels) == 1).all()
 
 
-def test_labels_that_say_nothing_give_the_chance_level(generator):
+def test_chance_level_is_that_of_random_labels(generator):
     features = torch.randn(600, 6, generator=generator)
     labels = torch.cat([torch.zeros(300), torch.arange(1, 4).repeat(100)]).long()
     expected = (300 * 299 + 3 * 100 * 99) / (600 * 599)
@@ -27,20 +27,20 @@ def test_labels_that_say_nothing_give_the_chance_level(generator):
     assert float(neighbour_consistency(features, labels, 10).mean()) == pytest.approx(expected, abs=0.03)
 
 
-def test_neighbours_found_in_parts_are_those_found_at_once(generator, monkeypatch):
+def test_neighbour_consistency_ignores_batches(generator, monkeypatch):
     features, labels = clusters(2.0, generator)
     whole = neighbour_consistency(features, labels, 5, "l2")
-    monkeypatch.setattr(module, "AT_ONCE", 7)
+    monkeypatch.setattr(module, "BATCH_SIZE", 7)
     assert torch.equal(neighbour_consistency(features, labels, 5, "l2"), whole)
 
 
-def test_centring_undoes_an_offset_that_would_hide_directions(generator):
+def test_neighbour_consistency_centres_features(generator):
     features, labels = clusters(0.3, generator)
     shifted = features + 100
     assert torch.equal(neighbour_consistency(shifted.double(), labels, 5), neighbour_consistency(features, labels, 5))
 
 
-def test_pooling_takes_the_foreground_alone_and_all_where_there_is_none():
+def test_pool_takes_foreground_or_everything():
     x = torch.arange(16.0).view(1, 1, 4, 4).repeat(2, 3, 1, 1)
     masks = torch.zeros(2, 4, 4, dtype=torch.bool)
     masks[0, 0, :2] = True
@@ -48,7 +48,7 @@ def test_pooling_takes_the_foreground_alone_and_all_where_there_is_none():
     assert pool(x).tolist() == [[7.5] * 3] * 2
 
 
-def test_labels_without_neighbours_are_refused(generator):
+def test_label_refusal_and_bad_arguments(generator):
     assert label_refusal(torch.tensor([0, 0, 1, 1])) == ""
     assert "at least 2 classes, got 1" in label_refusal(torch.zeros(5))
     features = torch.randn(5, 2, generator=generator)

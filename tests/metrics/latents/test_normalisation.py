@@ -19,20 +19,20 @@ def latents(std=1.0, mean=0.0, channels=4):
 
 
 @pytest.mark.parametrize("declared", [5.0, 2.0, 20.0])
-def test_what_a_scale_leaves_is_the_ratio(declared):
+def test_check_normalisation_std_is_ratio_to_declared(declared):
     check = checked(LatentSpace("scale", std=(declared,)), latents(5.0))
     assert check.std == pytest.approx(5 / declared, rel=1e-9)
-    assert check.scaling_factor == pytest.approx(0.2, rel=1e-9)
+    assert check.suggested_scaling_factor == pytest.approx(0.2, rel=1e-9)
 
 
-def test_channels_of_other_scale_and_mean_show_as_the_least_and_the_most():
+def test_check_normalisation_gives_extremes_over_channels():
     raw = latents() * torch.tensor([1.0, 2.0, 3.0, 4.0]).double().view(-1, 1, 1) + 5
     check = checked(LatentSpace("shift and scale", (4.0,), (2.0,)), raw)
-    assert (check.lowest_std, check.highest_std) == pytest.approx((0.5, 2.0))
-    assert (check.lowest_mean, check.highest_mean) == pytest.approx((0.5, 0.5))
+    assert check.channel_stds == pytest.approx((0.5, 2.0))
+    assert check.channel_means == pytest.approx((0.5, 0.5))
 
 
-def test_the_suggested_factor_is_that_of_the_raw_latents_under_every_convention():
+def test_check_normalisation_suggests_factor_of_raw_latents():
     raw = latents() * torch.tensor([1.0, 2.0, 3.0, 4.0]).double().view(-1, 1, 1) + 5
     spaces = [
         LatentSpace(),
@@ -42,14 +42,14 @@ def test_the_suggested_factor_is_that_of_the_raw_latents_under_every_convention(
         LatentSpace("packed", (5.0,) * 16, tuple(float(k) for k in range(1, 17)), patch=2),
     ]
     for space in spaces:
-        assert checked(space, raw).scaling_factor == pytest.approx(1 / float(raw.std(correction=0)), rel=1e-9)
+        assert checked(space, raw).suggested_scaling_factor == pytest.approx(1 / float(raw.std(correction=0)), rel=1e-9)
 
 
-def test_statistics_of_their_own_bring_each_channel_to_unit_scale():
+def test_check_normalisation_of_measured_statistics_is_unit():
     raw = latents() * torch.tensor([1.0, 2.0, 3.0, 4.0]).double().view(-1, 1, 1) + 5
     check = checked(LatentSpace("per channel", (5.0,) * 4, (1.0, 2.0, 3.0, 4.0)), raw)
-    assert (check.lowest_std, check.highest_std, check.highest_mean) == pytest.approx((1, 1, 0), abs=1e-9)
+    assert (*check.channel_stds, check.channel_means[1]) == pytest.approx((1, 1, 0), abs=1e-9)
 
 
-def test_latents_that_do_not_vary_have_no_factor():
-    assert checked(LatentSpace(), torch.ones(2, 4, 8, 8)).scaling_factor is None
+def test_check_normalisation_of_constant_latents_suggests_one():
+    assert checked(LatentSpace(), torch.ones(2, 4, 8, 8)).suggested_scaling_factor == 1.0

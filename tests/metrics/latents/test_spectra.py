@@ -2,8 +2,16 @@ import pytest
 import torch
 
 from spectrum_matching.methods.encoding import spectrum_distributions
-from spectrum_matching.metrics import LatentStatistics, best_delta, fit_exponent, gaps, image_bands, shares, targets
-from spectrum_matching.spectrum import dct2, idct2, rmsc
+from spectrum_matching.metrics.latents.spectra import (
+    LatentSpectra,
+    best_delta,
+    fit_exponent,
+    gaps,
+    image_bands,
+    shares,
+    targets,
+)
+from spectrum_matching.spectrum import dct2, idct2
 
 SEARCH = [i / 100 for i in range(-50, 251)]
 
@@ -29,14 +37,14 @@ def flattened(images: torch.Tensor, size: int, delta: float) -> torch.Tensor:
     return idct2(dct2(images, (size, size)) * grid_frequency(size, size) ** (delta / 2))
 
 
-def measured(latents: torch.Tensor, images: torch.Tensor, batch_size: int = 8) -> LatentStatistics:
-    statistics = LatentStatistics()
+def measured(latents: torch.Tensor, images: torch.Tensor, batch_size: int = 8) -> LatentSpectra:
+    spectra = LatentSpectra()
     for pair in zip(latents.split(batch_size), images.split(batch_size), strict=True):
-        statistics.add(*pair)
-    return statistics
+        spectra.add(*pair)
+    return spectra
 
 
-def test_streaming_gives_what_all_at_once_gives():
+def test_latent_spectra_ignore_batches():
     images = power_law_fields((20, 3, 64, 64), 2.0)
     latents = 7 + 3 * torch.randn(20, 5, 16, 16, generator=seeded(1), dtype=torch.float64)
     whole, cut = measured(latents, images, 20), measured(latents, images, 3)
@@ -44,10 +52,9 @@ def test_streaming_gives_what_all_at_once_gives():
     torch.testing.assert_close(whole.moments(), cut.moments(), **close)
     torch.testing.assert_close(whole.channel_power(), cut.channel_power(), **close)
     torch.testing.assert_close(whole.bands("paper"), cut.bands("paper"), **close)
-    torch.testing.assert_close(whole.rmsc(), rmsc(latents), **close)
 
 
-def test_moments_are_those_of_all_values_at_once_even_far_from_zero():
+def test_latent_spectra_moments_are_exact_far_from_zero():
     latents = 1e6 + torch.randn(12, 3, 8, 8, generator=seeded(0), dtype=torch.float64) * torch.tensor(
         [0.1, 1.0, 2.0], dtype=torch.float64
     ).view(3, 1, 1)
@@ -58,7 +65,7 @@ def test_moments_are_those_of_all_values_at_once_even_far_from_zero():
 
 
 @pytest.mark.parametrize("variant", ["paper", "scale_free"])
-def test_distributions_are_those_that_esm_compares(variant):
+def test_targets_and_shares_are_those_of_esm(variant):
     images = power_law_fields((4, 3, 64, 64), 2.0)
     latents = torch.randn(4, 2, 8, 8, generator=seeded(1), dtype=torch.float64)  # 16 rings, some of them empty
     bands = measured(latents, images).bands(variant)
@@ -69,7 +76,7 @@ def test_distributions_are_those_that_esm_compares(variant):
     torch.testing.assert_close(shares(bands), actual[:, filled])
 
 
-def test_the_images_own_band_limited_field_is_not_flattened_at_all():
+def test_best_delta_of_band_limited_images_is_zero():
     images = power_law_fields((16, 3, 64, 64), 2.0)
     bands = measured(flattened(images, 16, 0.0), images).bands("scale_free")
     assert best_delta(bands, SEARCH, seeded(0)) == pytest.approx((0.0, 0.0, 0.0, 0.0), abs=1e-9)
@@ -77,7 +84,7 @@ def test_the_images_own_band_limited_field_is_not_flattened_at_all():
 
 @pytest.mark.parametrize("delta", [-0.3, 0.4, 1.0, 1.7])
 @pytest.mark.parametrize("scale", [0.01, 100.0])
-def test_best_delta_is_the_delta_the_latents_were_made_with_at_any_scale(delta, scale):
+def test_best_delta_recovers_delta_at_any_scale(delta, scale):
     images = power_law_fields((24, 3, 64, 64), 2.0)
     bands = measured(scale * flattened(images, 16, delta), images).bands("scale_free")
     found = best_delta(bands, SEARCH, seeded(0))
@@ -85,13 +92,13 @@ def test_best_delta_is_the_delta_the_latents_were_made_with_at_any_scale(delta, 
     assert found.low <= found.delta <= found.high
 
 
-def test_best_delta_holds_for_latents_that_share_nothing_but_the_law_with_the_images():
+def test_best_delta_of_independent_power_laws():
     images, latents = power_law_fields((48, 3, 64, 64), 2.0), power_law_fields((48, 16, 16, 16), 1.0, seed=9)
     found = best_delta(measured(latents, images).bands("scale_free"), SEARCH, seeded(0))
     assert found.low - 0.05 < 1.0 < found.high + 0.05
 
 
-def test_the_papers_variant_depends_on_the_scale_of_the_latents():
+def test_best_delta_of_paper_variant_depends_on_scale():
     images = power_law_fields((16, 3, 64, 64), 2.0)
     found = [
         best_delta(measured(scale * flattened(images, 16, 1.0), images).bands("paper"), SEARCH, seeded(0)).delta
@@ -100,7 +107,7 @@ def test_the_papers_variant_depends_on_the_scale_of_the_latents():
     assert abs(found[0] - found[1]) > 0.2
 
 
-def test_the_gap_at_the_best_delta_is_the_smallest_of_the_curve():
+def test_best_delta_has_the_smallest_gap():
     images = power_law_fields((16, 3, 64, 64), 2.0)
     bands = measured(flattened(images, 16, 0.6), images).bands("scale_free")
     curve = gaps(bands, SEARCH)
@@ -110,30 +117,30 @@ def test_the_gap_at_the_best_delta_is_the_smallest_of_the_curve():
 
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0])
-def test_a_power_law_gives_its_exponent_within_three_standard_errors(exponent):
+def test_fit_exponent_recovers_exponent(exponent):
     # Bands average 1/f^α over their width, which for steep laws is not its value at the mean frequency: the slack.
     latents = power_law_fields((64, 4, 32, 32), exponent, seed=3)
-    statistics = LatentStatistics()
-    statistics.add(latents, None)
-    bands = statistics.bands("scale_free")
-    value, standard_error = fit_exponent(bands.latents, bands.frequencies, seeded(0))
-    assert 0 < standard_error < 0.05
-    assert abs(value - exponent) < 3 * standard_error + 0.06 * exponent
+    spectra = LatentSpectra()
+    spectra.add(latents, None)
+    bands = spectra.bands("scale_free")
+    fit = fit_exponent(bands.latents, bands.frequencies, seeded(0))
+    assert 0 < fit.standard_error < 0.05
+    assert abs(fit.value - exponent) < 3 * fit.standard_error + 0.06 * exponent
 
 
-def test_the_bootstrap_is_that_of_its_generator():
+def test_best_delta_interval_follows_from_generator():
     bands = measured(power_law_fields((8, 2, 16, 16), 1.0), power_law_fields((8, 3, 32, 32), 2.0)).bands("scale_free")
     first, again, other = (best_delta(bands, SEARCH, seeded(seed)) for seed in (0, 0, 1))
     assert first == again != other
 
 
-def test_white_images_have_flat_bands():
+def test_image_bands_of_white_images_are_flat():
     bands, frequencies = image_bands(torch.randn(64, 3, 32, 32, generator=seeded(0)), 16)
     assert bands.shape == (64, len(frequencies))
     assert (bands.mean(0) - 1).abs().max() < 0.15
     assert frequencies.diff().min() > 0
 
 
-def test_a_grid_of_two_bands_is_refused():
+def test_latent_spectra_refuse_two_bands():
     with pytest.raises(ValueError, match="a 2 x 2 latent has 2 frequency bands"):
-        LatentStatistics().add(torch.zeros(1, 4, 2, 2), torch.zeros(1, 3, 16, 16))
+        LatentSpectra().add(torch.zeros(1, 4, 2, 2), torch.zeros(1, 3, 16, 16))

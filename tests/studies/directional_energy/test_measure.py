@@ -8,7 +8,7 @@ from PIL import Image
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.masks import open_masks
 from spectrum_matching.data.tensors import TensorImages
-from spectrum_matching.metrics import srss
+from spectrum_matching.metrics.latents.region_similarity import srss
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.vision.encoders import VisionEncoder, open_vision
 from spectrum_matching.records.measurement import Measurement

@@ -1,1 +1,1 @@
-"""Metrics that run a decoder or an encoder."""
+"""Metrics of a decoder, or of the encoder it belongs to."""

@@ -1,19 +1,36 @@
-"""How the decoder answers to white noise on its latents."""
+"""Response of the decoder to white noise on its latents."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ...seeding import seeded
+from ...records.analysis import NoisePoint
+from ...records.measurement import Measurement
+from ...seeding import indexed_noise
+from ..estimates import estimate_mean
 from ..images.pixels import psnr
+from ..metric import Metric
+from .sweep import DecoderBatch, DecoderMetric, DecoderSweep
+
+NOISE_PSNR = Metric(
+    key="noise_psnr",
+    title="PSNR after noise on the latents",
+    unit="dB",
+    better="higher",
+    range="0 to 100",
+    one_sided=True,
+    source="VE loss (arXiv 2603.21085); PAE (arXiv 2605.07915)",
+    evidence="PAE's form with LPIPS orders gFID with Spearman 0.95 over 8 variants of one model; none for PSNR",
+    conventions="white noise of 0.1 standard deviation of each channel, against the clean output",
+)
 
 STRENGTHS = (0.05, 0.1, 0.2, 0.4, 0.8)
-"""Of the noise, in standard deviations of each latent channel."""
+"""Strengths of the noise, in standard deviations of each latent channel."""
 
-CONSISTENCY_SCALES = (0.1, 0.5, 1.0, 2.0)
-"""Lengths of PAE's steps, in lengths of the latents."""
+NAMED_STRENGTH = 0.1
+"""The strength that `noise_psnr` is measured at."""
 
 
 class NoiseResponse(NamedTuple):
@@ -21,15 +38,6 @@ class NoiseResponse(NamedTuple):
 
     psnr: Tensor
     sensitivity: Tensor
-
-
-def placed_noise(shape: Sequence[int], first: int, *position: object) -> Tensor:
-    """Standard normal (b, …), float32 on the CPU: each image's own by its place in the set, whatever its batch.
-
-    first: place of the first image. position: what else decides the numbers, the seed among it.
-    """
-    places = range(first, first + shape[0])
-    return torch.stack([torch.randn(*shape[1:], generator=seeded(*position, place)) for place in places])
 
 
 def noise_response(
@@ -42,52 +50,38 @@ def noise_response(
     first: int,
     seed: int,
 ) -> NoiseResponse:
-    """decode(z + s·σ_c·ε) against decode(z) = `output` (b, 3, H, W), for latents (b, c, h, w), channel_stds (c,).
+    """Compare decode(z + s·σ_c·ε) with decode(z) = `output` (b, 3, H, W), for latents (b, c, h, w), channel_stds (c,).
 
-    psnr: clamped images, at most 100 dB; higher is more robust. Every strength s takes the same ε. sensitivity: mean
-    over pixels and colours of (D(z + s·σ_c·ε) − D(z))², unclamped, over s²: 3·H·W times it has, as s → 0, the
-    expectation Tr(J diag(σ²) Jᵀ) of the decoder's Jacobian J, the trace of the VE loss for latents of unit channel
-    variance; lower is more robust. One-sided: a constant decoder wins, so read both beside the reconstruction's PSNR.
-    Sources: VE loss (arXiv 2603.21085); PAE (arXiv 2605.07915) with LPIPS. Evidence: PAE's form orders gFID with a
-    Spearman coefficient of 0.95 over 8 variants of one autoencoder; none for this one. Known by hand: an identity
-    decoder, inside the images' range, has 20·log10(2) − 20·log10(s·σ) dB and sensitivity σ².
+    psnr: clamped images, at most 100 dB. Every strength s takes the same ε. sensitivity: mean over pixels and colours
+    of (D(z + s·σ_c·ε) − D(z))², unclamped, over s²: 3·H·W times it has, as s → 0, the expectation Tr(J diag(σ²) Jᵀ) of
+    the decoder's Jacobian J, the trace of the VE loss for latents of unit channel variance. A constant decoder wins, so
+    read both beside the reconstruction's PSNR. Known by hand: an identity decoder, inside the images' range, has
+    20·log10(2) − 20·log10(s·σ) dB and sensitivity σ².
     """
-    noise = placed_noise(latents.shape, first, "latent noise", seed).to(latents) * channel_stds.to(latents).view(
-        -1, 1, 1
-    )
+    stds = channel_stds.to(latents).view(-1, 1, 1)
+    noise = indexed_noise(latents.shape, first, "latent noise", seed).to(latents) * stds
     noisy = decode(latents + strength * noise).float()
     response = (noisy - output.float()).flatten(1).square().mean(1)
     return NoiseResponse(psnr(noisy, output), response / strength**2)
 
 
-def consistency_weights(scales: Sequence[float] = CONSISTENCY_SCALES) -> Tensor:
-    """Weights of `latent_consistency`, in inverse proportion to the scale: (n,) float64, sum 1."""
-    inverse = 1 / torch.tensor(scales, dtype=torch.float64)
-    return inverse / inverse.sum()
+def noise_points(sweep: DecoderSweep) -> tuple[NoisePoint, ...]:
+    """Return the response by strength of the noise."""
+    return tuple(NoisePoint(s, *map(estimate_mean, sweep.rows(f"noise_{s}").unbind(1))) for s in STRENGTHS)
 
 
-def latent_consistency(
-    decode: Callable[[Tensor], Tensor],
-    latents: Tensor,
-    output: Tensor,
-    distance: Callable[[Tensor, Tensor], Tensor],
-    *,
-    first: int,
-    seed: int,
-) -> Tensor:
-    """PAE's local perceptual consistency: mean distance of decode(z ± ρ‖z‖u) from decode(z) = `output` → (b,).
+def _collect(batch: DecoderBatch) -> Mapping[str, Tensor]:
+    test, rows = batch.test, {}
+    for s in STRENGTHS:
+        response = noise_response(
+            test.decode, batch.latents, batch.output, test.channel_stds, s, first=batch.first, seed=test.seed
+        )
+        rows[f"noise_{s}"] = torch.stack(response, dim=1)
+    return rows
 
-    u: a random unit vector of the whole map (one for each image and scale); ρ: `CONSISTENCY_SCALES`, weighted by
-    `consistency_weights`; no projection back on a sphere. distance: images, images → (b,), LPIPS in the paper. Lower
-    is held to be better, from 0. One-sided: a constant decoder has 0. Eight decodings. Source: PAE (arXiv 2605.07915),
-    whose code was not seen. Evidence: Spearman 0.95 with gFID over 8 variants of one autoencoder, n = 8.
-    """
-    length = latents.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-    total = torch.zeros(len(latents), device=latents.device)
-    for scale, weight in zip(CONSISTENCY_SCALES, consistency_weights().tolist(), strict=True):
-        direction = placed_noise(latents.shape, first, "consistency", seed, scale).to(latents)
-        direction = direction / direction.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-        for sign in (1, -1):
-            moved = decode(latents + sign * scale * length * direction).float()
-            total += weight / 2 * distance(moved, output.float())
-    return total
+
+def _numbers(sweep: DecoderSweep) -> Mapping[str, Measurement]:
+    return {"noise_psnr": estimate_mean(sweep.rows(f"noise_{NAMED_STRENGTH}")[:, 0])}
+
+
+NOISE = DecoderMetric((NOISE_PSNR,), _numbers, _collect)

@@ -1,1 +1,1 @@
-"""Metrics of latents: what they contain, without a decoder."""
+"""Metrics of latents alone, or of latents and the images they encode."""

@@ -1,27 +1,49 @@
-"""Channels: how many directions the cells' vectors fill, which channels are dead or stand out, and their tails."""
+"""Scale and tails of the channels' distributions, and which channels are outliers."""
 
 import torch
 from torch import Tensor
 
-DEAD = 1e-6
-"""A channel whose standard deviation is at most this share of the largest is dead."""
+from ...records.measurement import Measurement
+from ..estimates import jackknife_scalar
+from ..metric import NONE, Metric
+from .moments import dead_channels
+from .sweep import Collected, LatentMetric, LatentSweep, StandardisedBatch
+
+STD = Metric(
+    key="std",
+    title="standard deviation of the latents",
+    unit="latent units",
+    better="neither",
+    range="from 0 on",
+    one_sided=False,
+    source="convention",
+    evidence=NONE + "; a diffusion model wants 1 after the declared scaling",
+    conventions="over images, channels and positions together, before any scaling factor",
+)
+KURTOSIS = Metric(
+    key="kurtosis",
+    title="excess kurtosis, mean over channels",
+    unit="",
+    better="neither",
+    range="from −2 on; 0 for a Gaussian",
+    one_sided=False,
+    source="convention",
+    evidence=NONE + "; heavy tails are far from the unit Gaussian that diffusion starts from",
+    conventions="fourth standardised moment minus 3, each live channel over all images and positions",
+)
 
 OUTLYING = 5.0
-"""A live channel this many times above or below the median standard deviation stands out."""
+"""A live channel this many times above or below the median standard deviation is an outlier."""
 
 HEAVY = 10.0
-"""A live channel of a larger excess kurtosis stands out: a few cells carry it."""
-
-
-def dead_channels(stds: Tensor) -> Tensor:
-    """Which of the channels' standard deviations (c,) are at most 1e-6 of the largest: (c,) bool."""
-    return ~(stds > DEAD * stds.max())
+"""A live channel of a larger excess kurtosis is an outlier: a few positions carry it."""
 
 
 def outlier_channels(stds: Tensor, kurtosis: Tensor) -> Tensor:
-    """Which live channels have a standard deviation over 5 times or under 1/5 of the live median, or |kurtosis| > 10.
+    """Return which live channels are outliers by scale or tails: stds, excess kurtosis (c,) → (c,) bool.
 
-    stds, excess kurtosis (c,) → (c,) bool. The rule is ours; no relation to generation is known.
+    Standard deviation over 5 times or under 1/5 of the live median, or |kurtosis| > 10. The rule is ours; no relation
+    to generation is known.
     """
     live = ~dead_channels(stds)
     if not live.any():
@@ -31,68 +53,40 @@ def outlier_channels(stds: Tensor, kurtosis: Tensor) -> Tensor:
 
 
 def power_sums(latents: Tensor) -> Tensor:
-    """Sums of the first to fourth powers over cells: standardised (b, c, h, w) → (b, c, 4)."""
+    """Return sums of the first to fourth powers over positions: standardised (b, c, h, w) → (b, c, 4)."""
     squares = latents.square()
     return torch.stack([x.sum((-2, -1)) for x in (latents, squares, squares * latents, squares.square())], -1)
 
 
-def tails(sums: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
-    """Skewness and excess kurtosis from `power_sums` over n cells: (…, 4), () → (…), (…).
+def excess_kurtosis(sums: Tensor, n: Tensor) -> Tensor:
+    """Return the excess kurtosis from `power_sums` over n positions: (…, 4), () → (…).
 
-    Third and fourth standardised moments, minus 3 in the second case; population moments. Both are 0 for a Gaussian,
-    the kurtosis −2 for ±1. Stable, as long as the cells were standardised before they were summed. No direction: heavy
-    tails are hard for a diffusion model's unit Gaussian, but no study relates them to generation.
+    Fourth standardised population moment minus 3: 0 for a Gaussian, −2 for ±1. Stable if the positions were
+    standardised before they were summed.
     """
     mean, second, third, fourth = (sums / n).unbind(-1)
     variance = second - mean.square()
-    skewness = (third - 3 * mean * second + 2 * mean**3) / variance**1.5
-    kurtosis = (fourth - 4 * mean * third + 6 * mean.square() * second - 3 * mean**4) / variance.square() - 3
-    return skewness, kurtosis
+    return (fourth - 4 * mean * third + 6 * mean.square() * second - 3 * mean**4) / variance.square() - 3
 
 
-def cell_products(latents: Tensor) -> Tensor:
-    """Sums over cells of the channels' products: (b, c, h, w) → (b, c, c)."""
-    cells = latents.flatten(2)
-    return cells @ cells.mT
+def channel_kurtosis(sweep: LatentSweep) -> Tensor:
+    """Return the excess kurtosis of each channel (c,), NaN where it is dead."""
+    sums, n = sweep.sums("powers")
+    kurtosis = torch.full((len(sweep.live),), torch.nan, dtype=torch.float64)
+    kurtosis[sweep.live] = excess_kurtosis(sums.sum(0), n.sum() * sweep.n_positions)
+    return kurtosis
 
 
-def cell_covariance(products: Tensor, sums: Tensor, n: Tensor) -> Tensor:
-    """Covariance of the cells' vectors from sums over n cells of products and of values: (c, c), (c,), () → (c, c)."""
-    return (products - torch.outer(sums, sums) / n) / (n - 1)
+def _collect(batch: StandardisedBatch) -> Collected:
+    return Collected(sums={"powers": power_sums(batch.latents)})
 
 
-def correlation(covariance: Tensor) -> Tensor:
-    """Covariance with unit diagonal: (c, c) → (c, c)."""
-    std = covariance.diagonal().sqrt()
-    return covariance / torch.outer(std, std)
+def _numbers(sweep: LatentSweep) -> dict[str, Measurement]:
+    def mean_kurtosis(sums: Tensor, n: Tensor) -> Tensor:
+        return excess_kurtosis(sums, n * sweep.n_positions).mean()
+
+    kurtosis = jackknife_scalar(mean_kurtosis, *sweep.sums("powers"), white=0.0)
+    return {"std": Measurement(sweep.moments.std), "kurtosis": kurtosis}
 
 
-def participation_ratio(eigenvalues: Tensor) -> Tensor:
-    """(Σλ)² / Σλ² of (…, c) → (…), in 1 … c: how many directions the variance fills evenly.
-
-    Source: "effective rank" of Tencent's GAE; SSVAE's few-mode bias is its opposite, so the direction is disputed.
-    Tested against an independent float64 implementation.
-    """
-    return eigenvalues.sum(-1).square() / eigenvalues.square().sum(-1)
-
-
-def top_share(eigenvalues: Tensor, k: int = 1) -> Tensor:
-    """Share of the variance in the k largest of (…, c) → (…), in 0 … 1. White: k/c. Direction disputed."""
-    return eigenvalues.topk(k, -1).values.sum(-1) / eigenvalues.sum(-1)
-
-
-def condition_number(eigenvalues: Tensor) -> Tensor:
-    """Largest over smallest of (…, c) → (…), from 1 on. Set by the weakest channel; no relation to generation known."""
-    return eigenvalues.amax(-1) / eigenvalues.amin(-1).clamp_min(0)
-
-
-def effective_rank(features: Tensor, centre: bool = True) -> Tensor:
-    """exp(entropy of the shares of the singular values) / c: one vector an image (n, c) → scalar in (0, 1].
-
-    features: latents averaged over their cells. Source: PAE (arXiv 2605.07915), which holds higher to be better and
-    does not state the centring; SSVAE wants few modes. Too low for few images. Tested against an independent float64
-    implementation, both centrings.
-    """
-    values = torch.linalg.svdvals(features - features.mean(0) if centre else features)
-    shares = values / values.sum()
-    return (-torch.xlogy(shares, shares).sum()).exp() / features.shape[1]
+CHANNELS = LatentMetric((STD, KURTOSIS), _numbers, _collect)

@@ -1,78 +1,99 @@
 """Velocity irreducible variance: what no flow model predicts, from a Kronecker estimate of the latents' covariance."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..estimates import N_GROUPS, GroupedSums, jackknife_number
+from ...records.measurement import Measurement
+from ..estimates import N_GROUPS, GroupedSums, jackknife_scalar
+from ..metric import NONE, RIGHT_SPACE, STANDARDISED, Metric
+from .sweep import LatentMetric, LatentSweep
 from .white_noise import mean_root
+
+VIV = Metric(
+    key="viv",
+    title="velocity irreducible variance, one class",
+    unit="standard deviations · π/2",
+    better="lower",
+    range="0 to π/2, which is white noise",
+    one_sided=True,
+    source=f"{RIGHT_SPACE}, equations 2–6, without its classes; the estimator is that of GAE's port",
+    evidence=NONE + " without labels; with them see the per-class form",
+    conventions=f"mean of (π/2)√λ, channels ⊗ positions, 5 rounds; all images one class; {STANDARDISED}",
+)
+VIV_CLASS = replace(
+    VIV,
+    key="viv_class",
+    title="velocity irreducible variance, by class",
+    source=f"{RIGHT_SPACE}, equations 2–6; the estimator is that of GAE's port",
+    evidence="|r| with gFID 0.79–0.90 within families of one shape (50 images in each of 1000 classes), none across",
+    conventions=f"mean over classes of the mean of (π/2)√λ, channels ⊗ positions, 5 rounds; {STANDARDISED}",
+)
 
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 """Standardised latents (b, c, h, w) and the class of each (b,), −1 for images to leave out; the same on each call."""
 
 MIN_IMAGES = 50
-ROWS_PER_CELL = 3
-AT_ONCE = 2**25
-"""Numbers that the accumulators of all classes in work may hold together."""
+ROWS_PER_POSITION = 3
+MAX_NUMBERS = 2**25
+"""Numbers that the accumulators of all classes fitted at once may hold together."""
 
 
 class IrreducibleVariance(NamedTuple):
-    """Means over classes. mean: that of (π/2)√λ over the spectrum. total: the sum. per_dimension: total / (c·h·w).
+    """Means over classes.
 
-    mean, the reading that fits the published range, and per_dimension differ only where rows are fewer than cells.
-    within: variance within classes, per dimension. standard_error: of `mean`, over images. n_passes: how often the
-    latents were read.
+    mean: of (π/2)√λ over the spectrum, the reading that fits the published range. per_dimension: the sum of (π/2)√λ
+    over c·h·w, which differs from it only where rows are fewer than positions. within: variance within classes, per
+    dimension. standard_error: of `mean`, over images.
     """
 
     mean: float
-    total: float
     per_dimension: float
     within: float
     standard_error: float | None
-    n_passes: int
 
 
 def rank_refusal(n_images: int, n_channels: int, grid: tuple[int, int]) -> str:
-    """Why so many images of a class give a biased estimate; empty where they do not.
+    """Return why so many images of a class give a biased estimate; empty where they do not.
 
     With n·c < 3·h·w rows, or fewer than 50 images, the estimate on separable Gaussians is off by up to a factor of 2.5.
     """
-    cells = grid[0] * grid[1]
-    needed = max(MIN_IMAGES, math.ceil(ROWS_PER_CELL * cells / n_channels))
+    positions = grid[0] * grid[1]
+    needed = max(MIN_IMAGES, math.ceil(ROWS_PER_POSITION * positions / n_channels))
     if n_images >= needed:
         return ""
     return (
-        f"{n_images} images x {n_channels} channels are too few for {cells} cells: "
+        f"{n_images} images x {n_channels} channels are too few for {positions} positions: "
         f"the estimate is biased below {needed} images"
     )
 
 
 def white_irreducible_variance(n_images: int, n_channels: int, grid: tuple[int, int]) -> float:
-    """What white noise gives with so many images of a class, standardised over all classes: π/2 for many."""
-    cells, rows = grid[0] * grid[1], max(n_images - 1, 1)
-    aspects = min(1.0, cells / (rows * n_channels)), min(1.0, n_channels / (rows * cells))
+    """Return the value for white noise of so many images a class, standardised over all classes: π/2 for many."""
+    positions, rows = grid[0] * grid[1], max(n_images - 1, 1)
+    aspects = min(1.0, positions / (rows * n_channels)), min(1.0, n_channels / (rows * positions))
     # The mean of n images takes 1/n of the variance with it.
     left = math.sqrt(rows / n_images)
     return math.pi / 2 * left * mean_root(aspects[0]) * mean_root(aspects[1])
 
 
 def irreducible_variance(batches: Batches, rounds: int = 5, fixed_energy: bool = False) -> IrreducibleVariance:
-    """Velocity irreducible variance of latents that are read again and again, never held: (π/2)·√λ.
+    """Return the velocity irreducible variance of latents that are read again and again, never held: (π/2)·√λ.
 
-    λ are the eigenvalues of the covariance within a class, taken as channels ⊗ cells and fitted in `rounds`; their sum
-    is that of the class's variance. In 0 … π/2 for standardised latents, lower is better. Without classes
-    (all ids equal) it is not the published metric but a joint flatness of channels and space.
+    λ are the eigenvalues of the covariance within a class, taken as channels ⊗ positions and fitted in `rounds`; their
+    sum is the class's variance. In 0 … π/2 for standardised latents. Without classes (all ids equal) it is not the
+    published metric but a joint flatness of channels and space. Classes of identical images win it. Does not check the
+    rank: see `rank_refusal`.
 
-    Source: Diffusing in the Right Space (arXiv 2606.03578), equations 2–6; the estimator is that of GAE's port.
-    Validated with labels, 50 images a class: |r| with gFID 0.79 to 0.90 within families of one shape. Blurred latents
-    and classes of identical images win it. Does not check the rank: see `rank_refusal`. Tested against an independent
-    float64 implementation. ValueError where no image has a class.
-
-    fixed_energy: the latents were standardised as one class, so that their variance in all would be the same for other
+    fixed_energy: the latents were standardised as one class, so that their total variance would be the same for other
     images; the standard error is then of its shape alone.
+
+    Raises:
+        ValueError: when no image has a class.
     """
     sizes: dict[int, int] = {}
     for latents, labels in batches():
@@ -82,25 +103,24 @@ def irreducible_variance(batches: Batches, rounds: int = 5, fixed_energy: bool =
     classes = sorted(set(sizes) - {-1})
     if not classes:
         raise ValueError("no image has a class; give all of them one and the same for the variance of the whole set")
-    c, cells = shape[0], shape[1:].numel()
-    n_at_once = max(1, AT_ONCE // (2 * cells**2 + (N_GROUPS + 2) * c * cells))
-    fits, n_passes = [], 1
+    c, positions = shape[0], shape[1:].numel()
+    n_at_once = max(1, MAX_NUMBERS // (2 * positions**2 + (N_GROUPS + 2) * c * positions))
+    fits = []
     for start in range(0, len(classes), n_at_once):
-        fits += _fit(batches, classes[start : start + n_at_once], c, cells, rounds)
-        n_passes += 2 * rounds + 2
-    means, totals, within, errors = zip(*(fit.summary(fixed_energy) for fit in fits), strict=True)
-    k, d = len(fits), c * cells
+        fits += _fit(batches, classes[start : start + n_at_once], c, positions, rounds)
+    means, per_dimension, within, errors = zip(*(fit.summary(fixed_energy) for fit in fits), strict=True)
+    k = len(fits)
     error = None if None in errors else math.sqrt(sum(e**2 for e in errors)) / k
-    return IrreducibleVariance(sum(means) / k, sum(totals) / k, sum(totals) / k / d, sum(within) / k, error, n_passes)
+    return IrreducibleVariance(sum(means) / k, sum(per_dimension) / k, sum(within) / k, error)
 
 
 class _Kronecker:
-    """The covariance of one class as channels ⊗ cells: its mean, both factors' inverses, and sums of one pass."""
+    """The covariance of one class as channels ⊗ positions: its mean, both factors' inverses, and sums of one pass."""
 
-    def __init__(self, c: int, cells: int) -> None:
+    def __init__(self, c: int, positions: int) -> None:
         self.n = 0
-        self.mean = torch.zeros(c, cells, dtype=torch.float64)
-        self.inverse = {"channels": torch.eye(c).double(), "cells": torch.eye(cells).double()}
+        self.mean = torch.zeros(c, positions, dtype=torch.float64)
+        self.inverse = {"channels": torch.eye(c).double(), "positions": torch.eye(positions).double()}
         self.sums: dict[str, Tensor] = {}
         self.values: dict[str, Tensor] = {}
         self.vectors: dict[str, Tensor] = {}
@@ -112,18 +132,18 @@ class _Kronecker:
 
     def add_channels(self, x: Tensor) -> None:
         rows = (x - self.mean).transpose(0, 1)
-        self._add("channels", (rows @ self.inverse["cells"]).flatten(1) @ rows.flatten(1).mT)
+        self._add("channels", (rows @ self.inverse["positions"]).flatten(1) @ rows.flatten(1).mT)
 
-    def add_cells(self, x: Tensor) -> None:
+    def add_positions(self, x: Tensor) -> None:
         x = x - self.mean
-        self._add("cells", (self.inverse["channels"] @ x).flatten(0, 1).mT @ x.flatten(0, 1))
+        self._add("positions", (self.inverse["channels"] @ x).flatten(0, 1).mT @ x.flatten(0, 1))
 
     def _add(self, factor: str, products: Tensor) -> None:
         self.sums[factor] = self.sums[factor] + products if factor in self.sums else products
 
     def solve(self, factor: str) -> None:
-        c, cells = self.mean.shape
-        rows = self.n * (cells if factor == "channels" else c)
+        c, positions = self.mean.shape
+        rows = self.n * (positions if factor == "channels" else c)
         values, vectors = torch.linalg.eigh(self.sums.pop(factor) / rows)
         rank = min(len(values), rows)
         # What is below is rounding, and its inverse would drown the other factor.
@@ -135,34 +155,34 @@ class _Kronecker:
     def add_groups(self, x: Tensor) -> None:
         # To first order, leaving images out changes eigenvalues and keeps eigenvectors.
         x = x - self.mean
-        power = (self.vectors["channels"].mT @ x @ self.vectors["cells"]).square()
+        power = (self.vectors["channels"].mT @ x @ self.vectors["positions"]).square()
         self.groups.add("power", power, self.n)
         self.groups.add("energy", x.square().sum((1, 2)), self.n)
         self.groups.add("images", torch.ones(len(x), dtype=torch.float64), self.n)
         self.n += len(x)
 
     def summary(self, fixed_energy: bool) -> tuple[float, float, float, float | None]:
-        """Mean and sum of (π/2)√λ, share of variance within, standard error of the mean."""
+        """Return the fields of `IrreducibleVariance` for this class."""
         energy = float(self.groups["energy"].sum()) / self.n
-        total = _roots(self.values["channels"], self.values["cells"], torch.tensor(energy, dtype=torch.float64)).sum()
         all_energy = torch.tensor(energy, dtype=torch.float64)
+        roots = _roots(self.values["channels"], self.values["positions"], all_energy)
 
         def refit(power: Tensor, energy: Tensor, n: Tensor) -> Tensor:
             return self._refitted(power / n, all_energy if fixed_energy else energy / n)
 
         groups = (self.groups["power"], self.groups["energy"], self.groups["images"])
-        number = jackknife_number(refit, *groups)
-        n_values = self.values["channels"].numel() * self.values["cells"].numel()
-        return float(total) / n_values, float(total), energy / self.mean.numel(), number.standard_error
+        number = jackknife_scalar(refit, *groups)
+        n = self.mean.numel()
+        return float(roots.mean()), float(roots.sum()) / n, energy / n, number.standard_error
 
     def _refitted(self, power: Tensor, energy: Tensor) -> Tensor:
-        channels, cells = (_inverse(self.values[factor]) for factor in ("channels", "cells"))
-        return _roots(power @ cells, channels @ power, energy).mean()
+        channels, positions = (_inverse(self.values[factor]) for factor in ("channels", "positions"))
+        return _roots(power @ positions, channels @ power, energy).mean()
 
 
-def _roots(channels: Tensor, cells: Tensor, energy: Tensor) -> Tensor:
-    """(π/2)√λ, where λ is the outer product of both spectra brought to the sum `energy`: (c, s)."""
-    products = torch.outer(channels, cells)
+def _roots(channels: Tensor, positions: Tensor, energy: Tensor) -> Tensor:
+    """Return (π/2)√λ, where λ is the outer product of both spectra scaled to the sum `energy`: (c, s)."""
+    products = torch.outer(channels, positions)
     return math.pi / 2 * (products * (energy / products.sum().clamp_min(1e-300))).sqrt()
 
 
@@ -170,8 +190,8 @@ def _inverse(values: Tensor) -> Tensor:
     return torch.where(values > 0, 1 / values, 0)
 
 
-def _fit(batches: Batches, classes: Sequence[int], c: int, cells: int, rounds: int) -> list[_Kronecker]:
-    fits = {k: _Kronecker(c, cells) for k in classes}
+def _fit(batches: Batches, classes: Sequence[int], c: int, positions: int, rounds: int) -> list[_Kronecker]:
+    fits = {k: _Kronecker(c, positions) for k in classes}
 
     def sweep(count: Callable[[_Kronecker, Tensor], None]) -> None:
         for latents, labels in batches():
@@ -183,10 +203,37 @@ def _fit(batches: Batches, classes: Sequence[int], c: int, cells: int, rounds: i
         sweep(_Kronecker.add_channels)
         for fit in fits.values():
             fit.solve("channels")
-        sweep(_Kronecker.add_cells)
+        sweep(_Kronecker.add_positions)
         for fit in fits.values():
-            fit.solve("cells")
+            fit.solve("positions")
     for fit in fits.values():
         fit.n = 0
     sweep(_Kronecker.add_groups)
     return list(fits.values())
+
+
+def _numbers(sweep: LatentSweep) -> dict[str, Measurement]:
+    one_class = torch.zeros(sweep.n, dtype=torch.long)
+    return {"viv": _number(sweep, one_class), "viv_class": _number(sweep, sweep.rows("labels"), by_class=True)}
+
+
+def _number(sweep: LatentSweep, labels: Tensor, by_class: bool = False) -> Measurement:
+    counts = labels[labels >= 0].unique(return_counts=True)[1].tolist()
+    if not counts:
+        return Measurement(None, refused="no labels")
+    refusal = rank_refusal(min(counts), sweep.n_live, sweep.grid)
+    if refusal:
+        return Measurement(None, refused=f"the smallest class: {refusal}" if by_class else refusal)
+    n_values = sweep.n * sweep.n_positions
+    sample = (1 - 1 / n_values) ** 0.5  # the source divides by n − 1
+
+    def standardised() -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in sweep.read():
+            yield batch.latents * sample, batch.labels if by_class else torch.zeros_like(batch.labels)
+
+    white = sum(white_irreducible_variance(n, sweep.n_live, sweep.grid) for n in counts) / len(counts)
+    result = irreducible_variance(standardised, fixed_energy=not by_class)
+    return Measurement(result.mean, result.standard_error, white)
+
+
+IRREDUCIBLE_VARIANCE = LatentMetric((VIV, VIV_CLASS), _numbers)

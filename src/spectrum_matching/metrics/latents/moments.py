@@ -6,6 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+DEAD = 1e-6
+"""A channel whose standard deviation is at most this share of the largest is dead."""
+
 BLOCK = 32  # latents whose float64 values stay in the processor's cache
 
 
@@ -78,3 +81,8 @@ class ChannelMoments:
         moments = cls()
         moments._merge(state[0], *(torch.tensor(values, dtype=torch.float64) for values in state[1:]))
         return moments
+
+
+def dead_channels(stds: Tensor) -> Tensor:
+    """Return which of the channels' standard deviations (c,) are at most 1e-6 of the largest: (c,) bool."""
+    return ~(stds > DEAD * stds.max())

@@ -1,20 +1,60 @@
-"""Latents and their spectra over a set of images, batch by batch: only band profiles are kept, a row an image.
+"""Spectra of latents and of the images they encode, by band: exponent, gap to the flattened targets, best delta.
 
-The rows are what the bootstrap needs: every uncertainty here is that of drawing other images of the same kind.
+One row of bands an image is kept, so that every uncertainty is that of drawing other images of the same kind.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ...methods.encoding import Variant, spectrum_bands
-from ...spectrum.bands import flatten_bands, kl_divergence, spectrum_distribution
-from ...spectrum.contrast import rmsc
+from ...methods.encoding import spectrum_bands
+from ...records.measurement import Measurement
+from ...spectrum.bands import Variant, flatten_bands, kl_divergence, spectrum_distribution
 from ...spectrum.power import Radius, power_spectrum, radial_bins, radial_profile
 from ...spectrum.powerlaw import fit_power_law
+from ..metric import NONE, SPECTRUM_MATCHING, Metric
 from .moments import ChannelMoments, Moments
+
+EXPONENT = Metric(
+    key="exponent",
+    title="power-law exponent of the latents",
+    unit="",
+    better="target",
+    range="0 (white) to about 3; photographs near 2",
+    one_sided=False,
+    source=SPECTRUM_MATCHING,
+    evidence=NONE + " as a predictor; diffusion generates coarse to fine, so a spectrum that falls is claimed to help",
+    conventions="1/f^α in power, bands without DC weighted by 1/f; raw latents",
+)
+BEST_DELTA = Metric(
+    key="best_delta",
+    title="flattening of the images' spectrum that fits best",
+    unit="",
+    better="target",
+    range="−0.5 to 2.5 searched; 0 keeps the images' spectrum, over-smooth below it, over-noisy well above 1",
+    one_sided=False,
+    source=SPECTRUM_MATCHING,
+    evidence=NONE + " beyond the paper's own training runs",
+    conventions="scale-free variant: frequencies, no logarithm, no DC; interval by bootstrap over images",
+)
+GAP = replace(
+    BEST_DELTA,
+    key="gap_scale_free_1",
+    title="spectrum gap at delta 1, scale-free",
+    unit="nats",
+    better="lower",
+    range="from 0 on; large for over-smooth and over-noisy latents alike",
+    conventions="KL(flattened image spectrum ‖ latent spectrum) per image, 16 bands, no DC; any latent scale",
+)
+GAP_PAPER = replace(
+    GAP,
+    key="gap_paper_1",
+    title="spectrum gap at delta 1, as in the paper's code",
+    conventions="blurred and bicubic image, band numbers, log(1 + power): depends on the scale of the latents",
+)
 
 VARIANTS: tuple[Variant, ...] = ("scale_free", "paper")
 RADII: dict[Variant, Radius] = {"scale_free": "frequency", "paper": "index"}
@@ -23,8 +63,8 @@ RADII: dict[Variant, Radius] = {"scale_free": "frequency", "paper": "index"}
 class Bands(NamedTuple):
     """Mean power by band, a row an image, without DC and empty bands: images (n, bins), latents (n, bins).
 
-    images: NaN where there were none. frequencies (bins,): cycles per latent cell. ranks (bins,): what
-    flattening raises to delta. log_power: whether the variant compares shares of log(1 + power).
+    images: NaN without images. frequencies (bins,): cycles per latent position. ranks (bins,): what flattening raises
+    to delta. log_power: whether the variant compares shares of log(1 + power).
     """
 
     images: Tensor
@@ -43,25 +83,28 @@ class Flattening(NamedTuple):
     gap: float
 
 
-class LatentStatistics:
-    """Moments, band profiles and RMSC of latents (b, c, h, w) of one grid, beside the images (b, 3, H, W) they are of.
+class LatentSpectra:
+    """Moments and band profiles of latents (b, c, h, w) of one grid and of the images (b, 3, H, W) they encode.
 
-    Without images, "scale_free" holds the latents' bands alone and there is no "paper".
-    What is kept does not depend on how the images were cut into batches, rounding in float64 aside.
+    Without images, "scale_free" holds the latents' bands alone and there is no "paper". Batches change nothing but
+    rounding in float64. n: images. n_flat: of these, images whose pixels or latents do not vary within the image.
     """
 
     def __init__(self, n_bins: int = 16) -> None:
         self._n_bins = n_bins
-        self.n_flat = 0
+        self.n = self.n_flat = 0
         self._moments = ChannelMoments()
         self._ranks: dict[Variant, Tensor] = {}
         self._log_power: dict[Variant, bool] = {}
         self._rows: dict[Variant, list[tuple[Tensor, Tensor]]] = {variant: [] for variant in VARIANTS}
-        self._rmsc: list[Tensor] = []
 
     def add(self, latents: Tensor, images: Tensor | None) -> None:
-        """Count a batch in. ValueError where shapes do not match or the grid has fewer than three bands."""
-        if not self._rmsc:
+        """Add a batch.
+
+        Raises:
+            ValueError: when shapes do not match or the grid has fewer than three bands.
+        """
+        if not self.n:
             self._start(latents)
         self._moments.add(latents)
         profile = radial_profile(power_spectrum(latents), self._n_bins, "frequency", drop_dc=True)
@@ -74,7 +117,7 @@ class LatentStatistics:
             self._rows["scale_free"].append((nothing, profile.mean(1)[varies.cpu()]))
         else:
             self._add_pairs(latents, images)
-        self._rmsc.append(rmsc(latents).cpu().double())
+        self.n += len(latents)
 
     def _add_pairs(self, latents: Tensor, images: Tensor) -> None:
         # Of a flat picture rounding alone has a spectrum, which would weigh as much as any other image's.
@@ -104,51 +147,47 @@ class LatentStatistics:
         self._channel_power = torch.zeros(latents.shape[1], n_bands, dtype=torch.float64)
 
     def moments(self) -> Moments:
-        """As from `ChannelMoments`."""
+        """Return the moments of all latents."""
         return self._moments.moments()
 
     def bands(self, variant: Variant) -> Bands:
-        """As one variant of ESM takes them; "scale_free" is the plain power on the latents' grid."""
+        """Return the bands as one variant of ESM compares them; "scale_free" is plain power on the latents' grid."""
         images, latents = (torch.cat(rows) for rows in zip(*self._rows[variant], strict=True))
         return Bands(images, latents, self._frequencies[variant], self._ranks[variant], self._log_power[variant])
 
     @property
     def is_flat(self) -> bool:
-        """Whether no latent, or none beside its image, varies over its cells."""
-        return self.n_flat == sum(map(len, self._rmsc))
+        """Whether no latent, or none with its image, varies within an image."""
+        return self.n_flat == self.n
 
     @property
     def has_images(self) -> bool:
-        """Whether the latents came beside images."""
+        """Whether images were added with the latents."""
         return bool(self._rows["paper"])
 
     def channel_power(self) -> Tensor:
-        """(c, bins): mean power by the bands of "scale_free"."""
-        return self._channel_power / sum(map(len, self._rmsc))
-
-    def rmsc(self) -> Tensor:
-        """(n,): RMS spatial contrast of each image's latents."""
-        return torch.cat(self._rmsc)
+        """Return the mean power of each channel by the bands of "scale_free": (c, bins)."""
+        return self._channel_power / self.n
 
 
 def _varies(x: Tensor) -> Tensor:
-    """Whether a picture (b, c, h, w) holds more than rounding beside its channels' means: (b,) bool."""
+    """Return whether each of (b, c, h, w) differs from its channels' means by more than rounding: (b,) bool."""
     wide = x.double()
     spread = (wide - wide.mean((-2, -1), keepdim=True)).square().mean((1, 2, 3))
     return spread > 1e-12 * wide.square().mean((1, 2, 3))
 
 
 def filled_bands(h: int, w: int, n_bins: int, radius: Radius) -> Tensor:
-    """Which rings hold a coefficient other than DC: (n_bins,) bool."""
+    """Return which rings hold a coefficient other than DC: (n_bins,) bool."""
     counts = radial_bins(h, w, n_bins, radius).counts.clone()
     counts[0] -= 1
     return counts > 0
 
 
 def image_bands(images: Tensor, n_bins: int) -> tuple[Tensor, Tensor]:
-    """Mean power by band on the images' own grid, without DC and empty bands: (b, 3, H, W) → (b, bins), (bins,).
+    """Return mean power by band on the images' own grid, without DC and empty bands, and the bands' frequencies.
 
-    The second is the frequency of each band in cycles per pixel.
+    (b, 3, H, W) → (b, bins), (bins,) in cycles per pixel.
     """
     h, w = images.shape[-2:]
     kept = filled_bands(h, w, n_bins, "frequency")
@@ -157,23 +196,23 @@ def image_bands(images: Tensor, n_bins: int) -> tuple[Tensor, Tensor]:
 
 
 def targets(bands: Bands, delta: float) -> Tensor:
-    """The images' band distributions flattened by delta: (n, bins)."""
+    """Return the images' band distributions flattened by delta: (n, bins)."""
     return spectrum_distribution(flatten_bands(bands.images, bands.ranks, delta), bands.log_power)
 
 
 def shares(bands: Bands) -> Tensor:
-    """The latents' band distributions: (n, bins)."""
+    """Return the latents' band distributions: (n, bins)."""
     return spectrum_distribution(bands.latents, bands.log_power)
 
 
 def gaps(bands: Bands, deltas: Sequence[float]) -> Tensor:
-    """KL(target ‖ latent) in nats for each image and delta: (n, len(deltas))."""
+    """Return KL(target ‖ latent) in nats for each image and delta: (n, len(deltas))."""
     actual = shares(bands)
     return torch.stack([kl_divergence(targets(bands, delta), actual) for delta in deltas], dim=1)
 
 
 def best_delta(bands: Bands, deltas: Sequence[float], generator: torch.Generator) -> Flattening:
-    """The best of `deltas`, found again on each of 1000 resamples of the images for its interval."""
+    """Return the best of `deltas`, with an interval from 1000 resamples of the images."""
     by_image = gaps(bands, deltas)
     grid = torch.tensor(deltas, dtype=torch.float64)
     mean = by_image.mean(0)
@@ -182,17 +221,18 @@ def best_delta(bands: Bands, deltas: Sequence[float], generator: torch.Generator
     return Flattening(float(grid[mean.argmin()]), low, high, float(mean.min()))
 
 
-def fit_exponent(bands: Tensor, frequencies: Tensor, generator: torch.Generator) -> tuple[float, float]:
-    """Exponent of the power law through the mean of `bands` (n, bins), and its bootstrap standard error.
+def fit_exponent(bands: Tensor, frequencies: Tensor, generator: torch.Generator) -> Measurement:
+    """Return the exponent of the power law through the mean of `bands` (n, bins), with its bootstrap standard error.
 
     A band weighs 1 / frequency, its width on the logarithmic axis; equal weights would fit the highest octave alone.
     """
     exponents = fit_power_law(resampled_means(bands, generator), frequencies, 1 / frequencies).exponent
-    return float(fit_power_law(bands.mean(0), frequencies, 1 / frequencies).exponent), float(exponents.std())
+    exponent = fit_power_law(bands.mean(0), frequencies, 1 / frequencies).exponent
+    return Measurement(float(exponent), float(exponents.std()))
 
 
 def resampled_means(rows: Tensor, generator: torch.Generator, n_resamples: int = 1000) -> Tensor:
-    """Means of `rows` (n, k) over draws of n rows with replacement: (n_resamples, k)."""
+    """Return means of `rows` (n, k) over n rows sampled with replacement: (n_resamples, k)."""
     n = len(rows)
     draws = (torch.randint(n, (n,), generator=generator) for _ in range(n_resamples))
     return torch.stack([draw.bincount(minlength=n).to(rows) @ rows / n for draw in draws])

@@ -1,97 +1,136 @@
-"""One pass over latents: a few numbers for each image, and sums in groups of images; nothing else is kept."""
+"""One pass over latents: what each metric keeps of an image, and its numbers at the end."""
 
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ...records.measurement import Measurement
 from ..estimates import GroupedSums
-from .block_dct import block_amplitudes
-from .channels import cell_products, dead_channels, power_sums
-from .concentration import energies
-from .moments import Moments
-from .neighbours import pool
-from .tokens import distance_cosines, local_correlation, neighbour_correlation, srss
-
-MASK_SHARE = 1 / 4
-"""Images count for SRSS if both foreground and background fill this share of the grid, as in iREPA's code."""
+from ..metric import Metric
+from .moments import Moments, dead_channels
 
 
 class LatentBatch(NamedTuple):
-    """Raw latents (b, c, h, w), class ids (b,) with −1 for none, foreground (b, h, w) bool or None."""
+    """Raw latents (b, c, h, w) of some images.
+
+    labels (b,): class ids, −1 for none. masks (b, h, w): bool, foreground, or None. noise (b,): mean posterior variance
+    of each image, or None.
+    """
 
     latents: Tensor
     labels: Tensor
     masks: Tensor | None = None
+    noise: Tensor | None = None
+
+
+class StandardisedBatch(NamedTuple):
+    """What metrics compute from, on the CPU.
+
+    latents (b, live, h, w): float64, channels that vary, with mean 0 and standard deviation 1 over the set. raw
+    (b, c, h, w): float64, every channel as it is. The rest as in `LatentBatch`.
+    """
+
+    latents: Tensor
+    raw: Tensor
+    labels: Tensor
+    masks: Tensor | None
+    noise: Tensor | None
+
+
+class Collected(NamedTuple):
+    """What a metric keeps of a batch, by name: rows, one an image (b, …); sums, rows that are only summed by groups."""
+
+    rows: Mapping[str, Tensor] = {}
+    sums: Mapping[str, Tensor] = {}
+
+
+@dataclass(frozen=True)
+class LatentMetric:
+    """One metric of latents, or several that share what they keep of an image.
+
+    metrics: what their numbers mean. numbers: from a finished sweep to a number for each of them, or fewer where one
+    does not apply. collect: what to keep of a batch.
+    """
+
+    metrics: tuple[Metric, ...]
+    numbers: Callable[["LatentSweep"], Mapping[str, Measurement]]
+    collect: Callable[[StandardisedBatch], Collected] = lambda batch: Collected()
 
 
 class LatentSweep:
-    """What the metrics of latents need of each image. Dead channels are left out, the others standardised.
+    """What metrics kept of a set of latents (n, c, h, w).
 
-    rows: name → (n, …), one row an image. groups: sums of what is no mean over images.
+    moments: of the raw latents. live (c,): bool, which channels vary; the others are left out. n_live: how many do.
+    n: images. grid: (h, w).
     """
 
-    def __init__(self, moments: Moments) -> None:
-        self.live = ~dead_channels(moments.channel_stds)
-        self.n = 0
-        self.n_masks = 0
-        self.grid = (0, 0)
-        self.groups = GroupedSums()
-        self.moments = moments
+    def __init__(
+        self, batches: Callable[[], Iterable[LatentBatch]], moments: Moments, metrics: Sequence[LatentMetric]
+    ) -> None:
+        self.moments, self.live = moments, ~dead_channels(moments.channel_stds)
+        self.n, self.n_live, self.grid = 0, int(self.live.sum()), (0, 0)
+        self._batches, self._metrics = batches, metrics
         self._rows: dict[str, list[Tensor]] = {}
+        self._sums = GroupedSums()
+        if self.n_live:
+            for batch in self.read():
+                self._add(batch)
+            if not self.n:
+                raise ValueError("no latents to measure")
 
-    def standardised(self, latents: Tensor) -> Tensor:
-        """Live channels with mean 0 and standard deviation 1 over the set: (b, c, h, w) → (b, live, h, w), float64."""
+    def read(self) -> Iterator[StandardisedBatch]:
+        """Read all latents again, in the same order."""
         means, stds = (values[self.live].view(-1, 1, 1) for values in self.moments[2:])
-        return (latents.cpu().double()[:, self.live] - means) / stds
+        for latents, labels, masks, noise in self._batches():
+            raw = latents.cpu().double()
+            standardised = (raw[:, self.live] - means) / stds
+            yield StandardisedBatch(standardised, raw, labels.cpu(), None if masks is None else masks.cpu(), noise)
 
-    def add(self, batch: LatentBatch) -> None:
-        """Count a batch in. ValueError where the shape changes from batch to batch."""
-        h, w = batch.latents.shape[-2:]
+    def _add(self, batch: StandardisedBatch) -> None:
+        h, w = batch.raw.shape[-2:]
         if self.n and self.grid != (h, w):
-            raise ValueError(
-                f"latents of one set must have one grid, got {self.grid[0]} x {self.grid[1]} and {h} x {w}"
-            )
+            raise ValueError(f"latents of one set must have one grid, got {self.size} and {h} x {w}")
         self.grid = (h, w)
-        raw, latents = batch.latents.cpu().double()[:, self.live], self.standardised(batch.latents)
-        self._keep("labels", batch.labels.cpu())
-        self._keep("pooled", pool(batch.latents.cpu().double()))
-        for name, rho in (("high_25", 0.25), ("high_50", 0.5)):
-            high, total = energies(latents, rho)
-            self._keep(name, high)
-        self._keep("energy", total)
-        self._keep("cosines", distance_cosines(latents))
-        self._keep("cosines_raw", distance_cosines(raw))
-        if not (h % 2 or w % 2):
-            self._keep("local_correlation", local_correlation(latents))
-        self._add_groups(raw, latents)
-        self._add_masks(latents, batch.masks)
-        self.n += len(latents)
-
-    def _keep(self, name: str, rows: Tensor) -> None:
-        self._rows.setdefault(name, []).append(rows)
-
-    def _add_groups(self, raw: Tensor, latents: Tensor) -> None:
-        sums = {"images": torch.ones(len(latents), dtype=torch.float64)}
-        sums |= {"products": cell_products(latents), "powers": power_sums(latents)}
-        if self.grid != (1, 1):
-            sums["adjacent"] = neighbour_correlation(latents)
-        if min(self.grid) >= 8:
-            sums |= {"amplitudes": block_amplitudes(latents), "amplitudes_raw": block_amplitudes(raw)}
-        for name, rows in sums.items():
-            self.groups.add(name, rows, self.n)
-
-    def _add_masks(self, latents: Tensor, masks: Tensor | None) -> None:
-        features = pool(latents, None if masks is None else masks.cpu())
-        self._keep("features", features)
-        if masks is None:
-            return
-        share = masks.cpu().double().mean((-2, -1))
-        balanced = (share >= MASK_SHARE) & (share <= 1 - MASK_SHARE)
-        if balanced.any():
-            self._keep("srss", srss(latents[balanced], masks.cpu()[balanced]))
-        self.n_masks += len(masks)
+        self._rows.setdefault("labels", []).append(batch.labels)
+        self._sums.add("images", torch.ones(len(batch.raw), dtype=torch.float64), self.n)
+        for metric in self._metrics:
+            rows, sums = metric.collect(batch)
+            for name, values in rows.items():
+                self._rows.setdefault(name, []).append(values)
+            for name, values in sums.items():
+                self._sums.add(name, values, self.n)
+        self.n += len(batch.raw)
 
     def rows(self, name: str) -> Tensor:
-        """All rows of one name in the order of the images; empty where there were none."""
+        """Return all rows of one name (n, …) in the order of the images; empty if there are none."""
         return torch.cat(self._rows[name]) if name in self._rows else torch.empty(0, dtype=torch.float64)
+
+    def sums(self, *names: str) -> tuple[Tensor, ...]:
+        """Return the sums of some names by group (g, …), with the number of images in each group (g,) last."""
+        return tuple(self._sums[name] for name in (*names, "images"))
+
+    @property
+    def n_positions(self) -> int:
+        """Positions of the latent grid."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def size(self) -> str:
+        """The grid in words."""
+        return f"{self.grid[0]} x {self.grid[1]}"
+
+    def numbers(self, all_readings: bool = False) -> dict[str, Measurement]:
+        """Return numbers by the keys of their metrics, refused with a reason where they would be biased or undefined.
+
+        all_readings: also those of alternative readings.
+        """
+        kept = [m.key for metric in self._metrics for m in metric.metrics if all_readings or not m.is_alternative]
+        if not self.n_live:
+            return dict.fromkeys(kept, Measurement(None, refused="no channel varies: all latents are the same"))
+        numbers: dict[str, Measurement] = {}
+        for metric in self._metrics:
+            numbers |= metric.numbers(self)
+        return {key: numbers[key] for key in kept if key in numbers}

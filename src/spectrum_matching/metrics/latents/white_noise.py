@@ -1,4 +1,4 @@
-"""What an estimate gives on white noise, where the number of images decides it: the Marchenko–Pastur law."""
+"""Values of estimates on white noise that depend on the number of images, by the Marchenko–Pastur law."""
 
 import math
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def marchenko_pastur(aspect: float, n_nodes: int = 512) -> tuple[Tensor, Tensor]:
-    """Eigenvalues of a sample covariance of white noise, as nodes and weights of a quadrature: (n,), (n,).
+    """Return eigenvalues of a sample covariance of white noise, as nodes and weights of a quadrature: (n,), (n,).
 
     aspect: dimensions over samples, in 0 … 1. Source: Marchenko and Pastur, 1967.
     """
@@ -17,13 +17,13 @@ def marchenko_pastur(aspect: float, n_nodes: int = 512) -> tuple[Tensor, Tensor]
 
 
 def mean_root(aspect: float) -> float:
-    """Mean square root of the eigenvalues: 1 for many samples, less for few."""
+    """Return the mean square root of the eigenvalues: 1 for many samples, less for few."""
     values, weights = marchenko_pastur(aspect)
     return float(values.sqrt() @ weights)
 
 
 def effective_rank_share(aspect: float) -> float:
-    """exp(entropy of the singular values' shares) over the number of dimensions: 1 for many samples, less for few."""
+    """Return exp(entropy of the singular values' shares) over the number of dimensions: 1 for many samples."""
     values, weights = marchenko_pastur(aspect)
     singular = values.sqrt()
     mean = float(singular @ weights)

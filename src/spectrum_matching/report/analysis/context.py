@@ -65,7 +65,7 @@ def conventions(analyses: Sequence[Analysis]) -> list[tuple[str, str]]:
     transfers = distinct(str(a.decoding.transfer.n_images) for a in analyses if a.decoding and a.decoding.transfer)
     resamplers: dict[str, dict[str, None]] = {}
     for point in (point for analysis in analyses for point in analysis.equivariance):
-        resamplers.setdefault(point.resampler or "none", {})[point.move] = None
+        resamplers.setdefault(point.resampler or "none", {})[point.transform] = None
     numbers = f"Latents and reconstruction: {' or '.join(distinct(str(a.sample.n_images) for a in analyses))}."
     if tests:
         numbers += f" Low-pass and noise tests of the decoder: the first {' or '.join(tests)}."

@@ -74,12 +74,14 @@ def transfers(analyses: Sequence[Analysis]) -> list[Panel]:
 def _draw_equivariance(canvas: Canvas, analyses: Sequence[Analysis]) -> None:
     axes = canvas.axes
     entries = [(index, analysis) for index, analysis in enumerate(analyses) if analysis.equivariance]
-    names = [", ".join(filter(None, (p.move, p.resampler))) for _, analysis in entries for p in analysis.equivariance]
+    names = [
+        ", ".join(filter(None, (p.transform, p.resampler))) for _, analysis in entries for p in analysis.equivariance
+    ]
     rows = distinct(names)
     step = 0.7 / max(len(entries), 1)
     for order, (index, analysis) in enumerate(entries):
         for point in analysis.equivariance:
-            name = ", ".join(filter(None, (point.move, point.resampler)))
+            name = ", ".join(filter(None, (point.transform, point.resampler)))
             y = rows.index(name) + (order - (len(entries) - 1) / 2) * step
             value = float(point.error)
             axes.plot([0, value], [y, y], color=colour(index), linewidth=1, alpha=0.35)

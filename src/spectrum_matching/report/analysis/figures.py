@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...records.analysis import Analysis, Channel, Kind, LatentView, Spectrum, SpectrumMatch, Variant
+from ...records.analysis import Analysis, Channel, Kind, LatentView, Spectrum, SpectrumMatch
+from ...spectrum.bands import Variant
 from ...spectrum.powerlaw import fit_power_law
 from ..canvas import DASHED, INK, MUTED, Curve, Panel, colour, curves, line
 from .tables import REFERENCE_DELTAS

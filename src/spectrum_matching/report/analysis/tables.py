@@ -110,7 +110,7 @@ def equivariance_table(analyses: Sequence[Analysis]) -> Table:
     """Return the equivariance errors by transform."""
     return _table(
         ((i, point) for i, analysis in enumerate(analyses) for point in analysis.equivariance),
-        (Column("transform", is_text=True), lambda point: Cell(point.move)),
+        (Column("transform", is_text=True), lambda point: Cell(point.transform)),
         (Column("resampler", is_text=True), lambda point: Cell(point.resampler or "none needed")),
         (Column("error"), lambda point: measured(point.error, 3)),
     )

@@ -14,8 +14,9 @@ from ...data.order import batches_at
 from ...data.tensors import Images
 from ...diffusion.alignment import DifferenceOfGaussians, SpatialNormalisation, Std, TargetFilter, Unfiltered
 from ...files.digests import digest_weights
-from ...metrics import cds, distance_cosines, lds, srss
-from ...metrics.estimates import mean_number
+from ...metrics.estimates import estimate_mean
+from ...metrics.latents.region_similarity import srss
+from ...metrics.latents.similarity import cds, distance_cosines, lds
 from ...nets.autoencoder import Autoencoder
 from ...nets.vision.encoders import VisionEncoder, open_vision
 from ...records.analysis import Sample
@@ -222,19 +223,19 @@ def _summary(one: NamedFilter, batches: Sequence[Mapping[str, Tensor]], grid: tu
         reason = "no mask has a quarter of the tokens inside and a quarter outside"
         regions = Measurement(None, white=0.0, refused=reason)
     else:
-        regions = mean_number(srss_rows, 0.0)
+        regions = estimate_mean(srss_rows, 0.0)
     return FilterResult(
         filter=one.name,
         family=one.family,
         settings=one.settings,
         divided=one.divided,
-        dc=mean_number(rows["dc"]),
-        shares=tuple(map(mean_number, rows["bands"].unbind(1))),
-        energy=mean_number(rows["energy"]),
+        dc=estimate_mean(rows["dc"]),
+        shares=tuple(map(estimate_mean, rows["bands"].unbind(1))),
+        energy=estimate_mean(rows["energy"]),
         measurements={
-            "rmsc": mean_number(rows["rmsc"], (1 - 1 / (grid[0] * grid[1])) ** 0.5),
-            "lds": mean_number(rows["lds"], 0.0),
-            "cds": mean_number(rows["cds"], 0.0),
+            "rmsc": estimate_mean(rows["rmsc"], (1 - 1 / (grid[0] * grid[1])) ** 0.5),
+            "lds": estimate_mean(rows["lds"], 0.0),
+            "cds": estimate_mean(rows["cds"], 0.0),
             "srss": regions,
         },
         deviation=float(rows["deviation"].max()),

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from ...diffusion import Denoiser, Path
-from ...metrics.decoder.noise import placed_noise
 from ...metrics.decoder.transfer import filled_rings
+from ...seeding import indexed_noise
 from ...spectrum.dct import dct2
 from ...spectrum.power import RadialBins, radial_bins
 
@@ -29,7 +29,7 @@ def band_power(fields: Tensor, bands: RadialBins, batch_size: int = 256) -> Tens
 
 def held_out_noise(fields: Tensor) -> Tensor:
     """Return the noise added to held-out fields (n, c, h, w): the same for every denoiser, update and level."""
-    return placed_noise(fields.shape, 0, "frequency bias", "test")
+    return indexed_noise(fields.shape, 0, "frequency bias", "test")
 
 
 def loss_factors(path: Path, times: tuple[float, ...]) -> Tensor:

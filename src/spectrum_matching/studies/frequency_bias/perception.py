@@ -6,11 +6,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ...metrics.decoder.noise import placed_noise
 from ...metrics.images.pixels import ssim
 from ...metrics.ranks import rank_correlation
 from ...nets.vision.extractors import Extractor
 from ...nets.vision.perceptual import LPIPS
+from ...seeding import indexed_noise
 from ...spectrum.dct import dct2, idct2
 from ...spectrum.power import RadialBins
 from .fields import coefficient_frequencies
@@ -60,7 +60,7 @@ def csf_psnr(output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
 
 def band_error(shape: tuple[int, ...], bands: RadialBins, band: int, rms: float) -> Tensor:
     """Return a random field (b, c, h, w) of one band for each image, whose mean square is exactly rms²."""
-    white = placed_noise(shape, 0, "injected", band) * (bands.rings == band)
+    white = indexed_noise(shape, 0, "injected", band) * (bands.rings == band)
     return idct2(white * (rms / white.square().mean((1, 2, 3), keepdim=True).sqrt()))
 
 

@@ -4,8 +4,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ...records.analysis import Analysis, SpectrumMatch, Variant
+from ...records.analysis import Analysis, SpectrumMatch
 from ...records.comparison import compare, spread
+from ...spectrum.bands import Variant
 from .record import Change, GapCurve, MethodReading, Quantity, SeedReading, UnifiedView, Word
 
 VARIANTS: tuple[Variant, ...] = ("scale_free", "paper")

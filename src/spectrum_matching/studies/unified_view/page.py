@@ -4,11 +4,11 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from ...metrics.ranks import chance_apart
-from ...records.analysis import Variant
 from ...report.canvas import MUTED, Canvas, Panel, line, method_line, number_at, panel
 from ...report.digits import decimals, fixed, number
 from ...report.study_page import Block, StudyTable
 from ...report.table import Cell, Column, Table
+from ...spectrum.bands import Variant
 from .record import Change, MethodReading, Quantity, SeedReading, UnifiedView, Word
 
 GLYPHS: dict[Word, str] = {"acts": "▲ acts", "does not": "▼ does not", "higher": "△", "lower": "▽", "undecided": "="}

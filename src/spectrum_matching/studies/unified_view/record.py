@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...files.documents import Document
-from ...records.analysis import Provenance, Variant
+from ...records.analysis import Provenance
+from ...spectrum.bands import Variant
 
 Side = Literal["encoding", "decoding", "neither"]
 Word = Literal["acts", "does not", "lower", "higher", "undecided"]

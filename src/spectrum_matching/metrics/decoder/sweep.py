@@ -1,0 +1,99 @@
+"""One pass of tests of a decoder and its encoder: what each metric keeps of an image, and its numbers at the end."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ...records.measurement import Measurement
+from ..metric import Metric
+
+
+@dataclass(frozen=True)
+class DecoderTest:
+    """How an autoencoder is tested.
+
+    decode: latents (b, c, h, w) → images (b, 3, H, W) in [−1, 1], float32. encode: images → posterior means.
+    channel_stds (c,): of posterior means. size: (H, W). grid: (h, w). multiple: divisor of the image sides that the
+    encoder takes. seed: of test noise. perceptual: distance of two batches of images (b,), or None.
+    """
+
+    decode: Callable[[Tensor], Tensor]
+    encode: Callable[[Tensor], Tensor]
+    channel_stds: Tensor
+    size: tuple[int, int]
+    grid: tuple[int, int]
+    multiple: int
+    seed: int
+    perceptual: Callable[[Tensor, Tensor], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class DecoderBatch:
+    """Images (b, 3, H, W), their posterior means and what these decode to; first: index of the first image.
+
+    note: adds a sentence that a reader of the numbers must know.
+    """
+
+    test: DecoderTest
+    images: Tensor
+    latents: Tensor
+    output: Tensor
+    first: int
+    note: Callable[[str], None]
+
+    def head(self, n: int) -> "DecoderBatch":
+        """Return the first n images."""
+        return replace(self, images=self.images[:n], latents=self.latents[:n], output=self.output[:n])
+
+
+@dataclass(frozen=True)
+class DecoderMetric:
+    """One metric of a decoder, or several that share what they keep of an image.
+
+    metrics: what their numbers mean. numbers: from a finished sweep to a number for each of them, or fewer where one
+    does not apply. collect: what to keep of a batch by name, one row an image. n_images: of how many images at most.
+    """
+
+    metrics: tuple[Metric, ...]
+    numbers: Callable[["DecoderSweep"], Mapping[str, Measurement]]
+    collect: Callable[[DecoderBatch], Mapping[str, Tensor]]
+    n_images: int | None = None
+
+
+class DecoderSweep:
+    """What metrics kept of the tested images. n: how many. notes: what a reader of the numbers must know."""
+
+    def __init__(self, test: DecoderTest, metrics: Sequence[DecoderMetric]) -> None:
+        self.test, self.n = test, 0
+        self.notes: list[str] = []
+        self._metrics = metrics
+        self._rows: dict[str, list[Tensor]] = {}
+
+    def add(self, images: Tensor, latents: Tensor) -> Tensor:
+        """Add a batch of images and their posterior means; return what these decode to."""
+        output = self.test.decode(latents)
+        batch = DecoderBatch(self.test, images, latents, output, self.n, self._note)
+        for metric in self._metrics:
+            left = len(images) if metric.n_images is None else metric.n_images - self.n
+            if left > 0:
+                for name, rows in metric.collect(batch.head(left)).items():
+                    self._rows.setdefault(name, []).append(rows.cpu().double())
+        self.n += len(images)
+        return output
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    def rows(self, name: str) -> Tensor:
+        """Return all rows of one name (n, …) in the order of the images; empty if there are none."""
+        return torch.cat(self._rows[name]) if name in self._rows else torch.empty(0, dtype=torch.float64)
+
+    def numbers(self) -> dict[str, Measurement]:
+        """Return numbers by the keys of their metrics, refused with a reason where they are undefined."""
+        numbers: dict[str, Measurement] = {}
+        for metric in self._metrics:
+            numbers |= metric.numbers(self)
+        return numbers

@@ -1,0 +1,30 @@
+import pytest
+import torch
+
+from spectrum_matching.metrics.latents.region_similarity import srss
+from spectrum_matching.spectrum import unit_tokens
+
+
+def distances(h, w):
+    """Manhattan distance of every ordered pair of positions: (T, T)."""
+    positions = torch.cartesian_prod(torch.arange(h), torch.arange(w))
+    return (positions[:, None] - positions).abs().sum(-1)
+
+
+@pytest.mark.parametrize(("near", "far"), [(1, 6), (2, 5), (3, 4)])
+def test_srss_matches_definition_over_all_pairs(near, far, generator):
+    x, apart = torch.randn(4, 3, 9, 7, generator=generator, dtype=torch.float64), distances(9, 7)
+    x = x.cumsum(-1).cumsum(-2)
+    tokens = unit_tokens(x).flatten(2)
+    masks = torch.rand(4, 9, 7, generator=generator) < torch.tensor([0.2, 0.5, 0.8, 1.0]).view(-1, 1, 1)
+    expected = []
+    for pairs, mask in zip(tokens.mT @ tokens, masks.flatten(1), strict=True):
+        contrasts = []
+        for anchor in mask.nonzero()[:, 0]:
+            similar = pairs[anchor, mask & (apart[anchor] >= 1) & (apart[anchor] <= near)]
+            remote = pairs[anchor, ~mask & (apart[anchor] >= far)]
+            if len(similar) and len(remote):
+                contrasts.append(similar.mean() - remote.mean())
+        expected.append(torch.stack(contrasts).mean() if contrasts else torch.tensor(torch.nan, dtype=torch.float64))
+    assert expected[-1].isnan()
+    torch.testing.assert_close(srss(x, masks, near, far), torch.stack(expected), equal_nan=True)
