@@ -120,6 +120,14 @@ def test_spectrum_and_methods_need_torch_and_the_standard_library_alone():
             assert foreign_imports(path) - {"torch"} <= sys.stdlib_module_names, path
 
 
+def test_only_cli_and_report_terminal_draw_on_the_terminal():
+    for path in SOURCES:
+        if room_of(path) != "cli" and path != PACKAGE / "report" / "terminal.py":
+            assert "rich" not in foreign_imports(path), path
+            calls = [node.func for node in ast.walk(parse(path)) if isinstance(node, ast.Call)]
+            assert not any(isinstance(call, ast.Name) and call.id == "print" for call in calls), path
+
+
 def test_files_are_short():
     lengths = {path: len(path.read_text().splitlines()) for path in SOURCES}
     assert max(lengths.values()) <= 400, max(lengths, key=lengths.get)

@@ -1,11 +1,11 @@
 """The verb `compare`: methods × seeds, each from images to scores at equal cost, in one table and one report."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from rich.markup import escape
 from tyro.conf import arg
 
 from ..comparison.checks import check_plan, open_plan
@@ -19,7 +19,10 @@ from ..records.analysis import Analysis
 from ..records.comparison import COMPARISON, Comparison
 from ..report.comparison.page import render_comparison
 from ..report.comparison.tables import comparison_markdown
-from .progress import console, progress_bar
+from .progress import progress_bar
+from .results import print_results
+
+log = logging.getLogger(__name__)
 
 
 def compare(
@@ -58,15 +61,15 @@ def compare(
         print(to_yaml(resolved), end="")
         n, n_done = len(resolved.entries) * len(resolved.seeds), len(list(Path(resolved.out).rglob(RECORD)))
         counts = f"{n} trials: {len(resolved.entries)} entries x {len(resolved.seeds)} seeds; {n_done} stages are there"
-        console.print(counts, highlight=False)
+        log.info(counts)
         return None
     opened = open_plan(resolved)
-    for place, (name, seed) in enumerate(chosen, 1):
-        console.rule(escape(f"{place} of {len(chosen)}: {name}, seed {seed}"), align="left")
+    for number, (name, seed) in enumerate(chosen, 1):
+        log.info("trial %d of %d: %s, seed %d", number, len(chosen), name, seed)
         run_trial(opened, name, seed, progress=progress_bar)
     comparison = collect_trials(opened, f"specmatch compare {plan}")
     write_comparison(comparison, Path(resolved.out))
-    print(comparison_markdown(comparison))
+    print_results(comparison_markdown(comparison))
     return Path(resolved.out) / "report.html"
 
 

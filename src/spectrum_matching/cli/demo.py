@@ -1,9 +1,8 @@
 """The demo: from photographs to generated images by three methods, in one report."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
-
-from rich.markup import escape
 
 from ..comparison import plans
 from ..comparison.checks import open_plan
@@ -13,8 +12,10 @@ from ..records.analysis import ANALYSES
 from ..report.comparison.tables import comparison_markdown
 from ..report.terminal import summary, verdict
 from .compare import write_comparison
-from .progress import console, progress_bar
+from .progress import progress_bar
 from .results import print_results
+
+log = logging.getLogger(__name__)
 
 
 def demo(out: Path | None = None, fast: bool = False) -> None:
@@ -29,8 +30,8 @@ def demo(out: Path | None = None, fast: bool = False) -> None:
     folder = Path(plan.out)
     opened = open_plan(plan)
     analyses = []
-    for place, name in enumerate(plan.entries, 1):
-        console.rule(escape(f"{place} of {len(plan.entries)}: {name}"), align="left")
+    for number, name in enumerate(plan.entries, 1):
+        log.info("method %d of %d: %s", number, len(plan.entries), name)
         stages = run_trial(opened, name, plan.seeds[0], progress=progress_bar)
         analyses += ANALYSES.read(stages["analysis"].folder / "analysis.json")
     comparison = collect_trials(opened, "specmatch demo --fast" if fast else "specmatch demo")
