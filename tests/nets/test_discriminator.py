@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from spectrum_matching.nets.discriminator import PatchDiscriminator, hinge_discriminator, hinge_generator
+from spectrum_matching.nets.discriminator import PatchDiscriminator, hinge_discriminator_loss, hinge_generator_loss
 
 
 def images(n: int, side: int, seed: int = 0) -> torch.Tensor:
@@ -74,9 +74,9 @@ def test_patch_discriminator_group_norm_is_independent_of_the_batch() -> None:
 
 def test_hinge_losses_equal_values_by_hand() -> None:
     real, fake = torch.tensor([2.0, 0.5, -1.0, 1.0]), torch.tensor([-3.0, 0.0])
-    assert hinge_discriminator(real, fake).item() == 0.5 * ((0 + 0.5 + 2 + 0) / 4) + 0.5 * ((0 + 1) / 2)
-    assert hinge_generator(fake).item() == 1.5
-    assert hinge_discriminator(real.bfloat16(), fake.bfloat16()).dtype == torch.float32
+    assert hinge_discriminator_loss(real, fake).item() == 0.5 * ((0 + 0.5 + 2 + 0) / 4) + 0.5 * ((0 + 1) / 2)
+    assert hinge_generator_loss(fake).item() == 1.5
+    assert hinge_discriminator_loss(real.bfloat16(), fake.bfloat16()).dtype == torch.float32
 
 
 def test_patch_discriminator_learns_to_separate_two_kinds_of_images() -> None:
@@ -85,7 +85,7 @@ def test_patch_discriminator_learns_to_separate_two_kinds_of_images() -> None:
     real, fake = images(8, 32), images(8, 32, seed=1).cumsum(3).tanh()
     losses = []
     for _ in range(20):
-        loss = hinge_discriminator(discriminator(real), discriminator(fake))
+        loss = hinge_discriminator_loss(discriminator(real), discriminator(fake))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -101,7 +101,7 @@ def test_run_autoencoder_exports_averaged_weights_with_the_measured_scale(small_
     assert state.step == 4
     averages = zip(exported.parameters(), state.ema.shadow_params, strict=True)
     assert all(torch.equal(theirs, ours) for theirs, ours in averages)
-    assert not torch.equal(exported.decoder.conv_out.weight, state.autoencoder.last_layer)
+    assert not torch.equal(exported.decoder.conv_out.weight, state.autoencoder.layers.decoder_output)
 
     training = open_images(run.data.path, 32, held_out=0.2, seed=run.seed, crop="random", flip=True)
     space = measure_latent_space(Autoencoder(exported), training, torch.device("cpu"), seed=run.seed)

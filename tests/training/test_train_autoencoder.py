@@ -168,7 +168,7 @@ def test_the_shared_output_gradient_equals_the_naive_backward(small_run, batches
     adversarial = -naive.discriminator(again.output).mean()
     weight = 0.5
     if adaptive:
-        last = naive.autoencoder.last_layer
+        last = naive.autoencoder.layers.decoder_output
         pull, push = (torch.autograd.grad(x, last, retain_graph=True)[0].norm() for x in (reconstruction, adversarial))
         weight = 0.5 * (pull / (push + 1e-4)).clamp(0, 1e4)
         assert losses["adversarial_weight"].item() == pytest.approx(weight.item(), rel=1e-5)
@@ -199,14 +199,14 @@ def test_generator_backward_balances_gradients_at_the_encoder_s_last_layer(small
     def norms(layer, *values):
         return [torch.autograd.grad(value, layer, retain_graph=True)[0].norm().item() for value in values]
 
-    pull, own = norms(naive.autoencoder.encoder_last_layer, reconstruction, encoding["features"])
+    pull, own = norms(naive.autoencoder.layers.encoder_output, reconstruction, encoding["features"])
     weight = 0.2 * pull / (own + 1e-4)
     assert losses["features_weight"].item() == pytest.approx(weight, rel=1e-5)
     assert losses["features"].item() == pytest.approx(encoding["features"].item())
     total = reconstruction + 1e-6 * encoding["kl"] + weight * encoding["features"]
     if discriminator is not None:
         fooled = -naive.discriminator(again.output).mean()
-        pull, push = norms(naive.autoencoder.last_layer, reconstruction, fooled)
+        pull, push = norms(naive.autoencoder.layers.decoder_output, reconstruction, fooled)
         total = total + 0.5 * (pull / (push + 1e-4) if discriminator else 1) * fooled
     (total / 2).backward()
     for a, b in zip(gradients(state.reconstructor), gradients(naive.reconstructor), strict=True):
@@ -415,7 +415,7 @@ def test_channels_last_gives_the_same_losses(small_run, batches):
     runs_ = [replace(small_run, discriminator=DISCRIMINATOR, channels_last=last, steps=2) for last in (False, True)]
     states = [new_state(run) for run in runs_]
     first, second = (train(run, state, batches(2)) for run, state in zip(runs_, states, strict=True))
-    assert states[1].autoencoder.last_layer.is_contiguous(memory_format=torch.channels_last)
+    assert states[1].autoencoder.layers.decoder_output.is_contiguous(memory_format=torch.channels_last)
     for a, b in zip(first, second, strict=True):
         assert all(a.losses[k].item() == pytest.approx(b.losses[k].item(), rel=2e-3, abs=1e-4) for k in a.losses)
 

@@ -60,12 +60,12 @@ class PatchDiscriminator(nn.Module):
         return self.layers(images)
 
 
-def hinge_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """½ mean max(0, 1 - real) + ½ mean max(0, 1 + fake), in float32."""
     return 0.5 * (F.relu(1 - real_logits.float()).mean() + F.relu(1 + fake_logits.float()).mean())
 
 
-def hinge_generator(fake_logits: Tensor) -> Tensor:
+def hinge_generator_loss(fake_logits: Tensor) -> Tensor:
     """-mean of the fake images' logits, in float32."""
     return -fake_logits.float().mean()
 

@@ -127,7 +127,7 @@ def export(run: AutoencoderRun, state: AutoencoderState, training: ImageSet, hel
         ValueError: with neither written, where the numbers are not finite.
     """
     autoencoder, directory = state.autoencoder, Path(run.out)
-    device = autoencoder.last_layer.device
+    device = next(autoencoder.parameters()).device
     quality = []
     for batch in fixed_batches(held_out, BATCH_SIZE, N_MEASURED):
         images = batch.images.to(device)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..data.images import ImageBatch
 from ..methods.method import Method, Reconstruction, Term, reconstruct
 from ..nets.autoencoder import Autoencoder
-from ..nets.discriminator import PatchDiscriminator, hinge_discriminator, hinge_generator
+from ..nets.discriminator import PatchDiscriminator, hinge_discriminator_loss, hinge_generator_loss
 from ..nets.vision.perceptual import LPIPS
 from .autoencoder_config import AutoencoderRun
 from .optimization import StepRecord, TrainingState, adamw, train
@@ -125,7 +125,7 @@ class AutoencoderTrainer:
             reconstruction_grad = torch.autograd.grad(reconstruction, output)[0]
             total = (output * reconstruction_grad).sum()
         if balanced:
-            layer = autoencoder.encoder_last_layer
+            layer = autoencoder.layers.encoder_output
             weights = balance(balanced, losses, output, reconstruction_grad, layer, self.accelerator)
         encoding = self.state.reconstructor.method.weigh(losses, weights)
         losses = {**parts, **losses} | {f"{name}_weight": weight for name, weight in weights.items()}
@@ -134,13 +134,13 @@ class AutoencoderTrainer:
             discriminator = self.accelerator.unwrap_model(self.discriminator)
             discriminator.requires_grad_(False)
             with self.autocast():
-                adversarial = hinge_generator(discriminator(output))
+                adversarial = hinge_generator_loss(discriminator(output))
             discriminator.requires_grad_(True)
             losses["adversarial"] = adversarial
             if is_adaptive:
                 adversarial_grad = torch.autograd.grad(adversarial, output)[0]
                 norms = [
-                    torch.autograd.grad(output, autoencoder.last_layer, grad, retain_graph=True)[0].norm()
+                    torch.autograd.grad(output, autoencoder.layers.decoder_output, grad, retain_graph=True)[0].norm()
                     for grad in (reconstruction_grad, adversarial_grad)
                 ]
                 weight = options.weight * (norms[0] / (norms[1] + 1e-4)).clamp(0, 1e4)
@@ -169,7 +169,7 @@ class AutoencoderTrainer:
         assert self.discriminator is not None
         with self.autocast():
             real, fake = self.discriminator(result.target), self.discriminator(result.output.detach().float())
-        loss = hinge_discriminator(real, fake)
+        loss = hinge_discriminator_loss(real, fake)
         self.accelerator.backward(loss / n_micro)
         return {
             "discriminator": loss.detach(),
@@ -208,13 +208,13 @@ def compile_parts(state: AutoencoderState, perceptual: LPIPS | None) -> None:
 
     A gradient at the last layer of a network compiled whole would cost a backward pass through all of it.
     """
-    encoder, decoder = state.autoencoder.model.encoder, state.autoencoder.model.decoder
-    encoding = [encoder]
+    layers = state.autoencoder.layers
+    encoding: tuple[nn.Module, ...] = (layers.encoder,)
     if state.balanced_terms:
-        encoding = [*encoder.down_blocks, encoder.mid_block]
+        encoding = layers.encoder_blocks
         # The decoder runs backward twice: once for the gradient at the encoder's last layer.
         torch._functorch.config.donated_buffer = False
-    for part in (*encoding, decoder.mid_block, *decoder.up_blocks, state.discriminator, perceptual):
+    for part in (*encoding, *layers.decoder_blocks, state.discriminator, perceptual):
         if part is not None:
             part.compile()
 

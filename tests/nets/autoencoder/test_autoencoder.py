@@ -72,7 +72,7 @@ def test_from_preset_depends_on_the_seed_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(7)
     assert same_weights(first, Autoencoder.from_preset("tiny", seed=1))
-    assert not torch.equal(first.last_layer, Autoencoder.from_preset("tiny", seed=2).last_layer)
+    assert not torch.equal(first.layers.decoder_output, Autoencoder.from_preset("tiny", seed=2).layers.decoder_output)
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (1, 1, 16, 16), (1, 3, 16, 18), (1, 3, 2, 16), (1, 3, 0, 16)])
@@ -113,7 +113,7 @@ def test_last_layer_scales_the_decoded_image(autoencoder: Autoencoder) -> None:
     with torch.no_grad():
         bias.zero_()
         once = autoencoder.decode(latents)
-        autoencoder.last_layer.mul_(2)
+        autoencoder.layers.decoder_output.mul_(2)
         torch.testing.assert_close(autoencoder.decode(latents), 2 * once)
 
 

@@ -189,7 +189,7 @@ def test_custom_latent_space_or_factors_declare_the_scale() -> None:
         ({"encode": lambda x: x[:1]}, "Blocks.encode gave latents (1, 3, 64, 64) for images (2, 3, 64, 64)"),
         ({"encode": lambda x: x[..., ::2]}, "Blocks.encode gave latents (2, 3, 64, 32) for images (2, 3, 64, 64)"),
         ({"encode": lambda x: x[..., :0, :0]}, "Blocks.encode gave latents (2, 3, 0, 0)"),
-        ({"encode": lambda x: x[:, :, :7, :7]}, "Blocks.encode made 7 cells of 64 pixels, not a whole factor"),
+        ({"encode": lambda x: x[:, :, :7, :7]}, "Blocks.encode gave 7 positions for 64 pixels, not a whole factor"),
         ({"decode": lambda z: z}, "Blocks.decode gave images (2, 3, 16, 16), expected (2, 3, 64, 64)"),
         ({"decode": lambda z: None}, "Blocks.decode gave NoneType, expected images (b, 3, H, W)"),
         ({"decode": lambda z: z @ z[0, 0, 0]}, "Blocks.decode gave images (2, 3, 16)"),

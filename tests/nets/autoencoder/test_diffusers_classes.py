@@ -1,4 +1,4 @@
-"""Every image autoencoder of diffusers through the one face: shapes, ranges, normalisation, and its own numbers."""
+"""Every image autoencoder of diffusers through `Autoencoder`: shapes, ranges, normalisation, and its own numbers."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from diffusers.models import autoencoders
 
 from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.nets.autoencoder.diffusers_classes import REFUSED, ROWS
+from spectrum_matching.nets.autoencoder.diffusers_classes import CLASSES, REFUSED
 
 SMALL: dict[str, Any] = json.loads((Path(__file__).parent / "small_autoencoders.json").read_text())
 KL, WAN = SMALL["AutoencoderKL"]["config"], SMALL["AutoencoderKLWan"]["config"]
@@ -48,8 +48,8 @@ def test_autoencoder_equals_each_class_of_diffusers(tmp_path: Path, name: str) -
     x = images(2, 3, size, size)
     random = torch.get_rng_state()
     posterior = autoencoder.encode(x)
-    cells = size // case["factor"]
-    assert posterior.mean.shape == posterior.logvar.shape == (2, case["channels"], cells, cells)
+    side = size // case["factor"]
+    assert posterior.mean.shape == posterior.logvar.shape == (2, case["channels"], side, side)
     decoded = autoencoder.decode(posterior.mean)
     assert decoded.shape == x.shape
     assert torch.equal(autoencoder.encode(x).mean, posterior.mean)
@@ -79,8 +79,8 @@ def test_autoencoder_equals_each_class_of_diffusers(tmp_path: Path, name: str) -
 
 def test_classes_cover_this_version_of_diffusers() -> None:
     there = {name for name, value in vars(autoencoders).items() if isinstance(value, type)}
-    assert there <= ROWS.keys() | REFUSED.keys()
-    assert {name.split()[0] for name in SMALL} | ELSEWHERE == ROWS.keys()
+    assert there <= CLASSES.keys() | REFUSED.keys()
+    assert {name.split()[0] for name in SMALL} | ELSEWHERE == CLASSES.keys()
 
 
 @torch.inference_mode()
@@ -196,7 +196,7 @@ def test_autoencoder_leaves_a_live_model_unchanged() -> None:
 def test_train_only_and_save_pretrained_refuse_other_classes(tmp_path: Path) -> None:
     autoencoder = Autoencoder(build("AutoencoderKLFlux2", KL))
     for call in (
-        lambda: autoencoder.last_layer,
+        lambda: autoencoder.layers.decoder_output,
         lambda: autoencoder.train_only("all"),
         lambda: autoencoder.save_pretrained(tmp_path),
     ):

@@ -1,4 +1,4 @@
-"""One face over every image autoencoder: images to a Gaussian posterior, latents to images."""
+"""One interface for every image autoencoder: images to a Gaussian posterior, latents to images."""
 
 import contextlib
 import difflib
@@ -14,6 +14,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Po
 from torch import Tensor, nn
 
 from . import custom, diffusers_classes
+from .layers import Layers, layers_of
 from .loading import load
 
 
@@ -44,14 +45,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class Autoencoder(nn.Module):
-    """Images (b,3,H,W) in [-1,1] to latents (b,channels,H/factor,W/factor) and back.
+    """Images (b, 3, H, W) in [-1, 1] to latents (b, channels, H / factor, W / factor) and back.
 
-    model: an autoencoder of diffusers, or any object as `nets.own` describes; it is neither moved nor changed.
-    kind: its class. multiple: of which image sides are; size: the only side that it takes, if there is but one.
-    is_stochastic: whether latents have a variance. Latents are raw: `latent_space` is what is declared to bring them to
-    unit scale, for whoever trains on them, and nothing here applies it; `scaling_factor` and `shift_factor` say the
-    same where one value does for all channels, and else are 1 and 0. A null counts as 1 and 0; a config.json without
-    `scaling_factor` means its class's default, as everywhere in diffusers.
+    model: an autoencoder of diffusers, or any object as described in `custom`; it is neither moved nor changed.
+    kind: its class. multiple: the sides of images are multiples of it. size: the only side that it takes, if there is
+    one. is_stochastic: whether latents have a variance.
+
+    Latents are raw. `latent_space` is the declared transform to unit scale, and nothing here applies it;
+    `scaling_factor` and `shift_factor` are the same where one value holds for all channels, else 1 and 0. A null in a
+    configuration means 1 and 0; a config.json without `scaling_factor` means its class's default, as in diffusers.
     """
 
     def __init__(self, model: Any) -> None:
@@ -61,21 +63,24 @@ class Autoencoder(nn.Module):
         self.model = model
         if not isinstance(model, nn.Module):
             self.parts = custom.modules_of(model)
-        row = diffusers_classes.diffusers_class(model)
-        self.kind = row or type(model).__name__
-        self._calling = calling = diffusers_classes.calling_of(model, row) if row else custom.calling_of(model, self)
-        self._counts_from_zero = calling.image_range == (0.0, 1.0)
-        self.factor, self.channels = calling.factor, calling.channels
-        self.multiple, self.size = calling.multiple, calling.size
-        self.is_stochastic = calling.is_stochastic
-        self.latent_space = calling.latent_space
-        self.scaling_factor, self.shift_factor = calling.scaling_factor, calling.shift_factor
+        name = diffusers_classes.class_name(model)
+        self.kind = name or type(model).__name__
+        self._adapter = adapter = diffusers_classes.adapter_of(model, name) if name else custom.adapter_of(model, self)
+        self._counts_from_zero = adapter.image_range == (0.0, 1.0)
+        self.factor, self.channels = adapter.factor, adapter.channels
+        self.multiple, self.size = adapter.multiple, adapter.size
+        self.is_stochastic = adapter.is_stochastic
+        self.latent_space = adapter.latent_space
+        self.scaling_factor, self.shift_factor = adapter.scaling_factor, adapter.shift_factor
 
     def encode(self, images: Tensor) -> Posterior:
-        """Posterior of images (b,3,H,W) in [-1,1] (the range is not checked), in float32 or wider.
+        """Return the posterior of images (b, 3, H, W) in [-1, 1] in float32 or wider; the range is not checked.
 
-        Its logvar is -30 unless `is_stochastic`. Raises ValueError unless there are three channels and H and W are
-        multiples of `multiple` (or are `size`), and if the model's latents are not as promised.
+        Its logvar is -30 unless `is_stochastic`.
+
+        Raises:
+            ValueError: unless there are three channels and H and W are multiples of `multiple` (or are `size`), or if
+                the model's latents are not of the expected shape.
         """
         *_, height, width = sides = images.shape[2:] if images.ndim == 4 else (0, 0)
         fits = height == width == self.size if self.size else not any(n == 0 or n % self.multiple for n in sides)
@@ -84,18 +89,19 @@ class Autoencoder(nn.Module):
             raise ValueError(
                 f"images are {tuple(images.shape)}; expected (b, 3, H, W) with {which}: crop or resize them"
             )
-        own_range = images.to(self._dtype)
+        inputs = images.to(self._dtype)
         if self._counts_from_zero:
-            own_range = own_range / 2 + 0.5
-        posterior = self._calling.encode(self.model, own_range)
+            inputs = inputs / 2 + 0.5
+        posterior = self._adapter.encode(self.model, inputs)
         expected = (len(images), self.channels, height // self.factor, width // self.factor)
         self._require_shape("encode", posterior.mean, expected)
         return posterior
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Images (b,3,h·factor,w·factor) of raw latents (b,channels,h,w); ValueError for any other shape.
+        """Return the images (b, 3, h · factor, w · factor) of raw latents (b, channels, h, w).
 
-        A model with a `size` decodes that grid alone.
+        Raises:
+            ValueError: for any other shape; a model with a `size` decodes that grid alone.
         """
         if latents.ndim != 4 or latents.shape[1] != self.channels:
             raise ValueError(f"latents are {tuple(latents.shape)}; this autoencoder decodes (b, {self.channels}, h, w)")
@@ -104,72 +110,69 @@ class Autoencoder(nn.Module):
             raise ValueError(
                 f"latents are {tuple(latents.shape)}; this autoencoder decodes h = w = {self.size // self.factor} alone"
             )
-        images = self._calling.decode(self.model, latents.to(self._dtype))
+        images = self._adapter.decode(self.model, latents.to(self._dtype))
         self._require_shape("decode", images, (b, 3, h * self.factor, w * self.factor))
         return images * 2 - 1 if self._counts_from_zero else images
 
     @property
-    def last_layer(self) -> Tensor:
-        """The decoder's last weight, on which adaptive adversarial weights compare gradients.
-
-        Raises ValueError for anything but AutoencoderKL.
-        """
-        return self._trainable().decoder.conv_out.weight
-
-    @property
-    def encoder_last_layer(self) -> Tensor:
-        """The encoder's last weight, on which balanced terms compare gradients.
-
-        Raises ValueError for anything but AutoencoderKL.
-        """
-        return self._trainable().encoder.conv_out.weight
+    def layers(self) -> Layers:
+        """The layers that training tells apart; ValueError for a class that cannot be trained."""
+        return layers_of(self.kind, self.model)
 
     def train_only(self, part: Literal["all", "decoder"]) -> None:
-        """Freeze what is not `part`: for "decoder" the encoder and its 1×1 convolution, for "all" nothing.
+        """Freeze all that is not `part`: for "decoder" all that makes the posterior, for "all" nothing.
 
-        Raises ValueError for anything but AutoencoderKL.
+        Raises:
+            ValueError: for a class that cannot be trained.
         """
-        model = self._trainable()
-        model.requires_grad_(True)
-        if part == "decoder":
-            model.encoder.requires_grad_(False)
-            if model.quant_conv is not None:
-                model.quant_conv.requires_grad_(False)
+        layers = self.layers
+        self.model.requires_grad_(True)
+        for module in (layers.encoder, layers.quant_conv) if part == "decoder" else ():
+            if module is not None:
+                module.requires_grad_(False)
 
     @classmethod
     def from_preset(cls, name: str, seed: int = 0) -> Self:
-        """A new autoencoder of `PRESETS`, on the CPU; the seed alone decides its weights.
+        """Return a new autoencoder of `PRESETS` on the CPU; its weights depend on the seed alone.
 
-        Raises ValueError for an unknown name.
+        Raises:
+            ValueError: for an unknown name.
         """
         if name not in PRESETS:
-            near = difflib.get_close_matches(name, PRESETS, n=len(PRESETS), cutoff=0.0)
-            raise ValueError(f"no preset {name!r}: the presets are {', '.join(near)}")
+            nearest_first = difflib.get_close_matches(name, PRESETS, n=len(PRESETS), cutoff=0.0)
+            raise ValueError(f"no preset {name!r}: the presets are {', '.join(nearest_first)}")
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.default_generator.manual_seed(seed)
             return cls(AutoencoderKL(**PRESETS[name]))
 
     @classmethod
     def from_pretrained(cls, source: str | Path, subfolder: str | None = None) -> Self:
-        """An autoencoder of diffusers in float32, from a folder, a pipeline's folder, a hub name or a .safetensors file
-        in the layout of latent diffusion; or your own, from "python:FILE.py:FACTORY", whose code is run.
+        """Open an autoencoder in float32.
 
-        Nothing is unpickled. Raises ValueError, naming the thing and the remedy, for whatever does not open.
+        source: a folder of diffusers, of an autoencoder or a pipeline; a hub name; a .safetensors file in the layout of
+        latent diffusion; or "python:FILE.py:FACTORY", whose code is run. Nothing is unpickled.
+
+        Raises:
+            ValueError: naming the source and the remedy, for anything that does not open.
         """
         return cls(load(source, subfolder))
 
     def save_pretrained(
         self, folder: str | Path, scaling_factor: float | None = None, shift_factor: float | None = None
     ) -> None:
-        """Write config.json and safetensors for `AutoencoderKL.from_pretrained`; ValueError for any other class.
+        """Write config.json and safetensors for `from_pretrained` of the model's class in diffusers.
 
-        The two factors, where given, replace what the configuration declares: diffusion models take
+        The two factors, where given, replace those of the configuration: diffusion models take
         (latents - shift_factor) · scaling_factor.
+
+        Raises:
+            ValueError: for a class that cannot be trained.
         """
-        self._trainable().save_pretrained(folder, safe_serialization=True)
+        layers_of(self.kind, self.model)
+        self.model.save_pretrained(folder, safe_serialization=True)
         path = Path(folder) / "config.json"
         config = json.loads(path.read_text())
-        config.pop("_name_or_path", None)  # where these weights once came from: no business of the next reader
+        config.pop("_name_or_path", None)  # the folder from which these weights were once read
         measured = {"scaling_factor": scaling_factor, "shift_factor": shift_factor}
         config.update({name: value for name, value in measured.items() if value is not None})
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
@@ -178,18 +181,13 @@ class Autoencoder(nn.Module):
     def _dtype(self) -> torch.dtype:
         return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
 
-    def _trainable(self) -> AutoencoderKL:
-        if self.kind != "AutoencoderKL":
-            raise ValueError(f"this is {self.kind}: only AutoencoderKL can be trained and exported")
-        return self.model
-
     def _require_shape(self, verb: str, tensor: Tensor, expected: tuple[int, ...]) -> None:
         if tensor.shape != expected:
             raise ValueError(f"{self.kind}.{verb} gave {tuple(tensor.shape)}, expected {expected}")
 
 
 def open_autoencoder(source: str, device: torch.device) -> Autoencoder:
-    """On the device, frozen, in eval mode."""
+    """Open an autoencoder on the device, frozen, in eval mode."""
     return Autoencoder.from_pretrained(source).to(device).eval().requires_grad_(False)
 
 

@@ -1,9 +1,9 @@
-"""A user's own autoencoder: any object with `encode` and `decode`, live or from a Python file.
+"""A user-defined autoencoder: any object with `encode` and `decode`, live or from a Python file.
 
-encode(images (b, 3, H, W)) gives latents (b, c, h, w), or an object with `mean` and `logvar`, or one with
-`latent_dist`, `latent` or `latents`; decode(latents) gives images, or an object with `sample`. Attributes that it may
-have: `image_range`, (-1, 1) or (0, 1); `multiple`, of which image sides are; `latent_space`, a LatentSpace, or
-`scaling_factor` and `shift_factor`, which make (latents - shift) · scale unit-scale.
+encode(images (b, 3, H, W)) returns latents (b, c, h, w), or an object with `mean` and `logvar`, or one with
+`latent_dist`, `latent` or `latents`; decode(latents) returns images, or an object with `sample`. Optional attributes:
+`image_range`, (-1, 1) or (0, 1); `multiple`, a divisor of the sides of its images; `latent_space`, a LatentSpace, or
+`scaling_factor` and `shift_factor`, with which (latents - shift) · scale has unit scale.
 """
 
 import math
@@ -17,22 +17,25 @@ from torch import Tensor, nn
 
 from ...latent_space import LatentSpace
 from ..python_files import explain_user_errors
-from .interface import Calling, images_of, posterior_of
+from .interface import Adapter, images_of, posterior_of
 
 TRIAL_SIZE = 64
 
 
 def modules_of(model: object) -> nn.ModuleDict:
-    """The networks that an object has as attributes, for whoever moves them or counts their weights."""
+    """Return the networks among an object's attributes, so that they are moved and counted with it."""
     return nn.ModuleDict(
         {name: part for name, part in getattr(model, "__dict__", {}).items() if isinstance(part, nn.Module)}
     )
 
 
-def calling_of(model: Any, modules: nn.Module) -> Calling:
-    """How an object is called, found by one trial on a grey image, without a trace on `modules` or on generators.
+def adapter_of(model: Any, modules: nn.Module) -> Adapter:
+    """Return how an object is called, from one trial on a grey image.
 
-    modules: the networks in it. Raises ValueError, naming the class and the remedy, for what does not fit.
+    The trial leaves random generators and `modules`, the networks in the object, as they were.
+
+    Raises:
+        ValueError: naming the class and the remedy, for what does not fit.
     """
     kind = type(model).__name__
     for verb in ("encode", "decode"):
@@ -65,8 +68,8 @@ def calling_of(model: Any, modules: nn.Module) -> Calling:
         factor, rest = divmod(side, latents.shape[2])
         if rest:
             raise ValueError(
-                f"{kind}.encode made {latents.shape[2]} cells of {side} pixels, not a whole factor: "
-                f"pad inside, or set `multiple` to what image sides must be a multiple of"
+                f"{kind}.encode gave {latents.shape[2]} positions for {side} pixels, not a whole factor: "
+                f"pad inside, or set `multiple` to the divisor of the sides that it takes"
             )
         with explain_user_errors(f"{kind}.decode fails on latents {tuple(latents.shape)}"):
             decoded = model.decode(latents.to(weight.dtype))
@@ -77,12 +80,12 @@ def calling_of(model: Any, modules: nn.Module) -> Calling:
     if not {len(space.mean), len(space.std)} <= {1, n_packed}:
         raise ValueError(
             f"{kind}.latent_space has {len(space.mean)} means and {len(space.std)} stds, expected 1 or {n_packed}, "
-            f"one for each channel after packing {space.patch} x {space.patch} cells"
+            f"one for each channel after packing {space.patch} x {space.patch} positions"
         )
     for what, values in {"encode": latents, "decode": images}.items():
         if not values.isfinite().all():
-            raise ValueError(f"{kind}.{what} gave values that are not finite for a grey image: look at its weights")
-    return Calling(
+            raise ValueError(f"{kind}.{what} gave values that are not finite for a grey image: check its weights")
+    return Adapter(
         encode=_encode,
         decode=_decode,
         factor=factor,
@@ -146,7 +149,7 @@ def _decoded(kind: str, decoded: Any) -> Tensor:
 
 @contextmanager
 def _undisturbed(modules: nn.Module, device: torch.device) -> Iterator[None]:
-    """No dropout, no running statistics, no draw from the global generators, and everything as before."""
+    """Run without dropout, running statistics or draws from the global generators, and restore modes at the end."""
     modes: Sequence[tuple[nn.Module, bool]] = [(module, module.training) for module in modules.modules()]
     for module, _ in modes:
         module.training = False

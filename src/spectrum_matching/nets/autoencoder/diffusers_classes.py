@@ -1,4 +1,4 @@
-"""The autoencoders of diffusers, a row for each class: how it is called and how its latents come to unit scale."""
+"""The autoencoders of diffusers: for each class how it is called, and how its latents are brought to unit scale."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Po
 from torch import Tensor
 
 from ...latent_space import LatentSpace
-from .interface import Calling, images_of, posterior_of
+from .interface import Adapter, images_of, posterior_of
 
 
 def _ltx_factor(model: Any) -> int:
@@ -37,16 +37,16 @@ def _decode_from_fixed_noise(model: Any, latents: Tensor) -> Any:
 
 
 def _decode_as_clean(model: Any, latents: Tensor) -> Any:
-    # Some of these decoders ask how noisy the latents are.
+    # Some of these decoders take the noise level of the latents.
     return model.decode(latents, latents.new_zeros(len(latents)) if model.config["timestep_conditioning"] else None)
 
 
 def _declared(model: Any) -> LatentSpace:
-    """(latents − shift) · scale, or (latents − mean) · scale / std, as the pipelines of diffusers have it."""
+    """Return (latents − shift) · scale, or (latents − mean) · scale / std, as in the pipelines of diffusers."""
     scale, shift = _factors(model)
     mean, std = model.config.get("latents_mean"), model.config.get("latents_std")
     if mean is not None and std is not None:
-        return _per_channel(_wide(mean), _wide(std) / scale)
+        return _per_channel(_float64(mean), _float64(std) / scale)
     if shift:
         return LatentSpace("shift and scale", (shift,), (1 / scale,))
     return LatentSpace() if scale == 1 else LatentSpace("scale", (0.0,), (1 / scale,))
@@ -57,11 +57,11 @@ def _in_buffers(model: Any) -> LatentSpace:
 
 
 def _of_first_frame(model: Any) -> LatentSpace:
-    """Cosmos declares a mean and a deviation for each channel and latent frame; an image is the first frame."""
+    """Return the first frame's of Cosmos' means and deviations, which are by channel and latent frame."""
     config = model.config
     if config["latents_mean"] is None:
         return LatentSpace()
-    mean, std = (_wide(config[key]).view(config["latent_channels"], -1) for key in ("latents_mean", "latents_std"))
+    mean, std = (_float64(config[key]).view(config["latent_channels"], -1) for key in ("latents_mean", "latents_std"))
     return _per_channel(mean[:, 0], std[:, 0])
 
 
@@ -78,7 +78,7 @@ def _per_channel(mean: Tensor, std: Tensor) -> LatentSpace:
     return LatentSpace("per channel", _floats(mean), _floats(std))
 
 
-def _wide(values: Sequence[float]) -> Tensor:
+def _float64(values: Sequence[float]) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
@@ -91,11 +91,12 @@ def _factors(model: Any) -> tuple[float, float]:
     return float(config.get("scaling_factor") or 1.0), float(config.get("shift_factor") or 0.0)
 
 
-class Row(NamedTuple):
-    """What differs from class to class.
+class Traits(NamedTuple):
+    """What differs between classes.
 
-    factor: the configuration's key of widths, one a level, each half as fine as the one before; or a function of the
-    model. frames: it wants a time axis. alpha: it wants a fourth, opaque channel. alone: it takes one image at a time.
+    factor: the configuration's key of widths, one for each level, where each level halves the resolution; or a function
+    of the model. channels: the configuration's key. frames: it needs a time axis. alpha: it needs a fourth, opaque
+    channel. single: it takes one image at a time. Other fields as in `Adapter`.
     """
 
     factor: str | Callable[[Any], int] = "block_out_channels"
@@ -106,22 +107,22 @@ class Row(NamedTuple):
     is_stochastic: bool = True
     frames: bool = False
     alpha: bool = False
-    alone: bool = False
+    single: bool = False
     decode: Callable[[Any, Tensor], Any] = lambda model, latents: model.decode(latents)
     latent_space: Callable[[Any], LatentSpace] = _declared
 
 
-ROWS: dict[str, Row] = {
-    "AutoencoderKL": Row(),
-    "AutoencoderKLFlux2": Row(
+CLASSES: dict[str, Traits] = {
+    "AutoencoderKL": Traits(),
+    "AutoencoderKLFlux2": Traits(
         multiple=lambda model: 2 ** (len(model.config["block_out_channels"]) - 1) * model.config["patch_size"][0],
         latent_space=_batch_norm,
     ),
-    "AsymmetricAutoencoderKL": Row("down_block_out_channels"),
-    "AutoencoderDC": Row("encoder_block_out_channels", is_stochastic=False),
-    "AutoencoderTiny": Row("encoder_block_out_channels", is_stochastic=False),
-    "VQModel": Row(channels="vq_embed_dim", is_stochastic=False),
-    "AutoencoderRAE": Row(
+    "AsymmetricAutoencoderKL": Traits("down_block_out_channels"),
+    "AutoencoderDC": Traits("encoder_block_out_channels", is_stochastic=False),
+    "AutoencoderTiny": Traits("encoder_block_out_channels", is_stochastic=False),
+    "VQModel": Traits(channels="vq_embed_dim", is_stochastic=False),
+    "AutoencoderRAE": Traits(
         lambda model: model.decoder_patch_size,
         "encoder_hidden_size",
         size=lambda model: model.decoder_image_size,
@@ -129,33 +130,33 @@ ROWS: dict[str, Row] = {
         is_stochastic=False,
         latent_space=_applied_inside,
     ),
-    "ConsistencyDecoderVAE": Row(
+    "ConsistencyDecoderVAE": Traits(
         "encoder_block_out_channels",
         multiple=lambda model: 2 ** (len(model.config["decoder_block_out_channels"]) - 1),
         decode=_decode_from_fixed_noise,
     ),
-    "AutoencoderKLHunyuanImage": Row(_hunyuan_image_factor),
-    "AutoencoderKLKVAE": Row("ch_mult", "z_channels"),
-    "AutoencoderKLTemporalDecoder": Row(decode=lambda model, latents: model.decode(latents, num_frames=1)),
-    "AutoencoderKLWan": Row(_wan_factor, "z_dim", frames=True),
-    "AutoencoderKLQwenImage": Row("dim_mult", "z_dim", frames=True),
-    "AutoencoderKLQwenImage21": Row(_wan_factor, "z_dim", frames=True, alpha=True),
-    "AutoencoderKLCogVideoX": Row(frames=True),
-    "AutoencoderKLHunyuanVideo": Row(_ratio, frames=True),
-    "AutoencoderKLHunyuanVideo15": Row(_ratio, frames=True, alone=True),
-    "AutoencoderKLHunyuanImageRefiner": Row(_ratio, frames=True),
-    "AutoencoderKLCosmos": Row(
+    "AutoencoderKLHunyuanImage": Traits(_hunyuan_image_factor),
+    "AutoencoderKLKVAE": Traits("ch_mult", "z_channels"),
+    "AutoencoderKLTemporalDecoder": Traits(decode=lambda model, latents: model.decode(latents, num_frames=1)),
+    "AutoencoderKLWan": Traits(_wan_factor, "z_dim", frames=True),
+    "AutoencoderKLQwenImage": Traits("dim_mult", "z_dim", frames=True),
+    "AutoencoderKLQwenImage21": Traits(_wan_factor, "z_dim", frames=True, alpha=True),
+    "AutoencoderKLCogVideoX": Traits(frames=True),
+    "AutoencoderKLHunyuanVideo": Traits(_ratio, frames=True),
+    "AutoencoderKLHunyuanVideo15": Traits(_ratio, frames=True, single=True),
+    "AutoencoderKLHunyuanImageRefiner": Traits(_ratio, frames=True),
+    "AutoencoderKLCosmos": Traits(
         lambda model: model.config["spatial_compression_ratio"],
         frames=True,
         is_stochastic=False,
         latent_space=_of_first_frame,
     ),
-    "AutoencoderKLMochi": Row(_ratio, frames=True),
-    "AutoencoderKLMagvit": Row(_ratio, frames=True),
-    "AutoencoderKLLTXVideo": Row(_ltx_factor, frames=True, decode=_decode_as_clean, latent_space=_in_buffers),
-    "AutoencoderKLLTX2Video": Row(_ltx_factor, frames=True, decode=_decode_as_clean, latent_space=_in_buffers),
-    "AutoencoderKLKVAEVideo": Row("ch_mult", "z_channels", frames=True, is_stochastic=False),
-    "Kandinsky6SRVAE": Row(_ratio, frames=True),
+    "AutoencoderKLMochi": Traits(_ratio, frames=True),
+    "AutoencoderKLMagvit": Traits(_ratio, frames=True),
+    "AutoencoderKLLTXVideo": Traits(_ltx_factor, frames=True, decode=_decode_as_clean, latent_space=_in_buffers),
+    "AutoencoderKLLTX2Video": Traits(_ltx_factor, frames=True, decode=_decode_as_clean, latent_space=_in_buffers),
+    "AutoencoderKLKVAEVideo": Traits("ch_mult", "z_channels", frames=True, is_stochastic=False),
+    "Kandinsky6SRVAE": Traits(_ratio, frames=True),
 }
 
 _SOUND, _NO_ENCODER = "it encodes sound", "it has no encoder"
@@ -178,64 +179,71 @@ REFUSED: dict[str, str] = {
 }
 
 
-def diffusers_class(model: object) -> str | None:
-    """The row of a model: its class, or the nearest one that it inherits from; None if it is none of diffusers'.
+def class_name(model: object) -> str | None:
+    """Return the key in `CLASSES` of a model's class or of the nearest base class; None for no class of diffusers.
 
-    ValueError, with the reason, for one of those that cannot be taken.
+    Raises:
+        ValueError: with the reason, for a class in `REFUSED`.
     """
     kinds = (kind.__name__ for kind in type(model).__mro__ if kind.__module__.startswith("diffusers."))
-    kind = next((kind for kind in kinds if kind in ROWS or kind in REFUSED), None)
+    kind = next((kind for kind in kinds if kind in CLASSES or kind in REFUSED), None)
     if kind in REFUSED:
         raise ValueError(f"{kind} cannot be measured: {REFUSED[kind]}")
     return kind
 
 
-def calling_of(model: Any, kind: str) -> Calling:
-    """How a model of the class `kind` is called; ValueError where its configuration leaves no room for an RGB image."""
-    row, config = ROWS[kind], model.config
+def adapter_of(model: Any, kind: str) -> Adapter:
+    """Return how a model of the class `kind` is called.
+
+    Raises:
+        ValueError: if the model takes no RGB images, or decodes at random.
+    """
+    traits, config = CLASSES[kind], model.config
     n_colours = config.get("in_channels", 3)
-    if n_colours != 3 and not row.frames:
+    if n_colours != 3 and not traits.frames:
         raise ValueError(f"this {kind} encodes images of {n_colours} channels, expected 3 (RGB)")
     if any(config.get("decoder_inject_noise") or ()):
         raise ValueError(f"this {kind} draws noise inside its decoder that no seed fixes: it cannot be measured")
-    factor = row.factor(model) if callable(row.factor) else 2 ** (len(config[row.factor]) - 1)
-    size = row.size(model)
-    space = row.latent_space(model)
-    is_plain = len(space.std) == 1 and row.latent_space is _declared
+    factor = traits.factor(model) if callable(traits.factor) else 2 ** (len(config[traits.factor]) - 1)
+    size = traits.size(model)
+    space = traits.latent_space(model)
+    is_plain = len(space.std) == 1 and traits.latent_space is _declared
     scaling_factor, shift_factor = _factors(model) if is_plain else (1.0, 0.0)
-    return Calling(
-        encode=partial(_encode, row),
-        decode=partial(_decode, row),
+    return Adapter(
+        encode=partial(_encode, traits),
+        decode=partial(_decode, traits),
         factor=factor,
-        channels=config[row.channels] or config["latent_channels"],
-        multiple=size or math.lcm(factor, row.multiple(model)),
+        channels=config[traits.channels] or config["latent_channels"],
+        multiple=size or math.lcm(factor, traits.multiple(model)),
         size=size,
-        is_stochastic=row.is_stochastic,
-        image_range=row.image_range,
+        is_stochastic=traits.is_stochastic,
+        image_range=traits.image_range,
         latent_space=space,
         scaling_factor=scaling_factor,
         shift_factor=shift_factor,
     )
 
 
-def _encode(row: Row, model: Any, images: Tensor) -> Posterior:
-    if row.alpha:
+def _encode(traits: Traits, model: Any, images: Tensor) -> Posterior:
+    if traits.alpha:
         images = torch.cat([images, torch.ones_like(images[:, :1])], dim=1)
-    if row.frames:
+    if traits.frames:
         images = images.unsqueeze(2)
-    if row.alone:
+    if traits.single:
         posteriors = [posterior_of(model.encode(image)) for image in images.split(1)]
         return Posterior(torch.cat([posterior.parameters for posterior in posteriors]))
     encoded = model.encode(images)
-    if not row.is_stochastic and "latent_dist" in encoded:  # a bare latent, dressed up as a distribution
+    if (
+        not traits.is_stochastic and "latent_dist" in encoded
+    ):  # a latent wrapped as a distribution, with a variance that means nothing
         encoded = encoded.latent_dist.mode()
     return posterior_of(encoded)
 
 
-def _decode(row: Row, model: Any, latents: Tensor) -> Tensor:
-    if row.frames:
+def _decode(traits: Traits, model: Any, latents: Tensor) -> Tensor:
+    if traits.frames:
         latents = latents.unsqueeze(2)
-    if row.alone:
-        return torch.cat([images_of(row.decode(model, latent)) for latent in latents.split(1)])
-    images = images_of(row.decode(model, latents))
-    return images[:, :3] if row.alpha else images
+    if traits.single:
+        return torch.cat([images_of(traits.decode(model, latent)) for latent in latents.split(1)])
+    images = images_of(traits.decode(model, latents))
+    return images[:, :3] if traits.alpha else images

@@ -1,4 +1,4 @@
-"""What the adapter knows of a model: how it is called, what goes in and what comes out."""
+"""The adapter between `Autoencoder` and a model: how it is called, what it takes and what it returns."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +15,13 @@ UNDECLARED = LatentSpace()
 
 
 @dataclass(frozen=True)
-class Calling:
-    """`encode(model, images)` and `decode(model, latents)`, and the sizes and ranges that they keep to.
+class Adapter:
+    """`encode(model, images)` and `decode(model, latents)`, with the sizes and ranges that they expect.
 
-    image_range: of the model's own images, going in and coming out. multiple: of which image sides are; size: the only
-    side that it takes, if there is but one. is_stochastic: whether a latent has a variance. The two factors are those
-    of a declaration with one value for all channels, and else 1 and 0.
+    image_range: of the images that the model takes and returns. factor: from latent to image side. multiple: the sides
+    of images are multiples of it. size: the only side that the model takes, if there is one. is_stochastic: whether
+    latents have a variance. latent_space: the declared scale of latents; scaling_factor, shift_factor: the same where
+    one value holds for all channels, else 1 and 0.
     """
 
     encode: Callable[[Any, Tensor], Posterior]
@@ -37,10 +38,13 @@ class Calling:
 
 
 def posterior_of(encoded: Any) -> Posterior:
-    """What an encoder returned, as a Gaussian in float32 or wider; a time axis of one frame is dropped.
+    """Return an encoder's output as a Gaussian in float32 or wider; a time axis of one frame is dropped.
 
-    A logvar is broadcast to its mean. A tensor, or one under `latent` or `latents`, is certain: its logvar is -30 and
-    its samples are its mean. TypeError for what holds neither that nor a `latent_dist` nor `mean` and `logvar`.
+    The output is a distribution, alone or under `latent_dist`; an object with `mean` and `logvar`, which is broadcast
+    to the mean; or latents, alone or under `latent` or `latents`, whose posterior has logvar -30 and samples its mean.
+
+    Raises:
+        TypeError: for anything else.
     """
     encoded = getattr(encoded, "latent_dist", encoded)
     if isinstance(encoded, Posterior):
@@ -60,12 +64,16 @@ def posterior_of(encoded: Any) -> Posterior:
 
 
 def certain(latents: Tensor) -> Posterior:
-    """A posterior without variance."""
+    """Return a posterior without variance: its samples are its mean."""
     return _gaussian(torch.cat([latents, torch.full_like(latents, LOGVAR_OF_CERTAINTY)], dim=1), deterministic=True)
 
 
 def images_of(decoded: Any) -> Tensor:
-    """What a decoder returned, or its `sample`; a time axis of one frame is dropped. TypeError for anything else."""
+    """Return a decoder's output, or its `sample`, as images; a time axis of one frame is dropped.
+
+    Raises:
+        TypeError: if that is no tensor.
+    """
     images = decoded if isinstance(decoded, Tensor) else getattr(decoded, "sample", None)
     if not isinstance(images, Tensor):
         raise TypeError(type(decoded).__name__)

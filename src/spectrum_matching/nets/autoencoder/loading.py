@@ -1,4 +1,4 @@
-"""From what a user names to a model: a folder, a hub name, a single file, or a function of their own."""
+"""Load an autoencoder from a folder, a hub name, a single file, or a user's function."""
 
 import difflib
 import json
@@ -10,11 +10,11 @@ import diffusers
 
 from ..hub import download
 from ..python_files import PREFIX, from_file
-from .diffusers_classes import REFUSED, ROWS
+from .diffusers_classes import CLASSES, REFUSED
 from .single_file import load_single_file
 
-# Where a pipeline keeps its autoencoder.
-PLACES = (".", "vae", "vqvae", "movq", "vqgan")
+# Folders of the autoencoder within a pipeline.
+SUBFOLDERS = (".", "vae", "vqvae", "movq", "vqgan")
 PICKLED = (".ckpt", ".pt", ".pth", ".bin")
 _FILES = (
     "config.json",
@@ -25,9 +25,12 @@ _FILES = (
 
 
 def load(source: str | Path, subfolder: str | None = None) -> Any:
-    """An autoencoder in float32, in eval mode, on the CPU; of "python:FILE.py:FACTORY", what the function returns.
+    """Load an autoencoder in float32 and eval mode on the CPU; "python:FILE.py:FACTORY" gives what the factory returns.
 
-    Of folders and hub names only safetensors are read. Raises ValueError, with the remedy, for whatever does not open.
+    Only safetensors are read from folders and hub names.
+
+    Raises:
+        ValueError: with the remedy, for anything that does not open.
     """
     if str(source).startswith(PREFIX):
         return from_file(str(source))
@@ -36,17 +39,17 @@ def load(source: str | Path, subfolder: str | None = None) -> Any:
         return load_single_file(root)
     if root.is_file() and root.suffix in PICKLED:
         raise ValueError(f"{source} is pickled and not opened: if you trust it, save its tensors as .safetensors")
-    places = (subfolder,) if subfolder else PLACES
+    subfolders = (subfolder,) if subfolder else SUBFOLDERS
     if not root.is_dir():
         if root.exists() or root.is_absolute() or str(source).startswith((".", "~")):
             raise ValueError(
                 f"{source} is no folder: give what save_pretrained wrote, a .safetensors file, a hub name, "
                 f"or python:FILE.py:FACTORY"
             )
-        root = download(str(source), [f"{place}/{file}".removeprefix("./") for place in places for file in _FILES])
-    folder = next((root / place for place in places if (root / place / "config.json").is_file()), None)
+        root = download(str(source), [f"{name}/{file}".removeprefix("./") for name in subfolders for file in _FILES])
+    folder = next((root / name for name in subfolders if (root / name / "config.json").is_file()), None)
     if folder is None:
-        looked = " or ".join(str(root / place) for place in places)
+        looked = " or ".join(str(root / name) for name in subfolders)
         raise ValueError(f"no config.json in {looked}: give what save_pretrained wrote")
     return _load_folder(folder)
 
@@ -60,7 +63,7 @@ def _load_folder(folder: Path) -> Any:
     if not any(folder.glob("diffusion_pytorch_model*.safetensors")):
         raise ValueError(
             f"no diffusion_pytorch_model*.safetensors in {folder}: pickled weights (.bin, .ckpt) are not "
-            f"opened; if you trust them, save them anew with {kind}.save_pretrained"
+            f"opened; if you trust them, save them again with {kind}.save_pretrained"
         )
     try:
         model, report = known.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
@@ -75,11 +78,11 @@ def _load_folder(folder: Path) -> Any:
 def _class(folder: Path, kind: str) -> Any:
     if kind in REFUSED:
         raise ValueError(f"{folder} holds {kind}, which cannot be measured: {REFUSED[kind]}")
-    if kind not in ROWS:
-        near = ", ".join(difflib.get_close_matches(kind, ROWS, n=3, cutoff=0.0))
+    if kind not in CLASSES:
+        near = ", ".join(difflib.get_close_matches(kind, CLASSES, n=3, cutoff=0.0))
         raise ValueError(
             f"{folder} holds {kind}, which is no known autoencoder (near it: {near}); "
-            f"open it in a function of your own, as python:FILE.py:FACTORY"
+            f"open it in a function, as python:FILE.py:FACTORY"
         )
     if not hasattr(diffusers, kind):
         raise ValueError(f"{folder} holds {kind}, which diffusers {diffusers.__version__} lacks: install a newer one")

@@ -1,4 +1,4 @@
-"""A single-file checkpoint in the layout of latent diffusion (Rombach et al., 2022), as AutoencoderKL."""
+"""Load an AutoencoderKL from a single-file checkpoint in the layout of latent diffusion (Rombach et al., 2022)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,11 +16,13 @@ N_GROUPS = 32  # of every group norm in that layout
 
 
 def load_single_file(path: Path) -> AutoencoderKL:
-    """An AutoencoderKL in float32 from a .safetensors file, an autoencoder's own or a whole model's.
+    """Load an AutoencoderKL in float32 from a .safetensors file of the autoencoder or of the whole model.
 
-    Its configuration is read off the tensors' shapes. The file does not say how its latents are normalised, so a
-    scaling factor of 1 is declared, unless it holds the `scale_factor` that was measured in training. Raises ValueError
-    for any other layout and for incomplete weights.
+    Its configuration is inferred from the tensors' shapes. The scaling factor is the file's `scale_factor`, if it has
+    one, else 1.
+
+    Raises:
+        ValueError: for any other layout and for incomplete weights.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -46,7 +48,7 @@ def load_single_file(path: Path) -> AutoencoderKL:
 
 
 def _configuration(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The arguments of AutoencoderKL that the shapes tell."""
+    """Return the arguments of AutoencoderKL, inferred from the tensors' shapes."""
 
     def shape(name: str) -> tuple[int, ...]:
         if name not in tensors:

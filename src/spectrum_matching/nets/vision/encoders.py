@@ -45,7 +45,8 @@ class VisionEncoder:
 
     name: the spec it was opened by. digest: of the files that decide its tokens, whatever its input size; without
     weights, of its formula and settings. width: d. resizer: how images are resized to its input size, and their values
-    normalised. grid_of: from the side of an image in pixels to the grid. encode: from images to all tokens, the first
+    normalised. grid: from the side of an image in pixels
+    to the grid (h, w) of its tokens; ValueError if it does not fit. encode: from images to all tokens, the first
     `n_leading` of which are class and register tokens. model_type: that of transformers' configuration, if any.
     """
 
@@ -54,14 +55,10 @@ class VisionEncoder:
     width: int
     resizer: str
     device: torch.device
-    grid_of: Callable[[int], tuple[int, int]]
+    grid: Callable[[int], tuple[int, int]]
     encode: Callable[[Tensor], Tensor]
     n_leading: int = 0
     model_type: str = ""
-
-    def grid(self, side: int) -> tuple[int, int]:
-        """Return the grid (h, w) of the tokens of square images of `side` pixels; ValueError if they do not fit."""
-        return self.grid_of(side)
 
     def __call__(self, images: Tensor) -> VisionTokens:
         """Return the tokens of patches.
@@ -161,7 +158,7 @@ def _gradients(spec: str, text: str, device: torch.device) -> VisionEncoder:
         width=WIDTH,
         resizer="none: images as they are",
         device=device,
-        grid_of=lambda side: gradient_grid(side, side, cell),
+        grid=lambda side: gradient_grid(side, side, cell),
         encode=lambda images: gradient_map(images, cell).flatten(2).mT,
     )
 
@@ -197,7 +194,7 @@ def _pretrained(spec: str, device: torch.device, size: int | None) -> VisionEnco
         device=device,
         model_type=model_type,
         n_leading=kind.n_class + getattr(model.config, "num_register_tokens", 0),
-        grid_of=lambda _: (side // patch, side // patch),
+        grid=lambda _: (side // patch, side // patch),
         encode=encode,
     )
 
