@@ -125,7 +125,7 @@ def test_evaluate_generation_records_device_and_dtype(photographs):
 def test_evaluate_generation_refuses_features_of_another_size(extractor, photographs, tmp_path):
     import numpy as np
 
-    from spectrum_matching.evaluation.reference_files import open_reference
+    from spectrum_matching.evaluation.reference import open_reference
 
     np.savez(tmp_path / "fid.npz", mu=np.zeros(2048), sigma=np.eye(2048))
     reference = open_reference(tmp_path / "fid.npz", extractor)

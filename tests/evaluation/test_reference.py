@@ -8,8 +8,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from spectrum_matching.evaluation.generation import evaluate_generation
-from spectrum_matching.evaluation.reference import compute_reference, load_reference, save_reference, tensors_of
-from spectrum_matching.evaluation.reference_files import open_reference
+from spectrum_matching.evaluation.reference import (
+    compute_reference,
+    load_reference,
+    open_reference,
+    save_reference,
+    tensors_of,
+)
 
 
 def to_bytes(images):

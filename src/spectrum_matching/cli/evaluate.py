@@ -15,8 +15,7 @@ from ..data.selection import choose_images
 from ..data.tensors import Images
 from ..evaluation.generation import evaluate_generation
 from ..evaluation.reconstruction import KEEP, evaluate_reconstruction
-from ..evaluation.reference import compute_reference, save_reference
-from ..evaluation.reference_files import open_reference
+from ..evaluation.reference import compute_reference, open_reference, save_reference
 from ..evaluation.samples import open_samples
 from ..files.atomic import require_writable
 from ..nets.autoencoder import Autoencoder

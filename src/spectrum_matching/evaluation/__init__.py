@@ -2,7 +2,7 @@
 
 from .generation import evaluate_generation
 from .reconstruction import evaluate_reconstruction
-from .reference import Reference, compute_reference, load_reference, save_reference
+from .reference import Reference, compute_reference, load_reference, open_reference, save_reference
 
 __all__ = [
     "Reference",
@@ -10,5 +10,6 @@ __all__ = [
     "evaluate_generation",
     "evaluate_reconstruction",
     "load_reference",
+    "open_reference",
     "save_reference",
 ]

@@ -49,10 +49,10 @@ def evaluate_generation(
     statistics = reduce_over(share, accelerator)
     if statistics.n_images < 2:
         raise ValueError(f"{name}: at least 2 images are needed, got {statistics.n_images}")
-    if statistics.n_features and reference.n_features not in (0, statistics.n_features):
+    if statistics.n_features and reference.statistics.n_features not in (0, statistics.n_features):
         raise ValueError(
             f"{extractor.name if extractor else name} gives {statistics.n_features} features, but reference "
-            f"{reference.source} has {reference.n_features}: name the extractor that it was made by"
+            f"{reference.source} has {reference.statistics.n_features}: name the extractor that it was made by"
         )
     comparison = SetComparison(statistics, reference.statistics, reference.source, reference.n_images, seed=seed)
     return Evaluation(
@@ -104,7 +104,7 @@ def _warnings(statistics: ImageStatistics, reference: Reference, extractor: Extr
         yield from few_images(statistics.n_images)
         if 0 < reference.n_images < FEW:
             yield f"a reference of {reference.n_images} images is small: its own sampling error is in every distance"
-        if not reference.n_features:
+        if not reference.statistics.n_features:
             yield f"reference {reference.source} has no features: nothing was scored by {extractor.name}"
         elif not reference.extractor_digest:
             yield f"reference {reference.source} does not say which extractor and resizer made it"

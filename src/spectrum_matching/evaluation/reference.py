@@ -1,16 +1,21 @@
-"""What images are compared with: statistics of a user's own data, computed once and saved in one safetensors file."""
+"""What images are compared with: statistics of a data set, computed once and saved, or from other tools' files."""
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from ..data.archives import IMAGES, ArchivedImages
 from ..data.images import ImageBatch
+from ..data.order import fixed_batches
 from ..files.atomic import open_atomically
-from ..files.digests import digest_tensors
+from ..files.digests import digest_files, digest_tensors
+from ..files.npy import explain_npz_errors, read_npz_headers
 from ..metrics.images.catalogue import SET_SCORES
 from ..metrics.images.moments import RunningMoments
 from ..metrics.images.statistics import ImageStatistics
@@ -24,13 +29,15 @@ FORMAT = "specmatch-reference-1"
 METADATA = "specmatch"
 ROUNDING = "uint8"
 SCORES = tuple(score for score in SET_SCORES if score.uses_reference)
+UNKNOWN_COUNT = 2  # moments from a file do not tell the number of images, and no distance needs it
 
 
 @dataclass(frozen=True)
 class Reference:
-    """digest: 16 hexadecimal digits of SHA-256 over the numbers. extractor, its digest, resizer: "" where unknown.
+    """Statistics of the images that others are compared with.
 
-    n_images: 0 where the file does not say. source: the data, or the file that the numbers came from.
+    source: the data, or the file that the numbers come from. digest: of the numbers, or of that file. n_images: 0 if
+    unknown. extractor, extractor_digest, resizer: "" if unknown.
     """
 
     source: str
@@ -41,20 +48,23 @@ class Reference:
     resizer: str
     statistics: ImageStatistics
 
-    @property
-    def n_features(self) -> int:
-        """Values of a feature vector; 0 where there are none."""
-        return self.statistics.n_features
-
     def check(self, extractor: Extractor | None) -> None:
-        """ValueError where the features of `extractor` cannot be compared with these."""
-        if extractor is None or not self.n_features or not self.extractor_digest:
+        """Check that features of `extractor` can be compared with these.
+
+        Raises:
+            ValueError: if they are those of another extractor.
+        """
+        if extractor is None or not self.statistics.n_features or not self.extractor_digest:
             return
-        if extractor.digest != self.extractor_digest or extractor.resizer != self.resizer:
+        if (extractor.digest, extractor.resizer) != (self.extractor_digest, self.resizer):
             raise ValueError(
                 f"reference {self.source} was made by {self.extractor} {self.extractor_digest}, but the images' "
-                f"features are of {extractor.name} {extractor.digest}: make a reference anew, or name that extractor"
+                f"features are of {extractor.name} {extractor.digest}: compute the reference again, or use that "
+                "extractor"
             )
+
+
+FACTS = tuple(field.name for field in fields(Reference) if field.name != "statistics")
 
 
 def compute_reference(
@@ -64,9 +74,12 @@ def compute_reference(
     *,
     accelerator: "Accelerator | None" = None,
 ) -> Reference:
-    """From batches of images (b, 3, size, size) in [-1, 1]: in each process those of its share, numbered.
+    """Compute a reference from batches of images (b, 3, size, size) in [-1, 1]; each process gives its share.
 
-    Without an extractor it serves for what needs no weights. ValueError for fewer than two images in all.
+    Without an extractor it serves for scores that need no weights.
+
+    Raises:
+        ValueError: for fewer than two images in all.
     """
     statistics = reduce_over(accumulate(batches, extractor, SCORES), accelerator)
     if statistics.n_images < 2:
@@ -75,67 +88,97 @@ def compute_reference(
 
 
 def reference_of(source: str, statistics: ImageStatistics, extractor: Extractor | None) -> Reference:
-    """Statistics that `extractor` has made, as a reference."""
+    """Return statistics that `extractor` took part in as a reference."""
     names = (extractor.name, extractor.digest, extractor.resizer) if extractor else ("", "", "")
     return Reference(source, digest_tensors(tensors_of(statistics)), statistics.n_images, *names, statistics)
 
 
+def open_reference(
+    path: Path, extractor: Extractor | None, *, batch_size: int = 64, accelerator: "Accelerator | None" = None
+) -> Reference:
+    """Open a file of `save_reference`, or an .npz of ADM or pytorch-fid: moments, images as `arr_0`, or both.
+
+    The moments, `mu` and `sigma` (`mu_s` and `sigma_s` for sFID), serve for the Fréchet distances; the images are put
+    through `extractor` for everything else.
+
+    Raises:
+        ValueError: in one line, for any other file, and if nothing in it can be compared.
+    """
+    if not path.is_file():
+        raise ValueError(f"no reference {path}: make one by `specmatch evaluate reference DATA --out {path}`")
+    if path.suffix != ".npz":
+        reference = load_reference(path)
+        reference.check(extractor)
+        return reference
+    names = read_npz_headers(path)
+    moments = {
+        name: RunningMoments.from_moments(UNKNOWN_COUNT, *_read_moments(path, mean, covariance))
+        for name, mean, covariance in (("features", "mu", "sigma"), ("spatial", "mu_s", "sigma_s"))
+        if mean in names and covariance in names
+    }
+    if IMAGES not in names and "features" not in moments:
+        raise ValueError(f"{path} holds {', '.join(names) or 'nothing'}: expected mu and sigma, or images as {IMAGES}")
+    if IMAGES not in names and extractor is None:
+        raise ValueError(f"{path} holds moments of features alone: name the extractor that made them")
+    statistics = ImageStatistics(moments=moments)
+    if IMAGES in names:
+        rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+        batches = fixed_batches(ArchivedImages(path), batch_size, rank=rank, world=world)
+        statistics = reduce_over(accumulate(batches, extractor, SCORES), accelerator)
+    reference = replace(reference_of(str(path), statistics, extractor), digest=digest_files([path]))
+    if "features" not in moments:
+        return reference
+    statistics.moments = moments
+    return replace(reference, n_images=0, extractor="", extractor_digest="", resizer="")
+
+
 def save_reference(reference: Reference, path: Path) -> None:
-    """Write one file, atomically."""
+    """Write a reference to one safetensors file, atomically."""
     from safetensors.torch import save
 
     statistics = reference.statistics
-    said = {
-        "format": FORMAT,
-        "source": reference.source,
-        "digest": reference.digest,
-        "n_images": reference.n_images,
-        "size": statistics.size,
-        "n_kept": statistics.n_kept,
-        "extractor": reference.extractor,
-        "extractor_digest": reference.extractor_digest,
-        "resizer": reference.resizer,
-        "rounding": ROUNDING,
-    }
+    header = {name: getattr(reference, name) for name in FACTS}
+    header |= {"format": FORMAT, "size": statistics.size, "n_kept": statistics.n_kept, "rounding": ROUNDING}
     with open_atomically(path) as stream:
-        stream.write(save(tensors_of(statistics), {METADATA: json.dumps(said)}))
+        stream.write(save(tensors_of(statistics), {METADATA: json.dumps(header)}))
 
 
 def load_reference(path: Path) -> Reference:
-    """Inverse of `save_reference`. ValueError in one line for any other file, also one whose numbers have changed."""
+    """Read a file of `save_reference`.
+
+    Raises:
+        ValueError: in one line, for any other file, and for numbers that have changed.
+    """
     from safetensors import safe_open
 
+    remedy = "make one by `specmatch evaluate reference`"
     try:
         with safe_open(path, "pt") as stored:
-            said: dict[str, Any] = json.loads((stored.metadata() or {})[METADATA])
+            header: dict[str, Any] = json.loads((stored.metadata() or {})[METADATA])
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except KeyError as error:
-        raise ValueError(
-            f"{path} is no reference written by specmatch: make one by `specmatch evaluate reference`"
-        ) from error
+        raise ValueError(f"{path} is no reference written by specmatch: {remedy}") from error
     except Exception as error:  # the parsers of header and JSON raise their own
         raise ValueError(f"{path} cannot be read as a reference: {str(error).strip().partition(chr(10))[0]}") from error
-    if said.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} is written as {said.get('format')!r}, and this version reads {FORMAT!r}: make it anew"
-        )
-    if digest_tensors(tensors) != said["digest"]:
-        raise ValueError(f"{path} is damaged: its numbers are not those of its digest {said['digest']}; make it anew")
-    statistics = ImageStatistics(n_kept=said["n_kept"], n_images=said["n_images"], size=said["size"])
-    for name in [name.removesuffix(".mean") for name in tensors if name.endswith(".mean")]:
-        moments = tensors.pop(f"{name}.mean"), tensors.pop(f"{name}.covariance")
-        statistics.moments[name] = RunningMoments.from_moments(said["n_images"], *moments)
+    if header.get("format") != FORMAT:
+        raise ValueError(f"{path} has format {header.get('format')!r}, this version reads {FORMAT!r}: {remedy}")
+    if digest_tensors(tensors) != header["digest"]:
+        raise ValueError(f"{path} is damaged: its numbers are not those of its digest {header['digest']}; {remedy}")
+    n_images = header["n_images"]
+    statistics = ImageStatistics(n_kept=header["n_kept"], n_images=n_images, size=header["size"])
     for name, values in tensors.items():
-        if name.startswith("rows."):
-            statistics.keep(name.removeprefix("rows."), values)
-        else:
+        kind, _, rest = name.partition(".")
+        if kind == "rows":
+            statistics.keep(rest, values)
+        elif rest == "mean":
+            statistics.moments[kind] = RunningMoments.from_moments(n_images, values, tensors[f"{kind}.covariance"])
+        elif not rest:
             statistics.sums[name] = values
-    names = said["extractor"], said["extractor_digest"], said["resizer"]
-    return Reference(said["source"], said["digest"], said["n_images"], *names, statistics)
+    return Reference(**{name: header[name] for name in FACTS}, statistics=statistics)
 
 
 def tensors_of(statistics: ImageStatistics) -> dict[str, Tensor]:
-    """What the file holds, by name."""
+    """Return what a file of a reference holds, by name."""
     tensors = dict(statistics.sums)
     for name, moments in statistics.moments.items():
         if moments.count > 1:
@@ -144,3 +187,13 @@ def tensors_of(statistics: ImageStatistics) -> dict[str, Tensor]:
         if (rows := statistics.rows(name)) is not None:
             tensors[f"rows.{name}"] = rows.contiguous()
     return tensors
+
+
+def _read_moments(path: Path, mean: str, covariance: str) -> tuple[Tensor, Tensor]:
+    """Return a mean (d,) and a covariance (d, d) in float64; ValueError for other arrays."""
+    with explain_npz_errors(path), np.load(path, allow_pickle=False) as archive:
+        arrays = [torch.from_numpy(np.asarray(archive[name], dtype=np.float64)) for name in (mean, covariance)]
+    if arrays[0].ndim != 1 or arrays[1].shape != (len(arrays[0]),) * 2 or not all(a.isfinite().all() for a in arrays):
+        shapes = " and ".join(str(tuple(array.shape)) for array in arrays)
+        raise ValueError(f"{path}: {mean} and {covariance} are {shapes}, expected finite moments (d,) and (d, d)")
+    return arrays[0], arrays[1]

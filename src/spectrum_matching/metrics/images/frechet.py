@@ -8,20 +8,14 @@ import torch
 from torch import Tensor
 
 from ...records.measurement import Measurement
-from ..metric import Metric
 from .moments import RunningMoments
-from .score import BIAS, GENERATION, SetComparison, SetScore
+from .score import BIAS, SetComparison, SetScore, score_metric
 from .statistics import Collected, FeatureBatch
 
-FID_METRIC = Metric(
+FID_METRIC = score_metric(
     key="fid",
     title="Fréchet distance",
-    unit="",
-    better="lower",
-    range="from 0 on",
-    one_sided=False,
     source="Heusel et al. (arXiv 1706.08500)",
-    evidence=GENERATION,
     conventions="FID where the extractor is Inception's, FD-DINOv2 where it is DINOv2; symmetric eigenproblem in "
     f"float64; {BIAS}. Interval: delta method over generated images, reference fixed, which leaves the bias out",
 )

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from ...records.measurement import Measurement
-from ..metric import Metric
-from .score import GENERATION, SetComparison, SetScore
+from .score import SetComparison, SetScore, score_metric
 from .statistics import Collected, FeatureBatch
 
 SPLIT = 5000
@@ -18,15 +17,12 @@ SPLIT = 5000
 MIN_SPLITS = 5
 """Splits below which their spread gives no standard error."""
 
-INCEPTION_SCORE_METRIC = Metric(
+INCEPTION_SCORE_METRIC = score_metric(
     key="inception_score",
     title="Inception Score",
-    unit="",
     better="higher",
     range="1 to the number of classes",
-    one_sided=False,
     source="Salimans et al. (arXiv 1606.03498)",
-    evidence=GENERATION,
     conventions="Inception's logits without bias, mean over splits of 5,000 consecutive images as in ADM's evaluator; "
     "uses no reference. Interval: over splits, where there are five",
 )

@@ -7,20 +7,15 @@ import torch
 from torch import Tensor
 
 from ...records.measurement import Measurement
-from ..metric import Metric
-from .score import GENERATION, SetComparison, SetScore, collect_feature_rows
+from .score import SetComparison, SetScore, collect_feature_rows, score_metric
 
 CHUNK = 1024
 
-KID_METRIC = Metric(
+KID_METRIC = score_metric(
     key="kid",
     title="kernel distance",
-    unit="",
-    better="lower",
     range="about 0 on; unbiased, so it may come out below",
-    one_sided=False,
     source="Bińkowski et al. (arXiv 1801.01401)",
-    evidence=GENERATION,
     conventions="KID where the extractor is Inception's; cubic kernel, all pairs of at most 10,000 images a side. "
     "Interval: first-order terms of the U-statistic, over the images of both sides",
 )

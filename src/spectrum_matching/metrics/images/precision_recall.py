@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from ...records.measurement import Measurement
-from ..metric import Metric
-from .score import GENERATION, SetComparison, SetScore, collect_feature_rows
+from .score import SetComparison, SetScore, collect_feature_rows, score_metric
 
 CHUNK = 1024
 NEIGHBOURS = 3
 
-PRECISION_METRIC = Metric(
+PRECISION_METRIC = score_metric(
     key="precision",
     title="precision",
     unit="share",
@@ -23,7 +22,6 @@ PRECISION_METRIC = Metric(
     range="0 to 1",
     one_sided=True,
     source="Kynkäänniemi et al. (arXiv 1904.06991)",
-    evidence=GENERATION,
     conventions="balls to the third neighbour in the features of at most 10,000 images a side; depends on both "
     "numbers. Interval: over generated images, the manifold fixed",
 )

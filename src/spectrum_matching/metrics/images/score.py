@@ -2,13 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 from ...records.measurement import Measurement
 from ..metric import Metric
 from .statistics import Collect, Collected, FeatureBatch, ImageStatistics
 
-GENERATION = "a score of generated images itself, not a predictor"
+score_metric = partial(
+    Metric,
+    unit="",
+    better="lower",
+    range="from 0 on",
+    one_sided=False,
+    evidence="a score of generated images itself, not a predictor",
+)
+"""Describes a number that scores images, lower for better ones."""
+
 BIAS = "biased upward for few images: compare equal numbers alone"
 
 

@@ -9,8 +9,7 @@ from torch.nn import functional
 
 from ...records.measurement import Measurement
 from ...seeding import seeded
-from ..metric import Metric
-from .score import BIAS, GENERATION, SetComparison, SetScore
+from .score import BIAS, SetComparison, SetScore, score_metric
 from .statistics import Collected, FeatureBatch
 
 PATCH = 7
@@ -22,15 +21,11 @@ N_PROJECTIONS = 256
 CHUNK = 32
 TAPS = (1.0, 4.0, 6.0, 4.0, 1.0)
 
-SWD_METRIC = Metric(
+SWD_METRIC = score_metric(
     key="swd",
     title="sliced Wasserstein, patches",
     unit="deviations",
-    better="lower",
-    range="from 0 on",
-    one_sided=False,
     source="Karras et al. (arXiv 1710.10196), section 5",
-    evidence=GENERATION,
     conventions="mean over the levels of a Laplacian pyramid, 7 × 7 patches, 8 an image of at most 10,000, 256 "
     f"directions, in the reference's deviations by channel; needs no weights; {BIAS}",
 )

@@ -9,21 +9,16 @@ from torch import Tensor
 from ...records.measurement import Measurement
 from ...records.scores import BandPower
 from ...spectrum.power import power_spectrum, radial_bins, radial_profile
-from ..metric import Metric
-from .score import GENERATION, SetComparison, SetScore
+from .score import SetComparison, SetScore, score_metric
 from .statistics import Collected, FeatureBatch
 
 MOST_BANDS = 64
 
-SPECTRUM_ERROR_METRIC = Metric(
+SPECTRUM_ERROR_METRIC = score_metric(
     key="spectrum_error",
     title="error of the power spectrum",
     unit="dB",
-    better="lower",
-    range="from 0 on",
-    one_sided=False,
     source="this package",
-    evidence=GENERATION,
     conventions="mean over radial bands of |10 log10(mean power / reference)|, half as many bands as pixels a side, no "
     "DC; needs no weights. Interval: delta method over generated images, reference fixed",
 )
