@@ -33,7 +33,7 @@ def exported(tmp_path_factory):
     return folder
 
 
-def test_json_holds_everything_and_the_same_seed_gives_the_same_bytes(pictures, exported, tmp_path):
+def test_analyze_all_is_deterministic_and_writes_everything(pictures, exported, tmp_path):
     arguments = {"data": str(pictures), "size": 32, "num_images": 8, "num_tests": 4, "seed": 3, "labels": True}
     first = analyze_all((str(exported),), out=tmp_path / "first", **arguments)
     analyze_all((str(exported),), out=tmp_path / "again", **arguments)
@@ -47,20 +47,20 @@ def test_json_holds_everything_and_the_same_seed_gives_the_same_bytes(pictures, 
     assert first[0].measurement("lnc").value is not None
 
 
-def test_autoencoders_side_by_side_see_the_same_images(pictures, exported, tmp_path):
+def test_analyze_all_uses_the_same_images_for_all(pictures, exported, tmp_path):
     a, b = analyze_all((f"a={exported}", f"b={exported}"), out=tmp_path, data=str(pictures), size=32, num_tests=4)
     assert (a.subject.name, b.subject.name) == ("a", "b")
     assert (a.views, a.pictures, a.sample, a.decoding) == (b.views, b.pictures, b.sample, b.decoding)
 
 
-def test_an_analysis_of_another_format_is_refused_with_the_remedy(tmp_path):
+def test_analyses_read_refuses_another_format(tmp_path):
     path = tmp_path / "analysis.json"
     path.write_text(json.dumps({"format": "specmatch-analysis-1", "analyses": []}))
     with pytest.raises(ValueError, match=r"format 'specmatch-analysis-1'.*; run `specmatch analyze` again"):
         ANALYSES.read(path)
 
 
-def test_a_condition_that_holds_exits_with_1_after_everything_is_written(pictures, exported, tmp_path, capsys):
+def test_analyze_all_fail_on_exits_1_after_writing(pictures, exported, tmp_path, capsys):
     arguments = {"data": str(pictures), "size": 32, "num_images": 4, "num_tests": 2}
     with pytest.raises(SystemExit) as caught:
         analyze_all((str(exported),), out=tmp_path, **arguments, fail_on=("psnr < 100", "psnr < 1"))
@@ -91,7 +91,7 @@ def test_a_condition_that_holds_exits_with_1_after_everything_is_written(picture
         ({"features": "nowhere.pt"}, "no feature extractor 'nowhere.pt'"),
     ],
 )
-def test_wrong_input_is_one_clear_line_and_leaves_what_was_there(change, message, pictures, exported, tmp_path):
+def test_analyze_all_refuses_bad_input_in_one_line(change, message, pictures, exported, tmp_path):
     (tmp_path / "report.html").write_text("of before")
     arguments = {"autoencoders": (str(exported),), "data": str(pictures), "size": 32} | change
     with pytest.raises(ValueError, match=message) as caught:
@@ -100,13 +100,13 @@ def test_wrong_input_is_one_clear_line_and_leaves_what_was_there(change, message
     assert [path.read_text() for path in tmp_path.iterdir()] == ["of before"]
 
 
-def test_an_out_that_is_a_file_is_refused_before_any_work(exported, tmp_path):
+def test_analyze_all_refuses_out_that_is_a_file(exported, tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(ValueError, match="choose another --out"):
         analyze_all((str(exported),), out=tmp_path / "out", size=32)
 
 
-def test_the_trainers_record_beside_the_weights_is_followed(pictures, tmp_path):
+def test_analyze_all_follows_the_training_record(pictures, tmp_path):
     folder = tmp_path / "run" / "export"
     Autoencoder.from_preset("tiny").save_pretrained(folder)
     data = TrainingData(str(pictures), held_out=0.5, seed=7, size=32)
@@ -119,7 +119,7 @@ def test_the_trainers_record_beside_the_weights_is_followed(pictures, tmp_path):
         analyze_all((str(folder),), out=tmp_path / "out", data=str(pictures))
 
 
-def test_latents_cached_by_an_autoencoder_measure_as_it_does(pictures, exported, tmp_path):
+def test_analyze_all_agrees_on_autoencoder_and_its_cache(pictures, exported, tmp_path):
     images = open_images(str(pictures), 32, split="all")
     network = Autoencoder.from_pretrained(exported).eval()
     for i, name in enumerate(images.names):

@@ -218,7 +218,7 @@ def test_mar_files_are_named_as_the_images(autoencoder, tmp_path):
         ("autoencoder", {"export": "mar"}, "cache .* first"),
         ("autoencoder", {"batch_size": 0}, "at least one image"),
         ("autoencoder", {"size": 30}, "multiple"),
-        ("autoencoder", {"device": "nowhere"}, "cpu always can"),
+        ("autoencoder", {"device": "nowhere"}, "; use cpu"),
     ],
 )
 def test_a_wrong_command_is_one_line(ours, autoencoder, image_folder, tmp_path, source, change, said):

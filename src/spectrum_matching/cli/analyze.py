@@ -1,9 +1,9 @@
-"""The verb `analyze`: autoencoders and cached latents measured side by side, on the same images."""
+"""The command `specmatch analyze`: measure autoencoders and cached latents side by side, on the same images."""
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from tyro.conf import arg
@@ -50,27 +50,27 @@ def analyze_all(
     all_readings: bool = False,
     fail_on: tuple[str, ...] = (),
 ) -> list[Analysis]:
-    """Measure autoencoders on the same images; write analysis.json and report.html.
+    """Measure how easy latent spaces are to diffuse, on the same images; write analysis.json and report.html.
 
     Args:
         autoencoders: Folders in diffusers' format, hub names, LDM checkpoints (X.safetensors), python:FILE.py:FACTORY
-            for your own, or latents:FOLDER for cached latents; NAME=SOURCE sets the name shown.
+            for your own class, or latents:FOLDER for cached latents; NAME=SOURCE sets the name shown.
         out: Folder for analysis.json and report.html.
-        data: "embedded" (the default), a folder or parquet path, or hub:NAME[:SPLIT]. Cached latents take the images
-            beside them, if any.
-        size: Side of the square images in pixels; that of training by default, or 256.
-        num_images: The first so many images of the split.
-        num_tests: Of these, so many for what decodes or encodes again: low-pass, noise, transfer, equivariance.
-        batch_size: Images at once.
-        seed: Of posterior samples, of test noise and of the bootstrap.
-        split: By default what training on the same data held out; otherwise all.
+        data: "embedded" (the default), a folder or parquet path, or hub:NAME[:SPLIT]. For cached latents, by default
+            the images that the cache names, if any.
+        size: Side of the square images in pixels; by default that of training, or 256.
+        num_images: Number of images, the first of the split.
+        num_tests: Number of these for tests that decode or encode again: low-pass, noise, transfer, equivariance.
+        batch_size: Images per batch.
+        seed: Seed of posterior samples, test noise and the bootstrap.
+        split: Part of the data; by default what training on the same data held out, otherwise all.
         device: "auto", "cpu", "cuda", "cuda:1", and so on.
-        dtype: Of the networks; what is measured is in float32 or float64.
-        labels: Also neighbour consistency and irreducible variance by class; the images must be in class folders.
-        masks: Folder of foreground masks named as the images; adds SRSS.
+        dtype: Precision of the networks; metrics are computed in float32 or float64.
+        labels: Add neighbour consistency and irreducible variance by class; needs images in class folders.
+        masks: Folder of foreground masks with the names of the images; adds SRSS.
         lpips: Weights of LPIPS, a path or hub name; adds LPIPS.
         features: Extractor for rFID: inception:PATH, dinov2[:FOLDER], a TorchScript file, python:FILE.py:FACTORY.
-        all_readings: Also alternative readings of metrics, such as SEC at ρ = 0.5.
+        all_readings: Add alternative readings of metrics, such as SEC at ρ = 0.5.
         fail_on: Exit with status 1 if one holds, such as "best_delta > 1.3" "psnr < 26" over-noisy.
     """
     if num_images < 2 or batch_size < 1 or num_tests < 2:
@@ -80,51 +80,40 @@ def analyze_all(
         )
     conditions = read_conditions(fail_on)
     sources = named_sources(autoencoders)
-    place = chosen_device(device)
+    chosen = chosen_device(device)
     require_writable(out)
     options = open_options(
-        labels=labels, masks=masks, lpips=lpips, features=features, all_readings=all_readings, device=place
+        labels=labels, masks=masks, lpips=lpips, features=features, all_readings=all_readings, device=chosen
     )
     cached = {name: open_cached(source, data, size) for name, source in sources.items() if is_cached(source)}
     networks = {name: Autoencoder.from_pretrained(s) for name, s in sources.items() if not is_cached(s)}
-    trained = {name: training_data(sources[name]) for name in networks}
-    notes: tuple[str, ...] = ()
     if networks:
+        trained = {name: training_data(sources[name]) for name in networks}
         images, notes = choose_images(trained, data or "embedded", size=size, split=split)
         if labels and not images.classes:
             raise ValueError(f"--labels: {images.source} has no classes; put its images into a folder for each class")
         for name, network in networks.items():
             check_size(name, network, images.size, SSIM_WINDOW)
+    common: dict[str, Any] = {"n_images": num_images, "batch_size": batch_size, "seed": seed, "options": options}
 
     def measure(name: str, progress: Callback) -> Analysis:
         if name in cached:
-            return analyze_latents(
-                *cached[name],
-                name=name,
-                n_images=num_images,
-                batch_size=batch_size,
-                seed=seed,
-                options=options,
-                progress=progress,
-            )
-        found = analyze(
+            return analyze_latents(*cached[name], name=name, progress=progress, **common)
+        analysis = analyze(
             networks[name],
             images,
             name=name,
             source=sources[name],
             split=images.choice.split,
-            n_images=num_images,
             n_tests=num_tests,
-            batch_size=batch_size,
-            seed=seed,
-            options=options,
-            device=place,
+            device=chosen,
             dtype=getattr(torch, dtype),
             notes=notes,
             progress=progress,
+            **common,
         )
         networks[name].to("cpu")
-        return found
+        return analysis
 
     analyses: list[Analysis] = []
     with progress_bars(sources) as bars:
@@ -136,7 +125,7 @@ def analyze_all(
                     raise
                 write_analyses(analyses, out)
                 done = ", ".join(analysis.subject.name for analysis in analyses)
-                raise ValueError(f"{error} (what was measured of {done} is in {out})") from error
+                raise ValueError(f"{error} (the results for {done} are in {out})") from error
     for bad in dict.fromkeys(bad for analysis in analyses for bad in analysis.sample.bad_files):
         log.warning("skipped %s", bad)
     write_analyses(analyses, out)

@@ -1,4 +1,4 @@
-"""Autoencoders side by side: their names, and the images on which all of them may be measured."""
+"""Names on the command line: of autoencoders and other sources, and of devices."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,31 +8,32 @@ import torch
 from ..latents.dataset import CACHED
 from ..nets.python_files import PREFIX
 
-# Folders that say what lies in them, not whose it is.
+# Names of folders that tell what is in them, not where it comes from.
 ANONYMOUS = {"export", "vae"}
 
 
 def named_sources(entries: Sequence[str]) -> dict[str, str]:
-    """Folders and hub names under names of their own: NAME of NAME=SOURCE, or as much of a path's end as tells apart.
+    """Return sources by name: NAME of NAME=SOURCE, or as much of the end of a path as makes it unique.
 
-    ValueError when there are none, or when one name is given twice.
+    Raises:
+        ValueError: when there is no entry, or two have the same name.
     """
     if not entries:
         raise ValueError("no autoencoder was given: name folders, hub names or NAME=FOLDER")
     pairs = [_split_name(entry) for entry in entries]
-    paths = [_telling_parts(source) for _, source in pairs]
+    paths = [_distinctive_parts(source) for _, source in pairs]
     for depth in range(1, max(map(len, paths)) + 1):
         names = [
             name or "/".join(path[-depth:]).replace("//", "/") for (name, _), path in zip(pairs, paths, strict=True)
         ]
         if len(set(names)) == len(names):
             return {name: source for name, (_, source) in zip(names, pairs, strict=True)}
-    twice = next(name for name in names if names.count(name) > 1)
-    raise ValueError(f"{twice} was given twice; tell them apart as NAME=FOLDER")
+    duplicate = next(name for name in names if names.count(name) > 1)
+    raise ValueError(f"{duplicate} was given twice; name each as NAME=FOLDER")
 
 
-def _telling_parts(source: str) -> list[str]:
-    """A path's parts without what says nothing of whose it is; a factory's name comes last."""
+def _distinctive_parts(source: str) -> list[str]:
+    """Return the parts of a path that can name it; the name of a factory comes last."""
     factory: list[str] = []
     if source.startswith(PREFIX):
         source, _, name = source.removeprefix(PREFIX).rpartition(":")
@@ -48,11 +49,15 @@ def _split_name(entry: str) -> tuple[str, str]:
 
 
 def chosen_device(name: str) -> torch.device:
-    """ "auto": an accelerator of CUDA's where there is one. ValueError for a device that cannot be used."""
+    """Return a device by name; "auto" is a CUDA device if there is one.
+
+    Raises:
+        ValueError: when the device cannot be used.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        why = str(error).splitlines()[0]
-        raise ValueError(f"device {name!r} cannot be used ({why}); cpu always can") from error
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r} cannot be used ({reason}); use cpu") from error

@@ -1,5 +1,6 @@
-"""The verb `report`: one page from analyses that were saved before."""
+"""The command `specmatch report`: put saved analyses on one page."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +16,16 @@ from ..report.analysis.page import render
 def write_report(
     files: Annotated[Sequence[Path], arg(metavar="FILE ...")], /, *, out: Path = Path("report.html")
 ) -> Path:
-    """Make one page from saved analyses.
+    """Put saved analyses on one page.
 
     Args:
         files: analysis.json files, or the folders that hold them.
-        out: The page; a folder gets report.html in it.
+        out: The page; for a folder, report.html in it.
     """
     if not files:
         raise ValueError("no analysis was given: name analysis.json files, or the folders that hold them")
     paths = [path / "analysis.json" if path.is_dir() else path for path in files]
-    analyses = with_names_apart([(path, analysis) for path in paths for analysis in ANALYSES.read(path)])
+    analyses = with_unique_names([(path, analysis) for path in paths for analysis in ANALYSES.read(path)])
     page = out / "report.html" if out.is_dir() else out
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
@@ -34,21 +35,19 @@ def write_report(
     return page
 
 
-def with_names_apart(found: Sequence[tuple[Path, Analysis]]) -> list[Analysis]:
-    """The analyses; those of one name get as much of their files' folders as tells them apart, or else a number."""
-    names = [analysis.subject.name for _, analysis in found]
+def with_unique_names(entries: Sequence[tuple[Path, Analysis]]) -> list[Analysis]:
+    """Return the analyses under unique names: with as many of their files' folders as needed, or else a number."""
+    names = [analysis.subject.name for _, analysis in entries]
     for depth in range(1, 4):
-        twice = {name for name in names if names.count(name) > 1}
-        if not twice:
-            break
+        folders = ["/".join(path.resolve().parts[:-1][-depth:]) for path, _ in entries]
         names = [
-            f"{analysis.subject.name} ({'/'.join(path.resolve().parts[:-1][-depth:])})" if name in twice else name
-            for name, (path, analysis) in zip(names, found, strict=True)
+            f"{analysis.subject.name} ({folder})" if names.count(name) > 1 else name
+            for name, folder, (_, analysis) in zip(names, folders, entries, strict=True)
         ]
-    seen: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     analyses = []
-    for name, (_, analysis) in zip(names, found, strict=True):
-        seen[name] = seen.get(name, 0) + 1
-        own = name if seen[name] == 1 else f"{name} #{seen[name]}"
-        analyses.append(replace(analysis, subject=replace(analysis.subject, name=own)))
+    for name, (_, analysis) in zip(names, entries, strict=True):
+        counts[name] += 1
+        unique = name if counts[name] == 1 else f"{name} #{counts[name]}"
+        analyses.append(replace(analysis, subject=replace(analysis.subject, name=unique)))
     return analyses

@@ -1,0 +1,86 @@
+import logging
+import sys
+
+import pytest
+from rich.console import Console
+
+from spectrum_matching.cli import progress
+from spectrum_matching.cli.progress import RANKS, is_main_process, progress_bar, progress_bars, show_messages
+from spectrum_matching.cli.results import print_results, write_results
+
+log = logging.getLogger("spectrum_matching.somewhere")
+HOSTILE = "[red]name[/] [/broken"
+
+
+@pytest.fixture(autouse=True)
+def _one_process(monkeypatch):
+    for name in RANKS:
+        monkeypatch.delenv(name, raising=False)
+    yield
+    show_messages()
+
+
+def test_progress_bar_prints_plain_lines_without_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL", 0.0)
+    with progress_bar(HOSTILE) as report:
+        for done in (0, 1, 2):
+            report(done, 2)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.rpartition(" in ")[0] for line in lines] == [f"{HOSTILE}: {done} of 2" for done in (0, 1, 2)]
+
+
+def test_progress_bar_prints_its_end_alone_within_the_interval(capsys):
+    with progress_bar("caching") as report:
+        for done in (0, 1, 2):
+            report(done, 2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("caching: 2 of 2 in ")
+
+
+def test_progress_bars_draw_every_title_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "console", Console(file=sys.stderr, force_terminal=True, width=80))
+    with progress_bars([HOSTILE, "second"]) as bars:
+        bars[HOSTILE](1, 4)
+        bars["second"](3, 3)
+    drawn = capsys.readouterr().err
+    assert HOSTILE in drawn
+    assert "1/4" in drawn
+    assert "3/3" in drawn
+
+
+def test_show_messages_prints_plain_text_and_warnings_by_level(capsys):
+    show_messages()
+    show_messages()  # no message twice
+    log.debug("detail")
+    log.info("read %s", HOSTILE)
+    log.warning("skipped %s", "x" * 200)
+    assert capsys.readouterr().err == f"read {HOSTILE}\nwarning: skipped {'x' * 200}\n"
+
+
+@pytest.mark.parametrize("variable", RANKS)
+def test_other_processes_show_errors_alone(variable, capsys, monkeypatch):
+    monkeypatch.setenv(variable, "1")
+    assert not is_main_process()
+    show_messages()
+    log.warning("skipped")
+    log.error("broken")
+    print_results("result")
+    with progress_bar("caching") as report:
+        report(2, 2)
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "error: broken\n")
+
+
+def test_print_results_wraps_nothing(capsys):
+    print_results("y" * 300, f"{HOSTILE}.html")
+    assert capsys.readouterr().out == f"{'y' * 300}\n{HOSTILE}.html\n"
+
+
+def test_write_results_keeps_what_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(ValueError, match=r"cannot write into .*; the results are in ") as caught:
+        write_results(tmp_path / "out", lambda folder: (folder / "x.json").write_text("numbers"))
+    (saved,) = tmp_path.glob("specmatch-*/x.json")
+    assert saved.read_text() == "numbers"
+    assert str(saved.parent) in str(caught.value)
