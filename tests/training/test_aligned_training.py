@@ -192,7 +192,7 @@ def test_targets_may_move_but_not_change(aligned, cached, tmp_path):
         ("cached", {"hidden": 0}, "alignment.hidden is 0: must be greater than 0"),
         ("cached", {"weight": -1.0}, "alignment.weight is -1.0: must be greater than or equal to 0"),
         ("cached", {"weight": 0.0}, "alignment.weight is 0, so that nothing else of alignment would be used"),
-        ("pixels", {"encoder": None}, "alignment.encoder is not named"),
+        ("pixels", {"encoder": None}, "alignment.encoder is required when alignment.weight > 0"),
         ("pixels", {"targets": "somewhere"}, "alignment.targets is of cached latents"),
         ("encoded", {"encoder": "gradients:5"}, "5"),
         ("pixels", {"encoder": "/no/such"}, "/no/such is no folder"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from spectrum_matching.training.autoencoder_config import AutoencoderRun, Intervals
 from spectrum_matching.training.loop import Log, run_loop
 from spectrum_matching.training.optimization import StepRecord
 
@@ -30,16 +31,8 @@ def run(tmp_path, caplog):
     def run(stream, steps, start=0, log_every=2, actions=(), progress=None):
         log = Log(tmp_path / "log.jsonl", start)
         caplog.set_level("INFO", "spectrum_matching")
-        finished = run_loop(
-            stream,
-            steps=steps,
-            batch_size=4,
-            log=log,
-            log_every=log_every,
-            actions=actions,
-            accelerator=Accelerator(),
-            progress=progress,
-        )
+        settings = AutoencoderRun(steps=steps, batch_size=4, intervals=Intervals(log=log_every))
+        finished = run_loop(settings, stream, log, actions, Accelerator(), progress)
         log.close()
         return finished, lines(tmp_path / "log.jsonl"), caplog.messages
 

@@ -98,7 +98,7 @@ def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
         run = diffusion_run(plan, name, 0, Path(), Path())
         check_diffusion_run(run)
         if run.alignment.weight and entry.alignment.encoder is None:
-            raise ValueError(f"entry {name}: alignment.encoder is not named, what are the tokens to be like?")
+            raise ValueError(f"entry {name}: alignment.encoder is required when alignment.weight > 0")
         if entry.alignment.targets is not None:
             raise ValueError(f"entry {name}: alignment.targets are cached by the comparison itself, leave them out")
         if shape is not None:

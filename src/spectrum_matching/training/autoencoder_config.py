@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -15,7 +15,11 @@ from ..methods.zoo import METHODS
 from ..nets.vision.encoders import VisionEncoder, open_vision
 from ..spectrum.bands import Variant
 
-MethodName = Literal["autoencoder", "sd_vae", "esm", "dsm", "esm_dsm", "scale_equivariance", "eq_vae", "va_vae"]
+Run = TypeVar("Run")
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[tuple(METHODS)]
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,10 @@ class MethodChoice:
     distance_margin: float | None = None
 
     def options(self) -> list[str]:
-        """What the chosen row lets one set; the rest of what it takes follows from encoder, autoencoder and run."""
-        takes = inspect.signature(METHODS[self.name]).parameters
-        return [
-            f.name
-            for f in dataclasses.fields(self)
-            if f.name in takes or (f.name == "encoder_size" and "encoder" in takes)
-        ]
+        """Return the options of the chosen row; the rest of what it takes follows from encoder and autoencoder."""
+        names = {*inspect.signature(METHODS[self.name]).parameters}
+        names |= {"encoder_size"} if "encoder" in names else set()
+        return [field.name for field in dataclasses.fields(self) if field.name in names]
 
     @property
     def vision(self) -> tuple[str, int | None] | None:
@@ -76,27 +77,30 @@ class MethodChoice:
         return (self.encoder or "gradients", self.encoder_size) if "encoder" in self.options() else None
 
     def open_vision(self, device: torch.device | str = "cpu") -> VisionEncoder | None:
-        """That encoder; ValueError in one line if it does not open."""
+        """Open that encoder; ValueError in one line if it does not open."""
         return open_vision(self.vision[0], device, self.vision[1]) if self.vision else None
 
     def build(self, vision: VisionEncoder | None = None, channels: int = 1, seed: int = 0) -> Method:
-        """The method; ValueError for an option that the chosen row does not have.
+        """Build the method.
 
-        Only a row with a vision encoder looks at the others: vision is what `open_vision` gave (opened here if None),
-        channels are the latents', and seed decides the first weights of what maps these to features.
+        The arguments are for rows with a vision encoder: what `open_vision` returned (opened here if None), channels of
+        the latents, and the seed of the first weights of what maps these to features.
+
+        Raises:
+            ValueError: for an option that the chosen row does not have, or a value that it does not take.
         """
-        make, known = METHODS[self.name], self.options()
+        known = self.options()
         options = {k: v for k, v in dataclasses.asdict(self).items() if k != "name" and v is not None}
         for option in options:
             if option not in known:
                 has = f"it has {', '.join(known)}" if known else "it has none"
                 raise ValueError(f"method {self.name} has no option {option}; {has}")
         encoder = vision or self.open_vision()
-        if encoder is None:
-            return make(**options)
-        options.pop("encoder_size", None)
-        options |= {"encoder": lambda images: encoder(images).field, "width": encoder.width}
-        return make(**options, channels=channels, seed=seed)
+        if encoder is not None:
+            options.pop("encoder_size", None)
+            options |= {"encoder": lambda images: encoder(images).field, "width": encoder.width}
+            options |= {"channels": channels, "seed": seed}
+        return METHODS[self.name](**options)
 
 
 @dataclass(frozen=True)
@@ -169,42 +173,37 @@ class AutoencoderRun:
     intervals: Incidental[Intervals] = field(default_factory=Intervals)
 
 
+def renamed(run: Run, name: str) -> Run:
+    """Return the run under another name, written to a folder of that name."""
+    return replace(run, name=name, out=f"runs/{name}")  # type: ignore[type-var]
+
+
 def row(method: MethodName, encoder: str) -> MethodChoice:
-    """A row with its own defaults, and with this vision encoder if it takes one."""
+    """Return a row with its own defaults, and with this vision encoder if it takes one."""
     choice = MethodChoice(method)
     return replace(choice, encoder=encoder) if choice.vision else choice
 
 
 def tiny(method: MethodName = "autoencoder") -> AutoencoderRun:
-    """The CPU-sized preset: embedded images at 64 × 64, f4 latents; va_vae matches gradient histograms of their cells.
+    """Return the CPU-sized preset: embedded images at 64 × 64, f4 latents; va_vae matches histograms of gradients.
 
     Cost and expected numbers: bench/README.md and experiments/results.
     """
-    name = f"tiny_{method}"
-    return AutoencoderRun(
-        name=name,
-        out=f"runs/{name}",
-        channels_last=True,
-        data=Data(path="embedded", size=64),
-        network=Network(preset="tiny"),
-        method=row(method, "gradients:4"),
-        optimizer=Optimizer(lr=1e-3, warmup=20, ema=0.99),
+    run = AutoencoderRun(
+        channels_last=True, method=row(method, "gradients:4"), optimizer=Optimizer(lr=1e-3, warmup=20, ema=0.99)
     )
+    return renamed(run, f"tiny_{method}")
 
 
 def celeba256_f16d16(method: MethodName = "dsm") -> AutoencoderRun:
-    """CelebA-HQ 256, f16d16, as in the paper's code: 48 images a step; set data.path.
+    """Return CelebA-HQ 256, f16d16, as in the paper's code: 48 images a step; set data.path.
 
     Cost: not measured here; the paper trains on four A100s. Source: Spectrum Matching (arXiv 2603.14645), official
     configs. The 275,000 generator updates are those of its 500,000 iterations, of which every second past 50,000
-    updates the discriminator.
-    va_vae has VA-VAE's encoder, weight and margins (hustvl/LightningDiT at 2725fed, MIT), and nothing else of its
-    recipe, which is 50 epochs of ImageNet with f16d32 latents, 256 images a step, at 1e-4.
+    updates the discriminator. va_vae has VA-VAE's encoder, weight and margins (hustvl/LightningDiT at 2725fed, MIT),
+    and nothing else of its recipe, which is 50 epochs of ImageNet with f16d32 latents, 256 images a step, at 1e-4.
     """
-    name = f"celeba256_f16d16_{method}"
-    return AutoencoderRun(
-        name=name,
-        out=f"runs/{name}",
+    run = AutoencoderRun(
         steps=275_000,
         batch_size=48,
         precision="bf16",
@@ -217,44 +216,44 @@ def celeba256_f16d16(method: MethodName = "dsm") -> AutoencoderRun:
         optimizer=Optimizer(lr=5e-5, warmup=2000, ema=0.9999),
         intervals=Intervals(log=50, preview=5000, checkpoint=5000, keep_every=50_000),
     )
+    return renamed(run, f"celeba256_f16d16_{method}")
 
 
 def celeba256_f8d4(method: MethodName = "dsm") -> AutoencoderRun:
-    """As celeba256_f16d16 with f8d4 latents; the paper flattens by delta 1.2 there."""
+    """Return celeba256_f16d16 with f8d4 latents; the paper flattens by delta 1.2 there."""
     run = celeba256_f16d16(method)
     choice = replace(run.method, delta=1.2) if "delta" in run.method.options() else run.method
     return renamed(replace(run, network=Network(preset="f8d4"), method=choice), f"celeba256_f8d4_{method}")
 
 
 def imagenet256_f16d16(method: MethodName = "dsm") -> AutoencoderRun:
-    """ImageNet 256, f16d16, as in the paper's code: 128 images a step on eight A100s; set data.path.
+    """Return ImageNet 256, f16d16, as in the paper's code: 128 images a step on eight A100s; set data.path.
 
     The 525,000 generator updates are those of its 1,000,000 iterations for DSM.
     """
-    run = replace(celeba256_f16d16(method), steps=525_000, batch_size=128)
-    run = replace(run, data=replace(run.data, path="data/imagenet/train", held_out=0.01, crop="center"))
+    data = Data(path="data/imagenet/train", size=256, held_out=0.01, crop="center", workers=8)
+    run = replace(celeba256_f16d16(method), steps=525_000, batch_size=128, data=data)
     return renamed(run, f"imagenet256_f16d16_{method}")
 
 
 def finetune256(method: MethodName = "dsm") -> AutoencoderRun:
-    """Fine-tuning of a public autoencoder at 256 × 256, without a discriminator; set network.pretrained and data.path.
+    """Return a fine-tuning at 256 × 256, without a discriminator; set network.pretrained and data.path.
 
     10,000 updates: EQ-VAE reports most of its gain after as many (arXiv 2502.09509, table of ablations).
     """
     run = replace(
-        celeba256_f16d16(method), steps=10_000, batch_size=32, discriminator=DiscriminatorChoice(), losses=Losses()
+        celeba256_f16d16(method),
+        steps=10_000,
+        batch_size=32,
+        data=Data(path="data/images", size=256, workers=8),
+        network=Network(pretrained="stabilityai/sd-vae-ft-mse"),
+        losses=Losses(),
+        discriminator=DiscriminatorChoice(),
+        optimizer=Optimizer(lr=1e-5, ema=0.999),
+        intervals=Intervals(preview=1000, checkpoint=1000),
     )
-    run = replace(run, network=Network(pretrained="stabilityai/sd-vae-ft-mse"), optimizer=Optimizer(lr=1e-5, ema=0.999))
-    run = replace(run, data=replace(run.data, path="data/images"), intervals=Intervals(preview=1000, checkpoint=1000))
     return renamed(run, f"finetune256_{method}")
 
 
-def renamed(run: AutoencoderRun, name: str) -> AutoencoderRun:
-    """`run` under another name, written to a folder of that name."""
-    return replace(run, name=name, out=f"runs/{name}")
-
-
 FAMILIES = {make.__name__: make for make in (tiny, celeba256_f16d16, celeba256_f8d4, imagenet256_f16d16, finetune256)}
-PRESETS = {
-    f"{family}_{method}": partial(make, method) for family, make in FAMILIES.items() for method in get_args(MethodName)
-}
+PRESETS = {f"{family}_{method}": partial(make, method) for family, make in FAMILIES.items() for method in METHODS}

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from ..diffusion.alignment import Std
 from ..files.settings import Changeable, Fraction, Incidental, NonNegative, NotHashed
 from ..sampling.generate import SamplingChoice
-from .autoencoder_config import Intervals, Optimizer
+from .autoencoder_config import Intervals, Optimizer, renamed
 
 PathKind = Literal["linear", "cosine", "vp"]
 Prediction = Literal["velocity", "noise", "data"]
@@ -122,160 +122,119 @@ class DiffusionRun:
     intervals: Incidental[Intervals] = field(default_factory=Intervals)
 
 
-def tiny(network: str = "SiT") -> DiffusionRun:
-    """The CPU-sized preset: a transformer of width 192 and depth 6; set source.latents or source.images.
+ALIGNMENTS = {
+    "repa": AlignmentChoice(weight=0.5, encoder=DINOV2, tap=8),
+    "irepa": AlignmentChoice(
+        weight=1.0, encoder=DINOV2, tap=8, projector="convolution", filter="normalise", gamma=0.6, std="empirical"
+    ),
+    "repa_dog": AlignmentChoice(
+        weight=1.0, encoder=DINOV2, tap=8, projector="convolution", filter="dog", inner=0.5, outer=3.2, std="empirical"
+    ),
+}
+"""Published alignments with DINOv2-B; Fréchet distances at 400,000 updates on f8d4, none of them run here.
 
-    Cost and expected numbers: docs/compare.md.
+REPA (arXiv 2410.06940), a perceptron to the tokens: without guidance XL 7.9; by iREPA B 22.75, L 9.61, XL 7.76, by 250
+steps of Euler–Maruyama. iREPA (arXiv 2512.10794), a 3 × 3 convolution to targets less gamma times their mean token,
+divided by their std: B 21.40, L 9.36, XL 7.52, with guidance XL 1.93. REPA-DoG (Spectrum Matching, arXiv 2603.14645),
+a difference of Gaussians over the 16 × 16 tokens in place of the normalisation: with guidance, one run each, B 4.98
+beside 5.07 for iREPA and 5.68 for REPA. The paper's sigmas are not known: these are a fifth of the grid and half a
+token, the middle of what others use.
+"""
+
+
+def tiny(network: str = "SiT", alignment: str | None = None) -> DiffusionRun:
+    """Return the CPU-sized preset, a transformer of width 192 and depth 6; set source.latents or source.images.
+
+    alignment: one of ALIGNMENTS, towards orientations of gradients in cells of 4 pixels; cache the targets. Sigmas are
+    for 16 × 16 tokens, which images of 64 pixels have at f4. Cost and expected numbers: docs/compare.md,
+    docs/alignment.md, bench/README.md.
     """
-    name = f"tiny_{network.lower()}"
-    return DiffusionRun(
-        name=name,
-        out=f"runs/{name}",
+    run = DiffusionRun(
         precision="bf16",
         denoiser=DenoiserChoice(f"{network}-tiny/1", time_scale=1000.0),
         optimizer=Optimizer(lr=5e-4, warmup=100, ema=0.999, weight_decay=0.0),
         intervals=Intervals(log=50, preview=1000, checkpoint=500),
     )
+    if alignment is None:
+        return renamed(run, f"tiny_{network.lower()}")
+    choice = replace(ALIGNMENTS[alignment], encoder="gradients:4", tap=2, hidden=256)
+    return renamed(replace(run, alignment=choice), f"tiny_{network.lower()}_{alignment}")
 
 
-def celeba256_uvit(size: str, latents: str, steps: int) -> DiffusionRun:
-    """CelebA-HQ 256 with U-ViT at 256 tokens, as in the paper's code: noise prediction on the VP path.
+def celeba256_uvit(size: str, latents: Latents, steps: int) -> DiffusionRun:
+    """Return CelebA-HQ 256 with U-ViT at 256 tokens, as in the paper's code: noise prediction on the VP path.
 
     Cost: not measured here; docs/compare.md estimates it. Source: Spectrum Matching (arXiv 2603.14645), the authors'
     configurations: batch 256, AdamW 2e-4, weight decay 0.03, betas 0.99, 5,000 warm-up updates, EMA 0.9999; 300,000
     updates on f16 latents, 500,000 on f8.
     """
-    name = f"celeba256_{latents}_uvit_{size.lower()}"
-    return DiffusionRun(
-        name=name,
-        out=f"runs/{name}",
+    run = replace(
+        LARGE,
         steps=steps,
-        batch_size=256,
-        precision="bf16",
-        compile=True,
         source=Source(latents=f"latents/celeba256_{latents}", flip=True),
         denoiser=DenoiserChoice(f"UViT-{size}/{2 if latents == 'f8d4' else 1}", labels=False),
         objective=ObjectiveChoice(path="vp", prediction="noise"),
         optimizer=Optimizer(lr=2e-4, betas=(0.99, 0.99), weight_decay=0.03, warmup=5000, ema=0.9999),
         preview=SamplingChoice("dpm_solver", 50, labels="none"),
-        intervals=Intervals(log=100, preview=25_000, checkpoint=10_000, keep_every=50_000),
     )
+    return renamed(run, f"celeba256_{latents}_uvit_{size.lower()}")
 
 
-def imagenet256_sit(size: Size, latents: Latents) -> DiffusionRun:
-    """ImageNet 256 with SiT at 256 tokens, linear path, velocity: patch 1 on f16d16 latents, patch 2 on SD-VAE's f8d4.
+def imagenet256_sit(size: Size, latents: Latents, alignment: str | None = None) -> DiffusionRun:
+    """Return ImageNet 256 with SiT at 256 tokens, linear path, velocity: patch 1 on f16d16, patch 2 on SD-VAE's f8d4.
 
     Cost: not measured here; docs/compare.md estimates it. Source: SiT (arXiv 2401.08740), whose settings REPA's code
     and the paper's keep: batch 256, AdamW 1e-4 without decay, EMA 0.9999, 400,000 updates. Expected at f8d4 without
     guidance: Fréchet distance 33.0 for B (the same source); nothing is published for these f16d16 latents.
+
+    alignment: one of ALIGNMENTS, from block 8 (B: 4), on data as REPA's code has them: no mirrored images, and f8d4
+    latents, which the published numbers are for, at SD-VAE's own scale and not in the name.
     """
-    name = f"imagenet256_{latents}_sit_{size.lower()}"
-    return DiffusionRun(
-        name=name,
-        out=f"runs/{name}",
+    run = replace(
+        LARGE,
         steps=400_000,
-        batch_size=256,
-        precision="bf16",
-        compile=True,
-        source=Source(latents=f"latents/imagenet256_{latents}", flip=True),
+        source=Source(latents=f"latents/imagenet256_{latents}", flip=alignment is None),
         denoiser=DenoiserChoice(f"SiT-{size}/{2 if latents == 'f8d4' else 1}"),
         optimizer=Optimizer(lr=1e-4, weight_decay=0.0, warmup=0, ema=0.9999),
         preview=SamplingChoice("euler_maruyama", 250),
-        intervals=Intervals(log=100, preview=25_000, checkpoint=10_000, keep_every=50_000),
     )
-
-
-def imagenet256_sit_repa(size: Size, latents: Latents, encoder: str = DINOV2) -> DiffusionRun:
-    """REPA: a perceptron from block 8 (B: 4) to DINOv2-B's tokens, weight 0.5; no mirrored images, SD-VAE's own scale.
-
-    Expected on f8d4, Fréchet distance at 400,000 updates without guidance: B 22.75, L 9.61, XL 7.76 (iREPA, arXiv
-    2512.10794), XL 7.9 (REPA, arXiv 2410.06940), by 250 steps of Euler–Maruyama. B with guidance: 5.68 (a reader of
-    Spectrum Matching, arXiv 2603.14645). Not run here; nothing is published for these f16d16 latents.
-    """
-    return imagenet256_aligned(
-        size, latents, "repa", AlignmentChoice(weight=0.5, encoder=encoder, tap=4 if size == "B" else 8)
-    )
-
-
-def imagenet256_sit_irepa(
-    size: Size, latents: Latents, encoder: str = DINOV2, gamma: float = 0.6, std: Std = "empirical"
-) -> DiffusionRun:
-    """iREPA: a 3 × 3 convolution to targets less gamma times their mean token, divided by their std; weight 1.
-
-    Expected on f8d4, Fréchet distance at 400,000 updates without guidance: B 21.40, L 9.36, XL 7.52, XL with guidance
-    1.93 (arXiv 2512.10794). B with guidance: 5.07 (a reader of Spectrum Matching, arXiv 2603.14645). Not run here;
-    nothing is published for these f16d16 latents.
-    """
-    repa = imagenet256_sit_repa(size, latents, encoder).alignment
-    changed = replace(repa, weight=1.0, projector="convolution", filter="normalise", gamma=gamma, std=std)
-    return imagenet256_aligned(size, latents, "irepa", changed)
-
-
-def imagenet256_sit_repa_dog(
-    size: Size,
-    latents: Latents,
-    encoder: str = DINOV2,
-    inner: float = 0.5,
-    outer: float = 3.2,
-    std: Std = "empirical",
-) -> DiffusionRun:
-    """REPA-DoG: as iREPA, with a difference of Gaussians over the 16 × 16 tokens in place of the normalisation.
-
-    Expected on f8d4, Fréchet distance of B at 400,000 updates with guidance: 4.98, beside 5.07 for iREPA and 5.68 for
-    REPA, one run each (a reader of Spectrum Matching, arXiv 2603.14645). The paper's sigmas are not known: these are a
-    fifth of the grid and half a token, the middle of what others use. Not run here; nothing is published for these
-    f16d16 latents.
-    """
-    irepa = imagenet256_sit_irepa(size, latents, encoder, std=std).alignment
-    return imagenet256_aligned(size, latents, "repa_dog", replace(irepa, filter="dog", inner=inner, outer=outer))
-
-
-def imagenet256_aligned(size: Size, latents: Latents, method: str, choice: AlignmentChoice) -> DiffusionRun:
-    """SiT with an alignment, on data as REPA's code has them. On f8d4 latents, which the published numbers are of, the
-    name says nothing of these.
-    """
-    run = imagenet256_sit(size, latents)
+    name = f"imagenet256_{latents}_sit_{size.lower()}"
+    if alignment is None:
+        return renamed(run, name)
     if latents == "f8d4":
-        run = replace(run, name=f"imagenet256_sit_{size.lower()}", source=replace(run.source, statistics="declared"))
-    return aligned(replace(run, source=replace(run.source, flip=False)), method, choice)
+        run = replace(run, source=replace(run.source, statistics="declared"))
+        name = f"imagenet256_sit_{size.lower()}"
+    choice = replace(ALIGNMENTS[alignment], tap=4 if size == "B" else 8)
+    return renamed(replace(run, alignment=choice), f"{name}_{alignment}")
 
 
-def tiny_aligned(method: str) -> DiffusionRun:
-    """The CPU-sized twin, towards orientations of gradients in cells of 4 pixels; set source and cache the targets.
-
-    Sigmas are for 16 × 16 tokens, which images of 64 pixels have at f4. Cost of a step: bench/README.md. Never scored;
-    what the plan cifar10_alignment measured of its like: docs/alignment.md.
-    """
-    published = ALIGNED[method]("B", "f8d4", encoder="gradients:4").alignment
-    return aligned(tiny(), method, replace(published, tap=2, hidden=256))
-
-
-def aligned(run: DiffusionRun, method: str, choice: AlignmentChoice) -> DiffusionRun:
-    """`run` with an alignment, under a name that says so."""
-    name = f"{run.name}_{method}"
-    return replace(run, name=name, out=f"runs/{name}", alignment=choice)
-
-
-ALIGNED = {"repa": imagenet256_sit_repa, "irepa": imagenet256_sit_irepa, "repa_dog": imagenet256_sit_repa_dog}
-SIZES: tuple[Size, ...] = ("B", "L", "XL")
+LARGE = DiffusionRun(
+    batch_size=256,
+    precision="bf16",
+    compile=True,
+    intervals=Intervals(log=100, preview=25_000, checkpoint=10_000, keep_every=50_000),
+)
 LATENTS: tuple[Latents, ...] = ("f8d4", "f16d16")
-_IMAGENET256: list[Callable[[], DiffusionRun]] = [
-    partial(make, size, latents)
-    for make in (imagenet256_sit, *ALIGNED.values())
-    for latents in LATENTS
-    for size in SIZES
-]
+SIZES: tuple[Size, ...] = ("B", "L", "XL")
 PRESETS: dict[str, Callable[[], DiffusionRun]] = {
-    "tiny_sit": partial(tiny, "SiT"),
-    "tiny_uvit": partial(tiny, "UViT"),
-    **{f"tiny_sit_{method}": partial(tiny_aligned, method) for method in ALIGNED},
-    "celeba256_f8d4_uvit_s": partial(celeba256_uvit, "S", "f8d4", 500_000),
-    "celeba256_f16d16_uvit_s": partial(celeba256_uvit, "S", "f16d16", 300_000),
-    "celeba256_f16d16_uvit_m": partial(celeba256_uvit, "M", "f16d16", 500_000),
-    **{make().name: make for make in _IMAGENET256},
+    make().name: make
+    for make in (
+        partial(tiny, "SiT"),
+        partial(tiny, "UViT"),
+        *(partial(tiny, "SiT", alignment) for alignment in ALIGNMENTS),
+        partial(celeba256_uvit, "S", "f8d4", 500_000),
+        partial(celeba256_uvit, "S", "f16d16", 300_000),
+        partial(celeba256_uvit, "M", "f16d16", 500_000),
+        *(
+            partial(imagenet256_sit, size, latents, alignment)
+            for alignment in (None, *ALIGNMENTS)
+            for latents in LATENTS
+            for size in SIZES
+        ),
+    )
 }
 
 
 def on_latents(run: DiffusionRun, latents: str, autoencoder: str | None = None) -> DiffusionRun:
-    """`run` on other cached latents."""
+    """Return the run on other cached latents."""
     return replace(run, source=replace(run.source, latents=latents, autoencoder=autoencoder))

@@ -1,15 +1,13 @@
 """What a diffusion model learns, wherever it lies: cached latents, images encoded on the fly, or pixels."""
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from ..data.images import BadFile, ImageSet, open_images
+from ..data.images import BadFile, open_images
 from ..data.order import image_batches
 from ..files.digests import digest_lines, digest_weights
 from ..latent_space import LatentSpace
@@ -17,7 +15,7 @@ from ..latents.alignment_targets import TrainingTargets, open_training_targets, 
 from ..latents.statistics import measure_latent_space
 from ..latents.training import Key, TrainingLatents, open_training_latents, sample_moments, training_keys
 from ..nets.autoencoder import Autoencoder, open_autoencoder
-from ..nets.vision.encoders import VisionEncoder, canonical, open_vision
+from ..nets.vision.encoders import canonical, open_vision
 from ..seeding import seeded
 from .diffusion_config import DiffusionRun
 
@@ -65,40 +63,23 @@ class LearnedData:
     target_shape: tuple[int, int, int] | None = None
 
 
-def open_learned(run: DiffusionRun, device: torch.device, begun_at: LatentSpace | None = None) -> LearnedData:
-    """What `run.source` names. ValueError, in one line, for whatever does not open or does not fit together.
+def open_learned(run: DiffusionRun, device: torch.device, started_at: LatentSpace | None = None) -> LearnedData:
+    """Open what `run.source` names.
 
-    begun_at: the scale at which a training that is resumed has begun, so that it is not measured again.
+    started_at: the scale at which a training that is resumed was started, so that it is not measured again.
+
+    Raises:
+        ValueError: in one line, for what does not open or does not fit together.
     """
     source = run.source
     if (source.latents is None) == (source.images is None):
         raise ValueError("give source.latents, a folder that `specmatch cache` wrote, or else source.images")
     if source.latents is not None:
-        return _cached(run, open_training_latents(source.latents), device)
-    images = open_images(
-        str(source.images),
-        source.size,
-        split="train",
-        held_out=source.held_out,
-        seed=run.seed,
-        crop=source.crop,
-        flip=source.flip,
-        on_bad=source.on_bad,
-    )
-    encoder = None
-    if run.alignment.weight:
-        if run.alignment.encoder is None:
-            raise ValueError("alignment.encoder is not named: what are the denoiser's tokens to be like?")
-        if run.alignment.targets is not None:
-            raise ValueError("alignment.targets is of cached latents, and source.images is encoded at each step")
-        encoder = open_vision(run.alignment.encoder, device, run.alignment.size)
-        encoder.grid(source.size)
-    if source.autoencoder is None:
-        return _pixels(run, images, encoder, device)
-    return _encoded(run, images, open_autoencoder(source.autoencoder, device), encoder, device, begun_at)
+        return _open_cached(run, open_training_latents(source.latents), device)
+    return _open_images(run, str(source.images), device, started_at)
 
 
-def _cached(run: DiffusionRun, latents: TrainingLatents, device: torch.device) -> LearnedData:
+def _open_cached(run: DiffusionRun, latents: TrainingLatents, device: torch.device) -> LearnedData:
     source = run.source
     require_latents(latents)
     autoencoder = source.autoencoder or latents.autoencoder
@@ -125,9 +106,7 @@ def _cached(run: DiffusionRun, latents: TrainingLatents, device: torch.device) -
 
     def unit(keys: list[Key], rank: int, step: int) -> DiffusionBatch:
         batch = latents.read(keys)
-        raw = batch.mean
-        if source.sample:
-            raw = sample_moments(batch.mean, batch.logvar, seeded("latents", run.seed, rank, step))
+        raw = _sample(run, batch.mean, batch.logvar, rank, step)
         data = space.normalise(raw.to(device, non_blocking=True))
         aligned = None if targets is None else targets.read(keys).to(device, non_blocking=True)
         return DiffusionBatch(data, batch.labels.to(device, non_blocking=True), batch.bad, aligned)
@@ -167,105 +146,75 @@ def _cached_targets(run: DiffusionRun, latents: TrainingLatents) -> TrainingTarg
     return targets
 
 
-def _encoded(
-    run: DiffusionRun,
-    images: ImageSet,
-    autoencoder: Autoencoder,
-    encoder: VisionEncoder | None,
-    device: torch.device,
-    begun_at: LatentSpace | None,
-) -> LearnedData:
+def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at: LatentSpace | None) -> LearnedData:
+    """Open images that are encoded on the fly, or that are learned themselves where no autoencoder is named."""
     source = run.source
-    if source.size % autoencoder.multiple or autoencoder.size not in (None, source.size):
-        expected = autoencoder.size or f"a multiple of {autoencoder.multiple}"
-        raise ValueError(f"source.size is {source.size}, and {source.autoencoder} takes {expected}")
-    if source.statistics == "declared":
-        space = autoencoder.latent_space
-    else:
-        space = begun_at or measure_latent_space(
-            autoencoder,
-            images,
-            device,
-            by_channel=source.statistics == "channel",
-            seed=run.seed,
-            workers=source.workers,
+    images = open_images(
+        name,
+        source.size,
+        split="train",
+        held_out=source.held_out,
+        seed=run.seed,
+        crop=source.crop,
+        flip=source.flip,
+        on_bad=source.on_bad,
+    )
+    shape, space, digests = (3, source.size, source.size), LatentSpace(), [images.digest]
+    autoencoder = encoder = None
+    if run.alignment.weight:
+        if run.alignment.encoder is None:
+            raise ValueError("alignment.encoder is required when alignment.weight > 0")
+        if run.alignment.targets is not None:
+            raise ValueError("alignment.targets is of cached latents, and source.images is encoded at each step")
+        encoder = open_vision(run.alignment.encoder, device, run.alignment.size)
+        target_shape = (encoder.width, *encoder.grid(source.size))
+        digests.append(encoder.digest)
+    if source.autoencoder is not None:
+        autoencoder = open_autoencoder(source.autoencoder, device)
+        if source.size % autoencoder.multiple or autoencoder.size not in (None, source.size):
+            expected = autoencoder.size or f"a multiple of {autoencoder.multiple}"
+            raise ValueError(f"source.size is {source.size}, and {source.autoencoder} takes {expected}")
+        if source.statistics == "declared":
+            space = autoencoder.latent_space
+        else:
+            by_channel = source.statistics == "channel"
+            space = started_at or measure_latent_space(
+                autoencoder, images, device, by_channel=by_channel, seed=run.seed, workers=source.workers
+            )
+        side = source.size // autoencoder.factor
+        shape = _packed(space, (autoencoder.channels, side, side))
+        digests.append(digest_weights(autoencoder))
+
+    def batches(rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]:
+        stream = image_batches(
+            images, run.batch_size, run.seed, rank=rank, world=world, start=start, end=end, workers=source.workers
         )
+        for step, batch in enumerate(stream, start):
+            data = pixels = batch.images.to(device, non_blocking=True)
+            if autoencoder is not None:
+                with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"):
+                    posterior = autoencoder.encode(pixels)
+                data = space.normalise(_sample(run, posterior.mean, posterior.logvar, rank, step).float())
+            targets = None if encoder is None else encoder(pixels).field
+            yield DiffusionBatch(data, batch.labels.to(device, non_blocking=True), batch.bad, targets)
 
-    def draw(batch: Tensor, rank: int, step: int) -> Tensor:
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"):
-            posterior = autoencoder.encode(batch)
-        raw = posterior.mean
-        if source.sample:
-            raw = sample_moments(posterior.mean, posterior.logvar, seeded("latents", run.seed, rank, step))
-        return space.normalise(raw.float())
-
-    side = source.size // autoencoder.factor
     return LearnedData(
-        shape=_packed(space, (autoencoder.channels, side, side)),
+        shape=shape,
         classes=images.classes,
         latent_space=space,
-        is_pixels=False,
-        autoencoder=str(source.autoencoder),
-        digest=digest_lines([images.digest, digest_weights(autoencoder), *([encoder.digest] if encoder else [])]),
+        is_pixels=autoencoder is None,
+        autoencoder=source.autoencoder or "",
+        digest=digest_lines(digests),
         n=len(images),
         bad=images.bad,
-        batches=_image_batches(run, images, draw, encoder, device),
-        target_shape=_target_shape(encoder, images.size),
+        batches=batches,
+        target_shape=None if encoder is None else target_shape,
     )
 
 
-def _pixels(run: DiffusionRun, images: ImageSet, encoder: VisionEncoder | None, device: torch.device) -> LearnedData:
-    def draw(batch: Tensor, rank: int, step: int) -> Tensor:
-        return batch
-
-    return LearnedData(
-        shape=(3, run.source.size, run.source.size),
-        classes=images.classes,
-        latent_space=LatentSpace(),
-        is_pixels=True,
-        autoencoder="",
-        digest=images.digest if encoder is None else digest_lines([images.digest, encoder.digest]),
-        n=len(images),
-        bad=images.bad,
-        batches=_image_batches(run, images, draw, encoder, device),
-        target_shape=_target_shape(encoder, images.size),
-    )
-
-
-def _target_shape(encoder: VisionEncoder | None, size: int) -> tuple[int, int, int] | None:
-    return None if encoder is None else (encoder.width, *encoder.grid(size))
-
-
-def _image_batches(
-    run: DiffusionRun,
-    images: ImageSet,
-    draw: Callable[[Tensor, int, int], Tensor],
-    encoder: VisionEncoder | None,
-    device: torch.device,
-) -> Batches:
-    def batches(rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]:
-        found = image_batches(
-            images,
-            run.batch_size,
-            run.seed,
-            rank=rank,
-            world=world,
-            start=start,
-            end=end,
-            workers=run.source.workers,
-        )
-        for step, batch in enumerate(found, start):
-            pixels = batch.images.to(device, non_blocking=True)
-            targets = None if encoder is None else encoder(pixels).field
-            labels = batch.labels.to(device, non_blocking=True)
-            yield DiffusionBatch(draw(pixels, rank, step), labels, batch.bad, targets)
-
-    return batches
-
-
-def in_full(name: str) -> str:
-    """A path from the root, so that it is found again from wherever a verb is called; any other name as it is."""
-    return os.path.abspath(name) if name and Path(name).exists() else name
+def _sample(run: DiffusionRun, mean: Tensor, logvar: Tensor | None, rank: int, step: int) -> Tensor:
+    """Return samples of the posteriors of a step, or their means, as the run says."""
+    return sample_moments(mean, logvar, seeded("latents", run.seed, rank, step)) if run.source.sample else mean
 
 
 def _packed(space: LatentSpace, shape: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -5,7 +5,7 @@ import logging
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from ..files.atomic import write_text_atomically
-from .optimization import StepRecord
+from .optimization import Run, StepRecord
 
 logger = logging.getLogger(__name__)
 
@@ -51,13 +51,10 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def run_loop(
+    run: Run,
     records: Iterator[StepRecord],
-    *,
-    steps: int,
-    batch_size: int,
     log: Log | None,
-    log_every: int,
-    actions: tuple[Action, ...],
+    actions: Sequence[Action],
     accelerator: Accelerator,
     progress: Callable[[int, int], None] | None = None,
 ) -> bool:
@@ -66,17 +63,18 @@ def run_loop(
     log: of the main process, None in the others. actions: called in every process, in order; all of them are due at the
     last step. progress: takes the step and the number of steps.
     """
+    log_every = run.intervals.log
     window: deque[StepRecord] = deque(maxlen=max(log_every, 1))
     with _stop_requested() as stop:
         for record in records:
             window.append(record)
-            is_last = record.step == steps
+            is_last = record.step == run.steps
             if record.skipped:
                 logger.warning("step %d was not finite and changed nothing", record.step)
             if log_every and (record.step % log_every == 0 or is_last or record.skipped):
-                _log_step(record, window, steps, batch_size, log, accelerator)
+                _log_step(run, window, log, accelerator)
             if progress is not None:
-                progress(record.step, steps)
+                progress(record.step, run.steps)
             must_stop = _anywhere(stop.is_set, accelerator)
             for every, action in actions:
                 if every and (record.step % every == 0 or is_last or must_stop):
@@ -86,21 +84,15 @@ def run_loop(
     return True
 
 
-def _log_step(
-    record: StepRecord,
-    window: deque[StepRecord],
-    steps: int,
-    batch_size: int,
-    log: Log | None,
-    accelerator: Accelerator,
-) -> None:
-    """Write a step to the log, the trackers and the messages; window: the steps since the last that was written."""
+def _log_step(run: Run, window: Sequence[StepRecord], log: Log | None, accelerator: Accelerator) -> None:
+    """Write the last step to the log, the trackers and the messages; window: the steps since the last written."""
+    record = window[-1]
     losses = _mean_over_processes(record.losses, accelerator)
     seconds = sum(r.seconds for r in window)
-    rate, waiting = len(window) * batch_size / seconds, sum(r.data_time for r in window) / seconds
+    rate, waiting = len(window) * run.batch_size / seconds, sum(r.data_time for r in window) / seconds
     line = {
         "step": record.step,
-        "images": record.step * batch_size,
+        "images": record.step * run.batch_size,
         **losses,
         "transform": record.transform,
         "lr": record.lr,
@@ -113,10 +105,10 @@ def _log_step(
     if log is not None:
         log.write(line)
     accelerator.log({k: v for k, v in line.items() if isinstance(v, float)}, step=record.step)
-    left = timedelta(seconds=round((steps - record.step) * batch_size / rate))
+    left = timedelta(seconds=round((run.steps - record.step) * run.batch_size / rate))
     shown = [f"{name} {value:.4g}" for name, value in losses.items() if value is not None]
     shown += [f"{rate:.1f} images/s", f"{waiting:.0%} waiting for data", f"{left} left"]
-    logger.info("step %d of %d: %s", record.step, steps, ", ".join(shown))
+    logger.info("step %d of %d: %s", record.step, run.steps, ", ".join(shown))
 
 
 def _finite(value: float) -> float | None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,8 @@ from ..records.training_data import FILE, TRAINING, AutoencoderTraining, Trainin
 from ..seeding import seeded
 from .autoencoder_config import AutoencoderRun
 from .checks import check_autoencoder_run, check_size
-from .optimization import ema_weights
 from .run_directory import (
     Progress,
-    finish_run,
     open_accelerator,
     require_same_run,
     resume,
@@ -63,30 +62,28 @@ def run_autoencoder(run: AutoencoderRun, progress: Progress | None = None) -> Pa
         logger.warning("skipped %s: %s", bad.name, bad.reason)
     logger.info("%d images to train on, %d held out (%s)", len(training), len(held_out), run.data.path)
     start_run(run, accelerator)
-    examples = next(fixed_batches(held_out, N_PREVIEW, N_PREVIEW)).images
-    batches = image_batches(
-        training,
-        run.batch_size,
-        run.seed,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-        start=state.step,
-        end=run.steps,
-        workers=run.data.workers,
+    examples = next(fixed_batches(held_out, N_PREVIEW, N_PREVIEW)).images.to(accelerator.device)
+    records = train_autoencoder(
+        run,
+        state,
+        image_batches(
+            training,
+            run.batch_size,
+            run.seed,
+            rank=accelerator.process_index,
+            world=accelerator.num_processes,
+            start=state.step,
+            end=run.steps,
+            workers=run.data.workers,
+        ),
+        accelerator,
+        perceptual,
     )
-
-    def preview(path: Path) -> None:
-        with ema_weights(state):
-            write_preview(state.autoencoder, examples.to(accelerator.device), path)
-
-    records = train_autoencoder(run, state, batches, accelerator, perceptual)
-    finished = train_in_directory(run, state, records, preview, accelerator, progress)
-    del records, batches  # ends the processes that read images
-    if finished and accelerator.is_main_process:
-        with ema_weights(state):
-            export(run, state, training, held_out)
-    finish_run(run, state, finished, accelerator)
-    return Path(run.out) / "export"
+    preview, finish = (
+        partial(write_preview, state.autoencoder, examples),
+        partial(export, run, state, training, held_out),
+    )
+    return train_in_directory(run, state, records, preview, finish, accelerator, progress)
 
 
 def open_both(run: AutoencoderRun) -> tuple[ImageSet, ImageSet]:

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,26 +12,15 @@ import torch
 from ..data.pictures import write_grid
 from ..files.atomic import explain_write_errors, write_text_atomically
 from ..files.digests import digest_weights
+from ..files.documents import Document
+from ..latent_space import LatentSpace
 from ..records.provenance import commit
 from ..sampling.generate import check_sampling, generate_batch
 from ..sampling.model import Card, DiffusionModel, open_decoder, write_model
 from .checks import check_curriculum, check_diffusion_run, check_targets
 from .diffusion_config import DiffusionRun
-from .diffusion_data import DiffusionBatch, LearnedData, in_full, open_learned
-from .optimization import ema_weights
-from .run_directory import (
-    DataFingerprint,
-    Progress,
-    finish_run,
-    open_accelerator,
-    read_fingerprint,
-    require_same_data,
-    require_same_run,
-    resume,
-    start_run,
-    train_in_directory,
-    write_fingerprint,
-)
+from .diffusion_data import DiffusionBatch, LearnedData, open_learned
+from .run_directory import Progress, open_accelerator, require_same_run, resume, start_run, train_in_directory
 from .train_diffusion import DiffusionState, build_diffusion_state, path_of, train_diffusion
 
 UNIT = (0.8, 1.25)  # standard deviations that pass for 1
@@ -37,6 +28,18 @@ CENTRED = 0.5  # means that pass for 0
 N_PREVIEW = 16
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DataFingerprint:
+    """Digest, shape (c, h, w) and scale of the data that a run was started on; data.json in its directory."""
+
+    digest: str
+    shape: tuple[int, int, int]
+    latent_space: LatentSpace
+
+
+FINGERPRINT = Document(DataFingerprint, "specmatch-data-1", "data", "choose another out, or remove the folder it is in")
 
 
 def run_diffusion(run: DiffusionRun, progress: Progress | None = None) -> Path:
@@ -48,17 +51,18 @@ def run_diffusion(run: DiffusionRun, progress: Progress | None = None) -> Path:
     """
     check_diffusion_run(run)
     accelerator = open_accelerator(run)
+    device, is_main, directory = accelerator.device, accelerator.is_main_process, Path(run.out)
     require_same_run(run, fixed=("steps",) if run.curriculum.keep else ())  # a curriculum is spread over the steps
-    before = read_fingerprint(Path(run.out))
-    data = open_learned(run, accelerator.device, before.latent_space if before else None)
+    file = directory / "data.json"
+    before = FINGERPRINT.read(file) if file.exists() else None
+    data = open_learned(run, device, before.latent_space if before else None)
     fingerprint = DataFingerprint(data.digest, data.shape, data.latent_space)
-    require_same_data(Path(run.out), before, fingerprint)
+    require_same_data(directory, before or fingerprint, fingerprint)
     check_curriculum(run, data.shape)
     width = data.target_shape[0] if data.target_shape else None
-    state = build_diffusion_state(run, data.shape, len(data.classes), accelerator.device, width)
+    state = build_diffusion_state(run, data.shape, len(data.classes), device, width)
     check_targets(data, state)
-    previewed = preview_model(run, data, state, accelerator.device)
-    decoder = previewed.decoder if previewed else None
+    model = preview_model(run, data, state, device)
     resume(run, state)
     batches = data.batches(accelerator.process_index, accelerator.num_processes, state.step, run.steps)
     for bad in data.bad:
@@ -67,24 +71,37 @@ def run_diffusion(run: DiffusionRun, progress: Progress | None = None) -> Path:
     logger.info("%d to learn from, %s, %s classes", data.n, shape, len(data.classes) or "no")
     logger.info("%s of %s parameters", run.denoiser.name, f"{n_parameters:,}")
     start_run(run, accelerator)
-    if accelerator.is_main_process:
-        write_fingerprint(Path(run.out), fingerprint)
-    if not data.is_pixels:
-        batches = warn_if_off_scale(batches)
+    if is_main:
+        FINGERPRINT.write(file, fingerprint)
 
     def preview(path: Path) -> None:
-        if previewed is not None:
-            with ema_weights(state):
-                write_grid(path, generate_batch(previewed, run.preview, range(N_PREVIEW), accelerator.device))
+        if model is not None:
+            write_grid(path, generate_batch(model, run.preview, range(N_PREVIEW), device))
 
-    records = train_diffusion(run, state, batches, accelerator)
-    finished = train_in_directory(run, state, records, preview, accelerator, progress)
-    del records, batches  # ends the processes that read images
-    if finished and accelerator.is_main_process:
-        with ema_weights(state):
-            export(run, state, card(run, data, state.step, decoder.digest if decoder else ""))
-    finish_run(run, state, finished, accelerator)
-    return Path(run.out) / "export"
+    def finish() -> None:
+        decoder = model.decoder if model else None
+        export(run, state, card(run, data, state.step, decoder.digest if decoder else ""))
+
+    records = train_diffusion(run, state, batches if data.is_pixels else warn_if_off_scale(batches), accelerator)
+    return train_in_directory(run, state, records, preview, finish, accelerator, progress)
+
+
+def require_same_data(directory: Path, before: DataFingerprint, now: DataFingerprint) -> None:
+    """Check that a run resumes on the data that it was started on.
+
+    Raises:
+        ValueError: for other data, or the same at another scale.
+    """
+    if (before.digest, before.shape) != (now.digest, now.shape):
+        raise ValueError(
+            f"{directory} was started on other data ({before.shape}, digest {before.digest}; now {now.shape}, "
+            f"{now.digest}): choose another out, or bring the data back"
+        )
+    if before.latent_space != now.latent_space:
+        raise ValueError(
+            f"{directory} was started on latents of another scale (std {before.latent_space.std}; now "
+            f"{now.latent_space.std}): choose another out, or bring back what declares the scale"
+        )
 
 
 def warn_if_off_scale(batches: Iterator[DiffusionBatch]) -> Iterator[DiffusionBatch]:
@@ -132,12 +149,17 @@ def card(run: DiffusionRun, data: LearnedData, step: int, autoencoder_digest: st
         shape=data.shape,
         classes=data.classes if run.denoiser.labels else (),
         latent_space=data.latent_space,
-        autoencoder=in_full(data.autoencoder),
-        data=in_full(run.source.latents or run.source.images or ""),
+        autoencoder=_in_full(data.autoencoder),
+        data=_in_full(run.source.latents or run.source.images or ""),
         data_digest=data.digest,
         is_pixels=data.is_pixels,
         autoencoder_digest=autoencoder_digest,
     )
+
+
+def _in_full(name: str) -> str:
+    """Return a path from the root, so that it is found from any working directory; any other name as it is."""
+    return os.path.abspath(name) if name and Path(name).exists() else name
 
 
 def export(run: DiffusionRun, state: DiffusionState, described: Card) -> None:

@@ -5,35 +5,23 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from pydantic import TypeAdapter, ValidationError
 
 from ..files.atomic import explain_write_errors, remove, write_folder_atomically, write_text_atomically
 from ..files.settings import Rule, differences, flat_settings
 from ..files.yaml_files import override, read_mapping, to_yaml
-from ..latent_space import LatentSpace
 from .loop import Log, run_loop
-from .optimization import Run, StepRecord, TrainingState
+from .optimization import Run, StepRecord, TrainingState, ema_weights
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Takes the step and the number of steps."""
 
-DIGITS = 7  # of a checkpoint's name
-
-
-@dataclass(frozen=True)
-class DataFingerprint:
-    """Digest, shape (c, h, w) and scale of the data that a run was started on; kept as data.json."""
-
-    digest: str
-    shape: tuple[int, int, int]
-    latent_space: LatentSpace
+DIGITS = 7  # of the step, in names of checkpoints and previews
 
 
 def open_accelerator(run: Run) -> Accelerator:
@@ -85,14 +73,11 @@ def resume(run: Run, state: TrainingState) -> None:
     Raises:
         ValueError: where it is past the run's end, or cannot be read.
     """
-    directory = Path(run.out)
-    checkpoint = latest_checkpoint(directory / "checkpoints")
-    if checkpoint is None:
-        return
-    load_checkpoint(state, checkpoint)
-    if state.step > run.steps:
-        raise ValueError(f"steps is {run.steps}, but {directory} is at step {state.step} already; ask for more")
-    logger.info("resuming from step %d (%s)", state.step, checkpoint)
+    for checkpoint in checkpoints(Path(run.out) / "checkpoints")[-1:]:
+        load_checkpoint(state, checkpoint)
+        if state.step > run.steps:
+            raise ValueError(f"steps is {run.steps}, but {run.out} is at step {state.step} already; ask for more")
+        logger.info("resuming from step %d (%s)", state.step, checkpoint)
 
 
 def load_checkpoint(state: TrainingState, checkpoint: Path) -> None:
@@ -131,58 +116,43 @@ def train_in_directory(
     state: TrainingState,
     records: Iterator[StepRecord],
     preview: Callable[[Path], None],
+    export: Callable[[], None],
     accelerator: Accelerator,
     progress: Progress | None = None,
-) -> bool:
-    """Run a trainer, with log, checkpoints and previews; return False if a signal stopped it, after a checkpoint.
+) -> Path:
+    """Run a trainer, with log, checkpoints and previews, then export its model; return the folder of the export.
 
-    preview: called in the main process with the file that it writes.
+    preview, which takes the file that it writes, and export are called in the main process, with averaged weights.
+
+    Raises:
+        SystemExit: after a signal, with a checkpoint written.
     """
     directory = Path(run.out)
-    log = Log(directory / "log.jsonl", state.step) if accelerator.is_main_process else None
 
     def write_preview(step: int) -> None:
         if accelerator.is_main_process:
-            preview(directory / "samples" / f"{step:07d}.png")
+            with ema_weights(state):
+                preview(directory / "samples" / f"{step:0{DIGITS}d}.png")
 
     def checkpoint(step: int) -> None:
         if accelerator.is_main_process:
-            with explain_write_errors(f"the checkpoint of step {step} under {directory / 'checkpoints'}"):
-                save_checkpoint(
-                    directory / "checkpoints",
-                    step,
-                    lambda folder: torch.save(state.state_dict(), folder / "state.pt"),
-                    run.intervals.keep_last,
-                    run.intervals.keep_every,
-                )
+            save_checkpoint(directory / "checkpoints", state, run.intervals.keep_last, run.intervals.keep_every)
         accelerator.wait_for_everyone()
 
-    finished = run_loop(
-        report_bad_files(records, directory),
-        steps=run.steps,
-        batch_size=run.batch_size,
-        log=log,
-        log_every=run.intervals.log,
-        actions=((run.intervals.checkpoint, checkpoint), (run.intervals.preview, write_preview)),
-        accelerator=accelerator,
-        progress=progress,
-    )
+    log = Log(directory / "log.jsonl", state.step) if accelerator.is_main_process else None
+    actions = ((run.intervals.checkpoint, checkpoint), (run.intervals.preview, write_preview))
+    finished = run_loop(run, report_bad_files(records, directory), log, actions, accelerator, progress)
     if log is not None:
         log.close()
-    return finished
-
-
-def finish_run(run: Run, state: TrainingState, finished: bool, accelerator: Accelerator) -> None:
-    """Wait for all processes and end the trackers.
-
-    Raises:
-        SystemExit: where a signal stopped the training.
-    """
+    if finished and accelerator.is_main_process:
+        with ema_weights(state):
+            export()
     accelerator.wait_for_everyone()
     if run.trackers:
         accelerator.end_training()  # ends the process group as well
     if not finished:
         raise SystemExit(f"stopped at step {state.step}; rerun the same command to resume")
+    return directory / "export"
 
 
 def report_bad_files(records: Iterator[StepRecord], directory: Path) -> Iterator[StepRecord]:
@@ -199,60 +169,22 @@ def report_bad_files(records: Iterator[StepRecord], directory: Path) -> Iterator
         yield record
 
 
-def write_fingerprint(directory: Path, fingerprint: DataFingerprint) -> None:
-    """Keep the fingerprint in a run directory."""
-    write_text_atomically(directory / "data.json", json.dumps(asdict(fingerprint)) + "\n")
-
-
-def read_fingerprint(directory: Path) -> DataFingerprint | None:
-    """Return the fingerprint that a run directory keeps; None for a run that has not started.
+def save_checkpoint(folder: Path, state: TrainingState, keep_last: int, keep_every: int) -> None:
+    """Write the state's checkpoint, then delete all but the newest `keep_last` and multiples of `keep_every`.
 
     Raises:
-        ValueError: where it cannot be read.
+        ValueError: where it cannot be written.
     """
-    path = directory / "data.json"
-    if not path.exists():
-        return None
-    try:
-        return TypeAdapter(DataFingerprint).validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise ValueError(f"{path} is damaged: choose another out, or remove {directory} to train anew") from error
-
-
-def require_same_data(directory: Path, before: DataFingerprint | None, now: DataFingerprint) -> None:
-    """Check that a run resumes on the data that it was started on.
-
-    Raises:
-        ValueError: for other data, or the same at another scale.
-    """
-    if before is None or before == now:
-        return
-    if (before.digest, before.shape) != (now.digest, now.shape):
-        raise ValueError(
-            f"{directory} was started on other data ({before.shape}, digest {before.digest}; now {now.shape}, "
-            f"{now.digest}): choose another out, or bring the data back"
+    with explain_write_errors(f"the checkpoint of step {state.step} under {folder}"):
+        write_folder_atomically(
+            folder / f"{state.step:0{DIGITS}d}", lambda path: torch.save(state.state_dict(), path / "state.pt")
         )
-    raise ValueError(
-        f"{directory} was started on latents of another scale (std {before.latent_space.std}; now "
-        f"{now.latent_space.std}): choose another out, or bring back what declares the scale"
-    )
-
-
-def latest_checkpoint(folder: Path) -> Path | None:
-    """Return the complete checkpoint of the largest step in a folder, if there is one."""
-    return max(_complete_checkpoints(folder), key=lambda path: int(path.name), default=None)
-
-
-def save_checkpoint(folder: Path, step: int, write: Callable[[Path], None], keep_last: int, keep_every: int) -> Path:
-    """Write a step's checkpoint, then delete all but the newest `keep_last` and those at multiples of `keep_every`."""
-    target = folder / f"{step:0{DIGITS}d}"
-    write_folder_atomically(target, write)
-    older = sorted(_complete_checkpoints(folder), key=lambda path: int(path.name))[:-keep_last]
-    for path in older:
+    for path in checkpoints(folder)[:-keep_last]:
         if not keep_every or int(path.name) % keep_every:
             remove(path)
-    return target
 
 
-def _complete_checkpoints(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("[0-9]*") if path.is_dir() and path.name.isdigit()] if folder.is_dir() else []
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the complete checkpoints in a folder, by step."""
+    complete = (path for path in folder.glob("[0-9]*") if path.is_dir() and path.name.isdigit())
+    return sorted(complete, key=lambda path: int(path.name))
