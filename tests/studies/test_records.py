@@ -1,4 +1,4 @@
-"""Records that are only numbers: what is written comes back, and what is no study is said in one line."""
+"""Studies as documents: what is written is read back."""
 
 import pytest
 
@@ -10,9 +10,9 @@ from spectrum_matching.studies.unified_view import record as unified_view
 from spectrum_matching.studies.unified_view.record import (
     Change,
     GapCurve,
-    MethodReading,
+    MethodResult,
     Quantity,
-    SeedReading,
+    SeedResult,
     UnifiedView,
 )
 
@@ -41,7 +41,7 @@ DIRECTIONAL = DirectionalEnergy(
     notes=("said",),
 )
 CURVE = GapCurve("paper", (0.1, 0.2), 0.0, 0.1)
-SEED = SeedReading("runs/0", "00", 24.0, (CURVE,), (20.0,), (25.0,), (5.0,))
+SEED = SeedResult("runs/0", "00", 24.0, (CURVE,), (20.0,), (25.0,), (5.0,))
 UNIFIED = UnifiedView(
     control="control",
     delta=1.0,
@@ -51,7 +51,7 @@ UNIFIED = UnifiedView(
     latent_shape=(4, 8, 8),
     images="4 images",
     quantities=(Quantity("psnr", "PSNR", "dB", "neither", ""),),
-    methods=(MethodReading("control", (SEED,), (Change("psnr", (24.0,), (0.0,), 0.0, 0.0, "undecided"),)),),
+    methods=(MethodResult("control", (SEED,), (Change("psnr", (24.0,), (0.0,), 0.0, 0.0, "undecided"),)),),
     command="specmatch study unified-view",
     provenance=OWN,
     notes=(),
@@ -69,7 +69,7 @@ def test_document_reads_the_study_that_it_wrote(kind, tmp_path):
     assert document.read(tmp_path / "study.json") == study
 
 
-def test_records_find_their_parts_by_name():
+def test_study_records_find_parts_by_name():
     assert READING.measurements["rmsc"].value == 0.77
     assert DIRECTIONAL.families == ("none",)
     assert SEED.curve("paper") is CURVE

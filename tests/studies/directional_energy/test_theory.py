@@ -1,4 +1,4 @@
-"""What the paper says of directions and filters, on fields where it can be known."""
+"""Claims of the paper about directions and filters, on fields where the answer is known."""
 
 import math
 
@@ -19,7 +19,7 @@ def off_centre(generator, shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_contrast_squared_is_energy_outside_dc_is_one_less_the_mean_unit_token_squared(shape, generator):
+def test_directional_energy_is_rmsc_squared_and_1_minus_mean_squared(shape, generator):
     x = off_centre(generator, shape)
     third = 1 - unit_tokens(x).mean((-2, -1)).square().sum(1)
     torch.testing.assert_close(rmsc(x).square(), third, rtol=0, atol=1e-13)
@@ -29,7 +29,7 @@ def test_contrast_squared_is_energy_outside_dc_is_one_less_the_mean_unit_token_s
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("gamma", [1.0, 0.6])
-def test_spatial_normalisation_takes_dc_off_and_touches_no_other_coefficient(gamma, shape, generator):
+def test_spatial_normalisation_scales_dc_alone(gamma, shape, generator):
     x = off_centre(generator, shape)
     before, after = dct2(x), dct2(SpatialNormalisation(gamma)(x))
     torch.testing.assert_close(after[..., 0, 0], (1 - gamma) * before[..., 0, 0], rtol=1e-12, atol=1e-10)
@@ -37,7 +37,7 @@ def test_spatial_normalisation_takes_dc_off_and_touches_no_other_coefficient(gam
     torch.testing.assert_close(after, before, rtol=0, atol=1e-11)
 
 
-def test_a_band_pass_whose_outer_grows_and_inner_vanishes_becomes_dc_removal(generator):
+def test_difference_of_gaussians_becomes_dc_removal_in_the_limit(generator):
     x = off_centre(generator, (2, 6, 16, 16))
     removed = SpatialNormalisation(1.0)(x)
     sigmas = [(0.8, 1.0), (0.7, 2.0), (0.6, 4.0), (0.5, 16.0), (0.3, 64.0), (0.1, 1024.0), (0.0, 32768.0)]
@@ -50,7 +50,7 @@ def test_a_band_pass_whose_outer_grows_and_inner_vanishes_becomes_dc_removal(gen
 
 
 @pytest.mark.parametrize(("inner", "outer"), [(1.0, 2.0), (1.0, 3.0), (0.0, 2.0)])
-def test_a_cosine_comes_out_of_the_band_pass_scaled_by_a_difference_of_exponentials(inner, outer):
+def test_difference_of_gaussians_scales_cosines_by_exponentials(inner, outer):
     h, w = 16, 24
     rows, columns = (dct_matrix(n, like=torch.zeros(1, dtype=torch.float64)) for n in (h, w))
     for u, v in [(0, 1), (1, 0), (2, 3), (5, 5), (0, 9), (8, 2), (15, 23)]:
@@ -65,7 +65,7 @@ def test_a_cosine_comes_out_of_the_band_pass_scaled_by_a_difference_of_exponenti
         assert gain == pytest.approx(expected, abs=5e-4), (u, v)
 
 
-def test_division_by_one_number_changes_no_direction_and_division_by_channel_does(generator):
+def test_target_filter_std_as_number_keeps_directions(generator):
     x = off_centre(generator, (2, 6, 8, 8)) * torch.logspace(-2, 2, 6, dtype=torch.float64)[:, None, None]
     for plain, fixed, empirical in (
         (SpatialNormalisation(0.6), SpatialNormalisation(0.6, 3.7), SpatialNormalisation(0.6, "empirical")),

@@ -15,8 +15,8 @@ def measured():
     return analyze(Autoencoder.from_preset("tiny"), images, name="control", n_tests=2)
 
 
-def moved(analysis, name, seed, spectrum=0.0, decoder=0.0, psnr=0.0):
-    """Another training's: every gap of the spectrum, every low-pass gap, and the PSNR raised by so much."""
+def shifted(analysis, name, seed, spectrum=0.0, decoder=0.0, psnr=0.0):
+    """The analysis of another training, with gaps of the spectrum, low-pass gaps and PSNR raised by so much."""
 
     def raised(estimate, by):
         return dataclasses.replace(estimate, value=estimate.value + by)
@@ -40,10 +40,10 @@ def moved(analysis, name, seed, spectrum=0.0, decoder=0.0, psnr=0.0):
     )
 
 
-def seeds(analysis, name, shakes=(0.0, 0.02), **moves):
+def seeds(analysis, name, shakes=(0.0, 0.02), **changes):
     """Two seeds that differ by a little in everything."""
     return [
-        moved(analysis, name, i, **{of: moves.get(of, 0.0) + shake for of in ("spectrum", "decoder", "psnr")})
+        shifted(analysis, name, i, **{of: changes.get(of, 0.0) + shake for of in ("spectrum", "decoder", "psnr")})
         for i, shake in enumerate(shakes)
     ]
 
@@ -70,7 +70,7 @@ def words(study, name):
     return changes["gap_scale_free"], changes["lowpass_gap"], changes["psnr"]
 
 
-def test_a_method_acts_on_the_side_on_which_every_seed_is_beyond_every_seed_of_the_control(study):
+def test_unified_view_acts_if_every_seed_beats_the_control(study):
     assert words(study, "control") == ("undecided", "undecided", "undecided")
     assert words(study, "encoding") == ("acts", "undecided", "undecided")
     assert words(study, "decoding") == ("undecided", "acts", "lower")
@@ -84,7 +84,7 @@ def test_a_method_acts_on_the_side_on_which_every_seed_is_beyond_every_seed_of_t
     assert "One seed of alone" in study.notes[0]
 
 
-def test_changes_are_against_the_mean_of_the_control_with_half_their_range(study, measured):
+def test_unified_view_changes_are_against_the_control_mean(study, measured):
     change = study.of("encoding").change("gap_paper")
     assert change.changes == pytest.approx((-0.04, -0.02))
     assert (change.mean, change.half_range) == pytest.approx((-0.03, 0.01))
@@ -96,7 +96,7 @@ def test_changes_are_against_the_mean_of_the_control_with_half_their_range(study
     assert own.values[0] == pytest.approx(sum(some) / len(some))
 
 
-def test_the_curves_are_those_of_the_analyses(study, measured):
+def test_unified_view_curves_are_those_of_the_analyses(study, measured):
     first, match = study.of("control").seeds[0], measured.view("mean").match("scale_free")
     assert first.curve("scale_free").gaps == pytest.approx([gap.value for gap in match.gaps])
     assert first.curve("scale_free").best_delta == match.best_delta
@@ -105,7 +105,7 @@ def test_the_curves_are_those_of_the_analyses(study, measured):
     assert first.decoded == pytest.approx([p.decoded.value for p in measured.decoding.lowpass if p.keep < 15])
 
 
-def test_another_delta_is_another_target(study, measured):
+def test_unified_view_takes_another_delta(study, measured):
     both = [*seeds(measured, "control"), *seeds(measured, "encoding", spectrum=-0.03)]
     other = unified_view(both, "control", "", 0.4)
     gap = measured.view("mean").match("paper").gap(0.4).value
@@ -115,7 +115,7 @@ def test_another_delta_is_another_target(study, measured):
 
 
 def refusals(measured):
-    pair = [moved(measured, "control", 0), moved(measured, "other", 0)]
+    pair = [shifted(measured, "control", 0), shifted(measured, "other", 0)]
     first, other = pair
 
     def changed(**changes):
@@ -126,7 +126,10 @@ def refusals(measured):
     tests = dataclasses.replace(other.decoding, n_tests=3)
     yield [], "--control control: no analysis has that name; there are none"
     yield [other], "--control control: no analysis has that name; there are other"
-    yield [first, moved(measured, "control", 1)], "every analysis is of control: name those of another method too"
+    yield (
+        [first, shifted(measured, "control", 1)],
+        "every analysis is of control: name those of another method too",
+    )
     yield [first, first, other], r"control and control are of the same weights \(control 0\)"
     yield changed(sample=sample), "control and other differ in their images .*: compare like with like"
     yield changed(latent_shape=(4, 8, 8)), r"differ in their latents \(8 x 8 x 8 and 4 x 8 x 8\)"
@@ -135,16 +138,16 @@ def refusals(measured):
     yield changed(views=views), "other was analyzed without images"
 
 
-def test_only_like_is_compared_with_like(measured):
-    for analyses, said in refusals(measured):
-        with pytest.raises(ValueError, match=said) as error:
+def test_unified_view_refuses_what_is_not_comparable(measured):
+    for analyses, message in refusals(measured):
+        with pytest.raises(ValueError, match=message) as error:
             unified_view(analyses, "control", "")
         assert "\n" not in str(error.value)
 
 
-def test_analyses_of_different_code_are_named(measured):
-    other = moved(measured, "other", 0)
+def test_unified_view_notes_different_code(measured):
+    other = shifted(measured, "other", 0)
     other = dataclasses.replace(other, provenance=dataclasses.replace(other.provenance, commit="abc123"))
-    study = unified_view([moved(measured, "control", 0), other], "control", "")
+    study = unified_view([shifted(measured, "control", 0), other], "control", "")
     assert "different code" in study.notes[1]
     assert "abc123" in study.notes[1]

@@ -1,30 +1,31 @@
-"""From analyses of several methods to what each changed on either side of spectrum matching, against a control."""
+"""The unified view, computed from saved analyses: what each method changes on either side, against a control."""
 
-import statistics
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from statistics import mean
 
-from ...records.analysis import Analysis, SpectrumMatch
+from ...records.analysis import Analysis
 from ...records.comparison import compare, spread
 from ...spectrum.bands import Variant
-from .record import Change, GapCurve, MethodReading, Quantity, SeedReading, UnifiedView, Word
+from .record import VARIANTS, Change, GapCurve, MethodResult, Outcome, Quantity, SeedResult, UnifiedView
 
-VARIANTS: tuple[Variant, ...] = ("scale_free", "paper")
-SAID: dict[Variant, str] = {"scale_free": "scale-free", "paper": "the paper’s"}
+Getter = Callable[[SeedResult], float]
 
 
 def unified_view(analyses: Sequence[Analysis], control: str, command: str, delta: float = 1.0) -> UnifiedView:
-    """Analyses of one name are the seeds of one method. delta: the flattening that spectra are held against.
+    """Compare methods with the control; analyses with the same name are seeds of one method.
 
-    ValueError in one line where the control is not among them, nothing is beside it, one has no images or decoder, two
-    are of the same weights, or they are not of the same images, latent shape and tests.
+    delta: flattening of the images' spectrum with which that of the latents is compared.
+
+    Raises:
+        ValueError: if the control or a method beside it is missing; if an analysis has no images or decoder, or the
+            weights of another; if images, latent shapes or tests differ.
     """
     names = list(dict.fromkeys(analysis.subject.name for analysis in analyses))
     if control not in names:
         raise ValueError(f"--control {control}: no analysis has that name; there are {', '.join(names) or 'none'}")
     if len(names) < 2:
-        raise ValueError(f"every analysis is of {control}: name those of another method too, to hold against it")
-    _require_alike(analyses)
+        raise ValueError(f"every analysis is of {control}: name those of another method too, to compare with it")
+    _require_comparable(analyses)
     first = analyses[0]
     deltas = first.view("mean").match("paper").deltas
     if delta not in deltas:
@@ -32,8 +33,8 @@ def unified_view(analyses: Sequence[Analysis], control: str, command: str, delta
     assert first.decoding is not None
     everything = 2 * first.decoding.lowpass_block - 1
     keeps = tuple(point.keep for point in first.decoding.lowpass if point.keep < everything)
-    readings = {name: tuple(_seed(a, keeps) for a in analyses if a.subject.name == name) for name in names}
-    asked = _quantities(delta, deltas)
+    seeds = {name: [_seed(a, keeps) for a in analyses if a.subject.name == name] for name in names}
+    quantities = _quantities(delta, deltas)
     return UnifiedView(
         control=control,
         delta=delta,
@@ -43,134 +44,106 @@ def unified_view(analyses: Sequence[Analysis], control: str, command: str, delta
         latent_shape=first.latent_shape,
         images=f"{first.sample.n_images:,} images of {first.sample.source}, {first.sample.split}, of "
         f"{first.sample.size} × {first.sample.size} pixels; {first.decoding.n_tests:,} of them low-passed",
-        quantities=tuple(quantity for quantity, _ in asked),
+        quantities=tuple(quantities),
         methods=tuple(
-            MethodReading(name, seeds, tuple(_change(quantity, of, seeds, readings[control]) for quantity, of in asked))
-            for name, seeds in readings.items()
+            MethodResult(name, tuple(own), tuple(_change(q, of, own, seeds[control]) for q, of in quantities.items()))
+            for name, own in seeds.items()
         ),
         command=command,
         provenance=first.provenance,
-        notes=_notes(analyses, readings),
+        notes=_notes(analyses, [name for name, own in seeds.items() if len(own) < 2]),
     )
 
 
-class _Asked(NamedTuple):
-    """A quantity, and how it is read off a seed."""
+def _quantities(delta: float, deltas: Sequence[float]) -> dict[Quantity, Getter]:
+    """Return the quantities of the study, and how each is taken from a seed."""
 
-    quantity: Quantity
-    of: Callable[[SeedReading], float]
+    def spectrum(variant: Variant, name: str) -> dict[Quantity, Getter]:
+        gap = Quantity(f"gap_{variant}", f"gap at delta {delta:g}, {name}", "nats", "encoding", "down")
+        best_gap = Quantity(f"best_gap_{variant}", f"gap at the best delta, {name}", "nats", "encoding", "down")
+        best_delta = Quantity(f"best_delta_{variant}", f"best delta, {name}", "", "neither", "")
+        return {
+            gap: lambda seed: seed.curve(variant).gaps[deltas.index(delta)],
+            best_gap: lambda seed: seed.curve(variant).best_gap,
+            best_delta: lambda seed: seed.curve(variant).best_delta,
+        }
 
-
-def _quantities(delta: float, deltas: Sequence[float]) -> list[_Asked]:
-    return [
-        *(asked for variant in VARIANTS for asked in _of_spectrum(variant, delta, deltas.index(delta))),
-        _Asked(
-            Quantity("lowpass_gap", "low-pass gap, mean over keep", "dB", "decoding", "down"),
-            lambda seed: statistics.mean(seed.gaps),
-        ),
-        _Asked(
-            Quantity("lowpass_psnr", "low-pass PSNR, mean over keep", "dB", "decoding", "up"),
-            lambda seed: statistics.mean(seed.decoded),
-        ),
-        _Asked(Quantity("psnr", "PSNR of reconstructions", "dB", "neither", ""), lambda seed: seed.psnr),
-    ]
-
-
-def _of_spectrum(variant: Variant, delta: float, place: int) -> list[_Asked]:
-    said = SAID[variant]
-    return [
-        _Asked(
-            Quantity(f"gap_{variant}", f"gap at delta {delta:g}, {said}", "nats", "encoding", "down"),
-            lambda seed: seed.curve(variant).gaps[place],
-        ),
-        _Asked(
-            Quantity(f"best_gap_{variant}", f"gap at the best delta, {said}", "nats", "encoding", "down"),
-            lambda seed: seed.curve(variant).best_gap,
-        ),
-        _Asked(
-            Quantity(f"best_delta_{variant}", f"best delta, {said}", "", "neither", ""),
-            lambda seed: seed.curve(variant).best_delta,
-        ),
-    ]
+    lowpass_gap = Quantity("lowpass_gap", "low-pass gap, mean over keep", "dB", "decoding", "down")
+    lowpass_psnr = Quantity("lowpass_psnr", "low-pass PSNR, mean over keep", "dB", "decoding", "up")
+    psnr = Quantity("psnr", "PSNR of reconstructions", "dB", "neither", "")
+    return {
+        **spectrum("scale_free", VARIANTS["scale_free"]),
+        **spectrum("paper", VARIANTS["paper"]),
+        lowpass_gap: lambda seed: mean(seed.gaps),
+        lowpass_psnr: lambda seed: mean(seed.decoded),
+        psnr: lambda seed: seed.psnr,
+    }
 
 
-def _change(
-    quantity: Quantity, of: Callable[[SeedReading], float], own: Sequence[SeedReading], control: Sequence[SeedReading]
-) -> Change:
-    values, others = [of(seed) for seed in own], [of(seed) for seed in control]
-    centre = statistics.mean(others)
-    changes = [value - centre for value in values]
-    half_range = (max(changes) - min(changes)) / 2
-    word = _word(quantity, values, others)
-    return Change(quantity.key, tuple(values), tuple(changes), statistics.mean(changes), half_range, word)
+def _change(quantity: Quantity, of: Getter, own: Sequence[SeedResult], control: Sequence[SeedResult]) -> Change:
+    values, others = tuple(map(of, own)), tuple(map(of, control))
+    changes = tuple(value - mean(others) for value in values)
+    word: Outcome = compare(spread(values), spread(others))
+    if quantity.acts and word != "undecided":
+        word = "acts" if (word == "lower") == (quantity.acts == "down") else "does not"
+    return Change(quantity.key, values, changes, mean(changes), (max(changes) - min(changes)) / 2, word)
 
 
-def _word(quantity: Quantity, values: Sequence[float], others: Sequence[float]) -> Word:
-    outcome = compare(spread(values), spread(others))
-    if outcome == "undecided":
-        return "undecided"
-    if not quantity.acts:
-        return outcome
-    return "acts" if (outcome == "lower") == (quantity.acts == "down") else "does not"
-
-
-def _seed(analysis: Analysis, keeps: Sequence[int]) -> SeedReading:
+def _seed(analysis: Analysis, keeps: Sequence[int]) -> SeedResult:
     assert analysis.decoding is not None
-    points = {point.keep: point for point in analysis.decoding.lowpass}
-    return SeedReading(
+    matches = {variant: analysis.view("mean").match(variant) for variant in VARIANTS}
+    points = [point for keep in keeps for point in analysis.decoding.lowpass if point.keep == keep]
+    return SeedResult(
         source=analysis.subject.source,
         digest=analysis.subject.digest,
         psnr=float(analysis.decoding.measurements["psnr"]),
-        curves=tuple(_curve(analysis.view("mean").match(variant)) for variant in VARIANTS),
-        decoded=tuple(float(points[keep].decoded) for keep in keeps),
-        aligned=tuple(float(points[keep].aligned) for keep in keeps),
-        gaps=tuple(float(points[keep].gap) for keep in keeps),
+        curves=tuple(
+            GapCurve(variant, tuple(map(float, match.gaps)), match.best_delta, match.best_gap)
+            for variant, match in matches.items()
+        ),
+        decoded=tuple(float(point.decoded) for point in points),
+        aligned=tuple(float(point.aligned) for point in points),
+        gaps=tuple(float(point.gap) for point in points),
     )
 
 
-def _curve(match: SpectrumMatch) -> GapCurve:
-    return GapCurve(match.variant, tuple(map(float, match.gaps)), match.best_delta, match.best_gap)
-
-
-def _require_alike(analyses: Sequence[Analysis]) -> None:
-    whose: dict[str, str] = {}
+def _require_comparable(analyses: Sequence[Analysis]) -> None:
+    names: dict[str, str] = {}
     for analysis in analyses:
-        name = analysis.subject.name
+        name, digest = analysis.subject.name, analysis.subject.digest
         if not analysis.view("mean").matches:
-            raise ValueError(f"{name} was analyzed without images: there is no spectrum to hold its latents against")
+            raise ValueError(f"{name} was analyzed without images: there is no spectrum to compare its latents with")
         if analysis.decoding is None or not analysis.decoding.lowpass:
             raise ValueError(f"{name} has no low-pass decoding curve: analyze an autoencoder, not cached latents")
-        digest = analysis.subject.digest
-        if digest in whose:
-            raise ValueError(f"{whose[digest]} and {name} are of the same weights ({digest}): name each training once")
-        whose[digest] = name
-    first = analyses[0]
+        if digest in names:
+            raise ValueError(f"{names[digest]} and {name} are of the same weights ({digest}): name each training once")
+        names[digest] = name
+    first = _conditions(analyses[0])
     for analysis in analyses[1:]:
-        for what, one, other in zip(("images", "latents", "tests"), _kind(first), _kind(analysis), strict=True):
-            if one != other:
+        for what, other in _conditions(analysis).items():
+            if first[what] != other:
                 raise ValueError(
-                    f"{first.subject.name} and {analysis.subject.name} differ in their {what} ({one} and {other}): "
-                    f"compare like with like"
+                    f"{analyses[0].subject.name} and {analysis.subject.name} differ in their {what} "
+                    f"({first[what]} and {other}): compare like with like"
                 )
 
 
-def _kind(analysis: Analysis) -> tuple[str, str, str]:
-    """What must be the same: images, shape of latents, tests of the decoder and of the spectrum."""
-    sample, decoding, matches = analysis.sample, analysis.decoding, analysis.view("mean").matches
+def _conditions(analysis: Analysis) -> dict[str, str]:
+    """Describe what must be the same."""
+    sample, decoding, match = analysis.sample, analysis.decoding, analysis.view("mean").matches[0]
     assert decoding is not None
     keeps = ", ".join(str(point.keep) for point in decoding.lowpass)
-    return (
-        f"{sample.n_images} of {sample.source} {sample.digest}, {sample.size} pixels",
-        " x ".join(map(str, analysis.latent_shape)),
-        f"{decoding.n_tests} images, block {decoding.lowpass_block}, keep {keeps}, "
-        f"{len(matches[0].deltas)} deltas from {matches[0].deltas[0]:g} to {matches[0].deltas[-1]:g}",
-    )
+    return {
+        "images": f"{sample.n_images} of {sample.source} {sample.digest}, {sample.size} pixels",
+        "latents": " x ".join(map(str, analysis.latent_shape)),
+        "tests": f"{decoding.n_tests} images, block {decoding.lowpass_block}, keep {keeps}, "
+        f"{len(match.deltas)} deltas from {match.deltas[0]:g} to {match.deltas[-1]:g}",
+    }
 
 
-def _notes(analyses: Sequence[Analysis], readings: dict[str, tuple[SeedReading, ...]]) -> tuple[str, ...]:
-    alone = [name for name, seeds in readings.items() if len(seeds) < 2]
+def _notes(analyses: Sequence[Analysis], single: Sequence[str]) -> tuple[str, ...]:
     codes = list(dict.fromkeys(f"{a.provenance.version} {a.provenance.commit}".strip() for a in analyses))
     return (
-        *([f"One seed of {', '.join(alone)}: there is no spread, and nothing is decided."] if alone else []),
+        *([f"One seed of {', '.join(single)}: there is no spread, and nothing is decided."] if single else []),
         *([f"The analyses were made by different code: {', '.join(codes)}."] if len(codes) > 1 else []),
     )

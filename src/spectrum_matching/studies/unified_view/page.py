@@ -1,104 +1,134 @@
-"""The unified view as sections of a page: each side's change against the control, and the curves it is read from."""
+"""The unified view as sections of a page: changes against the control on each side, and the curves behind them."""
 
-import statistics
 from collections.abc import Callable, Sequence
+from statistics import mean
+from typing import TYPE_CHECKING
 
 from ...metrics.ranks import chance_apart
-from ...report.canvas import MUTED, Canvas, Panel, line, method_line, number_at, panel
+from ...report.canvas import MUTED, Curve, Panel, curves, line, method_line, number_at, panel
 from ...report.digits import decimals, fixed, number
 from ...report.study_page import Block, StudyTable
 from ...report.table import Cell, Column, Table
 from ...spectrum.bands import Variant
-from .record import Change, MethodReading, Quantity, SeedReading, UnifiedView, Word
+from .record import VARIANTS, Change, MethodResult, Outcome, Quantity, SeedResult, UnifiedView
 
-GLYPHS: dict[Word, str] = {"acts": "▲ acts", "does not": "▼ does not", "higher": "△", "lower": "▽", "undecided": "="}
-VARIANTS: dict[Variant, str] = {"scale_free": "scale-free", "paper": "the paper’s"}
-DASHES_SAID = "lines of 9 to 16 are dashed, later ones dotted"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+GLYPHS: dict[Outcome, str] = {
+    "acts": "▲ acts",
+    "does not": "▼ does not",
+    "higher": "△",
+    "lower": "▽",
+    "undecided": "=",
+}
+LEGEND = (
+    "Change of the mean over seeds ± half the range; the control’s row has its values. ▲ acts: every seed matches "
+    "better than every seed of the control; ▼ does not: every seed matches worse; △ higher, ▽ lower where neither is "
+    "better; = undecided, as seeds overlap or are too few."
+)
 
 
 def unified_lead(study: UnifiedView) -> tuple[str, ...]:
-    """Who acts on which side, and how often luck alone would say so."""
-    n = {len(method.seeds) for method in study.methods}
-    said = [
-        f"{len(study.methods)} methods from {_counts(n)} each, held against {study.control}, on {study.images}.",
-        f"Encoding side, gap to the target at delta {study.delta:g}, scale-free: {_who(study, 'gap_scale_free')}",
-        f"Decoding side, low-pass gap, mean over keep: {_who(study, 'lowpass_gap')}",
+    """Return who acts on which side, and how often chance alone would say so."""
+    methods = [method for method in study.methods if method.name != study.control]
+    n_seeds, n_control = [len(method.seeds) for method in study.methods], len(study.of(study.control).seeds)
+    words: dict[Outcome, str] = {
+        "acts": "acts",
+        "does not": "does not, but moves away",
+        "undecided": "undecided",
+    }
+
+    def who(key: str) -> str:
+        names = {word: [m.name for m in methods if m.change(key).word == word] for word in words}
+        return "; ".join(f"{words[word]}: {_join(found)}" for word, found in names.items() if found) + "."
+
+    lead = [
+        f"{len(study.methods)} methods from {_range(n_seeds)} seed{'s' * (max(n_seeds) > 1)} each, compared with "
+        f"{study.control}, on {study.images}.",
+        f"Encoding side, gap to the target at delta {study.delta:g}, scale-free: {who('gap_scale_free')}",
+        f"Decoding side, low-pass gap, mean over keep: {who('lowpass_gap')}",
     ]
-    acting = [method for method in _others(study) if method.change("lowpass_gap").word == "acts"]
-    worse = [method.name for method in acting if method.change("psnr").word == "lower"]
-    if worse:
-        said.append(f"Of these {_listed(worse)} reconstruct worse in every seed, which narrows the gap by itself.")
-    sizes = {(len(study.of(study.control).seeds), len(method.seeds)) for method in _others(study)}
-    chances = sorted({chance_apart(a, b) for a, b in sizes if min(a, b) > 1})
-    if chances:
+    acting = [method for method in methods if method.change("lowpass_gap").word == "acts"]
+    if worse := [method.name for method in acting if method.change("psnr").word == "lower"]:
+        lead.append(f"Of these {_join(worse)} reconstruct worse in every seed, which narrows the gap by itself.")
+    sizes = {len(method.seeds) for method in methods if min(n_control, len(method.seeds)) > 1}
+    if chances := sorted({chance_apart(n_control, size) for size in sizes}):
         text = " or ".join(f"{chance.numerator} of {chance.denominator}" for chance in chances)
-        n_words = 2 * len(_others(study))
-        by_luck = f"{float(min(chances)) * n_words:.0f}" + (
-            f" to {float(max(chances)) * n_words:.0f}" if len(chances) > 1 else ""
+        by_chance = _range([round(float(chance) * 2 * len(methods)) for chance in chances])
+        lead.append(
+            f"A method acts if every seed of it matches better than every seed of the control. For a method that does "
+            f"not differ from the control, chance alone separates the two in {text} cases: about {by_chance} of the "
+            f"{2 * len(methods)} outcomes above."
         )
-        said.append(
-            f"A method acts where every seed of it matches better than every seed of the control. Were a method no "
-            f"different from the control, luck alone would still part the two in {text} cases: about {by_luck} of "
-            f"the {n_words} words above."
-        )
-    return tuple(said)
+    return tuple(lead)
 
 
 def unified_blocks(study: UnifiedView) -> tuple[Block, ...]:
-    """The sections."""
-    extra = DASHES_SAID if len(study.methods) > 8 else ""
-    psnr = _quantity(study, "psnr")
-    gap = _quantity(study, "lowpass_gap")
-    sides = [_scatter(study, _quantity(study, f"gap_{variant}"), gap) for variant in VARIANTS]
+    """Return the sections."""
+    dashes = "lines of 9 to 16 are dashed, later ones dotted" if len(study.methods) > 8 else ""
+    quantities = {quantity.key: quantity for quantity in study.quantities}
+    gap = quantities["lowpass_gap"]
+
+    def section(heading: str, text: Sequence[str], panels: Sequence[Panel], *tables: StudyTable) -> Block:
+        return Block(heading, tuple(text), tuple(panels), tables, extra=dashes, numbered=True)
+
     return (
-        Block(
+        section(
             "Which side each acts on",
             (
-                "Change against the mean of the control, a point a seed, the number at a method’s mean. Left of the "
-                "upright line, latents are closer to the flattened images; below the level one, the decoder makes of "
-                "low-passed latents more nearly what low-passing its own output gives. Spectrum matching on both sides "
-                "is the lower left.",
+                "Change against the mean of the control, a point for each seed, the number at a method’s mean. Left of "
+                "the vertical line, latents are closer to the flattened images; below the horizontal line, the decoder "
+                "turns low-passed latents more nearly into its low-passed output. Spectrum matching on both sides is "
+                "the lower left.",
                 "A low-pass gap also falls where reconstructions get worse: hence the third panel.",
             ),
-            (*sides, _scatter(study, psnr, gap)),
-            (StudyTable("Change against the control", change_table(study), "method", _legend(), dense=True),),
-            extra=extra,
-            numbered=True,
+            [
+                *(_scatter(study, quantities[f"gap_{variant}"], gap) for variant in VARIANTS),
+                _scatter(study, quantities["psnr"], gap),
+            ],
+            StudyTable("Change against the control", change_table(study), "method", LEGEND, dense=True),
         ),
-        Block(
+        section(
             "Encoding side",
             (
-                "KL from the images’ bands, flattened by delta, to the latents’: where a curve is lowest is the "
-                "flattening that the latents are closest to. Bold: mean over seeds; each seed is a thin line.",
+                "KL from the images’ bands, flattened by delta, to the latents’: the latents are closest to the "
+                "flattening where a curve has its minimum. Bold: mean over seeds; thin: each seed.",
             ),
-            tuple(_gaps(study, variant) for variant in VARIANTS),
-            extra=extra,
-            numbered=True,
+            [_gaps(study, variant) for variant in VARIANTS],
         ),
-        Block(
+        section(
             "Decoding side",
             (
-                f"Latents low-passed to so many diagonals of blocks of {study.block} cells, decoded, against images "
-                "low-passed alike; and how far that falls short of low-passing the decoder’s own output.",
+                f"Decoded low-passed latents (diagonals kept of blocks of {study.block} positions) against images with "
+                "the same low-pass; and how far that falls short of low-passing the decoder’s own output.",
             ),
-            (
+            [
                 _lowpass(study, "PSNR of decoded low-passed latents", "PSNR in dB", lambda seed: seed.decoded),
-                _lowpass(study, "Aligned less decoded", "low-pass gap in dB", lambda seed: seed.gaps),
-            ),
-            (StudyTable("Every seed", seed_table(study), "method", folded=True, dense=True),),
-            extra=extra,
-            numbered=True,
+                _lowpass(study, "Aligned minus decoded", "low-pass gap in dB", lambda seed: seed.gaps),
+            ],
+            StudyTable("Every seed", seed_table(study), "method", folded=True, dense=True),
         ),
     )
 
 
 def change_table(study: UnifiedView) -> Table:
-    """Mean change ± half the range over seeds, and the word; of the control its value."""
-    columns = tuple(map(_column, study.quantities))
+    """Return the mean change ± half the range over seeds, with the outcome; for the control its value."""
+    rows = [
+        (i, tuple(_cell(study, method, method.change(quantity.key)) for quantity in study.quantities))
+        for i, method in enumerate(study.methods)
+    ]
+    return Table(tuple(map(_column, study.quantities)), tuple(rows))
+
+
+def seed_table(study: UnifiedView) -> Table:
+    """Return every seed's values."""
     rows = []
-    for place, method in enumerate(study.methods):
-        rows.append((place, tuple(_cell(study, method, method.change(q.key)) for q in study.quantities)))
-    return Table(columns, tuple(rows))
+    for i, method in enumerate(study.methods):
+        values = zip(*(method.change(quantity.key).values for quantity in study.quantities), strict=True)
+        for seed, row in zip(method.seeds, values, strict=True):
+            rows.append((i, (Cell(seed.digest), *(Cell(number(value, 4), "", value) for value in row))))
+    return Table((Column("weights", is_text=True), *map(_column, study.quantities)), tuple(rows))
 
 
 def _column(quantity: Quantity) -> Column:
@@ -107,43 +137,21 @@ def _column(quantity: Quantity) -> Column:
     return Column(title, " · ".join(filter(None, (variant, side, quantity.unit))))
 
 
-def seed_table(study: UnifiedView) -> Table:
-    """Every seed's values."""
-    columns = (
-        Column("weights", is_text=True),
-        *map(_column, study.quantities),
-    )
-    rows = []
-    for place, method in enumerate(study.methods):
-        for at, seed in enumerate(method.seeds):
-            values = [method.change(quantity.key).values[at] for quantity in study.quantities]
-            rows.append((place, (Cell(seed.digest), *(Cell(number(value, 4), "", value) for value in values))))
-    return Table(columns, tuple(rows))
-
-
-def _cell(study: UnifiedView, method: MethodReading, change: Change) -> Cell:
+def _cell(study: UnifiedView, method: MethodResult, change: Change) -> Cell:
     n = decimals(change.mean, change.half_range or None)
     half = f"± {fixed(change.half_range, n)}" if len(change.values) > 1 else ""
     if method.name == study.control:
-        value = statistics.mean(change.values)
+        value = mean(change.values)
         n = n if change.half_range else decimals(value, None)
         return Cell(fixed(value, n), " ".join(filter(None, (half, "the control"))), 0.0)
     sign = "+" if change.mean > 0 and fixed(change.mean, n).strip("0.,") else ""
     return Cell(sign + fixed(change.mean, n), " ".join(filter(None, (half, GLYPHS[change.word]))), change.mean)
 
 
-def _legend() -> str:
-    return (
-        "Change of the mean over seeds ± half the range; the control’s row has its values. ▲ acts: every seed matches "
-        "better than every seed of the control; ▼ does not: every seed matches worse; △ higher, ▽ lower where neither "
-        "is better; = undecided, as seeds overlap or are too few."
-    )
-
-
 def _scatter(study: UnifiedView, x: Quantity, y: Quantity) -> Panel:
     panels: list[Panel] = []
     names = ", ".join(method.name for method in study.methods)
-    label = f"change of {y.title} over change of {x.title}, a point a seed: {names}"
+    label = f"change of {y.title} over change of {x.title}, a point for each seed: {names}"
     with panel(f"{y.title.split(',')[0]} over {x.title}", label, panels, right=16) as canvas:
         axes = canvas.axes
         axes.set_xlabel(f"change of {x.title.split(',')[0]}, {x.unit}")
@@ -153,80 +161,57 @@ def _scatter(study: UnifiedView, x: Quantity, y: Quantity) -> Panel:
         axes.ticklabel_format(useOffset=False)
         axes.locator_params("x", nbins=6)
         axes.margins(0.1)
-        for place, method in enumerate(study.methods):
+        for i, method in enumerate(study.methods):
             across, up = method.change(x.key), method.change(y.key)
-            for at, (one, other) in enumerate(zip(across.changes, up.changes, strict=True)):
-                axes.plot([one], [other], **line(place) | {"linestyle": "none", "markersize": 6})
-                told = f"{x.title} {_signed(one)}, {y.title} {_signed(other)}"
-                canvas.tip(one, other, f"{method.name}, seed {at + 1} of {len(across.changes)}\n{told}")
-            number_at(axes, place, (across.mean, up.mean))
+            for seed, point in enumerate(zip(across.changes, up.changes, strict=True), 1):
+                axes.plot(*([value] for value in point), **line(i) | {"linestyle": "none", "markersize": 6})
+                numbers = f"{x.title} {_signed(point[0])}, {y.title} {_signed(point[1])}"
+                canvas.tip(*point, f"{method.name}, seed {seed} of {len(across.changes)}\n{numbers}")
+            number_at(axes, i, (across.mean, up.mean))
     return panels[0]
 
 
 def _gaps(study: UnifiedView, variant: Variant) -> Panel:
-    panels: list[Panel] = []
-    title = f"Gap over delta, {VARIANTS[variant]}"
-    names = ", ".join(method.name for method in study.methods)
-    with panel(title, f"{title}: {names}", panels) as canvas:
-        canvas.axes.set_yscale("log")
-        canvas.axes.set_xlabel("delta")
-        canvas.axes.set_ylabel("gap in nats")
-        canvas.axes.axvline(study.delta, color=MUTED, linewidth=0.9)
-        for place, method in enumerate(study.methods):
-            curves = [seed.curve(variant).gaps for seed in method.seeds]
-            _curves(canvas, place, method, study.deltas, curves, "delta {x}: gap {y}")
-    return panels[0]
+    def mark_delta(axes: "Axes") -> None:
+        axes.axvline(study.delta, color=MUTED, linewidth=0.9)
+
+    title, tip = f"Gap over delta, {VARIANTS[variant]}", "delta {x}: gap {y}"
+    series = _over_seeds(study, study.deltas, lambda seed: seed.curve(variant).gaps, tip)
+    return curves(title, "delta", "gap in nats", series, y_scale="log", prepare=mark_delta)
 
 
-def _lowpass(study: UnifiedView, title: str, unit: str, of: Callable[[SeedReading], Sequence[float]]) -> Panel:
-    panels: list[Panel] = []
-    names = ", ".join(method.name for method in study.methods)
-    with panel(title, f"{title}: {names}", panels) as canvas:
-        axes = canvas.axes
-        axes.set_ylabel(unit)
-        for place, method in enumerate(study.methods):
-            curves = [of(seed) for seed in method.seeds]
-            _curves(canvas, place, method, study.keeps, curves, "keep {x}: {y} dB")
+def _lowpass(study: UnifiedView, title: str, unit: str, of: Callable[[SeedResult], Sequence[float]]) -> Panel:
+    def ticks(axes: "Axes") -> None:
         axes.set_xticks(study.keeps, [str(keep) for keep in study.keeps])
         axes.set_xlim(max(study.keeps) + 0.3, min(study.keeps) - 0.3)
-        axes.set_xlabel(f"diagonals kept, of {2 * study.block - 1}   (stronger low-pass →)")
-    return panels[0]
+
+    x_label = f"diagonals kept, of {2 * study.block - 1}   (stronger low-pass →)"
+    return curves(title, x_label, unit, _over_seeds(study, study.keeps, of, "keep {x}: {y} dB"), prepare=ticks)
 
 
-def _curves(
-    canvas: Canvas, place: int, method: MethodReading, x: Sequence[float], curves: Sequence[Sequence[float]], told: str
-) -> None:
-    options = method_line(place) | {"marker": "" if len(x) > 8 else method_line(place)["marker"]}
-    if len(curves) > 1:
-        for curve in curves:
-            canvas.axes.plot(x, curve, **options | {"linewidth": 0.8, "alpha": 0.45, "marker": ""})
-    mean = [statistics.mean(values) for values in zip(*curves, strict=True)]
-    canvas.line(x, mean, f"{method.name}\n{told}", **options)
+def _over_seeds(
+    study: UnifiedView, x: Sequence[float], of: Callable[[SeedResult], Sequence[float]], tip: str
+) -> list[Curve]:
+    """Return a bold line for the mean over seeds of each method, and a thin one for each of several seeds."""
+    series = []
+    for i, method in enumerate(study.methods):
+        style = method_line(i) | ({"marker": ""} if len(x) > 8 else {})
+        lines = [of(seed) for seed in method.seeds]
+        if len(lines) > 1:
+            series += [Curve(x, y, "", style | {"linewidth": 0.8, "alpha": 0.45, "marker": ""}) for y in lines]
+        average = [mean(values) for values in zip(*lines, strict=True)]
+        series.append(Curve(x, average, f"{method.name}\n{tip}", style))
+    return series
 
 
-def _who(study: UnifiedView, key: str) -> str:
-    """ "acts: A, B; does not, but moves away: C; undecided: D."."""
-    words: dict[Word, str] = {"acts": "acts", "does not": "does not, but moves away", "undecided": "undecided"}
-    found = {word: [m.name for m in _others(study) if m.change(key).word == word] for word in words}
-    return "; ".join(f"{words[word]}: {_listed(names)}" for word, names in found.items() if names) + "."
-
-
-def _listed(names: Sequence[str]) -> str:
-    """With commas between; a name that has one itself stands in quotes."""
+def _join(names: Sequence[str]) -> str:
+    """Join names with commas; one that contains a comma is quoted."""
     return ", ".join(f"“{name}”" if "," in name else name for name in names)
 
 
-def _others(study: UnifiedView) -> list[MethodReading]:
-    return [method for method in study.methods if method.name != study.control]
-
-
-def _quantity(study: UnifiedView, key: str) -> Quantity:
-    return next(quantity for quantity in study.quantities if quantity.key == key)
-
-
-def _counts(n: set[int]) -> str:
-    low, high = min(n), max(n)
-    return f"{low} seed{'s' * (low > 1)}" if low == high else f"{low} to {high} seeds"
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _signed(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Which side of spectrum matching each method acts on: its latents' spectrum, its decoder, or both."""
+"""The record of the unified view: which side of spectrum matching each method acts on."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,12 +8,14 @@ from ...records.analysis import Provenance
 from ...spectrum.bands import Variant
 
 Side = Literal["encoding", "decoding", "neither"]
-Word = Literal["acts", "does not", "lower", "higher", "undecided"]
+Outcome = Literal["acts", "does not", "lower", "higher", "undecided"]
+VARIANTS: dict[Variant, str] = {"scale_free": "scale-free", "paper": "the paper’s"}
+"""The variants of ESM, with their names."""
 
 
 @dataclass(frozen=True)
 class GapCurve:
-    """KL(flattened images ‖ latents) in nats over the study's deltas, and where it is least, as `SpectrumMatch`."""
+    """KL(flattened images ‖ latents) in nats over the study's deltas, and its minimum, as in `SpectrumMatch`."""
 
     variant: Variant
     gaps: tuple[float, ...]
@@ -22,8 +24,8 @@ class GapCurve:
 
 
 @dataclass(frozen=True)
-class SeedReading:
-    """One analysis. digest: of the weights. decoded, aligned, gaps (keeps): the low-pass decoding curve, in dB."""
+class SeedResult:
+    """One analysis. digest: of the weights. decoded, aligned, gaps (keeps): the low-pass decoding curve in dB."""
 
     source: str
     digest: str
@@ -34,13 +36,13 @@ class SeedReading:
     gaps: tuple[float, ...]
 
     def curve(self, variant: Variant) -> GapCurve:
-        """That of one variant."""
+        """Return the curve of one variant."""
         return next(curve for curve in self.curves if curve.variant == variant)
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a method may change. acts: the direction in which it matches better, "" where neither does."""
+    """A number that a method may change. acts: the direction of a better match, "" where neither is better."""
 
     key: str
     title: str
@@ -53,10 +55,9 @@ class Quantity:
 class Change:
     """One quantity of one method against the control's mean.
 
-    values: of the seeds, as they are; changes: less the mean of the control's; mean, half_range: of the changes. word:
-    "acts" where every seed lies beyond every seed of the control in the direction of `Quantity.acts`, "does not" where
-    every seed lies beyond in the other, "lower" or "higher" where no direction is named, "undecided" where seeds
-    overlap or one of both has a single one.
+    values: of the seeds; changes: minus the mean of the control; mean, half_range: of the changes. word: "acts" if
+    every seed lies beyond every seed of the control in the direction of `Quantity.acts`, "does not" if in the other,
+    "lower" or "higher" if no direction is better, "undecided" if seeds overlap or either method has a single one.
     """
 
     key: str
@@ -64,19 +65,19 @@ class Change:
     changes: tuple[float, ...]
     mean: float
     half_range: float
-    word: Word
+    word: Outcome
 
 
 @dataclass(frozen=True)
-class MethodReading:
-    """One method: its seeds, and its change in every quantity of the study; the control's own are around zero."""
+class MethodResult:
+    """One method: its seeds, and its change in every quantity; the control's own changes scatter around zero."""
 
     name: str
-    seeds: tuple[SeedReading, ...]
+    seeds: tuple[SeedResult, ...]
     changes: tuple[Change, ...]
 
     def change(self, key: str) -> Change:
-        """Of one quantity."""
+        """Return the change of one quantity."""
         return next(change for change in self.changes if change.key == key)
 
 
@@ -84,8 +85,8 @@ class MethodReading:
 class UnifiedView:
     """All methods, on the same images, with latents of one shape (channels, h, w).
 
-    delta: the flattening whose target the encoding side is held against. keeps: diagonals of blocks of `block` cells
-    that are kept, strongest low-pass last; without that which keeps everything. images: what was measured on.
+    delta: flattening of the images' spectrum with which the encoding side is compared. keeps: diagonals kept of blocks
+    of `block` positions, the strongest low-pass last, without the one that keeps everything. images: description.
     """
 
     control: str
@@ -96,13 +97,13 @@ class UnifiedView:
     latent_shape: tuple[int, int, int]
     images: str
     quantities: tuple[Quantity, ...]
-    methods: tuple[MethodReading, ...]
+    methods: tuple[MethodResult, ...]
     command: str
     provenance: Provenance
     notes: tuple[str, ...]
 
-    def of(self, name: str) -> MethodReading:
-        """One method."""
+    def of(self, name: str) -> MethodResult:
+        """Return one method."""
         return next(method for method in self.methods if method.name == name)
 
 
