@@ -27,7 +27,9 @@ from torch import Tensor
 from machine import describe as describe_machine
 from spectrum_matching.data.order import PositionedBatches
 from spectrum_matching.latents.cache import CacheIndex, finish_cache, write_shard
-from spectrum_matching.latents.training import open_training_latents, training_latent_batches
+from spectrum_matching.latents.dataset import open_latents
+from spectrum_matching.latents.latent_set import LatentInfo
+from spectrum_matching.latents.training import training_latent_batches
 
 SHAPES = {"f16d16": (16, 16, 16), "f8d4": (4, 32, 32)}
 BATCH, SHARD = 256, 2048
@@ -55,26 +57,8 @@ def quartiles(values: list[float]) -> dict[str, float]:
 def write_ours(mean: Tensor, logvar: Tensor, folder: Path) -> None:
     folder.mkdir()
     c, h, w = mean.shape[1:]
-    index = CacheIndex(
-        source="random",
-        source_digest="",
-        n_source=len(mean),
-        split="all",
-        held_out=0.0,
-        seed=0,
-        image_size=256,
-        classes=(),
-        autoencoder="none",
-        autoencoder_digest="",
-        versions={},
-        holds="posterior",
-        dtype="float16",
-        flips=False,
-        channels=c,
-        grid=(h, w),
-        factor=256 // h,
-        shard_images=SHARD,
-    )
+    info = LatentInfo(channels=c, grid=(h, w), n_images=(len(mean), len(mean)))
+    index = CacheIndex(info, encoder_digest="", dtype="float16", shard_images=SHARD, versions={})
     shards = []
     for number, first in enumerate(range(0, len(mean), SHARD)):
         rows = slice(first, first + SHARD)
@@ -112,7 +96,7 @@ def measure(shape: tuple[int, ...], n: int, repeats: int, folder: Path) -> dict:
         for name, write in writers.items():
             shutil.rmtree(folder / name, ignore_errors=True)
             writing[name].append(seconds(write))
-    readers: dict[str, Iterator] = {"ours": training_latent_batches(open_training_latents(ours), BATCH, flip=False)}
+    readers: dict[str, Iterator] = {"ours": training_latent_batches(open_latents(ours), BATCH, flip=False)}
     readers |= {dtype: file_batches(path, n) for dtype, path in files.items()}
     one, other = next(readers["ours"]), next(readers["float16"])
     assert torch.equal(torch.cat([one.mean, one.logvar], 1), other)

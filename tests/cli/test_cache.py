@@ -15,11 +15,10 @@ from spectrum_matching.analysis.cached import open_cached
 from spectrum_matching.cli.cache import cache_latents
 from spectrum_matching.data.images import open_images
 from spectrum_matching.latents.cache import read_index, verify_cache
+from spectrum_matching.latents.cache_job import ShardRows
 from spectrum_matching.latents.dataset import open_latents
-from spectrum_matching.latents.encode import ShardRows
 from spectrum_matching.latents.foreign.export import export_latents
 from spectrum_matching.latents.foreign.pairing import pair
-from spectrum_matching.latents.training import open_training_latents
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.training_data import TRAINING, AutoencoderTraining, TrainingData
 
@@ -51,17 +50,17 @@ def files(folder):
 
 
 def test_it_holds_what_the_autoencoder_encodes(ours, autoencoder, image_folder):
-    latents, network = open_training_latents(ours), Autoencoder.from_pretrained(autoencoder)
+    latents, network = open_latents(ours), Autoencoder.from_pretrained(autoencoder)
     images = open_images(str(image_folder), 32, split="all")
     for item in (0, 7, 23):
-        batch = latents.read([(item, False), (item, True)])
+        batch = latents.read_batch([(item, False), (item, True)])
         x = images[item].image
         with torch.no_grad():
             posterior = network.encode(torch.stack([x, x.flip(-1)]))
         torch.testing.assert_close(batch.mean, posterior.mean, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(batch.logvar, posterior.logvar, rtol=1e-4, atol=1e-5)
     index = read_index(ours)
-    assert (len(latents), index.source_digest, index.factor, index.split) == (24, images.digest, 4, "all")
+    assert (len(latents), index.info.image_digest, index.info.images) == (24, images.digest, images.choice)
     assert [shard.n for shard in index.shards] == [5, 5, 5, 5, 4]
     verify_cache(ours)
     assert pair(*open_cached(f"latents:{ours}", None, None)).indices == tuple(range(24))
@@ -81,7 +80,7 @@ def test_the_same_command_on_a_finished_cache_does_nothing(ours, autoencoder, im
         ({"flips": False}, "flips is True, not False"),
         ({"size": 48}, "image_size is 32, not 48"),
         ({"shard_images": 6}, "shard_images is 5, not 6"),
-        ({"split": "held_out"}, "source_digest is "),
+        ({"split": "held_out"}, "image_digest is "),
     ],
 )
 def test_a_command_that_differs_is_refused_by_name(ours, autoencoder, image_folder, change, said):
@@ -108,7 +107,7 @@ def test_what_was_held_out_of_training_is_not_cached(autoencoder, image_folder, 
     TRAINING.write(trained / "specmatch.json", AutoencoderTraining("run", {}, 4, data, "0", ""))
     out = cache_latents(str(trained), out=tmp_path / "out", shard_images=9)
     training = open_images(str(image_folder), 32, split="train", held_out=0.3, seed=1)
-    assert read_index(out).source_digest == training.digest
+    assert read_index(out).info.image_digest == training.digest
     latents, images = open_cached(f"latents:{out}", None, None)
     assert images.names == training.names
     assert len(pair(latents, images).indices) == len(training) < 24
@@ -126,10 +125,10 @@ def test_a_bad_image_is_left_out_and_the_others_keep_their_places(autoencoder, i
     out = cache_latents(autoencoder, data=str(folder), out=tmp_path / "out", **SHARDS)
     index = read_index(out)
     assert [shard.n for shard in index.shards] == [4, 0, 5, 5, 4]
-    assert [bad.name for bad in index.bad] == ["03.png", *(f"0{i}.png" for i in range(5, 10))]
+    assert [bad.name for bad in index.info.bad] == ["03.png", *(f"0{i}.png" for i in range(5, 10))]
     latents = open_latents(out)
     assert latents.image_keys == [0, 1, 2, 4, *range(10, 24)]
-    assert open_training_latents(out).read([(4, False)]).mean[0].equal(latents[4].mean)
+    assert open_latents(out).read_batch([(4, False)]).mean[0].equal(latents[4].mean)
     err = capsys.readouterr().err
     assert "skipped 03.png: truncated" in err
     assert "18 images, 6 skipped" in err
@@ -163,9 +162,11 @@ def test_room_is_asked_for_before_any_work(autoencoder, image_folder, tmp_path, 
     [(1e5, "mean of one reaches 1e.05, which float16 does not hold; take bfloat16"), (torch.nan, "is not finite")],
 )
 def test_moments_that_the_dtype_does_not_hold_are_refused(ours, value, said):
-    index = replace(read_index(ours), dtype="float16", channels=1, grid=(1, 1))
+    index = read_index(ours)
+    index = replace(index, dtype="float16", info=replace(index.info, channels=1, grid=(1, 1)))
+    moments = {"mean": torch.tensor([0.0, value]).view(2, 1, 1, 1)}
     with pytest.raises(ValueError, match=said):
-        ShardRows(index, False).add("mean", torch.tensor([0.0, value]).view(2, 1, 1, 1), ["none", "one"])
+        ShardRows(index, False).add(moments, [0, 1], torch.tensor([-1, -1]), ["none", "one"])
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
@@ -175,13 +176,13 @@ def test_a_round_trip_through_another_layout_keeps_the_moments(autoencoder, tmp_
     cache_latents(autoencoder, data=str(labelled(tmp_path / "images")), out=ours, flips=True, dtype=dtype, **SHARDS)
     export_latents(open_latents(ours), layout, theirs)
     cache_latents(f"latents:{theirs}", out=again, flips=layout != "repa", dtype=dtype, shard_images=4)
-    one, other = open_training_latents(ours), open_training_latents(again)
-    assert (other.n_classes, len(other), other.has_flips) == (3, 12, layout != "repa")
-    for flip in {False, other.has_flips}:
-        before, after = (latents.read([(item, flip) for item in range(12)]) for latents in (one, other))
+    one, other = open_latents(ours), open_latents(again)
+    assert (other.n_classes, len(other), other.info.flips) == (3, 12, layout != "repa")
+    for flip in {False, other.info.flips}:
+        before, after = (latents.read_batch([(item, flip) for item in range(12)]) for latents in (one, other))
         assert torch.equal(before.labels, after.labels)
         if layout == "lightningdit":
-            assert read_index(again).holds == "sample"
+            assert read_index(again).info.holds == "sample"
             assert ((after.mean - before.mean).abs() < 6 * (before.logvar / 2).exp() + 0.1).all()
         else:
             assert torch.equal(before.mean, after.mean)
@@ -272,7 +273,7 @@ def test_a_cache_killed_again_and_again_ends_like_one_left_alone(forked, autoenc
     for kill_at, shards in ((3, 0), (9, 2), (11, 3), (11, 5)):
         assert status(forked(autoencoder, image_folder, killed, kill_at)) == {-signal.SIGKILL}
         assert len(list(killed.glob("latents-*.safetensors"))) == shards
-        with pytest.raises(ValueError, match="was not finished"):
+        with pytest.raises(ValueError, match="is an unfinished cache"):
             open_latents(killed)
     assert status(forked(autoencoder, image_folder, killed)) == {0}
     assert files(killed) == files(whole)

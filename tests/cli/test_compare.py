@@ -101,7 +101,7 @@ def test_finished_stages_are_not_run_again(plan, compared, command, monkeypatch)
     for verb in (
         "run_autoencoder",
         "run_diffusion",
-        "cache_images",
+        "write_cache",
         "write_samples",
         "analyze",
         "evaluate_generation",
@@ -115,7 +115,7 @@ def test_finished_stages_are_not_run_again(plan, compared, command, monkeypatch)
 
 def test_a_changed_stage_runs_with_those_after_it_and_nothing_else(plan, compared, command, monkeypatch):
     before = stages(plan)
-    for verb in ("run_autoencoder", "cache_images", "analyze"):
+    for verb in ("run_autoencoder", "write_cache", "analyze"):
         monkeypatch.setattr(trial_module, verb, pytest.fail)
     longer = replace(plan, diffusion=replace(plan.diffusion, steps=3), entries={"autoencoder": Entry()})
     assert command(longer, "--out", plan.out)[0] == 0

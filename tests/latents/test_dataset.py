@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from spectrum_matching.latents.dataset import LatentSet, latent_batches, open_latents, spread_rows
-from spectrum_matching.latents.foreign.array_files import BadLatentError
+from spectrum_matching.latents.dataset import latent_batches, open_latents, spread_rows
+from spectrum_matching.latents.latent_set import BadLatentError, LatentSet
 
 C, H, W = 3, 4, 5
 
@@ -52,13 +52,13 @@ def write_mar(root: Path, stored: np.ndarray, names: list[str]) -> None:
 
 def check_moments(found: LatentSet, stored: np.ndarray, labels: list[int]) -> None:
     assert len(found) == len(stored)
-    assert (found.channels, found.grid, found.bad) == (C, (H, W), ())
+    assert (found.info.channels, found.info.grid, found.info.bad) == (C, (H, W), ())
     for row, array, label in zip(found, stored, labels, strict=True):
         torch.testing.assert_close(row.mean, torch.from_numpy(array[:C]), rtol=0, atol=0)
         torch.testing.assert_close(row.logvar, torch.from_numpy(array[C:]), rtol=1e-5, atol=1e-5)
         assert row.mean.dtype == row.logvar.dtype == torch.float32
         assert row.label == label
-    assert found.latent_space is None
+    assert found.info.latent_space is None
 
 
 def test_repa_is_read_from_its_folder_and_from_the_one_above(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_repa_is_read_from_its_folder_and_from_the_one_above(tmp_path: Path) -> 
     for folder in (tmp_path, tmp_path / "vae-sd"):
         found = open_latents(folder)
         assert found.layout == "repa"
-        assert found.images == str(tmp_path / "images")
+        assert found.info.images.source == str(tmp_path / "images")
         check_moments(found, stored, [3, 1, 4, 1, 5])
         assert [row.image for row in found] == [0, 1, 2, 3, 4]
         assert "standard deviation" in found.notes[0]
@@ -80,7 +80,7 @@ def test_repa_without_labels_or_images(tmp_path: Path) -> None:
     write_repa(tmp_path / "latents", moments(2))
     found = open_latents(tmp_path / "latents")
     check_moments(found, moments(2), [-1, -1])
-    assert found.images is None
+    assert found.info.images is None
 
 
 def test_two_sets_of_latents_in_one_folder_have_to_be_named(tmp_path: Path) -> None:
@@ -151,8 +151,8 @@ def test_bad_files_are_left_out_and_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "c/007.png.npz", moments=np.zeros((3, 2, 2), np.float32))
     np.savez(tmp_path / "c/008.png.npz", moments=np.full((2 * C, H, W), np.nan, np.float32))
     found = open_latents(tmp_path)
-    assert [file.name for file in found.bad] == [f"c/00{i}.png.npz" for i in range(3, 8)]
-    assert "(2, 2, 2), the others have (6, 4, 5)" in found.bad[3].reason
+    assert [file.name for file in found.info.bad] == [f"c/00{i}.png.npz" for i in range(3, 8)]
+    assert "(2, 2, 2), the others have (6, 4, 5)" in found.info.bad[3].reason
     assert len(found) == 55
     batches = list(latent_batches(found, 7, range(len(found))))
     assert [file for batch in batches for file in batch.bad] == [("c/008.png.npz", "holds NaN or infinite values")]
@@ -168,7 +168,7 @@ def test_a_malicious_file_among_uvits_is_named_and_left_out_of_batches(tmp_path:
     stored = target.read_bytes()
     target.write_bytes(stored[: stored.index(b"\n") + 1] + b"cos\nsystem\n(S'touch mark'\ntR.")
     found = open_latents(tmp_path)
-    bad = [*found.bad, *(file for batch in latent_batches(found, 4, range(len(found))) for file in batch.bad)]
+    bad = [*found.info.bad, *(file for batch in latent_batches(found, 4, range(len(found))) for file in batch.bad)]
     assert [file.name for file in bad] == ["2.npy"]
     assert "os.system" in bad[0].reason
 
@@ -182,7 +182,7 @@ def test_a_pair_of_other_things_is_a_bad_file(tmp_path: Path, stored: tuple) -> 
     pair[:] = stored if len(stored) > 1 else [np.zeros(3, np.float32)]
     np.save(tmp_path / "1.npy", pair, allow_pickle=True)
     found = open_latents(tmp_path)
-    bad = [*found.bad, *(file for batch in latent_batches(found, 4, range(len(found))) for file in batch.bad)]
+    bad = [*found.info.bad, *(file for batch in latent_batches(found, 4, range(len(found))) for file in batch.bad)]
     assert [file.name for file in bad] == ["1.npy"]
 
 

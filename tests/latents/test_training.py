@@ -6,36 +6,29 @@ import pytest
 import torch
 from torch import Tensor
 
+from spectrum_matching.data.images import ImageChoice
 from spectrum_matching.latents.cache import CacheIndex, finish_cache, start_cache, write_shard
 from spectrum_matching.latents.dataset import open_latents
 from spectrum_matching.latents.foreign.export import export_latents
-from spectrum_matching.latents.training import open_training_latents, sample_moments, training_latent_batches
+from spectrum_matching.latents.latent_set import LatentInfo
+from spectrum_matching.latents.training import sample_moments, training_latent_batches
 
 C, GRID, N = 3, (2, 4), 23
 
 
 def index_of(n: int = N, **change: object) -> CacheIndex:
-    index = CacheIndex(
-        source="nowhere",
-        source_digest="fedcba",
-        n_source=n,
-        split="train",
-        held_out=0.1,
-        seed=3,
-        image_size=32,
-        classes=("cat", "dog", "owl"),
-        autoencoder="an autoencoder",
-        autoencoder_digest="abcdef",
-        versions={},
-        holds="posterior",
-        dtype="float32",
-        flips=True,
+    info = LatentInfo(
         channels=C,
         grid=GRID,
-        factor=8,
-        shard_images=10,
+        flips=True,
+        classes=("cat", "dog", "owl"),
+        autoencoder="an autoencoder",
+        images=ImageChoice("nowhere", 32, "train", 0.1, 3),
+        image_digest="fedcba",
+        n_images=(n, n),
     )
-    return replace(index, **change)
+    info = replace(info, **{key: change.pop(key) for key in set(change) & set(info.__dict__)})
+    return CacheIndex(info, encoder_digest="abcdef", versions={}, **({"dtype": "float32", "shard_images": 10} | change))
 
 
 def moments(seed: int = 0, n: int = N) -> dict[str, Tensor]:
@@ -59,32 +52,33 @@ def write(folder: Path, tensors: dict[str, Tensor], cuts: tuple[int, ...] = (10,
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_rows_come_as_they_were_written(tmp_path: Path, dtype: torch.dtype) -> None:
     tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in moments().items()}
-    latents = open_training_latents(write(tmp_path, tensors, dtype=str(dtype).removeprefix("torch.")))
+    latents = open_latents(write(tmp_path, tensors, dtype=str(dtype).removeprefix("torch.")))
     keys = [(22, False), (0, True), (10, True), (9, False), (0, False), (12, True), (22, False)]
-    batch = latents.read(keys)
+    batch = latents.read_batch(keys)
     for name in ("mean", "logvar"):
         expected = torch.stack([tensors[f"{name}_flip" if flip else name][item] for item, flip in keys])
         assert torch.equal(getattr(batch, name), expected.float())
     assert batch.labels.tolist() == [item % 3 for item, _ in keys]
     assert batch.rows == tuple(item for item, _ in keys)
-    assert (len(latents), latents.channels, latents.grid, latents.image_size) == (N, C, GRID, 32)
-    assert (latents.n_classes, latents.classes, latents.autoencoder) == (3, ("cat", "dog", "owl"), "an autoencoder")
-    assert (latents.is_stochastic, latents.has_flips) == (True, True)
+    info = latents.info
+    assert (len(latents), info.channels, info.grid, info.image_size) == (N, C, GRID, 32)
+    assert (latents.n_classes, latents.classes, info.autoencoder) == (3, ("cat", "dog", "owl"), "an autoencoder")
+    assert (info.holds, info.flips) == ("posterior", True)
 
 
 @pytest.mark.parametrize("layout", ["repa", "uvit", "mar", "lightningdit"])
 def test_every_layout_trains_as_ours_does(tmp_path: Path, layout: str) -> None:
     ours = write(tmp_path / "ours", moments())
     export_latents(open_latents(ours), layout, tmp_path / "theirs")
-    one, other = open_training_latents(ours), open_training_latents(tmp_path / "theirs")
+    one, other = open_latents(ours), open_latents(tmp_path / "theirs")
     assert (other.n_classes, len(other.classes), len(other)) == (3, 3, N)
-    assert other.has_flips == (layout != "repa")
-    assert other.is_stochastic == (layout != "lightningdit")
+    assert other.info.flips == (layout != "repa")
+    assert other.info.holds == ("sample" if layout == "lightningdit" else "posterior")
     # MAR's rows stand in the order of their classes.
     position = [int(str(row.image).split("/")[-1]) for row in open_latents(tmp_path / "theirs")]
-    for flip in {False, other.has_flips}:
+    for flip in {False, other.info.flips}:
         keys = [(item, flip) for item in (0, 22, 7)]
-        found, expected = other.read(keys), one.read([(position[item], flip) for item, _ in keys])
+        found, expected = other.read_batch(keys), one.read_batch([(position[item], flip) for item, _ in keys])
         assert torch.equal(found.labels, expected.labels)
         if layout != "lightningdit":
             assert torch.equal(found.mean, expected.mean)
@@ -96,15 +90,13 @@ def test_every_layout_trains_as_ours_does(tmp_path: Path, layout: str) -> None:
 
 def test_the_stream_goes_on_at_any_step_and_is_shared_by_ranks(tmp_path: Path) -> None:
     write(tmp_path, moments())
-    whole = list(training_latent_batches(open_training_latents(tmp_path), 6, 1, end=12))
+    whole = list(training_latent_batches(open_latents(tmp_path), 6, 1, end=12))
     seen = [row for batch in whole for row in batch.rows]
     assert sorted(seen[:N]) == sorted(seen[N : 2 * N]) == list(range(N))
     assert seen[:N] != seen[N : 2 * N]
-    resumed = list(training_latent_batches(open_training_latents(tmp_path), 6, 1, start=7, end=12))
+    resumed = list(training_latent_batches(open_latents(tmp_path), 6, 1, start=7, end=12))
     assert all(torch.equal(a.mean, b.mean) for a, b in zip(whole[7:], resumed, strict=True))
-    ranks = [
-        list(training_latent_batches(open_training_latents(tmp_path), 6, 1, rank=r, world=2, end=12)) for r in (0, 1)
-    ]
+    ranks = [list(training_latent_batches(open_latents(tmp_path), 6, 1, rank=r, world=2, end=12)) for r in (0, 1)]
     for batch, one, other in zip(whole, *ranks, strict=True):
         assert torch.equal(batch.mean, torch.cat([one.mean, other.mean]))
         assert torch.equal(batch.logvar, torch.cat([one.logvar, other.logvar]))
@@ -113,7 +105,7 @@ def test_the_stream_goes_on_at_any_step_and_is_shared_by_ranks(tmp_path: Path) -
 def test_half_of_the_visits_show_the_mirrored_image(tmp_path: Path) -> None:
     tensors = moments()
     write(tmp_path, tensors)
-    latents = open_training_latents(tmp_path)
+    latents = open_latents(tmp_path)
     for flip in (True, False):
         mirrored = [
             not torch.equal(mean, tensors["mean"][row])
@@ -126,7 +118,7 @@ def test_half_of_the_visits_show_the_mirrored_image(tmp_path: Path) -> None:
 
 def test_flips_need_latents_of_mirrored_images(tmp_path: Path) -> None:
     write(tmp_path, {k: v for k, v in moments().items() if "flip" not in k}, flips=False)
-    latents = open_training_latents(tmp_path)
+    latents = open_latents(tmp_path)
     with pytest.raises(ValueError, match="cache again with --flips"):
         training_latent_batches(latents, 4)
     assert len(next(training_latent_batches(latents, 4, flip=False)).rows) == 4
@@ -138,8 +130,8 @@ def test_samples_have_the_posteriors_moments_and_unit_scale_after_normalising(tm
     scale = torch.tensor([0.5, 1.0, 3.0]).view(3, 1, 1)
     tensors |= {k: tensors[k] * scale + 2 for k in ("mean", "mean_flip")}
     write(tmp_path, tensors, (n,), n=n, shard_images=n)
-    latents = open_training_latents(tmp_path)
-    batch = latents.read([(item, False) for item in range(n)])
+    latents = open_latents(tmp_path)
+    batch = latents.read_batch([(item, False) for item in range(n)])
     samples = sample_moments(batch.mean, batch.logvar, torch.Generator().manual_seed(1))
     z = (samples - batch.mean) / (batch.logvar / 2).exp()
     assert abs(float(z.mean())) < 0.02
@@ -156,21 +148,21 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
     write(tmp_path, moments())
     shard = tmp_path / "latents-00001.safetensors"
     content = bytearray(shard.read_bytes())
-    latents = open_training_latents(tmp_path)
-    stored = latents.read([(11, False)]).mean.numpy().tobytes()
+    latents = open_latents(tmp_path)
+    stored = latents.read_batch([(11, False)]).mean.numpy().tobytes()
     place = content.index(stored)
     shard.write_bytes(content[:place] + b"\xff" * 4 + content[place + 4 :])  # a NaN, in a file of the right length
     with pytest.raises(
         ValueError, match=r"latents-00001.safetensors is damaged: row 1 of mean is not finite; delete it"
     ):
-        open_training_latents(tmp_path).read([(3, False), (11, False)])
+        open_latents(tmp_path).read_batch([(3, False), (11, False)])
     shard.write_bytes(content[:-1])
     with pytest.raises(ValueError, match=r"latents-00001.safetensors is damaged.*delete it"):
-        open_training_latents(tmp_path)
+        open_latents(tmp_path)
 
 
 def test_a_layout_without_statistics_asks_to_be_imported(tmp_path: Path) -> None:
     export_latents(open_latents(write(tmp_path / "ours", moments())), "repa", tmp_path / "repa")
-    latents = open_training_latents(tmp_path / "repa")
+    latents = open_latents(tmp_path / "repa")
     with pytest.raises(ValueError, match="import the folder by `specmatch cache"):
         latents.space("channel")

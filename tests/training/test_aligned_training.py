@@ -14,14 +14,12 @@ from accelerate import Accelerator
 from spectrum_matching.analysis.cached import open_cached
 from spectrum_matching.cli.cache import cache_latents
 from spectrum_matching.cli.main import main
-from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import batches_at
 from spectrum_matching.diffusion import Path as DiffusionPath
 from spectrum_matching.diffusion import Times, diffusion_loss
 from spectrum_matching.files.yaml_files import to_yaml
 from spectrum_matching.latents.alignment_targets import open_training_targets
 from spectrum_matching.latents.dataset import open_latents
-from spectrum_matching.latents.training import open_training_latents
 from spectrum_matching.nets.denoiser.build import token_grid
 from spectrum_matching.nets.vision.encoders import canonical, open_vision
 from spectrum_matching.sampling.model import open_model
@@ -66,11 +64,10 @@ def built(run, data):
 
 
 def test_cached_targets_are_what_the_encoder_sees_in_the_images_of_the_latents(cached):
-    latents = open_training_latents(cached)
+    latents = open_latents(cached)
     targets = open_training_targets(None, latents, flip=True)
     assert (targets.encoder, targets.width, targets.grid) == ("gradients:8", 36, (4, 4))
-    where, size, split, held_out, seed = open_latents(cached).choice
-    images = open_images(where, size, split=split, held_out=held_out, seed=seed)
+    images = latents.info.images.open(latents.info.image_size)
     keys = [(11, False), (2, True), (2, False), (15, True)]
     shown = [next(batches_at(images, 1, [latents.image_keys[i]])).images[0] for i, _ in keys]
     shown = torch.stack([x.flip(-1) if mirrored else x for x, (_, mirrored) in zip(shown, keys, strict=True)])
@@ -79,7 +76,7 @@ def test_cached_targets_are_what_the_encoder_sees_in_the_images_of_the_latents(c
 
 def test_targets_follow_the_images_where_latents_lack_some(cached, tmp_path):
     folder = Path(shutil.copytree(cached, tmp_path / "part"))
-    latents = open_training_latents(folder)
+    latents = open_latents(folder)
     whole = open_training_targets(None, latents, flip=False).read([(i, False) for i in range(16)])
     latents.image_keys = latents.image_keys[3:]
     part = open_training_targets(None, latents, flip=False).read([(i, False) for i in range(13)])
@@ -215,8 +212,8 @@ def test_what_cannot_be_aligned_is_said_in_one_line_before_anything_is_written(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"source": "gradients:8"}, "--beside and --encoder-size are of vision:ENCODER, and gradients:8 is none"),
-        ({"size": 16}, "says of which images"),
+        ({"source": "gradients:8"}, "--beside and --encoder-size apply only to vision:ENCODER, not to gradients:8"),
+        ({"size": 16}, "is encoded already"),
         ({"source": "vision:gradients:5"}, "5"),
         ({"beside": None}, "name the folder of the cache by --out"),
         ({"beside": None, "out": "somewhere"}, "name them by --data"),
@@ -247,7 +244,7 @@ def test_targets_without_mirrored_images_have_a_remedy_that_helps(aligned, cache
     shutil.rmtree(folder / "targets")
     plain = cache_latents("vision:gradients:8", data=str(class_folder), size=32, out=folder / "targets")
     with pytest.raises(ValueError, match=f"{plain} holds no targets of mirrored images: .* --out ANOTHER"):
-        open_training_targets(None, open_training_latents(folder), flip=True)
+        open_training_targets(None, open_latents(folder), flip=True)
 
 
 @pytest.mark.parametrize(
@@ -311,8 +308,8 @@ def test_an_encoder_has_one_name_however_it_is_written(aligned, cached, save_din
 
 
 def test_targets_need_latents_that_know_their_images(cached, tmp_path):
-    latents = open_training_latents(cached)
-    latents.image_digest = None
+    latents = open_latents(cached)
+    latents.info = replace(latents.info, image_digest=None)
     with pytest.raises(ValueError, match="does not say of which images it is"):
         open_training_targets(None, latents, flip=False)
 

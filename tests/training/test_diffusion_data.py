@@ -9,8 +9,8 @@ from spectrum_matching.cli.cache import cache_latents
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import PositionedBatches, fixed_batches
 from spectrum_matching.latent_space import LatentSpace
+from spectrum_matching.latents.dataset import open_latents
 from spectrum_matching.latents.statistics import measure_latent_space
-from spectrum_matching.latents.training import open_training_latents
 from spectrum_matching.nets.autoencoder import open_autoencoder
 from spectrum_matching.training.diffusion_config import Source
 from spectrum_matching.training.diffusion_data import DiffusionBatch, open_learned
@@ -161,11 +161,11 @@ def test_flips_come_from_the_cache_or_are_refused_before_anything_is_read(
     run = replace(small_diffusion, batch_size=16)
     source = replace(sources["cached"], flip=True, sample=False)
     data = learned(run, source)
-    stored = open_training_latents(latent_cache)
+    stored = open_latents(latent_cache)
     seen = set()
     for batch, keys in zip(drawn(data, end=8), PositionedBatches(16, 16, run.seed, end=8), strict=True):
         for row, (item, _) in zip(data.latent_space.denormalise(batch.data), keys, strict=True):
-            distances = [float((row - stored.read([(item, flip)]).mean[0]).abs().max()) for flip in (False, True)]
+            distances = [float((row - stored.read_batch([(item, flip)]).mean[0]).abs().max()) for flip in (False, True)]
             assert min(distances) < 1e-4
             seen.add((item, distances[0] > distances[1]))
     assert len(seen) > 28  # nearly all images, both ways round
@@ -207,6 +207,6 @@ def test_what_does_not_fit_together_is_refused_in_one_line(small_diffusion, sour
 def test_labels_that_are_not_among_the_classes_are_refused(small_diffusion, latent_cache, tmp_path):
     copy = shutil.copytree(latent_cache, tmp_path / "copy")
     index = json.loads((copy / "index.json").read_text())
-    (copy / "index.json").write_text(json.dumps(index | {"classes": ["cat"]}))
+    (copy / "index.json").write_text(json.dumps(index | {"info": index["info"] | {"classes": ["cat"]}}))
     with pytest.raises(ValueError, match="has labels up to 1 and names 1 classes"):
         learned(small_diffusion, Source(latents=str(copy)))

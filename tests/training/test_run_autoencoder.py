@@ -18,8 +18,8 @@ from spectrum_matching.cli.cache import cache_latents
 from spectrum_matching.cli.main import main
 from spectrum_matching.data.images import open_images
 from spectrum_matching.files.yaml_files import override, read_mapping, to_yaml
+from spectrum_matching.latents.dataset import open_latents
 from spectrum_matching.latents.statistics import measure_latent_space
-from spectrum_matching.latents.training import open_training_latents
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.training_data import TRAINING, TrainingData, training_data
 from spectrum_matching.training import autoencoder_config
@@ -117,7 +117,7 @@ def test_run_autoencoder_exports_averaged_weights_with_the_measured_scale(small_
 def test_export_cache_and_open_learned_agree_on_the_scale_of_latents(small_run, tmp_path):
     run = replace(small_run, **EVERYTHING)
     export = run_autoencoder(run)
-    cached = open_training_latents(str(cache_latents(str(export), out=tmp_path / "latents", dtype="float32")))
+    cached = open_latents(str(cache_latents(str(export), out=tmp_path / "latents", dtype="float32")))
     source = Source(images=run.data.path, autoencoder=str(export), size=32, held_out=run.data.held_out)
     read = open_learned(DiffusionRun(seed=run.seed, batch_size=1, source=source), torch.device("cpu"))
     exported = Autoencoder.from_pretrained(export).latent_space

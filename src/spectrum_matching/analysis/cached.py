@@ -1,6 +1,7 @@
 """Analysis of cached latents, with their images or alone; no autoencoder takes part."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -13,8 +14,9 @@ from ..data.selection import DEFAULT_SIZE
 from ..data.sources import open_source
 from ..latent_space import LatentSpace
 from ..latents.alignment_targets import require_latents
-from ..latents.dataset import CACHED, LatentSet, latent_batches, open_latents, spread_rows
+from ..latents.dataset import CACHED, latent_batches, open_latents, spread_rows
 from ..latents.foreign.pairing import pair
+from ..latents.latent_set import LatentSet
 from ..records.analysis import Analysis, Sample, Subject
 from ..records.provenance import provenance
 from .album import Album
@@ -47,8 +49,8 @@ def analyze_latents(
     """
     pairs = pair(latents, images) if images else None
     masks = open_masks(options.masks, images) if options.masks and images else None
-    bad = as_lines(latents.bad) + (as_lines(images.bad) if images else [])
-    h, w = latents.grid
+    bad = as_lines(latents.info.bad) + (as_lines(images.bad) if images else [])
+    h, w = latents.info.grid
     # The first images, where they are known: those that an autoencoder is measured on.
     in_order = sorted(range(len(latents)), key=pairs.indices.__getitem__)[:n_images] if pairs else None
     rows = spread_rows(latents, n_images) if in_order is None else in_order
@@ -70,7 +72,7 @@ def analyze_latents(
         size = images.size if images else 0
         return finish_analysis(
             encodings,
-            latents.latent_space or LatentSpace(),
+            latents.info.latent_space or LatentSpace(),
             options,
             Album(size or max(h, w)),
             subject=Subject(
@@ -78,14 +80,14 @@ def analyze_latents(
                 source=latents.source,
                 kind=f"cached latents ({latents.layout})",
                 factor=size // h if images else 0,
-                channels=latents.channels,
+                channels=latents.info.channels,
                 stochastic="sample" in encodings.kinds,
                 parameters=0,
                 digest=latents.digest,
             ),
             sample=Sample(
                 latents.source if images is None else images.source,
-                latents.choice.split if latents.choice else "all",
+                latents.info.images.split if latents.info.images else "all",
                 n_measured,
                 size,
                 images.digest if images else "",
@@ -140,17 +142,18 @@ def open_cached(source: str, data: str | None, size: int | None) -> CachedImages
     """
     latents = open_latents(source.removeprefix(CACHED))
     require_latents(latents)
-    where = data or latents.images
-    if where is None:
+    choice = latents.info.images
+    if data:
+        choice = replace(choice, source=data) if choice else ImageChoice(data)
+    elif choice is None or not choice.is_available():
         return CachedImages(latents, None)
-    choice = latents.choice or ImageChoice(where)
-    size = size or choice.size or _square_side(where) or DEFAULT_SIZE
-    h, w = latents.grid
+    size = size or choice.size or _square_side(choice.source) or DEFAULT_SIZE
+    h, w = latents.info.grid
     if h != w or size % h:
         raise ValueError(
             f"{source}: {h} x {w} latents do not fit images of {size} x {size} pixels; give the images' side by --size"
         )
-    return CachedImages(latents, choice._replace(source=where).open(size))
+    return CachedImages(latents, choice.open(size))
 
 
 def _square_side(where: str) -> int | None:

@@ -1,6 +1,6 @@
 """The verb `cache`: the latents of images, encoded once, in a folder that training, analysis and other tools read."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,9 +11,11 @@ from tyro.conf import arg
 from ..data.images import Split
 from ..data.selection import images_to_cache
 from ..latents.alignment_targets import VISION, targets_beside
-from ..latents.dataset import CACHED, LatentSet, is_cached, open_latents
-from ..latents.encode import Stored, by_autoencoder, by_vision_encoder, cache_images, images_of, imported, write_cache
+from ..latents.cache_job import Storage, write_cache
+from ..latents.dataset import CACHED, is_cached, open_latents
+from ..latents.encode import autoencoder_encoder, encode_images, images_of, import_cache, vision_encoder
 from ..latents.foreign.export import ForeignLayout, export_latents
+from ..latents.latent_set import LatentSet
 from ..nets.autoencoder import Autoencoder
 from ..nets.vision.encoders import open_vision
 from ..records.training_data import training_data
@@ -71,53 +73,46 @@ def cache_latents(
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))])
     is_vision = source.startswith(VISION)
     if (beside is not None or encoder_size is not None) and not is_vision:
-        raise ValueError(f"--beside and --encoder-size are of {VISION}ENCODER, and {source} is none")
+        raise ValueError(f"--beside and --encoder-size apply only to {VISION}ENCODER, not to {source}")
     if out is None and beside is None:
         raise ValueError("name the folder of the cache by --out")
-    out = out or targets_beside(str(beside))
-    chosen = accelerator.device if device == "auto" else chosen_device(device)
-    latents = None if beside is None else open_latents(beside)
-    stored = Stored(dtype, flips or (latents is not None and latents.has_flips), shard_images)
+    if (is_cached(source) or beside is not None) and (data or size or split):
+        raise ValueError(f"{beside or source} is encoded already: --data, --size and --split have no effect")
     if export and not is_cached(source):
         raise ValueError(f"--export is of cached latents: cache {source} first, then export latents:FOLDER")
-    title = "caching" if accelerator.num_processes == 1 else f"caching, 1 of {accelerator.num_processes} shares"
-    if is_cached(source):
-        if data or size or split:
-            raise ValueError(f"{source} is encoded already: --data, --size and --split have no part in it")
-        latents = open_latents(source.removeprefix(CACHED))
-        if export:
-            if accelerator.is_main_process:
-                names = _image_names(latents) if export == "mar" else None
-                with progress_bar("exporting") as progress:
-                    export_latents(latents, export, out, names=names, progress=progress)
-            accelerator.wait_for_everyone()
-            return out
-        with progress_bar(title) as progress:
-            write_cache(imported(latents, stored), out, accelerator, progress)
+    out = out or targets_beside(str(beside))
+    chosen = accelerator.device if device == "auto" else chosen_device(device)
+    latents = open_latents(beside or source.removeprefix(CACHED)) if beside or is_cached(source) else None
+    storage = Storage(dtype, flips, shard_images)
+    if latents is not None and export:
+        if accelerator.is_main_process:
+            with progress_bar("exporting") as progress:
+                export_latents(latents, export, out, names=_image_names(latents), progress=progress)
+        accelerator.wait_for_everyone()
         return out
-    if latents is not None and (data or size or split):
-        raise ValueError(f"{beside} says of which images: --data, --size and --split have no part in it")
-    if latents is not None:
-        images = images_of(latents)
+    if latents is not None and not is_vision:
+        job = import_cache(latents, storage)
     else:
-        images = images_to_cache(None if is_vision else training_data(source), data, size=size, split=split)
-    side = images.size
-    if is_vision:
-        name = source.removeprefix(VISION)
-        encoding = by_vision_encoder(name, open_vision(name, chosen, encoder_size), side, chosen)
-    else:
-        encoding = by_autoencoder(source, Autoencoder.from_pretrained(source), side, chosen)
+        if latents is not None:
+            images = images_of(latents)
+            storage = replace(storage, flips=flips or latents.info.flips)
+        else:
+            images = images_to_cache(None if is_vision else training_data(source), data, size=size, split=split)
+        if is_vision:
+            name = source.removeprefix(VISION)
+            encoder = vision_encoder(name, open_vision(name, chosen, encoder_size), images.size, chosen)
+        else:
+            encoder = autoencoder_encoder(source, Autoencoder.from_pretrained(source), images.size, chosen)
+        job = encode_images(encoder, images, storage, batch_size=batch_size, workers=workers)
+    title = "caching" if accelerator.num_processes == 1 else f"caching, 1 of {accelerator.num_processes} shares"
     with progress_bar(title) as progress:
-        cache_images(
-            encoding, images, stored, out, accelerator, batch_size=batch_size, workers=workers, progress=progress
-        )
+        write_cache(job, out, accelerator, progress)
     return out
 
 
-def _image_names(latents: LatentSet) -> Sequence[str] | None:
-    """Of the images by position, where they are at hand and still the same."""
-    choice = latents.choice
-    if choice is None or choice.size is None or latents.images is None:
+def _image_names(latents: LatentSet) -> tuple[str, ...] | None:
+    """Return the names of the images by index, None where they are not available or have changed."""
+    try:
+        return images_of(latents).names
+    except ValueError:
         return None
-    images = choice.open(choice.size)
-    return images.names if images.digest == latents.image_digest else None

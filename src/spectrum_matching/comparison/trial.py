@@ -23,8 +23,9 @@ from ..evaluation.samples import open_samples
 from ..files.digests import digest_weights
 from ..files.settings import hashed_settings
 from ..files.stages import FinishedStage, StageRunner, run_stage, slug
+from ..latents.cache_job import Storage, write_cache
 from ..latents.dataset import open_latents
-from ..latents.encode import Encoding, Stored, by_autoencoder, by_vision_encoder, cache_images, images_of
+from ..latents.encode import Encoder, autoencoder_encoder, encode_images, images_of, vision_encoder
 from ..nets.autoencoder import Autoencoder, open_autoencoder
 from ..nets.vision.encoders import open_vision
 from ..records import scores
@@ -178,9 +179,9 @@ def cache_latents(trial: TrialContext, folder: Path) -> Values:
     """Cache the latents of the training images."""
     export = str(trial.export("autoencoder"))
     selection = images_to_cache(training_data(export), None, size=None, split=None)
-    encoding = by_autoencoder(export, trial.autoencoder(), selection.size, trial.opened.device)
-    storage = Stored(trial.plan.cache, trial.plan.diffusion.source.flip)
-    return _cache(trial, encoding, selection, storage, folder / "latents")
+    encoder = autoencoder_encoder(export, trial.autoencoder(), selection.size, trial.opened.device)
+    storage = Storage(trial.plan.cache, trial.plan.diffusion.source.flip)
+    return _cache(trial, encoder, selection, storage, folder / "latents")
 
 
 def targets_inputs(trial: TrialContext) -> Values | None:
@@ -201,9 +202,9 @@ def cache_targets(trial: TrialContext, folder: Path) -> Values:
     alignment = trial.plan.entries[trial.entry].alignment
     latents = open_latents(trial.done["cache"].folder / "latents")
     selection, name = images_of(latents), str(alignment.encoder)
-    encoder = open_vision(name, trial.opened.device, alignment.size)
-    encoding = by_vision_encoder(name, encoder, selection.size, trial.opened.device)
-    return _cache(trial, encoding, selection, Stored(trial.plan.cache, latents.has_flips), folder / "targets")
+    device = trial.opened.device
+    encoder = vision_encoder(name, open_vision(name, device, alignment.size), selection.size, device)
+    return _cache(trial, encoder, selection, Storage(trial.plan.cache, latents.info.flips), folder / "targets")
 
 
 def diffusion_inputs(trial: TrialContext) -> Values:
@@ -312,9 +313,8 @@ def _measured_images(trial: TrialContext) -> Values:
     return {"images": trial.images.digest, "size": trial.images.size, "version": __version__}
 
 
-def _cache(trial: TrialContext, encoding: Encoding, selection: ImageSet, storage: Stored, out: Path) -> Values:
-    accelerator = Accelerator(mixed_precision="no")
+def _cache(trial: TrialContext, encoder: Encoder, selection: ImageSet, storage: Storage, out: Path) -> Values:
+    job = encode_images(encoder, selection, storage, batch_size=BATCH_SIZE, workers=trial.workers)
     with trial.progress("caching") as progress:
-        options: Values = {"batch_size": BATCH_SIZE, "workers": trial.workers, "progress": progress}
-        cache_images(encoding, selection, storage, out, accelerator, **options)
+        write_cache(job, out, Accelerator(mixed_precision="no"), progress)
     return {}

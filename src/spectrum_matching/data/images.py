@@ -9,6 +9,8 @@ import copy
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple, Self, TypeVar
 
 import torch
@@ -51,7 +53,8 @@ class ImageBatch(NamedTuple):
     indices: tuple[int, ...] = ()
 
 
-class ImageChoice(NamedTuple):
+@dataclass(frozen=True)
+class ImageChoice:
     """What opens a set of images again, cropped at the centre and not mirrored; size: None where it is not known."""
 
     source: str
@@ -63,6 +66,10 @@ class ImageChoice(NamedTuple):
     def open(self, size: int) -> "ImageSet":
         """Open the images as squares of `size` pixels; for errors see `open_images`."""
         return open_images(self.source, size, split=self.split, held_out=self.held_out, seed=self.seed)
+
+    def is_available(self) -> bool:
+        """Return whether the source exists; nothing is known of a hub's."""
+        return self.source == "embedded" or self.source.startswith("hub:") or Path(self.source).expanduser().exists()
 
 
 class ImageSet(Dataset[ImageRow]):

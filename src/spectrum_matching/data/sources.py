@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
 
+from ..files.digests import n_bytes
 from .decode import BadImageError, decode_image, image_size
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class FolderSource:
     def __init__(self, root: Path, files: Sequence[Path]) -> None:
         self._root = root
         self.names: Sequence[str] = [file.relative_to(root).as_posix() for file in files]
-        self.n_bytes: Sequence[int] = [_n_bytes(file) for file in files]
+        self.n_bytes: Sequence[int] = [n_bytes(file) for file in files]
         self.classes = tuple(
             sorted(entry.name for entry in root.iterdir() if entry.is_dir() and _is_visible(entry.name))
         )
@@ -139,13 +140,6 @@ def _walk(root: Path) -> list[Path]:
 
 def _is_visible(name: str) -> bool:
     return not name.startswith(".")
-
-
-def _n_bytes(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:
-        return -1
 
 
 def _open_parquet(root: Path, files: Sequence[Path]) -> TableSource:

@@ -45,6 +45,14 @@ def digest_lines(lines: Iterable[str]) -> str:
     return digest.hexdigest()[:LENGTH]
 
 
+def n_bytes(path: Path) -> int:
+    """Return the length of a file, -1 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
 def digest_json(values: Mapping[str, Any]) -> str:
     """Return the digest of plain values; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:LENGTH]

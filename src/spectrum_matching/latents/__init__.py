@@ -1,15 +1,15 @@
-"""Cached latents: our shards and other tools' layouts, read by position, made from images, trained on."""
+"""Cached latents: our shards and other tools' layouts, read by row, encoded from images, trained on."""
 
 from .cache import CacheIndex, ShardEntry, read_index, verify_cache, write_index, write_shard
-from .dataset import LatentBatch, LatentSet, latent_batches, open_latents
-from .foreign.array_files import BadLatentError
+from .dataset import latent_batches, open_latents
 from .foreign.pairing import Pairs, pair
-from .sources import LatentRow
+from .latent_set import BadLatentError, CachedBatch, LatentInfo, LatentRow, LatentSet
 
 __all__ = [
     "BadLatentError",
     "CacheIndex",
-    "LatentBatch",
+    "CachedBatch",
+    "LatentInfo",
     "LatentRow",
     "LatentSet",
     "Pairs",

@@ -27,11 +27,11 @@ def latent_space(moments: ChannelMoments, by_channel: bool = True) -> LatentSpac
     return LatentSpace("per channel", tuple(channel_means.tolist()), tuple(stds))
 
 
-def joint_statistics(space: LatentSpace) -> tuple[float, float]:
-    """Mean and std over all channels, each of as many values, from those of each channel."""
+def joint_space(space: LatentSpace) -> LatentSpace:
+    """Return the normalisation of all channels together, from that of each channel."""
     mean = math.fsum(space.mean) / len(space.mean)
-    parts = (std**2 + (one - mean) ** 2 for one, std in zip(space.mean, space.std, strict=True))
-    return mean, math.sqrt(math.fsum(parts) / len(space.mean))
+    variances = (std**2 + (one - mean) ** 2 for one, std in zip(space.mean, space.std, strict=True))
+    return LatentSpace("shift and scale", (mean,), (math.sqrt(math.fsum(variances) / len(space.mean)),))
 
 
 def measure_latent_space(
@@ -40,7 +40,6 @@ def measure_latent_space(
     device: torch.device,
     *,
     by_channel: bool = False,
-    sampled: bool = True,
     n: int = N_IMAGES,
     seed: int = 0,
     workers: int = 0,
@@ -48,7 +47,7 @@ def measure_latent_space(
     """Measure the normalisation that a cache of these images would declare, over `n` of them chosen by the seed.
 
     Images are cropped at the centre and not mirrored, whatever the set does for training. The variance is that of
-    posterior samples, or, unless `sampled`, of posterior means.
+    posterior samples.
 
     Raises:
         ValueError: when no image can be read, or the latents do not vary or are not finite.
@@ -60,7 +59,7 @@ def measure_latent_space(
         for batch in batches_at(images.centred(), BATCH_SIZE, indices, workers=workers):
             if batch.indices:
                 posterior = autoencoder.encode(batch.images.to(device))
-                moments.add(posterior.mean, posterior.logvar if sampled else None)
+                moments.add(posterior.mean, posterior.logvar)
     if not moments.n:
         raise ValueError(f"{images.source}: none of {len(indices)} images can be read")
     std = moments.moments().std

@@ -12,8 +12,10 @@ from ..data.order import image_batches
 from ..files.digests import digest_lines, digest_weights
 from ..latent_space import LatentSpace
 from ..latents.alignment_targets import TrainingTargets, open_training_targets, require_latents
+from ..latents.dataset import open_latents
+from ..latents.latent_set import Key, LatentSet
 from ..latents.statistics import measure_latent_space
-from ..latents.training import Key, TrainingLatents, open_training_latents, sample_moments, training_keys
+from ..latents.training import sample_moments, training_keys
 from ..nets.autoencoder import Autoencoder, open_autoencoder
 from ..nets.vision.encoders import canonical, open_vision
 from ..seeding import seeded
@@ -75,19 +77,19 @@ def open_learned(run: DiffusionRun, device: torch.device, started_at: LatentSpac
     if (source.latents is None) == (source.images is None):
         raise ValueError("give source.latents, a folder that `specmatch cache` wrote, or else source.images")
     if source.latents is not None:
-        return _open_cached(run, open_training_latents(source.latents), device)
+        return _open_cached(run, open_latents(source.latents), device)
     return _open_images(run, str(source.images), device, started_at)
 
 
-def _open_cached(run: DiffusionRun, latents: TrainingLatents, device: torch.device) -> LearnedData:
+def _open_cached(run: DiffusionRun, latents: LatentSet, device: torch.device) -> LearnedData:
     source = run.source
     require_latents(latents)
-    autoencoder = source.autoencoder or latents.autoencoder
+    autoencoder = source.autoencoder or latents.info.autoencoder
     if source.autoencoder is not None and (channels := Autoencoder.from_pretrained(autoencoder).channels) != (
-        latents.channels
+        latents.info.channels
     ):
         raise ValueError(
-            f"{source.latents} holds latents of {latents.channels} channels and {autoencoder} decodes {channels}: "
+            f"{source.latents} holds latents of {latents.info.channels} channels and {autoencoder} decodes {channels}: "
             f"they do not belong together"
         )
     if latents.n_classes > len(latents.classes):
@@ -105,7 +107,7 @@ def _open_cached(run: DiffusionRun, latents: TrainingLatents, device: torch.devi
     targets = _cached_targets(run, latents) if run.alignment.weight else None
 
     def unit(keys: list[Key], rank: int, step: int) -> DiffusionBatch:
-        batch = latents.read(keys)
+        batch = latents.read_batch(keys)
         raw = _sample(run, batch.mean, batch.logvar, rank, step)
         data = space.normalise(raw.to(device, non_blocking=True))
         aligned = None if targets is None else targets.read(keys).to(device, non_blocking=True)
@@ -118,20 +120,20 @@ def _open_cached(run: DiffusionRun, latents: TrainingLatents, device: torch.devi
         return (unit(keys, rank, step) for step, keys in enumerate(found, start))
 
     return LearnedData(
-        shape=_packed(space, (latents.channels, *latents.grid)),
+        shape=_packed(space, (latents.info.channels, *latents.info.grid)),
         classes=latents.classes,
         latent_space=space,
         is_pixels=False,
         autoencoder=autoencoder,
         digest=latents.digest if targets is None else digest_lines([latents.digest, targets.digest]),
         n=len(latents),
-        bad=latents.bad,
+        bad=latents.info.bad,
         batches=batches,
         target_shape=None if targets is None else (targets.width, *targets.grid),
     )
 
 
-def _cached_targets(run: DiffusionRun, latents: TrainingLatents) -> TrainingTargets:
+def _cached_targets(run: DiffusionRun, latents: LatentSet) -> TrainingTargets:
     choice = run.alignment
     targets = open_training_targets(choice.targets, latents, run.source.flip)
     if choice.encoder is not None and canonical(choice.encoder) != targets.encoder:

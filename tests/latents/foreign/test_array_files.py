@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spectrum_matching.latents.foreign.array_files import BadLatentError, npy_shape, npz_shape, read_npy, read_npz
+from spectrum_matching.latents.foreign.array_files import npy_shape, npz_shape, read_npy, read_npz
+from spectrum_matching.latents.latent_set import BadLatentError
 
 MOMENTS = np.random.default_rng(0).standard_normal((8, 4, 4), dtype=np.float32)
 

@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from spectrum_matching.latents.cache import CacheIndex, finish_cache, start_cache, write_shard
-from spectrum_matching.latents.dataset import LatentSet, open_latents
+from spectrum_matching.latents.dataset import open_latents
 from spectrum_matching.latents.foreign.export import export_latents
+from spectrum_matching.latents.latent_set import LatentInfo, LatentSet
 
 C, GRID, N = 3, (2, 4), 300
 
@@ -17,32 +18,21 @@ C, GRID, N = 3, (2, 4), 300
 def cached(folder: Path, labels: list[int] | None = None, **change: object) -> LatentSet:
     """A cache of 300 latents whose positions have gaps."""
     known = {
-        "source": "nowhere",
-        "source_digest": "fedcba",
-        "n_source": 2 * N,
-        "split": "all",
-        "held_out": 0.05,
-        "seed": 0,
-        "image_size": 32,
-        "classes": ("cat", "dog", "owl") if labels is None or max(labels) >= 0 else (),
-        "autoencoder": "an autoencoder",
-        "autoencoder_digest": "abcdef",
-        "versions": {},
-        "holds": "posterior",
-        "dtype": "float32",
-        "flips": True,
         "channels": C,
         "grid": GRID,
-        "factor": 8,
-        "shard_images": N,
+        "flips": True,
+        "classes": ("cat", "dog", "owl") if labels is None or max(labels) >= 0 else (),
+        "autoencoder": "an autoencoder",
+        "image_digest": "fedcba",
+        "n_images": (2 * N, 2 * N),
     }
     folder.mkdir()
-    index = CacheIndex(**(known | change))
+    index = CacheIndex(LatentInfo(**(known | change)), "abcdef", "float32", N, {})
     generator = torch.Generator().manual_seed(0)
     mean, logvar, logvar_flip, noise = torch.randn(4, N, C, *GRID, generator=generator)
     tensors = {"mean": mean, "logvar": logvar, "mean_flip": mean.flip(-1) + 0.3 * noise, "logvar_flip": logvar_flip}
-    kept = {k: v for k, v in tensors.items() if index.flips or "flip" not in k}
-    kept = {k: v for k, v in kept.items() if index.holds == "posterior" or "logvar" not in k}
+    kept = {k: v for k, v in tensors.items() if index.info.flips or "flip" not in k}
+    kept = {k: v for k, v in kept.items() if index.info.holds == "posterior" or "logvar" not in k}
     numbers = {"index": 2 * torch.arange(N), "label": torch.tensor(labels) if labels else torch.arange(N) % 3}
     start_cache(folder, index)
     finish_cache(folder, index, [write_shard(folder, 0, kept | numbers)])
@@ -70,7 +60,7 @@ def test_uvit_has_pairs_256_images_and_then_the_same_mirrored(tmp_path: Path, ou
     export_latents(ours, "uvit", tmp_path)
     assert len(list(tmp_path.iterdir())) == 2 * N
     for row, file, mirrored in ((0, 0, 256), (255, 255, 511), (256, 512, 556), (299, 555, 599)):
-        for number, expected in ((file, ours[row]), (mirrored, ours.mirrored(row))):
+        for number, expected in ((file, ours[row]), (mirrored, ours.read(row, True))):
             moments, label = np.load(tmp_path / f"{number}.npy", allow_pickle=True)  # as U-ViT's trainer reads it
             np.testing.assert_array_equal(moments, torch.cat([expected.mean, expected.logvar]))
             assert label == expected.label
@@ -87,14 +77,14 @@ def test_mar_has_class_folders_and_mirrored_moments(tmp_path: Path, ours: Latent
     names = [f"{('cat', 'dog', 'owl')[(i // 2) % 3]}/{i} <é>.png" for i in range(2 * N)] if named else None
     export_latents(ours, "mar", tmp_path, names=names)
     for number in (0, 1, N - 1):
-        row, mirrored = ours[number], ours.mirrored(number)
+        row, mirrored = ours[number], ours.read(number, True)
         name = names[row.image] if names else f"{('cat', 'dog', 'owl')[row.label]}/{row.image:08d}"
         with np.load(tmp_path / f"{name}.npz") as stored:
             np.testing.assert_array_equal(stored["moments"], torch.cat([row.mean, row.logvar]))
             np.testing.assert_array_equal(stored["moments_flip"], torch.cat([mirrored.mean, mirrored.logvar]))
     found = open_latents(tmp_path)
-    assert found.classes == ("cat", "dog", "owl")
-    assert sorted(found.labels()) == sorted(ours.labels())
+    assert found.info.classes == ("cat", "dog", "owl")
+    assert sorted(found.labels.tolist()) == sorted(ours.labels.tolist())
 
 
 def test_mar_keeps_labels_whose_names_are_not_sorted(tmp_path: Path) -> None:
@@ -109,17 +99,17 @@ def test_lightningdit_has_samples_of_either_side_and_statistics(tmp_path: Path, 
         export_latents(ours, "lightningdit", tmp_path / name, seed=5)
     files = [load_file(tmp_path / name / "latents_rank00_shard000.safetensors") for name in ("one", "two")]
     assert all(torch.equal(files[0][key], files[1][key]) for key in ("latents", "latents_flip", "labels"))
-    assert files[0]["labels"].tolist() == ours.labels()
-    for key, rows in (("latents", list(ours)), ("latents_flip", [ours.mirrored(i) for i in range(N)])):
+    assert files[0]["labels"].tolist() == ours.labels.tolist()
+    for key, rows in (("latents", list(ours)), ("latents_flip", [ours.read(i, True) for i in range(N)])):
         mean, logvar = (torch.stack([getattr(row, name) for row in rows]) for name in ("mean", "logvar"))
         z = (files[0][key] - mean) / (logvar / 2).exp()
         assert abs(float(z.mean())) < 0.05
         assert float(z.std()) == pytest.approx(1, abs=0.05)
     stats = torch.load(tmp_path / "one/latents_stats.pt", weights_only=True)
     assert stats["mean"].shape == stats["std"].shape == (1, C, 1, 1)
-    assert ours.latent_space is not None
+    assert ours.info.latent_space is not None
     for key in ("mean", "std"):
-        assert stats[key].flatten().tolist() == pytest.approx(getattr(ours.latent_space, key), rel=1e-6)
+        assert stats[key].flatten().tolist() == pytest.approx(getattr(ours.info.latent_space, key), rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +145,7 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path, ours: LatentS
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
     try:
-        with pytest.raises(ValueError, match=r"cannot be written: .*; empty the folder"):
+        with pytest.raises(ValueError, match=r"cannot write into .*; fix this"):
             export_latents(ours, "uvit", tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

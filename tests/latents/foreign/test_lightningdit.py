@@ -48,7 +48,7 @@ def test_lightningdit_knows_the_image_of_every_row(tmp_path: Path, generator: to
         assert row.mean.equal(latents[row.image % 20])
         assert row.label == labels[row.image % 20]
         assert row.logvar is None
-    space = found.latent_space
+    space = found.info.latent_space
     assert isinstance(space, LatentSpace)
     units = space.normalise(latents)
     torch.testing.assert_close(units.mean((0, 2, 3)), torch.zeros(C), atol=1e-5, rtol=0)

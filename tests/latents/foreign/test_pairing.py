@@ -8,8 +8,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from spectrum_matching.data.images import ImageSet, open_images
-from spectrum_matching.latents.dataset import LatentSet, open_latents
+from spectrum_matching.latents.dataset import open_latents
 from spectrum_matching.latents.foreign.pairing import pair
+from spectrum_matching.latents.latent_set import LatentSet
 
 SIZE, GRID = 16, 4
 # Class "a-b" sorts before "a" by whole path, after it by folder; files stand before or after folders of like names.
@@ -128,10 +129,10 @@ def test_repa_pairs_with_its_own_images_by_number(tmp_path: Path) -> None:
     (tmp_path / "images/dataset.json").write_text("{}")
     write_repa(tmp_path / "vae-sd", [tmp_path / "images" / name for name in images.names], [3, 1, 4, 1, 5])
     latents = open_latents(tmp_path)
-    assert "number" in check(latents, open_images(latents.images, SIZE, split="all"))
+    assert "number" in check(latents, latents.info.images.open(SIZE))
     (tmp_path / "images/00000/img00000003.png").unlink()
     with pytest.raises(ValueError, match=r"1 of 5 latents .*/img-mean-std-00000003.npy"):
-        pair(latents, open_images(latents.images, SIZE, split="all"))
+        pair(latents, latents.info.images.open(SIZE))
 
 
 def test_repa_pairs_with_the_images_that_it_was_made_from_by_order(tmp_path: Path) -> None:

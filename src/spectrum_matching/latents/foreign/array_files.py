@@ -15,10 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...files.npy import NpyHeader, NpyHeaderError, read_npy_header
-
-
-class BadLatentError(Exception):
-    """A stored latent that cannot be used; the message is the reason."""
+from ..latent_set import BadLatentError
 
 
 def npy_shape(path: Path) -> tuple[int, ...] | None:

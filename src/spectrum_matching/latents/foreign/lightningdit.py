@@ -10,44 +10,51 @@ import numpy as np
 import torch
 
 from ...latent_space import LatentSpace
-from ..sources import ShardLatents, Statistic, open_shard
-from .layouts import OpenedLayout
+from ..latent_set import LatentInfo
+from ..shard_latents import ShardLatents, Statistic, open_shard
+from ..statistics import joint_space
 
 SHARD_NAME = re.compile(r"latents_rank(\d+)_shard(\d+)\.safetensors")
 
 
 def is_lightningdit(folder: Path) -> bool:
-    """Whether .safetensors files lie in the folder."""
+    """Return whether .safetensors files lie in the folder."""
     return bool(_shards(folder))
 
 
-def open_lightningdit(folder: Path) -> OpenedLayout:
-    """Shards latents_rankRR_shardSSS.safetensors of one sampled latent an image, and perhaps latents_stats.pt.
+def open_lightningdit(folder: Path) -> ShardLatents:
+    """Open shards latents_rankRR_shardSSS.safetensors of one sampled latent per image, and perhaps latents_stats.pt.
 
-    Rank r of R held the images r, r + R, …; where ranks or shards are missing, rows do not know their image. Raises
-    ValueError, naming the file, for a damaged shard or statistics.
+    Rank r of R held the images r, r + R, …; where ranks or shards are missing, the image of a row is unknown.
+
+    Raises:
+        ValueError: when a shard or the statistics are damaged; it is named.
     """
     paths = sorted(_shards(folder), key=_rank_and_shard)
     shapes = [_shape(path) for path in paths]
     if len({shape[1:] for shape in shapes}) > 1:
         raise ValueError(f"{folder}: mixed shapes ({', '.join(sorted({str(shape[1:]) for shape in shapes}))})")
     image_keys, n_ranks = _interleaved(paths, [shape[0] for shape in shapes])
-    space = _latent_space(folder / "latents_stats.pt", shapes[0][1])
+    spaces = _latent_spaces(folder / "latents_stats.pt", shapes[0][1])
     tensors: dict[Statistic, str] = {"mean": "latents", "label": "labels"}
     if all("latents_flip" in open_shard(path).keys() for path in paths):  # noqa: SIM118 - no mapping
         tensors["mean_flip"] = "latents_flip"
-    latents = ShardLatents(paths, tensors, image_keys, shapes)
     notes = [
-        "LightningDiT's layout: one sample of each posterior, drawn when the cache was made, before any scaling; means"
+        "LightningDiT's layout: one sample of each posterior, taken when the cache was made, before any scaling; means"
         " and variances are not stored; mirrored images are left out."
     ]
-    if space is not None:
+    if spaces[0] is not None:
         notes.append("latents_stats.pt holds each channel's mean and std over at most 10,000 of these latents.")
     if n_ranks > 1:
         notes.append(f"{n_ranks} processes shared the images; up to {n_ranks - 1} rows at the end repeat the first.")
-    n = sum(shape[0] for shape in shapes)
-    n_images = n - max(0, n_ranks - 1), n
-    return OpenedLayout("lightningdit", latents, tuple(notes), n_images, space, holds="sample")
+    n = len(image_keys)
+    info = LatentInfo(
+        holds="sample",
+        n_images=(n - max(0, n_ranks - 1), n),
+        latent_space=spaces[0],
+        global_space=spaces[1],
+    )
+    return ShardLatents(folder, "lightningdit", info, paths, shapes, tensors, image_keys, notes=tuple(notes))
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -72,7 +79,7 @@ def _shape(path: Path) -> tuple[int, ...]:
 
 
 def _interleaved(paths: Sequence[Path], lengths: Sequence[int]) -> tuple[Sequence[int | None], int]:
-    """The image of each row, and how many ranks there were (0, and no images, where some are missing)."""
+    """Return the image of each row, and the number of ranks (0, and no images, where some are missing)."""
     shards: dict[int, list[int]] = {}
     n_rows: dict[int, int] = {}
     for path, length in zip(paths, lengths, strict=True):
@@ -86,9 +93,10 @@ def _interleaved(paths: Sequence[Path], lengths: Sequence[int]) -> tuple[Sequenc
     return [rank + n_ranks * row for rank in range(n_ranks) for row in range(n_rows[rank])], n_ranks
 
 
-def _latent_space(path: Path, channels: int) -> LatentSpace | None:
+def _latent_spaces(path: Path, channels: int) -> tuple[LatentSpace | None, LatentSpace | None]:
+    """Return the normalisation by channel and that of all channels together, None where there are no statistics."""
     if not path.exists():
-        return None
+        return None, None
     try:
         stored: Any = torch.load(path, map_location="cpu", weights_only=True)
         mean, std = (stored[key].double().flatten().tolist() for key in ("mean", "std"))
@@ -96,4 +104,5 @@ def _latent_space(path: Path, channels: int) -> LatentSpace | None:
         raise ValueError(f"{path} cannot be read ({type(error).__name__}); remove it to go without it") from error
     if len(mean) != channels or len(std) != channels or not min(std) > 0 or not np.isfinite(mean + std).all():
         raise ValueError(f"{path} holds no finite mean and positive std for {channels} channels; remove it")
-    return LatentSpace("per channel", tuple(mean), tuple(std))
+    space = LatentSpace("per channel", tuple(mean), tuple(std))
+    return space, joint_space(space)

@@ -1,0 +1,190 @@
+"""Writing a cache, shard by shard: resumable, and shared by several processes."""
+
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from .. import __version__
+from ..data.images import BadFile
+from ..files.atomic import require_writable
+from ..records.provenance import commit
+from .cache import (
+    CacheIndex,
+    differences,
+    finish_cache,
+    finished_shards,
+    note_shard,
+    start_cache,
+    started_cache,
+    write_shard,
+)
+from .latent_set import LatentInfo
+
+SHARD_IMAGES = 2048
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+Shard = tuple[dict[str, Tensor], tuple[BadFile, ...]]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How latents are stored: dtype, whether of mirrored images too, images in a shard (None: the default)."""
+
+    dtype: str
+    flips: bool
+    shard_images: int | None = None
+
+    def index(self, info: LatentInfo, encoder_digest: str) -> CacheIndex:
+        """Return the index of a cache that is stored like this."""
+        libraries = [name for name in ("torch", "diffusers", "safetensors", "transformers") if find_spec(name)]
+        return CacheIndex(
+            info=info,
+            encoder_digest=encoder_digest,
+            dtype=self.dtype,
+            shard_images=self.shard_images or SHARD_IMAGES,
+            versions={"specmatch": __version__, "commit": commit()} | {name: version(name) for name in libraries},
+        )
+
+
+@dataclass(frozen=True)
+class CacheJob:
+    """The index of a cache to be written, how many items it is made of, and what makes a shard.
+
+    make_shard: takes the number of a shard, its items, and a callback that is given how many more of them are done;
+    returns tensors and the bad files among the items. It raises ValueError for latents that are not finite, or that the
+    dtype cannot hold.
+    """
+
+    index: CacheIndex
+    n: int
+    make_shard: Callable[[int, range, Callable[[int], None]], Shard]
+
+
+class ShardRows:
+    """Rows of a shard, added batch by batch, in the cache's dtype; labels are dropped unless `is_labelled`."""
+
+    def __init__(self, index: CacheIndex, is_labelled: bool) -> None:
+        self._dtype: torch.dtype = getattr(torch, index.dtype)
+        statistics = ["mean", *(["logvar"] if index.info.holds == "posterior" else [])]
+        sides = ("", "_flip") if index.info.flips else ("",)
+        empty = torch.empty(0, index.info.channels, *index.info.grid, dtype=self._dtype)
+        numbers = torch.empty(0, dtype=torch.int64)
+        self._parts = {f"{name}{side}": [empty] for name in statistics for side in sides}
+        self._parts |= {name: [numbers] for name in (("index", "label") if is_labelled else ("index",))}
+
+    def add(self, moments: Mapping[str, Tensor], indices: Sequence[int], labels: Tensor, names: Sequence[str]) -> None:
+        """Add moments (b, c, h, w) by statistic, with indices of the images, labels (b,) int64 and names for errors.
+
+        Raises:
+            ValueError: when a value is not finite, or becomes infinite in the dtype.
+        """
+        for name, values in moments.items():
+            stored = values.to("cpu", self._dtype)
+            finite = stored.isfinite().flatten(1).all(1)
+            if not finite.all():
+                row = int((~finite).nonzero()[0])
+                largest = float(values[row].abs().max())
+                if largest < float("inf"):
+                    dtype = str(self._dtype).removeprefix("torch.")
+                    raise ValueError(
+                        f"{name} of {names[row]} reaches {largest:.4g}, which {dtype} does not hold; take bfloat16 or "
+                        f"float32"
+                    )
+                raise ValueError(f"{name} of {names[row]} is not finite: its encoder cannot be trusted with it")
+            self._parts[name].append(stored)
+        self._parts["index"].append(torch.tensor(indices))
+        if "label" in self._parts:
+            self._parts["label"].append(labels)
+
+    def joined(self) -> dict[str, Tensor]:
+        """Return all rows."""
+        return {name: torch.cat(parts) for name, parts in self._parts.items()}
+
+
+def write_cache(
+    job: CacheJob, out: Path, accelerator: Accelerator, progress: Progress = lambda done, total: None
+) -> None:
+    """Write the missing shards of a cache, then its index; each process writes its share.
+
+    progress: called with how many items this process has finished, and how many it will.
+
+    Raises:
+        ValueError: before any work, when another cache lies in `out` or the disk has no room; later, when a shard
+            cannot be made or written, or no item could be used.
+    """
+    index = job.index
+    require_writable(out)
+    old = started_cache(out)
+    if old is not None and (changed := differences(old, index)):
+        raise ValueError(f"{out} holds another cache: {', '.join(changed)}; choose another --out or the same values")
+    starts = range(0, job.n, index.shard_images)
+    items = [range(start, min(start + index.shard_images, job.n)) for start in starts]
+    finished = finished_shards(out, old or index)
+    missing = [number for number in range(len(items)) if number not in finished]
+    if old is not None and old.shards and not missing:
+        log.info("%s is complete: %d images", out, sum(shard.n for shard in old.shards))
+        return
+    _require_space(out, index, sum(len(items[number]) for number in missing))
+    if finished:
+        log.info("resuming: %d of %d shards are finished", len(finished), len(items))
+    accelerator.wait_for_everyone()  # until all know what is missing
+    if accelerator.is_main_process:
+        start_cache(out, index)
+    accelerator.wait_for_everyone()
+    mine = missing[accelerator.process_index :: accelerator.num_processes]
+    total, done = sum(len(items[number]) for number in mine), 0
+
+    def advance(n: int) -> None:
+        nonlocal done
+        done += n
+        progress(done, total)
+
+    progress(0, total)
+    for number in mine:
+        tensors, bad = job.make_shard(number, items[number], advance)
+        note_shard(out, write_shard(out, number, tensors, bad))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        finished = finished_shards(out, old or index)
+        if lost := sorted(set(range(len(items))) - set(finished)):
+            raise ValueError(
+                f"{out}: {len(lost)} finished shards have disappeared (first: {lost[0]}); rerun the same command"
+            )
+        _report(finish_cache(out, index, finished.values()))
+    accelerator.wait_for_everyone()
+
+
+def _report(index: CacheIndex) -> None:
+    info, space = index.info, index.info.global_space
+    assert space is not None
+    for file in info.bad:  # of all processes, and of those before a kill
+        log.warning("skipped %s: %s", file.name, file.reason)
+    skipped = f", {len(info.bad)} skipped" if info.bad else ""
+    shape = f"{info.channels} x {info.grid[0]} x {info.grid[1]}"
+    n = sum(shard.n for shard in index.shards)
+    log.info("%d images%s: latents %s, mean %.4g, std %.4g", n, skipped, shape, space.mean[0], space.std[0])
+
+
+def _require_space(folder: Path, index: CacheIndex, n: int) -> None:
+    needed, free = n * bytes_of_one(index.info, index.dtype), shutil.disk_usage(folder).free
+    if needed > free:
+        raise ValueError(
+            f"{n} images take {needed / 2**30:.1f} GiB in {index.dtype}, and {folder} has {free / 2**30:.1f} GiB left;"
+            " make room, or choose another --out"
+        )
+
+
+def bytes_of_one(info: LatentInfo, dtype: str) -> int:
+    """Return how many bytes the moments of one image take."""
+    n_statistics = (2 if info.holds == "posterior" else 1) * (2 if info.flips else 1)
+    return n_statistics * info.channels * info.grid[0] * info.grid[1] * getattr(torch, dtype).itemsize

@@ -1,0 +1,178 @@
+"""Cached latents as a data set, whatever wrote them: what is known of them, and their rows."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..data.images import BadFile, ImageChoice
+from ..latent_space import LatentSpace
+
+Layout = Literal["specmatch", "repa", "lightningdit", "uvit", "mar"]
+Holds = Literal["posterior", "mean", "sample"]
+LOGVAR_RANGE = (-30.0, 20.0)  # the clamp of every sampler in this family, which also keeps log 0 finite
+REMEDY = "import the folder by `specmatch cache latents:FOLDER --out DIR`"
+
+Key = tuple[int, bool]
+"""A row of a set, and whether its mirrored image is meant."""
+
+
+class BadLatentError(Exception):
+    """A stored latent that cannot be used; the message is the reason."""
+
+
+class LatentRow(NamedTuple):
+    """One image's latent: mean (c, h, w) float32, logvar the same or None, label (-1: none), and which image it is of.
+
+    image: its name in the source, its index there, or None where the layout does not record it.
+    """
+
+    mean: Tensor
+    logvar: Tensor | None
+    label: int
+    image: str | int | None
+
+
+class CachedBatch(NamedTuple):
+    """mean and logvar (b, c, h, w) float32, labels (b,) int64 (-1: none), rows of the set, and the bad files met."""
+
+    mean: Tensor
+    logvar: Tensor | None
+    labels: Tensor
+    rows: tuple[int, ...]
+    bad: tuple[BadFile, ...] = ()
+
+
+@dataclass(frozen=True)
+class LatentInfo:
+    """What is known of cached latents (channels, *grid).
+
+    holds: what `mean` of a row is. flips: whether there are latents of the mirrored images as well. classes: names of
+    the labels; autoencoder: what encoded the images, or the vision encoder of targets; both empty where unknown.
+    images: what opens the images; image_digest: the digest that they must have; None where unknown. n_images: how many
+    images (at least, at most) the latents were made from. latent_space: the normalisation to unit scale by channel,
+    global_space: that of all channels together; None without statistics, which are of samples of the posteriors,
+    mirrored images left out. bad: images or files that could not be used.
+    """
+
+    holds: Holds = "posterior"
+    channels: int = 0
+    grid: tuple[int, int] = (0, 0)
+    flips: bool = False
+    classes: tuple[str, ...] = ()
+    autoencoder: str = ""
+    images: ImageChoice | None = None
+    image_digest: str | None = None
+    n_images: tuple[int, int] = (0, 0)
+    latent_space: LatentSpace | None = None
+    global_space: LatentSpace | None = None
+    bad: tuple[BadFile, ...] = ()
+
+    @property
+    def image_size(self) -> int | None:
+        """Side of the images in pixels, None where unknown."""
+        return self.images.size if self.images else None
+
+
+class LatentSet(Dataset[LatentRow], ABC):
+    """Latents of images in a folder, by row; indexing gives those of images that are not mirrored.
+
+    source: the folder. notes: what a reader must know of the numbers. image_keys: `LatentRow.image` of each row.
+    digest: of the index, or of names and byte counts. Indexing raises BadLatentError for a file that turns out
+    unusable when it is read.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        layout: Layout,
+        info: LatentInfo,
+        image_keys: Sequence[str | int | None],
+        notes: tuple[str, ...],
+        digest: str,
+    ) -> None:
+        self.source, self.layout, self.info = str(folder), layout, info
+        self.image_keys, self.notes, self.digest = image_keys, notes, digest
+
+    def __len__(self) -> int:
+        return len(self.image_keys)
+
+    def __getitem__(self, row: int) -> LatentRow:
+        if not 0 <= row < len(self):
+            raise IndexError(f"latent {row} of {len(self)}")
+        return self.read(row)
+
+    @abstractmethod
+    def read(self, row: int, is_mirrored: bool = False) -> LatentRow:
+        """Read a row, or that of the mirrored image, where `info.flips`.
+
+        Raises:
+            BadLatentError: when it cannot be used.
+        """
+
+    @abstractmethod
+    def name(self, row: int) -> str:
+        """Return the file of a row, or its shard and the row there."""
+
+    @abstractmethod
+    def _read_labels(self) -> Sequence[int]: ...
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """Labels of all rows (n,) int64, -1 for none; in U-ViT's layout every file is read for them."""
+        return torch.tensor(self._read_labels())
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes, which labels lie below; 0 without labels."""
+        return max(len(self.info.classes), int(self.labels.max()) + 1)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes: by default their numbers."""
+        return self.info.classes or tuple(str(label) for label in range(self.n_classes))
+
+    def space(self, statistics: Literal["channel", "global"] = "channel") -> LatentSpace:
+        """Return the normalisation to unit scale, by channel or by one mean and deviation for all.
+
+        Raises:
+            ValueError: when no statistics lie with the latents.
+        """
+        space = self.info.latent_space if statistics == "channel" else self.info.global_space
+        if space is None:
+            raise ValueError(f"{self.source} holds no mean and std of its latents; {REMEDY}")
+        return space
+
+    def read_batch(self, keys: Sequence[Key]) -> CachedBatch:
+        """Read rows, in this order, of mirrored images where a key says so.
+
+        Raises:
+            ValueError: when a shard or file is damaged; it is named.
+        """
+        rows = []
+        for row, is_mirrored in keys:
+            try:
+                rows.append(self.read(row, is_mirrored))
+            except BadLatentError as error:
+                raise ValueError(
+                    f"{self.name(row)} of {self.source} is damaged: {error}; {REMEDY}, which leaves it out"
+                ) from error
+        return stack_rows(rows, [row for row, _ in keys])
+
+
+def stack_rows(rows: Sequence[LatentRow], numbers: Sequence[int], bad: tuple[BadFile, ...] = ()) -> CachedBatch:
+    """Join rows, at least one, whose numbers in the set are given."""
+    logvars = [row.logvar for row in rows if row.logvar is not None]
+    return CachedBatch(
+        torch.stack([row.mean for row in rows]),
+        torch.stack(logvars) if logvars else None,
+        torch.tensor([row.label for row in rows]),
+        tuple(numbers),
+        bad,
+    )
