@@ -71,7 +71,7 @@ def command(monkeypatch, capfd, tmp_path):
 @pytest.fixture
 def _no_figures(monkeypatch):
     """Figures take longer than such trainings."""
-    monkeypatch.setattr(command_study, "frequency_blocks", lambda study: ())
+    monkeypatch.setattr(command_study, "frequency_page", lambda study: "")
 
 
 @pytest.fixture(scope="module")

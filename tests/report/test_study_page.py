@@ -2,6 +2,7 @@ import base64
 import hashlib
 import re
 from html.parser import HTMLParser
+from typing import NamedTuple
 
 import pytest
 
@@ -41,8 +42,14 @@ def drawing(name="one", x_label="band"):
     )
 
 
-def render(blocks, names=("one", "two"), **changes):
-    return render_study("A study", ("It was found.",), blocks, names, OWN, "specmatch study of --it", **changes)
+class Record(NamedTuple):
+    provenance: Provenance = OWN
+    command: str = "specmatch study of --it"
+    notes: tuple[str, ...] = ()
+
+
+def render(blocks, names=("one", "two"), notes=(), **changes):
+    return render_study(Record(notes=notes), "A study", ("It was found.",), blocks, names, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +105,11 @@ def test_render_study_escapes_html():
         "extra " + HOSTILE,
     )
     page = render_study(
+        Record(command="command " + HOSTILE, notes=("note " + HOSTILE,)),
         "title " + HOSTILE,
         ("lead " + HOSTILE,),
         [block],
         ["name " + HOSTILE],
-        OWN,
-        "command " + HOSTILE,
-        ("note " + HOSTILE,),
         (("setting " + HOSTILE, "its value " + HOSTILE),),
     )
     assert page.count("<script") == 1

@@ -13,17 +13,16 @@ from ..files.atomic import require_writable, write_text_atomically
 from ..files.documents import Document
 from ..files.yaml_files import nearest, override, read_mapping, to_yaml
 from ..records.analysis import ANALYSES
-from ..report.study_page import Block, render_study
 from ..report.terminal import terminal_table
 from ..studies.directional_energy import measure as directional
-from ..studies.directional_energy.page import directional_blocks, directional_lead, number_table
+from ..studies.directional_energy.page import directional_page, number_table
 from ..studies.directional_energy.record import DIRECTIONAL_ENERGY, DirectionalEnergy
-from ..studies.frequency_bias.page import case_table, frequency_blocks, frequency_lead
+from ..studies.frequency_bias.page import case_table, frequency_page
 from ..studies.frequency_bias.plans import PLANS, check_plan
 from ..studies.frequency_bias.record import FREQUENCY_BIAS, FrequencyBias
 from ..studies.frequency_bias.run_study import run_study
 from ..studies.unified_view.measure import unified_view as measure_unified_view
-from ..studies.unified_view.page import unified_blocks, unified_lead
+from ..studies.unified_view.page import unified_lead, unified_page
 from ..studies.unified_view.record import UNIFIED_VIEW, UnifiedView
 from .names import chosen_device, named_sources
 from .progress import progress_bar, progress_bars
@@ -31,7 +30,7 @@ from .results import print_results, write_results
 
 log = logging.getLogger(__name__)
 
-Study = TypeVar("Study", DirectionalEnergy, UnifiedView, FrequencyBias)
+Study = TypeVar("Study")
 
 STUDY_FILE, PAGE_FILE = "study.json", "report.html"
 
@@ -95,17 +94,8 @@ def directional_energy(
             command=f"{words} --size {size} --num-images {num_images} --split {split} {' '.join(options)}",
             progress=progress,
         )
+    page = write_study(out, DIRECTIONAL_ENERGY, study, directional_page(study))
     names = [encoder.name for encoder in study.encoders]
-    page = write_study(
-        out,
-        DIRECTIONAL_ENERGY,
-        study,
-        "Where an encoder’s directions vary",
-        directional_lead(study),
-        directional_blocks(study),
-        names,
-        [(encoder.name, f"{encoder.source} {encoder.digest}; {encoder.resizer}") for encoder in study.encoders],
-    )
     print_results(terminal_table(number_table(study), names, brief=True), page)
     return study
 
@@ -133,17 +123,7 @@ def unified_view(
     command = f"{words} --out {shlex.quote(str(out))} --delta {delta:g}"
     study = measure_unified_view([own for path in paths for own in ANALYSES.read(path)], control, command, delta)
     require_writable(out)
-    page = write_study(
-        out,
-        UNIFIED_VIEW,
-        study,
-        "Which side of spectrum matching each method acts on",
-        unified_lead(study),
-        unified_blocks(study),
-        [method.name for method in study.methods],
-        [("measured on", study.images), ("latents", " × ".join(map(str, study.latent_shape)))],
-    )
-    print_results(*unified_lead(study), page)
+    print_results(*unified_lead(study), write_study(out, UNIFIED_VIEW, study, unified_page(study)))
     return study
 
 
@@ -196,16 +176,7 @@ def frequency_bias(
         words += [f"--{key}", *(value if isinstance(value, tuple) else [str(value)])]
     with progress_bars([f"{name}, seed {seed}" for name, seed in trials]) as bars:
         study = run_study(resolved, trials, chosen_device(device), shlex.join(words), bars)
-    page = write_study(
-        Path(resolved.out),
-        FREQUENCY_BIAS,
-        study,
-        "The frequency bias of diffusion training",
-        frequency_lead(study),
-        frequency_blocks(study),
-        study.names,
-        [("the plan", "; ".join(to_yaml(resolved).splitlines()))],
-    )
+    page = write_study(Path(resolved.out), FREQUENCY_BIAS, study, frequency_page(study))
     print_results(terminal_table(case_table(study), study.names, brief=True), page)
     return study
 
@@ -219,22 +190,12 @@ def _analysis_files(path: Path) -> list[Path]:
     return files
 
 
-def write_study(
-    out: Path,
-    document: Document[Study],
-    study: Study,
-    title: str,
-    lead: Sequence[str],
-    blocks: Sequence[Block],
-    names: Sequence[str],
-    settings: Sequence[tuple[str, str]],
-) -> str:
+def write_study(out: Path, document: Document[Study], study: Study, page: str) -> str:
     """Write study.json and report.html into a folder, and return the path of the page.
 
     Raises:
         ValueError: if the folder cannot be written to; the results are then in a temporary one.
     """
-    page = render_study(title, lead, blocks, names, study.provenance, study.command, study.notes, settings)
 
     def write(folder: Path) -> None:
         document.write(folder / STUDY_FILE, study)

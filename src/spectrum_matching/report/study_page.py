@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ..records.analysis import Provenance
 from .canvas import Panel
@@ -11,10 +11,29 @@ from .table import Table
 from .template import fill
 
 
-class StudyTable(NamedTuple):
-    """A titled table; its rows are of the page's names. under: what a reader must know of it, "" for nothing.
+class Study(Protocol):
+    """What the records of all studies have: versions, the command that ran, and caveats that precede the numbers."""
 
-    folded: whether it opens only when asked. dense: whether uncertainties stand below values, which saves width.
+    @property
+    def provenance(self) -> Provenance: ...
+
+    @property
+    def command(self) -> str: ...
+
+    @property
+    def notes(self) -> Sequence[str]: ...
+
+
+class StudyTable(NamedTuple):
+    """A titled table, whose rows are of the page's names.
+
+    Attributes:
+        title: The title.
+        table: The table.
+        rows_are: What a row is, such as "encoder".
+        under: A note below it; "" for none.
+        folded: Whether it is closed until the reader opens it.
+        dense: Whether uncertainties stand below values, which saves width.
     """
 
     title: str
@@ -26,10 +45,16 @@ class StudyTable(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One section. text: a paragraph each.
+    """One section.
 
-    key: what the marks of the panels stand for, in the order of their colours; None for the page's names, () for no
-    key. extra: what else the key must say. numbered: whether the panels tell the key's entries apart by number too.
+    Attributes:
+        heading: The heading.
+        text: The paragraphs.
+        panels: The figures.
+        tables: The tables; those without rows are left out.
+        key: The legend of the figures, in the order of their colours; None for the page's names, () for no legend.
+        extra: An addition to the legend.
+        numbered: Whether figures tell the entries of the legend apart by number too.
     """
 
     heading: str
@@ -42,24 +67,25 @@ class Block(NamedTuple):
 
     @property
     def anchor(self) -> str:
-        """Of the page's contents."""
+        """The target of the link in the contents."""
         return re.sub(r"[^a-z0-9]+", "-", self.heading.lower()).strip("-") or "section"
 
 
 def render_study(
+    study: Study,
     title: str,
     lead: Sequence[str],
     blocks: Sequence[Block],
     names: Sequence[str],
-    provenance: Provenance,
-    command: str,
-    notes: Sequence[str] = (),
     settings: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """The page. It loads nothing, and the same study gives the same bytes. ValueError for headings alike.
+    """Return the page, which loads nothing; the same study gives the same bytes.
 
-    lead: what was found, a paragraph each. names: of what was studied, in the order of colours and rows. notes: what
-    must be known before the numbers are read. settings: what they depend on, a title and a value.
+    lead: the findings, a paragraph each. names: of what was studied, in the order of colours and rows. settings: what
+    the numbers depend on, titles and values.
+
+    Raises:
+        ValueError: if two sections have the same heading.
     """
     anchors = [block.anchor for block in blocks]
     if len({*anchors, "provenance"}) <= len(anchors):
@@ -71,6 +97,6 @@ def render_study(
         lead=lead,
         blocks=blocks,
         names=names,
-        notes=notes,
-        provenance=[*settings, *context.provenance(provenance, command)],
+        notes=study.notes,
+        provenance=[*settings, *context.provenance(study.provenance, study.command)],
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ...records.measurement import Measurement
 from ...report.canvas import DASHED, HEIGHT, INK, MUTED, Curve, Panel, colour, curves, line, panel
 from ...report.digits import decimals, fixed, number, spread
-from ...report.study_page import Block, StudyTable
+from ...report.study_page import Block, StudyTable, render_study
 from ...report.table import Cell, Column, Table
 from .record import DirectionalEnergy, EncoderResult, FilterResult
 
@@ -21,7 +21,14 @@ UNDER_BANDS = (
 )
 
 
-def directional_lead(study: DirectionalEnergy) -> tuple[str, ...]:
+def directional_page(study: DirectionalEnergy) -> str:
+    """Return the page."""
+    names = [encoder.name for encoder in study.encoders]
+    settings = [(encoder.name, f"{encoder.source} {encoder.digest}; {encoder.resizer}") for encoder in study.encoders]
+    return render_study(study, "Where an encoder’s directions vary", _lead(study), _blocks(study), names, settings)
+
+
+def _lead(study: DirectionalEnergy) -> list[str]:
     """Return what was measured, whether the identity holds, and what subtracting the mean does."""
     results = [result for encoder in study.encoders for result in encoder.filters]
     n, sample = len(study.encoders), study.sample
@@ -37,11 +44,10 @@ def directional_lead(study: DirectionalEnergy) -> tuple[str, ...]:
     )
     if bare:
         lead.append(f"Subtracting the mean token takes RMSC from {_range(plain)} to {_range(bare)}; the maximum is 1.")
-    return tuple(lead)
+    return lead
 
 
-def directional_blocks(study: DirectionalEnergy) -> tuple[Block, ...]:
-    """Return the sections."""
+def _blocks(study: DirectionalEnergy) -> tuple[Block, ...]:
     far = " or ".join(str(far) for far in sorted({encoder.far for encoder in study.encoders}))
     return (
         Block(

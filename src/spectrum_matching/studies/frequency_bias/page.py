@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from ...files.yaml_files import to_yaml
 from ...report.canvas import INK, MUTED, Curve, Panel, curves, line, method_line
 from ...report.digits import fixed
-from ...report.study_page import Block, StudyTable
+from ...report.study_page import Block, StudyTable, render_study
 from ...report.table import Cell, Column, Table
 from .record import Band, Case, FrequencyBias, InjectedErrors
 
@@ -28,8 +29,16 @@ CASE_COLUMNS: tuple[tuple[Column, int, Callable[[Case], float | None]], ...] = (
 )
 
 
-def frequency_lead(study: FrequencyBias) -> tuple[str, ...]:
-    """Return what was trained, on what, and the terms of the page."""
+def frequency_page(study: FrequencyBias) -> str:
+    """Return the page."""
+    title, settings = (
+        "The frequency bias of diffusion training",
+        [("the plan", "; ".join(to_yaml(study.plan).splitlines()))],
+    )
+    return render_study(study, title, _lead(study), _blocks(study), study.names, settings)
+
+
+def _lead(study: FrequencyBias) -> tuple[str, ...]:
     plan, first, n, n_names = study.plan, study.cases[0], len(study.cases), len(study.names)
     return (
         f"{plan.name}: {n} training{'s' * (n > 1)} of {n_names} case{'s' * (n_names > 1)}. Each is a denoiser "
@@ -41,9 +50,7 @@ def frequency_lead(study: FrequencyBias) -> tuple[str, ...]:
     )
 
 
-def frequency_blocks(study: FrequencyBias) -> tuple[Block, ...]:
-    """Return the sections."""
-
+def _blocks(study: FrequencyBias) -> tuple[Block, ...]:
     def section(heading: str, text: str, panels: Sequence[Panel]) -> Block:
         dashes = "lines of 9 to 16 are dashed, later ones dotted" if len(study.names) > 8 else ""
         return Block(heading, (text,), tuple(panels), extra=dashes, numbered=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ...metrics.ranks import chance_apart
 from ...report.canvas import MUTED, Curve, Panel, curves, line, method_line, number_at, panel
 from ...report.digits import decimals, fixed, number
-from ...report.study_page import Block, StudyTable
+from ...report.study_page import Block, StudyTable, render_study
 from ...report.table import Cell, Column, Table
 from ...spectrum.bands import Variant
 from .record import VARIANTS, Change, MethodResult, Outcome, Quantity, SeedResult, UnifiedView
@@ -29,7 +29,14 @@ LEGEND = (
 )
 
 
-def unified_lead(study: UnifiedView) -> tuple[str, ...]:
+def unified_page(study: UnifiedView) -> str:
+    """Return the page."""
+    title, names = "Which side of spectrum matching each method acts on", [method.name for method in study.methods]
+    settings = [("measured on", study.images), ("latents", " × ".join(map(str, study.latent_shape)))]
+    return render_study(study, title, unified_lead(study), _blocks(study), names, settings)
+
+
+def unified_lead(study: UnifiedView) -> list[str]:
     """Return who acts on which side, and how often chance alone would say so."""
     methods = [method for method in study.methods if method.name != study.control]
     n_seeds, n_control = [len(method.seeds) for method in study.methods], len(study.of(study.control).seeds)
@@ -61,11 +68,10 @@ def unified_lead(study: UnifiedView) -> tuple[str, ...]:
             f"not differ from the control, chance alone separates the two in {text} cases: about {by_chance} of the "
             f"{2 * len(methods)} outcomes above."
         )
-    return tuple(lead)
+    return lead
 
 
-def unified_blocks(study: UnifiedView) -> tuple[Block, ...]:
-    """Return the sections."""
+def _blocks(study: UnifiedView) -> tuple[Block, ...]:
     dashes = "lines of 9 to 16 are dashed, later ones dotted" if len(study.methods) > 8 else ""
     quantities = {quantity.key: quantity for quantity in study.quantities}
     gap = quantities["lowpass_gap"]
