@@ -1,10 +1,10 @@
-"""Your own autoencoder under `specmatch analyze`, shown on TAEF2, the tiny autoencoder for FLUX.2's latents.
+"""A user-defined autoencoder for `specmatch analyze`: TAEF2, the tiny autoencoder for FLUX.2's latents.
 
     specmatch analyze python:examples/taef2_autoencoder.py:taef2 --out taef2
 
-Any file with a function that returns an object with `encode` and `decode` will do; `docs/autoencoders.md` says what
-they may return. TAEF2 is by Ollin Boer Bohan (https://github.com/madebyollin/taesd, MIT): put its two files,
-taef2_encoder.pth and taef2_decoder.pth, into the folder data/taef2, or name another one in SPECMATCH_TAEF2.
+Any file works whose function returns an object with `encode` and `decode`; `docs/autoencoders.md` describes what these
+may return. TAEF2 is by Ollin Boer Bohan (https://github.com/madebyollin/taesd, MIT): put its two files,
+taef2_encoder.pth and taef2_decoder.pth, into the folder data/taef2, or name another folder in SPECMATCH_TAEF2.
 """
 
 import os
@@ -18,7 +18,7 @@ WIDTH, LATENT_CHANNELS, N_GROUPS, POOL_WIDTH = 64, 32, 4, 256
 
 
 class Block(nn.Module):
-    """Three convolutions around a skip; at the coarsest level a branch that pools over groups comes first."""
+    """Three convolutions with a residual connection; at the coarsest level, first a branch with group normalisation."""
 
     def __init__(self, pools: bool = False) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Block(nn.Module):
 
 
 class Clamp(nn.Module):
-    """A soft clamp to (-3, 3)."""
+    """Clamp softly to (-3, 3)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 3 * torch.tanh(x / 3)
@@ -72,7 +72,7 @@ class TAEF2(nn.Module):
 
 
 def taef2() -> TAEF2:
-    """TAEF2 in float32, with the weights from the folder in SPECMATCH_TAEF2."""
+    """Return TAEF2 in float32, with the weights from the folder in SPECMATCH_TAEF2."""
     folder = Path(os.environ.get("SPECMATCH_TAEF2", DEFAULT_FOLDER))
     model = TAEF2()
     for part in ("encoder", "decoder"):

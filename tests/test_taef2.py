@@ -1,4 +1,4 @@
-"""The example of a user's own autoencoder, on real weights and photographs, where they are at hand."""
+"""The example of a user-defined autoencoder, on real weights and photographs if they are on this machine."""
 
 import os
 from pathlib import Path
@@ -25,8 +25,8 @@ def centre(path: Path, size: int = 256) -> torch.Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)[None] / 127.5 - 1
 
 
-@pytest.mark.skipif(not (WEIGHTS.is_dir() and PHOTOGRAPHS.is_dir()), reason="TAEF2's weights or BSDS500 are not here")
-def test_taef2_encodes_and_decodes_photographs_well(monkeypatch) -> None:
+@pytest.mark.skipif(not (WEIGHTS.is_dir() and PHOTOGRAPHS.is_dir()), reason="needs TAEF2's weights and BSDS500")
+def test_taef2_reconstructs_photographs(monkeypatch) -> None:
     monkeypatch.setenv("SPECMATCH_TAEF2", str(WEIGHTS))
     autoencoder = Autoencoder.from_pretrained(SOURCE)
     assert (autoencoder.kind, autoencoder.factor, autoencoder.channels) == ("TAEF2", 8, 32)
@@ -40,7 +40,7 @@ def test_taef2_encodes_and_decodes_photographs_well(monkeypatch) -> None:
     assert torch.cat(quality).mean() > 26.5
 
 
-def test_without_weights_it_says_where_they_are_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_taef2_names_the_source_of_missing_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPECMATCH_TAEF2", str(tmp_path))
     with pytest.raises(ValueError, match=r"no taef2_encoder.pth in .*madebyollin/taesd \(MIT\).*SPECMATCH_TAEF2"):
         Autoencoder.from_pretrained(SOURCE)

@@ -245,7 +245,7 @@ def test_check_plan_accepts_every_plan(name):
     [
         (("--cases", "image"), {}, "--cases: no case 'image'; did you mean images?"),
         (("--autoencoders", "gone=/nowhere/ae"), {}, "/nowhere/ae"),
-        ((), {"size": 20}, "20 × 20 cells are not cut into patches of 8"),
+        ((), {"size": 20}, "a grid of 20 × 20 is not divisible into patches of 8"),
         ((), {"denoiser": "SiT-nano/8"}, "no denoiser 'SiT-nano/8'"),
         (("--data", "{images}"), {}, " held out, the plan takes 32 and 6: lower n_train, n_test or injected"),
         (("--data", "/nowhere"), {}, "no such file or folder: /nowhere"),

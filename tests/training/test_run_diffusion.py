@@ -206,7 +206,7 @@ def test_the_autoencoder_of_cached_latents_may_move_but_not_its_declared_scale(
     [
         (("--source.latents", "/no/such"), "no such folder: /no/such"),
         (("--source.latents", "None"), "give source.latents, a folder that `specmatch cache` wrote"),
-        (("--denoiser.name", "SiT-micro/3"), "are not cut into patches of 3"),
+        (("--denoiser.name", "SiT-micro/3"), "is not divisible into patches of 3"),
         (("--denoiser.name", "SiT-mikro/4"), "no denoiser 'SiT-mikro/4'"),
         (("--denoiser.heads", 3), "width 32 with 3 heads"),
         (("--batch-size", 5, "--accumulation", 2), "batch_size is 5, expected a multiple of accumulation (2)"),

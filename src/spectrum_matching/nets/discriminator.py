@@ -9,11 +9,10 @@ from torch.nn import functional as F
 
 
 class PatchDiscriminator(nn.Module):
-    """Images (b,in_channels,H,W) to one logit per overlapping patch, (b,1,H/2^depth - 2,W/2^depth - 2).
+    """Images (b, in_channels, H, W) to one logit for each overlapping patch, (b, 1, H / 2^depth - 2, W / 2^depth - 2).
 
-    The published discriminator is `norm="batch"`, depth 3, width 64. `norm="group"` keeps a logit independent of
-    the other images of the batch, so that many processes see what one would. The seed alone decides the
-    weights.
+    Published are `norm="batch"`, depth 3 and width 64. With `norm="group"` logits do not depend on the other images of
+    the batch, so that many processes compute what one would. The weights depend on the seed alone.
     """
 
     def __init__(
@@ -28,7 +27,7 @@ class PatchDiscriminator(nn.Module):
         self.in_channels = in_channels
         self.smallest = 3 * 2**depth
         widths = [width * 2 ** min(level, 3) for level in range(depth + 1)]
-        with torch.device("meta"):  # built without numbers, since the global generator must not be drawn from
+        with torch.device("meta"):  # built without values, so as not to advance the global generator
             layers: list[nn.Module] = [
                 nn.Conv2d(in_channels, width, 4, stride=2, padding=1),
                 nn.LeakyReLU(0.2),
@@ -51,28 +50,32 @@ class PatchDiscriminator(nn.Module):
                 nn.init.normal_(parameter, 1.0 if parameter.ndim == 1 else 0.0, 0.02, generator=generator)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits, positive for real; ValueError for another number of channels or a side below `smallest`."""
+        """Return logits, positive for real images.
+
+        Raises:
+            ValueError: for another number of channels or a side below `smallest`.
+        """
         if images.ndim != 4 or images.shape[1] != self.in_channels or min(images.shape[2:]) < self.smallest:
             raise ValueError(
                 f"the discriminator got {tuple(images.shape)}; expected (b, {self.in_channels}, H, W) with sides of "
-                f"at least {self.smallest}: take larger images or a smaller depth"
+                f"at least {self.smallest}: use larger images or a smaller depth"
             )
         return self.layers(images)
 
 
 def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """½ mean max(0, 1 - real) + ½ mean max(0, 1 + fake), in float32."""
+    """Return ½ mean max(0, 1 - real) + ½ mean max(0, 1 + fake), in float32."""
     return 0.5 * (F.relu(1 - real_logits.float()).mean() + F.relu(1 + fake_logits.float()).mean())
 
 
 def hinge_generator_loss(fake_logits: Tensor) -> Tensor:
-    """-mean of the fake images' logits, in float32."""
+    """Return minus the mean of the fake images' logits, in float32."""
     return -fake_logits.float().mean()
 
 
 def _norm(kind: Literal["batch", "group"], channels: int) -> nn.Module:
     if kind == "group":
         return nn.GroupNorm(math.gcd(32, channels), channels)
-    # Running statistics would mix real with fake batches, be of no use in a net that is only trained, and
+    # Running statistics would mix real with fake batches, serve nothing in a network that is only trained, and
     # be buffers that distributed wrappers overwrite between forward and backward.
     return nn.BatchNorm2d(channels, track_running_stats=False)

@@ -107,7 +107,7 @@ def test_train_only_decoder_leaves_the_posterior_unchanged(autoencoder: Autoenco
     assert all(p.requires_grad for p in autoencoder.parameters())
 
 
-def test_last_layer_scales_the_decoded_image(autoencoder: Autoencoder) -> None:
+def test_layers_decoder_output_scales_the_decoded_image(autoencoder: Autoencoder) -> None:
     latents = torch.randn(1, autoencoder.channels, 4, 4, generator=torch.Generator().manual_seed(0))
     bias = autoencoder.model.decoder.conv_out.bias
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Denoisers by name: new ones of the published sizes, and those that a folder holds."""
+"""Build denoisers of the published sizes by name, and open those that were saved."""
 
 import difflib
 import inspect
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 # S to XL: SiT, table 1 (arXiv 2401.08740); S to H: U-ViT, table 1 (arXiv 2209.12152), of which H on latents has no
-# convolution at its end. `tiny` and `micro` are sized for two CPU cores.
+# final convolution. `tiny` and `micro` are sized for two CPU cores.
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "SiT": {
         "micro": {"width": 128, "depth": 4, "heads": 4},
@@ -36,10 +36,13 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
 def build_denoiser(
     name: str, channels: int, grid: tuple[int, int], n_classes: int = 0, seed: int = 0, **overrides: Any
 ) -> nn.Module:
-    """A new denoiser of latents (b, channels, *grid) on the CPU, such as "SiT-B/2" or "UViT-S/1": a size, a patch.
+    """Build a new denoiser of latents (b, channels, *grid) on the CPU.
 
-    n_classes 0: without labels. The seed alone decides the weights. overrides: arguments of `SiT` or `UViT` in place of
-    the size's. ValueError for an unknown name or override, naming the nearest, and for sizes that do not fit.
+    name: network, size and patch, such as "SiT-B/2" or "UViT-S/1". n_classes 0: without labels. overrides: arguments of
+    `SiT` or `UViT` in place of the size's. The weights depend on the seed alone.
+
+    Raises:
+        ValueError: for an unknown name or override, naming the nearest, and for sizes that do not fit.
     """
     family, size, patch = _parse(name)
     network = _class(family)
@@ -54,16 +57,23 @@ def build_denoiser(
 
 
 def n_blocks(name: str, depth: int | None = None) -> int:
-    """Of the denoiser of this name, or of one so deep: what a tap may count up to. ValueError for an unknown name."""
+    """Return the number of blocks of the denoiser of this name, at its own or another depth.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
     family, size, _ = _parse(name)
     depth = SIZES[family][size]["depth"] if depth is None else depth
     return depth + 1 if family == "UViT" else depth  # U-ViT's middle block belongs to neither half
 
 
 def open_denoiser(folder: str | Path) -> nn.Module:
-    """The denoiser that save_pretrained wrote to a folder, in float32, in eval mode, on the CPU.
+    """Open a denoiser that save_pretrained wrote to a folder, in float32 and eval mode on the CPU.
 
-    Nothing is unpickled. ValueError, with the remedy, for a folder without one or with damaged files.
+    Nothing is unpickled.
+
+    Raises:
+        ValueError: with the remedy, for a folder without a denoiser or with damaged files.
     """
     folder = Path(folder).expanduser()
     path = folder / "config.json"
@@ -80,7 +90,7 @@ def open_denoiser(folder: str | Path) -> nn.Module:
     try:
         network, report = _class(kind).from_pretrained(folder, use_safetensors=True, output_loading_info=True)
     except Exception as error:
-        # A truncated file, a wrong shape, sizes that do not fit: each library has its own kind.
+        # A truncated file, a wrong shape, sizes that do not fit: each library raises its own kind of exception.
         raise ValueError(f"weights in {folder} do not load: {str(error).strip().partition(chr(10))[0]}") from error
     if odd := sorted({*report["missing_keys"], *report["unexpected_keys"]}):
         raise ValueError(f"weights in {folder} are not those of its config.json: {len(odd)} differ, first {odd[0]}")
@@ -105,12 +115,12 @@ def _class(family: str) -> Any:
 
 
 def token_grid(denoiser: nn.Module) -> tuple[int, int]:
-    """(h, w) of the tokens of its blocks."""
+    """Return the grid (h, w) of the tokens of its blocks."""
     config: Any = denoiser.config
     return config.grid[0] // config.patch, config.grid[1] // config.patch
 
 
 def n_classes_of(denoiser: nn.Module) -> int:
-    """0 for one without labels."""
+    """Return the number of classes, 0 for a denoiser without labels."""
     config: Any = denoiser.config
     return int(config.n_classes)

@@ -1,4 +1,6 @@
-"""What the denoisers refuse, to be built as and to be called with."""
+"""Checks of the sizes and inputs of denoisers."""
+
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -7,36 +9,45 @@ from torch import Tensor
 def check_sizes(
     channels: int, grid: tuple[int, int], patch: int, width: int, depth: int, heads: int, n_classes: int
 ) -> None:
-    """ValueError for sizes of which no network can be built, naming them and what is expected."""
+    """Check the sizes of a network.
+
+    Raises:
+        ValueError: naming those of which no network can be built, and what is expected.
+    """
     if len(grid) != 2 or min(*grid, channels, patch, depth, heads, width) < 1:
         raise ValueError(
             f"channels {channels}, grid {tuple(grid)}, patch {patch}, width {width}, depth {depth} and heads {heads}: "
             f"expected (h, w) as the grid, and every size to be at least 1"
         )
     if grid[0] % patch or grid[1] % patch:
-        raise ValueError(f"{grid[0]} × {grid[1]} cells are not cut into patches of {patch}: take another denoiser")
+        raise ValueError(
+            f"a grid of {grid[0]} × {grid[1]} is not divisible into patches of {patch}: choose another denoiser"
+        )
     if width % heads or width % 4:
         raise ValueError(f"width {width} with {heads} heads: expected a multiple of the heads and of 4")
     if n_classes < 0:
         raise ValueError(f"n_classes is {n_classes}: expected the number of classes, or 0 for a network without")
 
 
-def check_inputs(
-    noisy: Tensor,
-    t: Tensor,
-    labels: Tensor | None,
-    tap: int | None,
-    *,
-    channels: int,
-    grid: tuple[int, int],
-    n_classes: int,
-    n_blocks: int,
-) -> None:
-    """ValueError, of one line, for inputs that a denoiser of these sizes does not take.
+class Sizes(Protocol):
+    """The sizes of a network on which its inputs depend."""
 
-    The values of labels are looked at on the CPU alone and not under torch.compile, since an accelerator would have to
-    be waited for: there, a network without classes ignores labels, and an id out of range fails in the lookup.
+    channels: int
+    grid: tuple[int, int]
+    n_classes: int
+    n_blocks: int
+
+
+def check_inputs(network: Sizes, noisy: Tensor, t: Tensor, labels: Tensor | None, tap: int | None) -> None:
+    """Check what a denoiser is called with.
+
+    Values of labels are checked on the CPU alone and not under torch.compile, since an accelerator would have to
+    synchronise: there, a network without classes ignores labels, and an id out of range fails in the lookup.
+
+    Raises:
+        ValueError: in one line, for inputs that do not fit the network.
     """
+    channels, grid, n_classes, n_blocks = network.channels, network.grid, network.n_classes, network.n_blocks
     if noisy.ndim != 4 or tuple(noisy.shape[1:]) != (channels, *grid):
         raise ValueError(f"latents are {tuple(noisy.shape)}; this denoiser takes (b, {channels}, {grid[0]}, {grid[1]})")
     if t.shape != noisy.shape[:1]:

@@ -1,4 +1,4 @@
-"""SiT, a transformer conditioned by layer norms whose scale, shift and gate follow from the time and the class."""
+"""SiT, a transformer whose layer norms are scaled, shifted and gated by time and class (adaLN-zero)."""
 
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -14,14 +14,17 @@ EPSILON = 1e-6
 
 
 class SiT(ModelMixin, ConfigMixin):
-    """Noisy latents (b, channels, *grid), times and labels (b,) to a prediction (b, channels, *grid): Ma et al., 2024.
+    """Noisy latents (b, channels, *grid), times (b,) and labels (b,) to a prediction (b, channels, *grid).
 
-    arXiv 2401.08740, whose network is DiT's (arXiv 2212.09748). `depth` blocks on patches of patch × patch cells, with
-    fixed positions of that grid. New, it predicts 0. n_classes 0: no labels. time_scale: what t in [0, 1] is multiplied
-    by before its sines and cosines; published SiT feeds t itself (1), DiT the number of one of 1,000 steps (1000).
-    qk_norm: see `Attention`; published is without. ValueError for sizes that do not fit each other.
+    Ma et al., 2024 (arXiv 2401.08740), whose network is DiT's (arXiv 2212.09748). `depth` blocks on patches of
+    patch × patch positions, with fixed position embeddings. At initialisation it predicts 0. n_classes 0: no labels.
+    time_scale: factor of t in [0, 1] before its sines and cosines; published SiT takes t itself (1), DiT the index of
+    one of 1,000 steps (1000). qk_norm: see `Attention`; published without.
 
     Published networks end in twice the channels and drop the second half; this one ends in `channels`.
+
+    Raises:
+        ValueError: for sizes that do not fit each other.
     """
 
     @register_to_config
@@ -55,21 +58,14 @@ class SiT(ModelMixin, ConfigMixin):
     def forward(
         self, noisy: Tensor, t: Tensor, labels: Tensor | None = None, tap: int | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """The prediction, and the tokens (b, n, width) behind block `tap`, 1 … n_blocks; None where tap is None.
+        """Return the prediction and the tokens (b, n, width) after block `tap`, 1 … n_blocks, or None without a tap.
 
-        t (b,) in [0, 1]: 0 is data, 1 noise. labels (b,): −1, or None for all, is no label. ValueError for any other
-        shape and, on the CPU, for labels out of range.
+        t (b,) in [0, 1]: 0 is data, 1 noise. labels (b,): −1, or None for all, means no label.
+
+        Raises:
+            ValueError: for any other shape and, on the CPU, for labels out of range.
         """
-        check_inputs(
-            noisy,
-            t,
-            labels,
-            tap,
-            channels=self.channels,
-            grid=self.grid,
-            n_classes=self.n_classes,
-            n_blocks=self.n_blocks,
-        )
+        check_inputs(self, noisy, t, labels, tap)
         x = self.first(patchify(noisy, self.patch)) + self.positions
         condition = self.time(time_features(t * self.time_scale, N_TIME_FEATURES).to(noisy.dtype))
         if self.label is not None:

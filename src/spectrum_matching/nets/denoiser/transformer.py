@@ -1,4 +1,4 @@
-"""What transformers that denoise are made of: attention, a perceptron, and vectors for the time and the class."""
+"""Parts of transformers: attention, a perceptron, and embeddings of time and class."""
 
 import math
 
@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 
 class Attention(nn.Module):
-    """Self-attention over tokens (b, n, width), in PyTorch's fused kernel and the dtype at hand.
+    """Self-attention over tokens (b, n, width), by PyTorch's fused kernel in the input's dtype.
 
-    bias: of the projection to queries, keys and values. qk_norm: queries and keys of each head are divided by their
-    root mean square and scaled (arXiv 2302.05442).
+    bias: of the projection to queries, keys and values. qk_norm: RMS-normalise queries and keys of each head, and scale
+    them (arXiv 2302.05442).
     """
 
     def __init__(self, width: int, heads: int, bias: bool, qk_norm: bool = False) -> None:
@@ -37,7 +37,7 @@ def _unit(x: Tensor) -> Tensor:
 
 
 class Perceptron(nn.Module):
-    """Two layers with GELU between them, on each token (b, n, width) alone."""
+    """Two linear layers with GELU between them, on each token (b, n, width) separately."""
 
     def __init__(self, width: int, hidden: int, approximate: str = "none") -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Perceptron(nn.Module):
 
 
 class ClassEmbedding(nn.Module):
-    """Class ids (b,), −1 … n_classes − 1, to vectors (b, width); −1 and None are the null class, which is row 0."""
+    """Embed class ids (b,), −1 … n_classes − 1, as (b, width); −1 and None are the null class, which is row 0."""
 
     def __init__(self, n_classes: int, width: int) -> None:
         super().__init__()
@@ -64,7 +64,10 @@ class ClassEmbedding(nn.Module):
 
 
 def time_features(t: Tensor, width: int) -> Tensor:
-    """(b,) → (b, width), float32: cosines, then sines, at frequencies from 1 down to nearly 1/10,000; width is even."""
+    """Return cosines, then sines, of times (b,) as (b, width) in float32; width is even.
+
+    Frequencies go from 1 down to nearly 1/10,000.
+    """
     half = width // 2
     exponents = torch.arange(half, dtype=torch.float32, device=t.device) / half
     angles = t.float()[:, None] * torch.exp(-math.log(10_000) * exponents)

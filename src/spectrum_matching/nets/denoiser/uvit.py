@@ -1,4 +1,4 @@
-"""U-ViT, a transformer whose time and class are tokens, with long skip connections between its two halves."""
+"""U-ViT, a transformer with time and class as tokens and long skip connections between its two halves."""
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -11,13 +11,16 @@ from .transformer import Attention, ClassEmbedding, Perceptron, time_features
 
 
 class UViT(ModelMixin, ConfigMixin):
-    """Noisy latents (b, channels, *grid), times and labels (b,) to a prediction (b, channels, *grid): Bao et al., 2023.
+    """Noisy latents (b, channels, *grid), times (b,) and labels (b,) to a prediction (b, channels, *grid).
 
-    arXiv 2209.12152. depth / 2 blocks, one in the middle, and depth / 2 blocks that also take what their mirror image
-    in the first half gave: depth + 1 in all; depth is even. Positions are learned. n_classes 0: no class token.
-    time_scale: what t in [0, 1] is multiplied by before its sines and cosines; 999 is published for the
-    variance-preserving process in continuous time. conv: a 3 × 3 convolution at the end, as published but for H on
-    latents. ValueError for sizes that do not fit each other.
+    Bao et al., 2023 (arXiv 2209.12152). depth / 2 blocks, one in the middle, and depth / 2 blocks with a skip
+    connection from their mirror image in the first half: depth + 1 in all; depth is even. Positions are learned.
+    n_classes 0: no class token. time_scale: factor of t in [0, 1] before its sines and cosines; 999 is published for
+    the variance-preserving process in continuous time. conv: a 3 × 3 convolution at the end, as published except for H
+    on latents.
+
+    Raises:
+        ValueError: for sizes that do not fit each other.
     """
 
     @register_to_config
@@ -37,7 +40,7 @@ class UViT(ModelMixin, ConfigMixin):
         super().__init__()
         check_sizes(channels, grid, patch, width, depth, heads, n_classes)
         if depth % 2:
-            raise ValueError(f"depth is {depth}; expected an even number: half before the middle block, half behind it")
+            raise ValueError(f"depth is {depth}; expected an even number: half before the middle block, half after it")
         self.channels, self.patch, self.width = channels, patch, width
         self.grid = h, w = (grid[0], grid[1])
         self.n_classes, self.n_blocks, self.time_scale = n_classes, depth + 1, time_scale
@@ -55,21 +58,14 @@ class UViT(ModelMixin, ConfigMixin):
     def forward(
         self, noisy: Tensor, t: Tensor, labels: Tensor | None = None, tap: int | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """The prediction, and the patches' tokens (b, n, width) behind block `tap`, 1 … n_blocks; None if tap is None.
+        """Return the prediction and the patches' tokens (b, n, width) after block `tap`, 1 … n_blocks, or None.
 
-        t (b,) in [0, 1]: 0 is data, 1 noise. labels (b,): −1, or None for all, is no label. ValueError for any other
-        shape and, on the CPU, for labels out of range.
+        t (b,) in [0, 1]: 0 is data, 1 noise. labels (b,): −1, or None for all, means no label.
+
+        Raises:
+            ValueError: for any other shape and, on the CPU, for labels out of range.
         """
-        check_inputs(
-            noisy,
-            t,
-            labels,
-            tap,
-            channels=self.channels,
-            grid=self.grid,
-            n_classes=self.n_classes,
-            n_blocks=self.n_blocks,
-        )
+        check_inputs(self, noisy, t, labels, tap)
         extra = [time_features(t * self.time_scale, self.width).to(noisy.dtype)]
         if self.label is not None:
             extra.append(self.label(labels, len(noisy)))
@@ -89,7 +85,7 @@ class UViT(ModelMixin, ConfigMixin):
     def _initialise(self) -> None:
         nn.init.trunc_normal_(self.positions, std=0.02)
         for module in self.modules():
-            # The patches' layer stands for a convolution, which the publication leaves as PyTorch makes it.
+            # The patches' layer stands for a convolution, which the publication initialises as PyTorch does.
             if isinstance(module, nn.Linear) and module is not self.first:
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:

@@ -1,4 +1,4 @@
-"""Histograms of oriented gradients: a map of where edges run, needing no weights.
+"""Histograms of oriented gradients: a map of edge directions, without weights.
 
 Source: Dalal and Triggs, Histograms of oriented gradients for human detection (CVPR 2005), with 2 x 2 cells in a block
 and no smoothing across bins and cells.
@@ -15,23 +15,30 @@ from ...spectrum.separable import in_working_precision
 BINS = 9
 WIDTH = 4 * BINS
 VERSION = 1
-"""Raised whenever the same images give other numbers than before."""
+"""Increased whenever the same images give other numbers than before."""
 
 CELL = 8
 EPSILON, CLIP = 1e-5, 0.2
 
 
 def gradient_map(images: Tensor, cell: int = CELL) -> Tensor:
-    """Images (b, 3, H, W) in [-1, 1] → (b, 36, H / cell, W / cell) in 0 … 1, float32, or float64 for float64 input.
+    """Return histograms (b, 36, H / cell, W / cell) in 0 … 1 of images (b, 3, H, W) in [-1, 1].
 
-    Nine unsigned orientations of the cell within the block to its upper left, upper right, lower left and lower right.
-    ValueError for whatever `gradient_grid` refuses.
+    Nine unsigned orientations of each cell, normalised within the blocks to its upper left, upper right, lower left and
+    lower right; float32, or float64 for float64 images.
+
+    Raises:
+        ValueError: as `gradient_grid`.
     """
     return normalised_within_blocks(gradient_histograms(images, cell))
 
 
 def gradient_grid(height: int, width: int, cell: int) -> tuple[int, int]:
-    """Cells (h, w) of images of height x width pixels; ValueError unless these are multiples, and twice the cell."""
+    """Return the grid (h, w) of cells of images of height x width pixels.
+
+    Raises:
+        ValueError: unless both sides are multiples of the cell, and at least twice as long.
+    """
     if cell < 1 or height % cell or width % cell or min(height, width) < 2 * cell:
         raise ValueError(
             f"images of {height} x {width} pixels have no grid of cells of {cell}: their sides must be multiples of "
@@ -41,10 +48,10 @@ def gradient_grid(height: int, width: int, cell: int) -> tuple[int, int]:
 
 
 def gradient_histograms(images: Tensor, cell: int) -> Tensor:
-    """(b, 3, H, W) in [-1, 1] → (b, 9, H / cell, W / cell): mean gradient magnitude by orientation, 20 degrees a bin.
+    """Return the mean gradient magnitude of images (b, 3, H, W) by orientation, (b, 9, H / cell, W / cell).
 
-    A pixel has the gradient of that channel where it is largest, in units of black to white over two pixels, and none
-    across the image's border.
+    A bin covers 20 degrees. A pixel's gradient is that of the channel with the largest one, in units of black to white
+    over two pixels; across the image's border it is 0.
     """
     field = in_working_precision(images, n_dims=4)
     height, width = field.shape[-2:]
@@ -52,7 +59,7 @@ def gradient_histograms(images: Tensor, cell: int) -> Tensor:
     rows = pad((field[..., 2:, :] - field[..., :-2, :]) / 2, (0, 0, 1, 1))
     columns = pad((field[..., 2:] - field[..., :-2]) / 2, (1, 1))
     (row, *other_rows), (column, *other_columns) = rows.split(1, dim=1), columns.split(1, dim=1)
-    for y, x in zip(other_rows, other_columns, strict=True):  # ten times as fast as argmax over so short an axis
+    for y, x in zip(other_rows, other_columns, strict=True):  # ten times as fast as argmax over such a short axis
         larger = y.square() + x.square() > row.square() + column.square()
         row, column = torch.where(larger, y, row), torch.where(larger, x, column)
     # angles of -180 up to 180 degrees: opposite directions, nine bins apart, are one orientation
@@ -62,9 +69,9 @@ def gradient_histograms(images: Tensor, cell: int) -> Tensor:
 
 
 def normalised_within_blocks(histograms: Tensor) -> Tensor:
-    """(b, 9, h, w) → (b, 36, h, w): each cell by the L2 norm of four blocks (L2-Hys: clipped at 0.2, then L2 again).
+    """Normalise histograms (b, 9, h, w) within the four blocks of each cell, as (b, 36, h, w).
 
-    Cells beyond the border repeat those at it.
+    The norm is L2-Hys: L2, clipped at 0.2, then L2 again. Cells beyond the border repeat those at it.
     """
     h, w = histograms.shape[-2:]
     padded = pad(histograms, (1, 1, 1, 1), mode="replicate")
@@ -72,6 +79,6 @@ def normalised_within_blocks(histograms: Tensor) -> Tensor:
     for limit in (CLIP, math.inf):
         energy = blocks.square().sum((0, 2), keepdim=True)
         blocks = (blocks / (energy + EPSILON**2).sqrt()).clamp_max(limit)
-    # the cell lies last in the block that begins before it, and first in the one that begins with it
+    # the cell is last in the block that starts before it, and first in the one that starts with it
     views = [blocks[2 * y + x, :, :, 1 - y :, 1 - x :][..., :h, :w] for y in (1, 0) for x in (1, 0)]
     return torch.cat(views, dim=1)

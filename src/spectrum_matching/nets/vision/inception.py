@@ -1,7 +1,7 @@
-"""The Inception-v3 of FID: the graph of the TensorFlow weights of December 2015, three of its outputs.
+"""The Inception-v3 of FID: the network of the TensorFlow weights of December 2015, with three of its outputs.
 
-It differs from torchvision's: average pools leave the border out of their count, the last block pools by maximum, and
-there are 1008 classes. The names of the weights are torchvision's, as in pytorch-fid's conversion
+It differs from torchvision's: average pools do not count the padding, the last block pools by maximum, and there are
+1008 classes. The names of the weights are torchvision's, as in pytorch-fid's conversion
 (`pt_inception-2015-12-05-6726825d.pth`). Tested on random weights: against an independent construction of the graph
 and the published names and sizes. Not tested: the published weights themselves.
 """
@@ -38,11 +38,11 @@ class InceptionOutput(NamedTuple):
 
 
 class Inception(nn.Module):
-    """Images (b, 3, H, W) in [-1, 1] → `InceptionOutput`, in float32. Frozen; `weights` as in the module's text."""
+    """Images (b, 3, H, W) in [-1, 1] → `InceptionOutput`, in float32. Frozen; weights: by the published names."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
-        with torch.device("meta"):  # no number exists before the weights are given
+        with torch.device("meta"):  # without values, which the weights give
             graph = _graph()
         for name, module in graph.items():
             self.add_module(name, module)
@@ -51,7 +51,7 @@ class Inception(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> InceptionOutput:
-        """ValueError unless images are (b, 3, H, W)."""
+        """Return the outputs; ValueError unless images are (b, 3, H, W)."""
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"Inception got images {tuple(images.shape)}, expected (b, 3, H, W)")
         with torch.autocast(images.device.type, enabled=False):
@@ -85,12 +85,12 @@ class Inception(nn.Module):
 
 
 def tensorflow_bilinear(x: Tensor, size: int) -> Tensor:
-    """(b, c, h, w) → (b, c, size, size): output i is taken at i · h / size, beyond the last sample that one."""
+    """Resize (b, c, h, w) to (b, c, size, size): output i is taken at i · h / size, clamped to the last sample."""
     for axis in (2, 3):
         n = x.shape[axis]
-        place = torch.arange(size, device=x.device, dtype=torch.float64) * (n / size)
-        low = place.long().clamp_max(n - 1)
-        share = (place - low).to(x.dtype).view(-1, *([1] * (3 - axis)))
+        position = torch.arange(size, device=x.device, dtype=torch.float64) * (n / size)
+        low = position.long().clamp_max(n - 1)
+        share = (position - low).to(x.dtype).view(-1, *([1] * (3 - axis)))
         a, b = x.index_select(axis, low), x.index_select(axis, (low + 1).clamp_max(n - 1))
         x = a + (b - a) * share
     return x
@@ -112,7 +112,7 @@ class _Convolution(nn.Module):
 
 
 class _Mixed(nn.Module):
-    """Branches side by side, and a pooling one last. `forks`: names of which the second starts where the first did."""
+    """Parallel branches, the last of which pools; a branch may fork into two layers, which are joined."""
 
     def __init__(self, n_in: int, branches: tuple[tuple[_Layer, ...], ...], pool: str, pool_width: int) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class _Mixed(nn.Module):
             self.branch_pool = _Convolution(n_in, pool_width, (1, 1))
 
     def first(self, x: Tensor) -> Tensor:
-        """The first branch alone."""
+        """Return the output of the first branch."""
         return self._run(self._branches[0], x)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ class _Mixed(nn.Module):
         return torch.cat([*(self._run(names, x) for names in self._branches), last], 1)
 
     def _run(self, names: tuple[str, ...], x: Tensor) -> Tensor:
-        """One branch; its last two layers, where named …a and …b, are applied to the same input and joined."""
+        """Run one branch; its last two layers, if named …a and …b, are applied to the same input and joined."""
         forked = names[-1].endswith("b")
         for name in names[:-2] if forked else names:
             x = self.get_submodule(name)(x)
@@ -154,7 +154,7 @@ class _Mixed(nn.Module):
 
 
 def _layer(name: str, width: int, rows: int, columns: int = 0, stride: int = 1) -> _Layer:
-    """Padded to keep the size, but for strides above 1, which have no padding."""
+    """Describe a layer, padded to keep the size; with a stride above 1, not padded."""
     columns = columns or rows
     return name, width, (rows, columns), stride, (0, 0) if stride > 1 else (rows // 2, columns // 2)
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from .weights import read_weights
 
-# VGG16: widths of the convolutions, 0 for a pooling. Below, the tapped ReLUs in torchvision's numbering of
-# layers, with their widths.
+# VGG16: widths of the convolutions, 0 for a pooling. Below, the tapped ReLUs in torchvision's numbering of layers, with
+# their widths.
 _LAYOUT = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)
 _TAPS = {3: 64, 8: 128, 15: 256, 22: 512, 29: 512}
 
@@ -21,10 +21,10 @@ _HEAD = re.compile(r"lin(\d)\.model\.\d\.weight")
 
 
 class LPIPS(nn.Module):
-    """Perceptual distance of two batches of images (b,3,H,W) in [-1,1]: (b,), 0 when they are equal.
+    """Perceptual distance (b,) between two batches of images (b, 3, H, W) in [-1, 1], 0 when they are equal.
 
-    Frozen; gradients flow to the images. `weights` holds torchvision's `features.N.weight` and
-    `features.N.bias` and the heads `lin0` … `lin4`, each (C,); `from_weights` reads the published files.
+    Frozen; gradients flow to the images. weights: torchvision's `features.N.weight` and `features.N.bias`, and the
+    heads `lin0` … `lin4`, each (C,); `from_weights` reads the published files.
     """
 
     shift: Tensor
@@ -34,7 +34,7 @@ class LPIPS(nn.Module):
         super().__init__()
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(3, 1, 1), persistent=False)
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(3, 1, 1), persistent=False)
-        with torch.device("meta"):  # no number exists before the weights are given
+        with torch.device("meta"):  # without values, which the weights give
             self.features = _trunk()
             for k, channels in enumerate(_TAPS.values()):
                 self.register_buffer(f"lin{k}", torch.empty(channels))
@@ -42,9 +42,10 @@ class LPIPS(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distances (b,), in float32 or wider.
+        """Return distances (b,) in float32 or wider.
 
-        Raises ValueError for unequal shapes, other than 3 channels, or a side below 16.
+        Raises:
+            ValueError: for unequal shapes, other than 3 channels, or a side below 16.
         """
         if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 3 or min(a.shape[2:]) < 16:
             raise ValueError(
