@@ -104,73 +104,62 @@ class Command(NamedTuple):
     run: Callable[[list[str]], object]
 
 
-def _function(name: str, function: str) -> Callable[[list[str]], object]:
-    """Return what runs a function "module.name" of this package, its options those of the function."""
+def _function(module: str, name: str) -> Callable[[list[str]], object]:
+    """Return what runs a function of this package, whose parameters are the options."""
 
     def run(arguments: list[str]) -> object:
         import tyro
 
-        return tyro.cli(_imported(function), prog=f"specmatch {name}", args=arguments)
+        function = getattr(import_module(f".{module}", __package__), name)
+        return tyro.cli(function, prog=f"specmatch {module}", args=arguments)
 
     return run
 
 
-def _functions(name: str, functions: Mapping[str, str]) -> Callable[[list[str]], object]:
-    """Return what runs the one of several functions that the first argument names."""
+def _functions(module: str, *names: str) -> Callable[[list[str]], object]:
+    """Return what runs one of several functions of this package, named by the first argument."""
 
     def run(arguments: list[str]) -> object:
         import tyro
 
-        imported = {each: _imported(function) for each, function in functions.items()}
-        return tyro.extras.subcommand_cli_from_dict(imported, prog=f"specmatch {name}", args=arguments)
+        file = import_module(f".{module}", __package__)
+        functions = {name: getattr(file, name.replace("-", "_")) for name in names}
+        return tyro.extras.subcommand_cli_from_dict(functions, prog=f"specmatch {module}", args=arguments)
 
     return run
 
 
-def _imported(function: str) -> Callable[..., object]:
-    module, _, name = function.partition(".")
-    result: Callable[..., object] = getattr(import_module(f".{module}", __package__), name)
-    return result
-
-
-EVALUATIONS = {
-    "reference": "evaluate.reference",
-    "generation": "evaluate.generation",
-    "reconstruction": "evaluate.reconstruction",
-}
-STUDIES = {
-    "directional-energy": "study.directional_energy",
-    "unified-view": "study.unified_view",
-    "frequency-bias": "study.frequency_bias",
-}
 COMMANDS = {
     "demo": Command(
         "train three methods on embedded photographs, from autoencoder to generated images; write one report",
-        _function("demo", "demo.demo"),
+        _function("demo", "demo"),
     ),
     "analyze": Command(
         "measure how easy latent spaces are to diffuse; write a side-by-side report",
-        _function("analyze", "analyze.analyze_all"),
+        _function("analyze", "analyze_all"),
     ),
-    "report": Command("put saved analyses on one page", _function("report", "report.write_report")),
+    "report": Command("put saved analyses on one page", _function("report", "write_report")),
     "train-ae": Command("train or fine-tune an autoencoder by any method of the unified view", train_ae),
     "cache": Command(
         "encode images once into cached latents; import or export those of other tools",
-        _function("cache", "cache.cache_latents"),
+        _function("cache", "cache_latents"),
     ),
     "train-diffusion": Command(
         "train a diffusion model on cached latents, on images encoded on the fly, or on pixels", train_diffusion
     ),
-    "sample": Command("generate images with a trained diffusion model", _function("sample", "sample.sample")),
+    "sample": Command("generate images with a trained diffusion model", _function("sample", "sample")),
     "evaluate": Command(
         "score generated images or reconstructions against a reference, and record the protocol",
-        _functions("evaluate", EVALUATIONS),
+        _functions("evaluate", "reference", "generation", "reconstruction"),
     ),
     "compare": Command(
         "compare methods end to end (autoencoder → diffusion → scores) at equal training cost, over several seeds",
-        _function("compare", "compare.compare"),
+        _function("compare", "compare"),
     ),
-    "study": Command("run a study: directional-energy, unified-view or frequency-bias", _functions("study", STUDIES)),
+    "study": Command(
+        "run a study: directional-energy, unified-view or frequency-bias",
+        _functions("study", "directional-energy", "unified-view", "frequency-bias"),
+    ),
 }
 
 

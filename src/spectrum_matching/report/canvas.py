@@ -1,7 +1,7 @@
-"""One panel of a figure: axes to draw on, as inline SVG whose points tell their value to a pointer.
+"""Panels of figures, drawn by matplotlib, as inline SVG with a tooltip on every point.
 
 Colours are CSS variables of the page (--ink, --muted, --rule, --back, --c0 … --c7), so that one scheme serves figures
-and text. Values: a transparent circle with a <title> on every point drawn, in the drawing's own coordinates.
+and text. A tooltip is a transparent circle with a <title>.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from .digits import number
+from .digits import number, power_of_ten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ TOP, BOTTOM = 10, 40
 
 
 class Panel(NamedTuple):
-    """One drawing. label: what it shows, for those who do not see it."""
+    """A drawing; label: its text alternative."""
 
     title: str
     label: str
@@ -65,7 +65,8 @@ class Curve(NamedTuple):
     Attributes:
         x: Abscissas (points).
         y: Ordinates (points).
-        tip: The tooltip of its points, one text for all as in `Canvas.line`, or one for each; "" for none.
+        tip: The tooltips of its points: one text for each; or the name of the line and, on a new line, text with {x}
+            and {y} for the numbers; or "" for none.
         style: Options of matplotlib's `plot`.
     """
 
@@ -82,28 +83,24 @@ class Canvas:
         self.axes = axes
         self._tips: list[tuple[float, float, str]] = []
 
-    def line(self, x: Sequence[float], y: Sequence[float], tip: str, **style: Any) -> None:
-        """Draw a line; `tip` has the name of the line and, on a new line, {x} and {y} for the numbers of a point."""
-        self.axes.plot(x, y, **style)
-        name, _, text = tip.rpartition("\n")
-        for at, value in zip(x, y, strict=True):
-            self.tip(at, value, f"{name}\n{text.format(x=number(at), y=number(value))}")
-
     def tip(self, x: float, y: float, text: str) -> None:
         """Give the point (x, y) a tooltip."""
         self._tips.append((x, y, text))
 
     def curve(self, curve: Curve) -> None:
         """Draw a line with its tooltips."""
-        if curve.tip and isinstance(curve.tip, str):
-            self.line(curve.x, curve.y, curve.tip, **curve.style)
-        else:
-            self.axes.plot(curve.x, curve.y, **curve.style)
-            for x, y, text in zip(curve.x, curve.y, curve.tip, strict=False):
-                self.tip(x, y, text)
+        self.axes.plot(curve.x, curve.y, **curve.style)
+        tips = curve.tip or [""] * len(curve.x)
+        if isinstance(tips, str):
+            name, _, text = tips.rpartition("\n")
+            numbers = zip(map(number, curve.x), map(number, curve.y), strict=True)
+            tips = [f"{name}\n{text.format(x=x, y=y)}" for x, y in numbers]
+        for x, y, tip in zip(curve.x, curve.y, tips, strict=True):
+            if tip:
+                self.tip(x, y, tip)
 
     def overlay(self) -> str:
-        """The points within the axes, as SVG; after the figure was drawn."""
+        """Return the tooltips of the points within the axes as SVG; call it after the figure was drawn."""
         axes, height = self.axes, self.axes.figure.bbox.height
         left, bottom, right, top = axes.bbox.extents
         circles = []
@@ -121,7 +118,7 @@ class Canvas:
 def panel(
     title: str, label: str, panels: list[Panel], left: float = 54, right: float = 10, height: float = HEIGHT
 ) -> Iterator[Canvas]:
-    """A canvas to draw on; the finished panel is appended to `panels`. Margins are fixed, so that axes line up."""
+    """Yield a canvas to draw on, and append the finished panel to `panels`. Fixed margins (px) align the axes."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -157,12 +154,12 @@ def curves(
     """Draw lines in one panel.
 
     Args:
-        title: What stands above it.
+        title: The caption.
         x_label: Label of the x axis.
         y_label: Label of the y axis.
         series: The lines.
-        label: What it shows, for those who do not see it; by default the labels of the axes and the names of the lines.
-        x_scale: "frequency" is logarithmic, with ticks for frequencies in cycles per sample.
+        label: The text alternative; by default the labels of the axes and the names of the lines.
+        x_scale: Scale of the x axis; "frequency" is logarithmic, with ticks for cycles per sample.
         y_scale: Scale of the y axis.
         level: A horizontal line below the others: its value and its colour.
         y_limits: Limits of the y axis; by default those of the lines.
@@ -179,11 +176,10 @@ def curves(
         axes = canvas.axes
         axes.set_ylabel(y_label)
         axes.set_yscale(y_scale)
+        axes.set_xlabel(x_label)
+        axes.set_xscale("linear" if x_scale == "linear" else "log")
         if x_scale == "frequency":
-            frequency_axis(axes, x_label)
-        else:
-            axes.set_xlabel(x_label)
-            axes.set_xscale(x_scale)
+            _frequency_ticks(axes.xaxis)
         if level is not None:
             axes.axhline(level[0], color=level[1], linewidth=1)
         prepare(axes)
@@ -194,54 +190,39 @@ def curves(
     return panels[0]
 
 
-def colour(place: int) -> str:
-    """Of the autoencoder at `place`, in figures, tables and keys."""
-    return SERIES[place % len(SERIES)]
+def colour(index: int) -> str:
+    """Return the colour of an autoencoder or method in figures, tables and keys."""
+    return SERIES[index % len(SERIES)]
 
 
-def line(place: int) -> dict[str, Any]:
-    """How the line of the autoencoder at `place` is drawn."""
-    return {
-        "color": colour(place),
-        "marker": MARKERS[place % len(MARKERS)],
-        "markeredgecolor": BACK,
-        "markeredgewidth": 0.6,
-    }
+def line(index: int) -> dict[str, Any]:
+    """Return the style of an autoencoder's line."""
+    marker = MARKERS[index % len(MARKERS)]
+    return {"color": colour(index), "marker": marker, "markeredgecolor": BACK, "markeredgewidth": 0.6}
 
 
-def method_line(place: int) -> dict[str, Any]:
-    """The same of the method at `place`: marks and colours come round after eight, dashes then tell them apart."""
-    return line(place) | {"linestyle": DASHES[place // 8 % len(DASHES)]}
+def method_line(index: int) -> dict[str, Any]:
+    """Return the style of a method's line: dashes distinguish more than eight, whose marks and colours repeat."""
+    return line(index) | {"linestyle": DASHES[index // 8 % len(DASHES)]}
 
 
-def number_at(axes: "Axes", place: int, at: tuple[float, float]) -> None:
-    """The number of the method at `place` beside the point `at`, to both sides in turn: neighbours often lie close."""
-    side = -1 if place % 2 else 1
-    axes.annotate(
-        str(place + 1),
-        at,
-        xytext=(7 * side, 4),
-        textcoords="offset points",
-        ha="left" if side > 0 else "right",
-        fontsize=9,
-        color=colour(place),
-        weight="bold",
-    )
+def number_at(axes: "Axes", index: int, at: tuple[float, float]) -> None:
+    """Write the number of a method beside a point, on alternate sides, as neighbours are often close."""
+    side, align = (-1, "right") if index % 2 else (1, "left")
+    style: dict[str, Any] = {"ha": align, "fontsize": 9, "color": colour(index), "weight": "bold"}
+    axes.annotate(str(index + 1), at, (7 * side, 4), textcoords="offset points", **style)
 
 
-def frequency_axis(axes: "Axes", x: str) -> None:
-    """A logarithmic x axis of frequencies."""
+def _frequency_ticks(axis: Any) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    axes.set_xscale("log")
-    axes.set_xlabel(x)
-    axes.xaxis.set_major_locator(FixedLocator([0.01, 0.02, 0.05, 0.1, 0.2, 0.5]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_locator(FixedLocator([0.01, 0.02, 0.05, 0.1, 0.2, 0.5]))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _power_ticks(axis: Any, low: float, high: float) -> None:
-    """Labels 10⁻³, 0.1, … without mathematical typesetting, which would bring its own fonts."""
+    """Label 10⁻³, 0.1, … without mathematical typesetting, which would bring its own fonts."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(subs=(1,) if high / low > 200 else (1, 2, 5)))
@@ -253,19 +234,18 @@ def _short(value: float) -> str:
     if 0.001 < value < 10_000:
         return f"{value:g}"
     digit, exponent = f"{value:.0e}".split("e")
-    power = "10" + str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return power if digit == "1" else f"{digit}·{power}"
+    return power_of_ten(exponent) if digit == "1" else f"{digit}·{power_of_ten(exponent)}"
 
 
 def _inline(svg: str) -> str:
-    """An SVG document as an element of the page: its size and fonts are the page's, its colours variables."""
+    """Return an SVG document as an element of the page, which sets its size, fonts and colours."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r">\s+<", "><", svg)
-    # Hundredths of a pixel are drawn by nobody. In tags alone: tick labels keep their digits.
+    # Hundredths of a pixel are enough. Only in tags: tick labels keep their digits.
     svg = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), svg)
     referred = set(re.findall(r"#([\w-]+)", svg))
-    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in referred else "", svg)
+    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in referred else "", svg)
     svg = re.sub(r"font(-family|-size)?: [^;\"]*", _font, svg)
     head, rest = svg.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', head)

@@ -1,4 +1,4 @@
-"""How numbers are written on the page: a true minus sign, and as many digits as the uncertainty leaves meaning."""
+"""How numbers are written: a true minus sign, and as many digits as the uncertainty makes significant."""
 
 import math
 
@@ -6,34 +6,41 @@ MOST_DECIMALS = 6
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Significant digits; a power of ten where plain digits would be long."""
+    """Return a number with significant digits, as a power of ten where plain digits would be long."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
-    place = math.floor(math.log10(abs(value)))
-    if -4 <= place < 6:
-        return fixed(value, max(0, digits - 1 - place))
+    magnitude = math.floor(math.log10(abs(value)))
+    if -4 <= magnitude < 6:
+        return fixed(value, max(0, digits - 1 - magnitude))
     mantissa, exponent = f"{value:.{digits - 2}e}".split("e")
-    power = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{mantissa}·10{power}".replace("-", "−")
+    return f"{mantissa}·{power_of_ten(exponent)}".replace("-", "−")
+
+
+def power_of_ten(exponent: str) -> str:
+    """Return "10⁻³" for "-03"."""
+    return "10" + str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def fixed(value: float, decimals: int) -> str:
-    """So many decimals."""
+    """Return a number with a fixed number of decimals."""
     text = f"{value:,.{decimals}f}"
-    # What rounds to nothing has no sign.
+    # A number that rounds to zero has no sign.
     return text.removeprefix("-") if not text.strip("-0.,") else text.replace("-", "−")
 
 
 def decimals(value: float, standard_error: float | None) -> int:
-    """That a value needs: to the first digit of its standard error, or the second if that is a 1; else three digits."""
+    """Return the number of decimals up to the first digit of the standard error, the second if that is a 1.
+
+    Without a standard error, those of three significant digits.
+    """
     scale = standard_error or abs(value)
     if not scale or not math.isfinite(scale):
         return 2
-    place = math.floor(math.log10(scale))
-    wanted = (1 if scale / 10**place < 2 else 0) if standard_error else 2
-    return min(MOST_DECIMALS, max(0, wanted - place))
+    magnitude = math.floor(math.log10(scale))
+    further = (1 if scale / 10**magnitude < 2 else 0) if standard_error else 2
+    return min(MOST_DECIMALS, max(0, further - magnitude))
 
 
 def spread(standard_error: float | None, n_decimals: int) -> str:
-    """ "± 0.004", or "" where it was not estimated."""
+    """Return "± 0.004", or "" without a standard error."""
     return "" if standard_error is None else f"± {fixed(standard_error, n_decimals)}"

@@ -1,4 +1,4 @@
-"""From a template of this room to a page that stands alone."""
+"""Fill the templates of this folder."""
 
 import base64
 import hashlib
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def fill(template: str, styles: tuple[str, ...] = ("page.css",), **values: Any) -> str:
-    """The page. It loads nothing, runs page.js alone, and escapes every value."""
+    """Return a self-contained page: it loads nothing, runs only page.js, and escapes every value."""
     script = _part("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return fill_part(
@@ -16,14 +16,14 @@ def fill(template: str, styles: tuple[str, ...] = ("page.css",), **values: Any) 
 
 
 def fill_part(template: str, **values: Any) -> str:
-    """What stands within a page, with every value escaped."""
+    """Return a part of a page, with every value escaped."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
     environment = Environment(
         loader=FunctionLoader(_part), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    # Of our own files and drawings alone, which escape what they are given.
+    # For our own files and drawings only, which escape what they are given.
     environment.filters["trusted"] = Markup
     return environment.get_template(template).render(**values)
 

@@ -58,50 +58,24 @@ def notes(analyses: Sequence[Analysis]) -> list[str]:
     return attributed([analysis.notes for analysis in analyses], [analysis.subject.name for analysis in analyses])
 
 
-def conventions(analyses: Sequence[Analysis]) -> list[tuple[str, str]]:
-    """Return a title and sentences for each choice among several possible readings."""
-    sampled = [a.subject.name for a in analyses if any(view.kind == "sample" for view in a.views)]
+def image_counts(analyses: Sequence[Analysis]) -> str:
+    """Return the numbers of images on which each part was measured."""
+    n_images = distinct(str(a.sample.n_images) for a in analyses)
     tests = distinct(str(a.decoding.n_tests) for a in analyses if a.decoding)
     transfers = distinct(str(a.decoding.transfer.n_images) for a in analyses if a.decoding and a.decoding.transfer)
-    resamplers: dict[str, dict[str, None]] = {}
-    for point in (point for analysis in analyses for point in analysis.equivariance):
-        resamplers.setdefault(point.resampler or "none", {})[point.transform] = None
-    numbers = f"Latents and reconstruction: {' or '.join(distinct(str(a.sample.n_images) for a in analyses))}."
-    if tests:
-        numbers += f" Low-pass and noise tests of the decoder: the first {' or '.join(tests)}."
-    if transfers:
-        numbers += f" Transfer between bands: the first {' or '.join(transfers)}."
-    samples = f" One sample each is shown beside the means of {', '.join(sampled)}." if sampled else ""
-    resampled = "; ".join(f"{resampler} for {', '.join(moves)}" for resampler, moves in resamplers.items())
-    return [
-        ("latents", f"Posterior means, or the encoder’s output where it has no posterior.{samples}"),
-        (
-            "standardisation",
-            "Cosines, correlations and energy concentration are of latents standardised channel by channel (mean and "
-            "standard deviation over images and positions; dead channels left out); “raw” marks those that are not. "
-            "Spectra, exponents and gaps are of raw latents, in which a channel weighs by its power.",
-        ),
-        (
-            "energy concentration",
-            "Share of the energy at u + v > ρ · (h + w − 2), DC included in the whole. The source does not state ρ: "
-            "0.25 and 0.5 are both given, and differ twofold.",
-        ),
-        *([("resamplers", f"Of the transforms in the equivariance error: {resampled}.")] if resampled else []),
-        ("number of images", numbers),
-        (
-            "uncertainty",
-            "± is one standard error over images. Exponents and best deltas: bootstrap over images, 1000 resamples, "
-            "intervals of 95 %. It does not cover the choice of images.",
-        ),
-        (
-            "white noise",
-            "The value for latents of the same shape without any structure. Read a number by its distance from that.",
-        ),
-        (
-            "one-sided",
-            "A blurred or constant latent would get the best value: read these beside PSNR only.",
-        ),
-    ]
+    sentences = [f"Latents and reconstruction: {' or '.join(n_images)}."]
+    sentences += [f"Low-pass and noise tests of the decoder: the first {' or '.join(tests)}."] if tests else []
+    sentences += [f"Transfer between bands: the first {' or '.join(transfers)}."] if transfers else []
+    return " ".join(sentences)
+
+
+def resamplers(analyses: Sequence[Analysis]) -> str:
+    """Return the resamplers of the transforms in the equivariance error, "area for half size; none for mirrored"."""
+    points = [point for analysis in analyses for point in analysis.equivariance]
+    return "; ".join(
+        f"{resampler or 'none'} for {', '.join(distinct(p.transform for p in points if p.resampler == resampler))}"
+        for resampler in distinct(point.resampler for point in points)
+    )
 
 
 def image_exponents(analyses: Sequence[Analysis]) -> list[str]:

@@ -1,7 +1,7 @@
 """Analyses side by side as one self-contained page."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -10,31 +10,6 @@ from ..table import distinct
 from ..template import fill, fill_part
 from . import context, decoder_figures, figures, metric_rows, tables
 
-PARTS: dict[str, Callable[[Sequence[Analysis]], Any]] = {
-    "measured_on": context.measured_on,
-    "warnings": context.comparability,
-    "notes": context.notes,
-    "conventions": context.conventions,
-    "provenance": context.provenance,
-    "bad_files": context.bad_files,
-    "image_exponents": context.image_exponents,
-    "summary": tables.summary_table,
-    "latents": tables.latent_table,
-    "normalisation": tables.normalisation_table,
-    "gaps": tables.gap_table,
-    "lowpass": tables.lowpass_table,
-    "noise": tables.noise_table,
-    "equivariance": tables.equivariance_table,
-    "channel_lists": tables.channel_lists,
-    "spectra": figures.spectra,
-    "gap_curves": figures.gap_curves,
-    "structure": figures.structure,
-    "channels": figures.channel_spectra,
-    "views": figures.mean_and_sample,
-    "lowpass_curves": decoder_figures.lowpass_curves,
-    "responses": decoder_figures.responses,
-    "transfers": decoder_figures.transfers,
-}
 LATENT = 0  # in place of the strength of a low-pass, among pictures by strength
 
 
@@ -69,14 +44,17 @@ def render_within(analyses: Sequence[Analysis], at: str) -> str:
 
 
 def page_context(analyses: Sequence[Analysis]) -> dict[str, Any]:
-    """Return the values that the template shows."""
+    """Return what the template fills in: values, and modules whose functions it calls with the analyses."""
     if not analyses:
         raise ValueError("there is no analysis to report")
     rows, refusals = metric_rows.split_refusals(metric_rows.metric_rows(analyses))
-    return {name: part(analyses) for name, part in PARTS.items()} | {
+    return {
+        "context": context,
+        "tables": tables,
+        "figures": figures,
+        "decoder_figures": decoder_figures,
         "analyses": analyses,
         "names": [analysis.subject.name for analysis in analyses],
-        "shapes": [tables.shape(analysis) for analysis in analyses],
         "fidelities": [metric_rows.psnr(analysis) for analysis in analyses],
         "metrics": rows,
         "refusals": refusals,
