@@ -69,7 +69,9 @@ def test_extending_page_autoencoder_class_opens(monkeypatch):
     names_of("An autoencoder class")
     widths = {"down_block_out_channels": (32, 32), "up_block_out_channels": (32, 64)}
     blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
-    autoencoder = Autoencoder(AutoencoderMine(**widths, **blocks))
+    model = AutoencoderMine(**widths, **blocks)
+    assert diffusers_classes.class_name(model) == "AutoencoderMine"
+    autoencoder = Autoencoder(model)
     assert autoencoder.factor == 2
     assert autoencoder.decode(autoencoder.encode(torch.zeros(1, 3, 16, 16)).mean).shape == (1, 3, 16, 16)
 
