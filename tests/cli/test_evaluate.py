@@ -57,7 +57,7 @@ def test_generation_scores_samples_side_by_side(image_folder, features, known, t
     assert [each.name for each in found] == ["good", "bad"]
     assert found[0].protocol.sampling.steps == 50
     assert found[0].value("fid") < found[1].value("fid") / 10
-    assert any("speaks of 99 images, there are 24" in line for line in found[1].warnings)
+    assert any("is of 99 images, there are 24" in line for line in found[1].warnings)
     said = capsys.readouterr().out
     assert "not comparable steps: good 50, bad 250" in said
     assert "warning 24 images are few" in said

@@ -1,7 +1,7 @@
-"""The verb `evaluate`: scores of generated images and of reconstructions, each with the protocol it depends on."""
+"""The command `evaluate`: scores of generated images and of reconstructions, with the protocol they depend on."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -46,25 +46,24 @@ def reference(
     batch_size: int = 64,
     workers: int = 0,
 ) -> Path:
-    """Statistics of real images, computed once, for every later score against them. For several processes: torchrun.
+    """Compute the statistics of real images that generated ones are compared with. Several processes: torchrun.
 
     Args:
         data: A folder or parquet path, hub:NAME[:SPLIT], "embedded", or an .npz of images as arr_0.
-        out: The file to write, X.safetensors.
+        out: File to write, X.safetensors.
         size: Side of the square images in pixels, by ADM's centre crop; an .npz has its own.
         features: Extractor: inception:PATH, dinov2[:FOLDER], a TorchScript file, python:FILE.py:FACTORY. Without one,
-            the reference serves for the scores that need no weights.
-        num_images: The first so many; by default all.
+            the reference serves for scores that need no weights.
+        num_images: Number of images, the first ones; all by default.
         split: Part of the data, as training on it divides it: train, held_out or all.
         batch_size: Images at once in a process.
-        workers: Processes that read images, for each one that computes.
+        workers: Processes that read images, for each process that computes.
     """
     if out.suffix != ".safetensors":
         raise ValueError(f"--out is {out}, expected the name of a file, X.safetensors")
     _check_counts(batch_size, workers, num_images)
     require_writable(out.parent)
     accelerator = Accelerator(mixed_precision="no")
-    rank, world = accelerator.process_index, accelerator.num_processes
     images: Images
     if data.endswith(".npz"):
         images = ArchivedImages(Path(data))
@@ -72,15 +71,14 @@ def reference(
         raise ValueError(f"{data} has images of any size: give the side that they are resized to by --size")
     else:
         images = open_images(data, size, split=split)
-    batches = fixed_batches(images, batch_size, num_images, rank=rank, world=world, workers=workers)
     extractor = open_extractor(features, accelerator.device) if features else None
-    share = -(-min(len(images), num_images or len(images)) // world)
     with progress_bar("reference") as progress:
-        found = compute_reference(data, _counted(batches, share, progress), extractor, accelerator=accelerator)
-    for bad in found.statistics.bad:
+        batches = _share(images, batch_size, workers, accelerator, progress, num_images)
+        result = compute_reference(data, batches, extractor, accelerator=accelerator)
+    for bad in result.statistics.bad:
         log.warning("skipped %s", bad)
     if accelerator.is_main_process:
-        write_results(out.parent, lambda folder: save_reference(found, folder / out.name))
+        write_results(out.parent, lambda folder: save_reference(result, folder / out.name))
     return out
 
 
@@ -95,45 +93,43 @@ def generation(
     workers: int = 0,
     seed: int = 0,
 ) -> list[Evaluation]:
-    """Score sets of generated images against one reference; write scores.json. For several processes: torchrun.
+    """Score sets of generated images against one reference; write scores.json. Several processes: torchrun.
 
     Args:
-        samples: Each an .npz with uint8 arr_0 or a folder of PNG files, as `specmatch sample` writes them with the
-            record of how they were made; NAME=PATH sets the name shown.
+        samples: An .npz with uint8 arr_0 or a folder of PNG files each, as `specmatch sample` writes them with the
+            record of how they were generated; NAME=PATH sets the name shown.
         reference: A file of `specmatch evaluate reference`, ADM's .npz, or pytorch-fid's .npz.
         out: Folder for scores.json.
         features: Extractor: inception:PATH, dinov2[:FOLDER], a TorchScript file, python:FILE.py:FACTORY. Without one,
-            only the scores that need no weights.
+            only scores that need no weights.
         batch_size: Images at once in a process.
-        workers: Processes that read PNG files, for each one that computes.
-        seed: Of the directions of the sliced Wasserstein distance.
+        workers: Processes that read images, for each process that computes.
+        seed: Seed of the directions of the sliced Wasserstein distance.
     """
     _check_counts(batch_size, workers, None)
     sources = _named_samples(samples)
     require_writable(out)
     accelerator = Accelerator(mixed_precision="no")
-    rank, world = accelerator.process_index, accelerator.num_processes
     opened = {name: open_samples(path) for name, path in sources.items()}
     extractor = open_extractor(features, accelerator.device) if features else None
     known = open_reference(reference, extractor, batch_size=batch_size, accelerator=accelerator)
-    found: list[Evaluation] = []
+    evaluations: list[Evaluation] = []
     with progress_bars(opened) as bars:
         for name, images in opened.items():
-            batches = fixed_batches(images, batch_size, rank=rank, world=world, workers=workers)
-            sampling = sampling_beside(sources[name])
+            sampling = read_sampling(record_path(sources[name]))
             evaluation = evaluate_generation(
                 name,
-                _counted(batches, -(-len(images) // world), bars[name]),
+                _share(images, batch_size, workers, accelerator, bars[name]),
                 known,
                 extractor,
                 sampling=sampling,
                 accelerator=accelerator,
                 seed=seed,
-                warnings=tuple(_of_record(sampling, len(images))),
+                warnings=tuple(_record_warnings(sampling, len(images))),
             )
-            found.append(evaluation)
-    _finish(found, out, accelerator)
-    return found
+            evaluations.append(evaluation)
+    _finish(evaluations, out, accelerator)
+    return evaluations
 
 
 def reconstruction(
@@ -152,21 +148,21 @@ def reconstruction(
     workers: int = 0,
     seed: int = 0,
 ) -> list[Evaluation]:
-    """Score autoencoders by what they reconstruct of the same images; write scores.json. Several processes: torchrun.
+    """Score autoencoders by their reconstructions of the same images; write scores.json. Several processes: torchrun.
 
     Args:
         autoencoders: As for `specmatch analyze`; NAME=SOURCE sets the name shown.
         data: A folder or parquet path, hub:NAME[:SPLIT], or "embedded".
         out: Folder for scores.json.
-        size: Side of the square images in pixels; that of training by default, or 256.
+        size: Side of the square images in pixels; by default that of training, or 256.
         features: Extractor for rFID: inception:PATH, dinov2[:FOLDER], a TorchScript file, python:FILE.py:FACTORY.
         lpips: Weights of LPIPS, a path or hub name.
         keep: Diagonals of 15 that each low-pass rFID keeps.
-        num_images: The first so many; by default all.
-        split: By default what training on the same data held out; otherwise all.
+        num_images: Number of images, the first ones; all by default.
+        split: Part of the data; by default what training on the same data held out, otherwise all.
         batch_size: Images at once in a process.
-        workers: Processes that read images, for each one that computes.
-        seed: Of the directions of the sliced Wasserstein distance.
+        workers: Processes that read images, for each process that computes.
+        seed: Seed of the directions of the sliced Wasserstein distance.
     """
     _check_counts(batch_size, workers, num_images)
     if not all(1 <= k <= 14 for k in keep) or len(set(keep)) < len(keep):
@@ -174,21 +170,18 @@ def reconstruction(
     sources = named_sources(autoencoders)
     require_writable(out)
     accelerator = Accelerator(mixed_precision="no")
-    rank, world = accelerator.process_index, accelerator.num_processes
     extractor = open_extractor(features, accelerator.device) if features else None
     perceptual = LPIPS.from_weights(lpips).to(accelerator.device) if lpips else None
     networks = {name: Autoencoder.from_pretrained(source) for name, source in sources.items()}
     trained = {name: training_data(source) for name, source in sources.items()}
     images, notes = choose_images(trained, data, size=size, split=split)
-    found: list[Evaluation] = []
-    n = min(len(images), num_images or len(images))
+    evaluations: list[Evaluation] = []
     with progress_bars(networks) as bars:
         for name, network in networks.items():
-            batches = fixed_batches(images, batch_size, num_images, rank=rank, world=world, workers=workers)
             evaluation = evaluate_reconstruction(
                 name,
                 network,
-                _counted(batches, -(-n // world), bars[name]),
+                _share(images, batch_size, workers, accelerator, bars[name], num_images),
                 extractor,
                 perceptual,
                 source=data,
@@ -199,14 +192,14 @@ def reconstruction(
                 seed=seed,
                 warnings=notes,
             )
-            found.append(evaluation)
+            evaluations.append(evaluation)
             network.to("cpu")
-    _finish(found, out, accelerator)
-    return found
+    _finish(evaluations, out, accelerator)
+    return evaluations
 
 
 def _named_samples(samples: Sequence[str]) -> dict[str, Path]:
-    """By name, without the ending that all have."""
+    """Return the paths by name, without the ending .npz."""
     if not samples:
         raise ValueError("no samples were given: name .npz files or folders of PNG files")
     named = named_sources(samples)
@@ -215,22 +208,17 @@ def _named_samples(samples: Sequence[str]) -> dict[str, Path]:
     return dict(zip(names, (Path(source).expanduser() for source in named.values()), strict=True))
 
 
-def sampling_beside(samples: Path) -> Sampling | None:
-    """The record that `specmatch sample` wrote beside an .npz or into a folder; None where there is none to read."""
-    return read_sampling(record_path(samples))
-
-
-def _of_record(sampling: Sampling | None, n_images: int) -> Iterator[str]:
+def _record_warnings(sampling: Sampling | None, n_images: int) -> Iterator[str]:
     if sampling is None:
-        yield "no record beside the samples says how they were made"
+        yield "no record beside the samples says how they were generated"
     elif sampling.n_images != n_images:
-        yield f"the record beside the samples speaks of {sampling.n_images} images, there are {n_images}"
+        yield f"the record beside the samples is of {sampling.n_images} images, there are {n_images}"
 
 
-def _finish(found: list[Evaluation], out: Path, accelerator: Accelerator) -> None:
+def _finish(evaluations: list[Evaluation], out: Path, accelerator: Accelerator) -> None:
     if accelerator.is_main_process:
-        print_results(*scores(found))
-        write_results(out, lambda folder: EVALUATIONS.write(folder / SCORES_FILE, found))
+        print_results(*scores(evaluations))
+        write_results(out, lambda folder: EVALUATIONS.write(folder / SCORES_FILE, evaluations))
         print_results(str(out / SCORES_FILE))
 
 
@@ -242,9 +230,18 @@ def _check_counts(batch_size: int, workers: int, num_images: int | None) -> None
         )
 
 
-def _counted(batches: Iterable[ImageBatch], total: int, progress: Callback) -> Iterator[ImageBatch]:
-    done = 0
-    for batch in batches:
+def _share(
+    images: Images,
+    batch_size: int,
+    workers: int,
+    accelerator: Accelerator,
+    progress: Callback,
+    num_images: int | None = None,
+) -> Iterator[ImageBatch]:
+    """Iterate over this process's share of the images, with progress."""
+    rank, world = accelerator.process_index, accelerator.num_processes
+    done, total = 0, -(-min(len(images), num_images or len(images)) // world)
+    for batch in fixed_batches(images, batch_size, num_images, rank=rank, world=world, workers=workers):
         yield batch
         done += len(batch.images) + len(batch.bad)
         progress(done, total)
