@@ -7,9 +7,9 @@ import torch
 from spectrum_matching.sampling.generate import (
     SamplingChoice,
     check_sampling,
-    from_here,
     generate,
     labels_of,
+    relative_to_cwd,
     sampling_record,
 )
 from spectrum_matching.sampling.model import open_model
@@ -28,7 +28,7 @@ def images_of(model, indices=range(6), **change):
 
 
 @pytest.mark.parametrize("sampler", ["euler", "heun", "euler_maruyama", "dpm_solver"])
-def test_an_image_is_the_same_in_whatever_batch_it_is_made(model, sampler):
+def test_generate_does_not_depend_on_the_batch(model, sampler):
     images = images_of(model, sampler=sampler)
     assert images.shape == (6, 3, 32, 32)
     assert images.abs().max() <= 1
@@ -41,7 +41,7 @@ def test_an_image_is_the_same_in_whatever_batch_it_is_made(model, sampler):
     assert all(((images - other).abs().flatten(1).mean(1) > 1e-3).all() for other in others)
 
 
-def test_labels_guidance_and_precision_matter(model):
+def test_generate_depends_on_labels_guidance_and_precision(model):
     images = images_of(model, labels="0")
     for change in ({"labels": "1"}, {"labels": "none"}, {"labels": "0", "guidance": 3.0}):
         assert ((images - images_of(model, **change)).abs().flatten(1).amax(1) > 1e-3).all()
@@ -52,13 +52,13 @@ def test_labels_guidance_and_precision_matter(model):
     assert (other - images).abs().max() > 1e-3
 
 
-def test_balanced_labels_are_each_as_often():
+def test_labels_of_balanced_are_equally_frequent():
     labels = labels_of(CHOICE, range(30), 3)
     assert Counter(labels.tolist()) == {0: 10, 1: 10, 2: 10}
     assert torch.equal(labels_of(CHOICE, range(7, 11), 3), labels[7:11])
 
 
-def test_random_labels_are_uniform_and_those_of_the_image_number():
+def test_labels_of_random_are_uniform_and_depend_on_the_index():
     random = replace(CHOICE, labels="random")
     labels = labels_of(random, range(3000), 3)
     assert all(abs(count - 1000) < 4 * 26 for count in labels.bincount())
@@ -66,14 +66,14 @@ def test_random_labels_are_uniform_and_those_of_the_image_number():
     assert not torch.equal(labels_of(replace(random, seed=1), range(3000), 3), labels)
 
 
-def test_one_class_and_none():
+def test_labels_of_one_class_and_none():
     assert labels_of(replace(CHOICE, labels="2"), range(4), 3).tolist() == [2] * 4
     assert labels_of(replace(CHOICE, labels="none"), range(4), 3).tolist() == [-1] * 4
     assert labels_of(CHOICE, range(4), 0).tolist() == labels_of(replace(CHOICE, labels="random"), [9], 0).tolist() * 4
 
 
 @pytest.mark.parametrize(
-    ("change", "n_classes", "said"),
+    ("change", "n_classes", "message"),
     [
         ({"steps": 0}, 2, "steps is 0: must be greater than 0"),
         ({"batch_size": 0}, 2, "batch_size is 0: must be greater than 0"),
@@ -84,13 +84,13 @@ def test_one_class_and_none():
         ({"guidance": -1.0}, 2, "guidance is -1.0: must be greater than or equal to 0"),
         ({"guidance": float("nan")}, 2, "guidance is nan"),
         ({"guidance": 2.0}, 0, "is unconditional: leave it at 1"),
-        ({"guidance": 2.0, "labels": "none"}, 2, "guidance is towards a label"),
+        ({"guidance": 2.0, "labels": "none"}, 2, "guidance needs labels"),
         ({"guidance_interval": (0.5, 0.2)}, 2, "the guidance interval is 0.5 to 0.2"),
     ],
 )
-def test_what_a_model_cannot_be_asked_for_is_said_in_one_line(model, change, n_classes, said, monkeypatch):
+def test_check_sampling_reports_errors_in_one_line(model, change, n_classes, message, monkeypatch):
     monkeypatch.setattr(type(model), "n_classes", n_classes)
-    with pytest.raises(ValueError, match=said) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         check_sampling(model, replace(CHOICE, **change))
     assert "\n" not in str(caught.value)
 
@@ -104,7 +104,7 @@ def test_what_a_model_cannot_be_asked_for_is_said_in_one_line(model, change, n_c
         ({"guidance": 2.0, "guidance_interval": (0.5, 0.7)}, 4),
     ],
 )
-def test_the_record_counts_what_the_network_is_called_for(model, change, calls):
+def test_sampling_record_counts_network_evaluations(model, change, calls):
     seen = []
     hook = model.denoiser.register_forward_pre_hook(lambda net, inputs: seen.append(len(inputs[0])))
     images_of(model, range(4), **change)
@@ -113,7 +113,9 @@ def test_the_record_counts_what_the_network_is_called_for(model, change, calls):
     assert sum(seen) / 4 == record.evaluations == calls
 
 
-def test_the_record_names_models_as_seen_from_here(model, trained_diffusion, small_autoencoder, monkeypatch, tmp_path):
+def test_sampling_record_names_models_relative_to_cwd(
+    model, trained_diffusion, small_autoencoder, monkeypatch, tmp_path
+):
     monkeypatch.chdir(trained_diffusion.parent)
     record = sampling_record(model, CHOICE, 4)
     assert (record.denoiser, record.autoencoder) == ("run", str(small_autoencoder))
@@ -122,7 +124,7 @@ def test_the_record_names_models_as_seen_from_here(model, trained_diffusion, sma
     assert sampling_record(other, CHOICE, 4).autoencoder_digest == record.autoencoder_digest != ""
     monkeypatch.chdir(tmp_path)
     assert sampling_record(model, CHOICE, 4).denoiser == str(trained_diffusion)
-    assert [from_here(name) for name in ("hub:name", "runs/one", str(tmp_path / "a" / "b"))] == [
+    assert [relative_to_cwd(name) for name in ("hub:name", "runs/one", str(tmp_path / "a" / "b"))] == [
         "hub:name",
         "runs/one",
         "a/b",

@@ -34,7 +34,7 @@ def denoiser():
     return net
 
 
-def test_a_model_comes_back_from_its_folder(denoiser, small_autoencoder, tmp_path):
+def test_open_model_returns_what_was_written(denoiser, small_autoencoder, tmp_path):
     card = replace(CARD, autoencoder=str(small_autoencoder))
     write_model(tmp_path / "run" / "export", denoiser, card)
     assert read_card(tmp_path / "run" / "export") == card
@@ -46,7 +46,7 @@ def test_a_model_comes_back_from_its_folder(denoiser, small_autoencoder, tmp_pat
         assert not any(p.requires_grad for net in (model.denoiser, model.decoder.autoencoder) for p in net.parameters())
 
 
-def test_decoding_undoes_the_scale_at_which_latents_were_learned(denoiser, small_autoencoder, tmp_path):
+def test_decode_undoes_the_scale_of_latents(denoiser, small_autoencoder, tmp_path):
     write_model(tmp_path / "m", denoiser, replace(CARD, autoencoder=str(small_autoencoder)))
     raw = torch.randn(2, 8, 8, 8)
     with torch.no_grad():
@@ -54,17 +54,17 @@ def test_decoding_undoes_the_scale_at_which_latents_were_learned(denoiser, small
     torch.testing.assert_close(open_model(tmp_path / "m", CPU).decode(CARD.latent_space.normalise(raw)), expected)
 
 
-def test_pixels_are_decoded_by_nothing(tmp_path, small_autoencoder):
+def test_decode_of_pixels_clamps_alone(tmp_path, small_autoencoder):
     net = build_denoiser("SiT-micro/4", 3, (8, 8), 0, width=32, depth=2, heads=2)
     write_model(tmp_path / "m", net, replace(CARD, shape=(3, 8, 8), latent_space=LatentSpace(), is_pixels=True))
     model = open_model(tmp_path / "m", CPU)
     images = torch.linspace(-2, 2, 192).view(1, 3, 8, 8)
     assert torch.equal(model.decode(images), images.clamp(-1, 1))
-    with pytest.raises(ValueError, match=r"makes pixels, which .* does not decode"):
+    with pytest.raises(ValueError, match=r"samples pixels, which .* does not decode"):
         open_model(tmp_path / "m", CPU, str(small_autoencoder))
 
 
-def test_what_cannot_be_opened_is_said_in_one_line(denoiser, small_autoencoder, tmp_path):
+def test_open_model_reports_errors_in_one_line(denoiser, small_autoencoder, tmp_path):
     known = replace(CARD, autoencoder=str(small_autoencoder))
 
     def made(name, card=known):
@@ -84,22 +84,22 @@ def test_what_cannot_be_opened_is_said_in_one_line(denoiser, small_autoencoder, 
     for source, autoencoder, said in (
         (tmp_path / "none", None, "holds no trained diffusion model"),
         (small_autoencoder, None, "holds no trained diffusion model"),
-        (tmp_path / "unfinished", None, "is not trained to its end: the same train-diffusion command goes on"),
+        (tmp_path / "unfinished", None, "holds an unfinished training: rerun the same"),
         (torn, None, "describes no diffusion model"),
         (foreign, None, "describes no diffusion model"),
         (odd, None, "is damaged"),
         (unweighed, None, r"no diffusion_pytorch_model\*.safetensors"),
-        (made("unknown", CARD), None, "does not say what decodes its latents; name it by --autoencoder"),
+        (made("unknown", CARD), None, "does not record what decodes its latents; name it by --autoencoder"),
         (made("gone", replace(CARD, autoencoder="/no/such")), None, "/no/such is no folder.*another by --autoencoder"),
         (made("fine"), "/no/such", "/no/such is no folder.*another by --autoencoder"),
-        (made("packed", replace(known, latent_space=LatentSpace(**wide))), None, "have 8 channels, and .* decodes 32"),
+        (made("packed", replace(known, latent_space=LatentSpace(**wide))), None, "have 8 channels, but .* decodes 32"),
     ):
         with pytest.raises(ValueError, match=said) as caught:
             open_model(source, CPU, autoencoder)
         assert "\n" not in str(caught.value)
 
 
-def test_a_decoder_says_by_which_weights_it_decodes(small_autoencoder, tmp_path):
+def test_open_decoder_digests_weights(small_autoencoder, tmp_path):
     copy = shutil.copytree(small_autoencoder, tmp_path / "copy")
     one, same = (open_decoder(CARD, str(folder), CPU) for folder in (small_autoencoder, copy))
     Autoencoder.from_preset("tiny", seed=1).save_pretrained(copy)

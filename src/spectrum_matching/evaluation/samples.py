@@ -31,17 +31,15 @@ def open_samples(path: Path) -> Images:
 
 
 def _size(pictures: list[Path]) -> int:
-    """Return the side that all have."""
-    first: int | None = None
+    """Return the side that all pictures have."""
+    side = 0
     for picture in pictures:
         try:
             width, height = image_size(picture)
         except BadImageError as error:
             raise ValueError(f"{picture} cannot be read ({error}): write the samples again") from error
-        first = first or width
-        if not width == height == first:
-            raise ValueError(
-                f"{picture} has {width} x {height} pixels, expected {first} x {first}: samples are squares of one size"
-            )
-    assert first is not None
-    return first
+        side = side or width
+        if not width == height == side:
+            expected = f"{side} x {side}: samples are squares of one size"
+            raise ValueError(f"{picture} has {width} x {height} pixels, expected {expected}")
+    return side

@@ -1,6 +1,5 @@
-"""What `evaluate` scored, with the protocol that the scores depend on: the only input of a comparison's report."""
+"""Scores of images, with the protocol that they depend on."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,11 +11,12 @@ from .measurement import Measurement
 
 @dataclass(frozen=True)
 class Sampling:
-    """How images were generated. digests: of weights, 16 hexadecimal digits; "" where there is no autoencoder.
+    """How images were sampled.
 
-    step: optimizer updates behind the denoiser. evaluations: denoiser calls an image, two where guidance acts.
-    guidance: scale of classifier-free guidance, 1 for none; guidance_interval: the t in which it acts. labels:
-    "balanced", "random", "none", or one class.
+    denoiser_digest, autoencoder_digest: of weights, 16 hexadecimal digits; "" without an autoencoder. step: optimizer
+    updates of the denoiser. evaluations: denoiser calls an image, two where guidance acts. guidance: scale of
+    classifier-free guidance, 1 for none; guidance_interval: t in which it acts. labels: "balanced", "random", "none",
+    or one class.
     """
 
     denoiser: str
@@ -42,8 +42,8 @@ class Sampling:
 class Protocol:
     """What a score depends on beside the images: scores of different protocols cannot be compared.
 
-    resizer: how images reach the extractor's size. rounding: how they became bytes beforehand, "none" where they did
-    not. sampling: None for reconstructions, and for images of unknown making.
+    resizer: how images are resized for the extractor. rounding: how they became bytes before, "none" if they did not.
+    sampling: None for reconstructions, and for images of unknown origin.
     """
 
     n_images: int
@@ -60,7 +60,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class BandPower:
-    """Mean power of images by radial band. frequency: cycles per pixel. error: 10 log10(power / reference) in dB."""
+    """Mean power of images in a radial band. frequency: cycles per pixel. error: 10 log10(power / reference) in dB."""
 
     frequency: float
     power: float
@@ -88,31 +88,27 @@ class Evaluation:
 EVALUATIONS = Document(list[Evaluation], "specmatch-scores-2", "evaluations", "run `specmatch evaluate` again")
 """scores.json."""
 
-
-# What a comparison is about may differ: whose images they are, and the random numbers behind them.
+# What may differ in a comparison: the models, and the random numbers.
 SUBJECT = {"denoiser", "denoiser_digest", "step", "autoencoder", "autoencoder_digest", "seed", "n_images"}
-
-
-# A label beside the digest that says the same for certain.
+# Names of what a digest identifies.
 LABELS = {"reference", "extractor", "sampling"}
 
 
 def protocol_differences(evaluations: Sequence[Evaluation]) -> list[str]:
-    """A line for each thing that differs, such as "steps: a 50, b 250"; empty where scores can be compared."""
+    """Return a line for each setting that differs, such as "steps: a 50, b 250"; none if scores can be compared."""
     columns = [_settings(evaluation.protocol) for evaluation in evaluations]
     names = dict.fromkeys(name for column in columns for name in column)
     lines = []
     for name in names:
         values = [column.get(name, "unknown") for column in columns]
         if len(set(values)) > 1:
-            said = ", ".join(f"{e.name} {value}" for e, value in zip(evaluations, values, strict=True))
-            lines.append(f"{name.replace('_', ' ')}: {said}")
+            pairs = ", ".join(f"{e.name} {value}" for e, value in zip(evaluations, values, strict=True))
+            lines.append(f"{name.replace('_', ' ')}: {pairs}")
     return lines
 
 
 def _settings(protocol: Protocol) -> dict[str, str]:
-    own = {f.name: getattr(protocol, f.name) for f in dataclasses.fields(protocol) if f.name not in LABELS}
-    if protocol.sampling is not None:
-        sampling = protocol.sampling
-        own |= {f.name: getattr(sampling, f.name) for f in dataclasses.fields(sampling) if f.name not in SUBJECT}
-    return {name: str(value) for name, value in own.items()}
+    sampling = vars(protocol.sampling) if protocol.sampling else {}
+    settings = {name: value for name, value in vars(protocol).items() if name not in LABELS}
+    settings |= {name: value for name, value in sampling.items() if name not in SUBJECT}
+    return {name: str(value) for name, value in settings.items()}

@@ -1,6 +1,6 @@
-"""Images from a diffusion model, in memory: image i is the same whatever the batch size or number of processes.
+"""Images from a diffusion model, in memory: image i does not depend on batch size or number of processes.
 
-Of another batch size only the rounding of the network's kernels is another: now and then a byte differs by one.
+Only the rounding of the network's kernels depends on the batch size, so that a byte may differ by one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,12 +23,12 @@ SamplerName = Literal["euler", "heun", "euler_maruyama", "dpm_solver"]
 
 @dataclass(frozen=True)
 class SamplingChoice:
-    """How samples are drawn."""
+    """How images are sampled."""
 
     sampler: SamplerName = "euler"
     steps: PositiveInt = 50
     guidance: NonNegative = 1.0  # classifier-free; 1: none
-    guidance_interval: tuple[float, float] = (0.0, 1.0)  # the t in which it acts
+    guidance_interval: tuple[float, float] = (0.0, 1.0)  # t in which it acts
     labels: str = "balanced"  # balanced, random, none, or a class by number
     seed: int = 0
     batch_size: NotHashed[PositiveInt] = 64
@@ -36,7 +36,11 @@ class SamplingChoice:
 
 
 def check_sampling(model: DiffusionModel, choice: SamplingChoice) -> None:
-    """ValueError for what this model cannot be asked for."""
+    """Check that a model can be sampled this way.
+
+    Raises:
+        ValueError: for numbers out of range, and for guidance or a class that the model does not have.
+    """
     validate(choice)
     low, high = choice.guidance_interval
     if not 0 <= low <= high <= 1:
@@ -44,14 +48,14 @@ def check_sampling(model: DiffusionModel, choice: SamplingChoice) -> None:
     if choice.guidance != 1 and not model.n_classes:
         raise ValueError(f"guidance is {choice.guidance}, but {model.source} is unconditional: leave it at 1")
     if choice.guidance != 1 and choice.labels == "none":
-        raise ValueError(f"guidance is {choice.guidance}, and labels are none: guidance is towards a label")
+        raise ValueError(f"guidance is {choice.guidance} and labels is none: guidance needs labels")
     labels_of(choice, (), model.n_classes)
 
 
 def generate(
     model: DiffusionModel, choice: SamplingChoice, indices: Sequence[int], device: torch.device
 ) -> Iterator[Tensor]:
-    """Images (b, 3, H, W) in [-1, 1] of these indices, in order, batch by batch."""
+    """Yield the images (b, 3, H, W) in [-1, 1] of these indices, in order, batch by batch."""
     check_sampling(model, choice)
     for start in range(0, len(indices), choice.batch_size):
         yield generate_batch(model, choice, indices[start : start + choice.batch_size], device)
@@ -61,7 +65,7 @@ def generate(
 def generate_batch(
     model: DiffusionModel, choice: SamplingChoice, indices: Sequence[int], device: torch.device
 ) -> Tensor:
-    """Images (b, 3, H, W) in [-1, 1] of these indices."""
+    """Return the images (b, 3, H, W) in [-1, 1] of these indices."""
     path = model.card.path
     noise = SampleNoise(choice.seed, tuple(indices))
     labels = labels_of(choice, indices, model.n_classes).to(device)
@@ -79,10 +83,13 @@ def generate_batch(
 
 
 def labels_of(choice: SamplingChoice, indices: Sequence[int], n_classes: int) -> Tensor:
-    """(n,) int64: the class of each image, -1 for none. ValueError for a class that the model does not have.
+    """Return the class of each image (n,) int64, -1 for none.
 
-    "balanced" gives the classes in turn, so that n · n_classes images have n of each. A model without classes takes
-    "balanced" and "random" for "none".
+    "balanced" gives the classes in turn, so that n · n_classes images have n of each. Without classes "balanced" and
+    "random" mean "none".
+
+    Raises:
+        ValueError: for a class that the model does not have.
     """
     if choice.labels not in ("balanced", "random", "none"):
         if not choice.labels.isdecimal() or int(choice.labels) >= n_classes:
@@ -99,20 +106,20 @@ def labels_of(choice: SamplingChoice, indices: Sequence[int], n_classes: int) ->
 
 
 def sampling_record(model: DiffusionModel, choice: SamplingChoice, n_images: int) -> Sampling:
-    """The protocol of these images."""
-    asked = evaluation_times(choice.sampler, time_grid(model.card.path, choice.steps))
+    """Return the record of how these images are sampled."""
+    times = evaluation_times(choice.sampler, time_grid(model.card.path, choice.steps))
     return Sampling(
-        denoiser=from_here(model.source),
+        denoiser=relative_to_cwd(model.source),
         denoiser_digest=model.denoiser_digest,
         step=model.card.step,
         averaged=model.card.averaged,
-        autoencoder=from_here(model.decoder.name) if model.decoder else "",
+        autoencoder=relative_to_cwd(model.decoder.name) if model.decoder else "",
         autoencoder_digest=model.decoder.digest if model.decoder else "",
         path=model.card.path.kind,
         prediction=model.card.path.prediction,
         sampler=choice.sampler,
         steps=choice.steps,
-        evaluations=guided_evaluations(asked, choice.guidance, choice.guidance_interval),
+        evaluations=guided_evaluations(times, choice.guidance, choice.guidance_interval),
         guidance=choice.guidance,
         guidance_interval=choice.guidance_interval,
         labels=choice.labels if model.n_classes else "none",
@@ -122,7 +129,7 @@ def sampling_record(model: DiffusionModel, choice: SamplingChoice, n_images: int
     )
 
 
-def from_here(name: str) -> str:
-    """A path below the working directory as seen from there, so that a record is no machine's; others as they are."""
+def relative_to_cwd(name: str) -> str:
+    """Return a path below the working directory relative to it, so that records hold no paths of a machine."""
     path = Path(name)
     return str(path.relative_to(Path.cwd())) if path.is_absolute() and path.is_relative_to(Path.cwd()) else name

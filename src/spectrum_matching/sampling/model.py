@@ -1,7 +1,6 @@
-"""A trained diffusion model in a folder: the denoiser in diffusers' format, and all that sampling needs beside it."""
+"""A trained diffusion model in a folder: the denoiser in diffusers' format, and what sampling needs beside it."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,10 +22,10 @@ CARD = "specmatch.json"
 
 @dataclass(frozen=True)
 class Card:
-    """What a model was trained as. shape (c, h, w) of its samples; is_pixels: which are images, that nothing decodes.
+    """What a model was trained as.
 
-    autoencoder: what decodes them otherwise, "" where it is not known. autoencoder_digest: of its weights during
-    training, "" where they were not read.
+    shape: (c, h, w) of its samples. is_pixels: whether these are images, which nothing decodes. autoencoder: what
+    decodes them otherwise, "" if unknown. autoencoder_digest: of its weights during training, "" if they were not read.
     """
 
     run: str
@@ -44,7 +43,7 @@ class Card:
 
 
 class Decoder(NamedTuple):
-    """What makes images of latents: an autoencoder, its name, and the digest of its weights."""
+    """An autoencoder that decodes latents, its name, and the digest of its weights."""
 
     name: str
     autoencoder: Autoencoder
@@ -53,7 +52,7 @@ class Decoder(NamedTuple):
 
 @dataclass(frozen=True)
 class DiffusionModel:
-    """A denoiser ready to sample from; decoder: None for pixels, and where what decodes the latents is not known."""
+    """A denoiser ready to sample from; decoder: None for pixels, and if what decodes the latents is unknown."""
 
     source: str
     card: Card
@@ -63,12 +62,12 @@ class DiffusionModel:
 
     @property
     def n_classes(self) -> int:
-        """0 for an unconditional model."""
+        """Number of classes, 0 for an unconditional model."""
         return n_classes_of(self.denoiser)
 
     @torch.no_grad()
     def decode(self, units: Tensor) -> Tensor:
-        """Images (b, 3, H, W) in [-1, 1] of unit-scale latents, or of pixels."""
+        """Return the images (b, 3, H, W) in [-1, 1] of unit-scale latents, or of pixels."""
         assert self.decoder is not None or self.card.is_pixels
         raw = self.card.latent_space.denormalise(units)
         images = raw if self.decoder is None else self.decoder.autoencoder.decode(raw).float()
@@ -76,7 +75,11 @@ class DiffusionModel:
 
 
 def write_model(folder: Path, denoiser: nn.Module, card: Card) -> None:
-    """Write weights and card to a folder, atomically; OSError if they cannot be written."""
+    """Write weights and card to a folder, atomically.
+
+    Raises:
+        OSError: if they cannot be written.
+    """
 
     def write(folder: Path) -> None:
         denoiser.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
@@ -87,9 +90,13 @@ def write_model(folder: Path, denoiser: nn.Module, card: Card) -> None:
 
 
 def open_model(source: str | Path, device: torch.device, autoencoder: str | Decoder | None = None) -> DiffusionModel:
-    """A run directory or its export; `autoencoder`, a name or opened, decodes in place of the one it was trained with.
+    """Open a run directory or its export.
 
-    ValueError in one line for a folder that holds none, or an autoencoder that is not named, not there or does not fit.
+    autoencoder: a name, or a decoder that is open; in place of the autoencoder that the model was trained with.
+
+    Raises:
+        ValueError: in one line, for a folder that holds no model, and for an autoencoder that is unknown, missing or of
+            other latents.
     """
     folder = Path(source)
     folder = folder / "export" if (folder / "export").is_dir() else folder
@@ -97,14 +104,15 @@ def open_model(source: str | Path, device: torch.device, autoencoder: str | Deco
     denoiser = open_denoiser(folder).to(device).eval().requires_grad_(False)
     config: Any = denoiser.config
     if (config.channels, *config.grid) != card.shape:
-        raise ValueError(f"{folder} is damaged: {CARD} speaks of {card.shape}, and its network of other latents")
+        shape = (config.channels, *config.grid)
+        raise ValueError(f"{folder} is damaged: {CARD} declares samples of {card.shape}, but its network has {shape}")
     decoder = None
     if card.is_pixels and autoencoder:
-        raise ValueError(f"{source} makes pixels, which {autoencoder} does not decode: leave --autoencoder out")
+        raise ValueError(f"{source} samples pixels, which {autoencoder} does not decode: leave out --autoencoder")
     if not card.is_pixels:
         autoencoder = autoencoder or card.autoencoder
         if not autoencoder:
-            raise ValueError(f"{source} does not say what decodes its latents; name it by --autoencoder")
+            raise ValueError(f"{source} does not record what decodes its latents; name it by --autoencoder")
         try:
             decoder = open_decoder(card, autoencoder, device)
         except ValueError as error:
@@ -113,35 +121,38 @@ def open_model(source: str | Path, device: torch.device, autoencoder: str | Deco
 
 
 def open_decoder(card: Card, decoder: str | Decoder, device: torch.device) -> Decoder:
-    """ValueError for an autoencoder that is not there, or does not decode such latents."""
+    """Open what decodes the samples of a model.
+
+    Raises:
+        ValueError: for an autoencoder that does not open, or decodes other latents.
+    """
     if isinstance(decoder, str):
         try:
             autoencoder = open_autoencoder(decoder, device)
         except ValueError as error:
-            raise ValueError(f"the latents' autoencoder does not open: {error}") from error
+            raise ValueError(f"cannot open the autoencoder of the latents: {error}") from error
         decoder = Decoder(decoder, autoencoder, digest_weights(autoencoder))
     packed = decoder.autoencoder.channels * card.latent_space.patch**2
     if packed != card.shape[0]:
-        raise ValueError(f"the model's latents have {card.shape[0]} channels, and {decoder.name} decodes {packed}")
+        raise ValueError(f"the model's latents have {card.shape[0]} channels, but {decoder.name} decodes {packed}")
     return decoder
 
 
 def read_card(folder: Path) -> Card:
-    """ValueError where the folder holds no diffusion model of ours."""
+    """Read what a model was trained as.
+
+    Raises:
+        ValueError: in one line, for a folder that holds no model of `specmatch train-diffusion`.
+    """
     from pydantic import TypeAdapter, ValidationError
 
-    path = folder / CARD
+    path, command = folder / CARD, "`specmatch train-diffusion`"
     try:
-        content: Mapping[str, Any] = json.loads(path.read_text())
-        return TypeAdapter(Card).validate_python(content)
+        return TypeAdapter(Card).validate_python(json.loads(path.read_text()))
     except (FileNotFoundError, NotADirectoryError) as error:
+        why = f"{folder} holds no trained diffusion model: expected the run directory of {command}, or the export in it"
         if (folder / "checkpoints").is_dir():
-            raise ValueError(f"{folder} is not trained to its end: the same train-diffusion command goes on") from error
-        raise ValueError(
-            f"{folder} holds no trained diffusion model: expected the run directory of `specmatch train-diffusion`, or "
-            f"the export in it"
-        ) from error
+            why = f"{folder} holds an unfinished training: rerun the same train-diffusion command to resume"
+        raise ValueError(why) from error
     except (OSError, ValueError, ValidationError) as error:
-        raise ValueError(
-            f"{path} describes no diffusion model: expected what `specmatch train-diffusion` exports"
-        ) from error
+        raise ValueError(f"{path} describes no diffusion model: expected what {command} exports") from error
