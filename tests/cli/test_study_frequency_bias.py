@@ -54,7 +54,7 @@ def command(monkeypatch, capfd, tmp_path):
     """
 
     def study(*arguments, **config):
-        monkeypatch.setitem(PLANS, "small", lambda: SMALL)
+        monkeypatch.setitem(PLANS, "small", SMALL)
         if config:
             (tmp_path / "plan.yaml").write_text(yaml.safe_dump(config))
             arguments = (*arguments, "--config", tmp_path / "plan.yaml")
@@ -237,7 +237,7 @@ def test_frequency_plan_has_no_case_of_what_changes_nothing():
 
 @pytest.mark.parametrize("name", PLANS)
 def test_check_plan_accepts_every_plan(name):
-    check_plan(override(PLANS[name](), {}, name))  # must not raise
+    check_plan(override(PLANS[name], {}, name))  # must not raise
 
 
 @pytest.mark.parametrize(

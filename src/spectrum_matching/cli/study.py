@@ -2,7 +2,7 @@
 
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -76,10 +76,8 @@ def directional_energy(
     require_writable(out)
     images = open_images(data, size, split=split)
     opened = {name: directional.open_encoder(source, torch_device) for name, source in sources.items()}
-    options = [f"--gamma {' '.join(f'{g:g}' for g in gamma)}", f"--inner {inner:g}"]
-    options += [f"--outer {outer:g}"] if outer is not None else []
-    options += [f"--masks {shlex.quote(str(masks))}"] if masks else []
-    words = shlex.join(["specmatch", "study", "directional-energy", *encoders, "--data", data, "--out", str(out)])
+    options = {"data": data, "out": out, "size": size, "num_images": num_images, "split": split}
+    options |= {"gamma": gamma, "inner": inner, "outer": outer, "masks": masks}
     with progress_bar("images") as progress:
         study = directional.directional_energy(
             opened,
@@ -91,7 +89,7 @@ def directional_energy(
             masks=masks,
             batch_size=batch_size,
             split=split,
-            command=f"{words} --size {size} --num-images {num_images} --split {split} {' '.join(options)}",
+            command=_command("directional-energy", encoders, options),
             progress=progress,
         )
     page = write_study(out, DIRECTIONAL_ENERGY, study, directional_page(study))
@@ -119,8 +117,7 @@ def unified_view(
     if not analyses:
         raise ValueError("no analysis was given: name analysis.json files, or the folders that hold them")
     paths = [file for path in analyses for file in _analysis_files(path)]
-    words = shlex.join(["specmatch", "study", "unified-view", *map(str, analyses), "--control", control])
-    command = f"{words} --out {shlex.quote(str(out))} --delta {delta:g}"
+    command = _command("unified-view", map(str, analyses), {"control": control, "out": out, "delta": delta})
     study = measure_unified_view([own for path in paths for own in ANALYSES.read(path)], control, command, delta)
     require_writable(out)
     print_results(*unified_lead(study), write_study(out, UNIFIED_VIEW, study, unified_page(study)))
@@ -159,9 +156,8 @@ def frequency_bias(
         raise ValueError(f"no plan {plan!r}; {nearest(plan, list(PLANS))}")
     named = tuple(map("=".join, named_sources(autoencoders).items())) if autoencoders else None
     options = {"out": out and str(out), "data": data, "steps": steps, "autoencoders": named}
-    options = {key: value for key, value in options.items() if value is not None}
-    resolved = override(PLANS[plan](), read_mapping(config) if config else {}, str(config))
-    resolved = override(resolved, options, "command line")
+    resolved = override(PLANS[plan], read_mapping(config) if config else {}, str(config))
+    resolved = override(resolved, {key: value for key, value in options.items() if value is not None}, "command line")
     check_plan(resolved)
     for name in cases:
         if name not in resolved.cases:
@@ -171,14 +167,22 @@ def frequency_bias(
         print(to_yaml(resolved), end="")
         log.info("%d trainings of %d updates: %s", len(trials), resolved.steps, ", ".join(dict(trials)))
         return None
-    words = ["specmatch", "study", "frequency-bias", plan, *(["--config", str(config)] if config else [])]
-    for key, value in options.items():
-        words += [f"--{key}", *(value if isinstance(value, tuple) else [str(value)])]
+    command = _command("frequency-bias", [plan], {"config": config, **options})
     with progress_bars([f"{name}, seed {seed}" for name, seed in trials]) as bars:
-        study = run_study(resolved, trials, chosen_device(device), shlex.join(words), bars)
+        study = run_study(resolved, trials, chosen_device(device), command, bars)
     page = write_study(Path(resolved.out), FREQUENCY_BIAS, study, frequency_page(study))
     print_results(terminal_table(case_table(study), study.names, brief=True), page)
     return study
+
+
+def _command(study: str, words: Iterable[str], options: Mapping[str, object]) -> str:
+    """Return the command line that the report shows; options that are None are left out."""
+    line = ["specmatch", "study", study, *words]
+    for name, value in options.items():
+        if value is not None:
+            values = value if isinstance(value, tuple) else (value,)
+            line += ["--" + name.replace("_", "-"), *(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]
+    return shlex.join(line)
 
 
 def _analysis_files(path: Path) -> list[Path]:

@@ -3,8 +3,8 @@ import torch
 
 from spectrum_matching.diffusion import Path
 from spectrum_matching.studies.frequency_bias.band_errors import (
-    band_power,
     band_sums,
+    coefficient_power,
     held_out_noise,
     loss_factors,
     radial_bands,
@@ -53,9 +53,11 @@ def test_held_out_noise_depends_on_position_alone():
     assert torch.equal(held_out_noise(fields(12))[:5], held_out_noise(fields(5)))
 
 
-def test_band_power_sums_to_mean_square():
+def test_coefficient_power_sums_to_mean_square():
     data = fields(grid=(8, 6)).double()
+    power = coefficient_power(data, batch_size=5)
+    assert float(power.sum()) == pytest.approx(float(data.square().mean()), rel=1e-12)
     for n in (1, 3, 7):
         bands = radial_bands((8, 6), n)
         assert int(bands.counts.sum()) == 48
-        assert float(band_power(data, bands).sum()) == pytest.approx(float(data.square().mean()), rel=1e-12)
+        assert float(band_sums(power, bands).sum()) == pytest.approx(float(data.square().mean()), rel=1e-12)

@@ -7,8 +7,8 @@ import torch
 from spectrum_matching.diffusion import Path
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.studies.frequency_bias.band_errors import (
-    band_power,
     band_sums,
+    coefficient_power,
     held_out_noise,
     loss_factors,
     radial_bands,
@@ -50,7 +50,8 @@ def table(fields, denoiser, untrained=3.0):
     factors, linear = loss_factors(path, TIMES).tolist(), rows(wiener_errors.mean(0))
     levels = [NoiseLevel(t, f, row, 0.0, 0.0, None, None) for t, f, row in zip(TIMES, factors, linear, strict=True)]
     ratios = jackknife_ratios(errors, wiener_errors)
-    return band_table(evals, levels, BANDS, band_power(fields.test, BANDS), ratios, torch.ones(6), torch.zeros(6))
+    power = band_sums(coefficient_power(fields.test), BANDS)
+    return band_table(evals, levels, BANDS, power, ratios, torch.ones(6), torch.zeros(6))
 
 
 def test_band_table_of_the_wiener_filter_has_ratio_1_in_every_band(fields):
@@ -121,14 +122,14 @@ def test_rank_correlations_threshold(fields, spread, ordered):
 
 
 def test_fitted_exponent_of_gaussian_fields(fields):
-    assert fitted_exponent(fields.train, BANDS).value == pytest.approx(2, abs=0.1)
+    assert fitted_exponent(coefficient_power(fields.train), BANDS).value == pytest.approx(2, abs=0.1)
 
 
 def test_fitted_exponent_leaves_out_a_first_band_of_dc_alone():
     train = gaussian_fields(600, 2, (2, 8, 8), 2.0).train
     bands = radial_bands((8, 8), 12)
     assert int(bands.counts[0]) == 1
-    assert fitted_exponent(train, bands).value == pytest.approx(2, abs=0.1)
+    assert fitted_exponent(coefficient_power(train), bands).value == pytest.approx(2, abs=0.1)
 
 
 def test_halfway_of_a_power_law_is_where_the_law_says():

@@ -21,9 +21,9 @@ def band_sums(coefficients: Tensor, bands: RadialBins) -> Tensor:
     return zeros.index_add_(-1, bands.rings.flatten().to(coefficients.device), coefficients.flatten(-2))
 
 
-def band_power(fields: Tensor, bands: RadialBins, batch_size: int = 256) -> Tensor:
-    """Return each band's part in the mean square of fields (n, c, h, w): (bands,) float64, summing to all of it."""
-    parts = [band_sums(dct2(batch).double().square().sum((0, 1)), bands) for batch in fields.split(batch_size)]
+def coefficient_power(fields: Tensor, batch_size: int = 256) -> Tensor:
+    """Return each DCT coefficient's part in the mean square of fields (n, c, h, w): (h, w) float64, summing to it."""
+    parts = [dct2(batch).double().square().sum((0, 1)) for batch in fields.split(batch_size)]
     return torch.stack(parts).sum(0).cpu() / fields.numel()
 
 

@@ -1,6 +1,5 @@
 """Plans of the frequency-bias study: data, losses, seeds and training cost, as frozen records."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -127,56 +126,41 @@ def check_plan(plan: FrequencyPlan) -> None:
         build_denoiser(plan.latent_denoiser, 4, (16, 16), time_scale=1000.0)  # the name; latents are not known yet
 
 
-def embedded() -> FrequencyPlan:
-    """Embedded photographs at 32 × 32, about 10 minutes of one core: shows the method, too small to decide much.
-
-    Expected numbers: docs/study.md.
-    """
-    return FrequencyPlan()
-
-
-def cifar10() -> FrequencyPlan:
-    """CIFAR-10 at 32 × 32, two seeds of the main cases: about an hour of one core.
-
-    Expected numbers: docs/theory.md.
-    """
-    return FrequencyPlan(
-        name="cifar10",
-        out="runs/study/frequency-bias/cifar10",
-        data="data/cifar10/train.parquet",
-        n_train=16_384,
-        n_test=96,
-        steps=640,
-        batch_size=32,
-        eval_points=9,
-        samples=128,
-        seeds=(0, 1),
-        injected=128,
-        features="data/cifar10/features.pt",
-    )
-
-
-def gpu() -> FrequencyPlan:
-    """CIFAR-10 with SiT-S at 256 tokens and three seeds, for one GPU; never run yet."""
-    return replace(
-        cifar10(),
-        name="gpu",
-        out="runs/study/frequency-bias/gpu",
-        n_train=47_000,
-        n_test=1024,
-        denoiser="SiT-S/2",
-        latent_denoiser="SiT-S/1",
-        steps=50_000,
-        batch_size=256,
-        learning_rate=2e-4,
-        warmup=1000,
-        precision="bf16",
-        eval_points=14,
-        samples=2048,
-        sampling_steps=25,
-        seeds=(0, 1, 2),
-        injected=1024,
-    )
-
-
-PLANS: dict[str, Callable[[], FrequencyPlan]] = {"embedded": embedded, "cifar10": cifar10, "gpu": gpu}
+CIFAR10 = FrequencyPlan(
+    name="cifar10",
+    out="runs/study/frequency-bias/cifar10",
+    data="data/cifar10/train.parquet",
+    n_train=16_384,
+    n_test=96,
+    steps=640,
+    batch_size=32,
+    eval_points=9,
+    samples=128,
+    seeds=(0, 1),
+    injected=128,
+    features="data/cifar10/features.pt",
+)
+GPU = replace(
+    CIFAR10,
+    name="gpu",
+    out="runs/study/frequency-bias/gpu",
+    n_train=47_000,
+    n_test=1024,
+    denoiser="SiT-S/2",
+    latent_denoiser="SiT-S/1",
+    steps=50_000,
+    batch_size=256,
+    learning_rate=2e-4,
+    warmup=1000,
+    precision="bf16",
+    eval_points=14,
+    samples=2048,
+    sampling_steps=25,
+    seeds=(0, 1, 2),
+    injected=1024,
+)
+PLANS = {"embedded": FrequencyPlan(), "cifar10": CIFAR10, "gpu": GPU}
+"""By name. embedded: photographs at 32 × 32, about 10 minutes of one core; too small to decide much, expected numbers
+in docs/study.md. cifar10: two seeds of the main cases, about an hour of one core; expected numbers in docs/theory.md.
+gpu: CIFAR-10 with SiT-S at 256 tokens and three seeds, for one GPU; never run yet.
+"""

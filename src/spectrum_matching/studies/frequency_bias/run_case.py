@@ -11,9 +11,8 @@ from ...diffusion import SAMPLERS, Denoiser, Path, SampleNoise, time_grid
 from ...files.atomic import open_atomically
 from ...nets.denoiser.build import build_denoiser
 from ...records.provenance import provenance
-from ...spectrum.dct import dct2
 from ...spectrum.power import RadialBins
-from .band_errors import band_power, band_sums, held_out_noise, loss_factors, radial_bands, squared_errors
+from .band_errors import band_sums, coefficient_power, held_out_noise, loss_factors, radial_bands, squared_errors
 from .fields import Fields, coefficient_frequencies
 from .perception import sensitivity_weights
 from .plans import CaseSpec, FrequencyPlan
@@ -43,7 +42,7 @@ def run_case(
     spec, path = plan.cases[name], plan.path_of(plan.cases[name])
     shape = (fields.train.shape[1], fields.train.shape[2], fields.train.shape[3])
     bands = radial_bands(shape[1:], plan.bands)
-    train_power = band_power(fields.train, bands)
+    train_power, power = coefficient_power(fields.train), coefficient_power(fields.test)
     choice = plan.latent_denoiser if spec.data == "latents" else plan.denoiser
     network = build_denoiser(choice, shape[0], shape[1:], seed=seed, time_scale=1000.0).to(device)
     weights = loss_weights(spec, bands, train_power)
@@ -59,7 +58,6 @@ def run_case(
     evals = train_and_evaluate(training, eval_steps(plan.steps, plan.eval_points), evaluate, checkpoint, progress)
     wiener = wiener_denoiser(coefficient_moments(fields.train), path)
     errors, wiener_errors = measure(network), measure(wiener)
-    power = dct2(fields.test).double().square().sum(1).mean(0) / fields.test[0].numel()
     is_image = spec.data == "images"
     csf = sensitivity_weights(*shape[1:], plan.pixels_per_degree, spec.delta) if is_image else None
     samples, wiener_samples = (draw_samples(denoiser, path, plan, shape, device) for denoiser in (network, wiener))
@@ -81,10 +79,9 @@ def run_case(
         evals,
         levels,
         bands,
-        band_power(fields.test, bands),
+        band_sums(power, bands),
         jackknife_ratios(band_sums(errors, bands), band_sums(wiener_errors, bands)),
-        band_power(samples, bands) / train_power,
-        band_power(wiener_samples, bands) / train_power,
+        *(band_sums(coefficient_power(x), bands) / band_sums(train_power, bands) for x in (samples, wiener_samples)),
     )
     return Case(
         name=name,
@@ -93,7 +90,7 @@ def run_case(
         shape=shape,
         denoiser=choice,
         n_parameters=sum(weight.numel() for weight in network.parameters()),
-        exponent=fitted_exponent(fields.train, bands),
+        exponent=fitted_exponent(train_power, bands),
         bands=table,
         rank_correlation=rank_correlations(table),
         levels=tuple(levels),
@@ -137,9 +134,9 @@ def train_and_evaluate(
 
 
 def loss_weights(spec: CaseSpec, bands: RadialBins, power: Tensor) -> Tensor | None:
-    """Return weights (h, w) of mean 1 for squared DCT errors; None for the plain loss. power: `band_power` of data."""
+    """Return weights (h, w) of mean 1 for squared DCT errors; None for the plain loss. power (h, w): of the data."""
     if spec.inverse_power:
-        weights = 1 / (power / bands.counts)[bands.rings]
+        weights = (bands.counts / band_sums(power, bands))[bands.rings]
     elif spec.loss_power:
         weights = coefficient_frequencies(*bands.rings.shape) ** spec.loss_power
     else:

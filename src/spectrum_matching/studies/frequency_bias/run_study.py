@@ -178,6 +178,15 @@ def run_study(
             cases.append(case_stage(opened, name, seed, read_finished_stage))
         except UnfinishedError:
             missing.append(f"{name}, seed {seed}")
+    first, code = cases[0], {f"{case.provenance.commit or 'unknown'} on {case.provenance.device}" for case in cases}
+    notes = [
+        f"{plan.steps:,} updates of {plan.batch_size} fields each: every number here is of a training so short, and of "
+        f"{first.n_parameters:,} parameters for {first.space}.",
+        f"The best linear denoiser knows the training data’s spectrum, and treats each DCT coefficient by itself: a "
+        f"network may be better. Both are measured on {plan.n_test} held-out fields.",
+        *([f"Trained by several commits or on several machines: {', '.join(sorted(code))}"] if len(code) > 1 else []),
+        *([f"Not run yet: {'; '.join(missing)}"] if missing else []),
+    ]
     images, bands = opened.test[: plan.injected].to(device), radial_bands((plan.size, plan.size), plan.bands)
     return FrequencyBias(
         plan=plan,
@@ -185,18 +194,5 @@ def run_study(
         cases=tuple(cases),
         injected=evaluate_injected_errors(images, bands, opened.metrics) if plan.injected else None,
         provenance=provenance(device, torch.float32, plan.seeds[0]),
-        notes=notes_of(plan, cases, missing),
-    )
-
-
-def notes_of(plan: FrequencyPlan, cases: Sequence[Case], missing: Sequence[str]) -> tuple[str, ...]:
-    """Return what a reader must know before the numbers."""
-    first, code = cases[0], {f"{case.provenance.commit or 'unknown'} on {case.provenance.device}" for case in cases}
-    return (
-        f"{plan.steps:,} updates of {plan.batch_size} fields each: every number here is of a training so short, and of "
-        f"{first.n_parameters:,} parameters for {first.space}.",
-        f"The best linear denoiser knows the training data’s spectrum, and treats each DCT coefficient by itself: a "
-        f"network may be better. Both are measured on {plan.n_test} held-out fields.",
-        *([f"Trained by several commits or on several machines: {', '.join(sorted(code))}"] if len(code) > 1 else []),
-        *([f"Not run yet: {'; '.join(missing)}"] if missing else []),
+        notes=tuple(notes),
     )

@@ -9,10 +9,9 @@ from torch import Tensor
 from ...metrics.estimates import jackknife_rows
 from ...metrics.ranks import rank_correlation
 from ...records.measurement import Measurement
-from ...spectrum.dct import dct2
 from ...spectrum.power import RadialBins
 from ...spectrum.powerlaw import fit_power_law
-from .band_errors import band_power
+from .band_errors import band_sums
 from .record import Band, EvalPoint, NoiseLevel, RankCorrelation
 
 LEAST_SPREAD = 1.1  # of the largest over the smallest value, below which bands have no order
@@ -29,7 +28,7 @@ def band_table(
 ) -> tuple[Band, ...]:
     """Summarise each band over noise levels and updates.
 
-    power (bands,): `band_power` of the held-out data. ratios: `jackknife_ratios`. sampled, wiener_sampled (bands,):
+    power (bands,): mean square of the held-out data. ratios: `jackknife_ratios`. sampled, wiener_sampled (bands,):
     power of generated over training data, for the network and the best linear denoiser.
     """
     errors = torch.tensor([point.data_errors for point in evals], dtype=torch.float64)  # (evals, levels, bands)
@@ -87,14 +86,13 @@ def jackknife_ratios(errors: Tensor, wiener_errors: Tensor) -> list[Measurement]
     return [jackknife_rows(ratio, pairs[..., band]) for band in range(pairs.shape[-1])]
 
 
-def fitted_exponent(fields: Tensor, bands: RadialBins) -> Measurement:
-    """Fit the exponent α of a power law 1/f^α through the bands of fields (n, c, h, w), DC left out."""
-    power, counts = band_power(fields, bands), bands.counts.clone()
+def fitted_exponent(power: Tensor, bands: RadialBins) -> Measurement:
+    """Fit the exponent α of a power law 1/f^α through bands of `coefficient_power` (h, w), DC left out."""
+    power, counts = power.clone(), bands.counts.clone()
+    power[0, 0] = 0
     counts[0] -= 1
-    dc = dct2(fields)[..., 0, 0].double().square().sum() / fields.numel()
-    # Where the first band holds nothing else, rounding is no power.
-    power[0] = power[0] - dc if counts[0] else 0
-    law = fit_power_law(power / counts.clamp_min(1), bands.frequencies, 1 / bands.frequencies)
+    means = band_sums(power, bands) / counts.clamp_min(1)
+    law = fit_power_law(means, bands.frequencies, 1 / bands.frequencies)
     return Measurement(float(law.exponent), float(law.standard_error))
 
 
