@@ -29,7 +29,7 @@ from spectrum_matching.data.order import PositionedBatches
 from spectrum_matching.latents.cache import CacheIndex, finish_cache, write_shard
 from spectrum_matching.latents.dataset import open_latents
 from spectrum_matching.latents.latent_set import LatentInfo
-from spectrum_matching.latents.training import training_latent_batches
+from spectrum_matching.latents.training import training_keys
 
 SHAPES = {"f16d16": (16, 16, 16), "f8d4": (4, 32, 32)}
 BATCH, SHARD = 256, 2048
@@ -96,7 +96,8 @@ def measure(shape: tuple[int, ...], n: int, repeats: int, folder: Path) -> dict:
         for name, write in writers.items():
             shutil.rmtree(folder / name, ignore_errors=True)
             writing[name].append(seconds(write))
-    readers: dict[str, Iterator] = {"ours": training_latent_batches(open_latents(ours), BATCH, flip=False)}
+    latents = open_latents(ours)
+    readers: dict[str, Iterator] = {"ours": map(latents.read_batch, training_keys(latents, BATCH, flip=False))}
     readers |= {dtype: file_batches(path, n) for dtype, path in files.items()}
     one, other = next(readers["ours"]), next(readers["float16"])
     assert torch.equal(torch.cat([one.mean, one.logvar], 1), other)

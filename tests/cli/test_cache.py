@@ -46,7 +46,7 @@ def ours(autoencoder, image_folder, tmp_path_factory):
 def files(folder):
     """What all files hold; of the index all but the versions, among which the checkout's state may change meanwhile."""
     content = {path.name: path.read_bytes() for path in folder.iterdir()}
-    return content | {"index.json": json.loads(content["index.json"]) | {"versions": None}}
+    return content | {"index.json": json.loads(content["index.json"])["cache"] | {"versions": None}}
 
 
 def test_it_holds_what_the_autoencoder_encodes(ours, autoencoder, image_folder):

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from spectrum_matching.data.images import ImageChoice
 from spectrum_matching.latents.cache import CacheIndex, finish_cache, start_cache, write_shard
 from spectrum_matching.latents.dataset import open_latents
 from spectrum_matching.latents.foreign.export import export_latents
-from spectrum_matching.latents.latent_set import LatentInfo
-from spectrum_matching.latents.training import sample_moments, training_latent_batches
+from spectrum_matching.latents.latent_set import CachedBatch, LatentInfo, LatentSet
+from spectrum_matching.latents.training import sample_moments, training_keys
 
 C, GRID, N = 3, (2, 4), 23
 
@@ -47,6 +48,10 @@ def write(folder: Path, tensors: dict[str, Tensor], cuts: tuple[int, ...] = (10,
     parts = [{k: v[a:b] for k, v in tensors.items()} for a, b in zip(starts, cuts, strict=True)]
     finish_cache(folder, index, [write_shard(folder, k, part) for k, part in enumerate(parts)])
     return folder
+
+
+def batches(latents: LatentSet, *order: int, **options: object) -> Iterator[CachedBatch]:
+    return map(latents.read_batch, training_keys(latents, *order, **options))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -90,13 +95,13 @@ def test_every_layout_trains_as_ours_does(tmp_path: Path, layout: str) -> None:
 
 def test_the_stream_goes_on_at_any_step_and_is_shared_by_ranks(tmp_path: Path) -> None:
     write(tmp_path, moments())
-    whole = list(training_latent_batches(open_latents(tmp_path), 6, 1, end=12))
+    whole = list(batches(open_latents(tmp_path), 6, 1, end=12))
     seen = [row for batch in whole for row in batch.rows]
     assert sorted(seen[:N]) == sorted(seen[N : 2 * N]) == list(range(N))
     assert seen[:N] != seen[N : 2 * N]
-    resumed = list(training_latent_batches(open_latents(tmp_path), 6, 1, start=7, end=12))
+    resumed = list(batches(open_latents(tmp_path), 6, 1, start=7, end=12))
     assert all(torch.equal(a.mean, b.mean) for a, b in zip(whole[7:], resumed, strict=True))
-    ranks = [list(training_latent_batches(open_latents(tmp_path), 6, 1, rank=r, world=2, end=12)) for r in (0, 1)]
+    ranks = [list(batches(open_latents(tmp_path), 6, 1, rank=r, world=2, end=12)) for r in (0, 1)]
     for batch, one, other in zip(whole, *ranks, strict=True):
         assert torch.equal(batch.mean, torch.cat([one.mean, other.mean]))
         assert torch.equal(batch.logvar, torch.cat([one.logvar, other.logvar]))
@@ -109,7 +114,7 @@ def test_half_of_the_visits_show_the_mirrored_image(tmp_path: Path) -> None:
     for flip in (True, False):
         mirrored = [
             not torch.equal(mean, tensors["mean"][row])
-            for batch in training_latent_batches(latents, N, 0, flip=flip, end=40)
+            for batch in batches(latents, N, 0, flip=flip, end=40)
             for row, mean in zip(batch.rows, batch.mean, strict=True)
         ]
         share, spread = sum(mirrored) / len(mirrored), 0.5 / math.sqrt(40 * N)
@@ -120,8 +125,8 @@ def test_flips_need_latents_of_mirrored_images(tmp_path: Path) -> None:
     write(tmp_path, {k: v for k, v in moments().items() if "flip" not in k}, flips=False)
     latents = open_latents(tmp_path)
     with pytest.raises(ValueError, match="cache again with --flips"):
-        training_latent_batches(latents, 4)
-    assert len(next(training_latent_batches(latents, 4, flip=False)).rows) == 4
+        batches(latents, 4)
+    assert len(next(batches(latents, 4, flip=False)).rows) == 4
 
 
 def test_samples_have_the_posteriors_moments_and_unit_scale_after_normalising(tmp_path: Path) -> None:

@@ -207,6 +207,7 @@ def test_what_does_not_fit_together_is_refused_in_one_line(small_diffusion, sour
 def test_labels_that_are_not_among_the_classes_are_refused(small_diffusion, latent_cache, tmp_path):
     copy = shutil.copytree(latent_cache, tmp_path / "copy")
     index = json.loads((copy / "index.json").read_text())
-    (copy / "index.json").write_text(json.dumps(index | {"info": index["info"] | {"classes": ["cat"]}}))
+    index["cache"]["info"]["classes"] = ["cat"]
+    (copy / "index.json").write_text(json.dumps(index))
     with pytest.raises(ValueError, match="has labels up to 1 and names 1 classes"):
         learned(small_diffusion, Source(latents=str(copy)))

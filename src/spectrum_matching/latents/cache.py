@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from torch import Tensor
 from ..data.images import BadFile
 from ..files.atomic import explain_write_errors, open_atomically
 from ..files.digests import digest_files
+from ..files.documents import Document
 from ..metrics.latents.moments import ChannelMoments
 from .latent_set import LatentInfo
 from .shard_latents import STATISTICS, ShardLatents, Statistic, open_shard
@@ -73,6 +73,9 @@ class CacheIndex:
         }
 
 
+DOCUMENT = Document(CacheIndex, FORMAT, "cache", "cache the images again")
+
+
 def shard_name(number: int) -> str:
     """Return latents-00000.safetensors for 0."""
     return f"latents-{number:05d}.safetensors"
@@ -108,7 +111,7 @@ def note_shard(folder: Path, entry: ShardEntry) -> None:
 
 def start_cache(folder: Path, index: CacheIndex) -> None:
     """Write the hidden index of a cache whose shards are yet to be written."""
-    _write(folder / UNFINISHED, _to_json(index))
+    _write(folder / UNFINISHED, DOCUMENT.to_json(index).encode())
 
 
 def started_cache(folder: Path) -> CacheIndex | None:
@@ -117,7 +120,7 @@ def started_cache(folder: Path) -> CacheIndex | None:
     Raises:
         ValueError: when it is damaged.
     """
-    return next((_read(path) for path in (folder / INDEX, folder / UNFINISHED) if path.exists()), None)
+    return next((DOCUMENT.read(path) for path in (folder / INDEX, folder / UNFINISHED) if path.exists()), None)
 
 
 def differences(old: CacheIndex, new: CacheIndex) -> tuple[str, ...]:
@@ -174,7 +177,7 @@ def write_index(folder: Path, index: CacheIndex) -> None:
     Raises:
         ValueError: when it cannot be written.
     """
-    _write(folder / INDEX, _to_json(index))
+    _write(folder / INDEX, DOCUMENT.to_json(index).encode())
 
 
 def read_index(folder: Path) -> CacheIndex:
@@ -185,7 +188,7 @@ def read_index(folder: Path) -> CacheIndex:
     """
     if (folder / UNFINISHED).exists() and not (folder / INDEX).exists():
         raise ValueError(f"{folder} is an unfinished cache; rerun the same `specmatch cache` to resume")
-    index = _read(folder / INDEX)
+    index = DOCUMENT.read(folder / INDEX)
     if not index.shards or not all(re.fullmatch(r"latents-\d{5,}\.safetensors", shard.name) for shard in index.shards):
         raise ValueError(f"{folder / INDEX} names no shards {shard_name(0)}, …; cache the images again")
     return index
@@ -265,23 +268,6 @@ def _complaint(folder: Path, shard: ShardEntry) -> str | None:
 def _require_shard(folder: Path, shard: ShardEntry) -> None:
     if complaint := _complaint(folder, shard):
         raise ValueError(f"shard {folder / shard.name} {complaint}")
-
-
-def _to_json(index: CacheIndex) -> bytes:
-    return json.dumps({"format": FORMAT, **asdict(index)}, indent=2).encode()
-
-
-def _read(path: Path) -> CacheIndex:
-    from pydantic import TypeAdapter
-
-    try:
-        content: dict[str, Any] = json.loads(path.read_bytes())
-        if content.pop("format") != FORMAT:
-            raise ValueError("its format is another")
-        return TypeAdapter(CacheIndex).validate_python(content)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise ValueError(f"{path} is no index of format {FORMAT} ({reason}); cache the images again") from error
 
 
 def _entry_path(folder: Path, name: str) -> Path:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..data.order import PositionedBatches
 from ..seeding import fraction
-from .latent_set import LOGVAR_RANGE, CachedBatch, Key, LatentSet
+from .latent_set import LOGVAR_RANGE, Key, LatentSet
 
 
 def training_keys(
@@ -21,8 +21,9 @@ def training_keys(
     start: int = 0,
     end: int | None = None,
 ) -> Iterator[list[Key]]:
-    """Return the batch_size / world rows of each step from `start` to `end`; see `PositionedBatches`.
+    """Iterate over the batch_size / world rows of each step from `start` to `end`, for `LatentSet.read_batch`.
 
+    The order is that of `PositionedBatches`.
     flip: show the mirrored image in half of the epochs, sampled anew for each image and epoch.
 
     Raises:
@@ -35,22 +36,6 @@ def training_keys(
         )
     order = PositionedBatches(len(latents), batch_size, seed, rank=rank, world=world, start=start, end=end)
     return ([(row, flip and fraction("flip", seed, epoch, row) < 0.5) for row, epoch in keys] for keys in order)
-
-
-def training_latent_batches(
-    latents: LatentSet,
-    batch_size: int,
-    seed: int = 0,
-    *,
-    flip: bool = True,
-    rank: int = 0,
-    world: int = 1,
-    start: int = 0,
-    end: int | None = None,
-) -> Iterator[CachedBatch]:
-    """Iterate over the latents of `training_keys`, one batch for each step."""
-    keys = training_keys(latents, batch_size, seed, flip=flip, rank=rank, world=world, start=start, end=end)
-    return map(latents.read_batch, keys)
 
 
 def sample_moments(mean: Tensor, logvar: Tensor | None, generator: torch.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""Arrays in .npy and .npz files, of which nothing is unpickled but the numbers of an array.
+"""Arrays of latents in .npy and .npz files, of which nothing is unpickled but the numbers of an array.
 
 A file that holds objects (U-ViT's pairs of moments and label) goes through an unpickler that knows four names of
 NumPy's and puts a stand-in for each, so that not even NumPy's own code runs on what the file says.
@@ -9,6 +9,8 @@ import math
 import pickle
 import re
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,11 @@ from ..latent_set import BadLatentError
 
 
 def npy_shape(path: Path) -> tuple[int, ...] | None:
-    """Shape from the header alone; None where the array holds objects. Raises BadLatentError, also for a cut file."""
+    """Return the shape of an array from its header alone, None for an array of objects.
+
+    Raises:
+        BadLatentError: when the file is damaged or cut off.
+    """
     with _reading(), path.open("rb") as stream:
         header = _header(stream)
         start, end = stream.tell(), stream.seek(0, io.SEEK_END)
@@ -33,15 +39,23 @@ def npy_shape(path: Path) -> tuple[int, ...] | None:
 
 
 def read_npy(path: Path) -> list[Any]:
-    """The array alone, or, where the array holds objects, those: arrays and numbers. Raises BadLatentError."""
+    """Return an array alone, or the arrays and numbers in an array of objects.
+
+    Raises:
+        BadLatentError: when the file is damaged, or holds anything else.
+    """
     with _reading(), path.open("rb") as stream:
         header = _header(stream)
         data = stream.read()
-    return _objects(data) if header.dtype.hasobject else [_array(header, data)]
+        return _objects(data) if header.dtype.hasobject else [_array(header, data)]
 
 
 def npz_shape(path: Path, key: str) -> tuple[int, ...]:
-    """Shape of the array `key`, from headers alone. Raises BadLatentError."""
+    """Return the shape of the array `key` of an .npz from headers alone.
+
+    Raises:
+        BadLatentError: when there is none, or the file is damaged.
+    """
     with _reading(), zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as stream:
         header = _header(stream)
         _check_length(header, archive.getinfo(f"{key}.npy").file_size - stream.tell())
@@ -49,26 +63,23 @@ def npz_shape(path: Path, key: str) -> tuple[int, ...]:
 
 
 def read_npz(path: Path, key: str) -> np.ndarray:
-    """The array `key`. Raises BadLatentError."""
+    """Return the array `key` of an .npz; errors as of `npz_shape`."""
     npz_shape(path, key)
     with _reading(), zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as stream:
         return _array(_header(stream), stream.read())
 
 
-class _reading:  # noqa: N801
-    """Whatever a parser raises on a damaged file is a BadLatentError."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, Exception) and not isinstance(error, BadLatentError):
-            if isinstance(error, OSError) and error.strerror:
-                raise BadLatentError(error.strerror) from error
-            if isinstance(error, NpyHeaderError):
-                raise BadLatentError(str(error)) from error
-            reason = " ".join(str(error).split())[:120] or type(error).__name__
-            raise BadLatentError(f"truncated or corrupt ({reason})") from error
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Turn whatever a parser raises on a damaged file into a BadLatentError."""
+    try:
+        yield
+    except (BadLatentError, NpyHeaderError) as error:
+        raise BadLatentError(str(error)) from error
+    except Exception as error:
+        reason = getattr(error, "strerror", None)
+        short = " ".join(str(error).split())[:120] or type(error).__name__
+        raise BadLatentError(reason or f"truncated or corrupt ({short})") from error
 
 
 def _header(stream: Any) -> NpyHeader:
@@ -91,11 +102,10 @@ def _array(header: NpyHeader, data: bytes) -> np.ndarray:
 
 
 def _objects(data: bytes) -> list[Any]:
-    with _reading():
-        stored = _ArrayUnpickler(io.BytesIO(data)).load()
-        if not isinstance(stored, _StoredArray) or not isinstance(stored.data, list):
-            raise BadLatentError("its pickle holds no array")
-        return [item.value() if isinstance(item, _StoredArray) else item for item in stored.data]
+    stored = _ArrayUnpickler(io.BytesIO(data)).load()
+    if not isinstance(stored, _StoredArray) or not isinstance(stored.data, list):
+        raise BadLatentError("its pickle holds no array")
+    return [item.value() if isinstance(item, _StoredArray) else item for item in stored.data]
 
 
 class _StoredType:
@@ -148,5 +158,5 @@ class _ArrayUnpickler(pickle.Unpickler):
         # NumPy 2 calls its core numpy._core.
         stand_in = STAND_INS.get((module.replace("numpy._core", "numpy.core", 1), name))
         if stand_in is None:
-            raise BadLatentError(f"refused: its pickle calls for {f'{module}.{name}'!r}, which is no part of an array")
+            raise BadLatentError(f"refused: its pickle names {f'{module}.{name}'!r}, which is no part of an array")
         return stand_in

@@ -3,7 +3,8 @@
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,26 +69,30 @@ def open_uvit(folder: Path) -> FileLatents:
     The original tool writes 256 images, then the same mirrored, and so on. Where mirrored ones are detected they are
     not rows of their own.
     """
-    numbers = sorted(int(path.stem) for path in folder.iterdir() if UVIT_NAME.fullmatch(path.name))
-    n = numbers[-1] + 1
-    batch = mirrored_batch(n, lambda number: _moments_and_label(folder / f"{number}.npy"))
-    originals = {number: image for number in numbers if (image := original(number, n, batch)) is not None}
-    n_images = n // 2 if batch else n
+    numbers = {int(path.stem) for path in folder.iterdir() if UVIT_NAME.fullmatch(path.name)}
+    n = max(numbers) + 1
+    originals, mirrored = list(range(n)), None
+    note = "The files' order shows no mirrored images: every file is taken for an image."
+    for batch in (BATCH, n // 2) if n % 2 == 0 else ():
+        halves = _halves(n, batch)
+        if _are_mirrored(folder, *halves):
+            originals, mirrored = halves
+            note = f"{len(numbers.difference(originals))} files are of mirrored images and left out."
+            break
+    rows = [image for image, number in enumerate(originals) if number in numbers]
     return FileLatents(
         folder,
         "uvit",
-        LatentInfo(n_images=(n_images, n_images)),
+        LatentInfo(n_images=(len(originals), len(originals))),
         FileFormat(npy_shape, _moments_and_label, "logvar"),
         folder,
-        [f"{number}.npy" for number in originals],
-        list(originals.values()),
-        mirrored=[f"{mirror(number, n, batch)}.npy" for number in originals] if batch else None,
+        [f"{originals[image]}.npy" for image in rows],
+        rows,
+        mirrored=[f"{mirrored[image]}.npy" for image in rows] if mirrored else None,
         notes=(
             "U-ViT's layout: mean and log-variance of each posterior, before any scaling"
             " (its trainer multiplies samples by its autoencoder's factor, 0.18215 for Stable Diffusion's).",
-            f"{len(numbers) - len(originals)} files are of mirrored images and left out."
-            if batch
-            else "The files' order shows no mirrored images: every file is taken for an image.",
+            note,
         ),
     )
 
@@ -109,12 +114,7 @@ def open_mar(folder: Path) -> FileLatents:
         folder,
         "mar",
         LatentInfo(classes=tuple(classes), n_images=(len(names), len(names))),
-        FileFormat(
-            lambda path: npz_shape(path, "moments"),
-            lambda path: (read_npz(path, "moments"), -1),
-            "logvar",
-            lambda path: (read_npz(path, "moments_flip"), -1),
-        ),
+        FileFormat(partial(npz_shape, key="moments"), _npz_moments, "logvar", _npz_mirrored),
         folder,
         names,
         [name.removesuffix(".npz") for name in names],
@@ -140,6 +140,14 @@ def _moments_and_label(path: Path) -> tuple[np.ndarray, int]:
 
 def _is_label(value: object) -> bool:
     return np.size(value) == 1 and np.asarray(value).dtype.kind in "iu"  # type: ignore[arg-type]
+
+
+def _npz_moments(path: Path) -> tuple[np.ndarray, int]:
+    return read_npz(path, "moments"), -1
+
+
+def _npz_mirrored(path: Path) -> tuple[np.ndarray, int]:
+    return read_npz(path, "moments_flip"), -1
 
 
 def _has_mirrored(path: Path) -> bool:
@@ -175,45 +183,26 @@ def _below(root: Path, suffix: str, *, first: bool = False) -> list[str]:
     return sorted(names)
 
 
-def original(number: int, n: int, batch: int) -> int | None:
-    """Return the image that file `number` of `n` is of, None for a mirrored one; with batch 0 none is mirrored."""
-    if not batch:
-        return number
-    block, position = divmod(number, 2 * batch)
-    return block * batch + position if position < _half(block, n, batch) else None
+def _halves(n: int, batch: int) -> tuple[list[int], list[int]]:
+    """Return the files of images and those of the same mirrored, if each batch of images is followed by the latter."""
+    blocks = [range(start, min(start + 2 * batch, n)) for start in range(0, n, 2 * batch)]
+    originals = [number for block in blocks for number in block[: len(block) // 2]]
+    return originals, [number for block in blocks for number in block[len(block) // 2 :]]
 
 
-def mirror(number: int, n: int, batch: int) -> int:
-    """Return the file of the mirror image of file `number` of `n`, which is not mirrored itself."""
-    return number + _half(number // (2 * batch), n, batch)
-
-
-def mirrored_batch(n: int, read: Callable[[int], tuple[np.ndarray, int]]) -> int:
-    """Return the number of images after which the same follow mirrored: 256, half of the `n` files, or 0 for never.
-
-    read: returns a file's moments (2c, h, w) and label, or raises BadLatentError. Of some files, spread over all, label
-    and mean must be those of the file one batch further, the mean mirrored.
-    """
-    return next((batch for batch in (BATCH, n // 2) if n % 2 == 0 and _is_mirrored(n, batch, read)), 0)
-
-
-def _is_mirrored(n: int, batch: int, read: Callable[[int], tuple[np.ndarray, int]]) -> bool:
-    originals = [number for number in range(n) if original(number, n, batch) is not None]
+def _are_mirrored(folder: Path, originals: Sequence[int], mirrored: Sequence[int]) -> bool:
+    """Compare some files, spread over all: the other has the same label, and the mean of the mirror image."""
     correlations = []
-    for number in originals[:: -(-len(originals) // N_COMPARED)]:
+    for image in range(0, len(originals), -(-len(originals) // N_COMPARED)):
         try:
-            one, label = read(number)
-            other, label_further = read(mirror(number, n, batch))
+            one, label = _moments_and_label(folder / f"{originals[image]}.npy")
+            other, other_label = _moments_and_label(folder / f"{mirrored[image]}.npy")
         except BadLatentError:
             continue
-        if label != label_further or one.shape != other.shape or one.ndim != 3:
+        if label != other_label or one.shape != other.shape or one.ndim != 3:
             return False
         correlations.append(_correlation(one[: len(one) // 2], other[: len(one) // 2, :, ::-1]))
     return bool(correlations) and float(np.median(correlations)) > CORRELATION
-
-
-def _half(block: int, n: int, batch: int) -> int:
-    return min(2 * batch, n - 2 * batch * block) // 2
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
