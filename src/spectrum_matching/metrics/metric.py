@@ -31,3 +31,8 @@ class Metric:
     evidence: str
     conventions: str
     is_alternative: bool = False
+
+
+def unknown_metric(key: str) -> Metric:
+    """Return the description of a metric that a saved file has and the catalogue does not."""
+    return Metric(key, key, "", "neither", "", False, "", "", "")

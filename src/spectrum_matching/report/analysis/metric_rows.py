@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...metrics.catalogue import METRICS
-from ...metrics.metric import Metric
+from ...metrics.metric import Metric, unknown_metric
 from ...records.analysis import Analysis
 from ...records.measurement import Measurement
 from ..digits import MOST_DECIMALS, decimals, fixed, number, spread
@@ -45,7 +45,7 @@ def metric_rows(analyses: Sequence[Analysis]) -> list[Row]:
     keys = [*(key for key in METRICS if key in measured), *sorted(measured - METRICS.keys())]
     rows = []
     for key in keys:
-        metric = METRICS.get(key) or Metric(key, key, "", "neither", "", False, "", "", "")
+        metric = METRICS.get(key) or unknown_metric(key)
         values = []
         for measurements, analysis in zip(found, analyses, strict=True):
             shown = [_value(metric, label, m, analysis) for label, m in measurements.get(key, ())]

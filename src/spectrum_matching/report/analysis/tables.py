@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from ...metrics.catalogue import METRICS
+from ...metrics.catalogue import MAIN_METRICS, METRICS
 from ...records.analysis import Analysis, Decoding, SpectrumMatch
 from ..digits import fixed
 from ..table import MISSING, Cell, Column, Table, distinct, extremes, measured, plain
@@ -19,14 +19,14 @@ def summary_table(analyses: Sequence[Analysis]) -> Table:
     """Return the main numbers, of posterior means; those that no autoencoder has are left out."""
     strengths = " or ".join(distinct(filter(None, map(_mildest_strength, analyses))))
     fields = [
-        _summary("PSNR", "dB", "psnr", 2),
-        _summary("exponent", "of 1 / f^α", "exponent", 2),
-        (Column("best delta", "scale-free"), _best_delta),
-        _summary("gap at 1", "scale-free, nats", "gap_scale_free_1", 3),
-        _summary("SEC", "ρ = 0.25", "sec_25", 3),
-        (_summary("low-pass gap", f"dB, keep {strengths}", "lowpass_gap", 2)[0], _mildest_gap),
-        _summary("noise PSNR", "dB", "noise_psnr", 2),
-        _summary("scale error", "half size", "equivariance_scale_50", 3),
+        _main("psnr", "dB", 2),
+        _main("exponent", "of 1 / f^α", 2),
+        (_main("best_delta", "scale-free", 2)[0], _best_delta),
+        _main("gap_scale_free_1", "scale-free, nats", 3),
+        _main("sec_25", "ρ = 0.25", 3),
+        (_main("lowpass_gap", f"dB, keep {strengths}", 2)[0], _mildest_gap),
+        _main("noise_psnr", "dB", 2),
+        _main("equivariance_scale_50", "half size", 3),
     ]
     kept = [(column, cell) for column, cell in fields if any(cell(a).key is not None for a in analyses)]
     return _table(enumerate(analyses), (Column("latents", "factor · shape", is_text=True), _shape), *kept)
@@ -171,8 +171,8 @@ def _table(entries: Iterable[tuple[int, Any]], *fields: Field) -> Table:
     return Table(tuple(column for column, _ in fields), rows)
 
 
-def _summary(title: str, unit: str, key: str, n_decimals: int) -> Field:
-    column = Column(title, unit, one_sided=METRICS[key].one_sided)
+def _main(key: str, unit: str, n_decimals: int) -> Field:
+    column = Column(MAIN_METRICS[key], unit, one_sided=METRICS[key].one_sided)
     return column, lambda analysis: measured(analysis.measurement(key), n_decimals)
 
 

@@ -3,23 +3,16 @@
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-from ...metrics.catalogue import METRICS
+from ...metrics.catalogue import MAIN_METRICS, METRICS
 from ...metrics.images.catalogue import SCORES, SET_SCORES
-from ...metrics.metric import Metric
+from ...metrics.metric import Metric, unknown_metric
 from ...records.comparison import Comparison, Spread, Trial, compare, spread
 from ...records.measurement import Measurement
 from ..table import Mark
 
 Source = Literal["generation", "reconstruction", "autoencoder"]
 
-SHORT = {
-    "psnr": "PSNR",
-    "best_delta": "best delta",
-    "exponent": "exponent",
-    "gap_scale_free_1": "gap at delta 1",
-    "lowpass_gap": "low-pass gap",
-    "sec_25": "SEC",
-    "noise_psnr": "noise PSNR",
+SHORT = MAIN_METRICS | {
     "fid": "Fréchet distance",
     "spectrum_error": "spectrum error",
     "swd": "sliced Wasserstein",
@@ -32,7 +25,7 @@ BY_EXTRACTOR = {
     "dinov2": {"fid": "FD-DINOv2", "rfid": "rFD-DINOv2"},
 }
 OF_GENERATION = {metric.key for score in SET_SCORES if "generation" in score.of for metric in score.metrics}
-OF_AUTOENCODER = ("psnr", "best_delta", "exponent", "gap_scale_free_1", "lowpass_gap", "sec_25", "noise_psnr")
+OF_AUTOENCODER = MAIN_METRICS.keys() - {"equivariance_scale_50"}
 HEADLINES = ("fid", "swd")
 
 BETTER, WORSE = Mark("▲", "better"), Mark("▼", "worse")
@@ -117,6 +110,6 @@ def _quantities(comparison: Comparison) -> list[Quantity]:
         keys = dict.fromkeys(key for each in numbers for key in each)
         for key in [*(key for key in catalogue if key in keys), *(key for key in keys if key not in catalogue)]:
             # A saved comparison may hold metrics that this version's catalogues no longer have.
-            metric = catalogue.get(key) or Metric(key, key, "", "neither", "", False, "", "", "")
+            metric = catalogue.get(key) or unknown_metric(key)
             quantities.append(Quantity(source, metric, titles.get(key, metric.title)))
     return [each for each in quantities if any(each.of(trial) is not None for trial in comparison.trials)]
