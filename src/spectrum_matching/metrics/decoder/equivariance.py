@@ -12,7 +12,7 @@ from ...records.measurement import Measurement
 from ...spectrum.filters import resize
 from ..estimates import estimate_mean
 from ..metric import Metric
-from .sweep import DecoderBatch, DecoderMetric, DecoderSweep
+from .sweep import DecoderBatch, DecoderMetric, DecoderSweep, DecoderTest
 
 HALF_SIZE = Metric(
     key="equivariance_scale_50",
@@ -33,73 +33,57 @@ QUARTER_TURN = replace(
     conventions="‖τ(E(x)) − E(τ(x))‖² / ‖E(τ(x))‖², posterior means, 90° anticlockwise",
 )
 
-Resampling = Literal["area", "bicubic"]
+Resampler = Literal["area", "bicubic"]
 
 
 @dataclass(frozen=True)
-class Turn:
-    """Quarter turns, anticlockwise: (…, h, w) → (…, h, w) or (…, w, h)."""
+class Transform:
+    """Quarter turns, anticlockwise, or scaling by numerator / denominator: (…, h, w) → (…, h', w').
 
-    turns: int
-    resampling: Literal[""] = ""
-
-    @property
-    def name(self) -> str:
-        """Human-readable name."""
-        return f"turn {90 * self.turns}°"
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return x.rot90(self.turns, (-2, -1))
-
-
-@dataclass(frozen=True)
-class Shrink:
-    """Scaling by numerator / denominator: (…, h, w) → (…, h', w').
-
-    resampling: "area" averages exactly over what each new position covers; "bicubic" is torch's without antialiasing
-    (align_corners False), which is the paper's and aliases.
+    resampler: of a scaling; "area" averages exactly over what each new position covers, "bicubic" is torch's without
+    antialiasing (align_corners False), which is the paper's and aliases.
     """
 
-    numerator: int
-    denominator: int
-    resampling: Resampling = "area"
+    turns: int = 0
+    scale: tuple[int, int] = (1, 1)
+    resampler: Resampler | None = None
 
     @property
     def name(self) -> str:
-        """Human-readable name."""
-        return f"scale {self.numerator}/{self.denominator}"
+        """Human-readable name, without the resampler."""
+        return f"scale {self.scale[0]}/{self.scale[1]}" if self.resampler else f"turn {90 * self.turns}°"
 
     def __call__(self, x: Tensor) -> Tensor:
-        h, w = (n * self.numerator // self.denominator for n in x.shape[-2:])
-        return resize(x, (h, w), self.resampling, antialias=False)
+        if self.resampler is None:
+            return x.rot90(self.turns, (-2, -1))
+        h, w = (n * self.scale[0] // self.scale[1] for n in x.shape[-2:])
+        return resize(x, (h, w), self.resampler, antialias=False)
 
 
-Transform = Turn | Shrink
-
-TURNS = (Turn(1), Turn(2), Turn(3))
+TURNS = tuple(Transform(turns) for turns in (1, 2, 3))
 SCALES = ((1, 4), (1, 2), (3, 4))
 
 
 def equivariance_transforms(
-    size: tuple[int, int], grid: tuple[int, int], multiple: int, resampling: Resampling = "area"
+    size: tuple[int, int], grid: tuple[int, int], multiple: int
 ) -> tuple[tuple[Transform, ...], tuple[str, ...]]:
-    """Return those of the paper's six transforms that are possible, and a sentence for each one that is not.
+    """Return the paper's six transforms that are possible, scales by both resamplers, and why others are not.
 
     size (H, W), grid (h, w), multiple: an encoder takes sides that are multiples of it. A scale is possible if it takes
     the grid to whole positions and the images to such sides.
     """
-    transforms: list[Transform] = list(TURNS)
-    left_out = []
+    scales, left_out = [], []
     for numerator, denominator in SCALES:
-        shrink = Shrink(numerator, denominator, resampling)
-        name = f"{shrink.name} ({resampling})"
         if any(n * numerator % denominator for n in grid):
-            left_out.append(f"{name}: a {grid[0]} × {grid[1]} grid does not scale to whole positions")
+            reason = f"a {grid[0]} × {grid[1]} grid does not scale to whole positions"
         elif any(n * numerator % (denominator * multiple) for n in size):
-            left_out.append(f"{name}: {size[0]} × {size[1]} images do not scale to multiples of {multiple} pixels")
+            reason = f"{size[0]} × {size[1]} images do not scale to multiples of {multiple} pixels"
         else:
-            transforms.append(shrink)
-    return tuple(transforms), tuple(left_out)
+            scales.append((numerator, denominator))
+            continue
+        left_out.append(f"scale {numerator}/{denominator}: {reason}")
+    resamplers: tuple[Resampler, ...] = ("area", "bicubic")
+    return (*TURNS, *(Transform(0, scale, how) for how in resamplers for scale in scales)), tuple(left_out)
 
 
 def equivariance_error(
@@ -126,27 +110,22 @@ def equivariance_error(
     return (expected - actual).square().sum(1) / energy
 
 
+def _transforms(test: DecoderTest) -> tuple[tuple[Transform, ...], tuple[str, ...]]:
+    return equivariance_transforms(test.size, test.grid, test.multiple)
+
+
 def equivariance_points(sweep: DecoderSweep) -> tuple[EquivariancePoint, ...]:
-    """Return the errors of every possible transform, scales by both resamplings."""
-    transforms, _ = _transforms(sweep.test.size, sweep.test.grid, sweep.test.multiple)
-    rows = ((transform, sweep.rows(str(transform))) for transform in transforms)
+    """Return the errors of every possible transform."""
+    rows = ((transform, sweep.rows(str(transform))) for transform in _transforms(sweep.test)[0])
     return tuple(
-        EquivariancePoint(transform.name, transform.resampling, estimate_mean(errors))
+        EquivariancePoint(transform.name, transform.resampler or "", estimate_mean(errors))
         for transform, errors in rows
         if len(errors) == sweep.n
     )
 
 
-def _transforms(
-    size: tuple[int, int], grid: tuple[int, int], multiple: int
-) -> tuple[tuple[Transform, ...], tuple[str, ...]]:
-    transforms, left_out = equivariance_transforms(size, grid, multiple)
-    bicubic, _ = equivariance_transforms(size, grid, multiple, "bicubic")
-    return (*transforms, *(other for other in bicubic if other not in TURNS)), left_out
-
-
 def _collect(batch: DecoderBatch) -> Mapping[str, Tensor]:
-    transforms, left_out = _transforms(batch.test.size, batch.test.grid, batch.test.multiple)
+    transforms, left_out = _transforms(batch.test)
     for reason in left_out:
         batch.note(f"Equivariance leaves out {reason}.")
     rows = {}
@@ -154,12 +133,14 @@ def _collect(batch: DecoderBatch) -> Mapping[str, Tensor]:
         try:
             rows[str(transform)] = equivariance_error(batch.test.encode, batch.latents, batch.images, transform)
         except (ValueError, RuntimeError) as error:
-            if not isinstance(transform, Shrink) or isinstance(error, torch.OutOfMemoryError):
+            if transform.resampler is None or isinstance(error, torch.OutOfMemoryError):
                 raise
             # An encoder for one size of images reports it only when it meets another.
             reason = str(error).strip().partition("\n")[0]
-            name = f"{transform.name} ({transform.resampling})"
-            batch.note(f"Equivariance leaves out {name}: the encoder does not take the smaller images ({reason}).")
+            batch.note(
+                f"Equivariance leaves out {transform.name} ({transform.resampler}): the encoder does not take the "
+                f"smaller images ({reason})."
+            )
     return rows
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...methods.encoding import spectrum_bands
+from ...methods.encoding import SpectrumBands, spectrum_bands
 from ...records.measurement import Measurement
 from ...spectrum.bands import Variant, flatten_bands, kl_divergence, spectrum_distribution
 from ...spectrum.power import Radius, power_spectrum, radial_bins, radial_profile
@@ -63,7 +63,7 @@ RADII: dict[Variant, Radius] = {"scale_free": "frequency", "paper": "index"}
 class Bands(NamedTuple):
     """Mean power by band, a row an image, without DC and empty bands: images (n, bins), latents (n, bins).
 
-    images: NaN without images. frequencies (bins,): cycles per latent position. ranks (bins,): what flattening raises
+    images: zero without images. frequencies (bins,): cycles per latent position. ranks (bins,): what flattening raises
     to delta. log_power: whether the variant compares shares of log(1 + power).
     """
 
@@ -86,17 +86,17 @@ class Flattening(NamedTuple):
 class LatentSpectra:
     """Moments and band profiles of latents (b, c, h, w) of one grid and of the images (b, 3, H, W) they encode.
 
-    Without images, "scale_free" holds the latents' bands alone and there is no "paper". Batches change nothing but
-    rounding in float64. n: images. n_flat: of these, images whose pixels or latents do not vary within the image.
+    Batches change nothing but rounding in float64. n: images. n_flat: of these, images whose pixels or latents do not
+    vary within the image. has_images: whether images were added; without, there is no "paper" variant.
     """
 
     def __init__(self, n_bins: int = 16) -> None:
-        self._n_bins = n_bins
         self.n = self.n_flat = 0
+        self.has_images = False
+        self._n_bins, self._grid = n_bins, (0, 0)
         self._moments = ChannelMoments()
-        self._ranks: dict[Variant, Tensor] = {}
-        self._log_power: dict[Variant, bool] = {}
-        self._rows: dict[Variant, list[tuple[Tensor, Tensor]]] = {variant: [] for variant in VARIANTS}
+        self._rows: dict[Variant, list[SpectrumBands]] = {variant: [] for variant in VARIANTS}
+        self._channel_power = torch.zeros(0)
 
     def add(self, latents: Tensor, images: Tensor | None) -> None:
         """Add a batch.
@@ -104,47 +104,24 @@ class LatentSpectra:
         Raises:
             ValueError: when shapes do not match or the grid has fewer than three bands.
         """
-        if not self.n:
-            self._start(latents)
         self._moments.add(latents)
-        profile = radial_profile(power_spectrum(latents), self._n_bins, "frequency", drop_dc=True)
-        profile = profile.cpu().double()[..., self._kept["scale_free"]]
-        self._channel_power += profile.sum(0)
-        if images is None:
-            varies = _varies(latents)
-            self.n_flat += int((~varies).sum())
-            nothing = profile.new_full((int(varies.sum()), profile.shape[-1]), torch.nan)
-            self._rows["scale_free"].append((nothing, profile.mean(1)[varies.cpu()]))
-        else:
-            self._add_pairs(latents, images)
+        profile = radial_profile(power_spectrum(latents), self._n_bins, "frequency", drop_dc=True).cpu().double().sum(0)
+        if not self.n:
+            h, w = self._grid = (latents.shape[-2], latents.shape[-1])
+            n_bands = int(filled_bands(h, w, self._n_bins, "frequency").sum())
+            if n_bands < 3:
+                raise ValueError(f"a {h} x {w} latent has {n_bands} frequency bands; its spectrum needs at least 3")
+        self._channel_power = self._channel_power + profile if self.n else profile
         self.n += len(latents)
-
-    def _add_pairs(self, latents: Tensor, images: Tensor) -> None:
-        # Of a flat picture rounding alone has a spectrum, which would weigh as much as any other image's.
-        varies = _varies(images) & _varies(latents)
+        self.has_images = images is not None
+        paired = latents.new_zeros(len(latents), 3, *self._grid) if images is None else images
+        # A constant picture has a spectrum of rounding alone, which would weigh as much as any other image's.
+        varies = _varies(latents) if images is None else _varies(latents) & _varies(images)
         self.n_flat += int((~varies).sum())
-        if not varies.any():
-            return
-        for variant, rows in self._rows.items():
-            bands = spectrum_bands(latents[varies], images[varies], bins=self._n_bins, variant=variant)
-            kept = self._kept[variant]
-            rows.append((bands.images.cpu().double()[:, kept], bands.latents.cpu().double()[:, kept]))
-            self._ranks[variant] = bands.ranks.cpu().double()[kept]
-            self._log_power[variant] = bands.log_power
-
-    def _start(self, latents: Tensor) -> None:
-        h, w = latents.shape[-2:]
-        self._kept = {variant: filled_bands(h, w, self._n_bins, radius) for variant, radius in RADII.items()}
-        self._frequencies = {
-            variant: radial_bins(h, w, self._n_bins, radius).frequencies[self._kept[variant]]
-            for variant, radius in RADII.items()
-        }
-        n_bands = len(self._frequencies["scale_free"])
-        if n_bands < 3:
-            raise ValueError(f"a {h} x {w} latent has {n_bands} frequency bands; its spectrum needs at least 3")
-        self._ranks = {"scale_free": self._frequencies["scale_free"]}
-        self._log_power = {"scale_free": False}
-        self._channel_power = torch.zeros(latents.shape[1], n_bands, dtype=torch.float64)
+        for variant in VARIANTS if self.has_images else VARIANTS[:1]:
+            if varies.any():
+                bands = spectrum_bands(latents[varies], paired[varies], bins=self._n_bins, variant=variant)
+                self._rows[variant].append(bands._replace(images=bands.images.cpu(), latents=bands.latents.cpu()))
 
     def moments(self) -> Moments:
         """Return the moments of all latents."""
@@ -152,22 +129,23 @@ class LatentSpectra:
 
     def bands(self, variant: Variant) -> Bands:
         """Return the bands as one variant of ESM compares them; "scale_free" is plain power on the latents' grid."""
-        images, latents = (torch.cat(rows) for rows in zip(*self._rows[variant], strict=True))
-        return Bands(images, latents, self._frequencies[variant], self._ranks[variant], self._log_power[variant])
+        kept, frequencies = self._kept(RADII[variant])
+        images, latents = (torch.cat([getattr(r, of) for r in self._rows[variant]]) for of in ("images", "latents"))
+        ranks, log_power = self._rows[variant][0][2:]
+        return Bands(images.double()[:, kept], latents.double()[:, kept], frequencies, ranks.cpu()[kept], log_power)
+
+    def _kept(self, radius: Radius) -> tuple[Tensor, Tensor]:
+        kept = filled_bands(*self._grid, self._n_bins, radius)
+        return kept, radial_bins(*self._grid, self._n_bins, radius).frequencies[kept]
 
     @property
     def is_flat(self) -> bool:
         """Whether no latent, or none with its image, varies within an image."""
         return self.n_flat == self.n
 
-    @property
-    def has_images(self) -> bool:
-        """Whether images were added with the latents."""
-        return bool(self._rows["paper"])
-
     def channel_power(self) -> Tensor:
         """Return the mean power of each channel by the bands of "scale_free": (c, bins)."""
-        return self._channel_power / self.n
+        return self._channel_power[:, self._kept("frequency")[0]] / self.n
 
 
 def _varies(x: Tensor) -> Tensor:
