@@ -1,14 +1,30 @@
-"""Latents whose truth is known by construction, and the words that must be said of them."""
+"""The verdict on latents of known properties, and at each of its thresholds."""
 
+import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from spectrum_matching.analysis import analyze
-from spectrum_matching.analysis.verdict import high_band_excess, with_findings
+from spectrum_matching.analysis.verdict import (
+    ALIGNED,
+    MATCHED,
+    MISALIGNED,
+    NOISY_POSTERIOR,
+    OFF_CENTRE,
+    UNIT_SCALE,
+    WEAK_PSNR,
+    high_band_excess,
+    with_findings,
+)
 from spectrum_matching.latent_space import LatentSpace
+from spectrum_matching.metrics.latents.channels import HEAVY, OUTLYING
+from spectrum_matching.metrics.latents.moments import DEAD
+from spectrum_matching.records.analysis import FINDING_KEYS
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.spectrum.dct import dct2, idct2
 
@@ -48,13 +64,13 @@ def keys(codec, images):
 @pytest.mark.parametrize(
     ("delta", "key"), [(0.0, "over-smoothed"), (0.5, "over-smoothed"), (1.0, "matched"), (1.9, "over-noisy")]
 )
-def test_the_spectrum_is_judged_by_how_flattened_it_was_made(delta, key, images):
+def test_with_findings_judges_spectra_of_known_delta(delta, key, images):
     found = keys(Flattened(delta), images)
     assert set(found) & {"over-smoothed", "matched", "over-noisy"} == {key}
     assert f"best delta {delta:.2f}"[:14] in found[key].evidence
 
 
-def test_the_excess_at_high_frequencies_has_the_sign_and_size_it_was_made_with(images):
+def test_high_band_excess_of_known_spectra(images):
     # The target is flattened band by band, these latents coefficient by coefficient, which differs within wide bands.
     match = analyze(Flattened(1.0), images, n_tests=2).view("mean").match("scale_free")
     assert abs(high_band_excess(match)) < 0.4
@@ -64,9 +80,9 @@ def test_the_excess_at_high_frequencies_has_the_sign_and_size_it_was_made_with(i
     assert high_band_excess(steep) < -1
 
 
-def test_a_decoder_that_inverts_a_filter_is_aligned_and_one_that_shuffles_cells_is_not(images):
+def test_with_findings_judges_decoders_of_known_alignment(images):
     class Shuffled(Flattened):
-        """Blocks of 8 cells are mirrored: each frequency of a block moves to others."""
+        """Positions of blocks of 8 are permuted: each frequency of a block moves to others."""
 
         def encode(self, images):
             order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
@@ -93,7 +109,7 @@ def test_a_decoder_that_inverts_a_filter_is_aligned_and_one_that_shuffles_cells_
         ("measured", "scale-matches"),
     ],
 )
-def test_a_declared_scale_is_held_against_the_data(space, key, images):
+def test_with_findings_compares_declared_scale_with_data(space, key, images):
     std = float(Flattened(1.0).encode(images).std())
     if space == "measured":
         space = LatentSpace("scale", (0.0,), (std,))
@@ -105,7 +121,7 @@ def test_a_declared_scale_is_held_against_the_data(space, key, images):
         assert f"{1 / std:.4g}" in found[key].advice
 
 
-def test_dead_channels_and_outliers_are_named(images):
+def test_with_findings_names_dead_and_outlier_channels(images):
     assert "Channels 3, 4 " in keys(Flattened(1.0, channels=5), images)["dead-channels"].evidence
 
     class Loud(Flattened):
@@ -131,7 +147,7 @@ def test_dead_channels_and_outliers_are_named(images):
     assert "xcess kurtosis of channel 2" in found.evidence or "kurtosis of channel 2" in found.evidence
 
 
-def test_channels_far_from_centred_are_named(images):
+def test_with_findings_names_channels_off_centre(images):
     class Shifted(Flattened):
         def encode(self, images):
             return super().encode(images) + torch.tensor([0.0, 0.0, 5.0]).view(3, 1, 1)
@@ -143,7 +159,7 @@ def test_channels_far_from_centred_are_named(images):
     assert "off-centre" not in keys(Flattened(1.0), images)
 
 
-def test_a_decoder_that_ignores_its_latents_is_not_called_aligned(images):
+def test_with_findings_names_idle_decoders(images):
     class Constant(Flattened):
         def decode(self, latents):
             return latents.new_zeros(len(latents), 3, SIDE, SIDE)
@@ -153,18 +169,7 @@ def test_a_decoder_that_ignores_its_latents_is_not_called_aligned(images):
     assert "decoder-aligned" not in found
 
 
-@pytest.mark.parametrize(
-    ("gap", "key"), [(0.99, "decoder-aligned"), (1.0, "decoder-partly-aligned"), (3.0, "decoder-misaligned")]
-)
-def test_the_decoder_is_judged_by_the_gap(gap, key, images):
-    analysis = analyze(Flattened(1.0), images, n_tests=2)
-    point = replace(analysis.decoding.lowpass[1], gap=Measurement(gap, 0.1))
-    lowpass = (analysis.decoding.lowpass[0], point)
-    judged = with_findings(replace(analysis, decoding=replace(analysis.decoding, lowpass=lowpass)))
-    assert [f.key for f in judged.findings if f.key.startswith("decoder")] == [key]
-
-
-def test_a_weak_reconstruction_is_said_beside_smooth_latents(images):
+def test_with_findings_names_weak_reconstructions(images):
     class Blind(Flattened):
         def decode(self, latents):
             return torch.zeros(len(latents), 3, SIDE, SIDE)
@@ -174,3 +179,159 @@ def test_a_weak_reconstruction_is_said_beside_smooth_latents(images):
     assert "weak-reconstruction" in found
     psnr = float(-10 * (bright.square().mean((1, 2, 3)) / 4).log10().mean())
     assert f"PSNR {psnr:.2f} dB" in found["weak-reconstruction"].evidence
+
+
+@pytest.fixture(scope="module")
+def analysis(images):
+    return analyze(Flattened(1.0), images, n_tests=2)
+
+
+def below(threshold):
+    return math.nextafter(threshold, -math.inf)
+
+
+def above(threshold):
+    return math.nextafter(threshold, math.inf)
+
+
+def judged(analysis):
+    return {finding.key: finding for finding in with_findings(analysis).findings}
+
+
+def with_view(analysis, **changes):
+    return replace(analysis, views=(replace(analysis.view("mean"), **changes),))
+
+
+def with_best_delta(analysis, delta, interval=(1.0, 1.0)):
+    matches = tuple(
+        replace(match, best_delta=delta, best_delta_interval=interval) for match in analysis.view("mean").matches
+    )
+    return with_view(analysis, matches=matches)
+
+
+def with_decoding(analysis, **changes):
+    return replace(analysis, decoding=replace(analysis.decoding, **changes))
+
+
+def with_gap(analysis, gap):
+    first, mildest, *rest = analysis.decoding.lowpass
+    return with_decoding(analysis, lowpass=(first, replace(mildest, gap=Measurement(gap, 0.1)), *rest))
+
+
+@pytest.mark.parametrize(
+    ("delta", "key"),
+    [
+        (below(MATCHED[0]), "over-smoothed"),
+        (MATCHED[0], "matched"),
+        (MATCHED[1], "matched"),
+        (above(MATCHED[1]), "over-noisy"),
+    ],
+)
+def test_matched_separates_spectra(delta, key, analysis):
+    found = judged(with_best_delta(analysis, delta))
+    assert found.keys() & {"over-smoothed", "matched", "over-noisy"} == {key}
+
+
+@pytest.mark.parametrize(
+    ("delta", "interval", "level"),
+    [
+        (2.0, (MATCHED[1], 2.1), "warning"),
+        (2.0, (above(MATCHED[1]), 2.1), "bad"),
+        (0.0, (-0.1, MATCHED[0]), "warning"),
+        (0.0, (-0.1, below(MATCHED[0])), "bad"),
+    ],
+)
+def test_matched_decides_levels_by_the_interval(delta, interval, level, analysis):
+    found = judged(with_best_delta(analysis, delta, interval))
+    assert found["over-noisy" if delta else "over-smoothed"].level == level
+
+
+@pytest.mark.parametrize(
+    ("gap", "key"),
+    [
+        (below(ALIGNED), "decoder-aligned"),
+        (ALIGNED, "decoder-partly-aligned"),
+        (below(MISALIGNED), "decoder-partly-aligned"),
+        (MISALIGNED, "decoder-misaligned"),
+    ],
+)
+def test_aligned_and_misaligned_separate_decoders(gap, key, analysis):
+    assert [key for key in judged(with_gap(analysis, gap)) if key.startswith("decoder")] == [key]
+
+
+def test_decoder_idle_is_a_diagonal_no_larger_than_even(analysis):
+    transfer = analysis.decoding.transfer
+    even = sum(transfer.even[: len(transfer.frequencies)]) / len(transfer.frequencies)
+    for diagonal, gap, key in (
+        (even, 0.0, "decoder-idle"),
+        (above(even), 0.0, "decoder-aligned"),
+        (even, ALIGNED, "decoder-partly-aligned"),
+    ):
+        changed = with_decoding(analysis, transfer=replace(transfer, diagonal=Measurement(diagonal, 0.1)))
+        assert key in judged(with_gap(changed, gap))
+
+
+@pytest.mark.parametrize("convention", ["none", "scale"])
+@pytest.mark.parametrize(
+    ("std", "matches"),
+    [(UNIT_SCALE, True), (above(UNIT_SCALE), False), (1 / UNIT_SCALE, True), (below(1 / UNIT_SCALE), False)],
+)
+def test_unit_scale_separates_scales(std, matches, convention, analysis):
+    normalisation = replace(analysis.normalisation, std=std, convention=convention)
+    wrong = "scale-undeclared" if convention == "none" else "scale-wrong"
+    found = judged(replace(analysis, normalisation=normalisation))
+    assert [key for key in found if key.startswith("scale")] == ["scale-matches" if matches else wrong]
+
+
+@pytest.mark.parametrize(
+    ("means", "is_off"),
+    [
+        ((0.0, OFF_CENTRE), False),
+        ((0.0, above(OFF_CENTRE)), True),
+        ((-OFF_CENTRE, 0.0), False),
+        ((below(-OFF_CENTRE), 0.0), True),
+    ],
+)
+def test_off_centre_separates_channel_means(means, is_off, analysis):
+    found = judged(replace(analysis, normalisation=replace(analysis.normalisation, channel_means=means)))
+    assert ("off-centre" in found) == is_off
+
+
+@pytest.mark.parametrize(("noise", "is_noisy"), [(below(NOISY_POSTERIOR), False), (NOISY_POSTERIOR, True)])
+def test_noisy_posterior_separates_shares(noise, is_noisy, analysis):
+    view = analysis.view("mean")
+    mean = replace(view, measurements=view.measurements | {"posterior_noise": Measurement(noise)})
+    found = judged(replace(analysis, views=(mean, replace(view, kind="sample"))))
+    assert ("noisy-posterior" in found) == is_noisy
+
+
+@pytest.mark.parametrize(("psnr", "is_weak"), [(below(WEAK_PSNR), True), (WEAK_PSNR, False)])
+def test_weak_psnr_separates_reconstructions(psnr, is_weak, analysis):
+    measurements = analysis.decoding.measurements | {"psnr": Measurement(psnr)}
+    assert ("weak-reconstruction" in judged(with_decoding(analysis, measurements=measurements))) == is_weak
+
+
+def test_docs_state_the_thresholds_of_every_finding():
+    page = (Path(__file__).parents[2] / "docs" / "analyze.md").read_text()
+    rows = {key: row for row in page.splitlines() if row.startswith("| `") for key in re.findall(r"`([^`]+)`", row)}
+    stated = {
+        "over-noisy": f"is above {MATCHED[1]:g}",
+        "matched": f"lies in {MATCHED[0]:g} … {MATCHED[1]:g}",
+        "over-smoothed": f"is below {MATCHED[0]:g}",
+        "noisy-posterior": f"{NOISY_POSTERIOR:.0%}".replace("%", " %") + " or more",
+        "decoder-aligned": f"under {ALIGNED:g} dB",
+        "decoder-partly-aligned": f"{ALIGNED:g} to {MISALIGNED:g} dB",
+        "decoder-misaligned": f"{MISALIGNED:g} dB or more",
+        "decoder-idle": f"under {ALIGNED:g} dB",
+        "scale-matches": f"within a factor of {UNIT_SCALE:g} of 1",
+        "scale-wrong": f"within a factor of {UNIT_SCALE:g} of 1",
+        "scale-undeclared": "nothing is declared",
+        "off-centre": f"above {OFF_CENTRE:g}",
+        "dead-channels": f"at most {DEAD * 1e6:g} millionth",
+        "outlier-channels": f"over {OUTLYING:g} times or under 1/{OUTLYING:g} of the median, or excess kurtosis above "
+        f"{HEAVY:g}",
+        "weak-reconstruction": f"under {WEAK_PSNR:g} dB",
+    }
+    assert stated.keys() == set(FINDING_KEYS) <= rows.keys()
+    for key, text in stated.items():
+        assert text in rows[key], key

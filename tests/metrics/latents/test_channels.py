@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from spectrum_matching.metrics.latents.channels import excess_kurtosis, outlier_channels, power_sums
+from spectrum_matching.metrics.latents.channels import HEAVY, OUTLYING, excess_kurtosis, outlier_channels, power_sums
 
 
 def test_excess_kurtosis_of_known_laws(generator):
@@ -22,3 +22,12 @@ def test_outlier_channels_are_judged_by_live_channels():
     kurtosis = torch.tensor([0.0] * 8 + [12.0, 3.0])
     assert outlier_channels(stds, kurtosis).nonzero()[:, 0].tolist() == [3, 4, 8]
     assert not outlier_channels(torch.zeros(3), torch.zeros(3)).any()
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_outlier_channels_thresholds_are_strict(side):
+    eps = side * 1e-12
+    stds = torch.tensor([1.0, 1.0, 1.0, OUTLYING * (1 + eps), (1 - eps) / OUTLYING], dtype=torch.float64)
+    assert outlier_channels(stds, torch.zeros(5)).tolist() == [False] * 3 + [side > 0] * 2
+    kurtosis = torch.tensor([0.0, HEAVY * (1 + eps), -HEAVY * (1 + eps)], dtype=torch.float64)
+    assert outlier_channels(torch.ones(3), kurtosis).tolist() == [False] + [side > 0] * 2
