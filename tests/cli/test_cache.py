@@ -49,7 +49,7 @@ def files(folder):
     return content | {"index.json": json.loads(content["index.json"])["cache"] | {"versions": None}}
 
 
-def test_it_holds_what_the_autoencoder_encodes(ours, autoencoder, image_folder):
+def test_cache_latents_holds_encoded_posteriors(ours, autoencoder, image_folder):
     latents, network = open_latents(ours), Autoencoder.from_pretrained(autoencoder)
     images = open_images(str(image_folder), 32, split="all")
     for item in (0, 7, 23):
@@ -66,7 +66,7 @@ def test_it_holds_what_the_autoencoder_encodes(ours, autoencoder, image_folder):
     assert pair(*open_cached(f"latents:{ours}", None, None)).indices == tuple(range(24))
 
 
-def test_the_same_command_on_a_finished_cache_does_nothing(ours, autoencoder, image_folder, capsys):
+def test_cache_latents_leaves_finished_cache_alone(ours, autoencoder, image_folder, capsys):
     before = {path: path.stat().st_mtime_ns for path in ours.iterdir()}
     cache_latents(autoencoder, data=str(image_folder), out=ours, flips=True, dtype="float32", **SHARDS)
     assert {path: path.stat().st_mtime_ns for path in ours.iterdir()} == before
@@ -83,7 +83,7 @@ def test_the_same_command_on_a_finished_cache_does_nothing(ours, autoencoder, im
         ({"split": "held_out"}, "image_digest is "),
     ],
 )
-def test_a_command_that_differs_is_refused_by_name(ours, autoencoder, image_folder, change, said):
+def test_cache_latents_refuses_other_settings(ours, autoencoder, image_folder, change, said):
     before = files(ours)
     options = {"data": str(image_folder), "flips": True, "dtype": "float32", **SHARDS} | change
     with pytest.raises(ValueError, match=f"holds another cache: .*{said}"):
@@ -91,7 +91,7 @@ def test_a_command_that_differs_is_refused_by_name(ours, autoencoder, image_fold
     assert files(ours) == before
 
 
-def test_a_damaged_shard_is_written_again_by_the_same_command(ours, autoencoder, image_folder, tmp_path):
+def test_cache_latents_rewrites_damaged_shards(ours, autoencoder, image_folder, tmp_path):
     copy = shutil.copytree(ours, tmp_path / "copy")
     (copy / "latents-00001.safetensors").write_bytes(b"")
     (copy / "latents-00003.safetensors").unlink()
@@ -101,7 +101,7 @@ def test_a_damaged_shard_is_written_again_by_the_same_command(ours, autoencoder,
     assert files(copy) == files(ours)
 
 
-def test_what_was_held_out_of_training_is_not_cached(autoencoder, image_folder, tmp_path):
+def test_cache_latents_leaves_held_out_images_out(autoencoder, image_folder, tmp_path):
     trained = shutil.copytree(autoencoder, tmp_path / "trained")
     data = TrainingData(str(image_folder), held_out=0.3, seed=1, size=32)
     TRAINING.write(trained / "specmatch.json", AutoencoderTraining("run", {}, 4, data, "0", ""))
@@ -113,12 +113,12 @@ def test_what_was_held_out_of_training_is_not_cached(autoencoder, image_folder, 
     assert len(pair(latents, images).indices) == len(training) < 24
 
 
-def test_images_have_to_be_named(autoencoder, tmp_path):
+def test_cache_latents_needs_images(autoencoder, tmp_path):
     with pytest.raises(ValueError, match="name them by --data"):
         cache_latents(autoencoder, out=tmp_path / "out")
 
 
-def test_a_bad_image_is_left_out_and_the_others_keep_their_places(autoencoder, image_folder, tmp_path, capsys):
+def test_cache_latents_leaves_bad_images_out(autoencoder, image_folder, tmp_path, capsys):
     folder = shutil.copytree(image_folder, tmp_path / "images")
     for name in ("03.png", "05.png", "06.png", "07.png", "08.png", "09.png"):  # of the second shard none is left
         (folder / name).write_bytes((folder / name).read_bytes()[:200])
@@ -134,7 +134,7 @@ def test_a_bad_image_is_left_out_and_the_others_keep_their_places(autoencoder, i
     assert "18 images, 6 skipped" in err
 
 
-def test_a_disk_that_fills_up_names_the_shard_and_the_same_command_goes_on(ours, autoencoder, image_folder, tmp_path):
+def test_cache_latents_resumes_after_full_disk(ours, autoencoder, image_folder, tmp_path):
     resource = pytest.importorskip("resource")
     options = {"data": str(image_folder), "out": tmp_path / "out", "flips": True, "dtype": "float32", **SHARDS}
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -149,7 +149,7 @@ def test_a_disk_that_fills_up_names_the_shard_and_the_same_command_goes_on(ours,
     assert files(tmp_path / "out") == files(ours)
 
 
-def test_room_is_asked_for_before_any_work(autoencoder, image_folder, tmp_path, monkeypatch):
+def test_cache_latents_checks_free_space_first(autoencoder, image_folder, tmp_path, monkeypatch):
     full = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: full)
     with pytest.raises(ValueError, match=r"24 images take .* GiB in float16, and .* has 0.0 GiB left"):
@@ -161,7 +161,7 @@ def test_room_is_asked_for_before_any_work(autoencoder, image_folder, tmp_path, 
     ("value", "said"),
     [(1e5, "mean of one reaches 1e.05, which float16 does not hold; take bfloat16"), (torch.nan, "is not finite")],
 )
-def test_moments_that_the_dtype_does_not_hold_are_refused(ours, value, said):
+def test_shard_rows_refuses_values_beyond_dtype(ours, value, said):
     index = read_index(ours)
     index = replace(index, dtype="float16", info=replace(index.info, channels=1, grid=(1, 1)))
     moments = {"mean": torch.tensor([0.0, value]).view(2, 1, 1, 1)}
@@ -171,7 +171,7 @@ def test_moments_that_the_dtype_does_not_hold_are_refused(ours, value, said):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 @pytest.mark.parametrize("layout", ["repa", "uvit", "mar", "lightningdit"])
-def test_a_round_trip_through_another_layout_keeps_the_moments(autoencoder, tmp_path, layout, dtype):
+def test_cache_latents_round_trip_through_other_layouts(autoencoder, tmp_path, layout, dtype):
     ours, theirs, again = (tmp_path / name for name in ("ours", "theirs", "again"))
     cache_latents(autoencoder, data=str(labelled(tmp_path / "images")), out=ours, flips=True, dtype=dtype, **SHARDS)
     export_latents(open_latents(ours), layout, theirs)
@@ -204,7 +204,7 @@ def labelled(folder):
     return folder
 
 
-def test_mar_files_are_named_as_the_images(autoencoder, tmp_path):
+def test_cache_latents_exports_mar_by_image_names(autoencoder, tmp_path):
     images = labelled(tmp_path / "images")
     cache_latents(autoencoder, data=str(images), out=tmp_path / "ours", flips=True, **SHARDS)
     cache_latents(f"latents:{tmp_path / 'ours'}", out=tmp_path / "mar", export="mar")
@@ -222,7 +222,7 @@ def test_mar_files_are_named_as_the_images(autoencoder, tmp_path):
         ("autoencoder", {"device": "nowhere"}, "; use cpu"),
     ],
 )
-def test_a_wrong_command_is_one_line(ours, autoencoder, image_folder, tmp_path, source, change, said):
+def test_cache_latents_reports_errors_in_one_line(ours, autoencoder, image_folder, tmp_path, source, change, said):
     options = {"data": str(image_folder)} if source == "autoencoder" else {}
     with pytest.raises(ValueError, match=said) as caught:
         cache_latents(
@@ -266,7 +266,7 @@ def status(*processes):
     return {process.exitcode for process in processes}
 
 
-def test_a_cache_killed_again_and_again_ends_like_one_left_alone(forked, autoencoder, image_folder, tmp_path):
+def test_cache_latents_resumes_after_kills(forked, autoencoder, image_folder, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert status(forked(autoencoder, image_folder, whole)) == {0}
     # Two flushes of each file: while a shard is written, before it is noted, while the index is written.
@@ -280,7 +280,7 @@ def test_a_cache_killed_again_and_again_ends_like_one_left_alone(forked, autoenc
     assert sorted(open_latents(killed).image_keys) == list(range(24))
 
 
-def test_two_processes_write_what_one_does(forked, autoencoder, image_folder, tmp_path):
+def test_cache_latents_two_processes_equal_one(forked, autoencoder, image_folder, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     assert status(forked(autoencoder, image_folder, two, 7)) == {-signal.SIGKILL}  # one shard is there already
     with socket.socket() as free:

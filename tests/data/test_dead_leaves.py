@@ -10,7 +10,7 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_power_falls_near_one_over_frequency_squared() -> None:
+def test_dead_leaves_power_falls_near_inverse_square() -> None:
     palette = torch.rand(500, 3, generator=generator(0))
     # The pictures are periodic, so the transform needs no window.
     pictures = np.stack([dead_leaves(192, palette, generator(seed)).mean(0).numpy() for seed in range(8)])
@@ -23,7 +23,7 @@ def test_power_falls_near_one_over_frequency_squared() -> None:
     assert 1.6 < -slope < 2.6
 
 
-def test_colours_are_those_of_the_palette_and_edges_are_between_them() -> None:
+def test_dead_leaves_colours_are_of_palette() -> None:
     palette = torch.tensor([[0.0, 0, 0], [1, 1, 1]])
     picture = dead_leaves(128, palette, generator(1))
     assert picture.shape == (3, 128, 128)
@@ -33,7 +33,7 @@ def test_colours_are_those_of_the_palette_and_edges_are_between_them() -> None:
     assert 0.5 < whole < 0.95
 
 
-def test_the_same_seed_gives_the_same_picture() -> None:
+def test_dead_leaves_depend_on_seed_alone() -> None:
     palette = torch.rand(50, 3, generator=generator(0))
     assert torch.equal(dead_leaves(64, palette, generator(5)), dead_leaves(64, palette, generator(5)))
     assert not torch.equal(dead_leaves(64, palette, generator(5)), dead_leaves(64, palette, generator(6)))

@@ -28,12 +28,12 @@ def only_pixel(source: bytes) -> tuple[int, ...]:
     return colours[0][1]
 
 
-def test_rgb_comes_back_as_it_was() -> None:
+def test_decode_image_keeps_rgb() -> None:
     picture = noise(7, 5)
     assert np.array_equal(decode_image(encoded(picture)), picture)
 
 
-def test_cmyk_jpeg_is_multiplied_out() -> None:
+def test_decode_image_multiplies_cmyk_out() -> None:
     picture = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
     source = encoded(picture, "JPEG", quality=100)
     with Image.open(io.BytesIO(source)) as stored:
@@ -41,7 +41,7 @@ def test_cmyk_jpeg_is_multiplied_out() -> None:
     assert np.abs(np.array(only_pixel(source)) - (0, 255, 255)).max() <= 2
 
 
-def test_transparent_entries_of_a_palette_become_white() -> None:
+def test_decode_image_transparent_palette_is_white() -> None:
     picture = Image.new("P", (3, 1))
     picture.putpalette([255, 0, 0, 0, 0, 255, 0, 255, 0])
     picture.putdata([0, 1, 2])
@@ -49,14 +49,14 @@ def test_transparent_entries_of_a_palette_become_white() -> None:
     assert np.array_equal(decode_image(source), [[[255, 0, 0], [255, 255, 255], [0, 255, 0]]])
 
 
-def test_sixteen_bit_grey_is_scaled_and_not_clipped() -> None:
+def test_decode_image_scales_16_bit_grey() -> None:
     levels = np.array([[0, 257, 100 * 257, 65535]], dtype=np.uint16)
     for kind in ("PNG", "TIFF"):
         decoded = np.asarray(decode_image(encoded(Image.fromarray(levels), kind)))
         assert np.array_equal(decoded, np.repeat([[[0], [1], [100], [255]]], 3, axis=2))
 
 
-def test_sixteen_bit_pgm_is_scaled_too() -> None:
+def test_decode_image_scales_16_bit_pgm() -> None:
     decoded = np.asarray(decode_image(b"P5 2 1 65535\n" + bytes([0x80, 0x80, 0xFF, 0xFF])))
     assert np.array_equal(decoded[0, :, 0], [128, 255])
 
@@ -72,11 +72,11 @@ def test_sixteen_bit_pgm_is_scaled_too() -> None:
     ],
     ids=["grey", "bilevel", "transparent", "translucent", "translucent grey"],
 )
-def test_grey_is_repeated_and_transparency_is_laid_on_white(picture: Image.Image, pixel: tuple[int, ...]) -> None:
+def test_decode_image_converts_modes_to_rgb(picture: Image.Image, pixel: tuple[int, ...]) -> None:
     assert only_pixel(encoded(picture)) == pixel
 
 
-def test_exif_orientation_is_applied() -> None:
+def test_decode_image_applies_exif_orientation() -> None:
     picture = Image.new("RGB", (32, 16), "red")
     picture.paste("blue", (16, 0, 32, 16))
     exif = Image.Exif()
@@ -88,20 +88,20 @@ def test_exif_orientation_is_applied() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
-def test_a_file_cut_in_the_middle_is_bad(kind: str) -> None:
+def test_decode_image_refuses_truncated_file(kind: str) -> None:
     source = encoded(noise(64, 64), kind)
     with pytest.raises(BadImageError):
         decode_image(source[: len(source) // 2])
 
 
-def test_a_png_with_an_altered_byte_is_bad() -> None:
+def test_decode_image_refuses_altered_png() -> None:
     source = bytearray(encoded(noise(64, 64)))
     source[len(source) // 2] ^= 0x55
     with pytest.raises(BadImageError, match="corrupt"):
         decode_image(bytes(source))
 
 
-def test_what_is_not_an_image_is_named_so(tmp_path: Path) -> None:
+def test_decode_image_refuses_other_files(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("plain text")
     with pytest.raises(BadImageError, match="not an image"):
         image_size(tmp_path / "a.jpg")
@@ -113,7 +113,7 @@ def test_what_is_not_an_image_is_named_so(tmp_path: Path) -> None:
         decode_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
 
 
-def test_the_crop_halves_by_means_of_four() -> None:
+def test_crop_resize_halves_by_2x2_means() -> None:
     # Multiples of 16 stay whole numbers through two halvings, so nothing is rounded.
     picture = Image.fromarray(np.asarray(noise(32, 32)) // 16 * 16)
     means = np.asarray(picture, dtype=float).reshape(16, 2, 16, 2, 3).mean((1, 3))
@@ -121,7 +121,7 @@ def test_the_crop_halves_by_means_of_four() -> None:
     assert np.array_equal(crop_resize(picture, 8), means.reshape(8, 2, 8, 2, 3).mean((1, 3)))
 
 
-def test_the_crop_is_a_square_at_its_position() -> None:
+def test_crop_resize_cuts_square_at_position() -> None:
     ramp = Image.fromarray(np.tile(np.arange(13, dtype=np.uint8)[None, :, None], (4, 1, 3)))
     for position, first in ((None, 4), (0.0, 0), (0.5, 5), (0.999, 9)):
         cut = np.asarray(crop_resize(ramp, 4, position))
@@ -131,13 +131,13 @@ def test_the_crop_is_a_square_at_its_position() -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(301, 47), (32, 31), (63, 64), (17, 200), (33, 1000)])
-def test_any_shape_becomes_the_square_and_a_flat_one_stays_flat(width: int, height: int) -> None:
+def test_crop_resize_takes_any_shape_and_keeps_flat(width: int, height: int) -> None:
     cut = crop_resize(Image.new("RGB", (width, height), (9, 99, 199)), 32)
     assert cut.size == (32, 32)
     assert cut.getcolors() == [(1024, (9, 99, 199))]
 
 
-def test_black_is_minus_one_and_white_is_one() -> None:
+def test_to_tensor_range_is_minus_one_to_one() -> None:
     picture = Image.fromarray(np.array([[[0, 51, 255]], [[255, 0, 102]]], dtype=np.uint8))
     tensor = to_tensor(picture)
     assert tensor.dtype == torch.float32

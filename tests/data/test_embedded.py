@@ -7,7 +7,7 @@ from spectrum_matching.data.embedded import COLOUR, GREY, embedded_pictures
 from spectrum_matching.data.images import open_images
 
 
-def test_both_splits_have_their_documented_length_and_no_common_picture() -> None:
+def test_embedded_pictures_splits_are_disjoint() -> None:
     train, out, every = (open_images("embedded", 32, split=split) for split in ("train", "held_out", "all"))
     assert (len(train), len(out), len(every)) == (4096, 256, 4352)
     assert not set(train.names) & set(out.names)
@@ -19,17 +19,17 @@ def test_both_splits_have_their_documented_length_and_no_common_picture() -> Non
     assert not whole["train"] & whole["held_out"]
 
 
-def test_the_two_views_of_one_scene_are_on_one_side() -> None:
+def test_embedded_pictures_keep_views_of_scene_together() -> None:
     assert {"motorcycle_left", "motorcycle_right"} <= set(COLOUR["train"])
 
 
-def test_photographs_are_the_bundled_ones() -> None:
+def test_embedded_pictures_are_bundled() -> None:
     assert np.array_equal(embedded_pictures("train").colour[0][0], data.astronaut())
     grey = np.asarray(embedded_pictures("held_out").grey[0][0])
     assert np.array_equal(grey, np.repeat(data.camera()[..., None], 3, axis=2))
 
 
-def test_an_item_does_not_depend_on_seed_or_on_what_was_read_before() -> None:
+def test_embedded_source_items_are_independent() -> None:
     first = open_images("embedded", 32, seed=0)
     item = first[17].image
     other = open_images("embedded", 32, seed=9)
@@ -38,7 +38,7 @@ def test_an_item_does_not_depend_on_seed_or_on_what_was_read_before() -> None:
     assert torch.equal(item, other[17].image)
 
 
-def test_a_quarter_are_dead_leaves_and_a_quarter_grey() -> None:
+def test_embedded_source_shares_of_kinds() -> None:
     images = open_images("embedded", 32)
     grey = [bool((image := images[i].image).eq(image[:1]).all()) for i in range(400)]
     assert not any(grey[3::4])
@@ -46,7 +46,7 @@ def test_a_quarter_are_dead_leaves_and_a_quarter_grey() -> None:
 
 
 @pytest.mark.parametrize("size", [32, 64, 256])
-def test_images_are_in_range_sharp_and_not_blank(size: int) -> None:
+def test_embedded_source_images_are_sharp_and_in_range(size: int) -> None:
     images = torch.stack([open_images("embedded", size, split="held_out")[i].image for i in range(16)])
     assert images.shape == (16, 3, size, size)
     assert images.min() >= -1
@@ -55,6 +55,6 @@ def test_images_are_in_range_sharp_and_not_blank(size: int) -> None:
     assert images.diff(dim=-1).abs().mean() > 0.01
 
 
-def test_a_size_beyond_the_photographs_is_refused() -> None:
+def test_embedded_source_refuses_large_size() -> None:
     with pytest.raises(ValueError, match="up to 256 pixels, not 512"):
         open_images("embedded", 512)

@@ -41,7 +41,7 @@ def spoiled(folder: Path) -> Path:
     return folder
 
 
-def test_training_and_held_out_images_are_disjoint_and_together_all(folder: Path) -> None:
+def test_open_images_splits_are_disjoint_and_complete(folder: Path) -> None:
     train = open_images(str(folder), 16, held_out=0.3)
     out = open_images(str(folder), 16, held_out=0.3, split="held_out")
     every = open_images(str(folder), 16, split="all")
@@ -51,14 +51,14 @@ def test_training_and_held_out_images_are_disjoint_and_together_all(folder: Path
     assert sorted(greys(train) + greys(out)) == list(range(40))
 
 
-def test_the_split_follows_the_seed(folder: Path) -> None:
+def test_open_images_split_follows_seed(folder: Path) -> None:
     first, again, other = (
         open_images(str(folder), 16, held_out=0.3, split="held_out", seed=seed).names for seed in (1, 1, 2)
     )
     assert first == again != other
 
 
-def test_a_file_keeps_its_side_when_others_are_added(folder: Path) -> None:
+def test_open_images_keeps_side_when_files_are_added(folder: Path) -> None:
     before = open_images(str(folder), 16, held_out=0.3, split="held_out").names
     old = set(open_images(str(folder), 16, split="all").names)
     for grey in range(40, 80):
@@ -68,14 +68,14 @@ def test_a_file_keeps_its_side_when_others_are_added(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("fraction", [1e-9, 0.999999])
-def test_each_side_has_an_image_at_any_fraction(tmp_path: Path, fraction: float) -> None:
+def test_open_images_each_side_has_an_image(tmp_path: Path, fraction: float) -> None:
     write(tmp_path / "a.png")
     write(tmp_path / "b.png")
     sides = [open_images(str(tmp_path), 16, held_out=fraction, split=split) for split in ("train", "held_out")]
     assert [len(side) for side in sides] == [1, 1]
 
 
-def test_a_single_image_is_not_split_and_nothing_is_held_out_of_a_fraction_of_zero(tmp_path: Path) -> None:
+def test_open_images_edge_cases_of_held_out(tmp_path: Path) -> None:
     write(tmp_path / "a.png")
     with pytest.raises(ValueError, match="give at least two"):
         open_images(str(tmp_path), 16)
@@ -86,7 +86,7 @@ def test_a_single_image_is_not_split_and_nothing_is_held_out_of_a_fraction_of_ze
         open_images(str(tmp_path), 16, held_out=1)
 
 
-def test_every_bad_file_is_named_with_its_reason(spoiled: Path) -> None:
+def test_open_images_names_bad_files_with_reason(spoiled: Path) -> None:
     images = open_images(str(spoiled), 16, split="all")
     assert images.bad == (
         BadFile("dot.png", "1 x 1 pixels, smaller than 8"),
@@ -102,13 +102,13 @@ def test_every_bad_file_is_named_with_its_reason(spoiled: Path) -> None:
     assert all(not images[i].bad for i in range(len(images)) if i != place)
 
 
-def test_the_image_after_the_last_is_the_first(folder: Path) -> None:
+def test_image_set_replaces_bad_last_image_by_first(folder: Path) -> None:
     write_truncated(folder / "99.jpg")
     images = open_images(str(folder), 16, split="all")
     assert torch.equal(images[40].image, images[0].image)
 
 
-def test_a_set_that_refuses_names_the_bad_files_before_any_work(spoiled: Path) -> None:
+def test_open_images_refuse_names_bad_files(spoiled: Path) -> None:
     with pytest.raises(ValueError, match="4 of 44 images are bad") as caught:
         open_images(str(spoiled), 16, on_bad="refuse")
     assert "10a.jpg: truncated" in str(caught.value)
@@ -119,7 +119,7 @@ def test_a_set_that_refuses_names_the_bad_files_before_any_work(spoiled: Path) -
     assert not open_images(str(spoiled), 16, on_bad="refuse").bad
 
 
-def test_a_set_without_a_readable_image_is_an_error(tmp_path: Path) -> None:
+def test_open_images_needs_a_readable_image(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a")
     with pytest.raises(ValueError, match=r"no image can be read \(a.txt: not an image\)"):
         open_images(str(tmp_path), 16)
@@ -130,14 +130,14 @@ def test_a_set_without_a_readable_image_is_an_error(tmp_path: Path) -> None:
         open_images(str(tmp_path), 16)[0]
 
 
-def test_min_side_says_what_is_too_small(tmp_path: Path) -> None:
+def test_open_images_min_side(tmp_path: Path) -> None:
     write(tmp_path / "a.png", size=(20, 7))
     write(tmp_path / "b.png", size=(20, 8))
     assert open_images(str(tmp_path), 16, split="all").names == ("b.png",)
     assert open_images(str(tmp_path), 16, split="all", min_side=1).names == ("a.png", "b.png")
 
 
-def test_an_item_is_a_function_of_seed_index_and_visit(tmp_path: Path) -> None:
+def test_image_set_item_is_function_of_seed_index_epoch(tmp_path: Path) -> None:
     ramp = np.tile(np.arange(200, dtype=np.uint8), (16, 1))
     for name in "ab":
         Image.fromarray(ramp).save(tmp_path / f"{name}.png")
@@ -159,12 +159,12 @@ def test_an_item_is_a_function_of_seed_index_and_visit(tmp_path: Path) -> None:
     assert max(firsts) > 0.3
 
 
-def test_without_augmentation_visits_are_alike(folder: Path) -> None:
+def test_image_set_without_augmentation_ignores_epoch(folder: Path) -> None:
     images = open_images(str(folder), 16)
     assert torch.equal(images[5, 0].image, images[5, 9].image)
 
 
-def test_labels_are_those_of_the_class_folders(tmp_path: Path) -> None:
+def test_image_set_labels_are_class_folders(tmp_path: Path) -> None:
     for label, name in enumerate(("ant", "bee", "cow")):
         for number in range(6):
             write(tmp_path / name / f"{number}.png", 80 * label)
@@ -173,7 +173,7 @@ def test_labels_are_those_of_the_class_folders(tmp_path: Path) -> None:
     assert [80 * images[i].label for i in range(len(images))] == greys(images)
 
 
-def test_the_digest_changes_with_names_and_lengths_alone(folder: Path) -> None:
+def test_image_set_digest_follows_names_and_lengths(folder: Path) -> None:
     digest = open_images(str(folder), 16).digest
     assert digest == open_images(str(folder), 8).digest
     assert digest != open_images(str(folder), 16, split="held_out").digest
@@ -181,14 +181,14 @@ def test_the_digest_changes_with_names_and_lengths_alone(folder: Path) -> None:
     assert digest != open_images(str(folder), 16).digest
 
 
-def test_a_set_pickles_for_workers_that_start_afresh(folder: Path) -> None:
+def test_image_set_pickles(folder: Path) -> None:
     for source in (str(folder), "embedded"):
         images = open_images(source, 16, split="held_out")
         copy = pickle.loads(pickle.dumps(images))
         assert torch.equal(copy[0].image, images[0].image)
 
 
-def test_collate_keeps_order_and_every_bad_name() -> None:
+def test_collate_keeps_order_and_bad_files() -> None:
     samples = [ImageRow(torch.full((3, 2, 2), i / 4), i, (BadFile(str(i), "why"),) * (i % 2), 7 - i) for i in range(4)]
     batch = collate(samples)
     assert batch.images.shape == (4, 3, 2, 2)
@@ -198,7 +198,7 @@ def test_collate_keeps_order_and_every_bad_name() -> None:
     assert batch.indices == (7, 6, 5, 4)
 
 
-def test_an_index_out_of_range_is_an_index_error(folder: Path) -> None:
+def test_image_set_index_error(folder: Path) -> None:
     images = open_images(str(folder), 16, split="all")
     with pytest.raises(IndexError):
         images[40]

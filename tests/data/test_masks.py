@@ -33,7 +33,7 @@ def square(height: int = 32, width: int = 48) -> np.ndarray:
     return mask
 
 
-def test_masks_are_found_by_relative_stem_and_missing_ones_are_named(tmp_path: Path, images: ImageSet) -> None:
+def test_open_masks_by_stem_and_names_missing(tmp_path: Path, images: ImageSet) -> None:
     write(tmp_path / "masks/a/1.png", square())
     write(tmp_path / "masks/b & <c>/3.bmp", square())
     masks = open_masks(tmp_path / "masks", images)
@@ -47,7 +47,7 @@ def test_masks_are_found_by_relative_stem_and_missing_ones_are_named(tmp_path: P
         masks[1, (4, 4)]
 
 
-def test_any_value_but_zero_is_foreground_in_every_mode(tmp_path: Path, images: ImageSet) -> None:
+def test_mask_set_foreground_is_nonzero_in_every_mode(tmp_path: Path, images: ImageSet) -> None:
     expected = torch.tensor([[True, True, False, False]]).expand(4, 4)
     one = (square() > 0).astype(np.uint8)
     path = tmp_path / "masks/a/1.png"
@@ -67,7 +67,7 @@ def test_any_value_but_zero_is_foreground_in_every_mode(tmp_path: Path, images: 
 
 
 @given(st.integers(16, 200), st.integers(16, 200), st.integers(8, 64))
-def test_the_size_before_the_cut_is_that_of_crop_resize(height: int, width: int, size: int) -> None:
+def test_resized_equals_crop_resize(height: int, width: int, size: int) -> None:
     seen: list[tuple[int, int]] = []
 
     class Watched:
@@ -87,14 +87,14 @@ def test_the_size_before_the_cut_is_that_of_crop_resize(height: int, width: int,
     assert seen == [resized(height, width, size)[::-1]]
 
 
-def test_a_mask_of_the_size_of_the_image_is_pooled_by_maxima() -> None:
+def test_reduce_mask_pools_by_maxima() -> None:
     mask = np.random.default_rng(0).random((64, 64)) < 0.01
     pooled = mask.reshape(4, 16, 4, 16).any((1, 3))
     np.testing.assert_array_equal(reduce_mask(mask, 64, (4, 4)).numpy(), pooled)
 
 
 @given(st.integers(20, 150), st.integers(20, 150), st.integers(0, 10_000))
-def test_no_foreground_of_the_crop_is_lost_and_cells_far_from_it_stay_empty(h: int, w: int, seed: int) -> None:
+def test_reduce_mask_keeps_foreground_in_its_positions(h: int, w: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     mask = np.zeros((h, w), bool)
     y, x = rng.integers(h), rng.integers(w)
@@ -115,7 +115,7 @@ def test_no_foreground_of_the_crop_is_lost_and_cells_far_from_it_stay_empty(h: i
     np.testing.assert_array_equal(cells, expected)
 
 
-def test_a_line_one_pixel_thin_survives_a_large_reduction() -> None:
+def test_reduce_mask_keeps_thin_line() -> None:
     mask = np.zeros((1000, 1500), bool)
     mask[500] = True
     cells = reduce_mask(mask, 256, (16, 16))
@@ -123,7 +123,7 @@ def test_a_line_one_pixel_thin_survives_a_large_reduction() -> None:
     assert cells.any(0).all()
 
 
-def test_wrong_masks_are_one_line(tmp_path: Path, images: ImageSet) -> None:
+def test_open_masks_reports_wrong_masks_in_one_line(tmp_path: Path, images: ImageSet) -> None:
     def complaint(call) -> str:
         with pytest.raises(ValueError) as caught:  # noqa: PT011
             call()

@@ -30,7 +30,7 @@ def test_positioned_batches_hold_every_image_once_an_epoch(n: int, batch_size: i
 
 @settings(deadline=None)
 @given(n=sizes, share=st.integers(1, 8), world=st.integers(1, 4), seed=seeds)
-def test_the_joined_ranks_are_the_one_process_batch(n: int, share: int, world: int, seed: int) -> None:
+def test_positioned_batches_of_ranks_join_to_global_batch(n: int, share: int, world: int, seed: int) -> None:
     whole = PositionedBatches(n, share * world, seed, end=6)
     ranks = [PositionedBatches(n, share * world, seed, rank=rank, world=world, end=6) for rank in range(world)]
     for batch, parts in zip(whole, zip(*ranks, strict=True), strict=True):
@@ -39,12 +39,12 @@ def test_the_joined_ranks_are_the_one_process_batch(n: int, share: int, world: i
 
 @settings(deadline=None)
 @given(n=sizes, batch_size=sizes, seed=seeds, start=st.integers(0, 30))
-def test_starting_later_is_skipping(n: int, batch_size: int, seed: int, start: int) -> None:
+def test_positioned_batches_start_skips_steps(n: int, batch_size: int, seed: int, start: int) -> None:
     skipped = list(islice(PositionedBatches(n, batch_size, seed), start, start + 3))
     assert list(PositionedBatches(n, batch_size, seed, start=start, end=start + 3)) == skipped
 
 
-def test_visits_and_seeds_are_ordered_differently() -> None:
+def test_positioned_batches_shuffle_by_epoch_and_seed() -> None:
     first, second = PositionedBatches(50, 50, 0, end=2)
     (other,) = PositionedBatches(50, 50, 1, end=1)
     assert [i for i, _ in first] != [i for i, _ in second]
@@ -53,7 +53,7 @@ def test_visits_and_seeds_are_ordered_differently() -> None:
 
 
 @pytest.mark.parametrize(("n", "batch_size", "world"), [(0, 4, 1), (5, 0, 1), (5, 6, 4)])
-def test_impossible_orders_are_refused(n: int, batch_size: int, world: int) -> None:
+def test_positioned_batches_refuse_impossible_orders(n: int, batch_size: int, world: int) -> None:
     with pytest.raises(ValueError, match=r"no images|multiple of the \d process"):
         PositionedBatches(n, batch_size, 0, world=world)
 
@@ -69,13 +69,13 @@ def greys(images: torch.Tensor) -> list[int]:
     return [round((value + 1) * 127.5 / 20) for value in images.mean((1, 2, 3)).tolist()]
 
 
-def test_batches_hold_the_images_of_their_positions(images: ImageSet) -> None:
+def test_image_batches_hold_images_of_their_positions(images: ImageSet) -> None:
     batches = list(image_batches(images, 4, 3, end=5))
     keys = list(PositionedBatches(11, 4, 3, end=5))
     assert [greys(batch.images) for batch in batches] == [[index for index, _ in batch] for batch in keys]
 
 
-def test_workers_change_nothing(images: ImageSet) -> None:
+def test_image_batches_do_not_depend_on_workers(images: ImageSet) -> None:
     alone = list(image_batches(images, 4, 3, start=1, end=5))
     helped = list(image_batches(images, 4, 3, start=1, end=5, workers=2))
     assert all(torch.equal(one.images, two.images) for one, two in zip(alone, helped, strict=True))
@@ -83,14 +83,14 @@ def test_workers_change_nothing(images: ImageSet) -> None:
     assert torch.equal(*apart)
 
 
-def test_fixed_batches_are_in_order_and_the_last_is_smaller(images: ImageSet) -> None:
+def test_fixed_batches_order_and_smaller_last(images: ImageSet) -> None:
     assert [greys(batch.images) for batch in fixed_batches(images, 4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
     assert [greys(batch.images) for batch in fixed_batches(images, 3, 6)] == [[0, 1, 2], [3, 4, 5]]
 
 
 @settings(deadline=None, max_examples=12)
 @given(spoiled=st.sets(st.integers(0, 6), min_size=1, max_size=6), batch_size=st.integers(1, 4))
-def test_a_measurement_leaves_out_bad_images_and_names_each_once(
+def test_fixed_batches_name_each_bad_image_once(
     tmp_path_factory: pytest.TempPathFactory, spoiled: set[int], batch_size: int
 ) -> None:
     folder = tmp_path_factory.mktemp("images")
@@ -104,7 +104,7 @@ def test_a_measurement_leaves_out_bad_images_and_names_each_once(
     assert named == Counter(f"{grey}.png" for grey in spoiled)
 
 
-def test_a_measurement_of_bad_images_alone_is_an_error(tmp_path: Path) -> None:
+def test_fixed_batches_refuse_bad_images_alone(tmp_path: Path) -> None:
     for name in "ab":
         Image.new("L", (16, 16)).save(tmp_path / f"{name}.png")
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:45])
@@ -112,14 +112,14 @@ def test_a_measurement_of_bad_images_alone_is_an_error(tmp_path: Path) -> None:
         list(fixed_batches(open_images(str(tmp_path), 16, split="all"), 2, 1))
 
 
-def test_the_global_generator_is_left_alone(images: ImageSet) -> None:
+def test_image_batches_leave_global_generator_alone(images: ImageSet) -> None:
     before = torch.get_rng_state()
     list(image_batches(images, 4, 3, end=2))
     list(fixed_batches(images, 4))
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_order_of_a_visit_is_drawn_once():
+def test_positioned_batches_shuffle_once_an_epoch():
     drawn = []
 
     class Counted(PositionedBatches):

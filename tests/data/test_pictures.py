@@ -8,7 +8,7 @@ from spectrum_matching.data.pictures import grid, to_bytes, write_grid, write_pn
 LEVELS = torch.arange(256, dtype=torch.uint8)
 
 
-def test_every_level_survives_the_way_to_floats_and_back():
+def test_to_bytes_inverts_to_tensor():
     images = (LEVELS.float() / 127.5 - 1).view(1, 1, 16, 16).expand(1, 3, 16, 16)
     assert torch.equal(to_bytes(images)[0, :, :, 1].flatten(), LEVELS)
     nearly = images + 0.49 / 127.5 * torch.where(torch.arange(16) % 2 == 0, 1, -1)
@@ -20,7 +20,7 @@ def test_every_level_survives_the_way_to_floats_and_back():
 
 
 @pytest.mark.parametrize(("n", "columns", "rows"), [(1, 1, 1), (5, 3, 2), (9, 3, 3), (12, 4, 3)])
-def test_a_grid_holds_each_image_once_row_by_row(n, columns, rows):
+def test_grid_holds_each_image_row_by_row(n, columns, rows):
     images = torch.rand(n, 3, 2, 4)
     (canvas,) = grid(images)
     assert canvas.shape == (3, rows * 2, columns * 4)
@@ -29,7 +29,7 @@ def test_a_grid_holds_each_image_once_row_by_row(n, columns, rows):
     assert (cells[n:] == -1).all()
 
 
-def test_a_picture_is_lossless_and_there_whole_or_not_at_all(tmp_path):
+def test_write_png_is_lossless_and_atomic(tmp_path):
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8))
     write_png(tmp_path / "a.png", pixels)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), pixels.numpy())

@@ -29,7 +29,7 @@ def datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return datasets
 
 
-def test_a_flat_folder_has_no_classes(tmp_path: Path) -> None:
+def test_open_source_flat_folder_has_no_classes(tmp_path: Path) -> None:
     write(tmp_path / "b.png")
     write(tmp_path / "a.png")
     write(tmp_path / "extra" / "c.png")
@@ -38,7 +38,7 @@ def test_a_flat_folder_has_no_classes(tmp_path: Path) -> None:
     assert (found.classes, list(found.labels)) == ((), [-1, -1, -1])
 
 
-def test_class_ids_come_from_sorted_folder_names_empty_ones_included(tmp_path: Path) -> None:
+def test_open_source_classes_are_sorted_folders(tmp_path: Path) -> None:
     write(tmp_path / "zebra" / "1.png")
     write(tmp_path / "ant" / "deep" / "2.png")
     (tmp_path / "mole").mkdir()
@@ -48,20 +48,20 @@ def test_class_ids_come_from_sorted_folder_names_empty_ones_included(tmp_path: P
     assert dict(zip(found.names, found.labels, strict=True)) == {"README.md": -1, "ant/deep/2.png": 0, "zebra/1.png": 2}
 
 
-def test_hidden_files_and_folders_are_not_there(tmp_path: Path) -> None:
+def test_open_source_ignores_hidden_files(tmp_path: Path) -> None:
     write(tmp_path / "a.png")
     write(tmp_path / ".cache" / "b.png")
     (tmp_path / ".DS_Store").write_bytes(b"\0")
     assert list(open_source(str(tmp_path)).names) == ["a.png"]
 
 
-def test_the_train_part_is_taken_when_another_lies_beside_it(tmp_path: Path) -> None:
+def test_open_source_takes_train_part(tmp_path: Path) -> None:
     write(tmp_path / "train" / "a.png")
     write(tmp_path / "val" / "b.png")
     assert list(open_source(str(tmp_path)).names) == ["a.png"]
 
 
-def test_a_parquet_of_the_image_layout_gives_images_labels_and_class_names(tmp_path: Path, datasets) -> None:
+def test_table_source_reads_parquet(tmp_path: Path, datasets) -> None:
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["dark", "light"])})
     rows = {"image": [{"bytes": png(grey), "path": None} for grey in (0, 9, 250)], "label": [0, 0, 1]}
     datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "some.parquet")
@@ -73,7 +73,7 @@ def test_a_parquet_of_the_image_layout_gives_images_labels_and_class_names(tmp_p
         assert [found.read(item).getpixel((0, 0)) for item in range(3)] == [(grey,) * 3 for grey in (0, 9, 250)]
 
 
-def test_a_folder_of_parquet_files_is_read_in_order_and_its_test_files_are_left_out(tmp_path: Path, datasets) -> None:
+def test_open_source_parquet_folder_takes_train_files(tmp_path: Path, datasets) -> None:
     for name, greys in (("train-1.parquet", (3,)), ("train-0.parquet", (1, 2)), ("test-0.parquet", (9,))):
         datasets.Dataset.from_dict({"image": [png(grey) for grey in greys]}).to_parquet(tmp_path / name)
     found = open_source(str(tmp_path))
@@ -82,7 +82,7 @@ def test_a_folder_of_parquet_files_is_read_in_order_and_its_test_files_are_left_
     assert (found.classes, list(found.labels)) == ((), [-1, -1, -1])
 
 
-def test_rows_may_point_to_files_or_hold_nothing(tmp_path: Path, datasets) -> None:
+def test_table_source_rows_may_point_to_files(tmp_path: Path, datasets) -> None:
     write(tmp_path / "here.png", 40)
     rows = [{"bytes": None, "path": str(tmp_path / "here.png")}, {"bytes": None, "path": None}]
     datasets.Dataset.from_dict({"image": rows, "label": [5, None]}).to_parquet(tmp_path / "rows.parquet")
@@ -93,7 +93,7 @@ def test_rows_may_point_to_files_or_hold_nothing(tmp_path: Path, datasets) -> No
         found.size(1)
 
 
-def test_a_hub_data_set_is_opened_by_name_and_split(tmp_path: Path, datasets) -> None:
+def test_open_source_hub_by_name_and_split(tmp_path: Path, datasets) -> None:
     # A local folder is a name that the hub library takes, so the real path is run without a network.
     for split, grey in (("train", 10), ("test", 20)):
         rows = {"img": [png(grey)], "fine": [1]}
@@ -107,7 +107,7 @@ def test_a_hub_data_set_is_opened_by_name_and_split(tmp_path: Path, datasets) ->
         open_source(f"hub:{tmp_path}/set:validation")
 
 
-def test_a_missing_library_is_named_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_source_names_missing_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     (tmp_path / "some.parquet").touch()
     for source in ("hub:owner/name", str(tmp_path / "some.parquet")):
@@ -115,7 +115,7 @@ def test_a_missing_library_is_named_with_its_remedy(tmp_path: Path, monkeypatch:
             open_source(source)
 
 
-def test_what_cannot_be_opened_is_one_line(tmp_path: Path, datasets) -> None:
+def test_open_source_reports_errors_in_one_line(tmp_path: Path, datasets) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "list.txt").write_text("a.png")
@@ -133,7 +133,7 @@ def test_what_cannot_be_opened_is_one_line(tmp_path: Path, datasets) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_table_pickles_as_a_reference_to_its_rows(tmp_path: Path, datasets) -> None:
+def test_table_source_pickles_as_reference(tmp_path: Path, datasets) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "PNG")

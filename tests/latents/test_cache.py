@@ -71,7 +71,7 @@ def change_index(folder: Path, change: dict) -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(data=st.data())
-def test_what_is_written_is_read(data: st.DataObject) -> None:
+def test_write_shard_and_open_latents_round_trip(data: st.DataObject) -> None:
     counts = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
     channels = data.draw(st.integers(1, 4))
     dtype = data.draw(st.sampled_from([torch.float16, torch.bfloat16, torch.float32]))
@@ -106,7 +106,7 @@ def test_what_is_written_is_read(data: st.DataObject) -> None:
             assert row.image == int(source["index"])
 
 
-def test_a_folder_holds_whole_files_only(tmp_path: Path) -> None:
+def test_write_index_leaves_no_other_files(tmp_path: Path) -> None:
     write_cache(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "index.json",
@@ -114,14 +114,14 @@ def test_a_folder_holds_whole_files_only(tmp_path: Path) -> None:
     ]
 
 
-def test_a_shard_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+def test_write_shard_names_what_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "latents-00000.safetensors").mkdir()
     with pytest.raises(ValueError, match=r"cannot write .*latents-00000.safetensors: "):
         write_shard(tmp_path, 0, tensors(2))
     assert [path.name for path in tmp_path.iterdir()] == ["latents-00000.safetensors"]
 
 
-def test_moments_that_share_memory_are_written(tmp_path: Path) -> None:
+def test_write_shard_takes_tensors_that_share_memory(tmp_path: Path) -> None:
     mean, logvar = torch.randn(1, 4, *GRID).chunk(2, dim=1)
     write_index(
         tmp_path, index_of([write_shard(tmp_path, 0, {"mean": mean, "logvar": logvar, "index": torch.arange(1)})])
@@ -131,7 +131,7 @@ def test_moments_that_share_memory_are_written(tmp_path: Path) -> None:
     assert row.logvar.equal(logvar[0])
 
 
-def test_a_truncated_shard_is_named_at_opening(tmp_path: Path) -> None:
+def test_open_latents_names_truncated_or_missing_shard(tmp_path: Path) -> None:
     write_cache(tmp_path)
     shard = tmp_path / "latents-00001.safetensors"
     shard.write_bytes(shard.read_bytes()[:-1])
@@ -142,7 +142,7 @@ def test_a_truncated_shard_is_named_at_opening(tmp_path: Path) -> None:
         open_latents(tmp_path)
 
 
-def test_a_changed_byte_is_found_by_the_checksum(tmp_path: Path) -> None:
+def test_verify_cache_finds_changed_byte(tmp_path: Path) -> None:
     write_cache(tmp_path)
     shard = tmp_path / "latents-00002.safetensors"
     content = bytearray(shard.read_bytes())
@@ -153,13 +153,13 @@ def test_a_changed_byte_is_found_by_the_checksum(tmp_path: Path) -> None:
         verify_cache(tmp_path)
 
 
-def test_an_image_in_two_shards_is_refused(tmp_path: Path) -> None:
+def test_open_cache_refuses_image_in_two_shards(tmp_path: Path) -> None:
     write_index(tmp_path, index_of([write_shard(tmp_path, k, tensors(4, 2 * k)) for k in range(2)]))
     with pytest.raises(ValueError, match="more than once"):
         open_latents(tmp_path)
 
 
-def test_an_index_that_does_not_fit_its_shards_is_refused(tmp_path: Path) -> None:
+def test_open_cache_refuses_shards_of_other_shape(tmp_path: Path) -> None:
     write_index(tmp_path, index_of([write_shard(tmp_path, 0, tensors(4))], channels=3))
     with pytest.raises(ValueError, match=r"holds latents \(4, 2, 3, 5\), not \(4, 3, 3, 5\)"):
         open_latents(tmp_path)
@@ -175,7 +175,7 @@ def test_an_index_that_does_not_fit_its_shards_is_refused(tmp_path: Path) -> Non
         {"surprise": 1},
     ],
 )
-def test_a_damaged_index_is_one_line(tmp_path: Path, change: dict) -> None:
+def test_read_index_reports_damage_in_one_line(tmp_path: Path, change: dict) -> None:
     write_cache(tmp_path)
     change_index(tmp_path, change)
     with pytest.raises(ValueError, match=r"index.json .* .?specmatch-latents-3.*; cache the images again") as caught:
@@ -184,21 +184,21 @@ def test_a_damaged_index_is_one_line(tmp_path: Path, change: dict) -> None:
 
 
 @pytest.mark.parametrize("shards", [[], [{"name": "../../other.safetensors", "n": 1, "n_bytes": 1, "sha256": ""}]])
-def test_an_index_of_no_shards_of_ours_is_refused(tmp_path: Path, shards: list) -> None:
+def test_read_index_refuses_other_shard_names(tmp_path: Path, shards: list) -> None:
     write_cache(tmp_path)
     change_index(tmp_path, {"shards": shards})
     with pytest.raises(ValueError, match="names no shards"):
         open_latents(tmp_path)
 
 
-def test_an_index_is_asked_for_before_shards(tmp_path: Path) -> None:
+def test_open_latents_without_index_takes_other_layout(tmp_path: Path) -> None:
     write_cache(tmp_path)
     (tmp_path / "index.json").unlink()
     with pytest.raises(ValueError, match="expected latents and labels"):
         open_latents(tmp_path)
 
 
-def test_a_cache_pairs_with_the_images_of_its_digest_alone(tmp_path: Path, image_folder: Path) -> None:
+def test_pair_needs_images_of_cache_digest(tmp_path: Path, image_folder: Path) -> None:
     images = open_images(str(image_folder), 24, split="all")
     shards, known = [write_shard(tmp_path, 0, tensors(4, 7))], {"images": images.choice, "image_digest": images.digest}
     write_index(tmp_path, index_of(shards, len(images), **known))
@@ -210,7 +210,7 @@ def test_a_cache_pairs_with_the_images_of_its_digest_alone(tmp_path: Path, image
         pair(found, open_images(str(image_folder), 24, split="train", held_out=0.3))
 
 
-def test_an_unfinished_cache_says_so_and_knows_what_is_done(tmp_path: Path) -> None:
+def test_finished_shards_of_unfinished_cache(tmp_path: Path) -> None:
     index = index_of([], 12)
     start_cache(tmp_path, index)
     for number in (0, 2):
@@ -235,7 +235,7 @@ def anonymous_memory() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the kernel says what memory is whose")
-def test_memory_does_not_grow_with_the_cache(tmp_path: Path) -> None:
+def test_latent_batches_memory_is_independent_of_cache(tmp_path: Path) -> None:
     mean = torch.randn(512, 2, 128, 128)  # 64 MiB
     shards = [write_shard(tmp_path, k, {"mean": mean, "index": torch.arange(512) + 512 * k}) for k in range(2)]
     write_index(tmp_path, replace(index_of(shards, 1024, grid=(128, 128)), dtype="float32"))

@@ -61,7 +61,7 @@ def check_moments(found: LatentSet, stored: np.ndarray, labels: list[int]) -> No
     assert found.info.latent_space is None
 
 
-def test_repa_is_read_from_its_folder_and_from_the_one_above(tmp_path: Path) -> None:
+def test_open_latents_repa_from_folder_or_parent(tmp_path: Path) -> None:
     stored = moments(5)
     write_repa(tmp_path / "vae-sd", stored, labels=[3, 1, 4, 1, 5])
     (tmp_path / "images").mkdir()
@@ -76,21 +76,21 @@ def test_repa_is_read_from_its_folder_and_from_the_one_above(tmp_path: Path) -> 
         assert "0.18215" in found.notes[0]
 
 
-def test_repa_without_labels_or_images(tmp_path: Path) -> None:
+def test_open_latents_repa_without_labels_or_images(tmp_path: Path) -> None:
     write_repa(tmp_path / "latents", moments(2))
     found = open_latents(tmp_path / "latents")
     check_moments(found, moments(2), [-1, -1])
     assert found.info.images is None
 
 
-def test_two_sets_of_latents_in_one_folder_have_to_be_named(tmp_path: Path) -> None:
+def test_open_latents_refuses_two_repa_sets(tmp_path: Path) -> None:
     write_repa(tmp_path / "vae-a", moments(2))
     write_repa(tmp_path / "vae-b", moments(2))
     with pytest.raises(ValueError, match="name one: vae-a, vae-b"):
         open_latents(tmp_path)
 
 
-def test_a_standard_deviation_of_zero_is_read_and_a_negative_one_is_not(tmp_path: Path) -> None:
+def test_read_takes_zero_deviation_and_refuses_negative(tmp_path: Path) -> None:
     write_repa(tmp_path, moments(2))
     one, other = sorted(tmp_path.rglob("*.npy"))
     np.save(one, np.zeros((2 * C, H, W), np.float32))
@@ -102,7 +102,7 @@ def test_a_standard_deviation_of_zero_is_read_and_a_negative_one_is_not(tmp_path
 
 
 @pytest.mark.parametrize("n", [1, 7, 256, 300])
-def test_uvit_leaves_mirrored_images_out_wherever_they_lie(tmp_path: Path, n: int) -> None:
+def test_open_latents_uvit_leaves_mirrored_out(tmp_path: Path, n: int) -> None:
     stored = moments(n)
     labels = [i % 7 for i in range(n)]
     write_uvit(tmp_path, stored, labels)
@@ -114,7 +114,7 @@ def test_uvit_leaves_mirrored_images_out_wherever_they_lie(tmp_path: Path, n: in
     assert any(f"{n} files are of mirrored images" in note for note in found.notes)
 
 
-def test_uvit_without_mirrored_images_keeps_all_and_says_so(tmp_path: Path) -> None:
+def test_open_latents_uvit_without_mirrored_keeps_all(tmp_path: Path) -> None:
     stored = moments(6)
     for number, array in enumerate(stored):
         np.save(tmp_path / f"{number}.npy", array)
@@ -124,13 +124,13 @@ def test_uvit_without_mirrored_images_keeps_all_and_says_so(tmp_path: Path) -> N
     assert "no mirrored images" in found.notes[1]
 
 
-def test_a_missing_number_does_not_move_the_others(tmp_path: Path) -> None:
+def test_open_latents_uvit_with_missing_number(tmp_path: Path) -> None:
     write_uvit(tmp_path, moments(10))
     (tmp_path / "3.npy").unlink()
     assert [row.image for row in open_latents(tmp_path)] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
 
 
-def test_mar_mirrors_the_paths_of_the_images(tmp_path: Path) -> None:
+def test_open_latents_mar_names_images_by_path(tmp_path: Path) -> None:
     stored = moments(4)
     names = ["n01/a_1.JPEG", "n01/b.JPEG", "n02 x/<b>'\"&.JPEG", "n03/é\n.png"]
     write_mar(tmp_path, stored, names)
@@ -140,7 +140,7 @@ def test_mar_mirrors_the_paths_of_the_images(tmp_path: Path) -> None:
     assert [row.image for row in found] == names
 
 
-def test_bad_files_are_left_out_and_named(tmp_path: Path) -> None:
+def test_open_latents_names_bad_files(tmp_path: Path) -> None:
     names = [f"c/{i:03d}.png" for i in range(60)]
     write_mar(tmp_path, moments(60), names)
     (tmp_path / "c/003.png.npz").write_text("<html>")
@@ -162,7 +162,7 @@ def test_bad_files_are_left_out_and_named(tmp_path: Path) -> None:
     }
 
 
-def test_a_malicious_file_among_uvits_is_named_and_left_out_of_batches(tmp_path: Path) -> None:
+def test_latent_batches_name_malicious_file(tmp_path: Path) -> None:
     write_uvit(tmp_path, moments(4))
     target = tmp_path / "2.npy"
     stored = target.read_bytes()
@@ -176,7 +176,7 @@ def test_a_malicious_file_among_uvits_is_named_and_left_out_of_batches(tmp_path:
 @pytest.mark.parametrize(
     "stored", [(moments(1)[0], None), (moments(1)[0], np.float64("nan")), (None, 1), (moments(1)[0],)]
 )
-def test_a_pair_of_other_things_is_a_bad_file(tmp_path: Path, stored: tuple) -> None:
+def test_latent_batches_name_pair_of_other_objects(tmp_path: Path, stored: tuple) -> None:
     write_uvit(tmp_path, moments(4))
     pair = np.empty(len(stored), dtype=object)
     pair[:] = stored if len(stored) > 1 else [np.zeros(3, np.float32)]
@@ -186,13 +186,13 @@ def test_a_pair_of_other_things_is_a_bad_file(tmp_path: Path, stored: tuple) -> 
     assert [file.name for file in bad] == ["1.npy"]
 
 
-def test_numbers_too_large_for_single_precision_are_infinite(tmp_path: Path) -> None:
+def test_read_refuses_overflow_of_float32(tmp_path: Path) -> None:
     write_mar(tmp_path, moments(2).astype(np.float64) * 1e300, ["a/0", "a/1"])
     with pytest.raises(BadLatentError, match="infinite"):
         open_latents(tmp_path)[0]
 
 
-def test_batches_spread_over_the_set_and_name_bad_rows_at_the_end(tmp_path: Path) -> None:
+def test_latent_batches_spread_and_name_bad_rows_at_end(tmp_path: Path) -> None:
     stored = moments(12)
     stored[9:] = np.inf
     write_mar(tmp_path, stored, [f"c/{i:02d}" for i in range(12)])
@@ -210,7 +210,7 @@ def test_batches_spread_over_the_set_and_name_bad_rows_at_the_end(tmp_path: Path
         list(latent_batches(open_latents(tmp_path), 4, range(12)))
 
 
-def test_the_digest_follows_names_and_lengths(tmp_path: Path) -> None:
+def test_open_latents_digest_follows_names_and_lengths(tmp_path: Path) -> None:
     write_mar(tmp_path, moments(3), ["a/1", "a/2", "b/3"])
     before = open_latents(tmp_path).digest
     assert open_latents(tmp_path).digest == before
@@ -218,7 +218,7 @@ def test_the_digest_follows_names_and_lengths(tmp_path: Path) -> None:
     assert open_latents(tmp_path).digest != before
 
 
-def test_wrong_folders_are_one_line(tmp_path: Path) -> None:
+def test_open_latents_reports_wrong_folders_in_one_line(tmp_path: Path) -> None:
     def complaint(folder: Path, layout="auto") -> str:
         with pytest.raises(ValueError) as caught:  # noqa: PT011
             open_latents(folder, layout)

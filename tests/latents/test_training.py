@@ -55,7 +55,7 @@ def batches(latents: LatentSet, *order: int, **options: object) -> Iterator[Cach
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_rows_come_as_they_were_written(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_read_batch_returns_written_rows(tmp_path: Path, dtype: torch.dtype) -> None:
     tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in moments().items()}
     latents = open_latents(write(tmp_path, tensors, dtype=str(dtype).removeprefix("torch.")))
     keys = [(22, False), (0, True), (10, True), (9, False), (0, False), (12, True), (22, False)]
@@ -72,7 +72,7 @@ def test_rows_come_as_they_were_written(tmp_path: Path, dtype: torch.dtype) -> N
 
 
 @pytest.mark.parametrize("layout", ["repa", "uvit", "mar", "lightningdit"])
-def test_every_layout_trains_as_ours_does(tmp_path: Path, layout: str) -> None:
+def test_read_batch_agrees_across_layouts(tmp_path: Path, layout: str) -> None:
     ours = write(tmp_path / "ours", moments())
     export_latents(open_latents(ours), layout, tmp_path / "theirs")
     one, other = open_latents(ours), open_latents(tmp_path / "theirs")
@@ -93,7 +93,7 @@ def test_every_layout_trains_as_ours_does(tmp_path: Path, layout: str) -> None:
             assert ((found.mean - expected.mean).abs() < 6 * (expected.logvar / 2).exp()).all()
 
 
-def test_the_stream_goes_on_at_any_step_and_is_shared_by_ranks(tmp_path: Path) -> None:
+def test_training_keys_resume_and_split_among_ranks(tmp_path: Path) -> None:
     write(tmp_path, moments())
     whole = list(batches(open_latents(tmp_path), 6, 1, end=12))
     seen = [row for batch in whole for row in batch.rows]
@@ -107,7 +107,7 @@ def test_the_stream_goes_on_at_any_step_and_is_shared_by_ranks(tmp_path: Path) -
         assert torch.equal(batch.logvar, torch.cat([one.logvar, other.logvar]))
 
 
-def test_half_of_the_visits_show_the_mirrored_image(tmp_path: Path) -> None:
+def test_training_keys_mirror_half_of_epochs(tmp_path: Path) -> None:
     tensors = moments()
     write(tmp_path, tensors)
     latents = open_latents(tmp_path)
@@ -121,7 +121,7 @@ def test_half_of_the_visits_show_the_mirrored_image(tmp_path: Path) -> None:
         assert abs(share - flip / 2) < 4 * spread * flip + 1e-9
 
 
-def test_flips_need_latents_of_mirrored_images(tmp_path: Path) -> None:
+def test_training_keys_need_mirrored_latents_for_flips(tmp_path: Path) -> None:
     write(tmp_path, {k: v for k, v in moments().items() if "flip" not in k}, flips=False)
     latents = open_latents(tmp_path)
     with pytest.raises(ValueError, match="cache again with --flips"):
@@ -129,7 +129,7 @@ def test_flips_need_latents_of_mirrored_images(tmp_path: Path) -> None:
     assert len(next(batches(latents, 4, flip=False)).rows) == 4
 
 
-def test_samples_have_the_posteriors_moments_and_unit_scale_after_normalising(tmp_path: Path) -> None:
+def test_sample_moments_has_unit_scale_after_normalise(tmp_path: Path) -> None:
     n = 4000
     tensors = moments(n=n)
     scale = torch.tensor([0.5, 1.0, 3.0]).view(3, 1, 1)
@@ -149,7 +149,7 @@ def test_samples_have_the_posteriors_moments_and_unit_scale_after_normalising(tm
     assert sample_moments(batch.mean, None, torch.Generator()) is batch.mean
 
 
-def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
+def test_read_batch_names_damaged_shard(tmp_path: Path) -> None:
     write(tmp_path, moments())
     shard = tmp_path / "latents-00001.safetensors"
     content = bytearray(shard.read_bytes())
@@ -166,7 +166,7 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
         open_latents(tmp_path)
 
 
-def test_a_layout_without_statistics_asks_to_be_imported(tmp_path: Path) -> None:
+def test_space_asks_for_import_without_statistics(tmp_path: Path) -> None:
     export_latents(open_latents(write(tmp_path / "ours", moments())), "repa", tmp_path / "repa")
     latents = open_latents(tmp_path / "repa")
     with pytest.raises(ValueError, match="import the folder by `specmatch cache"):

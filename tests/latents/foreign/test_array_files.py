@@ -31,7 +31,7 @@ def save_pickle(path: Path, payload: bytes) -> Path:
 
 @pytest.mark.parametrize("dtype", ["<f2", "<f4", ">f4", "<f8"])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_a_plain_array_is_read_as_numpy_reads_it(tmp_path: Path, dtype: str, order: str) -> None:
+def test_read_npy_equals_numpy(tmp_path: Path, dtype: str, order: str) -> None:
     np.save(tmp_path / "a.npy", np.asarray(MOMENTS, dtype, order=order))
     (array,) = read_npy(tmp_path / "a.npy")
     np.testing.assert_array_equal(array, np.load(tmp_path / "a.npy"))
@@ -39,7 +39,7 @@ def test_a_plain_array_is_read_as_numpy_reads_it(tmp_path: Path, dtype: str, ord
 
 
 @pytest.mark.parametrize("label", [7, np.int64(7), np.int32(7), np.array(7)])
-def test_moments_and_label_are_read_from_a_pickled_pair(tmp_path: Path, label: object) -> None:
+def test_read_npy_reads_pickled_pair(tmp_path: Path, label: object) -> None:
     np.save(tmp_path / "0.npy", pair_of(MOMENTS, label), allow_pickle=True)
     moments, found = read_npy(tmp_path / "0.npy")
     np.testing.assert_array_equal(moments, MOMENTS)
@@ -48,7 +48,7 @@ def test_moments_and_label_are_read_from_a_pickled_pair(tmp_path: Path, label: o
 
 
 @pytest.mark.parametrize("protocol", [3, 4])
-def test_a_pair_written_by_numpy_1_is_read(tmp_path: Path, protocol: int) -> None:
+def test_read_npy_reads_pair_of_numpy_1(tmp_path: Path, protocol: int) -> None:
     payload = pickle.dumps(pair_of(np.asfortranarray(MOMENTS), np.int64(3)), protocol=protocol)
     # Opcodes carry lengths, so that the shorter name of NumPy 1 needs its own.
     for new, old in (
@@ -76,9 +76,7 @@ class Malice:
 
 @pytest.mark.parametrize(("call", "name"), [(os.system, "posix.system"), (eval, "builtins.eval"), (open, "io.open")])
 @pytest.mark.parametrize("within", [True, False])
-def test_a_malicious_pickle_is_refused_by_name_and_not_run(
-    tmp_path: Path, call: object, name: str, within: bool
-) -> None:
+def test_read_npy_refuses_malicious_pickle(tmp_path: Path, call: object, name: str, within: bool) -> None:
     mark = tmp_path / "mark"
     argument = f"touch '{mark}'" if call is os.system else f"__import__('pathlib').Path({str(mark)!r}).touch()"
     malice = Malice(call, argument)
@@ -100,12 +98,12 @@ def test_a_malicious_pickle_is_refused_by_name_and_not_run(
         b".",
     ],
 )
-def test_a_pickle_of_anything_else_is_a_bad_file(tmp_path: Path, payload: bytes) -> None:
+def test_read_npy_refuses_other_pickles(tmp_path: Path, payload: bytes) -> None:
     with pytest.raises(BadLatentError):
         read_npy(save_pickle(tmp_path / "0.npy", payload))
 
 
-def test_a_cut_file_is_told_by_its_length_and_a_cut_pickle_by_its_end(tmp_path: Path) -> None:
+def test_npy_shape_detects_truncation(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", MOMENTS)
     np.save(tmp_path / "b.npy", pair_of(MOMENTS, 1), allow_pickle=True)
     for name in ("a.npy", "b.npy"):
@@ -125,27 +123,27 @@ def test_a_cut_file_is_told_by_its_length_and_a_cut_pickle_by_its_end(tmp_path: 
         (b"\x93NUMPY\x01\x00\x08\x00{'descr'", "truncated or corrupt"),
     ],
 )
-def test_what_is_no_array_says_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_read_npy_describes_what_is_no_array(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "a.npy").write_bytes(content)
     for read in (npy_shape, read_npy):
         with pytest.raises(BadLatentError, match=reason):
             read(tmp_path / "a.npy")
 
 
-def test_whole_numbers_are_no_latents(tmp_path: Path) -> None:
+def test_read_npy_refuses_integers(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((8, 4, 4), np.int64))
     with pytest.raises(BadLatentError, match="int64"):
         read_npy(tmp_path / "a.npy")
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_an_archive_is_read_as_numpy_reads_it(tmp_path: Path, save) -> None:
+def test_read_npz_equals_numpy(tmp_path: Path, save) -> None:
     save(tmp_path / "a.npz", moments=MOMENTS, moments_flip=MOMENTS[..., ::-1])
     np.testing.assert_array_equal(read_npz(tmp_path / "a.npz", "moments"), MOMENTS)
     assert npz_shape(tmp_path / "a.npz", "moments") == (8, 4, 4)
 
 
-def test_a_damaged_archive_is_a_bad_file(tmp_path: Path) -> None:
+def test_read_npz_refuses_damaged_archive(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, moments=MOMENTS)
     whole = path.read_bytes()
@@ -161,13 +159,13 @@ def test_a_damaged_archive_is_a_bad_file(tmp_path: Path) -> None:
         read_npz(path, "moments")
 
 
-def test_an_archive_of_objects_is_refused(tmp_path: Path) -> None:
+def test_read_npz_refuses_objects(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", moments=pair_of(MOMENTS, 1))
     with pytest.raises(BadLatentError):
         read_npz(tmp_path / "a.npz", "moments")
 
 
-def test_an_announced_size_is_not_believed(tmp_path: Path) -> None:
+def test_read_npz_checks_announced_size(tmp_path: Path) -> None:
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         stream, {"descr": "<f4", "fortran_order": False, "shape": (8, 1 << 20, 1 << 20)}

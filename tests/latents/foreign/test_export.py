@@ -44,7 +44,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> LatentSet:
     return cached(tmp_path_factory.mktemp("cache") / "ours")
 
 
-def test_repa_has_a_deviation_in_a_numbered_file_and_labels_beside(tmp_path: Path, ours: LatentSet) -> None:
+def test_export_latents_repa_layout(tmp_path: Path, ours: LatentSet) -> None:
     export_latents(ours, "repa", tmp_path)
     labels = dict(json.loads((tmp_path / "dataset.json").read_text())["labels"])
     assert len(labels) == N
@@ -56,7 +56,7 @@ def test_repa_has_a_deviation_in_a_numbered_file_and_labels_beside(tmp_path: Pat
         assert labels[name] == row.label
 
 
-def test_uvit_has_pairs_256_images_and_then_the_same_mirrored(tmp_path: Path, ours: LatentSet) -> None:
+def test_export_latents_uvit_layout(tmp_path: Path, ours: LatentSet) -> None:
     export_latents(ours, "uvit", tmp_path)
     assert len(list(tmp_path.iterdir())) == 2 * N
     for row, file, mirrored in ((0, 0, 256), (255, 255, 511), (256, 512, 556), (299, 555, 599)):
@@ -66,14 +66,14 @@ def test_uvit_has_pairs_256_images_and_then_the_same_mirrored(tmp_path: Path, ou
             assert label == expected.label
 
 
-def test_uvit_without_labels_has_arrays(tmp_path: Path) -> None:
+def test_export_latents_uvit_without_labels_has_arrays(tmp_path: Path) -> None:
     export_latents(cached(tmp_path / "ours", [-1] * N, flips=False), "uvit", tmp_path / "theirs")
     assert np.load(tmp_path / "theirs/299.npy").shape == (2 * C, *GRID)
     assert {row.label for row in open_latents(tmp_path / "theirs")} == {-1}
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_mar_has_class_folders_and_mirrored_moments(tmp_path: Path, ours: LatentSet, named: bool) -> None:
+def test_export_latents_mar_layout(tmp_path: Path, ours: LatentSet, named: bool) -> None:
     names = [f"{('cat', 'dog', 'owl')[(i // 2) % 3]}/{i} <é>.png" for i in range(2 * N)] if named else None
     export_latents(ours, "mar", tmp_path, names=names)
     for number in (0, 1, N - 1):
@@ -87,14 +87,14 @@ def test_mar_has_class_folders_and_mirrored_moments(tmp_path: Path, ours: Latent
     assert sorted(found.labels.tolist()) == sorted(ours.labels.tolist())
 
 
-def test_mar_keeps_labels_whose_names_are_not_sorted(tmp_path: Path) -> None:
+def test_export_latents_mar_keeps_labels_of_unsorted_names(tmp_path: Path) -> None:
     ours = cached(tmp_path / "ours", classes=("b/c", "a", "a"))
     export_latents(ours, "mar", tmp_path / "theirs")
     found = open_latents(tmp_path / "theirs")
     assert all(row.label == ours[int(str(row.image).split("/")[-1]) // 2].label for row in found)
 
 
-def test_lightningdit_has_samples_of_either_side_and_statistics(tmp_path: Path, ours: LatentSet) -> None:
+def test_export_latents_lightningdit_layout(tmp_path: Path, ours: LatentSet) -> None:
     for name in ("one", "two"):
         export_latents(ours, "lightningdit", tmp_path / name, seed=5)
     files = [load_file(tmp_path / name / "latents_rank00_shard000.safetensors") for name in ("one", "two")]
@@ -122,25 +122,25 @@ def test_lightningdit_has_samples_of_either_side_and_statistics(tmp_path: Path, 
         ("mar", {"labels": [0, -1] * (N // 2)}, "some latents have no label"),
     ],
 )
-def test_what_a_layout_cannot_say_is_refused(tmp_path: Path, layout: str, change: dict, complaint: str) -> None:
+def test_export_latents_refuses_what_layout_lacks(tmp_path: Path, layout: str, change: dict, complaint: str) -> None:
     ours = cached(tmp_path / "ours", **change)
     with pytest.raises(ValueError, match=complaint):
         export_latents(ours, layout, tmp_path / "theirs")
 
 
-def test_latents_without_variance_get_the_smallest(tmp_path: Path) -> None:
+def test_export_latents_without_variance_writes_smallest(tmp_path: Path) -> None:
     export_latents(cached(tmp_path / "ours", holds="mean"), "repa", tmp_path / "theirs")
     assert open_latents(tmp_path / "theirs")[0].logvar.eq(-30).all()
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path, ours: LatentSet) -> None:
+def test_export_latents_refuses_folder_in_use(tmp_path: Path, ours: LatentSet) -> None:
     (tmp_path / "mine").write_text("")
     with pytest.raises(ValueError, match="is not empty"):
         export_latents(ours, "repa", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path, ours: LatentSet) -> None:
+def test_export_latents_reports_full_disk_in_one_line(tmp_path: Path, ours: LatentSet) -> None:
     resource = pytest.importorskip("resource")
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))

@@ -35,7 +35,7 @@ def write_lightningdit(root: Path, latents: torch.Tensor, labels: list[int], ran
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
-def test_lightningdit_knows_the_image_of_every_row(tmp_path: Path, generator: torch.Generator, ranks: int) -> None:
+def test_open_lightningdit_knows_image_of_every_row(tmp_path: Path, generator: torch.Generator, ranks: int) -> None:
     latents = torch.randn(20, C, H, W, generator=generator)
     labels = [i // 4 for i in range(20)]
     write_lightningdit(tmp_path, latents, labels, ranks, shard=4)
@@ -56,20 +56,20 @@ def test_lightningdit_knows_the_image_of_every_row(tmp_path: Path, generator: to
     assert "sample" in found.notes[0]
 
 
-def test_lightningdit_in_half_precision_is_read_as_float32(tmp_path: Path, generator: torch.Generator) -> None:
+def test_open_lightningdit_reads_half_precision_as_float32(tmp_path: Path, generator: torch.Generator) -> None:
     latents = torch.randn(4, C, H, W, generator=generator).bfloat16()
     write_lightningdit(tmp_path, latents, [0] * 4, 1, 4)
     assert open_latents(tmp_path)[2].mean.equal(latents[2].float())
 
 
-def test_lightningdit_with_a_missing_shard_does_not_guess_images(tmp_path: Path) -> None:
+def test_open_lightningdit_with_missing_shard_knows_no_images(tmp_path: Path) -> None:
     write_lightningdit(tmp_path, torch.randn(20, C, H, W), [0] * 20, 2, shard=4)
     (tmp_path / "latents_rank01_shard001.safetensors").unlink()
     assert {row.image for row in open_latents(tmp_path)} == {None}
 
 
 @pytest.mark.parametrize("name", ["latents_rank00_shard000.safetensors", "latents_stats.pt"])
-def test_a_damaged_shard_or_statistics_are_named(tmp_path: Path, name: str) -> None:
+def test_open_lightningdit_names_damaged_file(tmp_path: Path, name: str) -> None:
     write_lightningdit(tmp_path, torch.randn(4, C, H, W), [0] * 4, 1, 4)
     path = tmp_path / name
     path.write_bytes(path.read_bytes()[:-20])
@@ -78,7 +78,7 @@ def test_a_damaged_shard_or_statistics_are_named(tmp_path: Path, name: str) -> N
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_malicious_statistics_are_refused(tmp_path: Path) -> None:
+def test_open_lightningdit_refuses_malicious_statistics(tmp_path: Path) -> None:
     class Malice:
         def __reduce__(self) -> tuple:
             return os.system, (f"touch '{tmp_path}/mark'",)
@@ -94,7 +94,7 @@ def test_malicious_statistics_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "mark").exists()
 
 
-def test_a_data_loader_with_processes_reads_shards(tmp_path: Path) -> None:
+def test_shard_latents_pickle_for_data_loader(tmp_path: Path) -> None:
     write_lightningdit(tmp_path, torch.randn(6, C, H, W), list(range(6)), 2, 2)
     found = open_latents(tmp_path)
     found[0]
@@ -104,13 +104,13 @@ def test_a_data_loader_with_processes_reads_shards(tmp_path: Path) -> None:
     assert [int(row.label) for row in loader] == [row.label for row in found]
 
 
-def test_other_safetensors_files_are_named(tmp_path: Path) -> None:
+def test_open_lightningdit_names_other_safetensors(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(save({"weight": torch.zeros(2)}))
     with pytest.raises(ValueError, match="holds weight; expected latents and labels"):
         open_latents(tmp_path)
 
 
-def test_shards_of_two_shapes_are_refused(tmp_path: Path) -> None:
+def test_open_lightningdit_refuses_mixed_shapes(tmp_path: Path) -> None:
     write_lightningdit(tmp_path, torch.randn(4, C, H, W), [0] * 4, 1, 2)
     content = {"latents": torch.zeros(2, C, 2, 2), "labels": torch.zeros(2, dtype=torch.int64)}
     save_file(content, str(tmp_path / "latents_rank00_shard001.safetensors"))

@@ -89,7 +89,7 @@ def check(latents: LatentSet, images: ImageSet) -> str:
     return note
 
 
-def test_mar_pairs_by_name(tmp_path: Path) -> None:
+def test_pair_mar_by_name(tmp_path: Path) -> None:
     flat = [name for name in NAMES if name.count("/") == 1]
     images = write_images(tmp_path / "images", flat)
     for name in flat[1:]:
@@ -100,7 +100,7 @@ def test_mar_pairs_by_name(tmp_path: Path) -> None:
     assert "name" in check(open_latents(tmp_path / "latents"), images)
 
 
-def test_mar_pairs_by_stem_when_images_were_converted_and_by_whole_names_when_stems_collide(tmp_path: Path) -> None:
+def test_pair_mar_by_stem_unless_stems_collide(tmp_path: Path) -> None:
     images = write_images(tmp_path / "images", ["a/x.png", "a/y.png"])
     for name, source in (("a/x.JPEG", "a/x.png"), ("a/y", "a/y.png")):
         path = tmp_path / "latents" / f"{name}.npz"
@@ -124,7 +124,7 @@ def write_repa(root: Path, paths: list[Path], labels: list[int]) -> None:
     (root / "dataset.json").write_text(json.dumps({"labels": entries}))
 
 
-def test_repa_pairs_with_its_own_images_by_number(tmp_path: Path) -> None:
+def test_pair_repa_by_number(tmp_path: Path) -> None:
     images = write_images(tmp_path / "images", [f"00000/img{number:08d}.png" for number in range(5)])
     (tmp_path / "images/dataset.json").write_text("{}")
     write_repa(tmp_path / "vae-sd", [tmp_path / "images" / name for name in images.names], [3, 1, 4, 1, 5])
@@ -135,7 +135,7 @@ def test_repa_pairs_with_its_own_images_by_number(tmp_path: Path) -> None:
         pair(latents, latents.info.images.open(SIZE))
 
 
-def test_repa_pairs_with_the_images_that_it_was_made_from_by_order(tmp_path: Path) -> None:
+def test_pair_repa_by_order_of_other_images(tmp_path: Path) -> None:
     images = write_images(tmp_path / "photographs")
     paths = sorted((path for path in (tmp_path / "photographs").rglob("*.png")), key=str)
     classes = ["a", "a-b", "b"]
@@ -144,13 +144,13 @@ def test_repa_pairs_with_the_images_that_it_was_made_from_by_order(tmp_path: Pat
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
-def test_lightningdit_pairs_by_the_order_of_torchvision(tmp_path: Path, ranks: int) -> None:
+def test_pair_lightningdit_by_torchvision_order(tmp_path: Path, ranks: int) -> None:
     images = write_images(tmp_path / "images")
     write_lightningdit(tmp_path / "latents", image_folder_order(tmp_path / "images", NAMES), ranks)
     assert "labels agree" in check(open_latents(tmp_path / "latents"), images)
 
 
-def test_uvit_pairs_by_the_order_of_its_listing(tmp_path: Path) -> None:
+def test_pair_uvit_by_listing_order(tmp_path: Path) -> None:
     images = write_images(tmp_path / "images")
     write_uvit(tmp_path / "latents", uvit_order(tmp_path / "images"))
     latents = open_latents(tmp_path / "latents")
@@ -158,13 +158,13 @@ def test_uvit_pairs_by_the_order_of_its_listing(tmp_path: Path) -> None:
     assert "labels agree on 6" in check(latents, images)
 
 
-def test_uvit_takes_classes_from_file_names(tmp_path: Path) -> None:
+def test_pair_uvit_takes_classes_from_file_names(tmp_path: Path) -> None:
     images = write_images(tmp_path / "images", ["1/z_0.png", "2/y_0.png", "3/x_0.png"])
     write_uvit(tmp_path / "latents", uvit_order(tmp_path / "images"))
     assert "labels agree on 3" in check(open_latents(tmp_path / "latents"), images)
 
 
-def test_where_there_are_no_labels_the_note_says_so(tmp_path: Path) -> None:
+def test_pair_notes_missing_labels(tmp_path: Path) -> None:
     images = write_images(tmp_path / "images", ["x.png", "y.png"])
     (tmp_path / "latents").mkdir()
     for number, name in enumerate(images.names):
@@ -172,7 +172,7 @@ def test_where_there_are_no_labels_the_note_says_so(tmp_path: Path) -> None:
     assert "no labels" in check(open_latents(tmp_path / "latents"), images)
 
 
-def test_other_images_are_one_line(tmp_path: Path) -> None:
+def test_pair_refuses_other_images_in_one_line(tmp_path: Path) -> None:
     images = write_images(tmp_path / "images")
     samples = image_folder_order(tmp_path / "images", NAMES)
     write_lightningdit(tmp_path / "latents", samples, 2)
