@@ -21,7 +21,7 @@ from ..records.comparison import Comparison, CurvePoint, Stage, Trial
 from ..records.provenance import provenance
 from ..records.scores import EVALUATIONS
 from .checks import OpenedPlan
-from .trial import run_trial
+from .trial import EXPORT, SAMPLES, run_trial
 
 N_SHOWN, N_CURVE = 36, 50
 
@@ -65,7 +65,7 @@ def collect_trial(entry: str, seed: int, stages: Mapping[Stage, FinishedStage]) 
     """Read one trial from the files of its stages."""
     analysis = _analysis(stages)
     generation, reconstruction = EVALUATIONS.read(stages["scores"].folder / "scores.json")
-    samples = open_samples(stages["samples"].folder / "samples.npz")
+    samples = open_samples(stages["samples"].folder / SAMPLES)
     return Trial(
         method=entry,
         seed=seed,
@@ -100,9 +100,7 @@ def curve(log: Path) -> tuple[CurvePoint, ...]:
 
 def n_parameters(stages: Mapping[Stage, FinishedStage]) -> tuple[int, int]:
     """Count the parameters of the autoencoder and of the denoiser."""
-    autoencoder, denoiser = (
-        stages[name].folder / stages[name].outputs["export"] for name in ("autoencoder", "diffusion")
-    )
+    autoencoder, denoiser = (stages[name].folder / EXPORT for name in ("autoencoder", "diffusion"))
     networks = (Autoencoder.from_pretrained(autoencoder), open_denoiser(denoiser))
     return sum(p.numel() for p in networks[0].parameters()), sum(p.numel() for p in networks[1].parameters())
 

@@ -36,14 +36,15 @@ class UnfinishedError(Exception):
     """A stage that was to be read has not been run to its end."""
 
 
-Work = Callable[[Path], Mapping[str, Any]]
+Work = Callable[[Path], Mapping[str, Any] | None]
 StageRunner = Callable[[Path, str, Mapping[str, Any], Work], FinishedStage]
 
 
 def run_stage(parent: Path, name: str, inputs: Mapping[str, Any], work: Work) -> FinishedStage:
     """Run a stage unless it is finished, and return its record.
 
-    inputs: plain values that decide the result. work: called with the stage's folder; returns the outputs, as JSON.
+    inputs: plain values that decide the result. work: called with the stage's folder; returns the outputs, as JSON, or
+    None if there are none.
     """
     folder = stage_folder(parent, name, inputs)
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +55,7 @@ def run_stage(parent: Path, name: str, inputs: Mapping[str, Any], work: Work) ->
         seconds = float(interrupted.read_text()) if interrupted.exists() else 0.0
         started = time.perf_counter()
         try:
-            outputs = dict(work(folder))
+            outputs = dict(work(folder) or {})
         except BaseException:
             with suppress(OSError):  # a full disk has an error of its own
                 interrupted.write_text(str(seconds + time.perf_counter() - started))

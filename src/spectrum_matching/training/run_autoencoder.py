@@ -15,6 +15,7 @@ from ..data.images import ImageSet, open_images
 from ..data.order import fixed_batches, image_batches
 from ..data.pictures import grid, to_bytes, write_png
 from ..files.atomic import explain_write_errors, write_folder_atomically, write_text_atomically
+from ..files.digests import digest_weights
 from ..latents.statistics import measure_latent_space
 from ..metrics.images.pixels import psnr, ssim
 from ..nets.autoencoder import Autoencoder
@@ -145,6 +146,7 @@ def export(run: AutoencoderRun, state: AutoencoderState, training: ImageSet, hel
         "skipped_steps": state.skipped,
         "held_out": {"n_images": scores.shape[1], "psnr": float(means[0]), "ssim": float(means[1])},
         "latent_std": std,
+        "weights_digest": digest_weights(autoencoder),
         **versions,
     }
     write_text_atomically(directory / "metrics.json", json.dumps(metrics, indent=1, allow_nan=False) + "\n")
