@@ -1,32 +1,34 @@
-"""The verb `compare`: methods × seeds, each from images to scores at equal cost, in one table and one report."""
+"""The commands `compare` and `demo`: methods × seeds, each from images to scores at equal cost, in one report."""
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+from rich.markup import escape
 from tyro.conf import arg
 
-from ..comparison.checks import check_plan, open_plan
+from ..comparison import plans
+from ..comparison.checks import OpenedPlan, check_plan, open_plan
 from ..comparison.collect import collect_trials
-from ..comparison.plans import PLANS, Plan
+from ..comparison.plans import NOT_RUN, PLANS, Plan
 from ..comparison.trial import run_trial
 from ..files.atomic import write_text_atomically
-from ..files.stages import RECORD
+from ..files.stages import RECORD, FinishedStage
 from ..files.yaml_files import nearest, override, read_mapping, to_yaml
-from ..records.analysis import Analysis
-from ..records.comparison import COMPARISON, Comparison
+from ..records.analysis import ANALYSES, Analysis
+from ..records.comparison import COMPARISON, Comparison, Stage
 from ..report.comparison.page import render_comparison
 from ..report.comparison.tables import comparison_markdown
-from .progress import progress_bar
+from ..report.terminal import summary, verdict
+from .progress import console, progress_bar
 from .results import print_results
 
-log = logging.getLogger(__name__)
+PLAN_HELP = f"{', '.join(name for name in PLANS if name not in NOT_RUN)}; not run yet: {', '.join(NOT_RUN)}."
 
 
 def compare(
-    plan: Annotated[str, arg(metavar="PLAN")],
+    plan: Annotated[str, arg(metavar="PLAN", help=PLAN_HELP)],
     /,
     *,
     config: Path | None = None,
@@ -35,19 +37,19 @@ def compare(
     seeds: tuple[int, ...] = (),
     only: tuple[str, ...] = (),
     dry_run: bool = False,
-) -> Path | None:
-    """Train, analyze, cache, diffuse, sample and score every entry of a plan. The same command goes on after a kill.
+) -> Path:
+    """Train, analyze, cache, diffuse, sample and score every entry of a plan; write one report.
 
-    Several commands may share a plan: each stage is done once, by whoever comes first.
+    Rerun the same command to resume after an interruption. Several commands may share a plan: each stage runs once.
 
     Args:
-        plan: Name of a preset plan.
-        config: YAML with what differs from it; its `entries` stand for all of the plan's.
-        out: Folder of all stages, of comparison.json and report.html.
-        data: Images to train on, in place of the plan's.
-        seeds: Run these seeds only.
-        only: Run these entries only.
-        dry_run: Check the plan, print it, and stop; no data are needed.
+        plan: Name of a plan; see PLAN_HELP.
+        config: YAML file of changes to the plan; its `entries` replace all entries of the plan.
+        out: Folder for all stages, comparison.json and report.html.
+        data: Images to train on instead of the plan's.
+        seeds: Run only these seeds.
+        only: Run only these entries.
+        dry_run: Check the plan, print it and stop; no data are read.
     """
     resolved = resolve(plan, config, out, data)
     chosen = [(name, seed) for seed in seeds or resolved.seeds for name in only or resolved.entries]
@@ -55,26 +57,56 @@ def compare(
         if name not in resolved.entries:
             raise ValueError(f"--only: no entry {name!r}; {nearest(name, list(resolved.entries))}")
         if seed not in resolved.seeds:
-            raise ValueError(f"--seeds: {seed} is none of the plan's, {resolved.seeds}")
+            raise ValueError(f"--seeds: {seed} is not a seed of the plan, which has {resolved.seeds}")
     if dry_run:
         check_plan(resolved)
         print(to_yaml(resolved), end="")
-        n, n_done = len(resolved.entries) * len(resolved.seeds), len(list(Path(resolved.out).rglob(RECORD)))
-        counts = f"{n} trials: {len(resolved.entries)} entries x {len(resolved.seeds)} seeds; {n_done} stages are there"
-        log.info(counts)
-        return None
+        n, n_finished = len(resolved.entries) * len(resolved.seeds), len(list(Path(resolved.out).rglob(RECORD)))
+        counts = (
+            f"{n} trials: {len(resolved.entries)} entries x {len(resolved.seeds)} seeds; {n_finished} stages finished"
+        )
+        console.print(counts, highlight=False)
+        return Path(resolved.out)
     opened = open_plan(resolved)
-    for number, (name, seed) in enumerate(chosen, 1):
-        log.info("trial %d of %d: %s, seed %d", number, len(chosen), name, seed)
-        run_trial(opened, name, seed, progress=progress_bar)
+    run_trials(opened, chosen)
     comparison = collect_trials(opened, f"specmatch compare {plan}")
     write_comparison(comparison, Path(resolved.out))
-    print_results(comparison_markdown(comparison))
-    return Path(resolved.out) / "report.html"
+    page = Path(resolved.out) / "report.html"
+    print_results(comparison_markdown(comparison), str(page))
+    return page
+
+
+def demo(out: Path | None = None, fast: bool = False) -> None:
+    """Train SD-VAE, ESM and DSM from one seed for equal updates, a diffusion model on each, and compare them.
+
+    Args:
+        out: Folder of the runs and of the report; runs/demo by default, runs/demo-fast with --fast.
+        fast: Images of half the side, a quarter of the training.
+    """
+    plan = plans.demo(fast)
+    plan = replace(plan, out=str(out or Path("runs") / plan.name))
+    opened = open_plan(plan)
+    trials = run_trials(opened, [(name, plan.seeds[0]) for name in plan.entries])
+    analyses = [
+        analysis for stages in trials for analysis in ANALYSES.read(stages["analysis"].folder / "analysis.json")
+    ]
+    comparison = collect_trials(opened, "specmatch demo --fast" if fast else "specmatch demo")
+    write_comparison(comparison, Path(plan.out), analyses)
+    page = str(Path(plan.out) / "report.html")
+    print_results(*map(verdict, analyses), summary(analyses), comparison_markdown(comparison), page)
+
+
+def run_trials(opened: OpenedPlan, chosen: Sequence[tuple[str, int]]) -> list[Mapping[Stage, FinishedStage]]:
+    """Run entries and seeds one after the other, under a heading each."""
+    trials = []
+    for number, (name, seed) in enumerate(chosen, 1):
+        console.rule(escape(f"{number} of {len(chosen)}: {name}, seed {seed}"), align="left")
+        trials.append(run_trial(opened, name, seed, progress=progress_bar))
+    return trials
 
 
 def resolve(name: str, config: Path | None, out: Path | None, data: str | None) -> Plan:
-    """The preset with what the command line and its file change."""
+    """Return a plan with the changes of the command line and of its file."""
     if name not in PLANS:
         raise ValueError(f"no plan {name!r}; {nearest(name, list(PLANS))}")
     plan = PLANS[name]()
@@ -87,6 +119,6 @@ def resolve(name: str, config: Path | None, out: Path | None, data: str | None) 
 
 
 def write_comparison(comparison: Comparison, out: Path, analyses: Sequence[Analysis] = ()) -> None:
-    """comparison.json and report.html in the folder `out`, each complete or not at all; analyses: for the report."""
+    """Write comparison.json and report.html, with a report of the analyses, to a folder."""
     COMPARISON.write(out / "comparison.json", comparison)
     write_text_atomically(out / "report.html", render_comparison(comparison, analyses))

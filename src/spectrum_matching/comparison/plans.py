@@ -317,3 +317,5 @@ PLANS: dict[str, Callable[[], Plan]] = {
     "imagenet256_sit_b": partial(imagenet256, "B"),
     "imagenet256_sit_xl": partial(imagenet256, "XL"),
 }
+NOT_RUN = ("cifar10_all", "cifar10_sit_s", "cifar10_alignment_sit_s", *(name for name in PLANS if "256" in name))
+"""Plans that have only been checked."""
