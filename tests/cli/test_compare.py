@@ -74,7 +74,7 @@ def stages(plan):
     return {path: path.read_bytes() for path in Path(plan.out).rglob("stage.json")}
 
 
-def test_a_plan_goes_from_images_to_scores(plan, compared):
+def test_compare_runs_from_images_to_scores(plan, compared):
     assert [(t.method, t.seed) for t in compared.trials] == [("autoencoder", 0), ("DSM", 0), ("curriculum", 0)]
     for trial in compared.trials:
         assert trial.numbers["psnr"] > 0
@@ -89,14 +89,14 @@ def test_a_plan_goes_from_images_to_scores(plan, compared):
     assert "report.html" in {path.name for path in Path(plan.out).iterdir()}
 
 
-def test_entries_that_train_the_same_autoencoder_share_it(plan, compared):
+def test_run_trial_shares_equal_autoencoders(plan, compared):
     control, moved, curriculum = compared.trials
     assert control.autoencoder_digest == curriculum.autoencoder_digest != moved.autoencoder_digest
     assert control.denoiser_digest != curriculum.denoiser_digest
     assert not list((Path(plan.out) / "curriculum").glob("*/autoencoder-*"))
 
 
-def test_finished_stages_are_not_run_again(plan, compared, command, monkeypatch):
+def test_compare_does_not_rerun_finished_stages(plan, compared, command, monkeypatch):
     before = stages(plan)
     for verb in (
         "run_autoencoder",
@@ -113,7 +113,7 @@ def test_finished_stages_are_not_run_again(plan, compared, command, monkeypatch)
     assert stages(plan) == before
 
 
-def test_a_changed_stage_runs_with_those_after_it_and_nothing_else(plan, compared, command, monkeypatch):
+def test_compare_reruns_only_stages_after_a_change(plan, compared, command, monkeypatch):
     before = stages(plan)
     for verb in ("run_autoencoder", "write_cache", "analyze"):
         monkeypatch.setattr(trial_module, verb, pytest.fail)
@@ -128,7 +128,7 @@ def test_a_changed_stage_runs_with_those_after_it_and_nothing_else(plan, compare
     ]
 
 
-def test_the_demo_shows_scores_and_latent_spaces_on_one_page(plan, compared, monkeypatch, tmp_path, capfd):
+def test_demo_writes_scores_and_analyses_on_one_page(plan, compared, monkeypatch, tmp_path, capfd):
     own = replace(plan, entries={name: plan.entries[name] for name in ("autoencoder", "DSM")})
     monkeypatch.setattr(plans, "demo", lambda fast: own)
     main(["demo", "--out", plan.out, "--fast"])  # its stages are there already
@@ -141,7 +141,7 @@ def test_the_demo_shows_scores_and_latent_spaces_on_one_page(plan, compared, mon
     assert {name for names in re.findall(r'aria-labelledby="([^"]+)"', page) for name in names.split()} <= set(anchors)
 
 
-def test_a_part_can_be_run_alone_and_what_is_missing_is_named(plan, compared, command, tmp_path):
+def test_compare_names_missing_trials(plan, compared, command, tmp_path):
     two = replace(plan, seeds=(0, 1), name="two")
     assert command(two, "--seeds", 0)[0] == 0
     comparison = COMPARISON.read(Path(plan.out) / "comparison.json")
@@ -153,13 +153,17 @@ def test_a_part_can_be_run_alone_and_what_is_missing_is_named(plan, compared, co
     ("changes", "arguments", "said"),
     [
         ({}, ("--only", "DMS"), "no entry 'DMS'; did you mean DSM?"),
-        ({}, ("--seeds", 7), "7 is none of the plan's"),
+        ({}, ("--seeds", 7), "7 is not a seed of the plan"),
         ({"entries": {}}, (), "no entries or no seeds"),
         ({"control": "nobody"}, (), "control is 'nobody'"),
-        ({"seeds": (0, 0)}, (), "a seed that comes twice is one trial"),
+        ({"seeds": (0, 0)}, (), "seeds must be unique"),
         ({"sampling": SamplingChoice(steps=0)}, (), "sampling.steps is 0"),
         ({"measuring": Measuring(samples=1)}, (), "measuring.samples is 1"),
-        ({"diffusion": DiffusionRun(denoiser=DenoiserChoice("SiT-micro/3"))}, (), "no whole patches of 3 cells"),
+        (
+            {"diffusion": DiffusionRun(denoiser=DenoiserChoice("SiT-micro/3"))},
+            (),
+            "cannot be divided into 3 x 3 patches",
+        ),
         ({"entries": {"autoencoder": Entry(MethodChoice("dsm", delta=1.0))}}, (), "has no option delta"),
         ({"entries": {"autoencoder": Entry(MethodChoice("va_vae", encoder="nowhere"))}}, (), "nowhere is no folder"),
         ({"entries": {"autoencoder": Entry(MethodChoice("va_vae", encoder="nowhere"))}}, ("--dry-run",), "nowhere is"),
@@ -167,31 +171,40 @@ def test_a_part_can_be_run_alone_and_what_is_missing_is_named(plan, compared, co
         ({"measuring": Measuring(data="nowhere")}, (), "nowhere"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_before_any_work(plan, command, tmp_path, changes, arguments, said):
+def test_compare_refuses_invalid_plans_before_any_work(plan, command, tmp_path, changes, arguments, said):
     status, out, err = command(replace(plan, out=str(tmp_path / "new"), **changes), *arguments)
     assert (status, out) == (2, "")
     assert said in err.splitlines()[-1]
     assert not (tmp_path / "new").exists()
 
 
-def test_an_unknown_plan_names_the_nearest(capfd):
+def test_compare_suggests_the_nearest_plan(capfd):
     with pytest.raises(SystemExit):
         main(["compare", "cifar"])
     assert "did you mean cifar10?" in capfd.readouterr().err
 
 
+def test_compare_help_lists_plans_and_which_were_not_run(capfd):
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capfd.readouterr().out).split())
+    run, _, not_run = text.partition("not run yet:")
+    for name in PLANS:
+        assert name in (not_run if name in plans.NOT_RUN else run), name
+
+
 @pytest.mark.parametrize("name", [*plans.PLANS, "demo"])
-def test_every_plan_survives_yaml_and_could_be_run(name):
+def test_plans_pass_check_plan_and_survive_yaml(name):
     plan = plans.demo(fast=True) if name == "demo" else plans.PLANS[name]()
     assert override(Plan(), yaml.safe_load(to_yaml(plan)), "there") == plan
-    check_plan(plan)
+    check_plan(plan)  # must not raise
 
 
 class AskedError(Exception):
     """Raised in place of the first stage that is to be run."""
 
 
-def test_the_weights_of_its_vision_encoder_decide_an_autoencoder_s_folder(plan, save_dinov2, tmp_path):
+def test_run_trial_hashes_vision_encoder_weights(plan, save_dinov2, tmp_path):
     choice = MethodChoice("va_vae", encoder=str(tmp_path / "vision"))
     plan = replace(plan, entries={"autoencoder": Entry(), "VA-VAE": Entry(choice)})
 
@@ -212,7 +225,7 @@ def test_the_weights_of_its_vision_encoder_decide_an_autoencoder_s_folder(plan, 
     assert recipe(0, "autoencoder") == recipe(1, "autoencoder")
 
 
-def test_part_of_a_plan_changes_only_what_it_names(plan):
+def test_override_changes_only_named_parts_of_a_plan(plan):
     changed = override(plan, {"seeds": [4], "entries": {"DSM": {"method": {"keep": [5]}}, "new": None}}, "part.yaml")
     assert changed.seeds == (4,)
     assert changed.entries == {"DSM": Entry(MethodChoice("dsm", block=4, keep=(5,))), "new": Entry()}
@@ -221,7 +234,7 @@ def test_part_of_a_plan_changes_only_what_it_names(plan):
         override(plan, {"entries": {"DSM": {"metod": {}}}}, "part.yaml")
 
 
-def test_a_dry_run_prints_the_plan_and_does_nothing(plan, command, tmp_path):
+def test_compare_dry_run_prints_the_plan(plan, command, tmp_path):
     status, out, err = command(replace(plan, out=str(tmp_path / "new")), "--dry-run")
     assert status == 0
     assert override(Plan(), yaml.safe_load(out), "out") == replace(plan, out=str(tmp_path / "new"))
@@ -229,7 +242,7 @@ def test_a_dry_run_prints_the_plan_and_does_nothing(plan, command, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_every_comparison_holds_the_controls_that_the_paper_lacks():
+def test_plans_contain_the_controls_that_the_paper_lacks():
     for name, make in plans.PLANS.items():
         if name in ("embedded", "cifar10", "cifar10_sit_s") or "alignment" in name:
             continue
@@ -242,7 +255,7 @@ def test_every_comparison_holds_the_controls_that_the_paper_lacks():
         assert any(entry.curriculum.keep for entry in make().entries.values())
 
 
-def test_the_alignments_compared_differ_from_their_neighbours_in_one_part():
+def test_alignment_entries_differ_in_one_part():
     entries = {name: entry.alignment for name, entry in plans.PLANS["cifar10_alignment"]().entries.items()}
     assert list(entries) == [
         *("none", "REPA", "REPA, convolution", "normalised", "normalised, std"),

@@ -1,11 +1,11 @@
 """The commands `compare` and `demo`: methods × seeds, each from images to scores at equal cost, in one report."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from rich.markup import escape
 from tyro.conf import arg
 
 from ..comparison import plans
@@ -21,8 +21,10 @@ from ..records.comparison import COMPARISON, Comparison, Stage
 from ..report.comparison.page import render_comparison
 from ..report.comparison.tables import comparison_markdown
 from ..report.terminal import summary, verdict
-from .progress import console, progress_bar
+from .progress import progress_bar
 from .results import print_results
+
+log = logging.getLogger(__name__)
 
 PLAN_HELP = f"{', '.join(name for name in PLANS if name not in NOT_RUN)}; not run yet: {', '.join(NOT_RUN)}."
 
@@ -37,7 +39,7 @@ def compare(
     seeds: tuple[int, ...] = (),
     only: tuple[str, ...] = (),
     dry_run: bool = False,
-) -> Path:
+) -> Path | None:
     """Train, analyze, cache, diffuse, sample and score every entry of a plan; write one report.
 
     Rerun the same command to resume after an interruption. Several commands may share a plan: each stage runs once.
@@ -61,22 +63,18 @@ def compare(
     if dry_run:
         check_plan(resolved)
         print(to_yaml(resolved), end="")
-        n, n_finished = len(resolved.entries) * len(resolved.seeds), len(list(Path(resolved.out).rglob(RECORD)))
-        counts = (
-            f"{n} trials: {len(resolved.entries)} entries x {len(resolved.seeds)} seeds; {n_finished} stages finished"
-        )
-        console.print(counts, highlight=False)
-        return Path(resolved.out)
+        n, m, finished = len(resolved.entries), len(resolved.seeds), list(Path(resolved.out).rglob(RECORD))
+        log.info("%d trials: %d entries x %d seeds; %d stages are finished", n * m, n, m, len(finished))
+        return None
     opened = open_plan(resolved)
     run_trials(opened, chosen)
     comparison = collect_trials(opened, f"specmatch compare {plan}")
     write_comparison(comparison, Path(resolved.out))
-    page = Path(resolved.out) / "report.html"
-    print_results(comparison_markdown(comparison), str(page))
-    return page
+    print_results(comparison_markdown(comparison))
+    return Path(resolved.out) / "report.html"
 
 
-def demo(out: Path | None = None, fast: bool = False) -> None:
+def demo(out: Path | None = None, fast: bool = False) -> Path:
     """Train SD-VAE, ESM and DSM from one seed for equal updates, a diffusion model on each, and compare them.
 
     Args:
@@ -86,21 +84,20 @@ def demo(out: Path | None = None, fast: bool = False) -> None:
     plan = plans.demo(fast)
     plan = replace(plan, out=str(out or Path("runs") / plan.name))
     opened = open_plan(plan)
-    trials = run_trials(opened, [(name, plan.seeds[0]) for name in plan.entries])
-    analyses = [
-        analysis for stages in trials for analysis in ANALYSES.read(stages["analysis"].folder / "analysis.json")
-    ]
+    analyses: list[Analysis] = []
+    for stages in run_trials(opened, [(name, plan.seeds[0]) for name in plan.entries]):
+        analyses += ANALYSES.read(stages["analysis"].folder / "analysis.json")
     comparison = collect_trials(opened, "specmatch demo --fast" if fast else "specmatch demo")
     write_comparison(comparison, Path(plan.out), analyses)
-    page = str(Path(plan.out) / "report.html")
-    print_results(*map(verdict, analyses), summary(analyses), comparison_markdown(comparison), page)
+    print_results(*map(verdict, analyses), summary(analyses), comparison_markdown(comparison))
+    return Path(plan.out) / "report.html"
 
 
-def run_trials(opened: OpenedPlan, chosen: Sequence[tuple[str, int]]) -> list[Mapping[Stage, FinishedStage]]:
-    """Run entries and seeds one after the other, under a heading each."""
+def run_trials(opened: OpenedPlan, chosen: Sequence[tuple[str, int]]) -> list[dict[Stage, FinishedStage]]:
+    """Run entries and seeds one after the other."""
     trials = []
     for number, (name, seed) in enumerate(chosen, 1):
-        console.rule(escape(f"{number} of {len(chosen)}: {name}, seed {seed}"), align="left")
+        log.info("trial %d of %d: %s, seed %d", number, len(chosen), name, seed)
         trials.append(run_trial(opened, name, seed, progress=progress_bar))
     return trials
 

@@ -1,4 +1,4 @@
-"""What must hold of a plan before any work, and the runs that it stands for."""
+"""Check a plan before any work, open what its trials share, and derive the runs of an entry."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,14 +18,17 @@ from ..training.checks import check_autoencoder_run, check_curriculum, check_dif
 from ..training.diffusion_config import DiffusionRun
 from .plans import Plan
 
+Encoders = dict[tuple[str, int | None], str]
+"""Digests of vision encoders by name and image size."""
+
 
 @dataclass(frozen=True)
 class OpenedPlan:
-    """A plan with what all of its trials share.
+    """A plan with what its trials share.
 
-    training_digest: of all images that training draws on. measured: by seed, what autoencoders are measured on, of
-    which nothing was trained on; references: by seed, what samples are held against. encoders: digests of what entries
-    are held against or aligned with, by name and size.
+    training_digest: of all images that training uses. measured: by seed, the images that autoencoders are measured on,
+    none of them trained on. references: by seed, the images that samples are compared with. encoders: digests of the
+    vision encoders that methods and alignments use.
     """
 
     plan: Plan
@@ -33,93 +36,97 @@ class OpenedPlan:
     measured: Mapping[int, ImageSet]
     references: Mapping[int, ImageSet]
     extractor: Extractor | None
-    encoders: Mapping[tuple[str, int | None], str]
+    encoders: Encoders
     device: torch.device
 
 
 def open_plan(plan: Plan) -> OpenedPlan:
-    """ValueError, before any work, for a plan that cannot be run."""
+    """Check a plan and open its images and networks.
+
+    Raises:
+        ValueError: if the plan cannot be run.
+    """
     encoders = check_plan(plan)
     accelerator = Accelerator(mixed_precision="no")
     if accelerator.num_processes > 1:
         raise ValueError(
             "compare runs in one process; share its trials by several commands with --seeds or --only, one for each GPU"
         )
-    extractor = open_extractor(plan.measuring.features, accelerator.device) if plan.measuring.features else None
     data, measuring = plan.autoencoder.data, plan.measuring
+    extractor = open_extractor(measuring.features, accelerator.device) if measuring.features else None
     training = open_images(data.path, data.size, split="all")
     if measuring.data is not None:
-        images = open_images(measuring.data, data.size, split="all")
-        measured = dict.fromkeys(plan.seeds, images)
+        measured = dict.fromkeys(plan.seeds, open_images(measuring.data, data.size, split="all"))
     else:
         shared: dict[str, Any] = {"split": "held_out", "held_out": data.held_out}
         measured = {seed: open_images(data.path, data.size, seed=seed, **shared) for seed in plan.seeds}
     references = measured
     if measuring.reference_data is not None:
         references = dict.fromkeys(plan.seeds, open_images(measuring.reference_data, data.size, split="all"))
-    aligned = [entry.alignment for entry in plan.entries.values() if entry.alignment.weight]
-    asked = {(str(choice.encoder), choice.size) for choice in aligned}
-    encoders |= {key: encoder_digest(*key, data.size) for key in sorted(asked - encoders.keys(), key=str)}
+    for alignment in (entry.alignment for entry in plan.entries.values() if entry.alignment.weight):
+        key = (str(alignment.encoder), alignment.size)
+        if key not in encoders:
+            encoder = open_vision(key[0], size=key[1])
+            encoder.grid(data.size)  # raises ValueError for images of another size
+            encoders[key] = encoder.digest
     return OpenedPlan(plan, training.digest, measured, references, extractor, encoders, accelerator.device)
 
 
-def encoder_digest(name: str, size: int | None, side: int) -> str:
-    """Of a vision encoder; ValueError where it does not open, or does not take images of this side."""
-    encoder = open_vision(name, size=size)
-    encoder.grid(side)
-    return encoder.digest
+def check_plan(plan: Plan) -> Encoders:
+    """Check everything about a plan that needs no data, and return the digests of its methods' vision encoders.
 
-
-def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
-    """ValueError for what no data could mend: entries, seeds, numbers, grids, vision encoders of autoencoders.
-
-    The digests of these encoders, by name and size.
+    Raises:
+        ValueError: naming the setting that does not fit.
     """
     validate(plan)
     if not plan.entries or not plan.seeds:
         raise ValueError(f"plan {plan.name} has no entries or no seeds: there is nothing to compare")
     if len(set(plan.seeds)) < len(plan.seeds):
-        raise ValueError(f"seeds are {plan.seeds}: a seed that comes twice is one trial, not two")
+        raise ValueError(f"seeds must be unique, got {plan.seeds}")
     if plan.control not in plan.entries:
         raise ValueError(f"control is {plan.control!r}, expected one of the entries: {', '.join(plan.entries)}")
-    autoencoder = plan.autoencoder
     shape = None
-    if autoencoder.network.pretrained is None:
+    if plan.autoencoder.network.pretrained is None:
         with torch.device("meta"):
-            network = Autoencoder.from_preset(autoencoder.network.preset)
-        side = autoencoder.data.size // network.factor
+            network = Autoencoder.from_preset(plan.autoencoder.network.preset)
+        side = plan.autoencoder.data.size // network.factor
         shape = (network.channels, side, side)
-    digests = {}
+    encoders: Encoders = {}
+    checked: list[object] = []  # many entries share a method, or a diffusion model
     for name, entry in plan.entries.items():
-        trained = autoencoder_run(plan, name, 0, Path())
-        vision = check_autoencoder_run(trained)
-        if vision is not None and entry.method.vision is not None:
-            digests[entry.method.vision] = vision.digest
-        run = diffusion_run(plan, name, 0, Path(), Path())
-        check_diffusion_run(run)
-        if run.alignment.weight and entry.alignment.encoder is None:
+        if entry.method not in checked:
+            vision = check_autoencoder_run(autoencoder_run(plan, name, 0, Path()))
+            if vision is not None and entry.method.vision is not None:
+                encoders[entry.method.vision] = vision.digest
+        if entry.alignment.weight and entry.alignment.encoder is None:
             raise ValueError(f"entry {name}: alignment.encoder is required when alignment.weight > 0")
         if entry.alignment.targets is not None:
-            raise ValueError(f"entry {name}: alignment.targets are cached by the comparison itself, leave them out")
-        if shape is not None:
-            check_curriculum(run, shape)
-            patch = int(run.denoiser.name.rpartition("/")[2])
-            if shape[1] % patch:
-                raise ValueError(f"latents of {shape[1]} x {shape[2]} cells have no whole patches of {patch} cells")
-    return digests
+            raise ValueError(f"entry {name}: the comparison caches alignment.targets itself; leave them out")
+        diffusion = (entry.curriculum, entry.alignment)
+        if diffusion not in checked:
+            run = diffusion_run(plan, name, 0, Path(), Path())
+            check_diffusion_run(run)
+            if shape is not None:
+                check_curriculum(run, shape)
+                patch = int(run.denoiser.name.rpartition("/")[2])
+                if shape[1] % patch:
+                    raise ValueError(
+                        f"latents of {shape[1]} x {shape[2]} cannot be divided into {patch} x {patch} patches"
+                    )
+        checked += [entry.method, diffusion]
+    return encoders
 
 
 def autoencoder_run(plan: Plan, entry: str, seed: int, out: Path) -> AutoencoderRun:
-    """How an entry's autoencoder is trained."""
-    return replace(
-        plan.autoencoder, name=f"{entry}, seed {seed}", out=str(out), seed=seed, method=plan.entries[entry].method
-    )
+    """Return the training run of an entry's autoencoder."""
+    method = plan.entries[entry].method
+    return replace(plan.autoencoder, name=f"{entry}, seed {seed}", out=str(out), seed=seed, method=method)
 
 
 def diffusion_run(
     plan: Plan, entry: str, seed: int, latents: Path, out: Path, targets: Path | None = None
 ) -> DiffusionRun:
-    """How an entry's diffusion model is trained."""
+    """Return the training run of an entry's diffusion model."""
     source = replace(plan.diffusion.source, latents=str(latents), images=None, autoencoder=None)
     run = replace(plan.diffusion, name=f"{entry}, seed {seed}", out=str(out), seed=seed, source=source)
     # The size is that of the cached targets.

@@ -290,8 +290,6 @@ def _batches(images: ImageSet, n: int, plan: Plan) -> Iterator[Tensor]:
 
 
 def _cache(trial: TrialContext, encoder: Encoder, images: ImageSet, storage: Storage, out: Path) -> None:
-    job = encode_images(
-        encoder, images, storage, batch_size=BATCH_SIZE, workers=trial.plan.autoencoder.data.workers
-    )
+    job = encode_images(encoder, images, storage, batch_size=BATCH_SIZE, workers=trial.plan.autoencoder.data.workers)
     with trial.progress("caching") as progress:
         write_cache(job, out, Accelerator(mixed_precision="no"), progress)
