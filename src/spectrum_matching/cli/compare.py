@@ -1,4 +1,4 @@
-"""The commands `compare` and `demo`: methods × seeds, each from images to scores at equal cost, in one report."""
+"""The command `compare`: methods × seeds, each from images to scores at equal cost, in one report."""
 
 import logging
 from collections.abc import Sequence
@@ -8,7 +8,6 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from ..comparison import plans
 from ..comparison.checks import OpenedPlan, check_plan, open_plan
 from ..comparison.collect import collect_trials
 from ..comparison.plans import NOT_RUN, PLANS, Plan
@@ -16,11 +15,10 @@ from ..comparison.trial import run_trial
 from ..files.atomic import write_text_atomically
 from ..files.stages import RECORD, FinishedStage
 from ..files.yaml_files import nearest, override, read_mapping, to_yaml
-from ..records.analysis import ANALYSES, Analysis
+from ..records.analysis import Analysis
 from ..records.comparison import COMPARISON, Comparison, Stage
 from ..report.comparison.page import render_comparison
 from ..report.comparison.tables import comparison_markdown
-from ..report.terminal import summary, verdict
 from .progress import progress_bar
 from .results import print_results
 
@@ -72,25 +70,6 @@ def compare(
     write_comparison(comparison, Path(resolved.out))
     print_results(comparison_markdown(comparison))
     return Path(resolved.out) / "report.html"
-
-
-def demo(out: Path | None = None, fast: bool = False) -> Path:
-    """Train SD-VAE, ESM and DSM from one seed for equal updates, a diffusion model on each, and compare them.
-
-    Args:
-        out: Folder of the runs and of the report; runs/demo by default, runs/demo-fast with --fast.
-        fast: Images of half the side, a quarter of the training.
-    """
-    plan = plans.demo(fast)
-    plan = replace(plan, out=str(out or Path("runs") / plan.name))
-    opened = open_plan(plan)
-    analyses: list[Analysis] = []
-    for stages in run_trials(opened, [(name, plan.seeds[0]) for name in plan.entries]):
-        analyses += ANALYSES.read(stages["analysis"].folder / "analysis.json")
-    comparison = collect_trials(opened, "specmatch demo --fast" if fast else "specmatch demo")
-    write_comparison(comparison, Path(plan.out), analyses)
-    print_results(*map(verdict, analyses), summary(analyses), comparison_markdown(comparison))
-    return Path(plan.out) / "report.html"
 
 
 def run_trials(opened: OpenedPlan, chosen: Sequence[tuple[str, int]]) -> list[dict[Stage, FinishedStage]]:
