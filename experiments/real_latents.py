@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from spectrum_matching.analysis import analyze, numbers
+from spectrum_matching.analysis.options import AnalysisOptions
 from spectrum_matching.data import open_images
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.analysis import Analysis
@@ -78,7 +79,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """One row for each of the three."""
     codec = Autoencoder.from_pretrained(arguments.autoencoder)
     images = open_images(arguments.data, arguments.size, split="all")
-    options = {"n_images": arguments.images, "batch_size": 10}
+    options = {"n_images": arguments.images, "batch_size": 10, "options": AnalysisOptions(all_readings=True)}
     plain = analyze(codec, images, name="as it is", n_tests=arguments.tests, **options)
     stds = torch.tensor([channel.std for channel in plain.view("mean").channels])
     others = {"with white noise, half a std": Noisy(codec, stds), "blurred by one cell": Blurred(codec)}
