@@ -10,12 +10,12 @@ RUN = autoencoder_config.PRESETS["celeba256_f8d4_esm_dsm"]()
 
 
 @pytest.mark.parametrize("name", autoencoder_config.PRESETS)
-def test_a_run_survives_yaml(name):
+def test_to_yaml_reads_back_every_preset(name):
     run = autoencoder_config.PRESETS[name]()
     assert override(autoencoder_config.AutoencoderRun(), yaml.safe_load(to_yaml(run)), "there") == run
 
 
-def test_every_kind_of_value_survives_yaml():
+def test_to_yaml_reads_back_every_kind_of_value():
     run = replace(
         RUN,
         name="Grüße: #1",
@@ -27,7 +27,7 @@ def test_every_kind_of_value_survives_yaml():
     assert override(RUN, yaml.safe_load(to_yaml(run)), "there") == run
 
 
-def test_part_of_a_run_changes_only_what_it_names():
+def test_override_changes_only_what_it_names():
     changed = override(RUN, {"seed": 3, "data": {"size": 128}, "method": {"keep": [7, 3]}}, "part.yaml")
     assert changed == replace(RUN, seed=3, data=replace(RUN.data, size=128), method=replace(RUN.method, keep=(7, 3)))
     assert override(RUN, {}, "nothing") == RUN
@@ -56,20 +56,20 @@ def test_part_of_a_run_changes_only_what_it_names():
         ({"trackers": ["excel"]}, "trackers.0 is 'excel'"),
     ],
 )
-def test_a_key_that_is_unknown_or_mistyped_is_named(mapping, said):
+def test_override_names_a_key_that_is_unknown_or_mistyped(mapping, said):
     with pytest.raises(ValueError, match=rf"^f\.yaml: {said}") as caught:
         override(RUN, mapping, "f.yaml")
     assert "\n" not in str(caught.value)
 
 
-def test_a_number_that_yaml_takes_for_text_is_a_number(tmp_path):
+def test_override_takes_text_for_a_number(tmp_path):
     file = tmp_path / "part.yaml"
     file.write_text("optimizer:\n  lr: 1e-5\n")
     assert override(RUN, read_mapping(file), str(file)).optimizer.lr == 1e-5
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words", "a: [1", "\x00", "a: !!python/object:os.system {}"])
-def test_a_file_that_holds_no_run_is_named(tmp_path, text):
+def test_read_mapping_names_a_file_without_a_run(tmp_path, text):
     file = tmp_path / "run.yaml"
     file.write_text(text)
     with pytest.raises(ValueError, match=r"run\.yaml") as caught:
@@ -77,7 +77,7 @@ def test_a_file_that_holds_no_run_is_named(tmp_path, text):
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_missing_or_binary_is_named(tmp_path):
+def test_read_mapping_names_a_missing_or_binary_file(tmp_path):
     with pytest.raises(ValueError, match=r"none\.yaml"):
         read_mapping(tmp_path / "none.yaml")
     (tmp_path / "picture.yaml").write_bytes(b"\xff\xd8\xff\xe0")

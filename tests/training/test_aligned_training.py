@@ -63,7 +63,7 @@ def built(run, data):
     return build_diffusion_state(run, data.shape, len(data.classes), CPU, data.target_shape[0])
 
 
-def test_cached_targets_are_what_the_encoder_sees_in_the_images_of_the_latents(cached):
+def test_open_training_targets_reads_tokens_of_the_latents_images(cached):
     latents = open_latents(cached)
     targets = open_training_targets(None, latents, flip=True)
     assert (targets.encoder, targets.width, targets.grid) == ("gradients:8", 36, (4, 4))
@@ -74,7 +74,7 @@ def test_cached_targets_are_what_the_encoder_sees_in_the_images_of_the_latents(c
     torch.testing.assert_close(targets.read(keys), open_vision("gradients:8")(shown).field)
 
 
-def test_targets_follow_the_images_where_latents_lack_some(cached, tmp_path):
+def test_open_training_targets_follows_images_that_latents_lack(cached, tmp_path):
     folder = Path(shutil.copytree(cached, tmp_path / "part"))
     latents = open_latents(folder)
     whole = open_training_targets(None, latents, flip=False).read([(i, False) for i in range(16)])
@@ -84,7 +84,7 @@ def test_targets_follow_the_images_where_latents_lack_some(cached, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["cached", "encoded", "pixels"])
-def test_an_aligned_step_is_the_plain_one_and_its_alignment(small_diffusion, sources, kind):
+def test_train_diffusion_adds_the_weighed_alignment_loss(small_diffusion, sources, kind):
     run = replace(small_diffusion, source=sources[kind], alignment=CHOICE, steps=3)
     if kind == "cached":
         plain = diffusion_config.AlignmentChoice()
@@ -118,7 +118,7 @@ def test_an_aligned_step_is_the_plain_one_and_its_alignment(small_diffusion, sou
         assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), other.parameters(), strict=True))
 
 
-def test_the_images_of_one_step_are_those_of_its_targets(small_diffusion, sources):
+def test_open_learned_pairs_each_image_with_its_targets(small_diffusion, sources):
     run = replace(small_diffusion, source=sources["pixels"], alignment=CHOICE)
     data, encoder = open_learned(run, CPU), open_vision("gradients:8")
     for batch in data.batches(0, 1, 0, 2):
@@ -126,7 +126,7 @@ def test_the_images_of_one_step_are_those_of_its_targets(small_diffusion, source
 
 
 @pytest.mark.parametrize(("kind", "precision"), [("cached", "fp32"), ("encoded", "bf16")])
-def test_two_steps_and_two_more_equal_four_bit_for_bit(small_diffusion, sources, kind, precision):
+def test_train_diffusion_resumes_alignment_bit_for_bit(small_diffusion, sources, kind, precision):
     run = replace(small_diffusion, source=sources[kind], alignment=CHOICE, accumulation=2, precision=precision)
     data = open_learned(run, CPU)
 
@@ -145,7 +145,7 @@ def test_two_steps_and_two_more_equal_four_bit_for_bit(small_diffusion, sources,
         assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_without_alignment_nothing_of_it_is_there(small_diffusion, sources):
+def test_build_diffusion_state_without_alignment_holds_none(small_diffusion, sources):
     run = replace(small_diffusion, source=sources["cached"], alignment=replace(CHOICE, weight=0.0))
     data = open_learned(run, CPU)
     assert data.target_shape is None
@@ -156,7 +156,7 @@ def test_without_alignment_nothing_of_it_is_there(small_diffusion, sources):
     assert set(next(train_diffusion(run, state, data.batches(0, 1, 0, 1), Accelerator())).losses) == {"loss"}
 
 
-def test_a_run_is_resumed_and_exports_the_denoiser_alone(aligned, tmp_path):
+def test_run_diffusion_resumes_alignment_and_exports_the_denoiser_alone(aligned, tmp_path):
     whole = run_diffusion(replace(aligned, out=str(tmp_path / "whole")))
     run_diffusion(replace(aligned, steps=2))
     export = run_diffusion(aligned)
@@ -167,7 +167,7 @@ def test_a_run_is_resumed_and_exports_the_denoiser_alone(aligned, tmp_path):
     assert (run_diffusion(plain) / weights).read_bytes() != (whole / weights).read_bytes()
 
 
-def test_targets_may_move_but_not_change(aligned, cached, tmp_path):
+def test_run_diffusion_takes_moved_targets_but_no_others(aligned, cached, tmp_path):
     run_diffusion(replace(aligned, steps=2))
     moved = Path(shutil.copytree(cached / "targets", tmp_path / "moved"))
     run_diffusion(replace(aligned, steps=3, alignment=replace(CHOICE, targets=str(moved))))
@@ -183,7 +183,7 @@ def test_targets_may_move_but_not_change(aligned, cached, tmp_path):
         ("cached", {"tap": 0}, "alignment.tap is 0"),
         ("cached", {"targets": "/no/such"}, "no alignment targets in /no/such: cache them by `specmatch cache vision:"),
         ("cached", {"encoder": "gradients:4"}, "the cached targets are of gradients:8, and alignment.encoder is"),
-        ("cached", {"size": 16}, "alignment.size decides nothing of cached targets"),
+        ("cached", {"size": 16}, "alignment.size has no effect on cached targets"),
         ("cached", {"filter": "none"}, "alignment.std is 'empirical', and unfiltered targets are not divided"),
         ("cached", {"inner": 2.0}, "0 <= inner < outer"),
         ("cached", {"hidden": 0}, "alignment.hidden is 0: must be greater than 0"),
@@ -196,7 +196,7 @@ def test_targets_may_move_but_not_change(aligned, cached, tmp_path):
         ("pixels", {"encoder": "gradients:5"}, "5"),
     ],
 )
-def test_what_cannot_be_aligned_is_said_in_one_line_before_anything_is_written(
+def test_train_diffusion_command_refuses_alignments_before_writing(
     aligned, sources, tmp_path, capfd, kind, change, said
 ):
     run = replace(aligned, source=sources[kind], alignment=replace(CHOICE, **change))
@@ -220,7 +220,7 @@ def test_what_cannot_be_aligned_is_said_in_one_line_before_anything_is_written(
         ({"source": "vision:/no/such"}, "/no/such is no folder"),
     ],
 )
-def test_targets_that_cannot_be_cached_are_refused(cached, tmp_path, monkeypatch, options, said):
+def test_cache_latents_refuses_targets_it_cannot_cache(cached, tmp_path, monkeypatch, options, said):
     monkeypatch.chdir(tmp_path)
     asked = {"source": "vision:gradients:8", "beside": cached} | options
     with pytest.raises(ValueError, match=said):
@@ -228,7 +228,7 @@ def test_targets_that_cannot_be_cached_are_refused(cached, tmp_path, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
-def test_targets_of_other_images_are_refused(aligned, cached, class_folder, tmp_path):
+def test_open_learned_refuses_targets_of_other_images(aligned, cached, class_folder, tmp_path):
     other = cache_latents(
         "vision:gradients:8", data=str(class_folder / "cat"), size=32, flips=True, out=tmp_path / "other"
     )
@@ -239,7 +239,7 @@ def test_targets_of_other_images_are_refused(aligned, cached, class_folder, tmp_
         open_learned(replace(aligned, alignment=replace(CHOICE, targets=str(plain))), CPU)
 
 
-def test_targets_without_mirrored_images_have_a_remedy_that_helps(aligned, cached, class_folder, tmp_path):
+def test_open_learned_names_a_remedy_for_targets_without_flips(aligned, cached, class_folder, tmp_path):
     folder = Path(shutil.copytree(cached, tmp_path / "latents"))
     shutil.rmtree(folder / "targets")
     plain = cache_latents("vision:gradients:8", data=str(class_folder), size=32, out=folder / "targets")
@@ -255,13 +255,13 @@ def test_targets_without_mirrored_images_have_a_remedy_that_helps(aligned, cache
         ({"inner": 3.0}, "expected 0 <= inner < outer < inf tokens"),
     ],
 )
-def test_what_no_filter_would_use_is_refused(aligned, change, said):
+def test_run_diffusion_refuses_options_that_no_filter_uses(aligned, change, said):
     with pytest.raises(ValueError, match=said):
         run_diffusion(replace(aligned, alignment=replace(CHOICE, **change)))
 
 
 @pytest.mark.parametrize("kind", ["cached", "pixels"])
-def test_an_aligned_training_compiles(small_diffusion, sources, kind, monkeypatch):
+def test_train_diffusion_compiles_with_alignment(small_diffusion, sources, kind, monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(torch.nn.Module.compile, backend="aot_eager"))
     run = replace(small_diffusion, source=sources[kind], alignment=CHOICE, steps=2)
     data = open_learned(run, CPU)
@@ -274,9 +274,7 @@ def test_an_aligned_training_compiles(small_diffusion, sources, kind, monkeypatc
             torch.testing.assert_close(other.losses[name], value, rtol=1e-4, atol=0)
 
 
-def test_targets_and_latents_are_not_mistaken_for_each_other(
-    aligned, cached, class_folder, small_autoencoder, tmp_path
-):
+def test_open_learned_tells_targets_from_latents(aligned, cached, class_folder, small_autoencoder, tmp_path):
     run = replace(aligned, source=diffusion_config.Source(latents=str(cached / "targets")))
     with pytest.raises(ValueError, match="holds alignment targets, not latents"):
         open_learned(run, CPU)
@@ -289,14 +287,14 @@ def test_targets_and_latents_are_not_mistaken_for_each_other(
         open_learned(replace(aligned, alignment=choice), CPU)
 
 
-def test_targets_of_another_size_are_another_cache(cached, save_dinov2, tmp_path):
+def test_cache_latents_refuses_targets_of_another_size(cached, save_dinov2, tmp_path):
     folder = save_dinov2(tmp_path / "encoder")
     first = cache_latents(f"vision:{folder}", beside=cached, out=tmp_path / "targets", encoder_size=28)
     with pytest.raises(ValueError, match="holds another cache: grid is"):
         cache_latents(f"vision:{folder}", beside=cached, out=first, encoder_size=56)
 
 
-def test_an_encoder_has_one_name_however_it_is_written(aligned, cached, save_dinov2, tmp_path, monkeypatch):
+def test_canonical_gives_an_encoder_one_name(aligned, cached, save_dinov2, tmp_path, monkeypatch):
     folder = save_dinov2(tmp_path / "encoder")
     (tmp_path / "link").symlink_to(folder)
     out = cache_latents(f"vision:{tmp_path / 'link'}", beside=cached, out=tmp_path / "targets", encoder_size=28)
@@ -307,14 +305,14 @@ def test_an_encoder_has_one_name_however_it_is_written(aligned, cached, save_din
     assert canonical("gradients") == canonical("gradients:8")
 
 
-def test_targets_need_latents_that_know_their_images(cached, tmp_path):
+def test_open_training_targets_needs_latents_with_known_images(cached, tmp_path):
     latents = open_latents(cached)
     latents.info = replace(latents.info, image_digest=None)
     with pytest.raises(ValueError, match="does not say of which images it is"):
         open_training_targets(None, latents, flip=False)
 
 
-def test_large_targets_lie_in_small_shards(cached, save_dinov2, tmp_path, monkeypatch):
+def test_cache_latents_writes_large_targets_in_small_shards(cached, save_dinov2, tmp_path, monkeypatch):
     from spectrum_matching.latents import encode as module
 
     monkeypatch.setattr(module, "TARGET_SHARD", 36 * 4 * 4 * 2 * 2 * 5)  # five images of two bytes a value, with flips
@@ -322,7 +320,7 @@ def test_large_targets_lie_in_small_shards(cached, save_dinov2, tmp_path, monkey
     assert len(list(out.glob("latents-*.safetensors"))) == 4
 
 
-def test_images_that_have_changed_have_no_targets_beside(class_folder, small_autoencoder, tmp_path):
+def test_cache_latents_refuses_targets_of_changed_images(class_folder, small_autoencoder, tmp_path):
     images = Path(shutil.copytree(class_folder, tmp_path / "images"))
     latents = cache_latents(str(small_autoencoder), data=str(images), split="all", size=32, out=tmp_path / "latents")
     shutil.rmtree(images / "cat")

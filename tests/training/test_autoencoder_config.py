@@ -23,7 +23,7 @@ FOLLOWS = {"width", "channels", "seed"}  # from vision encoder, autoencoder and 
 
 
 @pytest.mark.parametrize("name", autoencoder_config.PRESETS)
-def test_every_preset_makes_a_run_of_its_name_whose_method_cites(name):
+def test_presets_have_their_name_and_a_method_with_citation(name):
     run = autoencoder_config.PRESETS[name]()
     assert (run.name, run.out) == (name, f"runs/{name}")
     choice = replace(run.method, encoder="gradients:16") if run.method.vision else run.method
@@ -33,7 +33,7 @@ def test_every_preset_makes_a_run_of_its_name_whose_method_cites(name):
     assert run.network.pretrained or run.network.preset in NETWORKS
 
 
-def test_every_field_of_a_run_is_read():
+def test_autoencoder_run_has_no_field_that_is_never_read():
     sources = Path(spectrum_matching.__file__).parent.rglob("*.py")
     read = {
         node.attr
@@ -48,7 +48,7 @@ def test_every_field_of_a_run_is_read():
         assert {f.name for f in dataclasses.fields(record)} <= known, record.__name__
 
 
-def test_the_command_line_offers_every_row_of_the_zoo_with_all_its_options():
+def test_method_choice_has_every_option_of_the_zoo():
     assert set(METHODS) == set(autoencoder_config.MethodName.__args__)
     fields = {f.name for f in dataclasses.fields(autoencoder_config.MethodChoice)}
     for make in METHODS.values():
@@ -67,7 +67,7 @@ def plain(method):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_an_option_reaches_the_method_or_is_refused(name):
+def test_method_choice_build_passes_options_or_refuses_them(name):
     values = {
         "kl_weight": 0.5,
         "kl_reduction": "mean",
@@ -100,7 +100,7 @@ def test_an_option_reaches_the_method_or_is_refused(name):
                 choice.build()
 
 
-def test_a_vision_encoder_reaches_the_row_that_takes_one():
+def test_method_choice_build_gives_the_vision_encoder_to_its_row():
     images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     for encoder, cell in (("gradients:4", 4), ("gradients", 8), (None, 8)):
         choice = autoencoder_config.MethodChoice("va_vae", encoder=encoder)
@@ -117,7 +117,7 @@ def test_a_vision_encoder_reaches_the_row_that_takes_one():
     )
 
 
-def test_a_vision_encoder_of_weights_sees_images_at_the_size_that_was_asked_for(save_dinov2, tmp_path):
+def test_method_choice_opens_vision_at_the_given_size(save_dinov2, tmp_path):
     images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     choice = autoencoder_config.MethodChoice("va_vae", encoder=str(save_dinov2(tmp_path)), encoder_size=42)
     vision = choice.open_vision()
@@ -128,7 +128,7 @@ def test_a_vision_encoder_of_weights_sees_images_at_the_size_that_was_asked_for(
     assert loss.projection.weight.shape == (vision.width, 4, 1, 1)
 
 
-def test_presets_have_the_published_encoder_or_none_that_needs_weights():
+def test_presets_have_the_published_vision_encoder():
     encoders = {name: make().method.vision for name, make in autoencoder_config.PRESETS.items()}
     assert {name for name, vision in encoders.items() if vision} == {
         f"{family}_va_vae" for family in autoencoder_config.FAMILIES

@@ -11,7 +11,7 @@ from spectrum_matching.training.diffusion_config import PRESETS, Curriculum, Dif
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_can_be_run_and_comes_back_from_its_file(name, tmp_path):
+def test_check_diffusion_run_passes_every_preset(name, tmp_path):
     run = PRESETS[name]()
     check_diffusion_run(run)
     assert (run.name, run.out) == (name, f"runs/{name}")
@@ -20,7 +20,7 @@ def test_every_preset_can_be_run_and_comes_back_from_its_file(name, tmp_path):
     assert override(DiffusionRun(), read_mapping(tmp_path / "run.yaml"), "run.yaml") == run
 
 
-def test_a_dry_run_prints_what_reads_back_equal(tmp_path, capsys):
+def test_dry_run_prints_yaml_that_reads_back_equal(tmp_path, capsys):
     arguments = (
         "--source.latents",
         "somewhere",
@@ -53,7 +53,7 @@ def test_a_dry_run_prints_what_reads_back_equal(tmp_path, capsys):
         ("preview: {guidance_interval: [0]}", "preview.guidance_interval"),
     ],
 )
-def test_a_file_that_says_something_else_is_refused_by_key(text, said, tmp_path, capsys):
+def test_override_refuses_a_file_by_key(text, said, tmp_path, capsys):
     file = tmp_path / "wrong.yaml"
     file.write_text(text)
     with pytest.raises(SystemExit) as end:

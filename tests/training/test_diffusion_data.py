@@ -55,7 +55,7 @@ def test_open_learned_brings_latents_to_unit_scale(small_diffusion, sources, kin
 
 
 @pytest.mark.parametrize("kind", ["cached", "encoded"])
-def test_declared_statistics_are_those_of_the_autoencoder(small_diffusion, sources, kind):
+def test_open_learned_takes_declared_statistics_of_the_autoencoder(small_diffusion, sources, kind):
     run = replace(small_diffusion, batch_size=16)
     declared = learned(run, replace(sources[kind], statistics="declared"))
     assert declared.latent_space == LatentSpace("scale", (0.0,), (1 / 0.9,))
@@ -64,7 +64,7 @@ def test_declared_statistics_are_those_of_the_autoencoder(small_diffusion, sourc
     torch.testing.assert_close(drawn(declared)[0].data, 0.9 * raw)
 
 
-def test_the_kinds_agree_on_what_the_images_are(small_diffusion, sources, small_autoencoder):
+def test_open_learned_agrees_between_cache_encoding_and_pixels(small_diffusion, sources, small_autoencoder):
     run = replace(small_diffusion, batch_size=16)
     pixels, encoded, cached = (
         learned(run, replace(sources[kind], sample=False)) for kind in ("pixels", "encoded", "cached")
@@ -90,7 +90,7 @@ def test_the_kinds_agree_on_what_the_images_are(small_diffusion, sources, small_
 
 
 @pytest.mark.parametrize("kind", ["cached", "encoded"])
-def test_samples_differ_between_visits_ranks_and_seeds_and_come_again(small_diffusion, sources, kind):
+def test_batches_sample_anew_by_epoch_and_rank_and_repeat(small_diffusion, sources, kind):
     run = replace(small_diffusion, batch_size=16)
     data = learned(run, sources[kind])
     first, second = drawn(data, end=2)  # two visits to all
@@ -107,7 +107,7 @@ def test_samples_differ_between_visits_ranks_and_seeds_and_come_again(small_diff
     assert torch.corrcoef(torch.stack(deviations))[0, 1].abs() < 0.1
 
 
-def test_a_scale_once_begun_with_is_not_measured_again(small_diffusion, sources):
+def test_open_learned_keeps_the_scale_a_run_was_started_at(small_diffusion, sources):
     began = LatentSpace("shift and scale", (0.5,), (3.0,))
     run = replace(small_diffusion, source=sources["encoded"])
     assert open_learned(run, CPU).latent_space != began
@@ -115,7 +115,7 @@ def test_a_scale_once_begun_with_is_not_measured_again(small_diffusion, sources)
 
 
 @pytest.mark.parametrize("statistics", ["global", "channel"])
-def test_latent_space_agrees_between_cache_and_images(small_diffusion, sources, statistics):
+def test_open_learned_agrees_on_scale_between_cache_and_images(small_diffusion, sources, statistics):
     cached = learned(small_diffusion, replace(sources["cached"], statistics=statistics)).latent_space
     images = replace(sources["encoded"], statistics=statistics, flip=True, crop="random")
     encoded = learned(small_diffusion, images).latent_space
@@ -124,7 +124,7 @@ def test_latent_space_agrees_between_cache_and_images(small_diffusion, sources, 
     assert encoded.std == pytest.approx(cached.std, rel=1e-5)
 
 
-def test_the_scale_is_that_of_all_classes(class_folder, small_autoencoder):
+def test_measure_latent_space_measures_all_classes(class_folder, small_autoencoder):
     images, autoencoder = open_images(str(class_folder), 32, split="all"), open_autoencoder(str(small_autoencoder), CPU)
     with torch.no_grad():
         posterior = autoencoder.encode(next(fixed_batches(images, 16)).images)
@@ -137,7 +137,7 @@ def test_the_scale_is_that_of_all_classes(class_folder, small_autoencoder):
     assert all(abs(mean[0] - first_class) > 0.2 * abs(whole.mean[0] - first_class) for mean in few)
 
 
-def test_latents_that_do_not_vary_have_no_scale(class_folder, small_autoencoder):
+def test_measure_latent_space_refuses_constant_latents(class_folder, small_autoencoder):
     images, autoencoder = open_images(str(class_folder), 32, split="all"), open_autoencoder(str(small_autoencoder), CPU)
     autoencoder.model.quant_conv.weight.data.zero_()
     autoencoder.model.quant_conv.bias.data.fill_(-1e4)
@@ -155,7 +155,7 @@ def test_warn_if_off_scale_gives_mean_and_standard_deviation_once(scale, shift, 
     assert "standard deviation" in message
 
 
-def test_flips_come_from_the_cache_or_are_refused_before_anything_is_read(
+def test_batches_read_flips_from_the_cache_or_refuse_them(
     small_diffusion, sources, small_autoencoder, class_folder, latent_cache, tmp_path
 ):
     run = replace(small_diffusion, batch_size=16)
@@ -183,7 +183,7 @@ def three_channels(tmp_path):
     return tmp_path / "three"
 
 
-def test_what_does_not_fit_together_is_refused_in_one_line(small_diffusion, sources, three_channels, tmp_path):
+def test_open_learned_refuses_what_does_not_fit_together(small_diffusion, sources, three_channels, tmp_path):
     cached, encoded = sources["cached"], sources["encoded"]
     (tmp_path / "empty").mkdir()
     for source, said in (
@@ -204,7 +204,7 @@ def test_what_does_not_fit_together_is_refused_in_one_line(small_diffusion, sour
         assert "\n" not in str(caught.value)
 
 
-def test_labels_that_are_not_among_the_classes_are_refused(small_diffusion, latent_cache, tmp_path):
+def test_open_learned_refuses_labels_beyond_the_classes(small_diffusion, latent_cache, tmp_path):
     copy = shutil.copytree(latent_cache, tmp_path / "copy")
     index = json.loads((copy / "index.json").read_text())
     index["cache"]["info"]["classes"] = ["cat"]

@@ -150,7 +150,7 @@ def weights(state):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_two_processes_stay_in_step(two, name):
+def test_train_keeps_two_processes_in_step(two, name):
     (first, _), (second, _) = both(two, name)
     assert torch.equal(weights(first), weights(second))
     averages = zip(first["ema"]["shadow_params"], second["ema"]["shadow_params"], strict=True)
@@ -158,7 +158,7 @@ def test_two_processes_stay_in_step(two, name):
 
 
 @pytest.mark.parametrize("name", ["joined", "accumulated", "balanced"])
-def test_two_processes_are_one_with_the_joined_batch(two, image_folder, name):
+def test_train_of_two_processes_equals_one_with_the_joined_batch(two, image_folder, name):
     one, alone = trained(image_folder, name)
     (state, first), (_, second) = both(two, name)
     for step, ((_, _, a), (_, _, b), (_, _, c)) in enumerate(zip(first, second, alone, strict=True)):
@@ -173,7 +173,7 @@ def test_two_processes_are_one_with_the_joined_batch(two, image_folder, name):
     assert (weights(state) - weights(one.state_dict())).norm() < 0.01 * distance
 
 
-def test_an_aligned_denoiser_and_its_projector_stay_in_step(two, image_folder):
+def test_train_diffusion_keeps_denoiser_and_projector_in_step(two, image_folder):
     first, second = both(two, "aligned")
     alone = aligned(image_folder).state_dict()
     for part in ("denoiser", "alignment"):
@@ -181,12 +181,12 @@ def test_an_aligned_denoiser_and_its_projector_stay_in_step(two, image_folder):
         assert any(not torch.equal(first[part][name], alone[part][name]) for name in alone[part])  # other noise
 
 
-def test_each_process_draws_its_own_moves(two):
+def test_train_samples_a_transform_in_each_process(two):
     (_, first), (_, second) = both(two, "dsm")
     assert [move for move, _, _ in first] != [move for move, _, _ in second]
 
 
-def test_a_bad_number_in_one_process_is_skipped_by_both(two):
+def test_train_skips_in_both_what_is_not_finite_in_one(two):
     (first, a), (second, b) = both(two, "bad")
     assert [skipped for _, skipped, _ in a] == [skipped for _, skipped, _ in b] == [False, True, False]
     assert math.isfinite(a[1][2]["broken"])
@@ -194,14 +194,14 @@ def test_a_bad_number_in_one_process_is_skipped_by_both(two):
     assert first["skipped"] == second["skipped"] == 1
 
 
-def test_a_batch_that_does_not_divide_is_refused_by_both(two):
+def test_run_autoencoder_refuses_a_batch_that_processes_cannot_share(two):
     for rank in (0, 1):
         said = json.loads((two / f"said_{rank}.json").read_text())
         assert [line.partition(", ")[0] for line in said] == ["batch_size is 3", "batch_size is 4"]
     assert not (two / "refused").exists()
 
 
-def test_a_whole_run_of_two_processes_is_written_once(two, image_folder):
+def test_run_autoencoder_of_two_processes_writes_once(two, image_folder):
     out = two / "run"
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]

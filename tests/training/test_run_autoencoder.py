@@ -70,7 +70,7 @@ def command(tmp_path, capfd):
     return train_ae
 
 
-def test_a_run_makes_its_directory(small_run, command):
+def test_run_autoencoder_writes_its_directory(small_run, command):
     run = replace(small_run, intervals=replace(small_run.intervals, preview=3))
     status, out, err = command(run)
     directory = Path(run.out)
@@ -129,7 +129,7 @@ def test_export_cache_and_open_learned_agree_on_the_scale_of_latents(small_run, 
 @pytest.mark.parametrize(
     "method", [EVERYTHING["method"], autoencoder_config.MethodChoice("va_vae", encoder="gradients:4")]
 )
-def test_stopping_and_going_on_changes_nothing(small_run, tmp_path, method):
+def test_run_autoencoder_resumes_to_the_same_export(small_run, tmp_path, method):
     run = replace(small_run, **EVERYTHING | {"method": method})
     whole = files(run_autoencoder(replace(run, out=str(tmp_path / "whole"))))
     run_autoencoder(replace(run, steps=2))
@@ -142,7 +142,7 @@ def test_stopping_and_going_on_changes_nothing(small_run, tmp_path, method):
     assert [line["step"] for line in logged(run)] == [1, 2, 3, 4]
 
 
-def test_the_run_s_own_file_makes_the_same_run_again(small_run, tmp_path, capfd):
+def test_train_ae_repeats_a_run_from_its_run_yaml(small_run, tmp_path, capfd):
     run = replace(small_run, method=autoencoder_config.MethodChoice("dsm", keep=(3, 2), block=4), precision="bf16")
     first = files(run_autoencoder(run))
     again = str(tmp_path / "again")
@@ -152,13 +152,13 @@ def test_the_run_s_own_file_makes_the_same_run_again(small_run, tmp_path, capfd)
     assert logged(replace(run, out=again)) == logged(run)
 
 
-def test_the_number_of_reading_processes_changes_nothing(small_run, tmp_path):
+def test_run_autoencoder_is_independent_of_workers(small_run, tmp_path):
     one = files(run_autoencoder(small_run))
     data = replace(small_run.data, workers=2)
     assert files(run_autoencoder(replace(small_run, out=str(tmp_path / "two"), data=data))) == one
 
 
-def test_another_run_in_the_same_directory_is_refused_naming_the_key(small_run, command):
+def test_require_same_run_names_the_keys_that_differ(small_run, command):
     assert command(small_run)[0] == 0
     before = files(Path(small_run.out))
     for changed, said in (
@@ -220,7 +220,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         (("--intervals.log", -1), "intervals.log is -1: must be greater than or equal to 0"),
     ],
 )
-def test_what_cannot_be_trained_is_said_in_one_line_before_anything_is_written(small_run, command, arguments, said):
+def test_train_ae_refuses_in_one_line_before_writing(small_run, command, arguments, said):
     if "wandb" in arguments and importlib.util.find_spec("wandb"):
         pytest.skip("wandb is installed")
     if "--discriminator.weight" in arguments:
@@ -233,7 +233,7 @@ def test_what_cannot_be_trained_is_said_in_one_line_before_anything_is_written(s
     assert not Path(small_run.out).exists()
 
 
-def test_a_place_that_holds_no_folder_is_refused(small_run, command, tmp_path):
+def test_require_same_run_refuses_an_out_that_is_no_folder(small_run, command, tmp_path):
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         status, _, err = command(replace(small_run, out=str(out)))
@@ -245,7 +245,7 @@ def test_a_place_that_holds_no_folder_is_refused(small_run, command, tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_images_that_a_move_shrinks_below_the_discriminator_s_size_are_refused(small_run, command):
+def test_check_size_counts_images_that_transforms_shrink(small_run, command):
     for depth, status in ((2, 2), (1, 0)):
         discriminator = autoencoder_config.DiscriminatorChoice(weight=0.5, width=4, depth=depth)
         run = replace(small_run, method=autoencoder_config.MethodChoice("eq_vae"), discriminator=discriminator, steps=1)
@@ -266,7 +266,7 @@ def folder_with_bad_files(image_folder, tmp_path):
     return folder
 
 
-def test_bad_files_are_skipped_and_named_once(small_run, command, folder_with_bad_files):
+def test_report_bad_files_reports_each_once(small_run, command, folder_with_bad_files):
     data = replace(small_run.data, path=str(folder_with_bad_files), size=16, held_out=0.1)
     run = replace(small_run, steps=13, data=data)  # 26 images: each at least once
     names = open_images(data.path, 16, held_out=0.1, seed=run.seed).names
@@ -281,7 +281,7 @@ def test_bad_files_are_skipped_and_named_once(small_run, command, folder_with_ba
     assert all(line["l1"] < 2 for line in logged(run))
 
 
-def test_bad_files_can_be_refused_before_any_work(small_run, command, folder_with_bad_files):
+def test_train_ae_refuses_bad_files_on_request(small_run, command, folder_with_bad_files):
     status, out, err = command(small_run, "--data.path", folder_with_bad_files, "--data.on-bad", "refuse")
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
@@ -290,7 +290,7 @@ def test_bad_files_can_be_refused_before_any_work(small_run, command, folder_wit
     assert not Path(small_run.out).exists()
 
 
-def test_a_run_that_diverges_says_so_and_goes_on_with_another_rate(small_run, command):
+def test_train_ae_reports_divergence(small_run, command):
     run = replace(small_run, max_bad_steps=2, optimizer=autoencoder_config.Optimizer(lr=1e30, warmup=0, clip=0.0))
     status, out, err = command(run)
     assert (status, out) == (2, "")
@@ -298,13 +298,13 @@ def test_a_run_that_diverges_says_so_and_goes_on_with_another_rate(small_run, co
     assert [line["step"] for line in logged(run) if line["skipped"]]
 
 
-def test_tensorboard_gets_an_event_file(small_run):
+def test_run_autoencoder_writes_tensorboard_events(small_run):
     run = replace(small_run, trackers=("tensorboard",), steps=2)
     run_autoencoder(run)
     assert list(Path(run.out).rglob("events.out.tfevents.*"))
 
 
-def test_decoder_only_fine_tuning_exports_the_encoder_as_it_was(small_run, tmp_path):
+def test_run_autoencoder_of_the_decoder_exports_the_same_encoder(small_run, tmp_path):
     theirs = run_autoencoder(replace(small_run, out=str(tmp_path / "theirs"), steps=1))
     ours = run_autoencoder(
         replace(small_run, network=autoencoder_config.Network(pretrained=str(theirs), train="decoder"))
@@ -353,7 +353,7 @@ def wait_for(condition, process):
         time.sleep(0.0005)
 
 
-def test_a_run_killed_again_and_again_ends_like_one_left_alone(small_run, forked, tmp_path):
+def test_run_autoencoder_resumes_after_kills_to_the_same_export(small_run, forked, tmp_path):
     run = replace(small_run, steps=7, **EVERYTHING)
     whole = replace(run, out=str(tmp_path / "whole"))
     alone = forked(asked(whole, tmp_path, "whole"))
@@ -383,7 +383,7 @@ def test_a_run_killed_again_and_again_ends_like_one_left_alone(small_run, forked
 
 
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 2)])
-def test_a_signal_stops_with_a_checkpoint_and_the_same_command_finishes(small_run, forked, tmp_path, number, workers):
+def test_train_ae_stops_at_a_signal_and_resumes(small_run, forked, tmp_path, number, workers):
     run = replace(
         small_run,
         steps=10_000,
@@ -406,7 +406,7 @@ def test_a_signal_stops_with_a_checkpoint_and_the_same_command_finishes(small_ru
     assert [line["step"] for line in logged(run)] == [*steps, steps[-1] + 1]
 
 
-def test_a_write_that_fails_midway_is_said_in_one_line_and_spoils_nothing(small_run, forked, tmp_path):
+def test_save_checkpoint_survives_a_failed_write(small_run, forked, tmp_path):
     run = replace(small_run, steps=2)
     forked(asked(run, tmp_path)).join()
     before = files(Path(run.out) / "checkpoints")
@@ -430,7 +430,7 @@ def test_a_write_that_fails_midway_is_said_in_one_line_and_spoils_nothing(small_
     assert files(Path(run.out) / "export") == files(Path(whole.out) / "export")
 
 
-def test_a_checkpoint_that_cannot_be_read_is_named(small_run, command):
+def test_load_checkpoint_names_an_unreadable_checkpoint(small_run, command):
     assert command(replace(small_run, steps=2))[0] == 0
     path = Path(small_run.out) / "checkpoints" / "0000002"
     (path / "state.pt").write_bytes((path / "state.pt").read_bytes()[:1000])

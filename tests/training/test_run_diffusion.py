@@ -72,7 +72,7 @@ def sources(latent_cache, class_folder, small_autoencoder):
 
 
 @pytest.mark.parametrize("kind", ["cached", "encoded", "pixels"])
-def test_a_run_makes_its_directory(small_diffusion, sources, small_autoencoder, command, kind):
+def test_run_diffusion_writes_its_directory(small_diffusion, sources, small_autoencoder, command, kind):
     intervals = replace(small_diffusion.intervals, preview=3)
     run = replace(small_diffusion, source=sources[kind], intervals=intervals)
     status, out, err = command(run)
@@ -108,7 +108,7 @@ def test_a_run_makes_its_directory(small_diffusion, sources, small_autoencoder, 
         assert card.autoencoder_digest == digest_weights(Autoencoder.from_pretrained(small_autoencoder))
 
 
-def test_stopping_and_going_on_changes_nothing(small_diffusion, tmp_path):
+def test_run_diffusion_resumes_to_the_same_export(small_diffusion, tmp_path):
     run = replace(small_diffusion, accumulation=2)
     whole = files(run_diffusion(replace(run, out=str(tmp_path / "whole"))))
     run_diffusion(replace(run, steps=2))
@@ -120,7 +120,7 @@ def test_stopping_and_going_on_changes_nothing(small_diffusion, tmp_path):
     assert files(export) == whole
 
 
-def test_previews_are_of_the_same_noise_and_change_nothing(small_diffusion, tmp_path):
+def test_run_diffusion_previews_the_same_noise_and_changes_nothing(small_diffusion, tmp_path):
     quiet = files(run_diffusion(replace(small_diffusion, out=str(tmp_path / "quiet"))))
     run = replace(small_diffusion, intervals=replace(small_diffusion.intervals, preview=1))
     export = run_diffusion(run)
@@ -130,7 +130,7 @@ def test_previews_are_of_the_same_noise_and_change_nothing(small_diffusion, tmp_
     assert 0 < abs(one - other).mean() < 4
 
 
-def test_the_run_s_own_file_makes_the_same_run_again_from_elsewhere(small_diffusion, tmp_path, capfd, monkeypatch):
+def test_train_diffusion_repeats_a_run_from_its_run_yaml(small_diffusion, tmp_path, capfd, monkeypatch):
     first = files(run_diffusion(small_diffusion))
     monkeypatch.chdir(tmp_path)
     main(["train-diffusion", "--config", "run/run.yaml", "--out", "again"])
@@ -138,7 +138,7 @@ def test_the_run_s_own_file_makes_the_same_run_again_from_elsewhere(small_diffus
     assert files(tmp_path / "again" / "export") == first
 
 
-def test_another_run_in_the_same_directory_is_refused_naming_the_key(small_diffusion, command):
+def test_require_same_run_names_the_keys_that_differ(small_diffusion, command):
     assert command(small_diffusion)[0] == 0
     before = files(Path(small_diffusion.out))
     for changed, said in (
@@ -155,7 +155,7 @@ def test_another_run_in_the_same_directory_is_refused_naming_the_key(small_diffu
     assert [line["step"] for line in logged(small_diffusion)] == [1, 2, 3, 4, 6]
 
 
-def test_the_length_of_a_run_with_a_curriculum_is_part_of_it(small_diffusion, command):
+def test_require_same_run_fixes_the_steps_of_a_curriculum(small_diffusion, command):
     run = replace(small_diffusion, curriculum=diffusion_config.Curriculum(keep=(3,), block=4))
     assert command(run)[0] == 0
     status, _, err = command(run, "--steps", 6)
@@ -163,7 +163,7 @@ def test_the_length_of_a_run_with_a_curriculum_is_part_of_it(small_diffusion, co
     assert "steps (4 there, 6 now)" in err
 
 
-def test_other_data_under_the_same_name_are_refused(
+def test_require_same_data_refuses_other_data_of_the_same_name(
     small_diffusion, sources, latent_cache, small_autoencoder, class_folder, command, tmp_path
 ):
     copy = Path(shutil.copytree(latent_cache, tmp_path / "latents"))
@@ -186,9 +186,7 @@ def test_other_data_under_the_same_name_are_refused(
     assert "was started on other data" in err
 
 
-def test_the_autoencoder_of_cached_latents_may_move_but_not_its_declared_scale(
-    small_diffusion, small_autoencoder, command, tmp_path
-):
+def test_require_same_data_refuses_another_declared_scale(small_diffusion, small_autoencoder, command, tmp_path):
     source = replace(small_diffusion.source, statistics="declared")
     run = replace(small_diffusion, source=source, steps=2)
     assert command(run)[0] == 0
@@ -223,9 +221,7 @@ def test_the_autoencoder_of_cached_latents_may_move_but_not_its_declared_scale(
         (("--intervals.preview", 1, "--denoiser.no-labels", "--preview.guidance", 2), "is unconditional"),
     ],
 )
-def test_what_cannot_be_trained_is_said_in_one_line_before_anything_is_written(
-    small_diffusion, command, arguments, said
-):
+def test_train_diffusion_refuses_in_one_line_before_writing(small_diffusion, command, arguments, said):
     status, out, err = command(small_diffusion, *arguments)
     assert (status, out) == (2, "")
     assert err.startswith("specmatch train-diffusion: ")
@@ -234,7 +230,7 @@ def test_what_cannot_be_trained_is_said_in_one_line_before_anything_is_written(
     assert not Path(small_diffusion.out).exists()
 
 
-def test_flips_that_are_not_cached_and_an_autoencoder_that_is_gone_stop_nothing_half_way(
+def test_train_diffusion_refuses_missing_flips_and_autoencoders(
     small_diffusion, small_autoencoder, class_folder, command, tmp_path
 ):
     gone = shutil.copytree(small_autoencoder, tmp_path / "autoencoder")
@@ -253,7 +249,7 @@ def test_flips_that_are_not_cached_and_an_autoencoder_that_is_gone_stop_nothing_
     assert read_card(Path(run.out) / "export").autoencoder_digest == ""
 
 
-def test_latents_of_another_scale_are_warned_of(small_diffusion, latent_cache, command, tmp_path):
+def test_train_diffusion_warns_of_latents_off_scale(small_diffusion, latent_cache, command, tmp_path):
     copy = shutil.copytree(latent_cache, tmp_path / "copy")
     index = json.loads((copy / "index.json").read_text())
     index["latent_space"]["std"] = [std / 5 for std in index["latent_space"]["std"]]
@@ -265,7 +261,7 @@ def test_latents_of_another_scale_are_warned_of(small_diffusion, latent_cache, c
     assert "standard deviation 5" in err or "standard deviation 4.9" in err
 
 
-def test_weights_that_are_not_finite_are_not_exported(small_diffusion):
+def test_run_diffusion_refuses_to_export_what_is_not_finite(small_diffusion):
     run = replace(small_diffusion, steps=2)
     run_diffusion(run)
     shutil.rmtree(Path(run.out) / "export")
@@ -315,7 +311,7 @@ def wait_for(condition, process):
         time.sleep(0.0005)
 
 
-def test_a_run_killed_again_and_again_ends_like_one_left_alone(small_diffusion, sources, forked, tmp_path):
+def test_run_diffusion_resumes_after_kills_to_the_same_export(small_diffusion, sources, forked, tmp_path):
     curriculum = diffusion_config.Curriculum(keep=(2, 5), block=4)
     run = replace(
         small_diffusion, source=sources["encoded"], steps=5, accumulation=2, curriculum=curriculum, precision="bf16"
@@ -343,7 +339,7 @@ def test_a_run_killed_again_and_again_ends_like_one_left_alone(small_diffusion, 
     assert [line["transform"] for line in logged(run)] == ["keep 2", "keep 2", "keep 5", "", ""]
 
 
-def test_a_signal_stops_with_a_checkpoint_and_the_same_command_finishes(small_diffusion, forked, tmp_path):
+def test_train_diffusion_stops_at_a_signal_and_resumes(small_diffusion, forked, tmp_path):
     run = replace(
         small_diffusion, steps=10_000, intervals=autoencoder_config.Intervals(log=1, preview=0, checkpoint=10_000)
     )

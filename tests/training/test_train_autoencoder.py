@@ -81,7 +81,7 @@ def gradients(net):
 
 
 @pytest.mark.parametrize(("method", "precision"), [(None, "fp32"), (None, "bf16"), (VA_VAE, "fp32"), (VA_VAE, "bf16")])
-def test_two_steps_and_two_more_equal_four_bit_for_bit(small_run, method, precision):
+def test_train_autoencoder_resumes_bit_for_bit(small_run, method, precision):
     run = replace(small_run, **EVERYTHING, precision=precision)
     run = replace(run, method=method or run.method)
     images = open_images(run.data.path, 32, crop="random", flip=True, seed=run.seed)
@@ -103,7 +103,7 @@ def test_two_steps_and_two_more_equal_four_bit_for_bit(small_run, method, precis
 
 
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
-def test_a_loaded_state_lies_where_its_networks_lie(small_run):
+def test_load_state_dict_keeps_the_device(small_run):
     state = new_state(small_run)
     saved = copy.deepcopy(state.state_dict())
     state.reconstructor.to("meta")
@@ -111,7 +111,7 @@ def test_a_loaded_state_lies_where_its_networks_lie(small_run):
     assert {p.device.type for p in state.ema.shadow_params} == {"meta"}
 
 
-def test_the_identity_method_is_plain_training_bit_for_bit(small_run, batches):
+def test_train_autoencoder_without_transform_is_plain_training(small_run, batches):
     run = replace(small_run, steps=3)
     state, data = new_state(run), batches(3)
     records = train(run, state, data)
@@ -130,7 +130,7 @@ def test_the_identity_method_is_plain_training_bit_for_bit(small_run, batches):
     assert differing(plain.state_dict(), state.autoencoder.state_dict()) == []
 
 
-def test_two_micro_batches_equal_one_batch_of_both(small_run, batches):
+def test_train_autoencoder_of_micro_batches_equals_the_whole_batch(small_run, batches):
     one = replace(
         small_run, steps=2, batch_size=4, sample_posterior=False, method=autoencoder_config.MethodChoice("esm")
     )
@@ -147,7 +147,7 @@ def test_two_micro_batches_equal_one_batch_of_both(small_run, batches):
 
 
 @pytest.mark.parametrize("adaptive", [True, False])
-def test_the_shared_output_gradient_equals_the_naive_backward(small_run, batches, adaptive):
+def test_generator_backward_equals_the_naive_gradient(small_run, batches, adaptive):
     run = replace(
         small_run,
         method=autoencoder_config.MethodChoice("esm_dsm", block=4, keep=(7, 3), esm_weight=0.1),
@@ -215,7 +215,7 @@ def test_generator_backward_balances_gradients_at_the_encoder_s_last_layer(small
 
 
 @pytest.mark.parametrize("case", ALIGNMENT["cases"], ids=lambda case: f"seed {case['seed']}")
-def test_a_balanced_term_s_weight_is_that_of_va_vae(case):
+def test_balance_equals_published_weights(case):
     mapped, features = (
         torch.from_numpy(np.random.default_rng(case["seed"] + more).standard_normal(case["shape"])) for more in (0, 100)
     )
@@ -228,7 +228,7 @@ def test_a_balanced_term_s_weight_is_that_of_va_vae(case):
     assert {name: value.item() for name, value in weights.items()} == pytest.approx({"features": case["weight"]})
 
 
-def test_gradients_are_compared_only_for_terms_that_ask_for_it(small_run, batches, monkeypatch):
+def test_generator_backward_balances_only_balanced_terms(small_run, batches, monkeypatch):
     monkeypatch.setattr(torch.autograd, "grad", pytest.fail)
     for choice in (autoencoder_config.MethodChoice("esm"), replace(VA_VAE, feature_weight=0.0)):
         run = replace(small_run, method=choice, steps=1)
@@ -236,7 +236,7 @@ def test_gradients_are_compared_only_for_terms_that_ask_for_it(small_run, batche
         assert not any(name.endswith("_weight") for name in record.losses)
 
 
-def test_the_vision_encoder_is_no_part_of_the_state(small_run, batches):
+def test_state_dict_leaves_out_the_vision_encoder(small_run, batches):
     encoder = torch.nn.Conv2d(3, 6, 4, stride=4)
     before = copy.deepcopy(encoder.state_dict())
     run = replace(small_run, steps=2)
@@ -251,7 +251,7 @@ def test_the_vision_encoder_is_no_part_of_the_state(small_run, batches):
     assert len(state.state_dict()["optimizer"]["state"]) == n_trained
 
 
-def test_features_that_are_not_finite_change_nothing(small_run, batches):
+def test_train_autoencoder_skips_features_that_are_not_finite(small_run, batches):
     calls = []
 
     def encoder(images):
@@ -269,7 +269,7 @@ def test_features_that_are_not_finite_change_nothing(small_run, batches):
     assert not next(records).skipped
 
 
-def test_the_discriminator_s_pass_leaves_no_gradient_on_the_autoencoder(small_run, batches):
+def test_discriminator_backward_leaves_the_autoencoder_alone(small_run, batches):
     run = replace(small_run, discriminator=DISCRIMINATOR)
     state = new_state(run)
     made, _ = state.reconstructor(batches(1)[0].images, seeded(1))
@@ -279,7 +279,7 @@ def test_the_discriminator_s_pass_leaves_no_gradient_on_the_autoencoder(small_ru
     assert all(g.abs().sum() > 0 for g in gradients(state.discriminator))
 
 
-def test_the_discriminator_starts_after_so_many_generator_updates(small_run, batches):
+def test_train_autoencoder_starts_the_discriminator_at_its_step(small_run, batches):
     run = replace(small_run, discriminator=replace(DISCRIMINATOR, start=2))
     state = new_state(run)
     first = copy.deepcopy(state.discriminator.state_dict())
@@ -290,7 +290,7 @@ def test_the_discriminator_starts_after_so_many_generator_updates(small_run, bat
         assert bool(differing(first, state.discriminator.state_dict())) == expected
 
 
-def test_a_term_of_weight_0_is_never_called(small_run, batches):
+def test_train_autoencoder_never_calls_a_term_of_weight_0(small_run, batches):
     def never(*arguments):
         raise AssertionError("called")
 
@@ -311,7 +311,7 @@ def bad_at(*numbers):
     return Method("bad", (Term("broken", loss, 1.0),), Identity(), "nobody")
 
 
-def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(small_run, batches):
+def test_train_skips_and_counts_a_step_that_is_not_finite(small_run, batches):
     run = replace(small_run, discriminator=DISCRIMINATOR)
     state = new_state(run, bad_at(3))
     records = train_autoencoder(run, state, iter(batches(4)), Accelerator())
@@ -326,7 +326,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(small_run, bat
     assert differing(before, state.state_dict())
 
 
-def test_a_discriminator_s_gradient_that_is_not_finite_changes_nothing_either(small_run, batches):
+def test_train_skips_a_discriminator_gradient_that_is_not_finite(small_run, batches):
     run = replace(
         small_run, discriminator=DISCRIMINATOR, steps=1, optimizer=autoencoder_config.Optimizer(lr=1e-3, warmup=0)
     )
@@ -340,7 +340,7 @@ def test_a_discriminator_s_gradient_that_is_not_finite_changes_nothing_either(sm
     assert set(differing(before, state.state_dict())) == {"/step", "/skipped"}
 
 
-def test_too_many_bad_steps_in_a_row_stop_the_run_naming_the_culprit(small_run, batches):
+def test_train_diverges_after_bad_steps_in_a_row(small_run, batches):
     run = replace(small_run, steps=9, max_bad_steps=3)
     state = new_state(run, bad_at(3, 4, 5))
     records = train_autoencoder(run, state, iter(batches(9)), Accelerator())
@@ -352,13 +352,13 @@ def test_too_many_bad_steps_in_a_row_stop_the_run_naming_the_culprit(small_run, 
     assert [r.skipped for r in train(run, resumed, batches(9))] == [False] * 4
 
 
-def test_bad_steps_that_are_not_in_a_row_do_not_stop_the_run(small_run, batches):
+def test_train_continues_after_bad_steps_apart(small_run, batches):
     run = replace(small_run, steps=4, max_bad_steps=2)
     state = new_state(run, bad_at(1, 3))
     assert [r.skipped for r in train(run, state, batches(4))] == [True, False, True, False]
 
 
-def test_decoder_only_fine_tuning_leaves_the_encoder_as_it_was(small_run, batches, tmp_path):
+def test_train_autoencoder_of_the_decoder_keeps_the_encoder(small_run, batches, tmp_path):
     Autoencoder.from_preset("tiny", seed=3).save_pretrained(tmp_path / "theirs")
     network = autoencoder_config.Network(preset="none such", pretrained=str(tmp_path / "theirs"), train="decoder")
     run = replace(
@@ -377,7 +377,7 @@ def test_decoder_only_fine_tuning_leaves_the_encoder_as_it_was(small_run, batche
         assert changed == {"decoder", "post_quant_conv"}
 
 
-def test_bf16_trains_and_differs_from_fp32(small_run, batches):
+def test_train_autoencoder_in_bf16_differs_from_fp32(small_run, batches):
     losses = {}
     for precision in ("fp32", "bf16"):
         run = replace(small_run, steps=12, precision=precision, discriminator=replace(DISCRIMINATOR, start=6))
@@ -392,7 +392,7 @@ def test_bf16_trains_and_differs_from_fp32(small_run, batches):
 @pytest.mark.parametrize(
     "choice", [VA_VAE, autoencoder_config.MethodChoice("esm"), replace(VA_VAE, feature_weight=0.0)]
 )
-def test_no_layer_at_which_gradients_are_compared_is_compiled(small_run, choice, monkeypatch):
+def test_compile_parts_leaves_out_layers_of_compared_gradients(small_run, choice, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda part: compiled.append(part))
     state = new_state(replace(small_run, method=choice, discriminator=DISCRIMINATOR))
@@ -411,7 +411,7 @@ def test_no_layer_at_which_gradients_are_compared_is_compiled(small_run, choice,
     assert donated == (not balanced)
 
 
-def test_channels_last_gives_the_same_losses(small_run, batches):
+def test_train_autoencoder_in_channels_last_gives_the_same_losses(small_run, batches):
     runs_ = [replace(small_run, discriminator=DISCRIMINATOR, channels_last=last, steps=2) for last in (False, True)]
     states = [new_state(run) for run in runs_]
     first, second = (train(run, state, batches(2)) for run, state in zip(runs_, states, strict=True))
@@ -420,7 +420,7 @@ def test_channels_last_gives_the_same_losses(small_run, batches):
         assert all(a.losses[k].item() == pytest.approx(b.losses[k].item(), rel=2e-3, abs=1e-4) for k in a.losses)
 
 
-def test_the_learning_rate_rises_linearly_to_its_value():
+def test_set_learning_rate_warms_up_linearly():
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1)
     assert [set_learning_rate(optimizer, 0.4, step, 4) for step in range(6)] == pytest.approx(
         [0.1, 0.2, 0.3, 0.4, 0.4, 0.4]
@@ -429,7 +429,7 @@ def test_the_learning_rate_rises_linearly_to_its_value():
     assert set_learning_rate(optimizer, 0.4, 0, 0) == 0.4
 
 
-def test_averaged_weights_are_there_within_the_block_and_gone_after_it(small_run, batches):
+def test_ema_weights_replaces_and_restores(small_run, batches):
     state = new_state(small_run)
     train(small_run, state, batches(4))
     trained = copy.deepcopy(state.state_dict())
@@ -440,14 +440,14 @@ def test_averaged_weights_are_there_within_the_block_and_gone_after_it(small_run
     assert differing(trained, state.state_dict()) == []
 
 
-def test_a_run_without_averages_has_its_weights_in_the_block(small_run):
+def test_ema_weights_without_ema_changes_nothing(small_run):
     state = new_state(replace(small_run, optimizer=replace(small_run.optimizer, ema=0.0)))
     assert state.ema is None
     with ema_weights(state):
         assert "ema" not in state.state_dict()
 
 
-def test_nothing_draws_from_the_global_generator(small_run, batches):
+def test_train_autoencoder_leaves_the_global_generator_alone(small_run, batches):
     run = replace(small_run, **EVERYTHING, steps=2)
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
@@ -455,7 +455,7 @@ def test_nothing_draws_from_the_global_generator(small_run, batches):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_a_loss_of_no_weight_is_neither_trained_nor_saved(small_run):
+def test_build_state_leaves_out_a_loss_of_weight_0(small_run):
     idle = new_state(replace(small_run, method=replace(VA_VAE, feature_weight=0.0)))
     assert not [name for name in idle.state_dict()["reconstructor"] if name.startswith("terms")]
     weighed = new_state(replace(small_run, method=VA_VAE))

@@ -74,7 +74,7 @@ def sources(latent_cache, class_folder, small_autoencoder):
         ("pixels", {"objective": diffusion_config.ObjectiveChoice(prediction="data", weighting="min_snr")}),
     ],
 )
-def test_two_steps_and_two_more_equal_four_bit_for_bit(small_diffusion, sources, kind, change):
+def test_train_diffusion_resumes_bit_for_bit(small_diffusion, sources, kind, change):
     run = replace(small_diffusion, source=sources[kind], accumulation=2, **change)
     data = open_learned(run, CPU)
 
@@ -119,7 +119,7 @@ def plain_loop(run, net, batches, keep=lambda step: None):
         yield loss.detach()
 
 
-def test_training_is_the_plain_loop_bit_for_bit(small_diffusion, batches):
+def test_train_diffusion_is_the_plain_loop_bit_for_bit(small_diffusion, batches):
     state, plain = new_state(small_diffusion), new_state(small_diffusion).denoiser
     records, average = train(small_diffusion, state, batches(4)), EMAModel(plain.parameters(), decay=0.9)
     for record, loss in zip(records, plain_loop(small_diffusion, plain, batches(4)), strict=True):
@@ -131,7 +131,7 @@ def test_training_is_the_plain_loop_bit_for_bit(small_diffusion, batches):
 
 
 @pytest.mark.parametrize("accumulation", [2, 4])
-def test_micro_batches_equal_one_backward_pass_of_all(small_diffusion, batches, accumulation):
+def test_train_diffusion_of_micro_batches_equals_the_whole_batch(small_diffusion, batches, accumulation):
     run = replace(small_diffusion, accumulation=accumulation)
     state, plain = new_state(run), new_state(run).denoiser
     records = train(run, state, batches(4, 8))
@@ -142,7 +142,7 @@ def test_micro_batches_equal_one_backward_pass_of_all(small_diffusion, batches, 
     assert torch.cat(errors).mean() < 1e-6
 
 
-def test_the_curriculum_shows_low_passed_data_in_turn_and_then_everything(small_diffusion, batches):
+def test_train_diffusion_follows_the_curriculum(small_diffusion, batches):
     run = replace(small_diffusion, steps=10, curriculum=CURRICULUM)
     expected = [2] * 4 + [5] * 4 + [None] * 2
     assert [lowpass_at(CURRICULUM, step, 10) for step in range(10)] == expected
@@ -156,7 +156,7 @@ def test_the_curriculum_shows_low_passed_data_in_turn_and_then_everything(small_
 
 
 @pytest.mark.parametrize(("share", "n_steps"), [(0.0, 7), (0.1, 30), (0.5, 9), (1.0, 7)])
-def test_the_share_of_the_curriculum_is_split_evenly(share, n_steps):
+def test_lowpass_at_splits_the_share_evenly(share, n_steps):
     keeps = [lowpass_at(diffusion_config.Curriculum((1, 3, 5), share=share), step, n_steps) for step in range(n_steps)]
     counts = [keeps.count(keep) for keep in (1, 3, 5)]
     assert abs(sum(counts) - share * n_steps) < 1
@@ -171,7 +171,7 @@ def bad_at(batches, *numbers):
     return batches
 
 
-def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(small_diffusion, batches):
+def test_train_diffusion_skips_a_step_that_is_not_finite(small_diffusion, batches):
     run = replace(small_diffusion, accumulation=2)
     state = new_state(run)
     records = train_diffusion(run, state, iter(bad_at(batches(4), 3)), Accelerator())
@@ -187,7 +187,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(small_diffusio
     assert differing(before, state.state_dict())
 
 
-def test_too_many_bad_steps_in_a_row_stop_the_run(small_diffusion, batches):
+def test_train_diffusion_diverges_after_bad_steps_in_a_row(small_diffusion, batches):
     run = replace(small_diffusion, steps=9, max_bad_steps=3)
     state = new_state(run)
     records = train_diffusion(run, state, iter(bad_at(batches(9), 1, 3, 4, 5)), Accelerator())
@@ -196,7 +196,7 @@ def test_too_many_bad_steps_in_a_row_stop_the_run(small_diffusion, batches):
         next(records)
 
 
-def test_without_classes_or_averages_neither_is_kept(small_diffusion, batches):
+def test_build_diffusion_state_without_classes_or_ema(small_diffusion, batches):
     run = replace(small_diffusion, optimizer=replace(small_diffusion.optimizer, ema=0.0))
     for n_classes, chosen in ((0, run.denoiser), (2, replace(run.denoiser, labels=False))):
         state = new_state(replace(run, denoiser=chosen), n_classes=n_classes)
@@ -206,14 +206,14 @@ def test_without_classes_or_averages_neither_is_kept(small_diffusion, batches):
         assert [record.skipped for record in train(replace(run, denoiser=chosen), state, labelled)] == [False] * 4
 
 
-def test_nothing_draws_from_the_global_generator(small_diffusion, batches):
+def test_train_diffusion_leaves_the_global_generator_alone(small_diffusion, batches):
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
     train(small_diffusion, new_state(small_diffusion), batches(4))
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_bf16_trains_float32_weights_to_nearly_the_same_losses(small_diffusion, batches):
+def test_train_diffusion_in_bf16_nearly_equals_fp32(small_diffusion, batches):
     losses = []
     for precision in ("fp32", "bf16"):
         run = replace(small_diffusion, precision=precision)
@@ -239,7 +239,7 @@ def learned_from(draw, n_steps=200, shape=(2, 4, 4)):
     return sum(losses[-n_steps // 4 :]) / (n_steps // 4), state.denoiser
 
 
-def test_one_image_a_class_is_learned_and_drawn_again():
+def test_train_diffusion_learns_one_image_a_class():
     images = torch.stack([torch.full((2, 4, 4), -1.0), torch.full((2, 4, 4), 1.0)])
     loss, net = learned_from(lambda generator, labels: images[labels])
     assert loss < 0.2  # of the best that sees neither the noisy image nor the label: 2
@@ -250,7 +250,7 @@ def test_one_image_a_class_is_learned_and_drawn_again():
     assert (drawn - images[labels]).abs().mean() < 0.1
 
 
-def test_on_gaussian_data_the_loss_falls_to_the_variance_that_is_left():
+def test_train_diffusion_reaches_the_variance_left_of_gaussians():
     def draw(generator, labels):
         return torch.randn(64, 2, 4, 4, generator=generator)
 

@@ -9,13 +9,13 @@ PAGE = (Path(__file__).parents[2] / "docs" / "training_loops.md").read_text()
 PROGRAMS = re.findall(r"## ([^\n]+)\n+```python\n(.*?)```", PAGE, flags=re.DOTALL)
 
 
-def test_there_is_one_for_diffusers_and_one_for_lightning():
+def test_training_loops_page_has_two_programs():
     assert [title for title, _ in PROGRAMS] == ["A loop with diffusers and Accelerate", "A callback for Lightning"]
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("title", "program"), PROGRAMS)
-def test_a_program_of_the_page_runs_and_logs_the_numbers(title, program, tmp_path, monkeypatch):
+def test_training_loops_page_programs_log_the_numbers(title, program, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scope = {"__name__": "program"}
     exec(compile(program, title, "exec"), scope)

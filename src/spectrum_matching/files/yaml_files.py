@@ -1,4 +1,4 @@
-"""Runs as YAML: written resolved, read back strictly, overridden key by key."""
+"""Settings as YAML: written resolved, read back strictly, overridden key by key."""
 
 import dataclasses
 import difflib
@@ -14,20 +14,24 @@ Run = TypeVar("Run")
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """A hint naming the known words nearest to `word` first."""
+    """Return a hint: the known word nearest to `word`, or all known words."""
     close = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
 
 
 def to_yaml(run: Any) -> str:
-    """The resolved run."""
+    """Return the text of resolved settings."""
     # Through JSON types: YAML would write tuples as Python objects.
     plain = TypeAdapter(type(run)).dump_python(run, mode="json")
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The YAML mapping in a file; ValueError naming the file if it holds anything else."""
+    """Return the YAML mapping in a file.
+
+    Raises:
+        ValueError: naming the file, where it holds anything else.
+    """
     try:
         mapping = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -38,43 +42,33 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def override(run: Run, mapping: dict[str, Any], source: str) -> Run:
-    """`run` with the values of a nested mapping; ValueError naming `source` and the key that is unknown or mistyped."""
+    """Return the run with the values of a nested mapping.
+
+    Raises:
+        ValueError: naming `source`, and the key that is unknown or whose value the run cannot have.
+    """
     return record_of(type(run), _merged(run, mapping, source, ""), source)
 
 
 def _merged(record: Any, mapping: Any, source: str, prefix: str) -> dict[str, Any]:
+    """Return the plain values of a record with those of a mapping in their places."""
     if not isinstance(mapping, dict):
         raise ValueError(f"{source}: {prefix.rstrip('.')} is {mapping!r}: expected keys and values")
-    values = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+    values = dataclasses.asdict(record)
     for key, value in mapping.items():
         if key not in values:
             raise ValueError(f"{source}: unknown key {prefix}{key}; {nearest(str(key), list(values))}")
-        old = values[key]
+        old, inner = getattr(record, key), f"{prefix}{key}."
         if dataclasses.is_dataclass(old):
-            values[key] = _merged(old, value, source, f"{prefix}{key}.")
-        elif isinstance(old, dict):
-            values[key] = _merged_entries(old, _entry_type(record, key), value, source, f"{prefix}{key}")
-        else:
+            values[key] = _merged(old, value, source, inner)
+        elif not isinstance(old, dict):
             values[key] = value
-    return {key: _plain(value) for key, value in values.items()}
-
-
-def _merged_entries(old: dict[str, Any], kind: type, mapping: Any, source: str, prefix: str) -> dict[str, Any]:
-    """Records by name: those that the mapping names, each merged into the one of its name."""
-    if not isinstance(mapping, dict):
-        raise ValueError(f"{source}: {prefix} is {mapping!r}: expected names and what each stands for")
-    return {
-        str(name): _merged(old.get(str(name), kind()), value or {}, source, f"{prefix}.{name}.")
-        for name, value in mapping.items()
-    }
-
-
-def _entry_type(record: Any, key: str) -> type:
-    kind: type = get_args(get_type_hints(type(record))[key])[1]
-    return kind
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
+        elif not isinstance(value, dict):
+            raise ValueError(f"{source}: {prefix}{key} is {value!r}: expected names and records")
+        else:  # records by name, each merged into the old one of its name; the others go
+            new: Any = get_args(get_type_hints(type(record))[key])[1]
+            values[key] = {
+                str(name): _merged(old.get(str(name), new()), entry or {}, source, f"{inner}{name}.")
+                for name, entry in value.items()
+            }
+    return values

@@ -1,4 +1,4 @@
-"""Runs: frozen records of everything that decides a training, made by one function for each preset."""
+"""Runs of autoencoders: frozen records of all settings of a training, and a function for each family of presets."""
 
 import dataclasses
 import inspect
@@ -24,20 +24,20 @@ else:
 
 @dataclass(frozen=True)
 class Data:
-    """Where the images come from and how they are cut."""
+    """Images to train on, and how they are cropped."""
 
     path: str = "embedded"  # embedded, a folder, a parquet file, or hub:NAME
     size: PositiveInt = 64  # pixels on a side
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05  # share that training never sees: for previews and metrics
     crop: Literal["random", "center"] = "random"
     flip: bool = True
-    on_bad: Literal["skip", "refuse"] = "skip"  # unreadable files: name, count and skip them, or refuse to start
+    on_bad: Literal["skip", "refuse"] = "skip"  # unreadable files: report and skip them, or refuse to start
     workers: Incidental[NonNegativeInt] = 0  # processes that read images
 
 
 @dataclass(frozen=True)
 class Network:
-    """The autoencoder, and what of it is trained."""
+    """The autoencoder, and which part of it is trained."""
 
     preset: str = "tiny"  # built from scratch
     pretrained: str | None = None  # a diffusers folder or hub name to fine-tune; wins over the preset
@@ -46,7 +46,7 @@ class Network:
 
 @dataclass(frozen=True)
 class MethodChoice:
-    """A row of the zoo and what differs from its defaults (None: the row's own)."""
+    """A method of the zoo, and options that differ from its defaults (None: the default)."""
 
     name: MethodName = "autoencoder"
     kl_weight: NonNegative | None = None
@@ -115,11 +115,11 @@ class Losses:
 
 @dataclass(frozen=True)
 class DiscriminatorChoice:
-    """The PatchGAN term with hinge loss."""
+    """The adversarial loss: a PatchGAN discriminator with the hinge loss."""
 
     weight: NonNegative = 0.0
-    start: NonNegativeInt = 0  # generator updates before it counts and before its discriminator learns
-    adaptive: bool = True  # scale it to the reconstruction's gradient at the last layer
+    start: NonNegativeInt = 0  # generator updates before it is used and trained
+    adaptive: bool = True  # scale it by gradients at the last layer, as VQGAN does
     lr: NonNegative = 5e-5
     width: PositiveInt = 64
     depth: PositiveInt = 3
@@ -127,7 +127,7 @@ class DiscriminatorChoice:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """AdamW, and the averaged weights that are exported."""
+    """AdamW, and the average of the weights that is exported."""
 
     lr: Changeable[NonNegative] = 1e-4
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
@@ -139,13 +139,13 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Intervals:
-    """Every how many generator updates."""
+    """Numbers of updates between two logs, previews and checkpoints; 0: never."""
 
     log: NonNegativeInt = 10
     preview: NonNegativeInt = 500
     checkpoint: PositiveInt = 500
-    keep_last: PositiveInt = 2  # newest checkpoints that stay
-    keep_every: NonNegativeInt = 0  # checkpoints at its multiples stay as well; 0: none
+    keep_last: PositiveInt = 2  # newest checkpoints to keep
+    keep_every: NonNegativeInt = 0  # checkpoints at its multiples are kept as well; 0: none
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class AutoencoderRun:
     """A training of an autoencoder."""
 
     name: Incidental[str] = "tiny"
-    out: Incidental[str] = "runs/tiny"  # run directory; the same command again resumes from it
+    out: Incidental[str] = "runs/tiny"  # run directory; the same command resumes from it
     seed: int = 0
     steps: Changeable[PositiveInt] = 1000  # generator updates
     batch_size: PositiveInt = 16  # images in one generator update, over all processes and micro-batches
@@ -162,7 +162,7 @@ class AutoencoderRun:
     compile: bool = False
     channels_last: bool = False  # memory layout; faster for convolutions on most machines
     sample_posterior: bool = True  # decode a sample of the posterior; otherwise its mean
-    max_bad_steps: Incidental[PositiveInt] = 10  # stop after so many non-finite steps in a row
+    max_bad_steps: Incidental[PositiveInt] = 10  # non-finite steps in a row after which training stops
     trackers: Incidental[tuple[Literal["tensorboard", "wandb"], ...]] = ()
     data: Data = field(default_factory=Data)
     network: Network = field(default_factory=Network)

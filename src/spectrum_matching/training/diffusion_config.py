@@ -1,4 +1,4 @@
-"""Runs of latent diffusion: frozen records of everything that decides a training, made by one function a preset."""
+"""Runs of diffusion models: frozen records of all settings of a training, and a function for each family of presets."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -8,13 +8,12 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from ..diffusion.alignment import Std
+from ..diffusion.path import Kind, Prediction
+from ..diffusion.times import Distribution
 from ..files.settings import Changeable, Fraction, Incidental, NonNegative, NotHashed
 from ..sampling.generate import SamplingChoice
 from .autoencoder_config import Intervals, Optimizer, renamed
 
-PathKind = Literal["linear", "cosine", "vp"]
-Prediction = Literal["velocity", "noise", "data"]
-TimesKind = Literal["uniform", "log_normal", "shifted"]
 Size = Literal["B", "L", "XL"]
 Latents = Literal["f8d4", "f16d16"]
 
@@ -23,7 +22,7 @@ DINOV2 = "hub:facebook/dinov2-base"
 
 @dataclass(frozen=True)
 class Source:
-    """What is learned: cached latents, images encoded on the fly, or pixels (images without an autoencoder)."""
+    """Data to learn: cached latents, images encoded on the fly, or pixels (images without an autoencoder)."""
 
     latents: NotHashed[str | None] = None  # a folder of cached latents
     images: NotHashed[str | None] = None  # instead: embedded, a folder, a parquet file, or hub:NAME
@@ -34,13 +33,13 @@ class Source:
     flip: bool = False  # mirrored images too; a cache must hold them
     on_bad: Literal["skip", "refuse"] = "skip"
     workers: Incidental[NonNegativeInt] = 0
-    sample: bool = True  # draw latents from their posteriors; otherwise their means
-    statistics: Literal["global", "channel", "declared"] = "global"  # what brings latents to unit scale
+    sample: bool = True  # sample latents from their posteriors; otherwise take the means
+    statistics: Literal["global", "channel", "declared"] = "global"  # by which latents are normalised
 
 
 @dataclass(frozen=True)
 class DenoiserChoice:
-    """The network and what differs from its size's own (None: nothing)."""
+    """The network, and options that differ from those of its size (None: as the size has it)."""
 
     name: str = "SiT-tiny/1"
     labels: bool = True  # condition on the class where the data has classes
@@ -52,11 +51,11 @@ class DenoiserChoice:
 
 @dataclass(frozen=True)
 class ObjectiveChoice:
-    """What the network is asked for, and when."""
+    """What the network predicts, at which times, and how the loss is weighted."""
 
-    path: PathKind = "linear"
+    path: Kind = "linear"
     prediction: Prediction = "velocity"
-    times: TimesKind = "uniform"
+    times: Distribution = "uniform"
     times_mean: float = 0.0  # of log_normal
     times_std: float = 1.0  # of log_normal
     shift: float = 1.0  # of shifted
@@ -67,26 +66,24 @@ class ObjectiveChoice:
 
 @dataclass(frozen=True)
 class Curriculum:
-    """Low-passed latents first: the strengths in turn over the first `share` of the steps, then everything.
+    """Low-passed latents first: each strength in turn over the first `share` of the steps, then no filter.
 
     A control of spectrum matching: coarse-to-fine learning in the diffusion model alone.
     """
 
-    keep: tuple[int, ...] = ()  # diagonals of each block's DCT that stay; none: no curriculum
+    keep: tuple[int, ...] = ()  # diagonals of each block's DCT to keep; none: no curriculum
     block: int = 8
     share: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
 @dataclass(frozen=True)
 class AlignmentChoice:
-    """What the tokens of one block should be like: a vision encoder's, by projector, target filter and loss."""
+    """Alignment of the tokens of one block with a vision encoder's: projector, target filter and loss."""
 
-    weight: NonNegative = 0.0  # 0: nothing of it is opened or computed
+    weight: NonNegative = 0.0  # 0: no alignment
     encoder: NotHashed[str | None] = None  # gradients[:CELL], a folder, or hub:NAME; None: that of the cached targets
     size: int | None = None  # of images: pixels on a side that the encoder sees; the encoder's own by default
-    targets: Incidental[str | None] = (
-        None  # of latents: folder of cached targets; `targets` below the latents by default
-    )
+    targets: Incidental[str | None] = None  # of latents: folder of cached targets; by default LATENTS/targets
     tap: PositiveInt = 2  # block whose tokens are aligned, from 1
     projector: Literal["perceptron", "convolution"] = "perceptron"
     hidden: PositiveInt = 2048  # of the perceptron
@@ -103,14 +100,14 @@ class DiffusionRun:
     """A training of a diffusion model."""
 
     name: Incidental[str] = "tiny_sit"
-    out: Incidental[str] = "runs/tiny_sit"  # run directory; the same command again resumes from it
+    out: Incidental[str] = "runs/tiny_sit"  # run directory; the same command resumes from it
     seed: int = 0
     steps: Changeable[PositiveInt] = 2000  # updates
     batch_size: PositiveInt = 64  # latents in one update, over all processes and micro-batches
     accumulation: PositiveInt = 1  # micro-batches of one update
     precision: Changeable[Literal["fp32", "bf16"]] = "fp32"
     compile: bool = False
-    max_bad_steps: Incidental[PositiveInt] = 10  # stop after so many non-finite steps in a row
+    max_bad_steps: Incidental[PositiveInt] = 10  # non-finite steps in a row after which training stops
     trackers: Incidental[tuple[Literal["tensorboard", "wandb"], ...]] = ()
     source: Source = field(default_factory=Source)
     denoiser: DenoiserChoice = field(default_factory=DenoiserChoice)

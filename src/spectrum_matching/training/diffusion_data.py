@@ -1,4 +1,4 @@
-"""What a diffusion model learns, wherever it lies: cached latents, images encoded on the fly, or pixels."""
+"""Data that a diffusion model learns: cached latents, images encoded on the fly, or pixels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from .diffusion_config import DiffusionRun
 
 
 class DiffusionBatch(NamedTuple):
-    """data (b, c, h, w) at unit scale, on the device; labels (b,) int64 (-1: none); the bad files met.
+    """data (b, c, h, w) at unit scale and labels (b,) int64 (-1: none), on the device; bad files met while reading.
 
     targets (b, d, h', w'): of representation alignment, on the device; None without it.
     """
@@ -35,9 +35,9 @@ class DiffusionBatch(NamedTuple):
 
 
 class Batches(Protocol):
-    """This rank's part of each step's batch; the same numbers for the same (rank, world, step).
+    """Returns a rank's part of the batch of each step; the same numbers for the same (rank, world, step).
 
-    Called, it raises ValueError where there are no such batches, and reads nothing yet.
+    It raises ValueError at once where there are no such batches, and reads nothing before the first is taken.
     """
 
     def __call__(self, rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]: ...
@@ -45,12 +45,11 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class LearnedData:
-    """shape (c, h, w) of what is learned. classes: their names, none where there are no labels.
+    """Opened data of shape (c, h, w), with the names of their classes; none where there are no labels.
 
-    latent_space brings raw latents to unit scale and back. is_pixels: images in [-1, 1] that nothing encodes;
-    autoencoder: otherwise the folder or name of what decodes them, "" where it is not known. digest: of the data, and
-    of what they are to be aligned with. n: of latents or images. target_shape (d, h', w'): of alignment targets, None
-    without alignment.
+    latent_space: normalises raw latents. is_pixels: images in [-1, 1] that nothing encodes. autoencoder: folder or name
+    of what decodes latents, "" where it is not known. digest: of the data, and of what they are aligned with. n: number
+    of latents or images. target_shape (d, h', w'): of alignment targets, None without alignment.
     """
 
     shape: tuple[int, int, int]
@@ -99,7 +98,9 @@ def _open_cached(run: DiffusionRun, latents: LatentSet, device: torch.device) ->
         )
     if source.statistics == "declared":
         if not autoencoder:
-            raise ValueError(f"{source.latents} names no autoencoder, whose statistics were asked for; name it")
+            raise ValueError(
+                f"{source.latents} names no autoencoder, which source.statistics declared needs: set source.autoencoder"
+            )
         space = Autoencoder.from_pretrained(autoencoder).latent_space
     else:
         space = latents.space(source.statistics)
@@ -143,7 +144,7 @@ def _cached_targets(run: DiffusionRun, latents: LatentSet) -> TrainingTargets:
         )
     if choice.size is not None:
         raise ValueError(
-            "alignment.size decides nothing of cached targets: cache them by `specmatch cache --encoder-size`"
+            "alignment.size has no effect on cached targets: cache them by `specmatch cache --encoder-size`"
         )
     return targets
 

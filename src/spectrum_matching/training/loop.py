@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ def run_loop(
                 _log_step(run, window, log, accelerator)
             if progress is not None:
                 progress(record.step, run.steps)
-            must_stop = _anywhere(stop.is_set, accelerator)
+            must_stop = _anywhere(stop.is_set(), accelerator)
             for every, action in actions:
                 if every and (record.step % every == 0 or is_last or must_stop):
                     action(record.step)
@@ -121,18 +122,13 @@ def _mean_over_processes(losses: dict[str, Tensor], accelerator: Accelerator) ->
     return dict(zip(losses, map(_finite, accelerator.reduce(stacked, "mean").tolist()), strict=True))
 
 
-class _Stop:
-    def __init__(self) -> None:
-        self.is_set = False
-
-
 @contextmanager
-def _stop_requested() -> Iterator[_Stop]:
+def _stop_requested() -> Iterator[Event]:
     """Turn the first interrupt or termination signal into a flag, so that every step is completed."""
-    stop = _Stop()
+    stop = Event()
 
     def request(number: int, frame: object) -> None:
-        stop.is_set = True
+        stop.set()
         signal.signal(number, before[number])  # a second signal acts at once
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

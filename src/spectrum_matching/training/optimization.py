@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -85,22 +85,12 @@ class TrainingState:
             self.ema.to(next(self.exported.parameters()).device)
 
 
-class Batch(Protocol):
-    """What a trainer takes for one step; `bad` are the files that could not be read for it."""
-
-    @property
-    def bad(self) -> tuple[BadFile, ...]: ...
-
-
-AnyBatch = TypeVar("AnyBatch", bound=Batch, contravariant=True)
-
-
-class Trainer(Protocol[AnyBatch]):
-    """Splits a batch and computes gradients; `networks` are those prepared for several processes."""
+class Trainer(Protocol):
+    """What computes the gradients of one kind of training; networks: as prepared for several processes."""
 
     networks: Sequence[nn.Module]
 
-    def split(self, batch: AnyBatch, step: int) -> Sequence[Any]:
+    def split(self, batch: Any, step: int) -> Sequence[Any]:
         """Return the micro-batches of a step, on the device."""
         ...
 
@@ -112,7 +102,7 @@ class Trainer(Protocol[AnyBatch]):
 
 
 def train(
-    run: Run, state: TrainingState, trainer: Trainer[AnyBatch], batches: Iterator[AnyBatch], accelerator: Accelerator
+    run: Run, state: TrainingState, trainer: Trainer, batches: Iterator[Any], accelerator: Accelerator
 ) -> Iterator[StepRecord]:
     """Advance `state` from its step to `run.steps`; yield a record of each update.
 

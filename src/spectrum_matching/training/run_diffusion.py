@@ -1,10 +1,10 @@
-"""From a run of latent diffusion to its directory: checks before any work, training with resume, then the export."""
+"""Run the training of a diffusion model in its directory: checks before any work, training with resume, export."""
 
 import json
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -62,7 +62,8 @@ def run_diffusion(run: DiffusionRun, progress: Progress | None = None) -> Path:
     width = data.target_shape[0] if data.target_shape else None
     state = build_diffusion_state(run, data.shape, len(data.classes), device, width)
     check_targets(data, state)
-    model = preview_model(run, data, state, device)
+    described = card(run, data)
+    model = preview_model(run, described, data, state, device)
     resume(run, state)
     batches = data.batches(accelerator.process_index, accelerator.num_processes, state.step, run.steps)
     for bad in data.bad:
@@ -79,8 +80,8 @@ def run_diffusion(run: DiffusionRun, progress: Progress | None = None) -> Path:
             write_grid(path, generate_batch(model, run.preview, range(N_PREVIEW), device))
 
     def finish() -> None:
-        decoder = model.decoder if model else None
-        export(run, state, card(run, data, state.step, decoder.digest if decoder else ""))
+        digest = model.decoder.digest if model and model.decoder else ""
+        export(run, state, replace(described, step=state.step, autoencoder_digest=digest))
 
     records = train_diffusion(run, state, batches if data.is_pixels else warn_if_off_scale(batches), accelerator)
     return train_in_directory(run, state, records, preview, finish, accelerator, progress)
@@ -120,15 +121,16 @@ def warn_if_off_scale(batches: Iterator[DiffusionBatch]) -> Iterator[DiffusionBa
 
 
 def preview_model(
-    run: DiffusionRun, data: LearnedData, state: DiffusionState, device: torch.device
+    run: DiffusionRun, described: Card, data: LearnedData, state: DiffusionState, device: torch.device
 ) -> DiffusionModel | None:
-    """What previews are drawn from, the same noise and labels each time; None where nothing decodes the latents.
+    """Return the model that samples previews; None without previews, and where nothing decodes the latents.
 
-    ValueError for previews that cannot be drawn.
+    Raises:
+        ValueError: for previews that cannot be sampled.
     """
     if not run.intervals.preview or not (data.is_pixels or data.autoencoder):
         return None
-    described, decoder = card(run, data, 0, ""), None
+    decoder = None
     if not data.is_pixels:
         try:
             decoder = open_decoder(described, data.autoencoder, device)
@@ -139,11 +141,11 @@ def preview_model(
     return model
 
 
-def card(run: DiffusionRun, data: LearnedData, step: int, autoencoder_digest: str) -> Card:
-    """What the model of this run is."""
+def card(run: DiffusionRun, data: LearnedData) -> Card:
+    """Return the record of a run's model at step 0."""
     return Card(
         run=run.name,
-        step=step,
+        step=0,
         averaged=bool(run.optimizer.ema),
         path=path_of(run),
         shape=data.shape,
@@ -153,7 +155,6 @@ def card(run: DiffusionRun, data: LearnedData, step: int, autoencoder_digest: st
         data=_in_full(run.source.latents or run.source.images or ""),
         data_digest=data.digest,
         is_pixels=data.is_pixels,
-        autoencoder_digest=autoencoder_digest,
     )
 
 
@@ -163,7 +164,11 @@ def _in_full(name: str) -> str:
 
 
 def export(run: DiffusionRun, state: DiffusionState, described: Card) -> None:
-    """Write the export and metrics.json. ValueError, with neither written, if weights are not finite."""
+    """Write the export and metrics.json.
+
+    Raises:
+        ValueError: with neither written, where weights are not finite.
+    """
     if not all(p.isfinite().all() for p in state.denoiser.parameters()):
         raise ValueError(
             f"at step {state.step} the weights are not finite: nothing is exported; train again with a lower "
