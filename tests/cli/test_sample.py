@@ -277,7 +277,7 @@ def process(latents, model, out):
     small = DenoiserChoice("SiT-micro/4", width=32, depth=2, heads=2)
     run = DiffusionRun(steps=3, batch_size=8, accumulation=2, source=Source(latents=latents), denoiser=small)
     data = open_learned(run, accelerator.device)
-    state = build_diffusion_state(run, data.shape, len(data.classes), accelerator.device)
+    state = build_diffusion_state(run, data.shape, len(data.info.classes), accelerator.device)
     batches = list(data.batches(rank, world, 0, 3))
     if rank == 1:
         batches[1].data[0] = torch.nan

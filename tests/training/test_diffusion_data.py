@@ -69,7 +69,7 @@ def test_open_learned_agrees_between_cache_encoding_and_pixels(small_diffusion, 
     pixels, encoded, cached = (
         learned(run, replace(sources[kind], sample=False)) for kind in ("pixels", "encoded", "cached")
     )
-    assert [(it.shape, it.n, it.classes) for it in (pixels, encoded, cached)] == [
+    assert [(it.shape, it.n, it.info.classes) for it in (pixels, encoded, cached)] == [
         ((3, 32, 32), 16, ("cat", "dog")),
         ((8, 8, 8), 16, ("cat", "dog")),
         ((8, 8, 8), 16, ("cat", "dog")),

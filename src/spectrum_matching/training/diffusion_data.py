@@ -1,8 +1,8 @@
 """Data that a diffusion model learns: cached latents, images encoded on the fly, or pixels."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from ..files.digests import digest_lines, digest_weights
 from ..latent_space import LatentSpace
 from ..latents.alignment_targets import TrainingTargets, open_training_targets, require_latents
 from ..latents.dataset import open_latents
-from ..latents.latent_set import Key, LatentSet
+from ..latents.latent_set import Key, LatentInfo, LatentSet
 from ..latents.statistics import measure_latent_space
 from ..latents.training import sample_moments, training_keys
 from ..nets.autoencoder import Autoencoder, open_autoencoder
@@ -45,23 +45,26 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class LearnedData:
-    """Opened data of shape (c, h, w), with the names of their classes; none where there are no labels.
+    """Opened data of `n` latents or images.
 
-    latent_space: normalises raw latents. is_pixels: images in [-1, 1] that nothing encodes. autoencoder: folder or name
-    of what decodes latents, "" where it is not known. digest: of the data, and of what they are aligned with. n: number
-    of latents or images. target_shape (d, h', w'): of alignment targets, None without alignment.
+    info: what is known of them, before normalisation; images that nothing encodes (`is_pixels`) have 3 channels.
+    latent_space: normalises them to unit scale. digest: of the data, and of what they are aligned with. target_shape
+    (d, h', w'): of alignment targets, None without alignment.
     """
 
-    shape: tuple[int, int, int]
-    classes: tuple[str, ...]
+    info: LatentInfo
     latent_space: LatentSpace
-    is_pixels: bool
-    autoencoder: str
     digest: str
     n: int
-    bad: tuple[BadFile, ...]
     batches: Batches
+    is_pixels: bool = False
     target_shape: tuple[int, int, int] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (c, h, w) of one item, normalised."""
+        c, h, w = self.latent_space.normalise(torch.zeros(1, self.info.channels, *self.info.grid)).shape[1:]
+        return c, h, w
 
 
 def open_learned(run: DiffusionRun, device: torch.device, started_at: LatentSpace | None = None) -> LearnedData:
@@ -81,15 +84,13 @@ def open_learned(run: DiffusionRun, device: torch.device, started_at: LatentSpac
 
 
 def _open_cached(run: DiffusionRun, latents: LatentSet, device: torch.device) -> LearnedData:
-    source = run.source
+    source, info = run.source, latents.info
     require_latents(latents)
-    autoencoder = source.autoencoder or latents.info.autoencoder
-    if source.autoencoder is not None and (channels := Autoencoder.from_pretrained(autoencoder).channels) != (
-        latents.info.channels
-    ):
+    autoencoder = source.autoencoder or info.autoencoder
+    if source.autoencoder and (channels := Autoencoder.from_pretrained(source.autoencoder).channels) != info.channels:
         raise ValueError(
-            f"{source.latents} holds latents of {latents.info.channels} channels and {autoencoder} decodes {channels}: "
-            f"they do not belong together"
+            f"{source.latents} holds latents of {info.channels} channels and {autoencoder} decodes {channels}: they do "
+            f"not belong together"
         )
     if latents.n_classes > len(latents.classes):
         raise ValueError(
@@ -107,28 +108,22 @@ def _open_cached(run: DiffusionRun, latents: LatentSet, device: torch.device) ->
 
     targets = _cached_targets(run, latents) if run.alignment.weight else None
 
-    def unit(keys: list[Key], rank: int, step: int) -> DiffusionBatch:
+    def read(keys: list[Key], rank: int, step: int) -> DiffusionBatch:
         batch = latents.read_batch(keys)
-        raw = _sample(run, batch.mean, batch.logvar, rank, step)
-        data = space.normalise(raw.to(device, non_blocking=True))
+        data = space.normalise(_sample(run, batch.mean, batch.logvar, rank, step).to(device, non_blocking=True))
         aligned = None if targets is None else targets.read(keys).to(device, non_blocking=True)
         return DiffusionBatch(data, batch.labels.to(device, non_blocking=True), batch.bad, aligned)
 
     def batches(rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]:
-        found = training_keys(
-            latents, run.batch_size, run.seed, flip=source.flip, rank=rank, world=world, start=start, end=end
-        )
-        return (unit(keys, rank, step) for step, keys in enumerate(found, start))
+        options: dict[str, Any] = {"flip": source.flip, "rank": rank, "world": world, "start": start, "end": end}
+        order = training_keys(latents, run.batch_size, run.seed, **options)
+        return (read(keys, rank, step) for step, keys in enumerate(order, start))
 
     return LearnedData(
-        shape=_packed(space, (latents.info.channels, *latents.info.grid)),
-        classes=latents.classes,
+        info=replace(info, classes=latents.classes, autoencoder=autoencoder),
         latent_space=space,
-        is_pixels=False,
-        autoencoder=autoencoder,
         digest=latents.digest if targets is None else digest_lines([latents.digest, targets.digest]),
         n=len(latents),
-        bad=latents.info.bad,
         batches=batches,
         target_shape=None if targets is None else (targets.width, *targets.grid),
     )
@@ -162,7 +157,7 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
         flip=source.flip,
         on_bad=source.on_bad,
     )
-    shape, space, digests = (3, source.size, source.size), LatentSpace(), [images.digest]
+    channels, side, space, digests = 3, source.size, LatentSpace(), [images.digest]
     autoencoder = encoder = None
     if run.alignment.weight:
         if run.alignment.encoder is None:
@@ -184,8 +179,7 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
             space = started_at or measure_latent_space(
                 autoencoder, images, device, by_channel=by_channel, seed=run.seed, workers=source.workers
             )
-        side = source.size // autoencoder.factor
-        shape = _packed(space, (autoencoder.channels, side, side))
+        channels, side = autoencoder.channels, source.size // autoencoder.factor
         digests.append(digest_weights(autoencoder))
 
     def batches(rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]:
@@ -201,16 +195,14 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
             targets = None if encoder is None else encoder(pixels).field
             yield DiffusionBatch(data, batch.labels.to(device, non_blocking=True), batch.bad, targets)
 
+    info = LatentInfo(channels=channels, grid=(side, side), classes=images.classes, bad=images.bad)
     return LearnedData(
-        shape=shape,
-        classes=images.classes,
+        info=replace(info, autoencoder=source.autoencoder or ""),
         latent_space=space,
-        is_pixels=autoencoder is None,
-        autoencoder=source.autoencoder or "",
         digest=digest_lines(digests),
         n=len(images),
-        bad=images.bad,
         batches=batches,
+        is_pixels=autoencoder is None,
         target_shape=None if encoder is None else target_shape,
     )
 
@@ -218,8 +210,3 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
 def _sample(run: DiffusionRun, mean: Tensor, logvar: Tensor | None, rank: int, step: int) -> Tensor:
     """Return samples of the posteriors of a step, or their means, as the run says."""
     return sample_moments(mean, logvar, seeded("latents", run.seed, rank, step)) if run.source.sample else mean
-
-
-def _packed(space: LatentSpace, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    c, h, w = space.normalise(torch.zeros(1, *shape)).shape[1:]
-    return c, h, w

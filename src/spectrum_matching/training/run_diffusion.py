@@ -60,16 +60,16 @@ def run_diffusion(run: DiffusionRun, progress: Progress | None = None) -> Path:
     require_same_data(directory, before or fingerprint, fingerprint)
     check_curriculum(run, data.shape)
     width = data.target_shape[0] if data.target_shape else None
-    state = build_diffusion_state(run, data.shape, len(data.classes), device, width)
+    state = build_diffusion_state(run, data.shape, len(data.info.classes), device, width)
     check_targets(data, state)
     described = card(run, data)
     model = preview_model(run, described, data, state, device)
     resume(run, state)
     batches = data.batches(accelerator.process_index, accelerator.num_processes, state.step, run.steps)
-    for bad in data.bad:
+    for bad in data.info.bad:
         logger.warning("skipped %s: %s", bad.name, bad.reason)
     shape, n_parameters = " x ".join(map(str, data.shape)), sum(p.numel() for p in state.denoiser.parameters())
-    logger.info("%d to learn from, %s, %s classes", data.n, shape, len(data.classes) or "no")
+    logger.info("%d to learn from, %s, %s classes", data.n, shape, len(data.info.classes) or "no")
     logger.info("%s of %s parameters", run.denoiser.name, f"{n_parameters:,}")
     start_run(run, accelerator)
     if is_main:
@@ -128,12 +128,12 @@ def preview_model(
     Raises:
         ValueError: for previews that cannot be sampled.
     """
-    if not run.intervals.preview or not (data.is_pixels or data.autoencoder):
+    if not run.intervals.preview or not (data.is_pixels or data.info.autoencoder):
         return None
     decoder = None
     if not data.is_pixels:
         try:
-            decoder = open_decoder(described, data.autoencoder, device)
+            decoder = open_decoder(described, data.info.autoencoder, device)
         except ValueError as error:
             raise ValueError(f"{error}; name another by source.autoencoder, or set intervals.preview to 0") from error
     model = DiffusionModel(run.out, described, state.denoiser, "", decoder)
@@ -149,9 +149,9 @@ def card(run: DiffusionRun, data: LearnedData) -> Card:
         averaged=bool(run.optimizer.ema),
         path=path_of(run),
         shape=data.shape,
-        classes=data.classes if run.denoiser.labels else (),
+        classes=data.info.classes if run.denoiser.labels else (),
         latent_space=data.latent_space,
-        autoencoder=_in_full(data.autoencoder),
+        autoencoder=_in_full(data.info.autoencoder),
         data=_in_full(run.source.latents or run.source.images or ""),
         data_digest=data.digest,
         is_pixels=data.is_pixels,
