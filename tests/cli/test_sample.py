@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,8 @@ from spectrum_matching.training.train_diffusion import build_diffusion_state, tr
 
 CPU = torch.device("cpu")
 N = 7
-ASKED = {"num_images": N, "steps": 2, "batch_size": 3}
 CHOICE = SamplingChoice(steps=2, batch_size=3)
+ASKED = {"num_images": N, "sampling": CHOICE}
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +207,7 @@ def forked():
             import os, resource, signal
             from pathlib import Path
             from spectrum_matching.cli.sample import sample
+            from spectrum_matching.sampling.generate import SamplingChoice
             flush, count = os.fsync, [0]
             def fsync(descriptor):
                 count[0] += 1
@@ -236,7 +238,7 @@ def forked():
 def test_sample_killed_repeatedly_gives_the_same_files(forked, trained_diffusion, name, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert forked(trained_diffusion, whole / name) == 0
-    sample(str(trained_diffusion), out=killed / name, **ASKED, seed=1)  # to be replaced
+    sample(str(trained_diffusion), out=killed / name, num_images=N, sampling=replace(CHOICE, seed=1))  # to be replaced
     before, after = contents(killed), contents(whole)
     # Flushes: two of the record, unless it is there, two of each of three batches, then those of what they become.
     for kill_at, there in ((2, 0), (3, 1), (3, 2), (1, 2), (3, 3), (1, 3), (2, 3), (3, 3), (4, 3)):

@@ -25,14 +25,14 @@ SamplerName = Literal["euler", "heun", "euler_maruyama", "dpm_solver"]
 class SamplingChoice:
     """How images are sampled."""
 
-    sampler: SamplerName = "euler"
-    steps: PositiveInt = 50
-    guidance: NonNegative = 1.0  # classifier-free; 1: none
-    guidance_interval: tuple[float, float] = (0.0, 1.0)  # t in which it acts
-    labels: str = "balanced"  # balanced, random, none, or a class by number
-    seed: int = 0
-    batch_size: NotHashed[PositiveInt] = 64
-    precision: Literal["fp32", "bf16"] = "fp32"
+    sampler: SamplerName = "euler"  # ODE: euler, heun, dpm_solver; SDE: euler_maruyama
+    steps: PositiveInt = 50  # of the sampler; heun calls the network twice in each
+    guidance: NonNegative = 1.0  # scale of classifier-free guidance; 1: none
+    guidance_interval: tuple[float, float] = (0.0, 1.0)  # t in which guidance acts; 0: data, 1: noise
+    labels: str = "balanced"  # balanced (classes in turn), random, none, or a class by number
+    seed: int = 0  # image i depends on the seed and on i alone
+    batch_size: NotHashed[PositiveInt] = 64  # in a process; rounding depends on it: a byte may differ by one
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the network; the sampler is in float32
 
 
 def check_sampling(model: DiffusionModel, choice: SamplingChoice) -> None:

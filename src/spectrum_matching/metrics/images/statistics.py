@@ -98,23 +98,16 @@ class ImageStatistics:
         in_order = range(self.n_images, self.n_images + len(images)) if numbers is None else numbers
         indices = torch.tensor(list(in_order), dtype=torch.int64)
         is_kept = indices < self.n_kept
-        self.n_images, self.size = self.n_images + len(images), images.shape[-1]
-
         batch = FeatureBatch(images, indices, is_kept, features if extract else None, spatial, logits)
-        moments: dict[str, Tensor] = {}
-        sums: dict[str, Tensor] = {}
-        rows: dict[str, Tensor] = {"indices": indices[is_kept]}
-        for collect in self.collectors:
-            collected = collect(batch)
-            moments |= collected.moments
-            sums |= collected.sums
-            rows |= collected.rows
-        for name, vectors in moments.items():
-            self.moments.setdefault(name, RunningMoments()).add(vectors)
-        for name, total in sums.items():
-            self.sums[name] = self.sums[name] + total if name in self.sums else total
-        for name, values in rows.items():
-            self.keep(name, values.float().cpu() if values.is_floating_point() else values.cpu())
+        share = ImageStatistics(n_images=len(images), size=images.shape[-1])
+        share.keep("indices", indices[is_kept])
+        collected = [collect(batch) for collect in self.collectors]
+        for name, vectors in _union(each.moments for each in collected).items():
+            share.moments[name] = RunningMoments().add(vectors)
+        share.sums = _union(each.sums for each in collected)
+        for name, rows in _union(each.rows for each in collected).items():
+            share.keep(name, rows.float().cpu())
+        self.merge(share)
 
     def rows(self, name: str) -> Tensor | None:
         """Return the rows kept under a name, in the order of the images' numbers; None if there are none."""
@@ -149,3 +142,7 @@ class ImageStatistics:
             self.sums[name] = self.sums[name] + total if name in self.sums else total
         for name, rows in other._rows.items():
             self._rows.setdefault(name, []).extend(rows)
+
+
+def _union(mappings: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: values for mapping in mappings for name, values in mapping.items()}
