@@ -250,7 +250,7 @@ def test_check_plan_accepts_every_plan(name):
         (("--data", "{images}"), {}, " held out, the plan takes 32 and 6: lower n_train, n_test or injected"),
         (("--data", "/nowhere"), {}, "no such file or folder: /nowhere"),
         ((), {"seeds": [1, 1]}, "seeds must be unique, got (1, 1)"),
-        ((), {"lpips": "/nowhere"}, "/nowhere"),
+        ((), {"features": "/nowhere"}, "/nowhere"),
         (("--steps", "0"), {}, "steps is 0"),
         ((), {"deltas": [float("nan")]}, "deltas.0 is nan"),
         ((), {"times": [0.5, 1.0]}, "times.1 is 1.0"),

@@ -21,7 +21,7 @@ from ..studies.frequency_bias.page import case_table, frequency_page
 from ..studies.frequency_bias.plans import PLANS, check_plan
 from ..studies.frequency_bias.record import FREQUENCY_BIAS, FrequencyBias
 from ..studies.frequency_bias.run_study import run_study
-from ..studies.unified_view.measure import unified_view as measure_unified_view
+from ..studies.unified_view.measure import measure_unified_view
 from ..studies.unified_view.page import unified_lead, unified_page
 from ..studies.unified_view.record import UNIFIED_VIEW, UnifiedView
 from .names import chosen_device, named_sources
@@ -79,7 +79,7 @@ def directional_energy(
     options = {"data": data, "out": out, "size": size, "num_images": num_images, "split": split}
     options |= {"gamma": gamma, "inner": inner, "outer": outer, "masks": masks}
     with progress_bar("images") as progress:
-        study = directional.directional_energy(
+        study = directional.measure_directional_energy(
             opened,
             images,
             gammas=gamma,
@@ -171,7 +171,7 @@ def frequency_bias(
     with progress_bars([f"{name}, seed {seed}" for name, seed in trials]) as bars:
         study = run_study(resolved, trials, chosen_device(device), command, bars)
     page = write_study(Path(resolved.out), FREQUENCY_BIAS, study, frequency_page(study))
-    print_results(terminal_table(case_table(study), study.names, brief=True), page)
+    print_results(terminal_table(case_table(study), study.names), page)
     return study
 
 

@@ -13,8 +13,8 @@ from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.vision.encoders import VisionEncoder, open_vision
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.studies.directional_energy.measure import (
-    directional_energy,
     far_of,
+    measure_directional_energy,
     open_encoder,
     target_filters,
 )
@@ -42,10 +42,10 @@ def noise(i, shape=(48, 16, 16), mean=0.0):
 
 
 def measured(fields, n=6, **options):
-    return directional_energy({"made": encoder_of(fields)}, numbered(n), **options)
+    return measure_directional_energy({"made": encoder_of(fields)}, numbered(n), **options)
 
 
-def test_directional_energy_shares_sum_to_1_and_three_forms_agree():
+def test_measure_directional_energy_shares_sum_to_1_and_three_forms_agree():
     (result,) = measured(lambda i: noise(i, (8, 12, 16), mean=0.7)).encoders
     assert result.grid == (12, 16)
     assert sum(result.counts) == 12 * 16 - 1
@@ -62,7 +62,7 @@ def test_directional_energy_shares_sum_to_1_and_three_forms_agree():
     assert whole.dc.value < 0.01
 
 
-def test_directional_energy_of_white_noise_is_even_with_known_contrast():
+def test_measure_directional_energy_of_white_noise_is_even_with_known_contrast():
     (result,) = measured(noise, n=12).encoders
     plain = result.filters[0]
     for share, count in zip(plain.shares, result.counts, strict=True):
@@ -72,7 +72,7 @@ def test_directional_energy_of_white_noise_is_even_with_known_contrast():
     assert contrast.value == pytest.approx(contrast.white, abs=5e-4)
 
 
-def test_directional_energy_of_a_checkerboard_is_known_by_hand():
+def test_measure_directional_energy_of_a_checkerboard_is_known_by_hand():
     signs = (-1.0) ** (torch.arange(8)[:, None] + torch.arange(8))
 
     def board(i):
@@ -93,7 +93,7 @@ def test_directional_energy_of_a_checkerboard_is_known_by_hand():
     assert plain.measurements["lds"].value == pytest.approx(expected, abs=1e-9)
 
 
-def test_directional_energy_does_not_depend_on_batch_size():
+def test_measure_directional_energy_does_not_depend_on_batch_size():
     def fields(i):
         return noise(i, (5, 8, 8), 0.3)
 
@@ -109,7 +109,7 @@ def test_directional_energy_does_not_depend_on_batch_size():
     assert measured(fields, n_images=3).encoders[0].filters[0].energy != one_by_one.filters[0].energy
 
 
-def test_directional_energy_counts_tokens_without_direction():
+def test_measure_directional_energy_counts_tokens_without_direction():
     def fields(i):
         field = noise(i, (5, 8, 8))
         if i == 2:
@@ -126,7 +126,7 @@ def test_directional_energy_counts_tokens_without_direction():
     assert "are: 1." in note
 
 
-def test_directional_energy_takes_srss_of_balanced_masks_alone(image_folder, tmp_path):
+def test_measure_directional_energy_takes_srss_of_balanced_masks_alone(image_folder, tmp_path):
     images = open_images(str(image_folder), 32, split="all")
     shares = {}
     for i, name in enumerate(images.names[:6]):
@@ -136,7 +136,7 @@ def test_directional_energy_takes_srss_of_balanced_masks_alone(image_folder, tmp
         shares[name] = i
     masks = open_masks(tmp_path, images)
     encoder = open_encoder("gradients:2", torch.device("cpu"))
-    study = directional_energy({"gradients": encoder}, images, masks=tmp_path, n_images=8)
+    study = measure_directional_energy({"gradients": encoder}, images, masks=tmp_path, n_images=8)
     (result,) = study.encoders
     grid, far = result.grid, result.far
     expected = []
@@ -149,7 +149,7 @@ def test_directional_energy_takes_srss_of_balanced_masks_alone(image_folder, tmp
     assert result.filters[0].measurements["srss"].value == pytest.approx(np.mean(expected), rel=1e-9)
     assert "18 images have no mask" in study.notes[-1]
     assert study.masks == str(tmp_path)
-    (plain,) = directional_energy({"gradients": encoder}, images, n_images=2).encoders
+    (plain,) = measure_directional_energy({"gradients": encoder}, images, n_images=2).encoders
     refused = plain.filters[0].measurements["srss"]
     assert refused.value is None
     assert refused.refused == "no masks were given"
@@ -174,7 +174,7 @@ def test_open_encoder_takes_posterior_means_of_an_autoencoder(small_autoencoder)
     assert encoder(images).field.shape == (2, encoder.width, 8, 8)
     means = Autoencoder.from_pretrained(small_autoencoder).eval().encode(images).mean
     torch.testing.assert_close(encoder(images).field, means)
-    (result,) = directional_energy({"own": encoder}, TensorImages(images)).encoders
+    (result,) = measure_directional_energy({"own": encoder}, TensorImages(images)).encoders
     assert result.grid == (8, 8)
     assert isinstance(result.filters[0].dc, Measurement)
 
@@ -189,7 +189,7 @@ def test_open_encoder_takes_posterior_means_of_an_autoencoder(small_autoencoder)
         (noise, {"n_images": 1}, "1 images can be read; standard errors need two"),
     ],
 )
-def test_directional_energy_refuses_in_one_line(fields, options, message):
+def test_measure_directional_energy_refuses_in_one_line(fields, options, message):
     with pytest.raises(ValueError, match=message) as error:
         measured(fields, **options)
     assert "\n" not in str(error.value)

@@ -29,7 +29,7 @@ def images(n=6):
 @pytest.fixture(scope="module")
 def metrics():
     pixels = Extractor("pixels", "0" * 16, NO_RESIZE, lambda images: Extracted(images.flatten(1)))
-    return ImageMetrics(sensitivity_weights(16, 16, 32.0), None, pixels)
+    return ImageMetrics(sensitivity_weights(16, 16, 32.0), pixels)
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def test_loss_weights_of_the_plain_loss_are_none():
 
 def test_weighted_ratio_counts_what_has_weight():
     errors, power = torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, 4.0]])
-    assert weighted_ratio(errors, power) == pytest.approx(4 / 6)
+    assert weighted_ratio(errors, power, torch.ones(1, 2)) == pytest.approx(4 / 6)
     assert weighted_ratio(errors, power, torch.tensor([[0.0, 5.0]])) == pytest.approx(3 / 4)
 
 

@@ -5,7 +5,7 @@ import torch
 
 from spectrum_matching.analysis import analyze
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.studies.unified_view.measure import unified_view
+from spectrum_matching.studies.unified_view.measure import measure_unified_view
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def seeds(analysis, name, shakes=(0.0, 0.02), **changes):
 
 @pytest.fixture(scope="module")
 def study(measured):
-    return unified_view(
+    return measure_unified_view(
         [
             *seeds(measured, "control"),
             *seeds(measured, "encoding", spectrum=-0.03),
@@ -70,7 +70,7 @@ def words(study, name):
     return changes["gap_scale_free"], changes["lowpass_gap"], changes["psnr"]
 
 
-def test_unified_view_acts_if_every_seed_beats_the_control(study):
+def test_measure_unified_view_acts_if_every_seed_beats_the_control(study):
     assert words(study, "control") == ("undecided", "undecided", "undecided")
     assert words(study, "encoding") == ("acts", "undecided", "undecided")
     assert words(study, "decoding") == ("undecided", "acts", "lower")
@@ -84,7 +84,7 @@ def test_unified_view_acts_if_every_seed_beats_the_control(study):
     assert "One seed of alone" in study.notes[0]
 
 
-def test_unified_view_changes_are_against_the_control_mean(study, measured):
+def test_measure_unified_view_changes_are_against_the_control_mean(study, measured):
     change = study.of("encoding").change("gap_paper")
     assert change.changes == pytest.approx((-0.04, -0.02))
     assert (change.mean, change.half_range) == pytest.approx((-0.03, 0.01))
@@ -96,7 +96,7 @@ def test_unified_view_changes_are_against_the_control_mean(study, measured):
     assert own.values[0] == pytest.approx(sum(some) / len(some))
 
 
-def test_unified_view_curves_are_those_of_the_analyses(study, measured):
+def test_measure_unified_view_curves_are_those_of_the_analyses(study, measured):
     first, match = study.of("control").seeds[0], measured.view("mean").match("scale_free")
     assert first.curve("scale_free").gaps == pytest.approx([gap.value for gap in match.gaps])
     assert first.curve("scale_free").best_delta == match.best_delta
@@ -105,13 +105,13 @@ def test_unified_view_curves_are_those_of_the_analyses(study, measured):
     assert first.decoded == pytest.approx([p.decoded.value for p in measured.decoding.lowpass if p.keep < 15])
 
 
-def test_unified_view_takes_another_delta(study, measured):
+def test_measure_unified_view_takes_another_delta(study, measured):
     both = [*seeds(measured, "control"), *seeds(measured, "encoding", spectrum=-0.03)]
-    other = unified_view(both, "control", "", 0.4)
+    other = measure_unified_view(both, "control", "", 0.4)
     gap = measured.view("mean").match("paper").gap(0.4).value
     assert other.of("control").change("gap_paper").values[0] == pytest.approx(gap)
     with pytest.raises(ValueError, match=r"--delta 0.45 was not analyzed; there are -0.5, "):
-        unified_view(both, "control", "", 0.45)
+        measure_unified_view(both, "control", "", 0.45)
 
 
 def refusals(measured):
@@ -138,16 +138,16 @@ def refusals(measured):
     yield changed(views=views), "other was analyzed without images"
 
 
-def test_unified_view_refuses_what_is_not_comparable(measured):
+def test_measure_unified_view_refuses_what_is_not_comparable(measured):
     for analyses, message in refusals(measured):
         with pytest.raises(ValueError, match=message) as error:
-            unified_view(analyses, "control", "")
+            measure_unified_view(analyses, "control", "")
         assert "\n" not in str(error.value)
 
 
-def test_unified_view_notes_different_code(measured):
+def test_measure_unified_view_notes_different_code(measured):
     other = shifted(measured, "other", 0)
     other = dataclasses.replace(other, provenance=dataclasses.replace(other.provenance, commit="abc123"))
-    study = unified_view([shifted(measured, "control", 0), other], "control", "")
+    study = measure_unified_view([shifted(measured, "control", 0), other], "control", "")
     assert "different code" in study.notes[1]
     assert "abc123" in study.notes[1]

@@ -22,8 +22,7 @@ from ...nets.vision.encoders import VisionEncoder, open_vision
 from ...records.analysis import Sample
 from ...records.measurement import Measurement
 from ...records.provenance import provenance
-from ...spectrum.contrast import directional_energy as energy_of
-from ...spectrum.contrast import directional_spectrum, rmsc, unit_tokens
+from ...spectrum.contrast import directional_energy, directional_spectrum, rmsc, unit_tokens
 from ...spectrum.power import radial_bins, radial_profile
 from .record import DirectionalEnergy, EncoderResult, FilterResult
 
@@ -106,7 +105,7 @@ def target_filters(
     return filters
 
 
-def directional_energy(
+def measure_directional_energy(
     encoders: Mapping[str, VisionEncoder],
     images: Images,
     *,
@@ -191,7 +190,7 @@ def _image_rows(field: Tensor, foreground: Tensor | None) -> dict[str, Tensor]:
     grid = (field.shape[-2], field.shape[-1])
     bins, counts = _bands(grid)
     units, spectrum, cosines = unit_tokens(field), directional_spectrum(field), distance_cosines(field)
-    contrast, energy = rmsc(field), energy_of(field)
+    contrast, energy = rmsc(field), directional_energy(field)
     whole = ((units.norm(dim=1) - 1).abs() < 1e-6).all((-2, -1))
     mean_token = torch.where(whole, 1 - units.mean((-2, -1)).square().sum(1), energy)
     three = torch.stack([contrast.square(), energy, mean_token])

@@ -13,12 +13,6 @@ TITLES = {"rmsc": "RMSC", "lds": "LDS", "cds": "CDS", "srss": "SRSS"}
 UNITS = {"rmsc": "0 to 1", "lds": "cosine", "cds": "cosine / token", "srss": "cosine"}
 # |r| with gFID over 27 encoders as alignment targets, arXiv 2512.10794.
 CORRELATIONS = {"rmsc": "0.888", "srss": "0.885", "lds": "0.852", "cds": "0.847"}
-SOURCE = "iREPA (arXiv 2512.10794)"
-ROW = 17
-UNDER_BANDS = (
-    "Share of the directional spectrum in each band, mean over images and standard error; a column sums to 1 where "
-    "every token has a direction."
-)
 
 
 def directional_page(study: DirectionalEnergy) -> str:
@@ -48,6 +42,9 @@ def _lead(study: DirectionalEnergy) -> list[str]:
 
 
 def _blocks(study: DirectionalEnergy) -> tuple[Block, ...]:
+    under = (
+        "Share of each band, mean over images and standard error; a column sums to 1 if all tokens have a direction."
+    )
     far = " or ".join(str(far) for far in sorted({encoder.far for encoder in study.encoders}))
     return (
         Block(
@@ -57,7 +54,7 @@ def _blocks(study: DirectionalEnergy) -> tuple[Block, ...]:
                 "1). Tokens are scaled to unit length after the filter, as a cosine does.",
             ),
             tuple(_spectrum(encoder, study.families) for encoder in study.encoders),
-            tables=(StudyTable("Shares by band", _band_table(study), "encoder", UNDER_BANDS, folded=True, dense=True),),
+            tables=(StudyTable("Shares by band", _band_table(study), "encoder", under, folded=True, dense=True),),
             key=study.families,
             extra="dashed: each channel also divided by its std",
         ),
@@ -73,8 +70,8 @@ def _blocks(study: DirectionalEnergy) -> tuple[Block, ...]:
         Block(
             "What the numbers rest on",
             (
-                f"Over 27 encoders as alignment targets, each at its own best, {SOURCE} found these absolute "
-                f"correlations with the gFID of the generator: "
+                "Over 27 encoders as alignment targets, each at its own best, iREPA (arXiv 2512.10794) found these "
+                "absolute correlations with the gFID of the generator: "
                 f"{', '.join(f'{TITLES[key]} {r}' for key, r in CORRELATIONS.items())}.",
                 "They are of encoders, not of filters: nothing published says that a filter which raises a number "
                 "helps. White noise has an RMSC of nearly 1, and a blurred field wins LDS, CDS and SRSS: each is "
@@ -154,7 +151,7 @@ def _by_filter(study: DirectionalEnergy, key: str) -> Panel:
     panels: list[Panel] = []
     families, title, n = study.families, TITLES[key], len(study.encoders)
     label = f"{title} of every encoder by filter"
-    height = max(HEIGHT, 60 + 2 * ROW * len(families))
+    height = max(HEIGHT, 60 + 34 * len(families))
     with panel(f"{title}, |r| with gFID {CORRELATIONS[key]}", label, panels, left=104, height=height) as canvas:
         axes = canvas.axes
         for i, encoder in enumerate(study.encoders):

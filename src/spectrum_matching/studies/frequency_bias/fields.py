@@ -11,8 +11,6 @@ from ...seeding import indexed_noise
 from ...spectrum.dct import dct2, idct2
 from .wiener import CoefficientMoments
 
-BATCH_SIZE = 64
-
 
 class Fields(NamedTuple):
     """train (n, c, h, w), test (m, c, h, w): float32 on the CPU, mean 0 in each channel, unit variance over all."""
@@ -86,7 +84,7 @@ def latent_fields(autoencoder: Autoencoder, train: Tensor, test: Tensor, device:
     """Return posterior means of images (n, 3, h, w) in [−1, 1]."""
 
     def encode(images: Tensor) -> Tensor:
-        batches = (autoencoder.encode(batch.to(device)).mean for batch in images.split(BATCH_SIZE))
+        batches = (autoencoder.encode(batch.to(device)).mean for batch in images.split(64))
         return torch.cat([latents.float().cpu() for latents in batches])
 
     return unit_scale(encode(train), encode(test))

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal
 
-from ...files.yaml_files import to_yaml
 from ...report.canvas import INK, MUTED, Curve, Panel, curves, line, method_line
 from ...report.digits import fixed
 from ...report.study_page import Block, StudyTable, render_study
@@ -16,25 +16,23 @@ if TYPE_CHECKING:
 
 CASE_COLUMNS: tuple[tuple[Column, int, Callable[[Case], float | None]], ...] = (
     (Column("exponent", "of 1 / f^α"), 2, lambda case: case.exponent.value),
-    (Column("half, lowest band", "updates"), 0, lambda case: case.bands[0].half),
-    (Column("half, highest", "updates"), 0, lambda case: case.bands[-1].half),
-    (Column("ρ of half"), 2, lambda case: case.rank_correlation.half),
-    (Column("left, lowest band", "loss"), 3, lambda case: case.bands[0].final_loss - case.bands[0].wiener_loss),
-    (Column("left, highest", "loss"), 3, lambda case: case.bands[-1].final_loss - case.bands[-1].wiener_loss),
-    (Column("over Wiener, lowest band", "ratio"), 2, lambda case: case.bands[0].ratio.value),
-    (Column("over Wiener, highest", "ratio"), 2, lambda case: case.bands[-1].ratio.value),
-    (Column("ρ over Wiener"), 2, lambda case: case.rank_correlation.ratio),
-    (Column("over Wiener, all bands", "at middle t"), 2, lambda case: case.levels[len(case.levels) // 2].over_wiener),
-    (Column("weighted by CSF", "at middle t"), 2, lambda case: case.levels[len(case.levels) // 2].csf_over_wiener),
+    (Column("half", "lowest band"), 0, lambda case: case.bands[0].half),
+    (Column("half", "highest"), 0, lambda case: case.bands[-1].half),
+    (Column("ρ", "of half"), 2, lambda case: case.rank_correlation.half),
+    (Column("left", "lowest band"), 3, lambda case: case.bands[0].final_loss - case.bands[0].wiener_loss),
+    (Column("left", "highest"), 3, lambda case: case.bands[-1].final_loss - case.bands[-1].wiener_loss),
+    (Column("over Wiener", "lowest band"), 2, lambda case: case.bands[0].ratio.value),
+    (Column("over Wiener", "highest"), 2, lambda case: case.bands[-1].ratio.value),
+    (Column("ρ", "over Wiener"), 2, lambda case: case.rank_correlation.ratio),
+    (Column("over Wiener", "all, middle t"), 2, lambda case: case.levels[len(case.levels) // 2].over_wiener),
+    (Column("by CSF", "all, middle t"), 2, lambda case: case.levels[len(case.levels) // 2].csf_over_wiener),
 )
 
 
 def frequency_page(study: FrequencyBias) -> str:
     """Return the page."""
-    title, settings = (
-        "The frequency bias of diffusion training",
-        [("the plan", "; ".join(to_yaml(study.plan).splitlines()))],
-    )
+    settings = [("the plan", "; ".join(f"{key} {value}" for key, value in asdict(study.plan).items()))]
+    title = "The frequency bias of diffusion training"
     return render_study(study, title, _lead(study), _blocks(study), study.names, settings)
 
 
@@ -60,7 +58,7 @@ def _blocks(study: FrequencyBias) -> tuple[Block, ...]:
             "Side by side",
             (
                 "ρ: Spearman’s rank correlation with frequency over the bands of one training: 1 where every higher "
-                "band has more of it, –1 where every higher band has less, – where bands differ by less than a tenth. "
+                "band has more of it, −1 where every higher band has less, – where bands differ by less than a tenth. "
                 "Half: updates until half of what a band’s loss falls by is gone. Left: squared error of the "
                 "prediction less Wiener’s, per coefficient; over Wiener: squared error of x̂ over Wiener’s, geometric "
                 "mean over noise levels. First seed; the others stand below it.",
@@ -107,7 +105,7 @@ def _blocks(study: FrequencyBias) -> tuple[Block, ...]:
         text = (
             f"Random errors in one band at a time of {study.injected.n_images} images, all of RMS "
             f"{study.injected.rms:g} in a range of 2, images at {study.injected.contrast:g} of their contrast so that "
-            "nothing is clipped. ↑ higher is better, ↓ lower. ρ: rank correlation of the damage with frequency; –1 "
+            "nothing is clipped. ↑ higher is better, ↓ lower. ρ: rank correlation of the damage with frequency; −1 "
             "where a metric forgives every higher band more."
         )
         blocks.append(Block("Equal errors, band by band", (text,), tuple(metric_figures(study.injected)), key=()))

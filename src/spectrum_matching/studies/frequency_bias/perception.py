@@ -9,7 +9,6 @@ from torch import Tensor
 from ...metrics.images.pixels import ssim
 from ...metrics.ranks import rank_correlation
 from ...nets.vision.extractors import Extractor
-from ...nets.vision.perceptual import LPIPS
 from ...seeding import indexed_noise
 from ...spectrum.dct import dct2, idct2
 from ...spectrum.power import RadialBins
@@ -25,7 +24,6 @@ class ImageMetrics(NamedTuple):
     """What judges images. weights (h, w): squared contrast sensitivity, mean 1."""
 
     weights: Tensor
-    lpips: LPIPS | None = None
     extractor: Extractor | None = None
 
 
@@ -79,8 +77,6 @@ def evaluate_injected_errors(images: Tensor, bands: RadialBins, metrics: ImageMe
         values["PSNR", "dB", "higher"].append(float(csf_psnr(output, target, plain).mean()))
         values["CSF-weighted PSNR", "dB", "higher"].append(float(csf_psnr(output, target, metrics.weights).mean()))
         values["SSIM", "", "higher"].append(float(ssim(output, target).mean()))
-        if metrics.lpips:
-            values["LPIPS", "", "lower"].append(float(metrics.lpips(output, target).mean()))
         if metrics.extractor:
             change = (metrics.extractor(output).double() - features).square().sum(1).mean()
             spread = (features - features.mean(0)).square().sum(1).mean()

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, PositiveFloat, PositiveInt
 
-from ...diffusion import Path
 from ...diffusion.path import Kind, Prediction
 from ...files.settings import NotHashed
 from ...nets.denoiser.build import build_denoiser
@@ -69,7 +68,6 @@ class FrequencyPlan:
     autoencoders: NotHashed[tuple[str, ...]] = ()  # NAME=SOURCE each
     injected: NotHashed[Annotated[int, Field(ge=0)]] = 64  # images to which errors are added, 0 for none
     pixels_per_degree: PositiveFloat = 32.0  # assumed for contrast sensitivity
-    lpips: NotHashed[str | None] = None  # weights of LPIPS, for injected errors
     features: NotHashed[str | None] = None  # extractor: inception:PATH, dinov2, TorchScript, python:FILE.py:FACTORY
 
     @property
@@ -105,10 +103,6 @@ class FrequencyPlan:
     def autocast(self) -> bool:
         """Whether networks run in bfloat16."""
         return self.precision == "bf16"
-
-    def path_of(self, spec: CaseSpec) -> Path:
-        """Return the path from data to noise of one case, with what its network predicts."""
-        return Path(self.path, spec.prediction or self.prediction)
 
 
 def check_plan(plan: FrequencyPlan) -> None:

@@ -39,7 +39,8 @@ def run_case(
     checkpoint: file in which an interrupted training is kept, and from which it resumes. progress: called with the
     number of updates done and their total.
     """
-    spec, path = plan.cases[name], plan.path_of(plan.cases[name])
+    spec = plan.cases[name]
+    path = Path(plan.path, spec.prediction or plan.prediction)
     shape = (fields.train.shape[1], fields.train.shape[2], fields.train.shape[3])
     bands = radial_bands(shape[1:], plan.bands)
     train_power, power = coefficient_power(fields.train), coefficient_power(fields.test)
@@ -60,14 +61,15 @@ def run_case(
     errors, wiener_errors = measure(network), measure(wiener)
     is_image = spec.data == "images"
     csf = sensitivity_weights(*shape[1:], plan.pixels_per_degree, spec.delta) if is_image else None
+    even = torch.ones_like(power)
     samples, wiener_samples = (draw_samples(denoiser, path, plan, shape, device) for denoiser in (network, wiener))
     levels = [
         NoiseLevel(
             time=t,
             loss_factor=factor,
             wiener_errors=tuple(band_sums(linear, bands).tolist()),
-            relative_error=weighted_ratio(own, power),
-            wiener_relative_error=weighted_ratio(linear, power),
+            relative_error=weighted_ratio(own, power, even),
+            wiener_relative_error=weighted_ratio(linear, power, even),
             csf_error=None if csf is None else weighted_ratio(own, power, csf),
             wiener_csf_error=None if csf is None else weighted_ratio(linear, power, csf),
         )
@@ -144,9 +146,8 @@ def loss_weights(spec: CaseSpec, bands: RadialBins, power: Tensor) -> Tensor | N
     return weights / weights.mean()
 
 
-def weighted_ratio(errors: Tensor, power: Tensor, weights: Tensor | None = None) -> float:
+def weighted_ratio(errors: Tensor, power: Tensor, weights: Tensor) -> float:
     """Return the sum of errors (h, w) over that of power (h, w), both times weights (h, w)."""
-    weights = torch.ones_like(power) if weights is None else weights
     return float((weights * errors).sum() / (weights * power).sum())
 
 

@@ -22,7 +22,6 @@ from ...metrics.decoder.transfer import filled_rings
 from ...nets.autoencoder import Autoencoder
 from ...nets.denoiser.build import build_denoiser
 from ...nets.vision.extractors import open_extractor
-from ...nets.vision.perceptual import LPIPS
 from ...records.provenance import provenance
 from .band_errors import radial_bands
 from .fields import Fields, gaussian_fields, gaussian_surrogates, latent_fields, tilted, unit_scale
@@ -33,8 +32,6 @@ from .run_case import run_case
 from .wiener import coefficient_moments
 
 logger = logging.getLogger(__name__)
-
-BATCH_SIZE = 256
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class OpenedStudy:
 
 
 def _read(images: ImageSet, n: int) -> Tensor:
-    pixels = torch.cat([batch.images for batch in fixed_batches(images, BATCH_SIZE, n)])
+    pixels = torch.cat([batch.images for batch in fixed_batches(images, 256, n)])
     if len(pixels) < n:
         raise ValueError(f"{images.source}: {n - len(pixels)} of {n} images cannot be read; lower n_train or n_test")
     return pixels
@@ -87,10 +84,15 @@ def open_study(plan: FrequencyPlan, device: torch.device) -> OpenedStudy:
     check_plan(plan)
     autoencoders = {name: Autoencoder.from_pretrained(source).eval() for name, source in plan.sources.items()}
     for name, autoencoder in autoencoders.items():
-        check_latents(plan, name, autoencoder)
+        if plan.size % autoencoder.multiple or autoencoder.size not in (None, plan.size):
+            expected = autoencoder.size or f"a multiple of {autoencoder.multiple}"
+            raise ValueError(f"images are of {plan.size} pixels, and the autoencoder {name!r} takes {expected}")
+        side = plan.size // autoencoder.factor
+        if filled_rings((side, side), plan.bands) < FEWEST_BANDS:
+            raise ValueError(f"latents of {name!r} are {side} x {side}, too few positions for bands: use larger images")
+        build_denoiser(plan.latent_denoiser, autoencoder.channels, (side, side), time_scale=1000.0)
     metrics = ImageMetrics(
         sensitivity_weights(plan.size, plan.size, plan.pixels_per_degree),
-        LPIPS.from_weights(plan.lpips).to(device) if plan.lpips else None,
         open_extractor(plan.features, device) if plan.features else None,
     )
     training, held_out = (open_images(plan.data, plan.size, split=split) for split in ("train", "held_out"))
@@ -102,21 +104,6 @@ def open_study(plan: FrequencyPlan, device: torch.device) -> OpenedStudy:
         )
     require_writable(Path(plan.out))
     return OpenedStudy(plan, training, held_out, autoencoders, metrics, device)
-
-
-def check_latents(plan: FrequencyPlan, name: str, autoencoder: Autoencoder) -> None:
-    """Check that the plan's images fit an autoencoder, and that a denoiser and bands fit its latents.
-
-    Raises:
-        ValueError: if not.
-    """
-    if plan.size % autoencoder.multiple or autoencoder.size not in (None, plan.size):
-        expected = autoencoder.size or f"a multiple of {autoencoder.multiple}"
-        raise ValueError(f"images are of {plan.size} pixels, and the autoencoder {name!r} takes {expected}")
-    side = plan.size // autoencoder.factor
-    if filled_rings((side, side), plan.bands) < FEWEST_BANDS:
-        raise ValueError(f"latents of {name!r} are {side} x {side}, too few positions for bands: take larger images")
-    build_denoiser(plan.latent_denoiser, autoencoder.channels, (side, side), time_scale=1000.0)
 
 
 def case_stage(

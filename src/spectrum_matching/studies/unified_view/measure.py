@@ -11,7 +11,7 @@ from .record import VARIANTS, Change, GapCurve, MethodResult, Outcome, Quantity,
 Getter = Callable[[SeedResult], float]
 
 
-def unified_view(analyses: Sequence[Analysis], control: str, command: str, delta: float = 1.0) -> UnifiedView:
+def measure_unified_view(analyses: Sequence[Analysis], control: str, command: str, delta: float = 1.0) -> UnifiedView:
     """Compare methods with the control; analyses with the same name are seeds of one method.
 
     delta: flattening of the images' spectrum with which that of the latents is compared.

@@ -10,18 +10,12 @@ from ...report.digits import decimals, fixed, number
 from ...report.study_page import Block, StudyTable, render_study
 from ...report.table import Cell, Column, Table
 from ...spectrum.bands import Variant
-from .record import VARIANTS, Change, MethodResult, Outcome, Quantity, SeedResult, UnifiedView
+from .record import VARIANTS, Change, MethodResult, Quantity, SeedResult, UnifiedView
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-GLYPHS: dict[Outcome, str] = {
-    "acts": "▲ acts",
-    "does not": "▼ does not",
-    "higher": "△",
-    "lower": "▽",
-    "undecided": "=",
-}
+GLYPHS = {"acts": "▲ acts", "does not": "▼ does not", "higher": "△", "lower": "▽", "undecided": "="}
 LEGEND = (
     "Change of the mean over seeds ± half the range; the control’s row has its values. ▲ acts: every seed matches "
     "better than every seed of the control; ▼ does not: every seed matches worse; △ higher, ▽ lower where neither is "
@@ -40,11 +34,7 @@ def unified_lead(study: UnifiedView) -> list[str]:
     """Return who acts on which side, and how often chance alone would say so."""
     methods = [method for method in study.methods if method.name != study.control]
     n_seeds, n_control = [len(method.seeds) for method in study.methods], len(study.of(study.control).seeds)
-    words: dict[Outcome, str] = {
-        "acts": "acts",
-        "does not": "does not, but moves away",
-        "undecided": "undecided",
-    }
+    words = {"acts": "acts", "does not": "does not, but moves away", "undecided": "undecided"}
 
     def who(key: str) -> str:
         names = {word: [m.name for m in methods if m.change(key).word == word] for word in words}

@@ -7,7 +7,6 @@ from ...files.documents import Document
 from ...records.analysis import Provenance
 from ...spectrum.bands import Variant
 
-Side = Literal["encoding", "decoding", "neither"]
 Outcome = Literal["acts", "does not", "lower", "higher", "undecided"]
 VARIANTS: dict[Variant, str] = {"scale_free": "scale-free", "paper": "the paper’s"}
 """The variants of ESM, with their names."""
@@ -47,7 +46,7 @@ class Quantity:
     key: str
     title: str
     unit: str
-    side: Side
+    side: Literal["encoding", "decoding", "neither"]
     acts: Literal["down", "up", ""]
 
 
