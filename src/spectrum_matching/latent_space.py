@@ -1,4 +1,4 @@
-"""How raw latents become the unit-scale ones that a diffusion model sees, and back."""
+"""Normalisation of raw latents to the unit scale of diffusion models, and back."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,9 +12,9 @@ Convention = Literal["none", "scale", "shift and scale", "per channel", "packed"
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """unit = (raw − mean) / std, channel by channel.
+    """Affine normalisation by channel: unit = (raw − mean) / std.
 
-    mean, std: one value for all channels, or one each. patch: p × p cells are stacked into channels beforehand, as
+    mean, std: one value for all channels, or one each. patch: p × p positions are stacked into channels beforehand, as
     FLUX.2 packs them (channel-major, then row, then column); mean and std are then those of the c·p² packed channels.
     """
 
@@ -24,13 +24,17 @@ class LatentSpace:
     patch: int = 1
 
     def normalise(self, latents: Tensor) -> Tensor:
-        """Raw (b, c, h, w) → unit-scale (b, c·patch², h/patch, w/patch); ValueError where channels do not fit."""
+        """Map raw latents (b, c, h, w) to unit scale (b, c·patch², h/patch, w/patch).
+
+        Raises:
+            ValueError: when the number of channels does not fit.
+        """
         packed = pixel_unshuffle(latents, self.patch)
         mean, std = self._statistics(packed)
         return (packed - mean) / std
 
     def denormalise(self, units: Tensor) -> Tensor:
-        """Inverse of `normalise`."""
+        """Invert `normalise`."""
         mean, std = self._statistics(units)
         return pixel_shuffle(units * std + mean, self.patch)
 

@@ -1,4 +1,4 @@
-"""Numbers as a pure function of position: a generator seeded from what is being drawn, and for whom."""
+"""Random numbers as a pure function of position: of what is sampled, and for which item."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ import torch
 
 
 def seeded(*position: object) -> torch.Generator:
-    """A CPU generator whose seed is a hash of `position`, e.g. ("flip", seed, epoch, index)."""
+    """Return a CPU generator whose seed is a hash of `position`, e.g. ("flip", seed, epoch, index)."""
     return torch.Generator().manual_seed(int(fraction(*position) * 2**53))
 
 
 def fraction(*position: object) -> float:
-    """A number in [0, 1), a multiple of 2⁻⁵³, from a hash of `position`."""
+    """Return a number in [0, 1), a multiple of 2⁻⁵³, from a hash of `position`."""
     digest = hashlib.blake2b("\0".join(map(str, position)).encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 

@@ -1,4 +1,4 @@
-"""The verb `cache`: the latents of images, encoded once, in a folder that training, analysis and other tools read."""
+"""The command `cache`: encode images once into a folder that training, analysis and other tools read."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -41,7 +41,7 @@ def cache_latents(
     device: str = "auto",
     export: ForeignLayout | None = None,
 ) -> Path:
-    """Encode images once: posterior moments in safetensors shards with an index. The same command goes on after a kill.
+    """Encode images once: posterior moments in safetensors shards with an index. Rerun the same command to resume.
 
     Under `accelerate launch` the processes share the shards.
 
@@ -49,20 +49,20 @@ def cache_latents(
         source: A folder in diffusers' format, a hub name, an LDM checkpoint (X.safetensors), python:FILE.py:FACTORY for
             your own; latents:FOLDER, to import what another tool cached; or vision:ENCODER for alignment targets, with
             ENCODER gradients[:CELL], a folder in transformers' format, or hub:NAME.
-        out: Folder for index.json and the shards; `targets` in that of --beside by default.
+        out: Folder for index.json and the shards; by default `targets` in the folder of --beside.
         data: "embedded", a folder or parquet path, or hub:NAME[:SPLIT]; by default what the autoencoder was trained on.
         size: Side of the square images in pixels; that of training by default, or 256.
         split: By default "train" where the autoencoder was trained on this data, and otherwise "all".
-        beside: Of vision:ENCODER: cached latents whose images, mirrored ones as well, the targets are to be of.
-        encoder_size: Of vision:ENCODER: side in pixels at which it sees the images; its own by default.
-        dtype: Of the stored moments; a value that it cannot hold is an error.
-        flips: Also the moments of the mirrored images, which training with flips needs.
-        batch_size: Images at once.
-        shard_images: Images in a shard, by default 2048, of targets as many as 256 MiB hold; at most so many for each
-            process are encoded again after a kill.
-        workers: Processes that read images, for each one that encodes them.
+        beside: With vision:ENCODER: cached latents whose images, mirrored ones as well, to encode.
+        encoder_size: With vision:ENCODER: side in pixels to which its input is resized; by default its native size.
+        dtype: Type of the stored moments; a value outside its range is an error.
+        flips: Also store the moments of the mirrored images, which training with flips needs.
+        batch_size: Images encoded at once.
+        shard_images: Images in a shard, by default 2048, or as many targets as fit in 256 MiB; after an interruption
+            each process encodes at most so many again.
+        workers: Processes that read images, for each process that encodes.
         device: "auto", "cpu", "cuda", "cuda:1", and so on.
-        export: Of latents:FOLDER: write them into `out` in the layout of this tool, in float32.
+        export: With latents:FOLDER: write them into `out` in the layout of this tool, in float32.
     """
     if batch_size < 1 or (shard_images is not None and shard_images < 1) or workers < 0:
         raise ValueError(

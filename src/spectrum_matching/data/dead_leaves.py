@@ -1,6 +1,6 @@
-"""Dead leaves: discs that fall on one another, with radii of density r⁻³, look the same at every scale.
+"""Dead-leaves pictures: discs that occlude one another, with radii of density r⁻³, so that no scale stands out.
 
-Their power falls near 1/f², as that of photographs does, with sharp edges and flat insides. Lee, Mumford & Huang,
+Their power falls near 1/f², as that of photographs does, with sharp edges and flat regions. Lee, Mumford & Huang,
 "Occlusion Models for Natural Images" (2001).
 """
 
@@ -15,10 +15,10 @@ GRAIN = 2
 
 
 def dead_leaves(side: int, palette: Tensor, generator: torch.Generator) -> Tensor:
-    """A picture (3, side, side), periodic in both directions, of discs coloured from `palette` (n, 3).
+    """Return a picture (3, side, side), periodic in both directions, of discs coloured from `palette` (n, 3).
 
-    Radii run from one pixel to a quarter of the side ≥ 8. The discs have 5 times the area of the picture: e⁻⁵ of it
-    stays bare and takes the colour of one leaf more. A pixel is the mean of 2 × 2 points.
+    Radii range from one pixel to a quarter of the side, which is at least 8. The discs have 5 times the area of the
+    picture: e⁻⁵ of it stays bare and takes the colour of one more leaf. A pixel is the mean of 2 × 2 samples.
     """
     n = side * GRAIN
     low, high = float(GRAIN), n / 4
@@ -37,7 +37,7 @@ def dead_leaves(side: int, palette: Tensor, generator: torch.Generator) -> Tenso
 
 
 def _drop(owner: Tensor, n: int, discs: Tensor, centres: Tensor, radii: Tensor, reach: int) -> None:
-    """Every point (n × n, flat) under a disc is owned by the lowest-numbered one: the leaf that lies on top."""
+    """Write into `owner` (n × n, flat) the lowest-numbered disc over each sample: the leaf on top."""
     corner = centres.floor()
     steps = torch.arange(-reach, reach + 1)
     near = steps - (centres - corner)[..., None]

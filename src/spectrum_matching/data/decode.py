@@ -1,9 +1,9 @@
-"""From a file or its bytes to a tensor: what every pixel format means, and the crop.
+"""Decoding of images from files or bytes to tensors, and the crop.
 
-Every image becomes 8-bit RGB: transparency is laid on white, 16-bit grey is scaled by 1/257, EXIF orientation is
+Every image becomes 8-bit RGB: transparency is composited on white, 16-bit grey is scaled by 1/257, EXIF orientation is
 applied, CMYK is multiplied out; embedded colour profiles are not applied. The crop is that of Dhariwal & Nichol,
 "Diffusion Models Beat GANs on Image Synthesis" (2021): halve by 2 × 2 means while the shorter side is at least twice
-the size, bring it to the size with an antialiased bicubic kernel, cut a square.
+the size, resize it to the size with an antialiased bicubic kernel, cut a square.
 """
 
 import io
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-# Pillow would hand PostScript to an external interpreter; the list holds what is only read.
+# Pillow would pass PostScript to an external interpreter; these formats are only parsed.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
 
 
@@ -23,15 +23,22 @@ class BadImageError(Exception):
 
 
 def image_size(source: Path | bytes) -> tuple[int, int]:
-    """Width and height from the header alone, as stored (before EXIF orientation). Raises BadImageError."""
+    """Return width and height from the header alone, as stored (before EXIF orientation).
+
+    Raises:
+        BadImageError: when there is no readable header.
+    """
     with _open(source) as picture:
         return picture.size
 
 
 def decode_image(source: Path | bytes) -> Image.Image:
-    """The first frame as 8-bit RGB. Raises BadImageError, also for truncated data.
+    """Return the first frame as 8-bit RGB.
 
-    A file whose format has no checksum (JPEG, BMP) can be altered without a trace; it decodes to what it says.
+    A file whose format has no checksum (JPEG, BMP) can be altered without being noticed.
+
+    Raises:
+        BadImageError: when the image cannot be decoded, also for truncated data.
     """
     with _open(source) as picture:
         try:
@@ -44,7 +51,7 @@ def decode_image(source: Path | bytes) -> Image.Image:
 
 
 def crop_resize(picture: Image.Image, size: int, position: float | None = None) -> Image.Image:
-    """Shorter side brought to `size`, a square cut at `position` ∈ [0, 1) of the longer side (None: the centre)."""
+    """Resize the shorter side to `size` and cut a square at `position` ∈ [0, 1) of the longer side (None: centre)."""
     while min(picture.size) >= 2 * size:
         width, height = picture.size
         picture = picture.resize((width // 2, height // 2), Image.Resampling.BOX)
@@ -60,7 +67,7 @@ def crop_resize(picture: Image.Image, size: int, position: float | None = None) 
 
 
 def to_tensor(picture: Image.Image) -> torch.Tensor:
-    """8-bit RGB to (3, H, W) float32 in [-1, 1]: 0 → -1, 255 → 1."""
+    """Convert 8-bit RGB to (3, H, W) float32 in [-1, 1]: 0 → -1, 255 → 1."""
     pixels = torch.from_numpy(np.array(picture, dtype=np.float32))
     return pixels.permute(2, 0, 1).contiguous() / 127.5 - 1
 
@@ -94,7 +101,7 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def _from_16_bits(grey: np.ndarray) -> Image.Image:
-    # Pillow's own conversion clips at 255 and would turn nearly every such image white.
+    # Pillow's conversion clips at 255 and would turn nearly every such image white.
     if grey.min() < 0 or grey.max() > 65535:
         raise BadImageError(f"integer pixels from {grey.min()} to {grey.max()}, outside 16 bits")
     return Image.fromarray(np.round(grey / 257).astype(np.uint8)).convert("RGB")

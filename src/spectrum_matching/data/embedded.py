@@ -1,4 +1,4 @@
-"""Images that need no download: crops of scikit-image's natural photographs and of dead-leaves pictures.
+"""Images without a download: crops of scikit-image's natural photographs and of dead-leaves pictures.
 
 Training and held-out images come from different photographs (the two views of the motorcycle are one scene) and from
 dead leaves of different seeds and palettes. Every fourth image is of dead leaves.
@@ -28,7 +28,7 @@ LARGEST = 256
 
 
 class Pictures(NamedTuple):
-    """Pictures of one split, each as a pyramid: itself, halved, halved again, …"""
+    """Pictures of one split, each as a pyramid of levels, halved again and again."""
 
     colour: tuple[tuple[Image.Image, ...], ...]
     grey: tuple[tuple[Image.Image, ...], ...]
@@ -36,10 +36,10 @@ class Pictures(NamedTuple):
 
 
 class EmbeddedSource:
-    """The training images, then the held-out ones, as squares of `size` ≤ 256 pixels.
+    """The training images, then the held-out ones, as squares of `size` ≤ 256 pixels; see `sources.Source`.
 
-    Image i is a crop at a random place, its side log-uniform between `size` and the whole shorter side, brought to
-    `size` with antialiasing, half of them mirrored; of the photographs' three quarters, one third is grey.
+    An image is a crop at a random position, its side log-uniform between `size` and the whole shorter side, resized to
+    `size` with antialiasing and mirrored with probability one half. Of the photographs, one third is grey.
     """
 
     def __init__(self, size: int) -> None:
@@ -52,9 +52,11 @@ class EmbeddedSource:
         self.n_bytes: Sequence[int] = [3 * size * size] * len(self.names)
 
     def size(self, item: int) -> tuple[int, int]:
+        """Return width and height."""
         return self._size, self._size
 
     def read(self, item: int) -> Image.Image:
+        """Return the image, whichever were read before."""
         split, _, number = self.names[item].partition("/")
         kind, which, scale, left, top, mirror = torch.rand(6, generator=seeded("embedded", split, number)).tolist()
         pictures = embedded_pictures(split)
@@ -66,7 +68,7 @@ class EmbeddedSource:
 
 @cache
 def embedded_pictures(split: str) -> Pictures:
-    """The whole pictures that the images of `split` ("train", "held_out") are cut from."""
+    """Return the pictures that the images of `split` ("train", "held_out") are cut from."""
     photographs = {name: _photograph(name) for name in COLOUR[split] + GREY[split]}
     palette = torch.from_numpy(np.concatenate([photographs[name].reshape(-1, 3) for name in COLOUR[split]])).float()
     leaves = [
@@ -98,7 +100,7 @@ def _pyramid(pixels: np.ndarray) -> tuple[Image.Image, ...]:
 def _cut(pyramid: tuple[Image.Image, ...], size: int, scale: float, left: float, top: float) -> Image.Image:
     width, height = pyramid[0].size
     side = size * (min(width, height) / size) ** scale
-    # Cut from the level that is still at least twice as fine as the result, so that the kernel stays small.
+    # The coarsest level at least twice as fine as the result keeps the kernel small.
     level = min(max(0, math.floor(math.log2(side / size)) - 1), len(pyramid) - 1)
     x, y = left * (width - side), top * (height - side)
     box = tuple(edge / 2**level for edge in (x, y, x + side, y + side))

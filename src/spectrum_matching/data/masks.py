@@ -1,7 +1,7 @@
-"""Masks of an object beside images, cut as the images were and brought to the latent grid.
+"""Foreground masks of images, cropped as the images are and reduced to the latent grid.
 
-A cell is foreground where any mask pixel that touches it is, so that thin objects survive (iREPA pools a 256 × 256 mask
-by 16 × 16 maxima, which is the same when the mask is as large as the image).
+A position is foreground where any mask pixel that touches it is, so that thin objects survive (iREPA pools a 256 × 256
+mask by 16 × 16 maxima, which is the same when the mask is as large as the image).
 """
 
 import itertools
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .tensors import Images
 
-FORMATS = ("PNG", "BMP", "TIFF", "GIF", "PPM")  # what keeps zero zero; JPEG does not
+FORMATS = ("PNG", "BMP", "TIFF", "GIF", "PPM")  # lossless ones, which keep zero zero
 
 
 class MaskSet:
@@ -32,9 +32,10 @@ class MaskSet:
         return len(self.images)
 
     def __getitem__(self, key: tuple[int | str, tuple[int, int]]) -> Tensor:
-        """The mask (h, w), bool, of an image, by index or name, on the grid (h, w).
+        """Return the mask (h, w), bool, of an image, by index or name, on the grid (h, w).
 
-        Raises ValueError where the image has none, or one that cannot be read.
+        Raises:
+            ValueError: when the image has no mask, or one that cannot be read.
         """
         image, grid = key
         index = self._indices.get(image, -1) if isinstance(image, str) else image
@@ -45,16 +46,19 @@ class MaskSet:
 
 
 def open_masks(folder: str | Path, images: Images) -> MaskSet:
-    """The masks below `folder` that have the relative path of an image but for the suffix.
+    """Open the masks below `folder` that have the relative path of an image but for the suffix.
 
-    A pixel that is not zero, and not transparent, is foreground. The images are taken to be cut at the centre and not
-    mirrored. Raises ValueError where there is no folder, or no image has a mask.
+    A pixel that is not zero, and not transparent, is foreground. The images are assumed to be cropped at the centre and
+    not mirrored.
+
+    Raises:
+        ValueError: when there is no such folder, or no image has a mask.
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise ValueError(f"no such folder of masks: {root}")
-    found = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
-    by_stem = {posixpath.splitext(name)[0]: name for name in sorted(found, reverse=True)}
+    names = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+    by_stem = {posixpath.splitext(name)[0]: name for name in sorted(names, reverse=True)}
     files = [by_stem.get(posixpath.splitext(name)[0]) for name in images.names]
     if not any(files):
         expected = posixpath.splitext(images.names[0])[0] + ".png"
@@ -63,29 +67,29 @@ def open_masks(folder: str | Path, images: Images) -> MaskSet:
 
 
 def reduce_mask(mask: np.ndarray, size: int, grid: tuple[int, int]) -> Tensor:
-    """A mask (H, W) → (h, w) bool: the centre square of `size` pixels as crop_resize cuts it, pooled by maxima."""
+    """Reduce a mask (H, W) to (h, w) bool: the centre square that `crop_resize` cuts, pooled by maxima."""
     height, width = mask.shape
     rows, columns = (
-        _cells(n, whole, size, cells)
-        for n, whole, cells in zip((height, width), resized(height, width, size), grid, strict=True)
+        _spans(n, whole, size, positions)
+        for n, whole, positions in zip((height, width), resized(height, width, size), grid, strict=True)
     )
     bands = np.stack([mask[start:end].any(0) for start, end in rows])
     return torch.from_numpy(np.stack([bands[:, start:end].any(1) for start, end in columns], axis=1))
 
 
 def resized(height: int, width: int, size: int) -> tuple[int, int]:
-    """Height and width that crop_resize brings a picture to before it cuts the square."""
+    """Return height and width to which `crop_resize` resizes a picture before it cuts the square."""
     while min(height, width) >= 2 * size:
         height, width = height // 2, width // 2
     scale = size / min(height, width)
     return round(height * scale), round(width * scale)
 
 
-def _cells(n: int, whole: int, size: int, cells: int) -> list[tuple[int, int]]:
-    """First and one past last of the `n` mask samples that touch each cell of the square cut from `whole` samples."""
+def _spans(n: int, whole: int, size: int, positions: int) -> list[tuple[int, int]]:
+    """Return first and one past last of `n` mask pixels that touch each position of a square out of `whole` pixels."""
     first = (whole - size) // 2
-    unit = whole * cells
-    edges = [(first * cells + cell * size) * n for cell in range(cells + 1)]
+    unit = whole * positions
+    edges = [(first * positions + position * size) * n for position in range(positions + 1)]
     return [(start // unit, -(-end // unit)) for start, end in itertools.pairwise(edges)]
 
 
@@ -96,7 +100,7 @@ def _foreground(path: Path) -> np.ndarray:
             values = np.asarray(ImageOps.exif_transpose(picture))
             bands = picture.getbands()
     except UnidentifiedImageError as error:
-        raise ValueError(f"mask {path} is no image of a format without loss ({', '.join(FORMATS)})") from error
+        raise ValueError(f"mask {path} is not an image of a lossless format ({', '.join(FORMATS)})") from error
     # Decoders raise whatever their parsers do: OSError, SyntaxError, struct.error, zlib.error, …
     except Exception as error:
         raise ValueError(f"mask {path} cannot be read: {' '.join(str(error).split())[:120]}") from error

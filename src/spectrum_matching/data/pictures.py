@@ -1,4 +1,4 @@
-"""Images as PNG files: never a lossy one."""
+"""Images as lossless PNG files."""
 
 import base64
 import io
@@ -12,12 +12,12 @@ from ..files.atomic import open_atomically
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Images (b, 3, H, W) in [-1, 1] → uint8 (b, H, W, 3), rounded to the nearest of 256 levels."""
+    """Round images (b, 3, H, W) in [-1, 1] to the nearest of 256 levels: uint8 (b, H, W, 3) on the CPU."""
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().contiguous()
 
 
 def grid(images: Tensor, n_columns: int | None = None) -> Tensor:
-    """Images (b, 3, H, W) as one (1, 3, rows · H, columns · W), row by row, about square; black where none is left."""
+    """Tile images (b, 3, H, W) row by row into one (1, 3, rows · H, columns · W), about square, padded with black."""
     b, c, h, w = images.shape
     columns = n_columns or math.ceil(math.sqrt(b))
     rows = -(-b // columns)
@@ -42,10 +42,10 @@ def write_png(path: Path, pixels: Tensor) -> None:
 
 
 def write_grid(path: Path, images: Tensor) -> None:
-    """Images (b, 3, H, W) in [-1, 1], side by side."""
+    """Write images (b, 3, H, W) in [-1, 1] as one grid, atomically."""
     write_png(path, to_bytes(grid(images))[0])
 
 
 def as_png(images: Tensor) -> str:
-    """Images (b, 3, H, W) in [-1, 1] side by side as one PNG, base64."""
+    """Return images (b, 3, H, W) in [-1, 1] as one grid, a PNG in base64."""
     return base64.b64encode(encode_png(to_bytes(grid(images))[0], optimize=True)).decode()

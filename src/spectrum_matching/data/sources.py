@@ -1,4 +1,4 @@
-"""Where images lie: a folder of files, or a table of rows (parquet, hub). Both are read by number."""
+"""Sources of images: a folder of files, or a table of rows (parquet, hub), both read by number."""
 
 import os
 from collections.abc import Sequence
@@ -25,17 +25,19 @@ class Source(Protocol):
     n_bytes: Sequence[int]
 
     def size(self, item: int) -> tuple[int, int]:
-        """Width and height from the header. Raises BadImageError."""
+        """Return width and height from the header; raise BadImageError for an image that cannot be used."""
 
     def read(self, item: int) -> Image.Image:
-        """The image as 8-bit RGB. Raises BadImageError."""
+        """Return the image as 8-bit RGB; raise BadImageError when it cannot be decoded."""
 
 
 def open_source(source: str) -> Source:
-    """The images of a folder, a parquet file or folder, or "hub:NAME[:SPLIT]" (SPLIT: train).
+    """Open a folder, a parquet file or folder, or "hub:NAME[:SPLIT]" (SPLIT: train).
 
-    Of a folder that has a part named train beside one named val, valid, validation or test, the train part is taken.
-    Raises ValueError in one line when there is nothing to open.
+    Of a folder with a part named train and another named val, valid, validation or test, the train part is opened.
+
+    Raises:
+        ValueError: when there is nothing to open.
     """
     if source.startswith("hub:"):
         return _open_hub(source)
@@ -57,7 +59,7 @@ def open_source(source: str) -> Source:
 
 
 class FolderSource:
-    """Every file below a folder, hidden ones aside.
+    """Every file below a folder but hidden ones; see `Source`.
 
     The classes are the folders in it, sorted; there are none when an image lies in the folder itself.
     """
@@ -75,11 +77,13 @@ class FolderSource:
         self.labels: Sequence[int] = [ids.get(name.split("/")[0], -1) for name in self.names]
 
     def size(self, item: int) -> tuple[int, int]:
+        """Return width and height from the header."""
         if self.n_bytes[item] == 0:
             raise BadImageError("empty file")
         return image_size(self._root / self.names[item])
 
     def read(self, item: int) -> Image.Image:
+        """Return the image as 8-bit RGB."""
         return decode_image(self._root / self.names[item])
 
     def _is_image(self, item: int) -> bool:
@@ -90,10 +94,10 @@ class FolderSource:
 
 
 class TableSource:
-    """The rows of a data set: column `image` (bytes, or a struct of bytes and path) and, if there is one, `label`.
+    """Rows of a data set: column `image` (bytes, or a struct of bytes and path) and, if there is one, `label`.
 
-    A data set with another single image column, or another single class column, has that one taken. Rows stay on
-    disk, memory-mapped; workers reopen them.
+    Without columns of these names, the only image column and the only class column are used. Rows stay on disk,
+    memory-mapped; workers reopen them. See `Source`.
     """
 
     def __init__(self, rows: "datasets.Dataset", names: Sequence[str]) -> None:
@@ -116,9 +120,11 @@ class TableSource:
             self.classes = _class_names(rows.features[label], self.labels)
 
     def size(self, item: int) -> tuple[int, int]:
+        """Return width and height from the header."""
         return image_size(self._payload(item))
 
     def read(self, item: int) -> Image.Image:
+        """Return the image as 8-bit RGB."""
         return decode_image(self._payload(item))
 
     def _payload(self, item: int) -> bytes | Path:
