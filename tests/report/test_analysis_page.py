@@ -80,11 +80,11 @@ def synthetic(name="first", shape=(8, 16, 16), exponent=1.2, psnr=27.41, stochas
         interval = (optimum - 0.06, optimum + 0.05)
         return SpectrumMatch(variant, f, shares(power), DELTAS, targets, gaps, optimum, interval, 0.03)
 
-    def measurement(key, place, offset):
+    def measurement(key, index, offset):
         if key == "viv":
             why = f"needs 3 · {h} · {w} / {c} images or more, and there are 64"
             return Measurement(None, refused=why)
-        value = {"psnr": psnr, "exponent": exponent, "best_delta": 2.1 - exponent}.get(key, 0.3 + 0.02 * place + offset)
+        value = {"psnr": psnr, "exponent": exponent, "best_delta": 2.1 - exponent}.get(key, 0.3 + 0.02 * index + offset)
         return Measurement(value, 0.004, 0.867 if key == "sec_25" else None)
 
     def view(kind):
@@ -110,11 +110,11 @@ def synthetic(name="first", shape=(8, 16, 16), exponent=1.2, psnr=27.41, stochas
             cosine_by_distance=tuple(math.exp(-d / (2 + exponent)) - 0.02 for d in range(h + w - 1)),
             eigenvalues=tuple(2.0**-i for i in range(c)),
             block_dct=tuple((1 + i) ** (-exponent / 2) for i in range(64)),
-            measurements={key: measurement(key, place, offset) for place, key in enumerate(keys)},
+            measurements={key: measurement(key, index, offset) for index, key in enumerate(keys)},
         )
 
     decoding = Decoding(
-        measurements={key: measurement(key, place, 0) for place, key in enumerate(METRICS) if key in OF_DECODER},
+        measurements={key: measurement(key, index, 0) for index, key in enumerate(METRICS) if key in OF_DECODER},
         n_tests=32,
         lowpass=tuple(
             LowpassPoint(
@@ -476,7 +476,7 @@ def test_render_without_findings():
 
 def test_summary_table_has_sort_keys(analyses):
     (_, *columns), rows = summary_table(analyses)
-    assert [place for place, _ in rows] == [0, 1]
+    assert [index for index, _ in rows] == [0, 1]
     for _, (_, *cells) in rows:
         assert len(cells) == len(columns)
         assert all(isinstance(cell.value, str) and isinstance(cell.key, float) for cell in cells)

@@ -60,8 +60,8 @@
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (!step) return;
       event.preventDefault();
-      const place = points.findIndex((point) => point.circle === active);
-      const next = place < 0 ? (step > 0 ? 0 : points.length - 1) : (place + step + points.length) % points.length;
+      const index = points.findIndex((point) => point.circle === active);
+      const next = index < 0 ? (step > 0 ? 0 : points.length - 1) : (index + step + points.length) % points.length;
       show(points[next]);
     });
   }

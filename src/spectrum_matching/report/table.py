@@ -107,15 +107,15 @@ def distinct(values: Iterable[str]) -> list[str]:
 
 def grouped(values: Sequence[str], names: Sequence[str]) -> str:
     """Return the different values with the names of those that have them, "250 (A, C); 50 (B)"."""
-    owners = {value: [name for name, own in zip(names, values, strict=True) if own == value] for value in values}
+    owners = {value: [name for name, each in zip(names, values, strict=True) if each == value] for value in values}
     return "; ".join(f"{value} ({', '.join(those)})" for value, those in owners.items())
 
 
 def attributed(lines: Sequence[Sequence[str]], names: Sequence[str]) -> list[str]:
     """Return each line once, preceded by the names of those that have it unless all have it."""
     result = []
-    for line in distinct(line for own in lines for line in own):
-        those = [name for name, own in zip(names, lines, strict=True) if line in own]
+    for line in distinct(line for each in lines for line in each):
+        those = [name for name, each in zip(names, lines, strict=True) if line in each]
         result.append(line if len(those) == len(names) else f"{', '.join(those)}: {line}")
     return result
 

@@ -80,9 +80,10 @@ def resamplers(analyses: Sequence[Analysis]) -> str:
 
 def image_exponents(analyses: Sequence[Analysis]) -> list[str]:
     """Return the exponent of the images on each latent grid."""
-    found = [(a.image_on_latent_grid.exponent, a.latent_shape[1:]) for a in analyses if a.image_on_latent_grid]
+    exponents = [(a.image_on_latent_grid.exponent, a.latent_shape[1:]) for a in analyses if a.image_on_latent_grid]
     return distinct(
-        f"{fixed(float(own), 2)} {spread(own.standard_error, 2)} on {h} × {w} positions" for own, (h, w) in found
+        f"{fixed(float(exponent), 2)} {spread(exponent.standard_error, 2)} on {h} × {w} positions"
+        for exponent, (h, w) in exponents
     )
 
 

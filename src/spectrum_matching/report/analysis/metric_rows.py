@@ -39,15 +39,15 @@ class Row(NamedTuple):
 
 def metric_rows(analyses: Sequence[Analysis]) -> list[Row]:
     """Return what was measured of any of the autoencoders, in the catalogue's order."""
-    found = [_by_key(analysis) for analysis in analyses]
-    measured = {key for each in found for key in each}
+    by_analysis = [_by_key(analysis) for analysis in analyses]
+    measured = {key for each in by_analysis for key in each}
     # A saved analysis may have metrics that this version's catalogue has dropped.
     keys = [*(key for key in METRICS if key in measured), *sorted(measured - METRICS.keys())]
     rows = []
     for key in keys:
         metric = METRICS.get(key) or unknown_metric(key)
         values = []
-        for measurements, analysis in zip(found, analyses, strict=True):
+        for measurements, analysis in zip(by_analysis, analyses, strict=True):
             shown = [_value(metric, label, m, analysis) for label, m in measurements.get(key, ())]
             # Samples refused for the same reason as the means are not repeated.
             values.append(tuple(v for v in shown if v is shown[0] or not v.refused or v.refused != shown[0].refused))
@@ -77,11 +77,11 @@ def psnr(analysis: Analysis) -> str:
 def _by_key(analysis: Analysis) -> dict[str, list[tuple[str, Measurement]]]:
     labelled = [("" if view.kind == "mean" else "sample", view.measurements) for view in analysis.views]
     labelled += [("", analysis.decoding.measurements)] if analysis.decoding else []
-    found: dict[str, list[tuple[str, Measurement]]] = {}
+    by_key: dict[str, list[tuple[str, Measurement]]] = {}
     for label, measurements in labelled:
         for key, measurement in measurements.items():
-            found.setdefault(key, []).append((label, measurement))
-    return found
+            by_key.setdefault(key, []).append((label, measurement))
+    return by_key
 
 
 def _value(metric: Metric, label: str, measurement: Measurement, analysis: Analysis) -> Value:

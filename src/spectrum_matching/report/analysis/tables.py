@@ -12,7 +12,7 @@ REFERENCE_DELTAS = (0.0, 0.4, 1.0, 1.3)
 STATES = {"live": "live", "dead": "✕ dead", "outlier": "▲ outlier"}
 
 Field = tuple[Column, Callable[[Any], Cell]]
-"""A column, and what makes its cell of a row's entry."""
+"""A column, and the function from a row's entry to its cell."""
 
 
 def summary_table(analyses: Sequence[Analysis]) -> Table:
@@ -50,13 +50,13 @@ def normalisation_table(analyses: Sequence[Analysis]) -> Table:
     """Return what diffusion sees after the declared normalisation."""
     return _table(
         ((i, analysis.normalisation) for i, analysis in enumerate(analyses)),
-        (Column("declared", is_text=True), lambda own: Cell(own.convention)),
-        (Column("std", "after it"), lambda own: plain(own.std)),
-        (Column("channel means", "least … most"), lambda own: extremes(own.channel_means)),
-        (Column("channel stds", "least … most"), lambda own: extremes(own.channel_stds)),
+        (Column("declared", is_text=True), lambda normalisation: Cell(normalisation.convention)),
+        (Column("std", "after it"), lambda normalisation: plain(normalisation.std)),
+        (Column("channel means", "least … most"), lambda normalisation: extremes(normalisation.channel_means)),
+        (Column("channel stds", "least … most"), lambda normalisation: extremes(normalisation.channel_stds)),
         (
             Column("suggested scaling factor", "1 / std of raw latents"),
-            lambda own: plain(own.suggested_scaling_factor, 4),
+            lambda normalisation: plain(normalisation.suggested_scaling_factor, 4),
         ),
     )
 
