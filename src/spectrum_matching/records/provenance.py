@@ -1,4 +1,4 @@
-"""Which code and which weights made a number."""
+"""Provenance of a measurement: the versions of code and libraries, the device, the seed."""
 
 import subprocess
 from importlib.metadata import version
@@ -11,7 +11,7 @@ from .analysis import Provenance
 
 
 def commit() -> str:
-    """The commit of this package's checkout, with a plus if files differ from it; "" for an installed package."""
+    """Return the checkout's commit, with a plus if files differ from it; "" for an installed package."""
     here = Path(__file__).parent
 
     def git(*words: str) -> str | None:
@@ -21,14 +21,14 @@ def commit() -> str:
             return None
         return done.stdout.strip()
 
-    # The package may be installed below someone else's repository, whose commit says nothing of it.
+    # The package may be installed within another repository, whose commit says nothing of it.
     if git("ls-files", "--error-unmatch", "__init__.py") is None:
         return ""
     return f"{git('rev-parse', '--short=12', 'HEAD')}{'+' if git('status', '--porcelain', '-uno') else ''}"
 
 
 def provenance(device: torch.device, dtype: torch.dtype, seed: int) -> Provenance:
-    """Of a measurement made now."""
+    """Return the provenance of a measurement made now."""
     return Provenance(
         version=__version__,
         commit=commit(),

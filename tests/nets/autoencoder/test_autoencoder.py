@@ -230,7 +230,9 @@ def test_from_pretrained_refuses_other_models_by_name(exported: Path) -> None:
 
 def test_from_pretrained_refuses_damaged_or_pickled_weights(exported: Path) -> None:
     file = exported / WEIGHTS
-    weights, whole = load_file(file), file.read_bytes()
+    # Cloned, since older safetensors map the file, which is truncated below.
+    weights = {name: w.clone() for name, w in load_file(file).items()}
+    whole = file.read_bytes()
     save_file({name: w for name, w in weights.items() if name != "decoder.conv_out.bias"}, file)
     with pytest.raises(ValueError, match=r"lack 1 tensors, first decoder.conv_out.bias"):
         Autoencoder.from_pretrained(exported)
