@@ -234,10 +234,10 @@ def test_from_pretrained_refuses_damaged_or_pickled_weights(exported: Path) -> N
     weights = {name: w.clone() for name, w in load_file(file).items()}
     whole = file.read_bytes()
     save_file({name: w for name, w in weights.items() if name != "decoder.conv_out.bias"}, file)
-    with pytest.raises(ValueError, match=r"lack 1 tensors, first decoder.conv_out.bias"):
+    with pytest.raises(ValueError, match=r"lack 1 tensors of AutoencoderKL, first decoder.conv_out.bias"):
         Autoencoder.from_pretrained(exported)
     save_file(weights | {"decoder.conv_out.bias": torch.zeros(4)}, file)
-    with pytest.raises(ValueError, match=r"do not load: .*decoder.conv_out.bias"):
+    with pytest.raises(ValueError, match=r"do not load as AutoencoderKL: .*decoder.conv_out.bias"):
         Autoencoder.from_pretrained(exported)
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="do not load"):
@@ -247,7 +247,7 @@ def test_from_pretrained_refuses_damaged_or_pickled_weights(exported: Path) -> N
     with pytest.raises(ValueError, match=r"pickled weights .* are not opened"):
         Autoencoder.from_pretrained(exported)
     save_file(weights, exported / "diffusion_pytorch_model.fp16.safetensors")
-    with pytest.raises(ValueError, match=r"do not load: .*diffusion_pytorch_model.safetensors"):
+    with pytest.raises(ValueError, match=r"do not load as AutoencoderKL: .*diffusion_pytorch_model.safetensors"):
         Autoencoder.from_pretrained(exported)
     with pytest.raises(ValueError, match=r"\.bin is pickled and not opened"):
         Autoencoder.from_pretrained(exported / "diffusion_pytorch_model.bin")

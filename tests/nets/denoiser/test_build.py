@@ -278,11 +278,11 @@ def pickle(folder):
         (lambda folder: (folder / "config.json").write_text("[]"), "config.json is not a JSON object"),
         (lambda folder: configure(folder, _class_name="AutoencoderKL"), "holds AutoencoderKL, which is no denoiser"),
         (lambda folder: configure(folder, width=64), "weights in .* do not load"),
-        (lambda folder: configure(folder, depth=5), "are not those of its config.json: .* first blocks.4"),
-        (lambda folder: configure(folder, depth=3), "are not those of its config.json: .* first blocks.3"),
+        (lambda folder: configure(folder, depth=5), "lack .* tensors of SiT, first blocks.4"),
+        (lambda folder: configure(folder, depth=3), "SiT has none of .* tensors in .*, first blocks.3"),
         (lambda folder: configure(folder, patch=5), "a grid of 8 × 12 is not divisible into patches of 5"),
         (truncate, "weights in .* do not load"),
-        (pickle, "no diffusion_pytorch_model.* pickled weights are not opened"),
+        (pickle, "no diffusion_pytorch_model.* pickled weights .* are not opened"),
     ],
 )
 def test_open_denoiser_refuses_a_damaged_folder(damage, message, saved, tmp_path):

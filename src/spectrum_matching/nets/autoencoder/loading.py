@@ -1,13 +1,13 @@
 """Load an autoencoder from a folder, a hub name, a single file, or a user's function."""
 
 import difflib
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import diffusers
 
+from ..folders import CONFIG, load_folder, read_config
 from ..hub import download
 from ..python_files import PREFIX, from_file
 from .diffusers_classes import CLASSES, REFUSED
@@ -17,7 +17,7 @@ from .single_file import load_single_file
 SUBFOLDERS = (".", "vae", "vqvae", "movq", "vqgan")
 PICKLED = (".ckpt", ".pt", ".pth", ".bin")
 _FILES = (
-    "config.json",
+    CONFIG,
     "diffusion_pytorch_model.safetensors",
     "diffusion_pytorch_model-*.safetensors",
     "diffusion_pytorch_model.safetensors.index.json",
@@ -47,32 +47,12 @@ def load(source: str | Path, subfolder: str | None = None) -> Any:
                 f"or python:FILE.py:FACTORY"
             )
         root = download(str(source), [f"{name}/{file}".removeprefix("./") for name in subfolders for file in _FILES])
-    folder = next((root / name for name in subfolders if (root / name / "config.json").is_file()), None)
+    folder = next((root / name for name in subfolders if (root / name / CONFIG).is_file()), None)
     if folder is None:
         looked = " or ".join(str(root / name) for name in subfolders)
-        raise ValueError(f"no config.json in {looked}: give what save_pretrained wrote")
-    return _load_folder(folder)
-
-
-def _load_folder(folder: Path) -> Any:
-    try:
-        kind = json.loads((folder / "config.json").read_text()).get("_class_name", "no diffusers class")
-    except (ValueError, AttributeError):
-        raise ValueError(f"{folder / 'config.json'} is not a JSON object: the download or copy is damaged") from None
-    known = _class(folder, str(kind))
-    if not any(folder.glob("diffusion_pytorch_model*.safetensors")):
-        raise ValueError(
-            f"no diffusion_pytorch_model*.safetensors in {folder}: pickled weights (.bin, .ckpt) are not "
-            f"opened; if you trust them, save them again with {kind}.save_pretrained"
-        )
-    try:
-        model, report = known.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
-    except Exception as error:
-        # A truncated file, a wrong shape, a variant without plain weights: each library has its own kind.
-        raise ValueError(f"weights in {folder} do not load: {str(error).strip().partition(chr(10))[0]}") from error
-    if absent := report["missing_keys"]:
-        raise ValueError(f"weights in {folder} lack {len(absent)} tensors, first {min(absent)}: they are incomplete")
-    return model.float()
+        raise ValueError(f"no {CONFIG} in {looked}: give what save_pretrained wrote")
+    kind = str(read_config(folder / CONFIG).get("_class_name", "no diffusers class"))
+    return load_folder(_class(folder, kind), folder)
 
 
 def _class(folder: Path, kind: str) -> Any:

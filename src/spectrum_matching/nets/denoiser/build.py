@@ -2,13 +2,14 @@
 
 import difflib
 import inspect
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+
+from ..folders import CONFIG, load_folder, read_config
 
 # S to XL: SiT, table 1 (arXiv 2401.08740); S to H: U-ViT, table 1 (arXiv 2209.12152), of which H on latents has no
 # final convolution. `tiny` and `micro` are sized for two CPU cores.
@@ -76,26 +77,13 @@ def open_denoiser(folder: str | Path) -> nn.Module:
         ValueError: with the remedy, for a folder without a denoiser or with damaged files.
     """
     folder = Path(folder).expanduser()
-    path = folder / "config.json"
-    if not path.is_file():
-        raise ValueError(f"no config.json in {folder}: give the folder to which a denoiser was exported")
-    try:
-        kind = str(json.loads(path.read_bytes()).get("_class_name"))
-    except (ValueError, AttributeError):
-        raise ValueError(f"{path} is not a JSON object: the copy is damaged") from None
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"no {CONFIG} in {folder}: give the folder to which a denoiser was exported")
+    kind = str(read_config(folder / CONFIG).get("_class_name"))
     if kind not in SIZES:
         raise ValueError(f"{folder} holds {kind}, which is no denoiser: expected one of {', '.join(SIZES)}")
-    if not any(folder.glob("diffusion_pytorch_model*.safetensors")):
-        raise ValueError(f"no diffusion_pytorch_model*.safetensors in {folder}: pickled weights are not opened")
-    try:
-        network, report = _class(kind).from_pretrained(folder, use_safetensors=True, output_loading_info=True)
-    except Exception as error:
-        # A truncated file, a wrong shape, sizes that do not fit: each library raises its own kind of exception.
-        raise ValueError(f"weights in {folder} do not load: {str(error).strip().partition(chr(10))[0]}") from error
-    if odd := sorted({*report["missing_keys"], *report["unexpected_keys"]}):
-        raise ValueError(f"weights in {folder} are not those of its config.json: {len(odd)} differ, first {odd[0]}")
-    opened: nn.Module = network.float()
-    return opened
+    network: nn.Module = load_folder(_class(kind), folder, strict=True)
+    return network
 
 
 def _parse(name: str) -> tuple[str, str, int]:

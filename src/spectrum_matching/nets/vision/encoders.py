@@ -4,7 +4,7 @@ Tokens are the last block's after the model's own norm, as REPA (arXiv 2410.0694
 trained on class tokens alone, so CLIP's tokens are taken before it, as in REPA's code.
 """
 
-import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +15,13 @@ from torch import Tensor
 
 from ...files.digests import digest_files, digest_lines
 from ...spectrum.filters import Resampler, resize
+from ..folders import CONFIG, load_folder, read_config
 from ..hub import download
 from .gradients import CELL, VERSION, WIDTH, gradient_grid, gradient_map
-from .weights import load_pretrained
 
 RGB = tuple[float, float, float]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-CONFIG, PREPROCESSING, INDEX = "config.json", "preprocessor_config.json", "model.safetensors.index.json"
-WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")  # as save_pretrained names them
+PREPROCESSING, INDEX, WEIGHTS = "preprocessor_config.json", "model.safetensors.index.json", "model*.safetensors"
 
 
 class VisionTokens(NamedTuple):
@@ -165,15 +164,12 @@ def _gradients(spec: str, text: str, device: torch.device) -> VisionEncoder:
 
 def _pretrained(spec: str, device: torch.device, size: int | None) -> VisionEncoder:
     folder = _folder(spec)
-    model_type = _read(folder / CONFIG).get("model_type")
+    model_type = read_config(folder / CONFIG).get("model_type")
     if not isinstance(model_type, str) or model_type not in KINDS:
         raise ValueError(f"{folder} holds a model of type {model_type}: known vision encoders are {', '.join(KINDS)}")
     kind = KINDS[model_type]
     resample, mean, std = _preprocessing(folder, kind)
-    weights = sorted(file for pattern in WEIGHTS for file in folder.glob(pattern))
-    if not weights:
-        raise ValueError(f"no {WEIGHTS[0]} in {folder}: pickled weights are not opened, save them as safetensors")
-    model = load_pretrained(kind.model, folder)
+    model = _load(kind.model, folder)
     patch = _square_side(model.config.patch_size, folder)
     side = _input_side(spec, size, patch, kind.size or _square_side(model.config.image_size, folder))
     model = model.to(device)
@@ -185,7 +181,7 @@ def _pretrained(spec: str, device: torch.device, size: int | None) -> VisionEnco
         tokens: Tensor = model((pixels - shift) / scale, **options).last_hidden_state
         return tokens
 
-    files = [folder / CONFIG, folder / PREPROCESSING, *weights]
+    files = [folder / CONFIG, folder / PREPROCESSING, *sorted(folder.glob(WEIGHTS))]
     return VisionEncoder(
         name=spec,
         digest=digest_files(file for file in files if file.is_file()),
@@ -201,7 +197,7 @@ def _pretrained(spec: str, device: torch.device, size: int | None) -> VisionEnco
 
 def _folder(spec: str) -> Path:
     if spec.startswith("hub:"):
-        return download(spec.removeprefix("hub:"), (CONFIG, PREPROCESSING, INDEX, *WEIGHTS))
+        return download(spec.removeprefix("hub:"), (CONFIG, PREPROCESSING, INDEX, WEIGHTS))
     folder = Path(spec).expanduser()
     if not (folder / CONFIG).is_file():
         raise ValueError(
@@ -210,20 +206,25 @@ def _folder(spec: str) -> Path:
     return folder
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _load(model: str, folder: Path) -> Any:
+    """Return transformers' class of that name, frozen; weights of other parts of a larger model are ignored."""
     try:
-        content = json.loads(file.read_text())
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise ValueError(f"{file} is not a JSON object: the download or copy is damaged")
-    return content
+        import transformers
+    except ImportError as error:
+        raise ValueError(f"{folder} needs transformers: pip install 'spectrum-matching[vision]'") from error
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it lists all weights that are ignored
+    try:
+        return load_folder(getattr(transformers, model), folder, WEIGHTS).requires_grad_(False)
+    finally:
+        logger.setLevel(level)
 
 
 def _preprocessing(folder: Path, kind: _Kind) -> tuple[Resampler, RGB, RGB]:
     """Return resampler, mean and deviation: the folder's, else the kind's."""
     file = folder / PREPROCESSING
-    settings = _read(file) if file.is_file() else {}
+    settings = read_config(file) if file.is_file() else {}
     number = settings.get("resample")
     if number is not None and not (isinstance(number, int) and number in _RESAMPLERS):
         raise ValueError(f"{file} resamples by PIL's {number}: known are 2 (bilinear) and 3 (bicubic)")

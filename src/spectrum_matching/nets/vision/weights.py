@@ -1,9 +1,7 @@
-"""Weights of published networks: their files, with the tensors' names and shapes checked, and transformers' models."""
+"""Weights of published networks: find their files, and check the tensors' names and shapes."""
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,39 +63,6 @@ def read_weights(
                 f"another network: {remedy}"
             )
     return {name: tensor.float() for name, tensor in weights.items()}
-
-
-def load_pretrained(model: str, folder: Path) -> Any:
-    """Return transformers' class of that name, frozen, in float32 and eval mode, from the safetensors of a folder.
-
-    Weights of other parts of a larger model are ignored.
-
-    Raises:
-        ValueError: without transformers, or if the folder's weights are not those of the class, or not all.
-    """
-    try:
-        import transformers
-    except ImportError as error:
-        raise ValueError(f"{folder} needs transformers: pip install 'spectrum-matching[vision]'") from error
-    logger = logging.getLogger("transformers")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # it lists all weights that are ignored; those that are missing are named below
-    try:
-        network, report = getattr(transformers, model).from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-    except Exception as error:  # the library raises whatever its parsers do
-        why = str(error).strip().partition("\n")[0]
-        raise ValueError(
-            f"{folder} holds no {model} of transformers ({why}): give what save_pretrained wrote"
-        ) from error
-    finally:
-        logger.setLevel(level)
-    if absent := report["missing_keys"]:
-        raise ValueError(
-            f"{folder} lacks {len(absent)} tensors of {model}, first {min(absent)}: give what save_pretrained wrote"
-        )
-    return network.float().requires_grad_(False).eval()
 
 
 def _read(file: Path) -> dict[str, Tensor]:
