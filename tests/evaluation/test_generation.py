@@ -1,11 +1,14 @@
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from spectrum_matching.evaluation.generation import evaluate_generation
+from spectrum_matching.evaluation.generation import CUSTOMARY, FEW, evaluate_generation, few_images
 from spectrum_matching.evaluation.reference import compute_reference
 from spectrum_matching.metrics.images.catalogue import SCORES
+from spectrum_matching.metrics.images.precision_recall import NEIGHBOURS
 from spectrum_matching.nets.vision.extractors import Extracted, Extractor
 from spectrum_matching.records.scores import EVALUATIONS, Sampling, protocol_differences
 
@@ -151,3 +154,25 @@ def test_protocol_differences_names_settings_not_subjects(reference, extractor, 
     assert protocol_differences(same) == []
     differing = [evaluated("a"), evaluated("b", n=60, steps=250, guidance=1.5)]
     assert protocol_differences(differing) == ["n images: a 80, b 60", "steps: a 50, b 250", "guidance: a 1.0, b 1.5"]
+
+
+def test_few_images_warns_on_one_side_of_each_threshold():
+    assert (FEW, CUSTOMARY) == (2_048, 10_000)  # as docs/evaluate.md says
+    assert ["are few" in line for line in few_images(FEW - 1)] == [True]
+    assert ["comparable at this number alone (" in line for line in few_images(FEW)] == [True]
+    assert ["comparable at this number alone (" in line for line in few_images(CUSTOMARY - 1)] == [True]
+    assert list(few_images(CUSTOMARY)) == []
+
+
+@pytest.mark.parametrize("n", [FEW - 1, FEW])
+def test_evaluate_generation_warns_of_a_small_reference(reference, extractor, photographs, n):
+    sized = dataclasses.replace(reference, n_images=n)
+    warnings = evaluate_generation("a", [photographs(1, 80)], sized, extractor).warnings
+    assert any("is small: its own sampling error" in line for line in warnings) == (n < FEW)
+
+
+@pytest.mark.parametrize("n", [NEIGHBOURS, NEIGHBOURS + 1])
+def test_evaluate_generation_precision_needs_a_third_neighbour(reference, extractor, photographs, n):
+    found = evaluate_generation("a", [photographs(1, n)], reference, extractor)
+    for key in ("precision", "recall"):
+        assert ("have no third neighbour" in found.scores[key].refused) == (n <= NEIGHBOURS)

@@ -76,7 +76,7 @@ def process(out):
     accelerator.end_training()  # a process that ends before the other would take its connections with it
 
 
-def test_two_processes_are_one_also_where_one_has_no_images(tmp_path):
+def test_reduce_over_two_processes_equals_one(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
         [*command, __file__, str(tmp_path)],
