@@ -229,7 +229,7 @@ def test_render_comparison_escapes_html():
     )
     page = render_comparison(
         comparison(
-            [trial(HOSTILE, seed, 0.0, generation=own, autoencoder_digest="digest " + HOSTILE) for seed in (0, 1)],
+            [trial(HOSTILE, seed, 0.0, generation=own) for seed in (0, 1)],
             control="control " + HOSTILE,
             name="name " + HOSTILE,
             plan="plan " + HOSTILE,
@@ -240,7 +240,7 @@ def test_render_comparison_escapes_html():
     )
     assert page.count("<script") == 1
     assert "<i>ESM" not in page
-    for what in ("warning", "reference", "digest", "control", "name", "plan", "command", "note"):
+    for what in ("warning", "reference", "control", "name", "plan", "command", "note"):
         assert f"{what} &lt;i&gt;ESM" in page, what
 
 

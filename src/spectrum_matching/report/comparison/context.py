@@ -1,18 +1,20 @@
 """The words of a comparison's page: its scale, its outcome, expected false positives, confounders, the protocol."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from ...records.analysis import Provenance
 from ...records.comparison import Comparison, Trial
-from ...records.scores import Protocol, Sampling
+from ...records.scores import Evaluation, Protocol, Sampling
 from ..digits import fixed, number
 from ..table import distinct
 from .quantities import BETTER, UNDECIDED, WORSE, Quantity, headline, outcome
 from .tables import Pairs, in_words, the_control
 
-# What differs between trials of one protocol; weights have a table of their own.
+Text = TypeVar("Text")
+
+# What differs between trials of one protocol.
 OF_A_TRIAL = ("denoiser", "denoiser_digest", "autoencoder", "autoencoder_digest", "seed")
 TITLES = {"n_images": "images", "n_reference": "reference images", "size": "side in pixels"}
 FORMATS: dict[type, Callable[[Any], str]] = {
@@ -33,18 +35,14 @@ class Field(NamedTuple):
 
 
 def compared(comparison: Comparison) -> str:
-    """Return what was compared and at which scale, in three sentences."""
-    n = len(comparison.methods)
+    """Return what was compared, in one sentence."""
+    n, protocol = len(comparison.methods), comparison.trials[0].generation.protocol
     counts = sorted({len(comparison.of(method)) for method in comparison.methods})
-    seeds = f"{counts[0]} seed{'s' * (counts[0] > 1)}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
-    protocol = comparison.trials[0].generation.protocol
-    steps = f" for {protocol.sampling.step:,} updates" if protocol.sampling else ""
-    autoencoder, denoiser = comparison.n_parameters
+    seeds = " to ".join(map(str, (counts[0], counts[-1]) if len(counts) > 1 else counts))
     by = f" by {protocol.extractor}" if protocol.extractor else ""
     return (
-        f"{comparison.name}: {n} method{'s' * (n > 1)} from {seeds} each at equal updates. An autoencoder of "
-        f"{autoencoder:,} parameters; on its latents a denoiser of {denoiser:,}, trained{steps}. "
-        f"{protocol.n_images:,} generated images of {protocol.size} × {protocol.size} pixels, compared with "
+        f"{comparison.name}: {n} method{'s' * (n > 1)} from {seeds} seed{'s' * (counts[-1] > 1)} each at equal "
+        f"updates; {protocol.n_images:,} generated images of {protocol.size} × {protocol.size} pixels, compared with "
         f"{protocol.n_reference:,} of {protocol.reference}{by}."
     )
 
@@ -104,35 +102,22 @@ def warnings(comparison: Comparison) -> list[str]:
     ]
     if comparison.control not in comparison.methods:
         lines.append(f"There is no trial of the control, {comparison.control}: nothing is compared with it.")
-    concerned: dict[str, list[str]] = {}
-    for trial in comparison.trials:
-        for warning in distinct((*trial.generation.warnings, *trial.reconstruction.warnings)):
-            concerned.setdefault(warning, []).append(_name(trial))
     return lines + [
-        warning if len(names) == len(comparison.trials) else f"{', '.join(names)}: {warning}"
-        for warning, names in concerned.items()
+        f"{names}: {warning}" if names else warning
+        for warning, names in _by_text(comparison, lambda e: e.warnings).items()
     ]
 
 
 def refusals(comparison: Comparison) -> list[tuple[str, list[str]]]:
     """Return why scores were refused, and which: with their trials, unless it is all of them."""
-    refused: dict[str, dict[str, list[str]]] = {}
-    for trial in comparison.trials:
-        for evaluation in (trial.generation, trial.reconstruction):
-            for key, score in evaluation.scores.items():
-                if score.refused:
-                    titles = refused.setdefault(score.refused, {})
-                    titles.setdefault(f"{key} ({evaluation.kind})", []).append(_name(trial))
-    return [
-        (
-            reason,
-            [
-                title if len(names) == len(comparison.trials) else f"{title}: {', '.join(names)}"
-                for title, names in titles.items()
-            ],
-        )
-        for reason, titles in refused.items()
-    ]
+
+    def refused(evaluation: Evaluation) -> Iterable[tuple[str, str]]:
+        return [(m.refused, f"{key} ({evaluation.kind})") for key, m in evaluation.scores.items() if m.refused]
+
+    reasons: dict[str, list[str]] = {}
+    for (reason, title), names in _by_text(comparison, refused).items():
+        reasons.setdefault(reason, []).append(f"{title}: {names}" if names else title)
+    return list(reasons.items())
 
 
 def protocol_fields(comparison: Comparison) -> list[Field]:
@@ -176,6 +161,16 @@ def duration(seconds: float) -> str:
         return f"{fixed(seconds, 0)} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _by_text(comparison: Comparison, of: Callable[[Evaluation], Iterable[Text]]) -> dict[Text, str]:
+    """Return what the evaluations say, each once, with the names of its trials, "" for all of them."""
+    names: dict[Text, list[str]] = {}
+    for trial in comparison.trials:
+        for text in dict.fromkeys((*of(trial.generation), *of(trial.reconstruction))):
+            names.setdefault(text, []).append(_name(trial))
+    n = len(comparison.trials)
+    return {text: "" if len(concerned) == n else ", ".join(concerned) for text, concerned in names.items()}
 
 
 def _field(trials: Sequence[Trial], name: str, generated: Sequence[Any], decoded: Sequence[Any]) -> Field:

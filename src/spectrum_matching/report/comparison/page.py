@@ -51,7 +51,6 @@ def render_comparison(comparison: Comparison, analyses: Sequence[Analysis] = ())
         costs=tables.cost_table(comparison),
         duration=context.duration(sum(s for trial in comparison.trials for s in trial.seconds.values())),
         protocol=context.protocol_fields(comparison),
-        weights=tables.weights_table(comparison),
         definitions=context.definitions(main),
         provenance=context.provenance(comparison.provenance, comparison.command),
         analyses=render_within(analyses, "latents-") if analyses else "",

@@ -130,20 +130,6 @@ def cost_table(comparison: Comparison) -> Table:
     return Table(columns, tuple(rows))
 
 
-def weights_table(comparison: Comparison) -> Table:
-    """Return names and digests of the weights of each trial."""
-    titles = ("seed", "autoencoder", "digest", "denoiser", "digest", "seed of the samples")
-    rows = []
-    for index, method in enumerate(comparison.methods):
-        for trial in comparison.of(method):
-            sampling = trial.generation.protocol.sampling
-            autoencoder, denoiser = (sampling.autoencoder, sampling.denoiser) if sampling else ("", "")
-            texts = (str(trial.seed), autoencoder, trial.autoencoder_digest, denoiser, trial.denoiser_digest)
-            seed = str(sampling.seed) if sampling else ""
-            rows.append((index, tuple(Cell(text or "–") for text in (*texts, seed))))
-    return Table(tuple(Column(title, is_text=True) for title in titles), tuple(rows))
-
-
 def comparison_markdown(comparison: Comparison) -> str:
     """Return the main table as Markdown, with its legend."""
     table = score_table(comparison, main_quantities(comparison))
