@@ -1,11 +1,12 @@
 """Checks every call into `spectrum`, `methods` and `diffusion` against the shapes that its annotations declare.
 
 The library itself needs neither jaxtyping nor beartype: annotations are not evaluated when it runs. With
-CHECK_SHAPES=1 in the environment, pytest imports these rooms through a finder that gives their modules the names of
-jaxtyping and wraps their functions. Tests marked `unchecked` are left out there: torch.compile cannot look through the
+CHECK_SHAPES=1 in the environment, pytest imports these rooms through a finder that executes what they import for type
+checkers and wraps their functions. Tests marked `unchecked` are left out there: torch.compile cannot look through the
 wrappers, and what is passed in the wrong shape on purpose is refused by them before the library can.
 """
 
+import ast
 import importlib.abc
 import importlib.machinery
 import inspect
@@ -31,8 +32,10 @@ class _CheckingLoader(importlib.machinery.SourceFileLoader):
     """Executes a module, then wraps the functions and methods that it defines."""
 
     def exec_module(self, module):
-        vars(module).update({name: getattr(jaxtyping, name) for name in ("Bool", "Float", "Int", "Shaped")})
         super().exec_module(module)
+        for node in ast.parse(inspect.getsource(module)).body:  # the names that annotations use
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                exec(compile(ast.Module(node.body, []), module.__file__, "exec"), vars(module))
         check = jaxtyping.jaxtyped(typechecker=beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True)))
         own = {name: value for name, value in vars(module).items() if _module_of(value) == module.__name__}
         protocols = [value for value in own.values() if getattr(value, "_is_protocol", False)]

@@ -18,6 +18,8 @@ from .projectors import ConvolutionProjector, PerceptronProjector
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    Field = Float[Tensor, "b d h w"]
+
 Std = float | Literal["none", "empirical"]
 EPSILON = 1e-6
 
@@ -25,14 +27,14 @@ EPSILON = 1e-6
 class TargetFilter(Protocol):
     """A filter applied to alignment targets: (b, d, h, w) → (b, d, h, w), float32 or wider."""
 
-    def __call__(self, field: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]: ...
+    def __call__(self, field: Field) -> Field: ...
 
 
 @dataclass(frozen=True)
 class Unfiltered:
     """No filter. Source: REPA (arXiv 2410.06940)."""
 
-    def __call__(self, field: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
+    def __call__(self, field: Field) -> Field:
         return in_working_precision(field, n_dims=4)
 
 
@@ -51,7 +53,7 @@ class SpatialNormalisation:
             raise ValueError(f"gamma, the share of the mean token that is subtracted, must be finite, got {self.gamma}")
         check_std(self.std)
 
-    def __call__(self, field: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
+    def __call__(self, field: Field) -> Field:
         field = in_working_precision(field, n_dims=4)
         return scaled(field - self.gamma * field.mean((-2, -1), keepdim=True), self.std)
 
@@ -73,12 +75,12 @@ class DifferenceOfGaussians:
             raise ValueError(f"expected 0 <= inner < outer < inf tokens, got inner {self.inner} and outer {self.outer}")
         check_std(self.std)
 
-    def __call__(self, field: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
+    def __call__(self, field: Field) -> Field:
         field = in_working_precision(field, n_dims=4)
         return scaled(difference_of_gaussians(field, self.inner, self.outer), self.std)
 
 
-def scaled(field: Float[Tensor, "b d h w"], std: Std) -> Float[Tensor, "b d h w"]:
+def scaled(field: Field, std: Std) -> Field:
     """Divide targets by their standard deviation: (b, d, h, w) → (b, d, h, w).
 
     std "empirical": each channel by its standard deviation over the tokens of an image (n − 1, as in iREPA; a single
@@ -105,12 +107,12 @@ def check_std(std: Std) -> None:
         raise ValueError(f"std, which the target is divided by, must be positive and finite, got {std}")
 
 
-def negative_cosine(student: Float[Tensor, "b d h w"], target: Float[Tensor, "b d h w"]) -> Float[Tensor, ""]:
+def negative_cosine(student: Field, target: Field) -> Float[Tensor, ""]:
     """Return minus the mean cosine over tokens and images, a scalar in [−1, 1]. Source: REPA."""
     return -(unit_tokens(student) * unit_tokens(target)).sum(1).mean()
 
 
-def gram(student: Float[Tensor, "b d h w"], target: Float[Tensor, "b e h w"]) -> Float[Tensor, ""]:
+def gram(student: Field, target: Float[Tensor, "b e h w"]) -> Float[Tensor, ""]:
     """Return the mean squared difference of the two fields' token-to-token cosines, a scalar in [0, 4].
 
     student (b, d, h, w), target (b, d', h, w): the widths may differ. Relational knowledge distillation (arXiv

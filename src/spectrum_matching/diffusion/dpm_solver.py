@@ -14,14 +14,13 @@ from .solvers import at_level, checked
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    Data = Float[Tensor, "b c h w"]
+    TimeGrid = Float[Tensor, " n"]
+
 
 def dpm_solver(
-    predict: Predict,
-    path: Path,
-    noise: Float[Tensor, "b c h w"],
-    times: Float[Tensor, " n"],
-    draw: Callable[[int], Tensor] | None = None,
-) -> Float[Tensor, "b c h w"]:
+    predict: Predict, path: Path, noise: Data, times: TimeGrid, draw: Callable[[int], Tensor] | None = None
+) -> Data:
     """Integrate by DPM-Solver++(2M): second order, deterministic, one evaluation a step.
 
     The first step and one that ends at t = 0 are of first order; after a start at α = 0, which is infinitely far in λ,

@@ -12,6 +12,10 @@ from torch import Tensor
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    Data = Float[Tensor, "b ..."]
+    Batch = Float[Tensor, " b"]
+    Levels = Float[Tensor, "*b"]
+
 Kind = Literal["linear", "cosine", "vp"]
 Prediction = Literal["velocity", "noise", "data"]
 
@@ -22,10 +26,10 @@ T_MARGIN = 1e-3  # as Song et al. and SiT keep from the ends at which a predicti
 class Coefficients(NamedTuple):
     """α, σ and their derivatives by t, all of one shape."""
 
-    alpha: Float[Tensor, "*b"]
-    sigma: Float[Tensor, "*b"]
-    alpha_slope: Float[Tensor, "*b"]
-    sigma_slope: Float[Tensor, "*b"]
+    alpha: Levels
+    sigma: Levels
+    alpha_slope: Levels
+    sigma_slope: Levels
 
     @property
     def rate(self) -> Tensor:
@@ -66,60 +70,50 @@ class Path:
         highest = 1 - T_MARGIN if self.prediction == "noise" and self.kind != "vp" else 1.0
         return lowest, highest
 
-    def coefficients(self, t: Float[Tensor, "*b"]) -> Coefficients:
+    def coefficients(self, t: Levels) -> Coefficients:
         """Return α, σ and their derivatives at t, each of the shape of t; σ' of "vp" is infinite at t = 0."""
         return _COEFFICIENTS[self.kind](t)
 
-    def alpha(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+    def alpha(self, t: Levels) -> Levels:
         """Return α(t), from 1 to 0."""
         return self.coefficients(t).alpha
 
-    def sigma(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+    def sigma(self, t: Levels) -> Levels:
         """Return σ(t), from 0 to 1."""
         return self.coefficients(t).sigma
 
-    def log_snr(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+    def log_snr(self, t: Levels) -> Levels:
         """Return log(α²/σ²): +∞ at t = 0, and −∞ at t = 1 except for "vp"."""
         along = self.coefficients(t)
         return 2 * (along.alpha.log() - along.sigma.log())
 
-    def mix(
-        self, data: Float[Tensor, "b ..."], noise: Float[Tensor, "b ..."], t: Float[Tensor, " b"]
-    ) -> Float[Tensor, "b ..."]:
+    def mix(self, data: Data, noise: Data, t: Batch) -> Data:
         """Return x_t = α·data + σ·noise."""
         along = self._broadcast(t, data)
         return along.alpha * data + along.sigma * noise
 
-    def target(
-        self, data: Float[Tensor, "b ..."], noise: Float[Tensor, "b ..."], t: Float[Tensor, " b"]
-    ) -> Float[Tensor, "b ..."]:
+    def target(self, data: Data, noise: Data, t: Batch) -> Data:
         """Return the training target at x_t."""
         if self.prediction == "velocity":
             along = self._broadcast(t, data)
             return along.alpha_slope * data + along.sigma_slope * noise
         return noise if self.prediction == "noise" else data
 
-    def as_data(
-        self, prediction: Float[Tensor, "b ..."], noisy: Float[Tensor, "b ..."], t: Float[Tensor, " b"]
-    ) -> Float[Tensor, "b ..."]:
+    def as_data(self, prediction: Data, noisy: Data, t: Batch) -> Data:
         """Convert a prediction at x_t to data x. From noise it needs t < 1, except for "vp"."""
         along = self._broadcast(t, noisy)
         if self.prediction == "velocity":
             return (along.sigma_slope * noisy - along.sigma * prediction) / along.rate
         return (noisy - along.sigma * prediction) / along.alpha if self.prediction == "noise" else prediction
 
-    def as_noise(
-        self, prediction: Float[Tensor, "b ..."], noisy: Float[Tensor, "b ..."], t: Float[Tensor, " b"]
-    ) -> Float[Tensor, "b ..."]:
+    def as_noise(self, prediction: Data, noisy: Data, t: Batch) -> Data:
         """Convert a prediction at x_t to noise ε. From data it needs t > 0."""
         along = self._broadcast(t, noisy)
         if self.prediction == "velocity":
             return (along.alpha * prediction - along.alpha_slope * noisy) / along.rate
         return (noisy - along.alpha * prediction) / along.sigma if self.prediction == "data" else prediction
 
-    def as_velocity(
-        self, prediction: Float[Tensor, "b ..."], noisy: Float[Tensor, "b ..."], t: Float[Tensor, " b"]
-    ) -> Float[Tensor, "b ..."]:
+    def as_velocity(self, prediction: Data, noisy: Data, t: Batch) -> Data:
         """Convert a prediction at x_t to velocity dx_t/dt. From data it needs t > 0; from noise, as in `as_data`."""
         if self.prediction == "velocity":
             return prediction
@@ -127,9 +121,7 @@ class Path:
         data, noise = self.as_data(prediction, noisy, t), self.as_noise(prediction, noisy, t)
         return along.alpha_slope * data + along.sigma_slope * noise
 
-    def score(
-        self, prediction: Float[Tensor, "b ..."], noisy: Float[Tensor, "b ..."], t: Float[Tensor, " b"]
-    ) -> Float[Tensor, "b ..."]:
+    def score(self, prediction: Data, noisy: Data, t: Batch) -> Data:
         """Return the score ∇ log p_t(x_t) = −ε/σ, for t > 0."""
         return -self.as_noise(prediction, noisy, t) / self._broadcast(t, noisy).sigma
 

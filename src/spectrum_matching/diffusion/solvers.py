@@ -23,27 +23,21 @@ from .path import Path
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    Data = Float[Tensor, "b c h w"]
+    TimeGrid = Float[Tensor, " n"]
+
 
 class Sampler(Protocol):
     """The signature that all solvers share."""
 
     def __call__(
-        self,
-        predict: Predict,
-        path: Path,
-        noise: Float[Tensor, "b c h w"],
-        times: Float[Tensor, " n"],
-        draw: Callable[[int], Tensor] | None = None,
-    ) -> Float[Tensor, "b c h w"]: ...
+        self, predict: Predict, path: Path, noise: Data, times: TimeGrid, draw: Callable[[int], Tensor] | None = None
+    ) -> Data: ...
 
 
 def euler(
-    predict: Predict,
-    path: Path,
-    noise: Float[Tensor, "b c h w"],
-    times: Float[Tensor, " n"],
-    draw: Callable[[int], Tensor] | None = None,
-) -> Float[Tensor, "b c h w"]:
+    predict: Predict, path: Path, noise: Data, times: TimeGrid, draw: Callable[[int], Tensor] | None = None
+) -> Data:
     """Integrate dx/dt = velocity by Euler's method: first order, deterministic, one evaluation a step."""
     x = noise
     for t, t_next in pairwise(checked(path, noise, times).tolist()):
@@ -52,12 +46,8 @@ def euler(
 
 
 def heun(
-    predict: Predict,
-    path: Path,
-    noise: Float[Tensor, "b c h w"],
-    times: Float[Tensor, " n"],
-    draw: Callable[[int], Tensor] | None = None,
-) -> Float[Tensor, "b c h w"]:
+    predict: Predict, path: Path, noise: Data, times: TimeGrid, draw: Callable[[int], Tensor] | None = None
+) -> Data:
     """Integrate dx/dt = velocity by Heun's method: second order, deterministic.
 
     Two evaluations a step, and one for a step that ends at t = 0. Source: arXiv 2206.00364, algorithm 1, in t.
@@ -74,12 +64,8 @@ def heun(
 
 
 def euler_maruyama(
-    predict: Predict,
-    path: Path,
-    noise: Float[Tensor, "b c h w"],
-    times: Float[Tensor, " n"],
-    draw: Callable[[int], Tensor] | None = None,
-) -> Float[Tensor, "b c h w"]:
+    predict: Predict, path: Path, noise: Data, times: TimeGrid, draw: Callable[[int], Tensor] | None = None
+) -> Data:
     """Integrate the reverse SDE dx = (velocity + r·ε)·dt + √(2rσ)·dw, r = ασ' − α'σ, by Euler–Maruyama.
 
     Weak first order, one evaluation a step. Of the SDEs that share the marginals of the path (SiT, arXiv 2401.08740,
@@ -106,7 +92,7 @@ def euler_maruyama(
     return x
 
 
-def checked(path: Path, noise: Float[Tensor, "b c h w"], times: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+def checked(path: Path, noise: Data, times: TimeGrid) -> TimeGrid:
     """Return `times` in float64 on the CPU.
 
     Raises:
@@ -125,7 +111,7 @@ def checked(path: Path, noise: Float[Tensor, "b c h w"], times: Float[Tensor, " 
     return grid
 
 
-def at_level(x: Float[Tensor, "b c h w"], t: float) -> Float[Tensor, " b"]:
+def at_level(x: Data, t: float) -> Float[Tensor, " b"]:
     """Repeat t for each image of x, as a `Predict` takes it."""
     return torch.full((len(x),), t, dtype=x.dtype, device=x.device)
 

@@ -4,16 +4,7 @@ from . import zoo
 from .decoding import Downscale, Identity, ScaleRotate, SpectralMask
 from .encoding import ESM, KL, spectrum_distributions
 from .feature_match import FeatureMatch, feature_gap
-from .method import (
-    EncodingLoss,
-    Method,
-    Posterior,
-    Reconstruction,
-    SharedTransform,
-    TensorMap,
-    Term,
-    reconstruct,
-)
+from .method import EncodingLoss, Method, Posterior, Reconstruction, SharedTransform, TensorMap, Term, reconstruct
 from .zoo import METHODS
 
 __all__ = [

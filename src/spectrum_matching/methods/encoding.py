@@ -19,6 +19,11 @@ from .method import Posterior
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    Latents = Float[Tensor, "b c h w"]
+    Images = Float[Tensor, "b 3 H W"]
+    Bands = Float[Tensor, "b bins"]
+    Scalar = Float[Tensor, ""]
+
 
 @dataclass(frozen=True)
 class KL:
@@ -34,7 +39,7 @@ class KL:
         if self.reduction not in ("mean", "sum"):
             raise ValueError(f"reduction must be 'mean' or 'sum', got {self.reduction!r}")
 
-    def __call__(self, posterior: Posterior, latents: Tensor | None, images: Tensor | None) -> Float[Tensor, ""]:
+    def __call__(self, posterior: Posterior, latents: Tensor | None, images: Tensor | None) -> Scalar:
         mean, logvar = in_working_precision(posterior.mean), in_working_precision(posterior.logvar)
         divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar)
         return divergence.mean() if self.reduction == "mean" else divergence.sum() / len(mean)
@@ -61,15 +66,11 @@ class ESM:
                 f"expected at least 2 bins and a finite delta, got bins {self.bins} and delta {self.delta}"
             )
 
-    def distributions(
-        self, latents: Float[Tensor, "b c h w"], images: Float[Tensor, "b 3 H W"]
-    ) -> tuple[Float[Tensor, "b bins"], Float[Tensor, "b bins"]]:
+    def distributions(self, latents: Latents, images: Images) -> tuple[Bands, Bands]:
         """Return target and actual band distributions, both (b, bins)."""
         return spectrum_distributions(latents, images, delta=self.delta, bins=self.bins, variant=self.variant)
 
-    def __call__(
-        self, posterior: Posterior | None, latents: Float[Tensor, "b c h w"], images: Float[Tensor, "b 3 H W"]
-    ) -> Float[Tensor, ""]:
+    def __call__(self, posterior: Posterior | None, latents: Latents, images: Images) -> Scalar:
         return kl_divergence(*self.distributions(latents, images)).mean()
 
 
@@ -80,19 +81,14 @@ class SpectrumBands(NamedTuple):
     variant takes log(1 + power).
     """
 
-    images: Float[Tensor, "b bins"]
-    latents: Float[Tensor, "b bins"]
+    images: Bands
+    latents: Bands
     ranks: Float[Tensor, " bins"]
     log_power: bool
 
 
 def spectrum_bands(
-    latents: Float[Tensor, "b c h w"],
-    images: Float[Tensor, "b 3 H W"],
-    *,
-    bins: int = 16,
-    variant: Variant = "paper",
-    drop_dc: bool = True,
+    latents: Latents, images: Images, *, bins: int = 16, variant: Variant = "paper", drop_dc: bool = True
 ) -> SpectrumBands:
     """Return the bands of latents (b, c, h, w) and images (b, 3, H, W), one row a sample.
 
@@ -125,15 +121,15 @@ def spectrum_bands(
 
 
 def spectrum_distributions(
-    latents: Float[Tensor, "b c h w"],
-    images: Float[Tensor, "b 3 H W"],
+    latents: Latents,
+    images: Images,
     *,
     delta: float = 1.0,
     bins: int = 16,
     variant: Variant = "paper",
     drop_dc: bool = True,
     log_power: bool | None = None,
-) -> tuple[Float[Tensor, "b bins"], Float[Tensor, "b bins"]]:
+) -> tuple[Bands, Bands]:
     """Return the flattened band distribution of the images and that of the latents, one row a sample.
 
     latents (b, c, h, w), images (b, 3, H, W) → target (b, bins), actual (b, bins), float32 or float64.
@@ -157,7 +153,7 @@ def spectrum_distributions(
     return target, spectrum_distribution(bands.latents, log_power)
 
 
-def paper_image_power(images: Float[Tensor, "b 3 H W"], h: int, w: int) -> Float[Tensor, "b h w"]:
+def paper_image_power(images: Images, h: int, w: int) -> Float[Tensor, "b h w"]:
     """Return the images' power on the latents' grid as the paper's code computes it: (b, 3, H, W) → (b, h, w)."""
     images = in_working_precision(images)
     rows = _paper_image_matrix(images.shape[-2], h, h, like=images)

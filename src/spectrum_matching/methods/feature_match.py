@@ -17,6 +17,11 @@ from .method import Posterior
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    Latents = Float[Tensor, "b c h w"]
+    Images = Float[Tensor, "b 3 H W"]
+    Field = Float[Tensor, "b d h w"]
+    Scalar = Float[Tensor, ""]
+
 Features = Callable[[Tensor], Tensor]
 """Maps images (b, 3, H, W) in [-1, 1] to a field (b, width, h', w')."""
 
@@ -24,15 +29,12 @@ Features = Callable[[Tensor], Tensor]
 class FeatureGap(NamedTuple):
     """Two scalars: misalignment of single tokens, and difference of the tokens' pairwise similarities."""
 
-    direction: Float[Tensor, ""]
-    distance: Float[Tensor, ""]
+    direction: Scalar
+    distance: Scalar
 
 
 def feature_gap(
-    mapped: Float[Tensor, "b d h w"],
-    features: Float[Tensor, "b d h w"],
-    cosine_margin: float = 0.5,
-    distance_margin: float = 0.25,
+    mapped: Field, features: Field, cosine_margin: float = 0.5, distance_margin: float = 0.25
 ) -> FeatureGap:
     """Compare two fields of tokens, (b, width, h, w); scaling a token changes nothing.
 
@@ -77,7 +79,7 @@ class FeatureMatch(nn.Module):
             torch.default_generator.manual_seed(seed)
             self.projection = nn.Conv2d(channels, width, 1, bias=False)
 
-    def features(self, images: Float[Tensor, "b 3 H W"], grid: tuple[int, int]) -> Float[Tensor, "b d h w"]:
+    def features(self, images: Images, grid: tuple[int, int]) -> Field:
         """Return the encoder's features on the latents' grid, (b, width, *grid), without gradient.
 
         Raises:
@@ -97,9 +99,7 @@ class FeatureMatch(nn.Module):
                 )
             return resize(in_working_precision(field), grid, "bilinear")
 
-    def forward(
-        self, posterior: Posterior | None, latents: Float[Tensor, "b c h w"], images: Float[Tensor, "b 3 H W"]
-    ) -> Float[Tensor, ""]:
+    def forward(self, posterior: Posterior | None, latents: Latents, images: Images) -> Scalar:
         h, w = latents.shape[-2:]
         latents = in_working_precision(latents)
         with torch.autocast(latents.device.type, enabled=False):

@@ -12,6 +12,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    Latents = Float[Tensor, "b c h w"]
+    Images = Float[Tensor, "b 3 H W"]
+
 TensorMap = Callable[[Tensor], Tensor]
 """A sampled transform: (…, h, w) → (…, h', w'), for latents and for images of the same aspect ratio."""
 
@@ -36,9 +39,7 @@ class Codec(Protocol):
 class EncodingLoss(Protocol):
     """A loss on the encoding side: posterior, latents (b, c, h, w), images (b, 3, H, W) → scalar."""
 
-    def __call__(
-        self, posterior: Posterior, latents: Float[Tensor, "b c h w"], images: Float[Tensor, "b 3 H W"]
-    ) -> Float[Tensor, ""]: ...
+    def __call__(self, posterior: Posterior, latents: Latents, images: Images) -> Float[Tensor, ""]: ...
 
 
 class SharedTransform(Protocol):
@@ -83,18 +84,14 @@ class Reconstruction(NamedTuple):
     """One pass through an autoencoder: `output` (b, 3, H', W') approximates `target`, which is transform(images)."""
 
     posterior: Posterior
-    latents: Float[Tensor, "b c h w"]
+    latents: Latents
     transform: TensorMap
     output: Float[Tensor, "b 3 u v"]
     target: Float[Tensor, "b 3 u v"]
 
 
 def reconstruct(
-    autoencoder: Codec,
-    method: Method,
-    images: Float[Tensor, "b 3 H W"],
-    generator: torch.Generator,
-    sample: bool = True,
+    autoencoder: Codec, method: Method, images: Images, generator: torch.Generator, sample: bool = True
 ) -> Reconstruction:
     """Encode images (b, 3, H, W), sample one transform, decode the transformed latents; target: transformed images.
 

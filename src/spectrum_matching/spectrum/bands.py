@@ -10,13 +10,13 @@ from torch import Tensor
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    Bands = Float[Tensor, "*batch bins"]
+
 Variant = Literal["paper", "scale_free"]
 """How ESM compares band distributions: as the paper's code does, or independently of the latents' scale."""
 
 
-def flatten_bands(
-    bands: Float[Tensor, "*batch bins"], frequencies: Float[Tensor, " bins"], delta: float
-) -> Float[Tensor, "*batch bins"]:
+def flatten_bands(bands: Bands, frequencies: Float[Tensor, " bins"], delta: float) -> Bands:
     """Flatten bands by a power of frequency: a 1/f^α spectrum becomes 1/f^(α − delta).
 
     Returns bands · frequencies^delta, (…, bins).
@@ -24,7 +24,7 @@ def flatten_bands(
     return bands * frequencies.to(bands) ** delta
 
 
-def spectrum_distribution(bands: Float[Tensor, "*batch bins"], log_power: bool = False) -> Float[Tensor, "*batch bins"]:
+def spectrum_distribution(bands: Bands, log_power: bool = False) -> Bands:
     """Normalize bands to shares that sum to 1 over the last axis: (…, bins) → (…, bins).
 
     log_power: take log(1 + power) first, which makes the shares depend on the amplitude of the signal. A signal with
@@ -35,9 +35,7 @@ def spectrum_distribution(bands: Float[Tensor, "*batch bins"], log_power: bool =
     return bands / bands.sum(-1, keepdim=True).clamp_min(1e-20)
 
 
-def kl_divergence(
-    target: Float[Tensor, "*batch bins"], actual: Float[Tensor, "*batch bins"]
-) -> Float[Tensor, "*batch"]:
+def kl_divergence(target: Bands, actual: Bands) -> Float[Tensor, "*batch"]:
     """Return KL(target ‖ actual) in nats over the last axis: (…, bins), (…, bins) → (…).
 
     Shares of `actual` below 1e-12 count as 1e-12, so that an empty band costs much but not infinitely much.

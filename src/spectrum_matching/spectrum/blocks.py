@@ -13,8 +13,10 @@ from .separable import FLOAT64, constant, in_working_precision
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    Field = Float[Tensor, "*batch h w"]
 
-def split_blocks(x: Float[Tensor, "*batch h w"], block: int = 8) -> Float[Tensor, "*batch n m b b"]:
+
+def split_blocks(x: Field, block: int = 8) -> Float[Tensor, "*batch n m b b"]:
     """Cut into non-overlapping blocks: (…, h, w) → (…, h/block, w/block, block, block).
 
     Raises:
@@ -26,7 +28,7 @@ def split_blocks(x: Float[Tensor, "*batch h w"], block: int = 8) -> Float[Tensor
     return x.reshape(*x.shape[:-2], h // block, block, w // block, block).transpose(-3, -2)
 
 
-def merge_blocks(blocks: Float[Tensor, "*batch n m b b"]) -> Float[Tensor, "*batch h w"]:
+def merge_blocks(blocks: Float[Tensor, "*batch n m b b"]) -> Field:
     """Invert `split_blocks`: (…, n, m, block, block) → (…, n·block, m·block)."""
     return blocks.transpose(-3, -2).flatten(-4, -3).flatten(-2, -1)
 
@@ -41,7 +43,7 @@ def lowpass_projection(keep: int, block: int) -> Tensor:
     return rows.mT @ rows
 
 
-def block_lowpass(x: Float[Tensor, "*batch h w"], keep: int, block: int = 8) -> Float[Tensor, "*batch h w"]:
+def block_lowpass(x: Field, keep: int, block: int = 8) -> Field:
     """Zero every coefficient with u + v ≥ keep in the orthonormal DCT of each block: (…, h, w) → (…, h, w).
 
     keep: 1 (block means) to 2·block − 1 (everything: `x` itself is returned). The result has the dtype of `x`. Source:

@@ -17,8 +17,10 @@ from .separable import in_working_precision
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    Field = Float[Tensor, "b c h w"]
 
-def unit_tokens(field: Float[Tensor, "b c h w"], patch: int = 1) -> Float[Tensor, "b d n m"]:
+
+def unit_tokens(field: Field, patch: int = 1) -> Float[Tensor, "b d n m"]:
     """Normalize each patch × patch token to unit length: (b, c, h, w) → (b, c·patch², h/patch, w/patch).
 
     Vectors shorter than 1e-8 keep their direction but not unit length.
@@ -35,7 +37,7 @@ def unit_tokens(field: Float[Tensor, "b c h w"], patch: int = 1) -> Float[Tensor
     return tokens / length.clamp_min(1e-8)
 
 
-def rmsc(field: Float[Tensor, "b c h w"], patch: int = 1) -> Float[Tensor, " b"]:
+def rmsc(field: Field, patch: int = 1) -> Float[Tensor, " b"]:
     """Return the RMS spatial contrast, (b, c, h, w) → (b,) in [0, 1]: RMS distance of unit tokens from their mean.
 
     Source: iREPA (arXiv 2512.10794).
@@ -46,7 +48,7 @@ def rmsc(field: Float[Tensor, "b c h w"], patch: int = 1) -> Float[Tensor, " b"]
     return distance / math.sqrt(deviation[0, 0].numel())
 
 
-def directional_spectrum(field: Float[Tensor, "b c h w"], patch: int = 1) -> Float[Tensor, "b n m"]:
+def directional_spectrum(field: Field, patch: int = 1) -> Float[Tensor, "b n m"]:
     """Return the power spectrum of the unit tokens, summed over channels: (b, c, h, w) → (b, h/patch, w/patch).
 
     Divided by the number of tokens, so that it sums to 1 over the grid where no token is zero.
@@ -55,7 +57,7 @@ def directional_spectrum(field: Float[Tensor, "b c h w"], patch: int = 1) -> Flo
     return power_spectrum(tokens).sum(1) / tokens.shape[-2:].numel()
 
 
-def directional_energy(field: Float[Tensor, "b c h w"], patch: int = 1) -> Float[Tensor, " b"]:
+def directional_energy(field: Field, patch: int = 1) -> Float[Tensor, " b"]:
     """Return the share of the directional spectrum outside DC, (b, c, h, w) → (b,) in [0, 1].
 
     It equals rmsc(field, patch)² (Spectrum Matching, proposition 3.2).

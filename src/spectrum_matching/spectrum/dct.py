@@ -13,6 +13,8 @@ from .separable import FLOAT64, apply_separable, constant, in_working_precision
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    Field = Float[Tensor, "*batch h w"]
+
 
 @constant
 def dct_matrix(n: int) -> Float[Tensor, "n n"]:
@@ -30,7 +32,7 @@ def truncated_dct_matrix(n: int, kept: int) -> Float[Tensor, "kept n"]:
     return dct_matrix(n, like=FLOAT64)[:kept] * math.sqrt(kept / n)
 
 
-def dct2(x: Float[Tensor, "*batch h w"], size: tuple[int, int] | None = None) -> Float[Tensor, "*batch u v"]:
+def dct2(x: Field, size: tuple[int, int] | None = None) -> Float[Tensor, "*batch u v"]:
     """Return the orthonormal DCT-II over the last two axes: (…, h, w) → (…, h, w), float32 or float64.
 
     size: keep the lowest (h', w') coefficients only, scaled to be those of `x` resampled to an h' × w' grid by an ideal
@@ -48,7 +50,7 @@ def dct2(x: Float[Tensor, "*batch h w"], size: tuple[int, int] | None = None) ->
     return apply_separable(x, truncated_dct_matrix(h, size[0], like=x), truncated_dct_matrix(w, size[1], like=x))
 
 
-def idct2(coefficients: Float[Tensor, "*batch h w"]) -> Float[Tensor, "*batch h w"]:
+def idct2(coefficients: Field) -> Field:
     """Invert `dct2` by the orthonormal DCT-III: (…, h, w) → (…, h, w), float32 or float64."""
     coefficients = in_working_precision(coefficients)
     h, w = coefficients.shape[-2:]

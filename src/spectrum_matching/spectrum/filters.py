@@ -13,6 +13,8 @@ from .separable import apply_separable, constant, in_working_precision
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    Field = Float[Tensor, "*batch h w"]
+
 Resampler = Literal["bicubic", "bilinear", "area"]
 
 
@@ -51,7 +53,7 @@ def resize_matrix(n: int, size: int, mode: Resampler, antialias: bool) -> Float[
     ]
 
 
-def gaussian_blur(x: Float[Tensor, "*batch h w"], sigma: float) -> Float[Tensor, "*batch h w"]:
+def gaussian_blur(x: Field, sigma: float) -> Field:
     """Blur by a Gaussian of standard deviation `sigma` samples over the last two axes: (…, h, w) → (…, h, w).
 
     The kernel is cut off at four sigma; borders are mirrored, repeatedly where it is wider than the field. The dtype is
@@ -72,7 +74,7 @@ def gaussian_blur(x: Float[Tensor, "*batch h w"], sigma: float) -> Float[Tensor,
 
 
 def resize(
-    x: Float[Tensor, "*batch h w"], size: tuple[int, int], mode: Resampler = "bicubic", antialias: bool = True
+    x: Field, size: tuple[int, int], mode: Resampler = "bicubic", antialias: bool = True
 ) -> Float[Tensor, "*batch u v"]:
     """Resample the last two axes to `size`: (…, h, w) → (…, *size), dtype of `x`.
 
@@ -93,7 +95,7 @@ def resize(
     return apply_separable(field, rows, resize_matrix(w, size[1], mode, antialias, like=field)).to(x.dtype)
 
 
-def difference_of_gaussians(x: Float[Tensor, "*batch h w"], inner: float, outer: float) -> Float[Tensor, "*batch h w"]:
+def difference_of_gaussians(x: Field, inner: float, outer: float) -> Field:
     """Band-pass by blur(`inner`) − blur(`outer`), standard deviations in samples: (…, h, w) → (…, h, w).
 
     The dtype is that of `x`. inner 0 makes it a high-pass. Source: Spectrum Matching (arXiv 2603.14645), section 3.5.

@@ -15,6 +15,8 @@ from .separable import constant, in_working_precision
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+    Field = Float[Tensor, "*batch h w"]
+
 Radius = Literal["index", "frequency"]
 
 
@@ -32,7 +34,7 @@ class RadialBins(NamedTuple):
     frequencies: Float[Tensor, " bins"]
 
 
-def power_spectrum(x: Float[Tensor, "*batch h w"], size: tuple[int, int] | None = None) -> Float[Tensor, "*batch u v"]:
+def power_spectrum(x: Field, size: tuple[int, int] | None = None) -> Float[Tensor, "*batch u v"]:
     """Return the squared orthonormal DCT-II: (…, h, w) → (…, h, w), or (…, *size) of the lowest frequencies.
 
     size: as in `dct2`. Without it, the spectrum sums to the energy of `x`.
@@ -85,7 +87,7 @@ def _averaging_matrix(h: int, w: int, bins: int, radius: Radius, drop_dc: bool) 
 
 
 def radial_profile(
-    power: Float[Tensor, "*batch h w"], bins: int = 16, radius: Radius = "index", drop_dc: bool = False
+    power: Field, bins: int = 16, radius: Radius = "index", drop_dc: bool = False
 ) -> Float[Tensor, "*batch bins"]:
     """Average power over equal-width rings up to the corner radius: (…, h, w) → (…, bins). Empty rings give 0.
 
