@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,8 +21,8 @@ from ..records.provenance import provenance
 from .album import Album
 from .encodings import Encodings
 from .latents import finish_analysis
-from .measure import NO_OPTIONS, as_lines, foreground_masks, mask_notes
-from .options import AnalysisOptions
+from .measure import as_lines, foreground_masks, mask_notes
+from .options import DEFAULTS, AnalysisOptions
 
 ALONE = "Measured without images: there is no image spectrum to match."
 
@@ -36,7 +35,7 @@ def analyze_latents(
     n_images: int | None = None,
     batch_size: int = 16,
     seed: int = 0,
-    options: AnalysisOptions = NO_OPTIONS,
+    options: AnalysisOptions = DEFAULTS,
     notes: tuple[str, ...] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Analysis:
@@ -124,14 +123,7 @@ def _read(images: ImageSet, indices: Sequence[int], bad: list[str]) -> tuple[lis
     return kept, stacked
 
 
-class CachedImages(NamedTuple):
-    """Cached latents and, if known, the images that they encode."""
-
-    latents: LatentSet
-    images: ImageSet | None
-
-
-def open_cached(source: str, data: str | None, size: int | None) -> CachedImages:
+def open_cached(source: str, data: str | None, size: int | None) -> tuple[LatentSet, ImageSet | None]:
     """Open the latents of "latents:FOLDER" and the images of `data`, or else those that the cache names.
 
     size: side of the images; by default that of the cache if it records one, or of the first images if these are
@@ -146,14 +138,14 @@ def open_cached(source: str, data: str | None, size: int | None) -> CachedImages
     if data:
         choice = replace(choice, source=data) if choice else ImageChoice(data)
     elif choice is None or not choice.is_available():
-        return CachedImages(latents, None)
+        return latents, None
     size = size or choice.size or _square_side(choice.source) or DEFAULT_SIZE
     h, w = latents.info.grid
     if h != w or size % h:
         raise ValueError(
             f"{source}: {h} x {w} latents do not fit images of {size} x {size} pixels; give the images' side by --size"
         )
-    return CachedImages(latents, choice.open(size))
+    return latents, choice.open(size)
 
 
 def _square_side(where: str) -> int | None:

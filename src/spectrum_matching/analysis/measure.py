@@ -23,9 +23,7 @@ from .album import Album
 from .decoder import measure_decoder, require_finite
 from .encodings import Encodings
 from .latents import finish_analysis
-from .options import AnalysisOptions
-
-NO_OPTIONS = AnalysisOptions()
+from .options import DEFAULTS, AnalysisOptions
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +39,7 @@ def analyze(
     n_tests: int = 50,
     batch_size: int = 16,
     seed: int = 0,
-    options: AnalysisOptions = NO_OPTIONS,
+    options: AnalysisOptions = DEFAULTS,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     notes: tuple[str, ...] = (),

@@ -27,6 +27,9 @@ class AnalysisOptions:
     all_readings: bool = False
 
 
+DEFAULTS = AnalysisOptions()
+
+
 def open_options(
     *,
     labels: bool,

@@ -54,6 +54,7 @@ class Transform:
         return f"scale {self.scale[0]}/{self.scale[1]}" if self.resampler else f"turn {90 * self.turns}°"
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Return images or latents transformed."""
         if self.resampler is None:
             return x.rot90(self.turns, (-2, -1))
         h, w = (n * self.scale[0] // self.scale[1] for n in x.shape[-2:])

@@ -108,8 +108,7 @@ class LatentSpectra:
         profile = radial_profile(power_spectrum(latents), self._n_bins, "frequency", drop_dc=True).cpu().double().sum(0)
         if not self.n:
             h, w = self._grid = (latents.shape[-2], latents.shape[-1])
-            n_bands = int(filled_bands(h, w, self._n_bins, "frequency").sum())
-            if n_bands < 3:
+            if (n_bands := len(filled_bands(self._grid, self._n_bins, "frequency")[1])) < 3:
                 raise ValueError(f"a {h} x {w} latent has {n_bands} frequency bands; its spectrum needs at least 3")
         self._channel_power = self._channel_power + profile if self.n else profile
         self.n += len(latents)
@@ -129,14 +128,10 @@ class LatentSpectra:
 
     def bands(self, variant: Variant) -> Bands:
         """Return the bands as one variant of ESM compares them; "scale_free" is plain power on the latents' grid."""
-        kept, frequencies = self._kept(RADII[variant])
+        kept, frequencies = filled_bands(self._grid, self._n_bins, RADII[variant])
         images, latents = (torch.cat([getattr(r, of) for r in self._rows[variant]]) for of in ("images", "latents"))
         ranks, log_power = self._rows[variant][0][2:]
         return Bands(images.double()[:, kept], latents.double()[:, kept], frequencies, ranks.cpu()[kept], log_power)
-
-    def _kept(self, radius: Radius) -> tuple[Tensor, Tensor]:
-        kept = filled_bands(*self._grid, self._n_bins, radius)
-        return kept, radial_bins(*self._grid, self._n_bins, radius).frequencies[kept]
 
     @property
     def is_flat(self) -> bool:
@@ -145,7 +140,7 @@ class LatentSpectra:
 
     def channel_power(self) -> Tensor:
         """Return the mean power of each channel by the bands of "scale_free": (c, bins)."""
-        return self._channel_power[:, self._kept("frequency")[0]] / self.n
+        return self._channel_power[:, filled_bands(self._grid, self._n_bins, "frequency")[0]] / self.n
 
 
 def _varies(x: Tensor) -> Tensor:
@@ -155,11 +150,11 @@ def _varies(x: Tensor) -> Tensor:
     return spread > 1e-12 * wide.square().mean((1, 2, 3))
 
 
-def filled_bands(h: int, w: int, n_bins: int, radius: Radius) -> Tensor:
-    """Return which rings hold a coefficient other than DC: (n_bins,) bool."""
-    counts = radial_bins(h, w, n_bins, radius).counts.clone()
-    counts[0] -= 1
-    return counts > 0
+def filled_bands(grid: tuple[int, int], n_bins: int, radius: Radius) -> tuple[Tensor, Tensor]:
+    """Return which rings hold a coefficient other than DC, (n_bins,) bool, and the frequencies of these."""
+    rings = radial_bins(*grid, n_bins, radius)
+    kept = rings.counts > (torch.arange(n_bins) == 0)
+    return kept, rings.frequencies[kept]
 
 
 def image_bands(images: Tensor, n_bins: int) -> tuple[Tensor, Tensor]:
@@ -167,10 +162,9 @@ def image_bands(images: Tensor, n_bins: int) -> tuple[Tensor, Tensor]:
 
     (b, 3, H, W) → (b, bins), (bins,) in cycles per pixel.
     """
-    h, w = images.shape[-2:]
-    kept = filled_bands(h, w, n_bins, "frequency")
+    kept, frequencies = filled_bands((images.shape[-2], images.shape[-1]), n_bins, "frequency")
     profile = radial_profile(power_spectrum(images).mean(1), n_bins, "frequency", drop_dc=True)
-    return profile.cpu().double()[:, kept], radial_bins(h, w, n_bins, "frequency").frequencies[kept]
+    return profile.cpu().double()[:, kept], frequencies
 
 
 def targets(bands: Bands, delta: float) -> Tensor:
