@@ -93,8 +93,7 @@ def directional_energy(
             progress=progress,
         )
     page = write_study(out, DIRECTIONAL_ENERGY, study, directional_page(study))
-    names = [encoder.name for encoder in study.encoders]
-    print_results(terminal_table(number_table(study), names, brief=True), page)
+    print_results(terminal_table(number_table(study), list(opened), brief=True), page)
     return study
 
 
@@ -116,9 +115,9 @@ def unified_view(
     """
     if not analyses:
         raise ValueError("no analysis was given: name analysis.json files, or the folders that hold them")
-    paths = [file for path in analyses for file in _analysis_files(path)]
+    read = [analysis for path in analyses for file in _analysis_files(path) for analysis in ANALYSES.read(file)]
     command = _command("unified-view", map(str, analyses), {"control": control, "out": out, "delta": delta})
-    study = measure_unified_view([own for path in paths for own in ANALYSES.read(path)], control, command, delta)
+    study = measure_unified_view(read, control, command, delta)
     require_writable(out)
     print_results(*unified_lead(study), write_study(out, UNIFIED_VIEW, study, unified_page(study)))
     return study

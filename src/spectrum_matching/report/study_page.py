@@ -12,16 +12,19 @@ from .template import fill
 
 
 class Study(Protocol):
-    """What the records of all studies have: versions, the command that ran, and caveats that precede the numbers."""
+    """What the records of all studies have."""
 
     @property
-    def provenance(self) -> Provenance: ...
+    def provenance(self) -> Provenance:
+        """Versions and device."""
 
     @property
-    def command(self) -> str: ...
+    def command(self) -> str:
+        """The command that ran it."""
 
     @property
-    def notes(self) -> Sequence[str]: ...
+    def notes(self) -> Sequence[str]:
+        """What a reader must know before the numbers."""
 
 
 class StudyTable(NamedTuple):

@@ -68,12 +68,12 @@ def run_case(
             time=t,
             loss_factor=factor,
             wiener_errors=tuple(band_sums(linear, bands).tolist()),
-            relative_error=weighted_ratio(own, power, even),
+            relative_error=weighted_ratio(error, power, even),
             wiener_relative_error=weighted_ratio(linear, power, even),
-            csf_error=None if csf is None else weighted_ratio(own, power, csf),
+            csf_error=None if csf is None else weighted_ratio(error, power, csf),
             wiener_csf_error=None if csf is None else weighted_ratio(linear, power, csf),
         )
-        for t, factor, own, linear in zip(
+        for t, factor, error, linear in zip(
             plan.times, loss_factors(path, plan.times).tolist(), errors.mean(0), wiener_errors.mean(0), strict=True
         )
     ]

@@ -135,8 +135,7 @@ def case_stage(
         checkpoint.unlink()
         return {}
 
-    folder = slug(re.sub(r"-(?=\d)", "minus ", name))
-    done = run(Path(plan.out) / folder / f"seed{seed}", "case", inputs, work)
+    done = run(Path(plan.out) / slug(re.sub(r"-(?=\d)", "minus ", name)) / f"seed{seed}", "case", inputs, work)
     # Another plan in the same folder may have run this case under another name.
     return replace(CASE.read(done.folder / "case.json"), name=name)
 

@@ -33,7 +33,7 @@ def measure_unified_view(analyses: Sequence[Analysis], control: str, command: st
     assert first.decoding is not None
     everything = 2 * first.decoding.lowpass_block - 1
     keeps = tuple(point.keep for point in first.decoding.lowpass if point.keep < everything)
-    seeds = {name: [_seed(a, keeps) for a in analyses if a.subject.name == name] for name in names}
+    results = {name: [_seed(a, keeps) for a in analyses if a.subject.name == name] for name in names}
     quantities = _quantities(delta, deltas)
     return UnifiedView(
         control=control,
@@ -45,13 +45,10 @@ def measure_unified_view(analyses: Sequence[Analysis], control: str, command: st
         images=f"{first.sample.n_images:,} images of {first.sample.source}, {first.sample.split}, of "
         f"{first.sample.size} × {first.sample.size} pixels; {first.decoding.n_tests:,} of them low-passed",
         quantities=tuple(quantities),
-        methods=tuple(
-            MethodResult(name, tuple(own), tuple(_change(q, of, own, seeds[control]) for q, of in quantities.items()))
-            for name, own in seeds.items()
-        ),
+        methods=tuple(_method(name, seeds, results[control], quantities) for name, seeds in results.items()),
         command=command,
         provenance=first.provenance,
-        notes=_notes(analyses, [name for name, own in seeds.items() if len(own) < 2]),
+        notes=_notes(analyses, [name for name, seeds in results.items() if len(seeds) < 2]),
     )
 
 
@@ -80,13 +77,18 @@ def _quantities(delta: float, deltas: Sequence[float]) -> dict[Quantity, Getter]
     }
 
 
-def _change(quantity: Quantity, of: Getter, own: Sequence[SeedResult], control: Sequence[SeedResult]) -> Change:
-    values, others = tuple(map(of, own)), tuple(map(of, control))
-    changes = tuple(value - mean(others) for value in values)
-    word: Outcome = compare(spread(values), spread(others))
-    if quantity.acts and word != "undecided":
-        word = "acts" if (word == "lower") == (quantity.acts == "down") else "does not"
-    return Change(quantity.key, values, changes, mean(changes), (max(changes) - min(changes)) / 2, word)
+def _method(
+    name: str, seeds: Sequence[SeedResult], control: Sequence[SeedResult], quantities: dict[Quantity, Getter]
+) -> MethodResult:
+    changes = []
+    for quantity, of in quantities.items():
+        values, others = tuple(map(of, seeds)), tuple(map(of, control))
+        shifts = tuple(value - mean(others) for value in values)
+        word: Outcome = compare(spread(values), spread(others))
+        if quantity.acts and word != "undecided":
+            word = "acts" if (word == "lower") == (quantity.acts == "down") else "does not"
+        changes.append(Change(quantity.key, values, shifts, mean(shifts), (max(shifts) - min(shifts)) / 2, word))
+    return MethodResult(name, tuple(seeds), tuple(changes))
 
 
 def _seed(analysis: Analysis, keeps: Sequence[int]) -> SeedResult:

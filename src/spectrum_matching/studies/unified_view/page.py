@@ -38,7 +38,7 @@ def unified_lead(study: UnifiedView) -> list[str]:
 
     def who(key: str) -> str:
         names = {word: [m.name for m in methods if m.change(key).word == word] for word in words}
-        return "; ".join(f"{words[word]}: {_join(found)}" for word, found in names.items() if found) + "."
+        return "; ".join(f"{words[word]}: {_join(those)}" for word, those in names.items() if those) + "."
 
     lead = [
         f"{len(study.methods)} methods from {_range(n_seeds)} seed{'s' * (max(n_seeds) > 1)} each, compared with "
