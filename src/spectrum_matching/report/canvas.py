@@ -60,14 +60,10 @@ class Panel(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """A line to draw.
+    """A line to draw; style: options of matplotlib's `plot`.
 
-    Attributes:
-        x: Abscissas (points).
-        y: Ordinates (points).
-        tip: The tooltips of its points: one text for each; or the name of the line and, on a new line, text with {x}
-            and {y} for the numbers; or "" for none.
-        style: Options of matplotlib's `plot`.
+    tip: tooltips of the points, one text each; or the name of the line and, on a new line, text with {x} and {y} for
+    the numbers of a point; or "" for none.
     """
 
     x: Sequence[float]
@@ -151,22 +147,11 @@ def curves(
     right: float = 10,
     height: float = HEIGHT,
 ) -> Panel:
-    """Draw lines in one panel.
+    """Draw lines in one panel; margins and height in pixels.
 
-    Args:
-        title: The caption.
-        x_label: Label of the x axis.
-        y_label: Label of the y axis.
-        series: The lines.
-        label: The text alternative; by default the labels of the axes and the names of the lines.
-        x_scale: Scale of the x axis; "frequency" is logarithmic, with ticks for cycles per sample.
-        y_scale: Scale of the y axis.
-        level: A horizontal line below the others: its value and its colour.
-        y_limits: Limits of the y axis; by default those of the lines.
-        prepare: Called with the axes before the lines are drawn.
-        left: Left margin in pixels.
-        right: Right margin in pixels.
-        height: Height in pixels.
+    label: text alternative, by default the labels of the axes and the names of the lines. x_scale: "frequency" is
+    logarithmic, with ticks for cycles per sample. level: value and colour of a horizontal line below the others.
+    prepare: called with the axes before the lines are drawn.
     """
     panels: list[Panel] = []
     series = list(series)

@@ -15,14 +15,9 @@ class Mark(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A value with its uncertainty.
+    """A value, smaller its uncertainty, a mark beside it, and a tooltip.
 
-    Attributes:
-        value: The number or words, formatted.
-        spread: The uncertainty, shown smaller; "" for none.
-        key: What the cell sorts by; None for words and for missing values, which sort last.
-        mark: How the value compares, shown beside it.
-        hint: Text of the tooltip.
+    key: what the cell sorts by; None for words and for missing values, which sort last.
     """
 
     value: str
@@ -36,15 +31,10 @@ MISSING = Cell("–")
 
 
 class Column(NamedTuple):
-    """A heading.
+    """A heading and, smaller, its unit.
 
-    Attributes:
-        title: The heading.
-        unit: The unit, shown smaller; "" for none.
-        is_text: Whether the cells are words rather than numbers.
-        one_sided: Whether a blurred or constant latent would get the best value.
-        better: The direction of improvement, an arrow and a word such as "↓ lower"; "" for none.
-        group: The title of the group of columns that starts here; "" within a group.
+    is_text: words rather than numbers. one_sided: a blurred or constant latent would get the best value. better: the
+    direction of improvement, "↓ lower". group: title of the group of columns that starts here, "" within one.
     """
 
     title: str

@@ -13,15 +13,7 @@ DIRECTIONS = {"lower": "↓ lower", "higher": "↑ higher", "target": "◎ in be
 
 
 class Value(NamedTuple):
-    """A value as it is shown.
-
-    Attributes:
-        label: "sample" for samples, "" for posterior means and for the decoder.
-        value: The number; "" where there is none.
-        spread: Its standard error.
-        beside: What to read it by.
-        refused: Why there is none.
-    """
+    """A number with its standard error, what to read it by, or why there is none; label: "sample" for samples."""
 
     label: str
     value: str

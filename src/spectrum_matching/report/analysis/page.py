@@ -14,12 +14,9 @@ LATENT = 0  # in place of the strength of a low-pass, among pictures by strength
 
 
 class Matrix(NamedTuple):
-    """Pictures of one image by autoencoder.
+    """Pictures of one image: "all", "latent", then by strength of the low-pass.
 
-    Attributes:
-        image: The name of the image.
-        columns: "all", "latent", then the strengths of the low-pass.
-        rows: The index of the autoencoder, None for the image itself, and a PNG for each column, "" for none.
+    rows: the index of the autoencoder, None for the image itself, and a PNG for each column, "" for none.
     """
 
     image: str

@@ -1,7 +1,7 @@
 """The report's tables: everything measured, in numbers. The catalogue's metrics stand in metric_rows.py."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...metrics.catalogue import MAIN_METRICS, METRICS
 from ...records.analysis import Analysis, Decoding, SpectrumMatch
@@ -116,29 +116,12 @@ def equivariance_table(analyses: Sequence[Analysis]) -> Table:
     )
 
 
-class ChannelList(NamedTuple):
-    """The channels of one autoencoder.
-
-    Attributes:
-        subject: The index of the autoencoder.
-        summary: How many channels there are, and in which state.
-        states: The state of each.
-        table: A row for each.
-    """
-
-    subject: int
-    summary: str
-    states: tuple[str, ...]
-    table: Table
-
-
-def channel_lists(analyses: Sequence[Analysis]) -> list[ChannelList]:
-    """Return the channels of posterior means."""
+def channel_lists(analyses: Sequence[Analysis]) -> list[tuple[str, Table]]:
+    """Return for each autoencoder how many channels it has, in which state, and a table of them, of posterior means."""
     lists = []
-    for index, analysis in enumerate(analyses):
+    for analysis in analyses:
         channels = analysis.view("mean").channels
-        states = tuple(channel.state for channel in channels)
-        counts = {state: states.count(state) for state in ("dead", "outlier")}
+        counts = {state: sum(channel.state == state for channel in channels) for state in ("dead", "outlier")}
         words = [f"{n} {state}{'s' * (state == 'outlier' and n > 1)}" for state, n in counts.items() if n]
         summary = f"{len(channels)} channel{'s' * (len(channels) > 1)}, {' and '.join(words) or 'all live'}"
         table = _table(
@@ -150,7 +133,7 @@ def channel_lists(analyses: Sequence[Analysis]) -> list[ChannelList]:
             (Column("kurtosis", "excess; Gaussian: 0"), lambda row: plain(row[1].kurtosis)),
             (Column("exponent", "of 1 / f^α"), lambda row: plain(row[1].exponent)),
         )
-        lists.append(ChannelList(index, summary, states, table))
+        lists.append((summary, table))
     return lists
 
 
