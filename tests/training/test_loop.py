@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 
 from spectrum_matching.training.autoencoder_config import AutoencoderRun, Intervals
-from spectrum_matching.training.loop import Log, run_loop
+from spectrum_matching.training.loop import open_log, run_loop
 from spectrum_matching.training.optimization import StepRecord
 
 
@@ -29,7 +29,7 @@ def run(tmp_path, caplog):
     """Run a loop over records with 4 images a step; return whether it finished, the log's lines, the messages."""
 
     def run(stream, steps, start=0, log_every=2, actions=(), progress=None):
-        log = Log(tmp_path / "log.jsonl", start)
+        log = open_log(tmp_path / "log.jsonl", start)
         caplog.set_level("INFO", "spectrum_matching")
         settings = AutoencoderRun(steps=steps, batch_size=4, intervals=Intervals(log=log_every))
         finished = run_loop(settings, stream, log, actions, Accelerator(), progress)
@@ -114,24 +114,24 @@ def test_run_loop_is_interrupted_by_a_second_signal(run):
         run(stream(), 2)
 
 
-def test_log_is_cut_back_to_the_resumed_step(tmp_path):
+def test_open_log_is_cut_back_to_the_resumed_step(tmp_path):
     path = tmp_path / "log.jsonl"
-    log = Log(path, 0)
+    log = open_log(path, 0)
     for step in range(1, 6):
-        log.write({"step": step})
+        log.write(json.dumps({"step": step}) + "\n")
     log.close()
-    log = Log(path, 3)
-    log.write({"step": 4, "again": True})
+    log = open_log(path, 3)
+    log.write(json.dumps({"step": 4, "again": True}) + "\n")
     log.close()
     assert lines(path) == [{"step": 1}, {"step": 2}, {"step": 3}, {"step": 4, "again": True}]
 
 
 @pytest.mark.parametrize("cut", ['{"step": 2, "l1', "\0\0\0\0", "{"])
-def test_log_drops_a_line_cut_short(tmp_path, cut):
+def test_open_log_drops_a_line_cut_short(tmp_path, cut):
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1}\n' + cut)
-    log = Log(path, 7)
-    log.write({"step": 8})
+    log = open_log(path, 7)
+    log.write(json.dumps({"step": 8}) + "\n")
     log.close()
     assert lines(path) == [{"step": 1}, {"step": 8}]
     assert [p.name for p in tmp_path.iterdir()] == ["log.jsonl"]

@@ -252,7 +252,7 @@ def test_train_diffusion_refuses_missing_flips_and_autoencoders(
 def test_train_diffusion_warns_of_latents_off_scale(small_diffusion, latent_cache, command, tmp_path):
     copy = shutil.copytree(latent_cache, tmp_path / "copy")
     index = json.loads((copy / "index.json").read_text())
-    space = index["info"]["latent_space"]
+    space = index["cache"]["info"]["latent_space"]
     space["std"] = [std / 5 for std in space["std"]]
     (copy / "index.json").write_text(json.dumps(index))
     source = diffusion_config.Source(latents=str(copy), statistics="channel")

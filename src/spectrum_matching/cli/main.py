@@ -10,66 +10,46 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 Run = TypeVar("Run")
+Progress = Callable[[int, int], None]
 
 
 def train_ae(arguments: list[str]) -> Path | None:
     """Train or fine-tune an autoencoder; return its export."""
     from ..training.autoencoder_config import FAMILIES, METHODS, PRESETS, AutoencoderRun
 
-    def check(run: AutoencoderRun) -> None:
-        from ..training.checks import check_autoencoder_run  # slow: it imports diffusers
-
-        check_autoencoder_run(run)
-
     families, methods = (", ".join(names) for names in (FAMILIES, METHODS))
     description = (
         f"Train or fine-tune an autoencoder. PRESET is FAMILY_METHOD; families: {families}; methods: {methods}."
     )
-    run = _resolved("train-ae", AutoencoderRun(), PRESETS, description, arguments, check)
-    if run is None:
-        return None
-    from ..training.run_autoencoder import run_autoencoder  # slow: it imports diffusers
-    from .progress import progress_bar
+    run, is_dry = _resolve("train-ae", AutoencoderRun(), PRESETS, description, arguments)
+    from ..training.checks import check_autoencoder_run  # slow: it imports diffusers
+    from ..training.run_autoencoder import run_autoencoder
 
-    with progress_bar(run.name) as progress:
-        return run_autoencoder(run, progress)
+    return _train(run, check_autoencoder_run if is_dry else None, run_autoencoder)
 
 
 def train_diffusion(arguments: list[str]) -> Path | None:
     """Train a diffusion model; return its export."""
     from ..training.diffusion_config import PRESETS, DiffusionRun
 
-    def check(run: DiffusionRun) -> None:
-        from ..training.checks import check_diffusion_run
-
-        check_diffusion_run(run)
-
     description = f"Train a diffusion model. Presets: {', '.join(PRESETS)}."
-    run = _resolved("train-diffusion", DiffusionRun(), PRESETS, description, arguments, check)
-    if run is None:
-        return None
+    run, is_dry = _resolve("train-diffusion", DiffusionRun(), PRESETS, description, arguments)
+    from ..training.checks import check_diffusion_run  # slow: it imports diffusers
     from ..training.run_diffusion import run_diffusion
-    from .progress import progress_bar
 
-    with progress_bar(run.name) as progress:
-        return run_diffusion(run, progress)
+    return _train(run, check_diffusion_run if is_dry else None, run_diffusion)
 
 
-def _resolved(
-    verb: str,
-    default: Run,
-    presets: Mapping[str, Callable[[], Run]],
-    description: str,
-    arguments: list[str],
-    check: Callable[[Run], None],
-) -> Run | None:
-    """The run that the command line names; None where it was only to be checked and printed, which is done then."""
+def _resolve(
+    command: str, default: Run, presets: Mapping[str, Callable[[], Run]], description: str, arguments: list[str]
+) -> tuple[Run, bool]:
+    """Return the run that the command line names, and whether it is only to be checked and printed."""
     import tyro
 
-    from ..files.yaml_files import nearest, override, read_mapping, to_yaml
+    from ..files.yaml_files import nearest, override, read_mapping
 
     named = {word.split("=")[0] for word in arguments}
     if not (named & {"--config", "--help", "-h"} or (arguments and not arguments[0].startswith("-"))):
@@ -82,19 +62,30 @@ def _resolved(
         if preset not in presets:
             raise ValueError(f"no preset {preset!r}; {nearest(preset, list(presets))}")
         run = presets[preset]()
-    before = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    before.add_argument("--config", type=Path)
-    before.add_argument("--dry-run", action="store_true")
-    own, arguments = before.parse_known_args(arguments)
-    if own.config is not None:
-        run = override(run, read_mapping(own.config), str(own.config))
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--dry-run", action="store_true")
+    options, arguments = parser.parse_known_args(arguments)
+    if options.config is not None:
+        run = override(run, read_mapping(options.config), str(options.config))
     description += " --config FILE starts from a run.yaml, or part of one; --dry-run prints the resolved run and stops."
-    run = tyro.cli(type(default), default=run, prog=f"specmatch {verb} PRESET", args=arguments, description=description)
-    if own.dry_run:
+    run = tyro.cli(
+        type(default), default=run, prog=f"specmatch {command} PRESET", args=arguments, description=description
+    )
+    return run, options.dry_run
+
+
+def _train(run: Any, check: Callable[[Any], object] | None, train: Callable[[Any, Progress], Path]) -> Path | None:
+    """Train a run and return its export; with `check`, only check and print it."""
+    from ..files.yaml_files import to_yaml
+    from .progress import progress_bar
+
+    if check is not None:
         check(run)
         print(to_yaml(run), end="")
         return None
-    return run
+    with progress_bar(run.name) as progress:
+        return train(run, progress)
 
 
 class Command(NamedTuple):

@@ -102,16 +102,14 @@ def check_curriculum(run: DiffusionRun, shape: tuple[int, int, int]) -> None:
 
 
 def check_targets(data: LearnedData, state: DiffusionState) -> None:
-    """Check that the grid of alignment targets has the aspect ratio of the denoiser's tokens.
+    """Check that the grid of alignment targets, if there are any, has the aspect ratio of the denoiser's tokens.
 
     Raises:
         ValueError: where it does not.
     """
-    if data.target_shape is None:
-        return
     h, w = token_grid(state.denoiser)
-    _, rows, columns = data.target_shape
+    _, rows, columns = data.target_shape or (0, h, w)
     if rows * w != columns * h:
         raise ValueError(
-            f"the vision encoder's grid is {rows} x {columns}, and the denoiser's {h} x {w}: of another aspect"
+            f"the vision encoder's grid is {rows} x {columns}, of another aspect than the denoiser's {h} x {w}"
         )

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from accelerate import Accelerator
@@ -25,28 +25,18 @@ Action = tuple[int, Callable[[int], None]]
 """Every how many steps a function of the step is called; 0: never."""
 
 
-class Log:
-    """`log.jsonl` of a run directory: appended line by line, cut back to the resumed step when it is opened."""
-
-    def __init__(self, path: Path, start: int) -> None:
-        if path.exists():
-            kept = [line for line in _lines(path) if line.get("step", 0) <= start]
-            write_text_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
-        self._file = path.open("a", buffering=1)
-
-    def write(self, line: dict[str, Any]) -> None:
-        """Append one line."""
-        self._file.write(json.dumps(line) + "\n")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+def open_log(path: Path, start: int) -> TextIO:
+    """Open a JSONL log for appending lines, cut back to those of steps up to `start`."""
+    if path.exists():
+        write_text_atomically(path, "".join(_lines_until(path, start)))
+    return path.open("a", buffering=1)
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    for text in path.read_text().splitlines():
+def _lines_until(path: Path, step: int) -> Iterator[str]:
+    for line in path.read_text().splitlines(keepends=True):
         try:
-            yield json.loads(text)
+            if json.loads(line).get("step", 0) <= step:
+                yield line
         except json.JSONDecodeError:
             return  # the line that a kill cut short
 
@@ -54,7 +44,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 def run_loop(
     run: Run,
     records: Iterator[StepRecord],
-    log: Log | None,
+    log: TextIO | None,
     actions: Sequence[Action],
     accelerator: Accelerator,
     progress: Callable[[int, int], None] | None = None,
@@ -85,7 +75,7 @@ def run_loop(
     return True
 
 
-def _log_step(run: Run, window: Sequence[StepRecord], log: Log | None, accelerator: Accelerator) -> None:
+def _log_step(run: Run, window: Sequence[StepRecord], log: TextIO | None, accelerator: Accelerator) -> None:
     """Write the last step to the log, the trackers and the messages; window: the steps since the last written."""
     record = window[-1]
     losses = _mean_over_processes(record.losses, accelerator)
@@ -104,7 +94,7 @@ def _log_step(run: Run, window: Sequence[StepRecord], log: Log | None, accelerat
         "time": round(time.time(), 1),
     }
     if log is not None:
-        log.write(line)
+        log.write(json.dumps(line) + "\n")
     accelerator.log({k: v for k, v in line.items() if isinstance(v, float)}, step=record.step)
     left = timedelta(seconds=round((run.steps - record.step) * run.batch_size / rate))
     shown = [f"{name} {value:.4g}" for name, value in losses.items() if value is not None]

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from ..files.atomic import explain_write_errors, remove, write_folder_atomically, write_text_atomically
 from ..files.settings import Rule, differences, flat_settings
 from ..files.yaml_files import override, read_mapping, to_yaml
-from .loop import Log, run_loop
+from .loop import open_log, run_loop
 from .optimization import Run, StepRecord, TrainingState, ema_weights
 
 logger = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ def train_in_directory(
             save_checkpoint(directory / "checkpoints", state, run.intervals.keep_last, run.intervals.keep_every)
         accelerator.wait_for_everyone()
 
-    log = Log(directory / "log.jsonl", state.step) if accelerator.is_main_process else None
+    log = open_log(directory / "log.jsonl", state.step) if accelerator.is_main_process else None
     actions = ((run.intervals.checkpoint, checkpoint), (run.intervals.preview, write_preview))
     finished = run_loop(run, report_bad_files(records, directory), log, actions, accelerator, progress)
     if log is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -47,15 +47,6 @@ def train_diffusion(
     return train(run, state, DiffusionTrainer(run, state, accelerator), batches, accelerator)
 
 
-class _MicroBatch(NamedTuple):
-    """data (b, c, h, w), labels (b,), targets as in a `DiffusionBatch`; keep: the curriculum's strength."""
-
-    data: Tensor
-    labels: Tensor
-    targets: Tensor | None
-    keep: int | None
-
-
 class DiffusionTrainer:
     """The backward pass of denoiser and projector on a micro-batch."""
 
@@ -70,26 +61,25 @@ class DiffusionTrainer:
         self.path, self.times, self.grid = path_of(run), times_of(run), token_grid(state.denoiser)
         self.is_conditional = n_classes_of(state.denoiser) > 0
 
-    def split(self, batch: DiffusionBatch, step: int) -> Sequence[_MicroBatch]:
+    def split(self, batch: DiffusionBatch, step: int) -> Sequence[DiffusionBatch]:
         """Return the micro-batches of a step, low-passed where the curriculum says so."""
         keep, n = lowpass_at(self.run.curriculum, step, self.run.steps), self.run.accumulation
         data = batch.data if keep is None else block_lowpass(batch.data, keep, self.run.curriculum.block)
         targets = [None] * n if batch.targets is None else batch.targets.chunk(n)
         parts = zip(data.chunk(n), batch.labels.chunk(n), targets, strict=True)
-        return [_MicroBatch(*part, keep) for part in parts]
+        return [DiffusionBatch(data, labels, (), targets) for data, labels, targets in parts]
 
     def backward(
-        self, micro_batch: _MicroBatch, step: int, generator: torch.Generator, n_micro: int
+        self, micro_batch: DiffusionBatch, step: int, generator: torch.Generator, n_micro: int
     ) -> tuple[dict[str, Tensor], str]:
         """Accumulate the gradients of the diffusion loss and, with alignment, of its loss."""
-        run, objective = self.run, self.run.objective
-        data, labels, targets, keep = micro_batch
+        run, objective, data = self.run, self.run.objective, micro_batch.data
         with torch.autocast(data.device.type, torch.bfloat16, enabled=run.precision == "bf16"):
             loss = diffusion_loss(
                 self.denoiser,
                 self.path,
                 data,
-                labels if self.is_conditional else None,
+                micro_batch.labels if self.is_conditional else None,
                 times=self.times,
                 generator=generator,
                 label_dropout=objective.label_dropout if self.is_conditional else 0.0,
@@ -99,9 +89,10 @@ class DiffusionTrainer:
             )
             total, losses = loss.total, {"loss": loss.total}
             if self.alignment is not None:
-                losses["alignment"] = self.alignment(loss.tokens, self.grid, targets)
+                losses["alignment"] = self.alignment(loss.tokens, self.grid, micro_batch.targets)
                 total = total + run.alignment.weight * losses["alignment"]
         self.accelerator.backward(total / n_micro)
+        keep = lowpass_at(run.curriculum, step, run.steps)
         return losses, "" if keep is None else f"keep {keep}"
 
 
