@@ -136,11 +136,11 @@ def test_open_masks_reports_wrong_masks_in_one_line(tmp_path: Path, images: Imag
     path = tmp_path / "masks/a/1.png"
     path.write_text("<html>")
     masks: MaskSet = open_masks(tmp_path / "masks", images)
-    assert "without loss" in complaint(lambda: masks[0, (4, 4)])
+    assert "lossless" in complaint(lambda: masks[0, (4, 4)])
     write(path, np.random.default_rng(0).integers(0, 255, (32, 48)))
     path.write_bytes(path.read_bytes()[:-400])
     assert "cannot be read" in complaint(lambda: masks[0, (4, 4)])
     Image.new("L", (48, 32)).save(tmp_path / "masks/a/1.jpg")
     path.unlink()
     masks = open_masks(tmp_path / "masks", images)
-    assert "without loss" in complaint(lambda: masks[0, (4, 4)])
+    assert "lossless" in complaint(lambda: masks[0, (4, 4)])

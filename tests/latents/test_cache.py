@@ -15,7 +15,6 @@ from spectrum_matching.latents.cache import (
     ShardEntry,
     finish_cache,
     finished_shards,
-    note_shard,
     read_index,
     start_cache,
     started_cache,
@@ -214,15 +213,16 @@ def test_finished_shards_of_unfinished_cache(tmp_path: Path) -> None:
     index = index_of([], 12)
     start_cache(tmp_path, index)
     for number in (0, 2):
-        note_shard(tmp_path, write_shard(tmp_path, number, tensors(4, 4 * number)))
-    write_shard(tmp_path, 1, tensors(4, 4))  # killed before it was noted
+        write_shard(tmp_path, number, tensors(4, 4 * number))
+    write_shard(tmp_path, 1, tensors(4, 4))
+    (tmp_path / ".latents-00001.json").unlink()  # killed before its entry was written
     (tmp_path / "latents-00002.safetensors").write_bytes(b"cut")
     assert started_cache(tmp_path) == index
     assert list(finished_shards(tmp_path, index)) == [0]
     with pytest.raises(ValueError, match="is an unfinished cache; rerun the same `specmatch cache` to resume"):
         open_latents(tmp_path)
     for number in (1, 2):
-        note_shard(tmp_path, write_shard(tmp_path, number, tensors(4, 4 * number)))
+        write_shard(tmp_path, number, tensors(4, 4 * number))
     finish_cache(tmp_path, index, finished_shards(tmp_path, index).values())
     assert len(open_latents(tmp_path)) == 12
     assert not list(tmp_path.glob(".*"))

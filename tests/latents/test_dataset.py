@@ -28,21 +28,6 @@ def write_repa(root: Path, stored: np.ndarray, labels: list[int] | None = None) 
     (root / "dataset.json").write_text(json.dumps({"labels": entries if labels else None}))
 
 
-def write_uvit(root: Path, stored: np.ndarray, labels: list[int] | None = None, batch: int = 256) -> None:
-    """As `extract_imagenet_feature.py` does: a batch, the batch mirrored; NumPy 1 made an object array of a tuple."""
-    root.mkdir(parents=True, exist_ok=True)
-    number = 0
-    for start in range(0, len(stored), batch):
-        part = range(start, min(start + batch, len(stored)))
-        for mirrored in (False, True):
-            for i in part:
-                array = stored[i][..., ::-1].copy() if mirrored else stored[i]
-                pair = np.empty(2, dtype=object)
-                pair[:] = [array, np.int64(labels[i] if labels else 0)]
-                np.save(root / f"{number}.npy", pair, allow_pickle=True)
-                number += 1
-
-
 def write_mar(root: Path, stored: np.ndarray, names: list[str]) -> None:
     for name, array in zip(names, stored, strict=True):
         path = root / f"{name}.npz"
@@ -101,35 +86,6 @@ def test_read_takes_zero_deviation_and_refuses_negative(tmp_path: Path) -> None:
         found[1]
 
 
-@pytest.mark.parametrize("n", [1, 7, 256, 300])
-def test_open_latents_uvit_leaves_mirrored_out(tmp_path: Path, n: int) -> None:
-    stored = moments(n)
-    labels = [i % 7 for i in range(n)]
-    write_uvit(tmp_path, stored, labels)
-    assert len(list(tmp_path.iterdir())) == 2 * n
-    found = open_latents(tmp_path)
-    assert found.layout == "uvit"
-    check_moments(found, stored, labels)
-    assert [row.image for row in found] == list(range(n))
-    assert any(f"{n} files are of mirrored images" in note for note in found.notes)
-
-
-def test_open_latents_uvit_without_mirrored_keeps_all(tmp_path: Path) -> None:
-    stored = moments(6)
-    for number, array in enumerate(stored):
-        np.save(tmp_path / f"{number}.npy", array)
-        np.save(tmp_path / f"{number}_0.npy", np.zeros((77, 768), np.float32))  # a caption's feature
-    found = open_latents(tmp_path)
-    check_moments(found, stored, [-1] * 6)
-    assert "no mirrored images" in found.notes[1]
-
-
-def test_open_latents_uvit_with_missing_number(tmp_path: Path) -> None:
-    write_uvit(tmp_path, moments(10))
-    (tmp_path / "3.npy").unlink()
-    assert [row.image for row in open_latents(tmp_path)] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
-
-
 def test_open_latents_mar_names_images_by_path(tmp_path: Path) -> None:
     stored = moments(4)
     names = ["n01/a_1.JPEG", "n01/b.JPEG", "n02 x/<b>'\"&.JPEG", "n03/é\n.png"]
@@ -160,30 +116,6 @@ def test_open_latents_names_bad_files(tmp_path: Path) -> None:
     assert {found[row].image for batch in batches for row in batch.rows} == set(names) - {
         f"c/00{i}.png" for i in range(3, 9)
     }
-
-
-def test_latent_batches_name_malicious_file(tmp_path: Path) -> None:
-    write_uvit(tmp_path, moments(4))
-    target = tmp_path / "2.npy"
-    stored = target.read_bytes()
-    target.write_bytes(stored[: stored.index(b"\n") + 1] + b"cos\nsystem\n(S'touch mark'\ntR.")
-    found = open_latents(tmp_path)
-    bad = [*found.info.bad, *(file for batch in latent_batches(found, 4, range(len(found))) for file in batch.bad)]
-    assert [file.name for file in bad] == ["2.npy"]
-    assert "os.system" in bad[0].reason
-
-
-@pytest.mark.parametrize(
-    "stored", [(moments(1)[0], None), (moments(1)[0], np.float64("nan")), (None, 1), (moments(1)[0],)]
-)
-def test_latent_batches_name_pair_of_other_objects(tmp_path: Path, stored: tuple) -> None:
-    write_uvit(tmp_path, moments(4))
-    pair = np.empty(len(stored), dtype=object)
-    pair[:] = stored if len(stored) > 1 else [np.zeros(3, np.float32)]
-    np.save(tmp_path / "1.npy", pair, allow_pickle=True)
-    found = open_latents(tmp_path)
-    bad = [*found.info.bad, *(file for batch in latent_batches(found, 4, range(len(found))) for file in batch.bad)]
-    assert [file.name for file in bad] == ["1.npy"]
 
 
 def test_read_refuses_overflow_of_float32(tmp_path: Path) -> None:
@@ -231,13 +163,13 @@ def test_open_latents_reports_wrong_folders_in_one_line(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "readme.txt").write_text("hello")
-    for sought in ("index.json", "dataset.json", ".safetensors", "0.npy", ".npz"):
+    for sought in ("index.json", "dataset.json", ".safetensors", ".npz"):
         assert sought in complaint(other)
     assert ".npz files (MAR)" in complaint(other, "mar")
     html = tmp_path / "html"
-    html.mkdir()
-    (html / "0.npy").write_text("<!DOCTYPE html>")
-    assert "no latent can be read (0.npy: not a NumPy array: it begins with '<!DOCTYP')" in complaint(html)
+    write_repa(html, moments(1))
+    (html / "00000/img-mean-std-00000000.npy").write_text("<!DOCTYPE html>")
+    assert "img-mean-std-00000000.npy: not a NumPy array: it begins with '<!DOCTYP')" in complaint(html)
     mixed = tmp_path / "mixed"
     write_mar(mixed, moments(8), [f"a/{i}" for i in range(8)])
     for i in range(4):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..data.images import BadFile
 from ..files.atomic import explain_write_errors, open_atomically
-from ..files.digests import digest_files
+from ..files.digests import digest_files, n_bytes
 from ..files.documents import Document
 from ..metrics.latents.moments import ChannelMoments
 from .latent_set import LatentInfo
@@ -57,32 +57,24 @@ class CacheIndex:
     versions: Mapping[str, str]
     shards: tuple[ShardEntry, ...] = ()
 
-    def settings(self) -> dict[str, object]:
+    def differences(self, other: "CacheIndex") -> tuple[str, ...]:
+        """Return what keeps the other from resuming this cache: "dtype is float16, not float32"."""
+        pairs = zip(self._settings().items(), other._settings().values(), strict=True)
+        return tuple(f"{name} is {value}, not {wanted}" for (name, value), wanted in pairs if value != wanted)
+
+    def _settings(self) -> dict[str, object]:
         """Return what decides the latents, or which of them a shard holds; the rest only names their origin."""
-        info = self.info
-        return {
-            "image_digest": info.image_digest,
-            "image_size": info.image_size,
-            "encoder_digest": self.encoder_digest,
-            "holds": info.holds,
-            "dtype": self.dtype,
-            "flips": info.flips,
-            "shard_images": self.shard_images,
-            "channels": info.channels,  # a vision encoder's digest does not decide these two
-            "grid": info.grid,
-        }
+        info = {name: getattr(self.info, name) for name in ("image_digest", "image_size", "holds", "flips")}
+        # A vision encoder's digest does not decide channels and grid.
+        info |= {"channels": self.info.channels, "grid": self.info.grid}
+        return info | {name: getattr(self, name) for name in ("encoder_digest", "dtype", "shard_images")}
 
 
 DOCUMENT = Document(CacheIndex, FORMAT, "cache", "cache the images again")
 
 
-def shard_name(number: int) -> str:
-    """Return latents-00000.safetensors for 0."""
-    return f"latents-{number:05d}.safetensors"
-
-
 def write_shard(folder: Path, number: int, tensors: Mapping[str, Tensor], bad: Sequence[BadFile] = ()) -> ShardEntry:
-    """Write latents-NUMBER.safetensors and return its entry.
+    """Write latents-NUMBER.safetensors, and its entry into a hidden file until the index holds it.
 
     tensors: `mean` (n, c, h, w) and `index` (n,) int64, the images' indices in the source; optionally `label` (n,)
     int64, and `logvar`, `mean_flip`, `logvar_flip` shaped as the mean. bad: images that could not be used.
@@ -99,14 +91,11 @@ def write_shard(folder: Path, number: int, tensors: Mapping[str, Tensor], bad: S
         # One key: the library writes several in any order, and the same latents have to give the same bytes.
         {METADATA: json.dumps({"moments": moments.state(), "bad": bad})},
     )
-    entry = ShardEntry(shard_name(number), len(tensors["mean"]), len(payload), hashlib.sha256(payload).hexdigest())
-    _write(folder / entry.name, payload)
+    name, digest = f"latents-{number:05d}.safetensors", hashlib.sha256(payload).hexdigest()
+    entry = ShardEntry(name, len(tensors["mean"]), len(payload), digest)
+    _write(folder / name, payload)
+    _write(_entry_path(folder, name), json.dumps(asdict(entry)).encode())
     return entry
-
-
-def note_shard(folder: Path, entry: ShardEntry) -> None:
-    """Write the hidden entry of a finished shard."""
-    _write(_entry_path(folder, entry.name), json.dumps(asdict(entry)).encode())
 
 
 def start_cache(folder: Path, index: CacheIndex) -> None:
@@ -115,20 +104,8 @@ def start_cache(folder: Path, index: CacheIndex) -> None:
 
 
 def started_cache(folder: Path) -> CacheIndex | None:
-    """Return the index of a finished or unfinished cache, None where there is none.
-
-    Raises:
-        ValueError: when it is damaged.
-    """
+    """Return the index of a finished or unfinished cache, None where there is none."""
     return next((DOCUMENT.read(path) for path in (folder / INDEX, folder / UNFINISHED) if path.exists()), None)
-
-
-def differences(old: CacheIndex, new: CacheIndex) -> tuple[str, ...]:
-    """Return which settings keep the one from resuming the other: "dtype is float16, not float32"."""
-    wanted = new.settings()
-    return tuple(
-        f"{name} is {value}, not {wanted[name]}" for name, value in old.settings().items() if value != wanted[name]
-    )
 
 
 def finished_shards(folder: Path, index: CacheIndex) -> dict[int, ShardEntry]:
@@ -140,12 +117,12 @@ def finished_shards(folder: Path, index: CacheIndex) -> dict[int, ShardEntry]:
         except (OSError, ValueError, TypeError):
             continue
         entries[entry.name] = entry
-    complete = [entry for entry in entries.values() if _complaint(folder, entry) is None]
+    complete = [entry for entry in entries.values() if n_bytes(folder / entry.name) == entry.n_bytes]
     return {int(re.sub(r"\D", "", entry.name)): entry for entry in complete}
 
 
 def finish_cache(folder: Path, index: CacheIndex, shards: Iterable[ShardEntry]) -> CacheIndex:
-    """Write index.json with statistics merged from those of the shards, and delete the hidden files.
+    """Write index.json with statistics merged from those of the shards.
 
     Raises:
         ValueError: when no image could be used.
@@ -158,26 +135,22 @@ def finish_cache(folder: Path, index: CacheIndex, shards: Iterable[ShardEntry]) 
         metadata = json.loads(open_shard(folder / shard.name).metadata()[METADATA])
         moments.merge(ChannelMoments.from_state(metadata["moments"]))
         bad += [BadFile(*file) for file in metadata["bad"]]
-    info = replace(
-        index.info,
-        bad=tuple(dict.fromkeys(bad)),
-        latent_space=latent_space(moments),
-        global_space=latent_space(moments, by_channel=False),
-    )
+    spaces = latent_space(moments), latent_space(moments, by_channel=False)
+    info = replace(index.info, bad=tuple(dict.fromkeys(bad)), latent_space=spaces[0], global_space=spaces[1])
     index = replace(index, info=info, shards=shards)
     write_index(folder, index)
-    for path in (folder / UNFINISHED, *(_entry_path(folder, shard.name) for shard in shards)):
-        path.unlink(missing_ok=True)
     return index
 
 
 def write_index(folder: Path, index: CacheIndex) -> None:
-    """Write index.json, after which the folder is a cache.
+    """Write index.json, after which the folder is a cache, and delete the hidden files.
 
     Raises:
         ValueError: when it cannot be written.
     """
     _write(folder / INDEX, DOCUMENT.to_json(index).encode())
+    for path in (folder / UNFINISHED, *(_entry_path(folder, shard.name) for shard in index.shards)):
+        path.unlink(missing_ok=True)
 
 
 def read_index(folder: Path) -> CacheIndex:
@@ -190,18 +163,13 @@ def read_index(folder: Path) -> CacheIndex:
         raise ValueError(f"{folder} is an unfinished cache; rerun the same `specmatch cache` to resume")
     index = DOCUMENT.read(folder / INDEX)
     if not index.shards or not all(re.fullmatch(r"latents-\d{5,}\.safetensors", shard.name) for shard in index.shards):
-        raise ValueError(f"{folder / INDEX} names no shards {shard_name(0)}, …; cache the images again")
+        raise ValueError(f"{folder / INDEX} names no shards latents-00000.safetensors, …; cache the images again")
     return index
 
 
 def is_cache(folder: Path) -> bool:
-    """Return whether the folder has an index.json of ours, or will have one."""
-    if (folder / UNFINISHED).exists():
-        return True
-    try:
-        return str(json.loads((folder / INDEX).read_bytes())["format"]).startswith("specmatch-latents")
-    except (OSError, ValueError, TypeError, KeyError):
-        return False
+    """Return whether the folder has an index.json, or will have one."""
+    return (folder / INDEX).is_file() or (folder / UNFINISHED).exists()
 
 
 def verify_cache(folder: Path) -> None:
@@ -236,11 +204,7 @@ def open_cache(folder: Path) -> ShardLatents:
         raise ValueError(f"{folder}: an image is in its shards more than once; cache the images again")
     names = set(tensors.keys())
     stored: dict[Statistic, str] = {name: name for name in STATISTICS if name in names}
-    statistic = {
-        "posterior": "mean and log-variance of each posterior",
-        "mean": "mean of each posterior",
-        "sample": "one sample of each posterior, taken when it was first cached,",
-    }[info.holds]
+    held = {"posterior": "mean and log-variance", "mean": "mean", "sample": "one sample"}[info.holds]
     encoder = info.autoencoder or "an unknown autoencoder"
     flips = "; mirrored images are left out" if "mean_flip" in names else ""
     return ShardLatents(
@@ -251,23 +215,17 @@ def open_cache(folder: Path) -> ShardLatents:
         [(shard.n, info.channels, *info.grid) for shard in index.shards],
         stored,
         image_keys,
-        notes=(f"Our own cache: {statistic} of {encoder}, {index.dtype}, before any scaling{flips}.",),
+        notes=(f"Our own cache: {held} of each posterior of {encoder}, {index.dtype}, before any scaling{flips}.",),
         digest=digest_files([folder / INDEX]),
     )
 
 
-def _complaint(folder: Path, shard: ShardEntry) -> str | None:
-    path = folder / shard.name
-    if not path.is_file():
-        return "is missing; the same `specmatch cache` writes it again"
-    if path.stat().st_size != shard.n_bytes:
-        return f"is damaged: {path.stat().st_size} bytes, not {shard.n_bytes}; {REMEDY}"
-    return None
-
-
 def _require_shard(folder: Path, shard: ShardEntry) -> None:
-    if complaint := _complaint(folder, shard):
-        raise ValueError(f"shard {folder / shard.name} {complaint}")
+    path = folder / shard.name
+    if not path.exists():
+        raise ValueError(f"shard {path} is missing; the same `specmatch cache` writes it again")
+    if path.stat().st_size != shard.n_bytes:
+        raise ValueError(f"shard {path} is damaged: {path.stat().st_size} bytes, not {shard.n_bytes}; {REMEDY}")
 
 
 def _entry_path(folder: Path, name: str) -> Path:

@@ -2,11 +2,12 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -15,17 +16,9 @@ from torch import Tensor
 from .. import __version__
 from ..data.images import BadFile
 from ..files.atomic import require_writable
+from ..latent_space import LatentSpace
 from ..records.provenance import commit
-from .cache import (
-    CacheIndex,
-    differences,
-    finish_cache,
-    finished_shards,
-    note_shard,
-    start_cache,
-    started_cache,
-    write_shard,
-)
+from .cache import CacheIndex, finish_cache, finished_shards, start_cache, started_cache, write_shard
 from .latent_set import LatentInfo
 
 SHARD_IMAGES = 2048
@@ -33,7 +26,6 @@ SHARD_IMAGES = 2048
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
-Shard = tuple[dict[str, Tensor], tuple[BadFile, ...]]
 
 
 @dataclass(frozen=True)
@@ -56,18 +48,27 @@ class Storage:
         )
 
 
+class JobBatch(NamedTuple):
+    """Moments (b, c, h, w) by statistic, indices and names of the images, labels (b,) int64, and the bad files met."""
+
+    moments: Mapping[str, Tensor]
+    indices: Sequence[int]
+    names: Sequence[str]
+    labels: Tensor
+    bad: tuple[BadFile, ...] = ()
+
+
 @dataclass(frozen=True)
 class CacheJob:
-    """The index of a cache to be written, how many items it is made of, and what makes a shard.
+    """The index of a cache to be written, of how many items it is made, and whether they have labels.
 
-    make_shard: takes the number of a shard, its items, and a callback that is given how many more of them are done;
-    returns tensors and the bad files among the items. It raises ValueError for latents that are not finite, or that the
-    dtype cannot hold.
+    batches: makes the latents of a shard, given its number and items.
     """
 
     index: CacheIndex
     n: int
-    make_shard: Callable[[int, range, Callable[[int], None]], Shard]
+    is_labelled: bool
+    batches: Callable[[int, range], Iterator[JobBatch]]
 
 
 class ShardRows:
@@ -82,29 +83,26 @@ class ShardRows:
         self._parts = {f"{name}{side}": [empty] for name in statistics for side in sides}
         self._parts |= {name: [numbers] for name in (("index", "label") if is_labelled else ("index",))}
 
-    def add(self, moments: Mapping[str, Tensor], indices: Sequence[int], labels: Tensor, names: Sequence[str]) -> None:
-        """Add moments (b, c, h, w) by statistic, with indices of the images, labels (b,) int64 and names for errors.
+    def add(self, batch: JobBatch) -> None:
+        """Add a batch.
 
         Raises:
             ValueError: when a value is not finite, or becomes infinite in the dtype.
         """
-        for name, values in moments.items():
+        for name, values in batch.moments.items():
             stored = values.to("cpu", self._dtype)
             finite = stored.isfinite().flatten(1).all(1)
             if not finite.all():
                 row = int((~finite).nonzero()[0])
-                largest = float(values[row].abs().max())
+                largest, dtype = float(values[row].abs().max()), str(self._dtype).removeprefix("torch.")
+                reason = "is not finite: its encoder cannot be trusted with it"
                 if largest < float("inf"):
-                    dtype = str(self._dtype).removeprefix("torch.")
-                    raise ValueError(
-                        f"{name} of {names[row]} reaches {largest:.4g}, which {dtype} does not hold; take bfloat16 or "
-                        f"float32"
-                    )
-                raise ValueError(f"{name} of {names[row]} is not finite: its encoder cannot be trusted with it")
+                    reason = f"reaches {largest:.4g}, which {dtype} does not hold; take bfloat16 or float32"
+                raise ValueError(f"{name} of {batch.names[row]} {reason}")
             self._parts[name].append(stored)
-        self._parts["index"].append(torch.tensor(indices))
+        self._parts["index"].append(torch.tensor(batch.indices, dtype=torch.int64))
         if "label" in self._parts:
-            self._parts["label"].append(labels)
+            self._parts["label"].append(batch.labels)
 
     def joined(self) -> dict[str, Tensor]:
         """Return all rows."""
@@ -125,7 +123,7 @@ def write_cache(
     index = job.index
     require_writable(out)
     old = started_cache(out)
-    if old is not None and (changed := differences(old, index)):
+    if old is not None and (changed := old.differences(index)):
         raise ValueError(f"{out} holds another cache: {', '.join(changed)}; choose another --out or the same values")
     starts = range(0, job.n, index.shard_images)
     items = [range(start, min(start + index.shard_images, job.n)) for start in starts]
@@ -144,15 +142,16 @@ def write_cache(
     mine = missing[accelerator.process_index :: accelerator.num_processes]
     total, done = sum(len(items[number]) for number in mine), 0
 
-    def advance(n: int) -> None:
-        nonlocal done
-        done += n
-        progress(done, total)
-
     progress(0, total)
     for number in mine:
-        tensors, bad = job.make_shard(number, items[number], advance)
-        note_shard(out, write_shard(out, number, tensors, bad))
+        rows = ShardRows(index, job.is_labelled)
+        bad: tuple[BadFile, ...] = ()
+        for batch in job.batches(number, items[number]):
+            rows.add(batch)
+            bad += batch.bad
+            done += len(batch.indices) + len(batch.bad)
+            progress(done, total)
+        write_shard(out, number, rows.joined(), bad)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         finished = finished_shards(out, old or index)
@@ -160,19 +159,14 @@ def write_cache(
             raise ValueError(
                 f"{out}: {len(lost)} finished shards have disappeared (first: {lost[0]}); rerun the same command"
             )
-        _report(finish_cache(out, index, finished.values()))
+        index = finish_cache(out, index, finished.values())
+        info, space = index.info, index.info.global_space or LatentSpace()
+        for file in info.bad:  # of all processes, and of those before a kill
+            log.warning("skipped %s: %s", file.name, file.reason)
+        n, skipped = sum(shard.n for shard in index.shards), f", {len(info.bad)} skipped" if info.bad else ""
+        shape = " x ".join(map(str, (info.channels, *info.grid)))
+        log.info("%d images%s: latents %s, mean %.4g, std %.4g", n, skipped, shape, space.mean[0], space.std[0])
     accelerator.wait_for_everyone()
-
-
-def _report(index: CacheIndex) -> None:
-    info, space = index.info, index.info.global_space
-    assert space is not None
-    for file in info.bad:  # of all processes, and of those before a kill
-        log.warning("skipped %s: %s", file.name, file.reason)
-    skipped = f", {len(info.bad)} skipped" if info.bad else ""
-    shape = f"{info.channels} x {info.grid[0]} x {info.grid[1]}"
-    n = sum(shard.n for shard in index.shards)
-    log.info("%d images%s: latents %s, mean %.4g, std %.4g", n, skipped, shape, space.mean[0], space.std[0])
 
 
 def _require_space(folder: Path, index: CacheIndex, n: int) -> None:

@@ -7,18 +7,15 @@ from typing import Literal
 from ..data.images import BadFile
 from ..data.order import hold_back
 from .cache import is_cache, open_cache
-from .foreign.layouts import is_mar, is_repa, is_uvit, open_mar, open_repa, open_uvit
-from .foreign.lightningdit import is_lightningdit, open_lightningdit
+from .foreign.layouts import is_lightningdit, is_mar, is_repa, open_lightningdit, open_mar, open_repa
 from .latent_set import BadLatentError, CachedBatch, LatentRow, LatentSet, Layout, stack_rows
 
 CACHED = "latents:"  # before a folder, where a command takes autoencoders as well
 
-# In this order: REPA's files would also pass for U-ViT's when they lie flat.
 LAYOUTS = {
     "specmatch": (is_cache, open_cache, "index.json (our own)"),
     "repa": (is_repa, open_repa, "dataset.json above .npy files (REPA)"),
     "lightningdit": (is_lightningdit, open_lightningdit, ".safetensors shards (LightningDiT)"),
-    "uvit": (is_uvit, open_uvit, "0.npy, 1.npy, … (U-ViT)"),
     "mar": (is_mar, open_mar, ".npz files (MAR)"),
 }
 
@@ -29,7 +26,7 @@ def is_cached(source: str) -> bool:
 
 
 def open_latents(folder: str | Path, layout: Literal["auto"] | Layout = "auto") -> LatentSet:
-    """Open the latents of a cache by REPA, LightningDiT, U-ViT, MAR or of our own.
+    """Open the latents of a cache by REPA, LightningDiT, MAR or of our own.
 
     Files that cannot be used are left out and named in `info.bad`.
 

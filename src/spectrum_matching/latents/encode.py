@@ -1,6 +1,6 @@
 """Latents for a cache: encoded from images, or imported from the cache of another tool."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from ..files.digests import digest_weights
 from ..nets.autoencoder import Autoencoder, check_size, eval_mode
 from ..nets.vision.encoders import VisionEncoder, canonical
 from .alignment_targets import VISION, require_latents
-from .cache_job import SHARD_IMAGES, CacheJob, Shard, ShardRows, Storage, bytes_of_one
+from .cache_job import SHARD_IMAGES, CacheJob, JobBatch, Storage, bytes_of_one
 from .latent_set import LOGVAR_RANGE, BadLatentError, Holds, LatentInfo, LatentSet
 
 TARGET_SHARD = 1 << 28  # bytes
@@ -92,24 +92,21 @@ def encode_images(encoder: Encoder, images: ImageSet, storage: Storage, *, batch
         # Shards are made in memory, and targets may be a hundred times as large as latents.
         n = TARGET_SHARD // bytes_of_one(info, storage.dtype)
         storage = replace(storage, shard_images=max(1, min(SHARD_IMAGES, n)))
-    index = storage.index(info, encoder.digest)
 
-    def make_shard(number: int, items: range, advance: Callable[[int], None]) -> Shard:
-        rows = ShardRows(index, bool(images.classes))
-        bad: list[BadFile] = []
+    def batches(number: int, items: range) -> Iterator[JobBatch]:
         with encoder.running(number) as device:
             for batch in batches_at(images, batch_size, items, workers=workers):
+                moments: dict[str, Tensor] = {}
                 if batch.indices:
                     x = batch.images.to(device)
-                    moments = dict(encoder.encode(x))
+                    moments |= encoder.encode(x)
                     if storage.flips:
                         moments |= {f"{name}_flip": values for name, values in encoder.encode(x.flip(-1)).items()}
-                    rows.add(moments, batch.indices, batch.labels, [images.names[i] for i in batch.indices])
-                bad += batch.bad
-                advance(len(batch.indices) + len(batch.bad))
-        return rows.joined(), tuple(bad)
+                yield JobBatch(
+                    moments, batch.indices, [images.names[i] for i in batch.indices], batch.labels, batch.bad
+                )
 
-    return CacheJob(index, len(images), make_shard)
+    return CacheJob(storage.index(info, encoder.digest), len(images), bool(images.classes), batches)
 
 
 def import_cache(latents: LatentSet, storage: Storage) -> CacheJob:
@@ -128,13 +125,11 @@ def import_cache(latents: LatentSet, storage: Storage) -> CacheJob:
     # Only the order of another tool's images is known.
     images = info.images if info.image_digest else None
     info = replace(info, flips=storage.flips, images=images, n_images=(n, n), latent_space=None, global_space=None)
-    index = storage.index(info, latents.digest)
 
-    def make_shard(number: int, items: range, advance: Callable[[int], None]) -> Shard:
-        rows = ShardRows(index, bool((latents.labels >= 0).any()))
-        bad: list[BadFile] = []
+    def batches(number: int, items: range) -> Iterator[JobBatch]:
         for item in items:
-            name, moments = latents.name(item), {}
+            moments: dict[str, Tensor] = {}
+            name, label = latents.name(item), latents.labels[item : item + 1]
             try:
                 for side in ("", "_flip") if storage.flips else ("",):
                     row = latents.read(item, bool(side))
@@ -142,13 +137,12 @@ def import_cache(latents: LatentSet, storage: Storage) -> CacheJob:
                     if row.logvar is not None:
                         moments[f"logvar{side}"] = row.logvar[None]
             except BadLatentError as error:
-                bad.append(BadFile(name, str(error)))
+                yield JobBatch({}, (), (), label[:0], (BadFile(name, str(error)),))
             else:
-                rows.add(moments, [indices[item]], latents.labels[item : item + 1], [name])
-            advance(1)
-        return rows.joined(), tuple(bad)
+                yield JobBatch(moments, [indices[item]], [name], label)
 
-    return CacheJob(index, len(latents), make_shard)
+    is_labelled = bool((latents.labels >= 0).any())
+    return CacheJob(storage.index(info, latents.digest), len(latents), is_labelled, batches)
 
 
 def images_of(latents: LatentSet) -> ImageSet:

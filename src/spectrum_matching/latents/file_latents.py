@@ -1,42 +1,32 @@
-"""Latents in one file for each image, as REPA, U-ViT and MAR write them."""
+"""Latents in one .npy or .npz file for each image, of which nothing is unpickled."""
 
+import math
+import zipfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import IO, Literal
 
 import numpy as np
 import torch
 
 from ..data.images import BadFile, check_in_threads
 from ..files.digests import digest_lines, n_bytes
+from ..files.npy import NpyHeader, NpyHeaderError, read_npy_header
 from .latent_set import LOGVAR_RANGE, BadLatentError, LatentInfo, LatentRow, LatentSet, Layout
 
 MOST_OF_OTHER_SHAPE = 0.05
-N_PROBED = 8
 
 Shape = tuple[int, ...]
 
 
-class FileFormat(NamedTuple):
-    """How a file holds moments (2c, h, w) and perhaps a label (-1: none), and what their second half is.
-
-    shape: reads headers alone, None where only reading the file tells. read_mirrored: reads the moments of the mirrored
-    image.
-    """
-
-    shape: Callable[[Path], Shape | None]
-    read: Callable[[Path], tuple[np.ndarray, int]]
-    second: Literal["std", "logvar"]
-    read_mirrored: Callable[[Path], tuple[np.ndarray, int]] | None = None
-
-
 class FileLatents(LatentSet):
-    """Latents of which each lies in a file of its own.
+    """Latents of which each lies in a file of its own, as moments (2c, h, w): the mean, then `second`.
 
-    names: files below `root`. mirrored: for each that of the mirrored image, perhaps the same one. labels: where given,
-    used instead of those in the files. Unusable files are left out, from their headers, and named in `info.bad`.
+    names: files below `root`. key: of the moments in an .npz, whose `KEY_flip` are those of the mirrored image, None in
+    an .npy. Unusable files are left out, from their headers, and named in `info.bad`.
 
     Raises:
         ValueError: when no latent can be used, or shapes are mixed.
@@ -47,32 +37,28 @@ class FileLatents(LatentSet):
         folder: Path,
         layout: Layout,
         info: LatentInfo,
-        file_format: FileFormat,
         root: Path,
         names: Sequence[str],
         image_keys: Sequence[str | int | None],
+        labels: Sequence[int],
         *,
+        second: Literal["std", "logvar"],
+        key: str | None = None,
         notes: tuple[str, ...],
-        labels: Sequence[int] | None = None,
-        mirrored: Sequence[str] | None = None,
     ) -> None:
-        self._root, self._format = root, file_format
-        verdicts = check_in_threads(lambda item: _verdict(root / names[item], file_format.shape), len(names))
-        for item in [item for item, verdict in enumerate(verdicts) if verdict is None][:N_PROBED]:
-            verdicts[item] = _verdict(root / names[item], lambda path: file_format.read(path)[0].shape)
+        verdicts = check_in_threads(lambda item: _verdict(root / names[item], key), len(names))
         shape = _common_shape(root, verdicts)
+        items = [item for item, verdict in enumerate(verdicts) if verdict == shape]
         bad = tuple(
             BadFile(name, verdict if isinstance(verdict, str) else f"shape {verdict}, the others have {shape}")
             for name, verdict in zip(names, verdicts, strict=True)
-            if verdict not in (None, shape)
+            if verdict != shape
         )
-        if not shape:
+        if not items:
             raise ValueError(f"{root}: no latent can be read ({bad[0].name}: {bad[0].reason})")
-        items = [item for item, verdict in enumerate(verdicts) if verdict in (None, shape)]
-        self._shape, self._names = shape, [names[item] for item in items]
-        self._labels = None if labels is None else [labels[item] for item in items]
-        self._mirrored = None if mirrored is None else [mirrored[item] for item in items]
-        info = replace(info, channels=shape[0] // 2, grid=(shape[1], shape[2]), flips=mirrored is not None, bad=bad)
+        self._root, self._shape, self._second, self._key = root, shape, second, key
+        self._names, self._labels = [names[item] for item in items], [labels[item] for item in items]
+        info = replace(info, channels=shape[0] // 2, grid=(shape[1], shape[2]), bad=bad)
         digest = digest_lines(f"{name}\0{n_bytes(root / name)}" for name in names)
         super().__init__(folder, layout, info, [image_keys[item] for item in items], notes, digest)
 
@@ -82,48 +68,81 @@ class FileLatents(LatentSet):
 
     def read(self, row: int, is_mirrored: bool = False) -> LatentRow:
         """Read a file; see `LatentSet.read`."""
-        names, read = self._names, self._format.read
-        if is_mirrored:
-            assert self._mirrored is not None
-            names, read = self._mirrored, self._format.read_mirrored or self._format.read
-        moments, label = read(self._root / names[row])
+        moments = read_array(self._root / self._names[row], f"{self._key}_flip" if is_mirrored else self._key)
         if moments.shape != self._shape:
             raise BadLatentError(f"shape {moments.shape}, the others have {self._shape}")
         with np.errstate(over="ignore"):
             mean, second = np.split(moments.astype(np.float32), 2)
         if not np.isfinite(mean).all() or not np.isfinite(second).all():
             raise BadLatentError("holds NaN or infinite values")
-        if self._format.second == "std":
+        if self._second == "std":
             if (second < 0).any():
                 raise BadLatentError("negative standard deviations; does it hold log-variances?")
             with np.errstate(divide="ignore"):
                 second = 2 * np.log(second)
-        label = label if self._labels is None else self._labels[row]
         logvar = torch.from_numpy(second.clip(*LOGVAR_RANGE))
-        return LatentRow(torch.from_numpy(mean.copy()), logvar, label, self.image_keys[row])
+        return LatentRow(torch.from_numpy(mean.copy()), logvar, self._labels[row], self.image_keys[row])
 
     def _read_labels(self) -> Sequence[int]:
-        return self._labels if self._labels is not None else [self._label(row) for row in range(len(self))]
-
-    def _label(self, row: int) -> int:
-        try:
-            return self.read(row).label
-        except BadLatentError:
-            return -1
+        return self._labels
 
 
-def _verdict(path: Path, shape: Callable[[Path], Shape | None]) -> Shape | str | None:
-    """Return the shape of the moments, a reason against the file, or None where only reading tells."""
+def array_shape(path: Path, key: str | None = None) -> Shape:
+    """Return the shape of an .npy, or of an array of an .npz, from headers alone.
+
+    Raises:
+        BadLatentError: when there is no such array of floating-point numbers, or the file is damaged or cut off.
+    """
+    with _open(path, key) as (header, _):
+        return header.shape
+
+
+def read_array(path: Path, key: str | None = None) -> np.ndarray:
+    """Return an .npy, or an array of an .npz; errors as of `array_shape`."""
+    with _open(path, key) as (header, stream):
+        flat = np.frombuffer(stream.read(), header.dtype)
+        return flat.reshape(header.shape[::-1]).T if header.is_transposed else flat.reshape(header.shape)
+
+
+@contextmanager
+def _open(path: Path, key: str | None) -> Iterator[tuple[NpyHeader, IO[bytes]]]:
+    """Open an array behind its header; turn whatever a parser raises on a damaged file into a BadLatentError."""
     try:
-        found = shape(path)
+        if key is None:
+            with path.open("rb") as stream:
+                yield _read_header(stream, path.stat().st_size), stream
+        else:
+            with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as member:
+                yield _read_header(member, archive.getinfo(f"{key}.npy").file_size), member
+    except (BadLatentError, NpyHeaderError) as error:
+        raise BadLatentError(str(error)) from error
+    except Exception as error:
+        short = " ".join(str(error).split())[:120] or type(error).__name__
+        raise BadLatentError(getattr(error, "strerror", None) or f"truncated or corrupt ({short})") from error
+
+
+def _read_header(stream: IO[bytes], length: int) -> NpyHeader:
+    header = read_npy_header(stream)
+    if header.dtype.kind != "f":
+        raise BadLatentError(f"holds {header.dtype}, expected floating-point numbers")
+    n, expected = length - stream.tell(), math.prod(header.shape) * header.dtype.itemsize
+    if n != expected:
+        raise BadLatentError(f"truncated: {n} bytes of numbers, the header announces {expected}")
+    return header
+
+
+def _verdict(path: Path, key: str | None) -> Shape | str:
+    """Return the shape of the moments, or a reason against the file."""
+    try:
+        shape = array_shape(path, key)
     except BadLatentError as error:
         return str(error)
-    if found is not None and (len(found) != 3 or found[0] % 2 or 0 in found):
-        return f"shape {found}, expected (2 x channels, height, width)"
-    return found
+    if len(shape) != 3 or shape[0] % 2 or 0 in shape:
+        return f"shape {shape}, expected (2 x channels, height, width)"
+    return shape
 
 
-def _common_shape(root: Path, verdicts: Sequence[Shape | str | None]) -> Shape:
+def _common_shape(root: Path, verdicts: Sequence[Shape | str]) -> Shape:
     """Return the shape of nearly all files, () where no file has one."""
     counts = Counter(verdict for verdict in verdicts if isinstance(verdict, tuple))
     shape = counts.most_common(1)[0][0] if counts else ()

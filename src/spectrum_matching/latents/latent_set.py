@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from ..data.images import BadFile, ImageChoice
 from ..latent_space import LatentSpace
 
-Layout = Literal["specmatch", "repa", "lightningdit", "uvit", "mar"]
+Layout = Literal["specmatch", "repa", "lightningdit", "mar"]
 Holds = Literal["posterior", "mean", "sample"]
 LOGVAR_RANGE = (-30.0, 20.0)  # the clamp of every sampler in this family, which also keeps log 0 finite
 REMEDY = "import the folder by `specmatch cache latents:FOLDER --out DIR`"
@@ -125,7 +125,7 @@ class LatentSet(Dataset[LatentRow], ABC):
 
     @cached_property
     def labels(self) -> Tensor:
-        """Labels of all rows (n,) int64, -1 for none; in U-ViT's layout every file is read for them."""
+        """Labels of all rows (n,) int64, -1 for none."""
         return torch.tensor(self._read_labels())
 
     @property

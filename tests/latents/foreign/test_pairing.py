@@ -46,15 +46,6 @@ def image_folder_order(root: Path, names: list[str]) -> list[tuple[Path, int]]:
     return samples
 
 
-def uvit_order(folder: Path) -> list[Path]:
-    """U-ViT's recursive listing."""
-    return [
-        path
-        for entry in sorted(folder.iterdir(), key=lambda path: path.name)
-        for path in ([entry] if entry.is_file() else uvit_order(entry))
-    ]
-
-
 def write_lightningdit(root: Path, samples: list[tuple[Path, int]], ranks: int) -> None:
     root.mkdir()
     n = len(samples)
@@ -67,16 +58,6 @@ def write_lightningdit(root: Path, samples: list[tuple[Path, int]], ranks: int) 
             labels = torch.tensor([label for _, label in part])
             content = {"latents": latents, "latents_flip": latents.flip(-1).contiguous(), "labels": labels}
             save_file(content, str(root / f"latents_rank{rank:02d}_shard{shard:03d}.safetensors"))
-
-
-def write_uvit(root: Path, paths: list[Path], prefixes: bool = True) -> None:
-    root.mkdir()
-    classes = sorted({path.name.split("_")[0] for path in paths})
-    for number, (path, flip) in enumerate([*((path, False) for path in paths), *((path, True) for path in paths)]):
-        moments = encode(path)
-        stored = np.empty(2, dtype=object)
-        stored[:] = [moments[..., ::-1].copy() if flip else moments, np.int64(classes.index(path.name.split("_")[0]))]
-        np.save(root / f"{number}.npy", stored, allow_pickle=True)
 
 
 def check(latents: LatentSet, images: ImageSet) -> str:
@@ -150,25 +131,10 @@ def test_pair_lightningdit_by_torchvision_order(tmp_path: Path, ranks: int) -> N
     assert "labels agree" in check(open_latents(tmp_path / "latents"), images)
 
 
-def test_pair_uvit_by_listing_order(tmp_path: Path) -> None:
-    images = write_images(tmp_path / "images")
-    write_uvit(tmp_path / "latents", uvit_order(tmp_path / "images"))
-    latents = open_latents(tmp_path / "latents")
-    assert len(latents) == len(NAMES)
-    assert "labels agree on 6" in check(latents, images)
-
-
-def test_pair_uvit_takes_classes_from_file_names(tmp_path: Path) -> None:
-    images = write_images(tmp_path / "images", ["1/z_0.png", "2/y_0.png", "3/x_0.png"])
-    write_uvit(tmp_path / "latents", uvit_order(tmp_path / "images"))
-    assert "labels agree on 3" in check(open_latents(tmp_path / "latents"), images)
-
-
 def test_pair_notes_missing_labels(tmp_path: Path) -> None:
     images = write_images(tmp_path / "images", ["x.png", "y.png"])
-    (tmp_path / "latents").mkdir()
-    for number, name in enumerate(images.names):
-        np.save(tmp_path / f"latents/{number}.npy", encode(tmp_path / "images" / name))
+    write_repa(tmp_path / "latents", [tmp_path / "images" / name for name in images.names], [0, 0])
+    (tmp_path / "latents/dataset.json").write_text('{"labels": null}')
     assert "no labels" in check(open_latents(tmp_path / "latents"), images)
 
 

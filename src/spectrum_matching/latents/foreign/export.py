@@ -14,11 +14,11 @@ from ...seeding import seeded
 from ..latent_set import LOGVAR_RANGE, BadLatentError, LatentRow, LatentSet, stack_rows
 from ..statistics import latent_space
 from ..training import sample_moments
-from .layouts import BATCH
 
 ForeignLayout = Literal["repa", "lightningdit", "uvit", "mar"]
 NEEDS_FLIPS = {"mar": "MAR", "lightningdit": "LightningDiT"}
 SHARD = 2048
+BATCH = 256  # images after which U-ViT's tool writes the same mirrored
 
 Progress = Callable[[int, int], None]
 
@@ -108,7 +108,7 @@ def _write_uvit(latents: LatentSet, pairs: Iterator[Pair], folder: Path) -> None
             if is_labelled:
                 stored, moments = np.empty(2, object), stored
                 stored[:] = [moments, row.label]
-            # NumPy pickles such a pair; it is read back by our own reader, which unpickles numbers alone.
+            # NumPy pickles such a pair.
             np.save(folder / f"{block * BATCH * n_sides + side * length + position}.npy", stored, allow_pickle=True)
 
 

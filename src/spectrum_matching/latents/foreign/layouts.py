@@ -1,24 +1,24 @@
-"""Caches of REPA, U-ViT and MAR: which file holds which statistic of which image."""
+"""Caches of REPA, MAR and LightningDiT: which file holds which statistic of which image."""
 
 import json
 import os
+import pickle
 import re
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from ...data.images import ImageChoice
-from ..file_latents import FileFormat, FileLatents
+from ...latent_space import LatentSpace
+from ..file_latents import FileLatents, array_shape
 from ..latent_set import BadLatentError, LatentInfo
-from .array_files import npy_shape, npz_shape, read_npy, read_npz
+from ..shard_latents import ShardLatents, Statistic, open_shard
+from ..statistics import joint_space
 
-UVIT_NAME = re.compile(r"(0|[1-9]\d*)\.npy")
-BATCH = 256  # images after which U-ViT's tool writes the same mirrored
-N_COMPARED = 8
-# Median correlation of an image and its mirror image, mirrored back, with TAEF2: 0.73; of two images: 0.07.
-CORRELATION = 0.4
+SHARD_NAME = re.compile(r"latents_rank(\d+)_shard(\d+)\.safetensors")
 
 
 def is_repa(folder: Path) -> bool:
@@ -46,53 +46,14 @@ def open_repa(folder: Path) -> FileLatents:
         folder,
         "repa",
         LatentInfo(images=choice, n_images=(len(names), len(names))),
-        FileFormat(npy_shape, _moments, "std"),
         root,
         names,
         [int(number[1]) if number else None for number in numbers],
-        labels=_repa_labels(root / "dataset.json", names),
+        _repa_labels(root / "dataset.json", names),
+        second="std",
         notes=(
             "REPA's layout: mean and standard deviation of each posterior, before any scaling"
             " (its trainer multiplies samples by 0.18215).",
-        ),
-    )
-
-
-def is_uvit(folder: Path) -> bool:
-    """Return whether the folder holds 0.npy, 1.npy, …"""
-    return any(UVIT_NAME.fullmatch(path.name) for path in folder.iterdir())
-
-
-def open_uvit(folder: Path) -> FileLatents:
-    """Open files 0.npy, 1.npy, … of mean and log-variance (2c, h, w), alone or paired with a label.
-
-    The original tool writes 256 images, then the same mirrored, and so on. Where mirrored ones are detected they are
-    not rows of their own.
-    """
-    numbers = {int(path.stem) for path in folder.iterdir() if UVIT_NAME.fullmatch(path.name)}
-    n = max(numbers) + 1
-    originals, mirrored = list(range(n)), None
-    note = "The files' order shows no mirrored images: every file is taken for an image."
-    for batch in (BATCH, n // 2) if n % 2 == 0 else ():
-        halves = _halves(n, batch)
-        if _are_mirrored(folder, *halves):
-            originals, mirrored = halves
-            note = f"{len(numbers.difference(originals))} files are of mirrored images and left out."
-            break
-    rows = [image for image, number in enumerate(originals) if number in numbers]
-    return FileLatents(
-        folder,
-        "uvit",
-        LatentInfo(n_images=(len(originals), len(originals))),
-        FileFormat(npy_shape, _moments_and_label, "logvar"),
-        folder,
-        [f"{originals[image]}.npy" for image in rows],
-        rows,
-        mirrored=[f"{mirrored[image]}.npy" for image in rows] if mirrored else None,
-        notes=(
-            "U-ViT's layout: mean and log-variance of each posterior, before any scaling"
-            " (its trainer multiplies samples by its autoencoder's factor, 0.18215 for Stable Diffusion's).",
-            note,
         ),
     )
 
@@ -109,17 +70,17 @@ def open_mar(folder: Path) -> FileLatents:
     if all("/" in name for name in names):
         classes = sorted({name.split("/")[0] for name in names})
     ids = {name: label for label, name in enumerate(classes)}
-    has_mirrored = any(_has_mirrored(folder / name) for name in names[:8])
+    flips = any(_has_mirrored(folder / name) for name in names[:8])
     return FileLatents(
         folder,
         "mar",
-        LatentInfo(classes=tuple(classes), n_images=(len(names), len(names))),
-        FileFormat(partial(npz_shape, key="moments"), _npz_moments, "logvar", _npz_mirrored),
+        LatentInfo(flips=flips, classes=tuple(classes), n_images=(len(names), len(names))),
         folder,
         names,
         [name.removesuffix(".npz") for name in names],
-        labels=[ids.get(name.split("/")[0], -1) for name in names],
-        mirrored=names if has_mirrored else None,
+        [ids.get(name.split("/")[0], -1) for name in names],
+        second="logvar",
+        key="moments",
         notes=(
             "MAR's layout: mean and log-variance of each posterior, before any scaling (its trainer multiplies samples"
             " by 0.2325); those of mirrored images are left out.",
@@ -127,32 +88,100 @@ def open_mar(folder: Path) -> FileLatents:
     )
 
 
-def _moments(path: Path) -> tuple[np.ndarray, int]:
-    return _moments_and_label(path)[0], -1
+def is_lightningdit(folder: Path) -> bool:
+    """Return whether .safetensors files lie in the folder."""
+    return bool(_shards(folder))
 
 
-def _moments_and_label(path: Path) -> tuple[np.ndarray, int]:
-    moments, label, *rest = (*read_npy(path), -1)
-    if len(rest) > 1 or not isinstance(moments, np.ndarray) or not _is_label(label):
-        raise BadLatentError("holds objects that are not moments and a label")
-    return moments, int(label)
+def open_lightningdit(folder: Path) -> ShardLatents:
+    """Open shards latents_rankRR_shardSSS.safetensors of one sampled latent per image, and perhaps latents_stats.pt.
+
+    Rank r of R held the images r, r + R, …; where ranks or shards are missing, the image of a row is unknown.
+
+    Raises:
+        ValueError: when a shard or the statistics are damaged; it is named.
+    """
+    paths = sorted(_shards(folder), key=_rank_and_shard)
+    shapes = [_shape(path) for path in paths]
+    if len({shape[1:] for shape in shapes}) > 1:
+        raise ValueError(f"{folder}: mixed shapes ({', '.join(sorted({str(shape[1:]) for shape in shapes}))})")
+    image_keys, n_ranks = _interleaved(paths, [shape[0] for shape in shapes])
+    spaces = _latent_spaces(folder / "latents_stats.pt", shapes[0][1])
+    tensors: dict[Statistic, str] = {"mean": "latents", "label": "labels"}
+    if all("latents_flip" in open_shard(path).keys() for path in paths):  # noqa: SIM118 - no mapping
+        tensors["mean_flip"] = "latents_flip"
+    notes = [
+        "LightningDiT's layout: one sample of each posterior, taken when the cache was made, before any scaling; means"
+        " and variances are not stored; mirrored images are left out."
+    ]
+    if spaces[0] is not None:
+        notes.append("latents_stats.pt holds each channel's mean and std over at most 10,000 of these latents.")
+    if n_ranks > 1:
+        notes.append(f"{n_ranks} processes shared the images; up to {n_ranks - 1} rows at the end repeat the first.")
+    n = len(image_keys)
+    info = LatentInfo(
+        holds="sample",
+        n_images=(n - max(0, n_ranks - 1), n),
+        latent_space=spaces[0],
+        global_space=spaces[1],
+    )
+    return ShardLatents(folder, "lightningdit", info, paths, shapes, tensors, image_keys, notes=tuple(notes))
 
 
-def _is_label(value: object) -> bool:
-    return np.size(value) == 1 and np.asarray(value).dtype.kind in "iu"  # type: ignore[arg-type]
+def _shards(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*.safetensors") if not path.name.startswith(".")]
 
 
-def _npz_moments(path: Path) -> tuple[np.ndarray, int]:
-    return read_npz(path, "moments"), -1
+def _rank_and_shard(path: Path) -> tuple[int, int, str]:
+    match = SHARD_NAME.fullmatch(path.name)
+    return (int(match[1]), int(match[2]), path.name) if match else (-1, -1, path.name)
 
 
-def _npz_mirrored(path: Path) -> tuple[np.ndarray, int]:
-    return read_npz(path, "moments_flip"), -1
+def _shape(path: Path) -> tuple[int, ...]:
+    shard = open_shard(path)
+    if not {"latents", "labels"} <= (keys := set(shard.keys())):
+        held = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+        raise ValueError(f"shard {path} holds {held}; expected latents and labels")
+    shape = tuple(shard.get_slice("latents").get_shape())
+    n_labels = shard.get_slice("labels").get_shape()
+    if len(shape) != 4 or n_labels != [shape[0]]:
+        raise ValueError(f"shard {path} holds latents {shape} and labels {n_labels}, expected (n, c, h, w) and (n,)")
+    return shape
+
+
+def _interleaved(paths: Sequence[Path], lengths: Sequence[int]) -> tuple[Sequence[int | None], int]:
+    """Return the image of each row, and the number of ranks (0, and no images, where some are missing)."""
+    shards: dict[int, list[int]] = {}
+    n_rows: dict[int, int] = {}
+    for path, length in zip(paths, lengths, strict=True):
+        rank, shard, _ = _rank_and_shard(path)
+        shards.setdefault(rank, []).append(shard)
+        n_rows[rank] = n_rows.get(rank, 0) + length
+    n_ranks = len(shards)
+    whole = sorted(shards) == list(range(n_ranks)) and len(set(n_rows.values())) == 1
+    if not whole or any(numbers != list(range(len(numbers))) for numbers in shards.values()):
+        return [None] * sum(lengths), 0
+    return [rank + n_ranks * row for rank in range(n_ranks) for row in range(n_rows[rank])], n_ranks
+
+
+def _latent_spaces(path: Path, channels: int) -> tuple[LatentSpace | None, LatentSpace | None]:
+    """Return the normalisation by channel and that of all channels together, None where there are no statistics."""
+    if not path.exists():
+        return None, None
+    try:
+        stored: Any = torch.load(path, map_location="cpu", weights_only=True)
+        mean, std = (stored[key].double().flatten().tolist() for key in ("mean", "std"))
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} cannot be read ({type(error).__name__}); remove it to go without it") from error
+    if len(mean) != channels or len(std) != channels or not min(std) > 0 or not np.isfinite(mean + std).all():
+        raise ValueError(f"{path} holds no finite mean and positive std for {channels} channels; remove it")
+    space = LatentSpace("per channel", tuple(mean), tuple(std))
+    return space, joint_space(space)
 
 
 def _has_mirrored(path: Path) -> bool:
     try:
-        return bool(npz_shape(path, "moments_flip"))
+        return bool(array_shape(path, "moments_flip"))
     except BadLatentError:
         return False
 
@@ -181,32 +210,3 @@ def _below(root: Path, suffix: str, *, first: bool = False) -> list[str]:
                 if first:
                     return names
     return sorted(names)
-
-
-def _halves(n: int, batch: int) -> tuple[list[int], list[int]]:
-    """Return the files of images and those of the same mirrored, if each batch of images is followed by the latter."""
-    blocks = [range(start, min(start + 2 * batch, n)) for start in range(0, n, 2 * batch)]
-    originals = [number for block in blocks for number in block[: len(block) // 2]]
-    return originals, [number for block in blocks for number in block[len(block) // 2 :]]
-
-
-def _are_mirrored(folder: Path, originals: Sequence[int], mirrored: Sequence[int]) -> bool:
-    """Compare some files, spread over all: the other has the same label, and the mean of the mirror image."""
-    correlations = []
-    for image in range(0, len(originals), -(-len(originals) // N_COMPARED)):
-        try:
-            one, label = _moments_and_label(folder / f"{originals[image]}.npy")
-            other, other_label = _moments_and_label(folder / f"{mirrored[image]}.npy")
-        except BadLatentError:
-            continue
-        if label != other_label or one.shape != other.shape or one.ndim != 3:
-            return False
-        correlations.append(_correlation(one[: len(one) // 2], other[: len(one) // 2, :, ::-1]))
-    return bool(correlations) and float(np.median(correlations)) > CORRELATION
-
-
-def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the correlation of two fields (c, h, w), each channel centred; 0 where one is constant."""
-    a, b = (np.nan_to_num(x.astype(float) - x.mean((-2, -1), keepdims=True)).ravel() for x in (one, other))
-    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / norms if norms else 0.0

@@ -3,7 +3,7 @@
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...data.tensors import Images
@@ -23,8 +23,8 @@ def pair(latents: LatentSet, images: Images) -> Pairs:
     """Find the image of each latent.
 
     Our own cache: by index in a source of the same digest. MAR: by class folder and name. REPA with its own images: by
-    number. U-ViT, LightningDiT, REPA with other images: by the order in which the tool read them, which needs every
-    image; class labels, where both sides have them, are compared on 128 latents spread over the set.
+    number. LightningDiT, REPA with other images: by the order in which the tool read them, which needs every image;
+    class labels, where both sides have them, are compared on 128 latents spread over the set.
 
     Raises:
         ValueError: when counts differ, names are missing, labels disagree, or the layout does not record the image.
@@ -72,7 +72,8 @@ def _by_order(latents: LatentSet, images: Images) -> Pairs:
             f"{latents.source} was made from {most} images, {images.source} gives {len(images)}{left_out};"
             " pairs follow the order of the images: give all of them, and no others"
         )
-    order = sorted(range(len(images)), key=lambda index: READING_ORDER[latents.layout](images.names[index]))
+    key = _by_class if latents.layout == "lightningdit" else str
+    order = sorted(range(len(images)), key=lambda index: key(images.names[index]))
     # A last, incomplete round of processes is filled up with the first images.
     indices = tuple(order[position % len(images)] for position in positions)
     n_compared = _compare_labels(latents, images, indices)
@@ -82,8 +83,6 @@ def _by_order(latents: LatentSet, images: Images) -> Pairs:
 
 def _compare_labels(latents: LatentSet, images: Images, indices: Sequence[int]) -> int:
     """Return how many labels were compared; raise ValueError at the first that disagrees."""
-    prefixes = [posixpath.basename(name).split("_")[0] for name in images.names]
-    ids = {prefix: label for label, prefix in enumerate(sorted(set(prefixes)))}
     n_compared = 0
     for row in range(0, len(latents), -(-len(latents) // N_CHECKED)):
         index = indices[row]
@@ -94,8 +93,7 @@ def _compare_labels(latents: LatentSet, images: Images, indices: Sequence[int]) 
         if image.bad or label < 0 or image.label < 0:
             continue
         n_compared += 1
-        # U-ViT takes the class from the file name, up to the first underscore.
-        if label != image.label and not (latents.layout == "uvit" and label == ids[prefixes[index]]):
+        if label != image.label:
             raise ValueError(
                 f"labels disagree: {latents.name(row)} of {latents.source} is of class {label}, the image in its place,"
                 f" {images.names[index]}, of class {image.label}; these are not the images, or not in their order"
@@ -126,10 +124,3 @@ def _last_two(name: str) -> str:
 
 def _stem(name: str) -> str:
     return posixpath.splitext(name)[0]
-
-
-READING_ORDER: dict[str, Callable[[str], tuple[str, ...]]] = {
-    "uvit": lambda name: tuple(name.split("/")),
-    "lightningdit": _by_class,
-    "repa": lambda name: (name,),
-}
