@@ -40,7 +40,8 @@ class Batches(Protocol):
     It raises ValueError at once where there are no such batches, and reads nothing before the first is taken.
     """
 
-    def __call__(self, rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]: ...
+    def __call__(self, rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]:
+        """Yield the batches of steps `start` to `end` for one process."""
 
 
 @dataclass(frozen=True)
