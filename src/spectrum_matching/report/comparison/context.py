@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from ...records.analysis import Provenance
 from ...records.comparison import Comparison, Trial
 from ...records.scores import Evaluation
 from ..digits import fixed, number
@@ -140,18 +139,6 @@ def definitions(quantities: Sequence[Quantity]) -> list[tuple[str, list[str]]]:
         facts["evidence"] = metric.evidence if quantity.source == "autoencoder" else ""
         result.append((quantity.title, [metric.title, *(f"{key}: {text}" for key, text in facts.items() if text)]))
     return result
-
-
-def provenance(provenance: Provenance, command: str) -> list[tuple[str, str]]:
-    """Return titles and values of the provenance, for a table."""
-    return [
-        ("specmatch", provenance.version),
-        ("commit", provenance.commit or "installed package"),
-        ("torch, diffusers", f"{provenance.torch}, {provenance.diffusers}"),
-        ("device, precision", f"{provenance.device}, {provenance.dtype}"),
-        ("seed", str(provenance.seed)),
-        ("command", command),
-    ]
 
 
 def duration(seconds: float) -> str:

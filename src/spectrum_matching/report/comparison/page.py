@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ...records.analysis import Analysis
 from ...records.comparison import Comparison
 from ..analysis.page import render_within
+from ..table import provenance_rows
 from ..template import fill
 from . import context, figures, tables
 from .quantities import headline, main_quantities, other_quantities
@@ -49,6 +50,6 @@ def render_comparison(comparison: Comparison, analyses: Sequence[Analysis] = ())
         duration=context.duration(sum(s for trial in comparison.trials for s in trial.seconds.values())),
         protocol=context.protocol_fields(comparison),
         definitions=context.definitions(main),
-        provenance=context.provenance(comparison.provenance, comparison.command),
+        provenance=(provenance_rows(comparison.provenance) | {"command": comparison.command}).items(),
         analyses=render_within(analyses, "latents-") if analyses else "",
     )
