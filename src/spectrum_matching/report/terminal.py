@@ -19,19 +19,12 @@ STYLES = {"good": "green", "warning": "yellow", "bad": "red", "neutral": "dim"}
 def terminal_table(
     table: Table, names: Sequence[str | Text], *, transposed: bool = False, brief: bool = False
 ) -> TerminalTable:
-    """Render a table for the terminal.
+    """Render a table for the terminal; a name that several rows share stands in the first.
 
-    Args:
-        table: The table.
-        names: The names of its rows; where several rows share one, it stands in the first.
-        transposed: Whether rows become columns, which suits few rows of many numbers.
-        brief: Whether to leave out units and uncertainties.
+    transposed: rows become columns, which suits few rows of many numbers. brief: without units and uncertainties.
     """
     heads = [_text(column.title, "" if brief else column.unit) for column in table.columns]
-    rows = []
-    for _, cells in table.rows:
-        values = [f"{cell.value} {cell.mark.glyph}" if cell.mark else cell.value for cell in cells]
-        rows.append([_text(v, "" if brief else cell.spread) for v, cell in zip(values, cells, strict=True)])
+    rows = [[_cell(cell, brief) for cell in cells] for _, cells in table.rows]
     result = TerminalTable(box=None, header_style="bold", padding=(0, 2, 0, 0))
     result.add_column("", no_wrap=transposed)
     if transposed:
@@ -115,6 +108,10 @@ def _score(score: Measurement | None) -> Cell:
         return Cell("—")
     spread = "" if score.half_width is None else f"± {score.half_width:.2g}"
     return Cell(f"{score.value:.4g}", spread, score.value)
+
+
+def _cell(cell: Cell, brief: bool) -> Text:
+    return _text(f"{cell.value} {cell.mark.glyph}" if cell.mark else cell.value, "" if brief else cell.spread)
 
 
 def _text(main: str | Text, small: str = "") -> Text:
