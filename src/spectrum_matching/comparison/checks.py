@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -18,9 +18,6 @@ from ..training.checks import check_autoencoder_run, check_curriculum, check_dif
 from ..training.diffusion_config import DiffusionRun
 from .plans import Plan
 
-Encoders = dict[tuple[str, int | None], str]
-"""Digests of vision encoders by name and image size."""
-
 
 @dataclass(frozen=True)
 class OpenedPlan:
@@ -28,7 +25,7 @@ class OpenedPlan:
 
     training_digest: of all images that training uses. measured: by seed, the images that autoencoders are measured on,
     none of them trained on. references: by seed, the images that samples are compared with. encoders: digests of the
-    vision encoders that methods and alignments use.
+    vision encoders that methods and alignments use, by name and image size.
     """
 
     plan: Plan
@@ -36,8 +33,13 @@ class OpenedPlan:
     measured: Mapping[int, ImageSet]
     references: Mapping[int, ImageSet]
     extractor: Extractor | None
-    encoders: Encoders
+    encoders: Mapping[tuple[str, int | None], str]
     device: torch.device
+
+    @property
+    def extractor_digest(self) -> str:
+        """Digest of the feature extractor, "" without one."""
+        return self.extractor.digest if self.extractor else ""
 
 
 def open_plan(plan: Plan) -> OpenedPlan:
@@ -58,8 +60,8 @@ def open_plan(plan: Plan) -> OpenedPlan:
     if measuring.data is not None:
         measured = dict.fromkeys(plan.seeds, open_images(measuring.data, data.size, split="all"))
     else:
-        shared: dict[str, Any] = {"split": "held_out", "held_out": data.held_out}
-        measured = {seed: open_images(data.path, data.size, seed=seed, **shared) for seed in plan.seeds}
+        held_out = partial(open_images, data.path, data.size, split="held_out", held_out=data.held_out)
+        measured = {seed: held_out(seed=seed) for seed in plan.seeds}
     references = measured
     if measuring.reference_data is not None:
         references = dict.fromkeys(plan.seeds, open_images(measuring.reference_data, data.size, split="all"))
@@ -72,7 +74,7 @@ def open_plan(plan: Plan) -> OpenedPlan:
     return OpenedPlan(plan, training.digest, measured, references, extractor, encoders, accelerator.device)
 
 
-def check_plan(plan: Plan) -> Encoders:
+def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
     """Check everything about a plan that needs no data, and return the digests of its methods' vision encoders.
 
     Raises:
@@ -85,35 +87,27 @@ def check_plan(plan: Plan) -> Encoders:
         raise ValueError(f"seeds must be unique, got {plan.seeds}")
     if plan.control not in plan.entries:
         raise ValueError(f"control is {plan.control!r}, expected one of the entries: {', '.join(plan.entries)}")
-    shape = None
+    encoders = {}
+    for name in {entry.method: name for name, entry in plan.entries.items()}.values():
+        vision, key = check_autoencoder_run(autoencoder_run(plan, name, 0, Path())), plan.entries[name].method.vision
+        if vision is not None and key is not None:
+            encoders[key] = vision.digest
+    network = None
     if plan.autoencoder.network.pretrained is None:
         with torch.device("meta"):
             network = Autoencoder.from_preset(plan.autoencoder.network.preset)
-        side = plan.autoencoder.data.size // network.factor
-        shape = (network.channels, side, side)
-    encoders: Encoders = {}
-    checked: list[object] = []  # many entries share a method, or a diffusion model
-    for name, entry in plan.entries.items():
-        if entry.method not in checked:
-            vision = check_autoencoder_run(autoencoder_run(plan, name, 0, Path()))
-            if vision is not None and entry.method.vision is not None:
-                encoders[entry.method.vision] = vision.digest
-        if entry.alignment.weight and entry.alignment.encoder is None:
+    for name in {(entry.curriculum, entry.alignment): name for name, entry in plan.entries.items()}.values():
+        alignment, run = plan.entries[name].alignment, diffusion_run(plan, name, 0, Path(), Path())
+        if alignment.weight and alignment.encoder is None:
             raise ValueError(f"entry {name}: alignment.encoder is required when alignment.weight > 0")
-        if entry.alignment.targets is not None:
+        if alignment.targets is not None:
             raise ValueError(f"entry {name}: the comparison caches alignment.targets itself; leave them out")
-        diffusion = (entry.curriculum, entry.alignment)
-        if diffusion not in checked:
-            run = diffusion_run(plan, name, 0, Path(), Path())
-            check_diffusion_run(run)
-            if shape is not None:
-                check_curriculum(run, shape)
-                patch = int(run.denoiser.name.rpartition("/")[2])
-                if shape[1] % patch:
-                    raise ValueError(
-                        f"latents of {shape[1]} x {shape[2]} cannot be divided into {patch} x {patch} patches"
-                    )
-        checked += [entry.method, diffusion]
+        check_diffusion_run(run)
+        if network is not None:
+            side, patch = plan.autoencoder.data.size // network.factor, int(run.denoiser.name.rpartition("/")[2])
+            check_curriculum(run, (network.channels, side, side))
+            if side % patch:
+                raise ValueError(f"latents of {side} x {side} cannot be divided into {patch} x {patch} patches")
     return encoders
 
 

@@ -53,30 +53,18 @@ ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]
 class TrialContext:
     """One entry of a plan from one seed, and what its stages share.
 
-    progress: shows a bar under a title. done: the finished stages by name.
+    owner: the plan's first entry that trains the same autoencoder, under whose name shared stages are stored. images:
+    those that the autoencoder is measured on. progress: shows a bar under a title. done: the finished stages by name.
     """
 
     opened: OpenedPlan
+    plan: Plan
     entry: str
+    owner: str
     seed: int
+    images: ImageSet
     progress: ProgressBar
     done: dict[Stage, FinishedStage] = field(default_factory=dict)
-
-    @property
-    def plan(self) -> Plan:
-        """The plan of the entry."""
-        return self.opened.plan
-
-    @property
-    def images(self) -> ImageSet:
-        """Images that the autoencoder is measured on."""
-        return self.opened.measured[self.seed]
-
-    @cached_property
-    def owner(self) -> str:
-        """The plan's first entry that trains the same autoencoder, under whose name shared stages are stored."""
-        entries = self.plan.entries
-        return next(name for name in entries if entries[name].method == entries[self.entry].method)
 
     @cached_property
     def autoencoder(self) -> Autoencoder:
@@ -116,11 +104,13 @@ def run_trial(
 
     run_stage: `read_finished_stage` reads a finished trial, and runs nothing. progress: shows a bar under a title.
     """
-    trial = TrialContext(opened, entry, seed, progress)
+    plan, entries = opened.plan, opened.plan.entries
+    owner = next(name for name in entries if entries[name].method == entries[entry].method)
+    trial = TrialContext(opened, plan, entry, owner, seed, opened.measured[seed], progress)
     for name, is_shared, inputs, work in STAGES:
         values = inputs(trial)
         if values is not None:
-            parent = Path(opened.plan.out) / slug(trial.owner if is_shared else entry) / f"seed{seed}"
+            parent = Path(plan.out) / slug(owner if is_shared else entry) / f"seed{seed}"
             trial.done[name] = run_stage(parent, name, values, partial(work, trial))
     return trial.done
 
@@ -221,7 +211,7 @@ def _scores_inputs(trial: TrialContext) -> Values:
     opened, measuring = trial.opened, trial.plan.measuring
     reference = {"reference": opened.references[trial.seed].digest, "n_reference": measuring.reference}
     images = _measured_images(trial) | {"n": measuring.reconstructions}
-    return images | reference | {"samples": trial.done["samples"].digest, "extractor": _extractor_digest(opened)}
+    return images | reference | {"samples": trial.done["samples"].digest, "extractor": opened.extractor_digest}
 
 
 def _score(trial: TrialContext, folder: Path) -> None:
@@ -269,7 +259,7 @@ def open_reference(opened: OpenedPlan, seed: int) -> Reference:
         return {}
 
     inputs = {"images": images.digest, "size": images.size, "n": n}
-    inputs |= {"extractor": _extractor_digest(opened), "version": __version__}
+    inputs |= {"extractor": opened.extractor_digest, "version": __version__}
     return load_reference(run_stage(Path(plan.out), "reference", inputs, compute).folder / REFERENCE)
 
 
@@ -279,10 +269,6 @@ def _outputs(export: Path) -> Values:
 
 def _measured_images(trial: TrialContext) -> Values:
     return {"images": trial.images.digest, "size": trial.images.size, "version": __version__}
-
-
-def _extractor_digest(opened: OpenedPlan) -> str:
-    return opened.extractor.digest if opened.extractor else ""
 
 
 def _batches(images: ImageSet, n: int, plan: Plan) -> Iterator[Tensor]:
