@@ -21,9 +21,8 @@ from machine import describe  # beside this file
 from spectrum_matching.diffusion import Path, Times, diffusion_loss
 from spectrum_matching.diffusion.alignment import Alignment, irepa, repa, repa_dog
 from spectrum_matching.nets.denoiser.build import build_denoiser, token_grid
-from spectrum_matching.nets.denoiser.patches import patchify, unpatchify
 from spectrum_matching.nets.denoiser.sit import N_TIME_FEATURES
-from spectrum_matching.nets.denoiser.transformer import time_features
+from spectrum_matching.nets.denoiser.transformer import patchify, time_features, unpatchify
 
 
 class Tapless(nn.Module):

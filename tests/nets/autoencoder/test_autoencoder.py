@@ -9,6 +9,7 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
+from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.nets.autoencoder import PRESETS, Autoencoder
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -53,7 +54,7 @@ def test_from_preset_has_the_factor_and_channels_of_its_name(name: str, n_parame
     assert name == f"f{autoencoder.factor}d{autoencoder.channels}"
     assert latents.shape == (1, autoencoder.channels, 64 // autoencoder.factor, 128 // autoencoder.factor)
     assert sum(p.numel() for p in autoencoder.parameters()) == n_parameters
-    assert (autoencoder.scaling_factor, autoencoder.shift_factor) == (1.0, 0.0)
+    assert autoencoder.latent_space == LatentSpace()
 
 
 def test_encode_and_decode_take_any_legal_shape(autoencoder: Autoencoder) -> None:
@@ -140,12 +141,12 @@ def test_save_pretrained_opens_in_diffusers_bit_for_bit(tmp_path: Path, autoenco
 
 def test_save_pretrained_keeps_factors_and_drops_the_old_path(exported: Path) -> None:
     first = Autoencoder.from_pretrained(exported)
-    assert (first.scaling_factor, first.shift_factor) == (1.0, 0.0)
+    assert first.latent_space == LatentSpace()
     first.save_pretrained(exported, scaling_factor=0.25)
     second = Autoencoder.from_pretrained(exported)
-    assert (second.scaling_factor, second.shift_factor) == (0.25, 0.0)
+    assert second.latent_space == LatentSpace("scale", (0.0,), (4.0,))
     second.save_pretrained(exported)
-    assert Autoencoder.from_pretrained(exported).scaling_factor == 0.25
+    assert Autoencoder.from_pretrained(exported).latent_space == second.latent_space
     assert "_name_or_path" not in json.loads((exported / "config.json").read_text())
 
 
@@ -154,9 +155,9 @@ def test_from_pretrained_takes_the_default_scaling_of_diffusers(exported: Path) 
     declared = json.loads(config.read_text())
     config.write_text(json.dumps(declared | {"scaling_factor": None, "shift_factor": None}))
     null = Autoencoder.from_pretrained(exported)
-    assert (null.scaling_factor, null.shift_factor) == (1.0, 0.0)
+    assert null.latent_space == LatentSpace()
     config.write_text(json.dumps({k: v for k, v in declared.items() if not k.endswith("_factor")}))
-    assert Autoencoder.from_pretrained(exported).scaling_factor == 0.18215
+    assert Autoencoder.from_pretrained(exported).latent_space.std == (1 / 0.18215,)
 
 
 def test_from_pretrained_reads_fp16_in_float32(exported: Path, autoencoder: Autoencoder) -> None:

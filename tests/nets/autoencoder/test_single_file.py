@@ -92,7 +92,7 @@ def test_load_single_file_declares_the_stored_scale_factor(tmp_path: Path) -> No
     save_file(weights, tmp_path / "model.safetensors")
     autoencoder = Autoencoder.from_pretrained(tmp_path / "model.safetensors")
     assert autoencoder.latent_space == LatentSpace("scale", (0.0,), (4.0,))
-    assert autoencoder.scaling_factor == 0.25
+    assert autoencoder.latent_space.std == (4.0,)
 
 
 def test_load_single_file_reads_half_precision_in_float32(tmp_path: Path) -> None:

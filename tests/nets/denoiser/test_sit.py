@@ -1,7 +1,7 @@
 import torch
 
 from spectrum_matching.nets.denoiser.build import build_denoiser
-from spectrum_matching.nets.denoiser.patches import patchify
+from spectrum_matching.nets.denoiser.transformer import patchify
 
 
 def test_sit_is_zero_and_its_blocks_identities_at_start(generator):

@@ -51,9 +51,9 @@ class Autoencoder(nn.Module):
     kind: its class. multiple: the sides of images are multiples of it. size: the only side that it takes, if there is
     one. is_stochastic: whether latents have a variance.
 
-    Latents are raw. `latent_space` is the declared transform to unit scale, and nothing here applies it;
-    `scaling_factor` and `shift_factor` are the same where one value holds for all channels, else 1 and 0. A null in a
-    configuration means 1 and 0; a config.json without `scaling_factor` means its class's default, as in diffusers.
+    Latents are raw. `latent_space` is the declared transform to unit scale, and nothing here applies it. A null in a
+    configuration means scale 1 and shift 0; a config.json without `scaling_factor` means its class's default, as in
+    diffusers.
     """
 
     def __init__(self, model: Any) -> None:
@@ -71,7 +71,6 @@ class Autoencoder(nn.Module):
         self.multiple, self.size = adapter.multiple, adapter.size
         self.is_stochastic = adapter.is_stochastic
         self.latent_space = adapter.latent_space
-        self.scaling_factor, self.shift_factor = adapter.scaling_factor, adapter.shift_factor
 
     def encode(self, images: Tensor) -> Posterior:
         """Return the posterior of images (b, 3, H, W) in [-1, 1] in float32 or wider; the range is not checked.

@@ -49,7 +49,7 @@ def adapter_of(model: Any, modules: nn.Module) -> Adapter:
     multiple = getattr(model, "multiple", None)
     if multiple is not None and not (isinstance(multiple, int) and multiple > 0):
         raise ValueError(f"{kind}.multiple is {multiple!r}, expected a whole number of pixels")
-    space, scaling_factor, shift_factor = _latent_space(model, kind)
+    space = _latent_space(model, kind)
 
     side = -(-TRIAL_SIZE // (multiple or 1)) * (multiple or 1)
     weight = next((p for p in modules.parameters() if p.is_floating_point()), torch.empty(0))
@@ -89,23 +89,21 @@ def adapter_of(model: Any, modules: nn.Module) -> Adapter:
         is_stochastic=not posterior.deterministic,
         image_range=(float(low), float(high)),
         latent_space=space,
-        scaling_factor=scaling_factor,
-        shift_factor=shift_factor,
     )
 
 
-def _latent_space(model: Any, kind: str) -> tuple[LatentSpace, float, float]:
+def _latent_space(model: Any, kind: str) -> LatentSpace:
     space = getattr(model, "latent_space", None)
     if isinstance(space, LatentSpace):
-        return space, 1.0, 0.0
+        return space
     if space is not None:
         raise ValueError(f"{kind}.latent_space is a {type(space).__name__}, expected a LatentSpace")
     scale, shift = (getattr(model, f"{name}_factor", None) for name in ("scaling", "shift"))
     if scale is None and shift is None:
-        return LatentSpace(), 1.0, 0.0
+        return LatentSpace()
     try:
         scale, shift = float(1.0 if scale is None else scale), float(shift or 0.0)
-        return LatentSpace("shift and scale" if shift else "scale", (shift,), (1 / scale,)), scale, shift
+        return LatentSpace("shift and scale" if shift else "scale", (shift,), (1 / scale,))
     except (TypeError, ValueError, ZeroDivisionError):
         raise ValueError(f"{kind} declares scaling {scale!r} and shift {shift!r}, expected two numbers") from None
 

@@ -1,15 +1,16 @@
 """The autoencoders of diffusers: for each class how it is called, and how its latents are brought to unit scale."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Posterior
 from torch import Tensor
 
-from ...latent_space import LatentSpace
+from ...latent_space import Convention, LatentSpace
 from .interface import Adapter, images_of, posterior_of
 
 
@@ -27,10 +28,6 @@ def _hunyuan_image_factor(model: Any) -> int:
     return min(model.config["spatial_compression_ratio"], 2 ** (len(model.config["block_out_channels"]) - 1))
 
 
-def _ratio(model: Any) -> int:
-    return model.spatial_compression_ratio
-
-
 def _decode_from_fixed_noise(model: Any, latents: Tensor) -> Any:
     # The same noise for every image, whatever its batch.
     return model.decode(latents, generator=[torch.Generator().manual_seed(0) for _ in latents])
@@ -43,17 +40,17 @@ def _decode_as_clean(model: Any, latents: Tensor) -> Any:
 
 def _declared(model: Any) -> LatentSpace:
     """Return (latents − shift) · scale, or (latents − mean) · scale / std, as in the pipelines of diffusers."""
-    scale, shift = _factors(model)
+    scale, shift = _scale(model), float(model.config.get("shift_factor") or 0.0)
     mean, std = model.config.get("latents_mean"), model.config.get("latents_std")
     if mean is not None and std is not None:
-        return _per_channel(_float64(mean), _float64(std) / scale)
+        return _per_channel(torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64) / scale)
     if shift:
         return LatentSpace("shift and scale", (shift,), (1 / scale,))
     return LatentSpace() if scale == 1 else LatentSpace("scale", (0.0,), (1 / scale,))
 
 
 def _in_buffers(model: Any) -> LatentSpace:
-    return _per_channel(model.latents_mean, model.latents_std.double() / _factors(model)[0])
+    return _per_channel(model.latents_mean, model.latents_std.double() / _scale(model))
 
 
 def _of_first_frame(model: Any) -> LatentSpace:
@@ -61,34 +58,26 @@ def _of_first_frame(model: Any) -> LatentSpace:
     config = model.config
     if config["latents_mean"] is None:
         return LatentSpace()
-    mean, std = (_float64(config[key]).view(config["latent_channels"], -1) for key in ("latents_mean", "latents_std"))
+    shape = config["latent_channels"], -1
+    mean, std = (torch.tensor(config[f"latents_{name}"], dtype=torch.float64).view(shape) for name in ("mean", "std"))
     return _per_channel(mean[:, 0], std[:, 0])
 
 
 def _batch_norm(model: Any) -> LatentSpace:
     std = (model.bn.running_var.double() + model.config["batch_norm_eps"]).sqrt()
-    return LatentSpace("packed", _floats(model.bn.running_mean), _floats(std), model.config["patch_size"][0])
+    return _per_channel(model.bn.running_mean, std, model.config["patch_size"][0])
 
 
-def _applied_inside(model: Any) -> LatentSpace:
-    return LatentSpace()
+def _per_channel(mean: Tensor, std: Tensor, patch: int = 1) -> LatentSpace:
+    name: Convention = "per channel" if patch == 1 else "packed"
+    return LatentSpace(name, tuple(mean.double().tolist()), tuple(std.double().tolist()), patch)
 
 
-def _per_channel(mean: Tensor, std: Tensor) -> LatentSpace:
-    return LatentSpace("per channel", _floats(mean), _floats(std))
+def _scale(model: Any) -> float:
+    return float(model.config.get("scaling_factor") or 1.0)
 
 
-def _float64(values: Sequence[float]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def _floats(values: Tensor) -> tuple[float, ...]:
-    return tuple(values.double().tolist())
-
-
-def _factors(model: Any) -> tuple[float, float]:
-    config = model.config
-    return float(config.get("scaling_factor") or 1.0), float(config.get("shift_factor") or 0.0)
+_RATIO = attrgetter("spatial_compression_ratio")
 
 
 class Traits(NamedTuple):
@@ -128,7 +117,7 @@ CLASSES: dict[str, Traits] = {
         size=lambda model: model.decoder_image_size,
         image_range=(0.0, 1.0),
         is_stochastic=False,
-        latent_space=_applied_inside,
+        latent_space=lambda model: LatentSpace(),  # applied inside
     ),
     "ConsistencyDecoderVAE": Traits(
         "encoder_block_out_channels",
@@ -142,21 +131,21 @@ CLASSES: dict[str, Traits] = {
     "AutoencoderKLQwenImage": Traits("dim_mult", "z_dim", frames=True),
     "AutoencoderKLQwenImage21": Traits(_wan_factor, "z_dim", frames=True, alpha=True),
     "AutoencoderKLCogVideoX": Traits(frames=True),
-    "AutoencoderKLHunyuanVideo": Traits(_ratio, frames=True),
-    "AutoencoderKLHunyuanVideo15": Traits(_ratio, frames=True, single=True),
-    "AutoencoderKLHunyuanImageRefiner": Traits(_ratio, frames=True),
+    "AutoencoderKLHunyuanVideo": Traits(_RATIO, frames=True),
+    "AutoencoderKLHunyuanVideo15": Traits(_RATIO, frames=True, single=True),
+    "AutoencoderKLHunyuanImageRefiner": Traits(_RATIO, frames=True),
     "AutoencoderKLCosmos": Traits(
         lambda model: model.config["spatial_compression_ratio"],
         frames=True,
         is_stochastic=False,
         latent_space=_of_first_frame,
     ),
-    "AutoencoderKLMochi": Traits(_ratio, frames=True),
-    "AutoencoderKLMagvit": Traits(_ratio, frames=True),
+    "AutoencoderKLMochi": Traits(_RATIO, frames=True),
+    "AutoencoderKLMagvit": Traits(_RATIO, frames=True),
     "AutoencoderKLLTXVideo": Traits(_ltx_factor, frames=True, decode=_decode_as_clean, latent_space=_in_buffers),
     "AutoencoderKLLTX2Video": Traits(_ltx_factor, frames=True, decode=_decode_as_clean, latent_space=_in_buffers),
     "AutoencoderKLKVAEVideo": Traits("ch_mult", "z_channels", frames=True, is_stochastic=False),
-    "Kandinsky6SRVAE": Traits(_ratio, frames=True),
+    "Kandinsky6SRVAE": Traits(_RATIO, frames=True),
 }
 
 _SOUND, _NO_ENCODER = "it encodes sound", "it has no encoder"
@@ -206,9 +195,6 @@ def adapter_of(model: Any, kind: str) -> Adapter:
         raise ValueError(f"this {kind} draws noise inside its decoder that no seed fixes: it cannot be measured")
     factor = traits.factor(model) if callable(traits.factor) else 2 ** (len(config[traits.factor]) - 1)
     size = traits.size(model)
-    space = traits.latent_space(model)
-    is_plain = len(space.std) == 1 and traits.latent_space is _declared
-    scaling_factor, shift_factor = _factors(model) if is_plain else (1.0, 0.0)
     return Adapter(
         encode=partial(_encode, traits),
         decode=partial(_decode, traits),
@@ -218,9 +204,7 @@ def adapter_of(model: Any, kind: str) -> Adapter:
         size=size,
         is_stochastic=traits.is_stochastic,
         image_range=traits.image_range,
-        latent_space=space,
-        scaling_factor=scaling_factor,
-        shift_factor=shift_factor,
+        latent_space=traits.latent_space(model),
     )
 
 

@@ -20,8 +20,7 @@ class Adapter:
 
     image_range: of the images that the model takes and returns. factor: from latent to image side. multiple: the sides
     of images are multiples of it. size: the only side that the model takes, if there is one. is_stochastic: whether
-    latents have a variance. latent_space: the declared scale of latents; scaling_factor, shift_factor: the same where
-    one value holds for all channels, else 1 and 0.
+    latents have a variance. latent_space: the declared scale of latents.
     """
 
     encode: Callable[[Any, Tensor], Posterior]
@@ -33,8 +32,6 @@ class Adapter:
     image_range: tuple[float, float] = (-1.0, 1.0)
     size: int | None = None
     latent_space: LatentSpace = UNDECLARED
-    scaling_factor: float = 1.0
-    shift_factor: float = 0.0
 
 
 def posterior_of(encoded: Any) -> Posterior:

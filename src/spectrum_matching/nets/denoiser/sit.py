@@ -1,19 +1,25 @@
 """SiT, a transformer whose layer norms are scaled, shifted and gated by time and class (adaLN-zero)."""
 
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .inputs import check_inputs, check_sizes
-from .patches import fixed_positions, patchify, unpatchify
-from .transformer import Attention, ClassEmbedding, Perceptron, time_features
+from .transformer import (
+    Attention,
+    ClassEmbedding,
+    PatchTransformer,
+    Perceptron,
+    fixed_positions,
+    patchify,
+    time_features,
+    unpatchify,
+)
 
 N_TIME_FEATURES = 256
 EPSILON = 1e-6
 
 
-class SiT(ModelMixin, ConfigMixin):
+class SiT(PatchTransformer):
     """Noisy latents (b, channels, *grid), times (b,) and labels (b,) to a prediction (b, channels, *grid).
 
     Ma et al., 2024 (arXiv 2401.08740), whose network is DiT's (arXiv 2212.09748). `depth` blocks on patches of
@@ -42,12 +48,10 @@ class SiT(ModelMixin, ConfigMixin):
         qk_norm: bool = False,
     ) -> None:
         super().__init__()
-        check_sizes(channels, grid, patch, width, depth, heads, n_classes)
-        self.channels, self.patch, self.width = channels, patch, width
-        self.grid = h, w = (grid[0], grid[1])
-        self.n_classes, self.n_blocks, self.time_scale = n_classes, depth, time_scale
+        self._set_sizes(channels, grid, patch, width, depth, heads, n_classes)
+        self.time_scale = time_scale
         self.first = nn.Linear(patch**2 * channels, width)
-        self.register_buffer("positions", fixed_positions(h // patch, w // patch, width), persistent=False)
+        self.register_buffer("positions", fixed_positions(grid[0] // patch, grid[1] // patch, width), persistent=False)
         self.time = nn.Sequential(nn.Linear(N_TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
         self.label = ClassEmbedding(n_classes, width) if n_classes else None
         self.blocks = nn.ModuleList(_Block(width, heads, int(width * mlp_ratio), qk_norm) for _ in range(depth))
@@ -65,7 +69,7 @@ class SiT(ModelMixin, ConfigMixin):
         Raises:
             ValueError: for any other shape and, on the CPU, for labels out of range.
         """
-        check_inputs(self, noisy, t, labels, tap)
+        self._check_inputs(noisy, t, labels, tap)
         x = self.first(patchify(noisy, self.patch)) + self.positions
         condition = self.time(time_features(t * self.time_scale, N_TIME_FEATURES).to(noisy.dtype))
         if self.label is not None:

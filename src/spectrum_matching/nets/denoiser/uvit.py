@@ -1,16 +1,13 @@
 """U-ViT, a transformer with time and class as tokens and long skip connections between its two halves."""
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from .inputs import check_inputs, check_sizes
-from .patches import patchify, unpatchify
-from .transformer import Attention, ClassEmbedding, Perceptron, time_features
+from .transformer import Attention, ClassEmbedding, PatchTransformer, Perceptron, patchify, time_features, unpatchify
 
 
-class UViT(ModelMixin, ConfigMixin):
+class UViT(PatchTransformer):
     """Noisy latents (b, channels, *grid), times (b,) and labels (b,) to a prediction (b, channels, *grid).
 
     Bao et al., 2023 (arXiv 2209.12152). depth / 2 blocks, one in the middle, and depth / 2 blocks with a skip
@@ -38,16 +35,14 @@ class UViT(ModelMixin, ConfigMixin):
         conv: bool = True,
     ) -> None:
         super().__init__()
-        check_sizes(channels, grid, patch, width, depth, heads, n_classes)
+        self._set_sizes(channels, grid, patch, width, depth, heads, n_classes)
         if depth % 2:
             raise ValueError(f"depth is {depth}; expected an even number: half before the middle block, half after it")
-        self.channels, self.patch, self.width = channels, patch, width
-        self.grid = h, w = (grid[0], grid[1])
-        self.n_classes, self.n_blocks, self.time_scale = n_classes, depth + 1, time_scale
+        self.n_blocks, self.time_scale = depth + 1, time_scale
         self.n_extra = 2 if n_classes else 1
         self.first = nn.Linear(patch**2 * channels, width)
         self.label = ClassEmbedding(n_classes, width) if n_classes else None
-        self.positions = nn.Parameter(torch.zeros(1, self.n_extra + h * w // patch**2, width))
+        self.positions = nn.Parameter(torch.zeros(1, self.n_extra + grid[0] * grid[1] // patch**2, width))
         hidden = int(width * mlp_ratio)
         self.blocks = nn.ModuleList(_Block(width, heads, hidden, skip=i > depth // 2) for i in range(self.n_blocks))
         self.norm = nn.LayerNorm(width)
@@ -65,7 +60,7 @@ class UViT(ModelMixin, ConfigMixin):
         Raises:
             ValueError: for any other shape and, on the CPU, for labels out of range.
         """
-        check_inputs(self, noisy, t, labels, tap)
+        self._check_inputs(noisy, t, labels, tap)
         extra = [time_features(t * self.time_scale, self.width).to(noisy.dtype)]
         if self.label is not None:
             extra.append(self.label(labels, len(noisy)))

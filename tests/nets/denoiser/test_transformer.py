@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from spectrum_matching.nets.denoiser.patches import fixed_positions, patchify, unpatchify
+from spectrum_matching.nets.denoiser.transformer import fixed_positions, patchify, unpatchify
 
 
 @pytest.mark.parametrize("patch", [1, 2, 4])
