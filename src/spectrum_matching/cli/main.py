@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 Run = TypeVar("Run")
 Progress = Callable[[int, int], None]
@@ -88,70 +88,32 @@ def _train(run: Any, check: Callable[[Any], object] | None, train: Callable[[Any
         return train(run, progress)
 
 
-class Command(NamedTuple):
-    """A command: one line of help, and what runs it with the rest of the command line."""
-
-    help: str
-    run: Callable[[list[str]], object]
-
-
-def _function(module: str, name: str) -> Callable[[list[str]], object]:
-    """Return what runs a function of this package, whose parameters are the options."""
-
-    def run(arguments: list[str]) -> object:
-        import tyro
-
-        function = getattr(import_module(f".{module}", __package__), name)
-        return tyro.cli(function, prog=f"specmatch {module}", args=arguments)
-
-    return run
-
-
-def _functions(module: str, *names: str) -> Callable[[list[str]], object]:
-    """Return what runs one of several functions of this package, named by the first argument."""
-
-    def run(arguments: list[str]) -> object:
-        import tyro
-
-        file = import_module(f".{module}", __package__)
-        functions = {name: getattr(file, name.replace("-", "_")) for name in names}
-        return tyro.extras.subcommand_cli_from_dict(functions, prog=f"specmatch {module}", args=arguments)
-
-    return run
-
-
+TRAININGS = {"train-ae": train_ae, "train-diffusion": train_diffusion}
 COMMANDS = {
-    "demo": Command(
-        "train three methods on embedded photographs, from autoencoder to generated images; write one report",
-        _function("demo", "demo"),
+    "demo": (
+        "train three methods on embedded photographs, from autoencoder to samples; write one report",
+        "demo",
     ),
-    "analyze": Command(
-        "measure how easy latent spaces are to diffuse; write a side-by-side report",
-        _function("analyze", "analyze_all"),
-    ),
-    "report": Command("put saved analyses on one page", _function("report", "write_report")),
-    "train-ae": Command("train or fine-tune an autoencoder by any method of the unified view", train_ae),
-    "cache": Command(
-        "encode images once into cached latents; import or export those of other tools",
-        _function("cache", "cache_latents"),
-    ),
-    "train-diffusion": Command(
-        "train a diffusion model on cached latents, on images encoded on the fly, or on pixels", train_diffusion
-    ),
-    "sample": Command("generate images with a trained diffusion model", _function("sample", "sample")),
-    "evaluate": Command(
+    "analyze": ("measure how easy latent spaces are to diffuse; write a side-by-side report", "analyze-all"),
+    "report": ("put saved analyses on one page", "write-report"),
+    "train-ae": ("train or fine-tune an autoencoder by any method of the unified view",),
+    "cache": ("encode images once into cached latents; import or export those of other tools", "cache-latents"),
+    "train-diffusion": ("train a diffusion model on cached latents, on images encoded on the fly, or on pixels",),
+    "sample": ("generate images with a trained diffusion model", "sample"),
+    "evaluate": (
         "score generated images or reconstructions against a reference, and record the protocol",
-        _functions("evaluate", "reference", "generation", "reconstruction"),
+        *("reference", "generation", "reconstruction"),
     ),
-    "compare": Command(
+    "compare": (
         "compare methods end to end (autoencoder → diffusion → scores) at equal training cost, over several seeds",
-        _function("compare", "compare"),
+        "compare",
     ),
-    "study": Command(
+    "study": (
         "run a study: directional-energy, unified-view or frequency-bias",
-        _functions("study", "directional-energy", "unified-view", "frequency-bias"),
+        *("directional-energy", "unified-view", "frequency-bias"),
     ),
 }
+"""One line of help, then the functions in the file of the command; of several, the next argument names one."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -161,14 +123,14 @@ def main(arguments: list[str] | None = None) -> None:
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         if name in ("-h", "--help"):
-            lines = "\n".join(f"  {name:<16} {command.help}" for name, command in COMMANDS.items())
+            lines = "\n".join(f"  {name:<16} {line}" for name, (line, *_) in COMMANDS.items())
             print(f"usage: specmatch COMMAND [options]\n\n{lines}\n\nspecmatch COMMAND --help lists its options.")
         elif name == "--version":
             from .. import __version__
 
             print(__version__)
         elif name in COMMANDS:
-            _run(COMMANDS[name], rest)
+            _run(name, rest)
         else:
             close = get_close_matches(name, COMMANDS, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
@@ -187,12 +149,23 @@ def main(arguments: list[str] | None = None) -> None:
         _destroy_process_group()
 
 
-def _run(command: Command, arguments: list[str]) -> None:
+def _run(name: str, arguments: list[str]) -> None:
+    import tyro
+
     from .progress import show_messages
     from .results import print_results
 
     show_messages()
-    result = command.run(arguments)
+    _, *functions = COMMANDS[name]
+    if name in TRAININGS:
+        result: object = TRAININGS[name](arguments)
+    else:
+        module, prog = import_module(f".{name}", __package__), f"specmatch {name}"
+        options = {function: getattr(module, function.replace("-", "_")) for function in functions}
+        if len(options) > 1:
+            result = tyro.extras.subcommand_cli_from_dict(options, prog=prog, args=arguments)
+        else:
+            result = tyro.cli(options[functions[0]], prog=prog, args=arguments)
     if isinstance(result, Path):
         print_results(str(result))
 
