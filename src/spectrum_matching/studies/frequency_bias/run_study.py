@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,16 +34,37 @@ from .wiener import coefficient_moments
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
 class OpenedStudy:
-    """A plan with everything that its cases share."""
+    """A plan with everything that its cases share; opening it checks all before any training.
 
-    plan: FrequencyPlan
-    training: ImageSet
-    held_out: ImageSet
-    autoencoders: Mapping[str, Autoencoder]
-    metrics: ImageMetrics
-    device: torch.device
+    Raises:
+        ValueError: for a plan that cannot be run.
+    """
+
+    def __init__(self, plan: FrequencyPlan, device: torch.device) -> None:
+        check_plan(plan)
+        self.plan, self.device = plan, device
+        self.autoencoders = {name: Autoencoder.from_pretrained(source).eval() for name, source in plan.sources.items()}
+        for name, autoencoder in self.autoencoders.items():
+            if plan.size % autoencoder.multiple or autoencoder.size not in (None, plan.size):
+                expected = autoencoder.size or f"a multiple of {autoencoder.multiple}"
+                raise ValueError(f"images are of {plan.size} pixels, and the autoencoder {name!r} takes {expected}")
+            side = plan.size // autoencoder.factor
+            if filled_rings((side, side), plan.bands) < FEWEST_BANDS:
+                raise ValueError(f"latents of {name!r} are {side} x {side}, too few positions for bands")
+            build_denoiser(plan.latent_denoiser, autoencoder.channels, (side, side), time_scale=1000.0)
+        self.metrics = ImageMetrics(
+            sensitivity_weights(plan.size, plan.size, plan.pixels_per_degree),
+            open_extractor(plan.features, device) if plan.features else None,
+        )
+        self.training, self.held_out = (open_images(plan.data, plan.size, split=s) for s in ("train", "held_out"))
+        self.n_held_out = max(plan.n_test, plan.injected)
+        if len(self.training) < plan.n_train or len(self.held_out) < self.n_held_out:
+            raise ValueError(
+                f"{plan.data} has {len(self.training)} images to train on and {len(self.held_out)} held out, the plan "
+                f"takes {plan.n_train} and {self.n_held_out}: lower n_train, n_test or injected by --config"
+            )
+        require_writable(Path(plan.out))
 
     @cached_property
     def train(self) -> Tensor:
@@ -53,7 +74,7 @@ class OpenedStudy:
     @cached_property
     def test(self) -> Tensor:
         """Held-out images, enough for errors and for injected errors."""
-        return _read(self.held_out, max(self.plan.n_test, self.plan.injected))
+        return _read(self.held_out, self.n_held_out)
 
     def fields(self, spec: CaseSpec) -> Fields:
         """Return what a case is trained and tested on."""
@@ -67,77 +88,45 @@ class OpenedStudy:
             return latent_fields(self.autoencoders[spec.autoencoder].to(self.device), train, test, self.device)
         return unit_scale(tilted(train, spec.delta), tilted(test, spec.delta))
 
+    def case(
+        self,
+        name: str,
+        seed: int,
+        run: StageRunner = run_stage,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Case:
+        """Run one case, or read it if it is finished. run: `run_stage`, or `read_finished_stage`."""
+        plan, spec = self.plan, self.plan.cases[name]
+        autoencoder = self.autoencoders.get(spec.autoencoder)
+        settings = hashed_settings(plan)
+        settings.pop("denoiser" if autoencoder else "latent_denoiser")
+        inputs = settings | {
+            "spec": asdict(replace(spec, autoencoder="")),
+            "seed": seed,
+            "train": self.training.digest,
+            "test": self.held_out.digest,
+            "autoencoder": digest_weights(autoencoder) if autoencoder else "",
+            "version": __version__,
+            "format": CASE.format,
+        }
+
+        def work(folder: Path) -> Mapping[str, Any]:
+            checkpoint = folder / "checkpoint.pt"
+            case = run_case(plan, name, seed, self.fields(spec), self.device, checkpoint, progress)
+            CASE.write(folder / "case.json", case)
+            checkpoint.unlink()
+            return {}
+
+        done = run(Path(plan.out) / slug(re.sub(r"-(?=\d)", "minus ", name)) / f"seed{seed}", "case", inputs, work)
+        # Another plan in the same folder may have run this case under another name.
+        return replace(CASE.read(done.folder / "case.json"), name=name)
+
 
 def _read(images: ImageSet, n: int) -> Tensor:
     pixels = torch.cat([batch.images for batch in fixed_batches(images, 256, n)])
     if len(pixels) < n:
         raise ValueError(f"{images.source}: {n - len(pixels)} of {n} images cannot be read; lower n_train or n_test")
     return pixels
-
-
-def open_study(plan: FrequencyPlan, device: torch.device) -> OpenedStudy:
-    """Open everything that a plan names, before any training.
-
-    Raises:
-        ValueError: for a plan that cannot be run.
-    """
-    check_plan(plan)
-    autoencoders = {name: Autoencoder.from_pretrained(source).eval() for name, source in plan.sources.items()}
-    for name, autoencoder in autoencoders.items():
-        if plan.size % autoencoder.multiple or autoencoder.size not in (None, plan.size):
-            expected = autoencoder.size or f"a multiple of {autoencoder.multiple}"
-            raise ValueError(f"images are of {plan.size} pixels, and the autoencoder {name!r} takes {expected}")
-        side = plan.size // autoencoder.factor
-        if filled_rings((side, side), plan.bands) < FEWEST_BANDS:
-            raise ValueError(f"latents of {name!r} are {side} x {side}, too few positions for bands: use larger images")
-        build_denoiser(plan.latent_denoiser, autoencoder.channels, (side, side), time_scale=1000.0)
-    metrics = ImageMetrics(
-        sensitivity_weights(plan.size, plan.size, plan.pixels_per_degree),
-        open_extractor(plan.features, device) if plan.features else None,
-    )
-    training, held_out = (open_images(plan.data, plan.size, split=split) for split in ("train", "held_out"))
-    n_held_out = max(plan.n_test, plan.injected)
-    if len(training) < plan.n_train or len(held_out) < n_held_out:
-        raise ValueError(
-            f"{plan.data} has {len(training)} images to train on and {len(held_out)} held out, the plan takes "
-            f"{plan.n_train} and {n_held_out}: lower n_train, n_test or injected by --config, or give more images"
-        )
-    require_writable(Path(plan.out))
-    return OpenedStudy(plan, training, held_out, autoencoders, metrics, device)
-
-
-def case_stage(
-    opened: OpenedStudy,
-    name: str,
-    seed: int,
-    run: StageRunner = run_stage,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Case:
-    """Run one case, or read it if it is finished. run: `run_stage`, or `read_finished_stage`."""
-    plan, spec = opened.plan, opened.plan.cases[name]
-    autoencoder = opened.autoencoders.get(spec.autoencoder)
-    settings = hashed_settings(plan)
-    settings.pop("denoiser" if autoencoder else "latent_denoiser")
-    inputs = settings | {
-        "spec": asdict(replace(spec, autoencoder="")),
-        "seed": seed,
-        "train": opened.training.digest,
-        "test": opened.held_out.digest,
-        "autoencoder": digest_weights(autoencoder) if autoencoder else "",
-        "version": __version__,
-        "format": CASE.format,
-    }
-
-    def work(folder: Path) -> Mapping[str, Any]:
-        checkpoint = folder / "checkpoint.pt"
-        case = run_case(plan, name, seed, opened.fields(spec), opened.device, checkpoint, progress)
-        CASE.write(folder / "case.json", case)
-        checkpoint.unlink()
-        return {}
-
-    done = run(Path(plan.out) / slug(re.sub(r"-(?=\d)", "minus ", name)) / f"seed{seed}", "case", inputs, work)
-    # Another plan in the same folder may have run this case under another name.
-    return replace(CASE.read(done.folder / "case.json"), name=name)
 
 
 def run_study(
@@ -151,17 +140,17 @@ def run_study(
 
     progress: by "CASE, seed SEED", called with the number of updates done and their total.
     """
-    opened = open_study(plan, device)
+    opened = OpenedStudy(plan, device)
     for bad in {*opened.training.bad, *opened.held_out.bad}:
         logger.warning("skipped %s: %s", bad.name, bad.reason)
     for name, seed in trials:
         report = progress[f"{name}, seed {seed}"]
-        case_stage(opened, name, seed, progress=report)
+        opened.case(name, seed, progress=report)
         report(plan.steps, plan.steps)
     cases, missing = [], []
     for name, seed in plan.trials:
         try:
-            cases.append(case_stage(opened, name, seed, read_finished_stage))
+            cases.append(opened.case(name, seed, read_finished_stage))
         except UnfinishedError:
             missing.append(f"{name}, seed {seed}")
     first, code = cases[0], {f"{case.provenance.commit or 'unknown'} on {case.provenance.device}" for case in cases}

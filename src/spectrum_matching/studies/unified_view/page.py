@@ -103,7 +103,6 @@ def _blocks(study: UnifiedView) -> tuple[Block, ...]:
                 _lowpass(study, "PSNR of decoded low-passed latents", "PSNR in dB", lambda seed: seed.decoded),
                 _lowpass(study, "Aligned minus decoded", "low-pass gap in dB", lambda seed: seed.gaps),
             ],
-            StudyTable("Every seed", seed_table(study), "method", folded=True, dense=True),
         ),
     )
 
@@ -115,16 +114,6 @@ def change_table(study: UnifiedView) -> Table:
         for i, method in enumerate(study.methods)
     ]
     return Table(tuple(map(_column, study.quantities)), tuple(rows))
-
-
-def seed_table(study: UnifiedView) -> Table:
-    """Return every seed's values."""
-    rows = []
-    for i, method in enumerate(study.methods):
-        values = zip(*(method.change(quantity.key).values for quantity in study.quantities), strict=True)
-        for seed, row in zip(method.seeds, values, strict=True):
-            rows.append((i, (Cell(seed.digest), *(Cell(number(value, 4), "", value) for value in row))))
-    return Table((Column("weights", is_text=True), *map(_column, study.quantities)), tuple(rows))
 
 
 def _column(quantity: Quantity) -> Column:
