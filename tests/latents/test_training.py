@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from spectrum_matching.data.images import ImageChoice
-from spectrum_matching.data.order import PositionedBatches
 from spectrum_matching.latents.cache import CacheIndex, finish_cache, start_cache, write_shard
 from spectrum_matching.latents.dataset import open_latents
 from spectrum_matching.latents.foreign.export import export_latents
@@ -52,9 +51,7 @@ def write(folder: Path, tensors: dict[str, Tensor], cuts: tuple[int, ...] = (10,
 
 
 def batches(latents: LatentSet, *order: int, **options: object) -> Iterator[CachedBatch]:
-    flip = bool(options.pop("flip", True))
-    keys = training_keys(latents, PositionedBatches(len(latents), *order, **options), flip)
-    return map(latents.read_batch, keys)
+    return map(latents.read_batch, training_keys(latents, *order, **options))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

@@ -184,7 +184,11 @@ def test_run_diffusion_takes_moved_targets_but_no_others(aligned, cached, tmp_pa
         ("cached", {"targets": "/no/such"}, "no alignment targets in /no/such: cache them by `specmatch cache vision:"),
         ("cached", {"encoder": "gradients:4"}, "the cached targets are of gradients:8, and alignment.encoder is"),
         ("cached", {"size": 16}, "alignment.size has no effect on cached targets"),
-        ("cached", {"filter": "none"}, "alignment.std is 'empirical', and unfiltered targets are not divided"),
+        (
+            "cached",
+            {"filter": "none"},
+            "alignment.std is 'empirical', which only alignment.filter normalise or dog",
+        ),
         ("cached", {"inner": 2.0}, "0 <= inner < outer"),
         ("cached", {"hidden": 0}, "alignment.hidden is 0: must be greater than 0"),
         ("cached", {"weight": -1.0}, "alignment.weight is -1.0: must be greater than or equal to 0"),
@@ -251,7 +255,7 @@ def test_open_learned_names_a_remedy_for_targets_without_flips(aligned, cached, 
     ("change", "said"),
     [
         ({"gamma": 0.3}, "alignment.gamma is 0.3, which only alignment.filter normalise uses"),
-        ({"filter": "normalise"}, "alignment.inner and outer are 0 and 1, which only alignment.filter dog uses"),
+        ({"filter": "normalise"}, "alignment.inner is 0.0, which only alignment.filter dog uses"),
         ({"inner": 3.0}, "expected 0 <= inner < outer < inf tokens"),
     ],
 )

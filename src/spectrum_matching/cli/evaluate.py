@@ -8,10 +8,11 @@ from typing import Annotated
 from accelerate import Accelerator
 from tyro.conf import arg
 
-from ..data.arrays import ArchivedImages, Images
+from ..data.archives import ArchivedImages
 from ..data.images import ImageBatch, Split, open_images
 from ..data.order import fixed_batches
 from ..data.selection import choose_images
+from ..data.tensors import Images
 from ..evaluation.generation import evaluate_generation
 from ..evaluation.reconstruction import KEEP, evaluate_reconstruction
 from ..evaluation.reference import compute_reference, open_reference, save_reference

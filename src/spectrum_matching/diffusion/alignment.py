@@ -27,8 +27,7 @@ EPSILON = 1e-6
 class TargetFilter(Protocol):
     """A filter applied to alignment targets: (b, d, h, w) → (b, d, h, w), float32 or wider."""
 
-    def __call__(self, field: Field) -> Field:
-        """Filter a field (b, d, h, w)."""
+    def __call__(self, field: Field) -> Field: ...
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,6 @@ class Unfiltered:
     """No filter. Source: REPA (arXiv 2410.06940)."""
 
     def __call__(self, field: Field) -> Field:
-        """Return the field in float32 or wider."""
         return in_working_precision(field, n_dims=4)
 
 
@@ -56,7 +54,6 @@ class SpatialNormalisation:
         check_std(self.std)
 
     def __call__(self, field: Field) -> Field:
-        """Subtract gamma times the mean token, then divide by `std`."""
         field = in_working_precision(field, n_dims=4)
         return scaled(field - self.gamma * field.mean((-2, -1), keepdim=True), self.std)
 
@@ -79,7 +76,6 @@ class DifferenceOfGaussians:
         check_std(self.std)
 
     def __call__(self, field: Field) -> Field:
-        """Band-pass the field, then divide by `std`."""
         field = in_working_precision(field, n_dims=4)
         return scaled(difference_of_gaussians(field, self.inner, self.outer), self.std)
 

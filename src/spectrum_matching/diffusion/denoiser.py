@@ -18,5 +18,4 @@ class Denoiser(Protocol):
 
     def __call__(
         self, noisy: Tensor, t: Tensor, labels: Tensor | None, tap: int | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return the prediction, and the tokens of block `tap` or None."""
+    ) -> tuple[Tensor, Tensor | None]: ...

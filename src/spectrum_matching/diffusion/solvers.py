@@ -32,8 +32,7 @@ class Sampler(Protocol):
 
     def __call__(
         self, predict: Predict, path: Path, noise: Data, times: TimeGrid, draw: Callable[[int], Tensor] | None = None
-    ) -> Data:
-        """Integrate from times[0] to times[-1]."""
+    ) -> Data: ...
 
 
 def euler(

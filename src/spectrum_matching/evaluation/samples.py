@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from ..data.arrays import ArchivedImages, Images
+from ..data.archives import ArchivedImages
 from ..data.decode import BadImageError, image_size
 from ..data.images import open_images
+from ..data.tensors import Images
 
 LOSSLESS = ".png"
 OTHERS = {".jpg", ".jpeg", ".webp", ".avif", ".jp2", ".heic", ".gif", ".bmp", ".tif", ".tiff"}

@@ -87,3 +87,8 @@ def differences(old: Any, new: Any, ignore: Rule | None = None) -> dict[str, tup
     )
     keys = {**before, **after}
     return {key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)}
+
+
+def as_line(changes: dict[str, tuple[Any, Any]]) -> str:
+    """Return `differences` between a stored and a new record as one line."""
+    return ", ".join(f"{key} ({before!r} there, {now!r} now)" for key, (before, now) in changes.items())

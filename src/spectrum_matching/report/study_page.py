@@ -6,7 +6,8 @@ from typing import NamedTuple, Protocol
 
 from ..records.analysis import Provenance
 from .canvas import Panel
-from .table import Table, provenance_rows
+from .comparison import context
+from .table import Table
 from .template import fill
 
 
@@ -100,5 +101,5 @@ def render_study(
         blocks=blocks,
         names=names,
         notes=study.notes,
-        provenance=[*settings, *provenance_rows(study.provenance).items(), ("command", study.command)],
+        provenance=[*settings, *context.provenance(study.provenance, study.command)],
     )

@@ -79,16 +79,14 @@ def check_size(run: AutoencoderRun, state: AutoencoderState) -> None:
     # Transforms may shrink the images; so many draws include the smallest.
     transforms = {method.shared.draw(generator, (size // factor, size // factor)) for _ in range(256)}
     smallest = factor * min(min(transform(latents).shape[-2:]) for transform in transforms)
-    if state.discriminator is not None and smallest < state.discriminator.smallest:
-        raise ValueError(
-            f"the discriminator needs images of {state.discriminator.smallest} pixels and method {method.name} gives "
-            f"it {smallest}; raise data.size ({size}) or lower discriminator.depth ({run.discriminator.depth})"
-        )
-    if run.losses.perceptual and smallest < SMALLEST_LPIPS:
-        raise ValueError(
-            f"losses.perceptual needs images of {SMALLEST_LPIPS} pixels and method {method.name} gives it {smallest}; "
-            f"raise data.size ({size})"
-        )
+    needs = {"losses.perceptual": SMALLEST_LPIPS if run.losses.perceptual else 0}
+    needs["the discriminator"] = state.discriminator.smallest if state.discriminator else 0
+    for name, least in needs.items():
+        if smallest < least:
+            raise ValueError(
+                f"{name} needs images of {least} pixels and method {method.name} gives it {smallest}; raise data.size "
+                f"({size}) or lower discriminator.depth ({run.discriminator.depth})"
+            )
 
 
 def check_curriculum(run: DiffusionRun, shape: tuple[int, int, int]) -> None:

@@ -1,17 +1,17 @@
 """Data that a diffusion model learns: cached latents, images encoded on the fly, or pixels."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..data.images import BadFile, open_images
-from ..data.order import PositionedBatches, image_batches
+from ..data.order import image_batches
 from ..files.digests import digest_lines, digest_weights
 from ..latent_space import LatentSpace
-from ..latents.alignment_targets import TrainingTargets, open_training_targets, require_latents
+from ..latents.alignment_targets import open_training_targets, require_latents
 from ..latents.dataset import open_latents
 from ..latents.latent_set import Key, LatentInfo, LatentSet
 from ..latents.statistics import measure_latent_space
@@ -34,14 +34,11 @@ class DiffusionBatch(NamedTuple):
     targets: Tensor | None = None
 
 
-class Batches(Protocol):
-    """Returns a rank's part of the batch of each step; the same numbers for the same (rank, world, step).
+Batches = Callable[[int, int, int, int], Iterator[DiffusionBatch]]
+"""Takes (rank, world, start, end) and returns the rank's part of each step's batch, always the same.
 
-    It raises ValueError at once where there are no such batches, and reads nothing before the first is taken.
-    """
-
-    def __call__(self, rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]:
-        """Yield the batches of steps `start` to `end` for one process."""
+It raises ValueError at once where there are no such batches, and reads nothing before the first is taken.
+"""
 
 
 @dataclass(frozen=True)
@@ -100,14 +97,21 @@ def _open_cached(run: DiffusionRun, latents: LatentSet, device: torch.device) ->
         )
     if source.statistics == "declared":
         if not autoencoder:
-            raise ValueError(
-                f"{source.latents} names no autoencoder, which source.statistics declared needs: set source.autoencoder"
-            )
+            raise ValueError(f"{source.latents} names no autoencoder to declare statistics: set source.autoencoder")
         space = Autoencoder.from_pretrained(autoencoder).latent_space
     else:
         space = latents.space(source.statistics)
 
-    targets = _cached_targets(run, latents) if run.alignment.weight else None
+    targets, choice = None, run.alignment
+    if choice.weight:
+        targets = open_training_targets(choice.targets, latents, source.flip)
+        if choice.encoder is not None and canonical(choice.encoder) != targets.encoder:
+            raise ValueError(
+                f"the cached targets are of {targets.encoder}, and alignment.encoder is {choice.encoder}: set it to "
+                f"the former, or name the folder of the latter's targets by alignment.targets"
+            )
+        if choice.size is not None:
+            raise ValueError("alignment.size has no effect on cached targets: cache them by --encoder-size")
 
     def read(keys: list[Key], rank: int, step: int) -> DiffusionBatch:
         batch = latents.read_batch(keys)
@@ -116,9 +120,9 @@ def _open_cached(run: DiffusionRun, latents: LatentSet, device: torch.device) ->
         return DiffusionBatch(data, batch.labels.to(device, non_blocking=True), batch.bad, aligned)
 
     def batches(rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]:
-        order = PositionedBatches(len(latents), run.batch_size, run.seed, rank, world, start, end)
-        keys = training_keys(latents, order, source.flip)
-        return (read(step_keys, rank, step) for step, step_keys in enumerate(keys, start))
+        options: dict[str, Any] = {"flip": source.flip, "rank": rank, "world": world, "start": start, "end": end}
+        order = training_keys(latents, run.batch_size, run.seed, **options)
+        return (read(keys, rank, step) for step, keys in enumerate(order, start))
 
     return LearnedData(
         info=replace(info, classes=latents.classes, autoencoder=autoencoder),
@@ -128,21 +132,6 @@ def _open_cached(run: DiffusionRun, latents: LatentSet, device: torch.device) ->
         batches=batches,
         target_shape=None if targets is None else (targets.width, *targets.grid),
     )
-
-
-def _cached_targets(run: DiffusionRun, latents: LatentSet) -> TrainingTargets:
-    choice = run.alignment
-    targets = open_training_targets(choice.targets, latents, run.source.flip)
-    if choice.encoder is not None and canonical(choice.encoder) != targets.encoder:
-        raise ValueError(
-            f"the cached targets are of {targets.encoder}, and alignment.encoder is {choice.encoder}: set it to the "
-            f"former, or name the folder of the latter's targets by alignment.targets"
-        )
-    if choice.size is not None:
-        raise ValueError(
-            "alignment.size has no effect on cached targets: cache them by `specmatch cache --encoder-size`"
-        )
-    return targets
 
 
 def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at: LatentSpace | None) -> LearnedData:
@@ -184,8 +173,10 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
         digests.append(digest_weights(autoencoder))
 
     def batches(rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]:
-        order = PositionedBatches(len(images), run.batch_size, run.seed, rank, world, start, end)
-        for step, batch in enumerate(image_batches(images, order, source.workers), start):
+        stream = image_batches(
+            images, run.batch_size, run.seed, rank=rank, world=world, start=start, end=end, workers=source.workers
+        )
+        for step, batch in enumerate(stream, start):
             data = pixels = batch.images.to(device, non_blocking=True)
             if autoencoder is not None:
                 with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import signal
 import time
 from collections import deque
@@ -14,7 +15,6 @@ from typing import Any, TextIO
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
 from ..files.atomic import write_text_atomically
 from .optimization import Run, StepRecord
@@ -66,7 +66,10 @@ def run_loop(
                 _log_step(run, window, log, accelerator)
             if progress is not None:
                 progress(record.step, run.steps)
-            must_stop = _anywhere(stop.is_set(), accelerator)
+            must_stop = stop.is_set()
+            if accelerator.num_processes > 1:
+                flag = torch.tensor(float(must_stop), device=accelerator.device)
+                must_stop = bool(accelerator.reduce(flag, "sum"))
             for every, action in actions:
                 if every and (record.step % every == 0 or is_last or must_stop):
                     action(record.step)
@@ -78,7 +81,10 @@ def run_loop(
 def _log_step(run: Run, window: Sequence[StepRecord], log: TextIO | None, accelerator: Accelerator) -> None:
     """Write the last step to the log, the trackers and the messages; window: the steps since the last written."""
     record = window[-1]
-    losses = _mean_over_processes(record.losses, accelerator)
+    stacked = torch.stack([value.float() for value in record.losses.values()])
+    means = accelerator.reduce(stacked, "mean").tolist()
+    # JSON has neither infinities nor NaN.
+    losses = {name: mean if math.isfinite(mean) else None for name, mean in zip(record.losses, means, strict=True)}
     seconds = sum(r.seconds for r in window)
     rate, waiting = len(window) * run.batch_size / seconds, sum(r.data_time for r in window) / seconds
     line = {
@@ -87,7 +93,7 @@ def _log_step(run: Run, window: Sequence[StepRecord], log: TextIO | None, accele
         **losses,
         "transform": record.transform,
         "lr": record.lr,
-        "gradient_norm": _finite(record.gradient_norm),
+        "gradient_norm": record.gradient_norm if math.isfinite(record.gradient_norm) else None,
         "skipped": record.skipped,
         "images_per_second": round(rate, 2),
         "waiting": round(waiting, 4),
@@ -100,16 +106,6 @@ def _log_step(run: Run, window: Sequence[StepRecord], log: TextIO | None, accele
     shown = [f"{name} {value:.4g}" for name, value in losses.items() if value is not None]
     shown += [f"{rate:.1f} images/s", f"{waiting:.0%} waiting for data", f"{left} left"]
     logger.info("step %d of %d: %s", record.step, run.steps, ", ".join(shown))
-
-
-def _finite(value: float) -> float | None:
-    """Return None for a number that JSON lacks."""
-    return value if abs(value) < float("inf") else None
-
-
-def _mean_over_processes(losses: dict[str, Tensor], accelerator: Accelerator) -> dict[str, float | None]:
-    stacked = torch.stack([value.float() for value in losses.values()])
-    return dict(zip(losses, map(_finite, accelerator.reduce(stacked, "mean").tolist()), strict=True))
 
 
 @contextmanager
@@ -131,9 +127,3 @@ def _stop_requested() -> Iterator[Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _anywhere(flag: bool, accelerator: Accelerator) -> bool:
-    if accelerator.num_processes == 1:
-        return flag
-    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum"))

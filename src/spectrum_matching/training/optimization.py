@@ -1,13 +1,9 @@
-"""The loop of updates that both trainers share: gradients, their norm, optimizers and averaged weights.
-
-A trainer gives the backward pass of one micro-batch. A step whose loss or gradient is not finite in any process changes
-nothing.
-"""
+"""The loop of updates that both trainers share: gradients, their norm, optimizers and averaged weights."""
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Protocol
 
@@ -62,8 +58,9 @@ class TrainingState:
 
     @property
     def optimizers(self) -> list[torch.optim.Optimizer]:
-        """Optimizers of all networks; the first is that whose gradient norm is recorded."""
-        return [self.optimizer]
+        """All optimizers; the first is the one whose gradient norm is recorded."""
+        parts = (getattr(self, field.name) for field in fields(self))
+        return [part for part in parts if isinstance(part, torch.optim.Optimizer)]
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values only."""
@@ -86,19 +83,18 @@ class TrainingState:
 
 
 class Trainer(Protocol):
-    """What computes the gradients of one kind of training; networks: as prepared for several processes."""
+    """Computes gradients of networks that are prepared for several processes.
+
+    split: the micro-batches of a step, on the device. backward: accumulate the gradient of a micro-batch's loss over
+    their number; return losses by name, and the sampled transform in words.
+    """
 
     networks: Sequence[nn.Module]
 
-    def split(self, batch: Any, step: int) -> Sequence[Any]:
-        """Return the micro-batches of a step, on the device."""
-        ...
-
+    def split(self, batch: Any, step: int) -> Sequence[Any]: ...
     def backward(
         self, micro_batch: Any, step: int, generator: torch.Generator, n_micro: int
-    ) -> tuple[dict[str, Tensor], str]:
-        """Accumulate the gradient of a micro-batch's loss over `n_micro`; return losses, and the transform in words."""
-        ...
+    ) -> tuple[dict[str, Tensor], str]: ...
 
 
 def train(
@@ -122,13 +118,20 @@ def train(
         losses: dict[str, Tensor] = {}
         for i, micro_batch in enumerate(micro_batches):
             is_last = i == len(micro_batches) - 1
-            with nullcontext() if is_last else _unsynchronised(accelerator, trainer.networks):
+            with ExitStack() as stack:
+                for network in () if is_last else trainer.networks:
+                    stack.enter_context(accelerator.no_sync(network))  # gradients stay in their process
                 parts, transform = trainer.backward(micro_batch, state.step, generator, len(micro_batches))
             for name, value in parts.items():
                 losses[name] = losses.get(name, 0) + value.detach() / len(micro_batches)
-        norm, finite = _clip(state.optimizers, options.clip)
-        finite &= torch.stack(list(losses.values())).isfinite().all()
-        skipped = not _finite_everywhere(finite, accelerator)
+        finite, norms = torch.stack(list(losses.values())).isfinite().all(), []
+        for optimizer in state.optimizers:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            norms.append(torch.nn.utils.clip_grad_norm_(parameters, options.clip or math.inf))
+            finite = finite & norms[-1].isfinite()
+        if accelerator.num_processes > 1:  # which must agree
+            finite = accelerator.reduce(finite.float(), "mean") == 1
+        skipped = not finite
         for optimizer in state.optimizers:
             if not skipped:
                 optimizer.step()
@@ -138,7 +141,9 @@ def train(
         state.skipped += skipped
         state.step += 1
         seconds = time.perf_counter() - started
-        yield StepRecord(state.step, losses, transform, lr, norm, skipped, seconds, data_time, tuple(batch.bad))
+        yield StepRecord(
+            state.step, losses, transform, lr, float(norms[0]), skipped, seconds, data_time, tuple(batch.bad)
+        )
         n_bad = n_bad + 1 if skipped else 0
         if n_bad >= run.max_bad_steps:
             culprits = [name for name, value in losses.items() if not value.isfinite()] or ["the gradient"]
@@ -176,33 +181,3 @@ def ema_weights(state: TrainingState) -> Iterator[None]:
         yield
     finally:
         state.ema.restore(parameters)
-
-
-def _clip(optimizers: Iterable[torch.optim.Optimizer], largest: float) -> tuple[float, Tensor]:
-    """Clip the gradient of each optimizer's parameters; return the first one's norm, and whether all are finite."""
-    norms = [
-        torch.nn.utils.clip_grad_norm_(
-            [p for group in optimizer.param_groups for p in group["params"]], largest or math.inf
-        )
-        for optimizer in optimizers
-    ]
-    finite = norms[0].isfinite()
-    for norm in norms[1:]:
-        finite = finite & norm.isfinite()
-    return float(norms[0]), finite
-
-
-def _finite_everywhere(finite: Tensor, accelerator: Accelerator) -> bool:
-    """Return whether a step was finite in all processes, on which they must agree."""
-    if accelerator.num_processes > 1:
-        finite = accelerator.reduce(finite.float(), "mean") == 1
-    return bool(finite)
-
-
-@contextmanager
-def _unsynchronised(accelerator: Accelerator, networks: Sequence[nn.Module]) -> Iterator[None]:
-    """Keep gradients in their process until the block ends."""
-    with ExitStack() as stack:
-        for network in networks:
-            stack.enter_context(accelerator.no_sync(network))
-        yield

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..data.images import ImageSet, open_images
-from ..data.order import PositionedBatches, fixed_batches, image_batches
+from ..data.order import fixed_batches, image_batches
 from ..data.pictures import grid, to_bytes, write_png
 from ..files.atomic import explain_write_errors, write_folder_atomically, write_text_atomically
 from ..files.digests import digest_weights
@@ -25,14 +25,7 @@ from ..records.training_data import FILE, TRAINING, AutoencoderTraining, Trainin
 from ..seeding import seeded
 from .autoencoder_config import AutoencoderRun
 from .checks import check_autoencoder_run, check_size
-from .run_directory import (
-    Progress,
-    open_accelerator,
-    require_same_run,
-    resume,
-    start_run,
-    train_in_directory,
-)
+from .run_directory import Progress, open_accelerator, require_same_run, resume, train_in_directory
 from .train_autoencoder import AutoencoderState, build_state, open_autoencoder, train_autoencoder
 
 N_MEASURED, BATCH_SIZE = 256, 16  # held-out images that metrics.json is measured on
@@ -58,29 +51,35 @@ def run_autoencoder(run: AutoencoderRun, progress: Progress | None = None) -> Pa
     check_size(run, state)
     perceptual = load_perceptual(run, accelerator.device)
     resume(run, state)
-    training, held_out = open_both(run)
+    data = run.data
+    shared: dict[str, Any] = {"held_out": data.held_out, "seed": run.seed, "on_bad": data.on_bad}
+    training = open_images(data.path, data.size, split="train", crop=data.crop, flip=data.flip, **shared)
+    held_out = open_images(data.path, data.size, split="held_out", **shared)
     for bad in training.bad:  # of the whole source, so those of held_out as well
         logger.warning("skipped %s: %s", bad.name, bad.reason)
-    logger.info("%d images to train on, %d held out (%s)", len(training), len(held_out), run.data.path)
-    start_run(run, accelerator)
+    logger.info("%d images to train on, %d held out (%s)", len(training), len(held_out), data.path)
     examples = next(fixed_batches(held_out, N_PREVIEW, N_PREVIEW)).images.to(accelerator.device)
-    ranks = accelerator.process_index, accelerator.num_processes
-    order = PositionedBatches(len(training), run.batch_size, run.seed, *ranks, state.step, run.steps)
-    batches = image_batches(training, order, run.data.workers)
-    records = train_autoencoder(run, state, batches, accelerator, perceptual)
+    records = train_autoencoder(
+        run,
+        state,
+        image_batches(
+            training,
+            run.batch_size,
+            run.seed,
+            rank=accelerator.process_index,
+            world=accelerator.num_processes,
+            start=state.step,
+            end=run.steps,
+            workers=run.data.workers,
+        ),
+        accelerator,
+        perceptual,
+    )
     preview, finish = (
         partial(write_preview, state.autoencoder, examples),
         partial(export, run, state, training, held_out),
     )
     return train_in_directory(run, state, records, preview, finish, accelerator, progress)
-
-
-def open_both(run: AutoencoderRun) -> tuple[ImageSet, ImageSet]:
-    """Open the images to train on, and those held out."""
-    data = run.data
-    shared: dict[str, Any] = {"held_out": data.held_out, "seed": run.seed, "on_bad": data.on_bad}
-    training = open_images(data.path, data.size, split="train", crop=data.crop, flip=data.flip, **shared)
-    return training, open_images(data.path, data.size, split="held_out", **shared)
 
 
 def load_perceptual(run: AutoencoderRun, device: torch.device) -> LPIPS | None:
@@ -92,9 +91,7 @@ def load_perceptual(run: AutoencoderRun, device: torch.device) -> LPIPS | None:
     if not run.losses.perceptual:
         return None
     if run.losses.perceptual_weights is None:
-        raise ValueError(
-            "losses.perceptual needs losses.perceptual_weights, the path or hub:NAME of LPIPS's VGG weights"
-        )
+        raise ValueError("losses.perceptual needs losses.perceptual_weights, a path or hub:NAME of LPIPS's VGG weights")
     return LPIPS.from_weights(run.losses.perceptual_weights).to(device)
 
 
@@ -122,10 +119,7 @@ def export(run: AutoencoderRun, state: AutoencoderState, training: ImageSet, hel
     scores = torch.cat(quality, dim=1).double()
     means = scores.mean(1)
     if not means.isfinite().all():
-        raise ValueError(
-            f"at step {state.step} the PSNR is {means[0]:.4g}: nothing is exported; train again with a lower "
-            f"optimizer.lr"
-        )
+        raise ValueError(f"the PSNR is {means[0]:.4g}: nothing is exported; train again with a lower optimizer.lr")
     (std,) = measure_latent_space(autoencoder, training, device, seed=run.seed, workers=run.data.workers).std
     versions = {"version": __version__, "commit": commit()}
     metrics = {

@@ -13,6 +13,7 @@ from ..data.pictures import write_grid
 from ..files.atomic import explain_write_errors, write_text_atomically
 from ..files.digests import digest_weights
 from ..files.documents import Document
+from ..files.settings import as_line, differences
 from ..latent_space import LatentSpace
 from ..records.provenance import commit
 from ..sampling.generate import check_sampling, generate_batch
@@ -20,7 +21,7 @@ from ..sampling.model import Card, DiffusionModel, open_decoder, write_model
 from .checks import check_curriculum, check_diffusion_run, check_targets
 from .diffusion_config import DiffusionRun
 from .diffusion_data import DiffusionBatch, LearnedData, open_learned
-from .run_directory import Progress, open_accelerator, require_same_run, resume, start_run, train_in_directory
+from .run_directory import Progress, open_accelerator, require_same_run, resume, train_in_directory
 from .train_diffusion import DiffusionState, build_diffusion_state, path_of, train_diffusion
 
 UNIT = (0.8, 1.25)  # standard deviations that pass for 1
@@ -51,13 +52,14 @@ def run_diffusion(run: DiffusionRun, progress: Progress | None = None) -> Path:
     """
     check_diffusion_run(run)
     accelerator = open_accelerator(run)
-    device, is_main, directory = accelerator.device, accelerator.is_main_process, Path(run.out)
+    device, directory = accelerator.device, Path(run.out)
     require_same_run(run, fixed=("steps",) if run.curriculum.keep else ())  # a curriculum is spread over the steps
     file = directory / "data.json"
     before = FINGERPRINT.read(file) if file.exists() else None
     data = open_learned(run, device, before.latent_space if before else None)
     fingerprint = DataFingerprint(data.digest, data.shape, data.latent_space)
-    require_same_data(directory, before or fingerprint, fingerprint)
+    if changed := differences(before or fingerprint, fingerprint):
+        raise ValueError(f"{directory} was started on other data: {as_line(changed)}; choose another out")
     check_curriculum(run, data.shape)
     width = data.target_shape[0] if data.target_shape else None
     state = build_diffusion_state(run, data.shape, len(data.info.classes), device, width)
@@ -71,8 +73,8 @@ def run_diffusion(run: DiffusionRun, progress: Progress | None = None) -> Path:
     shape, n_parameters = " x ".join(map(str, data.shape)), sum(p.numel() for p in state.denoiser.parameters())
     logger.info("%d to learn from, %s, %s classes", data.n, shape, len(data.info.classes) or "no")
     logger.info("%s of %s parameters", run.denoiser.name, f"{n_parameters:,}")
-    start_run(run, accelerator)
-    if is_main:
+    if accelerator.is_main_process:
+        directory.mkdir(parents=True, exist_ok=True)
         FINGERPRINT.write(file, fingerprint)
 
     def preview(path: Path) -> None:
@@ -85,24 +87,6 @@ def run_diffusion(run: DiffusionRun, progress: Progress | None = None) -> Path:
 
     records = train_diffusion(run, state, batches if data.is_pixels else warn_if_off_scale(batches), accelerator)
     return train_in_directory(run, state, records, preview, finish, accelerator, progress)
-
-
-def require_same_data(directory: Path, before: DataFingerprint, now: DataFingerprint) -> None:
-    """Check that a run resumes on the data that it was started on.
-
-    Raises:
-        ValueError: for other data, or the same at another scale.
-    """
-    if (before.digest, before.shape) != (now.digest, now.shape):
-        raise ValueError(
-            f"{directory} was started on other data ({before.shape}, digest {before.digest}; now {now.shape}, "
-            f"{now.digest}): choose another out, or bring the data back"
-        )
-    if before.latent_space != now.latent_space:
-        raise ValueError(
-            f"{directory} was started on latents of another scale (std {before.latent_space.std}; now "
-            f"{now.latent_space.std}): choose another out, or bring back what declares the scale"
-        )
 
 
 def warn_if_off_scale(batches: Iterator[DiffusionBatch]) -> Iterator[DiffusionBatch]:
@@ -170,10 +154,7 @@ def export(run: DiffusionRun, state: DiffusionState, described: Card) -> None:
         ValueError: with neither written, where weights are not finite.
     """
     if not all(p.isfinite().all() for p in state.denoiser.parameters()):
-        raise ValueError(
-            f"at step {state.step} the weights are not finite: nothing is exported; train again with a lower "
-            f"optimizer.lr"
-        )
+        raise ValueError("the weights are not finite: nothing is exported; train again with a lower optimizer.lr")
     directory = Path(run.out)
     with explain_write_errors(f"the export under {directory}"):
         write_model(directory / "export", state.denoiser, described)

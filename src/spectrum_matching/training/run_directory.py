@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from ..files.atomic import explain_write_errors, remove, write_folder_atomically, write_text_atomically
-from ..files.settings import Rule, differences, flat_settings
+from ..files.settings import Rule, as_line, differences, flat_settings
 from ..files.yaml_files import override, read_mapping, to_yaml
 from .loop import open_log, run_loop
 from .optimization import Run, StepRecord, TrainingState, ema_weights
@@ -63,8 +63,9 @@ def require_same_run(run: Run, fixed: tuple[str, ...] = ()) -> None:
         free = differences(old, run)
         changed = differences(old, run, ignore=Rule.CHANGEABLE) | {key: free[key] for key in fixed if key in free}
         if changed:
-            listed = ", ".join(f"{key} ({before!r} there, {now!r} now)" for key, (before, now) in changed.items())
-            raise ValueError(f"{directory} holds another run: {listed}; choose another out or the same values")
+            raise ValueError(
+                f"{directory} holds another run: {as_line(changed)}; choose another out or the same values"
+            )
 
 
 def resume(run: Run, state: TrainingState) -> None:
@@ -94,23 +95,6 @@ def load_checkpoint(state: TrainingState, checkpoint: Path) -> None:
         ) from error
 
 
-def start_run(run: Run, accelerator: Accelerator) -> None:
-    """Create the directory, write run.yaml and start the trackers."""
-    directory = Path(run.out)
-    if accelerator.is_main_process:
-        for name in ("samples", "checkpoints"):
-            (directory / name).mkdir(parents=True, exist_ok=True)
-        write_text_atomically(directory / "run.yaml", to_yaml(run))
-    accelerator.wait_for_everyone()
-    if run.trackers:
-        # Trackers take numbers and strings alone.
-        plain = {
-            key: value if isinstance(value, int | float | str | bool) else str(value)
-            for key, value, _ in flat_settings(run)
-        }
-        accelerator.init_trackers("spectrum-matching", config=plain)
-
-
 def train_in_directory(
     run: Run,
     state: TrainingState,
@@ -127,24 +111,33 @@ def train_in_directory(
     Raises:
         SystemExit: after a signal, with a checkpoint written.
     """
-    directory = Path(run.out)
+    directory, is_main = Path(run.out), accelerator.is_main_process
+    if is_main:
+        for name in ("samples", "checkpoints"):
+            (directory / name).mkdir(parents=True, exist_ok=True)
+        write_text_atomically(directory / "run.yaml", to_yaml(run))
+    accelerator.wait_for_everyone()
+    if run.trackers:  # they take numbers and strings alone
+        settings = ((key, value) for key, value, _ in flat_settings(run))
+        plain = {key: value if isinstance(value, int | float | str) else str(value) for key, value in settings}
+        accelerator.init_trackers("spectrum-matching", config=plain)
 
     def write_preview(step: int) -> None:
-        if accelerator.is_main_process:
+        if is_main:
             with ema_weights(state):
                 preview(directory / "samples" / f"{step:0{DIGITS}d}.png")
 
     def checkpoint(step: int) -> None:
-        if accelerator.is_main_process:
+        if is_main:
             save_checkpoint(directory / "checkpoints", state, run.intervals.keep_last, run.intervals.keep_every)
         accelerator.wait_for_everyone()
 
-    log = open_log(directory / "log.jsonl", state.step) if accelerator.is_main_process else None
+    log = open_log(directory / "log.jsonl", state.step) if is_main else None
     actions = ((run.intervals.checkpoint, checkpoint), (run.intervals.preview, write_preview))
     finished = run_loop(run, report_bad_files(records, directory), log, actions, accelerator, progress)
     if log is not None:
         log.close()
-    if finished and accelerator.is_main_process:
+    if finished and is_main:
         with ema_weights(state):
             export()
     accelerator.wait_for_everyone()

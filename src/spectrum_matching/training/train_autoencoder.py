@@ -53,11 +53,6 @@ class AutoencoderState(TrainingState):
         return self.autoencoder
 
     @property
-    def optimizers(self) -> list[torch.optim.Optimizer]:
-        """That of the reconstructor, then that of the discriminator."""
-        return [o for o in (self.optimizer, self.discriminator_optimizer) if o is not None]
-
-    @property
     def balanced_terms(self) -> list[Term]:
         """The method's terms that are weighed against the reconstruction at each step."""
         return [term for term in self.reconstructor.method.terms if term.balanced and term.weight]
@@ -81,11 +76,7 @@ class AutoencoderTrainer:
     """Backward passes of autoencoder and discriminator on a micro-batch of images."""
 
     def __init__(
-        self,
-        run: AutoencoderRun,
-        state: AutoencoderState,
-        accelerator: Accelerator,
-        perceptual: LPIPS | None = None,
+        self, run: AutoencoderRun, state: AutoencoderState, accelerator: Accelerator, perceptual: LPIPS | None = None
     ) -> None:
         self.run, self.state, self.accelerator, self.perceptual = run, state, accelerator, perceptual
         self.model = accelerator.prepare_model(state.reconstructor)

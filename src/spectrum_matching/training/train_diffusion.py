@@ -134,7 +134,12 @@ def build_diffusion_state(
     trained, alignment = denoiser, None
     if target_width is not None:
         width: Any = denoiser.width
-        alignment = build_alignment(run.alignment, width, target_width, run.seed).to(device)
+        seed = seeded("projector", run.seed).initial_seed()  # the denoiser's weights are sampled from the seed itself
+        if run.alignment.projector == "perceptron":
+            projector: nn.Module = PerceptronProjector(width, target_width, run.alignment.hidden, seed)
+        else:
+            projector = ConvolutionProjector(width, target_width, seed)
+        alignment = Alignment(projector, filter_of(run.alignment), LOSSES[run.alignment.loss]).to(device)
         trained = nn.ModuleList([denoiser, alignment])
     return DiffusionState(
         denoiser=denoiser,
@@ -144,34 +149,19 @@ def build_diffusion_state(
     )
 
 
-def build_alignment(choice: AlignmentChoice, width: int, target_width: int, seed: int) -> Alignment:
-    """Build the alignment from tokens of one width to targets of another; the seed alone decides its weights."""
-    seed = seeded("projector", seed).initial_seed()  # the denoiser's weights are sampled from the seed itself
-    if choice.projector == "perceptron":
-        projector: nn.Module = PerceptronProjector(width, target_width, choice.hidden, seed)
-    else:
-        projector = ConvolutionProjector(width, target_width, seed)
-    return Alignment(projector, filter_of(choice), LOSSES[choice.loss])
-
-
 def filter_of(choice: AlignmentChoice) -> TargetFilter:
     """Return the filter of the targets.
 
     Raises:
         ValueError: for numbers that make no filter, or that the chosen one does not use.
     """
-    plain = AlignmentChoice()
-    if choice.filter == "none" and choice.std != "none":
-        raise ValueError(
-            f"alignment.std is {choice.std!r}, and unfiltered targets are not divided: set alignment.filter to "
-            f"normalise, with gamma 0 for division alone"
-        )
-    if choice.filter != "normalise" and choice.gamma != plain.gamma:
-        raise ValueError(f"alignment.gamma is {choice.gamma:g}, which only alignment.filter normalise uses")
-    if choice.filter != "dog" and (choice.inner, choice.outer) != (plain.inner, plain.outer):
-        raise ValueError(
-            f"alignment.inner and outer are {choice.inner:g} and {choice.outer:g}, which only alignment.filter dog uses"
-        )
+    users = {"std": ("normalise", "dog"), "gamma": ("normalise",), "inner": ("dog",), "outer": ("dog",)}
+    for option, filters in users.items():
+        value = getattr(choice, option)
+        if choice.filter not in filters and value != getattr(AlignmentChoice(), option):
+            raise ValueError(
+                f"alignment.{option} is {value!r}, which only alignment.filter {' or '.join(filters)} uses"
+            )
     if choice.filter == "normalise":
         return SpatialNormalisation(choice.gamma, choice.std)
     if choice.filter == "dog":

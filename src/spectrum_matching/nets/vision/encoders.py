@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ...files.digests import digest_files, digest_lines
 from ...spectrum.filters import Resampler, resize
-from ..folders import CONFIG, download, load_folder, read_config
+from ..folders import CONFIG, load_folder, read_config
+from ..hub import download
 from .gradients import CELL, VERSION, WIDTH, gradient_grid, gradient_map
 
 RGB = tuple[float, float, float]

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..folders import download
+from ..hub import download
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from ...records.analysis import Analysis
 from ...records.comparison import Comparison
 from ..analysis.page import render_within
-from ..table import provenance_rows
 from ..template import fill
 from . import context, figures, tables
 from .quantities import headline, main_quantities, other_quantities
@@ -17,14 +16,17 @@ PREDICTORS = ("psnr", "best_delta", "gap_scale_free_1", "lowpass_gap", "rfid")
 def render_comparison(comparison: Comparison, analyses: Sequence[Analysis] = ()) -> str:
     """Render the page, which loads nothing; the same comparison gives the same bytes.
 
-    analyses: of its autoencoders in the order of its methods; their report ends the page.
+    Args:
+        comparison: The comparison.
+        analyses: Analyses of its autoencoders in the order of its methods; their report ends the page.
 
     Raises:
-        ValueError: if the comparison has no trial.
+        ValueError: If the comparison has no trial.
     """
     if not comparison.trials:
         raise ValueError(f"the comparison {comparison.name!r} holds no trial: there is nothing to report")
-    main, others, pairs = main_quantities(comparison), other_quantities(comparison), tables.pairs(comparison)
+    main, others = main_quantities(comparison), other_quantities(comparison)
+    pairs = tables.pairs(comparison)
     predictors = [each for key in PREDICTORS for each in main if each.metric.key == key]
     return fill(
         "comparison/comparison.html",
@@ -50,6 +52,6 @@ def render_comparison(comparison: Comparison, analyses: Sequence[Analysis] = ())
         duration=context.duration(sum(s for trial in comparison.trials for s in trial.seconds.values())),
         protocol=context.protocol_fields(comparison),
         definitions=context.definitions(main),
-        provenance=(provenance_rows(comparison.provenance) | {"command": comparison.command}).items(),
+        provenance=context.provenance(comparison.provenance, comparison.command),
         analyses=render_within(analyses, "latents-") if analyses else "",
     )
