@@ -19,7 +19,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from spectrum_matching.data import ImageSet, open_images
 from spectrum_matching.evaluation import Reference, compute_reference, evaluate_generation
 from spectrum_matching.metrics.images.frechet import frechet_distance
-from spectrum_matching.metrics.images.moments import RunningMoments
+from spectrum_matching.metrics.images.statistics import RunningMoments
 from spectrum_matching.nets.vision.extractors import Extractor, open_extractor
 from spectrum_matching.records.scores import Evaluation
 

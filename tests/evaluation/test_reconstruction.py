@@ -11,8 +11,8 @@ from spectrum_matching.evaluation.reconstruction import evaluate_reconstruction
 from spectrum_matching.evaluation.reference import compute_reference
 from spectrum_matching.metrics.images.catalogue import SCORES
 from spectrum_matching.metrics.images.frechet import frechet_distance
-from spectrum_matching.metrics.images.moments import RunningMoments
 from spectrum_matching.metrics.images.pixels import psnr, round_to_bytes, ssim
+from spectrum_matching.metrics.images.statistics import RunningMoments
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.vision.extractors import open_extractor
 from spectrum_matching.spectrum.blocks import block_lowpass

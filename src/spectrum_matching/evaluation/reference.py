@@ -17,8 +17,7 @@ from ..files.atomic import open_atomically
 from ..files.digests import digest_files, digest_tensors
 from ..files.npy import explain_npz_errors, read_npz_headers
 from ..metrics.images.catalogue import SET_SCORES
-from ..metrics.images.moments import RunningMoments
-from ..metrics.images.statistics import ImageStatistics
+from ..metrics.images.statistics import ImageStatistics, RunningMoments
 from ..nets.vision.extractors import Extractor
 from .accumulate import accumulate, reduce_over
 

@@ -3,8 +3,8 @@ import torch
 
 from spectrum_matching.metrics.images.fidelity import Fidelity
 from spectrum_matching.metrics.images.frechet import frechet_distance
-from spectrum_matching.metrics.images.moments import RunningMoments
 from spectrum_matching.metrics.images.pixels import SSIM_WINDOW, psnr, round_to_bytes
+from spectrum_matching.metrics.images.statistics import RunningMoments
 
 
 def pair(n=40, size=16):

@@ -4,13 +4,12 @@ import scipy.linalg
 import torch
 
 from spectrum_matching.metrics.images.frechet import (
-    enough_for_influence,
     frechet_distance,
     frechet_influence,
     frechet_measurement,
     frechet_refusal,
 )
-from spectrum_matching.metrics.images.moments import RunningMoments
+from spectrum_matching.metrics.images.statistics import RunningMoments
 
 
 def features(seed, n, d):
@@ -134,11 +133,6 @@ def test_frechet_influence_without_full_rank_is_finite():
     rows[:, 0] = 1
     flat = moments(rows)
     assert frechet_influence(rows, flat, moments(draws(1, 50))).isfinite().all()
-
-
-def test_enough_for_influence_from_both_sides():
-    assert not enough_for_influence(14, 5)
-    assert enough_for_influence(15, 5)
 
 
 def test_frechet_measurement_has_error_from_three_images_a_feature():

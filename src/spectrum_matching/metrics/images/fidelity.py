@@ -7,10 +7,9 @@ from torch import Tensor
 
 from ...records.measurement import Measurement
 from .frechet import RFID, RFID_METRIC, frechet_measurement
-from .moments import RunningMoments
 from .pixels import SSIM_WINDOW, psnr, round_to_bytes, ssim
 from .score import SetComparison, SetScore
-from .statistics import ImageStatistics
+from .statistics import ImageStatistics, RunningMoments
 
 PSNR_METRIC = replace(
     RFID_METRIC,

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from ...records.measurement import Measurement
-from .moments import RunningMoments
 from .score import BIAS, SetComparison, SetScore, score_metric
-from .statistics import Collected, FeatureBatch
+from .statistics import RunningMoments
+
+IMAGES_PER_FEATURE = 3
+"""Images for each feature below which covariances are too uncertain for `frechet_influence`."""
 
 FID_METRIC = score_metric(
     key="fid",
@@ -91,11 +93,6 @@ def frechet_influence(features: Tensor, images: RunningMoments, reference: Runni
     return along + centred.square().sum(1) - (centred @ half).square().sum(1)
 
 
-def enough_for_influence(n_images: int, n_features: int) -> bool:
-    """Return whether covariances of so many images are known well enough for `frechet_influence`."""
-    return n_images >= 3 * n_features
-
-
 def frechet_measurement(
     images: RunningMoments,
     reference: RunningMoments,
@@ -115,23 +112,12 @@ def frechet_measurement(
     if n_reference and (refusal := frechet_refusal(n_reference, d)):
         return Measurement(None, refused=f"reference: {refusal}")
     distance = frechet_distance(images, reference)
-    if rows is None or not enough_for_influence(n, d):
+    if rows is None or n < IMAGES_PER_FEATURE * d:
         return Measurement(distance)
     influence = frechet_influence(rows, images, reference)
     if paired is not None:
         influence = influence + frechet_influence(paired, reference, images)
     return Measurement(distance, float(influence.std()) / math.sqrt(n))
-
-
-def collect_features(batch: FeatureBatch) -> Collected:
-    """Keep the moments of the features, and the features of single images."""
-    if batch.features is None:
-        return Collected()
-    return Collected(moments={"features": batch.features}, rows={"features": batch.kept(batch.features)})
-
-
-def _collect_spatial(batch: FeatureBatch) -> Collected:
-    return Collected() if batch.spatial is None else Collected(moments={"spatial": batch.spatial})
 
 
 def _compare(key: str, name: str, comparison: SetComparison) -> Mapping[str, Measurement]:
@@ -143,8 +129,6 @@ def _compare(key: str, name: str, comparison: SetComparison) -> Mapping[str, Mea
     return {key: frechet_measurement(*pair, comparison.n_reference, images.rows(name), paired)}
 
 
-FID = SetScore((FID_METRIC,), collect_features, lambda comparison: _compare("fid", "features", comparison))
-SFID = SetScore((SFID_METRIC,), _collect_spatial, lambda comparison: _compare("sfid", "spatial", comparison))
-RFID = SetScore(
-    (RFID_METRIC,), collect_features, lambda comparison: _compare("rfid", "features", comparison), ("reconstruction",)
-)
+FID = SetScore((FID_METRIC,), lambda comparison: _compare("fid", "features", comparison))
+SFID = SetScore((SFID_METRIC,), lambda comparison: _compare("sfid", "spatial", comparison))
+RFID = SetScore((RFID_METRIC,), lambda comparison: _compare("rfid", "features", comparison), of=("reconstruction",))

@@ -89,4 +89,4 @@ def _compare(comparison: SetComparison) -> Mapping[str, Measurement]:
 
 
 PREFIX = "classes."
-INCEPTION_SCORE = SetScore((INCEPTION_SCORE_METRIC,), _collect, _compare, uses_reference=False)
+INCEPTION_SCORE = SetScore((INCEPTION_SCORE_METRIC,), _compare, _collect, uses_reference=False)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...records.measurement import Measurement
-from .score import SetComparison, SetScore, collect_feature_rows, score_metric
+from .score import SetComparison, SetScore, score_metric
 
 CHUNK = 1024
 
@@ -60,9 +60,7 @@ def _compare(comparison: SetComparison) -> Mapping[str, Measurement]:
     rows, reference = comparison.images.rows("features"), comparison.reference.rows("features")
     if rows is None:
         return {}
-    if reference is None:
-        return {"kid": Measurement(None, refused=comparison.rows_refusal)}
-    return {"kid": kernel_distance(rows, reference)}
+    return {"kid": comparison.no_rows if reference is None else kernel_distance(rows, reference)}
 
 
-KID = SetScore((KID_METRIC,), collect_feature_rows, _compare)
+KID = SetScore((KID_METRIC,), _compare)

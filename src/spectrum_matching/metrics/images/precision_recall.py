@@ -3,13 +3,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ...records.measurement import Measurement
-from .score import SetComparison, SetScore, collect_feature_rows, score_metric
+from .score import SetComparison, SetScore, score_metric
 
 CHUNK = 1024
 NEIGHBOURS = 3
@@ -30,18 +29,12 @@ RECALL_METRIC = replace(
 )
 
 
-class PrecisionRecall(NamedTuple):
-    """Shares, 0 to 1. precision: of the images among the reference. recall: of the reference among the images."""
+def precision_recall(features: Tensor, reference: Tensor, neighbours: int = NEIGHBOURS) -> tuple[float, float]:
+    """Return precision and recall of features (n, d) for a reference (m, d): shares, 0 to 1.
 
-    precision: float
-    recall: float
-
-
-def precision_recall(features: Tensor, reference: Tensor, neighbours: int = NEIGHBOURS) -> PrecisionRecall:
-    """Return precision and recall of features (n, d) for a reference (m, d).
-
-    The manifold of a set is the union of balls around its features up to the k-th nearest neighbour. Both depend on n
-    and m: compare equal numbers alone. Source: Kynkäänniemi et al., Improved Precision and Recall (arXiv 1904.06991),
+    Precision is of the images on the manifold of the reference, recall of the reference on that of the images. The
+    manifold of a set is the union of balls around its features up to the k-th nearest neighbour. Both depend on n and
+    m: compare equal numbers alone. Source: Kynkäänniemi et al., Improved Precision and Recall (arXiv 1904.06991),
     k = 3.
 
     Raises:
@@ -57,7 +50,7 @@ def precision_recall(features: Tensor, reference: Tensor, neighbours: int = NEIG
     # Far from zero the expansion of a square would lose the digits in which neighbours differ.
     origin = reference.double().mean(0)
     features, reference = features.double() - origin, reference.double() - origin
-    return PrecisionRecall(
+    return (
         float(_covered(features, reference, _radii(reference, neighbours)).double().mean()),
         float(_covered(reference, features, _radii(features, neighbours)).double().mean()),
     )
@@ -86,14 +79,14 @@ def _compare(comparison: SetComparison) -> Mapping[str, Measurement]:
     rows, reference = comparison.images.rows("features"), comparison.reference.rows("features")
     if rows is None:
         return {}
-    refusal = comparison.rows_refusal
-    if reference is None or min(len(rows), len(reference)) <= NEIGHBOURS:
-        n = 0 if reference is None else len(reference)
-        refusal = refusal or f"{len(rows)} images and {n} of the reference have no third neighbour"
+    if reference is None:
+        return dict.fromkeys(("precision", "recall"), comparison.no_rows)
+    if min(len(rows), len(reference)) <= NEIGHBOURS:
+        refusal = f"{len(rows)} images and {len(reference)} of the reference have no third neighbour"
         return dict.fromkeys(("precision", "recall"), Measurement(None, refused=refusal))
     precision, recall = precision_recall(rows, reference)
     error = math.sqrt(precision * (1 - precision) / len(rows))
     return {"precision": Measurement(precision, error), "recall": Measurement(recall)}
 
 
-PRECISION_RECALL = SetScore((PRECISION_METRIC, RECALL_METRIC), collect_feature_rows, _compare)
+PRECISION_RECALL = SetScore((PRECISION_METRIC, RECALL_METRIC), _compare)

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from ...records.measurement import Measurement
 from ..metric import Metric
-from .statistics import Collect, Collected, FeatureBatch, ImageStatistics
+from .statistics import Collect, Collected, ImageStatistics
 
 score_metric = partial(
     Metric,
@@ -38,11 +38,9 @@ class SetComparison(NamedTuple):
     seed: int = 0
 
     @property
-    def rows_refusal(self) -> str:
-        """Why no features of single images can be compared; "" if they can."""
-        if self.reference.rows("features") is None:
-            return f"reference {self.source} holds moments alone, no features of single images"
-        return ""
+    def no_rows(self) -> Measurement:
+        """What is measured of features of single images, if the reference has none."""
+        return Measurement(None, refused=f"reference {self.source} holds moments alone, no features of single images")
 
     @property
     def size_refusal(self) -> str:
@@ -57,20 +55,15 @@ class SetComparison(NamedTuple):
 class SetScore:
     """A score of a set of images.
 
-    metrics: descriptions of its numbers, the main ones first. collect: what it keeps of a batch, of both sets. compare:
-    its numbers by the keys of `metrics`, none where the extractor does not give what it needs. of: the kind of
-    evaluation that it belongs to. details: descriptions of further numbers, which a comparison shows last.
-    uses_reference: whether it looks at the reference at all.
+    metrics: descriptions of its numbers. compare: the numbers by their keys, none where the extractor does not give
+    what they need. collect: what it keeps of a batch, of both sets, beside the features. of: the kinds of evaluation
+    that it belongs to. details: descriptions of further numbers, which a comparison shows last. uses_reference: whether
+    it depends on the reference.
     """
 
     metrics: tuple[Metric, ...]
-    collect: Collect
     compare: Callable[[SetComparison], Mapping[str, Measurement]]
+    collect: Collect = lambda batch: Collected()
     of: tuple[Literal["generation", "reconstruction"], ...] = ("generation",)
     details: tuple[Metric, ...] = ()
     uses_reference: bool = True
-
-
-def collect_feature_rows(batch: FeatureBatch) -> Collected:
-    """Keep the features of single images."""
-    return Collected() if batch.features is None else Collected(rows={"features": batch.kept(batch.features)})

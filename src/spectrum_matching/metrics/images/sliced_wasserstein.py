@@ -145,6 +145,4 @@ def _compare(comparison: SetComparison) -> Mapping[str, Measurement]:
     return {key: Measurement(distance) for key, distance in {"swd": mean, **distances}.items()}
 
 
-SLICED_WASSERSTEIN = SetScore(
-    (SWD_METRIC,), _collect, _compare, ("generation", "reconstruction"), details=SCALE_METRICS
-)
+SLICED_WASSERSTEIN = SetScore((SWD_METRIC,), _compare, _collect, ("generation", "reconstruction"), SCALE_METRICS)

@@ -97,4 +97,4 @@ def _compare(comparison: SetComparison) -> Mapping[str, Measurement]:
     return {"spectrum_error": Measurement(error.mean, error.standard_error)}
 
 
-SPECTRUM_ERROR = SetScore((SPECTRUM_ERROR_METRIC,), _collect, _compare, ("generation", "reconstruction"))
+SPECTRUM_ERROR = SetScore((SPECTRUM_ERROR_METRIC,), _compare, _collect, ("generation", "reconstruction"))

@@ -1,13 +1,14 @@
-"""What is kept of a set of images that streams by: moments, sums, and rows of the first images."""
+"""What is kept of a set of images that streams by: moments of features, sums, and rows of the first images."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from .moments import RunningMoments
+from ...records.measurement import Measurement
 from .pixels import round_to_bytes
 
 N_KEPT = 10_000
@@ -15,6 +16,69 @@ N_KEPT = 10_000
 
 Extract = Callable[[Tensor], Tensor | tuple[Tensor, Tensor | None, Tensor | None]]
 """Images (b, 3, H, W) in [-1, 1] → features (b, d), or a tuple of features, spatial features (b, s), logits (b, k)."""
+
+
+class RunningMoments:
+    """Count, mean (d,) and covariance (d, d) of vectors in float64; memory does not grow with their number."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = torch.zeros(0, dtype=torch.float64)
+        self._scatter = torch.zeros(0, 0, dtype=torch.float64)
+
+    def add(self, rows: Tensor) -> Self:
+        """Add a batch of vectors (b, d).
+
+        Raises:
+            ValueError: for another shape, another d than in earlier batches, and values that are not finite.
+        """
+        rows = rows.detach().cpu().double()
+        if rows.ndim != 2 or not rows.numel():
+            raise ValueError(f"expected features (b, d), got {tuple(rows.shape)}")
+        if not rows.isfinite().all():
+            raise ValueError("features hold values that are not finite")
+        mean = rows.mean(0)
+        centred = rows - mean
+        return self._include(len(rows), mean, centred.mT @ centred)
+
+    @classmethod
+    def from_moments(cls, count: int, mean: Tensor, covariance: Tensor) -> Self:
+        """Return the moments of `count` > 1 vectors with this mean (d,) and covariance (d, d), divided by count − 1."""
+        scatter = covariance.double() * (count - 1)
+        return cls()._include(count, mean.double(), (scatter + scatter.mT) / 2)
+
+    def merge(self, other: Self) -> Self:
+        """Add the vectors of another accumulator."""
+        return self._include(other.count, other.mean, other._scatter) if other.count else self
+
+    def _include(self, count: int, mean: Tensor, scatter: Tensor) -> Self:
+        # Chan, Golub & LeVeque (1983): squares about the running mean, so that a large mean costs no digits.
+        if not self.count:
+            self.count, self.mean, self._scatter = count, mean.clone(), scatter.clone()
+            return self
+        if mean.shape != self.mean.shape:
+            raise ValueError(f"features have {len(mean)} values each, earlier ones had {len(self.mean)}")
+        total = self.count + count
+        shift = mean - self.mean
+        self._scatter += scatter + torch.outer(shift, shift) * (self.count * count / total)
+        self.mean = self.mean + shift * (count / total)
+        self.count = total
+        return self
+
+    def covariance(self) -> Tensor:
+        """Return the covariance (d, d), divided by n − 1.
+
+        Raises:
+            ValueError: for fewer than two vectors.
+        """
+        if self.count < 2:
+            raise ValueError(f"a covariance needs at least 2 vectors, got {self.count}")
+        return self._scatter / (self.count - 1)
+
+    def scalar(self) -> Measurement:
+        """Return the mean of single values (d = 1) with its standard error over them; one value alone has none."""
+        error = math.sqrt(float(self.covariance()[0, 0]) / self.count) if self.count > 1 else None
+        return Measurement(float(self.mean[0]), error)
 
 
 class FeatureBatch(NamedTuple):
@@ -37,15 +101,10 @@ class FeatureBatch(NamedTuple):
 
 
 class Collected(NamedTuple):
-    """What a score keeps of one batch, by name; entries of the same name in two scores are kept once.
+    """What a score keeps of a batch, by name: `rows` (n_kept, …) of its kept images, and `sums` over all of them."""
 
-    moments (b, d): vectors whose mean and covariance are kept. sums: tensors added over batches. rows (n_kept, …):
-    values of single images, in the order of the batch.
-    """
-
-    moments: Mapping[str, Tensor] = {}
-    sums: Mapping[str, Tensor] = {}
     rows: Mapping[str, Tensor] = {}
+    sums: Mapping[str, Tensor] = {}
 
 
 Collect = Callable[[FeatureBatch], Collected]
@@ -55,9 +114,10 @@ Collect = Callable[[FeatureBatch], Collected]
 class ImageStatistics:
     """Statistics of a set of images, or of one process's share of it.
 
-    collectors: what is kept of each batch. n_kept: rows are kept of images with lower numbers, on the CPU. size: side
-    of the square images, 0 before the first. device, dtype: of the features, or of the images without an extractor.
-    bad: a line for each file that could not be read.
+    Of features and spatial features the moments are kept, of the first images the features, and what collectors keep.
+    n_kept: rows are kept of images with lower numbers, on the CPU. size: side of the square images, 0 before the first.
+    device, dtype: of the features, or of the images without an extractor. bad: a line for each file that could not be
+    read.
     """
 
     collectors: Iterable[Collect] = ()
@@ -91,22 +151,24 @@ class ImageStatistics:
         if not images.isfinite().all():
             raise ValueError("images hold values that are not finite: check what generated them")
         images = round_to_bytes(images.float())
-        extracted = images.new_empty(0) if extract is None else extract(images)
+        extracted = extract(images) if extract else None
         features, spatial, logits = extracted if isinstance(extracted, tuple) else (extracted, None, None)
-        source = images if extract is None else features
+        source = images if features is None else features
         self.device, self.dtype = source.device, source.dtype
         in_order = range(self.n_images, self.n_images + len(images)) if numbers is None else numbers
         indices = torch.tensor(list(in_order), dtype=torch.int64)
-        is_kept = indices < self.n_kept
-        batch = FeatureBatch(images, indices, is_kept, features if extract else None, spatial, logits)
+        batch = FeatureBatch(images, indices, indices < self.n_kept, features, spatial, logits)
         share = ImageStatistics(n_images=len(images), size=images.shape[-1])
-        share.keep("indices", indices[is_kept])
-        collected = [collect(batch) for collect in self.collectors]
-        for name, vectors in _union(each.moments for each in collected).items():
-            share.moments[name] = RunningMoments().add(vectors)
-        share.sums = _union(each.sums for each in collected)
-        for name, rows in _union(each.rows for each in collected).items():
-            share.keep(name, rows.float().cpu())
+        share.keep("indices", batch.kept(indices))
+        for name, vectors in (("features", features), ("spatial", spatial)):
+            if vectors is not None:
+                share.moments[name] = RunningMoments().add(vectors)
+        if features is not None:
+            share.keep("features", batch.kept(features).float().cpu())
+        for collected in (collect(batch) for collect in self.collectors):
+            share.sums |= collected.sums
+            for name, rows in collected.rows.items():
+                share.keep(name, rows.float().cpu())
         self.merge(share)
 
     def rows(self, name: str) -> Tensor | None:
@@ -142,7 +204,3 @@ class ImageStatistics:
             self.sums[name] = self.sums[name] + total if name in self.sums else total
         for name, rows in other._rows.items():
             self._rows.setdefault(name, []).extend(rows)
-
-
-def _union(mappings: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: values for mapping in mappings for name, values in mapping.items()}

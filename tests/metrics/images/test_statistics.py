@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from spectrum_matching.metrics.images.moments import RunningMoments
+from spectrum_matching.metrics.images.statistics import RunningMoments
 
 
 def features(seed, n, d):
