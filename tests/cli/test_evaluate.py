@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from spectrum_matching.cli.evaluate import generation, reconstruction, reference
+from spectrum_matching.cli.evaluate import Reading, generation, reconstruction, reference
 from spectrum_matching.evaluation.reference import load_reference
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.scores import EVALUATIONS, Sampling
@@ -27,7 +27,7 @@ def features(tmp_path_factory):
 
 @pytest.fixture
 def known(image_folder, features, tmp_path):
-    return reference(str(image_folder), out=tmp_path / "r.safetensors", size=32, features=features)
+    return reference(str(image_folder), out=tmp_path / "r.safetensors", size=32, reading=Reading(features))
 
 
 def images_of(folder, n=24):
@@ -52,7 +52,7 @@ def test_generation_scores_samples_side_by_side(image_folder, features, known, t
         Image.fromarray(image).save(tmp_path / "bad" / f"{i}.png")
     write_record(tmp_path / "bad" / "samples.json", steps=250, n_images=99)
     sources = [str(tmp_path / "good.npz"), str(tmp_path / "bad")]
-    found = generation(sources, reference=known, out=tmp_path / "out", features=features)
+    found = generation(sources, reference=known, out=tmp_path / "out", reading=Reading(features))
     assert EVALUATIONS.read(tmp_path / "out" / "scores.json") == found
     assert [each.name for each in found] == ["good", "bad"]
     assert found[0].protocol.sampling.steps == 50
@@ -75,8 +75,8 @@ def test_generation_without_record_and_without_weights(image_folder, known, tmp_
 
 def test_reference_reads_an_archive(image_folder, features, tmp_path):
     np.savez(tmp_path / "s.npz", images_of(image_folder))
-    out = reference(str(tmp_path / "s.npz"), out=tmp_path / "r.safetensors", features=features, num_images=20)
-    (found,) = generation([str(tmp_path / "s.npz")], reference=out, out=tmp_path / "out", features=features)
+    out = reference(str(tmp_path / "s.npz"), out=tmp_path / "r.safetensors", reading=Reading(features), num_images=20)
+    (found,) = generation([str(tmp_path / "s.npz")], reference=out, out=tmp_path / "out", reading=Reading(features))
     assert found.protocol.n_reference == 20
     assert found.value("swd") < 0.2
 
@@ -86,7 +86,13 @@ def test_reconstruction_scores_autoencoders_side_by_side(image_folder, features,
         Autoencoder.from_preset("tiny", seed).save_pretrained(tmp_path / f"ae{seed}")
     sources = [str(tmp_path / "ae0"), str(tmp_path / "ae1")]
     found = reconstruction(
-        sources, data=str(image_folder), out=tmp_path / "out", size=32, features=features, keep=(7,), num_images=16
+        sources,
+        data=str(image_folder),
+        out=tmp_path / "out",
+        size=32,
+        reading=Reading(features),
+        keep=(7,),
+        num_images=16,
     )
     assert EVALUATIONS.read(tmp_path / "out" / "scores.json") == found
     assert found[0].protocol == found[1].protocol
@@ -99,9 +105,9 @@ def test_evaluate_checks_first_that_out_is_writable(image_folder, known, tmp_pat
     below, data, nowhere = tmp_path / "file" / "out", str(image_folder), str(tmp_path / "nowhere.pt")
     np.savez(tmp_path / "s.npz", images_of(image_folder))
     for call in (
-        lambda: reference(data, out=below / "r.safetensors", size=32, features=nowhere),
-        lambda: generation([str(tmp_path / "s.npz")], reference=known, out=below, features=nowhere),
-        lambda: reconstruction([data], data=data, out=below, features=nowhere),
+        lambda: reference(data, out=below / "r.safetensors", size=32, reading=Reading(nowhere)),
+        lambda: generation([str(tmp_path / "s.npz")], reference=known, out=below, reading=Reading(nowhere)),
+        lambda: reconstruction([data], data=data, out=below, reading=Reading(nowhere)),
     ):
         with pytest.raises(ValueError, match=r"cannot write into .*choose another --out"):
             call()
@@ -136,7 +142,9 @@ def test_evaluate_reports_user_errors_in_one_line(image_folder, features, known,
         (lambda: reference(data, out=out, size=32, num_images=1), "at least 2 images"),
         (lambda: generation([], reference=known, out=tmp_path), "no samples were given"),
         (
-            lambda: generation([str(samples)], reference=known, out=tmp_path, features=str(tmp_path / "flat.pt")),
+            lambda: generation(
+                [str(samples)], reference=known, out=tmp_path, reading=Reading(str(tmp_path / "flat.pt"))
+            ),
             r"was made by quarters\.pt \w{16}, but the images' features are of flat\.pt",
         ),
         (lambda: reconstruction([data], data=data, out=tmp_path, keep=(15,)), "each from 1 to 14"),

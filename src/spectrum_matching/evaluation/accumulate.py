@@ -1,10 +1,9 @@
 """Statistics of a set of images that streams by, in one process or in several."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from ..data.images import ImageBatch
@@ -16,16 +15,11 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-def indexed(batches: Iterable[Tensor | ImageBatch]) -> Iterator[ImageBatch]:
-    """Give batches without indices those of their order."""
-    first = 0
-    for batch in batches:
-        images, bad = (batch, ()) if isinstance(batch, Tensor) else (batch.images, batch.bad)
-        indices = tuple(range(first, first + len(images)))
-        if isinstance(batch, ImageBatch) and batch.indices:
-            indices = batch.indices
-        yield ImageBatch(images, torch.full((len(images),), -1), bad, indices)
-        first += len(images)
+def unpack(batch: Tensor | ImageBatch) -> tuple[Tensor, tuple[int, ...] | None, list[str]]:
+    """Return the images of a batch, their indices, None where they come in order, and a line for each bad file."""
+    if isinstance(batch, Tensor):
+        return batch, None, []
+    return batch.images, batch.indices or None, [f"{file.name}: {file.reason}" for file in batch.bad]
 
 
 def accumulate(
@@ -36,9 +30,9 @@ def accumulate(
 ) -> ImageStatistics:
     """Return what `scores` keep of batches of images (b, 3, size, size) in [-1, 1]."""
     statistics = ImageStatistics(tuple(score.collect for score in scores), n_kept)
-    for batch in indexed(batches):
-        statistics.add(batch.images, extractor.extract if extractor else None, batch.indices)
-        statistics.bad += [f"{file.name}: {file.reason}" for file in batch.bad]
+    for images, indices, bad in map(unpack, batches):
+        statistics.add(images, extractor.extract if extractor else None, indices)
+        statistics.bad += bad
     return statistics
 
 

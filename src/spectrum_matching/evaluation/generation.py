@@ -14,7 +14,7 @@ from ..nets.vision.extractors import Extractor
 from ..records.provenance import provenance
 from ..records.scores import Evaluation, Protocol, Sampling
 from .accumulate import accumulate, reduce_over
-from .reference import ROUNDING, Reference
+from .reference import ROUNDING, Reference, extractor_names
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -70,18 +70,9 @@ def protocol(
     statistics: ImageStatistics, reference: Reference, extractor: Extractor | None, sampling: Sampling | None = None
 ) -> Protocol:
     """Return what scores of these images depend on."""
-    return Protocol(
-        n_images=statistics.n_images,
-        n_reference=reference.n_images,
-        size=statistics.size,
-        reference=reference.source,
-        reference_digest=reference.digest,
-        extractor=extractor.name if extractor else "",
-        extractor_digest=extractor.digest if extractor else "",
-        resizer=extractor.resizer if extractor else "",
-        rounding=ROUNDING,
-        sampling=sampling,
-    )
+    counts = statistics.n_images, reference.n_images, statistics.size
+    names = reference.source, reference.digest, *extractor_names(extractor)
+    return Protocol(*counts, *names, ROUNDING, sampling)
 
 
 def few_images(n: int) -> Iterator[str]:
@@ -108,6 +99,5 @@ def _warnings(statistics: ImageStatistics, reference: Reference, extractor: Extr
             yield f"reference {reference.source} has no features: nothing was scored by {extractor.name}"
         elif not reference.extractor_digest:
             yield f"reference {reference.source} does not say which extractor and resizer made it"
-    if reference.statistics.size not in (0, statistics.size):
-        sizes = f"{statistics.size} pixels a side are compared with a reference of {reference.statistics.size}"
-        yield f"images of {sizes}"
+    if (size := reference.statistics.size) not in (0, statistics.size):
+        yield f"images of {statistics.size} pixels a side are compared with a reference of {size}"

@@ -1,7 +1,6 @@
 """Scores of an autoencoder's reconstructions compared with their images, also below a low-pass."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +16,7 @@ from ..nets.autoencoder import Autoencoder, eval_mode
 from ..nets.vision.extractors import Extractor
 from ..records.provenance import provenance
 from ..records.scores import Evaluation
-from .accumulate import indexed, reduce_over
+from .accumulate import reduce_over, unpack
 from .generation import few_images, protocol, unread
 from .reference import reference_of
 
@@ -55,14 +54,14 @@ def evaluate_reconstruction(
     """
     fidelity, block = Fidelity(lpips, extractor, SCORES, keep), BLOCK
     with eval_mode(autoencoder, device, seed=seed) as on:
-        for batch in indexed(batches):
-            images = batch.images.to(on)
+        for pictures, indices, bad in map(unpack, batches):
+            images = pictures.to(on)
             latents = autoencoder.encode(images).mean.float()
             output = autoencoder.decode(latents).float()
             if not output.isfinite().all():
                 raise ValueError(f"{name} decodes to values that are not finite: check its weights")
-            fidelity.add(output, images, batch.indices)
-            fidelity.images.bad += [f"{file.name}: {file.reason}" for file in batch.bad]
+            fidelity.add(output, images, indices)
+            fidelity.images.bad += bad
             block = legal_block((latents.shape[-2], latents.shape[-1]), BLOCK)
             for cutoff in keep if extractor and block > 1 else ():
                 (scaled,) = scaled_strengths((cutoff,), BLOCK, block)
@@ -72,8 +71,7 @@ def evaluate_reconstruction(
     real, n = fidelity.images, fidelity.images.n_images
     if n < 2:
         raise ValueError(f"{name}: at least 2 images are needed, got {n}")
-    reference = reference_of(source, real, extractor)
-    reference = replace(reference, digest=source_digest or reference.digest)
+    reference = reference_of(source, real, extractor, source_digest)
     smaller = f"low-pass in blocks of {block}: the latent grid has no whole blocks of {BLOCK}"
     notes = (smaller,) if extractor and keep and 1 < block < BLOCK else ()
     return Evaluation(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,10 +86,15 @@ def compute_reference(
     return reference_of(source, statistics, extractor)
 
 
-def reference_of(source: str, statistics: ImageStatistics, extractor: Extractor | None) -> Reference:
-    """Return statistics that `extractor` took part in as a reference."""
-    names = (extractor.name, extractor.digest, extractor.resizer) if extractor else ("", "", "")
-    return Reference(source, digest_tensors(tensors_of(statistics)), statistics.n_images, *names, statistics)
+def reference_of(source: str, statistics: ImageStatistics, extractor: Extractor | None, digest: str = "") -> Reference:
+    """Return statistics that `extractor` took part in as a reference; digest: by default of their numbers."""
+    digest = digest or digest_tensors(tensors_of(statistics))
+    return Reference(source, digest, statistics.n_images, *extractor_names(extractor), statistics)
+
+
+def extractor_names(extractor: Extractor | None) -> tuple[str, str, str]:
+    """Return name, digest and resizer of an extractor, empty without one."""
+    return (extractor.name, extractor.digest, extractor.resizer) if extractor else ("", "", "")
 
 
 def open_reference(
@@ -106,9 +111,7 @@ def open_reference(
     if not path.is_file():
         raise ValueError(f"no reference {path}: make one by `specmatch evaluate reference DATA --out {path}`")
     if path.suffix != ".npz":
-        reference = load_reference(path)
-        reference.check(extractor)
-        return reference
+        return load_reference(path)
     names = read_npz_headers(path)
     moments = {
         name: RunningMoments.from_moments(UNKNOWN_COUNT, *_read_moments(path, mean, covariance))
@@ -124,11 +127,11 @@ def open_reference(
         rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
         batches = fixed_batches(ArchivedImages(path), batch_size, rank=rank, world=world)
         statistics = reduce_over(accumulate(batches, extractor, SCORES), accelerator)
-    reference = replace(reference_of(str(path), statistics, extractor), digest=digest_files([path]))
+    digest = digest_files([path])
     if "features" not in moments:
-        return reference
+        return reference_of(str(path), statistics, extractor, digest)
     statistics.moments = moments
-    return replace(reference, n_images=0, extractor="", extractor_digest="", resizer="")
+    return Reference(str(path), digest, 0, *extractor_names(None), statistics)
 
 
 def save_reference(reference: Reference, path: Path) -> None:
