@@ -11,7 +11,7 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO
@@ -54,17 +54,12 @@ def explain_write_errors(what: str) -> Iterator[None]:
 @contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """Open a binary stream whose content replaces the file `path` when the block ends without an error."""
-    partial = _temporary(path)
-    try:
+    with _replacing(path) as partial:
         with partial.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(path)
-        _flush(path.parent)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -74,10 +69,9 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 
 def write_folder_atomically(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill an empty folder, which then takes the place of `folder`, with its parents if need be."""
+    """Let `write` fill an empty folder, which then replaces `folder`; make its parents if need be."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = _temporary(folder)
-    try:
+    with _replacing(folder) as partial:
         partial.mkdir()
         write(partial)
         for path in (*partial.rglob("*"), partial):
@@ -85,10 +79,6 @@ def write_folder_atomically(folder: Path, write: Callable[[Path], None]) -> None
         if folder.exists():
             remove(folder)
         partial.rename(folder)
-        _flush(folder.parent)
-    except BaseException:
-        _delete(partial)
-        raise
 
 
 def remove(folder: Path) -> None:
@@ -96,6 +86,18 @@ def remove(folder: Path) -> None:
     doomed = _temporary(folder, "removed")
     folder.rename(doomed)
     shutil.rmtree(doomed)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Yield the temporary name of a path; delete it after an error, else flush the renaming to the disk."""
+    partial = _temporary(path)
+    try:
+        yield partial
+        _flush(path.parent)
+    except BaseException:
+        _delete(partial)
+        raise
 
 
 def _temporary(path: Path, kind: str = "written") -> Path:
@@ -109,21 +111,20 @@ def _temporary(path: Path, kind: str = "written") -> Path:
 
 
 def _is_leftover(path: Path) -> bool:
+    """Whether the process that wrote under a temporary name is dead, or has not written for a day."""
     name = TEMPORARY.fullmatch(path.name)
     if name is None:
         return False
-    host, process = name.groups()
-    if host == HOST:
-        try:
-            os.kill(int(process), 0)  # sends nothing
-        except ProcessLookupError:
-            return True
-        except OSError:  # it runs, as another user
-            pass
     try:
+        if name[1] == HOST:
+            os.kill(int(name[2]), 0)  # sends nothing
+    except ProcessLookupError:
+        return True
+    except OSError:  # it runs, as another user
+        pass
+    with suppress(OSError):  # deleted meanwhile
         return time.time() - path.stat().st_mtime > ABANDONED
-    except OSError:  # deleted meanwhile
-        return False
+    return False
 
 
 def _delete(path: Path) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..spectrum.bands import Variant, flatten_bands, kl_divergence, spectrum_distribution
+from ..spectrum.bands import VARIANTS, Variant, flatten_bands, kl_divergence, spectrum_distribution
 from ..spectrum.dct import dct_matrix
 from ..spectrum.filters import gaussian_matrix, resize_matrix
 from ..spectrum.power import Radius, power_spectrum, radial_bins, radial_profile
@@ -95,7 +95,7 @@ def spectrum_bands(
     Raises:
         ValueError: where shapes do not match or a latent has a single position.
     """
-    if variant not in get_args(Variant):
+    if variant not in VARIANTS:
         raise ValueError(f"variant must be 'paper' or 'scale_free', got {variant!r}")
     if latents.ndim != 4 or images.ndim != 4 or len(latents) != len(images):
         raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     Bands = Float[Tensor, "*batch bins"]
 
 Variant = Literal["paper", "scale_free"]
+VARIANTS = get_args(Variant)  # older torch.compile cannot trace get_args
 """How ESM compares band distributions: as the paper's code does, or independently of the latents' scale."""
 
 

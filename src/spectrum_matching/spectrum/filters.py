@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Field = Float[Tensor, "*batch h w"]
 
 Resampler = Literal["bicubic", "bilinear", "area"]
+RESAMPLERS = get_args(Resampler)  # older torch.compile cannot trace get_args
 
 
 @constant
@@ -85,8 +86,8 @@ def resize(
     """
     if min(size) < 1:
         raise ValueError(f"size must be at least 1 x 1, got {size[0]} x {size[1]}")
-    if mode not in get_args(Resampler):
-        raise ValueError(f"mode must be one of {', '.join(get_args(Resampler))}, got {mode!r}")
+    if mode not in RESAMPLERS:
+        raise ValueError(f"mode must be one of {', '.join(RESAMPLERS)}, got {mode!r}")
     field = in_working_precision(x)
     h, w = x.shape[-2:]
     if (h, w) == tuple(size):

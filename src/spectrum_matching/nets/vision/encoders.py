@@ -8,12 +8,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from ...files.digests import digest_files, digest_lines
+from ...files.settings import record_of
 from ...spectrum.filters import Resampler, resize
 from ..folders import CONFIG, load_folder, read_config
 from ..hub import download
@@ -118,8 +120,19 @@ KINDS = {
     "siglip_vision_model": _SIGLIP,
 }
 
-# PIL's numbers, as preprocessor_config.json has them.
-_RESAMPLERS: dict[Any, Resampler] = {2: "bilinear", 3: "bicubic"}
+_RESAMPLERS: dict[int | None, Resampler] = {2: "bilinear", 3: "bicubic"}  # by PIL's numbers
+
+
+@dataclass(frozen=True)
+class _Preprocessing:
+    """What preprocessor_config.json may say, where it says anything: pixels are scaled to 0 … 1 and normalised."""
+
+    resample: Literal[2, 3] | None = None
+    image_mean: RGB | None = None
+    image_std: RGB | None = None
+    do_normalize: Literal[True] | None = None
+    do_rescale: Literal[True] | None = None
+    rescale_factor: Annotated[float, Field(ge=1 / 255, le=1 / 255)] | None = None
 
 
 def open_vision(spec: str, device: torch.device | str = "cpu", size: int | None = None) -> VisionEncoder:
@@ -167,8 +180,10 @@ def _pretrained(spec: str, device: torch.device, size: int | None) -> VisionEnco
     model_type = read_config(folder / CONFIG).get("model_type")
     if not isinstance(model_type, str) or model_type not in KINDS:
         raise ValueError(f"{folder} holds a model of type {model_type}: known vision encoders are {', '.join(KINDS)}")
-    kind = KINDS[model_type]
-    resample, mean, std = _preprocessing(folder, kind)
+    kind, file = KINDS[model_type], folder / PREPROCESSING
+    settings = record_of(_Preprocessing, read_config(file) if file.is_file() else {}, str(file))
+    resample = _RESAMPLERS.get(settings.resample, kind.resample)
+    mean, std = settings.image_mean or kind.mean, settings.image_std or kind.std
     model = _load(kind.model, folder)
     patch = _square_side(model.config.patch_size, folder)
     side = _input_side(spec, size, patch, kind.size or _square_side(model.config.image_size, folder))
@@ -181,7 +196,7 @@ def _pretrained(spec: str, device: torch.device, size: int | None) -> VisionEnco
         tokens: Tensor = model((pixels - shift) / scale, **options).last_hidden_state
         return tokens
 
-    files = [folder / CONFIG, folder / PREPROCESSING, *sorted(folder.glob(WEIGHTS))]
+    files = [folder / CONFIG, file, *sorted(folder.glob(WEIGHTS))]
     return VisionEncoder(
         name=spec,
         digest=digest_files(file for file in files if file.is_file()),
@@ -219,29 +234,6 @@ def _load(model: str, folder: Path) -> Any:
         return load_folder(getattr(transformers, model), folder, WEIGHTS).requires_grad_(False)
     finally:
         logger.setLevel(level)
-
-
-def _preprocessing(folder: Path, kind: _Kind) -> tuple[Resampler, RGB, RGB]:
-    """Return resampler, mean and deviation: the folder's, else the kind's."""
-    file = folder / PREPROCESSING
-    settings = read_config(file) if file.is_file() else {}
-    number = settings.get("resample")
-    if number is not None and not (isinstance(number, int) and number in _RESAMPLERS):
-        raise ValueError(f"{file} resamples by PIL's {number}: known are 2 (bilinear) and 3 (bicubic)")
-    if (
-        settings.get("do_normalize") is False
-        or settings.get("do_rescale") is False
-        or settings.get("rescale_factor", 1 / 255) != 1 / 255
-    ):
-        raise ValueError(f"{file} does not scale pixels to 0 … 1 and normalise them: no known encoder is trained so")
-    mean, std = (settings.get(key) or default for key, default in (("image_mean", kind.mean), ("image_std", kind.std)))
-    if not (_is_colour(mean) and _is_colour(std)):
-        raise ValueError(f"{file} has image_mean {mean} and image_std {std}: expected three numbers each")
-    return kind.resample if number is None else _RESAMPLERS[number], tuple(mean), tuple(std)
-
-
-def _is_colour(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 3 and all(isinstance(each, int | float) for each in value)
 
 
 def _square_side(declared: Any, folder: Path) -> int:
