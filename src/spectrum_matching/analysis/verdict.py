@@ -124,7 +124,7 @@ def _posterior(analysis: Analysis, view: LatentView) -> Finding | None:
 def _decoder(analysis: Analysis) -> Finding | None:
     if analysis.decoding is None or (point := analysis.decoding.mildest) is None:
         return None
-    gap, everything, transfer = float(point.gap), 2 * analysis.decoding.lowpass_block - 1, analysis.decoding.transfer
+    gap, everything, transfer = float(point.gap), analysis.decoding.diagonals, analysis.decoding.transfer
     evidence = (
         f"Low-pass keep {point.keep} of {everything}: decoded {point.decoded.value:.1f} dB, aligned "
         f"{point.aligned.value:.1f} dB, gap {gap:.2f} ± {point.gap.standard_error:.2f} dB "

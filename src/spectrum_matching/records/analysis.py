@@ -186,9 +186,14 @@ class Decoding:
     transfer: Transfer | None
 
     @property
+    def diagonals(self) -> int:
+        """The diagonals of a block: what `keep` is out of."""
+        return 2 * self.lowpass_block - 1
+
+    @property
     def mildest(self) -> LowpassPoint | None:
         """The weakest low-pass that removes anything."""
-        some = [point for point in self.lowpass if point.keep < 2 * self.lowpass_block - 1]
+        some = [point for point in self.lowpass if point.keep < self.diagonals]
         return max(some, key=lambda point: point.keep, default=None)
 
 

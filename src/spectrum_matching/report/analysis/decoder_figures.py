@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...records.analysis import Analysis, Decoding, Transfer
+from ...records.analysis import Analysis, Decoding, EquivariancePoint, Transfer
 from ...records.measurement import Measurement
 from ..canvas import BACK, DASHED, INK, MUTED, Canvas, Curve, Panel, colour, curves, line, panel
 from ..digits import fixed, number, spread
@@ -20,7 +20,7 @@ def lowpass_curves(analyses: Sequence[Analysis]) -> list[Panel]:
         return []
     psnrs, gaps = [], []
     for index, name, decoding in entries:
-        points, kept = decoding.lowpass, [point.keep / _diagonals(decoding) for point in decoding.lowpass]
+        points, kept = decoding.lowpass, [point.keep / decoding.diagonals for point in decoding.lowpass]
         dashed = {"color": colour(index), "linestyle": DASHED, "linewidth": 1.2}
         for key, style in (("aligned", dashed), ("decoded", line(index))):
             values: list[Measurement] = [getattr(point, key) for point in points]
@@ -29,7 +29,7 @@ def lowpass_curves(analyses: Sequence[Analysis]) -> list[Panel]:
             psnrs.append(Curve(kept, list(map(float, values)), tips, style))
         tips = [f"{name}\nkeep {point.keep}: {_plus_minus(point.gap)} dB" for point in points]
         gaps.append(Curve(kept, [float(point.gap) for point in points], tips, line(index)))
-    diagonals = sorted({_diagonals(decoding) for *_, decoding in entries})
+    diagonals = sorted({decoding.diagonals for *_, decoding in entries})
     x_label = f"diagonals kept, of {' or '.join(map(str, diagonals))}   (stronger low-pass →)"
     options: dict[str, Any] = {"prepare": lambda axes: _strength_axis(axes, entries)}
     return [
@@ -74,25 +74,25 @@ def transfers(analyses: Sequence[Analysis]) -> list[Panel]:
 def _draw_equivariance(canvas: Canvas, analyses: Sequence[Analysis]) -> None:
     axes = canvas.axes
     entries = [(index, analysis) for index, analysis in enumerate(analyses) if analysis.equivariance]
-    names = [
-        ", ".join(filter(None, (p.transform, p.resampler))) for _, analysis in entries for p in analysis.equivariance
-    ]
-    rows = distinct(names)
+    rows = distinct(_transform_name(point) for _, analysis in entries for point in analysis.equivariance)
     step = 0.7 / max(len(entries), 1)
     for order, (index, analysis) in enumerate(entries):
         for point in analysis.equivariance:
-            name = ", ".join(filter(None, (point.transform, point.resampler)))
-            y = rows.index(name) + (order - (len(entries) - 1) / 2) * step
+            y = rows.index(_transform_name(point)) + (order - (len(entries) - 1) / 2) * step
             value = float(point.error)
             axes.plot([0, value], [y, y], color=colour(index), linewidth=1, alpha=0.35)
             axes.errorbar(value, y, xerr=point.error.standard_error or 0.0, color=colour(index), linewidth=1)
             axes.plot(value, y, **line(index) | {"linestyle": "", "markersize": 5})
-            canvas.tip(value, y, f"{analysis.subject.name}\n{name}: {_plus_minus(point.error)}")
+            canvas.tip(value, y, f"{analysis.subject.name}\n{_transform_name(point)}: {_plus_minus(point.error)}")
     axes.set_yticks(range(len(rows)), rows, fontsize=8.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.set_xlabel("error relative to the latents’ power")
     axes.grid(visible=False, axis="y")
+
+
+def _transform_name(point: EquivariancePoint) -> str:
+    return f"{point.transform}, {point.resampler}" if point.resampler else point.transform
 
 
 def _draw_transfer(canvas: Canvas, transfer: Transfer, index: int) -> None:
@@ -101,13 +101,10 @@ def _draw_transfer(canvas: Canvas, transfer: Transfer, index: int) -> None:
     axes, n = canvas.axes, len(transfer.frequencies)
     edges = [fixed(f, 2) for f in transfer.frequencies]
     outputs = [*edges, "beyond"]
-    rows: list[tuple[float, str, tuple[float, ...]]] = [
-        (y, f"of energy in latents up to {edge} cycles per position", shares)
-        for y, (edge, shares) in enumerate(zip(edges, transfer.shares, strict=True))
-    ]
-    # Below a gap of half a row.
-    rows.append((n + 0.5, "of a decoder that spreads evenly", transfer.even))
-    for y, source, shares in rows:
+    sources = [f"of energy in latents up to {edge} cycles per position" for edge in edges]
+    sources.append("of a decoder that spreads evenly")
+    ys = [*range(n), n + 0.5]  # the even decoder below a gap of half a row
+    for y, source, shares in zip(ys, sources, (*transfer.shares, transfer.even), strict=True):
         for x, share in enumerate(shares):
             strength = min(1.0, max(share, 0.0)) ** 0.7
             tone = colour(index) if y < n else MUTED
@@ -122,7 +119,7 @@ def _draw_transfer(canvas: Canvas, transfer: Transfer, index: int) -> None:
     axes.set_xlim(-0.5, n + 0.5)
     axes.set_ylim(n + 1, -0.5)
     axes.set_xticks(range(n + 1), outputs, fontsize=8.5)
-    axes.set_yticks([*range(n), n + 0.5], [*edges, "even"], fontsize=8.5)
+    axes.set_yticks(ys, [*edges, "even"], fontsize=8.5)
     axes.set_xlabel("band of the output, up to cycles per position")
     axes.set_ylabel("band of the latents")
     axes.grid(visible=False)
@@ -134,17 +131,12 @@ def _decodings(analyses: Sequence[Analysis]) -> list[tuple[int, str, Decoding]]:
     return [(index, a.subject.name, a.decoding) for index, a in enumerate(analyses) if a.decoding]
 
 
-def _diagonals(decoding: Decoding) -> int:
-    return 2 * decoding.lowpass_block - 1
-
-
 def _strength_axis(axes: "Axes", entries: Sequence[tuple[int, str, Decoding]]) -> None:
     """Mark the shares of diagonals kept, from all on the left to the strongest low-pass on the right."""
     ticks = {}
     for *_, decoding in entries:
         for point in decoding.lowpass:
-            text = "all" if point.keep == _diagonals(decoding) else str(point.keep)
-            ticks[point.keep / _diagonals(decoding)] = text
+            ticks[point.keep / decoding.diagonals] = "all" if point.keep == decoding.diagonals else str(point.keep)
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.invert_xaxis()
 

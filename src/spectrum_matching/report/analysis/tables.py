@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ...metrics.catalogue import MAIN_METRICS, METRICS
-from ...records.analysis import Analysis, Decoding, SpectrumMatch
+from ...records.analysis import Analysis, SpectrumMatch
 from ..digits import fixed
 from ..table import MISSING, Cell, Column, Table, distinct, extremes, measured, plain
 
@@ -79,12 +79,7 @@ def gap_table(analyses: Sequence[Analysis]) -> Table:
 def lowpass_table(analyses: Sequence[Analysis]) -> Table:
     """Return the low-pass decoding curve in numbers."""
     return _table(
-        (
-            (i, (point, _diagonals(decoding)))
-            for i, analysis in enumerate(analyses)
-            if (decoding := analysis.decoding)
-            for point in decoding.lowpass
-        ),
+        ((i, (p, a.decoding.diagonals)) for i, a in enumerate(analyses) if a.decoding for p in a.decoding.lowpass),
         (Column("keep", is_text=True), lambda row: Cell(str(row[0].keep), f"of {row[1]}")),
         (Column("decoded", "dB"), lambda row: measured(row[0].decoded, 2)),
         (Column("aligned", "dB"), lambda row: measured(row[0].aligned, 2)),
@@ -185,8 +180,4 @@ def _mildest_gap(analysis: Analysis) -> Cell:
 
 def _mildest_strength(analysis: Analysis) -> str:
     point = analysis.decoding.mildest if analysis.decoding else None
-    return f"{point.keep} of {_diagonals(analysis.decoding)}" if point and analysis.decoding else ""
-
-
-def _diagonals(decoding: Decoding) -> int:
-    return 2 * decoding.lowpass_block - 1
+    return f"{point.keep} of {analysis.decoding.diagonals}" if point and analysis.decoding else ""

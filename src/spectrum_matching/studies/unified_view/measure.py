@@ -31,7 +31,7 @@ def measure_unified_view(analyses: Sequence[Analysis], control: str, command: st
     if delta not in deltas:
         raise ValueError(f"--delta {delta:g} was not analyzed; there are {', '.join(f'{d:g}' for d in deltas)}")
     assert first.decoding is not None
-    everything = 2 * first.decoding.lowpass_block - 1
+    everything = first.decoding.diagonals
     keeps = tuple(point.keep for point in first.decoding.lowpass if point.keep < everything)
     results = {name: [_seed(a, keeps) for a in analyses if a.subject.name == name] for name in names}
     quantities = _quantities(delta, deltas)
