@@ -182,28 +182,6 @@ def cifar10(everything: bool = False) -> Plan:
     )
 
 
-def cifar10_sit_s() -> Plan:
-    """Compare on CIFAR-10 at 32 × 32 with SiT-S at 64 tokens and three seeds, for one GPU."""
-    plan = cifar10()
-    data = replace(plan.autoencoder.data, workers=8)
-    return replace(
-        plan,
-        seeds=(0, 1, 2),
-        autoencoder=replace(plan.autoencoder, steps=20_000, batch_size=64, data=data, precision="bf16"),
-        diffusion=sit(
-            "S/1",
-            steps=100_000,
-            batch_size=256,
-            optimizer=adam(2e-4, 1000, ema=0.9999),
-            intervals=Intervals(log=100, preview=10_000, checkpoint=5000),
-            precision="bf16",
-            compile=True,
-        ),
-        sampling=SamplingChoice("dpm_solver", 50, batch_size=1024, precision="bf16"),
-        measuring=replace(plan.measuring, samples=10_000),
-    )
-
-
 def cifar10_alignment() -> Plan:
     """Compare alignments with orientations of gradients on CIFAR-10 at 32 × 32, 8 × 8 tokens, equal steps.
 
@@ -218,12 +196,8 @@ def cifar10_alignment() -> Plan:
         intervals=Intervals(log=20, preview=800, checkpoint=200),
     )
     measuring = replace(plan.measuring, samples=2048, reconstructions=512, analyzed=256, tested=64)
-    return replace(plan, diffusion=diffusion, measuring=measuring, control="none", entries=gradient_alignments(tap=2))
-
-
-def cifar10_alignment_sit_s() -> Plan:
-    """Compare the same alignments with SiT-S, for one GPU."""
-    return replace(cifar10_sit_s(), control="none", entries=gradient_alignments(tap=4))
+    entries = alignment_entries("gradients:4", tap=2, hidden=256, outer=1.6)
+    return replace(plan, diffusion=diffusion, measuring=measuring, control="none", entries=entries)
 
 
 def celeba256(latents: Literal["f8d4", "f16d16"]) -> Plan:
@@ -266,7 +240,6 @@ def imagenet256(size: Literal["B", "XL"]) -> Plan:
 
 
 INCEPTION = Measuring(features="inception:weights/pt_inception-2015-12-05-6726825d.pth")
-gradient_alignments = partial(alignment_entries, "gradients:4", hidden=256, outer=1.6)
 
 
 def sit(size: str, **changes: Any) -> DiffusionRun:
@@ -289,9 +262,7 @@ MAKE: dict[str, Callable[[], Plan]] = {
     "embedded_all": partial(embedded, everything=True),
     "cifar10": cifar10,
     "cifar10_all": partial(cifar10, everything=True),
-    "cifar10_sit_s": cifar10_sit_s,
     "cifar10_alignment": cifar10_alignment,
-    "cifar10_alignment_sit_s": cifar10_alignment_sit_s,
     "celeba256_f8d4": partial(celeba256, "f8d4"),
     "celeba256_f16d16": partial(celeba256, "f16d16"),
     "imagenet256_sit_b": partial(imagenet256, "B"),

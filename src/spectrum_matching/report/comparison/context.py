@@ -35,15 +35,12 @@ class Field(NamedTuple):
 
 
 def compared(comparison: Comparison) -> str:
-    """Return what was compared, in one sentence."""
-    n, protocol = len(comparison.methods), comparison.trials[0].generation.protocol
-    counts = sorted({len(comparison.of(method)) for method in comparison.methods})
-    seeds = " to ".join(map(str, (counts[0], counts[-1]) if len(counts) > 1 else counts))
+    """Return what was compared with what, in one sentence."""
+    protocol = comparison.trials[0].generation.protocol
     by = f" by {protocol.extractor}" if protocol.extractor else ""
     return (
-        f"{comparison.name}: {n} method{'s' * (n > 1)} from {seeds} seed{'s' * (counts[-1] > 1)} each at equal "
-        f"updates; {protocol.n_images:,} generated images of {protocol.size} × {protocol.size} pixels, compared with "
-        f"{protocol.n_reference:,} of {protocol.reference}{by}."
+        f"{comparison.name}: {protocol.n_images:,} generated images of {protocol.size} × {protocol.size} pixels for "
+        f"each trial, compared with {protocol.n_reference:,} of {protocol.reference}{by}."
     )
 
 
