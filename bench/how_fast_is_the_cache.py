@@ -97,7 +97,9 @@ def measure(shape: tuple[int, ...], n: int, repeats: int, folder: Path) -> dict:
             shutil.rmtree(folder / name, ignore_errors=True)
             writing[name].append(seconds(write))
     latents = open_latents(ours)
-    readers: dict[str, Iterator] = {"ours": map(latents.read_batch, training_keys(latents, BATCH, flip=False))}
+    readers: dict[str, Iterator] = {
+        "ours": map(latents.read_batch, training_keys(latents, PositionedBatches(n, BATCH), False))
+    }
     readers |= {dtype: file_batches(path, n) for dtype, path in files.items()}
     one, other = next(readers["ours"]), next(readers["float16"])
     assert torch.equal(torch.cat([one.mean, one.logvar], 1), other)

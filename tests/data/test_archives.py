@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from spectrum_matching.data.archives import ArchivedImages
+from spectrum_matching.data.arrays import ArchivedImages
 from spectrum_matching.data.order import fixed_batches
 
 

@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from spectrum_matching.data.dead_leaves import dead_leaves
+from spectrum_matching.data.embedded import dead_leaves
 
 
 def generator(seed: int) -> torch.Generator:

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from spectrum_matching.data.arrays import TensorImages
 from spectrum_matching.data.images import ImageSet, open_images
 from spectrum_matching.data.order import PositionedBatches, fixed_batches, image_batches
-from spectrum_matching.data.tensors import TensorImages
 
 sizes = st.integers(1, 40)
 seeds = st.integers(0, 2**40)
@@ -70,14 +70,14 @@ def greys(images: torch.Tensor) -> list[int]:
 
 
 def test_image_batches_hold_images_of_their_positions(images: ImageSet) -> None:
-    batches = list(image_batches(images, 4, 3, end=5))
+    batches = list(image_batches(images, PositionedBatches(11, 4, 3, end=5)))
     keys = list(PositionedBatches(11, 4, 3, end=5))
     assert [greys(batch.images) for batch in batches] == [[index for index, _ in batch] for batch in keys]
 
 
 def test_image_batches_do_not_depend_on_workers(images: ImageSet) -> None:
-    alone = list(image_batches(images, 4, 3, start=1, end=5))
-    helped = list(image_batches(images, 4, 3, start=1, end=5, workers=2))
+    alone = list(image_batches(images, PositionedBatches(11, 4, 3, start=1, end=5)))
+    helped = list(image_batches(images, PositionedBatches(11, 4, 3, start=1, end=5), workers=2))
     assert all(torch.equal(one.images, two.images) for one, two in zip(alone, helped, strict=True))
     apart = [torch.cat([batch.images for batch in fixed_batches(images, 4, workers=workers)]) for workers in (0, 2)]
     assert torch.equal(*apart)
@@ -114,7 +114,7 @@ def test_fixed_batches_refuse_bad_images_alone(tmp_path: Path) -> None:
 
 def test_image_batches_leave_global_generator_alone(images: ImageSet) -> None:
     before = torch.get_rng_state()
-    list(image_batches(images, 4, 3, end=2))
+    list(image_batches(images, PositionedBatches(11, 4, 3, end=2)))
     list(fixed_batches(images, 4))
     assert torch.equal(torch.get_rng_state(), before)
 

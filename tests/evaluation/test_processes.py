@@ -10,8 +10,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from spectrum_matching.data.arrays import TensorImages
 from spectrum_matching.data.order import fixed_batches
-from spectrum_matching.data.tensors import TensorImages
 from spectrum_matching.evaluation.accumulate import accumulate, reduce_over
 from spectrum_matching.evaluation.reconstruction import evaluate_reconstruction
 from spectrum_matching.evaluation.reference import tensors_of

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spectrum_matching.data.images import ImageChoice
+from spectrum_matching.data.order import PositionedBatches
 from spectrum_matching.latents.cache import CacheIndex, finish_cache, start_cache, write_shard
 from spectrum_matching.latents.dataset import open_latents
 from spectrum_matching.latents.foreign.export import export_latents
@@ -51,7 +52,9 @@ def write(folder: Path, tensors: dict[str, Tensor], cuts: tuple[int, ...] = (10,
 
 
 def batches(latents: LatentSet, *order: int, **options: object) -> Iterator[CachedBatch]:
-    return map(latents.read_batch, training_keys(latents, *order, **options))
+    flip = bool(options.pop("flip", True))
+    keys = training_keys(latents, PositionedBatches(len(latents), *order, **options), flip)
+    return map(latents.read_batch, keys)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

@@ -66,7 +66,9 @@ def test_catalogue_entries_name_their_metrics_in_one_file(entry):
     """A new metric touches two files: its own, and the catalogue."""
     for metric in entry.metrics:
         files = {path.name for path in ROOMS if f'"{metric.key}"' in path.read_text()}
-        assert files == {Path(entry.numbers.__code__.co_filename).name} | USED_BY_VERDICT.get(metric.key, set())
+        assert files - {"catalogue.py"} == {Path(entry.numbers.__code__.co_filename).name} | USED_BY_VERDICT.get(
+            metric.key, set()
+        )
 
 
 def test_catalogue_lists_metrics_in_order_and_once():

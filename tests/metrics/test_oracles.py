@@ -18,7 +18,6 @@ from spectrum_matching.metrics.latents.eigenspectrum import (
     channel_covariance,
     channel_products,
     condition_number,
-    correlation,
     effective_rank,
     participation_ratio,
     top_share,
@@ -129,9 +128,10 @@ def eigenspectrum(x, params):
     n = torch.tensor(x[:, 0].numel())
     covariance = channel_covariance(channel_products(x).sum(0), x.sum((0, 2, 3)), n)
     values = torch.linalg.eigvalsh(covariance)
+    correlations = torch.linalg.eigvalsh(x.transpose(0, 1).flatten(1).corrcoef())
     return {
         "participation_ratio_cov": float(participation_ratio(values)),
-        "participation_ratio_corr": float(participation_ratio(torch.linalg.eigvalsh(correlation(covariance)))),
+        "participation_ratio_corr": float(participation_ratio(correlations)),
         "top1_fraction": float(top_share(values)),
         "condition_number": float(condition_number(values)),
     }

@@ -38,9 +38,8 @@ def test_patch_discriminator_depends_on_the_seed_alone() -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
-@pytest.mark.parametrize("norm", ["batch", "group"])
-def test_patch_discriminator_refuses_sides_below_the_smallest(depth: int, norm: str) -> None:
-    discriminator = PatchDiscriminator(width=8, depth=depth, norm=norm)
+def test_patch_discriminator_refuses_sides_below_the_smallest(depth: int) -> None:
+    discriminator = PatchDiscriminator(width=8, depth=depth)
     logits = discriminator(images(1, discriminator.smallest))
     assert logits.shape == (1, 1, 1, 1)
     assert max(len(p) for p in discriminator.parameters()) == 8 * 2 ** min(depth, 3)
@@ -62,14 +61,6 @@ def test_patch_discriminator_keeps_no_running_statistics() -> None:
     assert torch.equal(discriminator(real), first)
     assert torch.equal(discriminator.eval()(real), first)
     assert not list(discriminator.buffers())
-
-
-def test_patch_discriminator_group_norm_is_independent_of_the_batch() -> None:
-    batch = images(4, 32)
-    alone = PatchDiscriminator(width=8, norm="group")
-    torch.testing.assert_close(alone(batch)[:1], alone(batch[:1]))
-    together = PatchDiscriminator(width=8, norm="batch")
-    assert not torch.allclose(together(batch)[:1], together(batch[:1]), rtol=1e-2)
 
 
 def test_hinge_losses_equal_values_by_hand() -> None:

@@ -354,14 +354,14 @@ def test_render_comparison_figures_have_titles_and_tooltips(page):
     shown = drawings(page)
     assert [re.search(r"<figcaption>([^:<]*)", drawing)[1] for drawing in shown] == [
         *("PSNR", "best delta", "gap at delta 1", "low-pass gap", "rFréchet distance"),
-        *("Latents beside the images", "The same, divided by the images", "Fréchet distance, lower is better"),
+        *("Latents beside the images", "Fréchet distance, lower is better"),
         *("Generated images", "Reconstructions", "Training loss"),
     ]
     for drawing in shown[:5]:
         assert drawing.count("<circle") == len(SMALL.trials)
         assert "n = 6" in drawing
     own = SMALL.of("SD-VAE")[1]
-    assert f"SD-VAE, seed 1\nFréchet distance {number(own.generation.value('fid'), 4)}<" in shown[7]
+    assert f"SD-VAE, seed 1\nFréchet distance {number(own.generation.value('fid'), 4)}<" in shown[6]
     assert f"SD-VAE, seed 1\nPSNR {number(own.numbers['psnr'])}: Fréchet distance" in shown[0]
     ids = [attributes["id"] for _, attributes in Elements(page).all if "id" in attributes]
     assert len(set(ids)) == len(ids)

@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 
 from spectrum_matching.data.images import open_images
-from spectrum_matching.data.order import image_batches
+from spectrum_matching.data.order import PositionedBatches, image_batches
 from spectrum_matching.methods.decoding import Identity
 from spectrum_matching.methods.method import Method, Term
 from spectrum_matching.training import autoencoder_config, diffusion_config
@@ -65,7 +65,7 @@ def trained(folder, name):
     rank, world = accelerator.process_index, accelerator.num_processes
     run, state = begun(name, rank, accelerator.device)
     images = open_images(str(folder), 32, seed=0, crop="random", flip=True)
-    batches = image_batches(images, run.batch_size, 0, rank=rank, world=world, end=run.steps)
+    batches = image_batches(images, PositionedBatches(len(images), run.batch_size, 0, rank, world, end=run.steps))
     records = list(train_autoencoder(run, state, batches, accelerator))
     return state, [(r.transform, r.skipped, {k: float(v) for k, v in r.losses.items()}) for r in records]
 

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from spectrum_matching.data.images import ImageBatch, open_images
-from spectrum_matching.data.order import image_batches
+from spectrum_matching.data.order import PositionedBatches, image_batches
 from spectrum_matching.methods import feature_gap
 from spectrum_matching.methods.decoding import Identity
 from spectrum_matching.methods.method import Method, Term
@@ -87,7 +87,9 @@ def test_train_autoencoder_resumes_bit_for_bit(small_run, method, precision):
     images = open_images(run.data.path, 32, crop="random", flip=True, seed=run.seed)
 
     def continued(state, end):
-        stream = image_batches(images, run.batch_size, run.seed, start=state.step, end=end)
+        stream = image_batches(
+            images, PositionedBatches(len(images), run.batch_size, run.seed, start=state.step, end=end)
+        )
         train(replace(run, steps=end), state, stream)
         return state
 

@@ -21,7 +21,7 @@ from ..records.provenance import provenance
 from .album import Album
 from .encodings import Encodings
 from .latents import finish_analysis
-from .measure import as_lines, foreground_masks, mask_notes
+from .measure import as_lines, mask_notes
 from .options import DEFAULTS, AnalysisOptions
 
 ALONE = "Measured without images: there is no image spectrum to match."
@@ -63,7 +63,7 @@ def analyze_latents(
             kept, x = _read(images, indices, bad) if images else (list(range(len(batch.rows))), None)
             if not kept:
                 continue
-            foreground = foreground_masks(masks, [indices[k] for k in kept], (h, w)) if masks else None
+            foreground = masks.read([indices[k] for k in kept], (h, w)) if masks else None
             logvar = None if batch.logvar is None else batch.logvar[kept]
             encodings.add(batch.mean[kept], logvar, x, batch.labels[kept], foreground)
         if (n_measured := encodings.n_images) < 2:

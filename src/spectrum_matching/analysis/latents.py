@@ -11,8 +11,7 @@ from ..metrics.estimates import estimate_mean
 from ..metrics.latents.block_dct import latent_profile
 from ..metrics.latents.channels import channel_kurtosis, outlier_channels
 from ..metrics.latents.eigenspectrum import principal_axes
-from ..metrics.latents.moments import ChannelMoments
-from ..metrics.latents.normalisation import check_normalisation
+from ..metrics.latents.moments import ChannelMoments, check_normalisation
 from ..metrics.latents.similarity import mean_cosines
 from ..metrics.latents.spectra import (
     VARIANTS,

@@ -1,17 +1,16 @@
 """Analysis of one autoencoder on a fixed set of images."""
 
-import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..data.arrays import Images, TensorImages
 from ..data.images import BadFile
 from ..data.masks import MaskSet, open_masks
 from ..data.order import fixed_batches
-from ..data.tensors import Images, TensorImages
 from ..files.digests import digest_weights
 from ..metrics.decoder.lowpass import legal_block
 from ..metrics.images.fidelity import Fidelity
@@ -82,7 +81,6 @@ def analyze(
         log.info("%s: encoding and decoding", name)
         done, total = 0, min(n_images or len(image_set), len(image_set))
         with eval_mode(model, device, dtype, seed=seed) as on_device:
-            indices = _good_indices(image_set, bad)
             for batch in fixed_batches(image_set, batch_size, n_images):
                 x = batch.images.to(on_device)
                 bad += as_lines(batch.bad)
@@ -90,7 +88,7 @@ def analyze(
                 mean = require_finite(name, "latents", posterior.mean.float())
                 output = require_finite(name, "pictures", model.decode(mean).float())
                 album.add(encodings.n_images, everything, x, output)
-                foreground = foreground_masks(masks, list(itertools.islice(indices, len(x))), grid) if masks else None
+                foreground = masks.read(batch.indices, grid) if masks else None
                 encodings.add(mean, posterior.logvar if model.is_stochastic else None, x, batch.labels, foreground)
                 fidelity.add(output, x)
                 done += len(x) + len(batch.bad)
@@ -128,19 +126,6 @@ def _dtype(model: Autoencoder) -> torch.dtype:
 def as_lines(files: Sequence[BadFile]) -> list[str]:
     """Return "NAME: REASON" for each file that could not be read."""
     return [f"{file.name}: {file.reason}" for file in files]
-
-
-def _good_indices(images: Images, bad: Sequence[str]) -> Iterator[int]:
-    """Yield the indices of the images that arrive in batches; lazily, since `bad` grows while they are read."""
-    for index, name in enumerate(images.names):
-        if not any(entry.startswith(f"{name}: ") for entry in bad):
-            yield index
-
-
-def foreground_masks(masks: MaskSet, indices: Sequence[int], grid: tuple[int, int]) -> Tensor:
-    """Return the masks (b, h, w) of some images; all background where there is none, which SRSS then leaves out."""
-    nothing = torch.zeros(grid, dtype=torch.bool)
-    return torch.stack([masks[index, grid] if index in masks.images else nothing for index in indices])
 
 
 def mask_notes(masks: MaskSet | None) -> tuple[str, ...]:

@@ -10,11 +10,10 @@ from accelerate import Accelerator
 from pydantic import NonNegativeInt, PositiveInt
 from tyro.conf import OmitArgPrefixes, arg
 
-from ..data.archives import ArchivedImages
+from ..data.arrays import ArchivedImages, Images
 from ..data.images import ImageBatch, Split, open_images
 from ..data.order import fixed_batches
 from ..data.selection import choose_images
-from ..data.tensors import Images
 from ..evaluation.generation import evaluate_generation
 from ..evaluation.reconstruction import KEEP, evaluate_reconstruction
 from ..evaluation.reference import compute_reference, open_reference, save_reference

@@ -1,6 +1,5 @@
 """The command `specmatch report`: put saved analyses on one page."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,18 +35,11 @@ def write_report(
 
 
 def with_unique_names(entries: Sequence[tuple[Path, Analysis]]) -> list[Analysis]:
-    """Return the analyses under unique names: with as many of their files' folders as needed, or else a number."""
+    """Return the analyses under unique names: duplicates get the folder of their file, or else a number."""
     names = [analysis.subject.name for _, analysis in entries]
-    for depth in range(1, 4):
-        folders = ["/".join(path.resolve().parts[:-1][-depth:]) for path, _ in entries]
-        names = [
-            f"{analysis.subject.name} ({folder})" if names.count(name) > 1 else name
-            for name, folder, (_, analysis) in zip(names, folders, entries, strict=True)
-        ]
-    counts: Counter[str] = Counter()
-    analyses = []
-    for name, (_, analysis) in zip(names, entries, strict=True):
-        counts[name] += 1
-        unique = name if counts[name] == 1 else f"{name} #{counts[name]}"
-        analyses.append(replace(analysis, subject=replace(analysis.subject, name=unique)))
-    return analyses
+    names = [
+        f"{a.subject.name} ({path.parent})" if names.count(a.subject.name) > 1 else a.subject.name
+        for path, a in entries
+    ]
+    names = [f"{name} #{n}" if (n := names[: i + 1].count(name)) > 1 else name for i, name in enumerate(names)]
+    return [replace(a, subject=replace(a.subject, name=name)) for name, (_, a) in zip(names, entries, strict=True)]

@@ -98,12 +98,7 @@ def directional_energy(
 
 
 def unified_view(
-    analyses: Annotated[Sequence[Path], arg(metavar="ANALYSIS ...")],
-    /,
-    *,
-    control: str,
-    out: Path,
-    delta: float = 1.0,
+    analyses: Annotated[Sequence[Path], arg(metavar="ANALYSIS ...")], /, *, control: str, out: Path, delta: float = 1.0
 ) -> UnifiedView:
     """Find which side of spectrum matching each method acts on, from saved analyses; one name, several seeds.
 

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from ..seeding import seeded
-from .dead_leaves import dead_leaves
 
 N_IMAGES = {"train": 4096, "held_out": 256}
 COLOUR = {
@@ -25,6 +26,8 @@ GREY = {"train": ("brick", "coins", "grass"), "held_out": ("camera", "gravel")}
 N_LEAVES = {"train": 8, "held_out": 3}
 LEAVES_SIDE = 384
 LARGEST = 256
+COVER = 5.0
+GRAIN = 2
 
 
 class Pictures(NamedTuple):
@@ -105,3 +108,39 @@ def _cut(pyramid: tuple[Image.Image, ...], size: int, scale: float, left: float,
     x, y = left * (width - side), top * (height - side)
     box = tuple(edge / 2**level for edge in (x, y, x + side, y + side))
     return pyramid[level].resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
+def dead_leaves(side: int, palette: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a picture (3, side, side), periodic in both directions, of discs coloured from `palette` (n, 3).
+
+    The discs occlude one another and have radii of density r⁻³, so that no scale stands out: power falls near 1/f², as
+    that of photographs does. Lee, Mumford & Huang, "Occlusion Models for Natural Images" (2001).
+
+    Radii range from one pixel to a quarter of the side, which is at least 8. The discs have 5 times the area of the
+    picture: e⁻⁵ of it stays bare and takes the colour of one more leaf. A pixel is the mean of 2 × 2 samples.
+    """
+    n = side * GRAIN
+    low, high = float(GRAIN), n / 4
+    mean_area = 2 * math.pi * math.log(high / low) / (low**-2 - high**-2)
+    n_discs = math.ceil(COVER * n * n / mean_area)
+    radii = torch.rand(n_discs, generator=generator).mul(high**-2 - low**-2).add(low**-2).rsqrt()
+    centres = torch.rand(n_discs, 2, generator=generator) * n
+    owner = torch.full((n * n,), n_discs)
+    for octave in range(math.ceil(math.log2(high / low))):
+        within = (radii >= low * 2**octave) & (radii < low * 2 ** (octave + 1))
+        reach = math.ceil(low * 2 ** (octave + 1))
+        for discs in within.nonzero()[:, 0].split(max(1, 2**21 // (2 * reach + 1) ** 2)):
+            _drop(owner, n, discs, centres[discs], radii[discs], reach)
+    colours = palette[torch.randint(len(palette), (n_discs + 1,), generator=generator)]
+    return avg_pool2d(colours[owner].T.reshape(3, n, n), GRAIN)
+
+
+def _drop(owner: Tensor, n: int, discs: Tensor, centres: Tensor, radii: Tensor, reach: int) -> None:
+    """Write into `owner` (n × n, flat) the lowest-numbered disc over each sample: the leaf on top."""
+    corner = centres.floor()
+    steps = torch.arange(-reach, reach + 1)
+    near = steps - (centres - corner)[..., None]
+    inside = near[:, 0, :, None] ** 2 + near[:, 1, None, :] ** 2 <= radii[:, None, None] ** 2
+    disc, row, column = inside.nonzero(as_tuple=True)
+    rows, columns = ((corner.long()[..., None] + steps) % n).unbind(1)
+    owner.scatter_reduce_(0, rows[disc, row] * n + columns[disc, column], discs[disc], "amin")

@@ -14,35 +14,29 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from .tensors import Images
+from .arrays import Images
 
 FORMATS = ("PNG", "BMP", "TIFF", "GIF", "PPM")  # lossless ones, which keep zero zero
 
 
 class MaskSet:
-    """Masks of some of the images. `missing` names the images without one; `images` are the indices of the others."""
+    """Masks of images; `missing` names the images without one."""
 
     def __init__(self, root: Path, files: Sequence[str | None], images: Images) -> None:
-        self.images = tuple(index for index, file in enumerate(files) if file is not None)
         self.missing = tuple(images.names[index] for index, file in enumerate(files) if file is None)
         self._root, self._files, self._size = root, files, images.size
-        self._indices = {name: index for index, name in enumerate(images.names)}
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, key: tuple[int | str, tuple[int, int]]) -> Tensor:
-        """Return the mask (h, w), bool, of an image, by index or name, on the grid (h, w).
+    def read(self, indices: Sequence[int], grid: tuple[int, int]) -> Tensor:
+        """Return masks (b, h, w), bool, of images on the grid (h, w); all background for an image without one.
 
         Raises:
-            ValueError: when the image has no mask, or one that cannot be read.
+            ValueError: when a mask cannot be read.
         """
-        image, grid = key
-        index = self._indices.get(image, -1) if isinstance(image, str) else image
-        file = self._files[index] if 0 <= index < len(self._files) else None
-        if file is None:
-            raise ValueError(f"image {image} has no mask in {self._root}")
-        return reduce_mask(_foreground(self._root / file), self._size, grid)
+        files = [self._files[index] for index in indices]
+        nothing = torch.zeros(grid, dtype=torch.bool)
+        return torch.stack(
+            [nothing if f is None else reduce_mask(_foreground(self._root / f), self._size, grid) for f in files]
+        )
 
 
 def open_masks(folder: str | Path, images: Images) -> MaskSet:

@@ -7,6 +7,7 @@ Ranks take contiguous slices of each global batch, so that together they see wha
 import os
 import signal
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar
 
@@ -14,74 +15,58 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..seeding import seeded
+from .arrays import Images
 from .images import BadFile, ImageBatch, ImageSet, collate
-from .tensors import Images
 
 GRACE = 60  # seconds in which a trainer that received a signal must have ended its step
 
 Row = TypeVar("Row")
 
 
+@dataclass(frozen=True)
 class PositionedBatches:
-    """This rank's keys (index, epoch) of the global batch of each step from `start` to `end` (None: endless).
+    """Keys (index, epoch) of this rank in the global batch of each step from `start` to `end` (None: endless).
 
     Raises:
         ValueError: when there is nothing to order, or the ranks cannot share a batch evenly.
     """
 
-    def __init__(
-        self,
-        n: int,
-        batch_size: int,
-        seed: int,
-        *,
-        rank: int = 0,
-        world: int = 1,
-        start: int = 0,
-        end: int | None = None,
-    ) -> None:
-        if n < 1:
+    n: int
+    batch_size: int
+    seed: int = 0
+    rank: int = 0
+    world: int = 1
+    start: int = 0
+    end: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
             raise ValueError("there are no images to order")
-        if batch_size < 1 or batch_size % world:
-            raise ValueError(f"batch_size is {batch_size}, expected a positive multiple of the {world} processes")
-        self._n, self._batch_size, self._seed = n, batch_size, seed
-        self._rank, self._share = rank, batch_size // world
-        self._start, self._end = start, end
+        if self.batch_size < 1 or self.batch_size % self.world:
+            raise ValueError(
+                f"batch_size is {self.batch_size}, expected a positive multiple of the {self.world} processes"
+            )
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         orders: dict[int, list[int]] = {}
-        steps: Iterable[int] = count(self._start) if self._end is None else range(self._start, self._end)
-        for step in steps:
-            first = step * self._batch_size + self._rank * self._share
-            positions = [divmod(position, self._n) for position in range(first, first + self._share)]
+        share = self.batch_size // self.world
+        for step in count(self.start) if self.end is None else range(self.start, self.end):
+            first = step * self.batch_size + self.rank * share
+            positions = [divmod(position, self.n) for position in range(first, first + share)]
             epochs = {epoch for epoch, _ in positions}
             orders = {epoch: orders.get(epoch) or self._order(epoch) for epoch in epochs}
             yield [(orders[epoch][position], epoch) for epoch, position in positions]
 
     def _order(self, epoch: int) -> list[int]:
-        return torch.randperm(self._n, generator=seeded("order", self._seed, epoch)).tolist()
+        return torch.randperm(self.n, generator=seeded("order", self.seed, epoch)).tolist()
 
 
-def image_batches(
-    images: ImageSet,
-    batch_size: int,
-    seed: int = 0,
-    *,
-    rank: int = 0,
-    world: int = 1,
-    start: int = 0,
-    end: int | None = None,
-    workers: int = 0,
-) -> Iterator[ImageBatch]:
-    """Iterate over batches of batch_size / world images, one for each step from `start` to `end`.
-
-    The order is that of `PositionedBatches`; another image stands in for one that cannot be read.
-    """
-    keys = PositionedBatches(len(images), batch_size, seed, rank=rank, world=world, start=start, end=end)
+def image_batches(images: ImageSet, order: PositionedBatches, workers: int = 0) -> Iterator[ImageBatch]:
+    """Iterate over batches of images in this order; another image stands in for one that cannot be read."""
     return iter(
         DataLoader(
             images,
-            batch_sampler=keys,
+            batch_sampler=order,
             collate_fn=collate,
             num_workers=min(workers, os.cpu_count() or 1),
             worker_init_fn=_outlive_the_trainer,

@@ -27,7 +27,8 @@ EPSILON = 1e-6
 class TargetFilter(Protocol):
     """A filter applied to alignment targets: (b, d, h, w) → (b, d, h, w), float32 or wider."""
 
-    def __call__(self, field: Field) -> Field: ...
+    def __call__(self, field: Field) -> Field:
+        """Filter a field (b, d, h, w)."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Unfiltered:
     """No filter. Source: REPA (arXiv 2410.06940)."""
 
     def __call__(self, field: Field) -> Field:
+        """Return the field in float32 or wider."""
         return in_working_precision(field, n_dims=4)
 
 
@@ -54,6 +56,7 @@ class SpatialNormalisation:
         check_std(self.std)
 
     def __call__(self, field: Field) -> Field:
+        """Subtract gamma times the mean token, then divide by `std`."""
         field = in_working_precision(field, n_dims=4)
         return scaled(field - self.gamma * field.mean((-2, -1), keepdim=True), self.std)
 
@@ -76,6 +79,7 @@ class DifferenceOfGaussians:
         check_std(self.std)
 
     def __call__(self, field: Field) -> Field:
+        """Band-pass the field, then divide by `std`."""
         field = in_working_precision(field, n_dims=4)
         return scaled(difference_of_gaussians(field, self.inner, self.outer), self.std)
 

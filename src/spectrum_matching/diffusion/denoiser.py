@@ -18,4 +18,5 @@ class Denoiser(Protocol):
 
     def __call__(
         self, noisy: Tensor, t: Tensor, labels: Tensor | None, tap: int | None = None
-    ) -> tuple[Tensor, Tensor | None]: ...
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the prediction, and the tokens of block `tap` or None."""

@@ -32,7 +32,8 @@ class Sampler(Protocol):
 
     def __call__(
         self, predict: Predict, path: Path, noise: Data, times: TimeGrid, draw: Callable[[int], Tensor] | None = None
-    ) -> Data: ...
+    ) -> Data:
+        """Integrate from times[0] to times[-1]."""
 
 
 def euler(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.archives import IMAGES, ArchivedImages
+from ..data.arrays import IMAGES, ArchivedImages
 from ..data.images import ImageBatch
 from ..data.order import fixed_batches
 from ..files.atomic import open_atomically

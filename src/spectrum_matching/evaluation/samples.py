@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from ..data.archives import ArchivedImages
+from ..data.arrays import ArchivedImages, Images
 from ..data.decode import BadImageError, image_size
 from ..data.images import open_images
-from ..data.tensors import Images
 
 LOSSLESS = ".png"
 OTHERS = {".jpg", ".jpeg", ".webp", ".avif", ".jp2", ".heic", ".gif", ".bmp", ".tif", ".tiff"}

@@ -10,20 +10,9 @@ from ..seeding import fraction
 from .latent_set import LOGVAR_RANGE, Key, LatentSet
 
 
-def training_keys(
-    latents: LatentSet,
-    batch_size: int,
-    seed: int = 0,
-    *,
-    flip: bool = True,
-    rank: int = 0,
-    world: int = 1,
-    start: int = 0,
-    end: int | None = None,
-) -> Iterator[list[Key]]:
-    """Iterate over the batch_size / world rows of each step from `start` to `end`, for `LatentSet.read_batch`.
+def training_keys(latents: LatentSet, order: PositionedBatches, flip: bool = True) -> Iterator[list[Key]]:
+    """Iterate over the keys of each step for `LatentSet.read_batch`, in this order.
 
-    The order is that of `PositionedBatches`.
     flip: show the mirrored image in half of the epochs, sampled anew for each image and epoch.
 
     Raises:
@@ -34,8 +23,7 @@ def training_keys(
         raise ValueError(
             f"{latents.source} holds no latents of mirrored images; cache again with --flips, or train without flips"
         )
-    order = PositionedBatches(len(latents), batch_size, seed, rank=rank, world=world, start=start, end=end)
-    return ([(row, flip and fraction("flip", seed, epoch, row) < 0.5) for row, epoch in keys] for keys in order)
+    return ([(row, flip and fraction("flip", order.seed, epoch, row) < 0.5) for row, epoch in keys] for keys in order)
 
 
 def sample_moments(mean: Tensor, logvar: Tensor | None, generator: torch.Generator) -> Tensor:

@@ -27,6 +27,7 @@ class IdentityMap:
     """The map that changes nothing."""
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Return `x`."""
         return x
 
 
@@ -35,6 +36,7 @@ class Identity:
     """No transform: plain reconstruction."""
 
     def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> IdentityMap:
+        """Return the identity."""
         return IdentityMap()
 
 
@@ -46,6 +48,7 @@ class Lowpass:
     block: int
 
     def __call__(self, x: Float[Tensor, "*batch h w"]) -> Float[Tensor, "*batch h w"]:
+        """Zero every coefficient with u + v ≥ keep in each block."""
         return block_lowpass(x, self.keep, self.block)
 
 
@@ -69,6 +72,7 @@ class SpectralMask:
             )
 
     def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> Lowpass:
+        """Sample a low-pass for a latent grid (h, w)."""
         if grid[0] % self.block or grid[1] % self.block:
             raise ValueError(
                 f"a {grid[0]} x {grid[1]} latent grid does not divide into blocks of {self.block}; "
@@ -89,6 +93,7 @@ class ScaleTurn:
     turns: int = 0
 
     def __call__(self, x: Float[Tensor, "*batch h w"]) -> Float[Tensor, "*batch u v"]:
+        """Scale, then rotate."""
         h, w = (n * self.numerator // self.denominator for n in x.shape[-2:])
         return resize(x, (h, w)).rot90(self.turns, (-2, -1))
 
@@ -112,6 +117,7 @@ class Downscale:
             raise ValueError(f"expected factors of at least 1, got {self.factors}")
 
     def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> ScaleTurn:
+        """Sample a downscaling for a latent grid (h, w)."""
         legal = [factor for factor in self.factors if _legal(grid, 1, factor)]
         if max(legal, default=1) == 1 < max(self.factors):
             raise ValueError(f"no factor of {self.factors} above 1 divides a {grid[0]} x {grid[1]} latent grid")
@@ -141,6 +147,7 @@ class ScaleRotate:
             )
 
     def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> ScaleTurn | IdentityMap:
+        """Sample a scaling with rotation, or the identity, for a latent grid (h, w)."""
         legal = [scale for scale in self.scales if _legal(grid, scale, self.denominator)]
         if not legal:
             raise ValueError(

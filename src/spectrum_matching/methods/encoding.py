@@ -40,6 +40,7 @@ class KL:
             raise ValueError(f"reduction must be 'mean' or 'sum', got {self.reduction!r}")
 
     def __call__(self, posterior: Posterior, latents: Tensor | None, images: Tensor | None) -> Scalar:
+        """Return the divergence, a scalar."""
         mean, logvar = in_working_precision(posterior.mean), in_working_precision(posterior.logvar)
         divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar)
         return divergence.mean() if self.reduction == "mean" else divergence.sum() / len(mean)
@@ -71,6 +72,7 @@ class ESM:
         return spectrum_distributions(latents, images, delta=self.delta, bins=self.bins, variant=self.variant)
 
     def __call__(self, posterior: Posterior | None, latents: Latents, images: Images) -> Scalar:
+        """Return the loss, a scalar."""
         return kl_divergence(*self.distributions(latents, images)).mean()
 
 

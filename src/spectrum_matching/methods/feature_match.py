@@ -100,6 +100,7 @@ class FeatureMatch(nn.Module):
             return resize(in_working_precision(field), grid, "bilinear")
 
     def forward(self, posterior: Posterior | None, latents: Latents, images: Images) -> Scalar:
+        """Return the loss, a scalar."""
         h, w = latents.shape[-2:]
         latents = in_working_precision(latents)
         with torch.autocast(latents.device.type, enabled=False):

@@ -25,27 +25,32 @@ class Posterior(Protocol):
     mean: Tensor
     logvar: Tensor
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor: ...
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Sample latents (b, c, h, w)."""
 
 
 class Codec(Protocol):
     """An autoencoder: images (b, 3, H, W) → posterior over latents (b, c, h, w), and latents → images."""
 
-    def encode(self, images: Tensor) -> Posterior: ...
+    def encode(self, images: Tensor) -> Posterior:
+        """Return the posterior over latents (b, c, h, w) of images (b, 3, H, W)."""
 
-    def decode(self, latents: Tensor) -> Tensor: ...
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return images (b, 3, H, W) of latents (b, c, h, w)."""
 
 
 class EncodingLoss(Protocol):
     """A loss on the encoding side: posterior, latents (b, c, h, w), images (b, 3, H, W) → scalar."""
 
-    def __call__(self, posterior: Posterior, latents: Latents, images: Images) -> Float[Tensor, ""]: ...
+    def __call__(self, posterior: Posterior, latents: Latents, images: Images) -> Float[Tensor, ""]:
+        """Return the loss, a scalar."""
 
 
 class SharedTransform(Protocol):
     """A family of transforms. `draw` samples one that is legal on the latents' grid (h, w), or raises ValueError."""
 
-    def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> TensorMap: ...
+    def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> TensorMap:
+        """Sample a transform that is legal on a latent grid (h, w), or raise ValueError."""
 
 
 @dataclass(frozen=True)

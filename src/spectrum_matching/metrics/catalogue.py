@@ -4,10 +4,9 @@ Reconstruction first, since latents are nothing without it, then by cost and evi
 labels.
 """
 
-from .decoder.consistency import CONSISTENCY
 from .decoder.equivariance import EQUIVARIANCE
 from .decoder.lowpass import LOWPASS
-from .decoder.noise import NOISE
+from .decoder.noise import CONSISTENCY, NOISE
 from .decoder.sweep import DecoderMetric
 from .decoder.transfer import TRANSFER
 from .images.fidelity import LPIPS_METRIC, PSNR_METRIC, SSIM_METRIC
@@ -15,12 +14,10 @@ from .images.frechet import RFID_METRIC
 from .latents.block_dct import BLOCK_DCT
 from .latents.channels import CHANNELS
 from .latents.concentration import CONCENTRATION
-from .latents.contrast import CONTRAST
 from .latents.eigenspectrum import EIGENSPECTRUM
 from .latents.irreducible_variance import IRREDUCIBLE_VARIANCE
 from .latents.local_correlation import LOCAL_CORRELATION
 from .latents.neighbours import NEIGHBOURS
-from .latents.posterior_noise import POSTERIOR_NOISE
 from .latents.region_similarity import REGION_SIMILARITY
 from .latents.similarity import SIMILARITY
 from .latents.spectra import BEST_DELTA, EXPONENT, GAP, GAP_PAPER
@@ -33,12 +30,10 @@ CATALOGUE: tuple[Metric | LatentMetric | DecoderMetric, ...] = (
     CONCENTRATION,
     *(BEST_DELTA, GAP, GAP_PAPER),
     SIMILARITY,
-    CONTRAST,
     LOWPASS,
     TRANSFER,
     NOISE,
     CONSISTENCY,
-    POSTERIOR_NOISE,
     EQUIVARIANCE,
     IRREDUCIBLE_VARIANCE,
     LOCAL_CORRELATION,

@@ -1,4 +1,4 @@
-"""Estimates from sums and rows over images, with standard errors over other images of the same kind."""
+"""Estimates over images with standard errors over other images, and their values on white noise."""
 
 import math
 from collections.abc import Callable
@@ -10,6 +10,9 @@ from ..records.measurement import Measurement
 
 N_GROUPS = 20
 """Groups of images that the jackknife deletes in turn; what is kept does not grow with the number of images."""
+
+N_NODES = 512
+"""Nodes of the quadrature over the Marchenko–Pastur law."""
 
 
 class GroupedSums:
@@ -72,3 +75,27 @@ def jackknife_rows(statistic: Callable[[Tensor], Tensor], rows: Tensor, white: f
     group = torch.arange(len(rows)) % n_groups
     left = torch.stack([statistic(rows[group != i]) for i in range(n_groups)])
     return Measurement(value, math.sqrt((n_groups - 1) * float(left.var(correction=0))), white)
+
+
+def marchenko_pastur(aspect: float) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues of a sample covariance of white noise, as nodes and weights of a quadrature: (n,), (n,).
+
+    aspect: dimensions over samples, in 0 … 1. Source: Marchenko and Pastur, 1967.
+    """
+    angle = (torch.arange(N_NODES, dtype=torch.float64) + 0.5) * math.pi / N_NODES
+    values = 1 + aspect + 2 * math.sqrt(aspect) * angle.cos()
+    return values, 2 / N_NODES * angle.sin().square() / values
+
+
+def mean_root(aspect: float) -> float:
+    """Return the mean square root of the eigenvalues: 1 for many samples, less for few."""
+    values, weights = marchenko_pastur(aspect)
+    return float(values.sqrt() @ weights)
+
+
+def effective_rank_share(aspect: float) -> float:
+    """Return exp(entropy of the singular values' shares) over the number of dimensions: 1 for many samples."""
+    values, weights = marchenko_pastur(aspect)
+    singular = values.sqrt()
+    mean = float(singular @ weights)
+    return mean * math.exp(-float((singular * singular.log()) @ weights) / mean)

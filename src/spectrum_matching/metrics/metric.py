@@ -11,7 +11,7 @@ NONE = "none published"
 STANDARDISED = "latents standardised channel by channel, dead channels left out"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metric:
     """Description of one metric, for the reader of its value.
 
@@ -23,16 +23,16 @@ class Metric:
 
     key: str
     title: str
-    unit: str
-    better: Literal["lower", "higher", "target", "neither"]
+    unit: str = ""
+    better: Literal["lower", "higher", "target", "neither"] = "neither"
     range: str
-    one_sided: bool
+    one_sided: bool = False
     source: str
-    evidence: str
+    evidence: str = NONE
     conventions: str
     is_alternative: bool = False
 
 
 def unknown_metric(key: str) -> Metric:
     """Return the description of a metric that a saved file has and the catalogue does not."""
-    return Metric(key, key, "", "neither", "", False, "", "", "")
+    return Metric(key=key, title=key, range="", source="", evidence="", conventions="")

@@ -1,8 +1,5 @@
 """The PatchGAN discriminator of pix2pix (Isola et al., 2017), with the hinge losses (Lim & Ye, 2017)."""
 
-import math
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,32 +8,23 @@ from torch.nn import functional as F
 class PatchDiscriminator(nn.Module):
     """Images (b, in_channels, H, W) to one logit for each overlapping patch, (b, 1, H / 2^depth - 2, W / 2^depth - 2).
 
-    Published are `norm="batch"`, depth 3 and width 64. With `norm="group"` logits do not depend on the other images of
-    the batch, so that many processes compute what one would. The weights depend on the seed alone.
+    Published are depth 3 and width 64. The weights depend on the seed alone.
     """
 
-    def __init__(
-        self,
-        in_channels: int = 3,
-        width: int = 64,
-        depth: int = 3,
-        norm: Literal["batch", "group"] = "batch",
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, in_channels: int = 3, width: int = 64, depth: int = 3, seed: int = 0) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.smallest = 3 * 2**depth
         widths = [width * 2 ** min(level, 3) for level in range(depth + 1)]
         with torch.device("meta"):  # built without values, so as not to advance the global generator
-            layers: list[nn.Module] = [
-                nn.Conv2d(in_channels, width, 4, stride=2, padding=1),
-                nn.LeakyReLU(0.2),
-            ]
+            layers: list[nn.Module] = [nn.Conv2d(in_channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
             for level in range(1, depth + 1):
                 stride = 2 if level < depth else 1
                 layers += [
                     nn.Conv2d(widths[level - 1], widths[level], 4, stride, padding=1, bias=False),
-                    _norm(norm, widths[level]),
+                    # Running statistics would mix real with fake batches, serve nothing in a network that is only
+                    # trained, and be buffers that distributed wrappers overwrite between forward and backward.
+                    nn.BatchNorm2d(widths[level], track_running_stats=False),
                     nn.LeakyReLU(0.2),
                 ]
             layers.append(nn.Conv2d(widths[depth], 1, 4, padding=1))
@@ -71,11 +59,3 @@ def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor
 def hinge_generator_loss(fake_logits: Tensor) -> Tensor:
     """Return minus the mean of the fake images' logits, in float32."""
     return -fake_logits.float().mean()
-
-
-def _norm(kind: Literal["batch", "group"], channels: int) -> nn.Module:
-    if kind == "group":
-        return nn.GroupNorm(math.gcd(32, channels), channels)
-    # Running statistics would mix real with fake batches, serve nothing in a network that is only trained, and
-    # be buffers that distributed wrappers overwrite between forward and backward.
-    return nn.BatchNorm2d(channels, track_running_stats=False)

@@ -1,6 +1,7 @@
-"""Networks from folders that save_pretrained of diffusers or transformers wrote: from safetensors, and complete."""
+"""Networks from the hub, and from folders that save_pretrained of diffusers or transformers wrote."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +51,25 @@ def load_folder(
     if strict and (others := report["unexpected_keys"]):
         raise ValueError(f"{network.__name__} has none of {len(others)} tensors in {folder}, first {min(others)}")
     return model.float().eval()
+
+
+def download(repository: str, patterns: Sequence[str]) -> Path:
+    """Return the local folder with the files of a hub repository that match `patterns`; offline, the cached ones.
+
+    Raises:
+        ValueError: if the repository can be neither reached nor found in the cache.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=list(patterns)))
+    except HFValidationError:
+        raise ValueError(f"{repository!r} is neither a folder that exists nor a hub name ('owner/name')") from None
+    except Exception as error:
+        # The hub's client, its transport and the file system each raise their own; the first line says why.
+        why = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"{repository!r} is no local folder, and the hub did not give it ({why}): check the name, or run "
+            f"`hf download {repository}` where there is network and give the folder that it prints"
+        ) from error

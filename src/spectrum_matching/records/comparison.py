@@ -22,20 +22,11 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Trial:
-    """One method from one seed, from images to scores.
+    """One method from one seed, from images to scores; method: the plan's name of the entry.
 
-    Attributes:
-        method: The plan's name of the entry.
-        seed: The seed.
-        numbers: Measurements of the autoencoder, by the keys of `metrics.METRICS`.
-        latent_spectrum: Spectrum of posterior means at unit scale.
-        reconstruction: Scores of reconstructions.
-        generation: Scores of generated images.
-        curve: Training loss of the diffusion model.
-        samples: The first generated images as one PNG, in base64.
-        seconds: Duration of each stage, by name; a stage that entries share counts for one of them.
-        autoencoder_digest: Digest of the autoencoder's weights.
-        denoiser_digest: Digest of the denoiser's weights.
+    numbers: of the autoencoder, by the keys of `metrics.METRICS`. latent_spectrum: of posterior means at unit scale.
+    samples: the first generated images as one PNG, in base64. seconds: of each stage, by name; a stage that entries
+    share counts for one of them. digests: of weights.
     """
 
     method: str
@@ -53,19 +44,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All finished trials of a plan.
+    """All finished trials of a plan, which is kept as YAML.
 
-    Attributes:
-        name: The plan's name.
-        plan: The plan as YAML.
-        control: The method that the others are compared with.
-        command: The command that ran it.
-        n_parameters: Parameters of the autoencoder and of the denoiser.
-        image_spectrum: Spectrum of the images, averaged onto the latent grid.
-        images: Some images of the reference as one PNG, in base64.
-        trials: The trials.
-        provenance: Versions and device.
-        notes: What a reader must know, the scale of the comparison first.
+    control: the method that the others are compared with. n_parameters: of the autoencoder and of the denoiser.
+    image_spectrum: of the images, averaged onto the latent grid. images: some of the reference as one PNG, in base64.
+    notes: what a reader must know, the scale of the comparison first.
     """
 
     name: str

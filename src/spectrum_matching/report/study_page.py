@@ -6,8 +6,7 @@ from typing import NamedTuple, Protocol
 
 from ..records.analysis import Provenance
 from .canvas import Panel
-from .comparison import context
-from .table import Table
+from .table import Table, provenance_rows
 from .template import fill
 
 
@@ -101,5 +100,5 @@ def render_study(
         blocks=blocks,
         names=names,
         notes=study.notes,
-        provenance=[*settings, *context.provenance(study.provenance, study.command)],
+        provenance=[*settings, *provenance_rows(study.provenance).items(), ("command", study.command)],
     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from ..records.analysis import Provenance
 from ..records.measurement import Measurement
 from .digits import fixed, number, spread
 
@@ -88,6 +89,17 @@ def extremes(values: Iterable[float]) -> Cell:
     """Return the least and the greatest number as a cell."""
     ordered = sorted(values)
     return Cell(f"{number(ordered[0])} … {number(ordered[-1])}", "", ordered[-1])
+
+
+def provenance_rows(provenance: Provenance) -> dict[str, str]:
+    """Return the provenance by title."""
+    return {
+        "specmatch": provenance.version,
+        "commit": provenance.commit or "installed package",
+        "torch, diffusers": f"{provenance.torch}, {provenance.diffusers}",
+        "device, precision": f"{provenance.device}, {provenance.dtype}",
+        "seed": str(provenance.seed),
+    }
 
 
 def distinct(values: Iterable[str]) -> list[str]:

@@ -11,7 +11,7 @@ from ..records.analysis import Analysis
 from ..records.measurement import Measurement
 from ..records.scores import Evaluation, Protocol, protocol_differences
 from .analysis.tables import summary_table
-from .table import Cell, Column, Table
+from .table import Cell, Column, Table, attributed, distinct
 
 STYLES = {"good": "green", "warning": "yellow", "bad": "red", "neutral": "dim"}
 
@@ -19,16 +19,12 @@ STYLES = {"good": "green", "warning": "yellow", "bad": "red", "neutral": "dim"}
 def terminal_table(
     table: Table, names: Sequence[str | Text], *, transposed: bool = False, brief: bool = False
 ) -> TerminalTable:
-    """Render a table for the terminal.
+    """Render a table for the terminal; a name that several rows share stands in the first.
 
-    Args:
-        table: The table.
-        names: The names of its rows; where several rows share one, it stands in the first.
-        transposed: Whether rows become columns, which suits few rows of many numbers.
-        brief: Whether to leave out units and uncertainties.
+    transposed: rows become columns, which suits few rows of many numbers. brief: without units and uncertainties.
     """
     heads = [_text(column.title, "" if brief else column.unit) for column in table.columns]
-    rows = [[_text(_value(cell), "" if brief else cell.spread) for cell in cells] for _, cells in table.rows]
+    rows = [[_cell(cell, brief) for cell in cells] for _, cells in table.rows]
     result = TerminalTable(box=None, header_style="bold", padding=(0, 2, 0, 0))
     result.add_column("", no_wrap=transposed)
     if transposed:
@@ -62,13 +58,17 @@ def verdict(analysis: Analysis) -> TerminalTable:
 def scores(evaluations: Sequence[Evaluation]) -> list[RenderableType]:
     """Render scores side by side: the table, refusals, differences of protocol, warnings, and the protocols."""
     names = [evaluation.name for evaluation in evaluations]
-    lines = [Text.assemble(("— ", "dim"), line) for line in _refusals(evaluations)]
+    refusals = (
+        f"{SCORES[key].title}, {evaluation.name}: {score.refused}"
+        for evaluation in evaluations
+        for key, score in evaluation.scores.items()
+        if score.value is None
+    )
+    warnings = attributed([evaluation.warnings for evaluation in evaluations], names)
+    lines = [Text.assemble(("— ", "dim"), line) for line in distinct(refusals)]
     lines += [Text.assemble(("not comparable ", "yellow"), line) for line in protocol_differences(evaluations)]
-    for warning in dict.fromkeys(line for evaluation in evaluations for line in evaluation.warnings):
-        concerned = [evaluation.name for evaluation in evaluations if warning in evaluation.warnings]
-        prefix = "" if len(concerned) == len(evaluations) else f"{', '.join(concerned)}: "
-        lines.append(Text.assemble(("warning ", "yellow"), prefix + warning))
-    lines += [Text(line, "dim") for line in dict.fromkeys(protocol_line(e.protocol) for e in evaluations)]
+    lines += [Text.assemble(("warning ", "yellow"), line) for line in warnings]
+    lines += [Text(line, "dim") for line in distinct(protocol_line(e.protocol) for e in evaluations)]
     return [terminal_table(score_table(evaluations), names, transposed=True), *lines]
 
 
@@ -101,16 +101,6 @@ def protocol_line(protocol: Protocol) -> str:
     return "; ".join(parts)
 
 
-def _refusals(evaluations: Sequence[Evaluation]) -> list[str]:
-    refusals = [
-        f"{SCORES[key].title}, {evaluation.name}: {score.refused}"
-        for evaluation in evaluations
-        for key, score in evaluation.scores.items()
-        if score.value is None
-    ]
-    return list(dict.fromkeys(refusals))
-
-
 def _score(score: Measurement | None) -> Cell:
     if score is None:
         return Cell("")
@@ -120,8 +110,8 @@ def _score(score: Measurement | None) -> Cell:
     return Cell(f"{score.value:.4g}", spread, score.value)
 
 
-def _value(cell: Cell) -> str:
-    return f"{cell.value} {cell.mark.glyph}" if cell.mark else cell.value
+def _cell(cell: Cell, brief: bool) -> Text:
+    return _text(f"{cell.value} {cell.mark.glyph}" if cell.mark else cell.value, "" if brief else cell.spread)
 
 
 def _text(main: str | Text, small: str = "") -> Text:

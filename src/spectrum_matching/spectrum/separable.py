@@ -20,7 +20,8 @@ FLOAT64 = torch.empty(0, dtype=torch.float64, device="cpu")
 class Constant(Protocol):
     """A tensor that depends on sizes alone, looked up by the device and dtype of `like`."""
 
-    def __call__(self, *args: object, like: Tensor) -> Tensor: ...
+    def __call__(self, *args: object, like: Tensor) -> Tensor:
+        """Return the constant for these arguments."""
 
 
 class _Shelf:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..data.images import BadFile, open_images
-from ..data.order import image_batches
+from ..data.order import PositionedBatches, image_batches
 from ..files.digests import digest_lines, digest_weights
 from ..latent_space import LatentSpace
 from ..latents.alignment_targets import open_training_targets, require_latents
@@ -120,9 +120,9 @@ def _open_cached(run: DiffusionRun, latents: LatentSet, device: torch.device) ->
         return DiffusionBatch(data, batch.labels.to(device, non_blocking=True), batch.bad, aligned)
 
     def batches(rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]:
-        options: dict[str, Any] = {"flip": source.flip, "rank": rank, "world": world, "start": start, "end": end}
-        order = training_keys(latents, run.batch_size, run.seed, **options)
-        return (read(keys, rank, step) for step, keys in enumerate(order, start))
+        order = PositionedBatches(len(latents), run.batch_size, run.seed, rank, world, start, end)
+        keys = training_keys(latents, order, source.flip)
+        return (read(step_keys, rank, step) for step, step_keys in enumerate(keys, start))
 
     return LearnedData(
         info=replace(info, classes=latents.classes, autoencoder=autoencoder),
@@ -173,10 +173,8 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
         digests.append(digest_weights(autoencoder))
 
     def batches(rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]:
-        stream = image_batches(
-            images, run.batch_size, run.seed, rank=rank, world=world, start=start, end=end, workers=source.workers
-        )
-        for step, batch in enumerate(stream, start):
+        order = PositionedBatches(len(images), run.batch_size, run.seed, rank, world, start, end)
+        for step, batch in enumerate(image_batches(images, order, source.workers), start):
             data = pixels = batch.images.to(device, non_blocking=True)
             if autoencoder is not None:
                 with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"):

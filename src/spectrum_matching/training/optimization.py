@@ -83,18 +83,17 @@ class TrainingState:
 
 
 class Trainer(Protocol):
-    """Computes gradients of networks that are prepared for several processes.
-
-    split: the micro-batches of a step, on the device. backward: accumulate the gradient of a micro-batch's loss over
-    their number; return losses by name, and the sampled transform in words.
-    """
+    """Computes gradients of networks that are prepared for several processes."""
 
     networks: Sequence[nn.Module]
 
-    def split(self, batch: Any, step: int) -> Sequence[Any]: ...
+    def split(self, batch: Any, step: int) -> Sequence[Any]:
+        """Return the micro-batches of a step, on the device."""
+
     def backward(
         self, micro_batch: Any, step: int, generator: torch.Generator, n_micro: int
-    ) -> tuple[dict[str, Tensor], str]: ...
+    ) -> tuple[dict[str, Tensor], str]:
+        """Add the gradient of a micro-batch's loss over their number; return losses and the sampled transform."""
 
 
 def train(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..data.images import ImageSet, open_images
-from ..data.order import fixed_batches, image_batches
+from ..data.order import PositionedBatches, fixed_batches, image_batches
 from ..data.pictures import grid, to_bytes, write_png
 from ..files.atomic import explain_write_errors, write_folder_atomically, write_text_atomically
 from ..files.digests import digest_weights
@@ -59,22 +59,10 @@ def run_autoencoder(run: AutoencoderRun, progress: Progress | None = None) -> Pa
         logger.warning("skipped %s: %s", bad.name, bad.reason)
     logger.info("%d images to train on, %d held out (%s)", len(training), len(held_out), data.path)
     examples = next(fixed_batches(held_out, N_PREVIEW, N_PREVIEW)).images.to(accelerator.device)
-    records = train_autoencoder(
-        run,
-        state,
-        image_batches(
-            training,
-            run.batch_size,
-            run.seed,
-            rank=accelerator.process_index,
-            world=accelerator.num_processes,
-            start=state.step,
-            end=run.steps,
-            workers=run.data.workers,
-        ),
-        accelerator,
-        perceptual,
-    )
+    ranks = accelerator.process_index, accelerator.num_processes
+    order = PositionedBatches(len(training), run.batch_size, run.seed, *ranks, state.step, run.steps)
+    batches = image_batches(training, order, run.data.workers)
+    records = train_autoencoder(run, state, batches, accelerator, perceptual)
     preview, finish = (
         partial(write_preview, state.autoencoder, examples),
         partial(export, run, state, training, held_out),

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from spectrum_matching.latent_space import LatentSpace
-from spectrum_matching.metrics.latents.normalisation import check_normalisation
+from spectrum_matching.metrics.latents.moments import check_normalisation
 
 
 def checked(space, latents):

@@ -181,7 +181,7 @@ def test_custom_latent_space_or_factors_declare_the_scale() -> None:
         ({"latent_space": {}}, "Blocks.latent_space is a dict, expected a LatentSpace"),
         ({"scaling_factor": 0}, "Blocks declares scaling 0"),
         ({"scaling_factor": [1, 2]}, "Blocks declares scaling [1, 2]"),
-        ({"encode": lambda x: 1 / 0}, "Blocks.encode fails on grey images (2, 3, 64, 64)"),
+        ({"encode": lambda x: 1 / 0}, "Blocks.encode fails on (2, 3, 64, 64); if it needs other sizes, set `multiple`"),
         ({"encode": lambda x: [x]}, "Blocks.encode gave list, expected latents (b, c, h, w)"),
         ({"encode": lambda x: x.long()}, "Blocks.encode gave torch.int64, expected latents (b, c, h, w)"),
         ({"encode": lambda x: x[0]}, "Blocks.encode gave latents (3, 64, 64) for images (2, 3, 64, 64)"),
@@ -192,7 +192,7 @@ def test_custom_latent_space_or_factors_declare_the_scale() -> None:
         ({"decode": lambda z: z}, "Blocks.decode gave images (2, 3, 16, 16), expected (2, 3, 64, 64)"),
         ({"decode": lambda z: None}, "Blocks.decode gave NoneType, expected images (b, 3, H, W)"),
         ({"decode": lambda z: z @ z[0, 0, 0]}, "Blocks.decode gave images (2, 3, 16)"),
-        ({"decode": lambda z: z[9]}, "Blocks.decode fails on latents (2, 3, 16, 16) (IndexError"),
+        ({"decode": lambda z: z[9]}, "Blocks.decode fails on (2, 3, 16, 16) (IndexError"),
         ({"encode": lambda x: Blocks().encode(x) * torch.nan}, "Blocks.encode gave values that are not finite"),
         ({"decode": lambda z: Blocks().decode(z) / 0}, "Blocks.decode gave values that are not finite"),
         (

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from spectrum_matching.data.arrays import TensorImages
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.masks import open_masks
-from spectrum_matching.data.tensors import TensorImages
 from spectrum_matching.metrics.latents.region_similarity import srss
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.vision.encoders import VisionEncoder, open_vision
@@ -141,7 +141,7 @@ def test_measure_directional_energy_takes_srss_of_balanced_masks_alone(image_fol
     grid, far = result.grid, result.far
     expected = []
     for i in range(6):
-        mask = masks[i, grid]
+        mask = masks.read([i], grid)[0]
         if 0.25 <= float(mask.double().mean()) <= 0.75:
             field = open_vision("gradients:2")(images[i].image[None]).field.double()
             expected.append(float(srss(field, mask[None], far=far)))

@@ -19,7 +19,6 @@ from spectrum_matching.studies.frequency_bias.perception import band_error
 from spectrum_matching.studies.frequency_bias.record import EvalPoint, NoiseLevel
 from spectrum_matching.studies.frequency_bias.summary import (
     band_table,
-    fitted_exponent,
     halfway,
     jackknife_ratios,
     rank_correlations,
@@ -119,17 +118,6 @@ def test_rank_correlations_need_a_tenth_and_put_the_unlearned_last(fields):
 def test_rank_correlations_threshold(fields, spread, ordered):
     bands = [replace(b, half=1 + (spread - 1) * k / 5) for k, b in enumerate(table(fields, wiener_denoiser))]
     assert (rank_correlations(bands).half is not None) == ordered
-
-
-def test_fitted_exponent_of_gaussian_fields(fields):
-    assert fitted_exponent(coefficient_power(fields.train), BANDS).value == pytest.approx(2, abs=0.1)
-
-
-def test_fitted_exponent_leaves_out_a_first_band_of_dc_alone():
-    train = gaussian_fields(600, 2, (2, 8, 8), 2.0).train
-    bands = radial_bands((8, 8), 12)
-    assert int(bands.counts[0]) == 1
-    assert fitted_exponent(coefficient_power(train), bands).value == pytest.approx(2, abs=0.1)
 
 
 def test_halfway_of_a_power_law_is_where_the_law_says():

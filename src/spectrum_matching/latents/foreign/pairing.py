@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ...data.tensors import Images
+from ...data.arrays import Images
 from ..latent_set import BadLatentError, LatentSet
 
 N_CHECKED = 128

@@ -17,7 +17,6 @@ from .sweep import DecoderBatch, DecoderMetric, DecoderSweep, DecoderTest
 HALF_SIZE = Metric(
     key="equivariance_scale_50",
     title="equivariance error at half size",
-    unit="",
     better="lower",
     range="from 0 on; 2 for unrelated latents",
     one_sided=True,

@@ -12,7 +12,7 @@ from ...records.measurement import Measurement
 from ...spectrum.blocks import block_lowpass
 from ..estimates import estimate_mean
 from ..images.pixels import psnr
-from ..metric import NONE, SPECTRUM_MATCHING, Metric
+from ..metric import SPECTRUM_MATCHING, Metric
 from .sweep import DecoderBatch, DecoderMetric, DecoderSweep
 
 LOWPASS_GAP = Metric(
@@ -23,7 +23,6 @@ LOWPASS_GAP = Metric(
     range="about 0 to 20",
     one_sided=True,
     source=f"{SPECTRUM_MATCHING}; in PSNR for want of images enough for FID",
-    evidence=NONE,
     conventions="PSNR of the low-passed output minus that of the decoded low-passed latents; 7 of 15 diagonals kept",
 )
 

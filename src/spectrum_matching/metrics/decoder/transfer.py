@@ -5,7 +5,7 @@ the picture, u/2h and v/2w cycles per latent position, whatever their numbers of
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 
 import torch
@@ -17,7 +17,7 @@ from ...seeding import indexed_noise
 from ...spectrum.dct import dct2, idct2
 from ...spectrum.power import radial_bins
 from ..estimates import estimate_mean
-from ..metric import NONE, SPECTRUM_MATCHING, Metric
+from ..metric import SPECTRUM_MATCHING, Metric
 from .sweep import DecoderBatch, DecoderMetric, DecoderSweep
 
 DIAGONAL = Metric(
@@ -28,7 +28,6 @@ DIAGONAL = Metric(
     range="0 to 1",
     one_sided=True,
     source="this package, to test a premise of " + SPECTRUM_MATCHING,
-    evidence=NONE,
     conventions="noise of one latent band at a time, 0.1 standard deviation of each channel; bands of equal frequency",
 )
 
@@ -59,33 +58,23 @@ def image_rings(size: tuple[int, int], grid: tuple[int, int], n_rings: int) -> T
     return torch.where(squared > corner, n_rings, rings)
 
 
-def band_response(
-    decode: Callable[[Tensor], Tensor],
-    latents: Tensor,
-    output: Tensor,
-    channel_stds: Tensor,
-    *,
-    first: int,
-    seed: int,
-    n_rings: int = N_RINGS,
-) -> Tensor:
+def band_response(batch: DecoderBatch) -> Tensor:
     """Return the mean squared response of an image value by latent ring and image band: (b, n, n + 1), float64, CPU.
 
     For each ring, decode(z + d) − decode(z), d a random field of that ring alone whose RMS in each channel is exactly
-    `STRENGTH` · channel_stds (c,), divided by `STRENGTH`². output: decode(latents). n decodings, n being
-    `filled_rings`. Each image's field follows from its index in the set (first: index of the first one).
+    `STRENGTH` standard deviations of the channel, divided by `STRENGTH`². n decodings, n being `filled_rings`.
     """
-    h, w = latents.shape[-2:]
-    n = filled_rings((h, w), n_rings)
-    rings = radial_bins(h, w, n, "frequency").rings
-    bands = image_rings((output.shape[-2], output.shape[-1]), (h, w), n).flatten()
-    white = indexed_noise(latents.shape, first, "latent bands", seed)
+    test, latents, grid = batch.test, batch.latents, (batch.latents.shape[-2], batch.latents.shape[-1])
+    n = filled_rings(grid)
+    rings = radial_bins(*grid, n, "frequency").rings
+    bands = image_rings((batch.output.shape[-2], batch.output.shape[-1]), grid, n).flatten()
+    white = indexed_noise(latents.shape, batch.first, "latent bands", test.seed)
     rows = torch.zeros(len(latents), n, n + 1, dtype=torch.float64)
     for ring in range(n):
         coefficients = white * (rings == ring)
         rms = coefficients.square().mean((-2, -1), keepdim=True).sqrt()
-        field = idct2(coefficients / rms).to(latents) * channel_stds.to(latents).view(-1, 1, 1)
-        response = decode(latents + STRENGTH * field).float() - output.float()
+        field = idct2(coefficients / rms).to(latents) * test.channel_stds.to(latents).view(-1, 1, 1)
+        response = test.decode(latents + STRENGTH * field) - batch.output
         power = dct2(response).square().mean(1).flatten(1).cpu().double() / bands.numel()
         rows[:, ring].index_add_(1, bands, power / STRENGTH**2)
     return rows
@@ -119,14 +108,8 @@ def transfer_matrix(sweep: DecoderSweep) -> Transfer:
     return band_transfer(sweep.rows("transfer"), sweep.test.grid, sweep.test.size)
 
 
-def _collect(batch: DecoderBatch) -> Mapping[str, Tensor]:
-    test = batch.test
-    arguments = test.decode, batch.latents, batch.output, test.channel_stds
-    return {"transfer": band_response(*arguments, first=batch.first, seed=test.seed)}
-
-
 def _numbers(sweep: DecoderSweep) -> Mapping[str, Measurement]:
     return {"transfer_diagonal": transfer_matrix(sweep).diagonal}
 
 
-TRANSFER = DecoderMetric((DIAGONAL,), _numbers, _collect, n_images=16)
+TRANSFER = DecoderMetric((DIAGONAL,), _numbers, lambda batch: {"transfer": band_response(batch)}, n_images=16)

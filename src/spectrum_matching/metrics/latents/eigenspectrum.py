@@ -7,18 +7,15 @@ import torch
 from torch import Tensor
 
 from ...records.measurement import Measurement
-from ..estimates import jackknife, jackknife_rows
+from ..estimates import effective_rank_share, jackknife, jackknife_rows
 from ..metric import NONE, PAE, Metric
 from .sweep import Collected, LatentMetric, LatentSweep, StandardisedBatch
-from .white_noise import effective_rank_share
 
 PARTICIPATION = Metric(
     key="participation_ratio",
     title="participation ratio of the channels",
     unit="channels",
-    better="neither",
     range="1 to the number of live channels",
-    one_sided=False,
     source="GAE, after SSVAE (arXiv 2512.05394)",
     evidence="none, and the direction is disputed: SSVAE wants few modes, PAE and GAE many",
     conventions="(Σλ)²/Σλ² of the covariance (not the correlation) of all positions, live channels",
@@ -64,20 +61,14 @@ def channel_covariance(products: Tensor, sums: Tensor, n: Tensor) -> Tensor:
     return (products - torch.outer(sums, sums) / n) / (n - 1)
 
 
-def correlation(covariance: Tensor) -> Tensor:
-    """Return a covariance (c, c) scaled to unit diagonal."""
-    std = covariance.diagonal().sqrt()
-    return covariance / torch.outer(std, std)
-
-
 def participation_ratio(eigenvalues: Tensor) -> Tensor:
     """Return (Σλ)² / Σλ² of (…, c): (…), in 1 … c, how many directions the variance fills evenly."""
     return eigenvalues.sum(-1).square() / eigenvalues.square().sum(-1)
 
 
-def top_share(eigenvalues: Tensor, k: int = 1) -> Tensor:
-    """Return the share of the variance in the k largest of (…, c): (…), in 0 … 1; k / c for white noise."""
-    return eigenvalues.topk(k, -1).values.sum(-1) / eigenvalues.sum(-1)
+def top_share(eigenvalues: Tensor) -> Tensor:
+    """Return the share of the variance in the largest of (…, c): (…), in 0 … 1; 1 / c for white noise."""
+    return eigenvalues.amax(-1) / eigenvalues.sum(-1)
 
 
 def condition_number(eigenvalues: Tensor) -> Tensor:

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from ...records.measurement import Measurement
-from ..estimates import N_GROUPS, GroupedSums, jackknife_scalar
+from ..estimates import N_GROUPS, GroupedSums, jackknife_scalar, mean_root
 from ..metric import NONE, RIGHT_SPACE, STANDARDISED, Metric
 from .sweep import LatentMetric, LatentSweep
-from .white_noise import mean_root
 
 VIV = Metric(
     key="viv",

@@ -23,11 +23,9 @@ NEIGHBOUR = Metric(
     key="neighbour_correlation",
     title="correlation of adjacent positions",
     unit="correlation",
-    better="neither",
     range="−1 to 1",
     one_sided=True,
     source="this package",
-    evidence=NONE,
     conventions=f"across space, channel by channel, mean over channels; {STANDARDISED}",
 )
 

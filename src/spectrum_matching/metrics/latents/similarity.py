@@ -1,12 +1,14 @@
-"""Cosine similarity of positions over their distance: local against distant similarity, correlation decay slope."""
+"""Cosine similarity of positions: over their distance (LDS, CDS) and of all of them (RMS spatial contrast)."""
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ...records.measurement import Measurement
-from ...spectrum.contrast import unit_tokens
+from ...spectrum.contrast import rmsc, unit_tokens
 from ..estimates import estimate_mean
-from ..metric import IREPA, RIGHT_SPACE, STANDARDISED, Metric
+from ..metric import IREPA, RIGHT_SPACE, SPECTRUM_MATCHING, STANDARDISED, Metric
 from .sweep import Collected, LatentMetric, LatentSweep, StandardisedBatch
 
 LDS = Metric(
@@ -30,6 +32,23 @@ CDS = Metric(
     source=f"{IREPA}, its code; the text leaves the largest distance open",
     evidence="|r| with gFID 0.85 over 27 encoders as alignment targets; on latents not singled out, mostly repeats LDS",
     conventions=f"minus the least squares slope over Manhattan distances 1 … 8, the code's maximum; {STANDARDISED}",
+)
+
+RMSC = Metric(
+    key="rmsc",
+    title="RMS spatial contrast",
+    range="0 to 1; √(1 − 1/positions) for white noise, so noise is at the top",
+    source=f"{IREPA}; as directional energy {SPECTRUM_MATCHING}",
+    evidence="|r| with gFID 0.89 over 27 encoders as alignment targets; says little of latents, which all sit near 1",
+    conventions="raw latents, unit tokens of one position, square root taken",
+)
+DIRECTIONAL = replace(
+    RMSC,
+    key="directional_energy",
+    title="directional spectral energy",
+    range="0 to 1; 1 − 1/positions for white noise",
+    source=SPECTRUM_MATCHING,
+    conventions="raw latents, unit tokens of one position; power beyond DC, the square of the RMS spatial contrast",
 )
 
 
@@ -99,16 +118,18 @@ def mean_cosines(sweep: LatentSweep) -> Tensor:
 
 
 def _collect(batch: StandardisedBatch) -> Collected:
-    return Collected({"cosines": distance_cosines(batch.latents)})
+    return Collected({"cosines": distance_cosines(batch.latents), "rmsc": rmsc(batch.raw)})
 
 
 def _numbers(sweep: LatentSweep) -> dict[str, Measurement]:
-    cosines, farthest = sweep.rows("cosines"), sum(sweep.grid) - 2
+    cosines, contrast, farthest = sweep.rows("cosines"), sweep.rows("rmsc"), sum(sweep.grid) - 2
     too_small = Measurement(None, refused=f"a {sweep.size} grid has positions at distances up to {farthest} alone")
     return {
         "lds_4n_far6": estimate_mean(lds(cosines, sweep.grid), 0.0) if farthest >= 6 else too_small,
         "cds_8": estimate_mean(cds(cosines), 0.0) if farthest >= 2 else too_small,
+        "rmsc": estimate_mean(contrast),
+        "directional_energy": estimate_mean(contrast.square()),
     }
 
 
-SIMILARITY = LatentMetric((LDS, CDS), _numbers, _collect)
+SIMILARITY = LatentMetric((LDS, CDS, RMSC, DIRECTIONAL), _numbers, _collect)

@@ -21,10 +21,8 @@ from .moments import ChannelMoments, Moments
 EXPONENT = Metric(
     key="exponent",
     title="power-law exponent of the latents",
-    unit="",
     better="target",
     range="0 (white) to about 3; photographs near 2",
-    one_sided=False,
     source=SPECTRUM_MATCHING,
     evidence=NONE + " as a predictor; diffusion generates coarse to fine, so a spectrum that falls is claimed to help",
     conventions="1/f^α in power, bands without DC weighted by 1/f; raw latents",
@@ -32,10 +30,8 @@ EXPONENT = Metric(
 BEST_DELTA = Metric(
     key="best_delta",
     title="flattening of the images' spectrum that fits best",
-    unit="",
     better="target",
     range="−0.5 to 2.5 searched; 0 keeps the images' spectrum, over-smooth below it, over-noisy well above 1",
-    one_sided=False,
     source=SPECTRUM_MATCHING,
     evidence=NONE + " beyond the paper's own training runs",
     conventions="scale-free variant: frequencies, no logarithm, no DC; interval by bootstrap over images",
@@ -56,6 +52,7 @@ GAP_PAPER = replace(
     conventions="blurred and bicubic image, band numbers, log(1 + power): depends on the scale of the latents",
 )
 
+N_BINS = 16
 VARIANTS: tuple[Variant, ...] = ("scale_free", "paper")
 RADII: dict[Variant, Radius] = {"scale_free": "frequency", "paper": "index"}
 
@@ -90,10 +87,10 @@ class LatentSpectra:
     vary within the image. has_images: whether images were added; without, there is no "paper" variant.
     """
 
-    def __init__(self, n_bins: int = 16) -> None:
+    def __init__(self) -> None:
         self.n = self.n_flat = 0
         self.has_images = False
-        self._n_bins, self._grid = n_bins, (0, 0)
+        self._grid = (0, 0)
         self._moments = ChannelMoments()
         self._rows: dict[Variant, list[SpectrumBands]] = {variant: [] for variant in VARIANTS}
         self._channel_power = torch.zeros(0)
@@ -105,10 +102,10 @@ class LatentSpectra:
             ValueError: when shapes do not match or the grid has fewer than three bands.
         """
         self._moments.add(latents)
-        profile = radial_profile(power_spectrum(latents), self._n_bins, "frequency", drop_dc=True).cpu().double().sum(0)
+        profile = radial_profile(power_spectrum(latents), N_BINS, "frequency", drop_dc=True).cpu().double().sum(0)
         if not self.n:
             h, w = self._grid = (latents.shape[-2], latents.shape[-1])
-            if (n_bands := len(filled_bands(self._grid, self._n_bins, "frequency")[1])) < 3:
+            if (n_bands := len(filled_bands(self._grid, N_BINS, "frequency")[1])) < 3:
                 raise ValueError(f"a {h} x {w} latent has {n_bands} frequency bands; its spectrum needs at least 3")
         self._channel_power = self._channel_power + profile if self.n else profile
         self.n += len(latents)
@@ -119,7 +116,7 @@ class LatentSpectra:
         self.n_flat += int((~varies).sum())
         for variant in VARIANTS if self.has_images else VARIANTS[:1]:
             if varies.any():
-                bands = spectrum_bands(latents[varies], paired[varies], bins=self._n_bins, variant=variant)
+                bands = spectrum_bands(latents[varies], paired[varies], bins=N_BINS, variant=variant)
                 self._rows[variant].append(bands._replace(images=bands.images.cpu(), latents=bands.latents.cpu()))
 
     def moments(self) -> Moments:
@@ -128,7 +125,7 @@ class LatentSpectra:
 
     def bands(self, variant: Variant) -> Bands:
         """Return the bands as one variant of ESM compares them; "scale_free" is plain power on the latents' grid."""
-        kept, frequencies = filled_bands(self._grid, self._n_bins, RADII[variant])
+        kept, frequencies = filled_bands(self._grid, N_BINS, RADII[variant])
         images, latents = (torch.cat([getattr(r, of) for r in self._rows[variant]]) for of in ("images", "latents"))
         ranks, log_power = self._rows[variant][0][2:]
         return Bands(images.double()[:, kept], latents.double()[:, kept], frequencies, ranks.cpu()[kept], log_power)
@@ -140,7 +137,7 @@ class LatentSpectra:
 
     def channel_power(self) -> Tensor:
         """Return the mean power of each channel by the bands of "scale_free": (c, bins)."""
-        return self._channel_power[:, filled_bands(self._grid, self._n_bins, "frequency")[0]] / self.n
+        return self._channel_power[:, filled_bands(self._grid, N_BINS, "frequency")[0]] / self.n
 
 
 def _varies(x: Tensor) -> Tensor:
@@ -203,8 +200,8 @@ def fit_exponent(bands: Tensor, frequencies: Tensor, generator: torch.Generator)
     return Measurement(float(exponent), float(exponents.std()))
 
 
-def resampled_means(rows: Tensor, generator: torch.Generator, n_resamples: int = 1000) -> Tensor:
-    """Return means of `rows` (n, k) over n rows sampled with replacement: (n_resamples, k)."""
+def resampled_means(rows: Tensor, generator: torch.Generator) -> Tensor:
+    """Return means of `rows` (n, k) over n rows sampled with replacement: (1000, k)."""
     n = len(rows)
-    draws = (torch.randint(n, (n,), generator=generator) for _ in range(n_resamples))
+    draws = (torch.randint(n, (n,), generator=generator) for _ in range(1000))
     return torch.stack([draw.bincount(minlength=n).to(rows) @ rows / n for draw in draws])

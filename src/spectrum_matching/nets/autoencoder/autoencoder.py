@@ -145,7 +145,7 @@ class Autoencoder(nn.Module):
             return cls(AutoencoderKL(**PRESETS[name]))
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, subfolder: str | None = None) -> Self:
+    def from_pretrained(cls, source: str | Path) -> Self:
         """Open an autoencoder in float32.
 
         source: a folder of diffusers, of an autoencoder or a pipeline; a hub name; a .safetensors file in the layout of
@@ -154,15 +154,12 @@ class Autoencoder(nn.Module):
         Raises:
             ValueError: naming the source and the remedy, for anything that does not open.
         """
-        return cls(load(source, subfolder))
+        return cls(load(source))
 
-    def save_pretrained(
-        self, folder: str | Path, scaling_factor: float | None = None, shift_factor: float | None = None
-    ) -> None:
+    def save_pretrained(self, folder: str | Path, scaling_factor: float | None = None) -> None:
         """Write config.json and safetensors for `from_pretrained` of the model's class in diffusers.
 
-        The two factors, where given, replace those of the configuration: diffusion models take
-        (latents - shift_factor) · scaling_factor.
+        scaling_factor, if given, replaces that of the configuration: diffusion models take (latents - shift) · scale.
 
         Raises:
             ValueError: for a class that cannot be trained.
@@ -172,8 +169,8 @@ class Autoencoder(nn.Module):
         path = Path(folder) / "config.json"
         config = json.loads(path.read_text())
         config.pop("_name_or_path", None)  # the folder from which these weights were once read
-        measured = {"scaling_factor": scaling_factor, "shift_factor": shift_factor}
-        config.update({name: value for name, value in measured.items() if value is not None})
+        if scaling_factor is not None:
+            config["scaling_factor"] = scaling_factor
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
     @property
@@ -199,20 +196,13 @@ def check_size(name: str, codec: Autoencoder, size: int, smallest: int = 1) -> N
         ValueError: otherwise, with the nearest size that serves.
     """
     if codec.size and size != codec.size:
-        raise ValueError(
-            f"{name}: it takes images of {codec.size} x {codec.size} pixels alone: take --size {codec.size}"
-        )
+        raise ValueError(f"{name} takes images of {codec.size} x {codec.size} pixels alone: take --size {codec.size}")
     if size % codec.multiple:
-        least = math.ceil(max(3 * codec.factor, smallest) / codec.multiple)
-        nearest = max(least, round(size / codec.multiple)) * codec.multiple
+        lowest = math.ceil(max(3 * codec.factor, smallest) / codec.multiple)
+        nearest = max(lowest, round(size / codec.multiple)) * codec.multiple
         raise ValueError(f"{name}: size {size} is not a multiple of {codec.multiple}, as it must be; {nearest} is one")
-    if (grid := size // codec.factor) < 3:
-        raise ValueError(
-            f"{name}: size {size} leaves {grid} x {grid} latents, too small for a spectrum; "
-            f"take {3 * codec.factor} or more"
-        )
-    if size < smallest:
-        raise ValueError(f"{name}: size {size} is too small to compare images; take {smallest} or more")
+    if size < (least := max(3 * codec.factor, smallest)):
+        raise ValueError(f"{name}: size {size} is too small for spectra or image metrics; take {least} or more")
 
 
 @contextlib.contextmanager

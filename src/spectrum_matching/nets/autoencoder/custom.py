@@ -7,12 +7,12 @@ encode(images (b, 3, H, W)) returns latents (b, c, h, w), or an object with `mea
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Posterior
 from torch import Tensor, nn
 
 from ...latent_space import LatentSpace
@@ -20,6 +20,7 @@ from ..python_files import explain_user_errors
 from .interface import Adapter, images_of, posterior_of
 
 TRIAL_SIZE = 64
+T = TypeVar("T")
 
 
 def modules_of(model: object) -> nn.ModuleDict:
@@ -54,11 +55,7 @@ def adapter_of(model: Any, modules: nn.Module) -> Adapter:
     weight = next((p for p in modules.parameters() if p.is_floating_point()), torch.empty(0))
     grey = torch.full((2, 3, side, side), (low + high) / 2, dtype=weight.dtype, device=weight.device)
     with _undisturbed(modules, weight.device), torch.no_grad():
-        with explain_user_errors(
-            f"{kind}.encode fails on grey images {tuple(grey.shape)}; if it needs other sizes, set `multiple`"
-        ):
-            encoded = model.encode(grey)
-        posterior = _encoded(kind, encoded)
+        posterior = _encode(model, grey, "; if it needs other sizes, set `multiple`")
         latents = posterior.mean
         if latents.ndim != 4 or len(latents) != 2 or not 0 < latents.shape[2] == latents.shape[3]:
             raise ValueError(
@@ -71,9 +68,7 @@ def adapter_of(model: Any, modules: nn.Module) -> Adapter:
                 f"{kind}.encode gave {latents.shape[2]} positions for {side} pixels, not a whole factor: "
                 f"pad inside, or set `multiple` to the divisor of the sides that it takes"
             )
-        with explain_user_errors(f"{kind}.decode fails on latents {tuple(latents.shape)}"):
-            decoded = model.decode(latents.to(weight.dtype))
-        images = _decoded(kind, decoded)
+        images = _decode(model, latents.to(weight.dtype))
         if images.shape != grey.shape:
             raise ValueError(f"{kind}.decode gave images {tuple(images.shape)}, expected {tuple(grey.shape)}")
     n_packed = latents.shape[1] * space.patch**2
@@ -113,36 +108,18 @@ def _latent_space(model: Any, kind: str) -> LatentSpace:
         raise ValueError(f"{kind} declares scaling {scale!r} and shift {shift!r}, expected two numbers") from None
 
 
-def _encode(model: Any, images: Tensor) -> Posterior:
-    kind = type(model).__name__
-    with explain_user_errors(f"{kind}.encode fails on images {tuple(images.shape)}"):
-        encoded = model.encode(images)
-    return _encoded(kind, encoded)
-
-
-def _decode(model: Any, latents: Tensor) -> Tensor:
-    kind = type(model).__name__
-    with explain_user_errors(f"{kind}.decode fails on latents {tuple(latents.shape)}"):
-        decoded = model.decode(latents)
-    return _decoded(kind, decoded)
-
-
-def _encoded(kind: str, encoded: Any) -> Posterior:
+def _call(verb: str, expected: str, parse: Callable[[Any], T], model: Any, x: Tensor, hint: str = "") -> T:
+    name = f"{type(model).__name__}.{verb}"
+    with explain_user_errors(f"{name} fails on {tuple(x.shape)}{hint}"):
+        output = getattr(model, verb)(x)
     try:
-        return posterior_of(encoded)
+        return parse(output)
     except TypeError as error:
-        raise ValueError(
-            f"{kind}.encode gave {error}, expected latents (b, c, h, w) in floating point, or mean and logvar"
-        ) from None
+        raise ValueError(f"{name} gave {error}, expected {expected}") from None
 
 
-def _decoded(kind: str, decoded: Any) -> Tensor:
-    try:
-        return images_of(decoded)
-    except TypeError as error:
-        raise ValueError(
-            f"{kind}.decode gave {error}, expected images (b, 3, H, W), or an object with sample"
-        ) from None
+_encode = partial(_call, "encode", "latents (b, c, h, w) in floating point, or mean and logvar", posterior_of)
+_decode = partial(_call, "decode", "images (b, 3, H, W), or an object with sample", images_of)
 
 
 @contextmanager

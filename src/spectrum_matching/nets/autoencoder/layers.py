@@ -9,9 +9,8 @@ from torch import Tensor, nn
 class Layers(NamedTuple):
     """The parts of an autoencoder's network that are frozen, compiled or compared in training.
 
-    encoder, and after it quant_conv, if there is one: all that makes the posterior. encoder_output, decoder_output: the
-    weights of their last layers, at which gradients are compared. encoder_blocks, decoder_blocks: the modules before
-    those layers, each of which can be compiled.
+    encoder, quant_conv (or None): all that makes the posterior. encoder_output, decoder_output: the weights of the last
+    layers, at which gradients are compared. encoder_blocks, decoder_blocks: the modules before these layers.
     """
 
     encoder: nn.Module

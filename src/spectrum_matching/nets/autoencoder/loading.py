@@ -7,8 +7,7 @@ from typing import Any
 
 import diffusers
 
-from ..folders import CONFIG, load_folder, read_config
-from ..hub import download
+from ..folders import CONFIG, download, load_folder, read_config
 from ..python_files import PREFIX, from_file
 from .diffusers_classes import CLASSES, REFUSED
 from .single_file import load_single_file
@@ -24,7 +23,7 @@ _FILES = (
 )
 
 
-def load(source: str | Path, subfolder: str | None = None) -> Any:
+def load(source: str | Path) -> Any:
     """Load an autoencoder in float32 and eval mode on the CPU; "python:FILE.py:FACTORY" gives what the factory returns.
 
     Only safetensors are read from folders and hub names.
@@ -39,17 +38,16 @@ def load(source: str | Path, subfolder: str | None = None) -> Any:
         return load_single_file(root)
     if root.is_file() and root.suffix in PICKLED:
         raise ValueError(f"{source} is pickled and not opened: if you trust it, save its tensors as .safetensors")
-    subfolders = (subfolder,) if subfolder else SUBFOLDERS
     if not root.is_dir():
         if root.exists() or root.is_absolute() or str(source).startswith((".", "~")):
             raise ValueError(
                 f"{source} is no folder: give what save_pretrained wrote, a .safetensors file, a hub name, "
                 f"or python:FILE.py:FACTORY"
             )
-        root = download(str(source), [f"{name}/{file}".removeprefix("./") for name in subfolders for file in _FILES])
-    folder = next((root / name for name in subfolders if (root / name / CONFIG).is_file()), None)
+        root = download(str(source), [f"{name}/{file}".removeprefix("./") for name in SUBFOLDERS for file in _FILES])
+    folder = next((root / name for name in SUBFOLDERS if (root / name / CONFIG).is_file()), None)
     if folder is None:
-        looked = " or ".join(str(root / name) for name in subfolders)
+        looked = " or ".join(str(root / name) for name in SUBFOLDERS)
         raise ValueError(f"no {CONFIG} in {looked}: give what save_pretrained wrote")
     kind = str(read_config(folder / CONFIG).get("_class_name", "no diffusers class"))
     return load_folder(_class(folder, kind), folder)

@@ -71,6 +71,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Attend among tokens (b, n, width)."""
         b, n, width = x.shape
         query, key, value = self.qkv(x).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         if self.query_scale is not None and self.key_scale is not None:
@@ -94,6 +95,7 @@ class Perceptron(nn.Module):
         self.last = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Transform each token (b, n, width)."""
         return self.last(self.activation(self.first(x)))
 
 
@@ -106,6 +108,7 @@ class ClassEmbedding(nn.Module):
         self.table = nn.Embedding(n_classes + 1, width)
 
     def forward(self, labels: Tensor | None, batch_size: int) -> Tensor:
+        """Embed class ids (b,), −1 or None for no class, as (b, width)."""
         if labels is None:
             return self.table.weight[:1].expand(batch_size, -1)
         return self.table(labels + 1)

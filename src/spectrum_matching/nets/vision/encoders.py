@@ -17,8 +17,7 @@ from torch import Tensor
 from ...files.digests import digest_files, digest_lines
 from ...files.settings import record_of
 from ...spectrum.filters import Resampler, resize
-from ..folders import CONFIG, load_folder, read_config
-from ..hub import download
+from ..folders import CONFIG, download, load_folder, read_config
 from .gradients import CELL, VERSION, WIDTH, gradient_grid, gradient_map
 
 RGB = tuple[float, float, float]

@@ -42,6 +42,7 @@ class Extractor:
     extract: Callable[[Tensor], Extracted]
 
     def __call__(self, images: Tensor) -> Tensor:
+        """Return features (b, d) of images (b, 3, H, W) in [-1, 1]."""
         return self.extract(images).features
 
 

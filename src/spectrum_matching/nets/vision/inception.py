@@ -22,8 +22,40 @@ WEIGHTS = "pt_inception-2015-12-05-6726825d.pth"
 RESIZER = "bilinear to 299, no antialiasing, pixel corners aligned at the top left, as TensorFlow 1; (byte − 128) / 128"
 REMEDY = f"download {WEIGHTS} (release fid_weights of mseitzer/pytorch-fid on GitHub) and give inception:PATH"
 
-# A branch is its convolutions one after the other: name, width, kernel (rows, columns), stride, padding.
-_Layer = tuple[str, int, tuple[int, int], int, tuple[int, int]]
+# Branches of the mixed blocks, a line for each: its layers as name:width:kernel, the kernel in rows × columns. A layer
+# is padded to keep the size, or with /2 has stride 2 and no padding. Layers …a and …b take the same input.
+GRID_35 = """
+branch1x1:64:1x1
+branch5x5_1:48:1x1 branch5x5_2:64:5x5
+branch3x3dbl_1:64:1x1 branch3x3dbl_2:96:3x3 branch3x3dbl_3:96:3x3"""
+FROM_35_TO_17 = """
+branch3x3:384:3x3/2
+branch3x3dbl_1:64:1x1 branch3x3dbl_2:96:3x3 branch3x3dbl_3:96:3x3/2"""
+GRID_17 = """
+branch1x1:192:1x1
+branch7x7_1:{0}:1x1 branch7x7_2:{0}:1x7 branch7x7_3:192:7x1
+branch7x7dbl_1:{0}:1x1 branch7x7dbl_2:{0}:7x1 branch7x7dbl_3:{0}:1x7 branch7x7dbl_4:{0}:7x1 branch7x7dbl_5:192:1x7"""
+FROM_17_TO_8 = """
+branch3x3_1:192:1x1 branch3x3_2:320:3x3/2
+branch7x7x3_1:192:1x1 branch7x7x3_2:192:1x7 branch7x7x3_3:192:7x1 branch7x7x3_4:192:3x3/2"""
+GRID_8 = """
+branch1x1:320:1x1
+branch3x3_1:384:1x1 branch3x3_2a:384:1x3 branch3x3_2b:384:3x1
+branch3x3dbl_1:448:1x1 branch3x3dbl_2:384:3x3 branch3x3dbl_3a:384:1x3 branch3x3dbl_3b:384:3x1"""
+# By name: branches, the pooling of the last branch, and the width of its convolution, 0 for none.
+BLOCKS = {
+    "Mixed_5b": (GRID_35, "average", 32),
+    "Mixed_5c": (GRID_35, "average", 64),
+    "Mixed_5d": (GRID_35, "average", 64),
+    "Mixed_6a": (FROM_35_TO_17, "halving", 0),
+    "Mixed_6b": (GRID_17.format(128), "average", 192),
+    "Mixed_6c": (GRID_17.format(160), "average", 192),
+    "Mixed_6d": (GRID_17.format(160), "average", 192),
+    "Mixed_6e": (GRID_17.format(192), "average", 192),
+    "Mixed_7a": (FROM_17_TO_8, "halving", 0),
+    "Mixed_7b": (GRID_8, "average", 192),
+    "Mixed_7c": (GRID_8, "maximum", 192),
+}
 
 
 class InceptionOutput(NamedTuple):
@@ -99,10 +131,9 @@ def tensorflow_bilinear(x: Tensor, size: int) -> Tensor:
 class _Convolution(nn.Module):
     """Convolution without bias, batch norm, ReLU."""
 
-    def __init__(
-        self, n_in: int, n_out: int, kernel: tuple[int, int], stride: int = 1, padding: tuple[int, int] = (0, 0)
-    ) -> None:
+    def __init__(self, n_in: int, n_out: int, kernel: tuple[int, int], stride: int = 1, padded: bool = True) -> None:
         super().__init__()
+        padding = (kernel[0] // 2, kernel[1] // 2) if padded else 0
         self.conv = nn.Conv2d(n_in, n_out, kernel, stride, padding, bias=False)
         self.bn = nn.BatchNorm2d(n_out, eps=0.001)
 
@@ -112,23 +143,23 @@ class _Convolution(nn.Module):
 
 
 class _Mixed(nn.Module):
-    """Parallel branches, the last of which pools; a branch may fork into two layers, which are joined."""
+    """Parallel branches, the last of which pools; a branch may end in two layers …a and …b that take the same input."""
 
-    def __init__(self, n_in: int, branches: tuple[tuple[_Layer, ...], ...], pool: str, pool_width: int) -> None:
+    def __init__(self, n_in: int, branches: str, pool: str, pool_width: int) -> None:
         super().__init__()
-        self._branches = tuple(tuple(layer[0] for layer in branch) for branch in branches)
-        self._pool = pool
-        self.n_out = pool_width or n_in
-        for branch in branches:
-            width, before = n_in, n_in
-            for name, n_out, kernel, stride, padding in branch:
-                if name.endswith("b"):
-                    width = before
-                self.add_module(name, _Convolution(width, n_out, kernel, stride, padding))
-                before, width = width, n_out
-            self.n_out += sum(
-                n_out for name, n_out, *_ in branch if name == branch[-1][0] or name == branch[-1][0][:-1] + "a"
-            )
+        self._pool, self._branches, self.n_out = pool, [], pool_width or n_in
+        for line in branches.split("\n")[1:]:
+            width = before = n_in
+            for layer in line.split():
+                name, n_out, shape = layer.split(":")
+                rows, columns = map(int, shape.removesuffix("/2").split("x"))
+                width = before if name.endswith("b") else width
+                strides = shape.endswith("/2")
+                self.add_module(name, _Convolution(width, int(n_out), (rows, columns), 1 + strides, not strides))
+                before, width = width, int(n_out)
+            names = [layer.split(":")[0] for layer in line.split()]
+            self._branches.append(names)
+            self.n_out += 2 * width if names[-1].endswith("b") else width
         if pool_width:
             self.branch_pool = _Convolution(n_in, pool_width, (1, 1))
 
@@ -145,101 +176,23 @@ class _Mixed(nn.Module):
         last = self.branch_pool(pooled) if hasattr(self, "branch_pool") else pooled
         return torch.cat([*(self._run(names, x) for names in self._branches), last], 1)
 
-    def _run(self, names: tuple[str, ...], x: Tensor) -> Tensor:
-        """Run one branch; its last two layers, if named …a and …b, are applied to the same input and joined."""
+    def _run(self, names: list[str], x: Tensor) -> Tensor:
         forked = names[-1].endswith("b")
         for name in names[:-2] if forked else names:
             x = self.get_submodule(name)(x)
         return torch.cat([self.get_submodule(name)(x) for name in names[-2:]], 1) if forked else x
 
 
-def _layer(name: str, width: int, rows: int, columns: int = 0, stride: int = 1) -> _Layer:
-    """Describe a layer, padded to keep the size; with a stride above 1, not padded."""
-    columns = columns or rows
-    return name, width, (rows, columns), stride, (0, 0) if stride > 1 else (rows // 2, columns // 2)
-
-
 def _graph() -> dict[str, nn.Module]:
-    stem = {
-        "Conv2d_1a_3x3": _Convolution(3, 32, (3, 3), 2),
-        "Conv2d_2a_3x3": _Convolution(32, 32, (3, 3)),
-        "Conv2d_2b_3x3": _Convolution(32, 64, (3, 3), 1, (1, 1)),
+    graph: dict[str, nn.Module] = {
+        "Conv2d_1a_3x3": _Convolution(3, 32, (3, 3), 2, padded=False),
+        "Conv2d_2a_3x3": _Convolution(32, 32, (3, 3), padded=False),
+        "Conv2d_2b_3x3": _Convolution(32, 64, (3, 3)),
         "Conv2d_3b_1x1": _Convolution(64, 80, (1, 1)),
-        "Conv2d_4a_3x3": _Convolution(80, 192, (3, 3)),
+        "Conv2d_4a_3x3": _Convolution(80, 192, (3, 3), padded=False),
     }
-    mixed: dict[str, nn.Module] = {}
     n_in = 192
-    for name, (branches, pool, pool_width) in _blocks().items():
-        block = _Mixed(n_in, branches, pool, pool_width)
-        mixed[name], n_in = block, block.n_out
-    return {**stem, **mixed, "fc": nn.Linear(n_in, N_CLASSES)}
-
-
-def _blocks() -> dict[str, tuple[tuple[tuple[_Layer, ...], ...], str, int]]:
-    return {
-        "Mixed_5b": (_branches_35(), "average", 32),
-        "Mixed_5c": (_branches_35(), "average", 64),
-        "Mixed_5d": (_branches_35(), "average", 64),
-        "Mixed_6a": (_halving_35(), "halving", 0),
-        "Mixed_6b": (_branches_17(128), "average", 192),
-        "Mixed_6c": (_branches_17(160), "average", 192),
-        "Mixed_6d": (_branches_17(160), "average", 192),
-        "Mixed_6e": (_branches_17(192), "average", 192),
-        "Mixed_7a": (_halving_17(), "halving", 0),
-        "Mixed_7b": (_branches_8(), "average", 192),
-        "Mixed_7c": (_branches_8(), "maximum", 192),
-    }
-
-
-def _branches_35() -> tuple[tuple[_Layer, ...], ...]:
-    return (
-        (_layer("branch1x1", 64, 1),),
-        (_layer("branch5x5_1", 48, 1), _layer("branch5x5_2", 64, 5)),
-        (_layer("branch3x3dbl_1", 64, 1), _layer("branch3x3dbl_2", 96, 3), _layer("branch3x3dbl_3", 96, 3)),
-    )
-
-
-def _halving_35() -> tuple[tuple[_Layer, ...], ...]:
-    return (
-        (_layer("branch3x3", 384, 3, stride=2),),
-        (_layer("branch3x3dbl_1", 64, 1), _layer("branch3x3dbl_2", 96, 3), _layer("branch3x3dbl_3", 96, 3, stride=2)),
-    )
-
-
-def _branches_17(width: int) -> tuple[tuple[_Layer, ...], ...]:
-    return (
-        (_layer("branch1x1", 192, 1),),
-        (_layer("branch7x7_1", width, 1), _layer("branch7x7_2", width, 1, 7), _layer("branch7x7_3", 192, 7, 1)),
-        (
-            _layer("branch7x7dbl_1", width, 1),
-            _layer("branch7x7dbl_2", width, 7, 1),
-            _layer("branch7x7dbl_3", width, 1, 7),
-            _layer("branch7x7dbl_4", width, 7, 1),
-            _layer("branch7x7dbl_5", 192, 1, 7),
-        ),
-    )
-
-
-def _halving_17() -> tuple[tuple[_Layer, ...], ...]:
-    return (
-        (_layer("branch3x3_1", 192, 1), _layer("branch3x3_2", 320, 3, stride=2)),
-        (
-            _layer("branch7x7x3_1", 192, 1),
-            _layer("branch7x7x3_2", 192, 1, 7),
-            _layer("branch7x7x3_3", 192, 7, 1),
-            _layer("branch7x7x3_4", 192, 3, stride=2),
-        ),
-    )
-
-
-def _branches_8() -> tuple[tuple[_Layer, ...], ...]:
-    return (
-        (_layer("branch1x1", 320, 1),),
-        (_layer("branch3x3_1", 384, 1), _layer("branch3x3_2a", 384, 1, 3), _layer("branch3x3_2b", 384, 3, 1)),
-        (
-            _layer("branch3x3dbl_1", 448, 1),
-            _layer("branch3x3dbl_2", 384, 3),
-            _layer("branch3x3dbl_3a", 384, 1, 3),
-            _layer("branch3x3dbl_3b", 384, 3, 1),
-        ),
-    )
+    for name, (branches, pool, pool_width) in BLOCKS.items():
+        graph[name] = block = _Mixed(n_in, branches, pool, pool_width)
+        n_in = block.n_out
+    return {**graph, "fc": nn.Linear(n_in, N_CLASSES)}

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..hub import download
+from ..folders import download
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 

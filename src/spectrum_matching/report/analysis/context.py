@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ...records.analysis import Analysis
 from ..digits import fixed, spread
-from ..table import attributed, distinct, grouped
+from ..table import attributed, distinct, grouped, provenance_rows
 from .tables import shape
 
 CONSEQUENCES = {
@@ -105,11 +105,7 @@ def provenance(analyses: Sequence[Analysis]) -> list[tuple[str, list[str]]]:
             "split": SPLITS.get(a.sample.split, a.sample.split),
             "number, size": f"{a.sample.n_images}, {_size(a)}",
             "images’ digest": a.sample.digest or "–",
-            "specmatch": a.provenance.version,
-            "commit": a.provenance.commit or "installed package",
-            "torch, diffusers": f"{a.provenance.torch}, {a.provenance.diffusers}",
-            "device, precision": f"{a.provenance.device}, {a.provenance.dtype}",
-            "seed": str(a.provenance.seed),
+            **provenance_rows(a.provenance),
         }
         for a in analyses
     ]

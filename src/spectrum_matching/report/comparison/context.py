@@ -1,14 +1,12 @@
 """The words of a comparison's page: its scale, its outcome, expected false positives, confounders, the protocol."""
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from ...records.analysis import Provenance
 from ...records.comparison import Comparison, Trial
-from ...records.scores import Evaluation, Protocol, Sampling
+from ...records.scores import Evaluation
 from ..digits import fixed, number
-from ..table import distinct
+from ..table import Mark, distinct
 from .quantities import BETTER, UNDECIDED, WORSE, Quantity, headline, outcome
 from .tables import Pairs, in_words, the_control
 
@@ -16,6 +14,7 @@ Text = TypeVar("Text")
 
 # What differs between trials of one protocol.
 OF_A_TRIAL = ("denoiser", "denoiser_digest", "autoencoder", "autoencoder_digest", "seed")
+SAMPLING = {"n_images": "sampled images"}
 TITLES = {"n_images": "images", "n_reference": "reference images", "size": "side in pixels"}
 FORMATS: dict[type, Callable[[Any], str]] = {
     bool: lambda value: "yes" if value else "no",
@@ -49,19 +48,16 @@ def reading(comparison: Comparison) -> tuple[str, list[str]]:
     quantity = headline(comparison)
     if quantity is None:
         return "No score of generated images was measured: nothing here orders the methods.", []
-    control = quantity.spread(comparison, comparison.control)
-    others = [method for method in comparison.methods if method != comparison.control]
-    marks = {method: outcome(quantity.spread(comparison, method), control, quantity.metric) for method in others}
-    lines = []
-    for mark in (BETTER, WORSE, UNDECIDED):
-        names = [method for method in others if marks[method] == mark]
-        if names:
-            lines.append(f"{mark.glyph} {mark.word}: {'; '.join(names)}")
-    if not lines:
-        return (
-            f"The methods cannot be ordered by {quantity.title}: that takes two seeds or more of the control and of "
-            f"another method."
-        ), []
+    control, names = quantity.spread(comparison, comparison.control), dict[Mark, list[str]]()
+    for method in comparison.methods:
+        mark = outcome(quantity.spread(comparison, method), control, quantity.metric)
+        if mark and method != comparison.control:
+            names.setdefault(mark, []).append(method)
+    if not names:
+        why = "that takes two seeds or more of the control and of another method"
+        return f"The methods cannot be ordered by {quantity.title}: {why}.", []
+    order = [mark for mark in (BETTER, WORSE, UNDECIDED) if mark in names]
+    lines = [f"{mark.glyph} {mark.word}: {'; '.join(names[mark])}" for mark in order]
     return f"By {quantity.title}, in every seed, compared with {the_control(comparison)}:", lines
 
 
@@ -74,18 +70,16 @@ def chance(pairs: Pairs) -> list[str]:
         f"{n} seeds and {m} are separated in {in_words(share)} cases, {in_words(share / 2)} in either direction"
         for (n, m), share in pairs.chances
     ]
-    n_pairs, n_decided = pairs.n_pairs, pairs.n_decided
-    sentences = [
-        f"By {title}, {n_decided} of {n_pairs} pair{'s' * (n_pairs > 1)} of methods "
-        f"{'is' if n_decided == 1 else 'are'} decided: every seed of one is better than every seed of the other.",
+    n, is_more = pairs.n_pairs, pairs.n_decided > pairs.expected
+    return [
+        f"By {title}, {pairs.n_decided} of {n} pair{'s' * (n > 1)} of methods "
+        f"{'is' if pairs.n_decided == 1 else 'are'} decided: every seed of one is better than every seed of the other.",
         f"If two methods do not differ at all, {'; '.join(chances)}. Chance alone would decide "
-        f"{fixed(float(pairs.expected), 1)} of these {n_pairs}.",
+        f"{fixed(float(pairs.expected), 1)} of these {n}.",
+        "That is more than chance gives on average; it does not say which of the marks are chance."
+        if is_more
+        else "That is no more than chance gives: these marks prove no order.",
     ]
-    if n_decided <= pairs.expected:
-        sentences.append("That is no more than chance gives: these marks prove no order.")
-    elif n_decided:
-        sentences.append("That is more than chance gives on average; it does not say which of the marks are chance.")
-    return sentences
 
 
 def warnings(comparison: Comparison) -> list[str]:
@@ -118,14 +112,18 @@ def refusals(comparison: Comparison) -> list[tuple[str, list[str]]]:
 
 
 def protocol_fields(comparison: Comparison) -> list[Field]:
-    """Return every field of the protocols that all trials should share."""
-    trials = comparison.trials
-    protocols = [[t.generation.protocol for t in trials], [t.reconstruction.protocol for t in trials]]
-    samplings = [[protocol.sampling for protocol in each] for each in protocols]
-    names = [field.name for field in dataclasses.fields(Protocol) if field.name != "sampling"]
-    of_sampling = [field.name for field in dataclasses.fields(Sampling) if field.name not in OF_A_TRIAL]
-    return [_field(trials, name, *protocols) for name in names] + [
-        _field(trials, name, *samplings) for name in of_sampling
+    """Return the fields of the protocols that trials should share, "250 (A, seed 0); 50 (A, seed 1)" if they do not."""
+    cells: dict[str, dict[str, list[str]]] = {}
+    differing = set()
+    for (title, kind, text), names in _by_text(comparison, _settings).items():
+        cells.setdefault(title, {"generation": [], "reconstruction": []})[kind].append(
+            f"{text or '–'} ({names})" if names else text
+        )
+        if names:
+            differing.add(title)
+    return [
+        Field(title, "; ".join(each["generation"]), "; ".join(each["reconstruction"]), title in differing)
+        for title, each in cells.items()
     ]
 
 
@@ -138,18 +136,6 @@ def definitions(quantities: Sequence[Quantity]) -> list[tuple[str, list[str]]]:
         facts["evidence"] = metric.evidence if quantity.source == "autoencoder" else ""
         result.append((quantity.title, [metric.title, *(f"{key}: {text}" for key, text in facts.items() if text)]))
     return result
-
-
-def provenance(provenance: Provenance, command: str) -> list[tuple[str, str]]:
-    """Return titles and values of the provenance, for a table."""
-    return [
-        ("specmatch", provenance.version),
-        ("commit", provenance.commit or "installed package"),
-        ("torch, diffusers", f"{provenance.torch}, {provenance.diffusers}"),
-        ("device, precision", f"{provenance.device}, {provenance.dtype}"),
-        ("seed", str(provenance.seed)),
-        ("command", command),
-    ]
 
 
 def duration(seconds: float) -> str:
@@ -170,22 +156,15 @@ def _by_text(comparison: Comparison, of: Callable[[Evaluation], Iterable[Text]])
     return {text: "" if len(concerned) == n else ", ".join(concerned) for text, concerned in names.items()}
 
 
-def _field(trials: Sequence[Trial], name: str, generated: Sequence[Any], decoded: Sequence[Any]) -> Field:
-    """Return one field of the protocols, such as "250 (A, seed 0); 50 (A, seed 1)" where trials differ."""
-    texts, differs = [], False
-    for records in (generated, decoded):
-        values = ["" if record is None else _text(getattr(record, name)) for record in records]
-        concerned: dict[str, list[str]] = {}
-        for trial, value in zip(trials, values, strict=True):
-            concerned.setdefault(value, []).append(_name(trial))
-        differs = differs or len(concerned) > 1
-        parts = [f"{value or '–'} ({', '.join(names)})" for value, names in concerned.items()]
-        texts.append("; ".join(parts) if len(concerned) > 1 else values[0])
-    return Field(TITLES.get(name, name.replace("_", " ")), texts[0], texts[1], differs)
-
-
-def _text(value: object) -> str:
-    return FORMATS.get(type(value), str)(value)
+def _settings(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    protocol = {name: value for name, value in vars(evaluation.protocol).items() if name != "sampling"}
+    sampling = vars(evaluation.protocol.sampling) if evaluation.protocol.sampling else {}
+    settings = {TITLES.get(name, name): value for name, value in protocol.items()}
+    settings |= {SAMPLING.get(name, name): value for name, value in sampling.items() if name not in OF_A_TRIAL}
+    return [
+        (title.replace("_", " "), evaluation.kind, FORMATS.get(type(value), str)(value))
+        for title, value in settings.items()
+    ]
 
 
 def _name(trial: Trial) -> str:

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 from ...metrics.ranks import rank_correlation
 from ...records.comparison import Comparison, Trial
@@ -46,37 +46,16 @@ def scatters(comparison: Comparison, quantities: Sequence[Quantity]) -> list[Pan
 
 
 def spectra(comparison: Comparison) -> list[Panel]:
-    """Plot shares of latent power beside the images', the same over theirs, and the headline score by method."""
-    image, methods = comparison.image_spectrum, comparison.methods
-    image_shares, x_label = _shares(image.power), "cycles per latent position"
-    frequencies = [comparison.of(method)[0].latent_spectrum.frequencies for method in methods]
-    shares = [_mean_shares(comparison, method) for method in methods]
-    tip = "\n{x} cycles per position: share {y}"
-    images = Curve(image.frequencies, image_shares, "images" + tip, {"color": INK, "linewidth": 1.4})
-    latents = [
-        Curve(frequencies[index], shares[index], method + tip, method_line(index))
-        for index, method in enumerate(methods)
-    ]
+    """Plot shares of latent power beside those of the images, and the headline score by method."""
+    image, tip = comparison.image_spectrum, "\n{x} cycles per position: share {y}"
+    series = [Curve(image.frequencies, _shares(image.power), "images" + tip, {"color": INK, "linewidth": 1.4})]
+    for index, method in enumerate(comparison.methods):
+        frequencies = comparison.of(method)[0].latent_spectrum.frequencies
+        series.append(Curve(frequencies, _mean_shares(comparison, method), method + tip, method_line(index)))
     label = _label("share of latent power by frequency", comparison)
-    scales: dict[str, Any] = {"x_scale": "frequency", "y_scale": "log"}
-    panels = [
-        curves("Latents beside the images", x_label, "share of a band", [images, *latents], label=label, **scales)
-    ]
-    ratios = [
-        Curve(
-            image.frequencies,
-            [latent / other for latent, other in zip(shares[index], image_shares, strict=True)],
-            method + "\n{x} cycles per position: {y} times the images’",
-            method_line(index),
-        )
-        for index, method in enumerate(methods)
-        if frequencies[index] == image.frequencies and min(image_shares, default=0) > 0
-    ]
-    if ratios:
-        title, label = "The same, divided by the images", _label("latent share over image share", comparison)
-        y_label = "latents’ share / images’ share"
-        panels.append(curves(title, x_label, y_label, ratios, label=label, level=(1, INK), **scales))
-    score = headline(comparison)
+    labels, score = ("cycles per latent position", "share of a band"), headline(comparison)
+    title = "Latents beside the images"
+    panels = [curves(title, *labels, series, label=label, x_scale="frequency", y_scale="log")]
     return [*panels, _by_method(comparison, score)] if score else panels
 
 
@@ -111,18 +90,9 @@ def training_loss(comparison: Comparison) -> list[Panel]:
     losses = [loss for curve in series for loss in curve.y]
     if not losses:
         return []
-    is_wide = min(losses) > 0 and max(losses) > 5 * min(losses)
-    return [
-        curves(
-            "Training loss",
-            "updates",
-            "loss",
-            series,
-            label=_label("training loss over updates", comparison),
-            y_scale="log" if is_wide else "linear",
-            prepare=lambda axes: axes.locator_params("x", nbins=5),
-        )
-    ]
+    scale: Literal["log", "linear"] = "log" if min(losses) > 0 and max(losses) > 5 * min(losses) else "linear"
+    label = _label("training loss over updates", comparison)
+    return [curves("Training loss", "updates", "loss", series, label=label, y_scale=scale)]
 
 
 def _by_method(comparison: Comparison, score: Quantity) -> Panel:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ...records.analysis import Analysis
 from ...records.comparison import Comparison
 from ..analysis.page import render_within
+from ..table import provenance_rows
 from ..template import fill
 from . import context, figures, tables
 from .quantities import headline, main_quantities, other_quantities
@@ -16,17 +17,14 @@ PREDICTORS = ("psnr", "best_delta", "gap_scale_free_1", "lowpass_gap", "rfid")
 def render_comparison(comparison: Comparison, analyses: Sequence[Analysis] = ()) -> str:
     """Render the page, which loads nothing; the same comparison gives the same bytes.
 
-    Args:
-        comparison: The comparison.
-        analyses: Analyses of its autoencoders in the order of its methods; their report ends the page.
+    analyses: of its autoencoders in the order of its methods; their report ends the page.
 
     Raises:
-        ValueError: If the comparison has no trial.
+        ValueError: if the comparison has no trial.
     """
     if not comparison.trials:
         raise ValueError(f"the comparison {comparison.name!r} holds no trial: there is nothing to report")
-    main, others = main_quantities(comparison), other_quantities(comparison)
-    pairs = tables.pairs(comparison)
+    main, others, pairs = main_quantities(comparison), other_quantities(comparison), tables.pairs(comparison)
     predictors = [each for key in PREDICTORS for each in main if each.metric.key == key]
     return fill(
         "comparison/comparison.html",
@@ -52,6 +50,6 @@ def render_comparison(comparison: Comparison, analyses: Sequence[Analysis] = ())
         duration=context.duration(sum(s for trial in comparison.trials for s in trial.seconds.values())),
         protocol=context.protocol_fields(comparison),
         definitions=context.definitions(main),
-        provenance=context.provenance(comparison.provenance, comparison.command),
+        provenance=(provenance_rows(comparison.provenance) | {"command": comparison.command}).items(),
         analyses=render_within(analyses, "latents-") if analyses else "",
     )

@@ -15,13 +15,9 @@ from .quantities import BETTER, UNDECIDED, WORSE, Quantity, headline, main_quant
 
 
 class PairRow(NamedTuple):
-    """One method compared with each.
+    """One method compared with each: its index, its score, and how many it is better than, worse than, undecided.
 
-    Attributes:
-        method: Index of the method.
-        cell: Its score.
-        counts: The number of methods that it is better than, worse than, and undecided against.
-        outcomes: The outcome against each method in the order of the rows; None against itself or with a single seed.
+    outcomes: against each method in the order of the rows; None against itself or with a single seed.
     """
 
     method: int
@@ -33,13 +29,8 @@ class PairRow(NamedTuple):
 class Pairs(NamedTuple):
     """Methods by their mean of one score, best first, pair by pair.
 
-    Attributes:
-        quantity: The score.
-        rows: The methods.
-        n_decided: Pairs that are separated over their seeds.
-        n_pairs: Pairs of which both have two seeds or more.
-        expected: How many of them would be separated by chance if all methods were equal.
-        chances: The probability of this for each combination of numbers of seeds.
+    n_decided: pairs that are separated over seeds, of n_pairs of which both have two seeds or more. expected: how many
+    would be by chance if all methods were equal. chances: the probability for each combination of numbers of seeds.
     """
 
     quantity: Quantity

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...data.arrays import Images
 from ...data.images import Split
 from ...data.masks import MaskSet, open_masks
 from ...data.order import batches_at
-from ...data.tensors import Images
 from ...diffusion.alignment import DifferenceOfGaussians, SpatialNormalisation, Std, TargetFilter, Unfiltered
 from ...files.digests import digest_weights
 from ...metrics.estimates import estimate_mean
@@ -144,7 +144,7 @@ def measure_directional_energy(
             field = encoder(batch.images).field.double()
             if not field.isfinite().all():
                 raise ValueError(f"{name}: its tokens are not finite")
-            mask = _foreground(foreground, batch.indices, encoder.grid(images.size)) if foreground else None
+            mask = foreground.read(batch.indices, encoder.grid(images.size)) if foreground else None
             for one, batches in zip(filters[name], rows[name], strict=True):
                 batches.append(_image_rows(one.apply(field), mask))
         progress(n + len(bad), total)
@@ -259,9 +259,3 @@ def _bands(grid: tuple[int, int]) -> tuple[int, Tensor]:
     counts = radial_bins(*grid, bins, "frequency").counts.clone()
     counts[0] -= 1
     return bins, counts
-
-
-def _foreground(masks: MaskSet, indices: Sequence[int], grid: tuple[int, int]) -> Tensor:
-    """Return masks (b, h, w); all background for an image without one, which SRSS then leaves out."""
-    nothing = torch.zeros(grid, dtype=torch.bool)
-    return torch.stack([masks[index, grid] if index in masks.images else nothing for index in indices])

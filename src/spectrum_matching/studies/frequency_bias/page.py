@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CASE_COLUMNS: tuple[tuple[Column, int, Callable[[Case], float | None]], ...] = (
-    (Column("exponent", "of 1 / f^α"), 2, lambda case: case.exponent.value),
     (Column("half", "lowest band"), 0, lambda case: case.bands[0].half),
     (Column("half", "highest"), 0, lambda case: case.bands[-1].half),
     (Column("ρ", "of half"), 2, lambda case: case.rank_correlation.half),

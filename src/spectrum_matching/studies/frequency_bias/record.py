@@ -93,10 +93,7 @@ class RankCorrelation:
 
 @dataclass(frozen=True)
 class Case:
-    """One network trained on one kind of data with one loss and seed. shape: (c, h, w) of the data.
-
-    exponent: α of the training data's power law 1/f^α, with the error of the fit.
-    """
+    """One network trained on one kind of data with one loss and seed. shape: (c, h, w) of the data."""
 
     name: str
     seed: int
@@ -104,7 +101,6 @@ class Case:
     shape: tuple[int, int, int]
     denoiser: str
     n_parameters: int
-    exponent: Measurement
     bands: tuple[Band, ...]
     rank_correlation: RankCorrelation
     levels: tuple[NoiseLevel, ...]

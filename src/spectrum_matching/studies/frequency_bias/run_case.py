@@ -1,27 +1,28 @@
 """One case of the frequency-bias study: train a denoiser and measure what it gets wrong by band."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path as File
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ...diffusion import SAMPLERS, Denoiser, Path, SampleNoise, time_grid
+from ...diffusion import SAMPLERS, Denoiser, Path, SampleNoise, Times, diffusion_loss, time_grid
 from ...files.atomic import open_atomically
 from ...nets.denoiser.build import build_denoiser
 from ...records.provenance import provenance
+from ...seeding import seeded
 from ...spectrum.power import RadialBins
 from .band_errors import band_sums, coefficient_power, held_out_noise, loss_factors, radial_bands, squared_errors
 from .fields import Fields, coefficient_frequencies
 from .perception import sensitivity_weights
 from .plans import CaseSpec, FrequencyPlan
 from .record import Case, EvalPoint, NoiseLevel
-from .summary import band_table, fitted_exponent, jackknife_ratios, rank_correlations
-from .training import DenoiserTraining, eval_steps
+from .summary import band_table, jackknife_ratios, rank_correlations
 from .wiener import coefficient_moments, wiener_denoiser
 
-BATCH_SIZE = 64
+BATCH_SIZE, CLIP = 64, 1.0
 CHECKPOINT_EVERY = 1000  # updates, and at every evaluation
 
 
@@ -47,7 +48,6 @@ def run_case(
     choice = plan.latent_denoiser if spec.data == "latents" else plan.denoiser
     network = build_denoiser(choice, shape[0], shape[1:], seed=seed, time_scale=1000.0).to(device)
     weights = loss_weights(spec, bands, train_power)
-    training = DenoiserTraining(network, path, fields.train.to(device), plan, seed, weights)
     test, noise = fields.test.to(device), held_out_noise(fields.test).to(device)
 
     def measure(denoiser: Denoiser) -> Tensor:
@@ -56,7 +56,8 @@ def run_case(
     def evaluate() -> Tensor:
         return band_sums(measure(network), bands).mean(0)
 
-    evals = train_and_evaluate(training, eval_steps(plan.steps, plan.eval_points), evaluate, checkpoint, progress)
+    train = fields.train.to(device)
+    evals = train_and_evaluate(network, path, train, plan, seed, weights, evaluate, checkpoint, progress)
     wiener = wiener_denoiser(coefficient_moments(fields.train), path)
     errors, wiener_errors = measure(network), measure(wiener)
     is_image = spec.data == "images"
@@ -92,7 +93,6 @@ def run_case(
         shape=shape,
         denoiser=choice,
         n_parameters=sum(weight.numel() for weight in network.parameters()),
-        exponent=fitted_exponent(train_power, bands),
         bands=table,
         rank_correlation=rank_correlations(table),
         levels=tuple(levels),
@@ -102,37 +102,80 @@ def run_case(
 
 
 def train_and_evaluate(
-    training: DenoiserTraining,
-    steps: tuple[int, ...],
+    network: nn.Module,
+    path: Path,
+    data: Tensor,
+    plan: FrequencyPlan,
+    seed: int,
+    weights: Tensor | None,
     evaluate: Callable[[], Tensor],
     checkpoint: File,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[EvalPoint]:
-    """Train to the last of `steps` and evaluate at each; `evaluate` returns errors (levels, bands).
+    """Train a network on data (n, c, h, w) on its device, and evaluate it at `eval_steps`.
+
+    AdamW without weight decay; the learning rate rises over the warm-up and falls to 0 along half a cosine. Batches,
+    times and noise are a function of (seed, update), so that a resumed training gives the same numbers. weights (h, w):
+    of squared DCT errors, None for the plain loss. evaluate: returns errors (levels, bands), in eval mode.
 
     Raises:
         ValueError: if errors are not finite.
     """
+    optimizer = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=0.0)
     evals: list[EvalPoint] = []
+    done, steps = -1, eval_steps(plan.steps, plan.eval_points)
     if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=training.data.device, weights_only=True)
-        evals = [EvalPoint(**point) for point in state.pop("evals")]
-        training.load_state_dict(state)
-    for stop in sorted({*steps, *range(CHECKPOINT_EVERY, steps[-1], CHECKPOINT_EVERY)}):
-        if evals and stop <= training.step:
+        state = torch.load(checkpoint, map_location=data.device, weights_only=True)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        done, evals = state["step"], [EvalPoint(**point) for point in state["evals"]]
+    for stop in sorted({*steps, *range(CHECKPOINT_EVERY, plan.steps, CHECKPOINT_EVERY)}):
+        if stop <= done:
             continue
-        training.train_until(stop)
+        network.train()
+        for step in range(max(done, 0), stop):
+            decay = (1 + math.cos(math.pi * step / plan.steps)) / 2
+            for group in optimizer.param_groups:
+                group["lr"] = plan.learning_rate * min(1, (step + 1) / max(plan.warmup, 1)) * decay
+            generator = seeded("frequency bias", seed, step)
+            batch = data[torch.randint(len(data), (plan.batch_size,), generator=generator).to(data.device)]
+            with torch.autocast(data.device.type, torch.bfloat16, enabled=plan.autocast):
+                loss = diffusion_loss(
+                    network, path, batch, None, times=StratifiedTimes(), generator=generator, spectral_weights=weights
+                )
+            optimizer.zero_grad()
+            loss.total.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+            optimizer.step()
+        network.eval()
+        done = stop
         if stop in steps:
             errors = evaluate()
             if not errors.isfinite().all():
                 raise ValueError(f"errors are not finite at update {stop}: lower learning_rate")
             evals.append(EvalPoint(stop, tuple(map(tuple, errors.tolist()))))
-        if stop < steps[-1]:  # the last update is reported once the case is measured
-            progress(stop, steps[-1])
-        state = training.state_dict() | {"evals": [asdict(point) for point in evals]}
+        if stop < plan.steps:  # the last update is reported once the case is measured
+            progress(stop, plan.steps)
+        state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": stop}
         with open_atomically(checkpoint) as stream:
-            torch.save(state, stream)
+            torch.save(state | {"evals": [asdict(point) for point in evals]}, stream)
+    network.eval()
     return evals
+
+
+class StratifiedTimes(Times):
+    """One uniform t in each of n equal parts of (0, 1): errors differ far more between levels than between images."""
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Return (n,) float32 on the CPU, ascending."""
+        return (torch.arange(n) + torch.rand(n, generator=generator)) / n
+
+
+def eval_steps(steps: int, n: int) -> tuple[int, ...]:
+    """Return at most n updates at which to evaluate, n at least 2: 0, then geometrically from 8 to the last."""
+    first = min(8, steps) if n > 2 else steps
+    spaced = torch.logspace(math.log10(first), math.log10(steps), n - 1, dtype=torch.float64)
+    return tuple(sorted({0, *(round(step) for step in spaced.tolist())}))
 
 
 def loss_weights(spec: CaseSpec, bands: RadialBins, power: Tensor) -> Tensor | None:

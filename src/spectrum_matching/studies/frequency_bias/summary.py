@@ -10,8 +10,6 @@ from ...metrics.estimates import jackknife_rows
 from ...metrics.ranks import rank_correlation
 from ...records.measurement import Measurement
 from ...spectrum.power import RadialBins
-from ...spectrum.powerlaw import fit_power_law
-from .band_errors import band_sums
 from .record import Band, EvalPoint, NoiseLevel, RankCorrelation
 
 LEAST_SPREAD = 1.1  # of the largest over the smallest value, below which bands have no order
@@ -84,16 +82,6 @@ def jackknife_ratios(errors: Tensor, wiener_errors: Tensor) -> list[Measurement]
 
     pairs = torch.stack((errors, wiener_errors), 1)  # (n, 2, levels, bands)
     return [jackknife_rows(ratio, pairs[..., band]) for band in range(pairs.shape[-1])]
-
-
-def fitted_exponent(power: Tensor, bands: RadialBins) -> Measurement:
-    """Fit the exponent α of a power law 1/f^α through bands of `coefficient_power` (h, w), DC left out."""
-    power, counts = power.clone(), bands.counts.clone()
-    power[0, 0] = 0
-    counts[0] -= 1
-    means = band_sums(power, bands) / counts.clamp_min(1)
-    law = fit_power_law(means, bands.frequencies, 1 / bands.frequencies)
-    return Measurement(float(law.exponent), float(law.standard_error))
 
 
 def halfway(steps: Sequence[int], errors: Sequence[float]) -> float | None:

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from spectrum_matching.metrics.estimates import effective_rank_share, marchenko_pastur, mean_root
 from spectrum_matching.metrics.latents.eigenspectrum import effective_rank
-from spectrum_matching.metrics.latents.white_noise import effective_rank_share, marchenko_pastur, mean_root
 
 
 @pytest.mark.parametrize("aspect", [1e-4, 0.1, 0.33, 0.9])
