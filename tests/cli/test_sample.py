@@ -21,7 +21,7 @@ from spectrum_matching.cli.main import main
 from spectrum_matching.cli.sample import sample
 from spectrum_matching.data.pictures import grid, to_bytes
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.sampling.generate import SamplingChoice, generate, sampling_record
+from spectrum_matching.sampling.generate import SamplingChoice, generate_batch, sampling_record
 from spectrum_matching.sampling.model import open_model
 from spectrum_matching.sampling.samples import missing_batches, parts_of, read_sampling, record_path, write_part
 from spectrum_matching.training.diffusion_config import DenoiserChoice, DiffusionRun, Source
@@ -42,7 +42,8 @@ def model(trained_diffusion):
 @pytest.fixture(scope="module")
 def pixels(model):
     """The samples, uint8 (N, H, W, 3)."""
-    return to_bytes(torch.cat(list(generate(model, CHOICE, range(N), CPU)))).numpy()
+    parts = range(3), range(3, 6), range(6, N)  # of the choice's batch size
+    return to_bytes(torch.cat([generate_batch(model, CHOICE, part, CPU) for part in parts])).numpy()
 
 
 @pytest.fixture

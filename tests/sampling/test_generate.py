@@ -7,7 +7,7 @@ import torch
 from spectrum_matching.sampling.generate import (
     SamplingChoice,
     check_sampling,
-    generate,
+    generate_batch,
     labels_of,
     relative_to_cwd,
     sampling_record,
@@ -24,11 +24,13 @@ def model(trained_diffusion):
 
 
 def images_of(model, indices=range(6), **change):
-    return torch.cat(list(generate(model, replace(CHOICE, **change), indices, CPU)))
+    choice = replace(CHOICE, **change)
+    starts = range(0, len(indices), choice.batch_size)
+    return torch.cat([generate_batch(model, choice, indices[i : i + choice.batch_size], CPU) for i in starts])
 
 
 @pytest.mark.parametrize("sampler", ["euler", "heun", "euler_maruyama", "dpm_solver"])
-def test_generate_does_not_depend_on_the_batch(model, sampler):
+def test_generate_batch_does_not_depend_on_the_batch(model, sampler):
     images = images_of(model, sampler=sampler)
     assert images.shape == (6, 3, 32, 32)
     assert images.abs().max() <= 1
@@ -41,7 +43,7 @@ def test_generate_does_not_depend_on_the_batch(model, sampler):
     assert all(((images - other).abs().flatten(1).mean(1) > 1e-3).all() for other in others)
 
 
-def test_generate_depends_on_labels_guidance_and_precision(model):
+def test_generate_batch_depends_on_labels_guidance_and_precision(model):
     images = images_of(model, labels="0")
     for change in ({"labels": "1"}, {"labels": "none"}, {"labels": "0", "guidance": 3.0}):
         assert ((images - images_of(model, **change)).abs().flatten(1).amax(1) > 1e-3).all()

@@ -80,13 +80,13 @@ def reference(
         raise ValueError(f"{data} has images of any size: give the side that they are resized to by --size")
     else:
         images = open_images(data, size, split=split)
-    work = Work(reading)
+    evaluator = Evaluator(reading)
     with progress_bar("reference") as progress:
-        batches = work.share(images, progress, num_images)
-        result = compute_reference(data, batches, work.extractor, accelerator=work.accelerator)
+        batches = evaluator.share(images, progress, num_images)
+        result = compute_reference(data, batches, evaluator.extractor, accelerator=evaluator.accelerator)
     for bad in result.statistics.bad:
         log.warning("skipped %s", bad)
-    if work.accelerator.is_main_process:
+    if evaluator.accelerator.is_main_process:
         write_results(out.parent, lambda folder: save_reference(result, folder / out.name))
     return out
 
@@ -113,9 +113,9 @@ def generation(
     sources = _named_samples(samples)
     require_writable(out)
     opened = {name: open_samples(path) for name, path in sources.items()}
-    work = Work(reading)
+    evaluator = Evaluator(reading)
     opened_reference = open_reference(
-        reference, work.extractor, batch_size=reading.batch_size, accelerator=work.accelerator
+        reference, evaluator.extractor, batch_size=reading.batch_size, accelerator=evaluator.accelerator
     )
     evaluations: list[Evaluation] = []
     with progress_bars(opened) as bars:
@@ -128,16 +128,16 @@ def generation(
                 warnings = (f"the record beside the samples is of {counts}",)
             evaluation = evaluate_generation(
                 name,
-                work.share(images, bars[name]),
+                evaluator.share(images, bars[name]),
                 opened_reference,
-                work.extractor,
+                evaluator.extractor,
                 sampling=sampling,
-                accelerator=work.accelerator,
+                accelerator=evaluator.accelerator,
                 seed=seed,
                 warnings=warnings,
             )
             evaluations.append(evaluation)
-    return work.finish(evaluations, out)
+    return evaluator.finish(evaluations, out)
 
 
 def reconstruction(
@@ -172,8 +172,8 @@ def reconstruction(
         raise ValueError(f"keep is {keep}, expected different numbers of diagonals, each from 1 to 14")
     sources = named_sources(autoencoders)
     require_writable(out)
-    work = Work(reading)
-    device = work.accelerator.device
+    evaluator = Evaluator(reading)
+    device = evaluator.accelerator.device
     perceptual = LPIPS.from_weights(lpips).to(device) if lpips else None
     networks = {name: Autoencoder.from_pretrained(source) for name, source in sources.items()}
     trained = {name: training_data(source) for name, source in sources.items()}
@@ -184,23 +184,23 @@ def reconstruction(
             evaluation = evaluate_reconstruction(
                 name,
                 network,
-                work.share(images, bars[name], num_images),
-                work.extractor,
+                evaluator.share(images, bars[name], num_images),
+                evaluator.extractor,
                 perceptual,
                 source=data,
                 source_digest=images.digest,
                 keep=keep,
-                accelerator=work.accelerator,
+                accelerator=evaluator.accelerator,
                 device=device,
                 seed=seed,
                 warnings=notes,
             )
             evaluations.append(evaluation)
             network.to("cpu")
-    return work.finish(evaluations, out)
+    return evaluator.finish(evaluations, out)
 
 
-class Work:
+class Evaluator:
     """What the three commands share: processes, extractor, and how images are read."""
 
     def __init__(self, reading: Reading) -> None:

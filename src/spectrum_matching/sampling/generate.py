@@ -3,7 +3,7 @@
 Only the rounding of the network's kernels depends on the batch size, so that a byte may differ by one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -50,15 +50,6 @@ def check_sampling(model: DiffusionModel, choice: SamplingChoice) -> None:
     if choice.guidance != 1 and choice.labels == "none":
         raise ValueError(f"guidance is {choice.guidance} and labels is none: guidance needs labels")
     labels_of(choice, (), model.n_classes)
-
-
-def generate(
-    model: DiffusionModel, choice: SamplingChoice, indices: Sequence[int], device: torch.device
-) -> Iterator[Tensor]:
-    """Yield the images (b, 3, H, W) in [-1, 1] of these indices, in order, batch by batch."""
-    check_sampling(model, choice)
-    for start in range(0, len(indices), choice.batch_size):
-        yield generate_batch(model, choice, indices[start : start + choice.batch_size], device)
 
 
 @torch.no_grad()

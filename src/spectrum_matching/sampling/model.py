@@ -98,13 +98,12 @@ def open_model(source: str | Path, device: torch.device, autoencoder: str | Deco
         ValueError: in one line, for a folder that holds no model, and for an autoencoder that is unknown, missing or of
             other latents.
     """
-    folder = Path(source)
-    folder = folder / "export" if (folder / "export").is_dir() else folder
+    export = Path(source) / "export"
+    folder = export if export.is_dir() else Path(source)
     card = read_card(folder)
     denoiser = open_denoiser(folder).to(device).eval().requires_grad_(False)
     config: Any = denoiser.config
-    if (config.channels, *config.grid) != card.shape:
-        shape = (config.channels, *config.grid)
+    if (shape := (config.channels, *config.grid)) != card.shape:
         raise ValueError(f"{folder} is damaged: {CARD} declares samples of {card.shape}, but its network has {shape}")
     decoder = None
     if card.is_pixels and autoencoder:
@@ -127,10 +126,7 @@ def open_decoder(card: Card, decoder: str | Decoder, device: torch.device) -> De
         ValueError: for an autoencoder that does not open, or decodes other latents.
     """
     if isinstance(decoder, str):
-        try:
-            autoencoder = open_autoencoder(decoder, device)
-        except ValueError as error:
-            raise ValueError(f"cannot open the autoencoder of the latents: {error}") from error
+        autoencoder = open_autoencoder(decoder, device)
         decoder = Decoder(decoder, autoencoder, digest_weights(autoencoder))
     packed = decoder.autoencoder.channels * card.latent_space.patch**2
     if packed != card.shape[0]:

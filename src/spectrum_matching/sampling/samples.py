@@ -10,6 +10,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -51,12 +52,14 @@ def write_samples(
     parts = parts_of(out)
     if out.exists() and _is_same(read_sampling(record_path(out)), record):
         log.info("%s already contains these samples; nothing to do", out)
-        drop_parts(parts)
+        shutil.rmtree(parts, ignore_errors=True)
         return
     accelerator.wait_for_everyone()  # until all know what exists
-    if accelerator.is_main_process:
+    if accelerator.is_main_process and not _is_same(read_sampling(parts / RECORD), record):
         with explain_write_errors(f"samples to {out}"):
-            start_parts(parts, record)
+            shutil.rmtree(parts, ignore_errors=True)
+            parts.mkdir(parents=True)
+            SAMPLING.write(parts / RECORD, record)
     accelerator.wait_for_everyone()
     batches = missing_batches(parts, n_images, choice.batch_size)
     accelerator.wait_for_everyone()  # until all know what is missing
@@ -122,19 +125,6 @@ def parts_of(out: Path) -> Path:
     return out.with_name(f".{out.name}.parts")
 
 
-def drop_parts(parts: Path) -> None:
-    """Delete finished batches."""
-    shutil.rmtree(parts, ignore_errors=True)
-
-
-def start_parts(parts: Path, record: Sampling) -> None:
-    """Create the folder of this sampling's batches; batches of another sampling are deleted."""
-    if not _is_same(read_sampling(parts / RECORD), record):
-        drop_parts(parts)
-        parts.mkdir(parents=True)
-        SAMPLING.write(parts / RECORD, record)
-
-
 def missing_batches(parts: Path, n_images: int, batch_size: int) -> list[range]:
     """Divide the images that are not finished into batches; finished batches may be of any size."""
     gaps, end = [], 0
@@ -169,7 +159,7 @@ def join_parts(parts: Path, n_images: int, out: Path, record: Sampling) -> None:
         SAMPLING.write(record_path(out), record)
     else:
         write_folder_atomically(out, write_folder)
-    drop_parts(parts)
+    shutil.rmtree(parts, ignore_errors=True)
 
 
 def _write_npz(path: Path, batches: Iterator[np.ndarray], n_images: int) -> None:
@@ -179,10 +169,10 @@ def _write_npz(path: Path, batches: Iterator[np.ndarray], n_images: int) -> None
         zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
         archive.open(zipfile.ZipInfo("arr_0.npy"), "w", force_zip64=True) as stream,
     ):
-        for i, batch in enumerate(batches):
-            if not i:
-                header = {"descr": "|u1", "fortran_order": False, "shape": (n_images, *batch.shape[1:])}
-                np.lib.format.write_array_header_1_0(stream, header)
+        first = next(batches)
+        header = {"descr": "|u1", "fortran_order": False, "shape": (n_images, *first.shape[1:])}
+        np.lib.format.write_array_header_1_0(stream, header)
+        for batch in chain([first], batches):
             stream.write(batch.tobytes())
 
 
