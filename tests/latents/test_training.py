@@ -12,8 +12,7 @@ from spectrum_matching.data.order import PositionedBatches
 from spectrum_matching.latents.cache import CacheIndex, finish_cache, start_cache, write_shard
 from spectrum_matching.latents.dataset import open_latents
 from spectrum_matching.latents.foreign.export import export_latents
-from spectrum_matching.latents.latent_set import CachedBatch, LatentInfo, LatentSet
-from spectrum_matching.latents.training import sample_moments, training_keys
+from spectrum_matching.latents.latent_set import CachedBatch, LatentInfo, LatentSet, sample_moments, training_keys
 
 C, GRID, N = 3, (2, 4), 23
 

@@ -47,7 +47,7 @@ def decode_image(source: Path | bytes) -> Image.Image:
             raise
         # Decoders raise whatever their parsers do: OSError, SyntaxError, struct.error, zlib.error, EOFError, …
         except Exception as error:
-            raise BadImageError(f"truncated or corrupt ({_one_line(error)})") from error
+            raise BadImageError(f"truncated or corrupt ({one_line(error)})") from error
 
 
 def crop_resize(picture: Image.Image, size: int, position: float | None = None) -> Image.Image:
@@ -77,10 +77,9 @@ def _open(source: Path | bytes) -> Image.Image:
         return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats())
     except UnidentifiedImageError as error:
         raise BadImageError("not an image") from error
-    except OSError as error:
-        raise BadImageError(error.strerror or f"unreadable header ({_one_line(error)})") from error
     except Exception as error:
-        raise BadImageError(f"unreadable header ({_one_line(error)})") from error
+        reason = getattr(error, "strerror", None)
+        raise BadImageError(reason or f"unreadable header ({one_line(error)})") from error
 
 
 @cache
@@ -107,5 +106,6 @@ def _from_16_bits(grey: np.ndarray) -> Image.Image:
     return Image.fromarray(np.round(grey / 257).astype(np.uint8)).convert("RGB")
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Return the message of an error, at most 120 characters of it, or its type without one."""
     return " ".join(str(error).split())[:120] or type(error).__name__

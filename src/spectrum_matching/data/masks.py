@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from .arrays import Images
+from .decode import one_line
 
 FORMATS = ("PNG", "BMP", "TIFF", "GIF", "PPM")  # lossless ones, which keep zero zero
 
@@ -97,7 +98,7 @@ def _foreground(path: Path) -> np.ndarray:
         raise ValueError(f"mask {path} is not an image of a lossless format ({', '.join(FORMATS)})") from error
     # Decoders raise whatever their parsers do: OSError, SyntaxError, struct.error, zlib.error, …
     except Exception as error:
-        raise ValueError(f"mask {path} cannot be read: {' '.join(str(error).split())[:120]}") from error
+        raise ValueError(f"mask {path} cannot be read: {one_line(error)}") from error
     if values.ndim == 2:
         return values != 0
     if bands[-1] == "A":

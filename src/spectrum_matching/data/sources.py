@@ -1,14 +1,14 @@
 """Sources of images: a folder of files, or a table of rows (parquet, hub), both read by number."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
 
 from ..files.digests import n_bytes
-from .decode import BadImageError, decode_image, image_size
+from .decode import BadImageError, decode_image, image_size, one_line
 
 if TYPE_CHECKING:
     import datasets
@@ -50,7 +50,7 @@ def open_source(source: str) -> Source:
         return _open_parquet(path.parent, [path])
     if (path / "train").is_dir() and any((path / name).is_dir() for name in OTHER_SPLITS):
         path = path / "train"
-    files = _walk(path)
+    files = sorted(visible_files(path), key=lambda file: file.relative_to(path).as_posix())
     if not files:
         raise ValueError(f"{path} holds no files")
     tables = [file for file in files if file.suffix == ".parquet"]
@@ -58,8 +58,21 @@ def open_source(source: str) -> Source:
     return _open_parquet(path, trains or tables) if tables else FolderSource(path, files)
 
 
-class FolderSource:
-    """Every file below a folder but hidden ones; see `Source`.
+class _Files:
+    """Images decoded from files or their bytes."""
+
+    def size(self, item: int) -> tuple[int, int]:
+        return image_size(self._payload(item))
+
+    def read(self, item: int) -> Image.Image:
+        return decode_image(self._payload(item))
+
+    def _payload(self, item: int) -> bytes | Path:
+        raise NotImplementedError
+
+
+class FolderSource(_Files):
+    """Every file below a folder but hidden ones.
 
     The classes are the folders in it, sorted; there are none when an image lies in the folder itself.
     """
@@ -68,23 +81,16 @@ class FolderSource:
         self._root = root
         self.names: Sequence[str] = [file.relative_to(root).as_posix() for file in files]
         self.n_bytes: Sequence[int] = [n_bytes(file) for file in files]
-        self.classes = tuple(
-            sorted(entry.name for entry in root.iterdir() if entry.is_dir() and _is_visible(entry.name))
-        )
-        if any("/" not in name and self._is_image(item) for item, name in enumerate(self.names)):
-            self.classes = ()
+        folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        is_flat = any("/" not in name and self._is_image(item) for item, name in enumerate(self.names))
+        self.classes = () if is_flat else tuple(folders)
         ids = {name: label for label, name in enumerate(self.classes)}
         self.labels: Sequence[int] = [ids.get(name.split("/")[0], -1) for name in self.names]
 
-    def size(self, item: int) -> tuple[int, int]:
-        """Return width and height from the header."""
+    def _payload(self, item: int) -> Path:
         if self.n_bytes[item] == 0:
             raise BadImageError("empty file")
-        return image_size(self._root / self.names[item])
-
-    def read(self, item: int) -> Image.Image:
-        """Return the image as 8-bit RGB."""
-        return decode_image(self._root / self.names[item])
+        return self._root / self.names[item]
 
     def _is_image(self, item: int) -> bool:
         try:
@@ -93,11 +99,11 @@ class FolderSource:
             return False
 
 
-class TableSource:
+class TableSource(_Files):
     """Rows of a data set: column `image` (bytes, or a struct of bytes and path) and, if there is one, `label`.
 
     Without columns of these names, the only image column and the only class column are used. Rows stay on disk,
-    memory-mapped; workers reopen them. See `Source`.
+    memory-mapped; workers reopen them.
     """
 
     def __init__(self, rows: "datasets.Dataset", names: Sequence[str]) -> None:
@@ -119,14 +125,6 @@ class TableSource:
             self.labels = [-1 if value is None else value for value in rows.data.column(label).to_pylist()]
             self.classes = _class_names(rows.features[label], self.labels)
 
-    def size(self, item: int) -> tuple[int, int]:
-        """Return width and height from the header."""
-        return image_size(self._payload(item))
-
-    def read(self, item: int) -> Image.Image:
-        """Return the image as 8-bit RGB."""
-        return decode_image(self._payload(item))
-
     def _payload(self, item: int) -> bytes | Path:
         value = self._rows.data.column(self._image)[item].as_py()
         if isinstance(value, dict):
@@ -136,16 +134,11 @@ class TableSource:
         return value
 
 
-def _walk(root: Path) -> list[Path]:
-    files = []
+def visible_files(root: Path) -> Iterator[Path]:
+    """Iterate over all files below a folder that are not hidden, nor in a hidden folder."""
     for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = filter(_is_visible, folders)
-        files += [Path(folder, name) for name in filter(_is_visible, names)]
-    return sorted(files, key=lambda file: file.relative_to(root).as_posix())
-
-
-def _is_visible(name: str) -> bool:
-    return not name.startswith(".")
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(folder, name) for name in names if not name.startswith("."))
 
 
 def _open_parquet(root: Path, files: Sequence[Path]) -> TableSource:
@@ -156,7 +149,7 @@ def _open_parquet(root: Path, files: Sequence[Path]) -> TableSource:
         lengths = [parquet.ParquetFile(file).metadata.num_rows for file in files]
         rows = datasets.Dataset.from_parquet([str(file) for file in files])
     except Exception as error:
-        raise ValueError(f"{files[0]} cannot be read as parquet: {_first_line(error)}") from error
+        raise ValueError(f"{files[0]} cannot be read as parquet: {type(error).__name__}: {one_line(error)}") from error
     names = [file.relative_to(root).as_posix() for file in files]
     return TableSource(rows, [f"{name}:{row}" for name, n in zip(names, lengths, strict=True) for row in range(n)])
 
@@ -167,7 +160,9 @@ def _open_hub(source: str) -> TableSource:
     try:
         rows = datasets.load_dataset(name, split=split or "train")
     except Exception as error:
-        raise ValueError(f"hub data set {name!r} cannot be opened: {_first_line(error)}") from error
+        raise ValueError(
+            f"hub data set {name!r} cannot be opened: {type(error).__name__}: {one_line(error)}"
+        ) from error
     return TableSource(rows, [f"{name}:{split or 'train'}:{row}" for row in range(len(rows))])
 
 
@@ -193,7 +188,3 @@ def _class_names(feature: Any, labels: Sequence[int]) -> tuple[str, ...]:
     if all(isinstance(label, int) for label in labels):
         return tuple(str(label) for label in range(max(labels, default=-1) + 1))
     raise ValueError(f"column 'label' holds {feature}, expected whole numbers")
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -12,6 +12,7 @@ from typing import IO, Literal
 import numpy as np
 import torch
 
+from ..data.decode import one_line
 from ..data.images import BadFile, check_in_threads
 from ..files.digests import digest_lines, n_bytes
 from ..files.npy import NpyHeader, NpyHeaderError, read_npy_header
@@ -117,8 +118,8 @@ def _open(path: Path, key: str | None) -> Iterator[tuple[NpyHeader, IO[bytes]]]:
     except (BadLatentError, NpyHeaderError) as error:
         raise BadLatentError(str(error)) from error
     except Exception as error:
-        short = " ".join(str(error).split())[:120] or type(error).__name__
-        raise BadLatentError(getattr(error, "strerror", None) or f"truncated or corrupt ({short})") from error
+        reason = getattr(error, "strerror", None)
+        raise BadLatentError(reason or f"truncated or corrupt ({one_line(error)})") from error
 
 
 def _read_header(stream: IO[bytes], length: int) -> NpyHeader:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.decode import one_line
 from ..files.digests import digest_lines, n_bytes
 from .latent_set import BadLatentError, CachedBatch, Key, LatentInfo, LatentRow, LatentSet, Layout
 
@@ -138,5 +139,6 @@ def open_shard(path: Path) -> Any:
     try:
         return safe_open(str(path), framework="pt")
     except (SafetensorError, OSError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise ValueError(f"shard {path} is damaged ({reason}); delete it and cache its images again") from error
+        raise ValueError(
+            f"shard {path} is damaged ({one_line(error)}); delete it and cache its images again"
+        ) from error

@@ -13,9 +13,8 @@ from ..files.digests import digest_lines, digest_weights
 from ..latent_space import LatentSpace
 from ..latents.alignment_targets import open_training_targets, require_latents
 from ..latents.dataset import open_latents
-from ..latents.latent_set import Key, LatentInfo, LatentSet
+from ..latents.latent_set import Key, LatentInfo, LatentSet, sample_moments, training_keys
 from ..latents.statistics import measure_latent_space
-from ..latents.training import sample_moments, training_keys
 from ..nets.autoencoder import Autoencoder, open_autoencoder
 from ..nets.vision.encoders import canonical, open_vision
 from ..seeding import seeded

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,9 +11,8 @@ import torch
 from ...files.atomic import explain_write_errors
 from ...metrics.latents.moments import ChannelMoments
 from ...seeding import seeded
-from ..latent_set import LOGVAR_RANGE, BadLatentError, LatentRow, LatentSet, stack_rows
+from ..latent_set import LOGVAR_RANGE, BadLatentError, LatentRow, LatentSet, sample_moments, stack_rows
 from ..statistics import latent_space
-from ..training import sample_moments
 
 ForeignLayout = Literal["repa", "lightningdit", "uvit", "mar"]
 NEEDS_FLIPS = {"mar": "MAR", "lightningdit": "LightningDiT"}
@@ -23,12 +22,8 @@ BATCH = 256  # images after which U-ViT's tool writes the same mirrored
 Progress = Callable[[int, int], None]
 
 
-class Pair(NamedTuple):
-    """A row of the set, and that of the mirrored image where there is one."""
-
-    number: int
-    straight: LatentRow
-    mirrored: LatentRow | None
+Rows = Iterator[tuple[int, LatentRow, LatentRow | None]]
+"""Number of a row, the row, and that of the mirrored image where there is one."""
 
 
 def export_latents(
@@ -61,21 +56,21 @@ def export_latents(
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise ValueError(f"{folder} is not empty; name a new folder")
-        pairs = _pairs(latents, progress)
+        rows = _read(latents, progress)
         if layout == "repa":
-            _write_repa(pairs, folder)
+            _write_repa(rows, folder)
         elif layout == "uvit":
-            _write_uvit(latents, pairs, folder)
+            _write_uvit(latents, rows, folder)
         elif layout == "mar":
-            _write_mar(latents, pairs, folder, names)
+            _write_mar(latents, rows, folder, names)
         else:
-            _write_lightningdit(latents, pairs, folder, seed)
+            _write_lightningdit(latents, rows, folder, seed)
 
 
-def _pairs(latents: LatentSet, progress: Progress) -> Iterator[Pair]:
+def _read(latents: LatentSet, progress: Progress) -> Rows:
     for number in range(len(latents)):
         try:
-            yield Pair(number, latents[number], latents.read(number, True) if latents.info.flips else None)
+            yield number, latents[number], latents.read(number, True) if latents.info.flips else None
         except BadLatentError as error:
             raise ValueError(
                 f"{latents.name(number)} of {latents.source} is damaged: {error}; import the folder first, which leaves"
@@ -84,9 +79,9 @@ def _pairs(latents: LatentSet, progress: Progress) -> Iterator[Pair]:
         progress(number + 1, len(latents))
 
 
-def _write_repa(pairs: Iterator[Pair], folder: Path) -> None:
+def _write_repa(rows: Rows, folder: Path) -> None:
     labels: list[tuple[str, int]] = []
-    for number, row, _ in pairs:
+    for number, row, _ in rows:
         number = row.image if isinstance(row.image, int) else number
         name = f"{number:08d}"[:5] + f"/img-mean-std-{number:08d}.npy"
         (folder / name).parent.mkdir(exist_ok=True)
@@ -97,10 +92,10 @@ def _write_repa(pairs: Iterator[Pair], folder: Path) -> None:
     (folder / "dataset.json").write_text(json.dumps({"labels": labels if is_labelled else None}))
 
 
-def _write_uvit(latents: LatentSet, pairs: Iterator[Pair], folder: Path) -> None:
+def _write_uvit(latents: LatentSet, rows: Rows, folder: Path) -> None:
     is_labelled = bool((latents.labels >= 0).any())
     n_sides = 2 if latents.info.flips else 1
-    for number, straight, mirrored in pairs:
+    for number, straight, mirrored in rows:
         block, position = divmod(number, BATCH)
         length = min(BATCH, len(latents) - block * BATCH)
         for side, row in enumerate([straight] if mirrored is None else [straight, mirrored]):
@@ -112,9 +107,9 @@ def _write_uvit(latents: LatentSet, pairs: Iterator[Pair], folder: Path) -> None
             np.save(folder / f"{block * BATCH * n_sides + side * length + position}.npy", stored, allow_pickle=True)
 
 
-def _write_mar(latents: LatentSet, pairs: Iterator[Pair], folder: Path, names: Sequence[str] | None) -> None:
+def _write_mar(latents: LatentSet, rows: Rows, folder: Path, names: Sequence[str] | None) -> None:
     class_folders = _class_folders(latents)
-    for number, row, mirrored in pairs:
+    for number, row, mirrored in rows:
         assert mirrored is not None
         above = class_folders[row.label] if row.label >= 0 else ""
         if isinstance(row.image, str):
@@ -138,41 +133,34 @@ def _class_folders(latents: LatentSet) -> list[str]:
         reason = "some latents have no label" if missing < 0 else f"class {missing} has no latents"
         raise ValueError(f"{latents.source}: {reason}, and MAR's labels are ranks among the class folders")
     names = latents.info.classes[: len(present)]
-    if len(names) == len(present) and list(names) == sorted(set(names)) and not any(_is_odd(name) for name in names):
+    is_odd = any(not name or name.startswith(".") or "/" in name or "\0" in name for name in names)
+    if len(names) == len(present) and list(names) == sorted(set(names)) and not is_odd:
         return [f"{name}/" for name in names]
     return [f"{label:05d}/" for label in present]
 
 
-def _is_odd(name: str) -> bool:
-    return not name or name.startswith(".") or "/" in name or "\0" in name
-
-
-def _write_lightningdit(latents: LatentSet, pairs: Iterator[Pair], folder: Path, seed: int) -> None:
+def _write_lightningdit(latents: LatentSet, rows: Rows, folder: Path, seed: int) -> None:
     from safetensors.torch import save_file
 
-    kept: list[Pair] = []
+    straight: list[LatentRow] = []
+    samples: dict[str, list[torch.Tensor]] = {"latents": [], "latents_flip": []}
     moments, n_shards = ChannelMoments(), 0
-    for pair in pairs:
-        kept.append(pair)
-        if len(kept) < SHARD and pair.number < len(latents) - 1:
+    for number, row, mirrored in rows:
+        assert mirrored is not None
+        straight.append(row)
+        for key, side, of_side in (("latents", "", row), ("latents_flip", "flip", mirrored)):
+            generator = seeded("export", seed, number, side)
+            samples[key].append(sample_moments(of_side.mean, of_side.logvar, generator))
+        if len(straight) < SHARD and number < len(latents) - 1:
             continue
-        shard = {
-            "latents": torch.stack([_sample(pair.straight, seed, pair.number, "") for pair in kept]),
-            "latents_flip": torch.stack([_sample(pair.mirrored, seed, pair.number, "flip") for pair in kept]),
-            "labels": torch.tensor([pair.straight.label for pair in kept]),
-        }
-        save_file(shard, str(folder / f"latents_rank00_shard{n_shards:03d}.safetensors"))
-        batch = stack_rows([pair.straight for pair in kept], [])
+        batch = stack_rows(straight, [])
         moments.add(batch.mean, batch.logvar)
-        kept, n_shards = [], n_shards + 1
+        shard = {key: torch.stack(values) for key, values in samples.items()} | {"labels": batch.labels}
+        save_file(shard, str(folder / f"latents_rank00_shard{n_shards:03d}.safetensors"))
+        straight, samples, n_shards = [], {key: [] for key in samples}, n_shards + 1
     space = latent_space(moments)
     stats = {"mean": torch.tensor(space.mean).view(1, -1, 1, 1), "std": torch.tensor(space.std).view(1, -1, 1, 1)}
     torch.save(stats, folder / "latents_stats.pt")
-
-
-def _sample(row: LatentRow | None, seed: int, number: int, side: str) -> torch.Tensor:
-    assert row is not None
-    return sample_moments(row.mean, row.logvar, seeded("export", seed, number, side))
 
 
 def _moments(row: LatentRow) -> np.ndarray:

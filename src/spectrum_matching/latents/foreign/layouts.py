@@ -1,7 +1,6 @@
 """Caches of REPA, MAR and LightningDiT: which file holds which statistic of which image."""
 
 import json
-import os
 import pickle
 import re
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from ...data.images import ImageChoice
+from ...data.sources import visible_files
 from ...latent_space import LatentSpace
 from ..file_latents import FileLatents, array_shape
 from ..latent_set import BadLatentError, LatentInfo
@@ -60,7 +60,7 @@ def open_repa(folder: Path) -> FileLatents:
 
 def is_mar(folder: Path) -> bool:
     """Return whether .npz files lie below the folder."""
-    return bool(_below(folder, ".npz", first=True))
+    return any(path.suffix == ".npz" for path in visible_files(folder))
 
 
 def open_mar(folder: Path) -> FileLatents:
@@ -188,7 +188,7 @@ def _has_mirrored(path: Path) -> bool:
 
 def _repa_roots(folder: Path) -> list[Path]:
     roots = [path for path in (folder, *sorted(folder.iterdir())) if (path / "dataset.json").is_file()]
-    return [root for root in roots if _below(root, ".npy", first=True)]
+    return [root for root in roots if any(path.suffix == ".npy" for path in visible_files(root))]
 
 
 def _repa_labels(path: Path, names: Sequence[str]) -> list[int]:
@@ -199,14 +199,5 @@ def _repa_labels(path: Path, names: Sequence[str]) -> list[int]:
     return [label if isinstance(label := labels.get(name), int) else -1 for name in names]
 
 
-def _below(root: Path, suffix: str, *, first: bool = False) -> list[str]:
-    """Return relative names, sorted, of the visible files that end in `suffix`; `first`: at most one of them."""
-    names = []
-    for folder, folders, files in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if name.endswith(suffix) and not name.startswith("."):
-                names.append(Path(folder, name).relative_to(root).as_posix())
-                if first:
-                    return names
-    return sorted(names)
+def _below(root: Path, suffix: str) -> list[str]:
+    return sorted(path.relative_to(root).as_posix() for path in visible_files(root) if path.suffix == suffix)
