@@ -7,7 +7,7 @@ from spectrum_matching.files.yaml_files import override, read_mapping, to_yaml
 from spectrum_matching.nets.denoiser.build import build_denoiser
 from spectrum_matching.sampling.generate import SamplingChoice
 from spectrum_matching.training.checks import check_diffusion_run
-from spectrum_matching.training.diffusion_config import PRESETS, Curriculum, DiffusionRun, on_latents
+from spectrum_matching.training.diffusion_config import PRESETS, Curriculum, DiffusionRun, Source
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -34,7 +34,8 @@ def test_dry_run_prints_yaml_that_reads_back_equal(tmp_path, capsys):
     main(["train-diffusion", "tiny_uvit", "--dry-run", *arguments])
     (tmp_path / "run.yaml").write_text(capsys.readouterr().out)
     expected = replace(
-        on_latents(PRESETS["tiny_uvit"](), "somewhere"),
+        PRESETS["tiny_uvit"](),
+        source=Source(latents="somewhere"),
         curriculum=Curriculum(keep=(3, 7)),
         preview=SamplingChoice(guidance_interval=(0.0, 0.5)),
     )

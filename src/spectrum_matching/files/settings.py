@@ -7,7 +7,7 @@ A constraint is pydantic's: `lr: NonNegative = 1e-4`. A rule says what is not ha
 from collections.abc import Iterator
 from dataclasses import asdict, fields, is_dataclass
 from enum import Enum
-from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -19,6 +19,7 @@ class Rule(Enum):
     CHANGEABLE = "may differ between two commands on one run directory"
 
 
+Rules = frozenset[Rule]
 T = TypeVar("T")
 NotHashed = Annotated[T, Rule.NOT_HASHED]
 Changeable = Annotated[T, Rule.CHANGEABLE]
@@ -28,19 +29,14 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-def validate(record: T) -> T:
-    """Return the record with every value checked against its field and converted to its type.
+def validate(record: T, values: dict[str, Any] | None = None, source: str = "") -> T:
+    """Return the record, or one of its type with these nested values, checked and converted to the fields' types.
 
     Raises:
-        ValueError: naming the dotted key, its value and what it must be.
+        ValueError: naming `source`, the dotted key, its value and what it must be.
     """
-    return record_of(type(record), asdict(record))  # type: ignore[call-overload]
-
-
-def record_of(kind: type[T], values: dict[str, Any], source: str = "") -> T:
-    """Return the record of nested values, checked as by `validate`; errors name `source` too."""
     try:
-        return TypeAdapter(kind).validate_python(values)
+        return TypeAdapter(type(record)).validate_python(asdict(record) if values is None else values)  # type: ignore[call-overload]
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
@@ -49,27 +45,18 @@ def record_of(kind: type[T], values: dict[str, Any], source: str = "") -> T:
         raise ValueError(f"{prefix}{key} is {first['input']!r}: {message[0].lower()}{message[1:]}") from error
 
 
-class Setting(NamedTuple):
-    """One value, with its dotted key and the rules of its field and of those around it."""
-
-    key: str
-    value: Any
-    rules: frozenset[Rule]
-
-
-def flat_settings(record: Any, prefix: str = "", rules: frozenset[Rule] = frozenset()) -> Iterator[Setting]:
-    """Yield every setting of a record, those of nested records and of mappings under dotted keys."""
-    if not is_dataclass(record) and not isinstance(record, dict):
-        yield Setting(prefix.removesuffix("."), record, rules)
-    elif isinstance(record, dict):
+def flat_settings(record: Any, prefix: str = "", rules: Rules = frozenset()) -> Iterator[tuple[str, Any, Rules]]:
+    """Yield dotted key, value and rules of every setting of a record, with those of nested records and mappings."""
+    if isinstance(record, dict):
         for name, value in record.items():
             yield from flat_settings(value, f"{prefix}{name}.", rules)
-    else:
+    elif is_dataclass(record):
         hints = get_type_hints(type(record), include_extras=True)
         for field in fields(record):
-            marks = getattr(hints[field.name], "__metadata__", ())
-            own = rules | {mark for mark in marks if isinstance(mark, Rule)}
-            yield from flat_settings(getattr(record, field.name), f"{prefix}{field.name}.", own)
+            marks = {mark for mark in getattr(hints[field.name], "__metadata__", ()) if isinstance(mark, Rule)}
+            yield from flat_settings(getattr(record, field.name), f"{prefix}{field.name}.", rules | marks)
+    else:
+        yield prefix.removesuffix("."), record, rules
 
 
 def hashed_settings(record: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import yaml
 from pydantic import TypeAdapter
 
-from .settings import record_of
+from .settings import validate
 
 Run = TypeVar("Run")
 
@@ -47,7 +47,7 @@ def override(run: Run, mapping: dict[str, Any], source: str) -> Run:
     Raises:
         ValueError: naming `source`, and the key that is unknown or whose value the run cannot have.
     """
-    return record_of(type(run), _merged(run, mapping, source, ""), source)
+    return validate(run, _merged(run, mapping, source, ""), source)
 
 
 def _merged(record: Any, mapping: Any, source: str, prefix: str) -> dict[str, Any]:
@@ -63,9 +63,9 @@ def _merged(record: Any, mapping: Any, source: str, prefix: str) -> dict[str, An
             values[key] = _merged(old, value, source, inner)
         elif not isinstance(old, dict):
             values[key] = value
-        elif not isinstance(value, dict):
-            raise ValueError(f"{source}: {prefix}{key} is {value!r}: expected names and records")
         else:  # records by name, each merged into the old one of its name; the others go
+            if not isinstance(value, dict):
+                raise ValueError(f"{source}: {prefix}{key} is {value!r}: expected names and records")
             new: Any = get_args(get_type_hints(type(record))[key])[1]
             values[key] = {
                 str(name): _merged(old.get(str(name), new()), entry or {}, source, f"{inner}{name}.")

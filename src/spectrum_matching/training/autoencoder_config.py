@@ -179,9 +179,8 @@ def renamed(run: Run, name: str) -> Run:
 
 
 def row(method: MethodName, encoder: str) -> MethodChoice:
-    """Return a row with its own defaults, and with this vision encoder if it takes one."""
-    choice = MethodChoice(method)
-    return replace(choice, encoder=encoder) if choice.vision else choice
+    """Return a method with its own defaults, and with this vision encoder if it takes one."""
+    return MethodChoice(method, encoder=encoder if MethodChoice(method).vision else None)
 
 
 def tiny(method: MethodName = "autoencoder") -> AutoencoderRun:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
@@ -211,8 +211,6 @@ LARGE = DiffusionRun(
     compile=True,
     intervals=Intervals(log=100, preview=25_000, checkpoint=10_000, keep_every=50_000),
 )
-LATENTS: tuple[Latents, ...] = ("f8d4", "f16d16")
-SIZES: tuple[Size, ...] = ("B", "L", "XL")
 PRESETS: dict[str, Callable[[], DiffusionRun]] = {
     make().name: make
     for make in (
@@ -225,13 +223,8 @@ PRESETS: dict[str, Callable[[], DiffusionRun]] = {
         *(
             partial(imagenet256_sit, size, latents, alignment)
             for alignment in (None, *ALIGNMENTS)
-            for latents in LATENTS
-            for size in SIZES
+            for latents in get_args(Latents)
+            for size in get_args(Size)
         ),
     )
 }
-
-
-def on_latents(run: DiffusionRun, latents: str, autoencoder: str | None = None) -> DiffusionRun:
-    """Return the run on other cached latents."""
-    return replace(run, source=replace(run.source, latents=latents, autoencoder=autoencoder))

@@ -64,7 +64,19 @@ def run_diffusion(run: DiffusionRun, progress: Progress | None = None) -> Path:
     width = data.target_shape[0] if data.target_shape else None
     state = build_diffusion_state(run, data.shape, len(data.info.classes), device, width)
     check_targets(data, state)
-    described = card(run, data)
+    described = Card(
+        run=run.name,
+        step=0,
+        averaged=bool(run.optimizer.ema),
+        path=path_of(run),
+        shape=data.shape,
+        classes=data.info.classes if run.denoiser.labels else (),
+        latent_space=data.latent_space,
+        autoencoder=_in_full(data.info.autoencoder),
+        data=_in_full(run.source.latents or run.source.images or ""),
+        data_digest=data.digest,
+        is_pixels=data.is_pixels,
+    )
     model = preview_model(run, described, data, state, device)
     resume(run, state)
     batches = data.batches(accelerator.process_index, accelerator.num_processes, state.step, run.steps)
@@ -91,17 +103,16 @@ def run_diffusion(run: DiffusionRun, progress: Progress | None = None) -> Path:
 
 def warn_if_off_scale(batches: Iterator[DiffusionBatch]) -> Iterator[DiffusionBatch]:
     """Yield the batches; warn where the first is far from unit scale."""
-    for i, batch in enumerate(batches):
-        if not i:
-            std, mean = (float(number) for number in torch.std_mean(batch.data.float(), correction=0))
-            if not UNIT[0] <= std <= UNIT[1] or abs(mean) > CENTRED:
-                logger.warning(
-                    "normalised latents have mean %.3g and standard deviation %.3g, expected about 0 and 1; noise has "
-                    "that scale, and the model will learn little: check source.statistics, or cache the latents again",
-                    mean,
-                    std,
-                )
-        yield batch
+    for first in batches:
+        std, mean = (float(number) for number in torch.std_mean(first.data.float(), correction=0))
+        if not UNIT[0] <= std <= UNIT[1] or abs(mean) > CENTRED:
+            logger.warning(
+                f"normalised latents have mean {mean:.3g} and standard deviation {std:.3g}, expected about 0 and 1; "
+                f"noise has that scale, and the model will learn little: check source.statistics, or cache again"
+            )
+        yield first
+        break
+    yield from batches
 
 
 def preview_model(
@@ -123,23 +134,6 @@ def preview_model(
     model = DiffusionModel(run.out, described, state.denoiser, "", decoder)
     check_sampling(model, run.preview)
     return model
-
-
-def card(run: DiffusionRun, data: LearnedData) -> Card:
-    """Return the record of a run's model at step 0."""
-    return Card(
-        run=run.name,
-        step=0,
-        averaged=bool(run.optimizer.ema),
-        path=path_of(run),
-        shape=data.shape,
-        classes=data.info.classes if run.denoiser.labels else (),
-        latent_space=data.latent_space,
-        autoencoder=_in_full(data.info.autoencoder),
-        data=_in_full(run.source.latents or run.source.images or ""),
-        data_digest=data.digest,
-        is_pixels=data.is_pixels,
-    )
 
 
 def _in_full(name: str) -> str:

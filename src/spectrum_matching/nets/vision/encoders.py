@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ...files.digests import digest_files, digest_lines
-from ...files.settings import record_of
+from ...files.settings import validate
 from ...spectrum.filters import Resampler, resize
 from ..folders import CONFIG, download, load_folder, read_config
 from .gradients import CELL, VERSION, WIDTH, gradient_grid, gradient_map
@@ -180,7 +180,7 @@ def _pretrained(spec: str, device: torch.device, size: int | None) -> VisionEnco
     if not isinstance(model_type, str) or model_type not in KINDS:
         raise ValueError(f"{folder} holds a model of type {model_type}: known vision encoders are {', '.join(KINDS)}")
     kind, file = KINDS[model_type], folder / PREPROCESSING
-    settings = record_of(_Preprocessing, read_config(file) if file.is_file() else {}, str(file))
+    settings = validate(_Preprocessing(), read_config(file) if file.is_file() else {}, str(file))
     resample = _RESAMPLERS.get(settings.resample, kind.resample)
     mean, std = settings.image_mean or kind.mean, settings.image_std or kind.std
     model = _load(kind.model, folder)

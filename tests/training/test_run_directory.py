@@ -7,8 +7,8 @@ import torch
 from accelerate import Accelerator
 
 from spectrum_matching.training.autoencoder_config import AutoencoderRun, Intervals
-from spectrum_matching.training.loop import open_log, run_loop
 from spectrum_matching.training.optimization import StepRecord
+from spectrum_matching.training.run_directory import open_log, run_loop
 
 
 def record(step, losses, **others):
