@@ -7,22 +7,12 @@ import torch
 from torch import Tensor
 
 from ..latent_space import LatentSpace
-from ..metrics.estimates import estimate_mean
 from ..metrics.latents.block_dct import latent_profile
 from ..metrics.latents.channels import channel_kurtosis, outlier_channels
 from ..metrics.latents.eigenspectrum import principal_axes
 from ..metrics.latents.moments import ChannelMoments, check_normalisation
 from ..metrics.latents.similarity import mean_cosines
-from ..metrics.latents.spectra import (
-    VARIANTS,
-    Bands,
-    LatentSpectra,
-    best_delta,
-    fit_exponent,
-    gaps,
-    shares,
-    targets,
-)
+from ..metrics.latents.spectra import VARIANTS, LatentSpectra, fit_spectrum, match_spectra
 from ..metrics.latents.sweep import LatentSweep
 from ..records.analysis import (
     Analysis,
@@ -40,7 +30,6 @@ from ..records.analysis import (
 )
 from ..records.measurement import Measurement
 from ..seeding import seeded
-from ..spectrum.bands import Variant
 from ..spectrum.powerlaw import fit_power_law
 from .album import Album
 from .encodings import Encodings
@@ -48,9 +37,6 @@ from .options import AnalysisOptions
 from .verdict import with_findings
 
 log = logging.getLogger(__name__)
-
-CURVE_DELTAS = tuple(i / 10 for i in range(-5, 26))
-SEARCH_DELTAS = tuple(i / 100 for i in range(-50, 251))
 
 
 def finish_analysis(
@@ -92,8 +78,10 @@ def finish_analysis(
             sample=sample,
             provenance=provenance,
             latent_shape=(subject.channels, *sweep.grid),
-            image=_spectrum(*image, seed) if image else None,
-            image_on_latent_grid=_spectrum(bands.images, bands.frequencies, seed) if image else None,
+            image=fit_spectrum(*image, seeded("bootstrap", seed)) if image else None,
+            image_on_latent_grid=fit_spectrum(bands.images, bands.frequencies, seeded("bootstrap", seed))
+            if image
+            else None,
             image_block_dct=encodings.image_block_dct(),
             views=tuple(views),
             normalisation=_normalisation(encodings, space),
@@ -115,16 +103,11 @@ def _normalisation(encodings: Encodings, space: LatentSpace) -> Normalisation:
     return check_normalisation(space, moments.channel_means, moments.channel_stds)
 
 
-def _spectrum(rows: Tensor, frequencies: Tensor, seed: int) -> Spectrum:
-    """Return the mean of rows (n, bins) with the power law through it."""
-    exponent = fit_exponent(rows, frequencies, seeded("bootstrap", seed))
-    return Spectrum(_numbers(frequencies), _numbers(rows.mean(0)), exponent)
-
-
 def _latent_view(kind: Kind, spectra: LatentSpectra, sweep: LatentSweep, all_readings: bool, seed: int) -> LatentView:
     bands, moments = spectra.bands("scale_free"), spectra.moments()
-    spectrum = _spectrum(bands.latents, bands.frequencies, seed)
-    matches = tuple(_match(v, spectra.bands(v), seed) for v in VARIANTS) if spectra.has_images else ()
+    spectrum = fit_spectrum(bands.latents, bands.frequencies, seeded("bootstrap", seed))
+    variants = VARIANTS if spectra.has_images else ()
+    matches = tuple(match_spectra(spectra.bands(v), v, seeded("bootstrap", seed)) for v in variants)
     eigenvalues, _, _ = principal_axes(sweep)
     return LatentView(
         kind=kind,
@@ -149,21 +132,6 @@ def _of_spectra(spectrum: Spectrum, matches: tuple[SpectrumMatch, ...]) -> dict[
             numbers["best_delta"] = Measurement(match.best_delta, (high - low) / 4)
         numbers[f"gap_{match.variant}_1"] = match.gap(1.0)
     return numbers
-
-
-def _match(variant: Variant, bands: Bands, seed: int) -> SpectrumMatch:
-    best = best_delta(bands, SEARCH_DELTAS, seeded("bootstrap", seed))
-    return SpectrumMatch(
-        variant=variant,
-        frequencies=_numbers(bands.frequencies),
-        latent=_numbers(shares(bands).mean(0)),
-        deltas=CURVE_DELTAS,
-        targets=tuple(_numbers(targets(bands, delta).mean(0)) for delta in CURVE_DELTAS),
-        gaps=tuple(map(estimate_mean, gaps(bands, CURVE_DELTAS).unbind(1))),
-        best_delta=best.delta,
-        best_delta_interval=(best.low, best.high),
-        best_gap=best.gap,
-    )
 
 
 def _channels(spectra: LatentSpectra, sweep: LatentSweep) -> tuple[Channel, ...]:

@@ -13,24 +13,13 @@ from .measurement import Measurement
 
 Kind = Literal["mean", "sample"]
 
-FindingKey = Literal[
-    "over-noisy",
-    "over-smoothed",
-    "matched",
-    "noisy-posterior",
-    "decoder-aligned",
-    "decoder-partly-aligned",
-    "decoder-misaligned",
-    "decoder-idle",
-    "scale-matches",
-    "scale-undeclared",
-    "scale-wrong",
-    "off-centre",
-    "dead-channels",
-    "outlier-channels",
-    "weak-reconstruction",
+LatentFinding = Literal[
+    "over-noisy", "over-smoothed", "matched", "noisy-posterior", "dead-channels", "outlier-channels"
 ]
-FINDING_KEYS: tuple[FindingKey, ...] = get_args(FindingKey)
+DecoderFinding = Literal["decoder-aligned", "decoder-partly-aligned", "decoder-misaligned", "decoder-idle"]
+ScaleFinding = Literal["scale-matches", "scale-undeclared", "scale-wrong", "off-centre"]
+FindingKey = LatentFinding | DecoderFinding | ScaleFinding | Literal["weak-reconstruction"]
+FINDING_KEYS: tuple[str, ...] = tuple(key for keys in get_args(FindingKey) for key in get_args(keys))
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,16 @@ import torch
 
 from spectrum_matching.methods.encoding import spectrum_distributions
 from spectrum_matching.metrics.latents.spectra import (
+    SEARCH_DELTAS,
     LatentSpectra,
-    best_delta,
-    fit_exponent,
+    fit_spectrum,
     gaps,
     image_bands,
+    match_spectra,
     shares,
     targets,
 )
 from spectrum_matching.spectrum import dct2, idct2
-
-SEARCH = [i / 100 for i in range(-50, 251)]
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -76,61 +75,66 @@ def test_targets_and_shares_are_those_of_esm(variant):
     torch.testing.assert_close(shares(bands), actual[:, filled])
 
 
-def test_best_delta_of_band_limited_images_is_zero():
+def test_match_spectra_best_delta_of_band_limited_images_is_zero():
     images = power_law_fields((16, 3, 64, 64), 2.0)
     bands = measured(flattened(images, 16, 0.0), images).bands("scale_free")
-    assert best_delta(bands, SEARCH, seeded(0)) == pytest.approx((0.0, 0.0, 0.0, 0.0), abs=1e-9)
+    found = match_spectra(bands, "scale_free", seeded(0))
+    assert (found.best_delta, *found.best_delta_interval, found.best_gap) == pytest.approx((0.0,) * 4, abs=1e-9)
 
 
 @pytest.mark.parametrize("delta", [-0.3, 0.4, 1.0, 1.7])
 @pytest.mark.parametrize("scale", [0.01, 100.0])
-def test_best_delta_recovers_delta_at_any_scale(delta, scale):
+def test_match_spectra_best_delta_recovers_delta_at_any_scale(delta, scale):
     images = power_law_fields((24, 3, 64, 64), 2.0)
     bands = measured(scale * flattened(images, 16, delta), images).bands("scale_free")
-    found = best_delta(bands, SEARCH, seeded(0))
-    assert found.delta == pytest.approx(delta, abs=0.03)
-    assert found.low <= found.delta <= found.high
+    found = match_spectra(bands, "scale_free", seeded(0))
+    assert found.best_delta == pytest.approx(delta, abs=0.03)
+    assert found.best_delta_interval[0] <= found.best_delta <= found.best_delta_interval[1]
 
 
-def test_best_delta_of_independent_power_laws():
+def test_match_spectra_best_delta_of_independent_power_laws():
     images, latents = power_law_fields((48, 3, 64, 64), 2.0), power_law_fields((48, 16, 16, 16), 1.0, seed=9)
-    found = best_delta(measured(latents, images).bands("scale_free"), SEARCH, seeded(0))
-    assert found.low - 0.05 < 1.0 < found.high + 0.05
+    low, high = match_spectra(
+        measured(latents, images).bands("scale_free"), "scale_free", seeded(0)
+    ).best_delta_interval
+    assert low - 0.05 < 1.0 < high + 0.05
 
 
-def test_best_delta_of_paper_variant_depends_on_scale():
+def test_match_spectra_best_delta_of_paper_variant_depends_on_scale():
     images = power_law_fields((16, 3, 64, 64), 2.0)
     found = [
-        best_delta(measured(scale * flattened(images, 16, 1.0), images).bands("paper"), SEARCH, seeded(0)).delta
+        match_spectra(
+            measured(scale * flattened(images, 16, 1.0), images).bands("paper"), "paper", seeded(0)
+        ).best_delta
         for scale in (0.1, 10.0)
     ]
     assert abs(found[0] - found[1]) > 0.2
 
 
-def test_best_delta_has_the_smallest_gap():
+def test_match_spectra_best_delta_has_the_smallest_gap():
     images = power_law_fields((16, 3, 64, 64), 2.0)
     bands = measured(flattened(images, 16, 0.6), images).bands("scale_free")
-    curve = gaps(bands, SEARCH)
-    assert curve.shape == (16, len(SEARCH))
-    assert best_delta(bands, SEARCH, seeded(0)).gap == float(curve.mean(0).min())
+    curve = gaps(bands, SEARCH_DELTAS)
+    assert curve.shape == (16, len(SEARCH_DELTAS))
+    assert match_spectra(bands, "scale_free", seeded(0)).best_gap == float(curve.mean(0).min())
     assert (curve >= -1e-12).all()
 
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0])
-def test_fit_exponent_recovers_exponent(exponent):
+def test_fit_spectrum_recovers_exponent(exponent):
     # Bands average 1/f^α over their width, which for steep laws is not its value at the mean frequency: the slack.
     latents = power_law_fields((64, 4, 32, 32), exponent, seed=3)
     spectra = LatentSpectra()
     spectra.add(latents, None)
     bands = spectra.bands("scale_free")
-    fit = fit_exponent(bands.latents, bands.frequencies, seeded(0))
+    fit = fit_spectrum(bands.latents, bands.frequencies, seeded(0)).exponent
     assert 0 < fit.standard_error < 0.05
     assert abs(fit.value - exponent) < 3 * fit.standard_error + 0.06 * exponent
 
 
-def test_best_delta_interval_follows_from_generator():
+def test_match_spectra_best_delta_interval_follows_from_generator():
     bands = measured(power_law_fields((8, 2, 16, 16), 1.0), power_law_fields((8, 3, 32, 32), 2.0)).bands("scale_free")
-    first, again, other = (best_delta(bands, SEARCH, seeded(seed)) for seed in (0, 0, 1))
+    first, again, other = (match_spectra(bands, "scale_free", seeded(seed)) for seed in (0, 0, 1))
     assert first == again != other
 
 

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from ...methods.encoding import SpectrumBands, spectrum_bands
+from ...records.analysis import Spectrum, SpectrumMatch
 from ...records.measurement import Measurement
 from ...spectrum.bands import Variant, flatten_bands, kl_divergence, spectrum_distribution
 from ...spectrum.power import Radius, power_spectrum, radial_bins, radial_profile
 from ...spectrum.powerlaw import fit_power_law
+from ..estimates import estimate_mean
 from ..metric import NONE, SPECTRUM_MATCHING, Metric
 from .moments import ChannelMoments, Moments
 
@@ -53,6 +55,8 @@ GAP_PAPER = replace(
 )
 
 N_BINS = 16
+CURVE_DELTAS = tuple(i / 10 for i in range(-5, 26))
+SEARCH_DELTAS = tuple(i / 100 for i in range(-50, 251))
 VARIANTS: tuple[Variant, ...] = ("scale_free", "paper")
 RADII: dict[Variant, Radius] = {"scale_free": "frequency", "paper": "index"}
 
@@ -69,15 +73,6 @@ class Bands(NamedTuple):
     frequencies: Tensor
     ranks: Tensor
     log_power: bool
-
-
-class Flattening(NamedTuple):
-    """The delta of the smallest mean gap, its 95 % interval (bootstrap over images), and that gap in nats."""
-
-    delta: float
-    low: float
-    high: float
-    gap: float
 
 
 class LatentSpectra:
@@ -180,24 +175,34 @@ def gaps(bands: Bands, deltas: Sequence[float]) -> Tensor:
     return torch.stack([kl_divergence(targets(bands, delta), actual) for delta in deltas], dim=1)
 
 
-def best_delta(bands: Bands, deltas: Sequence[float], generator: torch.Generator) -> Flattening:
-    """Return the best of `deltas`, with an interval from 1000 resamples of the images."""
-    by_image = gaps(bands, deltas)
-    grid = torch.tensor(deltas, dtype=torch.float64)
-    mean = by_image.mean(0)
-    resampled = grid[resampled_means(by_image, generator).argmin(-1)]
+def match_spectra(bands: Bands, variant: Variant, generator: torch.Generator) -> SpectrumMatch:
+    """Return the latents' bands compared with the images' at every delta; the interval is of 1000 resamples."""
+    by_image = gaps(bands, SEARCH_DELTAS)
+    mean, deltas = by_image.mean(0), torch.tensor(SEARCH_DELTAS, dtype=torch.float64)
+    resampled = deltas[resampled_means(by_image, generator).argmin(-1)]
     low, high = resampled.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return Flattening(float(grid[mean.argmin()]), low, high, float(mean.min()))
+    return SpectrumMatch(
+        variant=variant,
+        frequencies=tuple(bands.frequencies.tolist()),
+        latent=tuple(shares(bands).mean(0).tolist()),
+        deltas=CURVE_DELTAS,
+        targets=tuple(tuple(targets(bands, delta).mean(0).tolist()) for delta in CURVE_DELTAS),
+        gaps=tuple(map(estimate_mean, gaps(bands, CURVE_DELTAS).unbind(1))),
+        best_delta=float(deltas[mean.argmin()]),
+        best_delta_interval=(low, high),
+        best_gap=float(mean.min()),
+    )
 
 
-def fit_exponent(bands: Tensor, frequencies: Tensor, generator: torch.Generator) -> Measurement:
-    """Return the exponent of the power law through the mean of `bands` (n, bins), with its bootstrap standard error.
+def fit_spectrum(rows: Tensor, frequencies: Tensor, generator: torch.Generator) -> Spectrum:
+    """Return the mean of rows (n, bins) and the exponent of a power law through it, with its bootstrap standard error.
 
     A band weighs 1 / frequency, its width on the logarithmic axis; equal weights would fit the highest octave alone.
     """
-    exponents = fit_power_law(resampled_means(bands, generator), frequencies, 1 / frequencies).exponent
-    exponent = fit_power_law(bands.mean(0), frequencies, 1 / frequencies).exponent
-    return Measurement(float(exponent), float(exponents.std()))
+    exponents = fit_power_law(resampled_means(rows, generator), frequencies, 1 / frequencies).exponent
+    exponent = fit_power_law(rows.mean(0), frequencies, 1 / frequencies).exponent
+    estimate = Measurement(float(exponent), float(exponents.std()))
+    return Spectrum(tuple(frequencies.tolist()), tuple(rows.mean(0).tolist()), estimate)
 
 
 def resampled_means(rows: Tensor, generator: torch.Generator) -> Tensor:
