@@ -255,7 +255,11 @@ def test_check_plan_accepts_every_plan(name):
         ((), {"deltas": [float("nan")]}, "deltas.0 is nan"),
         ((), {"times": [0.5, 1.0]}, "times.1 is 1.0"),
         ((), {"look": 3}, "unknown key look"),
-        (("--autoencoders", "tiny={autoencoder}"), {"size": 8}, "latents of 'tiny' are 2 x 2, too few positions"),
+        (
+            ("--autoencoders", "tiny={autoencoder}"),
+            {"size": 8},
+            "tiny: size 8 is too small for spectra or image metrics; take 12 or more",
+        ),
     ],
 )
 def test_frequency_bias_refuses_what_cannot_run_before_any_work(

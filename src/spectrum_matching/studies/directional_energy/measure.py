@@ -17,7 +17,7 @@ from ...files.digests import digest_weights
 from ...metrics.estimates import estimate_mean
 from ...metrics.latents.region_similarity import srss
 from ...metrics.latents.similarity import cds, distance_cosines, lds
-from ...nets.autoencoder import Autoencoder
+from ...nets.autoencoder import check_size, open_autoencoder
 from ...nets.vision.encoders import VisionEncoder, open_vision
 from ...records.analysis import Sample
 from ...records.measurement import Measurement
@@ -57,12 +57,10 @@ def open_encoder(source: str, device: torch.device) -> VisionEncoder:
     """
     if not source.startswith(LATENTS):
         return open_vision(source, str(device))
-    network = Autoencoder.from_pretrained(source.removeprefix(LATENTS)).to(device).eval()
+    network = open_autoencoder(source.removeprefix(LATENTS), device)
 
     def grid(side: int) -> tuple[int, int]:
-        if side % network.multiple or network.size not in (None, side):
-            expected = network.size or f"a multiple of {network.multiple}"
-            raise ValueError(f"{source} takes images of {expected} pixels, not of {side}: choose --size")
+        check_size(source, network, side)
         return side // network.factor, side // network.factor
 
     def tokens(images: Tensor) -> Tensor:

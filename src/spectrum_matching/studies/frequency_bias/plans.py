@@ -9,8 +9,6 @@ from ...diffusion.path import Kind, Prediction
 from ...files.settings import NotHashed
 from ...nets.denoiser.build import build_denoiser
 
-FEWEST_BANDS = 3  # to which a power law can be fitted
-
 AtLeastTwo = Annotated[int, Field(ge=2)]
 NoiseTime = Annotated[float, Field(gt=0, lt=1)]
 
@@ -54,16 +52,14 @@ class FrequencyPlan:
     precision: Literal["fp32", "bf16"] = "fp32"
     eval_points: AtLeastTwo = 8  # updates at which errors are measured, spaced geometrically
     times: Annotated[tuple[NoiseTime, ...], Field(min_length=1)] = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
-    bands: Annotated[int, Field(ge=FEWEST_BANDS)] = 12  # at most
+    bands: Annotated[int, Field(ge=3)] = 12  # at most; fewer than 3 have no rank correlation
     samples: AtLeastTwo = 48  # generated, by Heun's method
     sampling_steps: PositiveInt = 20
     seeds: NotHashed[Annotated[tuple[int, ...], Field(min_length=1)]] = (0,)
     main: NotHashed[tuple[str, ...]] = ("images", "images, delta 2", "white noise")
     deltas: NotHashed[tuple[FiniteFloat, ...]] = (-1.0, 0.5, 1.0, 1.5, 2.0)
-    surrogates: NotHashed[bool] = True
     exponents: NotHashed[tuple[FiniteFloat, ...]] = (0.0, 1.0, 2.0)  # of Gaussian fields
     loss_powers: NotHashed[tuple[FiniteFloat, ...]] = (-1.0, 1.0)
-    inverse_power: NotHashed[bool] = True
     predictions: NotHashed[tuple[Prediction, ...]] = ("data",)
     autoencoders: NotHashed[tuple[str, ...]] = ()  # NAME=SOURCE each
     injected: NotHashed[Annotated[int, Field(ge=0)]] = 64  # images to which errors are added, 0 for none
@@ -78,19 +74,17 @@ class FrequencyPlan:
     @property
     def cases(self) -> dict[str, CaseSpec]:
         """The cases by name, those of the control first; an option that changes nothing has no case of its own."""
-        cases = {"images": CaseSpec()}
-        cases |= {f"images, delta {delta:g}": CaseSpec(delta=delta) for delta in self.deltas if delta}
-        if self.surrogates:
-            cases["Gaussian surrogates"] = CaseSpec("surrogates")
-        for exponent in self.exponents:
-            name = f"Gaussian, 1/f^{exponent:g}" if exponent else "white noise"
-            cases[name] = CaseSpec("gaussian", exponent=exponent)
-        cases |= {f"loss times f^{power:g}": CaseSpec(loss_power=power) for power in self.loss_powers if power}
-        if self.inverse_power:
-            cases["loss over power"] = CaseSpec(inverse_power=True)
-        others = [prediction for prediction in self.predictions if prediction != self.prediction]
-        cases |= {f"predicts {prediction}": CaseSpec(prediction=prediction) for prediction in others}
-        return cases | {f"latents of {name}": CaseSpec("latents", autoencoder=name) for name in self.sources}
+        gaussian = {f"Gaussian, 1/f^{power:g}" if power else "white noise": power for power in self.exponents}
+        return {
+            "images": CaseSpec(),
+            **{f"images, delta {delta:g}": CaseSpec(delta=delta) for delta in self.deltas if delta},
+            "Gaussian surrogates": CaseSpec("surrogates"),
+            **{name: CaseSpec("gaussian", exponent=exponent) for name, exponent in gaussian.items()},
+            **{f"loss times f^{power:g}": CaseSpec(loss_power=power) for power in self.loss_powers if power},
+            "loss over power": CaseSpec(inverse_power=True),
+            **{f"predicts {each}": CaseSpec(prediction=each) for each in self.predictions if each != self.prediction},
+            **{f"latents of {name}": CaseSpec("latents", autoencoder=name) for name in self.sources},
+        }
 
     @property
     def trials(self) -> list[tuple[str, int]]:

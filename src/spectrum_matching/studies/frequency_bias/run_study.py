@@ -18,15 +18,14 @@ from ...files.atomic import require_writable
 from ...files.digests import digest_weights
 from ...files.settings import hashed_settings
 from ...files.stages import StageRunner, UnfinishedError, read_finished_stage, run_stage, slug
-from ...metrics.decoder.transfer import filled_rings
-from ...nets.autoencoder import Autoencoder
+from ...nets.autoencoder import check_size, open_autoencoder
 from ...nets.denoiser.build import build_denoiser
 from ...nets.vision.extractors import open_extractor
 from ...records.provenance import provenance
 from .band_errors import radial_bands
 from .fields import Fields, gaussian_fields, gaussian_surrogates, latent_fields, tilted, unit_scale
 from .perception import ImageMetrics, evaluate_injected_errors, sensitivity_weights
-from .plans import FEWEST_BANDS, CaseSpec, FrequencyPlan, check_plan
+from .plans import CaseSpec, FrequencyPlan, check_plan
 from .record import CASE, Case, FrequencyBias
 from .run_case import run_case
 from .wiener import coefficient_moments
@@ -44,14 +43,10 @@ class OpenedStudy:
     def __init__(self, plan: FrequencyPlan, device: torch.device) -> None:
         check_plan(plan)
         self.plan, self.device = plan, device
-        self.autoencoders = {name: Autoencoder.from_pretrained(source).eval() for name, source in plan.sources.items()}
+        self.autoencoders = {name: open_autoencoder(source, device) for name, source in plan.sources.items()}
         for name, autoencoder in self.autoencoders.items():
-            if plan.size % autoencoder.multiple or autoencoder.size not in (None, plan.size):
-                expected = autoencoder.size or f"a multiple of {autoencoder.multiple}"
-                raise ValueError(f"images are of {plan.size} pixels, and the autoencoder {name!r} takes {expected}")
+            check_size(name, autoencoder, plan.size)
             side = plan.size // autoencoder.factor
-            if filled_rings((side, side), plan.bands) < FEWEST_BANDS:
-                raise ValueError(f"latents of {name!r} are {side} x {side}, too few positions for bands")
             build_denoiser(plan.latent_denoiser, autoencoder.channels, (side, side), time_scale=1000.0)
         self.metrics = ImageMetrics(
             sensitivity_weights(plan.size, plan.size, plan.pixels_per_degree),
@@ -85,7 +80,7 @@ class OpenedStudy:
         if spec.data == "surrogates":
             return gaussian_surrogates(n_train, n_test, coefficient_moments(unit_scale(train, test).train))
         if spec.data == "latents":
-            return latent_fields(self.autoencoders[spec.autoencoder].to(self.device), train, test, self.device)
+            return latent_fields(self.autoencoders[spec.autoencoder], train, test, self.device)
         return unit_scale(tilted(train, spec.delta), tilted(test, spec.delta))
 
     def case(
