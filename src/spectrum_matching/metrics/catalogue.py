@@ -49,14 +49,3 @@ DECODER_METRICS = tuple(entry for entry in CATALOGUE if isinstance(entry, Decode
 METRICS: dict[str, Metric] = {
     metric.key: metric for entry in CATALOGUE for metric in ((entry,) if isinstance(entry, Metric) else entry.metrics)
 }
-MAIN_METRICS = {
-    "psnr": "PSNR",
-    "exponent": "exponent",
-    "best_delta": "best delta",
-    "gap_scale_free_1": "gap at delta 1",
-    "sec_25": "SEC",
-    "lowpass_gap": "low-pass gap",
-    "noise_psnr": "noise PSNR",
-    "equivariance_scale_50": "scale error",
-}
-"""The metrics that summaries show, with titles short enough for headings."""

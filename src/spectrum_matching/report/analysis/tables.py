@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ...metrics.catalogue import MAIN_METRICS, METRICS
+from ...metrics.catalogue import METRICS
 from ...records.analysis import Analysis, SpectrumMatch
 from ..digits import fixed
+from ..main_metrics import MAIN_METRICS
 from ..table import MISSING, Cell, Column, Table, distinct, extremes, measured, plain
 
 REFERENCE_DELTAS = (0.0, 0.4, 1.0, 1.3)

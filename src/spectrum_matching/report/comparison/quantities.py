@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-from ...metrics.catalogue import MAIN_METRICS, METRICS
+from ...metrics.catalogue import METRICS
 from ...metrics.images.catalogue import SCORES, SET_SCORES
 from ...metrics.metric import Metric, unknown_metric
 from ...records.comparison import Comparison, Spread, Trial, compare, spread
 from ...records.measurement import Measurement
+from ..main_metrics import MAIN_METRICS
 from ..table import Mark
 
 Source = Literal["generation", "reconstruction", "autoencoder"]
