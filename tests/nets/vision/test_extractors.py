@@ -49,7 +49,7 @@ def test_open_extractor_puts_a_module_into_eval_mode(tmp_path):
         ("x", r"returned torch.float32 \(4, 3, 8, 8\) for 4 images, expected floats \(4, d\)"),
         ("x.mean((2, 3))[:1]", r"returned torch.float32 \(1, 3\) for 4 images"),
         ("x.mean((2, 3)).long()", "returned torch.int64"),
-        ("(x,)", "returned tuple, expected a tensor"),
+        ("(x,)", "returned tuple for 4 images, expected floats"),
         ("x.mean((2, 3)) / 0", "values that are not finite"),
         ("x @ torch.zeros(5, 5)", r"failed on images \(4, 3, 8, 8\): "),
     ],

@@ -1,10 +1,8 @@
 """One interface for every image autoencoder: images to a Gaussian posterior, latents to images."""
 
-import contextlib
 import difflib
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,7 +12,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Po
 from torch import Tensor, nn
 
 from . import custom, diffusers_classes
-from .layers import Layers, layers_of
+from .interface import Layers, layers_of
 from .loading import load
 
 
@@ -203,26 +201,3 @@ def check_size(name: str, codec: Autoencoder, size: int, smallest: int = 1) -> N
         raise ValueError(f"{name}: size {size} is not a multiple of {codec.multiple}, as it must be; {nearest} is one")
     if size < (least := max(3 * codec.factor, smallest)):
         raise ValueError(f"{name}: size {size} is too small for spectra or image metrics; take {least} or more")
-
-
-@contextlib.contextmanager
-def eval_mode(
-    autoencoder: nn.Module, device: torch.device | str | None, dtype: torch.dtype | None = None, *, seed: int = 0
-) -> Iterator[torch.device]:
-    """Run inference in eval mode, on the device that is yielded; restore training modes and random state at the end.
-
-    device, dtype: where and how the network runs, and stays; None leaves them as they are.
-    """
-    autoencoder.to(device=device, dtype=dtype)
-    weight = next(autoencoder.parameters(), None)
-    on = torch.device(device or "cpu") if weight is None else weight.device
-    modes = {module: module.training for module in autoencoder.modules()}
-    autoencoder.eval()
-    try:
-        # A user's encoder may draw from the global generator.
-        with torch.random.fork_rng([on] if on.type == "cuda" else []), torch.inference_mode():
-            torch.manual_seed(seed)
-            yield on
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

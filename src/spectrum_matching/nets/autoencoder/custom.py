@@ -7,8 +7,7 @@ encode(images (b, 3, H, W)) returns latents (b, c, h, w), or an object with `mea
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from ...latent_space import LatentSpace
 from ..python_files import explain_user_errors
-from .interface import Adapter, images_of, posterior_of
+from .interface import Adapter, eval_mode, images_of, posterior_of
 
 TRIAL_SIZE = 64
 T = TypeVar("T")
@@ -54,7 +53,7 @@ def adapter_of(model: Any, modules: nn.Module) -> Adapter:
     side = -(-TRIAL_SIZE // (multiple or 1)) * (multiple or 1)
     weight = next((p for p in modules.parameters() if p.is_floating_point()), torch.empty(0))
     grey = torch.full((2, 3, side, side), (low + high) / 2, dtype=weight.dtype, device=weight.device)
-    with _undisturbed(modules, weight.device), torch.no_grad():
+    with eval_mode(modules, None):
         posterior = _encode(model, grey, "; if it needs other sizes, set `multiple`")
         latents = posterior.mean
         if latents.ndim != 4 or len(latents) != 2 or not 0 < latents.shape[2] == latents.shape[3]:
@@ -120,17 +119,3 @@ def _call(verb: str, expected: str, parse: Callable[[Any], T], model: Any, x: Te
 
 _encode = partial(_call, "encode", "latents (b, c, h, w) in floating point, or mean and logvar", posterior_of)
 _decode = partial(_call, "decode", "images (b, 3, H, W), or an object with sample", images_of)
-
-
-@contextmanager
-def _undisturbed(modules: nn.Module, device: torch.device) -> Iterator[None]:
-    """Run without dropout, running statistics or draws from the global generators, and restore modes at the end."""
-    modes: Sequence[tuple[nn.Module, bool]] = [(module, module.training) for module in modules.modules()]
-    for module, _ in modes:
-        module.training = False
-    try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

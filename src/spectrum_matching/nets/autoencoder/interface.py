@@ -1,12 +1,13 @@
-"""The adapter between `Autoencoder` and a model: how it is called, what it takes and what it returns."""
+"""What `Autoencoder` needs of a model: how it is called, what it returns, its layers, and how it runs in eval mode."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Posterior
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...latent_space import LatentSpace
 
@@ -84,3 +85,68 @@ def _gaussian(moments: Tensor, deterministic: bool = False) -> Posterior:
 
 def _still(x: Tensor) -> Tensor:
     return x[:, :, 0] if x.ndim == 5 and x.shape[2] == 1 else x
+
+
+class Layers(NamedTuple):
+    """The parts of an autoencoder's network that are frozen, compiled or compared in training.
+
+    encoder, quant_conv (or None): all that makes the posterior. encoder_output, decoder_output: the weights of the last
+    layers, at which gradients are compared. encoder_blocks, decoder_blocks: the modules before these layers.
+    """
+
+    encoder: nn.Module
+    quant_conv: nn.Module | None
+    encoder_output: Tensor
+    decoder_output: Tensor
+    encoder_blocks: tuple[nn.Module, ...]
+    decoder_blocks: tuple[nn.Module, ...]
+
+
+def layers_of(kind: str, model: Any) -> Layers:
+    """Return the layers of a model of the class `kind`.
+
+    Raises:
+        ValueError: if the class cannot be trained and exported.
+    """
+    if kind not in TRAINABLE:
+        raise ValueError(f"this is {kind}: only {', '.join(TRAINABLE)} can be trained and exported")
+    return TRAINABLE[kind](model)
+
+
+def _kl_layers(model: Any) -> Layers:
+    encoder, decoder = model.encoder, model.decoder
+    return Layers(
+        encoder=encoder,
+        quant_conv=model.quant_conv,
+        encoder_output=encoder.conv_out.weight,
+        decoder_output=decoder.conv_out.weight,
+        encoder_blocks=(*encoder.down_blocks, encoder.mid_block),
+        decoder_blocks=(decoder.mid_block, *decoder.up_blocks),
+    )
+
+
+TRAINABLE: dict[str, Callable[[Any], Layers]] = {"AutoencoderKL": _kl_layers}
+"""By the name of a class of diffusers."""
+
+
+@contextmanager
+def eval_mode(
+    autoencoder: nn.Module, device: torch.device | str | None, dtype: torch.dtype | None = None, *, seed: int = 0
+) -> Iterator[torch.device]:
+    """Run inference in eval mode, on the device that is yielded; restore training modes and random state at the end.
+
+    device, dtype: where and how the network runs, and stays; None leaves them as they are.
+    """
+    autoencoder.to(device=device, dtype=dtype)
+    weight = next(autoencoder.parameters(), None)
+    on = torch.device(device or "cpu") if weight is None else weight.device
+    modes = {module: module.training for module in autoencoder.modules()}
+    autoencoder.eval()
+    try:
+        # A user's encoder may draw from the global generator.
+        with torch.random.fork_rng([on] if on.type == "cuda" else []), torch.inference_mode():
+            torch.manual_seed(seed)
+            yield on
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -45,9 +45,9 @@ class VisionEncoder:
 
     name: the spec it was opened by. digest: of the files that decide its tokens, whatever its input size; without
     weights, of its formula and settings. width: d. resizer: how images are resized to its input size, and their values
-    normalised. grid: from the side of an image in pixels
-    to the grid (h, w) of its tokens; ValueError if it does not fit. encode: from images to all tokens, the first
-    `n_leading` of which are class and register tokens. model_type: that of transformers' configuration, if any.
+    normalised. grid: from the side of an image in pixels to the grid (h, w) of its tokens; ValueError if it does not
+    fit. encode: from images to all tokens, the first `n_leading` of which are class and register tokens. model_type:
+    that of transformers' configuration, if any.
     """
 
     name: str

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -102,7 +102,10 @@ def _user_extractor(spec: str, device: torch.device | str) -> Extractor:
             f"python:FILE.py:FACTORY"
         )
     digest = digest_files([path])
-    function = from_file(spec) if is_python else _load_torchscript(path, device)
+    try:
+        function: Any = from_file(spec) if is_python else torch.jit.load(str(path), map_location=device)
+    except (RuntimeError, OSError) as error:
+        raise ValueError(f"{path} is no TorchScript file that can be read: save it by torch.jit.save") from error
     if not callable(function):
         raise ValueError(f"{spec} returned {type(function).__name__}, expected a function of images")
     if isinstance(function, nn.Module):
@@ -113,38 +116,19 @@ def _user_extractor(spec: str, device: torch.device | str) -> Extractor:
         try:
             with torch.inference_mode():
                 features = function(images.to(device))
-        except Exception as error:  # a user's code may raise anything
-            raise ValueError(f"features {spec} failed on images {tuple(images.shape)}: {_last_line(error)}") from error
-        if not isinstance(features, Tensor):
-            raise ValueError(f"features {spec} returned {type(features).__name__}, expected a tensor (b, d)")
-        if features.ndim != 2 or len(features) != len(images) or not features.is_floating_point():
-            raise ValueError(
-                f"features {spec} returned {features.dtype} {tuple(features.shape)} for {len(images)} images, expected "
-                f"floats ({len(images)}, d)"
-            )
+        except Exception as error:  # a user's code may raise anything; TorchScript puts the reason into the last line
+            why = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+            raise ValueError(f"features {spec} failed on images {tuple(images.shape)}: {why}") from error
+        is_tensor, n = isinstance(features, Tensor), len(images)
+        if not (is_tensor and features.ndim == 2 and len(features) == n and features.is_floating_point()):
+            what = f"{features.dtype} {tuple(features.shape)}" if is_tensor else type(features).__name__
+            raise ValueError(f"features {spec} returned {what} for {n} images, expected floats ({n}, d)")
         return Extracted(_finite(features, spec))
 
     return Extractor(path.name, digest, NO_RESIZE, extract)
-
-
-def _load_torchscript(path: Path, device: torch.device | str) -> Callable[[Tensor], Tensor]:
-    try:
-        module: Callable[[Tensor], Tensor] = torch.jit.load(str(path), map_location=device)
-    except (RuntimeError, ValueError, OSError) as error:
-        raise ValueError(
-            f"{path} is no TorchScript file that can be read: give one saved by torch.jit.save, or "
-            f"python:FILE.py:FACTORY"
-        ) from error
-    return module
 
 
 def _finite(features: Tensor, name: str) -> Tensor:
     if not features.isfinite().all():
         raise ValueError(f"features {name} returned values that are not finite: check its weights")
     return features
-
-
-def _last_line(error: Exception) -> str:
-    """Return the last line of an error, where TorchScript puts the reason; its traceback comes before."""
-    lines = str(error).strip().splitlines()
-    return lines[-1].strip() if lines else type(error).__name__
