@@ -103,7 +103,7 @@ def test_open_source_hub_by_name_and_split(tmp_path: Path, datasets) -> None:
         found = open_source(source)
         assert found.read(0).getpixel((0, 0)) == (grey, grey, grey)
         assert (found.classes, list(found.labels)) == (("a", "b"), [1])
-    with pytest.raises(ValueError, match=r"hub data set '.*/set': .*validation"):
+    with pytest.raises(ValueError, match=r"hub data set '.*/set' cannot be opened: .*validation"):
         open_source(f"hub:{tmp_path}/set:validation")
 
 

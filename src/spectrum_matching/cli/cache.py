@@ -1,5 +1,6 @@
 """The command `cache`: encode images once into a folder that training, analysis and other tools read."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,6 @@ from ..latents.cache_job import Storage, write_cache
 from ..latents.dataset import CACHED, is_cached, open_latents
 from ..latents.encode import autoencoder_encoder, encode_images, images_of, import_cache, vision_encoder
 from ..latents.foreign.export import ForeignLayout, export_latents
-from ..latents.latent_set import LatentSet
 from ..nets.autoencoder import Autoencoder
 from ..nets.vision.encoders import open_vision
 from ..records.training_data import training_data
@@ -65,10 +65,7 @@ def cache_latents(
         export: With latents:FOLDER: write them into `out` in the layout of this tool, in float32.
     """
     if batch_size < 1 or (shard_images is not None and shard_images < 1) or workers < 0:
-        raise ValueError(
-            f"expected batches and shards of at least one image, and no negative number of workers; got {batch_size}, "
-            f"{shard_images} and {workers}"
-        )
+        raise ValueError("batches and shards must have at least one image, and workers must not be negative")
     # One process may end hours after another; none of them talk in between.
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))])
     is_vision = source.startswith(VISION)
@@ -86,8 +83,11 @@ def cache_latents(
     storage = Storage(dtype, flips, shard_images)
     if latents is not None and export:
         if accelerator.is_main_process:
+            names = None
+            with suppress(ValueError):  # MAR's files then bear numbers
+                names = images_of(latents).names
             with progress_bar("exporting") as progress:
-                export_latents(latents, export, out, names=_image_names(latents), progress=progress)
+                export_latents(latents, export, out, names=names, progress=progress)
         accelerator.wait_for_everyone()
         return out
     if latents is not None and not is_vision:
@@ -108,11 +108,3 @@ def cache_latents(
     with progress_bar(title) as progress:
         write_cache(job, out, accelerator, progress)
     return out
-
-
-def _image_names(latents: LatentSet) -> tuple[str, ...] | None:
-    """Return the names of the images by index, None where they are not available or have changed."""
-    try:
-        return images_of(latents).names
-    except ValueError:
-        return None

@@ -2,22 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 from ..data.images import BadFile
 from ..data.order import hold_back
 from .cache import is_cache, open_cache
 from .foreign.layouts import is_lightningdit, is_mar, is_repa, open_lightningdit, open_mar, open_repa
-from .latent_set import BadLatentError, CachedBatch, LatentRow, LatentSet, Layout, stack_rows
+from .latent_set import BadLatentError, CachedBatch, LatentRow, LatentSet, stack_rows
 
 CACHED = "latents:"  # before a folder, where a command takes autoencoders as well
 
-LAYOUTS = {
-    "specmatch": (is_cache, open_cache, "index.json (our own)"),
-    "repa": (is_repa, open_repa, "dataset.json above .npy files (REPA)"),
-    "lightningdit": (is_lightningdit, open_lightningdit, ".safetensors shards (LightningDiT)"),
-    "mar": (is_mar, open_mar, ".npz files (MAR)"),
-}
+LAYOUTS = (
+    (is_cache, open_cache, "index.json (our own)"),
+    (is_repa, open_repa, "dataset.json above .npy files (REPA)"),
+    (is_lightningdit, open_lightningdit, ".safetensors shards (LightningDiT)"),
+    (is_mar, open_mar, ".npz files (MAR)"),
+)
 
 
 def is_cached(source: str) -> bool:
@@ -25,7 +24,7 @@ def is_cached(source: str) -> bool:
     return source.startswith(CACHED)
 
 
-def open_latents(folder: str | Path, layout: Literal["auto"] | Layout = "auto") -> LatentSet:
+def open_latents(folder: str | Path) -> LatentSet:
     """Open the latents of a cache by REPA, LightningDiT, MAR or of our own.
 
     Files that cannot be used are left out and named in `info.bad`.
@@ -39,11 +38,10 @@ def open_latents(folder: str | Path, layout: Literal["auto"] | Layout = "auto") 
         raise ValueError(f"no such folder: {path}")
     if not any(path.iterdir()):
         raise ValueError(f"{path} is empty")
-    rows = [LAYOUTS[name] for name in (LAYOUTS if layout == "auto" else [layout])]
-    for recognises, open_layout, _ in rows:
+    for recognises, open_layout, _ in LAYOUTS:
         if recognises(path):
             return open_layout(path)
-    raise ValueError(f"{path} holds no cached latents; looked for {'; '.join(signs for *_, signs in rows)}")
+    raise ValueError(f"{path} holds no cached latents; looked for {'; '.join(signs for *_, signs in LAYOUTS)}")
 
 
 def spread_rows(latents: LatentSet, n: int | None = None) -> list[int]:
