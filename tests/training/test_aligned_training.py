@@ -60,7 +60,7 @@ def aligned(small_diffusion, sources):
 
 
 def built(run, data):
-    return build_diffusion_state(run, data.shape, len(data.info.classes), CPU, data.target_shape[0])
+    return build_diffusion_state(run, data.shape, len(data.info.classes), CPU, data.target_shape)
 
 
 def test_open_training_targets_reads_tokens_of_the_latents_images(cached):

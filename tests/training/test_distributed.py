@@ -98,7 +98,7 @@ def aligned(folder):
         optimizer=autoencoder_config.Optimizer(lr=1e-3, warmup=2, ema=0.0),
     )
     data = open_learned(run, accelerator.device)
-    state = build_diffusion_state(run, data.shape, 0, accelerator.device, data.target_shape[0])
+    state = build_diffusion_state(run, data.shape, 0, accelerator.device, data.target_shape)
     list(
         train_diffusion(
             run, state, data.batches(accelerator.process_index, accelerator.num_processes, 0, 3), accelerator

@@ -5,14 +5,13 @@ import torch
 from ..files.settings import validate
 from ..methods.decoding import SpectralMask
 from ..metrics.images.pixels import SSIM_WINDOW
-from ..nets.denoiser.build import n_blocks, token_grid
+from ..nets.denoiser.build import n_blocks
 from ..nets.vision.encoders import VisionEncoder
 from ..seeding import seeded
 from .autoencoder_config import AutoencoderRun
 from .diffusion_config import AlignmentChoice, DiffusionRun
-from .diffusion_data import LearnedData
 from .train_autoencoder import AutoencoderState
-from .train_diffusion import DiffusionState, filter_of, path_of, times_of
+from .train_diffusion import filter_of, path_of, times_of
 
 SMALLEST_LPIPS = 16
 
@@ -29,6 +28,8 @@ def check_autoencoder_run(run: AutoencoderRun, device: torch.device | str = "cpu
     validate(run)
     if not run.losses.l1 and not run.losses.l2 and not run.losses.perceptual:
         raise ValueError("losses.l1, losses.l2 and losses.perceptual are all 0: nothing would be reconstructed")
+    if run.losses.perceptual and run.losses.perceptual_weights is None:
+        raise ValueError("losses.perceptual needs losses.perceptual_weights, a path or hub:NAME of LPIPS's VGG weights")
     vision = run.method.open_vision(device)
     if vision is not None:
         vision.grid(run.data.size)
@@ -97,17 +98,3 @@ def check_curriculum(run: DiffusionRun, shape: tuple[int, int, int]) -> None:
     """
     if run.curriculum.keep:
         SpectralMask(run.curriculum.keep, run.curriculum.block).draw(torch.Generator(), shape[1:])
-
-
-def check_targets(data: LearnedData, state: DiffusionState) -> None:
-    """Check that the grid of alignment targets, if there are any, has the aspect ratio of the denoiser's tokens.
-
-    Raises:
-        ValueError: where it does not.
-    """
-    h, w = token_grid(state.denoiser)
-    _, rows, columns = data.target_shape or (0, h, w)
-    if rows * w != columns * h:
-        raise ValueError(
-            f"the vision encoder's grid is {rows} x {columns}, of another aspect than the denoiser's {h} x {w}"
-        )

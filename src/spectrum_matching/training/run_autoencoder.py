@@ -49,7 +49,9 @@ def run_autoencoder(run: AutoencoderRun, progress: Progress | None = None) -> Pa
     method = run.method.build(vision, autoencoder.channels, seeded("feature match", run.seed).initial_seed())
     state = build_state(run, autoencoder, method, accelerator.device)
     check_size(run, state)
-    perceptual = load_perceptual(run, accelerator.device)
+    perceptual = None
+    if run.losses.perceptual:
+        perceptual = LPIPS.from_weights(str(run.losses.perceptual_weights)).to(accelerator.device)
     resume(run, state)
     data = run.data
     shared: dict[str, Any] = {"held_out": data.held_out, "seed": run.seed, "on_bad": data.on_bad}
@@ -68,19 +70,6 @@ def run_autoencoder(run: AutoencoderRun, progress: Progress | None = None) -> Pa
         partial(export, run, state, training, held_out),
     )
     return train_in_directory(run, state, records, preview, finish, accelerator, progress)
-
-
-def load_perceptual(run: AutoencoderRun, device: torch.device) -> LPIPS | None:
-    """Open LPIPS, if its weight is not 0.
-
-    Raises:
-        ValueError: where its weights are not named or do not open.
-    """
-    if not run.losses.perceptual:
-        return None
-    if run.losses.perceptual_weights is None:
-        raise ValueError("losses.perceptual needs losses.perceptual_weights, a path or hub:NAME of LPIPS's VGG weights")
-    return LPIPS.from_weights(run.losses.perceptual_weights).to(device)
 
 
 @torch.no_grad()

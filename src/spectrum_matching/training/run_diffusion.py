@@ -18,7 +18,7 @@ from ..latent_space import LatentSpace
 from ..records.provenance import commit
 from ..sampling.generate import check_sampling, generate_batch
 from ..sampling.model import Card, DiffusionModel, open_decoder, write_model
-from .checks import check_curriculum, check_diffusion_run, check_targets
+from .checks import check_curriculum, check_diffusion_run
 from .diffusion_config import DiffusionRun
 from .diffusion_data import DiffusionBatch, LearnedData, open_learned
 from .run_directory import Progress, open_accelerator, require_same_run, resume, train_in_directory
@@ -61,9 +61,7 @@ def run_diffusion(run: DiffusionRun, progress: Progress | None = None) -> Path:
     if changed := differences(before or fingerprint, fingerprint):
         raise ValueError(f"{directory} was started on other data: {as_line(changed)}; choose another out")
     check_curriculum(run, data.shape)
-    width = data.target_shape[0] if data.target_shape else None
-    state = build_diffusion_state(run, data.shape, len(data.info.classes), device, width)
-    check_targets(data, state)
+    state = build_diffusion_state(run, data.shape, len(data.info.classes), device, data.target_shape)
     described = Card(
         run=run.name,
         step=0,

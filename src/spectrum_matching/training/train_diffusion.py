@@ -119,11 +119,14 @@ def build_diffusion_state(
     shape: tuple[int, int, int],
     n_classes: int,
     device: torch.device,
-    target_width: int | None = None,
+    target_shape: tuple[int, int, int] | None = None,
 ) -> DiffusionState:
     """Build the state at step 0 for data (c, h, w).
 
-    n_classes: 0 without labels. target_width: channels of alignment targets, None without alignment.
+    n_classes: 0 without labels. target_shape (d, h', w'): of alignment targets, None without alignment.
+
+    Raises:
+        ValueError: where there is no such network.
     """
     channels, h, w = shape
     choice, decay = run.denoiser, run.optimizer.ema
@@ -132,13 +135,13 @@ def build_diffusion_state(
     options = {name: value for name, value in options.items() if value is not None}
     denoiser = build_denoiser(choice.name, channels, (h, w), n_conditions, run.seed, **options).to(device)
     trained, alignment = denoiser, None
-    if target_width is not None:
+    if target_shape is not None:
         width: Any = denoiser.width
         seed = seeded("projector", run.seed).initial_seed()  # the denoiser's weights are sampled from the seed itself
         if run.alignment.projector == "perceptron":
-            projector: nn.Module = PerceptronProjector(width, target_width, run.alignment.hidden, seed)
+            projector: nn.Module = PerceptronProjector(width, target_shape[0], run.alignment.hidden, seed)
         else:
-            projector = ConvolutionProjector(width, target_width, seed)
+            projector = ConvolutionProjector(width, target_shape[0], seed)
         alignment = Alignment(projector, filter_of(run.alignment), LOSSES[run.alignment.loss]).to(device)
         trained = nn.ModuleList([denoiser, alignment])
     return DiffusionState(
