@@ -2,17 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from ..data.images import ImageBatch
 from ..metrics.images.score import SetScore
 from ..metrics.images.statistics import N_KEPT, ImageStatistics
 from ..nets.vision.extractors import Extractor
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 
 def unpack(batch: Tensor | ImageBatch) -> tuple[Tensor, tuple[int, ...] | None, list[str]]:
@@ -36,7 +34,7 @@ def accumulate(
     return statistics
 
 
-def reduce_over(statistics: ImageStatistics, accelerator: "Accelerator | None") -> ImageStatistics:
+def reduce_over(statistics: ImageStatistics, accelerator: Accelerator | None) -> ImageStatistics:
     """Merge the shares of all processes, in every process; `statistics` itself if there is one process.
 
     All processes must call it, also those without images.
@@ -46,8 +44,6 @@ def reduce_over(statistics: ImageStatistics, accelerator: "Accelerator | None") 
     """
     if accelerator is None or accelerator.num_processes == 1:
         return statistics
-    from accelerate.utils import gather_object
-
     whole = ImageStatistics(n_kept=statistics.n_kept, device=statistics.device, dtype=statistics.dtype)
     for share in gather_object([replace(statistics, collectors=())]):
         whole.merge(share)

@@ -1,8 +1,8 @@
 """Scores of generated images compared with a reference, with the protocol that they depend on."""
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
+from accelerate import Accelerator
 from torch import Tensor
 
 from ..data.images import ImageBatch
@@ -15,9 +15,6 @@ from ..records.provenance import provenance
 from ..records.scores import Evaluation, Protocol, Sampling
 from .accumulate import accumulate, reduce_over
 from .reference import ROUNDING, Reference, extractor_names
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 FEW, CUSTOMARY = 2_048, 10_000
 """Numbers of images below which Fréchet distances come with a warning, and with a milder one."""
@@ -32,7 +29,7 @@ def evaluate_generation(
     extractor: Extractor | None = None,
     *,
     sampling: Sampling | None = None,
-    accelerator: "Accelerator | None" = None,
+    accelerator: Accelerator | None = None,
     seed: int = 0,
     warnings: tuple[str, ...] = (),
 ) -> Evaluation:
@@ -44,7 +41,13 @@ def evaluate_generation(
         ValueError: before any image is read, for a reference of another extractor; for features of another size, and
             for fewer than two images.
     """
-    reference.check(extractor)
+    known = reference.statistics.n_features and reference.extractor_digest
+    if extractor and known and extractor_names(extractor)[1:] != (reference.extractor_digest, reference.resizer):
+        raise ValueError(
+            f"reference {reference.source} was made by {reference.extractor} {reference.extractor_digest}, but the "
+            f"images' features are of {extractor.name} {extractor.digest}: compute the reference again, or use that "
+            "extractor"
+        )
     share = accumulate(batches, extractor, SCORES)
     statistics = reduce_over(share, accelerator)
     if statistics.n_images < 2:

@@ -1,9 +1,9 @@
 """Scores of an autoencoder's reconstructions compared with their images, also below a low-pass."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from ..data.images import ImageBatch
@@ -20,9 +20,6 @@ from .accumulate import reduce_over, unpack
 from .generation import few_images, protocol, unread
 from .reference import reference_of
 
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-
 KEEP, BLOCK = (7, 5, 3), 8
 SCORES = tuple(score for score in SET_SCORES if "reconstruction" in score.of)
 
@@ -37,7 +34,7 @@ def evaluate_reconstruction(
     source: str = "images",
     source_digest: str = "",
     keep: Sequence[int] = KEEP,
-    accelerator: "Accelerator | None" = None,
+    accelerator: Accelerator | None = None,
     device: torch.device | str | None = None,
     seed: int = 0,
     warnings: tuple[str, ...] = (),

@@ -4,10 +4,11 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from ..data.arrays import IMAGES, ArchivedImages
@@ -20,9 +21,6 @@ from ..metrics.images.catalogue import SET_SCORES
 from ..metrics.images.statistics import ImageStatistics, RunningMoments
 from ..nets.vision.extractors import Extractor
 from .accumulate import accumulate, reduce_over
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 FORMAT = "specmatch-reference-1"
 METADATA = "specmatch"
@@ -47,21 +45,6 @@ class Reference:
     resizer: str
     statistics: ImageStatistics
 
-    def check(self, extractor: Extractor | None) -> None:
-        """Check that features of `extractor` can be compared with these.
-
-        Raises:
-            ValueError: if they are those of another extractor.
-        """
-        if extractor is None or not self.statistics.n_features or not self.extractor_digest:
-            return
-        if (extractor.digest, extractor.resizer) != (self.extractor_digest, self.resizer):
-            raise ValueError(
-                f"reference {self.source} was made by {self.extractor} {self.extractor_digest}, but the images' "
-                f"features are of {extractor.name} {extractor.digest}: compute the reference again, or use that "
-                "extractor"
-            )
-
 
 FACTS = tuple(field.name for field in fields(Reference) if field.name != "statistics")
 
@@ -71,7 +54,7 @@ def compute_reference(
     batches: Iterable[Tensor | ImageBatch],
     extractor: Extractor | None,
     *,
-    accelerator: "Accelerator | None" = None,
+    accelerator: Accelerator | None = None,
 ) -> Reference:
     """Compute a reference from batches of images (b, 3, size, size) in [-1, 1]; each process gives its share.
 
@@ -98,7 +81,7 @@ def extractor_names(extractor: Extractor | None) -> tuple[str, str, str]:
 
 
 def open_reference(
-    path: Path, extractor: Extractor | None, *, batch_size: int = 64, accelerator: "Accelerator | None" = None
+    path: Path, extractor: Extractor | None, *, batch_size: int = 64, accelerator: Accelerator | None = None
 ) -> Reference:
     """Open a file of `save_reference`, or an .npz of ADM or pytorch-fid: moments, images as `arr_0`, or both.
 
