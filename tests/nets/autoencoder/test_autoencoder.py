@@ -214,7 +214,7 @@ def test_from_pretrained_refuses_other_models_by_name(exported: Path) -> None:
         Autoencoder.from_pretrained(exported.parent)
     config = exported / "config.json"
     config.write_text(json.dumps({"_class_name": "UNet2DModel"}))
-    with pytest.raises(ValueError, match=r"holds UNet2DModel, which is no known autoencoder .*python:FILE\.py:FACTORY"):
+    with pytest.raises(ValueError, match=r"holds UNet2DModel, no known autoencoder .*python:FILE\.py:FACTORY"):
         Autoencoder.from_pretrained(exported)
     config.write_text(json.dumps({"_class_name": "AutoencoderDCC"}))
     with pytest.raises(ValueError, match="near it: AutoencoderDC,"):

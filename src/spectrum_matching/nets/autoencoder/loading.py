@@ -58,10 +58,7 @@ def _class(folder: Path, kind: str) -> Any:
         raise ValueError(f"{folder} holds {kind}, which cannot be measured: {REFUSED[kind]}")
     if kind not in CLASSES:
         near = ", ".join(difflib.get_close_matches(kind, CLASSES, n=3, cutoff=0.0))
-        raise ValueError(
-            f"{folder} holds {kind}, which is no known autoencoder (near it: {near}); "
-            f"open it in a function, as python:FILE.py:FACTORY"
-        )
+        raise ValueError(f"{folder} holds {kind}, no known autoencoder (near it: {near}); use python:FILE.py:FACTORY")
     if not hasattr(diffusers, kind):
         raise ValueError(f"{folder} holds {kind}, which diffusers {diffusers.__version__} lacks: install a newer one")
     if kind == "AutoencoderRAE" and find_spec("transformers") is None:
