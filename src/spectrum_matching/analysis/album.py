@@ -6,9 +6,10 @@ import io
 import torch
 from torch import Tensor
 
-from ..metrics.decoder.lowpass import legal_block, lowpass, lowpass_strengths
+from ..metrics.decoder.lowpass import legal_block, lowpass_strengths
 from ..metrics.decoder.sweep import DecoderTest
 from ..records.analysis import LatentPicture, Picture
+from ..spectrum.blocks import block_lowpass
 
 LARGEST_SIDE = 128
 N_PIXELS = 6 * 64 * 64
@@ -37,13 +38,13 @@ class Album:
                 png = _png(self._centre(batch[k]))
                 self._pictures.append((number, Picture(f"image {number + 1}", keep, is_decoded, png)))
 
-    def add_lowpassed(self, first: int, images: Tensor, latents: Tensor, output: Tensor, test: DecoderTest) -> None:
+    def add_lowpassed(self, first: int, images: Tensor, latents: Tensor, test: DecoderTest) -> None:
         """Add images, and what their latents decode to, after each low-pass that removes anything."""
         n, block = self.n_images - first, legal_block(test.grid)
         for keep in lowpass_strengths(test.grid) if n > 0 else ():
             if keep < 2 * block - 1:
-                result = lowpass(test.decode, latents[:n], output[:n], images[:n], keep, block)
-                self.add(first, keep, result.image, result.decoded)
+                decoded = test.decode(block_lowpass(latents[:n], keep, block))
+                self.add(first, keep, block_lowpass(images[:n], keep, block), decoded)
 
     def add_latents(self, latents: Tensor, mean: Tensor, axes: Tensor, scale: Tensor) -> None:
         """Add latents (n, c, h, w) in false colour: components along axes (c, 3) over their deviations `scale` (3,)."""

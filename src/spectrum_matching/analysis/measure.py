@@ -12,14 +12,18 @@ from ..data.images import BadFile
 from ..data.masks import MaskSet, open_masks
 from ..data.order import fixed_batches
 from ..files.digests import digest_weights
-from ..metrics.decoder.lowpass import legal_block
+from ..metrics.catalogue import DECODER_METRICS
+from ..metrics.decoder.equivariance import equivariance_points
+from ..metrics.decoder.lowpass import legal_block, lowpass_points
+from ..metrics.decoder.noise import noise_points
+from ..metrics.decoder.sweep import DecoderSweep, DecoderTest
+from ..metrics.decoder.transfer import transfer_matrix
 from ..metrics.images.fidelity import Fidelity
 from ..metrics.images.pixels import SSIM_WINDOW
 from ..nets.autoencoder import Autoencoder, check_size, eval_mode
-from ..records.analysis import Analysis, Sample, Subject
+from ..records.analysis import Analysis, Decoding, Sample, Subject
 from ..records.provenance import provenance
 from .album import Album
-from .decoder import measure_decoder, require_finite
 from .encodings import Encodings
 from .latents import finish_analysis
 from .options import DEFAULTS, AnalysisOptions
@@ -96,15 +100,22 @@ def analyze(
             if (n_measured := encodings.n_images) < 2:
                 raise ValueError(f"{image_set.source}: only one image was measured; standard errors need at least two")
             log.info("%s: tests of the decoder", name)
-            channel_stds = encodings.spectra["mean"].moments().channel_stds
-            again = (batch.images.to(on_device) for batch in fixed_batches(image_set, batch_size, n_images))
-            tests = (
-                (x[: len(latents)], latents.to(on_device))
-                for x, latents in zip(again, encodings.batches("mean", batch_size, n_tests), strict=False)
+            test = DecoderTest(
+                decode=lambda z: require_finite(name, "pictures", model.decode(z).float()),
+                encode=lambda x: model.encode(x).mean.float(),
+                channel_stds=encodings.spectra["mean"].moments().channel_stds,
+                size=(image_set.size, image_set.size),
+                grid=grid,
+                multiple=model.size or model.multiple,
+                seed=seed,
+                perceptual=options.perceptual,
             )
-            decoding, equivariance, test_notes = measure_decoder(
-                name, model, tests, channel_stds, fidelity, album, options, seed
-            )
+            tests = DecoderSweep(test, DECODER_METRICS)
+            again = fixed_batches(image_set, batch_size, n_images)
+            for batch, latents in zip(again, encodings.batches("mean", batch_size, n_tests), strict=False):
+                x, mean = batch.images[: len(latents)].to(on_device), latents.to(on_device)
+                album.add_lowpassed(tests.n, x, mean, test)
+                tests.add(x, mean)
         return finish_analysis(
             encodings,
             model.latent_space,
@@ -113,10 +124,31 @@ def analyze(
             subject=subject,
             sample=Sample(image_set.source, split, n_measured, image_set.size, image_set.digest, tuple(bad)),
             provenance=provenance(on_device, dtype or _dtype(model), seed),
-            equivariance=equivariance,
-            decoding=decoding,
-            notes=(*notes, *test_notes, *mask_notes(masks)),
+            equivariance=equivariance_points(tests),
+            decoding=Decoding(
+                measurements=fidelity.measurements() | tests.numbers(),
+                n_tests=tests.n,
+                lowpass=lowpass_points(tests),
+                lowpass_block=legal_block(grid),
+                noise=noise_points(tests),
+                transfer=transfer_matrix(tests),
+            ),
+            notes=(*notes, *tests.notes, *mask_notes(masks)),
         )
+
+
+def require_finite(name: str, what: str, values: Tensor) -> Tensor:
+    """Return `values`.
+
+    Raises:
+        ValueError: when any of them is not finite.
+    """
+    if not values.isfinite().all():
+        raise ValueError(
+            f"{name}: its {what} contain values that are not finite, so nothing can be measured; check its weights, or "
+            f"use float32 or bfloat16 in place of float16"
+        )
+    return values
 
 
 def _dtype(model: Autoencoder) -> torch.dtype:

@@ -71,17 +71,15 @@ class DecoderSweep:
         self._metrics = metrics
         self._rows: dict[str, list[Tensor]] = {}
 
-    def add(self, images: Tensor, latents: Tensor) -> Tensor:
-        """Add a batch of images and their posterior means; return what these decode to."""
-        output = self.test.decode(latents)
-        batch = DecoderBatch(self.test, images, latents, output, self.n, self._note)
+    def add(self, images: Tensor, latents: Tensor) -> None:
+        """Add a batch of images and their posterior means."""
+        batch = DecoderBatch(self.test, images, latents, self.test.decode(latents), self.n, self._note)
         for metric in self._metrics:
             left = len(images) if metric.n_images is None else metric.n_images - self.n
             if left > 0:
                 for name, rows in metric.collect(batch.head(left)).items():
                     self._rows.setdefault(name, []).append(rows.cpu().double())
         self.n += len(images)
-        return output
 
     def _note(self, sentence: str) -> None:
         if sentence not in self.notes:
