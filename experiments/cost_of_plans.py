@@ -30,14 +30,14 @@ N_IMAGES = {"imagenet": 1_281_167, "celeba": 30_000}
 
 
 def forward_flops(network: torch.nn.Module, *inputs: torch.Tensor) -> int:
-    """Of one call, on the meta device."""
+    """Count the operations of one call, on the meta device."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(*inputs)
     return int(counter.get_total_flops())
 
 
 def cost(plan: Plan) -> dict[str, Any]:
-    """Of one trial, in hours, stage by stage."""
+    """Return the hours of one trial, stage by stage, and of the whole plan."""
     data = next(name for name in N_CLASSES if plan.name.startswith(name))
     with torch.device("meta"):
         autoencoder = Autoencoder.from_preset(plan.autoencoder.network.preset)
@@ -77,7 +77,7 @@ def cost(plan: Plan) -> dict[str, Any]:
 
 
 def table(document: dict[str, Any]) -> str:
-    """Markdown."""
+    """Format the rows as Markdown."""
     lines = [
         "| plan | entries × seeds | autoencoder, h | cache, h | diffusion, h | samples, h | whole plan, h |",
         "|---" * 7 + "|",
@@ -92,7 +92,7 @@ def table(document: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Count, write, print."""
+    """Count, save and print."""
     document = {
         "question": "cost_of_plans",
         "command": "python experiments/cost_of_plans.py",

@@ -4,7 +4,7 @@
 
 Trains every method from each seed for equal generator updates, analyzes all of a seed on the same images that none was
 trained on (those held out, or those of --evaluate), and writes experiments/results/methods_NAME.json; each analysis is
-kept beside its run, for `specmatch study unified-view`. Run again, it goes on where it stopped.
+kept beside its run, for `specmatch study unified-view`. Rerun it to resume after an interruption.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from spectrum_matching.training.autoencoder_config import Data, Intervals, Metho
 from spectrum_matching.training.run_autoencoder import run_autoencoder
 
 RESULTS = Path(__file__).parent / "results"
-# Few updates need a larger weight of ESM than the paper's 0.01, which it gives hundreds of thousands.
+# Few updates need a larger weight of ESM than the paper's 0.01, which is for hundreds of thousands.
 METHODS = {
     "autoencoder": MethodChoice("autoencoder"),
     "SD-VAE": MethodChoice("sd_vae"),
@@ -37,7 +37,7 @@ METHODS = {
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """One row for each method and seed."""
+    """Train and measure; one row for each method and seed."""
     rows = []
     for seed in arguments.seeds:
         for label, choice in METHODS.items():
@@ -75,7 +75,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def row(label: str, seed: int, analysis: Analysis, log: Path) -> dict[str, Any]:
-    """The numbers of one trained autoencoder."""
+    """Return the numbers of one trained autoencoder."""
     rates = [line["images_per_second"] for line in map(json.loads, log.read_text().splitlines())]
     views = {}
     for view in analysis.views:
@@ -116,7 +116,7 @@ def row(label: str, seed: int, analysis: Analysis, log: Path) -> dict[str, Any]:
 
 
 def table(document: dict[str, Any]) -> str:
-    """Markdown: means over seeds, and the range where there are several."""
+    """Format means over seeds ± half their range as Markdown."""
     keeps = list(document["rows"][0]["lowpass"])[1:]
     columns = {
         "PSNR, dB": lambda r: r["psnr"],
@@ -135,14 +135,14 @@ def table(document: dict[str, Any]) -> str:
 
 
 def spread(values: list[float]) -> str:
-    """Mean ± half the range."""
+    """Format a mean ± half the range."""
     digits = 1 if abs(values[0]) >= 10 else 2 if abs(values[0]) >= 1 else 3
     half = (max(values) - min(values)) / 2
     return f"{statistics.mean(values):.{digits}f}" + (f" ± {half:.{digits}f}" if len(values) > 1 else "")
 
 
 def main() -> None:
-    """Measure, write, print."""
+    """Measure, save and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name")
     parser.add_argument("--data", default="embedded")

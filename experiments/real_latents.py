@@ -1,9 +1,9 @@
-"""What does `analyze` say of a real latent space, and of the same one made too noisy and too smooth?
+"""What does `analyze` say about a real latent space, and about the same one made too noisy and too smooth?
 
     python experiments/real_latents.py NAME AUTOENCODER --data PATH [--size 256] [--images 100] [--tests 50]
 
 Measures an autoencoder, the same with white noise of half a channel's standard deviation on its latents, and the same
-with its latents blurred by one cell, on the same images; writes experiments/results/latents_NAME.json.
+with its latents blurred by one position, on the same images; writes experiments/results/latents_NAME.json.
 """
 
 import argparse
@@ -40,14 +40,14 @@ COLUMNS = {
 
 
 class Noisy(nn.Module):
-    """Latents with white noise of half the standard deviation of each channel, each image's own."""
+    """Add white noise to latents, half a standard deviation of each channel, seeded by the image."""
 
     def __init__(self, codec: Autoencoder, stds: Tensor) -> None:
         super().__init__()
         self.codec, self.stds, self.multiple = codec, stds, codec.multiple
 
     def encode(self, images: Tensor) -> Tensor:
-        """Images (b, 3, H, W) → (b, c, h, w)."""
+        """Encode images (b, 3, H, W) → latents (b, c, h, w)."""
         latents = self.codec.encode(images).mean
         digests = [hashlib.blake2b(image.numpy().tobytes(), digest_size=7).digest() for image in images]
         seeds = [int.from_bytes(digest, "big") for digest in digests]
@@ -55,28 +55,28 @@ class Noisy(nn.Module):
         return latents + 0.5 * self.stds.view(-1, 1, 1) * torch.stack(noise)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents → images."""
+        """Decode latents → images."""
         return self.codec.decode(latents)
 
 
 class Blurred(nn.Module):
-    """Latents after a Gaussian of one cell."""
+    """Blur latents by a Gaussian of one position."""
 
     def __init__(self, codec: Autoencoder) -> None:
         super().__init__()
         self.codec, self.multiple = codec, codec.multiple
 
     def encode(self, images: Tensor) -> Tensor:
-        """Images (b, 3, H, W) → (b, c, h, w)."""
+        """Encode images (b, 3, H, W) → latents (b, c, h, w)."""
         return gaussian_blur(self.codec.encode(images).mean, 1.0)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents → images."""
+        """Decode latents → images."""
         return self.codec.decode(latents)
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """One row for each of the three."""
+    """Measure; one row for each of the three."""
     codec = Autoencoder.from_pretrained(arguments.autoencoder)
     images = open_images(arguments.data, arguments.size, split="all")
     options = {"n_images": arguments.images, "batch_size": 10, "options": AnalysisOptions(all_readings=True)}
@@ -99,7 +99,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def row(analysis: Analysis) -> dict[str, Any]:
-    """The numbers and the verdict of one."""
+    """Return the numbers and the verdict of one."""
     measurements = analysis.view("mean").measurements | analysis.decoding.measurements
     errors = {key: measurement.standard_error for key, measurement in measurements.items()}
     match = analysis.view("mean").match("scale_free")
@@ -120,7 +120,7 @@ def row(analysis: Analysis) -> dict[str, Any]:
 
 
 def table(document: dict[str, Any]) -> str:
-    """Markdown: a column for each of the three."""
+    """Format a column for each of the three as Markdown."""
     rows = document["rows"]
     lines = [f"| | {' | '.join(row['name'] for row in rows)} |", "|---" * (len(rows) + 1) + "|"]
     for key, title in COLUMNS.items():
@@ -130,7 +130,7 @@ def table(document: dict[str, Any]) -> str:
 
 
 def cell(number: dict[str, float | None] | None) -> str:
-    """Value ± standard error."""
+    """Format a value ± its standard error."""
     if number is None:
         return "refused"
     value, error = number["value"], number["standard_error"]
@@ -139,7 +139,7 @@ def cell(number: dict[str, float | None] | None) -> str:
 
 
 def main() -> None:
-    """Measure, write, print."""
+    """Measure, save and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name")
     parser.add_argument("autoencoder")

@@ -1,4 +1,4 @@
-"""Do the scores of sets of images tell damage that is known, and do their intervals hold?
+"""Do the scores of sets of images detect known damage, and do their intervals hold?
 
     python experiments/scores_of_known_damage.py IMAGES FEATURES [--name cifar10] [--size 32]
 
@@ -36,7 +36,7 @@ COLUMNS = {
 
 
 def damaged(images: Tensor) -> dict[str, Tensor]:
-    """The same images (n, 3, size, size) in [-1, 1] by what was done to them."""
+    """Return the images (n, 3, size, size) in [-1, 1] with each kind of damage, by its name."""
     generator = torch.Generator().manual_seed(0)
     half = avg_pool2d(images, 2)
     return {
@@ -49,7 +49,7 @@ def damaged(images: Tensor) -> dict[str, Tensor]:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Scores of every damage, and the distances of all sets of real images."""
+    """Return the scores of every damage, and the distances of all sets of real images."""
     images = open_images(arguments.images, arguments.size, split="all")
     extractor = open_extractor(arguments.features)
     if len(images) < (needed := N_REFERENCE + N_SETS * N_IMAGES):
@@ -76,22 +76,22 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def pixels(images: ImageSet, first: int, n: int) -> Tensor:
-    """(n, 3, size, size)."""
+    """Return n images (n, 3, size, size) from the index `first`."""
     return torch.stack([images[place].image for place in range(first, first + n)])
 
 
 def scored(name: str, images: Tensor, reference: Reference, extractor: Extractor) -> Evaluation:
-    """One set against the reference."""
+    """Score one set of images."""
     return evaluate_generation(name, images.split(250), reference, extractor)
 
 
 def numbers(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
-    """By key."""
+    """Return the numbers of an evaluation, by key."""
     return {key: {"value": s.value, "half_width": s.half_width} for key, s in evaluation.scores.items()}
 
 
 def resampled(images: Tensor, reference: Reference, extractor: Extractor) -> list[float]:
-    """Distances of sets that are drawn from this one with replacement."""
+    """Return the distances of sets sampled from this one with replacement."""
     features = torch.cat([extractor(batch) for batch in images.split(250)])
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.randint(len(features), (len(features),), generator=generator) for _ in range(N_RESAMPLES)]
@@ -100,7 +100,7 @@ def resampled(images: Tensor, reference: Reference, extractor: Extractor) -> lis
 
 
 def spread(document: dict[str, Any]) -> dict[str, float]:
-    """Standard deviations of the distance: over the sets, and by either method; and the bootstrap's mean."""
+    """Return standard deviations of the distance, over the sets and by either method, and the bootstrap's mean."""
     sets, bootstrap = document["sets_of_real_images"], document["bootstrap_of_the_first"]
     return {
         "over_sets": statistics.stdev(own["value"] for own in sets),
@@ -111,7 +111,7 @@ def spread(document: dict[str, Any]) -> dict[str, float]:
 
 
 def table(document: dict[str, Any]) -> str:
-    """Markdown: a row for each damage, half the interval of 95 % beside a value."""
+    """Format a row for each damage as Markdown, half the interval of 95 % beside a value."""
     lines = [f"| images | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 1) + "|"]
     lines += [
         f"| {row['name']} | {' | '.join(cell(row['scores'][key]) for key in COLUMNS)} |" for row in document["rows"]
@@ -120,7 +120,7 @@ def table(document: dict[str, Any]) -> str:
 
 
 def cell(score: dict[str, Any]) -> str:
-    """Two digits of the error, or three of the value."""
+    """Format a score to two digits of its error, or three of its value."""
     value: float = score["value"]
     error: float | None = score["half_width"]
     if error is None:
@@ -130,7 +130,7 @@ def cell(score: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measure, write, print."""
+    """Measure, save and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images")
     parser.add_argument("features")

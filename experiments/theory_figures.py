@@ -1,4 +1,4 @@
-"""The figures of docs/theory.md, from results alone.
+"""Draw the figures of docs/theory.md, from results alone.
 
     python experiments/theory_figures.py
 
@@ -16,10 +16,9 @@ import matplotlib as mpl
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from spectrum_matching.diffusion import Path as DiffusionPath
-from spectrum_matching.report.canvas import frequency_axis
 from spectrum_matching.studies.frequency_bias.record import FREQUENCY_BIAS, Case, FrequencyBias
 
 HERE = Path(__file__).parent
@@ -46,12 +45,12 @@ STYLE: dict[Any, Any] = {
 }
 TITLES = {2.0: "power 1/f², as of images", 1.0: "1/f, flattened by delta = 1", 0.0: "white"}
 FLATTENED = ("images, delta -1", "images", "images, delta 1", "images, delta 2")
-ALIKE = ("images", "Gaussian surrogates", "white noise", "predicts data")
+OTHERS = ("images", "Gaussian surrogates", "white noise", "predicts data")
 
 
 @contextmanager
 def drawing(name: str, n: int, n_rows: int = 1) -> Iterator[list[Axes]]:
-    """n panels side by side in each row, written to docs/theory_NAME.svg."""
+    """Yield n panels side by side in each row, and write them to docs/theory_NAME.svg."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.3 * n, 2.7 * n_rows), layout="constrained", facecolor="white")
         yield list(figure.subplots(n_rows, n, squeeze=False).flat)
@@ -59,7 +58,7 @@ def drawing(name: str, n: int, n_rows: int = 1) -> Iterator[list[Axes]]:
 
 
 def wiener() -> None:
-    """Relative error of the best linear denoiser by frequency, for spectra of three exponents and equal variance."""
+    """Draw the relative error of the best linear denoiser by frequency, for three exponents at equal variance."""
     path, frequencies = DiffusionPath("linear"), torch.logspace(-1.8, -0.15, 60, dtype=torch.float64)
     with drawing("wiener", 3) as panels:
         for axes, exponent in zip(panels, (2.0, 1.0, 0.0), strict=True):
@@ -67,10 +66,10 @@ def wiener() -> None:
             power = (
                 power / torch.trapezoid(power * frequencies, frequencies) * torch.trapezoid(frequencies, frequencies)
             )
-            for place, t in enumerate((0.2, 0.5, 0.8)):
+            for index, t in enumerate((0.2, 0.5, 0.8)):
                 along = path.coefficients(torch.tensor(t, dtype=torch.float64))
                 error = along.sigma**2 / (along.alpha**2 * power + along.sigma**2)
-                axes.plot(frequencies, error, color=SERIES[place], label=f"t = {t}")
+                axes.plot(frequencies, error, color=SERIES[index], label=f"t = {t}")
             frequency_axis(axes, "cycles per sample")
             axes.set(ylim=(0, 1.03), title=TITLES[exponent])
         panels[0].set_ylabel("error over power")
@@ -78,16 +77,16 @@ def wiener() -> None:
 
 
 def learned(study: FrequencyBias) -> None:
-    """What networks make of each band: error over power and over the best linear denoiser's, loss, updates to half."""
+    """Draw each band's error over its power and over the best linear denoiser's, its loss, and its half-time."""
     with drawing("learned", 2, 2) as panels:
-        for place, name in enumerate(FLATTENED):
-            own = study.of(name)[0]
-            _by_band(panels[0], own, [band.final_error for band in own.bands], place, name)
-            _by_band(panels[1], own, [band.ratio.value for band in own.bands], place, name)
-            _by_band(panels[2], own, [band.final_loss - band.wiener_loss for band in own.bands], place, name)
-        for place, name in enumerate(ALIKE):
-            own = study.of(name)[0]
-            _by_band(panels[3], own, [band.half or float("nan") for band in own.bands], place, name)
+        for index, name in enumerate(FLATTENED):
+            case = study.of(name)[0]
+            _by_band(panels[0], case, [band.final_error for band in case.bands], index, name)
+            _by_band(panels[1], case, [band.ratio.value for band in case.bands], index, name)
+            _by_band(panels[2], case, [band.final_loss - band.wiener_loss for band in case.bands], index, name)
+        for index, name in enumerate(OTHERS):
+            case = study.of(name)[0]
+            _by_band(panels[3], case, [band.half or float("nan") for band in case.bands], index, name)
         for axes in panels:
             frequency_axis(axes, "cycles per pixel")
             if axes is not panels[2]:
@@ -101,27 +100,27 @@ def learned(study: FrequencyBias) -> None:
         panels[3].legend()
 
 
-def _by_band(axes: Axes, case: Case, values: list[float], place: int, name: str) -> None:
-    axes.plot([band.frequency for band in case.bands], values, "o-", ms=3, color=SERIES[place], label=name)
+def _by_band(axes: Axes, case: Case, values: list[float], index: int, name: str) -> None:
+    axes.plot([band.frequency for band in case.bands], values, "o-", ms=3, color=SERIES[index], label=name)
 
 
 def loss_and_mask(esm: dict[str, Any]) -> None:
-    """What exponent the loss prefers at each scale of the latents; the shortest period that a mask leaves."""
+    """Draw the exponent that the loss prefers at each scale of the latents, and the shortest period a mask keeps."""
     with drawing("loss_and_mask", 2) as (left, right):
-        for place, (variant, said) in enumerate((("paper", "the paper's"), ("scale_free", "scale-free"))):
+        for index, (variant, name) in enumerate((("paper", "the paper's"), ("scale_free", "scale-free"))):
             best = esm["losses"][variant]["best_exponent"]
-            left.plot([float(std) for std in best], list(best.values()), "o-", ms=4, color=SERIES[place], label=said)
+            left.plot([float(std) for std in best], list(best.values()), "o-", ms=4, color=SERIES[index], label=name)
         left.axhline(1, color=MUTED, lw=0.8, ls="--")
         left.set_xscale("log")
         left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         left.set(xlabel="standard deviation of the latents", title="exponent that the loss prefers")
         left.legend()
         masks = esm["masks"]
-        for place, (key, said) in enumerate(
+        for index, (key, name) in enumerate(
             (("pixels_image", "image"), ("pixels_latent_f8", "latents, f8"), ("pixels_latent_f16", "latents, f16"))
         ):
             periods = [masks[keep][key] for keep in masks]
-            right.plot([int(keep) for keep in masks], periods, "o-", ms=4, color=SERIES[place], label=said)
+            right.plot([int(keep) for keep in masks], periods, "o-", ms=4, color=SERIES[index], label=name)
         plain_log(right)
         right.set(
             xlabel="keep, diagonals of 8 × 8",
@@ -131,8 +130,16 @@ def loss_and_mask(esm: dict[str, Any]) -> None:
         right.legend()
 
 
+def frequency_axis(axes: Axes, label: str) -> None:
+    """Give the axes a logarithmic x axis of frequencies."""
+    axes.set(xscale="log", xlabel=label)
+    axes.xaxis.set_major_locator(FixedLocator([0.01, 0.02, 0.05, 0.1, 0.2, 0.5]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
 def plain_log(axes: Axes) -> None:
-    """A logarithmic y axis with plain numbers."""
+    """Give the axes a logarithmic y axis with plain numbers."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -140,7 +147,7 @@ def plain_log(axes: Axes) -> None:
 
 
 def main() -> None:
-    """Read, draw."""
+    """Read and draw."""
     wiener()
     learned(FREQUENCY_BIAS.read(RESULTS / "frequency_bias_cifar10.json"))
     loss_and_mask(json.loads((RESULTS / "what_esm_asks_for.json").read_text()))

@@ -36,7 +36,7 @@ N_IMAGES = 64
 
 
 def field(exponent: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Gaussian, of power 1/f^exponent and unit variance, without DC."""
+    """Sample a Gaussian field of power 1/f^exponent and unit variance, without DC."""
     h, w = shape[-2:]
     f = torch.hypot(torch.arange(h)[:, None] / (2 * h), torch.arange(w) / (2 * w)).double()
     f[0, 0] = 1
@@ -47,7 +47,7 @@ def field(exponent: float, shape: tuple[int, ...], generator: torch.Generator) -
 
 
 def losses_by_scale() -> dict[str, Any]:
-    """ESM of latents 1/f^exponent at each standard deviation, towards images of 1/f² flattened by 1."""
+    """Return ESM of latents 1/f^exponent at each standard deviation, towards images of 1/f² flattened by 1."""
     generator = torch.Generator().manual_seed(0)
     images = 0.5 * field(2.0, (N, 3, SIDE, SIDE), generator)
     made = {exponent: field(exponent, (N, CHANNELS, GRID, GRID), generator) for exponent in EXPONENTS}
@@ -63,7 +63,7 @@ def losses_by_scale() -> dict[str, Any]:
 
 
 def targets_by_factor() -> dict[str, Any]:
-    """KL in nats from the images' own bands, up to the latent grid's Nyquist, to those of the paper's code."""
+    """Return the KL in nats from the images' bands, up to the latent grid's Nyquist, to those of the paper's code."""
     images = open_images("embedded", SIDE, split="all")
     x = next(fixed_batches(images, N_IMAGES, N_IMAGES)).images
     rows = {}
@@ -82,7 +82,7 @@ def targets_by_factor() -> dict[str, Any]:
 
 
 def periods_of_masks() -> dict[str, Any]:
-    """The shortest period along an axis that `keep` diagonals of 8 × 8 blocks leave: in samples, in pixels of each."""
+    """Return the shortest period along an axis that `keep` diagonals of 8 × 8 blocks leave, in samples and pixels."""
     rows = {}
     for keep in KEEPS:
         samples = 16 / (keep - 1) if keep < 15 else 2.0
@@ -98,7 +98,7 @@ def periods_of_masks() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Compute, write, print."""
+    """Compute, save and print."""
     document = {
         "question": "what_esm_asks_for",
         "command": "python experiments/what_esm_asks_for.py",

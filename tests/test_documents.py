@@ -274,6 +274,13 @@ def test_ledger_has_every_claim_with_one_verdict():
         assert set(named) <= {*runs, "none"}, key
 
 
+def test_experiment_programs_import():
+    programs = [path.stem for path in (ROOT / "experiments").glob("*.py")]
+    assert len(programs) >= 7
+    for program in programs:
+        assert experiment(program).main
+
+
 @pytest.mark.parametrize(("program", "result", "document"), TABLES)
 def test_document_tables_are_those_of_results(program, result, document):
     assert experiment(program).table(load(result)) in (ROOT / document).read_text()

@@ -8,7 +8,7 @@ from ..analysis.page import render_within
 from ..table import provenance_rows
 from ..template import fill
 from . import context, figures, tables
-from .quantities import headline, main_quantities, other_quantities
+from .quantities import headline, main_quantities
 
 PREDICTORS = ("psnr", "best_delta", "gap_scale_free_1", "lowpass_gap", "rfid")
 """Numbers of the autoencoder that the score of generated images is plotted over."""
@@ -24,7 +24,8 @@ def render_comparison(comparison: Comparison, analyses: Sequence[Analysis] = ())
     """
     if not comparison.trials:
         raise ValueError(f"the comparison {comparison.name!r} holds no trial: there is nothing to report")
-    main, others, pairs = main_quantities(comparison), other_quantities(comparison), tables.pairs(comparison)
+    main, others = main_quantities(comparison), main_quantities(comparison, others=True)
+    pairs = tables.pairs(comparison)
     predictors = [each for key in PREDICTORS for each in main if each.metric.key == key]
     return fill(
         "comparison/comparison.html",

@@ -35,7 +35,7 @@ UNDECIDED = Mark("=", "undecided")
 
 
 class Quantity(NamedTuple):
-    """One number of a trial: where it is found, its metric, and a title short enough for a heading."""
+    """One number of a trial: its source, its metric, and a title short enough for a heading."""
 
     source: Source
     metric: Metric
@@ -75,14 +75,9 @@ def outcome(one: Spread | None, other: Spread | None, metric: Metric) -> Mark | 
     return LOWER if word == "lower" else HIGHER
 
 
-def main_quantities(comparison: Comparison) -> list[Quantity]:
-    """Return the scores of generated images, rFID and the first numbers of the autoencoder, as far as measured."""
-    return [quantity for quantity in _quantities(comparison) if _is_main(quantity)]
-
-
-def other_quantities(comparison: Comparison) -> list[Quantity]:
-    """Return every other measured number."""
-    return [quantity for quantity in _quantities(comparison) if not _is_main(quantity)]
+def main_quantities(comparison: Comparison, *, others: bool = False) -> list[Quantity]:
+    """Return scores of generated images, rFID and the first numbers of the autoencoder; others: all further numbers."""
+    return [quantity for quantity in _quantities(comparison) if _is_main(quantity) != others]
 
 
 def headline(comparison: Comparison) -> Quantity | None:

@@ -81,7 +81,7 @@ def pairs(comparison: Comparison) -> Pairs | None:
     sizes = list(combinations(sorted(spread.n for spread in spreads.values() if spread.n > 1), 2))
     return Pairs(
         quantity,
-        tuple(PairRow(index, cell, counts, tuple(map(found.get, ranked))) for index, cell, counts, found in rows),
+        tuple(PairRow(index, cell, counts, tuple(map(by_index.get, ranked))) for index, cell, counts, by_index in rows),
         n_decided=sum(counts[0] for _, _, counts, _ in rows),
         n_pairs=len(sizes),
         expected=sum((chance_apart(*pair) for pair in sizes), Fraction(0)),
