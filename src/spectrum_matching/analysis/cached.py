@@ -69,6 +69,8 @@ def analyze_latents(
         if (n_measured := encodings.n_images) < 2:
             raise ValueError(f"{latents.source}: fewer than two latents can be measured; standard errors need them")
         size = images.size if images else 0
+        requests = {"LPIPS": options.perceptual, "rFID": options.features, "SRSS": None if images else options.masks}
+        unmet = [name for name, request in requests.items() if request is not None]
         return finish_analysis(
             encodings,
             latents.info.latent_space or LatentSpace(),
@@ -97,21 +99,10 @@ def analyze_latents(
                 *notes,
                 *latents.notes,
                 f"Latents and images are paired {pairs.note}." if pairs else ALONE,
-                *_unmet(options, images is not None),
+                *((f"{' and '.join(unmet)} cannot be measured on cached latents.",) if unmet else ()),
                 *mask_notes(masks),
             ),
         )
-
-
-def _unmet(options: AnalysisOptions, with_images: bool) -> tuple[str, ...]:
-    """Return a note on requested measurements that need more than these latents."""
-    requested = {
-        "LPIPS": options.perceptual is not None,
-        "rFID": options.features is not None,
-        "SRSS": options.masks is not None and not with_images,
-    }
-    names = " and ".join(name for name, is_requested in requested.items() if is_requested)
-    return (f"{names} cannot be measured on cached latents{'' if with_images else ' alone'}.",) if names else ()
 
 
 def _read(images: ImageSet, indices: Sequence[int], bad: list[str]) -> tuple[list[int], Tensor]:
