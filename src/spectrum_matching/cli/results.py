@@ -13,13 +13,14 @@ from .progress import is_main_process
 
 def print_results(*results: RenderableType) -> None:
     """Print texts and tables on the main process's standard output, as wide as they are where it is no terminal."""
-    if is_main_process():
-        output = Console(width=None if sys.stdout.isatty() else 10_000)
-        for result in results:
-            if isinstance(result, str):
-                output.print(Text(result), soft_wrap=True)
-            else:
-                output.print(result)
+    if not is_main_process():
+        return
+    output = Console(width=None if sys.stdout.isatty() else 10_000)
+    for result in results:
+        with output.capture() as text:
+            output.print(Text(result) if isinstance(result, str) else result, soft_wrap=isinstance(result, str))
+        for line in text.get().splitlines():
+            print(line.rstrip())
 
 
 def write_results(out: Path, write: Callable[[Path], None]) -> None:
