@@ -18,24 +18,22 @@ SATURATION = 2.5
 
 
 class Album:
-    """The first images: six of up to 64 pixels, fewer of larger ones, of which the central 128 are shown.
-
-    n_images: how many.
-    """
+    """The first `n_images` images: six of up to 64 pixels, fewer of larger ones, of which the central 128 are shown."""
 
     def __init__(self, size: int, at_most: int = 6) -> None:
         self._size = size
         self._side = min(size, LARGEST_SIDE)
         self.n_images = min(6, at_most, max(2, N_PIXELS // self._side**2))
         self._pictures: list[tuple[int, Picture]] = []
-        self._latents: list[LatentPicture] = []
+        self.latent_pictures: tuple[LatentPicture, ...] = ()
 
     def add(self, first: int, keep: int, images: Tensor, decoded: Tensor) -> None:
         """Add images and decoded images (b, 3, H, W) in [-1, 1] after a low-pass; `first`: index of the first image."""
         for k in range(min(len(images), self.n_images - first)):
             number = first + k
             for is_decoded, batch in ((False, images), (True, decoded)):
-                png = _png(self._centre(batch[k]))
+                margin = (batch.shape[-1] - self._side) // 2
+                png = _png(batch[k, :, margin : margin + self._side, margin : margin + self._side])
                 self._pictures.append((number, Picture(f"image {number + 1}", keep, is_decoded, png)))
 
     def add_lowpassed(self, first: int, images: Tensor, latents: Tensor, test: DecoderTest) -> None:
@@ -53,20 +51,12 @@ class Album:
         rows, columns = (slice(round(n * (1 - share) / 2), round(n * (1 + share) / 2)) for n in (h, w))
         centred = latents.double() - mean.double()[:, None, None]
         components = torch.einsum("nchw,ck->nkhw", centred, axes.double()) / scale.double()[:, None, None]
-        for number, picture in enumerate(components[: self.n_images, :, rows, columns] / SATURATION):
-            self._latents.append(LatentPicture(f"image {number + 1}", _png(picture)))
-
-    def latent_pictures(self) -> tuple[LatentPicture, ...]:
-        """Return the latents' pictures by image."""
-        return tuple(self._latents)
+        pngs = map(_png, components[: self.n_images, :, rows, columns] / SATURATION)
+        self.latent_pictures = tuple(LatentPicture(f"image {number}", png) for number, png in enumerate(pngs, 1))
 
     def pictures(self) -> tuple[Picture, ...]:
         """Return the pictures by image."""
         return tuple(picture for _, picture in sorted(self._pictures, key=lambda entry: entry[0]))
-
-    def _centre(self, image: Tensor) -> Tensor:
-        margin = (image.shape[-1] - self._side) // 2
-        return image[:, margin : margin + self._side, margin : margin + self._side]
 
 
 def _png(image: Tensor) -> str:

@@ -88,7 +88,7 @@ def finish_analysis(
             equivariance=equivariance,
             decoding=decoding,
             pictures=album.pictures(),
-            latent_pictures=album.latent_pictures(),
+            latent_pictures=album.latent_pictures,
             findings=(),
             notes=notes,
         )

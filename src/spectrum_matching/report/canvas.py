@@ -27,25 +27,18 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 10,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), MUTED),
+    **dict.fromkeys(("axes.labelcolor", "text.color"), INK),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
+    **dict.fromkeys(("axes.facecolor", "figure.facecolor"), "none"),
+    **dict.fromkeys(("axes.grid", "axes.axisbelow"), True),
+    **dict.fromkeys(("xtick.minor.size", "ytick.minor.size"), 0),
     "axes.linewidth": 0.8,
-    "axes.facecolor": "none",
-    "figure.facecolor": "none",
-    "axes.grid": True,
-    "axes.axisbelow": True,
     "grid.color": RULE,
     "grid.linewidth": 0.7,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.minor.size": 0,
-    "ytick.minor.size": 0,
     "lines.linewidth": 1.7,
     "lines.markersize": 4,
     "lines.solid_capstyle": "round",
-    "text.color": INK,
 }
 WIDTH, HEIGHT = 316, 238
 TOP, BOTTOM = 10, 40
@@ -82,18 +75,6 @@ class Canvas:
     def tip(self, x: float, y: float, text: str) -> None:
         """Give the point (x, y) a tooltip."""
         self._tips.append((x, y, text))
-
-    def curve(self, curve: Curve) -> None:
-        """Draw a line with its tooltips."""
-        self.axes.plot(curve.x, curve.y, **curve.style)
-        tips = curve.tip or [""] * len(curve.x)
-        if isinstance(tips, str):
-            name, _, text = tips.rpartition("\n")
-            numbers = zip(map(number, curve.x), map(number, curve.y), strict=True)
-            tips = [f"{name}\n{text.format(x=x, y=y)}" for x, y in numbers]
-        for x, y, tip in zip(curve.x, curve.y, tips, strict=True):
-            if tip:
-                self.tip(x, y, tip)
 
     def overlay(self) -> str:
         """Return the tooltips of the points within the axes as SVG; call it after the figure was drawn."""
@@ -141,6 +122,7 @@ def curves(
     x_scale: Literal["linear", "log", "frequency"] = "linear",
     y_scale: Literal["linear", "log"] = "linear",
     level: tuple[float, str] | None = None,
+    x_limits: tuple[float | None, float | None] = (None, None),
     y_limits: tuple[float, float] | None = None,
     prepare: Callable[["Axes"], object] = lambda axes: None,
     left: float = 54,
@@ -169,10 +151,42 @@ def curves(
             axes.axhline(level[0], color=level[1], linewidth=1)
         prepare(axes)
         for curve in series:
-            canvas.curve(curve)
-        if y_limits is not None:
-            axes.set_ylim(y_limits)
+            axes.plot(curve.x, curve.y, **curve.style)
+            tips = curve.tip or [""] * len(curve.x)
+            if isinstance(tips, str):
+                name, _, text = tips.rpartition("\n")
+                numbers = zip(map(number, curve.x), map(number, curve.y), strict=True)
+                tips = [f"{name}\n{text.format(x=x, y=y)}" for x, y in numbers]
+            for x, y, tip in zip(curve.x, curve.y, tips, strict=True):
+                if tip:
+                    canvas.tip(x, y, tip)
+        axes.set_xlim(*x_limits)
+        axes.set_ylim(y_limits)
     return panels[0]
+
+
+def by_row(
+    title: str, x_label: str, rows: Sequence[str], series: Iterable[Curve], *, row: float = 17, **options: Any
+) -> Panel:
+    """Draw points in named rows, the first on top: y of a curve is its row. row: height in pixels, at least."""
+
+    def prepare(axes: "Axes") -> None:
+        axes.set_yticks(range(len(rows)), rows, fontsize=9)
+        axes.tick_params("y", length=0, labelcolor=INK)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+        axes.ticklabel_format(axis="x", useOffset=False)
+        axes.locator_params("x", nbins=4)
+
+    height = max(HEIGHT, 60 + row * len(rows))
+    return curves(title, x_label, "", series, prepare=prepare, height=height, **options)
+
+
+def estimate(value: float, error: float | None, row: float, tip: str, index: int, **style: Any) -> tuple[Curve, Curve]:
+    """Return one standard error to both sides and the mark of a number, for `by_row`."""
+    half = error or 0.0
+    bar = Curve([value - half, value + half], [row, row], "", {"color": colour(index), "linewidth": 1})
+    return bar, Curve([value], [row], [tip], line(index) | {"linestyle": "none", "markersize": 6} | style)
 
 
 def colour(index: int) -> str:

@@ -29,13 +29,8 @@ class Study(Protocol):
 class StudyTable(NamedTuple):
     """A titled table, whose rows are of the page's names.
 
-    Attributes:
-        title: The title.
-        table: The table.
-        rows_are: What a row is, such as "encoder".
-        under: A note below it; "" for none.
-        folded: Whether it is closed until the reader opens it.
-        dense: Whether uncertainties stand below values, which saves width.
+    rows_are: what a row is, such as "encoder". under: a note below it. folded: closed until the reader opens it.
+    dense: uncertainties stand below values, which saves width.
     """
 
     title: str
@@ -47,16 +42,10 @@ class StudyTable(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One section.
+    """One section: its paragraphs, figures, and tables, of which those without rows are left out.
 
-    Attributes:
-        heading: The heading.
-        text: The paragraphs.
-        panels: The figures.
-        tables: The tables; those without rows are left out.
-        key: The legend of the figures, in the order of their colours; None for the page's names, () for no legend.
-        extra: An addition to the legend.
-        numbered: Whether figures tell the entries of the legend apart by number too.
+    key: the legend of the figures, in the order of their colours; None for the page's names, () for no legend. extra:
+    an addition to the legend. numbered: whether figures tell the entries of the legend apart by number too.
     """
 
     heading: str

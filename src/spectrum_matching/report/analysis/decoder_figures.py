@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...records.analysis import Analysis, Decoding, EquivariancePoint, Transfer
+from ...records.analysis import Analysis, Decoding, Transfer
 from ...records.measurement import Measurement
-from ..canvas import BACK, DASHED, INK, MUTED, Canvas, Curve, Panel, colour, curves, line, panel
+from ..canvas import BACK, DASHED, INK, MUTED, Canvas, Curve, Panel, by_row, colour, curves, estimate, line, panel
 from ..digits import fixed, number, spread
 from ..table import distinct
 
@@ -56,8 +56,9 @@ def responses(analyses: Sequence[Analysis]) -> list[Panel]:
         panels.append(curves("Response per unit of noise", x_label, y_label, factors, y_scale="log", **options))
     if any(analysis.equivariance for analysis in analyses):
         label = f"equivariance error by transform: {', '.join(analysis.subject.name for analysis in analyses)}"
-        with panel("Equivariance error by transform", label, panels, left=92) as canvas:
-            _draw_equivariance(canvas, analyses)
+        rows, series = _equivariance(analyses)
+        title, x_label = "Equivariance error by transform", "error relative to the latents’ power"
+        panels.append(by_row(title, x_label, rows, series, label=label, left=92, x_limits=(0, None)))
     return panels
 
 
@@ -71,28 +72,20 @@ def transfers(analyses: Sequence[Analysis]) -> list[Panel]:
     return panels
 
 
-def _draw_equivariance(canvas: Canvas, analyses: Sequence[Analysis]) -> None:
-    axes = canvas.axes
+def _equivariance(analyses: Sequence[Analysis]) -> tuple[list[str], list[Curve]]:
+    """Return a row for each transform and resampler, and in it a stem and a mark for each autoencoder."""
     entries = [(index, analysis) for index, analysis in enumerate(analyses) if analysis.equivariance]
-    rows = distinct(_transform_name(point) for _, analysis in entries for point in analysis.equivariance)
-    step = 0.7 / max(len(entries), 1)
-    for order, (index, analysis) in enumerate(entries):
-        for point in analysis.equivariance:
-            y = rows.index(_transform_name(point)) + (order - (len(entries) - 1) / 2) * step
-            value = float(point.error)
-            axes.plot([0, value], [y, y], color=colour(index), linewidth=1, alpha=0.35)
-            axes.errorbar(value, y, xerr=point.error.standard_error or 0.0, color=colour(index), linewidth=1)
-            axes.plot(value, y, **line(index) | {"linestyle": "", "markersize": 5})
-            canvas.tip(value, y, f"{analysis.subject.name}\n{_transform_name(point)}: {_plus_minus(point.error)}")
-    axes.set_yticks(range(len(rows)), rows, fontsize=8.5)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlim(left=0)
-    axes.set_xlabel("error relative to the latents’ power")
-    axes.grid(visible=False, axis="y")
-
-
-def _transform_name(point: EquivariancePoint) -> str:
-    return f"{point.transform}, {point.resampler}" if point.resampler else point.transform
+    points = [
+        (order, index, analysis.subject.name, ", ".join(filter(None, (point.transform, point.resampler))), point.error)
+        for order, (index, analysis) in enumerate(entries)
+        for point in analysis.equivariance
+    ]
+    rows, series = distinct(row for *_, row, _ in points), []
+    for order, index, name, row, error in points:
+        y, value = rows.index(row) + (order - (len(entries) - 1) / 2) * 0.7 / len(entries), float(error)
+        series.append(Curve([0, value], [y, y], "", {"color": colour(index), "linewidth": 1, "alpha": 0.35}))
+        series += estimate(value, error.standard_error, y, f"{name}\n{row}: {_plus_minus(error)}", index, markersize=5)
+    return rows, series
 
 
 def _draw_transfer(canvas: Canvas, transfer: Transfer, index: int) -> None:

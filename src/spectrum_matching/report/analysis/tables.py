@@ -6,8 +6,8 @@ from typing import Any
 from ...metrics.catalogue import METRICS
 from ...records.analysis import Analysis, SpectrumMatch
 from ..digits import fixed
-from ..main_metrics import MAIN_METRICS
 from ..table import MISSING, Cell, Column, Table, distinct, extremes, measured, plain
+from .metric_rows import MAIN_METRICS
 
 REFERENCE_DELTAS = (0.0, 0.4, 1.0, 1.3)
 STATES = {"live": "live", "dead": "✕ dead", "outlier": "▲ outlier"}
@@ -51,14 +51,11 @@ def normalisation_table(analyses: Sequence[Analysis]) -> Table:
     """Return what diffusion sees after the declared normalisation."""
     return _table(
         ((i, analysis.normalisation) for i, analysis in enumerate(analyses)),
-        (Column("declared", is_text=True), lambda normalisation: Cell(normalisation.convention)),
-        (Column("std", "after it"), lambda normalisation: plain(normalisation.std)),
-        (Column("channel means", "least … most"), lambda normalisation: extremes(normalisation.channel_means)),
-        (Column("channel stds", "least … most"), lambda normalisation: extremes(normalisation.channel_stds)),
-        (
-            Column("suggested scaling factor", "1 / std of raw latents"),
-            lambda normalisation: plain(normalisation.suggested_scaling_factor, 4),
-        ),
+        (Column("declared", is_text=True), lambda n: Cell(n.convention)),
+        (Column("std", "after it"), lambda n: plain(n.std)),
+        (Column("channel means", "least … most"), lambda n: extremes(n.channel_means)),
+        (Column("channel stds", "least … most"), lambda n: extremes(n.channel_stds)),
+        (Column("suggested scaling factor", "1 / std of raw latents"), lambda n: plain(n.suggested_scaling_factor, 4)),
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from ...records.comparison import Comparison, Trial
+from ...records.comparison import Comparison
 from ...records.scores import Evaluation
 from ..digits import fixed, number
 from ..table import Mark, distinct
@@ -70,33 +70,28 @@ def chance(pairs: Pairs) -> list[str]:
         f"{n} seeds and {m} are separated in {in_words(share)} cases, {in_words(share / 2)} in either direction"
         for (n, m), share in pairs.chances
     ]
-    n, is_more = pairs.n_pairs, pairs.n_decided > pairs.expected
+    n = pairs.n_pairs
     return [
         f"By {title}, {pairs.n_decided} of {n} pair{'s' * (n > 1)} of methods "
         f"{'is' if pairs.n_decided == 1 else 'are'} decided: every seed of one is better than every seed of the other.",
         f"If two methods do not differ at all, {'; '.join(chances)}. Chance alone would decide "
         f"{fixed(float(pairs.expected), 1)} of these {n}.",
         "That is more than chance gives on average; it does not say which of the marks are chance."
-        if is_more
+        if pairs.n_decided > pairs.expected
         else "That is no more than chance gives: these marks prove no order.",
     ]
 
 
 def warnings(comparison: Comparison) -> list[str]:
     """Return differences of protocol, and each warning of the evaluations once, with the trials it concerns."""
-    lines = [
-        f"Protocols differ in {field.title}: "
-        + "; ".join(distinct(filter(None, (field.generation, field.reconstruction))))
-        + ". Scores of different protocols cannot be compared."
-        for field in protocol_fields(comparison)
-        if field.differs
-    ]
+    lines = []
+    for field in (field for field in protocol_fields(comparison) if field.differs):
+        values = "; ".join(distinct(filter(None, (field.generation, field.reconstruction))))
+        lines.append(f"Protocols differ in {field.title}: {values}. Scores of different protocols cannot be compared.")
     if comparison.control not in comparison.methods:
         lines.append(f"There is no trial of the control, {comparison.control}: nothing is compared with it.")
-    return lines + [
-        f"{names}: {warning}" if names else warning
-        for warning, names in _by_text(comparison, lambda e: e.warnings).items()
-    ]
+    concerned = _by_text(comparison, lambda evaluation: evaluation.warnings)
+    return lines + [f"{names}: {warning}" if names else warning for warning, names in concerned.items()]
 
 
 def refusals(comparison: Comparison) -> list[tuple[str, list[str]]]:
@@ -116,11 +111,9 @@ def protocol_fields(comparison: Comparison) -> list[Field]:
     cells: dict[str, dict[str, list[str]]] = {}
     differing = set()
     for (title, kind, text), names in _by_text(comparison, _settings).items():
-        cells.setdefault(title, {"generation": [], "reconstruction": []})[kind].append(
-            f"{text or '–'} ({names})" if names else text
-        )
-        if names:
-            differing.add(title)
+        texts = cells.setdefault(title, {"generation": [], "reconstruction": []})[kind]
+        texts.append(f"{text or '–'} ({names})" if names else text)
+        differing |= {title} if names else set()
     return [
         Field(title, "; ".join(each["generation"]), "; ".join(each["reconstruction"]), title in differing)
         for title, each in cells.items()
@@ -151,21 +144,15 @@ def _by_text(comparison: Comparison, of: Callable[[Evaluation], Iterable[Text]])
     names: dict[Text, list[str]] = {}
     for trial in comparison.trials:
         for text in dict.fromkeys((*of(trial.generation), *of(trial.reconstruction))):
-            names.setdefault(text, []).append(_name(trial))
+            names.setdefault(text, []).append(f"{trial.method}, seed {trial.seed}")
     n = len(comparison.trials)
     return {text: "" if len(concerned) == n else ", ".join(concerned) for text, concerned in names.items()}
 
 
 def _settings(evaluation: Evaluation) -> list[tuple[str, str, str]]:
-    protocol = {name: value for name, value in vars(evaluation.protocol).items() if name != "sampling"}
     sampling = vars(evaluation.protocol.sampling) if evaluation.protocol.sampling else {}
-    settings = {TITLES.get(name, name): value for name, value in protocol.items()}
+    settings = {TITLES.get(name, name): value for name, value in vars(evaluation.protocol).items()}
+    del settings["sampling"]
     settings |= {SAMPLING.get(name, name): value for name, value in sampling.items() if name not in OF_A_TRIAL}
-    return [
-        (title.replace("_", " "), evaluation.kind, FORMATS.get(type(value), str)(value))
-        for title, value in settings.items()
-    ]
-
-
-def _name(trial: Trial) -> str:
-    return f"{trial.method}, seed {trial.seed}"
+    texts = {title: FORMATS.get(type(value), str)(value) for title, value in settings.items()}
+    return [(title.replace("_", " "), evaluation.kind, text) for title, text in texts.items()]

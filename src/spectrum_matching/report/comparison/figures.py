@@ -5,14 +5,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ...metrics.ranks import rank_correlation
-from ...records.comparison import Comparison, Trial
-from ...records.scores import BandPower
-from ..canvas import HEIGHT, INK, Curve, Panel, colour, curves, line, method_line, number_at, panel
+from ...records.comparison import Comparison
+from ..canvas import INK, Curve, Panel, by_row, colour, curves, estimate, line, method_line, number_at, panel
 from ..digits import fixed, number
 from .quantities import Quantity, headline
 
 LONGEST_NAME = 17
-ROW = 17
 
 
 def scatters(comparison: Comparison, quantities: Sequence[Quantity]) -> list[Panel]:
@@ -22,7 +20,12 @@ def scatters(comparison: Comparison, quantities: Sequence[Quantity]) -> list[Pan
     if score is None:
         return panels
     for quantity in quantities:
-        points = _points(comparison, quantity, score)
+        points = [
+            (index, trial, x, y)
+            for index, method in enumerate(comparison.methods)
+            for trial in comparison.of(method)
+            if (x := quantity.of(trial)) is not None and (y := score.of(trial)) is not None
+        ]
         # Two autoencoders, which all methods may share, say no more than which of the two is better.
         if len({x for _, _, x, _ in points}) < 3:
             continue
@@ -65,8 +68,11 @@ def band_errors(comparison: Comparison) -> list[Panel]:
     for title, kind in (("Generated images", "generation"), ("Reconstructions", "reconstruction")):
         series = []
         for index, method in enumerate(comparison.methods):
-            x, y = _mean_errors([getattr(trial, kind).spectrum for trial in comparison.of(method)])
-            tip = method + "\n{x} cycles per pixel: {y} dB"
+            errors: dict[float, list[float]] = {}  # of all seeds that have a band of this frequency
+            for band in (band for trial in comparison.of(method) for band in getattr(trial, kind).spectrum):
+                errors.setdefault(band.frequency, []).append(band.error)
+            x, tip = sorted(errors), method + "\n{x} cycles per pixel: {y} dB"
+            y = [statistics.mean(errors[frequency]) for frequency in x]
             series.append(Curve(x, y, tip, method_line(index) | {"markersize": 3}))
         if any(curve.x for curve in series):
             label = _label(f"error of the power spectrum of {title.lower()}", comparison)
@@ -77,16 +83,12 @@ def band_errors(comparison: Comparison) -> list[Panel]:
 
 def training_loss(comparison: Comparison) -> list[Panel]:
     """Plot the training loss of every trial's diffusion model."""
-    series = [
-        Curve(
-            [point.step for point in trial.curve],
-            [point.loss for point in trial.curve],
-            f"{method}, seed {trial.seed}\nafter {{x}} updates: {{y}}",
-            method_line(index) | {"marker": "", "linewidth": 1.2},
-        )
-        for index, method in enumerate(comparison.methods)
-        for trial in comparison.of(method)
-    ]
+    series = []
+    for index, method in enumerate(comparison.methods):
+        for trial in comparison.of(method):
+            x, y = [point.step for point in trial.curve], [point.loss for point in trial.curve]
+            tip = f"{method}, seed {trial.seed}\nafter {{x}} updates: {{y}}"
+            series.append(Curve(x, y, tip, method_line(index) | {"marker": "", "linewidth": 1.2}))
     losses = [loss for curve in series for loss in curve.y]
     if not losses:
         return []
@@ -97,40 +99,20 @@ def training_loss(comparison: Comparison) -> list[Panel]:
 
 def _by_method(comparison: Comparison, score: Quantity) -> Panel:
     """Draw a row for each method in the plan's order: its seeds, and their mean as a bar."""
-    panels: list[Panel] = []
-    n = len(comparison.methods)
-    height = max(HEIGHT, 60 + ROW * n)
-    title = f"{score.title}, {score.metric.better} is better"
-    with panel(title, _label(f"{score.title} of every seed", comparison), panels, left=132, height=height) as canvas:
-        axes = canvas.axes
-        axes.set_xlabel(_with_unit(score))
-        axes.set_ylim(n - 0.4, -0.6)
-        axes.set_yticks(range(n), [f"{index + 1}  {_short(name)}" for index, name in enumerate(comparison.methods)])
-        axes.tick_params("y", length=0, labelsize=9, labelcolor=INK)
-        axes.grid(visible=False, axis="y")
-        axes.ticklabel_format(axis="x", useOffset=False)
-        axes.locator_params("x", nbins=4)
-        for index, method in enumerate(comparison.methods):
-            values = score.values(comparison, method)
-            if not values:
-                continue
-            axes.plot([min(values), max(values)], [index] * 2, color=colour(index), linewidth=5, alpha=0.25)
-            axes.plot([statistics.mean(values)] * 2, [index - 0.32, index + 0.32], color=INK, linewidth=1.2)
-            for trial in comparison.of(method):
-                if (value := score.of(trial)) is not None:
-                    axes.plot([value], [index], **line(index) | {"markersize": 6})
-                    canvas.tip(value, index, f"{method}, seed {trial.seed}\n{score.title} {number(value, 4)}")
-    return panels[0]
-
-
-def _points(comparison: Comparison, x: Quantity, y: Quantity) -> list[tuple[int, Trial, float, float]]:
-    """Return the method's index, the trial and both numbers of every trial that has them."""
-    return [
-        (index, trial, x_value, y_value)
-        for index, method in enumerate(comparison.methods)
-        for trial in comparison.of(method)
-        if (x_value := x.of(trial)) is not None and (y_value := y.of(trial)) is not None
-    ]
+    rows = [f"{index + 1}  {_short(name)}" for index, name in enumerate(comparison.methods)]
+    series = []
+    for index, method in enumerate(comparison.methods):
+        if spread := score.spread(comparison, method):
+            bar = {"color": colour(index), "linewidth": 5, "alpha": 0.25}
+            series.append(Curve([spread.least, spread.greatest], [index] * 2, "", bar))
+            upright = [index - 0.32, index + 0.32]
+            series.append(Curve([spread.mean] * 2, upright, "", {"color": INK, "linewidth": 1.2}))
+        for trial in comparison.of(method):
+            if (value := score.of(trial)) is not None:
+                tip = f"{method}, seed {trial.seed}\n{score.title} {number(value, 4)}"
+                series += estimate(value, None, index, tip, index)
+    title, label = f"{score.title}, {score.metric.better} is better", _label(f"{score.title} of every seed", comparison)
+    return by_row(title, _with_unit(score), rows, series, label=label, left=132)
 
 
 def _shares(power: Sequence[float]) -> list[float]:
@@ -143,14 +125,6 @@ def _mean_shares(comparison: Comparison, method: str) -> list[float]:
     spectra = [trial.latent_spectrum for trial in comparison.of(method)]
     same = [_shares(each.power) for each in spectra if each.frequencies == spectra[0].frequencies]
     return [statistics.mean(band) for band in zip(*same, strict=True)]
-
-
-def _mean_errors(spectra: Sequence[tuple[BandPower, ...]]) -> tuple[list[float], list[float]]:
-    """Return frequencies and mean errors over all seeds that have a band of each frequency."""
-    by_frequency: dict[float, list[float]] = {}
-    for band in (band for bands in spectra for band in bands):
-        by_frequency.setdefault(band.frequency, []).append(band.error)
-    return sorted(by_frequency), [statistics.mean(by_frequency[frequency]) for frequency in sorted(by_frequency)]
 
 
 def _with_unit(quantity: Quantity) -> str:

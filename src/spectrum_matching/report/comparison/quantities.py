@@ -8,7 +8,7 @@ from ...metrics.images.catalogue import SCORES, SET_SCORES
 from ...metrics.metric import Metric, unknown_metric
 from ...records.comparison import Comparison, Spread, Trial, compare, spread
 from ...records.measurement import Measurement
-from ..main_metrics import MAIN_METRICS
+from ..analysis.metric_rows import MAIN_METRICS
 from ..table import Mark
 
 Source = Literal["generation", "reconstruction", "autoencoder"]
@@ -53,13 +53,9 @@ class Quantity(NamedTuple):
         evaluations = {"generation": trial.generation, "reconstruction": trial.reconstruction}
         return evaluations[self.source].scores.get(self.metric.key) if self.source in evaluations else None
 
-    def values(self, comparison: Comparison, method: str) -> list[float]:
-        """Return the numbers of one method, by seed, without those that are missing."""
-        return [value for trial in comparison.of(method) if (value := self.of(trial)) is not None]
-
     def spread(self, comparison: Comparison, method: str) -> Spread | None:
         """Return the spread over seeds of one method, None without any number."""
-        values = self.values(comparison, method)
+        values = [value for trial in comparison.of(method) if (value := self.of(trial)) is not None]
         return spread(values) if values else None
 
 

@@ -47,20 +47,14 @@ GROUPS = {"generation": "generated", "reconstruction": "decoded", "autoencoder":
 def score_table(comparison: Comparison, quantities: Sequence[Quantity], *, full_titles: bool = False) -> Table:
     """Return a row for each method: means over seeds, ± half their range, marks against the control, seeds as hints."""
     sources = [quantity.source for quantity in quantities]
-    columns = tuple(
-        Column(
-            metric.title if full_titles else quantity.title,
-            metric.unit,
-            one_sided=metric.one_sided,
-            better=DIRECTIONS[metric.better],
-            group=GROUPS[quantity.source] if sources.index(quantity.source) == index else "",
-        )
-        for index, quantity in enumerate(quantities)
-        for metric in [quantity.metric]
-    )
+    columns = []
+    for index, (source, metric, title) in enumerate(quantities):
+        heading, better = metric.title if full_titles else title, DIRECTIONS[metric.better]
+        group = GROUPS[source] if sources.index(source) == index else ""
+        columns.append(Column(heading, metric.unit, one_sided=metric.one_sided, better=better, group=group))
     cells = [_column(comparison, quantity) for quantity in quantities]
     rows = (tuple(column[row] for column in cells) for row in range(len(comparison.methods)))
-    return Table(columns, tuple(enumerate(rows)))
+    return Table(tuple(columns), tuple(enumerate(rows)))
 
 
 def pairs(comparison: Comparison) -> Pairs | None:
@@ -70,19 +64,16 @@ def pairs(comparison: Comparison) -> Pairs | None:
         return None
     all_spreads = (quantity.spread(comparison, method) for method in comparison.methods)
     spreads = {index: spread for index, spread in enumerate(all_spreads) if spread}
-    cells = _column(comparison, quantity)
-    rows = []
-    for index in sorted(spreads, key=lambda i: spreads[i].mean, reverse=quantity.metric.better != "lower"):
-        outcomes = {i: None if i == index else outcome(spreads[index], spreads[i], quantity.metric) for i in spreads}
-        marks = list(outcomes.values())
-        counts = (marks.count(BETTER), marks.count(WORSE), marks.count(UNDECIDED))
-        rows.append((index, cells[index], counts, outcomes))
-    ranked = [index for index, *_ in rows]
+    ranked = sorted(spreads, key=lambda i: spreads[i].mean, reverse=quantity.metric.better != "lower")
+    cells, rows = _column(comparison, quantity), []
+    for i in ranked:
+        marks = tuple(None if j == i else outcome(spreads[i], spreads[j], quantity.metric) for j in ranked)
+        rows.append(PairRow(i, cells[i], (marks.count(BETTER), marks.count(WORSE), marks.count(UNDECIDED)), marks))
     sizes = list(combinations(sorted(spread.n for spread in spreads.values() if spread.n > 1), 2))
     return Pairs(
         quantity,
-        tuple(PairRow(index, cell, counts, tuple(map(by_index.get, ranked))) for index, cell, counts, by_index in rows),
-        n_decided=sum(counts[0] for _, _, counts, _ in rows),
+        tuple(rows),
+        n_decided=sum(row.counts[0] for row in rows),
         n_pairs=len(sizes),
         expected=sum((chance_apart(*pair) for pair in sizes), Fraction(0)),
         chances=tuple(sorted({pair: chance_apart(*pair) for pair in sizes}.items())),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ...records.measurement import Measurement
-from ...report.canvas import DASHED, HEIGHT, INK, MUTED, Curve, Panel, colour, curves, line, panel
+from ...report.canvas import DASHED, MUTED, Curve, Panel, by_row, colour, curves, estimate, line
 from ...report.digits import decimals, fixed, number, spread
 from ...report.study_page import Block, StudyTable, render_study
 from ...report.table import Cell, Column, Table
@@ -148,32 +148,18 @@ def _spectrum(encoder: EncoderResult, families: Sequence[str]) -> Panel:
 
 
 def _by_filter(study: DirectionalEnergy, key: str) -> Panel:
-    panels: list[Panel] = []
-    families, title, n = study.families, TITLES[key], len(study.encoders)
-    label = f"{title} of every encoder by filter"
-    height = max(HEIGHT, 60 + 34 * len(families))
-    with panel(f"{title}, |r| with gFID {CORRELATIONS[key]}", label, panels, left=104, height=height) as canvas:
-        axes = canvas.axes
-        for i, encoder in enumerate(study.encoders):
-            for result in encoder.filters:
-                value, error = result.measurements[key].value, result.measurements[key].standard_error or 0.0
-                if value is None:
-                    continue
+    families, title, n, series = study.families, TITLES[key], len(study.encoders), list[Curve]()
+    for i, encoder in enumerate(study.encoders):
+        hollow = {"markerfacecolor": "none", "markeredgecolor": colour(i), "markeredgewidth": 1.2}
+        for result in encoder.filters:
+            value, error = result.measurements[key].value, result.measurements[key].standard_error or 0.0
+            if value is not None:
                 y = families.index(result.family) + 0.66 * ((2 * i + result.divided + 0.5) / (2 * n) - 0.5)
-                hollow = {"markerfacecolor": "none", "markeredgecolor": colour(i), "markeredgewidth": 1.2}
-                style = line(i) | {"linestyle": "", "markersize": 6} | (hollow if result.divided else {})
-                axes.errorbar(value, y, xerr=error, color=colour(i), linewidth=1)
-                axes.plot(value, y, **style)
-                numbers = f"{title} {number(value, 4)} ± {number(error, 2)}"
-                canvas.tip(value, y, f"{encoder.name}, {result.filter}\n{numbers}")
-        axes.set_yticks(range(len(families)), families, fontsize=9)
-        axes.tick_params("y", length=0, labelcolor=INK)
-        axes.set_ylim(len(families) - 0.5, -0.5)
-        axes.grid(visible=False, axis="y")
-        axes.set_xlabel(f"{title}, {UNITS[key]}")
-        axes.ticklabel_format(axis="x", useOffset=False)
-        axes.locator_params("x", nbins=5)
-    return panels[0]
+                tip = f"{encoder.name}, {result.filter}\n{title} {number(value, 4)} ± {number(error, 2)}"
+                series += estimate(value, error, y, tip, i, **(hollow if result.divided else {}))
+    label = f"{title} of every encoder by filter"
+    heading = f"{title}, |r| with gFID {CORRELATIONS[key]}"
+    return by_row(heading, f"{title}, {UNITS[key]}", families, series, label=label, left=104, row=34)
 
 
 def _keys(study: DirectionalEnergy) -> list[str]:
