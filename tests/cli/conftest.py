@@ -2,7 +2,7 @@
 
 import pytest
 
-from spectrum_matching.cli.progress import show_messages
+from spectrum_matching.cli.output import show_messages
 
 
 @pytest.fixture(autouse=True)

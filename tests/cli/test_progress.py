@@ -4,9 +4,16 @@ import sys
 import pytest
 from rich.console import Console
 
-from spectrum_matching.cli import progress
-from spectrum_matching.cli.progress import RANKS, is_main_process, progress_bar, progress_bars, show_messages
-from spectrum_matching.cli.results import print_results, write_results
+from spectrum_matching.cli import output as progress
+from spectrum_matching.cli.output import (
+    RANKS,
+    is_main_process,
+    print_results,
+    progress_bar,
+    progress_bars,
+    show_messages,
+    write_results,
+)
 
 log = logging.getLogger("spectrum_matching.somewhere")
 HOSTILE = "[red]name[/] [/broken"

@@ -14,7 +14,7 @@ from ..analysis.measure import analyze
 from ..analysis.options import open_options
 from ..data.images import Split
 from ..data.selection import choose_images
-from ..files.atomic import require_writable, write_text_atomically
+from ..files.atomic import require_writable
 from ..latents.dataset import is_cached
 from ..metrics.images.pixels import SSIM_WINDOW
 from ..nets.autoencoder import Autoencoder, check_size
@@ -23,8 +23,7 @@ from ..records.training_data import training_data
 from ..report.analysis.page import render
 from ..report.terminal import summary, verdict
 from .names import chosen_device, named_sources
-from .progress import Callback, progress_bars
-from .results import print_results, write_results
+from .output import Callback, print_results, progress_bars, write_texts
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +73,8 @@ def analyze_all(
         fail_on: Exit with status 1 if one holds, such as "best_delta > 1.3" "psnr < 26" over-noisy.
     """
     if num_images < 2 or batch_size < 1 or num_tests < 2:
-        raise ValueError(
-            f"expected at least 2 images and 2 tests, in batches of at least 1; got {num_images}, {num_tests} and "
-            f"{batch_size}"
-        )
+        got = f"{num_images}, {num_tests} and {batch_size}"
+        raise ValueError(f"expected at least 2 images and 2 tests, in batches of at least 1; got {got}")
     conditions = read_conditions(fail_on)
     sources = named_sources(autoencoders)
     chosen = chosen_device(device)
@@ -139,10 +136,4 @@ def analyze_all(
 
 def write_analyses(analyses: list[Analysis], out: Path) -> None:
     """Write analysis.json and report.html into the folder `out`, each complete or not at all."""
-    numbers, page = ANALYSES.to_json(analyses), render(analyses)
-
-    def write(folder: Path) -> None:
-        write_text_atomically(folder / "analysis.json", numbers)
-        write_text_atomically(folder / "report.html", page)
-
-    write_results(out, write)
+    write_texts(out, {"analysis.json": ANALYSES.to_json(analyses), "report.html": render(analyses)})

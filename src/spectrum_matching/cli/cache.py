@@ -20,7 +20,7 @@ from ..nets.autoencoder import Autoencoder
 from ..nets.vision.encoders import open_vision
 from ..records.training_data import training_data
 from .names import chosen_device
-from .progress import progress_bar
+from .output import progress_bar
 
 
 def cache_latents(

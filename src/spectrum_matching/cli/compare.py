@@ -19,8 +19,7 @@ from ..records.analysis import Analysis
 from ..records.comparison import COMPARISON, Comparison, Stage
 from ..report.comparison.page import render_comparison
 from ..report.comparison.tables import comparison_markdown
-from .progress import progress_bar
-from .results import print_results
+from .output import print_results, progress_bar
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from ..records.analysis import ANALYSES, Analysis
 from ..report.comparison.tables import comparison_markdown
 from ..report.terminal import summary, verdict
 from .compare import run_trials, write_comparison
-from .results import print_results
+from .output import print_results
 
 
 def demo(out: Path | None = None, fast: bool = False) -> Path:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from accelerate import Accelerator
 from pydantic import NonNegativeInt, PositiveInt
@@ -28,8 +28,7 @@ from ..records.training_data import training_data
 from ..report.terminal import scores
 from ..sampling.samples import read_sampling, record_path
 from .names import named_sources
-from .progress import Callback, progress_bar, progress_bars
-from .results import print_results, write_results
+from .output import Callback, print_results, progress_bar, progress_bars, write_results
 
 log = logging.getLogger(__name__)
 
@@ -126,17 +125,8 @@ def generation(
             elif sampling.n_images != len(images):
                 counts = f"{sampling.n_images} images, there are {len(images)}"
                 warnings = (f"the record beside the samples is of {counts}",)
-            evaluation = evaluate_generation(
-                name,
-                evaluator.share(images, bars[name]),
-                opened_reference,
-                evaluator.extractor,
-                sampling=sampling,
-                accelerator=evaluator.accelerator,
-                seed=seed,
-                warnings=warnings,
-            )
-            evaluations.append(evaluation)
+            share, protocol = evaluator.share(images, bars[name]), evaluator.protocol(seed, warnings)
+            evaluations.append(evaluate_generation(name, share, opened_reference, sampling=sampling, **protocol))
     return evaluator.finish(evaluations, out)
 
 
@@ -178,24 +168,13 @@ def reconstruction(
     networks = {name: Autoencoder.from_pretrained(source) for name, source in sources.items()}
     trained = {name: training_data(source) for name, source in sources.items()}
     images, notes = choose_images(trained, data, size=size, split=split)
+    protocol = evaluator.protocol(seed, notes) | {"source_digest": images.digest, "keep": keep}
+    protocol |= {"device": device, "lpips": perceptual}
     evaluations: list[Evaluation] = []
     with progress_bars(networks) as bars:
         for name, network in networks.items():
-            evaluation = evaluate_reconstruction(
-                name,
-                network,
-                evaluator.share(images, bars[name], num_images),
-                evaluator.extractor,
-                perceptual,
-                source=data,
-                source_digest=images.digest,
-                keep=keep,
-                accelerator=evaluator.accelerator,
-                device=device,
-                seed=seed,
-                warnings=notes,
-            )
-            evaluations.append(evaluation)
+            batches = evaluator.share(images, bars[name], num_images)
+            evaluations.append(evaluate_reconstruction(name, network, batches, source=data, **protocol))
             network.to("cpu")
     return evaluator.finish(evaluations, out)
 
@@ -216,6 +195,11 @@ class Evaluator:
             yield batch
             done += len(batch.images) + len(batch.bad)
             progress(done, total)
+
+    def protocol(self, seed: int, warnings: Sequence[str]) -> dict[str, Any]:
+        """Return what all scores are computed with."""
+        shared = {"extractor": self.extractor, "accelerator": self.accelerator}
+        return shared | {"seed": seed, "warnings": tuple(warnings)}
 
     def finish(self, evaluations: list[Evaluation], out: Path) -> list[Evaluation]:
         """Print and write the scores, in the main process."""

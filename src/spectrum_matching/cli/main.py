@@ -20,10 +20,8 @@ def train_ae(arguments: list[str]) -> Path | None:
     """Train or fine-tune an autoencoder; return its export."""
     from ..training.autoencoder_config import FAMILIES, METHODS, PRESETS, AutoencoderRun
 
-    families, methods = (", ".join(names) for names in (FAMILIES, METHODS))
-    description = (
-        f"Train or fine-tune an autoencoder. PRESET is FAMILY_METHOD; families: {families}; methods: {methods}."
-    )
+    families = f"PRESET is FAMILY_METHOD; families: {', '.join(FAMILIES)}; methods: {', '.join(METHODS)}."
+    description = f"Train or fine-tune an autoencoder. {families}"
     run, is_dry = _resolve("train-ae", AutoencoderRun(), PRESETS, description, arguments)
     from ..training.checks import check_autoencoder_run  # slow: it imports diffusers
     from ..training.run_autoencoder import run_autoencoder
@@ -53,9 +51,7 @@ def _resolve(
 
     named = {word.split("=")[0] for word in arguments}
     if not (named & {"--config", "--help", "-h"} or (arguments and not arguments[0].startswith("-"))):
-        raise ValueError(
-            f"name a preset, such as {next(iter(presets))}, or give --config FILE; --help lists the presets"
-        )
+        raise ValueError(f"name a preset, such as {next(iter(presets))}, or give --config FILE; --help lists presets")
     run = default
     if not arguments[0].startswith("-"):
         preset, *arguments = arguments
@@ -69,16 +65,15 @@ def _resolve(
     if options.config is not None:
         run = override(run, read_mapping(options.config), str(options.config))
     description += " --config FILE starts from a run.yaml, or part of one; --dry-run prints the resolved run and stops."
-    run = tyro.cli(
-        type(default), default=run, prog=f"specmatch {command} PRESET", args=arguments, description=description
-    )
+    prog = f"specmatch {command} PRESET"
+    run = tyro.cli(type(default), default=run, prog=prog, args=arguments, description=description)
     return run, options.dry_run
 
 
 def _train(run: Any, check: Callable[[Any], object] | None, train: Callable[[Any, Progress], Path]) -> Path | None:
     """Train a run and return its export; with `check`, only check and print it."""
     from ..files.yaml_files import to_yaml
-    from .progress import progress_bar
+    from .output import progress_bar
 
     if check is not None:
         check(run)
@@ -90,10 +85,7 @@ def _train(run: Any, check: Callable[[Any], object] | None, train: Callable[[Any
 
 TRAININGS = {"train-ae": train_ae, "train-diffusion": train_diffusion}
 COMMANDS = {
-    "demo": (
-        "train three methods on embedded photographs, from autoencoder to samples; write one report",
-        "demo",
-    ),
+    "demo": ("train three methods on embedded photographs, from autoencoder to samples; write one report", "demo"),
     "analyze": ("measure how easy latent spaces are to diffuse; write a side-by-side report", "analyze-all"),
     "report": ("put saved analyses on one page", "write-report"),
     "train-ae": ("train or fine-tune an autoencoder by any method of the unified view",),
@@ -104,10 +96,7 @@ COMMANDS = {
         "score generated images or reconstructions against a reference, and record the protocol",
         *("reference", "generation", "reconstruction"),
     ),
-    "compare": (
-        "compare methods end to end (autoencoder → diffusion → scores) at equal training cost, over several seeds",
-        "compare",
-    ),
+    "compare": ("compare methods from training to scores at equal cost, over several seeds", "compare"),
     "study": (
         "run a study: directional-energy, unified-view or frequency-bias",
         *("directional-energy", "unified-view", "frequency-bias"),
@@ -152,8 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(name: str, arguments: list[str]) -> None:
     import tyro
 
-    from .progress import show_messages
-    from .results import print_results
+    from .output import print_results, show_messages
 
     show_messages()
     _, *functions = COMMANDS[name]

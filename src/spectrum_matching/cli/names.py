@@ -20,12 +20,14 @@ def named_sources(entries: Sequence[str]) -> dict[str, str]:
     """
     if not entries:
         raise ValueError("no autoencoder was given: name folders, hub names or NAME=FOLDER")
-    pairs = [_split_name(entry) for entry in entries]
+    pairs = []
+    for entry in entries:
+        name, _, source = entry.partition("=")
+        pairs.append((name, source) if name and source and not Path(entry).exists() else ("", entry))
     paths = [_distinctive_parts(source) for _, source in pairs]
     for depth in range(1, max(map(len, paths)) + 1):
-        names = [
-            name or "/".join(path[-depth:]).replace("//", "/") for (name, _), path in zip(pairs, paths, strict=True)
-        ]
+        ends = ("/".join(path[-depth:]).replace("//", "/") for path in paths)
+        names = [name or end for (name, _), end in zip(pairs, ends, strict=True)]
         if len(set(names)) == len(names):
             return {name: source for name, (_, source) in zip(names, pairs, strict=True)}
     duplicate = next(name for name in names if names.count(name) > 1)
@@ -41,11 +43,6 @@ def _distinctive_parts(source: str) -> list[str]:
     path = Path(source.removeprefix(CACHED))
     path = path.with_suffix("") if path.suffix in (".py", ".safetensors") else path
     return [*(part for part in path.parts if part not in ANONYMOUS), *factory] or [source]
-
-
-def _split_name(entry: str) -> tuple[str, str]:
-    name, equals, source = entry.partition("=")
-    return (name, source) if equals and name and source and not Path(entry).exists() else ("", entry)
 
 
 def chosen_device(name: str) -> torch.device:

@@ -36,10 +36,7 @@ def write_report(
 
 def with_unique_names(entries: Sequence[tuple[Path, Analysis]]) -> list[Analysis]:
     """Return the analyses under unique names: duplicates get the folder of their file, or else a number."""
-    names = [analysis.subject.name for _, analysis in entries]
-    names = [
-        f"{a.subject.name} ({path.parent})" if names.count(a.subject.name) > 1 else a.subject.name
-        for path, a in entries
-    ]
+    bare = [analysis.subject.name for _, analysis in entries]
+    names = [f"{a.subject.name} ({p.parent})" if bare.count(a.subject.name) > 1 else a.subject.name for p, a in entries]
     names = [f"{name} #{n}" if (n := names[: i + 1].count(name)) > 1 else name for i, name in enumerate(names)]
     return [replace(a, subject=replace(a.subject, name=name)) for name, (_, a) in zip(names, entries, strict=True)]

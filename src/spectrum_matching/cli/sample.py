@@ -11,7 +11,7 @@ from tyro.conf import OmitArgPrefixes
 from ..sampling.generate import SamplingChoice, check_sampling
 from ..sampling.model import open_model
 from ..sampling.samples import check_out, write_samples
-from .progress import progress_bar
+from .output import progress_bar
 
 log = logging.getLogger(__name__)
 

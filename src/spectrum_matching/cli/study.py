@@ -4,12 +4,12 @@ import logging
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from tyro.conf import arg
 
 from ..data.images import Split, open_images
-from ..files.atomic import require_writable, write_text_atomically
+from ..files.atomic import require_writable
 from ..files.documents import Document
 from ..files.yaml_files import nearest, override, read_mapping, to_yaml
 from ..records.analysis import ANALYSES
@@ -25,14 +25,11 @@ from ..studies.unified_view.measure import measure_unified_view
 from ..studies.unified_view.page import unified_lead, unified_page
 from ..studies.unified_view.record import UNIFIED_VIEW, UnifiedView
 from .names import chosen_device, named_sources
-from .progress import progress_bar, progress_bars
-from .results import print_results, write_results
+from .output import print_results, progress_bar, progress_bars, write_texts
 
 log = logging.getLogger(__name__)
 
 Study = TypeVar("Study")
-
-STUDY_FILE, PAGE_FILE = "study.json", "report.html"
 
 
 def directional_energy(
@@ -76,24 +73,16 @@ def directional_energy(
     require_writable(out)
     images = open_images(data, size, split=split)
     opened = {name: directional.open_encoder(source, torch_device) for name, source in sources.items()}
+    filters: dict[str, Any] = {"gamma": gamma, "inner": inner, "outer": outer}
     options = {"data": data, "out": out, "size": size, "num_images": num_images, "split": split}
-    options |= {"gamma": gamma, "inner": inner, "outer": outer, "masks": masks}
+    command = _command("directional-energy", encoders, options | filters | {"masks": masks})
     with progress_bar("images") as progress:
+        reading: dict[str, Any] = {"n_images": num_images, "masks": masks, "batch_size": batch_size, "split": split}
         study = directional.measure_directional_energy(
-            opened,
-            images,
-            gammas=gamma,
-            inner=inner,
-            outer=outer,
-            n_images=num_images,
-            masks=masks,
-            batch_size=batch_size,
-            split=split,
-            command=_command("directional-energy", encoders, options),
-            progress=progress,
+            opened, images, **filters, **reading, command=command, progress=progress
         )
-    page = write_study(out, DIRECTIONAL_ENERGY, study, directional_page(study))
-    print_results(terminal_table(number_table(study), list(opened), brief=True), page)
+    table = terminal_table(number_table(study), list(opened), brief=True)
+    print_results(table, _write(out, DIRECTIONAL_ENERGY, study, directional_page(study)))
     return study
 
 
@@ -114,7 +103,7 @@ def unified_view(
     command = _command("unified-view", map(str, analyses), {"control": control, "out": out, "delta": delta})
     study = measure_unified_view(read, control, command, delta)
     require_writable(out)
-    print_results(*unified_lead(study), write_study(out, UNIFIED_VIEW, study, unified_page(study)))
+    print_results(*unified_lead(study), _write(out, UNIFIED_VIEW, study, unified_page(study)))
     return study
 
 
@@ -164,7 +153,7 @@ def frequency_bias(
     command = _command("frequency-bias", [plan], {"config": config, **options})
     with progress_bars([f"{name}, seed {seed}" for name, seed in trials]) as bars:
         study = run_study(resolved, trials, chosen_device(device), command, bars)
-    page = write_study(Path(resolved.out), FREQUENCY_BIAS, study, frequency_page(study))
+    page = _write(Path(resolved.out), FREQUENCY_BIAS, study, frequency_page(study))
     print_results(terminal_table(case_table(study), study.names), page)
     return study
 
@@ -188,16 +177,7 @@ def _analysis_files(path: Path) -> list[Path]:
     return files
 
 
-def write_study(out: Path, document: Document[Study], study: Study, page: str) -> str:
-    """Write study.json and report.html into a folder, and return the path of the page.
-
-    Raises:
-        ValueError: if the folder cannot be written to; the results are then in a temporary one.
-    """
-
-    def write(folder: Path) -> None:
-        document.write(folder / STUDY_FILE, study)
-        write_text_atomically(folder / PAGE_FILE, page)
-
-    write_results(out, write)
-    return str(out / PAGE_FILE)
+def _write(out: Path, document: Document[Study], study: Study, page: str) -> str:
+    """Write study.json and report.html into a folder, and return the path of the page."""
+    write_texts(out, {"study.json": document.to_json(study), "report.html": page})
+    return str(out / "report.html")

@@ -97,19 +97,19 @@ def all_entries(esm_weight: float = ESM_WEIGHT, cell: int = 4) -> dict[str, Entr
     return main_entries(esm_weight) | kl | esm | others
 
 
-def alignment_entries(encoder: str, tap: int, hidden: int, outer: float, weight: float = 0.5) -> dict[str, Entry]:
+def alignment_entries() -> dict[str, Entry]:
     """Return no alignment, REPA, iREPA and REPA-DoG, and each of their differences on its own, at one weight.
 
-    outer: in tokens of the encoder's grid. Rows with "std" divide targets by their standard deviation: "normalised,
-    std" is iREPA. "REPA, convolution" has iREPA's projector and REPA's targets.
+    Rows with "std" divide targets by their standard deviation: "normalised, std" is iREPA. "REPA, convolution" has
+    iREPA's projector and REPA's targets.
     """
-    repa = AlignmentChoice(weight, encoder, tap=tap, hidden=hidden)
+    repa = AlignmentChoice(0.5, "gradients:4", tap=2, hidden=256)
     plain = replace(repa, projector="convolution")
     rows = {"none": AlignmentChoice(), "REPA": repa, "REPA, convolution": plain}
     for name, choice in {
         "normalised": replace(plain, filter="normalise", gamma=0.6),
-        "DoG band-pass": replace(plain, filter="dog", inner=0.5, outer=outer),
-        "DoG high-pass": replace(plain, filter="dog", inner=0.0, outer=outer),
+        "DoG band-pass": replace(plain, filter="dog", inner=0.5, outer=1.6),
+        "DoG high-pass": replace(plain, filter="dog", inner=0.0, outer=1.6),
     }.items():
         rows |= {name: choice, f"{name}, std": replace(choice, std="empirical")}
     return {name: Entry(alignment=choice) for name, choice in rows.items()}
@@ -122,21 +122,17 @@ def demo(fast: bool = False) -> Plan:
     """
     part = 4 if fast else 1
     n = 256 // part
+    entries, optimizer = main_entries(), Optimizer(lr=1e-3, warmup=30 if fast else 100, ema=0.99)
     plan = Plan(
         seeds=(0,),
         control="SD-VAE",
-        entries={
-            "SD-VAE": Entry(MethodChoice("sd_vae")),
-            "ESM": Entry(MethodChoice("esm", variant="scale_free", esm_weight=ESM_WEIGHT)),
-            "DSM": Entry(MethodChoice("dsm")),
-        },
-        autoencoder=replace(
-            autoencoder_config.tiny(),
-            steps=240 // part,
+        entries={"SD-VAE": entries["SD-VAE"], "ESM": entries["ESM, scale-free"], "DSM": entries["DSM"]},
+        autoencoder=tiny(
+            240 // part,
             data=Data(size=32 if fast else 64),
-            optimizer=Optimizer(lr=1e-3, warmup=30 if fast else 100, ema=0.99),
+            optimizer=Optimizer(1e-3, warmup=30 if fast else 100, ema=0.99),
         ),
-        diffusion=sit("micro/2", steps=320 // part, batch_size=32, optimizer=adam(1e-3, 20, ema=0.98)),
+        diffusion=sit("micro/2", 320 // part, batch_size=32, optimizer=adam(1e-3, 20, ema=0.98)),
         sampling=SamplingChoice("dpm_solver", 20, precision="bf16"),
         measuring=Measuring(reference=256, samples=n, reconstructions=n, analyzed=n, tested=50 // part),
     )
@@ -147,8 +143,8 @@ def embedded(everything: bool = False) -> Plan:
     """Compare on embedded photographs at 64 × 64 on a CPU: a rehearsal, too small to tell methods apart."""
     return Plan(
         entries=all_entries() if everything else main_entries(),
-        autoencoder=replace(autoencoder_config.tiny(), steps=240),
-        diffusion=sit("micro/2", steps=400),
+        autoencoder=tiny(240),
+        diffusion=sit("micro/2", 400),
         sampling=SamplingChoice("dpm_solver", 20),
         measuring=Measuring(reference=512, samples=512, reconstructions=256, analyzed=256, tested=50),
     )
@@ -162,23 +158,12 @@ def cifar10(everything: bool = False) -> Plan:
     """
     return Plan(
         entries=all_entries() if everything else main_entries(),
-        autoencoder=replace(
-            autoencoder_config.tiny(),
-            steps=800,
-            data=Data(path="data/cifar10/train.parquet", size=32),
-            intervals=Intervals(log=20, preview=800, checkpoint=200),
-        ),
+        autoencoder=tiny(800, data=Data("data/cifar10/train.parquet", 32), intervals=Intervals(20, 800, 200)),
         diffusion=sit(
-            "micro/2",
-            steps=2500,
-            batch_size=64,
-            optimizer=adam(1e-3, 100, ema=0.998),
-            intervals=Intervals(log=25, preview=2500, checkpoint=500),
+            "micro/2", 2500, batch_size=64, optimizer=adam(1e-3, 100, ema=0.998), intervals=Intervals(25, 2500, 500)
         ),
         sampling=SamplingChoice("dpm_solver", 25, batch_size=256, precision="bf16"),
-        measuring=Measuring(
-            data="data/cifar10/test.parquet", features="data/cifar10/features.pt", samples=4096, reference=10_000
-        ),
+        measuring=Measuring("data/cifar10/test.parquet", features="data/cifar10/features.pt", samples=4096),
     )
 
 
@@ -189,15 +174,10 @@ def cifar10_alignment() -> Plan:
     """
     plan = cifar10()
     diffusion = sit(
-        "micro/1",
-        steps=800,
-        batch_size=48,
-        optimizer=adam(1e-3, 100, ema=0.995),
-        intervals=Intervals(log=20, preview=800, checkpoint=200),
+        "micro/1", 800, batch_size=48, optimizer=adam(1e-3, 100, ema=0.995), intervals=Intervals(20, 800, 200)
     )
     measuring = replace(plan.measuring, samples=2048, reconstructions=512, analyzed=256, tested=64)
-    entries = alignment_entries("gradients:4", tap=2, hidden=256, outer=1.6)
-    return replace(plan, diffusion=diffusion, measuring=measuring, control="none", entries=entries)
+    return replace(plan, diffusion=diffusion, measuring=measuring, control="none", entries=alignment_entries())
 
 
 def celeba256(latents: Literal["f8d4", "f16d16"]) -> Plan:
@@ -209,13 +189,8 @@ def celeba256(latents: Literal["f8d4", "f16d16"]) -> Plan:
         autoencoder=make("autoencoder"),
         diffusion=diffusion_config.celeba256_uvit("S", latents, 500_000 if latents == "f8d4" else 300_000),
         sampling=SamplingChoice("dpm_solver", 50, labels="none", batch_size=256, precision="bf16"),
-        measuring=replace(
-            INCEPTION,
-            data="data/celeba256_test",
-            reference_data="data/celeba256",
-            reference=30_000,
-            samples=10_000,
-            reconstructions=5000,
+        measuring=Measuring(
+            "data/celeba256_test", "data/celeba256", INCEPTION, reference=30_000, samples=10_000, reconstructions=5000
         ),
     )
 
@@ -228,23 +203,24 @@ def imagenet256(size: Literal["B", "XL"]) -> Plan:
         autoencoder=autoencoder_config.imagenet256_f16d16("autoencoder"),
         diffusion=diffusion_config.imagenet256_sit(size, "f16d16"),
         sampling=SamplingChoice("euler_maruyama", 250, batch_size=256, precision="bf16"),
-        measuring=replace(
-            INCEPTION,
-            data="data/imagenet/val",
-            reference_data="data/imagenet/train",
-            reference=1_281_167,
-            samples=50_000,
-            reconstructions=50_000,
+        measuring=Measuring(
+            "data/imagenet/val", "data/imagenet/train", INCEPTION, 1_281_167, samples=50_000, reconstructions=50_000
         ),
     )
 
 
-INCEPTION = Measuring(features="inception:weights/pt_inception-2015-12-05-6726825d.pth")
+INCEPTION = "inception:weights/pt_inception-2015-12-05-6726825d.pth"
 
 
-def sit(size: str, **changes: Any) -> DiffusionRun:
+def tiny(steps: int, **changes: Any) -> AutoencoderRun:
+    """Return the run of an autoencoder, with changes to the preset `tiny_autoencoder`."""
+    return replace(autoencoder_config.tiny(), steps=steps, **changes)
+
+
+def sit(size: str, steps: int, **changes: Any) -> DiffusionRun:
     """Return the run of a SiT, such as "micro/2", with changes to the preset `tiny_sit`."""
-    return replace(diffusion_config.tiny(), denoiser=DenoiserChoice(f"SiT-{size}", time_scale=1000.0), **changes)
+    denoiser = DenoiserChoice(f"SiT-{size}", time_scale=1000.0)
+    return replace(diffusion_config.tiny(), denoiser=denoiser, steps=steps, **changes)
 
 
 def adam(lr: float, warmup: int, ema: float) -> Optimizer:

@@ -1,11 +1,9 @@
 """Paths between data and noise, the training loss on them, and samplers: for any denoiser, anyone's trainer."""
 
-from .denoiser import Denoiser, Predict
 from .guidance import guided, guided_evaluations
-from .noise import SampleNoise
 from .objective import Loss, diffusion_loss, min_snr_weight
-from .path import Path
-from .samplers import SAMPLERS, evaluation_times, evaluations, time_grid
+from .path import Denoiser, Path, Predict
+from .samplers import SAMPLERS, SampleNoise, evaluation_times, evaluations, time_grid
 from .times import Times
 
 __all__ = [

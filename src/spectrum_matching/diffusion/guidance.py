@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser, Predict
 from .objective import NO_LABEL
+from .path import Denoiser, Predict
 
 if TYPE_CHECKING:
     from jaxtyping import Int

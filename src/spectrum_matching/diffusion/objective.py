@@ -10,8 +10,7 @@ from torch import Tensor
 
 from ..spectrum.dct import dct2
 from ..spectrum.separable import in_working_precision
-from .denoiser import Denoiser
-from .path import Path
+from .path import Denoiser, Path
 from .times import Times
 
 if TYPE_CHECKING:

@@ -1,10 +1,11 @@
-"""Paths from data to noise, x_t = α(t)·x + σ(t)·ε, and what a network may predict along them."""
+"""Paths from data to noise, x_t = α(t)·x + σ(t)·ε, what a network may predict along them, and how it is called."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -21,6 +22,23 @@ Prediction = Literal["velocity", "noise", "data"]
 
 BETA_MIN, BETA_MAX = 0.1, 20.0
 T_MARGIN = 1e-3  # as Song et al. and SiT keep from the ends at which a prediction says nothing or a target is infinite
+
+
+Predict: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Maps noisy (b, c, h, w) and t (b,) to a prediction (b, c, h, w): a denoiser with labels and guidance bound."""
+
+
+class Denoiser(Protocol):
+    """A network that predicts velocity, noise or data from noisy data, as its `Path` says, without randomness.
+
+    noisy (b, c, h, w); t (b,) in [0, 1], 0 data and 1 noise; labels (b,) int64, −1 for no label, or None for a network
+    without labels. Returns the prediction (b, c, h, w), and the output tokens (b, n, width) of block `tap` or None.
+    """
+
+    def __call__(
+        self, noisy: Tensor, t: Tensor, labels: Tensor | None, tap: int | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the prediction, and the tokens of block `tap` or None."""
 
 
 class Coefficients(NamedTuple):

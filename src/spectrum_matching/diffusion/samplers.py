@@ -1,19 +1,150 @@
-"""Samplers by name, their time grids, and the number of evaluations that they take."""
+"""Samplers from noise to data along a grid of times, with one signature: (predict, path, noise, times, draw) → data.
+
+predict: returns what `path.prediction` names. noise (b, c, h, w): the state at times[0], float32 or float64, which is
+the precision of the integration. times (n_steps + 1,), decreasing; the result is the state at the last of them: data at
+0, noisy above. draw: step number → standard normal noise (b, c, h, w), for stochastic solvers. No solver
+evaluates at t = 0, where a prediction may be undefined. ValueError for times or dtypes that do not fit. Gradients flow
+unless the caller disables them.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
-from .dpm_solver import dpm_solver
-from .path import Path
-from .solvers import Sampler, euler, euler_maruyama, heun
+from ..seeding import seeded
+from .path import Path, Predict
 from .times import shifted
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+    Data = Float[Tensor, "b c h w"]
+    TimeGrid = Float[Tensor, " n"]
+
+
+class Sampler(Protocol):
+    """The signature that all solvers share."""
+
+    def __call__(
+        self, predict: Predict, path: Path, noise: Data, times: TimeGrid, draw: Callable[[int], Tensor] | None = None
+    ) -> Data:
+        """Integrate from times[0] to times[-1]."""
+
+
+def euler(
+    predict: Predict, path: Path, noise: Data, times: TimeGrid, draw: Callable[[int], Tensor] | None = None
+) -> Data:
+    """Integrate dx/dt = velocity by Euler's method: first order, deterministic, one evaluation a step."""
+    x = noise
+    for t, t_next in pairwise(checked(path, noise, times).tolist()):
+        x = x + (t_next - t) * _velocity(predict, path, x, t)
+    return x
+
+
+def heun(
+    predict: Predict, path: Path, noise: Data, times: TimeGrid, draw: Callable[[int], Tensor] | None = None
+) -> Data:
+    """Integrate dx/dt = velocity by Heun's method: second order, deterministic.
+
+    Two evaluations a step, and one for a step that ends at t = 0. Source: arXiv 2206.00364, algorithm 1, in t.
+    """
+    x = noise
+    for t, t_next in pairwise(checked(path, noise, times).tolist()):
+        velocity = _velocity(predict, path, x, t)
+        ahead = x + (t_next - t) * velocity
+        if t_next > 0:
+            velocity = (velocity + _velocity(predict, path, ahead, t_next)) / 2
+            ahead = x + (t_next - t) * velocity
+        x = ahead
+    return x
+
+
+def euler_maruyama(
+    predict: Predict, path: Path, noise: Data, times: TimeGrid, draw: Callable[[int], Tensor] | None = None
+) -> Data:
+    """Integrate the reverse SDE dx = (velocity + r·ε)·dt + √(2rσ)·dw, r = ασ' − α'σ, by Euler–Maruyama.
+
+    Weak first order, one evaluation a step. Of the SDEs that share the marginals of the path (SiT, arXiv 2401.08740,
+    eq. 6) this one is finite at both ends; on the linear path it is SiT's with w = 2σ, on the others the same one as a
+    function of α/σ. A step that ends at t = 0 follows the velocity alone, so that no fresh noise is left.
+
+    Raises:
+        ValueError: without `draw`.
+    """
+    if draw is None:
+        raise ValueError("euler_maruyama needs fresh noise for each step: give draw, for instance from SampleNoise.at")
+    grid = checked(path, noise, times)
+    sigmas, rates = path.sigma(grid).tolist(), path.coefficients(grid).rate.tolist()
+    x = noise
+    for step, (t, t_next) in enumerate(pairwise(grid.tolist())):
+        level = at_level(x, t)
+        prediction = predict(x, level).to(x.dtype)
+        drift = path.as_velocity(prediction, x, level)
+        if t_next > 0:
+            drift = drift + rates[step] * path.as_noise(prediction, x, level)
+        x = x + (t_next - t) * drift
+        if t_next > 0:
+            x = x + math.sqrt(2 * rates[step] * sigmas[step] * (t - t_next)) * draw(step).to(x)
+    return x
+
+
+def dpm_solver(
+    predict: Predict, path: Path, noise: Data, times: TimeGrid, draw: Callable[[int], Tensor] | None = None
+) -> Data:
+    """Integrate by DPM-Solver++(2M): second order, deterministic, one evaluation a step.
+
+    The first step and one that ends at t = 0 are of first order; after a start at α = 0, which is infinitely far in λ,
+    so is the second. Source: arXiv 2211.01095, algorithm 2, on any path through its α, σ, λ.
+    """
+    grid = checked(path, noise, times)
+    alphas, sigmas, lambdas = (v.tolist() for v in (path.alpha(grid), path.sigma(grid), path.log_snr(grid) / 2))
+    x, previous = noise, None
+    for i, t in enumerate(grid[:-1].tolist()):
+        level = at_level(x, t)
+        data = ahead = path.as_data(predict(x, level).to(x.dtype), x, level)
+        if previous is not None and sigmas[i + 1] > 0:
+            ahead = data + (lambdas[i + 1] - lambdas[i]) / (2 * (lambdas[i] - lambdas[i - 1])) * (data - previous)
+        kept = sigmas[i + 1] / sigmas[i]
+        x = kept * x + (alphas[i + 1] - kept * alphas[i]) * ahead
+        previous = data
+    return x
+
+
+def checked(path: Path, noise: Data, times: TimeGrid) -> TimeGrid:
+    """Return `times` in float64 on the CPU.
+
+    Raises:
+        ValueError: unless they decrease towards 0 from where the path can be sampled, or for noise of another dtype.
+    """
+    grid = times.detach().to("cpu", torch.float64)
+    if grid.ndim != 1 or len(grid) < 2 or not bool((grid.diff() < 0).all()) or not grid[-1] >= 0:
+        raise ValueError(f"times must be at least two numbers decreasing towards 0, got {grid.tolist()}")
+    if grid[0] > path.ends[1]:
+        raise ValueError(
+            f"times start at {grid[0]:g}, where a {path.prediction} prediction on the {path.kind} path says nothing "
+            f"about the data: start at {path.ends[1]:g} at most"
+        )
+    if noise.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"samplers integrate in float32 or float64, and the noise is {noise.dtype}")
+    return grid
+
+
+def at_level(x: Data, t: float) -> Float[Tensor, " b"]:
+    """Repeat t for each image of x, as a `Predict` takes it."""
+    return torch.full((len(x),), t, dtype=x.dtype, device=x.device)
+
+
+def _velocity(predict: Predict, path: Path, x: Tensor, t: float) -> Tensor:
+    level = at_level(x, t)
+    return path.as_velocity(predict(x, level).to(x.dtype), x, level)
+
 
 SAMPLERS: dict[str, Sampler] = {
     "euler": euler,
@@ -46,3 +177,25 @@ def evaluation_times(name: str, times: Float[Tensor, " n"]) -> list[float]:
     if name != "heun":
         return starts
     return [t for pair in zip(starts, stops, strict=True) for t in pair if t > 0]
+
+
+@dataclass(frozen=True)
+class SampleNoise:
+    """Standard normal noise for samples numbered `indices`, whatever batches and processes they are split into."""
+
+    seed: int
+    indices: Sequence[int]
+
+    def start(self, shape: tuple[int, ...]) -> Float[Tensor, "b ..."]:
+        """Return the initial noise: (c, h, w) → (b, c, h, w), float32 on the CPU."""
+        return self._sample("start", shape)
+
+    def at(self, step: int, shape: tuple[int, ...]) -> Float[Tensor, "b ..."]:
+        """Return the noise of step number `step`: (c, h, w) → (b, c, h, w), float32 on the CPU."""
+        return self._sample(step, shape)
+
+    def _sample(self, step: int | str, shape: tuple[int, ...]) -> Tensor:
+        noise = torch.empty(len(self.indices), *shape)
+        for row, index in zip(noise, self.indices, strict=True):
+            row.normal_(generator=seeded("sample", self.seed, index, step))
+        return noise

@@ -4,12 +4,12 @@ import torch
 from spectrum_matching.spectrum import dct2, fit_power_law
 from spectrum_matching.studies.frequency_bias.fields import (
     coefficient_frequencies,
+    coefficient_moments,
     gaussian_fields,
     gaussian_surrogates,
     tilted,
     unit_scale,
 )
-from spectrum_matching.studies.frequency_bias.wiener import coefficient_moments
 
 
 def images(n=24, size=16, seed=0):

@@ -9,7 +9,12 @@ from spectrum_matching.nets.denoiser.build import build_denoiser
 from spectrum_matching.spectrum.power import radial_bins
 from spectrum_matching.studies.frequency_bias import run_case as module
 from spectrum_matching.studies.frequency_bias.band_errors import band_sums, coefficient_power, radial_bands
-from spectrum_matching.studies.frequency_bias.fields import coefficient_frequencies, gaussian_fields
+from spectrum_matching.studies.frequency_bias.fields import (
+    coefficient_frequencies,
+    coefficient_moments,
+    gaussian_fields,
+    wiener_denoiser,
+)
 from spectrum_matching.studies.frequency_bias.plans import CaseSpec, FrequencyPlan
 from spectrum_matching.studies.frequency_bias.run_case import (
     StratifiedTimes,
@@ -20,7 +25,6 @@ from spectrum_matching.studies.frequency_bias.run_case import (
     train_and_evaluate,
     weighted_ratio,
 )
-from spectrum_matching.studies.frequency_bias.wiener import coefficient_moments, wiener_denoiser
 
 PLAN = FrequencyPlan(size=8, denoiser="SiT-micro/4", steps=2, batch_size=4, eval_points=2, times=(0.5,), bands=3)
 TRAINING = FrequencyPlan(steps=5, batch_size=8, learning_rate=1e-2, warmup=2, eval_points=2)

@@ -8,22 +8,19 @@ from spectrum_matching.diffusion import Path
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.studies.frequency_bias.band_errors import (
     band_sums,
+    band_table,
     coefficient_power,
+    halfway,
     held_out_noise,
+    jackknife_ratios,
     loss_factors,
     radial_bands,
+    rank_correlations,
     squared_errors,
 )
-from spectrum_matching.studies.frequency_bias.fields import gaussian_fields
+from spectrum_matching.studies.frequency_bias.fields import coefficient_moments, gaussian_fields, wiener_denoiser
 from spectrum_matching.studies.frequency_bias.perception import band_error
 from spectrum_matching.studies.frequency_bias.record import EvalPoint, NoiseLevel
-from spectrum_matching.studies.frequency_bias.summary import (
-    band_table,
-    halfway,
-    jackknife_ratios,
-    rank_correlations,
-)
-from spectrum_matching.studies.frequency_bias.wiener import coefficient_moments, wiener_denoiser
 
 TIMES, BANDS = (0.2, 0.5, 0.8), radial_bands((16, 16), 6)
 STEPS = (0, 3, 7, 15)

@@ -4,8 +4,12 @@ import torch
 from spectrum_matching.diffusion import Path
 from spectrum_matching.spectrum import idct2
 from spectrum_matching.studies.frequency_bias.band_errors import band_sums, radial_bands, squared_errors
-from spectrum_matching.studies.frequency_bias.fields import coefficient_frequencies
-from spectrum_matching.studies.frequency_bias.wiener import CoefficientMoments, coefficient_moments, wiener_denoiser
+from spectrum_matching.studies.frequency_bias.fields import (
+    CoefficientMoments,
+    coefficient_frequencies,
+    coefficient_moments,
+    wiener_denoiser,
+)
 
 GRID, CHANNELS = (8, 6), 2
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,11 +51,7 @@ class NamedFilter(NamedTuple):
 
 
 def open_encoder(source: str, device: torch.device) -> VisionEncoder:
-    """Open a vision encoder by a name of `open_vision`, or the posterior means of "autoencoder:SOURCE" as tokens.
-
-    Raises:
-        ValueError: if it does not open.
-    """
+    """Open a vision encoder by a name of `open_vision`, or the posterior means of "autoencoder:SOURCE" as tokens."""
     if not source.startswith(LATENTS):
         return open_vision(source, str(device))
     network = open_autoencoder(source.removeprefix(LATENTS), device)
@@ -71,7 +68,7 @@ def open_encoder(source: str, device: torch.device) -> VisionEncoder:
 
 
 def target_filters(
-    grid: tuple[int, int], gammas: Sequence[float] = GAMMAS, inner: float = INNER, outer: float | None = None
+    grid: tuple[int, int], gamma: Sequence[float] = GAMMAS, inner: float = INNER, outer: float | None = None
 ) -> list[NamedFilter]:
     """Return no filter, spatial normalisation by each gamma, and the difference of Gaussians as band- and high-pass.
 
@@ -86,28 +83,26 @@ def target_filters(
         raise ValueError(f"{h} x {w} tokens are too few for a spectrum and for distances; take a larger --size")
     outer = OUTER_SHARE * min(grid) if outer is None else outer
     if not 0 < inner < outer:
-        raise ValueError(
-            f"expected 0 < inner < outer, got inner {inner:g} and outer {outer:g} tokens on a grid of {h} x {w}; "
-            "choose --inner and --outer"
-        )
-    filters = [NamedFilter("none", "", False, Unfiltered())]
+        got = f"inner {inner:g} and outer {outer:g} tokens on a grid of {h} x {w}"
+        raise ValueError(f"expected 0 < inner < outer, got {got}; choose --inner and --outer")
+    families: list[tuple[str, str, Callable[[Std], TargetFilter]]] = [
+        *(
+            ("less the mean" if g == 1 else f"less {g:g} mean", f"gamma {g:g}", partial(SpatialNormalisation, g))
+            for g in gamma
+        ),
+        ("band-pass", f"sigma {inner:g} and {outer:g} tokens", partial(DifferenceOfGaussians, inner, outer)),
+        ("high-pass", f"sigma {outer:g} tokens", partial(DifferenceOfGaussians, 0.0, outer)),
+    ]
     stds: tuple[tuple[bool, Std], ...] = ((False, "none"), (True, "empirical"))
-    for gamma in gammas:
-        family = "less the mean" if gamma == 1 else f"less {gamma:g} mean"
-        filters += [NamedFilter(family, f"gamma {gamma:g}", by, SpatialNormalisation(gamma, std)) for by, std in stds]
-    for family, sigma, words in (
-        ("band-pass", inner, f"sigma {inner:g} and {outer:g} tokens"),
-        ("high-pass", 0.0, f"sigma {outer:g} tokens"),
-    ):
-        filters += [NamedFilter(family, words, by, DifferenceOfGaussians(sigma, outer, std)) for by, std in stds]
-    return filters
+    filters = [NamedFilter(name, words, by, make(std)) for name, words, make in families for by, std in stds]
+    return [NamedFilter("none", "", False, Unfiltered()), *filters]
 
 
 def measure_directional_energy(
     encoders: Mapping[str, VisionEncoder],
     images: Images,
     *,
-    gammas: Sequence[float] = GAMMAS,
+    gamma: Sequence[float] = GAMMAS,
     inner: float = INNER,
     outer: float | None = None,
     n_images: int | None = None,
@@ -119,7 +114,7 @@ def measure_directional_energy(
 ) -> DirectionalEnergy:
     """Measure encoders, by name, on the first `n_images` (None: all), each read once.
 
-    gammas, inner, outer: of `target_filters`. masks: a folder of foreground masks, for SRSS. split, command: for the
+    gamma, inner, outer: of `target_filters`. masks: a folder of foreground masks, for SRSS. split, command: for the
     record. progress: called with the number of images done and their total.
 
     Raises:
@@ -129,7 +124,7 @@ def measure_directional_energy(
     filters = {}
     for name, encoder in encoders.items():
         try:
-            filters[name] = target_filters(encoder.grid(images.size), gammas, inner, outer)
+            filters[name] = target_filters(encoder.grid(images.size), gamma, inner, outer)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
     foreground = open_masks(masks, images) if masks else None
@@ -213,14 +208,9 @@ def _image_rows(field: Tensor, foreground: Tensor | None) -> dict[str, Tensor]:
 
 def _summary(one: NamedFilter, batches: Sequence[Mapping[str, Tensor]], grid: tuple[int, int]) -> FilterResult:
     rows = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
-    srss_rows = rows["srss"][rows["srss"].isfinite()] if "srss" in rows else None
-    if srss_rows is None:
-        regions = Measurement(None, white=0.0, refused="no masks were given")
-    elif not len(srss_rows):
-        reason = "no mask has a quarter of the tokens inside and a quarter outside"
-        regions = Measurement(None, white=0.0, refused=reason)
-    else:
-        regions = estimate_mean(srss_rows, 0.0)
+    regions = rows["srss"][rows["srss"].isfinite()] if "srss" in rows else torch.empty(0)
+    unbalanced = "no mask has a quarter of the tokens inside and a quarter outside"
+    reason = unbalanced if "srss" in rows else "no masks were given"
     return FilterResult(
         filter=one.name,
         family=one.family,
@@ -233,7 +223,7 @@ def _summary(one: NamedFilter, batches: Sequence[Mapping[str, Tensor]], grid: tu
             "rmsc": estimate_mean(rows["rmsc"], (1 - 1 / (grid[0] * grid[1])) ** 0.5),
             "lds": estimate_mean(rows["lds"], 0.0),
             "cds": estimate_mean(rows["cds"], 0.0),
-            "srss": regions,
+            "srss": estimate_mean(regions, 0.0) if len(regions) else Measurement(None, white=0.0, refused=reason),
         },
         deviation=float(rows["deviation"].max()),
         n_without=int((~rows["whole"]).sum()),
@@ -243,10 +233,9 @@ def _summary(one: NamedFilter, batches: Sequence[Mapping[str, Tensor]], grid: tu
 def _notes(encoders: Sequence[EncoderResult], masks: MaskSet | None) -> Iterator[str]:
     for encoder in encoders:
         if n := encoder.filters[0].n_without:
-            yield (
-                f"{encoder.name}: images with tokens that are zero before any filter, as gradients of a flat region "
-                f"are: {n}. Such tokens have no direction, and the shares of such an image sum to less than 1."
-            )
+            zero = "images with tokens that are zero before any filter, as gradients of a flat region are"
+            rest = "Such tokens have no direction, and the shares of such an image sum to less than 1."
+            yield f"{encoder.name}: {zero}: {n}. {rest}"
     if masks and masks.missing:
         yield f"{len(masks.missing)} images have no mask, such as {masks.missing[0]}; SRSS is of the others."
 

@@ -42,9 +42,7 @@ def _lead(study: DirectionalEnergy) -> list[str]:
 
 
 def _blocks(study: DirectionalEnergy) -> tuple[Block, ...]:
-    under = (
-        "Share of each band, mean over images and standard error; a column sums to 1 if all tokens have a direction."
-    )
+    under = "Share of each band, mean and standard error over images; columns sum to 1 if all tokens have a direction."
     far = " or ".join(str(far) for far in sorted({encoder.far for encoder in study.encoders}))
     return (
         Block(
@@ -93,17 +91,11 @@ def number_table(study: DirectionalEnergy) -> Table:
         Column("energy", "directional, outside DC"),
         *(Column(TITLES[key], UNITS[key]) for key in _keys(study)),
     )
-    rows = [
-        (
-            i,
-            (
-                Cell(result.filter, result.settings),
-                *map(_cell, (result.dc, result.energy, *(result.measurements[key] for key in _keys(study)))),
-            ),
-        )
-        for i, encoder in enumerate(study.encoders)
-        for result in encoder.filters
-    ]
+    rows = []
+    for i, encoder in enumerate(study.encoders):
+        for result in encoder.filters:
+            numbers = (result.dc, result.energy, *(result.measurements[key] for key in _keys(study)))
+            rows.append((i, (Cell(result.filter, result.settings), *map(_cell, numbers))))
     return Table(columns, tuple(rows))
 
 
@@ -126,25 +118,14 @@ def densities(encoder: EncoderResult, result: FilterResult) -> list[float]:
 
 def _spectrum(encoder: EncoderResult, families: Sequence[str]) -> Panel:
     h, w = encoder.grid
-    series = [
-        Curve(
-            encoder.frequencies,
-            densities(encoder, result),
-            result.filter + "\n{x} cycles per token: {y} times white noise’s",
-            line(families.index(result.family))
-            | ({"linestyle": DASHED, "marker": ""} if result.divided else {"markersize": 3.2}),
-        )
-        for result in encoder.filters
-    ]
-    return curves(
-        f"{encoder.name}, {h} × {w} tokens of {encoder.width}",
-        "cycles per token",
-        "power / white noise’s",
-        series,
-        x_scale="frequency",
-        y_scale="log",
-        level=(1, MUTED),
-    )
+    series = []
+    for result in encoder.filters:
+        style = {"linestyle": DASHED, "marker": ""} if result.divided else {"markersize": 3.2}
+        tip = result.filter + "\n{x} cycles per token: {y} times white noise’s"
+        style = line(families.index(result.family)) | style
+        series.append(Curve(encoder.frequencies, densities(encoder, result), tip, style))
+    words = (f"{encoder.name}, {h} × {w} tokens of {encoder.width}", "cycles per token", "power / white noise’s")
+    return curves(*words, series, x_scale="frequency", y_scale="log", level=(1, MUTED))
 
 
 def _by_filter(study: DirectionalEnergy, key: str) -> Panel:

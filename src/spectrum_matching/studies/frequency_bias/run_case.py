@@ -14,13 +14,12 @@ from ...nets.denoiser.build import build_denoiser
 from ...records.provenance import provenance
 from ...seeding import seeded
 from ...spectrum.power import RadialBins
-from .band_errors import band_sums, coefficient_power, held_out_noise, loss_factors, radial_bands, squared_errors
-from .fields import Fields, coefficient_frequencies
+from . import band_errors
+from .band_errors import band_sums, coefficient_power, radial_bands
+from .fields import Fields, coefficient_frequencies, coefficient_moments, wiener_denoiser
 from .perception import sensitivity_weights
 from .plans import CaseSpec, FrequencyPlan
 from .record import Case, EvalPoint, NoiseLevel
-from .summary import band_table, jackknife_ratios, rank_correlations
-from .wiener import coefficient_moments, wiener_denoiser
 
 BATCH_SIZE, CLIP = 64, 1.0
 CHECKPOINT_EVERY = 1000  # updates, and at every evaluation
@@ -48,10 +47,10 @@ def run_case(
     choice = plan.latent_denoiser if spec.data == "latents" else plan.denoiser
     network = build_denoiser(choice, shape[0], shape[1:], seed=seed, time_scale=1000.0).to(device)
     weights = loss_weights(spec, bands, train_power)
-    test, noise = fields.test.to(device), held_out_noise(fields.test).to(device)
+    test, noise = fields.test.to(device), band_errors.held_out_noise(fields.test).to(device)
 
     def measure(denoiser: Denoiser) -> Tensor:
-        return squared_errors(denoiser, path, test, noise, plan.times, BATCH_SIZE, plan.autocast)
+        return band_errors.squared_errors(denoiser, path, test, noise, plan.times, BATCH_SIZE, plan.autocast)
 
     def evaluate() -> Tensor:
         return band_sums(measure(network), bands).mean(0)
@@ -75,15 +74,19 @@ def run_case(
             wiener_csf_error=None if csf is None else weighted_ratio(linear, power, csf),
         )
         for t, factor, error, linear in zip(
-            plan.times, loss_factors(path, plan.times).tolist(), errors.mean(0), wiener_errors.mean(0), strict=True
+            plan.times,
+            band_errors.loss_factors(path, plan.times).tolist(),
+            errors.mean(0),
+            wiener_errors.mean(0),
+            strict=True,
         )
     ]
-    table = band_table(
+    table = band_errors.band_table(
         evals,
         levels,
         bands,
         band_sums(power, bands),
-        jackknife_ratios(band_sums(errors, bands), band_sums(wiener_errors, bands)),
+        band_errors.jackknife_ratios(band_sums(errors, bands), band_sums(wiener_errors, bands)),
         *(band_sums(coefficient_power(x), bands) / band_sums(train_power, bands) for x in (samples, wiener_samples)),
     )
     return Case(
@@ -94,7 +97,7 @@ def run_case(
         denoiser=choice,
         n_parameters=sum(weight.numel() for weight in network.parameters()),
         bands=table,
-        rank_correlation=rank_correlations(table),
+        rank_correlation=band_errors.rank_correlations(table),
         levels=tuple(levels),
         evals=tuple(evals),
         provenance=provenance(device, torch.bfloat16 if plan.autocast else torch.float32, seed),

@@ -23,12 +23,11 @@ from ...nets.denoiser.build import build_denoiser
 from ...nets.vision.extractors import open_extractor
 from ...records.provenance import provenance
 from .band_errors import radial_bands
-from .fields import Fields, gaussian_fields, gaussian_surrogates, latent_fields, tilted, unit_scale
+from .fields import Fields, coefficient_moments, gaussian_fields, gaussian_surrogates, latent_fields, tilted, unit_scale
 from .perception import ImageMetrics, evaluate_injected_errors, sensitivity_weights
 from .plans import CaseSpec, FrequencyPlan, check_plan
 from .record import CASE, Case, FrequencyBias
 from .run_case import run_case
-from .wiener import coefficient_moments
 
 logger = logging.getLogger(__name__)
 

@@ -55,7 +55,8 @@ def measure_unified_view(analyses: Sequence[Analysis], control: str, command: st
 def _quantities(delta: float, deltas: Sequence[float]) -> dict[Quantity, Getter]:
     """Return the quantities of the study, and how each is taken from a seed."""
 
-    def spectrum(variant: Variant, name: str) -> dict[Quantity, Getter]:
+    def spectrum(variant: Variant) -> dict[Quantity, Getter]:
+        name = VARIANTS[variant]
         gap = Quantity(f"gap_{variant}", f"gap at delta {delta:g}, {name}", "nats", "encoding", "down")
         best_gap = Quantity(f"best_gap_{variant}", f"gap at the best delta, {name}", "nats", "encoding", "down")
         best_delta = Quantity(f"best_delta_{variant}", f"best delta, {name}", "", "neither", "")
@@ -69,8 +70,8 @@ def _quantities(delta: float, deltas: Sequence[float]) -> dict[Quantity, Getter]
     lowpass_psnr = Quantity("lowpass_psnr", "low-pass PSNR, mean over keep", "dB", "decoding", "up")
     psnr = Quantity("psnr", "PSNR of reconstructions", "dB", "neither", "")
     return {
-        **spectrum("scale_free", VARIANTS["scale_free"]),
-        **spectrum("paper", VARIANTS["paper"]),
+        **spectrum("scale_free"),
+        **spectrum("paper"),
         lowpass_gap: lambda seed: mean(seed.gaps),
         lowpass_psnr: lambda seed: mean(seed.decoded),
         psnr: lambda seed: seed.psnr,
@@ -93,16 +94,13 @@ def _method(
 
 def _seed(analysis: Analysis, keeps: Sequence[int]) -> SeedResult:
     assert analysis.decoding is not None
-    matches = {variant: analysis.view("mean").match(variant) for variant in VARIANTS}
+    matches = [analysis.view("mean").match(variant) for variant in VARIANTS]
     points = [point for keep in keeps for point in analysis.decoding.lowpass if point.keep == keep]
     return SeedResult(
         source=analysis.subject.source,
         digest=analysis.subject.digest,
         psnr=float(analysis.decoding.measurements["psnr"]),
-        curves=tuple(
-            GapCurve(variant, tuple(map(float, match.gaps)), match.best_delta, match.best_gap)
-            for variant, match in matches.items()
-        ),
+        curves=tuple(GapCurve(m.variant, tuple(map(float, m.gaps)), m.best_delta, m.best_gap) for m in matches),
         decoded=tuple(float(point.decoded) for point in points),
         aligned=tuple(float(point.aligned) for point in points),
         gaps=tuple(float(point.gap) for point in points),
@@ -124,10 +122,8 @@ def _require_comparable(analyses: Sequence[Analysis]) -> None:
     for analysis in analyses[1:]:
         for what, other in _conditions(analysis).items():
             if first[what] != other:
-                raise ValueError(
-                    f"{analyses[0].subject.name} and {analysis.subject.name} differ in their {what} "
-                    f"({first[what]} and {other}): compare like with like"
-                )
+                both = f"{analyses[0].subject.name} and {analysis.subject.name}"
+                raise ValueError(f"{both} differ in their {what} ({first[what]} and {other}): compare like with like")
 
 
 def _conditions(analysis: Analysis) -> dict[str, str]:

@@ -79,10 +79,7 @@ def _blocks(study: UnifiedView) -> tuple[Block, ...]:
                 "the lower left.",
                 "A low-pass gap also falls where reconstructions get worse: hence the third panel.",
             ),
-            [
-                *(_scatter(study, quantities[f"gap_{variant}"], gap) for variant in VARIANTS),
-                _scatter(study, quantities["psnr"], gap),
-            ],
+            [_scatter(study, quantities[key], gap) for key in (*(f"gap_{variant}" for variant in VARIANTS), "psnr")],
             StudyTable("Change against the control", change_table(study), "method", LEGEND, dense=True),
         ),
         section(
@@ -109,17 +106,13 @@ def _blocks(study: UnifiedView) -> tuple[Block, ...]:
 
 def change_table(study: UnifiedView) -> Table:
     """Return the mean change ± half the range over seeds, with the outcome; for the control its value."""
-    rows = [
-        (i, tuple(_cell(study, method, method.change(quantity.key)) for quantity in study.quantities))
-        for i, method in enumerate(study.methods)
-    ]
-    return Table(tuple(map(_column, study.quantities)), tuple(rows))
-
-
-def _column(quantity: Quantity) -> Column:
-    title, _, variant = quantity.title.partition(", ")
-    side = "" if quantity.side == "neither" else quantity.side
-    return Column(title, " · ".join(filter(None, (variant, side, quantity.unit))))
+    columns = []
+    for quantity in study.quantities:
+        title, _, variant = quantity.title.partition(", ")
+        side = "" if quantity.side == "neither" else quantity.side
+        columns.append(Column(title, " · ".join(filter(None, (variant, side, quantity.unit)))))
+    rows = [tuple(_cell(study, m, m.change(quantity.key)) for quantity in study.quantities) for m in study.methods]
+    return Table(tuple(columns), tuple(enumerate(rows)))
 
 
 def _cell(study: UnifiedView, method: MethodResult, change: Change) -> Cell:

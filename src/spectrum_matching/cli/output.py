@@ -1,4 +1,4 @@
-"""Progress and messages on standard error.
+"""Progress and messages on standard error; results on standard output and in files.
 
 The library knows nothing of terminals: it logs by `logging.getLogger(__name__)` and calls `progress(done, total)`. Of
 several processes that run one command, only the first shows progress, information and warnings.
@@ -6,13 +6,18 @@ several processes that run one command, only the first shows progress, informati
 
 import logging
 import os
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
+
+from ..files.atomic import write_text_atomically
 
 Callback = Callable[[int, int], None]
 """Takes the number done and the total."""
@@ -95,3 +100,40 @@ def show_messages() -> None:
 
 def _print(line: Text) -> None:
     console.print(line, soft_wrap=True)
+
+
+def print_results(*results: RenderableType) -> None:
+    """Print texts and tables on the main process's standard output, as wide as they are where it is no terminal."""
+    if not is_main_process():
+        return
+    output = Console(width=None if sys.stdout.isatty() else 10_000)
+    for result in results:
+        with output.capture() as text:
+            output.print(Text(result) if isinstance(result, str) else result, soft_wrap=isinstance(result, str))
+        for line in text.get().splitlines():
+            print(line.rstrip())
+
+
+def write_results(out: Path, write: Callable[[Path], None]) -> None:
+    """Call `write` with the folder `out`, or where that fails with a temporary folder, so that no number is lost.
+
+    Raises:
+        ValueError: naming the temporary folder, when `out` cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write(out)
+    except OSError as error:
+        saved = Path(mkdtemp(prefix="specmatch-"))
+        write(saved)
+        raise ValueError(f"cannot write into {out} ({error.strerror}); the results are in {saved}") from error
+
+
+def write_texts(out: Path, texts: Mapping[str, str]) -> None:
+    """Write texts by file name into a folder as `write_results` does, each complete or not at all."""
+
+    def write(folder: Path) -> None:
+        for name, text in texts.items():
+            write_text_atomically(folder / name, text)
+
+    write_results(out, write)
