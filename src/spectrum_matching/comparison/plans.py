@@ -127,11 +127,7 @@ def demo(fast: bool = False) -> Plan:
         seeds=(0,),
         control="SD-VAE",
         entries={"SD-VAE": entries["SD-VAE"], "ESM": entries["ESM, scale-free"], "DSM": entries["DSM"]},
-        autoencoder=tiny(
-            240 // part,
-            data=Data(size=32 if fast else 64),
-            optimizer=Optimizer(1e-3, warmup=30 if fast else 100, ema=0.99),
-        ),
+        autoencoder=tiny(240 // part, data=Data(size=32 if fast else 64), optimizer=optimizer),
         diffusion=sit("micro/2", 320 // part, batch_size=32, optimizer=adam(1e-3, 20, ema=0.98)),
         sampling=SamplingChoice("dpm_solver", 20, precision="bf16"),
         measuring=Measuring(reference=256, samples=n, reconstructions=n, analyzed=n, tested=50 // part),

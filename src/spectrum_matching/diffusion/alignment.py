@@ -156,10 +156,9 @@ class Alignment(nn.Module):
             ValueError: where the aspect ratios differ, or there is not one target for each image.
         """
         if target.ndim != 4 or len(target) != len(tokens) or target.shape[-2] * grid[1] != target.shape[-1] * grid[0]:
-            raise ValueError(
-                f"alignment targets are {tuple(target.shape)}; expected (b, d, h, w) for {len(tokens)} images, of the "
-                f"aspect ratio of the tokens' grid, {grid[0]} x {grid[1]}"
-            )
+            aspect = f"of the aspect ratio of the tokens' grid, {grid[0]} x {grid[1]}"
+            expected = f"(b, d, h, w) for {len(tokens)} images, {aspect}"
+            raise ValueError(f"alignment targets are {tuple(target.shape)}; expected {expected}")
         projected = self.projector(tokens, grid)
         with torch.autocast(tokens.device.type, enabled=False):
             with torch.no_grad():

@@ -71,10 +71,8 @@ def diffusion_loss(
     noisy = path.mix(data, noise, t)
     prediction, tokens = denoiser(noisy, t, labels, tap)
     if prediction.shape != data.shape:
-        raise ValueError(
-            f"the denoiser predicts {tuple(prediction.shape)} for data {tuple(data.shape)}: "
-            "it was built for other channels or another size"
-        )
+        got = f"{tuple(prediction.shape)} for data {tuple(data.shape)}"
+        raise ValueError(f"the denoiser predicts {got}: it was built for other channels or another size")
     error = in_working_precision(prediction) - path.target(data, noise, t)
     squares = error.square() if spectral_weights is None else spectral_weights.to(error) * dct2(error).square()
     per_image = squares.flatten(1).mean(1)

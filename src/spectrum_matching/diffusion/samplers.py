@@ -127,10 +127,8 @@ def checked(path: Path, noise: Data, times: TimeGrid) -> TimeGrid:
     if grid.ndim != 1 or len(grid) < 2 or not bool((grid.diff() < 0).all()) or not grid[-1] >= 0:
         raise ValueError(f"times must be at least two numbers decreasing towards 0, got {grid.tolist()}")
     if grid[0] > path.ends[1]:
-        raise ValueError(
-            f"times start at {grid[0]:g}, where a {path.prediction} prediction on the {path.kind} path says nothing "
-            f"about the data: start at {path.ends[1]:g} at most"
-        )
+        why = f"where a {path.prediction} prediction on the {path.kind} path says nothing about the data"
+        raise ValueError(f"times start at {grid[0]:g}, {why}: start at {path.ends[1]:g} at most")
     if noise.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"samplers integrate in float32 or float64, and the noise is {noise.dtype}")
     return grid
@@ -146,12 +144,7 @@ def _velocity(predict: Predict, path: Path, x: Tensor, t: float) -> Tensor:
     return path.as_velocity(predict(x, level).to(x.dtype), x, level)
 
 
-SAMPLERS: dict[str, Sampler] = {
-    "euler": euler,
-    "heun": heun,
-    "euler_maruyama": euler_maruyama,
-    "dpm_solver": dpm_solver,
-}
+SAMPLERS: dict[str, Sampler] = {run.__name__: run for run in (euler, heun, euler_maruyama, dpm_solver)}
 
 
 def time_grid(path: Path, n_steps: int, shift: float = 1.0) -> Float[Tensor, " n"]:

@@ -66,18 +66,15 @@ class SpectralMask:
     block: int = 8
 
     def __post_init__(self) -> None:
-        if not self.keep or not all(1 <= keep < 2 * self.block for keep in self.keep):
-            raise ValueError(
-                f"every keep must lie in 1 ... {2 * self.block - 1} for block {self.block}, got {self.keep}"
-            )
+        last = 2 * self.block - 1
+        if not self.keep or not all(1 <= keep <= last for keep in self.keep):
+            raise ValueError(f"every keep must lie in 1 ... {last} for block {self.block}, got {self.keep}")
 
     def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> Lowpass:
         """Sample a low-pass for a latent grid (h, w)."""
         if grid[0] % self.block or grid[1] % self.block:
-            raise ValueError(
-                f"a {grid[0]} x {grid[1]} latent grid does not divide into blocks of {self.block}; "
-                f"choose a block that divides it or another image size"
-            )
+            what = f"a {grid[0]} x {grid[1]} latent grid does not divide into blocks of {self.block}"
+            raise ValueError(f"{what}; choose a block that divides it or another image size")
         return Lowpass(_choose(generator, self.keep), self.block)
 
 
@@ -141,18 +138,14 @@ class ScaleRotate:
         if not 0 <= self.probability <= 1:
             raise ValueError(f"probability must lie in [0, 1], got {self.probability}")
         if not self.turns or not self.scales or min(self.scales) < 1 or self.denominator < 1:
-            raise ValueError(
-                f"expected positive scales and some turns, "
-                f"got scales {self.scales} over denominator {self.denominator} and turns {self.turns}"
-            )
+            got = f"scales {self.scales} over denominator {self.denominator} and turns {self.turns}"
+            raise ValueError(f"expected positive scales and some turns, got {got}")
 
     def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> ScaleTurn | IdentityMap:
         """Sample a scaling with rotation, or the identity, for a latent grid (h, w)."""
         legal = [scale for scale in self.scales if _legal(grid, scale, self.denominator)]
         if not legal:
-            raise ValueError(
-                f"no scale n / {self.denominator} scales a {grid[0]} x {grid[1]} latent grid to whole numbers"
-            )
+            raise ValueError(f"no scale n / {self.denominator} scales a {grid[0]} x {grid[1]} grid to whole numbers")
         # Sample both either way, so that the probability does not shift later random numbers.
         chance = float(torch.rand((), generator=generator, device=generator.device))
         transform = ScaleTurn(_choose(generator, legal), self.denominator, _choose(generator, self.turns))

@@ -63,9 +63,7 @@ class ESM:
         if self.variant not in ("paper", "scale_free"):
             raise ValueError(f"variant must be 'paper' or 'scale_free', got {self.variant!r}")
         if self.bins < 2 or not math.isfinite(self.delta):
-            raise ValueError(
-                f"expected at least 2 bins and a finite delta, got bins {self.bins} and delta {self.delta}"
-            )
+            raise ValueError(f"expected at least 2 bins and a finite delta, got {self.bins} and {self.delta}")
 
     def distributions(self, latents: Latents, images: Images) -> tuple[Bands, Bands]:
         """Return target and actual band distributions, both (b, bins)."""
@@ -100,10 +98,8 @@ def spectrum_bands(
     if variant not in VARIANTS:
         raise ValueError(f"variant must be 'paper' or 'scale_free', got {variant!r}")
     if latents.ndim != 4 or images.ndim != 4 or len(latents) != len(images):
-        raise ValueError(
-            f"expected latents (b, c, h, w) and images (b, 3, H, W) of one batch, "
-            f"got {tuple(latents.shape)} and {tuple(images.shape)}"
-        )
+        got = f"{tuple(latents.shape)} and {tuple(images.shape)}"
+        raise ValueError(f"expected latents (b, c, h, w) and images (b, 3, H, W) of one batch, got {got}")
     h, w = latents.shape[-2:]
     if images.shape[-2] < h or images.shape[-1] < w:
         raise ValueError(f"images {tuple(images.shape)} are smaller than their latents {tuple(latents.shape)}")

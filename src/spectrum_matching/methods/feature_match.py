@@ -71,7 +71,7 @@ class FeatureMatch(nn.Module):
         super().__init__()
         if not 0 <= cosine_margin < 2 or not 0 <= distance_margin < 2:
             raise ValueError(
-                f"margins must lie in [0, 2), got cosine_margin {cosine_margin} and distance_margin {distance_margin}"
+                f"margins must lie in [0, 2), got {cosine_margin} of cosine, {distance_margin} of distance"
             )
         self._encoder = (encoder,)  # in a tuple, where a module is not registered
         self.width, self.cosine_margin, self.distance_margin = width, cosine_margin, distance_margin
@@ -88,15 +88,12 @@ class FeatureMatch(nn.Module):
         with torch.no_grad():
             field = self._encoder[0](images)
             if field.ndim != 4 or field.shape[:2] != (len(images), self.width):
-                raise ValueError(
-                    f"the vision encoder gave {tuple(field.shape)}, expected ({len(images)}, {self.width}, h, w)"
-                )
+                expected = f"({len(images)}, {self.width}, h, w)"
+                raise ValueError(f"the vision encoder gave {tuple(field.shape)}, expected {expected}")
             h, w = field.shape[-2:]
             if h * grid[1] != w * grid[0]:
-                raise ValueError(
-                    f"the vision encoder's grid is {h} x {w}, expected the aspect ratio of the latents' "
-                    f"{grid[0]} x {grid[1]}; crop the images to squares"
-                )
+                expected = f"the aspect ratio of the latents' {grid[0]} x {grid[1]}; crop the images to squares"
+                raise ValueError(f"the vision encoder's grid is {h} x {w}, expected {expected}")
             return resize(in_working_precision(field), grid, "bilinear")
 
     def forward(self, posterior: Posterior | None, latents: Latents, images: Images) -> Scalar:

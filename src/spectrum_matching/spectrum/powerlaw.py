@@ -33,10 +33,8 @@ def fit_power_law(
     """
     n = bands.shape[-1]
     if n < 3 or frequencies.shape != (n,):
-        raise ValueError(
-            f"expected at least 3 bands and a frequency for each, got bands {tuple(bands.shape)} "
-            f"and frequencies {tuple(frequencies.shape)}"
-        )
+        got = f"bands {tuple(bands.shape)} and frequencies {tuple(frequencies.shape)}"
+        raise ValueError(f"expected at least 3 bands and a frequency for each, got {got}")
     bands, frequencies = bands.double(), frequencies.to(bands.device).double()
     usable = (bands > 0) & (frequencies > 0)
     weight = usable * (1.0 if weights is None else weights.to(bands))

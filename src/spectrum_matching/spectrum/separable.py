@@ -65,9 +65,7 @@ def in_working_precision(x: Shaped[Tensor, "*shape"], n_dims: int = 2) -> Float[
         ValueError: unless `x` is floating-point with at least `n_dims` axes, the last ones not empty.
     """
     if not x.is_floating_point():
-        raise ValueError(
-            f"expected a floating-point tensor, got {x.dtype}; convert it first, for instance with .float()"
-        )
+        raise ValueError(f"expected a floating-point tensor, got {x.dtype}; convert it first, such as by .float()")
     if x.ndim < n_dims or 0 in x.shape[-n_dims:]:
         axes = ", ".join("bchw"[4 - n_dims :])
         raise ValueError(f"expected a tensor of shape (..., {axes}) with no empty axis, got {tuple(x.shape)}")

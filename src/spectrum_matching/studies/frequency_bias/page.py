@@ -1,9 +1,9 @@
 """The frequency bias as sections of a page: tables of cases and bands, numbers by band, by update, and perception."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...report.canvas import INK, MUTED, Curve, Panel, curves, line, method_line
 from ...report.digits import fixed
@@ -113,11 +113,9 @@ def _blocks(study: FrequencyBias) -> tuple[Block, ...]:
 
 def case_table(study: FrequencyBias) -> Table:
     """Return a row for each case: the first seed, and the others below it."""
-    rows = [
-        (i, tuple(_over_seeds([of(case) for case in study.of(name)], digits) for _, digits, of in CASE_COLUMNS))
-        for i, name in enumerate(study.names)
-    ]
-    return Table(tuple(column for column, _, _ in CASE_COLUMNS), tuple(rows))
+    cases = map(study.of, study.names)
+    rows = (tuple(_over_seeds(map(of, seeds), digits) for _, digits, of in CASE_COLUMNS) for seeds in cases)
+    return Table(tuple(column for column, _, _ in CASE_COLUMNS), tuple(enumerate(rows)))
 
 
 def by_band(
@@ -146,20 +144,11 @@ def by_band(
     lines = {name: [curve(case) for case in study.of(name)] for name in study.names}
     values = [y for curves in lines.values() for curve in curves for y in curve.y if math.isfinite(y)]
     low, high = min(values, default=1.0), max(values, default=1.0)
-    return [
-        curves(
-            title,
-            "cycles per sample",
-            what,
-            [curve for name in names for curve in lines[name]],
-            x_scale="frequency",
-            y_scale=y_scale,
-            level=None if level is None else (level, INK),
-            y_limits=(low / 1.15, high * 1.15) if y_scale == "log" else (low - 0.5, high + 0.5),
-            prepare=mark_tokens,
-        )
-        for title, names in groups(study)
-    ]
+    limits = (low / 1.15, high * 1.15) if y_scale == "log" else (low - 0.5, high + 0.5)
+    style: dict[str, Any] = {"x_scale": "frequency", "y_scale": y_scale, "y_limits": limits, "prepare": mark_tokens}
+    style |= {"level": None if level is None else (level, INK)}
+    members = {title: [curve for name in names for curve in lines[name]] for title, names in groups(study)}
+    return [curves(title, "cycles per sample", what, series, **style) for title, series in members.items()]
 
 
 def groups(study: FrequencyBias) -> list[tuple[str, list[str]]]:
@@ -181,15 +170,9 @@ def metric_figures(injected: InjectedErrors) -> list[Panel]:
     for i, metric in enumerate(injected.metrics):
         rho = "–" if metric.correlation is None else fixed(metric.correlation, 2)
         curve = Curve(injected.frequencies, metric.values, f"{metric.metric}\n{{x}} cycles per pixel: {{y}}", line(i))
-        panels.append(
-            curves(
-                f"{metric.metric} {'↑' if metric.better == 'higher' else '↓'} ρ = {rho}",
-                "cycles per pixel",
-                metric.unit or metric.metric,
-                [curve],
-                y_limits=(metric.values[0] - 1, metric.values[0] + 1) if metric.correlation is None else None,
-            )
-        )
+        title = f"{metric.metric} {'↑' if metric.better == 'higher' else '↓'} ρ = {rho}"
+        limits = (metric.values[0] - 1, metric.values[0] + 1) if metric.correlation is None else None
+        panels.append(curves(title, "cycles per pixel", metric.unit or metric.metric, [curve], y_limits=limits))
     return panels
 
 
@@ -199,6 +182,7 @@ def _sampled(band: Band) -> float | None:
     return band.sampled_decibels - band.wiener_sampled_decibels
 
 
-def _over_seeds(values: Sequence[float | None], decimals: int) -> Cell:
-    first, *others = ("–" if value is None else fixed(value, decimals) for value in values)
-    return Cell(first, ", ".join(others), values[0])
+def _over_seeds(values: Iterable[float | None], decimals: int) -> Cell:
+    first, *others = values
+    text, *others_text = ("–" if value is None else fixed(value, decimals) for value in (first, *others))
+    return Cell(text, ", ".join(others_text), first)

@@ -61,7 +61,7 @@ def run_case(
     errors, wiener_errors = measure(network), measure(wiener)
     is_image = spec.data == "images"
     csf = sensitivity_weights(*shape[1:], plan.pixels_per_degree, spec.delta) if is_image else None
-    even = torch.ones_like(power)
+    even, factors = torch.ones_like(power), band_errors.loss_factors(path, plan.times).tolist()
     samples, wiener_samples = (draw_samples(denoiser, path, plan, shape, device) for denoiser in (network, wiener))
     levels = [
         NoiseLevel(
@@ -73,13 +73,7 @@ def run_case(
             csf_error=None if csf is None else weighted_ratio(error, power, csf),
             wiener_csf_error=None if csf is None else weighted_ratio(linear, power, csf),
         )
-        for t, factor, error, linear in zip(
-            plan.times,
-            band_errors.loss_factors(path, plan.times).tolist(),
-            errors.mean(0),
-            wiener_errors.mean(0),
-            strict=True,
-        )
+        for t, factor, error, linear in zip(plan.times, factors, errors.mean(0), wiener_errors.mean(0), strict=True)
     ]
     table = band_errors.band_table(
         evals,

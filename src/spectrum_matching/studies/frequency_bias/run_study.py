@@ -54,10 +54,9 @@ class OpenedStudy:
         self.training, self.held_out = (open_images(plan.data, plan.size, split=s) for s in ("train", "held_out"))
         self.n_held_out = max(plan.n_test, plan.injected)
         if len(self.training) < plan.n_train or len(self.held_out) < self.n_held_out:
-            raise ValueError(
-                f"{plan.data} has {len(self.training)} images to train on and {len(self.held_out)} held out, the plan "
-                f"takes {plan.n_train} and {self.n_held_out}: lower n_train, n_test or injected by --config"
-            )
+            has = f"{len(self.training)} images to train on and {len(self.held_out)} held out"
+            takes = f"the plan takes {plan.n_train} and {self.n_held_out}"
+            raise ValueError(f"{plan.data} has {has}, {takes}: lower n_train, n_test or injected by --config")
         require_writable(Path(plan.out))
 
     @cached_property
