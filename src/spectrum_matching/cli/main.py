@@ -6,53 +6,24 @@ What a command needs is imported when it runs, so that `specmatch --help` does n
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
-
-Run = TypeVar("Run")
-Progress = Callable[[int, int], None]
 
 
-def train_ae(arguments: list[str]) -> Path | None:
-    """Train or fine-tune an autoencoder; return its export."""
-    from ..training.autoencoder_config import FAMILIES, METHODS, PRESETS, AutoencoderRun
-
-    families = f"PRESET is FAMILY_METHOD; families: {', '.join(FAMILIES)}; methods: {', '.join(METHODS)}."
-    description = f"Train or fine-tune an autoencoder. {families}"
-    run, is_dry = _resolve("train-ae", AutoencoderRun(), PRESETS, description, arguments)
-    from ..training.checks import check_autoencoder_run  # slow: it imports diffusers
-    from ..training.run_autoencoder import run_autoencoder
-
-    return _train(run, check_autoencoder_run if is_dry else None, run_autoencoder)
-
-
-def train_diffusion(arguments: list[str]) -> Path | None:
-    """Train a diffusion model; return its export."""
-    from ..training.diffusion_config import PRESETS, DiffusionRun
-
-    description = f"Train a diffusion model. Presets: {', '.join(PRESETS)}."
-    run, is_dry = _resolve("train-diffusion", DiffusionRun(), PRESETS, description, arguments)
-    from ..training.checks import check_diffusion_run  # slow: it imports diffusers
-    from ..training.run_diffusion import run_diffusion
-
-    return _train(run, check_diffusion_run if is_dry else None, run_diffusion)
-
-
-def _resolve(
-    command: str, default: Run, presets: Mapping[str, Callable[[], Run]], description: str, arguments: list[str]
-) -> tuple[Run, bool]:
-    """Return the run that the command line names, and whether it is only to be checked and printed."""
+def _train(command: str, arguments: list[str]) -> Path | None:
+    """Train the model that the command line describes and return its export; for --dry-run only check and print it."""
     import tyro
 
-    from ..files.yaml_files import nearest, override, read_mapping
+    from ..files.yaml_files import nearest, override, read_mapping, to_yaml
+    from .output import progress_bar
 
+    kind, description = TRAININGS[command]
+    config = import_module(f"..training.{kind}_config", __package__)
+    presets, run = config.PRESETS, getattr(config, f"{kind.title()}Run")()
     named = {word.split("=")[0] for word in arguments}
     if not (named & {"--config", "--help", "-h"} or (arguments and not arguments[0].startswith("-"))):
         raise ValueError(f"name a preset, such as {next(iter(presets))}, or give --config FILE; --help lists presets")
-    run = default
     if not arguments[0].startswith("-"):
         preset, *arguments = arguments
         if preset not in presets:
@@ -64,26 +35,30 @@ def _resolve(
     options, arguments = parser.parse_known_args(arguments)
     if options.config is not None:
         run = override(run, read_mapping(options.config), str(options.config))
-    description += " --config FILE starts from a run.yaml, or part of one; --dry-run prints the resolved run and stops."
+    lists = {name: ", ".join(getattr(config, name, ())) for name in ("FAMILIES", "METHODS", "PRESETS")}
+    description = description.format(**lists) + DRY_RUN
     prog = f"specmatch {command} PRESET"
-    run = tyro.cli(type(default), default=run, prog=prog, args=arguments, description=description)
-    return run, options.dry_run
-
-
-def _train(run: Any, check: Callable[[Any], object] | None, train: Callable[[Any, Progress], Path]) -> Path | None:
-    """Train a run and return its export; with `check`, only check and print it."""
-    from ..files.yaml_files import to_yaml
-    from .output import progress_bar
-
-    if check is not None:
-        check(run)
+    run = tyro.cli(type(run), default=run, prog=prog, args=arguments, description=description)
+    if options.dry_run:
+        getattr(import_module("..training.checks", __package__), f"check_{kind}_run")(run)
         print(to_yaml(run), end="")
         return None
+    train = getattr(import_module(f"..training.run_{kind}", __package__), f"run_{kind}")
     with progress_bar(run.name) as progress:
-        return train(run, progress)
+        export: Path = train(run, progress)
+    return export
 
 
-TRAININGS = {"train-ae": train_ae, "train-diffusion": train_diffusion}
+DRY_RUN = " --config FILE starts from a run.yaml, or part of one; --dry-run prints the resolved run and stops."
+TRAININGS = {
+    "train-ae": (
+        "autoencoder",
+        "Train or fine-tune an autoencoder. PRESET is FAMILY_METHOD; families: {FAMILIES}; methods: {METHODS}.",
+    ),
+    "train-diffusion": ("diffusion", "Train a diffusion model. Presets: {PRESETS}."),
+}
+"""The kind of model that each command trains, and its help."""
+
 COMMANDS = {
     "demo": ("train three methods on embedded photographs, from autoencoder to samples; write one report", "demo"),
     "analyze": ("measure how easy latent spaces are to diffuse; write a side-by-side report", "analyze-all"),
@@ -146,7 +121,7 @@ def _run(name: str, arguments: list[str]) -> None:
     show_messages()
     _, *functions = COMMANDS[name]
     if name in TRAININGS:
-        result: object = TRAININGS[name](arguments)
+        result: object = _train(name, arguments)
     else:
         module, prog = import_module(f".{name}", __package__), f"specmatch {name}"
         options = {function: getattr(module, function.replace("-", "_")) for function in functions}

@@ -99,7 +99,12 @@ def unified_view(
     """
     if not analyses:
         raise ValueError("no analysis was given: name analysis.json files, or the folders that hold them")
-    read = [analysis for path in analyses for file in _analysis_files(path) for analysis in ANALYSES.read(file)]
+    read = []
+    for path in analyses:
+        files = sorted(path.rglob("analysis.json")) if path.is_dir() else [path]
+        if not files:
+            raise ValueError(f"{path} holds no analysis.json: name a folder that specmatch analyze or compare wrote")
+        read += [analysis for file in files for analysis in ANALYSES.read(file)]
     command = _command("unified-view", map(str, analyses), {"control": control, "out": out, "delta": delta})
     study = measure_unified_view(read, control, command, delta)
     require_writable(out)
@@ -166,15 +171,6 @@ def _command(study: str, words: Iterable[str], options: Mapping[str, object]) ->
             values = value if isinstance(value, tuple) else (value,)
             line += ["--" + name.replace("_", "-"), *(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]
     return shlex.join(line)
-
-
-def _analysis_files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    files = sorted(path.rglob("analysis.json"))
-    if not files:
-        raise ValueError(f"{path} holds no analysis.json: name a folder that `specmatch analyze` or `compare` wrote")
-    return files
 
 
 def _write(out: Path, document: Document[Study], study: Study, page: str) -> str:

@@ -70,9 +70,8 @@ class FeatureMatch(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 <= cosine_margin < 2 or not 0 <= distance_margin < 2:
-            raise ValueError(
-                f"margins must lie in [0, 2), got {cosine_margin} of cosine, {distance_margin} of distance"
-            )
+            got = f"cosine_margin {cosine_margin} and distance_margin {distance_margin}"
+            raise ValueError(f"margins must lie in [0, 2), got {got}")
         self._encoder = (encoder,)  # in a tuple, where a module is not registered
         self.width, self.cosine_margin, self.distance_margin = width, cosine_margin, distance_margin
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):

@@ -11,7 +11,6 @@ from spectrum_matching.studies.frequency_bias.fields import tilted
 from spectrum_matching.studies.frequency_bias.perception import (
     CONTRAST,
     RMS,
-    ImageMetrics,
     band_error,
     contrast_sensitivity,
     csf_psnr,
@@ -29,12 +28,12 @@ def images(n=6):
 @pytest.fixture(scope="module")
 def metrics():
     pixels = Extractor("pixels", "0" * 16, NO_RESIZE, lambda images: Extracted(images.flatten(1)))
-    return ImageMetrics(sensitivity_weights(16, 16, 32.0), pixels)
+    return sensitivity_weights(16, 16, 32.0), pixels
 
 
 @pytest.fixture(scope="module")
 def by_metric(metrics):
-    return {metric.metric: metric for metric in evaluate_injected_errors(images(), BANDS, metrics).metrics}
+    return {metric.metric: metric for metric in evaluate_injected_errors(images(), BANDS, *metrics).metrics}
 
 
 @pytest.mark.parametrize("band", range(6))
@@ -55,7 +54,7 @@ def test_evaluate_injected_errors_is_equal_for_psnr_and_pixels_alone(by_metric, 
     for metric in ("CSF-weighted PSNR", "SSIM"):
         assert max(by_metric[metric].values) - min(by_metric[metric].values) > 1e-3
     # The weight of a band's coefficients is all that the weighted PSNR knows of it.
-    weight = band_sums(metrics.weights, BANDS) / BANDS.counts
+    weight = band_sums(metrics[0], BANDS) / BANDS.counts
     order = torch.tensor(by_metric["CSF-weighted PSNR"].values).argsort()
     assert order.tolist() == weight.argsort(descending=True).tolist()
 
@@ -65,7 +64,7 @@ def test_evaluate_injected_errors_correlates_damage_not_values(by_metric, metric
     assert {metric.better for metric in by_metric.values()} == {"higher", "lower"}
     # An extractor that sees the lowest frequencies alone is damaged by low bands.
     lowest = Extractor("low", "0" * 16, NO_RESIZE, lambda images: Extracted(dct2(images)[..., :1, 1:3].flatten(1)))
-    low = evaluate_injected_errors(images(), BANDS, metrics._replace(extractor=lowest)).metrics[-1]
+    low = evaluate_injected_errors(images(), BANDS, metrics[0], lowest).metrics[-1]
     assert low.better == "lower"
     assert low.correlation < 0
 

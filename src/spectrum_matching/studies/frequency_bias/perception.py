@@ -1,7 +1,7 @@
 """Contrast sensitivity, and what image metrics make of equal errors in one band at a time."""
 
 from collections import defaultdict
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,13 +18,6 @@ from .record import InjectedErrors, MetricByBand
 RMS = 0.08
 CONTRAST = 0.6
 """Scale of images before errors are added, so that no value leaves its range and metrics clamp nothing."""
-
-
-class ImageMetrics(NamedTuple):
-    """What judges images. weights (h, w): squared contrast sensitivity, mean 1."""
-
-    weights: Tensor
-    extractor: Extractor | None = None
 
 
 def contrast_sensitivity(cycles_per_degree: Tensor) -> Tensor:
@@ -63,24 +56,27 @@ def band_error(shape: tuple[int, ...], bands: RadialBins, band: int, rms: float)
 
 
 @torch.no_grad()
-def evaluate_injected_errors(images: Tensor, bands: RadialBins, metrics: ImageMetrics) -> InjectedErrors:
+def evaluate_injected_errors(
+    images: Tensor, bands: RadialBins, weights: Tensor, extractor: Extractor | None = None
+) -> InjectedErrors:
     """Add errors to images (b, 3, h, w) in [−1, 1], one band at a time, and evaluate every metric.
 
+    weights (h, w): squared contrast sensitivity, mean 1. extractor: adds the change of features.
     PSNR is that of the unclamped error, and so equal in all bands.
     """
     target = images * CONTRAST
-    features = metrics.extractor(target).double() if metrics.extractor else torch.empty(0)
+    features = extractor(target).double() if extractor else torch.empty(0)
     values: dict[tuple[str, str, Literal["higher", "lower"]], list[float]] = defaultdict(list)
     for band in range(len(bands.counts)):
         output = target + band_error(tuple(images.shape), bands, band, RMS).to(images)
-        plain = torch.ones_like(metrics.weights)
+        plain = torch.ones_like(weights)
         values["PSNR", "dB", "higher"].append(float(csf_psnr(output, target, plain).mean()))
-        values["CSF-weighted PSNR", "dB", "higher"].append(float(csf_psnr(output, target, metrics.weights).mean()))
+        values["CSF-weighted PSNR", "dB", "higher"].append(float(csf_psnr(output, target, weights).mean()))
         values["SSIM", "", "higher"].append(float(ssim(output, target).mean()))
-        if metrics.extractor:
-            change = (metrics.extractor(output).double() - features).square().sum(1).mean()
+        if extractor:
+            change = (extractor(output).double() - features).square().sum(1).mean()
             spread = (features - features.mean(0)).square().sum(1).mean()
-            title = f"{metrics.extractor.name} features"
+            title = f"{extractor.name} features"
             values[title, "of their variance", "lower"].append(float(change / spread))
     frequencies = tuple(bands.frequencies.tolist())
     by_metric = []

@@ -24,7 +24,7 @@ from ...nets.vision.extractors import open_extractor
 from ...records.provenance import provenance
 from .band_errors import radial_bands
 from .fields import Fields, coefficient_moments, gaussian_fields, gaussian_surrogates, latent_fields, tilted, unit_scale
-from .perception import ImageMetrics, evaluate_injected_errors, sensitivity_weights
+from .perception import evaluate_injected_errors, sensitivity_weights
 from .plans import CaseSpec, FrequencyPlan, check_plan
 from .record import CASE, Case, FrequencyBias
 from .run_case import run_case
@@ -33,11 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class OpenedStudy:
-    """A plan with everything that its cases share; opening it checks all before any training.
-
-    Raises:
-        ValueError: for a plan that cannot be run.
-    """
+    """A plan with everything that its cases share; opening it checks all before any training."""
 
     def __init__(self, plan: FrequencyPlan, device: torch.device) -> None:
         check_plan(plan)
@@ -47,10 +43,7 @@ class OpenedStudy:
             check_size(name, autoencoder, plan.size)
             side = plan.size // autoencoder.factor
             build_denoiser(plan.latent_denoiser, autoencoder.channels, (side, side), time_scale=1000.0)
-        self.metrics = ImageMetrics(
-            sensitivity_weights(plan.size, plan.size, plan.pixels_per_degree),
-            open_extractor(plan.features, device) if plan.features else None,
-        )
+        self.extractor = open_extractor(plan.features, device) if plan.features else None
         self.training, self.held_out = (open_images(plan.data, plan.size, split=s) for s in ("train", "held_out"))
         self.n_held_out = max(plan.n_test, plan.injected)
         if len(self.training) < plan.n_train or len(self.held_out) < self.n_held_out:
@@ -156,11 +149,12 @@ def run_study(
         *([f"Not run yet: {'; '.join(missing)}"] if missing else []),
     ]
     images, bands = opened.test[: plan.injected].to(device), radial_bands((plan.size, plan.size), plan.bands)
+    weights = sensitivity_weights(plan.size, plan.size, plan.pixels_per_degree)
     return FrequencyBias(
         plan=plan,
         command=command,
         cases=tuple(cases),
-        injected=evaluate_injected_errors(images, bands, opened.metrics) if plan.injected else None,
+        injected=evaluate_injected_errors(images, bands, weights, opened.extractor) if plan.injected else None,
         provenance=provenance(device, torch.float32, plan.seeds[0]),
         notes=tuple(notes),
     )
