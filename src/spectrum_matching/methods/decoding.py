@@ -145,7 +145,8 @@ class ScaleRotate:
         """Sample a scaling with rotation, or the identity, for a latent grid (h, w)."""
         legal = [scale for scale in self.scales if _legal(grid, scale, self.denominator)]
         if not legal:
-            raise ValueError(f"no scale n / {self.denominator} scales a {grid[0]} x {grid[1]} grid to whole numbers")
+            what = f"a {grid[0]} x {grid[1]} latent grid"
+            raise ValueError(f"no scale n / {self.denominator} scales {what} to whole numbers")
         # Sample both either way, so that the probability does not shift later random numbers.
         chance = float(torch.rand((), generator=generator, device=generator.device))
         transform = ScaleTurn(_choose(generator, legal), self.denominator, _choose(generator, self.turns))
