@@ -96,19 +96,15 @@ LABELS = {"reference", "extractor", "sampling"}
 
 def protocol_differences(evaluations: Sequence[Evaluation]) -> list[str]:
     """Return a line for each setting that differs, such as "steps: a 50, b 250"; none if scores can be compared."""
-    columns = [_settings(evaluation.protocol) for evaluation in evaluations]
-    names = dict.fromkeys(name for column in columns for name in column)
+    columns = []
+    for protocol in (evaluation.protocol for evaluation in evaluations):
+        sampling = vars(protocol.sampling) if protocol.sampling else {}
+        settings = {name: value for name, value in vars(protocol).items() if name not in LABELS}
+        columns.append(settings | {name: value for name, value in sampling.items() if name not in SUBJECT})
     lines = []
-    for name in names:
-        values = [column.get(name, "unknown") for column in columns]
+    for name in dict.fromkeys(name for column in columns for name in column):
+        values = [str(column.get(name, "unknown")) for column in columns]
         if len(set(values)) > 1:
             pairs = ", ".join(f"{e.name} {value}" for e, value in zip(evaluations, values, strict=True))
             lines.append(f"{name.replace('_', ' ')}: {pairs}")
     return lines
-
-
-def _settings(protocol: Protocol) -> dict[str, str]:
-    sampling = vars(protocol.sampling) if protocol.sampling else {}
-    settings = {name: value for name, value in vars(protocol).items() if name not in LABELS}
-    settings |= {name: value for name, value in sampling.items() if name not in SUBJECT}
-    return {name: str(value) for name, value in settings.items()}

@@ -24,7 +24,10 @@ def terminal_table(
     transposed: rows become columns, which suits few rows of many numbers. brief: without units and uncertainties.
     """
     heads = [_text(column.title, "" if brief else column.unit) for column in table.columns]
-    rows = [[_cell(cell, brief) for cell in cells] for _, cells in table.rows]
+    rows = [
+        [_text(f"{c.value} {c.mark.glyph}" if c.mark else c.value, "" if brief else c.spread) for c in cells]
+        for _, cells in table.rows
+    ]
     result = TerminalTable(box=None, header_style="bold", padding=(0, 2, 0, 0))
     result.add_column("", no_wrap=transposed)
     if transposed:
@@ -108,10 +111,6 @@ def _score(score: Measurement | None) -> Cell:
         return Cell("—")
     spread = "" if score.half_width is None else f"± {score.half_width:.2g}"
     return Cell(f"{score.value:.4g}", spread, score.value)
-
-
-def _cell(cell: Cell, brief: bool) -> Text:
-    return _text(f"{cell.value} {cell.mark.glyph}" if cell.mark else cell.value, "" if brief else cell.spread)
 
 
 def _text(main: str | Text, small: str = "") -> Text:
