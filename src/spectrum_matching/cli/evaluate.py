@@ -109,7 +109,11 @@ def generation(
         seed: Seed of the directions of the sliced Wasserstein distance.
         reading: How images are read, and their features extracted.
     """
-    sources = _named_samples(samples)
+    if not samples:
+        raise ValueError("no samples were given: name .npz files or folders of PNG files")
+    paths = {name: Path(source).expanduser() for name, source in named_sources(samples).items()}
+    short = {name.removesuffix(".npz"): path for name, path in paths.items()}
+    sources = short if len(short) == len(paths) else paths
     require_writable(out)
     opened = {name: open_samples(path) for name, path in sources.items()}
     evaluator = Evaluator(reading)
@@ -208,13 +212,3 @@ class Evaluator:
             write_results(out, lambda folder: EVALUATIONS.write(folder / SCORES_FILE, evaluations))
             print_results(str(out / SCORES_FILE))
         return evaluations
-
-
-def _named_samples(samples: Sequence[str]) -> dict[str, Path]:
-    """Return the paths by name, without the ending .npz."""
-    if not samples:
-        raise ValueError("no samples were given: name .npz files or folders of PNG files")
-    named = named_sources(samples)
-    short = [name.removesuffix(".npz") for name in named]
-    names = short if len(set(short)) == len(named) else list(named)
-    return dict(zip(names, (Path(source).expanduser() for source in named.values()), strict=True))
