@@ -63,7 +63,8 @@ class ESM:
         if self.variant not in ("paper", "scale_free"):
             raise ValueError(f"variant must be 'paper' or 'scale_free', got {self.variant!r}")
         if self.bins < 2 or not math.isfinite(self.delta):
-            raise ValueError(f"expected at least 2 bins and a finite delta, got {self.bins} and {self.delta}")
+            got = f"bins {self.bins} and delta {self.delta}"
+            raise ValueError(f"expected at least 2 bins and a finite delta, got {got}")
 
     def distributions(self, latents: Latents, images: Images) -> tuple[Bands, Bands]:
         """Return target and actual band distributions, both (b, bins)."""
