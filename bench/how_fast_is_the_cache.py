@@ -26,9 +26,9 @@ from torch import Tensor
 
 from machine import describe as describe_machine
 from spectrum_matching.data.order import PositionedBatches
-from spectrum_matching.latents.cache import CacheIndex, finish_cache, write_shard
-from spectrum_matching.latents.dataset import open_latents
 from spectrum_matching.latents.latent_set import LatentInfo, training_keys
+from spectrum_matching.latents.open_latents import open_latents
+from spectrum_matching.latents.shards import CacheIndex, finish_cache, write_shard
 
 SHAPES = {"f16d16": (16, 16, 16), "f8d4": (4, 32, 32)}
 BATCH, SHARD = 256, 2048

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import fixed_batches
-from spectrum_matching.methods.encoding import ESM, spectrum_distributions
+from spectrum_matching.methods.encoding_losses import ESM, spectrum_distributions
 from spectrum_matching.records.provenance import commit
 from spectrum_matching.spectrum import idct2, kl_divergence
 

@@ -14,11 +14,11 @@ import torch
 from spectrum_matching.analysis.cached import open_cached
 from spectrum_matching.cli.cache import cache_latents
 from spectrum_matching.data.images import open_images
-from spectrum_matching.latents.cache import read_index, verify_cache
-from spectrum_matching.latents.cache_job import JobBatch, ShardRows
-from spectrum_matching.latents.dataset import open_latents
 from spectrum_matching.latents.foreign.export import export_latents
 from spectrum_matching.latents.foreign.pairing import pair
+from spectrum_matching.latents.open_latents import open_latents
+from spectrum_matching.latents.shards import read_index, verify_cache
+from spectrum_matching.latents.write_cache import JobBatch, ShardRows
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.training_data import TRAINING, AutoencoderTraining, TrainingData
 

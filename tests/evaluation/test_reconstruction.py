@@ -15,7 +15,7 @@ from spectrum_matching.metrics.images.pixels import psnr, round_to_bytes, ssim
 from spectrum_matching.metrics.images.statistics import RunningMoments
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.vision.extractors import open_extractor
-from spectrum_matching.spectrum.blocks import block_lowpass
+from spectrum_matching.spectrum.block_lowpass import block_lowpass
 
 
 class Halving(nn.Module):

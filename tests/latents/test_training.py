@@ -9,10 +9,10 @@ from torch import Tensor
 
 from spectrum_matching.data.images import ImageChoice
 from spectrum_matching.data.order import PositionedBatches
-from spectrum_matching.latents.cache import CacheIndex, finish_cache, start_cache, write_shard
-from spectrum_matching.latents.dataset import open_latents
 from spectrum_matching.latents.foreign.export import export_latents
 from spectrum_matching.latents.latent_set import CachedBatch, LatentInfo, LatentSet, sample_moments, training_keys
+from spectrum_matching.latents.open_latents import open_latents
+from spectrum_matching.latents.shards import CacheIndex, finish_cache, start_cache, write_shard
 
 C, GRID, N = 3, (2, 4), 23
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spectrum_matching.methods.encoding import spectrum_distributions
+from spectrum_matching.methods.encoding_losses import spectrum_distributions
 from spectrum_matching.metrics.decoder.lowpass import lowpass
 from spectrum_matching.metrics.latents.block_dct import block_amplitudes, block_profile, high_share
 from spectrum_matching.metrics.latents.concentration import concentration

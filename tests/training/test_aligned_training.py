@@ -19,7 +19,7 @@ from spectrum_matching.diffusion import Path as DiffusionPath
 from spectrum_matching.diffusion import Times, diffusion_loss
 from spectrum_matching.files.yaml_files import to_yaml
 from spectrum_matching.latents.alignment_targets import open_training_targets
-from spectrum_matching.latents.dataset import open_latents
+from spectrum_matching.latents.open_latents import open_latents
 from spectrum_matching.nets.denoiser.build import token_grid
 from spectrum_matching.nets.vision.encoders import canonical, open_vision
 from spectrum_matching.sampling.model import open_model

@@ -9,7 +9,7 @@ from spectrum_matching.cli.cache import cache_latents
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import PositionedBatches, fixed_batches
 from spectrum_matching.latent_space import LatentSpace
-from spectrum_matching.latents.dataset import open_latents
+from spectrum_matching.latents.open_latents import open_latents
 from spectrum_matching.latents.statistics import measure_latent_space
 from spectrum_matching.nets.autoencoder import open_autoencoder
 from spectrum_matching.training.diffusion_config import Source

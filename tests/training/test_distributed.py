@@ -14,8 +14,8 @@ from accelerate import Accelerator
 
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import PositionedBatches, image_batches
-from spectrum_matching.methods.decoding import Identity
 from spectrum_matching.methods.method import Method, Term
+from spectrum_matching.methods.shared_transforms import Identity
 from spectrum_matching.training import autoencoder_config, diffusion_config
 from spectrum_matching.training.diffusion_data import open_learned
 from spectrum_matching.training.run_autoencoder import run_autoencoder

@@ -18,7 +18,7 @@ from spectrum_matching.cli.cache import cache_latents
 from spectrum_matching.cli.main import main
 from spectrum_matching.data.images import open_images
 from spectrum_matching.files.yaml_files import override, read_mapping, to_yaml
-from spectrum_matching.latents.dataset import open_latents
+from spectrum_matching.latents.open_latents import open_latents
 from spectrum_matching.latents.statistics import measure_latent_space
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.training_data import TRAINING, TrainingData, training_data

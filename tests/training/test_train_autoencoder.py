@@ -12,8 +12,8 @@ from accelerate import Accelerator
 from spectrum_matching.data.images import ImageBatch, open_images
 from spectrum_matching.data.order import PositionedBatches, image_batches
 from spectrum_matching.methods import feature_gap
-from spectrum_matching.methods.decoding import Identity
 from spectrum_matching.methods.method import Method, Term
+from spectrum_matching.methods.shared_transforms import Identity
 from spectrum_matching.methods.zoo import va_vae
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.seeding import seeded

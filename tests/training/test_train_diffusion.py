@@ -10,7 +10,7 @@ from diffusers.training_utils import EMAModel
 
 from spectrum_matching.diffusion import SAMPLERS, Path, SampleNoise, Times, diffusion_loss, guided, time_grid
 from spectrum_matching.seeding import seeded
-from spectrum_matching.spectrum.blocks import block_lowpass
+from spectrum_matching.spectrum.block_lowpass import block_lowpass
 from spectrum_matching.training import autoencoder_config, diffusion_config
 from spectrum_matching.training.diffusion_data import DiffusionBatch, open_learned
 from spectrum_matching.training.optimization import DivergedError

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..metrics.decoder.lowpass import legal_block, lowpass_strengths
 from ..metrics.decoder.sweep import DecoderTest
 from ..records.analysis import LatentPicture, Picture
-from ..spectrum.blocks import block_lowpass
+from ..spectrum.block_lowpass import block_lowpass
 
 LARGEST_SIDE = 128
 N_PIXELS = 6 * 64 * 64

@@ -13,9 +13,9 @@ from ..data.selection import DEFAULT_SIZE
 from ..data.sources import open_source
 from ..latent_space import LatentSpace
 from ..latents.alignment_targets import require_latents
-from ..latents.dataset import CACHED, latent_batches, open_latents, spread_rows
 from ..latents.foreign.pairing import pair
 from ..latents.latent_set import LatentSet
+from ..latents.open_latents import CACHED, latent_batches, open_latents, spread_rows
 from ..records.analysis import Analysis, Sample, Subject
 from ..records.provenance import provenance
 from .album import Album

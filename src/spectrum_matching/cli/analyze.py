@@ -15,7 +15,7 @@ from ..analysis.options import open_options
 from ..data.images import Split
 from ..data.selection import choose_images
 from ..files.atomic import require_writable
-from ..latents.dataset import is_cached
+from ..latents.open_latents import is_cached
 from ..metrics.images.pixels import SSIM_WINDOW
 from ..nets.autoencoder import Autoencoder, check_size
 from ..records.analysis import ANALYSES, Analysis

@@ -12,10 +12,10 @@ from tyro.conf import arg
 from ..data.images import Split
 from ..data.selection import images_to_cache
 from ..latents.alignment_targets import VISION, targets_beside
-from ..latents.cache_job import Storage, write_cache
-from ..latents.dataset import CACHED, is_cached, open_latents
 from ..latents.encode import autoencoder_encoder, encode_images, images_of, import_cache, vision_encoder
 from ..latents.foreign.export import ForeignLayout, export_latents
+from ..latents.open_latents import CACHED, is_cached, open_latents
+from ..latents.write_cache import Storage, write_cache
 from ..nets.autoencoder import Autoencoder
 from ..nets.vision.encoders import open_vision
 from ..records.training_data import training_data

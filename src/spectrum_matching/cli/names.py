@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from ..latents.dataset import CACHED
+from ..latents.open_latents import CACHED
 from ..nets.python_files import PREFIX
 
 # Names of folders that tell what is in them, not where it comes from.

@@ -23,9 +23,9 @@ from ..evaluation.reference import Reference, compute_reference, load_reference,
 from ..evaluation.samples import open_samples
 from ..files.settings import hashed_settings
 from ..files.stages import FinishedStage, StageRunner, run_stage, slug
-from ..latents.cache_job import Storage, write_cache
-from ..latents.dataset import open_latents
 from ..latents.encode import Encoder, autoencoder_encoder, encode_images, images_of, vision_encoder
+from ..latents.open_latents import open_latents
+from ..latents.write_cache import Storage, write_cache
 from ..nets.autoencoder import Autoencoder, open_autoencoder
 from ..nets.vision.encoders import open_vision
 from ..records.analysis import ANALYSES

@@ -1,8 +1,8 @@
 """Cached latents: our shards and other tools' layouts, read by row, encoded from images, trained on."""
 
-from .cache import CacheIndex, verify_cache, write_index, write_shard
-from .dataset import latent_batches, open_latents
 from .foreign.pairing import pair
+from .open_latents import latent_batches, open_latents
+from .shards import CacheIndex, verify_cache, write_index, write_shard
 
 __all__ = [
     "CacheIndex",

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .dataset import open_latents
 from .latent_set import Key, LatentSet
+from .open_latents import open_latents
 
 VISION = "vision:"  # before the name of a cache's encoder: what it holds are targets
 REMEDY = f"cache them by `specmatch cache {VISION}ENCODER --beside LATENTS`"

@@ -15,8 +15,8 @@ from ..files.digests import digest_weights
 from ..nets.autoencoder import Autoencoder, check_size, eval_mode
 from ..nets.vision.encoders import VisionEncoder, canonical
 from .alignment_targets import VISION, require_latents
-from .cache_job import SHARD_IMAGES, CacheJob, JobBatch, Storage, bytes_of_one
 from .latent_set import LOGVAR_RANGE, BadLatentError, Holds, LatentInfo, LatentSet
+from .write_cache import SHARD_IMAGES, CacheJob, JobBatch, Storage, bytes_of_one
 
 TARGET_SHARD = 1 << 28  # bytes
 

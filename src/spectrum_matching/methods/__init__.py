@@ -1,10 +1,10 @@
 """Methods as pairs of encoding-side losses and a shared transform: a library for anyone's trainer."""
 
 from . import zoo
-from .decoding import Downscale, Identity, ScaleRotate, SpectralMask
-from .encoding import ESM, KL, spectrum_distributions
+from .encoding_losses import ESM, KL, spectrum_distributions
 from .feature_match import FeatureMatch, feature_gap
 from .method import EncodingLoss, Method, Posterior, Reconstruction, SharedTransform, TensorMap, Term, reconstruct
+from .shared_transforms import Downscale, Identity, ScaleRotate, SpectralMask
 from .zoo import METHODS
 
 __all__ = [

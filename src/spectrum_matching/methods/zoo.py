@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Literal
 
 from ..spectrum.bands import Variant
-from .decoding import Downscale, Identity, ScaleRotate, SpectralMask
-from .encoding import ESM, KL
+from .encoding_losses import ESM, KL
 from .feature_match import FeatureMatch, Features
 from .method import Method, Term
+from .shared_transforms import Downscale, Identity, ScaleRotate, SpectralMask
 
 SPECTRUM_MATCHING = "Ning et al., Spectrum Matching, 2026, arXiv 2603.14645"
 LATENT_DIFFUSION = (

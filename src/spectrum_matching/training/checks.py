@@ -3,7 +3,7 @@
 import torch
 
 from ..files.settings import validate
-from ..methods.decoding import SpectralMask
+from ..methods.shared_transforms import SpectralMask
 from ..metrics.images.pixels import SSIM_WINDOW
 from ..nets.denoiser.build import n_blocks
 from ..nets.vision.encoders import VisionEncoder

@@ -12,8 +12,8 @@ from ..data.order import PositionedBatches, image_batches
 from ..files.digests import digest_lines, digest_weights
 from ..latent_space import LatentSpace
 from ..latents.alignment_targets import open_training_targets, require_latents
-from ..latents.dataset import open_latents
 from ..latents.latent_set import Key, LatentInfo, LatentSet, sample_moments, training_keys
+from ..latents.open_latents import open_latents
 from ..latents.statistics import measure_latent_space
 from ..nets.autoencoder import Autoencoder, open_autoencoder
 from ..nets.vision.encoders import canonical, open_vision

@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from spectrum_matching.latents.cache import CacheIndex, finish_cache, start_cache, write_shard
-from spectrum_matching.latents.dataset import open_latents
 from spectrum_matching.latents.foreign.export import export_latents
 from spectrum_matching.latents.latent_set import LatentInfo, LatentSet
+from spectrum_matching.latents.open_latents import open_latents
+from spectrum_matching.latents.shards import CacheIndex, finish_cache, start_cache, write_shard
 
 C, GRID, N = 3, (2, 4), 300
 

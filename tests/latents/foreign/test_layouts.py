@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save, save_file
 
 from spectrum_matching.latent_space import LatentSpace
-from spectrum_matching.latents.dataset import open_latents
+from spectrum_matching.latents.open_latents import open_latents
 
 C, H, W = 3, 4, 5
 

@@ -8,9 +8,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from spectrum_matching.data.images import ImageSet, open_images
-from spectrum_matching.latents.dataset import open_latents
 from spectrum_matching.latents.foreign.pairing import pair
 from spectrum_matching.latents.latent_set import LatentSet
+from spectrum_matching.latents.open_latents import open_latents
 
 SIZE, GRID = 16, 4
 # Class "a-b" sorts before "a" by whole path, after it by folder; files stand before or after folders of like names.

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from spectrum_matching.methods.encoding import spectrum_distributions
+from spectrum_matching.methods.encoding_losses import spectrum_distributions
 from spectrum_matching.metrics.latents.spectra import (
     SEARCH_DELTAS,
     LatentSpectra,

@@ -13,9 +13,9 @@ import torch
 from ...data.images import ImageChoice
 from ...data.sources import visible_files
 from ...latent_space import LatentSpace
-from ..file_latents import FileLatents, array_shape
 from ..latent_set import BadLatentError, LatentInfo
-from ..shard_latents import ShardLatents, Statistic, open_shard
+from ..read_arrays import FileLatents, array_shape
+from ..read_shards import ShardLatents, Statistic, open_shard
 from ..statistics import joint_space
 
 SHARD_NAME = re.compile(r"latents_rank(\d+)_shard(\d+)\.safetensors")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...records.analysis import LowpassPoint
 from ...records.measurement import Measurement
-from ...spectrum.blocks import block_lowpass
+from ...spectrum.block_lowpass import block_lowpass
 from ..estimates import estimate_mean
 from ..images.pixels import psnr
 from ..metric import SPECTRUM_MATCHING, Metric

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ...records.measurement import Measurement
-from ...spectrum.blocks import split_blocks
+from ...spectrum.block_lowpass import split_blocks
 from ...spectrum.dct import dct2
 from ..estimates import jackknife_scalar
 from ..metric import NONE, STANDARDISED, Metric

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from ...records.measurement import Measurement
-from ...spectrum.blocks import split_blocks
+from ...spectrum.block_lowpass import split_blocks
 from ..estimates import estimate_mean, jackknife_scalar
 from ..metric import NONE, STANDARDISED, Metric
 from .sweep import Collected, LatentMetric, LatentSweep, StandardisedBatch

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...methods.encoding import SpectrumBands, spectrum_bands
+from ...methods.encoding_losses import SpectrumBands, spectrum_bands
 from ...records.analysis import Spectrum, SpectrumMatch
 from ...records.measurement import Measurement
 from ...spectrum.bands import Variant, flatten_bands, kl_divergence, spectrum_distribution

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from spectrum_matching.data.images import ImageChoice, open_images
 from spectrum_matching.latent_space import LatentSpace
-from spectrum_matching.latents.cache import (
+from spectrum_matching.latents.foreign.pairing import pair
+from spectrum_matching.latents.latent_set import LatentInfo
+from spectrum_matching.latents.open_latents import latent_batches, open_latents
+from spectrum_matching.latents.shards import (
     CacheIndex,
     ShardEntry,
     finish_cache,
@@ -22,9 +25,6 @@ from spectrum_matching.latents.cache import (
     write_index,
     write_shard,
 )
-from spectrum_matching.latents.dataset import latent_batches, open_latents
-from spectrum_matching.latents.foreign.pairing import pair
-from spectrum_matching.latents.latent_set import LatentInfo
 
 GRID = (3, 5)
 

@@ -4,7 +4,7 @@ import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 from spectrum_matching.methods import ESM, KL, spectrum_distributions
-from spectrum_matching.methods.encoding import spectrum_bands
+from spectrum_matching.methods.encoding_losses import spectrum_bands
 from spectrum_matching.spectrum import idct2, kl_divergence
 
 VARIANTS = ["paper", "scale_free"]

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spectrum_matching.latents.file_latents import array_shape, read_array
 from spectrum_matching.latents.latent_set import BadLatentError
+from spectrum_matching.latents.read_arrays import array_shape, read_array
 
 MOMENTS = np.random.default_rng(0).standard_normal((8, 4, 4), dtype=np.float32)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import Tensor
 
-from ..spectrum.blocks import block_lowpass
+from ..spectrum.block_lowpass import block_lowpass
 from ..spectrum.filters import resize
 
 if TYPE_CHECKING:

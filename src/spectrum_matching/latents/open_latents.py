@@ -5,9 +5,9 @@ from pathlib import Path
 
 from ..data.images import BadFile
 from ..data.order import hold_back
-from .cache import is_cache, open_cache
 from .foreign.layouts import is_lightningdit, is_mar, is_repa, open_lightningdit, open_mar, open_repa
 from .latent_set import BadLatentError, CachedBatch, LatentRow, LatentSet, stack_rows
+from .shards import is_cache, open_cache
 
 CACHED = "latents:"  # before a folder, where a command takes autoencoders as well
 

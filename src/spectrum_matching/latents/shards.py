@@ -20,7 +20,7 @@ from ..files.digests import digest_files, n_bytes
 from ..files.documents import Document
 from ..metrics.latents.moments import ChannelMoments
 from .latent_set import LatentInfo
-from .shard_latents import STATISTICS, ShardLatents, Statistic, open_shard
+from .read_shards import STATISTICS, ShardLatents, Statistic, open_shard
 from .statistics import latent_space
 
 FORMAT = "specmatch-latents-3"

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spectrum_matching.methods import Downscale, Identity, ScaleRotate, SpectralMask
-from spectrum_matching.methods.decoding import IdentityMap, Lowpass, ScaleTurn
+from spectrum_matching.methods.shared_transforms import IdentityMap, Lowpass, ScaleTurn
 from spectrum_matching.spectrum import block_lowpass, resize
 
 TRANSFORMS = [Identity(), SpectralMask(), Downscale(), ScaleRotate(), ScaleRotate(probability=1.0)]

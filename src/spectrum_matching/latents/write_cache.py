@@ -18,8 +18,8 @@ from ..data.images import BadFile
 from ..files.atomic import require_writable
 from ..latent_space import LatentSpace
 from ..records.provenance import commit
-from .cache import CacheIndex, finish_cache, finished_shards, start_cache, started_cache, write_shard
 from .latent_set import LatentInfo
+from .shards import CacheIndex, finish_cache, finished_shards, start_cache, started_cache, write_shard
 
 SHARD_IMAGES = 2048
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from spectrum_matching.latents.dataset import latent_batches, open_latents, spread_rows
 from spectrum_matching.latents.latent_set import BadLatentError, LatentSet
+from spectrum_matching.latents.open_latents import latent_batches, open_latents, spread_rows
 
 C, H, W = 3, 4, 5
 
