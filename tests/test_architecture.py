@@ -120,6 +120,7 @@ def test_spectrum_and_methods_need_torch_and_the_standard_library_alone():
             assert foreign_imports(path) - {"torch"} <= sys.stdlib_module_names, path
 
 
+@pytest.mark.slow
 def test_only_cli_and_report_terminal_draw_on_the_terminal():
     for path in SOURCES:
         if room_of(path) != "cli" and path != PACKAGE / "report" / "terminal.py":

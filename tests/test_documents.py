@@ -211,6 +211,7 @@ def test_document_numbers_match_results(name):
     assert len(hold((ROOT / name).read_text(), every=name == LEDGER)) >= DOCUMENTS[name]
 
 
+@pytest.mark.slow
 def test_hold_refuses_every_changed_number():
     text = (ROOT / LEDGER).read_text()
     for match in hold(text, every=True):

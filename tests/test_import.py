@@ -42,6 +42,7 @@ def test_import_of_package_loads_no_torch():
     assert "torch" not in modules_after("import spectrum_matching")
 
 
+@pytest.mark.slow
 def test_import_of_library_rooms_needs_torch_alone():
     # torch itself may load numpy.
     loaded = modules_after(LIBRARY) - modules_after("import torch")
@@ -49,6 +50,7 @@ def test_import_of_library_rooms_needs_torch_alone():
     assert not loaded & (HEAVY | {"jaxtyping", "beartype"})
 
 
+@pytest.mark.slow
 def test_import_of_every_module_prints_nothing_and_loads_no_optional_library():
     loaded = modules_after("\n".join(f"import {module}" for module in MODULES))
     # transformers is not named: diffusers imports it where it is installed.

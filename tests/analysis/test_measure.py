@@ -108,6 +108,7 @@ def test_analyze_refuses_with_a_reason(identity):
     assert identity.measurement("viv").value is None
 
 
+@pytest.mark.slow
 def test_analyze_scale_free_match_ignores_scale(images):
     one, hundred = (analyze(Codec(4, scale), images).view("mean") for scale in (1.0, 100.0))
     assert hundred.std == pytest.approx(100 * one.std, rel=1e-5)
@@ -125,6 +126,7 @@ def test_analyze_samples_have_posterior_noise(images):
     assert "noisy-posterior" in {finding.key for finding in found.findings}
 
 
+@pytest.mark.slow
 def test_analyze_leaves_constant_images_out_of_spectra(images):
     tensor = torch.stack([images[i].image for i in range(len(images))])
     flat = torch.cat([tensor, torch.full((3, 3, 32, 32), -0.25)])
@@ -152,6 +154,7 @@ def test_analyze_deterministic_encoder_has_no_samples(identity):
     assert not identity.subject.stochastic
 
 
+@pytest.mark.slow
 def test_analyze_batch_size_changes_rounding_alone(images):
     network = Autoencoder.from_preset("tiny")
     one, other = (
@@ -167,6 +170,7 @@ def flat(value) -> list[float]:
     return [float(value)] if isinstance(value, int | float) else []
 
 
+@pytest.mark.slow
 def test_analyze_takes_a_tensor_of_images(images):
     tensor = torch.stack([images[i].image for i in range(len(images))])
     one, other = (numbers(analyze(Codec(4), x)) for x in (images, tensor))
@@ -187,6 +191,7 @@ def test_analyze_refuses_tensors_that_are_not_images(tensor, message):
         analyze(Codec(4), tensor)
 
 
+@pytest.mark.slow
 def test_analyze_restores_training_mode_and_random_state(images):
     model = Autoencoder.from_preset("tiny").model
     model.train()
@@ -268,6 +273,7 @@ def test_analyze_refuses_constant_latents(images):
         analyze(codec, images, name="dead")
 
 
+@pytest.mark.slow
 def test_analyze_refuses_rfid_of_few_images(images):
     few = AnalysisOptions(features=lambda x: nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
     many = AnalysisOptions(features=lambda x: x.flatten(1))

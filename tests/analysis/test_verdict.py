@@ -61,6 +61,7 @@ def keys(codec, images):
     return {finding.key: finding for finding in analyze(codec, images, n_tests=4).findings}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("delta", "key"), [(0.0, "over-smoothed"), (0.5, "over-smoothed"), (1.0, "matched"), (1.9, "over-noisy")]
 )
@@ -70,6 +71,7 @@ def test_with_findings_judges_spectra_of_known_delta(delta, key, images):
     assert f"best delta {delta:.2f}"[:14] in found[key].evidence
 
 
+@pytest.mark.slow
 def test_high_band_excess_of_known_spectra(images):
     # The target is flattened band by band, these latents coefficient by coefficient, which differs within wide bands.
     match = analyze(Flattened(1.0), images, n_tests=2).view("mean").match("scale_free")
@@ -80,6 +82,7 @@ def test_high_band_excess_of_known_spectra(images):
     assert high_band_excess(steep) < -1
 
 
+@pytest.mark.slow
 def test_with_findings_judges_decoders_of_known_alignment(images):
     class Shuffled(Flattened):
         """Positions of blocks of 8 are permuted: each frequency of a block moves to others."""
@@ -101,6 +104,7 @@ def test_with_findings_judges_decoders_of_known_alignment(images):
     assert "decoder-misaligned" in keys(Shuffled(0.0), images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("space", "key"),
     [
@@ -121,6 +125,7 @@ def test_with_findings_compares_declared_scale_with_data(space, key, images):
         assert f"{1 / std:.4g}" in found[key].advice
 
 
+@pytest.mark.slow
 def test_with_findings_names_dead_and_outlier_channels(images):
     assert "Channels 3, 4 " in keys(Flattened(1.0, channels=5), images)["dead-channels"].evidence
 
@@ -147,6 +152,7 @@ def test_with_findings_names_dead_and_outlier_channels(images):
     assert "xcess kurtosis of channel 2" in found.evidence or "kurtosis of channel 2" in found.evidence
 
 
+@pytest.mark.slow
 def test_with_findings_names_channels_off_centre(images):
     class Shifted(Flattened):
         def encode(self, images):

@@ -33,6 +33,7 @@ def exported(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_analyze_all_is_deterministic_and_writes_everything(pictures, exported, tmp_path):
     arguments = {"data": str(pictures), "size": 32, "num_images": 8, "num_tests": 4, "seed": 3, "labels": True}
     first = analyze_all((str(exported),), out=tmp_path / "first", **arguments)
@@ -47,6 +48,7 @@ def test_analyze_all_is_deterministic_and_writes_everything(pictures, exported, 
     assert first[0].measurement("lnc").value is not None
 
 
+@pytest.mark.slow
 def test_analyze_all_uses_the_same_images_for_all(pictures, exported, tmp_path):
     a, b = analyze_all((f"a={exported}", f"b={exported}"), out=tmp_path, data=str(pictures), size=32, num_tests=4)
     assert (a.subject.name, b.subject.name) == ("a", "b")
@@ -60,6 +62,7 @@ def test_analyses_read_refuses_another_format(tmp_path):
         ANALYSES.read(path)
 
 
+@pytest.mark.slow
 def test_analyze_all_fail_on_exits_1_after_writing(pictures, exported, tmp_path, capsys):
     arguments = {"data": str(pictures), "size": 32, "num_images": 4, "num_tests": 2}
     with pytest.raises(SystemExit) as caught:
@@ -106,6 +109,7 @@ def test_analyze_all_refuses_out_that_is_a_file(exported, tmp_path):
         analyze_all((str(exported),), out=tmp_path / "out", size=32)
 
 
+@pytest.mark.slow
 def test_analyze_all_follows_the_training_record(pictures, tmp_path):
     folder = tmp_path / "run" / "export"
     Autoencoder.from_preset("tiny").save_pretrained(folder)
@@ -119,6 +123,7 @@ def test_analyze_all_follows_the_training_record(pictures, tmp_path):
         analyze_all((str(folder),), out=tmp_path / "out", data=str(pictures))
 
 
+@pytest.mark.slow
 def test_analyze_all_agrees_on_autoencoder_and_its_cache(pictures, exported, tmp_path):
     images = open_images(str(pictures), 32, split="all")
     network = Autoencoder.from_pretrained(exported).eval()

@@ -169,6 +169,7 @@ def test_shard_rows_refuses_values_beyond_dtype(ours, value, said):
         ShardRows(index, False).add(batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 @pytest.mark.parametrize("layout", ["repa", "mar", "lightningdit"])
 def test_cache_latents_round_trip_through_other_layouts(autoencoder, tmp_path, layout, dtype):
@@ -266,6 +267,7 @@ def status(*processes):
     return {process.exitcode for process in processes}
 
 
+@pytest.mark.slow
 def test_cache_latents_resumes_after_kills(forked, autoencoder, image_folder, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert status(forked(autoencoder, image_folder, whole)) == {0}
@@ -280,6 +282,7 @@ def test_cache_latents_resumes_after_kills(forked, autoencoder, image_folder, tm
     assert sorted(open_latents(killed).image_keys) == list(range(24))
 
 
+@pytest.mark.slow
 def test_cache_latents_two_processes_equal_one(forked, autoencoder, image_folder, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     assert status(forked(autoencoder, image_folder, two, 7)) == {-signal.SIGKILL}  # one shard is there already

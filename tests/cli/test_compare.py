@@ -74,6 +74,7 @@ def stages(plan):
     return {path: path.read_bytes() for path in Path(plan.out).rglob("stage.json")}
 
 
+@pytest.mark.slow
 def test_compare_runs_from_images_to_scores(plan, compared):
     assert [(t.method, t.seed) for t in compared.trials] == [("autoencoder", 0), ("DSM", 0), ("curriculum", 0)]
     for trial in compared.trials:
@@ -96,6 +97,7 @@ def test_run_trial_shares_equal_autoencoders(plan, compared):
     assert not list((Path(plan.out) / "curriculum").glob("*/autoencoder-*"))
 
 
+@pytest.mark.slow
 def test_compare_does_not_rerun_finished_stages(plan, compared, command, monkeypatch):
     before = stages(plan)
     for verb in (
@@ -113,6 +115,7 @@ def test_compare_does_not_rerun_finished_stages(plan, compared, command, monkeyp
     assert stages(plan) == before
 
 
+@pytest.mark.slow
 def test_compare_reruns_only_stages_after_a_change(plan, compared, command, monkeypatch):
     before = stages(plan)
     for verb in ("run_autoencoder", "write_cache", "analyze"):
@@ -128,6 +131,7 @@ def test_compare_reruns_only_stages_after_a_change(plan, compared, command, monk
     ]
 
 
+@pytest.mark.slow
 def test_demo_writes_scores_and_analyses_on_one_page(plan, compared, monkeypatch, tmp_path, capfd):
     own = replace(plan, entries={name: plan.entries[name] for name in ("autoencoder", "DSM")})
     monkeypatch.setattr(plans, "demo", lambda fast: own)
@@ -141,6 +145,7 @@ def test_demo_writes_scores_and_analyses_on_one_page(plan, compared, monkeypatch
     assert {name for names in re.findall(r'aria-labelledby="([^"]+)"', page) for name in names.split()} <= set(anchors)
 
 
+@pytest.mark.slow
 def test_compare_names_missing_trials(plan, compared, command, tmp_path):
     two = replace(plan, seeds=(0, 1), name="two")
     assert command(two, "--seeds", 0)[0] == 0
@@ -149,6 +154,7 @@ def test_compare_names_missing_trials(plan, compared, command, tmp_path):
     assert sum("seed 1" in note for note in comparison.notes) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "arguments", "said"),
     [
@@ -193,6 +199,7 @@ def test_compare_help_lists_plans_and_which_were_not_run(capfd):
         assert name in (not_run if name in plans.NOT_RUN else run), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*plans.PLANS, "demo"])
 def test_plans_pass_check_plan_and_survive_yaml(name):
     plan = plans.demo(fast=True) if name == "demo" else plans.PLANS[name]()

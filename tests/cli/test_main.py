@@ -68,6 +68,7 @@ def test_train_ae_help_names_presets_and_options(specmatch):
         assert shown in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", autoencoder_config.PRESETS)
 def test_train_ae_dry_run_round_trips(specmatch, name):
     run, arguments = autoencoder_config.PRESETS[name](), []

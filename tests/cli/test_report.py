@@ -16,6 +16,7 @@ def folder(image_folder, small_autoencoder, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_write_report_puts_folders_and_files_on_one_page(folder, tmp_path, capsys):
     other = tmp_path / "other.json"
     other.write_bytes((folder / "analysis.json").read_bytes())

@@ -89,6 +89,7 @@ def test_sample_writes_folder_and_grid(trained_diffusion, model, pixels, tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"folder", "x.png", "x.png.json"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x.npz", "x.png", "folder"])
 def test_sample_again_does_nothing_and_another_replaces(command, trained_diffusion, name, tmp_path):
     out = tmp_path / name
@@ -235,6 +236,7 @@ def forked():
         yield run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x.npz", "folder"])
 def test_sample_killed_repeatedly_gives_the_same_files(forked, trained_diffusion, name, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -313,6 +315,7 @@ def two(latent_cache, trained_diffusion, model, pixels, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_sample_in_two_processes_writes_what_one_does(two, trained_diffusion):
     one = two / "one.npz"
     for name in ("x.npz", "begun.npz"):

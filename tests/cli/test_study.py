@@ -37,6 +37,7 @@ def directional(image_folder, tmp_path_factory):
     return arguments, out
 
 
+@pytest.mark.slow
 def test_directional_energy_writes_numbers_page_and_table(directional, tmp_path, capfd):
     arguments, out = directional
     study = DIRECTIONAL_ENERGY.read(out / "study.json")
@@ -101,6 +102,7 @@ def halved(match):
     return dataclasses.replace(match, gaps=gaps, best_gap=match.best_gap / 100)
 
 
+@pytest.mark.slow
 def test_unified_view_reads_files_and_folders(analyses, tmp_path, capfd):
     first, second = analyses
     main(["study", "unified-view", str(first), str(second.parent), "--control", "control", "--out", str(tmp_path)])

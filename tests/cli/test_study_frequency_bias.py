@@ -96,6 +96,7 @@ def trained(folder):
     return {path: path.read_bytes() for path in folder.rglob("case.json")}
 
 
+@pytest.mark.slow
 def test_frequency_bias_takes_every_case_from_data_to_numbers(study, folder):
     assert study.names == CASES
     assert [case.seed for case in study.of("images")] == [0, 1]
@@ -157,6 +158,7 @@ def test_frequency_bias_does_not_rerun_finished_cases(study, folder, command, sm
     assert trained(folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_figures")
 def test_frequency_bias_resumes_after_a_kill_with_the_same_numbers(study, command, tmp_path, monkeypatch):
     ran, run = [], run_study.run_case

@@ -61,6 +61,7 @@ def test_open_source_takes_train_part(tmp_path: Path) -> None:
     assert list(open_source(str(tmp_path)).names) == ["a.png"]
 
 
+@pytest.mark.slow
 def test_table_source_reads_parquet(tmp_path: Path, datasets) -> None:
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["dark", "light"])})
     rows = {"image": [{"bytes": png(grey), "path": None} for grey in (0, 9, 250)], "label": [0, 0, 1]}

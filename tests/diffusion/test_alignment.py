@@ -194,6 +194,7 @@ def test_alignment_filters_targets_on_their_own_grid_then_resamples(generator):
     assert abs(float(found - other_way)) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.unchecked
 def test_alignment_supports_autocast_and_compile(generator):
     alignment = repa_dog(8, 5, 0.5, 1.5)

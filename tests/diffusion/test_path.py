@@ -60,6 +60,7 @@ def test_path_log_snr_decreases_and_matches_alpha_and_sigma(kind):
     assert path.log_snr(torch.zeros(1)) == math.inf
 
 
+@pytest.mark.slow
 @kinds
 def test_path_velocity_is_the_derivative_of_mix(kind, drawn):
     data, noise, t = drawn

@@ -69,6 +69,7 @@ def measured_order(name, kind, gaussian, start):
     return math.log2(coarse / fine)
 
 
+@pytest.mark.slow
 @every_sampler
 @kinds
 def test_samplers_converge_at_their_order(name, kind, gaussian, start):
@@ -98,6 +99,7 @@ def test_samplers_reach_the_moments_of_the_data(kind, gaussian):
     assert max(fine) < 0.04
 
 
+@pytest.mark.slow
 def test_samplers_page_states_measured_orders(gaussian, start):
     rows = re.findall(r"^\| `(\w+)` \|.*\| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", PAGE.read_text(), flags=re.MULTILINE)
     assert {name for name, *_ in rows} == set(SAMPLERS)

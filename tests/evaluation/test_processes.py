@@ -76,6 +76,7 @@ def process(out):
     accelerator.end_training()  # a process that ends before the other would take its connections with it
 
 
+@pytest.mark.slow
 def test_reduce_over_two_processes_equals_one(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(

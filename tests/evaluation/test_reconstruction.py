@@ -111,6 +111,7 @@ def test_evaluate_reconstruction_restores_mode_and_names_broken(photographs):
         evaluate_reconstruction("broken", Autoencoder(Broken()), [photographs(0, 4) + torch.tensor(0.0)])
 
 
+@pytest.mark.slow
 def test_evaluate_reconstruction_and_analyze_agree(small_autoencoder, image_folder, tmp_path):
     torch.jit.trace(Quarters(), torch.zeros(2, 3, 32, 32)).save(tmp_path / "quarters.pt")
     images = open_images(str(image_folder), 32, split="all")

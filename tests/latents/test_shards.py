@@ -68,6 +68,7 @@ def change_index(folder: Path, change: dict) -> None:
     path.write_text(json.dumps(content | {"cache": content["cache"] | change}))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_write_shard_and_open_latents_round_trip(data: st.DataObject) -> None:
@@ -234,6 +235,7 @@ def anonymous_memory() -> int:
     return 1024 * int(status.split("RssAnon:")[1].split()[0])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the kernel says what memory is whose")
 def test_latent_batches_memory_is_independent_of_cache(tmp_path: Path) -> None:
     mean = torch.randn(512, 2, 128, 128)  # 64 MiB

@@ -208,6 +208,7 @@ def best_deltas(variant, alpha, power_law_field):
     return best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 1.5])
 def test_esm_scale_free_recovers_delta_at_every_scale(alpha, power_law_field):
     best = best_deltas("scale_free", alpha, power_law_field)
@@ -215,6 +216,7 @@ def test_esm_scale_free_recovers_delta_at_every_scale(alpha, power_law_field):
     assert best[0] == pytest.approx(2 - alpha, abs=0.101)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 1.5])
 def test_esm_paper_recovers_another_delta_at_another_scale(alpha, power_law_field):
     best = best_deltas("paper", alpha, power_law_field)
@@ -239,6 +241,7 @@ def test_kl_passes_gradcheck(reduction, field):
     assert torch.autograd.gradcheck(lambda p: loss(DiagonalGaussianDistribution(p), None, None), parameters)
 
 
+@pytest.mark.slow
 @pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("variant", "backend", "dynamic"),

@@ -79,6 +79,7 @@ def test_transforms_pass_gradcheck(move, field):
     assert torch.autograd.gradcheck(move, x)
 
 
+@pytest.mark.slow
 @pytest.mark.unchecked
 @pytest.mark.parametrize("dynamic", [False, True])
 @pytest.mark.parametrize("move", [Lowpass(5, 8), ScaleTurn(1, 2, 1)], ids=repr)

@@ -205,6 +205,7 @@ class Elements(HTMLParser):
         return [attributes for name, attributes in self.all if name == tag]
 
 
+@pytest.mark.slow
 def test_render_loads_nothing_and_runs_only_its_own_script(page):
     elements = Elements(page)
     for tag, attributes in elements.all:
@@ -222,11 +223,13 @@ def test_render_loads_nothing_and_runs_only_its_own_script(page):
     assert policy.startswith("default-src 'none'; img-src data:;")
 
 
+@pytest.mark.slow
 def test_render_is_deterministic_also_from_json(analyses, page, tmp_path):
     (tmp_path / "analysis.json").write_text(ANALYSES.to_json(analyses))
     assert render(ANALYSES.read(tmp_path / "analysis.json")) == page
 
 
+@pytest.mark.slow
 def test_render_escapes_html_everywhere():
     whole = synthetic("name " + HOSTILE, states=("outlier",))
     whole = replace(
@@ -371,6 +374,7 @@ def test_comparability_warns_of_each_difference():
         assert "(B). " in warning
 
 
+@pytest.mark.slow
 def test_render_shows_comparability_warnings(page):
     assert "Not directly comparable" not in page
     others = [PARTIAL["latents alone"], replace(PARTIAL["latents alone"], latent_shape=(4, 8, 8))]
@@ -451,6 +455,7 @@ def require_links(page):
     assert {attributes["href"][1:] for attributes in elements.named("a")} <= ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", PARTIAL)
 def test_render_leaves_out_what_was_not_measured(what, whole_page):
     page = render([PARTIAL[what]])
@@ -461,6 +466,7 @@ def test_render_leaves_out_what_was_not_measured(what, whole_page):
     assert not re.findall(r">\s*(None|nan)\s*<", page)
 
 
+@pytest.mark.slow
 def test_render_mixes_partial_and_complete_analyses():
     page = render([*PARTIAL.values(), WHOLE])
     require_links(page)
@@ -520,6 +526,7 @@ def test_analysis_json_documents_every_field():
 OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 
 
+@pytest.mark.slow
 def test_render_fits_desk_and_phone(analyses, page, visit):
     tab = visit(page)
     assert tab.title().startswith("Latents: <i>first</i>")
@@ -544,6 +551,7 @@ def test_render_dark_and_light_schemes(page, visit):
     assert colours == [("rgb(194, 69, 45)", "rgb(254, 253, 251)"), ("rgb(240, 128, 106)", "rgb(23, 24, 26)")]
 
 
+@pytest.mark.slow
 def test_render_shows_value_on_hover(analyses, page, visit):
     tab = visit(page)
     tip = tab.locator(".tip")
@@ -588,6 +596,7 @@ def test_render_shows_value_on_tap(page, visit):
     assert "half size, area: 0.210 ± 0.0021" in tab.locator(".tip").inner_text()
 
 
+@pytest.mark.slow
 def test_render_sorts_by_heading(visit):
     exponents = {"minus": 2.4, "plus": 0.9, "zero": 2.1, "ten": 1.5}
     analyses = [synthetic(name, exponent=e, psnr={"ten": 100.0}.get(name, 9.5 + e)) for name, e in exponents.items()]
@@ -616,6 +625,7 @@ def test_render_sorts_by_heading(visit):
     assert table.locator("[aria-sort=ascending]").count() == 1
 
 
+@pytest.mark.slow
 def test_channel_lists_sort_as_numbers(visit):
     many = synthetic("many", shape=(12, 16, 16), states=("live", "outlier", "dead"))
     tab = visit(render([replace(many, decoding=None, pictures=(), equivariance=())]))

@@ -198,6 +198,7 @@ class Rows(HTMLParser):
         return [[" ".join("".join(parts).split()) for _, parts in row] for row in self.rows]
 
 
+@pytest.mark.slow
 def test_render_comparison_loads_nothing(page):
     elements = Elements(page)
     for tag, attributes in elements.all:
@@ -214,6 +215,7 @@ def test_render_comparison_loads_nothing(page):
     assert f"script-src 'sha256-{digest}'" in policy
 
 
+@pytest.mark.slow
 def test_render_comparison_is_reproducible_from_json(page, tmp_path):
     (tmp_path / "comparison.json").write_text(COMPARISON.to_json(SMALL))
     assert render_comparison(COMPARISON.read(tmp_path / "comparison.json")) == page
@@ -376,6 +378,7 @@ def test_render_comparison_shows_samples_of_all_trials(page):
     assert all(picture["alt"] for picture in Elements(page).named("img"))
 
 
+@pytest.mark.slow
 def test_protocol_fields_flag_differences(page):
     assert not [field for field in protocol_fields(SMALL) if field.differs]
     names = {field.name for record in (Protocol, Sampling) for field in dataclasses.fields(record)}
@@ -422,6 +425,7 @@ PARTIAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", PARTIAL)
 def test_render_comparison_of_partial_results(what):
     page = render_comparison(comparison(PARTIAL[what]))
@@ -454,6 +458,7 @@ def test_render_comparison_refuses_no_trials():
         render_comparison(comparison([]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["small", "many"])
 def test_render_comparison_fits_screens_and_paper(what, browser, tmp_path):
     requests, complaints = [], []

@@ -29,6 +29,7 @@ def images_of(model, indices=range(6), **change):
     return torch.cat([generate_batch(model, choice, indices[i : i + choice.batch_size], CPU) for i in starts])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["euler", "heun", "euler_maruyama", "dpm_solver"])
 def test_generate_batch_does_not_depend_on_the_batch(model, sampler):
     images = images_of(model, sampler=sampler)

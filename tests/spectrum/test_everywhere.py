@@ -182,6 +182,7 @@ def test_radial_bins_are_exact_under_a_coarse_default_dtype():
     assert coarse.frequencies.dtype == torch.float64
 
 
+@pytest.mark.slow
 @pytest.mark.unchecked
 @pytest.mark.parametrize("name", sorted(ALL | BANDS))
 def test_spectrum_functions_compile_without_graph_breaks(name, field):
@@ -195,6 +196,7 @@ def test_spectrum_functions_compile_without_graph_breaks(name, field):
     torch.testing.assert_close(compiled_grad, torch.autograd.grad(function(x).sum(), x)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.unchecked
 @pytest.mark.parametrize("name", ["difference_of_gaussians", "radial_profile"])
 def test_spectrum_functions_compile_for_dynamic_sizes(name, field):

@@ -125,6 +125,7 @@ def test_open_learned_pairs_each_image_with_its_targets(small_diffusion, sources
         assert torch.equal(batch.targets, encoder(batch.data).field)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "precision"), [("cached", "fp32"), ("encoded", "bf16")])
 def test_train_diffusion_resumes_alignment_bit_for_bit(small_diffusion, sources, kind, precision):
     run = replace(small_diffusion, source=sources[kind], alignment=CHOICE, accumulation=2, precision=precision)
@@ -264,6 +265,7 @@ def test_run_diffusion_refuses_options_that_no_filter_uses(aligned, change, said
         run_diffusion(replace(aligned, alignment=replace(CHOICE, **change)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cached", "pixels"])
 def test_train_diffusion_compiles_with_alignment(small_diffusion, sources, kind, monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(torch.nn.Module.compile, backend="aot_eager"))

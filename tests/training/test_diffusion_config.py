@@ -10,6 +10,7 @@ from spectrum_matching.training.checks import check_diffusion_run
 from spectrum_matching.training.diffusion_config import PRESETS, Curriculum, DiffusionRun, Source
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_check_diffusion_run_passes_every_preset(name, tmp_path):
     run = PRESETS[name]()

@@ -149,6 +149,7 @@ def weights(state):
     return torch.cat([value.flatten() for net in nets for value in net.values()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_train_keeps_two_processes_in_step(two, name):
     (first, _), (second, _) = both(two, name)
@@ -157,6 +158,7 @@ def test_train_keeps_two_processes_in_step(two, name):
     assert all(torch.equal(a, b) for a, b in averages)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["joined", "accumulated", "balanced"])
 def test_train_of_two_processes_equals_one_with_the_joined_batch(two, image_folder, name):
     one, alone = trained(image_folder, name)

@@ -92,6 +92,7 @@ def test_run_autoencoder_writes_its_directory(small_run, command):
     assert (metrics["step"], metrics["images"], metrics["skipped_steps"]) == (4, 8, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample", [True, False])
 def test_run_autoencoder_exports_averaged_weights_with_the_measured_scale(small_run, sample):
     run = replace(small_run, sample_posterior=sample, **EVERYTHING)
@@ -114,6 +115,7 @@ def test_run_autoencoder_exports_averaged_weights_with_the_measured_scale(small_
     assert training_data(str(Path(run.out) / "export")) == origin.data
 
 
+@pytest.mark.slow
 def test_export_cache_and_open_learned_agree_on_the_scale_of_latents(small_run, tmp_path):
     run = replace(small_run, **EVERYTHING)
     export = run_autoencoder(run)
@@ -126,6 +128,7 @@ def test_export_cache_and_open_learned_agree_on_the_scale_of_latents(small_run, 
         assert space.std == pytest.approx(exported.std, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method", [EVERYTHING["method"], autoencoder_config.MethodChoice("va_vae", encoder="gradients:4")]
 )
@@ -142,6 +145,7 @@ def test_run_autoencoder_resumes_to_the_same_export(small_run, tmp_path, method)
     assert [line["step"] for line in logged(run)] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_train_ae_repeats_a_run_from_its_run_yaml(small_run, tmp_path, capfd):
     run = replace(small_run, method=autoencoder_config.MethodChoice("dsm", keep=(3, 2), block=4), precision="bf16")
     first = files(run_autoencoder(run))
@@ -152,12 +156,14 @@ def test_train_ae_repeats_a_run_from_its_run_yaml(small_run, tmp_path, capfd):
     assert logged(replace(run, out=again)) == logged(run)
 
 
+@pytest.mark.slow
 def test_run_autoencoder_is_independent_of_workers(small_run, tmp_path):
     one = files(run_autoencoder(small_run))
     data = replace(small_run.data, workers=2)
     assert files(run_autoencoder(replace(small_run, out=str(tmp_path / "two"), data=data))) == one
 
 
+@pytest.mark.slow
 def test_require_same_run_names_the_keys_that_differ(small_run, command):
     assert command(small_run)[0] == 0
     before = files(Path(small_run.out))
@@ -193,6 +199,7 @@ def test_require_same_run_names_the_keys_that_differ(small_run, command):
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -266,6 +273,7 @@ def folder_with_bad_files(image_folder, tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_report_bad_files_reports_each_once(small_run, command, folder_with_bad_files):
     data = replace(small_run.data, path=str(folder_with_bad_files), size=16, held_out=0.1)
     run = replace(small_run, steps=13, data=data)  # 26 images: each at least once
@@ -304,6 +312,7 @@ def test_run_autoencoder_writes_tensorboard_events(small_run):
     assert list(Path(run.out).rglob("events.out.tfevents.*"))
 
 
+@pytest.mark.slow
 def test_run_autoencoder_of_the_decoder_exports_the_same_encoder(small_run, tmp_path):
     theirs = run_autoencoder(replace(small_run, out=str(tmp_path / "theirs"), steps=1))
     ours = run_autoencoder(
@@ -353,6 +362,7 @@ def wait_for(condition, process):
         time.sleep(0.0005)
 
 
+@pytest.mark.slow
 def test_run_autoencoder_resumes_after_kills_to_the_same_export(small_run, forked, tmp_path):
     run = replace(small_run, steps=7, **EVERYTHING)
     whole = replace(run, out=str(tmp_path / "whole"))
@@ -382,6 +392,7 @@ def test_run_autoencoder_resumes_after_kills_to_the_same_export(small_run, forke
     assert not list(directory.rglob(".*"))  # what the killed runs left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 2)])
 def test_train_ae_stops_at_a_signal_and_resumes(small_run, forked, tmp_path, number, workers):
     run = replace(
@@ -406,6 +417,7 @@ def test_train_ae_stops_at_a_signal_and_resumes(small_run, forked, tmp_path, num
     assert [line["step"] for line in logged(run)] == [*steps, steps[-1] + 1]
 
 
+@pytest.mark.slow
 def test_save_checkpoint_survives_a_failed_write(small_run, forked, tmp_path):
     run = replace(small_run, steps=2)
     forked(asked(run, tmp_path)).join()
@@ -430,6 +442,7 @@ def test_save_checkpoint_survives_a_failed_write(small_run, forked, tmp_path):
     assert files(Path(run.out) / "export") == files(Path(whole.out) / "export")
 
 
+@pytest.mark.slow
 def test_load_checkpoint_names_an_unreadable_checkpoint(small_run, command):
     assert command(replace(small_run, steps=2))[0] == 0
     path = Path(small_run.out) / "checkpoints" / "0000002"

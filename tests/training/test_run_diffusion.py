@@ -71,6 +71,7 @@ def sources(latent_cache, class_folder, small_autoencoder):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cached", "encoded", "pixels"])
 def test_run_diffusion_writes_its_directory(small_diffusion, sources, small_autoencoder, command, kind):
     intervals = replace(small_diffusion.intervals, preview=3)
@@ -108,6 +109,7 @@ def test_run_diffusion_writes_its_directory(small_diffusion, sources, small_auto
         assert card.autoencoder_digest == digest_weights(Autoencoder.from_pretrained(small_autoencoder))
 
 
+@pytest.mark.slow
 def test_run_diffusion_resumes_to_the_same_export(small_diffusion, tmp_path):
     run = replace(small_diffusion, accumulation=2)
     whole = files(run_diffusion(replace(run, out=str(tmp_path / "whole"))))
@@ -120,6 +122,7 @@ def test_run_diffusion_resumes_to_the_same_export(small_diffusion, tmp_path):
     assert files(export) == whole
 
 
+@pytest.mark.slow
 def test_run_diffusion_previews_the_same_noise_and_changes_nothing(small_diffusion, tmp_path):
     quiet = files(run_diffusion(replace(small_diffusion, out=str(tmp_path / "quiet"))))
     run = replace(small_diffusion, intervals=replace(small_diffusion.intervals, preview=1))
@@ -138,6 +141,7 @@ def test_train_diffusion_repeats_a_run_from_its_run_yaml(small_diffusion, tmp_pa
     assert files(tmp_path / "again" / "export") == first
 
 
+@pytest.mark.slow
 def test_require_same_run_names_the_keys_that_differ(small_diffusion, command):
     assert command(small_diffusion)[0] == 0
     before = files(Path(small_diffusion.out))
@@ -163,6 +167,7 @@ def test_require_same_run_fixes_the_steps_of_a_curriculum(small_diffusion, comma
     assert "steps (4 there, 6 now)" in err
 
 
+@pytest.mark.slow
 def test_require_same_data_refuses_other_data_of_the_same_name(
     small_diffusion, sources, latent_cache, small_autoencoder, class_folder, command, tmp_path
 ):
@@ -199,6 +204,7 @@ def test_require_same_data_refuses_another_declared_scale(small_diffusion, small
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -312,6 +318,7 @@ def wait_for(condition, process):
         time.sleep(0.0005)
 
 
+@pytest.mark.slow
 def test_run_diffusion_resumes_after_kills_to_the_same_export(small_diffusion, sources, forked, tmp_path):
     curriculum = diffusion_config.Curriculum(keep=(2, 5), block=4)
     run = replace(

@@ -80,6 +80,7 @@ def gradients(net):
     return [p.grad.clone() for p in net.parameters()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "precision"), [(None, "fp32"), (None, "bf16"), (VA_VAE, "fp32"), (VA_VAE, "bf16")])
 def test_train_autoencoder_resumes_bit_for_bit(small_run, method, precision):
     run = replace(small_run, **EVERYTHING, precision=precision)
@@ -379,6 +380,7 @@ def test_train_autoencoder_of_the_decoder_keeps_the_encoder(small_run, batches, 
         assert changed == {"decoder", "post_quant_conv"}
 
 
+@pytest.mark.slow
 def test_train_autoencoder_in_bf16_differs_from_fp32(small_run, batches):
     losses = {}
     for precision in ("fp32", "bf16"):

@@ -239,6 +239,7 @@ def learned_from(draw, n_steps=200, shape=(2, 4, 4)):
     return sum(losses[-n_steps // 4 :]) / (n_steps // 4), state.denoiser
 
 
+@pytest.mark.slow
 def test_train_diffusion_learns_one_image_a_class():
     images = torch.stack([torch.full((2, 4, 4), -1.0), torch.full((2, 4, 4), 1.0)])
     loss, net = learned_from(lambda generator, labels: images[labels])
@@ -250,6 +251,7 @@ def test_train_diffusion_learns_one_image_a_class():
     assert (drawn - images[labels]).abs().mean() < 0.1
 
 
+@pytest.mark.slow
 def test_train_diffusion_reaches_the_variance_left_of_gaussians():
     def draw(generator, labels):
         return torch.randn(64, 2, 4, 4, generator=generator)

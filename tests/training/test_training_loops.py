@@ -13,6 +13,7 @@ def test_training_loops_page_has_two_programs():
     assert [title for title, _ in PROGRAMS] == ["A loop with diffusers and Accelerate", "A callback for Lightning"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("title", "program"), PROGRAMS)
 def test_training_loops_page_programs_log_the_numbers(title, program, tmp_path, monkeypatch):

@@ -71,6 +71,7 @@ def test_export_latents_uvit_without_labels_has_arrays(tmp_path: Path) -> None:
     assert np.load(tmp_path / "theirs/299.npy").shape == (2 * C, *GRID)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [True, False])
 def test_export_latents_mar_layout(tmp_path: Path, ours: LatentSet, named: bool) -> None:
     names = [f"{('cat', 'dog', 'owl')[(i // 2) % 3]}/{i} <é>.png" for i in range(2 * N)] if named else None

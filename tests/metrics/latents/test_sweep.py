@@ -152,6 +152,7 @@ def test_latent_sweep_white_values_are_those_of_white_noise():
         assert abs(number.value - number.white) < 4 * number.standard_error + slack, key
 
 
+@pytest.mark.slow
 def test_latent_sweep_standard_errors_are_spread_over_images():
     runs = [measured(smooth(60, 4, 8, 8, seed=seed + 1), two_classes(60), batch_size=60) for seed in range(40)]
     for key in KEYS:

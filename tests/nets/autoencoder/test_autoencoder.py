@@ -35,6 +35,7 @@ def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "n_parameters"),
     [

@@ -31,6 +31,7 @@ def images(*shape: int) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 @pytest.mark.parametrize("name", SMALL)
 def test_autoencoder_equals_each_class_of_diffusers(tmp_path: Path, name: str) -> None:

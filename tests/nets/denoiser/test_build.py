@@ -61,6 +61,7 @@ def n_parameters(name, patch, n_classes=1000):
     return sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_build_denoiser_has_the_published_number_of_parameters(name):
     family, size = name.split("-", 1)
@@ -164,6 +165,7 @@ def test_denoiser_gradients_reach_every_weight(name, inputs):
     assert rows.tolist() == [True, True, False, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tap", [None, 2])
 @pytest.mark.parametrize("name", NAMES)
 def test_denoiser_compiles_as_one_graph(name, inputs, tap):

@@ -124,6 +124,7 @@ def test_inception_weights_have_the_published_names_and_sizes(weights):
     assert len([name for name in weights if name.endswith("conv.weight")]) == 94
 
 
+@pytest.mark.slow
 def test_inception_equals_the_graph_written_out(weights, network):
     images = torch.rand(2, 3, 299, 299, generator=torch.Generator().manual_seed(0)) * 2 - 1
     found, expected = network(images), literal(weights, images)
@@ -133,6 +134,7 @@ def test_inception_equals_the_graph_written_out(weights, network):
     assert [part.shape[1] for part in found] == [2048, 2023, 1008]
 
 
+@pytest.mark.slow
 def test_inception_resizes_images_and_ignores_batching(network):
     images = torch.rand(2, 3, 32, 40, generator=torch.Generator().manual_seed(0)) * 2 - 1
     together = network(images)
@@ -152,6 +154,7 @@ def test_tensorflow_bilinear_aligns_first_and_repeats_last():
     assert torch.equal(tensorflow_bilinear(ramp, 64), ramp)
 
 
+@pytest.mark.slow
 def test_from_weights_reads_safetensors(weights, network, tmp_path):
     from safetensors.torch import save_file
 
@@ -161,6 +164,7 @@ def test_from_weights_reads_safetensors(weights, network, tmp_path):
     assert not any(parameter.requires_grad for parameter in other.parameters())
 
 
+@pytest.mark.slow
 def test_from_weights_refuses_other_files_in_one_line(weights, tmp_path):
     path = tmp_path / "w.pth"
 

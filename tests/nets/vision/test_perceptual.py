@@ -84,6 +84,7 @@ def test_lpips_equals_the_definition(
     torch.testing.assert_close(lpips(*pair), expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_lpips_equals_torchmetrics(
     trunk: dict[str, Tensor], pair: tuple[Tensor, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,6 +113,7 @@ def test_eval_steps_go_geometrically_from_0_to_the_last_update():
     assert ratios.std() < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exponent", [0.0, 2.0])
 def test_draw_samples_of_the_wiener_filter_has_the_spectrum_it_knows(exponent):
     moments = coefficient_moments(gaussian_fields(2000, 2, (2, 16, 16), exponent).train)

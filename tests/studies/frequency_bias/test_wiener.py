@@ -55,6 +55,7 @@ def test_coefficient_moments_are_those_of_the_fields(moments):
     torch.testing.assert_close(estimated.covariance, moments.covariance, atol=0.02, rtol=0.06)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["linear", "cosine", "vp"])
 @pytest.mark.parametrize("prediction", ["velocity", "noise", "data"])
 def test_wiener_denoiser_has_the_error_of_the_closed_form(moments, kind, prediction):
