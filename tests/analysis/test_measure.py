@@ -149,6 +149,14 @@ def test_analyze_refuses_one_test(images):
         analyze(Codec(4), images, n_tests=1)
 
 
+@pytest.mark.parametrize(
+    ("split", "remedy"), [("held_out", r"\(--split all\) or add images"), ("all", "two: add images")]
+)
+def test_analyze_refuses_one_image_and_names_the_remedy(images, split, remedy):
+    with pytest.raises(ValueError, match=f"1 image of the split '{split}' was measured.*{remedy}"):
+        analyze(Codec(4), images, n_images=1, n_tests=2, split=split)
+
+
 def test_analyze_deterministic_encoder_has_no_samples(identity):
     assert [view.kind for view in identity.views] == ["mean"]
     assert not identity.subject.stochastic

@@ -228,7 +228,7 @@ def test_frequency_bias_dry_run_prints_the_plan_without_data(command, tmp_path):
     assert status == 0
     printed = yaml.safe_load(out)
     assert (printed["data"], printed["exponents"], printed["steps"]) == ("nowhere", [3.0], 3)
-    assert "8 trainings of 3 updates: images, images, delta 2" in err
+    assert "8 trainings of 3 updates: images; images, delta 2" in err
     assert not (tmp_path / "new").exists()
 
 

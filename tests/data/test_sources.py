@@ -122,7 +122,7 @@ def test_open_source_reports_errors_in_one_line(tmp_path: Path, datasets) -> Non
     (tmp_path / "list.txt").write_text("a.png")
     datasets.Dataset.from_dict({"pixels": [np.zeros(4)]}).to_parquet(tmp_path / "other.parquet")
     expected = {
-        "nowhere": "no such file or folder",
+        "nowhere": 'no such file or folder: .*nowhere; check the path, or give hub:NAME or "embedded"',
         "empty": "holds no files",
         "list.txt": "neither a folder nor a .parquet file",
         "broken.parquet": "cannot be read as parquet",

@@ -59,5 +59,5 @@ def test_document_read_names_file_and_remedy_in_one_line(tmp_path, text, reason)
 
 
 def test_document_read_names_a_missing_file(tmp_path):
-    with pytest.raises(ValueError, match=r"cannot read .*none\.json: No such file"):
+    with pytest.raises(ValueError, match=r"cannot read .*none\.json: No such file or directory; check the path$"):
         WHOLE.read(tmp_path / "none.json")

@@ -157,7 +157,7 @@ def test_open_latents_reports_wrong_folders_in_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    assert "no such folder" in complaint(tmp_path / "none")
+    assert "none; check the path" in complaint(tmp_path / "none")
     (tmp_path / "empty").mkdir()
     assert "is empty" in complaint(tmp_path / "empty")
     other = tmp_path / "other"

@@ -1,4 +1,5 @@
 import json
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -247,3 +248,21 @@ def test_latent_batches_memory_is_independent_of_cache(tmp_path: Path) -> None:
     before = anonymous_memory()
     most = max(anonymous_memory() for _ in batches)
     assert most - before < shards[0].n_bytes / 2  # not even one shard is held
+
+
+def test_cached_latents_page_program_reads_unit_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cached_latents.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    shard = tensors(8)
+    shard |= {f"{name}_flip": shard[name].flip(-1) for name in ("mean", "logvar")}
+    (tmp_path / "latents").mkdir()
+    write_index(Path("latents"), index_of([write_shard(Path("latents"), 0, shard)], 8, flips=True))
+    scope: dict[str, object] = {}
+    exec(program.replace("end=1000", "end=2"), scope)
+    batch, space = scope["batch"], LatentSpace("per channel", (0.5,) * 2, (1.5,) * 2)
+    assert scope["x"].shape == (256, 2, *GRID)
+    generator = torch.Generator().manual_seed(0)
+    noise = [torch.randn(256, 2, *GRID, generator=generator) for _ in range(2)][-1]
+    expected = space.normalise(batch.mean + (batch.logvar / 2).exp() * noise)
+    torch.testing.assert_close(scope["x"], expected)

@@ -98,7 +98,11 @@ def analyze(
                 done += len(x) + len(batch.bad)
                 progress(done, total)
             if (n_measured := encodings.n_images) < 2:
-                raise ValueError(f"{image_set.source}: only one image was measured; standard errors need at least two")
+                remedy = "measure all of them (--split all) or add images" if split == "held_out" else "add images"
+                raise ValueError(
+                    f"{image_set.source}: {n_measured} image of the split {split!r} was measured, and standard errors "
+                    f"need at least two: {remedy}"
+                )
             log.info("%s: tests of the decoder", name)
             test = DecoderTest(
                 decode=lambda z: require_finite(name, "pictures", model.decode(z).float()),

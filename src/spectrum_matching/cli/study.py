@@ -153,7 +153,7 @@ def frequency_bias(
     trials = [(name, seed) for name, seed in resolved.trials if not cases or name in cases]
     if dry_run:
         print(to_yaml(resolved), end="")
-        log.info("%d trainings of %d updates: %s", len(trials), resolved.steps, ", ".join(dict(trials)))
+        log.info("%d trainings of %d updates: %s", len(trials), resolved.steps, "; ".join(dict(trials)))
         return None
     command = _command("frequency-bias", [plan], {"config": config, **options})
     with progress_bars([f"{name}, seed {seed}" for name, seed in trials]) as bars:

@@ -43,7 +43,7 @@ def open_source(source: str) -> Source:
         return _open_hub(source)
     path = Path(source).expanduser()
     if not path.exists():
-        raise ValueError(f"no such file or folder: {path}")
+        raise ValueError(f'no such file or folder: {path}; check the path, or give hub:NAME or "embedded"')
     if path.is_file():
         if path.suffix != ".parquet":
             raise ValueError(f"{path} is neither a folder nor a .parquet file")

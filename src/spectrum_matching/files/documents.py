@@ -46,7 +46,7 @@ class Document(Generic[Record]):
                 raise ValueError(f"{path} has format {written!r}, this version reads {self.format!r}; {self.remedy}")
             return TypeAdapter(self.record).validate_python(content[self.key])
         except OSError as error:
-            raise ValueError(f"cannot read {path}: {error.strerror}") from error
+            raise ValueError(f"cannot read {path}: {error.strerror}; check the path") from error
         except KeyError as error:
             why = f"it has no {error}"
         except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValidationError) as error:

@@ -63,6 +63,8 @@ def explain_npz_errors(path: Path) -> Iterator[None]:
     """Turn whatever a parser raises on a damaged file into a ValueError of one line that names it."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise ValueError(f"no such file: {path}; check the path") from error
     except Exception as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:160] or type(error).__name__
         raise ValueError(f"{path} cannot be read as .npz ({reason})") from error

@@ -35,7 +35,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
     try:
         mapping = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"cannot read the run in {path}: {' '.join(str(error).split())}") from error
+        why = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        raise ValueError(f"cannot read the run in {path}: {why}") from error
     if not isinstance(mapping, dict):
         raise ValueError(f"{path} holds no run: expected keys and values, got {type(mapping).__name__}")
     return mapping

@@ -35,7 +35,7 @@ def open_latents(folder: str | Path) -> LatentSet:
     """
     path = Path(folder).expanduser()
     if not path.is_dir():
-        raise ValueError(f"no such folder: {path}")
+        raise ValueError(f"no such folder: {path}; check the path")
     if not any(path.iterdir()):
         raise ValueError(f"{path} is empty")
     for recognises, open_layout, _ in LAYOUTS:

@@ -204,6 +204,12 @@ def test_from_pretrained_explains_an_unreachable_hub(monkeypatch: pytest.MonkeyP
         Autoencoder.from_pretrained("runs/absent/export")
 
 
+@pytest.mark.parametrize("name", ["kl-f8.safetensors", "absent/kl-f8.ckpt"])
+def test_from_pretrained_names_a_missing_file(name: str) -> None:
+    with pytest.raises(ValueError, match=f"^no such file: {name}; check the path$"):
+        Autoencoder.from_pretrained(name)
+
+
 def test_from_pretrained_never_asks_the_hub_for_a_path(exported: Path) -> None:
     for path in (exported / "absent", exported / "config.json", "./absent"):
         with pytest.raises(ValueError, match="is no folder"):

@@ -289,6 +289,7 @@ def test_open_vision_gradients_need_no_transformers(monkeypatch, spec, cell):
         ("gradients", 64, "gradients takes images at their own size: leave size 64 out"),
         ("/nowhere", None, "/nowhere is no folder with config.json .* or hub:owner/name"),
         ("dinov2", None, "dinov2 is no folder with config.json"),
+        ("gradents:4", None, r"gradents:4 is no folder with config.json .* \(did you mean gradients\?\): give"),
         ("hub:someone/nothing", None, "someone/nothing.*the hub did not give it"),
         ("hub:no such name", None, "neither a folder that exists nor a hub name"),
     ],

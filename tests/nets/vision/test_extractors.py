@@ -153,7 +153,7 @@ def test_open_extractor_dinov2_gives_the_class_token(dinov2):
         ("dinov2:/nowhere", "/nowhere is no folder with config.json .*; give dinov2:FOLDER"),
         ("dinov2", "the hub did not give it.*; give dinov2:FOLDER, a copy of facebook/dinov2-large"),
         ("clip", "no feature extractor 'clip': give inception:PATH, dinov2:FOLDER, a TorchScript file"),
-        ("python:/nowhere.py:factory", "no feature extractor"),
+        ("python:/nowhere.py:factory", "no file /nowhere.py: give python:"),
     ],
 )
 def test_open_extractor_names_what_is_missing_with_the_remedy(spec, complaint):

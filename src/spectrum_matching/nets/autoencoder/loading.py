@@ -38,6 +38,8 @@ def load(source: str | Path) -> Any:
         return load_single_file(root)
     if root.is_file() and root.suffix in PICKLED:
         raise ValueError(f"{source} is pickled and not opened: if you trust it, save its tensors as .safetensors")
+    if not root.exists() and root.suffix in (".safetensors", *PICKLED):
+        raise ValueError(f"no such file: {source}; check the path")
     if not root.is_dir():
         if root.exists() or root.is_absolute() or str(source).startswith((".", "~")):
             raise ValueError(

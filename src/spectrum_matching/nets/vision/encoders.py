@@ -7,6 +7,7 @@ trained on class tokens alone, so CLIP's tokens are taken before it, as in REPA'
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -214,8 +215,10 @@ def _folder(spec: str) -> Path:
         return download(spec.removeprefix("hub:"), (CONFIG, PREPROCESSING, INDEX, WEIGHTS))
     folder = Path(spec).expanduser()
     if not (folder / CONFIG).is_file():
+        hint = " (did you mean gradients?)" if get_close_matches(spec.partition(":")[0], ["gradients"]) else ""
         raise ValueError(
-            f"{spec} is no folder with {CONFIG} of transformers: give what save_pretrained wrote, or hub:owner/name"
+            f"{spec} is no folder with {CONFIG} of transformers{hint}: give what save_pretrained wrote, or "
+            f"hub:owner/name"
         )
     return folder
 

@@ -96,16 +96,16 @@ EXTRACTORS: dict[str, Callable[[str, torch.device | str], Extractor]] = {"incept
 def _user_extractor(spec: str, device: torch.device | str) -> Extractor:
     is_python = spec.startswith(PREFIX)
     path = Path(spec.removeprefix(PREFIX).rpartition(":")[0] if is_python else spec).expanduser()
-    if not path.is_file():
+    if not (is_python or path.is_file()):
         raise ValueError(
             f"no feature extractor {spec!r}: give inception:PATH, dinov2:FOLDER, a TorchScript file that exists, or "
             f"python:FILE.py:FACTORY"
         )
-    digest = digest_files([path])
     try:
         function: Any = from_file(spec) if is_python else torch.jit.load(str(path), map_location=device)
     except (RuntimeError, OSError) as error:
         raise ValueError(f"{path} is no TorchScript file that can be read: save it by torch.jit.save") from error
+    digest = digest_files([path])
     if not callable(function):
         raise ValueError(f"{spec} returned {type(function).__name__}, expected a function of images")
     if isinstance(function, nn.Module):
