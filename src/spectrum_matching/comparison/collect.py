@@ -39,7 +39,7 @@ def collect_trials(opened: OpenedPlan, command: str) -> Comparison:
             try:
                 stages = run_trial(opened, entry, seed, read_finished_stage)
             except UnfinishedError as error:
-                missing.append(f"{entry}, seed {seed}: {error} is not done")
+                missing.append(f"{entry}, seed {seed} (next: {error})")
             else:
                 finished_trials.append((entry, seed, stages))
     if not finished_trials:
@@ -70,7 +70,7 @@ def collect_trials(opened: OpenedPlan, command: str) -> Comparison:
             f"latents; {plan.measuring.samples:,} samples, {len(plan.seeds)} seeds.",
             "All trials have equal updates, not equal computation.",
             "Samples of all trials start from the same noise: the spread over seeds is that of training alone.",
-            *missing,
+            *([f"Unfinished trials: {'; '.join(missing)}."] if missing else []),
         ),
     )
 

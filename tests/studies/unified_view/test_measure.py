@@ -145,6 +145,13 @@ def test_measure_unified_view_refuses_what_is_not_comparable(measured):
         assert "\n" not in str(error.value)
 
 
+def test_measure_unified_view_compares_images_not_their_paths(measured):
+    other = shifted(measured, "other", 0)
+    other = dataclasses.replace(other, sample=dataclasses.replace(other.sample, source="the/same/images/"))
+    study = measure_unified_view([shifted(measured, "control", 0), other], "control", "")
+    assert study.of("other").seeds
+
+
 def test_measure_unified_view_notes_different_code(measured):
     other = shifted(measured, "other", 0)
     other = dataclasses.replace(other, provenance=dataclasses.replace(other.provenance, commit="abc123"))

@@ -127,12 +127,12 @@ def _require_comparable(analyses: Sequence[Analysis]) -> None:
 
 
 def _conditions(analysis: Analysis) -> dict[str, str]:
-    """Describe what must be the same."""
+    """Describe what must be the same; images by their digest, as one folder has several paths."""
     sample, decoding, match = analysis.sample, analysis.decoding, analysis.view("mean").matches[0]
     assert decoding is not None
     keeps = ", ".join(str(point.keep) for point in decoding.lowpass)
     return {
-        "images": f"{sample.n_images} of {sample.source} {sample.digest}, {sample.size} pixels",
+        "images": f"{sample.n_images} of the set {sample.digest or sample.source}, {sample.size} pixels",
         "latents": " x ".join(map(str, analysis.latent_shape)),
         "tests": f"{decoding.n_tests} images, block {decoding.lowpass_block}, keep {keeps}, "
         f"{len(match.deltas)} deltas from {match.deltas[0]:g} to {match.deltas[-1]:g}",
