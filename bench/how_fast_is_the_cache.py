@@ -106,10 +106,7 @@ def measure(shape: tuple[int, ...], n: int, repeats: int, folder: Path) -> dict:
     for _ in range(repeats):
         for name, batches in readers.items():
             reading[name].append(seconds(lambda batches=batches: [None for _ in islice(batches, N_BATCHES)]))
-    return {
-        "write": compare(writing, n),
-        "read": compare(reading, N_BATCHES * BATCH),
-    }
+    return {"write": compare(writing, n), "read": compare(reading, N_BATCHES * BATCH)}
 
 
 def compare(turns: dict[str, list[Seconds]], n: int) -> dict:

@@ -1,6 +1,6 @@
 """How much slower is a training step with threads that spin while they wait, alone and beside another training?
 
-    python bench/how_much_does_waiting_cost.py [--json FILE]
+    python bench/how_much_does_waiting_cost.py [--json FILE] [--rounds N]
 
 The command sets OMP_WAIT_POLICY=PASSIVE unless the variable is set; here the same training of the tiny preset at
 32 × 32 runs with it and without it, in turns, each in a process of its own. Run it on an idle machine.
@@ -16,7 +16,7 @@ import time
 
 from machine import describe  # the file beside this one
 
-ROUNDS, STEPS, WARMUP = 3, 20, 5
+STEPS, WARMUP = 8, 2
 
 
 def worker() -> None:
@@ -49,6 +49,7 @@ def main() -> None:
     """Measure all four cases in turns and print their medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -57,7 +58,7 @@ def main() -> None:
     cases = [(passive, n) for n in (1, 2) for passive in (False, True)]
     measured: dict[tuple[bool, int], list[float]] = {case: [] for case in cases}
     started = time.time()
-    for _ in range(ROUNDS):
+    for _ in range(arguments.rounds):
         for case in cases:
             measured[case].append(seconds(*case))
     rows = [

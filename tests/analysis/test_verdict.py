@@ -107,11 +107,7 @@ def test_with_findings_judges_decoders_of_known_alignment(images):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("space", "key"),
-    [
-        (None, "scale-undeclared"),
-        (LatentSpace("scale", (0.0,), (0.5,)), "scale-wrong"),
-        ("measured", "scale-matches"),
-    ],
+    [(None, "scale-undeclared"), (LatentSpace("scale", (0.0,), (0.5,)), "scale-wrong"), ("measured", "scale-matches")],
 )
 def test_with_findings_compares_declared_scale_with_data(space, key, images):
     std = float(Flattened(1.0).encode(images).std())

@@ -100,14 +100,7 @@ def test_run_trial_shares_equal_autoencoders(plan, compared):
 @pytest.mark.slow
 def test_compare_does_not_rerun_finished_stages(plan, compared, command, monkeypatch):
     before = stages(plan)
-    for verb in (
-        "run_autoencoder",
-        "run_diffusion",
-        "write_cache",
-        "write_samples",
-        "analyze",
-        "evaluate_generation",
-    ):
+    for verb in ("run_autoencoder", "run_diffusion", "write_cache", "write_samples", "analyze", "evaluate_generation"):
         monkeypatch.setattr(trial_module, verb, pytest.fail)
     status, out, _ = command(plan)
     assert status == 0

@@ -129,10 +129,7 @@ def test_train_ae_dry_run_refuses_invalid_runs(specmatch, arguments, named):
         (("tiny_va_vae", "--network.train", "decoder"), "method va_vae has a loss on the latents (kl, features)"),
         (("tiny_va_vae", "--method.encoder", "nowhere"), "nowhere is no folder with config.json"),
         (("tiny_va_vae", "--data.size", "66"), "images of 66 x 66 pixels have no grid of cells of 4"),
-        (
-            ("tiny_va_vae", "--method.feature-weight", "-1"),
-            "method.feature_weight is -1.0: must be greater",
-        ),
+        (("tiny_va_vae", "--method.feature-weight", "-1"), "method.feature_weight is -1.0: must be greater"),
     ],
 )
 def test_train_ae_refuses_invalid_runs_before_writing(specmatch, tmp_path, arguments, named):

@@ -76,10 +76,7 @@ def test_repa_equals_published_values(case):
 
 @pytest.mark.parametrize(
     ("kind", "projector", "seed"),
-    [
-        ("perceptron", PerceptronProjector(4, 3, hidden=8), 8),
-        ("convolution", ConvolutionProjector(4, 3), 9),
-    ],
+    [("perceptron", PerceptronProjector(4, 3, hidden=8), 8), ("convolution", ConvolutionProjector(4, 3), 9)],
 )
 def test_projectors_equal_published_ones(kind, projector, seed):
     rng = np.random.default_rng(seed)

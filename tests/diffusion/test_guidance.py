@@ -1,14 +1,7 @@
 import pytest
 import torch
 
-from spectrum_matching.diffusion import (
-    SAMPLERS,
-    Path,
-    evaluation_times,
-    guided,
-    guided_evaluations,
-    time_grid,
-)
+from spectrum_matching.diffusion import SAMPLERS, Path, evaluation_times, guided, guided_evaluations, time_grid
 
 LABELS = torch.tensor([2, 0, 1])
 

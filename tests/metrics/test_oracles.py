@@ -206,18 +206,9 @@ BY_HAND = {
         chance_of_shuffled_labels(),
         4 / 39,
     ),
-    ("participation ratio", "eigenvalues (3,1)"): lambda v: (
-        participation_ratio(wide([3, 1])),
-        v,
-    ),
-    ("participation ratio", "rank one"): lambda v: (
-        participation_ratio(wide([3, 0])),
-        v,
-    ),
-    ("participation ratio", "C equal eigenvalues"): lambda v: (
-        participation_ratio(wide([2] * 7)),
-        7.0,
-    ),
+    ("participation ratio", "eigenvalues (3,1)"): lambda v: (participation_ratio(wide([3, 1])), v),
+    ("participation ratio", "rank one"): lambda v: (participation_ratio(wide([3, 0])), v),
+    ("participation ratio", "C equal eigenvalues"): lambda v: (participation_ratio(wide([2] * 7)), 7.0),
     ("LDS", "expectation, white noise, many channels"): lambda v: (float(lds(*cosines(WHITE)).mean()), v),
     ("LDS / CDS / RMSC", "constant non-zero latent"): lambda v: (
         {

@@ -410,9 +410,7 @@ PARTIAL = {
         pictures=tuple(p for p in WHOLE.pictures if not p.decoded and p.keep == 15),
     ),
     "no low-pass, no samples": replace(
-        WHOLE,
-        views=WHOLE.views[:1],
-        decoding=replace(WHOLE.decoding, lowpass=(), lowpass_block=1, transfer=None),
+        WHOLE, views=WHOLE.views[:1], decoding=replace(WHOLE.decoding, lowpass=(), lowpass_block=1, transfer=None)
     ),
     "no noise, one channel": replace(
         WHOLE,
@@ -433,12 +431,7 @@ OF_IMAGES = ["How flattened", "images’ own exponent", "Gap to the images", "di
 ABSENT = {
     "latents alone": [*OF_DECODING, *OF_IMAGES, "Pictures</h2>", "Block-DCT profile</figcaption>"],
     "latents beside images": [*OF_DECODING, "Equivariance error by transform", "decoded from latents"],
-    "no low-pass, no samples": [
-        *OF_DECODING[:2],
-        "low-pass gap",
-        "Means and samples",
-        'label">sample',
-    ],
+    "no low-pass, no samples": [*OF_DECODING[:2], "low-pass gap", "Means and samples", 'label">sample'],
     "no noise, one channel": [OF_DECODING[2], "Response to noise", "Variance by direction", "false colour"],
     "all refused": ["PSNR 27", "decoded from latents"],
 }

@@ -185,11 +185,7 @@ def test_run_diffusion_takes_moved_targets_but_no_others(aligned, cached, tmp_pa
         ("cached", {"targets": "/no/such"}, "no alignment targets in /no/such: cache them by `specmatch cache vision:"),
         ("cached", {"encoder": "gradients:4"}, "the cached targets are of gradients:8, and alignment.encoder is"),
         ("cached", {"size": 16}, "alignment.size has no effect on cached targets"),
-        (
-            "cached",
-            {"filter": "none"},
-            "alignment.std is 'empirical', which only alignment.filter normalise or dog",
-        ),
+        ("cached", {"filter": "none"}, "alignment.std is 'empirical', which only alignment.filter normalise or dog"),
         ("cached", {"inner": 2.0}, "0 <= inner < outer"),
         ("cached", {"hidden": 0}, "alignment.hidden is 0: must be greater than 0"),
         ("cached", {"weight": -1.0}, "alignment.weight is -1.0: must be greater than or equal to 0"),

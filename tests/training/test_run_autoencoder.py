@@ -214,10 +214,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         (("--data.held-out", 0), "data.held_out is 0.0: must be greater than 0"),
         (("--network.preset", "f5"), "no preset 'f5'"),
         (("--network.pretrained", "/no/such"), "/no/such is no folder"),
-        (
-            ("--discriminator.weight", 1),
-            "the discriminator needs images of 24 pixels and method scale_eq",
-        ),
+        (("--discriminator.weight", 1), "the discriminator needs images of 24 pixels and method scale_eq"),
         (("--trackers", "wandb"), "trackers: wandb is not installed"),
         (("--optimizer.lr", -1), "optimizer.lr is -1.0: must be greater than or equal to 0"),
         (("--optimizer.ema", 1), "optimizer.ema is 1.0: must be less than 1"),

@@ -18,10 +18,7 @@ from torch.nn.functional import avg_pool2d
 from ..seeding import seeded
 
 N_IMAGES = {"train": 4096, "held_out": 256}
-COLOUR = {
-    "train": ("astronaut", "rocket", "motorcycle_left", "motorcycle_right"),
-    "held_out": ("chelsea", "coffee"),
-}
+COLOUR = {"train": ("astronaut", "rocket", "motorcycle_left", "motorcycle_right"), "held_out": ("chelsea", "coffee")}
 GREY = {"train": ("brick", "coins", "grass"), "held_out": ("camera", "gravel")}
 N_LEAVES = {"train": 8, "held_out": 3}
 LEAVES_SIDE = 384

@@ -4,12 +4,7 @@ import pytest
 import torch
 
 from spectrum_matching.metrics.catalogue import LATENT_METRICS
-from spectrum_matching.metrics.latents.block_dct import (
-    block_amplitudes,
-    block_profile,
-    high_share,
-    latent_profile,
-)
+from spectrum_matching.metrics.latents.block_dct import block_amplitudes, block_profile, high_share, latent_profile
 from spectrum_matching.metrics.latents.channels import channel_kurtosis
 from spectrum_matching.metrics.latents.concentration import concentration
 from spectrum_matching.metrics.latents.eigenspectrum import effective_rank, participation_ratio, principal_axes

@@ -338,10 +338,7 @@ def drop(folder: Path, name: str) -> None:
         (lambda f: (f / "preprocessor_config.json").write_text('{"image_mean": [1]}'), "image_mean.1 is"),
         (lambda f: (f / "preprocessor_config.json").write_text('{"image_mean": 0.5}'), "image_mean is 0.5"),
         (lambda f: (f / "preprocessor_config.json").write_text('{"resample": [3]}'), r"resample is \[3\]"),
-        (
-            lambda f: (f / "preprocessor_config.json").write_text('{"do_normalize": false}'),
-            "do_normalize is False",
-        ),
+        (lambda f: (f / "preprocessor_config.json").write_text('{"do_normalize": false}'), "do_normalize is False"),
         (lambda f: (f / "config.json").write_text('{"model_type": ["clip"]}'), "known vision encoders"),
     ],
 )

@@ -164,10 +164,7 @@ def test_open_extractor_names_what_is_missing_with_the_remedy(spec, complaint):
 
 @pytest.mark.parametrize(
     ("model_type", "complaint"),
-    [
-        ("bert", "holds a model of type bert: known"),
-        ("dinov2", r"no model\*.safetensors in"),
-    ],
+    [("bert", "holds a model of type bert: known"), ("dinov2", r"no model\*.safetensors in")],
 )
 def test_open_extractor_refuses_another_model_as_dinov2(tmp_path, model_type, complaint):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))

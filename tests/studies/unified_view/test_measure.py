@@ -126,10 +126,7 @@ def refusals(measured):
     tests = dataclasses.replace(other.decoding, n_tests=3)
     yield [], "--control control: no analysis has that name; there are none"
     yield [other], "--control control: no analysis has that name; there are other"
-    yield (
-        [first, shifted(measured, "control", 1)],
-        "every analysis is of control: name those of another method too",
-    )
+    yield ([first, shifted(measured, "control", 1)], "every analysis is of control: name those of another method too")
     yield [first, first, other], r"control and control are of the same weights \(control 0\)"
     yield changed(sample=sample), "control and other differ in their images .*: compare like with like"
     yield changed(latent_shape=(4, 8, 8)), r"differ in their latents \(8 x 8 x 8 and 4 x 8 x 8\)"

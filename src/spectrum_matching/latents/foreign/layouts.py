@@ -120,10 +120,7 @@ def open_lightningdit(folder: Path) -> ShardLatents:
         notes.append(f"{n_ranks} processes shared the images; up to {n_ranks - 1} rows at the end repeat the first.")
     n = len(image_keys)
     info = LatentInfo(
-        holds="sample",
-        n_images=(n - max(0, n_ranks - 1), n),
-        latent_space=spaces[0],
-        global_space=spaces[1],
+        holds="sample", n_images=(n - max(0, n_ranks - 1), n), latent_space=spaces[0], global_space=spaces[1]
     )
     return ShardLatents(folder, "lightningdit", info, paths, shapes, tensors, image_keys, notes=tuple(notes))
 
