@@ -67,7 +67,7 @@ def collect_trials(opened: OpenedPlan, command: str) -> Comparison:
             f"Autoencoders of {autoencoder:,} parameters, {plan.autoencoder.steps:,} updates of "
             f"{plan.autoencoder.batch_size} images, {side} × {side} pixels; "
             f"denoisers of {denoiser:,} parameters, {plan.diffusion.steps:,} updates of {plan.diffusion.batch_size} "
-            f"latents; {plan.measuring.samples:,} samples, {len(plan.seeds)} seeds.",
+            f"latents; {plan.measuring.samples:,} samples, {len(plan.seeds)} seed{'s' * (len(plan.seeds) > 1)}.",
             "All trials have equal updates, not equal computation.",
             "Samples of all trials start from the same noise: the spread over seeds is that of training alone.",
             *([f"Unfinished trials: {'; '.join(missing)}."] if missing else []),
