@@ -246,6 +246,18 @@ def test_analyze_tests_first_images_past_bad_ones(tmp_path):
     assert found.equivariance == whole.equivariance
 
 
+def test_analyze_pairs_latents_with_images_in_batches_with_bad_ones(tmp_path):
+    folder = write_pictures(tmp_path / "pictures", 6)
+    whole = analyze(Codec(4), open_images(str(folder), 32, split="all"), n_tests=4)
+    broken = (folder / "000.png").read_bytes()
+    (folder / "000_broken.png").write_bytes(broken[: len(broken) // 2])
+    found = analyze(Codec(4), open_images(str(folder), 32, split="all"), n_tests=4, batch_size=3)
+    assert found.decoding.n_tests == 4
+    assert {key: m.value for key, m in found.decoding.measurements.items()} == pytest.approx(
+        {key: m.value for key, m in whole.decoding.measurements.items()}, rel=1e-4
+    )
+
+
 def test_analyze_masks_follow_images_past_bad_ones(tmp_path):
     folder = write_pictures(tmp_path / "pictures", 4)
     masks = tmp_path / "masks"

@@ -55,15 +55,17 @@ class TensorFile:
             ) from error
         self._n += len(values)
 
-    def batches(self, size: int, n: int | None = None) -> Iterator[Tensor]:
-        """Read the first `n` rows (None: all) in order, `size` at a time."""
-        n = self._n if n is None else min(n, self._n)
+    def read(self, first: int, n: int) -> Tensor:
+        """Read up to `n` rows from the row `first` on."""
         row = math.prod(self._shape) * self._dtype.itemsize
-        for first in range(0, n, size):
-            self._file.seek(first * row)
-            data = bytearray(self._file.read(min(size, n - first) * row))
-            self._file.seek(0, 2)
-            yield torch.from_numpy(np.frombuffer(data, self._dtype).reshape(-1, *self._shape))
+        self._file.seek(first * row)
+        data = bytearray(self._file.read(n * row))
+        self._file.seek(0, 2)
+        return torch.from_numpy(np.frombuffer(data, self._dtype).reshape(-1, *self._shape))
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """Read all rows in order, `size` at a time."""
+        return (self.read(first, size) for first in range(0, self._n, size))
 
     def close(self) -> None:
         """Release the disk space."""
@@ -139,9 +141,13 @@ class Encodings:
         """Return the block-DCT profile of the images averaged onto the latent grid; empty where there is none."""
         return tuple(block_profile(self._image_amplitudes).tolist()) if len(self._image_amplitudes) else ()
 
-    def batches(self, kind: Kind, size: int = BATCH_SIZE, n: int | None = None) -> Iterator[Tensor]:
-        """Read latents (b, c, h, w) float32, the first `n` (None: all)."""
-        return self._files[kind].batches(size, n)
+    def read(self, kind: Kind, first: int, n: int) -> Tensor:
+        """Read the latents (b, c, h, w) float32 of up to `n` images from the image `first` on."""
+        return self._files[kind].read(first, n)
+
+    def batches(self, kind: Kind) -> Iterator[Tensor]:
+        """Read all latents (b, c, h, w) float32."""
+        return self._files[kind].batches(BATCH_SIZE)
 
     def sweep(self, kind: Kind, with_labels: bool) -> LatentSweep:
         """Run every metric of latents over those of one kind; posterior noise is that of the means."""

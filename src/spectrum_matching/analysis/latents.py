@@ -3,7 +3,6 @@
 import logging
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from ..latent_space import LatentSpace
@@ -65,8 +64,7 @@ def finish_analysis(
         sweep = encodings.sweep(kind, options.labels)
         if kind == "mean":
             _, axes, scales = principal_axes(sweep)
-            first = torch.cat(list(encodings.batches("mean", n=album.n_images)))
-            album.add_latents(first, sweep.moments.channel_means, axes, scales)
+            album.add_latents(encodings.read("mean", 0, album.n_images), sweep.moments.channel_means, axes, scales)
         views.append(_latent_view(kind, spectra, sweep, options.all_readings, seed))
     image, bands = encodings.image_bands(), encodings.spectra["mean"].bands("scale_free")
     n_flat = encodings.spectra["mean"].n_flat

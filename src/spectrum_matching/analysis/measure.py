@@ -115,11 +115,13 @@ def analyze(
                 perceptual=options.perceptual,
             )
             tests = DecoderSweep(test, DECODER_METRICS)
-            again = fixed_batches(image_set, batch_size, n_images)
-            for batch, latents in zip(again, encodings.batches("mean", batch_size, n_tests), strict=False):
-                x, mean = batch.images[: len(latents)].to(on_device), latents.to(on_device)
+            for batch in fixed_batches(image_set, batch_size, n_images):
+                x = batch.images[: n_tests - tests.n].to(on_device)
+                mean = encodings.read("mean", tests.n, len(x)).to(on_device)
                 album.add_lowpassed(tests.n, x, mean, test)
                 tests.add(x, mean)
+                if tests.n == n_tests:
+                    break
         return finish_analysis(
             encodings,
             model.latent_space,
