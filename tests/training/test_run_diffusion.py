@@ -109,6 +109,14 @@ def test_run_diffusion_writes_its_directory(small_diffusion, sources, small_auto
         assert card.autoencoder_digest == digest_weights(Autoencoder.from_pretrained(small_autoencoder))
 
 
+def test_run_diffusion_records_what_encoded_its_images_also_without_previews(
+    small_diffusion, sources, small_autoencoder
+):
+    export = run_diffusion(replace(small_diffusion, source=sources["encoded"], steps=1))
+    expected = digest_weights(Autoencoder.from_pretrained(small_autoencoder))
+    assert read_card(export).autoencoder_digest == expected
+
+
 @pytest.mark.slow
 def test_run_diffusion_resumes_to_the_same_export(small_diffusion, tmp_path):
     run = replace(small_diffusion, accumulation=2)

@@ -17,6 +17,7 @@ from ..latents.open_latents import open_latents
 from ..latents.statistics import measure_latent_space
 from ..nets.autoencoder import Autoencoder, open_autoencoder
 from ..nets.vision.encoders import canonical, open_vision
+from ..sampling.model import Decoder
 from ..seeding import seeded
 from .diffusion_config import DiffusionRun
 
@@ -46,7 +47,8 @@ class LearnedData:
 
     info: what is known of them, before normalisation; images that nothing encodes (`is_pixels`) have 3 channels.
     latent_space: normalises them to unit scale. digest: of the data, and of what they are aligned with. target_shape
-    (d, h', w'): of alignment targets, None without alignment.
+    (d, h', w'): of alignment targets, None without alignment. decoder: the autoencoder that encodes images on the fly,
+    None for cached latents and for pixels.
     """
 
     info: LatentInfo
@@ -56,6 +58,7 @@ class LearnedData:
     batches: Batches
     is_pixels: bool = False
     target_shape: tuple[int, int, int] | None = None
+    decoder: Decoder | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -83,23 +86,25 @@ def open_learned(run: DiffusionRun, device: torch.device, started_at: LatentSpac
 def _open_cached(run: DiffusionRun, latents: LatentSet, device: torch.device) -> LearnedData:
     source, info = run.source, latents.info
     require_latents(latents)
-    autoencoder = source.autoencoder or info.autoencoder
-    if source.autoencoder and (channels := Autoencoder.from_pretrained(source.autoencoder).channels) != info.channels:
-        raise ValueError(
-            f"{source.latents} holds latents of {info.channels} channels and {autoencoder} decodes {channels}: they do "
-            f"not belong together"
-        )
+    autoencoder, opened = source.autoencoder or info.autoencoder, None
+    if source.autoencoder or (autoencoder and source.statistics == "declared"):
+        opened = Autoencoder.from_pretrained(autoencoder)
+        if opened.channels != info.channels:
+            raise ValueError(
+                f"{source.latents} holds latents of {info.channels} channels and {autoencoder} decodes "
+                f"{opened.channels}: they do not belong together"
+            )
     if latents.n_classes > len(latents.classes):
         raise ValueError(
             f"{source.latents} has labels up to {latents.n_classes - 1} and names {len(latents.classes)} classes: "
             f"cache the images again"
         )
-    if source.statistics == "declared":
-        if not autoencoder:
-            raise ValueError(f"{source.latents} names no autoencoder to declare statistics: set source.autoencoder")
-        space = Autoencoder.from_pretrained(autoencoder).latent_space
-    else:
+    if source.statistics != "declared":
         space = latents.space(source.statistics)
+    elif opened is not None:
+        space = opened.latent_space
+    else:
+        raise ValueError(f"{source.latents} names no autoencoder to declare statistics: set source.autoencoder")
 
     targets, choice = None, run.alignment
     if choice.weight:
@@ -147,7 +152,7 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
         on_bad=source.on_bad,
     )
     channels, side, space, digests = 3, source.size, LatentSpace(), [images.digest]
-    autoencoder = encoder = None
+    autoencoder = encoder = decoder = target_shape = None
     if run.alignment.weight:
         if run.alignment.encoder is None:
             raise ValueError("alignment.encoder is required when alignment.weight > 0")
@@ -169,7 +174,8 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
                 autoencoder, images, device, by_channel=by_channel, seed=run.seed, workers=source.workers
             )
         channels, side = autoencoder.channels, source.size // autoencoder.factor
-        digests.append(digest_weights(autoencoder))
+        decoder = Decoder(source.autoencoder, autoencoder, digest_weights(autoencoder))
+        digests.append(decoder.digest)
 
     def batches(rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]:
         order = PositionedBatches(len(images), run.batch_size, run.seed, rank, world, start, end)
@@ -190,7 +196,8 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
         n=len(images),
         batches=batches,
         is_pixels=autoencoder is None,
-        target_shape=None if encoder is None else target_shape,
+        target_shape=target_shape,
+        decoder=decoder,
     )
 
 

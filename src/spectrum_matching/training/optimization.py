@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -59,25 +59,20 @@ class TrainingState:
     @property
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """All optimizers; the first is the one whose gradient norm is recorded."""
-        parts = (getattr(self, field.name) for field in fields(self))
-        return [part for part in parts if isinstance(part, torch.optim.Optimizer)]
+        return [part for part in vars(self).values() if isinstance(part, torch.optim.Optimizer)]
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values only."""
-        parts = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            name: part if isinstance(part, int) else part.state_dict()
-            for name, part in parts.items()
-            if part is not None
-        }
+        parts = {name: part for name, part in vars(self).items() if part is not None}
+        return {name: part if isinstance(part, int) else part.state_dict() for name, part in parts.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore in place what `state_dict` returned."""
-        for name in self.state_dict():
-            if name in ("step", "skipped"):
+        for name, part in vars(self).items():
+            if isinstance(part, int):
                 setattr(self, name, state[name])
-            else:
-                getattr(self, name).load_state_dict(state[name])
+            elif part is not None:
+                part.load_state_dict(state[name])
         if self.ema is not None:  # unlike the others it keeps the loaded tensors on their device
             self.ema.to(next(self.exported.parameters()).device)
 

@@ -65,10 +65,8 @@ def run_autoencoder(run: AutoencoderRun, progress: Progress | None = None) -> Pa
     order = PositionedBatches(len(training), run.batch_size, run.seed, *ranks, state.step, run.steps)
     batches = image_batches(training, order, run.data.workers)
     records = train_autoencoder(run, state, batches, accelerator, perceptual)
-    preview, finish = (
-        partial(write_preview, state.autoencoder, examples),
-        partial(export, run, state, training, held_out),
-    )
+    preview = partial(write_preview, state.autoencoder, examples)
+    finish = partial(export, run, state, training, held_out)
     return train_in_directory(run, state, records, preview, finish, accelerator, progress)
 
 

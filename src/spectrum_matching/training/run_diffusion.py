@@ -92,7 +92,8 @@ def run_diffusion(run: DiffusionRun, progress: Progress | None = None) -> Path:
             write_grid(path, generate_batch(model, run.preview, range(N_PREVIEW), device))
 
     def finish() -> None:
-        digest = model.decoder.digest if model and model.decoder else ""
+        decoder = model.decoder if model else data.decoder
+        digest = decoder.digest if decoder else ""
         export(run, state, replace(described, step=state.step, autoencoder_digest=digest))
 
     records = train_diffusion(run, state, batches if data.is_pixels else warn_if_off_scale(batches), accelerator)
@@ -126,7 +127,7 @@ def preview_model(
     decoder = None
     if not data.is_pixels:
         try:
-            decoder = open_decoder(described, data.info.autoencoder, device)
+            decoder = open_decoder(described, data.decoder or data.info.autoencoder, device)
         except ValueError as error:
             raise ValueError(f"{error}; name another by source.autoencoder, or set intervals.preview to 0") from error
     model = DiffusionModel(run.out, described, state.denoiser, "", decoder)
