@@ -1,16 +1,15 @@
 """The verb `cache`, run as a user runs it: killed, in two processes, on a full disk, over another tool's cache."""
 
 import json
-import multiprocessing
 import shutil
 import signal
 import socket
-import textwrap
 from dataclasses import replace
 
 import pytest
 import torch
 
+from processes import start
 from spectrum_matching.analysis.cached import open_cached
 from spectrum_matching.cli.cache import cache_latents
 from spectrum_matching.data.images import open_images
@@ -232,33 +231,16 @@ def test_cache_latents_reports_errors_in_one_line(ours, autoencoder, image_folde
     assert "\n" not in str(caught.value)
 
 
-@pytest.fixture
-def forked(monkeypatch):
-    """Start caching in a process that has everything imported, and that kills itself at its `kill_at`-th flush."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # another number of threads gives other roundings
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["spectrum_matching.cli.cache"])
-
-    def start(autoencoder, data, out, kill_at=0, environment=()):
-        code = f"""
-            import os, signal
-            from pathlib import Path
-            os.environ |= {dict(environment)!r}
-            from spectrum_matching.cli.cache import cache_latents
-            flush, count = os.fsync, [0]
-            def fsync(descriptor):
-                count[0] += 1
-                if count[0] == {kill_at}:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                flush(descriptor)
-            os.fsync = fsync
-            cache_latents({autoencoder!r}, data={str(data)!r}, out=Path({str(out)!r}), flips=True, **{SHARDS!r})
-        """
-        process = context.Process(target=exec, args=(textwrap.dedent(code), {}))
-        process.start()
-        return process
-
-    return start
+def forked(autoencoder, data, out, kill_at=0, environment=()):
+    """Start caching in a process that kills itself at its `kill_at`-th flush to the disk."""
+    code = f"""
+        import os
+        from pathlib import Path
+        os.environ |= {dict(environment)!r}
+        from spectrum_matching.cli.cache import cache_latents
+        cache_latents({autoencoder!r}, data={str(data)!r}, out=Path({str(out)!r}), flips=True, **{SHARDS!r})
+    """
+    return start(code, kill_at)
 
 
 def status(*processes):
@@ -268,7 +250,7 @@ def status(*processes):
 
 
 @pytest.mark.slow
-def test_cache_latents_resumes_after_kills(forked, autoencoder, image_folder, tmp_path):
+def test_cache_latents_resumes_after_kills(autoencoder, image_folder, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert status(forked(autoencoder, image_folder, whole)) == {0}
     # Two flushes of each file: while a shard is written, before it is noted, while the index is written.
@@ -283,7 +265,7 @@ def test_cache_latents_resumes_after_kills(forked, autoencoder, image_folder, tm
 
 
 @pytest.mark.slow
-def test_cache_latents_two_processes_equal_one(forked, autoencoder, image_folder, tmp_path):
+def test_cache_latents_two_processes_equal_one(autoencoder, image_folder, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     assert status(forked(autoencoder, image_folder, two, 7)) == {-signal.SIGKILL}  # one shard is there already
     with socket.socket() as free:

@@ -1,13 +1,10 @@
 """The command `sample`, run as a user runs it: in every format, killed, in two processes, over other files."""
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +14,8 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
+from processes import run_in_two, start
+from runs import files as contents
 from spectrum_matching.cli.main import main
 from spectrum_matching.cli.sample import sample
 from spectrum_matching.data.pictures import grid, to_bytes
@@ -60,10 +59,6 @@ def command(trained_diffusion, capfd):
         return status, *capfd.readouterr()
 
     return run
-
-
-def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_sample_writes_npz_for_adm_s_evaluator(trained_diffusion, model, pixels, tmp_path):
@@ -198,47 +193,26 @@ def test_missing_batches_hold_each_image_once(tmp_path, batch_size):
     assert missing_batches(tmp_path, 12, batch_size) == []
 
 
-@pytest.fixture(scope="module")
-def forked():
-    """Sample in a process that has everything imported, and that kills itself at its `kill_at`-th flush to the disk."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["spectrum_matching.cli.sample"])
-
-    def run(model, out, kill_at=0, limit=None):
-        code = f"""
-            import os, resource, signal
-            from pathlib import Path
-            from spectrum_matching.cli.sample import sample
-            from spectrum_matching.sampling.generate import SamplingChoice
-            flush, count = os.fsync, [0]
-            def fsync(descriptor):
-                count[0] += 1
-                if count[0] == {kill_at}:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                flush(descriptor)
-            os.fsync = fsync
-            if {limit}:
-                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-                resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
-            try:
-                sample({str(model)!r}, out=Path({str(out)!r}), **{ASKED!r})
-            except ValueError as error:
-                Path({str(out)!r}).with_suffix(".said").write_text(str(error))
-                raise SystemExit(2)
-        """
-        process = context.Process(target=exec, args=(textwrap.dedent(code), {}))
-        process.start()
-        process.join(120)
-        return process.exitcode
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")  # another number of threads gives other roundings
-        yield run
+def forked(model, out, kill_at=0, limit=0):
+    """Sample in a process that kills itself at its `kill_at`-th flush to the disk; return its exit code."""
+    code = f"""
+        from pathlib import Path
+        from spectrum_matching.cli.sample import sample
+        from spectrum_matching.sampling.generate import SamplingChoice
+        try:
+            sample({str(model)!r}, out=Path({str(out)!r}), **{ASKED!r})
+        except ValueError as error:
+            Path({str(out)!r}).with_suffix(".said").write_text(str(error))
+            raise SystemExit(2)
+    """
+    process = start(code, kill_at, limit)
+    process.join(120)
+    return process.exitcode
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["x.npz", "folder"])
-def test_sample_killed_repeatedly_gives_the_same_files(forked, trained_diffusion, name, tmp_path):
+def test_sample_killed_repeatedly_gives_the_same_files(trained_diffusion, name, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert forked(trained_diffusion, whole / name) == 0
     sample(str(trained_diffusion), out=killed / name, num_images=N, sampling=replace(CHOICE, seed=1))  # to be replaced
@@ -254,7 +228,7 @@ def test_sample_killed_repeatedly_gives_the_same_files(forked, trained_diffusion
     assert contents(killed) == after
 
 
-def test_sample_resumes_after_a_full_disk(forked, trained_diffusion, pixels, tmp_path):
+def test_sample_resumes_after_a_full_disk(trained_diffusion, pixels, tmp_path):
     for limit, there in ((pixels[0].nbytes, 0), (pixels[:4].nbytes, 3)):
         assert forked(trained_diffusion, tmp_path / "x.npz", limit=limit) == 2
         said = (tmp_path / "x.said").read_text()
@@ -303,15 +277,7 @@ def two(latent_cache, trained_diffusion, model, pixels, tmp_path_factory):
     shutil.copy(
         sample(str(trained_diffusion), out=out / "one.npz", **ASKED).with_suffix(".json"), parts / "samples.json"
     )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = subprocess.run(
-        [*command, __file__, str(latent_cache), str(trained_diffusion), str(out)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    run_in_two(__file__, latent_cache, trained_diffusion, out)
     return out
 
 

@@ -1,7 +1,5 @@
 """Two processes of torchrun against one."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +8,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from processes import run_in_two
 from spectrum_matching.data.arrays import TensorImages
 from spectrum_matching.data.order import fixed_batches
 from spectrum_matching.evaluation.accumulate import accumulate, reduce_over
@@ -78,15 +77,7 @@ def process(out):
 
 @pytest.mark.slow
 def test_reduce_over_two_processes_equals_one(tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = subprocess.run(
-        [*command, __file__, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    run_in_two(__file__, tmp_path)
     for rank in (0, 1):
         found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         for key, values in found.pop("reconstructed").items():

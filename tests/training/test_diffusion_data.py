@@ -19,17 +19,6 @@ from spectrum_matching.training.run_diffusion import warn_if_off_scale
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def sources(latent_cache, class_folder, small_autoencoder):
-    """The three kinds of source, of the same 16 images."""
-    images = Source(images=str(class_folder), size=32, held_out=0.0)
-    return {
-        "cached": Source(latents=str(latent_cache)),
-        "encoded": replace(images, autoencoder=str(small_autoencoder)),
-        "pixels": images,
-    }
-
-
 def learned(run, source, **change):
     return open_learned(replace(run, source=source, **change), CPU)
 

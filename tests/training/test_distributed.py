@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from processes import run_in_two
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import PositionedBatches, image_batches
 from spectrum_matching.methods.method import Method, Term
@@ -128,15 +127,7 @@ def process(folder, out):
 def two(image_folder, tmp_path_factory):
     """The folder of what two processes made."""
     out = tmp_path_factory.mktemp("two")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = subprocess.run(
-        [*command, __file__, str(image_folder), str(out)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    run_in_two(__file__, image_folder, out)
     return out
 
 

@@ -1,10 +1,7 @@
 import importlib.util
 import json
-import multiprocessing
 import os
 import signal
-import textwrap
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +11,11 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
+from runs import EVERYTHING, asked, checkpointed, files, logged, wait_for
 from spectrum_matching.cli.cache import cache_latents
 from spectrum_matching.cli.main import main
 from spectrum_matching.data.images import open_images
-from spectrum_matching.files.yaml_files import override, read_mapping, to_yaml
+from spectrum_matching.files.yaml_files import override, read_mapping
 from spectrum_matching.latents.open_latents import open_latents
 from spectrum_matching.latents.statistics import measure_latent_space
 from spectrum_matching.nets.autoencoder import Autoencoder
@@ -29,45 +27,7 @@ from spectrum_matching.training.run_autoencoder import run_autoencoder
 from spectrum_matching.training.run_directory import load_checkpoint
 from spectrum_matching.training.train_autoencoder import build_state, open_autoencoder
 
-EVERYTHING = {  # all state that there can be, each part of it touched within 4 steps
-    "method": autoencoder_config.MethodChoice("esm_dsm", block=4, keep=(7, 3)),
-    "discriminator": autoencoder_config.DiscriminatorChoice(weight=0.5, start=1, width=8, depth=2),
-    "batch_size": 4,
-    "accumulation": 2,
-}
-
-
-def files(folder):
-    """Contents of every file below a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def logged(run):
-    """The log without what depends on the clock."""
-    clock = ("images_per_second", "waiting", "time")
-    lines = [json.loads(line) for line in (Path(run.out) / "log.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in clock} for line in lines]
-
-
-def checkpointed(run):
-    return sorted(path.name for path in (Path(run.out) / "checkpoints").iterdir())
-
-
-@pytest.fixture
-def command(tmp_path, capfd):
-    """A run and further arguments, given to `specmatch train-ae` → exit status, standard output, standard error."""
-
-    def train_ae(run, *arguments):
-        file = tmp_path / "asked.yaml"
-        file.write_text(to_yaml(run))
-        status = 0
-        try:
-            main(["train-ae", "--config", str(file), *map(str, arguments)])
-        except SystemExit as end:
-            status = end.code
-        return status, *capfd.readouterr()
-
-    return train_ae
+COMMAND = "train-ae"
 
 
 def test_run_autoencoder_writes_its_directory(small_run, command):
@@ -320,45 +280,6 @@ def test_run_autoencoder_of_the_decoder_exports_the_same_encoder(small_run, tmp_
     assert changed == {"decoder", "post_quant_conv"}
 
 
-@pytest.fixture(scope="module")
-def forked():
-    """Start `specmatch train-ae` on a file in a process of its own group that has everything imported already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["spectrum_matching.training.run_autoencoder", "spectrum_matching.cli.main", "tyro"])
-
-    def start(asked, prepare="pass"):
-        code = f"""
-            import os, resource, signal
-            os.setsid()
-            os.dup2(os.open({str(asked.with_suffix(".out"))!r}, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
-            os.dup2(os.open({str(asked.with_suffix(".err"))!r}, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-            {prepare}
-            from spectrum_matching.cli.main import main
-            main(["train-ae", "--config", {str(asked)!r}])
-        """
-        process = context.Process(target=exec, args=(textwrap.dedent(code),))
-        process.start()
-        return process
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")  # another number of threads gives other roundings
-        yield start
-
-
-def asked(run, tmp_path, name="asked"):
-    """The file of a run."""
-    path = tmp_path / f"{name}.yaml"
-    path.write_text(to_yaml(run))
-    return path
-
-
-def wait_for(condition, process):
-    deadline = time.monotonic() + 60
-    while not condition() and process.is_alive():
-        assert time.monotonic() < deadline
-        time.sleep(0.0005)
-
-
 @pytest.mark.slow
 def test_run_autoencoder_resumes_after_kills_to_the_same_export(small_run, forked, tmp_path):
     run = replace(small_run, steps=7, **EVERYTHING)
@@ -421,11 +342,7 @@ def test_save_checkpoint_survives_a_failed_write(small_run, forked, tmp_path):
     before = files(Path(run.out) / "checkpoints")
     limit = len(before["0000002/state.pt"]) // 2
     file = asked(replace(run, steps=4), tmp_path)
-    failed = forked(
-        file,
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))",
-    )
+    failed = forked(file, limit)
     failed.join()
     said = file.with_suffix(".err").read_text()
     assert (failed.exitcode, file.with_suffix(".out").read_text()) == (2, "")

@@ -1,10 +1,7 @@
 import json
-import multiprocessing
 import os
 import shutil
 import signal
-import textwrap
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from runs import asked, checkpointed, files, logged, wait_for
 from spectrum_matching.cli.cache import cache_latents
 from spectrum_matching.cli.main import main
 from spectrum_matching.files.digests import digest_weights
-from spectrum_matching.files.yaml_files import override, read_mapping, to_yaml
+from spectrum_matching.files.yaml_files import override, read_mapping
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.sampling.model import open_model, read_card
 from spectrum_matching.training import autoencoder_config, diffusion_config
@@ -24,51 +22,8 @@ from spectrum_matching.training.run_diffusion import run_diffusion
 from spectrum_matching.training.run_directory import load_checkpoint
 from spectrum_matching.training.train_diffusion import build_diffusion_state
 
+COMMAND = "train-diffusion"
 CPU = torch.device("cpu")
-
-
-def files(folder):
-    """Contents of every file below a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def logged(run):
-    """The log without what depends on the clock."""
-    clock = ("images_per_second", "waiting", "time")
-    lines = [json.loads(line) for line in (Path(run.out) / "log.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in clock} for line in lines]
-
-
-def checkpointed(run):
-    return sorted(path.name for path in (Path(run.out) / "checkpoints").iterdir())
-
-
-@pytest.fixture
-def command(tmp_path, capfd):
-    """A run and further arguments, given to `specmatch train-diffusion` → exit status, standard output and error."""
-
-    def train_diffusion(run, *arguments):
-        file = tmp_path / "asked.yaml"
-        file.write_text(to_yaml(run))
-        capfd.readouterr()
-        status = 0
-        try:
-            main(["train-diffusion", "--config", str(file), *map(str, arguments)])
-        except SystemExit as end:
-            status = end.code
-        return status, *capfd.readouterr()
-
-    return train_diffusion
-
-
-@pytest.fixture
-def sources(latent_cache, class_folder, small_autoencoder):
-    images = diffusion_config.Source(images=str(class_folder), size=32, held_out=0.0)
-    return {
-        "cached": diffusion_config.Source(latents=str(latent_cache)),
-        "encoded": replace(images, autoencoder=str(small_autoencoder)),
-        "pixels": images,
-    }
 
 
 @pytest.mark.slow
@@ -289,43 +244,6 @@ def test_run_diffusion_refuses_to_export_what_is_not_finite(small_diffusion):
     assert not (Path(run.out) / "export").exists()
 
 
-@pytest.fixture(scope="module")
-def forked():
-    """Start `specmatch train-diffusion` on a file in a process that has everything imported already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["spectrum_matching.training.run_diffusion", "spectrum_matching.cli.main", "tyro"])
-
-    def start(asked):
-        code = f"""
-            import os
-            for number, kind in ((1, "out"), (2, "err")):
-                os.dup2(os.open({str(asked)!r} + "." + kind, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-            from spectrum_matching.cli.main import main
-            main(["train-diffusion", "--config", {str(asked)!r}])
-        """
-        process = context.Process(target=exec, args=(textwrap.dedent(code),))
-        process.start()
-        return process
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")  # another number of threads gives other roundings
-        yield start
-
-
-def asked(run, tmp_path, name="asked"):
-    """The file of a run."""
-    path = tmp_path / f"{name}.yaml"
-    path.write_text(to_yaml(run))
-    return path
-
-
-def wait_for(condition, process):
-    deadline = time.monotonic() + 60
-    while not condition() and process.is_alive():
-        assert time.monotonic() < deadline
-        time.sleep(0.0005)
-
-
 @pytest.mark.slow
 def test_run_diffusion_resumes_after_kills_to_the_same_export(small_diffusion, sources, forked, tmp_path):
     curriculum = diffusion_config.Curriculum(keep=(2, 5), block=4)
@@ -366,8 +284,8 @@ def test_train_diffusion_stops_at_a_signal_and_resumes(small_diffusion, forked, 
     os.kill(process.pid, signal.SIGTERM)
     process.join(40)
     steps = [line["step"] for line in logged(run)]
-    said = Path(f"{file}.err").read_text()
-    assert (process.exitcode, Path(f"{file}.out").read_text()) == (1, "")
+    said = file.with_suffix(".err").read_text()
+    assert (process.exitcode, file.with_suffix(".out").read_text()) == (1, "")
     assert said.splitlines()[-1] == f"stopped at step {steps[-1]}; rerun the same command to resume"
     assert "Traceback" not in said
     assert checkpointed(run) == [f"{steps[-1]:07d}"]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from runs import EVERYTHING, differing, flat
 from spectrum_matching.data.images import ImageBatch, open_images
 from spectrum_matching.data.order import PositionedBatches, image_batches
 from spectrum_matching.methods import feature_gap
@@ -31,12 +32,6 @@ from spectrum_matching.training.train_autoencoder import (
 ALIGNMENT = json.loads((Path(__file__).parents[1] / "oracles" / "alignment_values.json").read_text())["va_vae"]
 CPU = torch.device("cpu")
 DISCRIMINATOR = autoencoder_config.DiscriminatorChoice(weight=0.5, width=8, depth=2)
-EVERYTHING = {  # all state that there can be, each part of it touched within 4 steps
-    "method": autoencoder_config.MethodChoice("esm_dsm", block=4, keep=(7, 3)),
-    "discriminator": replace(DISCRIMINATOR, start=1),
-    "batch_size": 4,
-    "accumulation": 2,
-}
 VA_VAE = autoencoder_config.MethodChoice("va_vae", encoder="gradients:4")
 
 
@@ -59,21 +54,6 @@ def new_state(run, method=None):
 
 def train(run, state, batches, perceptual=None):
     return list(train_autoencoder(run, state, iter(batches), Accelerator(), perceptual))
-
-
-def flat(value, prefix=""):
-    """Every leaf of a nested state, by its path."""
-    if isinstance(value, dict | list | tuple):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        return {path: leaf for k, v in items for path, leaf in flat(v, f"{prefix}/{k}").items()}
-    return {prefix: value}
-
-
-def differing(a, b):
-    """The paths at which two states are not equal bit for bit."""
-    a, b = flat(a), flat(b)
-    assert a.keys() == b.keys()
-    return [k for k in a if not (torch.equal(a[k], b[k]) if isinstance(a[k], torch.Tensor) else a[k] == b[k])]
 
 
 def gradients(net):

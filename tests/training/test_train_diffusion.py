@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 
+from runs import differing, flat
 from spectrum_matching.diffusion import SAMPLERS, Path, SampleNoise, Times, diffusion_loss, guided, time_grid
 from spectrum_matching.seeding import seeded
 from spectrum_matching.spectrum.block_lowpass import block_lowpass
@@ -38,21 +39,6 @@ def new_state(run, shape=SHAPE, n_classes=2):
 
 def train(run, state, batches):
     return list(train_diffusion(run, state, iter(batches), Accelerator()))
-
-
-def flat(value, prefix=""):
-    """Every leaf of a nested state, by its path."""
-    if isinstance(value, dict | list | tuple):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        return {path: leaf for k, v in items for path, leaf in flat(v, f"{prefix}/{k}").items()}
-    return {prefix: value}
-
-
-def differing(a, b):
-    """The paths at which two states are not equal bit for bit."""
-    a, b = flat(a), flat(b)
-    assert a.keys() == b.keys()
-    return [k for k in a if not (torch.equal(a[k], b[k]) if isinstance(a[k], torch.Tensor) else a[k] == b[k])]
 
 
 @pytest.fixture
