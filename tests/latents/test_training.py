@@ -36,7 +36,7 @@ def moments(seed: int = 0, n: int = N) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     names = ("mean", "logvar", "mean_flip", "logvar_flip")
     values = torch.randn(4, n, C, *GRID, generator=generator)
-    values[2] = values[0].flip(-1) + 0.3 * values[2]  # like the mirrored latent, which is how U-ViT's files are told
+    values[2] = values[0].flip(-1) + 0.3 * values[2]  # like the mirrored latent, but not equal to it
     return dict(zip(names, values, strict=True)) | {"index": torch.arange(n), "label": torch.arange(n) % 3}
 
 

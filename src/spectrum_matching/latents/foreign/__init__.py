@@ -1,1 +1,1 @@
-"""Latent caches of REPA, MAR, U-ViT and LightningDiT: read and written."""
+"""Latent caches of REPA, MAR and LightningDiT, read and written, and of U-ViT, only written."""
