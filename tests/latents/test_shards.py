@@ -122,6 +122,23 @@ def test_write_shard_names_what_cannot_be_written(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["latents-00000.safetensors"]
 
 
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"mean": torch.full((4, 2, *GRID), torch.nan)}, "mean holds NaN"),
+        ({"logvar": torch.zeros(4, 1, *GRID)}, "logvar is"),
+        ({"label": torch.zeros(4)}, "label is torch.float32"),
+        ({"index": torch.arange(3)}, "index is"),
+        ({"image": torch.zeros(4)}, "a shard holds mean and index"),
+        ({"mean": torch.zeros(4, 2, *GRID, dtype=torch.int32)}, "expected floats"),
+    ],
+)
+def test_write_shard_refuses_other_tensors(tmp_path: Path, change: dict, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        write_shard(tmp_path, 0, tensors(4) | change)
+    assert not list(tmp_path.iterdir())
+
+
 def test_write_shard_takes_tensors_that_share_memory(tmp_path: Path) -> None:
     mean, logvar = torch.randn(1, 4, *GRID).chunk(2, dim=1)
     write_index(

@@ -80,10 +80,11 @@ def write_shard(folder: Path, number: int, tensors: Mapping[str, Tensor], bad: S
     int64, and `logvar`, `mean_flip`, `logvar_flip` shaped as the mean. bad: images that could not be used.
 
     Raises:
-        ValueError: when the file cannot be written.
+        ValueError: for other tensors, for values that are not finite, and when the file cannot be written.
     """
     from safetensors.torch import save
 
+    _check_tensors(tensors)
     moments = ChannelMoments()
     moments.add(tensors["mean"], tensors.get("logvar"))
     payload = save(
@@ -218,6 +219,21 @@ def open_cache(folder: Path) -> ShardLatents:
         notes=(f"Our own cache: {held} of each posterior of {encoder}, {index.dtype}, before any scaling{flips}.",),
         digest=digest_files([folder / INDEX]),
     )
+
+
+def _check_tensors(tensors: Mapping[str, Tensor]) -> None:
+    if not {"mean", "index"} <= tensors.keys() <= {"index", *STATISTICS}:
+        raise ValueError(f"a shard holds mean and index, perhaps {', '.join(STATISTICS[1:])}; not {', '.join(tensors)}")
+    shape = tensors["mean"].shape
+    for name, values in tensors.items():
+        found = f"{name} is {values.dtype} {tuple(values.shape)}"
+        if name in ("index", "label"):
+            if values.dtype != torch.int64 or values.shape != shape[:1]:
+                raise ValueError(f"{found}, expected int64 ({shape[0]},), one for each latent")
+        elif len(shape) != 4 or values.shape != shape or not values.is_floating_point():
+            raise ValueError(f"{found}, expected floats (n, c, h, w), of one shape in all statistics")
+        elif not values.isfinite().all():
+            raise ValueError(f"{name} holds NaN or infinite values")
 
 
 def _require_shard(folder: Path, shard: ShardEntry) -> None:
