@@ -217,9 +217,8 @@ def _encode(traits: Traits, model: Any, images: Tensor) -> Posterior:
         posteriors = [posterior_of(model.encode(image)) for image in images.split(1)]
         return Posterior(torch.cat([posterior.parameters for posterior in posteriors]))
     encoded = model.encode(images)
-    if (
-        not traits.is_stochastic and "latent_dist" in encoded
-    ):  # a latent wrapped as a distribution, with a variance that means nothing
+    # A latent wrapped as a distribution, with a variance that means nothing.
+    if not traits.is_stochastic and "latent_dist" in encoded:
         encoded = encoded.latent_dist.mode()
     return posterior_of(encoded)
 

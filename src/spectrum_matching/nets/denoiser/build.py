@@ -11,25 +11,29 @@ from torch import nn
 
 from ..folders import CONFIG, load_folder, read_config
 
+
+def _size(width: int, depth: int, heads: int, **others: Any) -> dict[str, Any]:
+    return {"width": width, "depth": depth, "heads": heads, **others}
+
+
 # S to XL: SiT, table 1 (arXiv 2401.08740); S to H: U-ViT, table 1 (arXiv 2209.12152), of which H on latents has no
-# final convolution. `tiny` and `micro` are sized for two CPU cores.
+# final convolution. `micro` and `tiny` are sized for two CPU cores.
+SMALL = {"micro": _size(128, 4, 4), "tiny": _size(192, 6, 3)}
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "SiT": {
-        "micro": {"width": 128, "depth": 4, "heads": 4},
-        "tiny": {"width": 192, "depth": 6, "heads": 3},
-        "S": {"width": 384, "depth": 12, "heads": 6},
-        "B": {"width": 768, "depth": 12, "heads": 12},
-        "L": {"width": 1024, "depth": 24, "heads": 16},
-        "XL": {"width": 1152, "depth": 28, "heads": 16},
+        **SMALL,
+        "S": _size(384, 12, 6),
+        "B": _size(768, 12, 12),
+        "L": _size(1024, 24, 16),
+        "XL": _size(1152, 28, 16),
     },
     "UViT": {
-        "micro": {"width": 128, "depth": 4, "heads": 4},
-        "tiny": {"width": 192, "depth": 6, "heads": 3},
-        "S": {"width": 512, "depth": 12, "heads": 8},
-        "S-deep": {"width": 512, "depth": 16, "heads": 8},
-        "M": {"width": 768, "depth": 16, "heads": 12},
-        "L": {"width": 1024, "depth": 20, "heads": 16},
-        "H": {"width": 1152, "depth": 28, "heads": 16, "conv": False},
+        **SMALL,
+        "S": _size(512, 12, 8),
+        "S-deep": _size(512, 16, 8),
+        "M": _size(768, 16, 12),
+        "L": _size(1024, 20, 16),
+        "H": _size(1152, 28, 16, conv=False),
     },
 }
 

@@ -47,10 +47,7 @@ class SiT(PatchTransformer):
         time_scale: float = 1.0,
         qk_norm: bool = False,
     ) -> None:
-        super().__init__()
-        self._set_sizes(channels, grid, patch, width, depth, heads, n_classes)
-        self.time_scale = time_scale
-        self.first = nn.Linear(patch**2 * channels, width)
+        super().__init__(channels, grid, patch, width, depth, heads, n_classes, time_scale)
         self.register_buffer("positions", fixed_positions(grid[0] // patch, grid[1] // patch, width), persistent=False)
         self.time = nn.Sequential(nn.Linear(N_TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
         self.label = ClassEmbedding(n_classes, width) if n_classes else None

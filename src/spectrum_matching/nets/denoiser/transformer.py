@@ -9,11 +9,26 @@ from torch.nn import functional as F
 
 
 class PatchTransformer(ModelMixin, ConfigMixin):
-    """The sizes and checks that the denoisers share."""
+    """The sizes, the first layer and the checks that the denoisers share.
 
-    def _set_sizes(
-        self, channels: int, grid: tuple[int, int], patch: int, width: int, depth: int, heads: int, n_classes: int
+    Subclasses name the arguments once more, since diffusers takes the configuration from their own signatures.
+
+    Raises:
+        ValueError: for sizes that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        grid: tuple[int, int],
+        patch: int,
+        width: int,
+        depth: int,
+        heads: int,
+        n_classes: int,
+        time_scale: float,
     ) -> None:
+        super().__init__()
         if len(grid) != 2 or min(*grid, channels, patch, depth, heads, width) < 1:
             raise ValueError(
                 f"channels {channels}, grid {tuple(grid)}, patch {patch}, width {width}, depth {depth} and heads "
@@ -28,7 +43,8 @@ class PatchTransformer(ModelMixin, ConfigMixin):
         if n_classes < 0:
             raise ValueError(f"n_classes is {n_classes}: expected the number of classes, or 0 for a network without")
         self.channels, self.grid, self.patch, self.width = channels, (grid[0], grid[1]), patch, width
-        self.n_classes, self.n_blocks = n_classes, depth
+        self.n_classes, self.n_blocks, self.time_scale = n_classes, depth, time_scale
+        self.first = nn.Linear(patch**2 * channels, width)
 
     def _check_inputs(self, noisy: Tensor, t: Tensor, labels: Tensor | None, tap: int | None) -> None:
         """Check what the network is called with.

@@ -34,13 +34,11 @@ class UViT(PatchTransformer):
         time_scale: float = 999.0,
         conv: bool = True,
     ) -> None:
-        super().__init__()
-        self._set_sizes(channels, grid, patch, width, depth, heads, n_classes)
+        super().__init__(channels, grid, patch, width, depth, heads, n_classes, time_scale)
         if depth % 2:
             raise ValueError(f"depth is {depth}; expected an even number: half before the middle block, half after it")
-        self.n_blocks, self.time_scale = depth + 1, time_scale
+        self.n_blocks = depth + 1
         self.n_extra = 2 if n_classes else 1
-        self.first = nn.Linear(patch**2 * channels, width)
         self.label = ClassEmbedding(n_classes, width) if n_classes else None
         self.positions = nn.Parameter(torch.zeros(1, self.n_extra + grid[0] * grid[1] // patch**2, width))
         hidden = int(width * mlp_ratio)
