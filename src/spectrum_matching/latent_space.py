@@ -45,5 +45,8 @@ class LatentSpace:
                     f"latents have {packed.shape[1]} channels (after packing {self.patch} x {self.patch}), "
                     f"but the normalisation has statistics for {len(values)}"
                 )
-        mean, std = (torch.tensor(v, dtype=packed.dtype, device=packed.device) for v in (self.mean, self.std))
+        # Not built on the device: that would wait for all that is queued there, in every training step.
+        mean, std = (
+            torch.tensor(v, dtype=packed.dtype).to(packed.device, non_blocking=True) for v in (self.mean, self.std)
+        )
         return mean.view(-1, 1, 1), std.view(-1, 1, 1)
