@@ -74,7 +74,7 @@ def to_tensor(picture: Image.Image) -> torch.Tensor:
 
 def _open(source: Path | bytes) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats())
+        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=readable(FORMATS))
     except UnidentifiedImageError as error:
         raise BadImageError("not an image") from error
     except Exception as error:
@@ -83,9 +83,10 @@ def _open(source: Path | bytes) -> Image.Image:
 
 
 @cache
-def _formats() -> tuple[str, ...]:
+def readable(formats: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of these formats that this build of Pillow reads."""
     Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
+    return tuple(name for name in formats if name in Image.OPEN)
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from .arrays import Images
-from .decode import one_line
+from .decode import one_line, readable
 
 FORMATS = ("PNG", "BMP", "TIFF", "GIF", "PPM")  # lossless ones, which keep zero zero
 
@@ -89,9 +89,8 @@ def _spans(n: int, whole: int, size: int, positions: int) -> list[tuple[int, int
 
 
 def _foreground(path: Path) -> np.ndarray:
-    Image.init()
     try:
-        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as picture:
+        with Image.open(path, formats=readable(FORMATS)) as picture:
             values = np.asarray(ImageOps.exif_transpose(picture))
             bands = picture.getbands()
     except UnidentifiedImageError as error:
