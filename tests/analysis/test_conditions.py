@@ -1,6 +1,7 @@
 import ast
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,12 @@ def test_failures_lists_conditions_that_cannot_be_checked(analysis):
     assert line.startswith("same: viv > 5 cannot be checked: 6 images")
     (line,) = failures(read_conditions(["lpips > 5"]), [analysis])
     assert line == "same: lpips > 5 cannot be checked: it was not measured"
+
+
+def test_failures_give_the_reason_of_refused_numbers_of_samples(analysis):
+    sample = replace(analysis.view("mean"), kind="sample")
+    (line,) = failures(read_conditions(["viv_sample > 5"]), [replace(analysis, views=(*analysis.views, sample))])
+    assert line.startswith("same: viv_sample > 5 cannot be checked: 6 images")
 
 
 def test_finding_keys_are_those_of_the_verdict():

@@ -148,6 +148,14 @@ def test_with_findings_names_dead_and_outlier_channels(images):
     assert "xcess kurtosis of channel 2" in found.evidence or "kurtosis of channel 2" in found.evidence
 
 
+def test_with_findings_gives_the_median_of_live_channels(analysis):
+    channel = analysis.view("mean").channels[0]
+    channels = [replace(channel, std=std, state="live") for std in (1.0, 2.0)]
+    channels += [replace(channel, std=20.0, state="outlier"), replace(channel, std=0.0, state="dead")]
+    found = judged(with_view(analysis, channels=(*channels, channels[1])))
+    assert "(median deviation of live channels 2;" in found["outlier-channels"].evidence
+
+
 @pytest.mark.slow
 def test_with_findings_names_channels_off_centre(images):
     class Shifted(Flattened):

@@ -1,11 +1,9 @@
 """A few of the measured images, and what the decoder made of them, as PNG pictures for the report."""
 
-import base64
-import io
-
 import torch
 from torch import Tensor
 
+from ..data.pictures import as_png
 from ..metrics.decoder.lowpass import legal_block, lowpass_strengths
 from ..metrics.decoder.sweep import DecoderTest
 from ..records.analysis import LatentPicture, Picture
@@ -33,7 +31,7 @@ class Album:
             number = first + k
             for is_decoded, batch in ((False, images), (True, decoded)):
                 margin = (batch.shape[-1] - self._side) // 2
-                png = _png(batch[k, :, margin : margin + self._side, margin : margin + self._side])
+                png = as_png(batch[k : k + 1, :, margin : margin + self._side, margin : margin + self._side])
                 self._pictures.append((number, Picture(f"image {number + 1}", keep, is_decoded, png)))
 
     def add_lowpassed(self, first: int, images: Tensor, latents: Tensor, test: DecoderTest) -> None:
@@ -51,19 +49,9 @@ class Album:
         rows, columns = (slice(round(n * (1 - share) / 2), round(n * (1 + share) / 2)) for n in (h, w))
         centred = latents.double() - mean.double()[:, None, None]
         components = torch.einsum("nchw,ck->nkhw", centred, axes.double()) / scale.double()[:, None, None]
-        pngs = map(_png, components[: self.n_images, :, rows, columns] / SATURATION)
+        pngs = map(as_png, (components[: self.n_images, :, rows, columns].float() / SATURATION).split(1))
         self.latent_pictures = tuple(LatentPicture(f"image {number}", png) for number, png in enumerate(pngs, 1))
 
     def pictures(self) -> tuple[Picture, ...]:
         """Return the pictures by image."""
         return tuple(picture for _, picture in sorted(self._pictures, key=lambda entry: entry[0]))
-
-
-def _png(image: Tensor) -> str:
-    """Return (3, h, w) in [-1, 1], rounded to 8 bits, as base64."""
-    from PIL import Image
-
-    pixels = image.float().add(1).mul(127.5).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", optimize=True)
-    return base64.b64encode(file.getvalue()).decode()

@@ -21,7 +21,7 @@ from ..records.provenance import provenance
 from .album import Album
 from .encodings import Encodings
 from .latents import finish_analysis
-from .measure import as_lines, mask_notes
+from .measure import mask_notes
 from .options import DEFAULTS, AnalysisOptions
 
 ALONE = "Measured without images: there is no image spectrum to match."
@@ -48,7 +48,7 @@ def analyze_latents(
     """
     pairs = pair(latents, images) if images else None
     masks = open_masks(options.masks, images) if options.masks and images else None
-    bad = as_lines(latents.info.bad) + (as_lines(images.bad) if images else [])
+    bad = list(map(str, (*latents.info.bad, *(images.bad if images else ()))))
     h, w = latents.info.grid
     # The first images, where they are known: those that an autoencoder is measured on.
     in_order = sorted(range(len(latents)), key=pairs.indices.__getitem__)[:n_images] if pairs else None
@@ -56,7 +56,7 @@ def analyze_latents(
     done = 0
     with Encodings(seed) as encodings:
         for batch in latent_batches(latents, batch_size, rows):
-            bad += as_lines(batch.bad)
+            bad += map(str, batch.bad)
             done += len(batch.rows) + len(batch.bad)
             progress(done, len(rows))
             indices = [pairs.indices[row] for row in batch.rows] if pairs else []
@@ -70,7 +70,7 @@ def analyze_latents(
             raise ValueError(f"{latents.source}: fewer than two latents can be measured; standard errors need them")
         size = images.size if images else 0
         requests = {"LPIPS": options.perceptual, "rFID": options.features, "SRSS": None if images else options.masks}
-        unmet = [name for name, request in requests.items() if request is not None]
+        unmet = [number for number, request in requests.items() if request is not None]
         return finish_analysis(
             encodings,
             latents.info.latent_space or LatentSpace(),
@@ -109,7 +109,7 @@ def _read(images: ImageSet, indices: Sequence[int], bad: list[str]) -> tuple[lis
     """Return which of `indices` can be read, and these images (b, 3, H, W); add the others to `bad`."""
     samples = [images[index] for index in indices]
     kept = [k for k, sample in enumerate(samples) if not sample.bad]
-    bad += as_lines([sample.bad[0] for sample in samples if sample.bad])
+    bad += [str(sample.bad[0]) for sample in samples if sample.bad]
     stacked = torch.stack([samples[k].image for k in kept]) if kept else torch.empty(0)
     return kept, stacked
 

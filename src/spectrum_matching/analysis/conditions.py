@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ..metrics.catalogue import METRICS
 from ..records.analysis import FINDING_KEYS, Analysis
+from ..records.measurement import Measurement
 
 OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
@@ -21,20 +22,21 @@ class Condition(NamedTuple):
     bound: float
 
 
-def numbers(analysis: Analysis) -> dict[str, float]:
-    """Return the scalars of an analysis by key, of posterior means and of the decoder; those of samples end in _sample.
-
-    Numbers without a value are left out.
-    """
-    numbers: dict[str, float] = {}
+def measurements(analysis: Analysis) -> dict[str, Measurement]:
+    """Return what was measured by name, of posterior means and of the decoder; names of samples end in _sample."""
+    found: dict[str, Measurement] = {}
     for view in analysis.views:
         end = "" if view.kind == "mean" else "_sample"
-        numbers |= {key + end: m.value for key, m in view.measurements.items() if m.value is not None}
+        found |= {key + end: measurement for key, measurement in view.measurements.items()}
     if analysis.decoding:
-        numbers |= {key: m.value for key, m in analysis.decoding.measurements.items() if m.value is not None}
-        numbers |= {f"lowpass_{p.keep}": float(p.decoded) for p in analysis.decoding.lowpass}
-    numbers["normalised_std"] = analysis.normalisation.std
-    return numbers
+        found |= analysis.decoding.measurements
+        found |= {f"lowpass_{point.keep}": point.decoded for point in analysis.decoding.lowpass}
+    return found | {"normalised_std": Measurement(analysis.normalisation.std)}
+
+
+def numbers(analysis: Analysis) -> dict[str, float]:
+    """Return the values of `measurements`; numbers that were refused are left out."""
+    return {name: m.value for name, m in measurements(analysis).items() if m.value is not None}
 
 
 def read_conditions(texts: Sequence[str]) -> list[Condition]:
@@ -66,15 +68,14 @@ def failures(conditions: Sequence[Condition], analyses: Sequence[Analysis]) -> l
     """Return a line for each condition that holds of an analysis, or cannot be checked for want of a number."""
     lines = []
     for analysis in analyses:
-        known = numbers(analysis)
+        known, missing = measurements(analysis), Measurement(None, refused="it was not measured")
         keys = {finding.key for finding in analysis.findings}
         for condition in conditions:
+            number = known.get(condition.name, missing)
             if not condition.operator:
                 lines += [f"{analysis.subject.name}: {condition.text}"] if condition.name in keys else []
-            elif condition.name not in known:
-                refused = analysis.measurement(condition.name)
-                why = refused.refused if refused and refused.refused else "it was not measured"
-                lines.append(f"{analysis.subject.name}: {condition.text} cannot be checked: {why}")
-            elif OPERATORS[condition.operator](known[condition.name], condition.bound):
-                lines.append(f"{analysis.subject.name}: {condition.text} (it is {known[condition.name]:.4g})")
+            elif number.value is None:
+                lines.append(f"{analysis.subject.name}: {condition.text} cannot be checked: {number.refused}")
+            elif OPERATORS[condition.operator](number.value, condition.bound):
+                lines.append(f"{analysis.subject.name}: {condition.text} (it is {number.value:.4g})")
     return lines

@@ -1,7 +1,6 @@
 """From encodings to the record of an analysis: spectra, views of the latents, normalisation, verdict."""
 
 import logging
-from dataclasses import replace
 
 from torch import Tensor
 
@@ -11,7 +10,7 @@ from ..metrics.latents.channels import channel_kurtosis, outlier_channels
 from ..metrics.latents.eigenspectrum import principal_axes
 from ..metrics.latents.moments import ChannelMoments, check_normalisation
 from ..metrics.latents.similarity import mean_cosines
-from ..metrics.latents.spectra import VARIANTS, LatentSpectra, fit_spectrum, match_spectra
+from ..metrics.latents.spectra import VARIANTS, LatentSpectra, fit_spectrum, match_spectra, spectral_numbers
 from ..metrics.latents.sweep import LatentSweep
 from ..records.analysis import (
     Analysis,
@@ -23,11 +22,8 @@ from ..records.analysis import (
     Normalisation,
     Provenance,
     Sample,
-    Spectrum,
-    SpectrumMatch,
     Subject,
 )
-from ..records.measurement import Measurement
 from ..seeding import seeded
 from ..spectrum.powerlaw import fit_power_law
 from .album import Album
@@ -117,19 +113,8 @@ def _latent_view(kind: Kind, spectra: LatentSpectra, sweep: LatentSweep, all_rea
         cosine_by_distance=_numbers(mean_cosines(sweep)),
         eigenvalues=_numbers(eigenvalues),
         block_dct=_numbers(latent_profile(sweep)),
-        measurements=_of_spectra(spectrum, matches) | sweep.numbers(all_readings),
+        measurements=spectral_numbers(spectrum, matches) | sweep.numbers(all_readings),
     )
-
-
-def _of_spectra(spectrum: Spectrum, matches: tuple[SpectrumMatch, ...]) -> dict[str, Measurement]:
-    numbers = {"exponent": replace(spectrum.exponent, white=0.0)}
-    for match in matches:
-        if match.variant == "scale_free":
-            low, high = match.best_delta_interval
-            # A quarter of the interval of 95 % is the standard error of a Gaussian.
-            numbers["best_delta"] = Measurement(match.best_delta, (high - low) / 4)
-        numbers[f"gap_{match.variant}_1"] = match.gap(1.0)
-    return numbers
 
 
 def _channels(spectra: LatentSpectra, sweep: LatentSweep) -> tuple[Channel, ...]:

@@ -1,14 +1,13 @@
 """Analysis of one autoencoder on a fixed set of images."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..data.arrays import Images, TensorImages
-from ..data.images import BadFile
 from ..data.masks import MaskSet, open_masks
 from ..data.order import fixed_batches
 from ..files.digests import digest_weights
@@ -78,7 +77,7 @@ def analyze(
     )
     grid = (image_set.size // model.factor, image_set.size // model.factor)
     everything = 2 * legal_block(grid) - 1
-    album, bad = Album(image_set.size, n_tests), as_lines(image_set.bad)
+    album, bad = Album(image_set.size, n_tests), list(map(str, image_set.bad))
     fidelity = Fidelity(options.perceptual, options.features)
     masks = open_masks(options.masks, image_set) if options.masks else None
     with Encodings(seed) as encodings:
@@ -87,7 +86,7 @@ def analyze(
         with eval_mode(model, device, dtype, seed=seed) as on_device:
             for batch in fixed_batches(image_set, batch_size, n_images):
                 x = batch.images.to(on_device)
-                bad += as_lines(batch.bad)
+                bad += map(str, batch.bad)
                 posterior = model.encode(x)
                 mean = require_finite(name, "latents", posterior.mean.float())
                 output = require_finite(name, "pictures", model.decode(mean).float())
@@ -129,7 +128,7 @@ def analyze(
             album,
             subject=subject,
             sample=Sample(image_set.source, split, n_measured, image_set.size, image_set.digest, tuple(bad)),
-            provenance=provenance(on_device, dtype or _dtype(model), seed),
+            provenance=provenance(on_device, dtype or model.dtype, seed),
             equivariance=equivariance_points(tests),
             decoding=Decoding(
                 measurements=fidelity.measurements() | tests.numbers(),
@@ -155,15 +154,6 @@ def require_finite(name: str, what: str, values: Tensor) -> Tensor:
             f"use float32 or bfloat16 in place of float16"
         )
     return values
-
-
-def _dtype(model: Autoencoder) -> torch.dtype:
-    return next((weight.dtype for weight in model.parameters() if weight.is_floating_point()), torch.float32)
-
-
-def as_lines(files: Sequence[BadFile]) -> list[str]:
-    """Return "NAME: REASON" for each file that could not be read."""
-    return [f"{file.name}: {file.reason}" for file in files]
 
 
 def mask_notes(masks: MaskSet | None) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ No threshold is calibrated against generation: each is named here, stated in the
 """
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -200,7 +201,7 @@ def _dead_channels(view: LatentView) -> Finding | None:
         "dead-channels",
         "bad",
         f"{len(dead)} of {len(view.channels)} channels are dead: they carry nothing.",
-        f"Channels {_listed(dead)} have a standard deviation under a millionth of the largest.",
+        f"Channels {_listed(dead)} have a standard deviation of at most a millionth of the largest.",
         "Train with fewer channels, or find what switches these off (a KL weight too high does).",
     )
 
@@ -213,7 +214,7 @@ def _outlier_channels(view: LatentView) -> Finding | None:
     off_scale = [c for c in outliers if c not in heavy]
     reasons = [f"standard deviation of channel {c} {view.channels[c].std:.3g}" for c in off_scale[:6]]
     reasons += [f"excess kurtosis of channel {c} {view.channels[c].kurtosis:.3g}" for c in heavy[:6]]
-    typical = sorted(channel.std for channel in view.channels)[len(view.channels) // 2]
+    typical = statistics.median(channel.std for channel in view.channels if channel.state != "dead")
     advice = []
     if off_scale:
         advice.append(
@@ -227,7 +228,8 @@ def _outlier_channels(view: LatentView) -> Finding | None:
         "outlier-channels",
         "warning",
         f"{len(outliers)} of {len(view.channels)} channels differ greatly from the others.",
-        f"{'; '.join(reasons).capitalize()} (median deviation {typical:.3g}; excess kurtosis counts from {HEAVY:g}).",
+        f"{'; '.join(reasons).capitalize()} (median deviation of live channels {typical:.3g}; excess kurtosis counts "
+        f"above {HEAVY:g}).",
         " ".join(advice),
     )
 

@@ -34,6 +34,10 @@ class BadFile(NamedTuple):
     name: str
     reason: str
 
+    def __str__(self) -> str:
+        """Return "NAME: REASON"."""
+        return f"{self.name}: {self.reason}"
+
 
 class ImageRow(NamedTuple):
     """One image (3, size, size) in [-1, 1], its label (-1: none), the bad files it stands in for, and its index."""

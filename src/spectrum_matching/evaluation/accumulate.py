@@ -17,7 +17,7 @@ def unpack(batch: Tensor | ImageBatch) -> tuple[Tensor, tuple[int, ...] | None, 
     """Return the images of a batch, their indices, None where they come in order, and a line for each bad file."""
     if isinstance(batch, Tensor):
         return batch, None, []
-    return batch.images, batch.indices or None, [f"{file.name}: {file.reason}" for file in batch.bad]
+    return batch.images, batch.indices or None, list(map(str, batch.bad))
 
 
 def accumulate(

@@ -59,8 +59,7 @@ def latent_batches(latents: LatentSet, batch_size: int, rows: Sequence[int]) -> 
     groups = (_read_rows(latents, rows[start : start + batch_size]) for start in range(0, len(rows), batch_size))
     for kept, bad in hold_back(groups):
         if not kept:
-            first = f"{bad[0].name}: {bad[0].reason}"
-            raise ValueError(f"{latents.source}: none of {len(rows)} latents can be used ({first})")
+            raise ValueError(f"{latents.source}: none of {len(rows)} latents can be used ({bad[0]})")
         yield stack_rows([row for _, row in kept], [number for number, _ in kept], bad)
 
 

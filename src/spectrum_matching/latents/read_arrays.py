@@ -56,7 +56,7 @@ class FileLatents(LatentSet):
             if verdict != shape
         )
         if not items:
-            raise ValueError(f"{root}: no latent can be read ({bad[0].name}: {bad[0].reason})")
+            raise ValueError(f"{root}: no latent can be read ({bad[0]})")
         self._root, self._shape, self._second, self._key = root, shape, second, key
         self._names, self._labels = [names[item] for item in items], [labels[item] for item in items]
         info = replace(info, channels=shape[0] // 2, grid=(shape[1], shape[2]), bad=bad)

@@ -60,7 +60,7 @@ def frechet_distance(a: RunningMoments, b: RunningMoments) -> float:
 
 
 def _root(covariance: Tensor) -> Tensor:
-    """R with R Rᵀ = covariance; eigenvalues that are rounding count as 0."""
+    """Return R with R Rᵀ = covariance; eigenvalues that are rounding count as 0."""
     values, vectors = torch.linalg.eigh(covariance)
     noise = values.abs().max() * len(values) * torch.finfo(values.dtype).eps
     return vectors * torch.where(values > noise, values, 0).sqrt()

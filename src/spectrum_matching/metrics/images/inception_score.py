@@ -14,6 +14,9 @@ from .statistics import Collected, FeatureBatch
 SPLIT = 5000
 """Consecutive images in a split."""
 
+PREFIX = "classes."
+"""Of the names under which the sums of a split are kept."""
+
 MIN_SPLITS = 5
 """Splits below which their spread gives no standard error."""
 
@@ -88,5 +91,4 @@ def _compare(comparison: SetComparison) -> Mapping[str, Measurement]:
     return {"inception_score": Measurement(score.value, error)}
 
 
-PREFIX = "classes."
 INCEPTION_SCORE = SetScore((INCEPTION_SCORE_METRIC,), _compare, _collect, uses_reference=False)

@@ -10,12 +10,12 @@ SSIM_WINDOW = 11
 
 
 def round_to_bytes(images: Tensor) -> Tensor:
-    """Round images in [-1, 1], clamped, to the nearest of the 256 values that a file can hold."""
+    """Clamp images to [-1, 1] and round them to the nearest of the 256 levels that a file can hold."""
     return images.clamp(-1, 1).add(1).mul(127.5).round().div(127.5).sub(1)
 
 
 def _unit_range(images: Tensor) -> Tensor:
-    """[-1, 1] to [0, 1], clamped."""
+    """Map images from [-1, 1] to [0, 1], clamped."""
     return (images.float() + 1).div(2).clamp(0, 1)
 
 

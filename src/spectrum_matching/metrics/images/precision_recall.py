@@ -13,6 +13,8 @@ from .score import SetComparison, SetScore, score_metric
 CHUNK = 1024
 NEIGHBOURS = 3
 
+MANIFOLD = "balls to the third neighbour in the features of at most 10,000 images a side; depends on their numbers"
+
 PRECISION_METRIC = score_metric(
     key="precision",
     title="precision",
@@ -21,12 +23,9 @@ PRECISION_METRIC = score_metric(
     range="0 to 1",
     one_sided=True,
     source="Kynkäänniemi et al. (arXiv 1904.06991)",
-    conventions="balls to the third neighbour in the features of at most 10,000 images a side; depends on both "
-    "numbers. Interval: over generated images, the manifold fixed",
+    conventions=f"{MANIFOLD}. Interval: over generated images, the manifold fixed",
 )
-RECALL_METRIC = replace(
-    PRECISION_METRIC, key="recall", title="recall", conventions=PRECISION_METRIC.conventions.partition(" Interval")[0]
-)
+RECALL_METRIC = replace(PRECISION_METRIC, key="recall", title="recall", conventions=MANIFOLD)
 
 
 def precision_recall(features: Tensor, reference: Tensor, neighbours: int = NEIGHBOURS) -> tuple[float, float]:
@@ -61,7 +60,7 @@ def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _radii(features: Tensor, neighbours: int) -> Tensor:
-    """(n,): squared distance of each to its k-th nearest other."""
+    """Return the squared distance of each vector to its k-th nearest other: (n,)."""
     radii = []
     for start, rows in enumerate(features.split(CHUNK)):
         squared = _squared_distances(rows, features)
@@ -71,7 +70,7 @@ def _radii(features: Tensor, neighbours: int) -> Tensor:
 
 
 def _covered(queries: Tensor, features: Tensor, radii: Tensor) -> Tensor:
-    """(n,) bool: whether a query lies in the ball of any feature."""
+    """Return whether each query lies in the ball of any feature: (n,) bool."""
     return torch.cat([(_squared_distances(rows, features) <= radii).any(1) for rows in queries.split(CHUNK)])
 
 

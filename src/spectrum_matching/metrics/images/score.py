@@ -39,7 +39,7 @@ class SetComparison(NamedTuple):
 
     @property
     def no_rows(self) -> Measurement:
-        """What is measured of features of single images, if the reference has none."""
+        """The refusal where a score needs features of single images and the reference holds none."""
         return Measurement(None, refused=f"reference {self.source} holds moments alone, no features of single images")
 
     @property

@@ -102,7 +102,7 @@ def sliced_wasserstein(a: Tensor, b: Tensor, generator: torch.Generator, n_proje
 
 
 def _quantiles(projections: Tensor, n: int) -> Tensor:
-    """(m, k) → (n, k): the sorted values at the middle of n equal shares."""
+    """Return n quantiles of each column, the sorted values at the middle of n equal shares: (m, k) → (n, k)."""
     ordered = projections.sort(dim=0).values
     middles = (torch.arange(n, dtype=torch.float64) + 0.5) / n * len(ordered)
     return ordered[middles.long()]

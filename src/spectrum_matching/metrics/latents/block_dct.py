@@ -8,7 +8,7 @@ from ...spectrum.block_lowpass import split_blocks
 from ...spectrum.dct import dct2
 from ..estimates import jackknife_scalar
 from ..metric import NONE, STANDARDISED, Metric
-from .sweep import Collected, LatentMetric, LatentSweep, StandardisedBatch
+from .sweep import BatchRows, LatentMetric, LatentSweep, StandardisedBatch
 
 BLOCK_DCT_HIGH = Metric(
     key="block_dct_high",
@@ -68,10 +68,10 @@ def latent_profile(sweep: LatentSweep) -> Tensor:
     return torch.empty(0) if min(sweep.grid) < BLOCK else block_profile(sweep.sums("amplitudes")[0].sum(0))
 
 
-def _collect(batch: StandardisedBatch) -> Collected:
+def _collect(batch: StandardisedBatch) -> BatchRows:
     if min(batch.latents.shape[-2:]) < BLOCK:
-        return Collected()
-    return Collected(sums={"amplitudes": block_amplitudes(batch.latents)})
+        return BatchRows()
+    return BatchRows(summed={"amplitudes": block_amplitudes(batch.latents)})
 
 
 def _numbers(sweep: LatentSweep) -> dict[str, Measurement]:

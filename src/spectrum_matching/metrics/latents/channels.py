@@ -7,7 +7,7 @@ from ...records.measurement import Measurement
 from ..estimates import estimate_mean, jackknife_scalar
 from ..metric import NONE, Metric
 from .moments import dead_channels
-from .sweep import Collected, LatentMetric, LatentSweep, StandardisedBatch
+from .sweep import BatchRows, LatentMetric, LatentSweep, StandardisedBatch
 
 STD = Metric(
     key="std",
@@ -82,9 +82,9 @@ def channel_kurtosis(sweep: LatentSweep) -> Tensor:
     return kurtosis
 
 
-def _collect(batch: StandardisedBatch) -> Collected:
+def _collect(batch: StandardisedBatch) -> BatchRows:
     rows = {} if batch.noise is None else {"noise": batch.noise}
-    return Collected(rows, {"powers": power_sums(batch.latents)})
+    return BatchRows(rows, {"powers": power_sums(batch.latents)})
 
 
 def _numbers(sweep: LatentSweep) -> dict[str, Measurement]:

@@ -9,7 +9,7 @@ from ...records.measurement import Measurement
 from ...spectrum.power import power_spectrum
 from ..estimates import estimate_ratio
 from ..metric import RIGHT_SPACE, STANDARDISED, Metric
-from .sweep import Collected, LatentMetric, LatentSweep, StandardisedBatch
+from .sweep import BatchRows, LatentMetric, LatentSweep, StandardisedBatch
 
 SEC_25 = Metric(
     key="sec_25",
@@ -39,11 +39,11 @@ def beyond(grid: tuple[int, int], rho: float) -> Tensor:
     return torch.arange(h)[:, None] + torch.arange(w) > rho * (h + w - 2)
 
 
-def energies(latents: Tensor, rho: float) -> tuple[Tensor, Tensor]:
-    """Return the energy beyond `rho` and in all of latents (b, c, h, w): (b,), (b,), by one DCT of each whole map."""
+def energies(latents: Tensor, *rhos: float) -> tuple[Tensor, ...]:
+    """Return the energy beyond each of `rhos`, then that of all coefficients, of latents (b, c, h, w): (b,) each."""
     power = power_spectrum(latents).sum(1)
     h, w = power.shape[1:]
-    return power[:, beyond((h, w), rho)].sum(1), power.sum((-2, -1))
+    return (*(power[:, beyond((h, w), rho)].sum(1) for rho in rhos), power.sum((-2, -1)))
 
 
 def concentration(latents: Tensor, rho: float = 0.25) -> float:
@@ -57,9 +57,9 @@ def white_concentration(grid: tuple[int, int], rho: float = 0.25) -> float:
     return float(beyond(grid, rho).double().mean())
 
 
-def _collect(batch: StandardisedBatch) -> Collected:
-    energy = {key: energies(batch.latents, rho) for key, rho in RHO.items()}
-    return Collected({"energy": energy["sec_25"][1]} | {f"energy_{key}": high for key, (high, _) in energy.items()})
+def _collect(batch: StandardisedBatch) -> BatchRows:
+    names = (*(f"energy_{key}" for key in RHO), "energy")
+    return BatchRows(dict(zip(names, energies(batch.latents, *RHO.values()), strict=True)))
 
 
 def _numbers(sweep: LatentSweep) -> dict[str, Measurement]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from ...records.measurement import Measurement
 from ..estimates import effective_rank_share, jackknife, jackknife_rows
 from ..metric import NONE, PAE, Metric
-from .sweep import Collected, LatentMetric, LatentSweep, StandardisedBatch
+from .sweep import BatchRows, LatentMetric, LatentSweep, StandardisedBatch
 
 PARTICIPATION = Metric(
     key="participation_ratio",
@@ -109,9 +109,9 @@ def principal_axes(sweep: LatentSweep) -> tuple[Tensor, Tensor, Tensor]:
     return values, axes, scales
 
 
-def _collect(batch: StandardisedBatch) -> Collected:
+def _collect(batch: StandardisedBatch) -> BatchRows:
     sums = {"products": channel_products(batch.latents), "values": batch.latents.sum((-2, -1))}
-    return Collected({"means": batch.raw.mean((-2, -1))}, sums)
+    return BatchRows({"means": batch.raw.mean((-2, -1))}, sums)
 
 
 def _numbers(sweep: LatentSweep) -> dict[str, Measurement]:

@@ -6,7 +6,7 @@ from ...records.measurement import Measurement
 from ...spectrum.block_lowpass import split_blocks
 from ..estimates import estimate_mean, jackknife_scalar
 from ..metric import NONE, STANDARDISED, Metric
-from .sweep import Collected, LatentMetric, LatentSweep, StandardisedBatch
+from .sweep import BatchRows, LatentMetric, LatentSweep, StandardisedBatch
 
 LOCAL = Metric(
     key="local_correlation",
@@ -64,13 +64,13 @@ def neighbour_correlation(latents: Tensor) -> Tensor:
     return (across + down) / (h * (w - 1) + w * (h - 1))
 
 
-def _collect(batch: StandardisedBatch) -> Collected:
+def _collect(batch: StandardisedBatch) -> BatchRows:
     h, w = batch.latents.shape[-2:]
     rows = {} if h % 2 or w % 2 else {"local_correlation": local_correlation(batch.latents)}
     if h * w < 2:
-        return Collected(rows)
+        return BatchRows(rows)
     squares = batch.latents.square().mean((-2, -1))
-    return Collected(rows, {"adjacent_products": neighbour_correlation(batch.latents), "squares": squares})
+    return BatchRows(rows, {"adjacent_products": neighbour_correlation(batch.latents), "squares": squares})
 
 
 def _numbers(sweep: LatentSweep) -> dict[str, Measurement]:

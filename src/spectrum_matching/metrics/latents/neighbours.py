@@ -9,7 +9,7 @@ from torch import Tensor
 from ...records.measurement import Measurement
 from ..estimates import estimate_mean
 from ..metric import PAE, RIGHT_SPACE, Metric
-from .sweep import Collected, LatentMetric, LatentSweep, StandardisedBatch
+from .sweep import BatchRows, LatentMetric, LatentSweep, StandardisedBatch
 
 LNC = Metric(
     key="lnc",
@@ -105,8 +105,8 @@ def gsq(features: Tensor, labels: Tensor) -> Tensor:
     return neighbour_consistency(features, labels, 1)
 
 
-def _collect(batch: StandardisedBatch) -> Collected:
-    return Collected({"foreground_means": pool(batch.latents, batch.masks), "raw_means": pool(batch.raw)})
+def _collect(batch: StandardisedBatch) -> BatchRows:
+    return BatchRows({"foreground_means": pool(batch.latents, batch.masks), "raw_means": pool(batch.raw)})
 
 
 def _numbers(sweep: LatentSweep) -> dict[str, Measurement]:

@@ -7,7 +7,7 @@ from ...records.measurement import Measurement
 from ...spectrum.contrast import unit_tokens
 from ..estimates import estimate_mean
 from ..metric import IREPA, STANDARDISED, Metric
-from .sweep import Collected, LatentMetric, LatentSweep, StandardisedBatch
+from .sweep import BatchRows, LatentMetric, LatentSweep, StandardisedBatch
 
 SRSS = Metric(
     key="srss",
@@ -53,15 +53,15 @@ def _diamond_sums(x: Tensor, radius: int) -> Tensor:
     return torch.conv2d(x.flatten(0, 1)[:, None], kernel[None, None], padding=radius)[:, 0].unflatten(0, (b, c))
 
 
-def _collect(batch: StandardisedBatch) -> Collected:
+def _collect(batch: StandardisedBatch) -> BatchRows:
     if batch.masks is None:
-        return Collected()
+        return BatchRows()
     share = batch.masks.double().mean((-2, -1))
     balanced = (share >= MASK_SHARE) & (share <= 1 - MASK_SHARE)
     rows = torch.full((len(share),), torch.nan, dtype=torch.float64)
     if balanced.any():
         rows[balanced] = srss(batch.latents[balanced], batch.masks[balanced])
-    return Collected({"srss": rows})
+    return BatchRows({"srss": rows})
 
 
 def _numbers(sweep: LatentSweep) -> dict[str, Measurement]:

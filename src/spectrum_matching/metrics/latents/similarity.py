@@ -9,7 +9,7 @@ from ...records.measurement import Measurement
 from ...spectrum.contrast import rmsc, unit_tokens
 from ..estimates import estimate_mean
 from ..metric import IREPA, RIGHT_SPACE, SPECTRUM_MATCHING, STANDARDISED, Metric
-from .sweep import Collected, LatentMetric, LatentSweep, StandardisedBatch
+from .sweep import BatchRows, LatentMetric, LatentSweep, StandardisedBatch
 
 LDS = Metric(
     key="lds_4n_far6",
@@ -117,8 +117,8 @@ def mean_cosines(sweep: LatentSweep) -> Tensor:
     return sweep.rows("cosines").mean(0)
 
 
-def _collect(batch: StandardisedBatch) -> Collected:
-    return Collected({"cosines": distance_cosines(batch.latents), "rmsc": rmsc(batch.raw)})
+def _collect(batch: StandardisedBatch) -> BatchRows:
+    return BatchRows({"cosines": distance_cosines(batch.latents), "rmsc": rmsc(batch.raw)})
 
 
 def _numbers(sweep: LatentSweep) -> dict[str, Measurement]:

@@ -58,6 +58,7 @@ N_BINS = 16
 CURVE_DELTAS = tuple(i / 10 for i in range(-5, 26))
 SEARCH_DELTAS = tuple(i / 100 for i in range(-50, 251))
 VARIANTS: tuple[Variant, ...] = ("scale_free", "paper")
+GAPS: dict[Variant, Metric] = {"scale_free": GAP, "paper": GAP_PAPER}
 RADII: dict[Variant, Radius] = {"scale_free": "frequency", "paper": "index"}
 
 
@@ -203,6 +204,18 @@ def fit_spectrum(rows: Tensor, frequencies: Tensor, generator: torch.Generator) 
     exponent = fit_power_law(rows.mean(0), frequencies, 1 / frequencies).exponent
     estimate = Measurement(float(exponent), float(exponents.std()))
     return Spectrum(tuple(frequencies.tolist()), tuple(rows.mean(0).tolist()), estimate)
+
+
+def spectral_numbers(spectrum: Spectrum, matches: Sequence[SpectrumMatch]) -> dict[str, Measurement]:
+    """Return exponent, and best delta and gaps of the variants that were matched, by the keys of their metrics."""
+    numbers = {EXPONENT.key: replace(spectrum.exponent, white=0.0)}
+    for match in matches:
+        numbers[GAPS[match.variant].key] = match.gap(1.0)
+        if match.variant == "scale_free":
+            low, high = match.best_delta_interval
+            # A quarter of the interval of 95 % is the standard error of a Gaussian.
+            numbers[BEST_DELTA.key] = Measurement(match.best_delta, (high - low) / 4)
+    return numbers
 
 
 def resampled_means(rows: Tensor, generator: torch.Generator) -> Tensor:

@@ -40,11 +40,14 @@ class StandardisedBatch(NamedTuple):
     noise: Tensor | None
 
 
-class Collected(NamedTuple):
-    """What a metric keeps of a batch, by name: rows, one an image (b, …); sums, rows that are only summed by groups."""
+class BatchRows(NamedTuple):
+    """What a metric computes of a batch, by name, a row an image (b, …).
 
-    rows: Mapping[str, Tensor] = {}
-    sums: Mapping[str, Tensor] = {}
+    kept: rows that `LatentSweep.rows` returns. summed: rows of which only the sums by groups of images are kept.
+    """
+
+    kept: Mapping[str, Tensor] = {}
+    summed: Mapping[str, Tensor] = {}
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class LatentMetric:
 
     metrics: tuple[Metric, ...]
     numbers: Callable[["LatentSweep"], Mapping[str, Measurement]]
-    collect: Callable[[StandardisedBatch], Collected] = lambda batch: Collected()
+    collect: Callable[[StandardisedBatch], BatchRows] = lambda batch: BatchRows()
 
 
 class LatentSweep:
@@ -97,11 +100,11 @@ class LatentSweep:
         self._rows.setdefault("labels", []).append(batch.labels)
         self._sums.add("images", torch.ones(len(batch.raw), dtype=torch.float64), self.n)
         for metric in self._metrics:
-            rows, sums = metric.collect(batch)
-            for name, values in rows.items():
-                self._rows.setdefault(name, []).append(values)
-            for name, values in sums.items():
-                self._sums.add(name, values, self.n)
+            kept, summed = metric.collect(batch)
+            for name, rows in kept.items():
+                self._rows.setdefault(name, []).append(rows)
+            for name, rows in summed.items():
+                self._sums.add(name, rows, self.n)
         self.n += len(batch.raw)
 
     def rows(self, name: str) -> Tensor:

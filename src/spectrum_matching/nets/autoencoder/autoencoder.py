@@ -86,7 +86,7 @@ class Autoencoder(nn.Module):
             raise ValueError(
                 f"images are {tuple(images.shape)}; expected (b, 3, H, W) with {which}: crop or resize them"
             )
-        inputs = images.to(self._dtype)
+        inputs = images.to(self.dtype)
         if self._counts_from_zero:
             inputs = inputs / 2 + 0.5
         posterior = self._adapter.encode(self.model, inputs)
@@ -107,7 +107,7 @@ class Autoencoder(nn.Module):
             raise ValueError(
                 f"latents are {tuple(latents.shape)}; this autoencoder decodes h = w = {self.size // self.factor} alone"
             )
-        images = self._adapter.decode(self.model, latents.to(self._dtype))
+        images = self._adapter.decode(self.model, latents.to(self.dtype))
         self._require_shape("decode", images, (b, 3, h * self.factor, w * self.factor))
         return images * 2 - 1 if self._counts_from_zero else images
 
@@ -172,7 +172,8 @@ class Autoencoder(nn.Module):
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
     @property
-    def _dtype(self) -> torch.dtype:
+    def dtype(self) -> torch.dtype:
+        """Type of the weights; float32 without any."""
         return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
 
     def _require_shape(self, verb: str, tensor: Tensor, expected: tuple[int, ...]) -> None:

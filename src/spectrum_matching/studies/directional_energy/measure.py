@@ -131,7 +131,7 @@ def measure_directional_energy(
     rows: dict[str, list[list[dict[str, Tensor]]]] = {name: [[] for _ in filters[name]] for name in encoders}
     n, bad, total = 0, list[str](), len(images) if n_images is None else min(n_images, len(images))
     for batch in batches_at(images, batch_size, range(total)):
-        bad += [f"{file.name}: {file.reason}" for file in batch.bad]
+        bad += map(str, batch.bad)
         n += len(batch.indices)
         for name, encoder in encoders.items() if batch.indices else ():
             field = encoder(batch.images).field.double()
