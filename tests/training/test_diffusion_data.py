@@ -144,6 +144,16 @@ def test_warn_if_off_scale_gives_mean_and_standard_deviation_once(scale, shift, 
     assert "standard deviation" in message
 
 
+@pytest.mark.parametrize(
+    ("scale", "shift", "warns"),
+    [(0.79, 0, True), (0.81, 0, False), (1.24, 0, False), (1.26, 0, True), (1, 0.49, False), (1, -0.51, True)],
+)
+def test_warn_if_off_scale_warns_on_one_side_of_each_threshold(scale, shift, warns, caplog):
+    data = torch.tensor([-1.0, 1.0]).repeat(32).reshape(1, 1, 8, 8)  # of mean 0 and standard deviation 1
+    list(warn_if_off_scale(iter([DiffusionBatch(data * scale + shift, torch.zeros(1), ())])))
+    assert bool(caplog.messages) == warns
+
+
 def test_batches_read_flips_from_the_cache_or_refuse_them(
     small_diffusion, sources, small_autoencoder, class_folder, latent_cache, tmp_path
 ):

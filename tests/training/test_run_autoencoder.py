@@ -2,6 +2,7 @@ import importlib.util
 import json
 import os
 import signal
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from spectrum_matching.latents.statistics import measure_latent_space
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.training_data import TRAINING, TrainingData, training_data
 from spectrum_matching.training import autoencoder_config
+from spectrum_matching.training.checks import check_size
 from spectrum_matching.training.diffusion_config import DiffusionRun, Source
 from spectrum_matching.training.diffusion_data import open_learned
 from spectrum_matching.training.run_autoencoder import run_autoencoder
@@ -214,6 +216,15 @@ def test_check_size_counts_images_that_transforms_shrink(small_run, command):
         discriminator = autoencoder_config.DiscriminatorChoice(weight=0.5, width=4, depth=depth)
         run = replace(small_run, method=autoencoder_config.MethodChoice("eq_vae"), discriminator=discriminator, steps=1)
         assert command(run)[0] == status
+
+
+@pytest.mark.parametrize(("size", "fits"), [(12, False), (16, True)])
+def test_check_size_counts_what_lpips_needs(small_run, size, fits):
+    losses = autoencoder_config.Losses(perceptual=1.0, perceptual_weights="unopened")
+    run = replace(small_run, losses=losses, data=replace(small_run.data, size=size))
+    state = build_state(run, open_autoencoder(run), run.method.build(), torch.device("cpu"))
+    with nullcontext() if fits else pytest.raises(ValueError, match=r"losses\.perceptual needs images of 16 pixels"):
+        check_size(run, state)
 
 
 @pytest.fixture
