@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spectrum_matching.cli.names import named_sources
 from spectrum_matching.data import open_images
 from spectrum_matching.data.selection import choose_images
 from spectrum_matching.records.training_data import TrainingData
@@ -22,18 +21,6 @@ def write_pictures(folder: Path, n: int, size: int = 48, seed: int = 0) -> Path:
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     return write_pictures(tmp_path_factory.mktemp("data") / "pictures", 12)
-
-
-def test_named_sources_takes_distinguishing_path_parts():
-    assert named_sources(["runs/esm/export", "runs/dsm/export"]) == {"esm": "runs/esm/export", "dsm": "runs/dsm/export"}
-    assert list(named_sources(["a/vae", "owner/model", "mine=b/c"])) == ["a", "model", "mine"]
-    assert list(named_sources(["x/run/export", "y/run/export"])) == ["x/run", "y/run"]
-    own = ["python:a/b.py:mine", "latents:c/d", "weights/e.safetensors"]
-    assert list(named_sources(own)) == ["mine", "d", "e"]
-    with pytest.raises(ValueError, match="same was given twice"):
-        named_sources(["same=a", "same=b"])
-    with pytest.raises(ValueError, match="run was given twice"):
-        named_sources(["run", "run"])
 
 
 def trained_on(source: Path | str, **changes) -> TrainingData:
