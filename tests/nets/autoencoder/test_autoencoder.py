@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -10,7 +11,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
 from spectrum_matching.latent_space import LatentSpace
-from spectrum_matching.nets.autoencoder import PRESETS, Autoencoder
+from spectrum_matching.nets.autoencoder import PRESETS, Autoencoder, check_size
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -257,3 +258,11 @@ def test_from_pretrained_refuses_damaged_or_pickled_weights(exported: Path) -> N
         Autoencoder.from_pretrained(exported)
     with pytest.raises(ValueError, match=r"\.bin is pickled and not opened"):
         Autoencoder.from_pretrained(exported / "diffusion_pytorch_model.bin")
+
+
+@pytest.mark.parametrize("size", [16, 20])
+def test_check_size_names_a_size_that_serves(size: int) -> None:
+    codec = SimpleNamespace(size=None, multiple=16, factor=8)
+    with pytest.raises(ValueError, match=r"take 32 or more$|; 32 is one$"):
+        check_size("mine", codec, size)
+    check_size("mine", codec, 32)

@@ -196,9 +196,9 @@ def check_size(name: str, codec: Autoencoder, size: int, smallest: int = 1) -> N
     """
     if codec.size and size != codec.size:
         raise ValueError(f"{name} takes images of {codec.size} x {codec.size} pixels alone: take --size {codec.size}")
+    least = math.ceil(max(3 * codec.factor, smallest) / codec.multiple) * codec.multiple
     if size % codec.multiple:
-        lowest = math.ceil(max(3 * codec.factor, smallest) / codec.multiple)
-        nearest = max(lowest, round(size / codec.multiple)) * codec.multiple
+        nearest = max(least, round(size / codec.multiple) * codec.multiple)
         raise ValueError(f"{name}: size {size} is not a multiple of {codec.multiple}, as it must be; {nearest} is one")
-    if size < (least := max(3 * codec.factor, smallest)):
+    if size < least:
         raise ValueError(f"{name}: size {size} is too small for spectra or image metrics; take {least} or more")

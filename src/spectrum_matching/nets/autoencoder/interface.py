@@ -126,7 +126,7 @@ def _kl_layers(model: Any) -> Layers:
 
 
 TRAINABLE: dict[str, Callable[[Any], Layers]] = {"AutoencoderKL": _kl_layers}
-"""By the name of a class of diffusers."""
+"""What finds the layers, by the name of the class in diffusers."""
 
 
 @contextmanager

@@ -90,7 +90,7 @@ def _dinov2(source: str, device: torch.device | str) -> Extractor:
 
 
 EXTRACTORS: dict[str, Callable[[str, torch.device | str], Extractor]] = {"inception": _inception, "dinov2": _dinov2}
-"""The extractors with a name, by it; any other spec names a user's file."""
+"""Extractors by name; any other spec names a user's file."""
 
 
 def _user_extractor(spec: str, device: torch.device | str) -> Extractor:
