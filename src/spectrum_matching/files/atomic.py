@@ -38,7 +38,7 @@ def require_writable(folder: Path) -> None:
 
 
 @contextmanager
-def explain_write_errors(what: str) -> Iterator[None]:
+def explain_write_errors(what: str, remedy: str = "rerun the same command to resume") -> Iterator[None]:
     """Turn what fails while `what` is written into a ValueError of one line.
 
     Raises:
@@ -48,7 +48,7 @@ def explain_write_errors(what: str) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         why = " ".join(str(error).split())
-        raise ValueError(f"cannot write {what}: {why}; fix this and rerun the same command to resume") from error
+        raise ValueError(f"cannot write {what}: {why}; fix this and {remedy}") from error
 
 
 @contextmanager

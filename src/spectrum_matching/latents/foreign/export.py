@@ -52,7 +52,7 @@ def export_latents(
         )
     if latents.info.holds == "sample" and layout != "lightningdit":
         raise ValueError(f"{latents.source} holds samples alone: the moments that {layout} stores are not known")
-    with explain_write_errors(f"into {folder}"):
+    with explain_write_errors(f"into {folder}", "empty the folder, then rerun the same command"):
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise ValueError(f"{folder} is not empty; name a new folder")
