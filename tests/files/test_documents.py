@@ -45,7 +45,10 @@ def test_document_to_json_names_the_format_and_holds_no_nan():
         ("{}", "it has no 'format'"),
         ('{"format": "specmatch-whole-0"}', "has format 'specmatch-whole-0', this version reads 'specmatch-whole-1'"),
         ('{"format": "specmatch-whole-1"}', "it has no 'whole'"),
-        ('{"format": "specmatch-whole-1", "whole": {"name": 3, "parts": []}}', "is not a specmatch-whole-1 file"),
+        (
+            '{"format": "specmatch-whole-1", "whole": {"name": 3, "parts": []}}',
+            r"file \(name: must be a valid string\)",
+        ),
     ],
 )
 def test_document_read_names_file_and_remedy_in_one_line(tmp_path, text, reason):

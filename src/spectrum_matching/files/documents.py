@@ -40,6 +40,8 @@ class Document(Generic[Record]):
         """
         from pydantic import TypeAdapter, ValidationError
 
+        from .settings import first_problem
+
         try:
             content = json.loads(path.read_bytes())
             if (written := content["format"]) != self.format:
@@ -49,6 +51,8 @@ class Document(Generic[Record]):
             raise ValueError(f"cannot read {path}: {error.strerror}; check the path") from error
         except KeyError as error:
             why = f"it has no {error}"
-        except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValidationError) as error:
-            why = str(error).splitlines()[0]
+        except ValidationError as error:
+            why = ": ".join(filter(None, first_problem(error)))
+        except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+            why = str(error)
         raise ValueError(f"{path} is not a {self.format} file ({why}); {self.remedy}")

@@ -38,11 +38,17 @@ def validate(record: T, values: dict[str, Any] | None = None, source: str = "") 
     try:
         return TypeAdapter(type(record)).validate_python(asdict(record) if values is None else values)  # type: ignore[call-overload]
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
-        message = first["msg"].replace("Input should be", "must be")
+        key, message = first_problem(error)
         prefix = f"{source}: " if source else ""
-        raise ValueError(f"{prefix}{key} is {first['input']!r}: {message[0].lower()}{message[1:]}") from error
+        raise ValueError(f"{prefix}{key} is {error.errors()[0]['input']!r}: {message}") from error
+
+
+def first_problem(error: ValidationError) -> tuple[str, str]:
+    """Return the dotted key of the first value that does not fit, and what it must be."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
+    message = first["msg"].replace("Input should be", "must be")
+    return key, message[0].lower() + message[1:]
 
 
 def flat_settings(record: Any, prefix: str = "", rules: Rules = frozenset()) -> Iterator[tuple[str, Any, Rules]]:
