@@ -137,3 +137,20 @@ def test_files_are_short():
 
 def test_module_names_say_a_subject():
     assert not {path.stem for path in SOURCES} & {"utils", "util", "helpers", "common", "misc"}
+
+
+def unpickling_calls(text):
+    """The calls that may run what a pickle says: of pickle itself, or of a loader that is not told to refuse."""
+    for call in (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)):
+        name, *rest = (ast.unparse(part) for part in (call.func, *call.args, *call.keywords))
+        is_safe = "weights_only=True" in rest if name == "torch.load" else "allow_pickle=True" not in rest
+        if (name in ("torch.load", "np.load") and not is_safe) or name in ("pickle.load", "pickle.loads"):
+            yield ast.unparse(call)
+
+
+def test_nothing_is_unpickled():
+    for path in [*SOURCES, *(ROOT / "examples").glob("*.py")]:
+        assert not list(unpickling_calls(path.read_text())), path
+    refused = "torch.load(a); torch.load(a, weights_only=False); np.load(a, allow_pickle=True); pickle.loads(a)"
+    assert len(list(unpickling_calls(refused))) == 4
+    assert not list(unpickling_calls("torch.load(a, weights_only=True); np.load(a); np.save(a, b, allow_pickle=True)"))
