@@ -33,6 +33,23 @@ def generator():
     return torch.Generator().manual_seed(0)
 
 
+@pytest.fixture
+def specmatch(capfd):
+    """Arguments of the command → exit status, standard output, standard error."""
+    from spectrum_matching.cli.main import main
+
+    def command(*arguments):
+        capfd.readouterr()  # drops what was written before
+        status = 0
+        try:
+            main(list(map(str, arguments)))
+        except SystemExit as end:
+            status = end.code
+        return status, *capfd.readouterr()
+
+    return command
+
+
 @pytest.fixture(scope="session")
 def official():
     """The values recorded from the paper's functions."""

@@ -46,17 +46,12 @@ def plan(image_folder, tmp_path_factory):
 
 
 @pytest.fixture
-def command(plan, tmp_path, capfd, monkeypatch):
+def command(specmatch, monkeypatch):
     """A plan and arguments, given to `specmatch compare` → exit status, standard output, standard error."""
 
     def compare(asked, *arguments):
         monkeypatch.setitem(PLANS, "small", lambda: asked)
-        status = 0
-        try:
-            main(["compare", "small", *map(str, arguments)])
-        except SystemExit as end:
-            status = end.code
-        return status, *capfd.readouterr()
+        return specmatch("compare", "small", *arguments)
 
     return compare
 

@@ -7,24 +7,9 @@ import pytest
 import yaml
 
 from spectrum_matching import __version__
-from spectrum_matching.cli.main import COMMANDS, main
+from spectrum_matching.cli.main import COMMANDS
 from spectrum_matching.files.yaml_files import override
 from spectrum_matching.training import autoencoder_config
-
-
-@pytest.fixture
-def specmatch(capsys):
-    """Arguments → exit status, standard output, standard error."""
-
-    def command(*arguments):
-        status = 0
-        try:
-            main(list(map(str, arguments)))
-        except SystemExit as end:
-            status = end.code
-        return status, *capsys.readouterr()
-
-    return command
 
 
 def dry_run(specmatch, *arguments):

@@ -16,7 +16,6 @@ from PIL import Image
 
 from processes import run_in_two, start
 from runs import files as contents
-from spectrum_matching.cli.main import main
 from spectrum_matching.cli.sample import sample
 from spectrum_matching.data.pictures import grid, to_bytes
 from spectrum_matching.nets.autoencoder import Autoencoder
@@ -46,17 +45,11 @@ def pixels(model):
 
 
 @pytest.fixture
-def command(trained_diffusion, capfd):
+def command(trained_diffusion, specmatch):
     """Arguments of `specmatch sample` → exit status, standard output and error."""
 
     def run(*arguments, model=trained_diffusion):
-        capfd.readouterr()
-        status = 0
-        try:
-            main(["sample", str(model), "--steps", "2", "--num-images", str(N), *map(str, arguments)])
-        except SystemExit as end:
-            status = end.code
-        return status, *capfd.readouterr()
+        return specmatch("sample", model, "--steps", 2, "--num-images", N, *arguments)
 
     return run
 

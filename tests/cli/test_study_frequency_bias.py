@@ -11,7 +11,6 @@ import torch
 import yaml
 
 from spectrum_matching.cli import study as command_study
-from spectrum_matching.cli.main import main
 from spectrum_matching.files.atomic import open_atomically
 from spectrum_matching.files.yaml_files import override
 from spectrum_matching.spectrum import fit_power_law
@@ -48,7 +47,7 @@ CASES = (
 
 
 @pytest.fixture
-def command(monkeypatch, capfd, tmp_path):
+def command(monkeypatch, specmatch, tmp_path):
     """Arguments, given to `specmatch study frequency-bias small` → exit status, standard output, standard error.
 
     config: fields of the plan, given by --config.
@@ -59,12 +58,7 @@ def command(monkeypatch, capfd, tmp_path):
         if config:
             (tmp_path / "plan.yaml").write_text(yaml.safe_dump(config))
             arguments = (*arguments, "--config", tmp_path / "plan.yaml")
-        status = 0
-        try:
-            main(["study", "frequency-bias", "small", *map(str, arguments)])
-        except SystemExit as end:
-            status = end.code
-        return status, *capfd.readouterr()
+        return specmatch("study", "frequency-bias", "small", *arguments)
 
     return study
 

@@ -6,23 +6,16 @@ import pytest
 
 from processes import start
 from runs import asked
-from spectrum_matching.cli.main import main
 from spectrum_matching.training.diffusion_config import Source
 
 
 @pytest.fixture
-def command(request, tmp_path, capfd):
+def command(request, tmp_path, specmatch):
     """A run and further arguments, given to the module's command → exit status, standard output, standard error."""
 
     def train(run, *arguments):
         file = asked(run, tmp_path)
-        capfd.readouterr()
-        status = 0
-        try:
-            main([request.module.COMMAND, "--config", str(file), *map(str, arguments)])
-        except SystemExit as end:
-            status = end.code
-        return status, *capfd.readouterr()
+        return specmatch(request.module.COMMAND, "--config", file, *arguments)
 
     return train
 
