@@ -2,7 +2,6 @@ import base64
 import dataclasses
 import hashlib
 import io
-import itertools
 import math
 import re
 from fractions import Fraction
@@ -10,10 +9,8 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
-from scipy.stats import spearmanr
 
 from spectrum_matching.metrics.catalogue import METRICS
-from spectrum_matching.metrics.ranks import chance_apart, rank_correlation
 from spectrum_matching.records.analysis import Provenance, Spectrum
 from spectrum_matching.records.comparison import COMPARISON, Comparison, CurvePoint, Trial, spread
 from spectrum_matching.records.measurement import Measurement
@@ -312,26 +309,6 @@ def test_pairs_ranks_counts_and_expects(page):
     uneven = pairs(comparison([t for t in MANY.trials if t.seed < 2 or t.method == "method 3 of a long list"]))
     assert dict(uneven.chances) == {(2, 2): Fraction(1, 3), (2, 3): Fraction(1, 5)}
     assert uneven.expected == Fraction(12 * 11 // 2, 3) + Fraction(12, 5)
-
-
-@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 3), (2, 2), (2, 3), (3, 3), (4, 2)])
-def test_chance_apart_matches_enumeration(n, m):
-    apart = 0
-    for order in itertools.permutations(range(n + m)):
-        own, others = order[:n], order[n:]
-        apart += max(own) < min(others) or min(own) > max(others)
-    assert chance_apart(n, m) == Fraction(apart, math.factorial(n + m))
-
-
-def test_rank_correlation_matches_scipy():
-    generator = torch.Generator().manual_seed(0)
-    for n in (3, 6, 40):
-        for levels in (4, 1000):
-            one, other = torch.randint(0, levels, (2, n), generator=generator).double().tolist()
-            expected = float(spearmanr(one, other).statistic) if len(set(one)) > 1 < len(set(other)) else None
-            assert rank_correlation(one, other) == (None if expected is None else pytest.approx(expected, abs=1e-12))
-    assert rank_correlation([1, 2], [1, 2]) is None
-    assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
 
 
 def test_comparison_markdown_matches_page(page):

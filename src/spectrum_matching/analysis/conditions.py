@@ -14,7 +14,7 @@ OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operat
 
 
 class Condition(NamedTuple):
-    """`name operator bound`; the key of a finding alone has no operator."""
+    """`name operator bound`; a finding, named by its key, has no operator."""
 
     text: str
     name: str

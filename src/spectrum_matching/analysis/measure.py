@@ -51,7 +51,7 @@ def analyze(
 
     autoencoder: an `Autoencoder`, a model of diffusers, or an object with encode and decode. images: an image set, or a
     tensor (n, 3, size, size) in [-1, 1]. n_tests: so many of the first images are also decoded from low-passed and
-    noisy latents, and encoded rotated and scaled. batch_size: changes the numbers by rounding alone. device, dtype:
+    noisy latents, and encoded rotated and scaled. batch_size: changes the numbers only by rounding. device, dtype:
     where and how the networks run, and stay; None leaves them as they are. Training mode is restored, and the global
     random state is not touched. source, split, notes: for the record. progress: called with the number of images
     encoded and decoded, and their total.

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from spectrum_matching.metrics.latents.region_similarity import srss
+from spectrum_matching.metrics.latents.region_similarity import MASK_SHARE, REGION_SIMILARITY, srss
+from spectrum_matching.metrics.latents.sweep import StandardisedBatch
 from spectrum_matching.spectrum import unit_tokens
 
 
@@ -28,3 +29,12 @@ def test_srss_matches_definition_over_all_pairs(near, far, generator):
         expected.append(torch.stack(contrasts).mean() if contrasts else torch.tensor(torch.nan, dtype=torch.float64))
     assert expected[-1].isnan()
     torch.testing.assert_close(srss(x, masks, near, far), torch.stack(expected), equal_nan=True)
+
+
+def test_region_similarity_takes_masks_from_a_quarter_to_three_quarters(generator):
+    x = torch.randn(4, 3, 12, 12, generator=generator, dtype=torch.float64)
+    quarter = round(MASK_SHARE * 144)
+    n_inside = torch.tensor([quarter - 1, quarter, 144 - quarter, 144 - quarter + 1])
+    masks = (torch.arange(144) < n_inside[:, None]).view(4, 12, 12)
+    rows, _ = REGION_SIMILARITY.collect(StandardisedBatch(x, x, torch.full((4,), -1), masks, None))
+    assert rows["srss"].isfinite().tolist() == [False, True, True, False]

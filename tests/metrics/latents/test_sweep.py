@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from spectrum_matching.metrics.catalogue import LATENT_METRICS
+from spectrum_matching.metrics.latents import eigenspectrum
 from spectrum_matching.metrics.latents.block_dct import block_amplitudes, block_profile, high_share, latent_profile
 from spectrum_matching.metrics.latents.channels import channel_kurtosis
 from spectrum_matching.metrics.latents.concentration import concentration
@@ -268,6 +269,13 @@ def test_latent_sweep_of_degenerate_latents_is_finite_or_refused(build):
         assert found["local_correlation"].value == pytest.approx(1)
     if build is linearly_dependent:
         assert "depend on each other" in found["condition_number"].refused
+
+
+def test_largest_condition_separates_condition_numbers(latents, monkeypatch):
+    value = measured(latents)["condition_number"].value
+    for largest, is_refused in ((value, True), (math.nextafter(value, math.inf), False)):
+        monkeypatch.setattr(eigenspectrum, "LARGEST_CONDITION", largest)
+        assert bool(measured(latents)["condition_number"].refused) == is_refused
 
 
 def test_latent_sweep_refuses_everything_for_constant_latents():

@@ -33,7 +33,7 @@ def precision_recall(features: Tensor, reference: Tensor, neighbours: int = NEIG
 
     Precision is of the images on the manifold of the reference, recall of the reference on that of the images. The
     manifold of a set is the union of balls around its features up to the k-th nearest neighbour. Both depend on n and
-    m: compare equal numbers alone. Source: Kynkäänniemi et al., Improved Precision and Recall (arXiv 1904.06991),
+    m: compare only equal numbers. Source: Kynkäänniemi et al., Improved Precision and Recall (arXiv 1904.06991),
     k = 3.
 
     Raises:

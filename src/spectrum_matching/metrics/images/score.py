@@ -19,7 +19,7 @@ score_metric = partial(
 )
 """Describes a number that scores images, lower for better ones."""
 
-BIAS = "biased upward for few images: compare equal numbers alone"
+BIAS = "biased upward for few images: compare only equal numbers of images"
 
 
 class SetComparison(NamedTuple):
@@ -40,7 +40,7 @@ class SetComparison(NamedTuple):
     @property
     def no_rows(self) -> Measurement:
         """The refusal where a score needs features of single images and the reference holds none."""
-        return Measurement(None, refused=f"reference {self.source} holds moments alone, no features of single images")
+        return Measurement(None, refused=f"reference {self.source} holds only moments, no features of single images")
 
     @property
     def size_refusal(self) -> str:

@@ -89,7 +89,7 @@ def irreducible_variance(batches: Batches, rounds: int = 5, fixed_energy: bool =
     rank: see `rank_refusal`.
 
     fixed_energy: the latents were standardised as one class, so that their total variance would be the same for other
-    images; the standard error is then of its shape alone.
+    images; the standard error is then that of its shape only.
 
     Raises:
         ValueError: when no image has a class.

@@ -123,7 +123,7 @@ def _collect(batch: StandardisedBatch) -> BatchRows:
 
 def _numbers(sweep: LatentSweep) -> dict[str, Measurement]:
     cosines, contrast, farthest = sweep.rows("cosines"), sweep.rows("rmsc"), sum(sweep.grid) - 2
-    too_small = Measurement(None, refused=f"a {sweep.size} grid has positions at distances up to {farthest} alone")
+    too_small = Measurement(None, refused=f"a {sweep.size} grid has no two positions more than {farthest} apart")
     return {
         "lds_4n_far6": estimate_mean(lds(cosines, sweep.grid), 0.0) if farthest >= 6 else too_small,
         "cds_8": estimate_mean(cds(cosines), 0.0) if farthest >= 2 else too_small,

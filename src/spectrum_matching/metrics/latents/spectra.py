@@ -58,7 +58,7 @@ N_BINS = 16
 CURVE_DELTAS = tuple(i / 10 for i in range(-5, 26))
 SEARCH_DELTAS = tuple(i / 100 for i in range(-50, 251))
 VARIANTS: tuple[Variant, ...] = ("scale_free", "paper")
-GAPS: dict[Variant, Metric] = {"scale_free": GAP, "paper": GAP_PAPER}
+GAP_METRICS: dict[Variant, Metric] = {"scale_free": GAP, "paper": GAP_PAPER}
 RADII: dict[Variant, Radius] = {"scale_free": "frequency", "paper": "index"}
 
 
@@ -198,7 +198,7 @@ def match_spectra(bands: Bands, variant: Variant, generator: torch.Generator) ->
 def fit_spectrum(rows: Tensor, frequencies: Tensor, generator: torch.Generator) -> Spectrum:
     """Return the mean of rows (n, bins) and the exponent of a power law through it, with its bootstrap standard error.
 
-    A band weighs 1 / frequency, its width on the logarithmic axis; equal weights would fit the highest octave alone.
+    A band weighs 1 / frequency, its width on the logarithmic axis; equal weights would fit mostly the highest octave.
     """
     exponents = fit_power_law(resampled_means(rows, generator), frequencies, 1 / frequencies).exponent
     exponent = fit_power_law(rows.mean(0), frequencies, 1 / frequencies).exponent
@@ -210,7 +210,7 @@ def spectral_numbers(spectrum: Spectrum, matches: Sequence[SpectrumMatch]) -> di
     """Return exponent, and best delta and gaps of the variants that were matched, by the keys of their metrics."""
     numbers = {EXPONENT.key: replace(spectrum.exponent, white=0.0)}
     for match in matches:
-        numbers[GAPS[match.variant].key] = match.gap(1.0)
+        numbers[GAP_METRICS[match.variant].key] = match.gap(1.0)
         if match.variant == "scale_free":
             low, high = match.best_delta_interval
             # A quarter of the interval of 95 % is the standard error of a Gaussian.
