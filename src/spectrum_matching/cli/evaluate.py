@@ -156,7 +156,7 @@ def reconstruction(
         out: Folder for scores.json.
         size: Side of the square images in pixels; by default that of training, or 256.
         lpips: Weights of LPIPS, a path or hub name.
-        keep: Diagonals of 15 that each low-pass rFID keeps.
+        keep: Numbers of diagonals, of 15, that low-pass rFIDs keep, one rFID for each.
         num_images: Number of images, the first ones; all by default.
         split: Part of the data; by default what training on the same data held out, otherwise all.
         seed: Seed of the directions of the sliced Wasserstein distance.

@@ -31,7 +31,7 @@ def sample(
         model: Run directory of train-diffusion, or the export in it.
         out: X.png for a grid, X.npz for uint8 arr_0 (ADM's format), else a folder of PNG files.
         num_images: Number of images.
-        autoencoder: Decodes in place of the autoencoder that the model was trained with.
+        autoencoder: Decoder in place of the autoencoder that the model was trained with.
         sampling: How images are sampled.
     """
     # One process may end hours after another, without communicating in between.

@@ -1,1 +1,1 @@
-"""Analyses as one self-contained page."""
+"""Records as self-contained pages, as tables of the terminal and as Markdown."""

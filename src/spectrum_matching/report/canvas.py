@@ -205,6 +205,11 @@ def method_line(index: int) -> dict[str, Any]:
     return line(index) | {"linestyle": DASHES[index // 8 % len(DASHES)]}
 
 
+def dashes_in_words(n_methods: int) -> str:
+    """Return what the dashes of `method_line` mean, for the key of a figure; "" where all lines are solid."""
+    return "lines 9 to 16 are dashed, later ones dotted" if n_methods > 8 else ""
+
+
 def number_at(axes: "Axes", index: int, at: tuple[float, float]) -> None:
     """Write the number of a method beside a point, on alternate sides, as neighbours are often close."""
     side, align = (-1, "right") if index % 2 else (1, "left")

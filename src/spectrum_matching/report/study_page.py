@@ -83,7 +83,6 @@ def render_study(
         raise ValueError(f"sections of one page must differ in their headings, got {', '.join(anchors)}")
     return fill(
         "study.html",
-        ("page.css", "study.css"),
         title=title,
         lead=lead,
         blocks=blocks,

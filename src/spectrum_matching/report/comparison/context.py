@@ -67,7 +67,7 @@ def chance(pairs: Pairs) -> list[str]:
     if not pairs.n_pairs:
         return [f"No two methods have a {title} from two seeds or more: no order can be told from chance."]
     chances = [
-        f"{n} seeds and {m} are separated in {in_words(share)} cases, {in_words(share / 2)} in either direction"
+        f"{n} seeds against {m} are separated in {in_words(share)} cases, {in_words(share / 2)} in either direction"
         for (n, m), share in pairs.chances
     ]
     n = pairs.n_pairs
@@ -76,7 +76,7 @@ def chance(pairs: Pairs) -> list[str]:
         f"{'is' if pairs.n_decided == 1 else 'are'} decided: every seed of one is better than every seed of the other.",
         f"If two methods do not differ at all, {'; '.join(chances)}. Chance alone would decide "
         f"{fixed(float(pairs.expected), 1)} of these {n}.",
-        "That is more than chance gives on average; it does not say which of the marks are chance."
+        "That is more than chance gives on average; it does not say which of the differences are due to chance."
         if pairs.n_decided > pairs.expected
         else "That is no more than chance gives: these marks prove no order.",
     ]

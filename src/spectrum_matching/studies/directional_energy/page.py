@@ -57,7 +57,7 @@ def _blocks(study: DirectionalEnergy) -> tuple[Block, ...]:
             extra="dashed: each channel also divided by its std",
         ),
         Block(
-            "How much of it, and how it lies",
+            "Spatial metrics by filter",
             (
                 "A row for each filter, a mark for each encoder; bars are one standard error over images. Hollow: each "
                 "channel also divided by its std.",
@@ -66,7 +66,7 @@ def _blocks(study: DirectionalEnergy) -> tuple[Block, ...]:
         ),
         Block("In numbers", (), tables=(StudyTable("Every encoder and filter", number_table(study), "encoder"),)),
         Block(
-            "What the numbers rest on",
+            "Evidence and definitions",
             (
                 "Over 27 encoders as alignment targets, each at its own best, iREPA (arXiv 2512.10794) found these "
                 "absolute correlations with the gFID of the generator: "

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...report.canvas import INK, MUTED, Curve, Panel, curves, line, method_line
+from ...report.canvas import INK, MUTED, Curve, Panel, curves, dashes_in_words, line, method_line
 from ...report.digits import fixed
 from ...report.study_page import Block, StudyTable, render_study
 from ...report.table import Cell, Column, Table
@@ -49,8 +49,7 @@ def _lead(study: FrequencyBias) -> tuple[str, ...]:
 
 def _blocks(study: FrequencyBias) -> tuple[Block, ...]:
     def section(heading: str, text: str, panels: Sequence[Panel]) -> Block:
-        dashes = "lines of 9 to 16 are dashed, later ones dotted" if len(study.names) > 8 else ""
-        return Block(heading, (text,), tuple(panels), extra=dashes, numbered=True)
+        return Block(heading, (text,), tuple(panels), extra=dashes_in_words(len(study.names)), numbered=True)
 
     blocks = [
         Block(
@@ -63,15 +62,16 @@ def _blocks(study: FrequencyBias) -> tuple[Block, ...]:
                 "mean over noise levels. First seed; the others stand below it.",
                 "Weighted by CSF: errors weighted by the squared contrast sensitivity of Mannos and Sakrison (1974) at "
                 f"{study.plan.pixels_per_degree:g} pixels per degree, the tilt of a spectrum undone. Where this is "
-                "below the number before it, what learning left undone is less visible than the rest.",
+                "below the number before it, what training has not learned is less visible than other errors.",
             ),
             tables=(StudyTable("Every case", case_table(study), "case", dense=True),),
         ),
         section(
-            "What was learned",
+            "Spectra of the data",
             "Mean power per coefficient of the held-out data, all of unit variance: white noise lies at 1 (the line). "
-            "Dotted, here and below: waves faster than that lie within one token of the network. A sample is a pixel, "
-            "of latents a position, which is many pixels wide: latents and images share an axis, not a frequency.",
+            "Dotted, here and below: waves faster than that lie within one token of the network. A sample is a "
+            "pixel of an image, or a position of latents, which is many pixels wide: the same place on the axis is "
+            "not the same frequency.",
             by_band(study, "mean power, white: 1", lambda band: band.power, "power {y}", level=1),
         ),
         section(
@@ -88,7 +88,7 @@ def _blocks(study: FrequencyBias) -> tuple[Block, ...]:
             by_band(study, "final error / Wiener’s", lambda band: band.ratio.value, "{y} times", level=1),
         ),
         section(
-            "How much of it is the data",
+            "Error relative to power",
             "Final error over the power of the band, mean over noise levels: 0 is perfect, 1 no better than the mean.",
             by_band(study, "final error / power", lambda band: band.final_error, "{y} of its power"),
         ),

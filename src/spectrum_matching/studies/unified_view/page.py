@@ -5,7 +5,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from ...metrics.ranks import chance_apart
-from ...report.canvas import MUTED, Curve, Panel, curves, line, method_line, number_at, panel
+from ...report.canvas import MUTED, Curve, Panel, curves, dashes_in_words, line, method_line, number_at, panel
 from ...report.digits import decimals, fixed, number
 from ...report.study_page import Block, StudyTable, render_study
 from ...report.table import Cell, Column, Table
@@ -62,7 +62,7 @@ def unified_lead(study: UnifiedView) -> list[str]:
 
 
 def _blocks(study: UnifiedView) -> tuple[Block, ...]:
-    dashes = "lines of 9 to 16 are dashed, later ones dotted" if len(study.methods) > 8 else ""
+    dashes = dashes_in_words(len(study.methods))
     quantities = {quantity.key: quantity for quantity in study.quantities}
     gap = quantities["lowpass_gap"]
 
