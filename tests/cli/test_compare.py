@@ -11,6 +11,7 @@ from spectrum_matching.cli.main import main
 from spectrum_matching.comparison import plans
 from spectrum_matching.comparison import trial as trial_module
 from spectrum_matching.comparison.checks import check_plan, open_plan
+from spectrum_matching.comparison.collect import notes
 from spectrum_matching.comparison.plans import PLANS, Entry, Measuring, Plan
 from spectrum_matching.files.settings import differences
 from spectrum_matching.files.yaml_files import override, to_yaml
@@ -141,6 +142,13 @@ def test_compare_names_missing_trials(plan, compared, command, tmp_path):
     assert len(comparison.trials) == 3
     (note,) = [note for note in comparison.notes if note.startswith("Unfinished trials: ")]
     assert note.count("seed 1 (next: ") == 3
+
+
+@pytest.mark.parametrize(("data", "said"), [(None, "holds out other images"), ("test", "that of training alone")])
+def test_notes_name_what_varies_between_seeds(plan, data, said):
+    measured = replace(plan, measuring=replace(plan.measuring, data=data))
+    (note,) = [note for note in notes(measured, 1, 1, ()) if "the spread over seeds" in note]
+    assert said in note
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from ..records.comparison import Comparison, CurvePoint, Stage, Trial
 from ..records.provenance import provenance
 from ..records.scores import EVALUATIONS
 from .checks import OpenedPlan
+from .plans import Plan
 from .trial import EXPORT, SAMPLES, run_trial
 
 N_SHOWN, N_CURVE = 36, 50
@@ -52,7 +53,6 @@ def collect_trials(opened: OpenedPlan, command: str) -> Comparison:
     autoencoder, denoiser = (sum(p.numel() for p in network.parameters()) for network in networks)
     spectrum = _analysis(first).image_on_latent_grid
     assert spectrum is not None  # of an autoencoder, not of cached latents
-    side = plan.autoencoder.data.size
     return Comparison(
         name=plan.name,
         plan=to_yaml(plan),
@@ -63,15 +63,28 @@ def collect_trials(opened: OpenedPlan, command: str) -> Comparison:
         images=_first_images(opened.references[plan.seeds[0]]),
         trials=tuple(collect_trial(entry, seed, stages) for entry, seed, stages in finished_trials),
         provenance=provenance(opened.device, torch.float32, plan.seeds[0]),
-        notes=(
-            f"Autoencoders of {autoencoder:,} parameters, {plan.autoencoder.steps:,} updates of "
-            f"{plan.autoencoder.batch_size} images, {side} × {side} pixels; "
-            f"denoisers of {denoiser:,} parameters, {plan.diffusion.steps:,} updates of {plan.diffusion.batch_size} "
-            f"latents; {plan.measuring.samples:,} samples, {len(plan.seeds)} seed{'s' * (len(plan.seeds) > 1)}.",
-            "All trials have equal updates, not equal computation.",
-            "Samples of all trials start from the same noise: the spread over seeds is that of training alone.",
-            *([f"Unfinished trials: {'; '.join(missing)}."] if missing else []),
-        ),
+        notes=notes(plan, autoencoder, denoiser, missing),
+    )
+
+
+def notes(plan: Plan, autoencoder: int, denoiser: int, missing: Sequence[str]) -> tuple[str, ...]:
+    """Return what a reader must know: scale, cost, what varies between seeds, and the trials that are missing.
+
+    autoencoder, denoiser: their numbers of parameters.
+    """
+    side, n_seeds = plan.autoencoder.data.size, len(plan.seeds)
+    if plan.measuring.data is None:
+        varies = "each seed trains on and holds out other images, so that the spread over seeds has both causes"
+    else:
+        varies = "the spread over seeds is that of training alone"
+    return (
+        f"Autoencoders of {autoencoder:,} parameters, {plan.autoencoder.steps:,} updates of "
+        f"{plan.autoencoder.batch_size} images, {side} × {side} pixels; "
+        f"denoisers of {denoiser:,} parameters, {plan.diffusion.steps:,} updates of {plan.diffusion.batch_size} "
+        f"latents; {plan.measuring.samples:,} samples, {n_seeds} seed{'s' * (n_seeds > 1)}.",
+        "All trials have equal updates, not equal computation.",
+        f"Samples of all trials start from the same noise: {varies}.",
+        *([f"Unfinished trials: {'; '.join(missing)}."] if missing else []),
     )
 
 
