@@ -14,6 +14,7 @@ from ...nets.denoiser.build import build_denoiser
 from ...records.provenance import provenance
 from ...seeding import seeded
 from ...spectrum.power import RadialBins
+from ...training.optimization import set_learning_rate
 from . import band_errors
 from .band_errors import band_sums, coefficient_power, radial_bands
 from .fields import Fields, coefficient_frequencies, coefficient_moments, wiener_denoiser
@@ -132,8 +133,7 @@ def train_and_evaluate(
         network.train()
         for step in range(max(done, 0), stop):
             decay = (1 + math.cos(math.pi * step / plan.steps)) / 2
-            for group in optimizer.param_groups:
-                group["lr"] = plan.learning_rate * min(1, (step + 1) / max(plan.warmup, 1)) * decay
+            set_learning_rate(optimizer, plan.learning_rate * decay, step, plan.warmup)
             generator = seeded("frequency bias", seed, step)
             batch = data[torch.randint(len(data), (plan.batch_size,), generator=generator).to(data.device)]
             with torch.autocast(data.device.type, torch.bfloat16, enabled=plan.autocast):
