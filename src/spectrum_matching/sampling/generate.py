@@ -6,7 +6,7 @@ Only the rounding of the network's kernels depends on the batch size, so that a 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import PositiveInt
@@ -18,7 +18,10 @@ from ..records.scores import Sampling
 from ..seeding import seeded
 from .model import DiffusionModel
 
-SamplerName = Literal["euler", "heun", "euler_maruyama", "dpm_solver"]
+if TYPE_CHECKING:
+    SamplerName = str
+else:
+    SamplerName = Literal[tuple(SAMPLERS)]
 
 
 @dataclass(frozen=True)
