@@ -50,7 +50,7 @@ Options = Annotated[Reading, OmitArgPrefixes]
 
 
 def reference(
-    data: str,
+    data: Annotated[str, arg(metavar="DATA")],
     /,
     *,
     out: Path,
@@ -59,7 +59,9 @@ def reference(
     split: Split = "all",
     reading: Options = Reading(),
 ) -> Path:
-    """Compute the statistics of real images that generated ones are compared with. Several processes: torchrun.
+    """Compute the statistics of real images that generated ones are compared with.
+
+    To use several processes, launch it by torchrun.
 
     Args:
         data: A folder or parquet path, hub:NAME[:SPLIT], "embedded", or an .npz of images as arr_0.
@@ -99,7 +101,9 @@ def generation(
     seed: int = 0,
     reading: Options = Reading(),
 ) -> list[Evaluation]:
-    """Score sets of generated images against one reference; write scores.json. Several processes: torchrun.
+    """Score sets of generated images against one reference; write scores.json.
+
+    To use several processes, launch it by torchrun.
 
     Args:
         samples: An .npz with uint8 arr_0 or a folder of PNG files each, as `specmatch sample` writes them with the
@@ -148,7 +152,9 @@ def reconstruction(
     seed: int = 0,
     reading: Options = Reading(batch_size=16),
 ) -> list[Evaluation]:
-    """Score autoencoders by their reconstructions of the same images; write scores.json. Several processes: torchrun.
+    """Score autoencoders by their reconstructions of the same images; write scores.json.
+
+    To use several processes, launch it by torchrun.
 
     Args:
         autoencoders: As for `specmatch analyze`; NAME=SOURCE sets the name shown.

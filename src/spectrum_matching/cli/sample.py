@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from accelerate import Accelerator, InitProcessGroupKwargs
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import OmitArgPrefixes, arg
 
 from ..sampling.generate import SamplingChoice, check_sampling
 from ..sampling.model import open_model
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def sample(
-    model: str,
+    model: Annotated[str, arg(metavar="MODEL")],
     /,
     *,
     out: Path,

@@ -89,7 +89,7 @@ def directional_energy(
 def unified_view(
     analyses: Annotated[Sequence[Path], arg(metavar="ANALYSIS ...")], /, *, control: str, out: Path, delta: float = 1.0
 ) -> UnifiedView:
-    """Find which side of spectrum matching each method acts on, from saved analyses; those of one name are its seeds.
+    """Find which side of spectrum matching each method acts on; analyses of one name are seeds of one method.
 
     Args:
         analyses: analysis.json files of `specmatch analyze` or `specmatch compare`, or folders with any number below.
