@@ -121,6 +121,8 @@ def test_measure_latent_space_measures_all_classes(class_folder, small_autoencod
     assert whole.mean == pytest.approx([float(posterior.mean.mean())], rel=1e-4)
     samples = torch.cat([posterior.sample(torch.Generator().manual_seed(i)) for i in range(64)])
     assert whole.std == pytest.approx([float(samples.std())], rel=0.01)
+    variance = posterior.mean.double().var(correction=0) + posterior.logvar.double().exp().mean()
+    assert whole.std == pytest.approx([float(variance.sqrt())], rel=1e-6)
     few = [measure_latent_space(autoencoder, images, CPU, seed=seed, n=8).mean for seed in range(4)]
     first_class = float(posterior.mean[:8].mean())
     assert all(abs(mean[0] - first_class) > 0.2 * abs(whole.mean[0] - first_class) for mean in few)
