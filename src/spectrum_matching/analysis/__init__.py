@@ -1,4 +1,4 @@
-"""How diffusable a latent space is: everything measured of an autoencoder, or of cached latents, on a set of images."""
+"""Measure how easy a latent space is to diffuse: an autoencoder, or cached latents, on a set of images."""
 
 from .cached import analyze_latents
 from .conditions import numbers

@@ -1,4 +1,4 @@
-"""From encodings to the record of an analysis: spectra, views of the latents, normalisation, verdict."""
+"""Assemble an analysis from encodings: spectra, views of the latents, normalisation, verdict."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""What an analysis measures only on request, opened before any work is done."""
+"""Optional measurements of an analysis, opened before any work is done."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

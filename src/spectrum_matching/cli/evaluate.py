@@ -37,7 +37,7 @@ SCORES_FILE = "scores.json"
 
 @dataclass(frozen=True)
 class Reading:
-    """How images are read, and their features extracted."""
+    """Options for reading images and extracting their features."""
 
     # inception:PATH, dinov2[:FOLDER], a TorchScript file, python:FILE.py:FACTORY; without an extractor only scores
     # that need no features
@@ -190,7 +190,7 @@ def reconstruction(
 
 
 class Evaluator:
-    """What the three commands share: processes, extractor, and how images are read."""
+    """State that the three commands share: processes, extractor, and options for reading images."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading, self.accelerator = validate(reading), Accelerator(mixed_precision="no")

@@ -59,7 +59,7 @@ class ImageBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageChoice:
-    """What opens a set of images again, cropped at the centre and not mirrored; size: None where it is not known."""
+    """Arguments that reopen a set of images, cropped at the centre and not mirrored; size: None if unknown."""
 
     source: str
     size: int | None = None

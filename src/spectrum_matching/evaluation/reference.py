@@ -1,4 +1,4 @@
-"""What images are compared with: statistics of a data set, computed once and saved, or from other tools' files."""
+"""References to compare images with: statistics of a data set, computed and saved once, or read from other files."""
 
 import json
 from collections.abc import Iterable

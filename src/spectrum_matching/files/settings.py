@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 
 class Rule(Enum):
-    """What the annotation of a field may say; on a field that holds settings, it holds for each of them."""
+    """A rule in the annotation of a field; on a field that holds settings, it applies to each of them."""
 
     NOT_HASHED = "has no effect on the result, or is represented by a digest of what it names"
     CHANGEABLE = "may differ between two commands on one run directory"

@@ -22,7 +22,7 @@ TARGET_SHARD = 1 << 28  # bytes
 
 
 class Encoder(NamedTuple):
-    """What makes latents or alignment targets of images of one size.
+    """An encoder from images of one size to latents or alignment targets.
 
     info: what it decides of the latents. digest: of its weights. encode: images (b, 3, H, W) → `mean`
     (b, channels, *grid), perhaps `logvar`. running: a context in which shard number n is encoded, which yields the

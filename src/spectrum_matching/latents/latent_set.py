@@ -53,7 +53,7 @@ class CachedBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class LatentInfo:
-    """What is known of cached latents (channels, *grid).
+    """Facts about cached latents (channels, *grid).
 
     holds: what `mean` of a row is. flips: whether there are latents of the mirrored images as well. classes: names of
     the labels; autoencoder: what encoded the images, or the vision encoder of targets; both empty where unknown.

@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Storage:
-    """How latents are stored: dtype, whether of mirrored images too, images in a shard (None: the default)."""
+    """Storage options of latents: dtype, whether mirrored images too, images in a shard (None: the default)."""
 
     dtype: str
     flips: bool

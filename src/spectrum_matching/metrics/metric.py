@@ -1,4 +1,4 @@
-"""What a number means: its direction, its range, and the evidence that it says anything of generation."""
+"""Descriptions of metrics: direction, range, and the evidence that they relate to generation."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -141,7 +141,7 @@ class EquivariancePoint:
 
 @dataclass(frozen=True)
 class Transfer:
-    """Where the decoder puts energy that enters one band of the latents.
+    """Output energy of the decoder by band, for energy that enters one band of the latents.
 
     frequencies (bands): upper edge of each latent band, in cycles per latent position. shares (bands, bands + 1): of
     the output's response, in image bands of the same physical frequencies and, last, beyond them. even (bands + 1): of
@@ -250,7 +250,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What is needed to reproduce the numbers."""
+    """Facts needed to reproduce the numbers."""
 
     version: str
     commit: str

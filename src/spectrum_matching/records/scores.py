@@ -11,7 +11,7 @@ from .measurement import Measurement
 
 @dataclass(frozen=True)
 class Sampling:
-    """How images were sampled.
+    """Settings by which images were sampled.
 
     denoiser_digest, autoencoder_digest: of weights, 16 hexadecimal digits; "" without an autoencoder. step: optimizer
     updates of the denoiser. evaluations: denoiser calls an image, two where guidance acts. guidance: scale of
@@ -40,7 +40,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What a score depends on beside the images: scores of different protocols cannot be compared.
+    """Everything but the images that a score depends on: scores of different protocols cannot be compared.
 
     resizer: how images are resized for the extractor. rounding: how they became bytes before, "none" if they did not.
     sampling: None for reconstructions, and for images of unknown origin.

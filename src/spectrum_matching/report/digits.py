@@ -1,4 +1,4 @@
-"""How numbers are written: a true minus sign, and as many digits as the uncertainty makes significant."""
+"""Format numbers with a true minus sign and as many digits as the uncertainty makes significant."""
 
 import math
 

@@ -11,7 +11,7 @@ from .template import fill
 
 
 class Study(Protocol):
-    """What the records of all studies have."""
+    """The fields that the records of all studies share."""
 
     @property
     def provenance(self) -> Provenance:
@@ -23,7 +23,7 @@ class Study(Protocol):
 
     @property
     def notes(self) -> Sequence[str]:
-        """What a reader must know before the numbers."""
+        """Caveats to read before the numbers."""
 
 
 class StudyTable(NamedTuple):

@@ -1,1 +1,1 @@
-"""From a trained diffusion model to images, in memory and on disk."""
+"""Sampling: a trained diffusion model to images, in memory and on disk."""

@@ -26,7 +26,7 @@ else:
 
 @dataclass(frozen=True)
 class SamplingChoice:
-    """How images are sampled."""
+    """Settings by which images are sampled."""
 
     sampler: SamplerName = "euler"  # ODE: euler, heun, dpm_solver; SDE: euler_maruyama
     steps: PositiveInt = 50  # of the sampler; heun calls the network twice in each

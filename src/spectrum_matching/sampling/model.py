@@ -22,7 +22,7 @@ CARD = "specmatch.json"
 
 @dataclass(frozen=True)
 class Card:
-    """What a model was trained as.
+    """Record of how an exported denoiser was trained.
 
     shape: (c, h, w) of its samples. is_pixels: whether these are images, which nothing decodes. autoencoder: what
     decodes them otherwise, "" if unknown. autoencoder_digest: of its weights during training, "" if they were not read.

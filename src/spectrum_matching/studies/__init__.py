@@ -1,1 +1,1 @@
-"""From images, encoders and analyses to the records of a study."""
+"""Studies: one question each, answered by a record and a page."""

@@ -51,7 +51,7 @@ class DenoiserChoice:
 
 @dataclass(frozen=True)
 class ObjectiveChoice:
-    """What the network predicts, at which times, and how the loss is weighted."""
+    """Prediction, times and weighting of the diffusion loss."""
 
     path: Kind = "linear"
     prediction: Prediction = "velocity"

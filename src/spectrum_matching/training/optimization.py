@@ -21,7 +21,7 @@ Run = AutoencoderRun | DiffusionRun
 
 
 class StepRecord(NamedTuple):
-    """One update.
+    """Record of one update.
 
     losses: detached means over its micro-batches. transform: the one sampled for the last of them, in words. seconds:
     those of the update, of which data_time were spent waiting for data.

@@ -13,7 +13,7 @@ N_CHECKED = 128
 
 
 class Pairs(NamedTuple):
-    """For each latent the index of its image, and how they were paired ("by …")."""
+    """The index of each latent's image, and how they were paired ("by …")."""
 
     indices: tuple[int, ...]
     note: str

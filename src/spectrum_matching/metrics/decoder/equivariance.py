@@ -1,4 +1,4 @@
-"""Whether the latents of a rotated or scaled image are the rotated or scaled latents."""
+"""Equivariance: are the latents of a rotated or scaled image the rotated or scaled latents?"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

@@ -12,7 +12,7 @@ from ..metric import Metric
 
 @dataclass(frozen=True)
 class DecoderTest:
-    """How an autoencoder is tested.
+    """Options of the tests of an autoencoder.
 
     decode: latents (b, c, h, w) → images (b, 3, H, W) in [−1, 1], float32. encode: images → posterior means.
     channel_stds (c,): of posterior means. size: (H, W). grid: (h, w). multiple: divisor of the image sides that the
@@ -63,7 +63,7 @@ class DecoderMetric:
 
 
 class DecoderSweep:
-    """What metrics kept of the tested images. n: how many. notes: what a reader of the numbers must know."""
+    """Values that metrics kept of the tested images. n: their number. notes: caveats for the reader of the numbers."""
 
     def __init__(self, test: DecoderTest, metrics: Sequence[DecoderMetric]) -> None:
         self.test, self.n = test, 0

@@ -1,4 +1,4 @@
-"""What a score of a set of images is: its records, what it keeps of each batch, and how it compares two sets."""
+"""Definition of a score of a set of images: its records, what it keeps of each batch, how it compares two sets."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

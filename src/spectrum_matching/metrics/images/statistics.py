@@ -1,4 +1,4 @@
-"""What is kept of a set of images that streams by: moments of features, sums, and rows of the first images."""
+"""Streaming statistics of a set of images: moments of features, sums, and rows of the first images."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence

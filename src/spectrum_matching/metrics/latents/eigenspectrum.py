@@ -1,4 +1,4 @@
-"""How many directions of channel space latents fill: eigenvalues of the channels' covariance, and effective rank."""
+"""Effective rank of latents, from the eigenvalues of the channels' covariance."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Whether images of one class are neighbours in latent space: latent neighbour consistency, and GSQ."""
+"""Neighbourhoods of classes in latent space: latent neighbour consistency, and GSQ."""
 
 from dataclasses import replace
 from typing import Literal

@@ -27,7 +27,7 @@ class LatentBatch(NamedTuple):
 
 
 class StandardisedBatch(NamedTuple):
-    """What metrics compute from, on the CPU.
+    """A batch as metrics see it, on the CPU.
 
     latents (b, live, h, w): float64, channels that vary, with mean 0 and standard deviation 1 over the set. raw
     (b, c, h, w): float64, every channel as it is. The rest as in `LatentBatch`.
@@ -64,7 +64,7 @@ class LatentMetric:
 
 
 class LatentSweep:
-    """What metrics kept of a set of latents (n, c, h, w).
+    """Values that metrics kept of a set of latents (n, c, h, w).
 
     moments: of the raw latents. live (c,): bool, which channels vary; the others are left out. n_live: how many do.
     n: images. grid: (h, w).

@@ -81,7 +81,7 @@ _RATIO = attrgetter("spatial_compression_ratio")
 
 
 class Traits(NamedTuple):
-    """What differs between classes.
+    """Differences between classes.
 
     factor: the configuration's key of widths, one for each level, where each level halves the resolution; or a function
     of the model. channels: the configuration's key. frames: it needs a time axis. alpha: it needs a fourth, opaque

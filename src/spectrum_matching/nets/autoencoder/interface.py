@@ -1,4 +1,4 @@
-"""What `Autoencoder` needs of a model: how it is called, what it returns, its layers, and how it runs in eval mode."""
+"""The interface that `Autoencoder` needs of a model: calls, results, layers, and eval mode."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

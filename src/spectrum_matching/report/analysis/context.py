@@ -1,4 +1,4 @@
-"""What a reader of the numbers must know: whether they are comparable, their conventions, and where they come from."""
+"""Context of the numbers: comparability, conventions, provenance."""
 
 from collections.abc import Sequence
 

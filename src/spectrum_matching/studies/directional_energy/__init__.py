@@ -1,1 +1,1 @@
-"""What a target filter does to an encoder's directional energy."""
+"""Study of target filters: their effect on an encoder's directional energy."""

@@ -1,1 +1,1 @@
-"""What a diffusion model learns first and best, by frequency."""
+"""Study of the frequency bias: what a diffusion model learns first and best."""

@@ -15,7 +15,7 @@ NoiseTime = Annotated[float, Field(gt=0, lt=1)]
 
 @dataclass(frozen=True)
 class CaseSpec:
-    """What one case trains on, and with which loss; everything else is the plan's.
+    """Data and loss of one case; everything else is the plan's.
 
     data: images with their power times f^delta; Gaussian surrogates of the images; Gaussian fields of power
     1/f^exponent; latents of an autoencoder. loss_power, inverse_power: squared DCT errors are weighted by f^loss_power,

@@ -1,1 +1,1 @@
-"""Which side of spectrum matching a method acts on."""
+"""Study of the unified view: which side of spectrum matching a method acts on."""
