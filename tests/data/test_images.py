@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from spectrum_matching.data.images import BadFile, ImageRow, ImageSet, collate, open_images
+from spectrum_matching.data.images import ImageRow, ImageSet, collate, open_images
+from spectrum_matching.data.walk import BadFile
 
 
 def write(path: Path, grey: int = 0, size: tuple[int, int] = (24, 16)) -> None:

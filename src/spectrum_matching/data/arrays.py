@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 
 from ..files.digests import digest_tensors
 from ..files.npy import explain_npz_errors, read_npy_header, read_npz_headers
-from .images import BadFile, ImageRow, ImageSet
+from .images import ImageRow, ImageSet
+from .walk import BadFile
 
 IMAGES = "arr_0"
 MEMBER = f"{IMAGES}.npy"

@@ -22,21 +22,11 @@ from ..seeding import fraction, seeded
 from .decode import BadImageError, crop_resize, to_tensor
 from .embedded import EmbeddedSource
 from .sources import Source, open_source
+from .walk import BadFile
 
 Split = Literal["train", "held_out", "all"]
 Result = TypeVar("Result")
 CHUNK = 256  # files that one thread checks at a time
-
-
-class BadFile(NamedTuple):
-    """A file that could not be used, and why."""
-
-    name: str
-    reason: str
-
-    def __str__(self) -> str:
-        """Return "NAME: REASON"."""
-        return f"{self.name}: {self.reason}"
 
 
 class ImageRow(NamedTuple):

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 
 from ..seeding import seeded
 from .arrays import Images
-from .images import BadFile, ImageBatch, ImageSet, collate
+from .images import ImageBatch, ImageSet, collate
+from .walk import BadFile
 
 GRACE = 60  # seconds in which a trainer that received a signal must have ended its step
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..data.images import BadFile, ImageSet
+from ..data.images import ImageSet
 from ..data.order import batches_at
+from ..data.walk import BadFile
 from ..files.digests import digest_weights
 from ..nets.autoencoder import Autoencoder, check_size, eval_mode
 from ..nets.vision.encoders import VisionEncoder, canonical

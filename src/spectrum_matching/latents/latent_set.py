@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..data.images import BadFile, ImageChoice
+from ..data.images import ImageChoice
 from ..data.order import PositionedBatches
+from ..data.walk import BadFile
 from ..latent_space import LatentSpace
 from ..seeding import fraction
 

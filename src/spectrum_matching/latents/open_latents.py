@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..data.images import BadFile
 from ..data.order import hold_back
+from ..data.walk import BadFile
 from .foreign.layouts import is_lightningdit, is_mar, is_repa, open_lightningdit, open_mar, open_repa
 from .latent_set import BadLatentError, CachedBatch, LatentRow, LatentSet, stack_rows
 from .shards import is_cache, open_cache

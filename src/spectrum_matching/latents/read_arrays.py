@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from ..data.decode import one_line
-from ..data.images import BadFile, check_in_threads
+from ..data.images import check_in_threads
+from ..data.walk import BadFile
 from ..files.digests import digest_lines, n_bytes
 from ..files.npy import NpyHeader, NpyHeaderError, read_npy_header
 from .latent_set import LOGVAR_RANGE, BadLatentError, LatentInfo, LatentRow, LatentSet, Layout

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..data.images import BadFile
+from ..data.walk import BadFile
 from ..files.atomic import explain_write_errors, open_atomically
 from ..files.digests import digest_files, n_bytes
 from ..files.documents import Document

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from .. import __version__
-from ..data.images import BadFile
+from ..data.walk import BadFile
 from ..files.atomic import require_writable
 from ..latent_space import LatentSpace
 from ..records.provenance import commit

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..data.images import BadFile, open_images
+from ..data.images import open_images
 from ..data.order import PositionedBatches, image_batches
+from ..data.walk import BadFile
 from ..files.digests import digest_lines, digest_weights
 from ..latent_space import LatentSpace
 from ..latents.alignment_targets import open_training_targets, require_latents

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from ..data.images import BadFile
+from ..data.walk import BadFile
 from ..seeding import seeded
 from .autoencoder_config import AutoencoderRun, Optimizer
 from .diffusion_config import DiffusionRun
