@@ -232,5 +232,5 @@ def test_feature_match_compiles_without_graph_breaks(field):
 
 def test_va_vae_defaults_are_published():
     defaults = {name: p.default for name, p in inspect.signature(METHODS["va_vae"]).parameters.items()}
-    expected = {"feature_weight": 0.1, "cosine_margin": 0.5, "distance_margin": 0.25, "kl_weight": 1e-6}
+    expected = {"feature_weight": 0.1, "cosine_margin": 0.5, "distance_margin": 0.25}
     assert defaults | expected == defaults

@@ -1,12 +1,16 @@
 import pytest
 import torch
 from diffusers.models import AutoencoderKL
+from torch.nn.functional import interpolate
 
 from spectrum_matching.methods import METHODS, Identity, Method, SpectralMask, Term, reconstruct
+from spectrum_matching.methods.shared_transforms import IdentityMap
 
 
 class Codec:
-    """A small diffusers autoencoder of factor 2 behind the two functions that a method needs."""
+    """A small diffusers autoencoder behind what a method needs."""
+
+    factor = 2
 
     def __init__(self):
         with torch.random.fork_rng(devices=[]):
@@ -63,19 +67,52 @@ def test_reconstruct_applies_one_transform_to_latents_and_images(name, codec, im
     with torch.no_grad():
         for seed in range(4):
             one, two = (reconstruct(codec, method, images, torch.Generator().manual_seed(seed)) for _ in range(2))
-            assert one.transform == two.transform
+            assert one.draw == two.draw
             assert torch.equal(one.output, two.output)
-            assert torch.equal(one.target, one.transform(images))
-            assert torch.equal(one.output, codec.decode(one.transform(one.latents)))
+            assert torch.equal(one.target, one.draw.shared(one.images))
+            assert torch.equal(one.output, codec.decode(one.draw.shared(one.latents)))
             assert one.output.shape == one.target.shape
-            assert one.latents.shape == (2, 4, 16, 24)
+            assert torch.equal(one.images, one.draw.before(images))
+
+
+def test_reconstruct_adds_a_downscaled_pair_beside_the_plain_one_at_every_step(codec, images):
+    """A literal restatement of Scale Equivariance: d(x, D(z)) + 0.25 · d(x at half the size, D(z at half the size))."""
+    method = METHODS["scale_equivariance"](factors=(2,))
+    with torch.no_grad():
+        result = reconstruct(codec, method, images, torch.Generator().manual_seed(3))
+        halves = [interpolate(x, scale_factor=0.5, mode="bilinear") for x in (result.latents, images)]
+        assert method.added.weight == 0.25
+        assert torch.equal(result.output, codec.decode(result.latents))
+        assert result.target is images
+        torch.testing.assert_close(result.added.output, codec.decode(halves[0]))
+        torch.testing.assert_close(result.added.target, halves[1])
+        assert all(reconstruct(codec, method, images, torch.Generator().manual_seed(i)).added for i in range(4))
+
+
+def test_eq_vae_shrinks_images_before_encoding_at_an_eighth_of_the_steps(codec, images, generator):
+    method = METHODS["eq_vae"]()
+    drawn = [method.draw(generator, (16, 24)) for _ in range(4000)]
+    first = [draw for draw in drawn if not isinstance(draw.before, IdentityMap)]
+    assert all(isinstance(draw.shared, IdentityMap) and draw.before.turns == 0 for draw in first)
+    moved = [draw for draw in drawn if not isinstance(draw.shared, IdentityMap)]
+    for share, some in ((0.125, first), (0.5, moved)):
+        assert abs(len(some) - 4000 * share) < 5 * (4000 * share * (1 - share)) ** 0.5
+    with torch.no_grad():
+        seeds = (torch.Generator().manual_seed(seed) for seed in range(40))
+        result = next(r for r in (reconstruct(codec, method, images, g) for g in seeds) if r.images is not images)
+        scale = result.draw.before.numerator / 32
+        shrunk = interpolate(images, scale_factor=scale, mode="bilinear")
+        torch.testing.assert_close(result.target, shrunk)
+        torch.testing.assert_close(result.posterior.mean, codec.encode(shrunk).mean, rtol=0, atol=1e-5)
+        assert torch.equal(result.output, codec.decode(result.latents))
+        assert str(result.draw).endswith(" before encoding, IdentityMap()")
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_reconstruct_trains_encoder_and_decoder_by_every_method(name, codec, images, generator, make):
     method = make(name)
     result = reconstruct(codec, method, images, generator)
-    losses = method.encoding_losses(result.posterior, result.latents, images)
+    losses = method.encoding_losses(result.posterior, result.latents, result.images)
     loss = (result.output - result.target).square().mean() + method.weigh(losses)
     codec.model.zero_grad()
     loss.backward()

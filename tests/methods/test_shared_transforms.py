@@ -2,10 +2,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import interpolate
 
 from spectrum_matching.methods import Downscale, Identity, ScaleRotate, SpectralMask
 from spectrum_matching.methods.shared_transforms import IdentityMap, Lowpass, ScaleTurn
-from spectrum_matching.spectrum import block_lowpass, resize
+from spectrum_matching.spectrum import block_lowpass
 
 TRANSFORMS = [Identity(), SpectralMask(), Downscale(), ScaleRotate(), ScaleRotate(probability=1.0)]
 
@@ -132,15 +133,37 @@ def test_downscale_samples_only_factors_that_divide_the_grid(h, w, factors):
             Downscale(factors).draw(torch.Generator(), (h, w))
 
 
-def test_downscale_is_antialiased_bicubic_by_uniform_factors(field):
-    x = field(8, (2, 3, 16, 24))
-    moves = draws(Downscale(), (16, 24))
-    assert_uniform([move.denominator for move in moves], (1, 2, 4), 2000)
+def test_downscale_is_bilinear_by_uniform_factors(field):
+    x = field(8, (2, 3, 24, 48))
+    moves = draws(Downscale(), (24, 48))
+    assert_uniform([move.denominator for move in moves], (2, 3, 4), 2000)
+    assert_uniform([move.denominator for move in draws(Downscale(), (16, 32))], (2, 4), 2000)
     for move in set(moves):
-        n = move.denominator
-        assert torch.equal(move(x), resize(x, (16 // n, 24 // n), "bicubic", antialias=True))
-        if n == 1:
-            assert torch.equal(move(x), x)
+        published = interpolate(x, scale_factor=1 / move.denominator, mode="bilinear", align_corners=False)
+        torch.testing.assert_close(move(x), published)
+
+
+@pytest.mark.parametrize(
+    ("numerator", "bilinear", "bicubic"), [(8, 0.245, 0.043), (16, 0.251, 0.168), (31, 0.446, 0.626)]
+)
+def test_scale_turn_leaves_the_published_variance_of_white_noise(numerator, bilinear, bicubic, field):
+    """Recorded with EQ-VAE's own code; its bilinear interpolation without antialiasing folds noise back."""
+    noise = field(10, (8, 4, 64, 64))
+    move = ScaleTurn(numerator, 32)
+    published = interpolate(noise, scale_factor=numerator / 32, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(move(noise), published, rtol=0, atol=1e-4)
+    assert float(move(noise).var()) == pytest.approx(bilinear, rel=0.05)
+    antialiased = ScaleTurn(numerator, 32, 0, "bicubic", antialias=True)(noise)
+    assert float(antialiased.var()) == pytest.approx(bicubic, rel=0.05)
+
+
+def test_scale_rotate_and_downscale_pass_their_interpolation_on():
+    for family in (
+        ScaleRotate(probability=1, interpolation="bicubic", antialias=True),
+        Downscale((2,), "bicubic", True),
+    ):
+        move = family.draw(torch.Generator(), (32, 32))
+        assert (move.interpolation, move.antialias) == ("bicubic", True)
 
 
 def test_scale_rotate_samples_uniformly_with_the_given_probability():

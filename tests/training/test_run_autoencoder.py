@@ -176,7 +176,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         (("--data.held-out", 0), "data.held_out is 0.0: must be greater than 0"),
         (("--network.preset", "f5"), "no preset 'f5'"),
         (("--network.pretrained", "/no/such"), "/no/such is no folder"),
-        (("--discriminator.weight", 1), "the discriminator needs images of 24 pixels and method scale_eq"),
+        (("--discriminator.weight", 1), "the discriminator needs images of 24 pixels and method eq_vae"),
         (("--trackers", "wandb"), "trackers: wandb is not installed"),
         (("--optimizer.lr", -1), "optimizer.lr is -1.0: must be greater than or equal to 0"),
         (("--optimizer.ema", 1), "optimizer.ema is 1.0: must be less than 1"),
@@ -190,7 +190,7 @@ def test_train_ae_refuses_in_one_line_before_writing(small_run, command, argumen
     if "wandb" in arguments and importlib.util.find_spec("wandb"):
         pytest.skip("wandb is installed")
     if "--discriminator.weight" in arguments:
-        small_run = replace(small_run, method=autoencoder_config.MethodChoice("scale_equivariance"))
+        small_run = replace(small_run, method=autoencoder_config.MethodChoice("eq_vae"))
     status, out, err = command(small_run, *arguments)
     assert (status, out) == (2, "")
     assert err.startswith("specmatch train-ae: ")
@@ -218,10 +218,18 @@ def test_check_size_counts_images_that_transforms_shrink(small_run, command):
         assert command(run)[0] == status
 
 
-@pytest.mark.parametrize(("size", "fits"), [(12, False), (16, True)])
-def test_check_size_counts_what_lpips_needs(small_run, size, fits):
+@pytest.mark.parametrize(
+    ("method", "size", "fits"),
+    [
+        *(("autoencoder", 12, False), ("autoencoder", 16, True)),
+        *(("scale_equivariance", 32, False), ("scale_equivariance", 64, True)),
+        *(("eq_vae", 32, False), ("eq_vae", 64, True)),
+    ],
+)
+def test_check_size_counts_what_lpips_needs(small_run, method, size, fits):
     losses = autoencoder_config.Losses(perceptual=1.0, perceptual_weights="unopened")
     run = replace(small_run, losses=losses, data=replace(small_run.data, size=size))
+    run = replace(run, method=autoencoder_config.MethodChoice(method))
     state = build_state(run, open_autoencoder(run), run.method.build(), torch.device("cpu"))
     with nullcontext() if fits else pytest.raises(ValueError, match=r"losses\.perceptual needs images of 16 pixels"):
         check_size(run, state)

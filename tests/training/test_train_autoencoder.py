@@ -15,7 +15,7 @@ from spectrum_matching.data.order import PositionedBatches, image_batches
 from spectrum_matching.methods import feature_gap
 from spectrum_matching.methods.method import Method, Term
 from spectrum_matching.methods.shared_transforms import Identity
-from spectrum_matching.methods.zoo import va_vae
+from spectrum_matching.methods.zoo import KL_WEIGHT, va_vae
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.seeding import seeded
 from spectrum_matching.training import autoencoder_config
@@ -160,6 +160,32 @@ def test_generator_backward_equals_the_naive_gradient(small_run, batches, adapti
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * b.abs().max().item())
 
 
+@pytest.mark.parametrize("adversarial", [True, False])
+def test_generator_backward_adds_the_second_pair_without_its_adversarial_part(small_run, batches, adversarial):
+    run = replace(
+        small_run,
+        method=autoencoder_config.MethodChoice("scale_equivariance", added_weight=0.5),
+        losses=autoencoder_config.Losses(l1=1.0, l2=0.5),
+        discriminator=replace(DISCRIMINATOR, adaptive=False),
+    )
+    state, images = new_state(run), batches(1)[0].images
+    trainer = AutoencoderTrainer(run, state, Accelerator())
+    losses = trainer.generator_backward(images, seeded(1), adversarial, n_micro=2)[1]
+
+    naive = new_state(run)
+    again, encoding = naive.reconstructor(images, seeded(1))
+    total = KL_WEIGHT * encoding["kl"]
+    for pair, weight in ((again, 1.0), (again.added, 0.5)):
+        error = pair.output - pair.target
+        total = total + weight * (error.abs().mean() + 0.5 * error.square().mean())
+    if adversarial:
+        total = total - 0.5 * naive.discriminator(again.output).mean()
+    (total / 2).backward()
+    assert losses["added"].item() == pytest.approx((error.abs().mean() + 0.5 * error.square().mean()).item())
+    for a, b in zip(gradients(state.autoencoder), gradients(naive.autoencoder), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * b.abs().max().item())
+
+
 @pytest.mark.parametrize("discriminator", [None, True, False], ids=["alone", "beside adaptive", "beside fixed"])
 def test_generator_backward_balances_gradients_at_the_encoder_s_last_layer(small_run, batches, discriminator):
     run = replace(
@@ -186,7 +212,7 @@ def test_generator_backward_balances_gradients_at_the_encoder_s_last_layer(small
     weight = 0.2 * pull / (own + 1e-4)
     assert losses["features_weight"].item() == pytest.approx(weight, rel=1e-5)
     assert losses["features"].item() == pytest.approx(encoding["features"].item())
-    total = reconstruction + 1e-6 * encoding["kl"] + weight * encoding["features"]
+    total = reconstruction + KL_WEIGHT * encoding["kl"] + weight * encoding["features"]
     if discriminator is not None:
         fooled = -naive.discriminator(again.output).mean()
         pull, push = norms(naive.autoencoder.layers.decoder_output, reconstruction, fooled)

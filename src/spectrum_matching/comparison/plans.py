@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from ..methods.zoo import KL_WEIGHT
 from ..sampling.generate import SamplingChoice
 from ..spectrum.bands import Variant
 from ..training import autoencoder_config, diffusion_config
@@ -15,8 +16,9 @@ from ..training.diffusion_config import AlignmentChoice, Curriculum, DenoiserCho
 
 Several = Annotated[int, Field(ge=2)]  # fewer have no variance
 
-DELTAS = (0.0, 0.4, 0.8, 1.2)  # beside 1, the default
-KL_WEIGHTS = (1e-4, 1e-2)  # beside 1e-6, SD-VAE's
+DELTA, DELTAS = 1.0, (0.0, 0.4, 0.8, 1.0, 1.2)  # the main rows', and all
+F8_DELTA = 1.2  # the paper's at f8
+KL_FACTORS = (10, 1000)  # beside SD-VAE, which has the paper's strength
 # Few updates need a larger weight of ESM than the paper's 0.01, which is for hundreds of thousands.
 ESM_WEIGHT, PAPER_ESM_WEIGHT = 0.1, 0.01
 
@@ -63,9 +65,9 @@ class Plan:
     cache: Literal["float16", "bfloat16", "float32"] = "float16"
 
 
-def main_entries(esm_weight: float = ESM_WEIGHT) -> dict[str, Entry]:
+def main_entries(esm_weight: float = ESM_WEIGHT, delta: float = DELTA) -> dict[str, Entry]:
     """Return the rows of the unified view that need no vision encoder, and two controls."""
-    paper = MethodChoice("esm", variant="paper", esm_weight=esm_weight)
+    paper = MethodChoice("esm", variant="paper", esm_weight=esm_weight, delta=delta)
     return {
         "autoencoder": Entry(),
         "SD-VAE": Entry(MethodChoice("sd_vae")),
@@ -77,24 +79,25 @@ def main_entries(esm_weight: float = ESM_WEIGHT) -> dict[str, Entry]:
     }
 
 
-def all_entries(esm_weight: float = ESM_WEIGHT, cell: int = 4) -> dict[str, Entry]:
+def all_entries(esm_weight: float = ESM_WEIGHT, delta: float = DELTA, cell: int = 4) -> dict[str, Entry]:
     """Return all baselines and ablations that the paper's claims need: the main rows, and their settings one by one.
 
     cell: side in pixels of the patches whose orientations of gradients VA-VAE is aligned with; one latent position.
     """
-    kl = {f"KL {weight:g}": Entry(MethodChoice("sd_vae", kl_weight=weight)) for weight in KL_WEIGHTS}
+    kl = {f"KL x {factor}": Entry(MethodChoice("sd_vae", kl_weight=factor * KL_WEIGHT)) for factor in KL_FACTORS}
     variants: dict[str, Variant] = {"paper": "paper", "scale-free": "scale_free"}
     esm = {
-        f"ESM, {name}, delta {delta:g}": Entry(MethodChoice("esm", variant=variant, esm_weight=esm_weight, delta=delta))
+        f"ESM, {name}, delta {other:g}": Entry(MethodChoice("esm", variant=variant, esm_weight=esm_weight, delta=other))
         for name, variant in variants.items()
-        for delta in DELTAS
+        for other in DELTAS
+        if other != delta
     }
     others = {
-        "ESM + DSM": Entry(MethodChoice("esm_dsm", variant="scale_free", esm_weight=esm_weight)),
+        "ESM + DSM": Entry(MethodChoice("esm_dsm", variant="scale_free", esm_weight=esm_weight, delta=delta)),
         "Scale Equivariance": Entry(MethodChoice("scale_equivariance")),
         "VA-VAE, gradients": Entry(MethodChoice("va_vae", encoder=f"gradients:{cell}")),
     }
-    return main_entries(esm_weight) | kl | esm | others
+    return main_entries(esm_weight, delta) | kl | esm | others
 
 
 def alignment_entries() -> dict[str, Entry]:
@@ -179,9 +182,10 @@ def cifar10_alignment() -> Plan:
 def celeba256(latents: Literal["f8d4", "f16d16"]) -> Plan:
     """Compare on CelebA-HQ 256 as in the paper: U-ViT-S, unconditional, 50 steps of DPM-Solver; set the data."""
     make = autoencoder_config.celeba256_f8d4 if latents == "f8d4" else autoencoder_config.celeba256_f16d16
+    delta, cell = (F8_DELTA, 8) if latents == "f8d4" else (DELTA, 16)
     return Plan(
         seeds=(0, 1, 2),
-        entries=all_entries(PAPER_ESM_WEIGHT, cell=8 if latents == "f8d4" else 16),
+        entries=all_entries(PAPER_ESM_WEIGHT, delta, cell),
         autoencoder=make("autoencoder"),
         diffusion=diffusion_config.celeba256_uvit("S", latents, 500_000 if latents == "f8d4" else 300_000),
         sampling=SamplingChoice("dpm_solver", 50, labels="none", batch_size=256, precision="bf16"),

@@ -3,7 +3,18 @@
 from . import zoo
 from .encoding_losses import ESM, KL, spectrum_distributions
 from .feature_match import FeatureMatch, feature_gap
-from .method import EncodingLoss, Method, Posterior, Reconstruction, SharedTransform, TensorMap, Term, reconstruct
+from .method import (
+    Added,
+    Draw,
+    EncodingLoss,
+    Method,
+    Posterior,
+    Reconstruction,
+    SharedTransform,
+    TensorMap,
+    Term,
+    reconstruct,
+)
 from .shared_transforms import Downscale, Identity, ScaleRotate, SpectralMask
 from .zoo import METHODS
 
@@ -11,7 +22,9 @@ __all__ = [
     "ESM",
     "KL",
     "METHODS",
+    "Added",
     "Downscale",
+    "Draw",
     "EncodingLoss",
     "FeatureMatch",
     "Identity",

@@ -30,7 +30,8 @@ class KL:
     """KL divergence of the posterior from a unit Gaussian, in nats, averaged over the batch.
 
     reduction: "mean" over the latents' elements, or their "sum" as in latent diffusion and in the paper's code. The two
-    differ by the number of elements of a latent. Latents and images are not used and may be None.
+    differ by the number of elements of a latent, so that beside a reconstruction loss that is a mean over pixels one
+    weight of the sum is weaker for smaller latents. Latents and images are not used and may be None.
     """
 
     reduction: Literal["mean", "sum"] = "mean"
@@ -51,13 +52,13 @@ class ESM:
     """Encoding spectrum matching: KL(image spectrum flattened by f^delta ‖ latent spectrum), averaged over the batch.
 
     delta: flattening exponent; an image spectrum of 1/f^α asks for latents of 1/f^(α − delta). bins: radial bands.
-    variant: "paper" or "scale_free", as in `spectrum_distributions`. The posterior is not used and may be None.
-    Source: Spectrum Matching (arXiv 2603.14645).
+    variant: "scale_free" or "paper", as in `spectrum_distributions`: with "paper" a delta means something only at a
+    given scale of the latents. The posterior is not used and may be None. Source: Spectrum Matching (arXiv 2603.14645).
     """
 
     delta: float = 1.0
     bins: int = 16
-    variant: Variant = "paper"
+    variant: Variant = "scale_free"
 
     def __post_init__(self) -> None:
         if self.variant not in ("paper", "scale_free"):
@@ -89,7 +90,7 @@ class SpectrumBands(NamedTuple):
 
 
 def spectrum_bands(
-    latents: Latents, images: Images, *, bins: int = 16, variant: Variant = "paper", drop_dc: bool = True
+    latents: Latents, images: Images, *, bins: int = 16, variant: Variant = "scale_free", drop_dc: bool = True
 ) -> SpectrumBands:
     """Return the bands of latents (b, c, h, w) and images (b, 3, H, W), one row a sample.
 
@@ -125,7 +126,7 @@ def spectrum_distributions(
     *,
     delta: float = 1.0,
     bins: int = 16,
-    variant: Variant = "paper",
+    variant: Variant = "scale_free",
     drop_dc: bool = True,
     log_power: bool | None = None,
 ) -> tuple[Bands, Bands]:

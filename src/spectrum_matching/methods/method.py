@@ -1,13 +1,21 @@
-"""A method is a pair: named losses on the latents, and one transform shared by latents and images."""
+"""A method is a pair: named losses on the latents, and one transform shared by latents and images.
+
+Two rows need more than one draw of the transform. A method may *add* a second pair: at every step the reconstruction
+loss of transformed images from equally transformed latents, times a weight, beside the first pair's. And at the steps
+whose shared transform is the identity, images may be transformed *before* they are encoded, which keeps an autoencoder
+at home on other sizes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+
+from .shared_transforms import Identity, IdentityMap
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -30,7 +38,9 @@ class Posterior(Protocol):
 
 
 class Codec(Protocol):
-    """An autoencoder: images (b, 3, H, W) → posterior over latents (b, c, h, w), and latents → images."""
+    """An autoencoder: images (b, 3, H, W) → posterior over latents (b, c, H / factor, W / factor), and back."""
+
+    factor: int
 
     def encode(self, images: Tensor) -> Posterior:
         """Return the posterior over latents (b, c, h, w) of images (b, 3, H, W)."""
@@ -68,13 +78,56 @@ class Term:
 
 
 @dataclass(frozen=True)
+class Added:
+    """A second pair: a shared transform of its own, sampled at every step, whose reconstruction loss is *added*.
+
+    weight: of that loss, which is the trainer's reconstruction loss without its adversarial part. It costs a decoder
+    pass more, on the transformed latents.
+    """
+
+    shared: SharedTransform
+    weight: float
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The transforms of one step: of images before encoding, of latents and images, and of the added pair."""
+
+    before: TensorMap
+    shared: TensorMap
+    added: TensorMap | None = None
+
+    def __str__(self) -> str:
+        """Name what is not the identity."""
+        before = () if isinstance(self.before, IdentityMap) else (f"{self.before} before encoding",)
+        return ", ".join((*before, str(self.shared), *(() if self.added is None else (f"added {self.added}",))))
+
+
+@dataclass(frozen=True)
 class Method:
-    """A named pair of encoding losses and shared transform, with its citation."""
+    """A named pair of encoding losses and shared transform, with its citation.
+
+    added: a second pair beside the first. before: transforms of images before they are encoded, sampled at the steps
+    whose shared transform is the identity.
+    """
 
     name: str
     terms: tuple[Term, ...]
     shared: SharedTransform
     citation: str
+    added: Added | None = None
+    before: SharedTransform = field(default_factory=Identity)
+
+    def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> Draw:
+        """Sample the transforms of one step, legal on the latent grid (h, w) of images that are not transformed.
+
+        Raises:
+            ValueError: where no transform is legal on the grid.
+        """
+        shared = self.shared.draw(generator, grid)
+        before = self.before.draw(generator, grid)
+        added = self.added.shared.draw(generator, grid) if self.added else None
+        return Draw(before if isinstance(shared, IdentityMap) else IdentityMap(), shared, added)
 
     def encoding_losses(self, posterior: Posterior, latents: Tensor, images: Tensor) -> dict[str, Tensor]:
         """Return the unweighted value of each term whose weight is not 0, by name."""
@@ -85,27 +138,41 @@ class Method:
         return sum((weights or {}).get(t.name, t.weight) * losses[t.name] for t in self.terms if t.name in losses)
 
 
+class Decoded(NamedTuple):
+    """`output` (b, 3, H', W'), decoded from transformed latents, approximates `target`, the transformed images."""
+
+    output: Float[Tensor, "b 3 u v"]
+    target: Float[Tensor, "b 3 u v"]
+
+
 class Reconstruction(NamedTuple):
-    """One pass through an autoencoder: `output` (b, 3, H', W') approximates `target`, which is transform(images)."""
+    """One pass through an autoencoder: `output` (b, 3, H', W') approximates `target`, which is draw.shared(images).
+
+    images: as they were encoded. added: the second pair, for a method that has one.
+    """
 
     posterior: Posterior
     latents: Latents
-    transform: TensorMap
+    images: Images
+    draw: Draw
     output: Float[Tensor, "b 3 u v"]
     target: Float[Tensor, "b 3 u v"]
+    added: Decoded | None
 
 
 def reconstruct(
     autoencoder: Codec, method: Method, images: Images, generator: torch.Generator, sample: bool = True
 ) -> Reconstruction:
-    """Encode images (b, 3, H, W), sample one transform, decode the transformed latents; target: transformed images.
+    """Sample transforms, encode images (b, 3, H, W), decode the transformed latents; target: the transformed images.
 
     generator: on the CPU, so that the same seed gives the same numbers on every device. sample: latents are a sample
     of the posterior, otherwise its mean.
     """
+    height, width = images.shape[-2:]
+    draw = method.draw(generator, grid=(height // autoencoder.factor, width // autoencoder.factor))
+    images = draw.before(images)
     posterior = autoencoder.encode(images)
     latents = posterior.sample(generator) if sample else posterior.mean
-    h, w = latents.shape[-2:]
-    transform = method.shared.draw(generator, grid=(h, w))
-    output, target = autoencoder.decode(transform(latents)), transform(images)
-    return Reconstruction(posterior, latents, transform, output, target)
+    output, target = autoencoder.decode(draw.shared(latents)), draw.shared(images)
+    added = None if draw.added is None else Decoded(autoencoder.decode(draw.added(latents)), draw.added(images))
+    return Reconstruction(posterior, latents, images, draw, output, target, added)

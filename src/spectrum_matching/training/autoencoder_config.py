@@ -11,6 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from ..files.settings import Changeable, Fraction, Incidental, NonNegative, NotHashed
 from ..methods.method import Method
+from ..methods.shared_transforms import Interpolation
 from ..methods.zoo import METHODS
 from ..nets.vision.encoders import VisionEncoder, open_vision
 from ..spectrum.bands import Variant
@@ -50,7 +51,6 @@ class MethodChoice:
 
     name: MethodName = "autoencoder"
     kl_weight: NonNegative | None = None
-    kl_reduction: Literal["mean", "sum"] | None = None
     esm_weight: NonNegative | None = None
     delta: float | None = None
     bins: int | None = None
@@ -58,7 +58,10 @@ class MethodChoice:
     keep: tuple[int, ...] | None = None
     block: int | None = None
     factors: tuple[int, ...] | None = None
+    added_weight: NonNegative | None = None
     probability: float | None = None
+    prior: float | None = None
+    interpolation: Interpolation | None = None
     encoder: NotHashed[str | None] = None  # vision encoder: gradients, gradients:CELL, a folder, or hub:NAME
     encoder_size: int | None = None  # pixels on a side that it sees, where it has a size of its own
     feature_weight: NonNegative | None = None
@@ -178,12 +181,16 @@ def renamed(run: Run, name: str) -> Run:
     return replace(run, name=name, out=f"runs/{name}")  # type: ignore[type-var]
 
 
-def row(method: MethodName, encoder: str) -> MethodChoice:
-    """Return a method with its own defaults, and with this vision encoder if it takes one."""
-    return MethodChoice(method, encoder=encoder if MethodChoice(method).vision else None)
+ROWS = {name: MethodChoice(name) for name in METHODS} | {"esm_paper": MethodChoice("esm", variant="paper")}
+"""What each family has a preset for: the methods with their defaults, and ESM as the paper's code has it."""
 
 
-def tiny(method: MethodName = "autoencoder") -> AutoencoderRun:
+def row(name: str, encoder: str) -> MethodChoice:
+    """Return a row with its defaults, and with this vision encoder if it takes one."""
+    return replace(ROWS[name], encoder=encoder if ROWS[name].vision else None)
+
+
+def tiny(method: str = "autoencoder") -> AutoencoderRun:
     """Return the CPU-sized preset: embedded images at 64 × 64, f4 latents; va_vae matches histograms of gradients.
 
     Cost and expected numbers: bench/README.md and experiments/results.
@@ -194,7 +201,7 @@ def tiny(method: MethodName = "autoencoder") -> AutoencoderRun:
     return renamed(run, f"tiny_{method}")
 
 
-def celeba256_f16d16(method: MethodName = "dsm") -> AutoencoderRun:
+def celeba256_f16d16(method: str = "dsm") -> AutoencoderRun:
     """Return CelebA-HQ 256, f16d16, as in the paper's code: 48 images a step; set data.path.
 
     Cost: not measured here; the paper trains on four A100s. Source: Spectrum Matching (arXiv 2603.14645), official
@@ -218,14 +225,14 @@ def celeba256_f16d16(method: MethodName = "dsm") -> AutoencoderRun:
     return renamed(run, f"celeba256_f16d16_{method}")
 
 
-def celeba256_f8d4(method: MethodName = "dsm") -> AutoencoderRun:
+def celeba256_f8d4(method: str = "dsm") -> AutoencoderRun:
     """Return celeba256_f16d16 with f8d4 latents; the paper flattens by delta 1.2 there."""
     run = celeba256_f16d16(method)
     choice = replace(run.method, delta=1.2) if "delta" in run.method.options() else run.method
     return renamed(replace(run, network=Network(preset="f8d4"), method=choice), f"celeba256_f8d4_{method}")
 
 
-def imagenet256_f16d16(method: MethodName = "dsm") -> AutoencoderRun:
+def imagenet256_f16d16(method: str = "dsm") -> AutoencoderRun:
     """Return ImageNet 256, f16d16, as in the paper's code: 128 images a step on eight A100s; set data.path.
 
     The 525,000 generator updates are those of its 1,000,000 iterations for DSM.
@@ -235,7 +242,7 @@ def imagenet256_f16d16(method: MethodName = "dsm") -> AutoencoderRun:
     return renamed(run, f"imagenet256_f16d16_{method}")
 
 
-def finetune256(method: MethodName = "dsm") -> AutoencoderRun:
+def finetune256(method: str = "dsm") -> AutoencoderRun:
     """Return a fine-tuning at 256 × 256, without a discriminator; set network.pretrained and data.path.
 
     10,000 updates: EQ-VAE reports most of its gain after as many (arXiv 2502.09509, table of ablations).
@@ -255,4 +262,4 @@ def finetune256(method: MethodName = "dsm") -> AutoencoderRun:
 
 
 FAMILIES = {make.__name__: make for make in (tiny, celeba256_f16d16, celeba256_f8d4, imagenet256_f16d16, finetune256)}
-PRESETS = {f"{family}_{method}": partial(make, method) for family, make in FAMILIES.items() for method in METHODS}
+PRESETS = {f"{family}_{method}": partial(make, method) for family, make in FAMILIES.items() for method in ROWS}

@@ -78,14 +78,15 @@ def check_size(run: AutoencoderRun, state: AutoencoderState) -> None:
     latents = torch.empty(1, 1, size // factor, size // factor)
     generator = seeded("check")
     # Transforms may shrink the images; so many draws include the smallest.
-    transforms = {method.shared.draw(generator, (size // factor, size // factor)) for _ in range(256)}
-    smallest = factor * min(min(transform(latents).shape[-2:]) for transform in transforms)
-    needs = {"losses.perceptual": SMALLEST_LPIPS if run.losses.perceptual else 0}
-    needs["the discriminator"] = state.discriminator.smallest if state.discriminator else 0
-    for name, least in needs.items():
-        if smallest < least:
+    draws = {method.draw(generator, (size // factor, size // factor)) for _ in range(256)}
+    smallest = factor * min(min(draw.shared(draw.before(latents)).shape[-2:]) for draw in draws)
+    added = [factor * min(draw.added(latents).shape[-2:]) for draw in draws if draw.added is not None]
+    needs = {"losses.perceptual": (SMALLEST_LPIPS if run.losses.perceptual else 0, min([smallest, *added]))}
+    needs["the discriminator"] = (state.discriminator.smallest if state.discriminator else 0, smallest)
+    for name, (least, given) in needs.items():
+        if given < least:
             raise ValueError(
-                f"{name} needs images of {least} pixels and method {method.name} gives it {smallest}; raise data.size "
+                f"{name} needs images of {least} pixels and method {method.name} gives it {given}; raise data.size "
                 f"({size}) or lower discriminator.depth ({run.discriminator.depth})"
             )
 

@@ -31,7 +31,7 @@ class Reconstructor(nn.Module):
         """Reconstruct images (b, 3, H, W); return the unweighted encoding losses by name beside."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
             result = reconstruct(self.autoencoder, self.method, images, generator, self.sample)
-        return result, self.method.encoding_losses(result.posterior, result.latents, images)
+        return result, self.method.encoding_losses(result.posterior, result.latents, result.images)
 
 
 @dataclass(kw_only=True)
@@ -97,7 +97,7 @@ class AutoencoderTrainer:
         result, losses = self.generator_backward(micro_batch, generator, is_adversarial, n_micro)
         if is_adversarial:
             losses |= self.discriminator_backward(result, n_micro)
-        return losses, repr(result.transform)
+        return losses, str(result.draw)
 
     def generator_backward(
         self, images: Tensor, generator: torch.Generator, is_adversarial: bool, n_micro: int
@@ -118,7 +118,11 @@ class AutoencoderTrainer:
         if balanced:
             layer = autoencoder.layers.encoder_output
             weights = balance(balanced, losses, output, reconstruction_grad, layer, self.accelerator)
-        encoding = self.state.reconstructor.method.weigh(losses, weights)
+        method = self.state.reconstructor.method
+        encoding = method.weigh(losses, weights)
+        if result.added is not None and method.added is not None:
+            parts["added"], _ = self.reconstruction_loss(result.added.output.float(), result.added.target)
+            encoding = encoding + method.added.weight * parts["added"]
         losses = {**parts, **losses} | {f"{name}_weight": weight for name, weight in weights.items()}
         if is_adversarial:
             # The distributed wrapper is left out: the discriminator's gradient belongs to discriminator_backward.
