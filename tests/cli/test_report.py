@@ -31,7 +31,7 @@ def test_write_report_refuses_bad_input_in_one_line(folder, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     for arguments, message in (
         ([], "no analysis was given"),
-        ([str(tmp_path / "file")], "file is not a specmatch-analysis-3 file"),
+        ([str(tmp_path / "file")], "file is not a specmatch-analysis-4 file"),
         ([str(folder), "--out", str(tmp_path / "file" / "report.html")], "choose another --out"),
     ):
         with pytest.raises(SystemExit) as caught:

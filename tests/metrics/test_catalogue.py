@@ -1,13 +1,17 @@
 import dataclasses
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from spectrum_matching.metrics.catalogue import CATALOGUE, DECODER_METRICS, LATENT_METRICS, METRICS
 from spectrum_matching.metrics.decoder.lowpass import lowpass
 from spectrum_matching.metrics.latents.moments import Moments
 from spectrum_matching.metrics.latents.sweep import LatentBatch, LatentSweep
+from spectrum_matching.metrics.metric import Published
 from spectrum_matching.spectrum import gaussian_blur
 
 PACKAGE = Path(__file__).parents[2] / "src" / "spectrum_matching"
@@ -29,6 +33,55 @@ def test_metrics_are_fully_described():
         assert all(fields[name] for name in ("title", "range", "source", "evidence", "conventions"))
         assert metric.better in ("lower", "higher", "target", "neither")
     assert len({metric.title for metric in METRICS.values()}) == len(METRICS)
+
+
+COLUMNS = {
+    "sec_25": "sec_50",
+    "sec_50": "sec_50",
+    "viv": "viv",
+    "viv_class": "viv",
+    "lds_4n_far6": "lds_b",
+    "cds_8": "cds",
+    "equivariance_scale_50": "scale_equivariance",
+    "equivariance_turn_90": "equivariance",
+}
+"""Columns of the published table by metric."""
+
+
+def published(column):
+    """Values of a column, and gFID of SiT-B without guidance: (n,), (n,)."""
+    table = json.loads((Path(__file__).parents[1] / "oracles" / "published_gfid.json").read_text())["tokenizers"]
+    pairs = [(row[column], row["gfid_sit_b"]) for row in table if None not in (row[column], row["gfid_sit_b"])]
+    return np.array(pairs).T
+
+
+def test_metrics_carry_the_published_correlations_across_families():
+    assert COLUMNS.keys() == {key for key, metric in METRICS.items() if metric.across}
+    for key, column in COLUMNS.items():
+        across, (values, gfid) = METRICS[key].across, published(column)
+        assert across.n == len(values)
+        assert across.rho == pytest.approx(spearmanr(values, gfid).statistic, abs=0.006)
+        draws = np.random.default_rng(1).integers(0, len(values), (1000, len(values)))
+        resampled = [spearmanr(values[draw], gfid[draw]).statistic for draw in draws]
+        assert across.interval == pytest.approx(np.quantile(resampled, [0.025, 0.975]), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("better", "interval", "doubt"),
+    [
+        ("lower", (0.1, 0.8), ""),
+        ("higher", (-0.8, -0.1), ""),
+        ("lower", (-0.8, -0.1), "across families its sign is the opposite"),
+        ("higher", (0.1, 0.8), "across families its sign is the opposite"),
+        ("lower", (0.0, 0.8), "across families its interval holds zero"),
+        ("higher", (-0.8, 0.0), "across families its interval holds zero"),
+        ("neither", (-0.8, 0.8), ""),
+    ],
+)
+def test_metric_doubt_follows_sign_and_interval(better, interval, doubt):
+    metric = dataclasses.replace(METRICS["sec_25"], better=better, across=Published(sum(interval) / 2, interval, 21))
+    assert metric.doubt == doubt
+    assert not dataclasses.replace(metric, across=None).doubt
 
 
 @pytest.fixture(scope="module")

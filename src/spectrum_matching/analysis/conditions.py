@@ -31,7 +31,7 @@ def measurements(analysis: Analysis) -> dict[str, Measurement]:
     if analysis.decoding:
         found |= analysis.decoding.measurements
         found |= {f"lowpass_{point.keep}": point.decoded for point in analysis.decoding.lowpass}
-    return found | {"normalised_std": Measurement(analysis.normalisation.std)}
+    return found | {"normalised_std": analysis.normalisation.std}
 
 
 def numbers(analysis: Analysis) -> dict[str, float]:
@@ -40,7 +40,7 @@ def numbers(analysis: Analysis) -> dict[str, float]:
 
 
 def read_conditions(texts: Sequence[str]) -> list[Condition]:
-    """Parse conditions such as "best_delta > 1.3" or "over-noisy".
+    """Parse conditions such as "best_delta > 1.3" or "decoder-idle".
 
     Raises:
         ValueError: for a text that is neither.

@@ -2,9 +2,11 @@
 
 import logging
 
+import torch
 from torch import Tensor
 
 from ..latent_space import LatentSpace
+from ..metrics.estimates import estimate_mean
 from ..metrics.latents.block_dct import latent_profile
 from ..metrics.latents.channels import channel_kurtosis, outlier_channels
 from ..metrics.latents.eigenspectrum import principal_axes
@@ -90,11 +92,17 @@ def finish_analysis(
 
 
 def _normalisation(encodings: Encodings, space: LatentSpace) -> Normalisation:
-    normalised = ChannelMoments()
-    for latents in encodings.batches("mean"):
-        normalised.add(space.normalise(latents.double()))
-    moments = normalised.moments()
-    return check_normalisation(space, moments.channel_means, moments.channel_stds)
+    """Return what the declared normalisation makes of the latents that a diffusion model learns."""
+    normalised, rows = ChannelMoments(), []
+    for latents in encodings.batches(encodings.kinds[-1]):
+        values = space.normalise(latents.double())
+        normalised.add(values)
+        rows.append(torch.stack([values.mean((1, 2, 3)), values.square().mean((1, 2, 3))]))
+    moments, (means, squares) = normalised.moments(), torch.cat(rows, 1)
+    # The variance is the mean square less the square of the mean: how each image moves it, to first order.
+    influence = squares - 2 * moments.mean * means
+    error = float(estimate_mean(influence).standard_error or 0.0) / (2 * moments.std) if moments.std > 0 else None
+    return check_normalisation(space, moments.channel_means, moments.channel_stds, error)
 
 
 def _latent_view(kind: Kind, spectra: LatentSpectra, sweep: LatentSweep, all_readings: bool, seed: int) -> LatentView:

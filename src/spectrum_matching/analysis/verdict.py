@@ -1,22 +1,26 @@
-"""The verdict: what the numbers of an analysis mean in words, with the evidence and what to try.
+"""The verdict: what the numbers of an analysis mean in words, with the evidence and what to do.
 
-No threshold is calibrated against generation: each is named here, stated in the evidence and in docs/analyze.md.
+No threshold is calibrated against generation: each is named here, stated in the evidence and in docs/analyze.md. A
+number is compared with one by its interval of 95 %; where that holds the threshold, the finding is "undecided".
 """
 
 import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 from ..metrics.latents.channels import HEAVY
-from ..records.analysis import Analysis, Finding, LatentView, Normalisation, SpectrumMatch
+from ..records.analysis import Analysis, Finding, LatentView, Normalisation, SpectrumFinding, SpectrumMatch
+from ..records.measurement import Measurement
+from .commands import cache, fine_tune, measure_more
 
 MATCHED = (0.8, 1.3)
-"""Best deltas that count as matched, around the delta of 1.0 (f16) and 1.2 (f8) that the paper trained with."""
+"""Best deltas that count as at the target, around the delta of 1.0 (f16) and 1.2 (f8) that the paper trained with."""
 
 ALIGNED, MISALIGNED = 1.0, 3.0
-"""Low-pass gaps in dB below which a decoder counts as aligned (a quarter more error than low-passing its own output
-leaves) and from which it counts as misaligned (twice the error)."""
+"""Low-pass gaps in dB below which a decoder keeps frequencies apart (a quarter more error than low-passing its
+output leaves) and from which it does not (twice the error)."""
 
 UNIT_SCALE = 1.15
 """Factor by which a normalised standard deviation may differ from 1."""
@@ -31,53 +35,103 @@ WEAK_PSNR = 20.0
 """PSNR in dB below which one-sided metrics of the latents cannot be trusted: they may describe lost information."""
 
 
+Side = Literal["steeper", "at-target", "flatter", "undecided"]
+KEYS: dict[Side, SpectrumFinding] = {
+    "steeper": "spectrum-steeper",
+    "at-target": "spectrum-at-target",
+    "flatter": "spectrum-flatter",
+    "undecided": "spectrum-undecided",
+}
+SIDES: dict[Side, str] = {
+    "steeper": "steeper than the target, the images’ flattened by f¹",
+    "at-target": "at the target, the images’ flattened by f¹",
+    "flatter": "flatter than the target, the images’ flattened by f¹",
+    "undecided": "at the target or beside it, undecided",
+}
+MORE_IMAGES = "Measure more images."
+SPECTRUM_ADVICE: dict[Side, str] = {
+    "steeper": "To bring it there, fine-tune with ESM, which asks for more power at high frequencies; a smoothness or "
+    "equivariance term works against it.",
+    "at-target": "",
+    "flatter": "To bring it there, fine-tune with ESM, which removes the excess in the encoder, and without a KL term, "
+    "since posterior noise whitens latents.",
+    "undecided": MORE_IMAGES,
+}
+Comparison = Literal["below", "above", "undecided"]
+
+
+def compare(number: Measurement, threshold: float) -> Comparison:
+    """Return on which side of a threshold the interval of 95 % lies; one that touches it from above is above."""
+    value, half = float(number), number.half_width or 0.0
+    if value - half >= threshold:
+        return "above"
+    return "below" if value + half < threshold else "undecided"
+
+
 def with_findings(analysis: Analysis) -> Analysis:
-    """Return the analysis with its verdict, most important finding first; what was not measured is left out."""
-    view = analysis.view("mean")
+    """Return the analysis with its verdict, most important finding first; what was not measured is left out.
+
+    Latents are judged as a diffusion model sees them: samples of the posterior, where there is one.
+    """
     findings = [
-        _spectrum(view),
-        _posterior(analysis, view),
+        _spectrum(analysis),
+        _posterior(analysis),
         _decoder(analysis),
-        _scale(analysis.normalisation),
+        _scale(analysis),
         _centre(analysis.normalisation),
-        _dead_channels(view),
-        _outlier_channels(view),
+        _dead_channels(analysis.diffused),
+        _outlier_channels(analysis.diffused),
         _reconstruction(analysis),
     ]
     return replace(analysis, findings=tuple(filter(None, findings)))
 
 
-def _spectrum(view: LatentView) -> Finding | None:
+def _spectrum(analysis: Analysis) -> Finding | None:
+    view = analysis.diffused
     if not view.matches:
         return None
-    match = view.match("scale_free")
+    match, paper = view.match("scale_free"), view.match("paper")
+    side = spectrum_side(match)
     low, high = match.best_delta_interval
     excess = high_band_excess(match)
     evidence = (
         f"Scale-free best delta {_signed(match.best_delta)} (95 % {_signed(low)} … {_signed(high)}; {MATCHED[0]:g} … "
-        f"{MATCHED[1]:g} counts as matched); gap there {match.best_gap:.3f} nats, at delta 1 "
-        f"{match.gap(1.0).value:.3f}; power above half of Nyquist {_signed(excess, '+.1f')} dB from the delta 1 target."
+        f"{MATCHED[1]:g} counts as at the target); gap there {match.best_gap:.3f} nats, at delta 1 "
+        f"{match.gap(1.0).value:.3f}; power above half of Nyquist {_signed(excess, '+.1f')} dB from the target’s."
     )
-    if match.best_delta > MATCHED[1]:
-        return Finding(
-            "over-noisy",
-            "bad" if low > MATCHED[1] else "warning",
-            _mismatch("over-noisy, with too much fine detail: their spectrum is flatter", match, excess, "more"),
-            evidence,
-            "Train or fine-tune with ESM (scale-free, delta 1), which removes the excess in the encoder; with a KL "
-            "term, lower its weight first, since posterior noise whitens latents.",
-        )
-    if match.best_delta < MATCHED[0]:
-        return Finding(
-            "over-smoothed",
-            "bad" if high < MATCHED[0] else "warning",
-            _mismatch("over-smoothed, with too little fine detail: their spectrum is steeper", match, excess, "less"),
-            evidence,
-            "Train or fine-tune with ESM (scale-free, delta 1), which asks for more power at high frequencies; "
-            "weaken a smoothness or equivariance term if there is one.",
-        )
-    verdict = "The latents’ spectrum is matched: it falls about as fast as the images’ flattened by f¹."
-    return Finding("matched", "good", verdict, evidence, "")
+    # Other readings are named where they say something else.
+    others = []
+    if len(analysis.views) > 1 and (of_means := spectrum_side(analysis.view("mean").match("scale_free"))) != side:
+        delta = _signed(analysis.view("mean").match("scale_free").best_delta)
+        others.append(f"Posterior means, without their noise, are {SIDES[of_means]} (delta {delta}).")
+    if (of_paper := spectrum_side(paper)) != side:
+        delta = _signed(paper.best_delta)
+        others.append(f"As the paper’s code reads it, it is {SIDES[of_paper]} (delta {delta}).")
+    first, last = match.deltas[0], match.deltas[-1]
+    beyond = " or less" if match.best_delta <= first else " or more" if match.best_delta >= last else ""
+    fit = f"delta {_signed(match.best_delta)}{beyond} fits, {_signed(low)} … {_signed(high)}"
+    power = ""
+    if round(abs(excess), 1) and side in ("steeper", "flatter") and (excess > 0) == (side == "flatter"):
+        power = f", with {abs(excess):.1f} dB {'more' if excess > 0 else 'less'} power above half of Nyquist"
+    verdict = f"The latents’ spectrum is {SIDES[side]} ({fit}){power}."
+    if side == "undecided":
+        verdict = f"Whether the latents’ spectrum is at the target is undecided: {fit}."
+    advice, command = SPECTRUM_ADVICE[side], ""
+    if side == "undecided":
+        command = measure_more(analysis)
+    elif side != "at-target":
+        command = fine_tune(analysis, "esm")
+    return Finding(KEYS[side], "neutral", " ".join([verdict, *others]), evidence, advice, command)
+
+
+def spectrum_side(match: SpectrumMatch) -> Side:
+    """Return on which side of the target a spectrum lies by the whole interval of its best delta."""
+    low, high = match.best_delta_interval
+    if low > MATCHED[1]:
+        return "flatter"
+    if high < MATCHED[0]:
+        return "steeper"
+    return "at-target" if MATCHED[0] <= low and high <= MATCHED[1] else "undecided"
 
 
 def high_band_excess(match: SpectrumMatch) -> float:
@@ -93,32 +147,23 @@ def high_band_excess(match: SpectrumMatch) -> float:
     return 10 * math.log10(max(latent, 1e-12) / max(target, 1e-12))
 
 
-def _mismatch(how: str, match: SpectrumMatch, excess: float, side: str) -> str:
-    first, last = match.deltas[0], match.deltas[-1]
-    beyond = " or less" if match.best_delta <= first else " or more" if match.best_delta >= last else ""
-    fit = f"delta {_signed(match.best_delta)}{beyond} fits, not 1"
-    power = (
-        f", with {abs(excess):.1f} dB {side} power above half of Nyquist" if (excess > 0) == (side == "more") else ""
-    )
-    return f"The latents are {how} than the images’ flattened by f¹ ({fit}){power}."
-
-
-def _posterior(analysis: Analysis, view: LatentView) -> Finding | None:
+def _posterior(analysis: Analysis) -> Finding | None:
     noise = analysis.measurement("posterior_noise")
-    if noise is None or noise.value is None or noise.value < NOISY_POSTERIOR:
+    if noise is None or noise.value is None or (side := compare(noise, NOISY_POSTERIOR)) == "below":
         return None
-    sample = analysis.view("sample")
-    deltas = ""
-    if sample.matches:
-        of_means, of_samples = (_signed(v.match("scale_free").best_delta) for v in (view, sample))
-        deltas = f"; best delta of means {of_means}, of samples {of_samples}"
+    evidence = (
+        f"{_share(noise)} of a sampled latent’s variance is posterior noise (reported from {NOISY_POSTERIOR:.0%})."
+    )
+    if side == "undecided":
+        verdict = "Whether samples are visibly noisier than means is undecided."
+        return Finding("posterior-undecided", "neutral", verdict, evidence, MORE_IMAGES, measure_more(analysis))
     return Finding(
         "noisy-posterior",
-        "warning",
+        "neutral",
         "Samples are visibly noisier than means: which of the two a diffusion model is trained on matters here.",
-        f"{noise.value:.0%} of a sampled latent’s variance is posterior noise (reported from {NOISY_POSTERIOR:.0%})"
-        f"{deltas}.",
-        "Train the diffusion model on posterior means, or lower the KL weight of the autoencoder.",
+        evidence,
+        "Fine-tune without a KL term, which lets the posterior narrow, or diffuse posterior means.",
+        fine_tune(analysis, "autoencoder"),
     )
 
 
@@ -128,56 +173,71 @@ def _decoder(analysis: Analysis) -> Finding | None:
     gap, everything, transfer = float(point.gap), analysis.decoding.diagonals, analysis.decoding.transfer
     evidence = (
         f"Low-pass keep {point.keep} of {everything}: decoded {point.decoded.value:.1f} dB, aligned "
-        f"{point.aligned.value:.1f} dB, gap {gap:.2f} ± {point.gap.standard_error:.2f} dB "
-        f"(aligned below {ALIGNED:g}, misaligned from {MISALIGNED:g})"
+        f"{point.aligned.value:.1f} dB, gap {gap:.2f} ± {point.gap.half_width or 0:.2f} dB (95 %; below {ALIGNED:g} it "
+        f"keeps frequencies apart, from {MISALIGNED:g} it does not)"
     )
-    is_idle = False
+    responds: Comparison = "above"
     if transfer:
         even = sum(transfer.even[: len(transfer.frequencies)]) / len(transfer.frequencies)
-        diagonal = float(transfer.diagonal)
-        is_idle = diagonal <= even
-        evidence += f"; {diagonal:.0%} of a band’s energy decodes into that band (evenly spread: {even:.0%})"
+        responds = compare(transfer.diagonal, even)
+        evidence += (
+            f"; {_share(transfer.diagonal)} of a band’s energy decodes into that band (evenly spread: {even:.0%})"
+        )
     evidence += "."
-    advice = (
-        "Fine-tune with DSM, the decoder alone or the whole model: decode low-passed latents into low-passed images."
-    )
-    if gap < ALIGNED and is_idle:
+    aligned, misaligned = compare(point.gap, ALIGNED), compare(point.gap, MISALIGNED)
+    dsm = "To bring them together, fine-tune with DSM: low-passed latents are decoded into low-passed images."
+    if aligned == "below" and responds == "below":
         verdict = "The decoder responds to no frequency of the latents: that it keeps them apart means nothing."
         return Finding("decoder-idle", "bad", verdict, evidence, "Check whether it uses its latents at all.")
-    if gap < ALIGNED:
-        return Finding("decoder-aligned", "good", "The decoder keeps frequencies apart.", evidence, "")
-    if gap < MISALIGNED:
+    if aligned == "below" and responds == "above":
+        return Finding("decoder-aligned", "neutral", "The decoder keeps frequencies apart.", evidence)
+    if misaligned == "above":
+        verdict = "The decoder needs high latent frequencies to draw low image frequencies."
+        return Finding("decoder-misaligned", "neutral", verdict, evidence, dsm, fine_tune(analysis, "dsm"))
+    if aligned == "above" and misaligned == "below":
         verdict = (
             "The decoder keeps frequencies apart only in part: low-passed latents decode worse than low-passed output."
         )
-        return Finding("decoder-partly-aligned", "warning", verdict, evidence, advice)
-    verdict = "The decoder is not aligned: it needs high latent frequencies to draw low image frequencies."
-    return Finding("decoder-misaligned", "bad", verdict, evidence, advice)
-
-
-def _scale(normalisation: Normalisation) -> Finding:
-    std, (least, most) = normalisation.std, normalisation.channel_stds
-    evidence = (
-        f"After the declared normalisation ({normalisation.convention}) the standard deviation is {std:.3g}, by "
-        f"channel {least:.3g} … {most:.3g}."
+        return Finding("decoder-partly-aligned", "neutral", verdict, evidence, dsm, fine_tune(analysis, "dsm"))
+    verdict = "How far the decoder keeps frequencies apart is undecided."
+    if aligned == "below":
+        verdict = "Whether the decoder responds to the frequencies of the latents is undecided."
+    command = measure_more(analysis, tests=True)
+    return Finding(
+        "decoder-undecided", "neutral", verdict, evidence, "Run the decoder’s tests on more images.", command
     )
-    is_unit, is_declared = 1 / UNIT_SCALE <= std <= UNIT_SCALE, normalisation.convention != "none"
-    if is_unit:
+
+
+def _scale(analysis: Analysis) -> Finding:
+    normalisation = analysis.normalisation
+    std, (least, most) = float(normalisation.std), normalisation.channel_stds
+    within = f" ± {normalisation.std.half_width:.2g}" if normalisation.std.half_width else ""
+    evidence = (
+        f"After the declared normalisation ({normalisation.convention}) the standard deviation of "
+        f"{analysis.diffused.kind}s is {std:.3g}{within}, by channel {least:.3g} … {most:.3g} (within a factor of "
+        f"{UNIT_SCALE:g} of 1 is unit scale)."
+    )
+    is_declared = normalisation.convention != "none"
+    lowest, highest = compare(normalisation.std, 1 / UNIT_SCALE), compare(normalisation.std, UNIT_SCALE)
+    if lowest == "above" and highest == "below":
         undeclared = "No normalisation is declared, and the latents are of unit scale as they are."
         verdict = "The declared scale matches these latents." if is_declared else undeclared
-        return Finding("scale-matches", "good", verdict, evidence, "")
+        return Finding("scale-matches", "good", verdict, evidence)
+    if "undecided" in (lowest, highest):
+        verdict = "Whether the latents are of unit scale is undecided."
+        return Finding("scale-undecided", "neutral", verdict, evidence, MORE_IMAGES, measure_more(analysis))
     advice = (
-        f"Scale raw latents by {normalisation.suggested_scaling_factor:.4g}, or normalise each channel by its own mean "
-        f"and standard deviation."
+        f"Multiply raw latents by {normalisation.suggested_scaling_factor:.4g}, or normalise each channel by its own "
+        f"mean and standard deviation, as training on a cache does."
     )
     if not is_declared:
         verdict = f"No normalisation is declared, and the latents’ standard deviation is {std:.3g}."
-        return Finding("scale-undeclared", "warning", verdict, evidence, advice)
+        return Finding("scale-undeclared", "warning", verdict, evidence, advice, cache(analysis))
     times, side = (std, "large") if std > 1 else (1 / std, "small")
     verdict = (
         f"The declared scale does not match these latents: normalised by it, they are {times:.2g} times too {side}."
     )
-    return Finding("scale-wrong", "bad", verdict, evidence, advice)
+    return Finding("scale-wrong", "bad", verdict, evidence, advice, cache(analysis))
 
 
 def _centre(normalisation: Normalisation) -> Finding | None:
@@ -202,7 +262,7 @@ def _dead_channels(view: LatentView) -> Finding | None:
         "bad",
         f"{len(dead)} of {len(view.channels)} channels are dead: they carry nothing.",
         f"Channels {_listed(dead)} have a standard deviation of at most a millionth of the largest.",
-        "Train with fewer channels, or find what switches these off (a KL weight too high does).",
+        "Find what switches these off (a KL weight too high does), or train with fewer channels.",
     )
 
 
@@ -236,15 +296,20 @@ def _outlier_channels(view: LatentView) -> Finding | None:
 
 def _reconstruction(analysis: Analysis) -> Finding | None:
     psnr = analysis.measurement("psnr")
-    if psnr is None or psnr.value is None or psnr.value >= WEAK_PSNR:
+    if psnr is None or psnr.value is None or (side := compare(psnr, WEAK_PSNR)) == "above":
         return None
-    return Finding(
-        "weak-reconstruction",
-        "warning",
-        "Reconstructions are so weak that smooth latents may only mean lost information.",
-        f"PSNR {psnr.value:.2f} dB (under {WEAK_PSNR:g}).",
-        "Read the one-sided metrics only beside those of an autoencoder that reconstructs as well.",
-    )
+    evidence = f"PSNR {psnr.value:.2f} ± {psnr.half_width or 0:.2f} dB (weak below {WEAK_PSNR:g})."
+    advice = "Read the one-sided metrics only beside those of an autoencoder that reconstructs as well."
+    if side == "undecided":
+        verdict = "Whether reconstructions are so weak that smooth latents may only mean lost information is undecided."
+        return Finding("reconstruction-undecided", "neutral", verdict, evidence, MORE_IMAGES, measure_more(analysis))
+    verdict = "Reconstructions are so weak that smooth latents may only mean lost information."
+    return Finding("weak-reconstruction", "warning", verdict, evidence, advice)
+
+
+def _share(number: Measurement) -> str:
+    spread = f" ± {number.half_width:.1%}" if number.half_width else ""
+    return f"{float(number):.1%}{spread}"
 
 
 def _signed(value: float, digits: str = ".2f") -> str:

@@ -70,7 +70,7 @@ def analyze_all(
         lpips: Weights of LPIPS, a path or hub name; adds LPIPS.
         features: Extractor for rFID: inception:PATH, dinov2[:FOLDER], a TorchScript file, python:FILE.py:FACTORY.
         all_readings: Add alternative readings of metrics, such as SEC at ρ = 0.5.
-        fail_on: Exit with status 1 if one holds, such as "best_delta > 1.3" "psnr < 26" over-noisy.
+        fail_on: Exit with status 1 if one holds, such as "best_delta > 1.3" "psnr < 26" decoder-idle.
     """
     if num_images < 2 or batch_size < 1 or num_tests < 2:
         got = f"{num_images}, {num_tests} and {batch_size}"

@@ -13,12 +13,14 @@ from .measurement import Measurement
 
 Kind = Literal["mean", "sample"]
 
-LatentFinding = Literal[
-    "over-noisy", "over-smoothed", "matched", "noisy-posterior", "dead-channels", "outlier-channels"
+SpectrumFinding = Literal["spectrum-steeper", "spectrum-at-target", "spectrum-flatter", "spectrum-undecided"]
+LatentFinding = Literal["noisy-posterior", "posterior-undecided", "dead-channels", "outlier-channels"]
+DecoderFinding = Literal[
+    "decoder-aligned", "decoder-partly-aligned", "decoder-misaligned", "decoder-idle", "decoder-undecided"
 ]
-DecoderFinding = Literal["decoder-aligned", "decoder-partly-aligned", "decoder-misaligned", "decoder-idle"]
-ScaleFinding = Literal["scale-matches", "scale-undeclared", "scale-wrong", "off-centre"]
-FindingKey = LatentFinding | DecoderFinding | ScaleFinding | Literal["weak-reconstruction"]
+ScaleFinding = Literal["scale-matches", "scale-undeclared", "scale-wrong", "scale-undecided", "off-centre"]
+FidelityFinding = Literal["weak-reconstruction", "reconstruction-undecided"]
+FindingKey = SpectrumFinding | LatentFinding | DecoderFinding | ScaleFinding | FidelityFinding
 FINDING_KEYS: tuple[str, ...] = tuple(key for keys in get_args(FindingKey) for key in get_args(keys))
 
 
@@ -188,14 +190,14 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Whether the declared normalisation makes these latents unit-scale.
+    """Whether the declared normalisation makes these latents unit-scale: samples, where there is a posterior.
 
     convention: as in `LatentSpace`. std, channel_stds (least, most), channel_means (least, most): after it.
     suggested_scaling_factor: 1 over the standard deviation of the raw latents.
     """
 
     convention: str
-    std: float
+    std: Measurement
     channel_stds: tuple[float, float]
     channel_means: tuple[float, float]
     suggested_scaling_factor: float
@@ -263,13 +265,18 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence of the verdict. key: its name in conditions. evidence: the numbers. advice: what to try, or ""."""
+    """One sentence of the verdict.
+
+    key: its name in conditions. level: "bad" and "good" are kept for what is wrong or right whatever one believes of
+    spectra. evidence: the numbers. advice: what to do, or "". command: the whole command that does it, or "".
+    """
 
     key: FindingKey
     level: Literal["good", "warning", "bad", "neutral"]
     verdict: str
     evidence: str
-    advice: str
+    advice: str = ""
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -301,11 +308,16 @@ class Analysis:
         """Return the view of posterior means or of samples."""
         return next(view for view in self.views if view.kind == kind)
 
+    @property
+    def diffused(self) -> LatentView:
+        """The latents that a diffusion model learns: samples of the posterior, or the means where there is none."""
+        return self.views[-1]
+
     def measurement(self, key: str) -> Measurement | None:
         """Return a number of the posterior means or of the decoder; None if it was not measured."""
         of_decoder = self.decoding.measurements if self.decoding else {}
         return self.view("mean").measurements.get(key) or of_decoder.get(key)
 
 
-ANALYSES = Document(list[Analysis], "specmatch-analysis-3", "analyses", "run `specmatch analyze` again")
+ANALYSES = Document(list[Analysis], "specmatch-analysis-4", "analyses", "run `specmatch analyze` again")
 """analysis.json."""

@@ -52,7 +52,7 @@ def summary(analyses: Sequence[Analysis]) -> TerminalTable:
 
 def verdict(analysis: Analysis) -> TerminalTable:
     """Render the findings about one autoencoder."""
-    advice = [f"Try: {finding.advice}" if finding.advice else "" for finding in analysis.findings]
+    advice = ["\n".join(filter(None, (f.advice, f.command and f"Try: {f.command}"))) for f in analysis.findings]
     rows = [(Cell(finding.verdict, text),) for finding, text in zip(analysis.findings, advice, strict=True)]
     levels = [Text(finding.level, STYLES[finding.level]) for finding in analysis.findings]
     return terminal_table(Table((Column(analysis.subject.name, is_text=True),), tuple(enumerate(rows))), levels)

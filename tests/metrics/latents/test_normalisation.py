@@ -21,7 +21,7 @@ def latents(std=1.0, mean=0.0, channels=4):
 @pytest.mark.parametrize("declared", [5.0, 2.0, 20.0])
 def test_check_normalisation_std_is_ratio_to_declared(declared):
     check = checked(LatentSpace("scale", std=(declared,)), latents(5.0))
-    assert check.std == pytest.approx(5 / declared, rel=1e-9)
+    assert float(check.std) == pytest.approx(5 / declared, rel=1e-9)
     assert check.suggested_scaling_factor == pytest.approx(0.2, rel=1e-9)
 
 

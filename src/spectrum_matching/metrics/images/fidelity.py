@@ -19,10 +19,17 @@ PSNR_METRIC = replace(
     better="higher",
     range="0 to 100",
     source="convention",
+    evidence="none as a predictor: over 21 public tokenizers the better it is, the worse gFID, 0.58 [0.18, 0.84]",
     conventions="posterior mean decoded, images clamped to [−1, 1], no rounding, mean over images",
 )
 SSIM_METRIC = replace(
-    PSNR_METRIC, key="ssim", title="reconstruction SSIM", unit="", range="−1 to 1", source="Wang et al., 2004"
+    PSNR_METRIC,
+    key="ssim",
+    title="reconstruction SSIM",
+    unit="",
+    range="−1 to 1",
+    source="Wang et al., 2004",
+    evidence="none as a predictor: over 21 public tokenizers the better it is, the worse gFID, 0.55 [0.08, 0.82]",
 )
 LPIPS_METRIC = replace(
     PSNR_METRIC,
@@ -32,6 +39,7 @@ LPIPS_METRIC = replace(
     better="lower",
     range="from 0 on",
     source="Zhang et al. (arXiv 1801.03924)",
+    evidence="none as a predictor: over 21 public tokenizers the better it is, the worse gFID, −0.61 [−0.86, −0.21]",
     conventions="VGG, on images in [−1, 1], posterior mean decoded",
 )
 LOWPASS_METRICS = tuple(

@@ -32,7 +32,8 @@ RFID_METRIC = replace(
     FID_METRIC,
     key="rfid",
     title="reconstruction Fréchet distance",
-    evidence="bounds what can be generated; says nothing of how easy that is",
+    evidence="bounds what can be generated; over 21 public tokenizers its rank correlation with gFID is −0.24 "
+    "[−0.65, 0.25], that is none",
     conventions="of reconstructions to their own images; rFID where the extractor is Inception's; "
     f"{BIAS}. Interval: delta method over pairs of images, which leaves the bias out",
 )

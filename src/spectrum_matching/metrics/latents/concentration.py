@@ -8,7 +8,7 @@ from torch import Tensor
 from ...records.measurement import Measurement
 from ...spectrum.power import power_spectrum
 from ..estimates import estimate_ratio
-from ..metric import RIGHT_SPACE, STANDARDISED, Metric
+from ..metric import RIGHT_SPACE, STANDARDISED, Metric, Published
 from .sweep import BatchRows, LatentMetric, LatentSweep, StandardisedBatch
 
 SEC_25 = Metric(
@@ -19,13 +19,16 @@ SEC_25 = Metric(
     range="0 to 1",
     one_sided=True,
     source=f"{RIGHT_SPACE}, equations 7–9",
-    evidence="|r| with gFID 0.63–0.80 within one family of 43 tokenizers of one shape, none across families",
+    evidence="|r| with gFID 0.63–0.80 within one family of 43 tokenizers of one shape; the right order in three pairs "
+    "of one shape, before and after one change",
+    across=Published(-0.14, (-0.55, 0.28), 21, "ρ = 0.5"),
     conventions=f"DCT of the whole map, u + v > 0.25 · (h + w − 2), DC kept; the paper states no ρ; {STANDARDISED}",
 )
 SEC_50 = replace(
     SEC_25,
     key="sec_50",
     title="spectral energy concentration, ρ = 0.5",
+    across=Published(-0.14, (-0.55, 0.28), 21),
     evidence="as for ρ = 0.25, if this is the paper's threshold, which it does not state",
     conventions=f"DCT of the whole map, u + v > 0.5 · (h + w − 2), DC kept; {STANDARDISED}",
     is_alternative=True,

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ...latent_space import LatentSpace
 from ...records.analysis import Normalisation
+from ...records.measurement import Measurement
 
 DEAD = 1e-6
 """A channel whose standard deviation is at most this share of the largest is dead."""
@@ -91,8 +92,12 @@ def dead_channels(stds: Tensor) -> Tensor:
     return ~(stds > DEAD * stds.max())
 
 
-def check_normalisation(space: LatentSpace, means: Tensor, stds: Tensor) -> Normalisation:
+def check_normalisation(
+    space: LatentSpace, means: Tensor, stds: Tensor, standard_error: float | None = None
+) -> Normalisation:
     """Describe latents normalised by `space`, from their channels' means and standard deviations (c,).
+
+    standard_error: of the standard deviation of all channels together.
 
     Diffusion schedules and priors assume unit variance, so the target is a standard deviation of 1, and a scale off by
     k is a signal-to-noise ratio off by k² at every noise level (Rombach et al., arXiv 2112.10752, section 4.3.2 and
@@ -104,7 +109,7 @@ def check_normalisation(space: LatentSpace, means: Tensor, stds: Tensor) -> Norm
     raw_std = _joint_std(means * declared_std + declared_mean, stds * declared_std)
     return Normalisation(
         convention=space.convention,
-        std=_joint_std(means, stds),
+        std=Measurement(_joint_std(means, stds), standard_error),
         channel_stds=(float(stds.min()), float(stds.max())),
         channel_means=(float(means.min()), float(means.max())),
         suggested_scaling_factor=1 / raw_std if raw_std > 0 else 1.0,

@@ -8,7 +8,7 @@ from torch import Tensor
 from ...records.measurement import Measurement
 from ...spectrum.contrast import rmsc, unit_tokens
 from ..estimates import estimate_mean
-from ..metric import IREPA, RIGHT_SPACE, SPECTRUM_MATCHING, STANDARDISED, Metric
+from ..metric import IREPA, RIGHT_SPACE, SPECTRUM_MATCHING, STANDARDISED, Metric, Published
 from .sweep import BatchRows, LatentMetric, LatentSweep, StandardisedBatch
 
 LDS = Metric(
@@ -19,7 +19,8 @@ LDS = Metric(
     range="−2 to 2; 0.35–0.78 for published 16 × 16 latents",
     one_sided=True,
     source=f"{IREPA}, its code; on latents {RIGHT_SPACE}",
-    evidence="|r| with gFID 0.85 within one family of 22 tokenizers of one shape, none across families",
+    evidence="|r| with gFID 0.85 within one family of 22 tokenizers of one shape",
+    across=Published(0.50, (-0.05, 0.83), 17, "the second of the board's two"),
     conventions=f"adjacent positions against those 6 or more apart, whatever the grid; {STANDARDISED}",
 )
 CDS = Metric(
@@ -31,6 +32,7 @@ CDS = Metric(
     one_sided=True,
     source=f"{IREPA}, its code; the text leaves the largest distance open",
     evidence="|r| with gFID 0.85 over 27 encoders as alignment targets; on latents not singled out, mostly repeats LDS",
+    across=Published(0.14, (-0.27, 0.56), 21),
     conventions=f"minus the least squares slope over Manhattan distances 1 … 8, the code's maximum; {STANDARDISED}",
 )
 

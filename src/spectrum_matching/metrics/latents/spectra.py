@@ -33,7 +33,7 @@ BEST_DELTA = Metric(
     key="best_delta",
     title="flattening of the images' spectrum that fits best",
     better="target",
-    range="−0.5 to 2.5 searched; 0 keeps the images' spectrum, over-smooth below it, over-noisy well above 1",
+    range="−0.5 to 2.5 searched; 0 keeps the images' spectrum, steeper latents lie below it, white ones far above 1",
     source=SPECTRUM_MATCHING,
     evidence=NONE + " beyond the paper's own training runs",
     conventions="scale-free variant: frequencies, no logarithm, no DC; interval by bootstrap over images",
@@ -44,7 +44,7 @@ GAP = replace(
     title="spectrum gap at delta 1, scale-free",
     unit="nats",
     better="lower",
-    range="from 0 on; large for over-smooth and over-noisy latents alike",
+    range="from 0 on; large for latents steeper and flatter than the target alike",
     conventions="KL(flattened image spectrum ‖ latent spectrum) per image, 16 bands, no DC; any latent scale",
 )
 GAP_PAPER = replace(

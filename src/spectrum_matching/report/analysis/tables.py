@@ -52,7 +52,7 @@ def normalisation_table(analyses: Sequence[Analysis]) -> Table:
     return _table(
         ((i, analysis.normalisation) for i, analysis in enumerate(analyses)),
         (Column("declared", is_text=True), lambda n: Cell(n.convention)),
-        (Column("std", "after it"), lambda n: plain(n.std)),
+        (Column("std", "after it"), lambda n: measured(n.std, 3)),
         (Column("channel means", "least … most"), lambda n: extremes(n.channel_means)),
         (Column("channel stds", "least … most"), lambda n: extremes(n.channel_stds)),
         (Column("suggested scaling factor", "1 / std of raw latents"), lambda n: plain(n.suggested_scaling_factor, 4)),
