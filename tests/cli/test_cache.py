@@ -59,7 +59,7 @@ def test_cache_latents_holds_encoded_posteriors(ours, autoencoder, image_folder)
         torch.testing.assert_close(batch.mean, posterior.mean, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(batch.logvar, posterior.logvar, rtol=1e-4, atol=1e-5)
     index = read_index(ours)
-    assert (len(latents), index.info.image_digest, index.info.images) == (24, images.digest, images.choice)
+    assert (len(latents), index.info.fingerprint, index.info.images) == (24, images.fingerprint, images.choice)
     assert [shard.n for shard in index.shards] == [5, 5, 5, 5, 4]
     verify_cache(ours)
     assert pair(*open_cached(f"latents:{ours}", None, None)).indices == tuple(range(24))
@@ -79,7 +79,7 @@ def test_cache_latents_leaves_finished_cache_alone(ours, autoencoder, image_fold
         ({"flips": False}, "flips is True, not False"),
         ({"size": 48}, "image_size is 32, not 48"),
         ({"shard_images": 6}, "shard_images is 5, not 6"),
-        ({"split": "held_out"}, "image_digest is "),
+        ({"split": "held_out"}, "of other images \\(24 there, "),
     ],
 )
 def test_cache_latents_refuses_other_settings(ours, autoencoder, image_folder, change, said):
@@ -106,7 +106,7 @@ def test_cache_latents_leaves_held_out_images_out(autoencoder, image_folder, tmp
     TRAINING.write(trained / "specmatch.json", AutoencoderTraining("run", {}, 4, data, "0", ""))
     out = cache_latents(str(trained), out=tmp_path / "out", shard_images=9)
     training = open_images(str(image_folder), 32, split="train", held_out=0.3, seed=1)
-    assert read_index(out).info.image_digest == training.digest
+    assert read_index(out).info.fingerprint.digest == training.digest
     latents, images = open_cached(f"latents:{out}", None, None)
     assert images.names == training.names
     assert len(pair(latents, images).indices) == len(training) < 24

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spectrum_matching.data.fingerprint import Fingerprint
 from spectrum_matching.data.images import ImageChoice, open_images
 from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.latents.foreign.pairing import pair
@@ -37,7 +38,7 @@ def index_of(shards: list[ShardEntry], n_images: int = 100, channels: int = 2, *
         classes=("a", "<b>"),
         autoencoder='a "name" & <b>',
         images=ImageChoice("embedded", 24),
-        image_digest="0123456789abcdef",
+        fingerprint=Fingerprint(6, "0123456789abcdef"),
         n_images=(n_images, n_images),
         latent_space=LatentSpace("per channel", (0.5,) * channels, (1.5,) * channels),
         global_space=LatentSpace("shift and scale", (0.5,), (1.5,)),
@@ -218,7 +219,10 @@ def test_open_latents_without_index_takes_other_layout(tmp_path: Path) -> None:
 
 def test_pair_needs_images_of_cache_digest(tmp_path: Path, image_folder: Path) -> None:
     images = open_images(str(image_folder), 24, split="all")
-    shards, known = [write_shard(tmp_path, 0, tensors(4, 7))], {"images": images.choice, "image_digest": images.digest}
+    shards, known = (
+        [write_shard(tmp_path, 0, tensors(4, 7))],
+        {"images": images.choice, "fingerprint": images.fingerprint},
+    )
     write_index(tmp_path, index_of(shards, len(images), **known))
     found = open_latents(tmp_path)
     assert found.info.images.source == str(image_folder)

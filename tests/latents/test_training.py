@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from spectrum_matching.data.fingerprint import Fingerprint
 from spectrum_matching.data.images import ImageChoice
 from spectrum_matching.data.order import PositionedBatches
 from spectrum_matching.latents.foreign.export import export_latents
@@ -25,7 +26,7 @@ def index_of(n: int = N, **change: object) -> CacheIndex:
         classes=("cat", "dog", "owl"),
         autoencoder="an autoencoder",
         images=ImageChoice("nowhere", 32, "train", 0.1, 3),
-        image_digest="fedcba",
+        fingerprint=Fingerprint(8, "fedcba"),
         n_images=(n, n),
     )
     info = replace(info, **{key: change.pop(key) for key in set(change) & set(info.__dict__)})

@@ -309,7 +309,7 @@ def test_canonical_gives_an_encoder_one_name(aligned, cached, save_dinov2, tmp_p
 
 def test_open_training_targets_needs_latents_with_known_images(cached, tmp_path):
     latents = open_latents(cached)
-    latents.info = replace(latents.info, image_digest=None)
+    latents.info = replace(latents.info, fingerprint=None)
     with pytest.raises(ValueError, match="does not say of which images it is"):
         open_training_targets(None, latents, flip=False)
 

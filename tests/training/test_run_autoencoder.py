@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import signal
 from contextlib import nullcontext
 from dataclasses import replace
@@ -43,7 +44,7 @@ def test_run_autoencoder_writes_its_directory(small_run, command):
     assert [line["step"] for line in logged(run)] == [1, 2, 3, 4]
     assert checkpointed(run) == ["0000003", "0000004"]
     made = {path.name for path in directory.iterdir()}
-    assert made == {"checkpoints", "export", "log.jsonl", "metrics.json", "run.yaml", "samples"}
+    assert made == {"checkpoints", "data.json", "export", "log.jsonl", "metrics.json", "run.yaml", "samples"}
     held_out = len(open_images(run.data.path, 32, split="held_out", held_out=0.2, seed=run.seed))
     assert sorted(path.name for path in (directory / "samples").iterdir()) == ["0000003.png", "0000004.png"]
     assert Image.open(directory / "samples" / "0000004.png").size == (32 * min(held_out, 8), 2 * 32)
@@ -387,3 +388,43 @@ def test_load_checkpoint_names_an_unreadable_checkpoint(small_run, command):
         file.unlink() if file.is_file() else file.rmdir()
     assert command(small_run)[0] == 0
     assert [line["step"] for line in logged(small_run)] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("replace", "training images: 20, as before, the first difference at "),
+        ("remove", "training images: 20 there, 19 now, the first difference at "),
+        ("add", "training images: 20 there, 21 now"),
+        ("replace held out", "held-out images: 4, as before, the first difference at "),
+    ],
+)
+def test_run_autoencoder_is_not_resumed_on_other_images(small_run, command, image_folder, tmp_path, change, said):
+    folder = Path(shutil.copytree(image_folder, tmp_path / "images"))
+    run = replace(small_run, data=replace(small_run.data, path=str(folder)), steps=1)
+    assert command(run)[0] == 0
+    split = "held_out" if change == "replace held out" else "train"
+    name = open_images(str(folder), 32, split=split, held_out=0.2, seed=run.seed).names[-2]
+    if change == "remove":
+        (folder / name).unlink()
+    elif change == "add":
+        shutil.copy(folder / name, (folder / name).with_name("zzz1.png"))
+    else:
+        Image.effect_noise((48, 48), 50).convert("RGB").save(folder / name)
+    before = files(Path(run.out))
+    status, _, err = command(run, "--steps", 2)
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"{run.out} was started on other data: {said}" in err
+    assert err.endswith("; restore the data, or choose another out\n")
+    assert files(Path(run.out)) == before
+
+
+def test_run_autoencoder_is_resumed_on_copied_images(small_run, command, image_folder, tmp_path):
+    folder = Path(shutil.copytree(image_folder, tmp_path / "images"))
+    run = replace(small_run, data=replace(small_run.data, path=str(folder)), steps=1)
+    assert command(run)[0] == 0
+    for path in folder.rglob("*.png"):
+        os.utime(path, (1, 1))
+    for steps, n_warnings in ((2, 1), (3, 0)):
+        status, _, err = command(run, "--steps", steps)
+        assert (status, err.count("the training images of")) == (0, n_warnings)

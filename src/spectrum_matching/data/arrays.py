@@ -1,5 +1,6 @@
 """Sets of images held in a tensor, or in an .npz in the format of ADM's evaluator."""
 
+import hashlib
 import os
 import zipfile
 from pathlib import Path
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..files.digests import digest_tensors
+from ..files.digests import LENGTH
 from ..files.npy import explain_npz_errors, read_npy_header, read_npz_headers
+from .fingerprint import Content, Contents
 from .images import ImageRow, ImageSet
 from .walk import BadFile
 
@@ -19,7 +21,7 @@ IMAGES = "arr_0"
 MEMBER = f"{IMAGES}.npy"
 
 
-class ArchivedImages(Dataset[ImageRow]):
+class ArchivedImages(Contents, Dataset[ImageRow]):
     """Images uint8 (n, size, size, 3) under `arr_0` of an .npz, read one by one as they are asked for.
 
     Raises:
@@ -46,7 +48,7 @@ class ArchivedImages(Dataset[ImageRow]):
         n_complete = (info.file_size - self._begin) // self._n_bytes
         if n_complete < self._n:
             raise ValueError(f"{path} is cut off within image {n_complete} of {self._n}")
-        self.source, self.digest = str(path), f"{info.CRC:08x}"
+        self.source, self._checksum = str(path), info.CRC.to_bytes(4, "big")
         self.bad: tuple[BadFile, ...] = ()
         self.classes: tuple[str, ...] = ()
         self.names = tuple(f"{path.name}:{index}" for index in range(self._n))
@@ -66,11 +68,15 @@ class ArchivedImages(Dataset[ImageRow]):
         image = pixels.view(self.size, self.size, 3).permute(2, 0, 1).float() / 127.5 - 1
         return ImageRow(image, -1, (), index)
 
+    def content(self, index: int) -> Content:
+        """Return the byte count of an image, and the checksum of them all."""
+        return Content(self._n_bytes, self._checksum)
+
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_stream": None}
 
 
-class TensorImages(Dataset[ImageRow]):
+class TensorImages(Contents, Dataset[ImageRow]):
     """Images (n, 3, size, size) in [-1, 1] and, where given, their labels (n,).
 
     Raises:
@@ -94,13 +100,17 @@ class TensorImages(Dataset[ImageRow]):
         self.bad: tuple[BadFile, ...] = ()
         self.classes: tuple[str, ...] = ()
         self.names = tuple(str(index) for index in range(len(images)))
-        self.digest = digest_tensors({"images": self._images})
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, index: int) -> ImageRow:
         return ImageRow(self._images[index], self._labels[index], (), index)
+
+    def content(self, index: int) -> Content:
+        """Return the byte count and the digest of an image."""
+        pixels = self._images[index].contiguous().numpy()
+        return Content(pixels.nbytes, hashlib.sha256(pixels.data).digest()[: LENGTH // 2])
 
 
 Images = ImageSet | TensorImages | ArchivedImages

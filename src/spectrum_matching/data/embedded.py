@@ -4,6 +4,7 @@ Training and held-out images come from different photographs (the two views of t
 dead leaves of different seeds and palettes. Every fourth image is of dead leaves.
 """
 
+import hashlib
 import math
 from collections.abc import Sequence
 from functools import cache
@@ -15,7 +16,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from ..files.digests import LENGTH
 from ..seeding import seeded
+from .fingerprint import Content
 
 N_IMAGES = {"train": 4096, "held_out": 256}
 COLOUR = {"train": ("astronaut", "rocket", "motorcycle_left", "motorcycle_right"), "held_out": ("chelsea", "coffee")}
@@ -65,6 +68,10 @@ class EmbeddedSource:
         square = _cut(group[int(which * len(group))], self._size, scale, left, top)
         return square.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirror < 0.5 else square
 
+    def content(self, item: int) -> Content:
+        """Return the digest of the photographs that the image is cut from, and its byte count."""
+        return Content(self.n_bytes[item], _photographs_digest(self.names[item].partition("/")[0]))
+
 
 @cache
 def embedded_pictures(split: str) -> Pictures:
@@ -80,6 +87,14 @@ def embedded_pictures(split: str) -> Pictures:
         tuple(_pyramid(photographs[name]) for name in GREY[split]),
         tuple(_pyramid(picture) for picture in leaves),
     )
+
+
+@cache
+def _photographs_digest(split: str) -> bytes:
+    # Dead leaves follow from these and from the code, and take seconds.
+    return hashlib.sha256(b"".join(_photograph(name).tobytes() for name in COLOUR[split] + GREY[split])).digest()[
+        : LENGTH // 2
+    ]
 
 
 def _photograph(name: str) -> np.ndarray:

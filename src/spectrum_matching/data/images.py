@@ -6,27 +6,24 @@ image; both are named. "refuse" decodes everything at opening and raises.
 """
 
 import copy
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Self, TypeVar
+from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..files.digests import digest_lines
+from ..files.threads import in_threads
 from ..seeding import fraction, seeded
 from .decode import BadImageError, crop_resize, to_tensor
 from .embedded import EmbeddedSource
+from .fingerprint import Content, Contents
 from .sources import Source, open_source
 from .walk import BadFile
 
 Split = Literal["train", "held_out", "all"]
-Result = TypeVar("Result")
-CHUNK = 256  # files that one thread checks at a time
 
 
 class ImageRow(NamedTuple):
@@ -66,8 +63,8 @@ class ImageChoice:
         return self.source == "embedded" or self.source.startswith("hub:") or Path(self.source).expanduser().exists()
 
 
-class ImageSet(Dataset[ImageRow]):
-    """Images of one split. `bad` names what opening found in the whole source; `digest` hashes names and byte counts.
+class ImageSet(Contents, Dataset[ImageRow]):
+    """Images of one split. `bad` names what opening found in the whole source.
 
     choice: what opens them again. A key is an index, or (index, epoch): crop position and flip are sampled anew in
     every epoch. Reading raises ValueError when no image of the split can be read.
@@ -87,11 +84,14 @@ class ImageSet(Dataset[ImageRow]):
         self.choice, self.source, self.size, self.bad = choice, choice.source, size, bad
         self.classes = files.classes
         self.names = tuple(files.names[item] for item in items)
-        self.digest = digest_lines(f"{files.names[item]}\0{files.n_bytes[item]}" for item in items)
         self._files, self._items, self._crop, self._flip = files, items, crop, flip
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def content(self, index: int) -> Content:
+        """Return what is taken of an image for a fingerprint."""
+        return self._files.content(self._items[index])
 
     def centred(self) -> Self:
         """Return the same images cropped at the centre and not mirrored."""
@@ -170,15 +170,6 @@ def collate(rows: Sequence[ImageRow]) -> ImageBatch:
     return ImageBatch(images, labels, tuple(file for row in rows for file in row.bad), tuple(row.item for row in rows))
 
 
-def check_in_threads(check: Callable[[int], Result], n: int) -> list[Result]:
-    """Return check(0) … check(n - 1) from twice as many threads as there are processors, since they wait for disks."""
-    chunks = [range(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
-    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-        return [
-            result for results in pool.map(lambda items: [check(item) for item in items], chunks) for result in results
-        ]
-
-
 def _examine(files: Source, min_side: int, full: bool) -> tuple[list[int], tuple[BadFile, ...]]:
     """Return good items and bad files; `full` decodes every image instead of reading its header."""
 
@@ -189,7 +180,7 @@ def _examine(files: Source, min_side: int, full: bool) -> tuple[list[int], tuple
             return str(error)
         return f"{width} x {height} pixels, smaller than {min_side}" if min(width, height) < min_side else None
 
-    complaints = check_in_threads(complaint, len(files.names))
+    complaints = in_threads(complaint, len(files.names))
     bad = tuple(BadFile(files.names[item], reason) for item, reason in enumerate(complaints) if reason)
     return [item for item, reason in enumerate(complaints) if reason is None], bad
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from ..files.digests import n_bytes
 from .decode import BadImageError, decode_image, image_size, one_line
+from .fingerprint import Content, buffer_content, file_content
 
 if TYPE_CHECKING:
     import datasets
@@ -29,6 +30,9 @@ class Source(Protocol):
 
     def read(self, item: int) -> Image.Image:
         """Return the image as 8-bit RGB; raise BadImageError when it cannot be decoded."""
+
+    def content(self, item: int) -> Content:
+        """Return what the fingerprint takes of the image."""
 
 
 def open_source(source: str) -> Source:
@@ -67,6 +71,9 @@ class _Files:
     def read(self, item: int) -> Image.Image:
         return decode_image(self._payload(item))
 
+    def content(self, item: int) -> Content:
+        raise NotImplementedError
+
     def _payload(self, item: int) -> bytes | Path:
         raise NotImplementedError
 
@@ -86,6 +93,10 @@ class FolderSource(_Files):
         self.classes = () if is_flat else tuple(folders)
         ids = {name: label for label, name in enumerate(self.classes)}
         self.labels: Sequence[int] = [ids.get(name.split("/")[0], -1) for name in self.names]
+
+    def content(self, item: int) -> Content:
+        """Return what a fingerprint takes of a file."""
+        return file_content(self._root / self.names[item])
 
     def _payload(self, item: int) -> Path:
         if self.n_bytes[item] == 0:
@@ -124,6 +135,15 @@ class TableSource(_Files):
         if label is not None:
             self.labels = [-1 if value is None else value for value in rows.data.column(label).to_pylist()]
             self.classes = _class_names(rows.features[label], self.labels)
+
+    def content(self, item: int) -> Content:
+        """Return what a fingerprint takes of a row's bytes, or of the file that it names."""
+        value = self._rows.data.column(self._image)[item]
+        data = value["bytes"] if value.type.num_fields else value
+        if data.is_valid:
+            return buffer_content(memoryview(data.as_buffer()))
+        path = value["path"].as_py() if value.type.num_fields > 1 else None
+        return file_content(Path(path)) if path else Content(0)
 
     def _payload(self, item: int) -> bytes | Path:
         value = self._rows.data.column(self._image)[item].as_py()

@@ -30,11 +30,11 @@ def require_latents(latents: LatentSet) -> None:
 class TrainingTargets:
     """Tokens of a vision encoder for the images of cached latents.
 
-    encoder: its name. width, grid: d and (h, w) of a target. digest: of the cache.
+    encoder: its name. width, grid: d and (h, w) of a target. files: of the cache.
     """
 
     def __init__(self, targets: LatentSet, latents: LatentSet) -> None:
-        self.encoder, self.digest = targets.info.autoencoder.removeprefix(VISION), targets.digest
+        self.encoder, self.files = targets.info.autoencoder.removeprefix(VISION), targets.files
         self.width, self.grid = targets.info.channels, targets.info.grid
         rows = {key: row for row, key in enumerate(targets.image_keys)}
         self._targets, self._rows = targets, [rows[key] for key in latents.image_keys]
@@ -55,7 +55,7 @@ def open_training_targets(folder: str | Path | None, latents: LatentSet, flip: b
         ValueError: when there are no targets, they are of other images, or lack mirrored images that `flip` needs.
     """
     path = targets_beside(latents.source) if folder is None else Path(folder).expanduser()
-    if latents.info.image_digest is None:
+    if latents.info.fingerprint is None:
         raise ValueError(
             f"{latents.source} does not say of which images it is, so that no targets belong to it: cache the images "
             f"by `specmatch cache`, or train from source.images"
@@ -65,7 +65,8 @@ def open_training_targets(folder: str | Path | None, latents: LatentSet, flip: b
     targets = open_latents(path)
     if not targets.info.autoencoder.startswith(VISION):
         raise ValueError(f"{path} holds latents, not alignment targets: {REMEDY}")
-    is_same = targets.info.image_digest == latents.info.image_digest
+    of_targets, of_latents = targets.info.fingerprint, latents.info.fingerprint
+    is_same = of_targets is not None and of_targets.digest == of_latents.digest
     if not is_same or not set(latents.image_keys) <= set(targets.image_keys):
         raise ValueError(f"{path} holds targets of other images than {latents.source}: {REMEDY}")
     if flip and not targets.info.flips:

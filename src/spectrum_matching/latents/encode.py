@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..data.fingerprint import changes, warn_if_rewritten
 from ..data.images import ImageSet
 from ..data.order import batches_at
 from ..data.walk import BadFile
@@ -85,7 +86,7 @@ def encode_images(encoder: Encoder, images: ImageSet, storage: Storage, *, batch
         flips=storage.flips,
         classes=images.classes,
         images=images.choice,
-        image_digest=images.digest,
+        fingerprint=images.fingerprint,
         n_images=(len(images), len(images)),
         bad=images.bad,
     )
@@ -107,7 +108,7 @@ def encode_images(encoder: Encoder, images: ImageSet, storage: Storage, *, batch
                     moments, batch.indices, [images.names[i] for i in batch.indices], batch.labels, batch.bad
                 )
 
-    return CacheJob(storage.index(info, encoder.digest), len(images), bool(images.classes), batches)
+    return CacheJob(storage.index(info, encoder.digest), len(images), bool(images.classes), batches, images.names)
 
 
 def import_cache(latents: LatentSet, storage: Storage) -> CacheJob:
@@ -124,7 +125,7 @@ def import_cache(latents: LatentSet, storage: Storage) -> CacheJob:
         indices = list(range(len(latents)))
     n = max(info.n_images[1], len(latents))
     # Only the order of another tool's images is known.
-    images = info.images if info.image_digest else None
+    images = info.images if info.fingerprint else None
     info = replace(info, flips=storage.flips, images=images, n_images=(n, n), latent_space=None, global_space=None)
 
     def batches(number: int, items: range) -> Iterator[JobBatch]:
@@ -154,14 +155,16 @@ def images_of(latents: LatentSet) -> ImageSet:
     """
     require_latents(latents)
     info, choice = latents.info, latents.info.images
-    if choice is None or choice.size is None or info.image_digest is None or not choice.is_available():
+    if choice is None or choice.size is None or info.fingerprint is None or not choice.is_available():
         raise ValueError(
             f"{latents.source} does not say of which images it is, or these are gone: targets lie beside latents that "
             f"`specmatch cache` made of images which still exist"
         )
     images = choice.open(choice.size)
-    if images.digest != info.image_digest:
+    if changed := changes(info.fingerprint, images.fingerprint, images.names):
         raise ValueError(
-            f"the images in {choice.source} have changed since {latents.source} was made: cache them again"
+            f"the images in {choice.source} have changed since {latents.source} was made ({changed}): restore them, or "
+            f"cache them again"
         )
+    warn_if_rewritten(f"the images of {latents.source}", info.fingerprint, images.fingerprint)
     return images

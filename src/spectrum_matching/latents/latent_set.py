@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..data.fingerprint import Contents, Fingerprint
 from ..data.images import ImageChoice
 from ..data.order import PositionedBatches
 from ..data.walk import BadFile
@@ -58,8 +59,8 @@ class LatentInfo:
 
     holds: what `mean` of a row is. flips: whether there are latents of the mirrored images as well. classes: names of
     the labels; autoencoder: what encoded the images, or the vision encoder of targets; both empty where unknown.
-    images: what opens the images; image_digest: the digest that they must have; None where unknown. n_images: how many
-    images (at least, at most) the latents were made from. latent_space: the normalisation to unit scale by channel,
+    images: what opens the images; fingerprint: that which they must have; None where unknown. n_images: how many images
+    (at least, at most) the latents were made from. latent_space: the normalisation to unit scale by channel,
     global_space: that of all channels together; None without statistics, which are of samples of the posteriors,
     mirrored images left out. bad: images or files that could not be used.
     """
@@ -71,7 +72,7 @@ class LatentInfo:
     classes: tuple[str, ...] = ()
     autoencoder: str = ""
     images: ImageChoice | None = None
-    image_digest: str | None = None
+    fingerprint: Fingerprint | None = None
     n_images: tuple[int, int] = (0, 0)
     latent_space: LatentSpace | None = None
     global_space: LatentSpace | None = None
@@ -87,8 +88,8 @@ class LatentSet(Dataset[LatentRow], ABC):
     """Latents of images in a folder, by row; indexing gives those of images that are not mirrored.
 
     source: the folder. notes: what a reader must know of the numbers. image_keys: `LatentRow.image` of each row.
-    digest: of the index, or of names and byte counts. Indexing raises BadLatentError for a file that turns out
-    unusable when it is read.
+    files: what their digest is taken of. Indexing raises BadLatentError for a file that turns out unusable when it is
+    read.
     """
 
     def __init__(
@@ -98,10 +99,10 @@ class LatentSet(Dataset[LatentRow], ABC):
         info: LatentInfo,
         image_keys: Sequence[str | int | None],
         notes: tuple[str, ...],
-        digest: str,
+        files: Contents,
     ) -> None:
         self.source, self.layout, self.info = str(folder), layout, info
-        self.image_keys, self.notes, self.digest = image_keys, notes, digest
+        self.image_keys, self.notes, self.files = image_keys, notes, files
 
     def __len__(self) -> int:
         return len(self.image_keys)
@@ -110,6 +111,11 @@ class LatentSet(Dataset[LatentRow], ABC):
         if not 0 <= row < len(self):
             raise IndexError(f"latent {row} of {len(self)}")
         return self.read(row)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the files; see `data.fingerprint`."""
+        return self.files.digest
 
     @abstractmethod
     def read(self, row: int, is_mirrored: bool = False) -> LatentRow:

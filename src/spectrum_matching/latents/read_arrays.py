@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from ..data.decode import one_line
-from ..data.images import check_in_threads
+from ..data.fingerprint import FileContents
 from ..data.walk import BadFile
-from ..files.digests import digest_lines, n_bytes
 from ..files.npy import NpyHeader, NpyHeaderError, read_npy_header
+from ..files.threads import in_threads
 from .latent_set import LOGVAR_RANGE, BadLatentError, LatentInfo, LatentRow, LatentSet, Layout
 
 MOST_OF_OTHER_SHAPE = 0.05
@@ -48,7 +48,7 @@ class FileLatents(LatentSet):
         key: str | None = None,
         notes: tuple[str, ...],
     ) -> None:
-        verdicts = check_in_threads(lambda item: _verdict(root / names[item], key), len(names))
+        verdicts = in_threads(lambda item: _verdict(root / names[item], key), len(names))
         shape = _common_shape(root, verdicts)
         items = [item for item, verdict in enumerate(verdicts) if verdict == shape]
         bad = tuple(
@@ -61,8 +61,7 @@ class FileLatents(LatentSet):
         self._root, self._shape, self._second, self._key = root, shape, second, key
         self._names, self._labels = [names[item] for item in items], [labels[item] for item in items]
         info = replace(info, channels=shape[0] // 2, grid=(shape[1], shape[2]), bad=bad)
-        digest = digest_lines(f"{name}\0{n_bytes(root / name)}" for name in names)
-        super().__init__(folder, layout, info, [image_keys[item] for item in items], notes, digest)
+        super().__init__(folder, layout, info, [image_keys[item] for item in items], notes, FileContents(root, names))
 
     def name(self, row: int) -> str:
         """Return the file of a row, relative to the folder of the files."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..data.decode import one_line
-from ..files.digests import digest_lines, n_bytes
+from ..data.fingerprint import Contents, FileContents
 from .latent_set import BadLatentError, CachedBatch, Key, LatentInfo, LatentRow, LatentSet, Layout
 
 Statistic = Literal["mean", "logvar", "mean_flip", "logvar_flip", "label"]
@@ -48,7 +48,7 @@ class ShardLatents(LatentSet):
         image_keys: Sequence[str | int | None],
         *,
         notes: tuple[str, ...],
-        digest: str | None = None,
+        files: Contents | None = None,
     ) -> None:
         if not image_keys:
             raise ValueError(f"{folder}: the shards hold no latents")
@@ -57,9 +57,9 @@ class ShardLatents(LatentSet):
         self._mapped: dict[str, MappedTensor] = {}
         flips = "mean_flip" in tensors and ("logvar" in tensors) == ("logvar_flip" in tensors)
         c, h, w = shapes[0][1:]
-        digest = digest or digest_lines(f"{path.name}\0{n_bytes(path)}" for path in paths)
+        files = files or FileContents(folder, [path.name for path in paths])
         info = replace(info, channels=c, grid=(h, w), flips=flips)
-        super().__init__(folder, layout, info, image_keys, notes, digest)
+        super().__init__(folder, layout, info, image_keys, notes, files)
 
     def name(self, row: int) -> str:
         """Return "SHARD:ROW"."""

@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..data.fingerprint import Content, KnownContents, changes
 from ..data.walk import BadFile
 from ..files.atomic import explain_write_errors, open_atomically
-from ..files.digests import digest_files, n_bytes
+from ..files.digests import n_bytes
 from ..files.documents import Document
 from ..metrics.latents.moments import ChannelMoments
 from .latent_set import LatentInfo
@@ -57,14 +58,19 @@ class CacheIndex:
     versions: Mapping[str, str]
     shards: tuple[ShardEntry, ...] = ()
 
-    def differences(self, other: "CacheIndex") -> tuple[str, ...]:
-        """Return what keeps the other from resuming this cache: "dtype is float16, not float32"."""
+    def differences(self, other: "CacheIndex", names: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return what keeps the other from resuming this cache: "dtype is float16, not float32".
+
+        names: of the other's images.
+        """
         pairs = zip(self._settings().items(), other._settings().values(), strict=True)
-        return tuple(f"{name} is {value}, not {wanted}" for (name, value), wanted in pairs if value != wanted)
+        settings = (f"{name} is {value}, not {wanted}" for (name, value), wanted in pairs if value != wanted)
+        changed = changes(self.info.fingerprint, other.info.fingerprint, names)
+        return (*([f"of other images ({changed})"] if changed else []), *settings)
 
     def _settings(self) -> dict[str, object]:
         """Return what decides the latents, or which of them a shard holds; the rest only names their origin."""
-        info = {name: getattr(self.info, name) for name in ("image_digest", "image_size", "holds", "flips")}
+        info = {name: getattr(self.info, name) for name in ("image_size", "holds", "flips")}
         # A vision encoder's digest does not decide channels and grid.
         info |= {"channels": self.info.channels, "grid": self.info.grid}
         return info | {name: getattr(self, name) for name in ("encoder_digest", "dtype", "shard_images")}
@@ -217,7 +223,9 @@ def open_cache(folder: Path) -> ShardLatents:
         stored,
         image_keys,
         notes=(f"Our own cache: {held} of each posterior of {encoder}, {index.dtype}, before any scaling{flips}.",),
-        digest=digest_files([folder / INDEX]),
+        files=KnownContents(
+            {shard.name: Content(shard.n_bytes, bytes.fromhex(shard.sha256)) for shard in index.shards}
+        ),
     )
 
 

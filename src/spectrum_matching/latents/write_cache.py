@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from .. import __version__
+from ..data.fingerprint import warn_if_rewritten
 from ..data.walk import BadFile
 from ..files.atomic import require_writable
 from ..latent_space import LatentSpace
@@ -62,13 +63,14 @@ class JobBatch(NamedTuple):
 class CacheJob:
     """The index of a cache to be written, of how many items it is made, and whether they have labels.
 
-    batches: makes the latents of a shard, given its number and items.
+    batches: makes the latents of a shard, given its number and items. names: of the images, where they are known.
     """
 
     index: CacheIndex
     n: int
     is_labelled: bool
     batches: Callable[[int, range], Iterator[JobBatch]]
+    names: Sequence[str] = ()
 
 
 class ShardRows:
@@ -123,8 +125,12 @@ def write_cache(
     index = job.index
     require_writable(out)
     old = started_cache(out)
-    if old is not None and (changed := old.differences(index)):
-        raise ValueError(f"{out} holds another cache: {', '.join(changed)}; choose another --out or the same values")
+    if old is not None:
+        if changed := old.differences(index, job.names):
+            raise ValueError(
+                f"{out} holds another cache: {', '.join(changed)}; choose another --out or the same values"
+            )
+        warn_if_rewritten(f"the images of {out}", old.info.fingerprint, index.info.fingerprint)
     starts = range(0, job.n, index.shard_images)
     items = [range(start, min(start + index.shard_images, job.n)) for start in starts]
     finished = finished_shards(out, old or index)

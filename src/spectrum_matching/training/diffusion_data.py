@@ -1,12 +1,13 @@
 """Data that a diffusion model learns: cached latents, images encoded on the fly, or pixels."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..data.fingerprint import Contents
 from ..data.images import open_images
 from ..data.order import PositionedBatches, image_batches
 from ..data.walk import BadFile
@@ -47,19 +48,27 @@ class LearnedData:
     """Opened data of `n` latents or images.
 
     info: what is known of them, before normalisation; images that nothing encodes (`is_pixels`) have 3 channels.
-    latent_space: normalises them to unit scale. digest: of the data, and of what they are aligned with. target_shape
-    (d, h', w'): of alignment targets, None without alignment. decoder: the autoencoder that encodes images on the fly,
+    latent_space: normalises them to unit scale. contents: the data, and what they are aligned with, by what they are.
+    networks: digests of the networks that encode, by what these are. target_shape (d, h', w'): of alignment targets,
+    None without alignment. decoder: the autoencoder that encodes images on the fly,
     None for cached latents and for pixels.
     """
 
     info: LatentInfo
     latent_space: LatentSpace
-    digest: str
+    contents: Mapping[str, Contents]
     n: int
     batches: Batches
     is_pixels: bool = False
     target_shape: tuple[int, int, int] | None = None
     decoder: Decoder | None = None
+    networks: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the data, and of what they are encoded by and aligned with."""
+        digests = [*(contents.digest for contents in self.contents.values()), *self.networks.values()]
+        return digests[0] if len(digests) == 1 else digest_lines(digests)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -132,7 +141,7 @@ def _open_cached(run: DiffusionRun, latents: LatentSet, device: torch.device) ->
     return LearnedData(
         info=replace(info, classes=latents.classes, autoencoder=autoencoder),
         latent_space=space,
-        digest=latents.digest if targets is None else digest_lines([latents.digest, targets.digest]),
+        contents={"latents": latents.files} | ({} if targets is None else {"alignment targets": targets.files}),
         n=len(latents),
         batches=batches,
         target_shape=None if targets is None else (targets.width, *targets.grid),
@@ -152,7 +161,8 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
         flip=source.flip,
         on_bad=source.on_bad,
     )
-    channels, side, space, digests = 3, source.size, LatentSpace(), [images.digest]
+    channels, side, space = 3, source.size, LatentSpace()
+    networks: dict[str, str] = {}
     autoencoder = encoder = decoder = target_shape = None
     if run.alignment.weight:
         if run.alignment.encoder is None:
@@ -161,7 +171,7 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
             raise ValueError("alignment.targets is of cached latents, and source.images is encoded at each step")
         encoder = open_vision(run.alignment.encoder, device, run.alignment.size)
         target_shape = (encoder.width, *encoder.grid(source.size))
-        digests.append(encoder.digest)
+        networks["vision encoder"] = encoder.digest
     if source.autoencoder is not None:
         autoencoder = open_autoencoder(source.autoencoder, device)
         if source.size % autoencoder.multiple or autoencoder.size not in (None, source.size):
@@ -176,7 +186,7 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
             )
         channels, side = autoencoder.channels, source.size // autoencoder.factor
         decoder = Decoder(source.autoencoder, autoencoder, digest_weights(autoencoder))
-        digests.append(decoder.digest)
+        networks["autoencoder"] = decoder.digest
 
     def batches(rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]:
         order = PositionedBatches(len(images), run.batch_size, run.seed, rank, world, start, end)
@@ -193,7 +203,8 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
     return LearnedData(
         info=replace(info, autoencoder=source.autoencoder or ""),
         latent_space=space,
-        digest=digest_lines(digests),
+        contents={"training images": images},
+        networks=networks,
         n=len(images),
         batches=batches,
         is_pixels=autoencoder is None,

@@ -25,7 +25,8 @@ from ..records.training_data import FILE, TRAINING, AutoencoderTraining, Trainin
 from ..seeding import seeded
 from .autoencoder_config import AutoencoderRun
 from .checks import check_autoencoder_run, check_size
-from .run_directory import Progress, open_accelerator, require_same_run, resume, train_in_directory
+from .data_fingerprint import DataFingerprint, require_same_data
+from .run_directory import PreparedTraining, Progress, open_accelerator, require_same_run, resume, train_in_directory
 from .train_autoencoder import AutoencoderState, build_state, open_autoencoder, train_autoencoder
 
 N_MEASURED, BATCH_SIZE = 256, 16  # held-out images that metrics.json is measured on
@@ -41,9 +42,26 @@ def run_autoencoder(run: AutoencoderRun, progress: Progress | None = None) -> Pa
         ValueError: before any work, where the run cannot be trained; at the end, where its result is not finite.
         SystemExit: after a signal, with a checkpoint written.
     """
+    return train_in_directory(run, prepare_autoencoder(run), progress)
+
+
+def prepare_autoencoder(run: AutoencoderRun) -> PreparedTraining:
+    """Check a run and build everything up to its first step, writing nothing.
+
+    Raises:
+        ValueError: where the run cannot be trained.
+    """
     accelerator = open_accelerator(run)
     vision = check_autoencoder_run(run, accelerator.device)
     require_same_run(run)
+    data = run.data
+    shared: dict[str, Any] = {"held_out": data.held_out, "seed": run.seed, "on_bad": data.on_bad}
+    training = open_images(data.path, data.size, split="train", crop=data.crop, flip=data.flip, **shared)
+    held_out = open_images(data.path, data.size, split="held_out", **shared)
+    contents = {"training images": training, "held-out images": held_out}
+    digests = {"vision encoder": vision.digest} if vision else {}
+    started_on = DataFingerprint({name: images.fingerprint for name, images in contents.items()}, digests)
+    require_same_data(Path(run.out), started_on, contents)
     autoencoder = open_autoencoder(run)
     # The autoencoder's weights are sampled from the seed itself.
     method = run.method.build(vision, autoencoder.channels, seeded("feature match", run.seed).initial_seed())
@@ -53,21 +71,20 @@ def run_autoencoder(run: AutoencoderRun, progress: Progress | None = None) -> Pa
     if run.losses.perceptual:
         perceptual = LPIPS.from_weights(str(run.losses.perceptual_weights)).to(accelerator.device)
     resume(run, state)
-    data = run.data
-    shared: dict[str, Any] = {"held_out": data.held_out, "seed": run.seed, "on_bad": data.on_bad}
-    training = open_images(data.path, data.size, split="train", crop=data.crop, flip=data.flip, **shared)
-    held_out = open_images(data.path, data.size, split="held_out", **shared)
     for bad in training.bad:  # of the whole source, so those of held_out as well
         logger.warning("skipped %s: %s", bad.name, bad.reason)
     logger.info("%d images to train on, %d held out (%s)", len(training), len(held_out), data.path)
     examples = next(fixed_batches(held_out, N_PREVIEW, N_PREVIEW)).images.to(accelerator.device)
     ranks = accelerator.process_index, accelerator.num_processes
     order = PositionedBatches(len(training), run.batch_size, run.seed, *ranks, state.step, run.steps)
-    batches = image_batches(training, order, run.data.workers)
-    records = train_autoencoder(run, state, batches, accelerator, perceptual)
-    preview = partial(write_preview, state.autoencoder, examples)
-    finish = partial(export, run, state, training, held_out)
-    return train_in_directory(run, state, records, preview, finish, accelerator, progress)
+    return PreparedTraining(
+        accelerator=accelerator,
+        started_on=started_on,
+        state=state,
+        records=train_autoencoder(run, state, image_batches(training, order, data.workers), accelerator, perceptual),
+        preview=partial(write_preview, state.autoencoder, examples),
+        export=partial(export, run, state, training, held_out),
+    )
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,16 +12,14 @@ import torch
 from ..data.pictures import write_grid
 from ..files.atomic import explain_write_errors, write_text_atomically
 from ..files.digests import digest_weights
-from ..files.documents import Document
-from ..files.settings import as_line, differences
-from ..latent_space import LatentSpace
 from ..records.provenance import commit
 from ..sampling.generate import check_sampling, generate_batch
 from ..sampling.model import Card, DiffusionModel, open_decoder, write_model
 from .checks import check_curriculum, check_diffusion_run
+from .data_fingerprint import DataFingerprint, read_fingerprint, require_same_data
 from .diffusion_config import DiffusionRun
 from .diffusion_data import DiffusionBatch, LearnedData, open_learned
-from .run_directory import Progress, open_accelerator, require_same_run, resume, train_in_directory
+from .run_directory import PreparedTraining, Progress, open_accelerator, require_same_run, resume, train_in_directory
 from .train_diffusion import DiffusionState, build_diffusion_state, path_of, train_diffusion
 
 UNIT = (0.8, 1.25)  # standard deviations that pass for 1
@@ -31,18 +29,6 @@ N_PREVIEW = 16
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class DataFingerprint:
-    """Digest, shape (c, h, w) and scale of the data that a run was started on; data.json in its directory."""
-
-    digest: str
-    shape: tuple[int, int, int]
-    latent_space: LatentSpace
-
-
-FINGERPRINT = Document(DataFingerprint, "specmatch-data-1", "data", "choose another out, or remove the folder it is in")
-
-
 def run_diffusion(run: DiffusionRun, progress: Progress | None = None) -> Path:
     """Train as the run says, from its directory's latest checkpoint; return the folder of the exported model.
 
@@ -50,16 +36,28 @@ def run_diffusion(run: DiffusionRun, progress: Progress | None = None) -> Path:
         ValueError: before any work, where the run cannot be trained; at the end, where its weights are not finite.
         SystemExit: after a signal, with a checkpoint written.
     """
+    return train_in_directory(run, prepare_diffusion(run), progress)
+
+
+def prepare_diffusion(run: DiffusionRun) -> PreparedTraining:
+    """Check a run and build everything up to its first step, writing nothing.
+
+    Raises:
+        ValueError: where the run cannot be trained.
+    """
     check_diffusion_run(run)
     accelerator = open_accelerator(run)
     device, directory = accelerator.device, Path(run.out)
     require_same_run(run, fixed=("steps",) if run.curriculum.keep else ())  # a curriculum is spread over the steps
-    file = directory / "data.json"
-    before = FINGERPRINT.read(file) if file.exists() else None
+    before = read_fingerprint(directory)
     data = open_learned(run, device, before.latent_space if before else None)
-    fingerprint = DataFingerprint(data.digest, data.shape, data.latent_space)
-    if changed := differences(before or fingerprint, fingerprint):
-        raise ValueError(f"{directory} was started on other data: {as_line(changed)}; choose another out")
+    started_on = DataFingerprint(
+        {name: contents.fingerprint for name, contents in data.contents.items()},
+        data.networks,
+        data.shape,
+        data.latent_space,
+    )
+    require_same_data(directory, started_on, data.contents)
     check_curriculum(run, data.shape)
     state = build_diffusion_state(run, data.shape, len(data.info.classes), device, data.target_shape)
     described = Card(
@@ -83,9 +81,6 @@ def run_diffusion(run: DiffusionRun, progress: Progress | None = None) -> Path:
     shape, n_parameters = " x ".join(map(str, data.shape)), sum(p.numel() for p in state.denoiser.parameters())
     logger.info("%d to learn from, %s, %s classes", data.n, shape, len(data.info.classes) or "no")
     logger.info("%s of %s parameters", run.denoiser.name, f"{n_parameters:,}")
-    if accelerator.is_main_process:
-        directory.mkdir(parents=True, exist_ok=True)
-        FINGERPRINT.write(file, fingerprint)
 
     def preview(path: Path) -> None:
         if model is not None:
@@ -96,8 +91,14 @@ def run_diffusion(run: DiffusionRun, progress: Progress | None = None) -> Path:
         digest = decoder.digest if decoder else ""
         export(run, state, replace(described, step=state.step, autoencoder_digest=digest))
 
-    records = train_diffusion(run, state, batches if data.is_pixels else warn_if_off_scale(batches), accelerator)
-    return train_in_directory(run, state, records, preview, finish, accelerator, progress)
+    return PreparedTraining(
+        accelerator=accelerator,
+        started_on=started_on,
+        state=state,
+        records=train_diffusion(run, state, batches if data.is_pixels else warn_if_off_scale(batches), accelerator),
+        preview=preview,
+        export=finish,
+    )
 
 
 def warn_if_off_scale(batches: Iterator[DiffusionBatch]) -> Iterator[DiffusionBatch]:

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
@@ -21,6 +22,7 @@ from accelerate import Accelerator
 from ..files.atomic import explain_write_errors, remove, write_folder_atomically, write_text_atomically
 from ..files.settings import Rule, as_line, differences, flat_settings
 from ..files.yaml_files import override, read_mapping, to_yaml
+from .data_fingerprint import DataFingerprint, write_fingerprint
 from .optimization import Run, StepRecord, TrainingState, ema_weights
 
 logger = logging.getLogger(__name__)
@@ -105,24 +107,32 @@ def load_checkpoint(state: TrainingState, checkpoint: Path) -> None:
         ) from error
 
 
-def train_in_directory(
-    run: Run,
-    state: TrainingState,
-    records: Iterator[StepRecord],
-    preview: Callable[[Path], None],
-    export: Callable[[], None],
-    accelerator: Accelerator,
-    progress: Progress | None = None,
-) -> Path:
-    """Run a trainer, with log, checkpoints and previews, then export its model; return the folder of the export.
+@dataclass(frozen=True)
+class PreparedTraining:
+    """A training that is checked and built up to its first step; nothing is written yet.
 
-    preview, which takes the file that it writes, and export are called in the main process, with averaged weights.
+    started_on: what data.json will say. records: the trainer. preview, which takes the file that it writes, and export
+    are called in the main process, with averaged weights.
+    """
+
+    accelerator: Accelerator
+    started_on: DataFingerprint
+    state: TrainingState
+    records: Iterator[StepRecord]
+    preview: Callable[[Path], None]
+    export: Callable[[], None]
+
+
+def train_in_directory(run: Run, prepared: PreparedTraining, progress: Progress | None = None) -> Path:
+    """Run a trainer, with log, checkpoints and previews, then export its model; return the folder of the export.
 
     Raises:
         SystemExit: after a signal, with a checkpoint written.
     """
+    accelerator, state = prepared.accelerator, prepared.state
     directory, is_main = Path(run.out), accelerator.is_main_process
     if is_main:
+        write_fingerprint(directory, prepared.started_on)
         for name in ("samples", "checkpoints"):
             (directory / name).mkdir(parents=True, exist_ok=True)
         write_text_atomically(directory / "run.yaml", to_yaml(run))
@@ -135,7 +145,7 @@ def train_in_directory(
     def write_preview(step: int) -> None:
         if is_main:
             with ema_weights(state):
-                preview(directory / "samples" / f"{step:0{DIGITS}d}.png")
+                prepared.preview(directory / "samples" / f"{step:0{DIGITS}d}.png")
 
     def checkpoint(step: int) -> None:
         if is_main:
@@ -144,12 +154,12 @@ def train_in_directory(
 
     log = open_log(directory / "log.jsonl", state.step) if is_main else None
     actions = ((run.intervals.checkpoint, checkpoint), (run.intervals.preview, write_preview))
-    finished = run_loop(run, report_bad_files(records, directory), log, actions, accelerator, progress)
+    finished = run_loop(run, report_bad_files(prepared.records, directory), log, actions, accelerator, progress)
     if log is not None:
         log.close()
     if finished and is_main:
         with ema_weights(state):
-            export()
+            prepared.export()
     accelerator.wait_for_everyone()
     if run.trackers:
         accelerator.end_training()  # ends the process group as well

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from spectrum_matching.data.fingerprint import Fingerprint
 from spectrum_matching.latents.foreign.export import export_latents
 from spectrum_matching.latents.latent_set import LatentInfo, LatentSet
 from spectrum_matching.latents.open_latents import open_latents
@@ -23,7 +24,7 @@ def cached(folder: Path, labels: list[int] | None = None, **change: object) -> L
         "flips": True,
         "classes": ("cat", "dog", "owl") if labels is None or max(labels) >= 0 else (),
         "autoencoder": "an autoencoder",
-        "image_digest": "fedcba",
+        "fingerprint": Fingerprint(8, "fedcba"),
         "n_images": (2 * N, 2 * N),
     }
     folder.mkdir()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...data.arrays import Images
+from ...data.fingerprint import changes
 from ..latent_set import BadLatentError, LatentSet
 
 N_CHECKED = 128
@@ -30,10 +31,10 @@ def pair(latents: LatentSet, images: Images) -> Pairs:
         ValueError: when counts differ, names are missing, labels disagree, or the layout does not record the image.
     """
     if latents.layout == "specmatch":
-        if latents.info.image_digest != images.digest:
+        if changed := changes(latents.info.fingerprint, images.fingerprint, images.names):
             raise ValueError(
-                f"{latents.source} was cached from images of digest {latents.info.image_digest}, {images.source} has"
-                f" digest {images.digest}; give the same images with the same split"
+                f"{latents.source} was cached from other images than those of {images.source} ({changed}); give the"
+                " same images with the same split"
             )
         indices = _require_all(latents, images, latents.image_keys)
         return Pairs(indices, "by position in the source, whose digest is equal")
