@@ -152,3 +152,31 @@ def test_main_sets_wait_policy_unless_the_user_has(set_by_user, expected):
         "print(os.environ['OMP_WAIT_POLICY'])"
     )
     assert in_a_new_process(code, OMP_WAIT_POLICY=set_by_user)[-1] == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("sample", "run", "--guidance", "nan"), "--guidance is nan"),
+        (("sample", "run", "--guidance", "inf"), "--guidance is inf"),
+        (("sample", "run", "--guidance-interval", "0", "nan"), "--guidance-interval is nan"),
+        (("study", "directional-energy", "gradients", "--data", "embedded", "--gamma", "0.5", "nan"), "--gamma is nan"),
+        (("study", "directional-energy", "gradients", "--data", "embedded", "--inner", "inf"), "--inner is inf"),
+        (("study", "unified-view", "a.json", "--control", "dsm", "--delta=-inf"), "--delta is -inf"),
+    ],
+)
+def test_commands_refuse_numbers_that_are_not_finite(specmatch, tmp_path, arguments, named):
+    status, out, err = specmatch(*arguments, "--out", tmp_path / "out")
+    assert (status, out, err) == (2, "", f"specmatch {arguments[0]}: {named}: must be a finite number\n")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
+def test_train_ae_refuses_a_file_of_numbers_that_are_not_finite(specmatch, tmp_path, value):
+    file = tmp_path / "run.yaml"
+    file.write_text(f"optimizer: {{lr: {value}}}\n")
+    status, out, err = specmatch("train-ae", "--config", file, "--out", tmp_path / "out")
+    assert (status, out) == (2, "")
+    assert err.startswith(f"specmatch train-ae: {file}: optimizer.lr is ")
+    assert "must be " in err
+    assert not (tmp_path / "out").exists()

@@ -1,10 +1,16 @@
-from dataclasses import fields, is_dataclass, replace
+import math
+import re
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Annotated
 
 import pytest
+from pydantic import Field
 
-from spectrum_matching.files.settings import Rule, differences, flat_settings, hashed_settings
+from spectrum_matching.comparison.plans import Entry, Plan
+from spectrum_matching.files.settings import Rule, differences, flat_settings, hashed_settings, validate
 from spectrum_matching.sampling.generate import SamplingChoice
-from spectrum_matching.training.autoencoder_config import AutoencoderRun
+from spectrum_matching.studies.frequency_bias.plans import FrequencyPlan
+from spectrum_matching.training.autoencoder_config import AutoencoderRun, MethodChoice
 from spectrum_matching.training.diffusion_config import DiffusionRun
 
 OF_EVERY_RUN = {
@@ -60,3 +66,47 @@ def test_differences_give_both_values_by_dotted_key():
 
 def test_flat_settings_enter_mappings():
     assert [setting[:2] for setting in flat_settings({"a": {"b": 1}, "c": (2,)})] == [("a.b", 1), ("c", (2,))]
+
+
+def with_number(record, number, prefix=""):
+    """The dotted key of every setting that may be a number, with a copy of the record in which it is this one."""
+    for field in fields(record):
+        value, key = getattr(record, field.name), prefix + field.name
+        if is_dataclass(value):
+            inner = with_number(value, number, f"{key}.")
+            yield from ((name, replace(record, **{field.name: other})) for name, other in inner)
+        elif isinstance(value, float):
+            yield key, replace(record, **{field.name: number})
+        elif isinstance(value, tuple) and value and isinstance(value[0], float):
+            yield key, replace(record, **{field.name: (*value[:-1], number)})
+
+
+@pytest.mark.parametrize("record", [AutoencoderRun(), DiffusionRun(), Plan(), FrequencyPlan(), SamplingChoice()])
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_validate_refuses_numbers_that_are_not_finite(record, number):
+    others = dict(with_number(record, number))
+    assert others
+    for key, other in others.items():
+        with pytest.raises(ValueError, match=rf"^{re.escape(key)}[.0-9]* is -?(nan|inf): must be "):
+            validate(other)
+
+
+def test_validate_refuses_numbers_that_are_not_finite_in_options_and_entries():
+    for delta in (math.nan, math.inf):
+        with pytest.raises(ValueError, match=r"^method.delta is (nan|inf): must be a finite number$"):
+            validate(replace(AutoencoderRun(), method=MethodChoice("esm", delta=delta)))
+        plan = Plan(entries={"one": Entry(MethodChoice("esm", delta=delta))})
+        with pytest.raises(ValueError, match=r"^entries.one.method.delta is (nan|inf): must be a finite number$"):
+            validate(plan)
+
+
+@dataclass(frozen=True)
+class Unbounded:
+    largest: Annotated[float, Field(allow_inf_nan=True)] = math.inf
+    other: float = 0.0
+
+
+def test_validate_takes_infinity_where_the_field_says_so():
+    assert validate(Unbounded()).largest == math.inf
+    with pytest.raises(ValueError, match="other is inf"):
+        validate(Unbounded(other=math.inf))

@@ -428,3 +428,19 @@ def test_run_autoencoder_is_resumed_on_copied_images(small_run, command, image_f
     for steps, n_warnings in ((2, 1), (3, 0)):
         status, _, err = command(run, "--steps", steps)
         assert (status, err.count("the training images of")) == (0, n_warnings)
+
+
+def test_train_ae_exports_nothing_where_no_step_was_finite(small_run, command, tmp_path):
+    autoencoder = Autoencoder.from_preset("tiny")
+    torch.nn.init.constant_(autoencoder.layers.decoder_output, 1e17)  # squared errors are finite, their gradient is not
+    autoencoder.save_pretrained(tmp_path / "far")
+    run = replace(
+        small_run,
+        network=autoencoder_config.Network(pretrained=str(tmp_path / "far")),
+        losses=autoencoder_config.Losses(l1=0.0, l2=1.0),
+    )
+    status, out, err = command(run)
+    assert (status, out) == (2, "")
+    assert err.splitlines()[-1].startswith("specmatch train-ae: none of 4 steps was finite, so that nothing was learned")
+    assert [line["skipped"] for line in logged(run)] == [True] * 4
+    assert not (Path(run.out) / "export").exists()

@@ -1,6 +1,7 @@
 """Named numbers of an analysis, and conditions on them: what a trainer logs, and what a CI gate checks."""
 
 import difflib
+import math
 import operator
 import re
 from collections.abc import Sequence
@@ -60,7 +61,9 @@ def read_conditions(texts: Sequence[str]) -> list[Condition]:
         if name not in METRICS and name != "normalised_std" and not re.fullmatch(r"lowpass_\d+", name):
             near = ", ".join(difflib.get_close_matches(name, METRICS, n=4, cutoff=0.0))
             raise ValueError(f"{text!r}: nothing measured is called {parts[1]!r}; the nearest are {near}")
-        conditions.append(Condition(text.strip(), parts[1], parts[2], float(parts[3])))
+        if math.isinf(bound := float(parts[3])):
+            raise ValueError(f"{text!r}: {parts[3]} is too large for a number")
+        conditions.append(Condition(text.strip(), parts[1], parts[2], bound))
     return conditions
 
 

@@ -6,7 +6,9 @@ What a command needs is imported when it runs, so that `specmatch --help` does n
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from difflib import get_close_matches
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
 
@@ -124,13 +126,27 @@ def _run(name: str, arguments: list[str]) -> None:
         result: object = _train(name, arguments)
     else:
         module, prog = import_module(f".{name}", __package__), f"specmatch {name}"
-        options = {function: getattr(module, function.replace("-", "_")) for function in functions}
+        options = {function: _of_finite_numbers(getattr(module, function.replace("-", "_"))) for function in functions}
         if len(options) > 1:
             result = tyro.extras.subcommand_cli_from_dict(options, prog=prog, args=arguments)
         else:
             result = tyro.cli(options[functions[0]], prog=prog, args=arguments)
     if isinstance(result, Path):
         print_results(str(result))
+
+
+def _of_finite_numbers(function: Callable[..., object]) -> Callable[..., object]:
+    """Return the function of a command, which refuses options that are NaN or infinite."""
+    from ..files.settings import infinite_numbers
+
+    @wraps(function)
+    def checked(*arguments: object, **options: object) -> object:
+        for key, number in infinite_numbers(options):
+            option = key.rpartition(".")[2].replace("_", "-")
+            raise ValueError(f"--{option} is {number}: must be a finite number")
+        return function(*arguments, **options)
+
+    return checked
 
 
 def _destroy_process_group() -> None:

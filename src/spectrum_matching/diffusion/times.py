@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -33,8 +34,10 @@ class Times:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Distribution):
             raise ValueError(f"times must be one of {', '.join(get_args(Distribution))}; got {self.kind!r}")
-        if not (self.std > 0 and self.shift > 0):
+        if not (0 < self.std < math.inf and 0 < self.shift < math.inf):
             raise ValueError(f"expected a positive std and shift, got std {self.std} and shift {self.shift}")
+        if not math.isfinite(self.mean):
+            raise ValueError(f"expected a finite mean, got {self.mean}")
 
     def draw(self, n: int, generator: torch.Generator) -> Float[Tensor, " n"]:
         """Sample t, (n,) float32 on the CPU."""

@@ -1,15 +1,17 @@
 """Settings as frozen dataclasses, whose annotations constrain their values and say what these decide.
 
-A constraint is pydantic's: `lr: NonNegative = 1e-4`. A rule says what is not hashed, or may change on resuming:
+A constraint is pydantic's: `lr: NonNegative = 1e-4`. No number may be NaN or infinite unless its field says
+`Field(allow_inf_nan=True)`. A rule says what is not hashed, or may change on resuming:
 `workers: Incidental[NonNegativeInt] = 0`.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, fields, is_dataclass
 from enum import Enum
 from typing import Annotated, Any, TypeVar, get_type_hints
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 
 class Rule(Enum):
@@ -25,7 +27,7 @@ NotHashed = Annotated[T, Rule.NOT_HASHED]
 Changeable = Annotated[T, Rule.CHANGEABLE]
 Incidental = Annotated[T, Rule.NOT_HASHED, Rule.CHANGEABLE]
 
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -36,11 +38,26 @@ def validate(record: T, values: dict[str, Any] | None = None, source: str = "") 
         ValueError: naming `source`, the dotted key, its value and what it must be.
     """
     try:
-        return TypeAdapter(type(record)).validate_python(asdict(record) if values is None else values)  # type: ignore[call-overload]
+        (checked,) = _adapter(type(record)).validate_python((asdict(record) if values is None else values,))  # type: ignore[call-overload]
+        return checked
     except ValidationError as error:
         key, message = first_problem(error)
+        key = key.partition(".")[2]
         prefix = f"{source}: " if source else ""
         raise ValueError(f"{prefix}{key} is {error.errors()[0]['input']!r}: {message}") from error
+
+
+def _adapter(kind: type[T]) -> TypeAdapter[tuple[T]]:
+    """Return what checks a record; pydantic takes this option for a tuple of it alone, and passes it on inwards."""
+    return TypeAdapter(tuple[kind], config=ConfigDict(allow_inf_nan=False))  # type: ignore[arg-type, valid-type]
+
+
+def infinite_numbers(record: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Yield dotted key and value of every number in a value, tuple, mapping or record that is NaN or infinite."""
+    for key, value, _ in flat_settings(record, prefix):
+        for number in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                yield key, number
 
 
 def first_problem(error: ValidationError) -> tuple[str, str]:

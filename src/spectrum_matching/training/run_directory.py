@@ -127,6 +127,7 @@ def train_in_directory(run: Run, prepared: PreparedTraining, progress: Progress 
     """Run a trainer, with log, checkpoints and previews, then export its model; return the folder of the export.
 
     Raises:
+        ValueError: at the end, where no update was finite, so that nothing was learned.
         SystemExit: after a signal, with a checkpoint written.
     """
     accelerator, state = prepared.accelerator, prepared.state
@@ -157,6 +158,11 @@ def train_in_directory(run: Run, prepared: PreparedTraining, progress: Progress 
     finished = run_loop(run, report_bad_files(prepared.records, directory), log, actions, accelerator, progress)
     if log is not None:
         log.close()
+    if finished and state.skipped == state.step:
+        raise ValueError(
+            f"none of {state.step} steps was finite, so that nothing was learned: nothing is exported; remove "
+            f"{directory} and train again with a lower optimizer.lr or precision fp32"
+        )
     if finished and is_main:
         with ema_weights(state):
             prepared.export()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from ...diffusion.path import Kind, Prediction
 from ...files.settings import NotHashed
@@ -57,9 +57,9 @@ class FrequencyPlan:
     sampling_steps: PositiveInt = 20
     seeds: NotHashed[Annotated[tuple[int, ...], Field(min_length=1)]] = (0,)
     main: NotHashed[tuple[str, ...]] = ("images", "images, delta 2", "white noise")
-    deltas: NotHashed[tuple[FiniteFloat, ...]] = (-1.0, 0.5, 1.0, 1.5, 2.0)
-    exponents: NotHashed[tuple[FiniteFloat, ...]] = (0.0, 1.0, 2.0)  # of Gaussian fields
-    loss_powers: NotHashed[tuple[FiniteFloat, ...]] = (-1.0, 1.0)
+    deltas: NotHashed[tuple[float, ...]] = (-1.0, 0.5, 1.0, 1.5, 2.0)
+    exponents: NotHashed[tuple[float, ...]] = (0.0, 1.0, 2.0)  # of Gaussian fields
+    loss_powers: NotHashed[tuple[float, ...]] = (-1.0, 1.0)
     predictions: NotHashed[tuple[Prediction, ...]] = ("data",)
     autoencoders: NotHashed[tuple[str, ...]] = ()  # NAME=SOURCE each
     injected: NotHashed[Annotated[int, Field(ge=0)]] = 64  # images to which errors are added, 0 for none
