@@ -3,13 +3,12 @@
 import json
 import shutil
 import signal
-import socket
 from dataclasses import replace
 
 import pytest
 import torch
 
-from processes import start
+from processes import start, start_two, statuses
 from spectrum_matching.analysis.cached import open_cached
 from spectrum_matching.cli.cache import cache_latents
 from spectrum_matching.data.images import open_images
@@ -231,35 +230,31 @@ def test_cache_latents_reports_errors_in_one_line(ours, autoencoder, image_folde
     assert "\n" not in str(caught.value)
 
 
-def forked(autoencoder, data, out, kill_at=0, environment=()):
-    """Start caching in a process that kills itself at its `kill_at`-th flush to the disk."""
-    code = f"""
-        import os
+def caching(autoencoder, data, out):
+    """The code that caches."""
+    return f"""
         from pathlib import Path
-        os.environ |= {dict(environment)!r}
         from spectrum_matching.cli.cache import cache_latents
         cache_latents({autoencoder!r}, data={str(data)!r}, out=Path({str(out)!r}), flips=True, **{SHARDS!r})
     """
-    return start(code, kill_at)
 
 
-def status(*processes):
-    for process in processes:
-        process.join(120)
-    return {process.exitcode for process in processes}
+def forked(autoencoder, data, out, kill_at=0):
+    """Start caching in a process that kills itself at its `kill_at`-th flush to the disk."""
+    return start(caching(autoencoder, data, out), kill_at)
 
 
 @pytest.mark.slow
 def test_cache_latents_resumes_after_kills(autoencoder, image_folder, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert status(forked(autoencoder, image_folder, whole)) == {0}
+    assert set(statuses(forked(autoencoder, image_folder, whole))) == {0}
     # Two flushes of each file: while a shard is written, before it is noted, while the index is written.
     for kill_at, shards in ((3, 0), (9, 2), (11, 3), (11, 5)):
-        assert status(forked(autoencoder, image_folder, killed, kill_at)) == {-signal.SIGKILL}
+        assert set(statuses(forked(autoencoder, image_folder, killed, kill_at))) == {-signal.SIGKILL}
         assert len(list(killed.glob("latents-*.safetensors"))) == shards
         with pytest.raises(ValueError, match="is an unfinished cache"):
             open_latents(killed)
-    assert status(forked(autoencoder, image_folder, killed)) == {0}
+    assert set(statuses(forked(autoencoder, image_folder, killed))) == {0}
     assert files(killed) == files(whole)
     assert sorted(open_latents(killed).image_keys) == list(range(24))
 
@@ -267,12 +262,7 @@ def test_cache_latents_resumes_after_kills(autoencoder, image_folder, tmp_path):
 @pytest.mark.slow
 def test_cache_latents_two_processes_equal_one(autoencoder, image_folder, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
-    assert status(forked(autoencoder, image_folder, two, 7)) == {-signal.SIGKILL}  # one shard is there already
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
-    ranks = [world | {"RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
-    both = [forked(autoencoder, image_folder, two, environment=rank) for rank in ranks]
-    assert status(*both, forked(autoencoder, image_folder, one)) == {0}
+    assert set(statuses(forked(autoencoder, image_folder, two, 7))) == {-signal.SIGKILL}  # one shard is there already
+    both = start_two(caching(autoencoder, image_folder, two))
+    assert set(statuses(*both, forked(autoencoder, image_folder, one))) == {0}
     assert files(two) == files(one)

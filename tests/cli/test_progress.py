@@ -5,15 +5,8 @@ import pytest
 from rich.console import Console
 
 from spectrum_matching.cli import output as progress
-from spectrum_matching.cli.output import (
-    RANKS,
-    is_main_process,
-    print_results,
-    progress_bar,
-    progress_bars,
-    show_messages,
-    write_results,
-)
+from spectrum_matching.cli.output import print_results, progress_bar, progress_bars, show_messages, write_results
+from spectrum_matching.processes import RANKS, is_main_process
 
 log = logging.getLogger("spectrum_matching.somewhere")
 HOSTILE = "[red]name[/] [/broken"

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from PIL import Image
 
 from processes import run_in_two, start
@@ -19,9 +18,11 @@ from runs import files as contents
 from spectrum_matching.cli.sample import sample
 from spectrum_matching.data.pictures import grid, to_bytes
 from spectrum_matching.nets.autoencoder import Autoencoder
+from spectrum_matching.processes import open_accelerator
 from spectrum_matching.sampling.generate import SamplingChoice, generate_batch, sampling_record
 from spectrum_matching.sampling.model import open_model
-from spectrum_matching.sampling.samples import missing_batches, parts_of, read_sampling, record_path, write_part
+from spectrum_matching.sampling.parts import all_parts_of, joined, missing_batches, parts_of, read_part, write_part
+from spectrum_matching.sampling.samples import read_sampling, record_path
 from spectrum_matching.training.diffusion_config import DenoiserChoice, DiffusionRun, Source
 from spectrum_matching.training.diffusion_data import open_learned
 from spectrum_matching.training.train_diffusion import build_diffusion_state, train_diffusion
@@ -113,7 +114,7 @@ def test_sample_overwrites_nothing_but_samples(command, tmp_path):
     (tmp_path / "mixed" / "notes.txt").write_text("mine")
     before = contents(tmp_path)
     for name, said in (
-        ("mine.npz", "exists, and no mine.json says that it is samples: choose another out"),
+        ("mine.npz", "exists, and no mine.json says that it is samples: choose another --out, or --overwrite"),
         ("mine.png", "exists, and no mine.png.json says that it is samples"),
         ("scores.npz", "scores.json exists and is no record of samples"),
         ("notes", "holds notes.txt: a folder of samples holds nothing else"),
@@ -123,7 +124,7 @@ def test_sample_overwrites_nothing_but_samples(command, tmp_path):
         ("scores.json", "samples are written as X.npz, as a grid X.png, or into a folder"),
         ("x.jpg", "samples are written as X.npz"),
         ("x.NPZ", "samples are written as X.npz"),
-        ("mine.npz/below/x.npz", "cannot write samples to "),
+        ("mine.npz/below/x.npz", "cannot write "),
     ):
         status, out, err = command("--out", tmp_path / name, "--seed", 3)
         assert (status, out, err.count("\n")) == (2, "", 1), err
@@ -142,7 +143,7 @@ def test_sample_overwrites_nothing_but_samples(command, tmp_path):
         (("--labels", 2), "a class from 0 to 1"),
         (("--guidance", -1), "guidance is -1.0"),
         (("--autoencoder", "/no/such"), "/no/such is no folder"),
-        (("--out", "/proc/none/x.npz"), "cannot write samples to /proc/none/x.npz"),  # even root cannot write there
+        (("--out", "/proc/none/x.npz"), "cannot write /proc/none/x.npz: no file"),  # even root cannot write there
     ],
 )
 def test_sample_reports_user_errors_in_one_line(command, arguments, said, tmp_path):
@@ -177,13 +178,77 @@ def test_missing_batches_hold_each_image_once(tmp_path, batch_size):
     pixels = np.zeros((8, 2, 2, 3), np.uint8)
     for part in (range(3, 6), range(9, 10)):
         write_part(tmp_path, part, pixels[: len(part)])
-    (tmp_path / ".00000006-00000009.npy.written.0-1.partial").write_bytes(b"half")
+    (tmp_path / ".00000006-00000009.npz.written.0-1.partial").write_bytes(b"half")
     parts = missing_batches(tmp_path, 12, batch_size)
     assert max(map(len, parts)) <= batch_size
     assert [i for part in parts for i in part] == [0, 1, 2, 6, 7, 8, 10, 11]
     for part in parts:
         write_part(tmp_path, part, np.zeros((len(part), 2, 2, 3), np.uint8))
     assert missing_batches(tmp_path, 12, batch_size) == []
+
+
+def batches_of(out):
+    """The finished batches that wait beside `out`."""
+    return [path for parts in all_parts_of(out) for path in parts.iterdir() if not path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.png", "folder"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "gone"])
+def test_sample_makes_again_what_is_not_whole(command, tmp_path, name, damage):
+    out = tmp_path / name
+    assert command("--out", out)[0] == 0
+    before = contents(tmp_path)
+    victim = out / "000003.png" if out.is_dir() else out
+    content = victim.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    if damage == "gone":
+        victim.unlink()
+    else:
+        victim.write_bytes({"cut": content[:middle], "flip": flipped, "empty": b""}[damage])
+    assert contents(tmp_path) != before
+    status, _, err = command("--out", out)
+    assert status == 0
+    assert "nothing to do" not in err
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b"", lambda b: b[:200] + bytes([b[200] ^ 1]) + b[201:]])
+def test_sample_makes_damaged_batches_again(trained_diffusion, model, command, pixels, tmp_path, damage):
+    parts = parts_of(tmp_path / "x.npz", sampling_record(model, CHOICE, N))
+    parts.mkdir()
+    write_part(parts, range(3, 6), pixels[3:6])
+    (part,) = parts.iterdir()
+    part.write_bytes(damage(part.read_bytes()))
+    with pytest.raises(ValueError, match=r"00000003-00000006\.npz cannot be read"):
+        read_part(parts, range(3, 6))
+    status, _, err = command("--out", tmp_path / "x.npz", "--batch-size", 3)
+    assert status == 0
+    assert "00000003-00000006.npz" in err.replace("\n", "")
+    assert np.array_equal(np.load(tmp_path / "x.npz")["arr_0"], pixels)
+    assert {path.name for path in tmp_path.iterdir()} == {"x.npz", "x.json"}
+
+
+def test_joined_refuses_batches_that_do_not_cover_the_images_once(tmp_path):
+    pixels = np.zeros((4, 2, 2, 3), np.uint8)
+    for name, ranges in (("gap", (range(2), range(3, 4))), ("twice", (range(3), range(2, 4))), ("short", (range(3),))):
+        (tmp_path / name).mkdir()
+        for indices in ranges:
+            write_part(tmp_path / name, indices, pixels[: len(indices)])
+        with pytest.raises(ValueError, match="are not images 0 to 3 once each"):
+            list(joined(tmp_path / name, 4))
+    (tmp_path / "sizes").mkdir()
+    write_part(tmp_path / "sizes", range(2), pixels[:2])
+    write_part(tmp_path / "sizes", range(2, 4), pixels[:2, :1, :1])
+    with pytest.raises(ValueError, match=r"are \(2, 2, 3\) and \(1, 1, 3\)"):
+        list(joined(tmp_path / "sizes", 4))
+
+
+def test_sample_overwrites_a_file_where_asked_to(command, tmp_path):
+    (tmp_path / "x.npz").write_text("mine")
+    assert command("--out", tmp_path / "x.npz")[0] == 2
+    assert command("--out", tmp_path / "x.npz", "--overwrite")[0] == 0
+    assert np.load(tmp_path / "x.npz")["arr_0"].shape[0] == N
 
 
 def forked(model, out, kill_at=0, limit=0):
@@ -210,10 +275,10 @@ def test_sample_killed_repeatedly_gives_the_same_files(trained_diffusion, name, 
     assert forked(trained_diffusion, whole / name) == 0
     sample(str(trained_diffusion), out=killed / name, num_images=N, sampling=replace(CHOICE, seed=1))  # to be replaced
     before, after = contents(killed), contents(whole)
-    # Flushes: two of the record, unless it is there, two of each of three batches, then those of what they become.
-    for kill_at, there in ((2, 0), (3, 1), (3, 2), (1, 2), (3, 3), (1, 3), (2, 3), (3, 3), (4, 3)):
+    # Flushes: two of each of three batches, then those of what they become.
+    for kill_at, there in ((1, 0), (3, 1), (3, 2), (1, 2), (3, 3), (1, 3), (2, 3), (3, 3), (4, 3)):
         assert forked(trained_diffusion, killed / name, kill_at) == -signal.SIGKILL
-        assert len(list(parts_of(killed / name).glob("*.npy"))) == there
+        assert len(list(batches_of(killed / name))) == there
         if record := read_sampling(record_path(killed / name)):  # then it speaks of what is there
             expected = before if record.seed == 1 else after
             assert contents(killed).items() >= expected.items()
@@ -227,7 +292,7 @@ def test_sample_resumes_after_a_full_disk(trained_diffusion, pixels, tmp_path):
         said = (tmp_path / "x.said").read_text()
         assert said.startswith(f"cannot write samples to {tmp_path / 'x.npz'}: ")
         assert said.endswith("fix this and rerun the same command to resume")
-        assert len(list(parts_of(tmp_path / "x.npz").iterdir())) == there + 1
+        assert len(list(batches_of(tmp_path / "x.npz"))) == there
         assert not (tmp_path / "x.npz").exists()
     assert forked(trained_diffusion, tmp_path / "x.npz") == 0
     assert np.array_equal(np.load(tmp_path / "x.npz")["arr_0"], pixels)
@@ -244,7 +309,7 @@ def one_thread():
 
 def process(latents, model, out):
     """What each process of torchrun does: it trains, then samples what is not there yet."""
-    accelerator = Accelerator()
+    accelerator = open_accelerator()
     rank, world = accelerator.process_index, accelerator.num_processes
     small = DenoiserChoice("SiT-micro/4", width=32, depth=2, heads=2)
     run = DiffusionRun(steps=3, batch_size=8, accumulation=2, source=Source(latents=latents), denoiser=small)
@@ -264,12 +329,10 @@ def process(latents, model, out):
 def two(latent_cache, trained_diffusion, model, pixels, tmp_path_factory):
     """The folder of what two processes made; of begun.npz one batch was there."""
     out = tmp_path_factory.mktemp("two")
-    parts = parts_of(out / "begun.npz")
+    record = read_sampling(record_path(sample(str(trained_diffusion), out=out / "one.npz", **ASKED)))
+    parts = parts_of(out / "begun.npz", record)
     parts.mkdir()
     write_part(parts, range(3, 6), pixels[3:6])
-    shutil.copy(
-        sample(str(trained_diffusion), out=out / "one.npz", **ASKED).with_suffix(".json"), parts / "samples.json"
-    )
     run_in_two(__file__, latent_cache, trained_diffusion, out)
     return out
 

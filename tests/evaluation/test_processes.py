@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from accelerate import Accelerator
 
 from processes import run_in_two
 from spectrum_matching.data.arrays import TensorImages
@@ -18,6 +17,7 @@ from spectrum_matching.metrics.images.catalogue import SET_SCORES
 from spectrum_matching.metrics.images.inception_score import INCEPTION_SCORE
 from spectrum_matching.metrics.images.score import SetComparison
 from spectrum_matching.nets.vision.extractors import Extracted, Extractor
+from spectrum_matching.processes import open_accelerator
 
 
 def pooled(images):
@@ -65,7 +65,7 @@ def reconstructed(n, accelerator):
 
 
 def process(out):
-    accelerator = Accelerator()
+    accelerator = open_accelerator()
     found = {n: reduced(n, accelerator) for n in (23, 3)} | {"reconstructed": reconstructed(39, accelerator)}
     torch.save(found, out / f"{accelerator.process_index}.pt")
     side = 8 * accelerator.process_index + 8

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from spectrum_matching.data.fingerprint import Fingerprint
 from spectrum_matching.data.images import ImageChoice, open_images
+from spectrum_matching.data.walk import BadFile
 from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.latents.foreign.pairing import pair
 from spectrum_matching.latents.latent_set import LatentInfo
@@ -241,14 +242,26 @@ def test_finished_shards_of_unfinished_cache(tmp_path: Path) -> None:
     (tmp_path / ".latents-00001.json").unlink()  # killed before its entry was written
     (tmp_path / "latents-00002.safetensors").write_bytes(b"cut")
     assert started_cache(tmp_path) == index
-    assert list(finished_shards(tmp_path, index)) == [0]
+    assert list(finished_shards(tmp_path, index, 12)) == [0]
     with pytest.raises(ValueError, match="is an unfinished cache; rerun the same `specmatch cache` to resume"):
         open_latents(tmp_path)
     for number in (1, 2):
         write_shard(tmp_path, number, tensors(4, 4 * number))
-    finish_cache(tmp_path, index, finished_shards(tmp_path, index).values())
+    finish_cache(tmp_path, index, finished_shards(tmp_path, index, 12).values())
     assert len(open_latents(tmp_path)) == 12
     assert not list(tmp_path.glob(".*"))
+
+
+def test_finished_shards_hold_every_one_of_their_items(tmp_path: Path) -> None:
+    index = index_of([], 12)
+    bad = [BadFile("x.png", "broken")]
+    write_shard(tmp_path, 0, tensors(4, 0))
+    write_shard(tmp_path, 1, tensors(3, 4), bad)  # one bad file of four
+    write_shard(tmp_path, 2, tensors(3, 8))  # one too few
+    assert set(finished_shards(tmp_path, index, 12)) == {0, 1}
+    assert set(finished_shards(tmp_path, index, 11)) == {0, 1, 2}
+    write_shard(tmp_path, 1, tensors(4, 4) | {"index": torch.tensor([4, 5, 5, 6])})  # one image twice
+    assert list(finished_shards(tmp_path, index, 12)) == [0]
 
 
 def anonymous_memory() -> int:

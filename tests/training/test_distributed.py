@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate import Accelerator
 
 from processes import run_in_two
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import PositionedBatches, image_batches
 from spectrum_matching.methods.method import Method, Term
 from spectrum_matching.methods.shared_transforms import Identity
+from spectrum_matching.processes import open_accelerator
 from spectrum_matching.training import autoencoder_config, diffusion_config
 from spectrum_matching.training.diffusion_data import open_learned
 from spectrum_matching.training.run_autoencoder import run_autoencoder
@@ -60,7 +60,7 @@ def begun(name, rank=0, device="cpu"):
 
 def trained(folder, name):
     """Train a case in this process, beside others if there are any; its final state and records."""
-    accelerator = Accelerator()
+    accelerator = open_accelerator()
     rank, world = accelerator.process_index, accelerator.num_processes
     run, state = begun(name, rank, accelerator.device)
     images = open_images(str(folder), 32, seed=0, crop="random", flip=True)
@@ -86,7 +86,7 @@ def whole_run(folder, out):
 
 def aligned(folder):
     """Train a denoiser beside an alignment in this process; its final state."""
-    accelerator = Accelerator()
+    accelerator = open_accelerator()
     run = diffusion_config.DiffusionRun(
         steps=3,
         batch_size=8,
@@ -108,7 +108,7 @@ def aligned(folder):
 
 def process(folder, out):
     """What each process of torchrun does."""
-    rank = Accelerator().process_index
+    rank = open_accelerator().process_index
     torch.save(aligned(folder).state_dict(), out / f"aligned_{rank}.pt")
     for name in CASES:
         state, records = trained(folder, name)

@@ -2,11 +2,9 @@
 
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from accelerate import Accelerator, InitProcessGroupKwargs
 from tyro.conf import arg
 
 from ..data.images import Split
@@ -18,6 +16,7 @@ from ..latents.open_latents import CACHED, is_cached, open_latents
 from ..latents.write_cache import Storage, write_cache
 from ..nets.autoencoder import Autoencoder
 from ..nets.vision.encoders import open_vision
+from ..processes import open_accelerator
 from ..records.training_data import training_data
 from .names import chosen_device
 from .output import progress_bar
@@ -43,7 +42,7 @@ def cache_latents(
 ) -> Path:
     """Encode images once: posterior moments in safetensors shards with an index. Rerun the same command to resume.
 
-    Under `accelerate launch` the processes share the shards.
+    Launched by torchrun or `accelerate launch`, several processes share the shards.
 
     Args:
         source: A folder in diffusers' format, a hub name, an LDM checkpoint (X.safetensors), python:FILE.py:FACTORY for
@@ -66,8 +65,7 @@ def cache_latents(
     """
     if batch_size < 1 or (shard_images is not None and shard_images < 1) or workers < 0:
         raise ValueError("batches and shards must have at least one image, and workers must not be negative")
-    # One process may end hours after another; none of them talk in between.
-    accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))])
+    accelerator = open_accelerator()
     is_vision = source.startswith(VISION)
     if (beside is not None or encoder_size is not None) and not is_vision:
         raise ValueError(f"--beside and --encoder-size apply only to {VISION}ENCODER, not to {source}")

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from accelerate import Accelerator
 from pydantic import NonNegativeInt, PositiveInt
 from tyro.conf import OmitArgPrefixes, arg
 
@@ -23,6 +22,7 @@ from ..files.settings import validate
 from ..nets.autoencoder import Autoencoder
 from ..nets.vision.extractors import open_extractor
 from ..nets.vision.perceptual import LPIPS
+from ..processes import open_accelerator
 from ..records.scores import EVALUATIONS, Evaluation
 from ..records.training_data import training_data
 from ..report.terminal import scores
@@ -193,7 +193,7 @@ class Evaluator:
     """State that the three commands share: processes, extractor, and options for reading images."""
 
     def __init__(self, reading: Reading) -> None:
-        self._reading, self.accelerator = validate(reading), Accelerator(mixed_precision="no")
+        self._reading, self.accelerator = validate(reading), open_accelerator()
         self.extractor = open_extractor(reading.features, self.accelerator.device) if reading.features else None
 
     def share(self, images: Images, progress: Callback, n: int | None = None) -> Iterator[ImageBatch]:

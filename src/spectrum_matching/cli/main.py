@@ -12,6 +12,8 @@ from functools import wraps
 from importlib import import_module
 from pathlib import Path
 
+from ..processes import AgreedError, is_main_process, launch
+
 
 def _train(command: str, arguments: list[str]) -> Path | None:
     """Train the model that the command line describes and return its export; for --dry-run only check and print it."""
@@ -82,6 +84,10 @@ COMMANDS = {
 """One line of help, then the functions in the file of the command; of several, the next argument names one."""
 
 
+SHARING = ("train-ae", "cache", "train-diffusion", "sample", "evaluate")
+"""Commands whose work several processes share."""
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command `specmatch`. Report user errors in one line and exit with status 2."""
     # Read when torch is imported: threads that spin while they wait slow every other process down.
@@ -109,7 +115,8 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError) as error:
-        print(f"specmatch {name}: {error}", file=sys.stderr)
+        if is_main_process() or not isinstance(error, AgreedError):
+            print(f"specmatch {name}: {error}", file=sys.stderr)
         sys.exit(2)
     finally:
         _destroy_process_group()
@@ -120,6 +127,8 @@ def _run(name: str, arguments: list[str]) -> None:
 
     from .output import print_results, show_messages
 
+    if launch().size > 1 and name not in SHARING:
+        raise AgreedError(f"runs in one process; several share the work of {', '.join(SHARING)}")
     show_messages()
     _, *functions = COMMANDS[name]
     if name in TRAININGS:

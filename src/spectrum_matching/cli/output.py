@@ -5,7 +5,6 @@ several processes that run one command, only the first shows progress, informati
 """
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from ..files.atomic import write_text_atomically
+from ..processes import is_main_process
 
 Callback = Callable[[int, int], None]
 """Takes the number done and the total."""
@@ -25,15 +25,7 @@ Callback = Callable[[int, int], None]
 PLAIN_INTERVAL = 30.0
 """Seconds between two lines of progress where standard error is no terminal."""
 
-# The variables from which accelerate, too, learns the number of a process.
-RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
-
 console = Console(stderr=True)
-
-
-def is_main_process() -> bool:
-    """Return whether this process is the first, or the only one, of those that run the command."""
-    return next((os.environ[name] for name in RANKS if name in os.environ), "0") == "0"
 
 
 @contextmanager

@@ -1,13 +1,12 @@
 """The command `sample`: images from a trained diffusion model, as a grid, a folder of PNG files, or one .npz."""
 
 import logging
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
-from accelerate import Accelerator, InitProcessGroupKwargs
 from tyro.conf import OmitArgPrefixes, arg
 
+from ..processes import open_accelerator
 from ..sampling.generate import SamplingChoice, check_sampling
 from ..sampling.model import open_model
 from ..sampling.samples import check_out, write_samples
@@ -23,6 +22,7 @@ def sample(
     out: Path,
     num_images: int = 16,
     autoencoder: str | None = None,
+    overwrite: bool = False,
     sampling: Annotated[SamplingChoice, OmitArgPrefixes] = SamplingChoice(),  # noqa: B008
 ) -> Path:
     """Sample images; image i does not depend on batch size or number of processes. Rerun the same command to resume.
@@ -32,13 +32,13 @@ def sample(
         out: X.png for a grid, X.npz for uint8 arr_0 (ADM's format), else a folder of PNG files.
         num_images: Number of images.
         autoencoder: Decoder in place of the autoencoder that the model was trained with.
+        overwrite: Replace a file X.npz or X.png, or its record, that is no samples.
         sampling: How images are sampled.
     """
-    # One process may end hours after another, without communicating in between.
-    accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))])
+    accelerator = open_accelerator()
     if num_images < 1:
         raise ValueError(f"num_images is {num_images}, expected at least 1")
-    check_out(out)
+    check_out(out, overwrite)
     opened = open_model(model, accelerator.device, autoencoder)
     check_sampling(opened, sampling)
     digest = opened.card.autoencoder_digest
@@ -46,5 +46,5 @@ def sample(
         name = opened.decoder.name
         log.warning("the weights of %s have changed since %s was trained on its latents", name, model)
     with progress_bar("sampling") as progress:
-        write_samples(opened, sampling, num_images, out, accelerator, progress)
+        write_samples(opened, sampling, num_images, out, accelerator, progress, overwrite)
     return out

@@ -6,13 +6,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 
 from ..data.images import ImageSet, open_images
 from ..files.settings import validate
 from ..nets.autoencoder import Autoencoder
 from ..nets.vision.encoders import open_vision
 from ..nets.vision.extractors import Extractor, open_extractor
+from ..processes import open_accelerator
 from ..training.autoencoder_config import AutoencoderRun
 from ..training.checks import check_autoencoder_run, check_curriculum, check_diffusion_run
 from ..training.diffusion_config import DiffusionRun
@@ -49,7 +49,7 @@ def open_plan(plan: Plan) -> OpenedPlan:
         ValueError: if the plan cannot be run.
     """
     encoders = check_plan(plan)
-    accelerator = Accelerator(mixed_precision="no")
+    accelerator = open_accelerator()
     if accelerator.num_processes > 1:
         raise ValueError(
             "compare runs in one process; share its trials by several commands with --seeds or --only, one for each GPU"

@@ -9,7 +9,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from accelerate import Accelerator
 from torch import Tensor
 
 from .. import __version__
@@ -28,6 +27,7 @@ from ..latents.open_latents import open_latents
 from ..latents.write_cache import Storage, write_cache
 from ..nets.autoencoder import Autoencoder, open_autoencoder
 from ..nets.vision.encoders import open_vision
+from ..processes import open_accelerator
 from ..records.analysis import ANALYSES
 from ..records.comparison import Stage
 from ..records.scores import EVALUATIONS
@@ -202,7 +202,7 @@ def _sample(trial: TrialContext, folder: Path) -> None:
     export = str(trial.folder("autoencoder") / EXPORT)
     decoder = Decoder(export, trial.autoencoder, trial.weights("autoencoder"))
     model = open_model(trial.folder("diffusion") / EXPORT, trial.opened.device, decoder)
-    accelerator, n = Accelerator(mixed_precision="no"), trial.plan.measuring.samples
+    accelerator, n = open_accelerator(), trial.plan.measuring.samples
     with trial.progress("sampling") as progress:
         write_samples(model, trial.plan.sampling, n, folder / SAMPLES, accelerator, progress)
 
@@ -278,4 +278,4 @@ def _batches(images: ImageSet, n: int, plan: Plan) -> Iterator[Tensor]:
 def _cache(trial: TrialContext, encoder: Encoder, images: ImageSet, storage: Storage, out: Path) -> None:
     job = encode_images(encoder, images, storage, batch_size=BATCH_SIZE, workers=trial.plan.autoencoder.data.workers)
     with trial.progress("caching") as progress:
-        write_cache(job, out, Accelerator(mixed_precision="no"), progress)
+        write_cache(job, out, open_accelerator(), progress)

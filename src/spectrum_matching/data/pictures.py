@@ -41,6 +41,21 @@ def write_png(path: Path, pixels: Tensor) -> None:
         stream.write(encode_png(pixels))
 
 
+def check_png(path: Path) -> None:
+    """Check that a PNG is whole, by the checksums within it.
+
+    Raises:
+        ValueError: naming it, where it is anything else.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            image.verify()
+    except (OSError, SyntaxError, ValueError) as error:  # its reader's own
+        raise ValueError(f"{path} is no whole PNG: {error}") from error
+
+
 def write_grid(path: Path, images: Tensor) -> None:
     """Write images (b, 3, H, W) in [-1, 1] as one grid, atomically."""
     write_png(path, to_bytes(grid(images))[0])

@@ -7,14 +7,15 @@ processes that run the same stage, one waits for the other.
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .atomic import write_text_atomically
 from .digests import digest_json
+from .locks import exclusive
 
 RECORD = "stage.json"
 
@@ -48,7 +49,7 @@ def run_stage(parent: Path, name: str, inputs: Mapping[str, Any], work: Work) ->
     """
     folder = stage_folder(parent, name, inputs)
     folder.mkdir(parents=True, exist_ok=True)
-    with _exclusive_lock(folder):
+    with exclusive(folder, waiting=True):
         if (folder / RECORD).exists():
             return _read_record(folder)
         interrupted = folder / "seconds"  # of attempts that were cut short
@@ -92,13 +93,3 @@ def slug(name: str) -> str:
 def _read_record(folder: Path) -> FinishedStage:
     content = json.loads((folder / RECORD).read_text())
     return FinishedStage(folder, folder.name.rpartition("-")[2], content["outputs"], content["seconds"])
-
-
-@contextmanager
-def _exclusive_lock(folder: Path) -> Iterator[None]:
-    """Keep other processes out of the folder until the block ends, or the process does, however it ends."""
-    import fcntl
-
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -115,8 +115,11 @@ def started_cache(folder: Path) -> CacheIndex | None:
     return next((DOCUMENT.read(path) for path in (folder / INDEX, folder / UNFINISHED) if path.exists()), None)
 
 
-def finished_shards(folder: Path, index: CacheIndex) -> dict[int, ShardEntry]:
-    """Return complete shards by number: those as long as the index, or their hidden entry, says."""
+def finished_shards(folder: Path, index: CacheIndex, n_items: int) -> dict[int, ShardEntry]:
+    """Return whole shards by number: as long as the index, or their hidden entry, says, with every one of their items.
+
+    n_items: of the cache. An item of a shard is a latent in it, or a bad file that it names.
+    """
     entries = {entry.name: entry for entry in index.shards}
     for path in folder.glob(".latents-*.json"):
         try:
@@ -124,8 +127,20 @@ def finished_shards(folder: Path, index: CacheIndex) -> dict[int, ShardEntry]:
         except (OSError, ValueError, TypeError):
             continue
         entries[entry.name] = entry
-    complete = [entry for entry in entries.values() if n_bytes(folder / entry.name) == entry.n_bytes]
-    return {int(re.sub(r"\D", "", entry.name)): entry for entry in complete}
+    complete = {int(re.sub(r"\D", "", name)): entry for name, entry in entries.items()}
+    n_held = {number: min(index.shard_images, n_items - number * index.shard_images) for number in complete}
+    return {number: entry for number, entry in complete.items() if _is_whole(folder, entry, n_held[number])}
+
+
+def _is_whole(folder: Path, entry: ShardEntry, n_items: int) -> bool:
+    if n_bytes(folder / entry.name) != entry.n_bytes:
+        return False
+    try:
+        shard = open_shard(folder / entry.name)
+        n_bad = len(json.loads(shard.metadata()[METADATA])["bad"])
+        return entry.n + n_bad == n_items and len(set(shard.get_tensor("index").tolist())) == entry.n
+    except (ValueError, KeyError, TypeError):  # of another format, or damaged
+        return False
 
 
 def finish_cache(folder: Path, index: CacheIndex, shards: Iterable[ShardEntry]) -> CacheIndex:
@@ -156,7 +171,12 @@ def write_index(folder: Path, index: CacheIndex) -> None:
         ValueError: when it cannot be written.
     """
     _write(folder / INDEX, DOCUMENT.to_json(index).encode())
-    for path in (folder / UNFINISHED, *(_entry_path(folder, shard.name) for shard in index.shards)):
+    remove_hidden(folder)
+
+
+def remove_hidden(folder: Path) -> None:
+    """Delete what only a cache without its index needs."""
+    for path in (folder / UNFINISHED, *folder.glob(".latents-*.json")):
         path.unlink(missing_ok=True)
 
 

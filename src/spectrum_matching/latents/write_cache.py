@@ -18,9 +18,10 @@ from ..data.fingerprint import warn_if_rewritten
 from ..data.walk import BadFile
 from ..files.atomic import require_writable
 from ..latent_space import LatentSpace
+from ..processes import exclusive_output, in_main
 from ..records.provenance import commit
 from .latent_set import LatentInfo
-from .shards import CacheIndex, finish_cache, finished_shards, start_cache, started_cache, write_shard
+from .shards import CacheIndex, finish_cache, finished_shards, remove_hidden, start_cache, started_cache, write_shard
 
 SHARD_IMAGES = 2048
 
@@ -122,57 +123,69 @@ def write_cache(
         ValueError: before any work, when another cache lies in `out` or the disk has no room; later, when a shard
             cannot be made or written, or no item could be used.
     """
-    index = job.index
+    with exclusive_output(accelerator, out):
+        missing: dict[int, range] | None = in_main(accelerator, lambda: _start(job, out))
+        if missing is None:
+            return
+        mine = list(missing.items())[accelerator.process_index :: accelerator.num_processes]
+        total, done = sum(len(items) for _, items in mine), 0
+        progress(0, total)
+        for number, items in mine:
+            rows = ShardRows(job.index, job.is_labelled)
+            bad: tuple[BadFile, ...] = ()
+            for batch in job.batches(number, items):
+                rows.add(batch)
+                bad += batch.bad
+                done += len(batch.indices) + len(batch.bad)
+                progress(done, total)
+            write_shard(out, number, rows.joined(), bad)
+        accelerator.wait_for_everyone()
+        in_main(accelerator, lambda: _finish(job, out))
+
+
+def _items(job: CacheJob) -> dict[int, range]:
+    """Return the items of each shard."""
+    starts = range(0, job.n, job.index.shard_images)
+    return {k: range(start, min(start + job.index.shard_images, job.n)) for k, start in enumerate(starts)}
+
+
+def _start(job: CacheJob, out: Path) -> dict[int, range] | None:
+    """Begin or resume a cache in `out`; return the items of the shards that are missing, None of a complete cache."""
     require_writable(out)
-    old = started_cache(out)
+    old, items = started_cache(out), _items(job)
     if old is not None:
-        if changed := old.differences(index, job.names):
+        if changed := old.differences(job.index, job.names):
             raise ValueError(
                 f"{out} holds another cache: {', '.join(changed)}; choose another --out or the same values"
             )
-        warn_if_rewritten(f"the images of {out}", old.info.fingerprint, index.info.fingerprint)
-    starts = range(0, job.n, index.shard_images)
-    items = [range(start, min(start + index.shard_images, job.n)) for start in starts]
-    finished = finished_shards(out, old or index)
-    missing = [number for number in range(len(items)) if number not in finished]
+        warn_if_rewritten(f"the images of {out}", old.info.fingerprint, job.index.info.fingerprint)
+    finished = finished_shards(out, old or job.index, job.n)
+    missing = {number: part for number, part in items.items() if number not in finished}
     if old is not None and old.shards and not missing:
+        remove_hidden(out)
         log.info("%s is complete: %d images", out, sum(shard.n for shard in old.shards))
-        return
-    _require_space(out, index, sum(len(items[number]) for number in missing))
+        return None
+    _require_space(out, job.index, sum(map(len, missing.values())))
     if finished:
         log.info("resuming: %d of %d shards are finished", len(finished), len(items))
-    accelerator.wait_for_everyone()  # until all know what is missing
-    if accelerator.is_main_process:
-        start_cache(out, index)
-    accelerator.wait_for_everyone()
-    mine = missing[accelerator.process_index :: accelerator.num_processes]
-    total, done = sum(len(items[number]) for number in mine), 0
+    start_cache(out, job.index)
+    return missing
 
-    progress(0, total)
-    for number in mine:
-        rows = ShardRows(index, job.is_labelled)
-        bad: tuple[BadFile, ...] = ()
-        for batch in job.batches(number, items[number]):
-            rows.add(batch)
-            bad += batch.bad
-            done += len(batch.indices) + len(batch.bad)
-            progress(done, total)
-        write_shard(out, number, rows.joined(), bad)
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        finished = finished_shards(out, old or index)
-        if lost := sorted(set(range(len(items))) - set(finished)):
-            raise ValueError(
-                f"{out}: {len(lost)} finished shards have disappeared (first: {lost[0]}); rerun the same command"
-            )
-        index = finish_cache(out, index, finished.values())
-        info, space = index.info, index.info.global_space or LatentSpace()
-        for file in info.bad:  # of all processes, and of those before a kill
-            log.warning("skipped %s: %s", file.name, file.reason)
-        n, skipped = sum(shard.n for shard in index.shards), f", {len(info.bad)} skipped" if info.bad else ""
-        shape = " x ".join(map(str, (info.channels, *info.grid)))
-        log.info("%d images%s: latents %s, mean %.4g, std %.4g", n, skipped, shape, space.mean[0], space.std[0])
-    accelerator.wait_for_everyone()
+
+def _finish(job: CacheJob, out: Path) -> None:
+    """Write the index."""
+    finished = finished_shards(out, started_cache(out) or job.index, job.n)
+    if lost := sorted(_items(job).keys() - finished.keys()):
+        raise ValueError(
+            f"{out}: {len(lost)} finished shards have disappeared (first: {lost[0]}); rerun the same command"
+        )
+    index = finish_cache(out, job.index, finished.values())
+    info, space = index.info, index.info.global_space or LatentSpace()
+    for file in info.bad:  # of all processes, and of those before a kill
+        log.warning("skipped %s: %s", file.name, file.reason)
+    n, skipped = sum(shard.n for shard in index.shards), f", {len(info.bad)} skipped" if info.bad else ""
+    shape = " x ".join(map(str, (info.channels, *info.grid)))
+    log.info("%d images%s: latents %s, mean %.4g, std %.4g", n, skipped, shape, space.mean[0], space.std[0])
 
 
 def _require_space(folder: Path, index: CacheIndex, n: int) -> None:

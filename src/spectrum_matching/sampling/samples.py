@@ -1,7 +1,6 @@
-"""Samples on disk: a grid, an .npz or a folder of PNG files, the record beside them, and the batches that become them.
+"""Samples on disk: a grid, an .npz or a folder of PNG files, and the record beside them.
 
-Finished batches are kept in a hidden folder beside `out` until all are there, so that a kill loses none. Earlier
-samples are replaced, recognised by their record; anything else is refused.
+Earlier samples are replaced, recognised by their record; anything else is refused.
 """
 
 import logging
@@ -17,12 +16,15 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from ..data.pictures import encode_png, grid, to_bytes, write_png
+from ..data.arrays import ArchivedImages
+from ..data.pictures import check_png, encode_png, grid, to_bytes, write_png
 from ..files.atomic import explain_write_errors, open_atomically, write_folder_atomically
 from ..files.documents import Document
+from ..processes import exclusive_output, in_main
 from ..records.scores import Sampling
 from .generate import SamplingChoice, generate_batch, sampling_record
 from .model import DiffusionModel
+from .parts import all_parts_of, begin_parts, joined, missing_batches, parts_of, write_part
 
 SAMPLING = Document(Sampling, "specmatch-samples-1", "sampling", "run `specmatch sample` again")
 RECORD = "samples.json"
@@ -39,45 +41,66 @@ def write_samples(
     out: Path,
     accelerator: Accelerator,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    overwrite: bool = False,
 ) -> None:
     """Write images 0 to n_images − 1 and their `Sampling` to `out`, resuming what was interrupted.
 
-    progress: called with the number of finished images and the total, of this process.
+    progress: called with the number of finished images and the total, of this process. overwrite: replace a file that
+    is no samples.
 
     Raises:
         ValueError: if `out` holds anything but samples, or cannot be written.
     """
     record = sampling_record(model, choice, n_images)
-    check_out(out)
-    parts = parts_of(out)
+    with exclusive_output(accelerator, out):
+        batches: list[range] | None = in_main(accelerator, lambda: _begin(out, record, choice.batch_size, overwrite))
+        if batches is None:
+            return
+        share, parts = batches[accelerator.process_index :: accelerator.num_processes], parts_of(out, record)
+        done, total = 0, sum(map(len, share))
+        for indices in share:
+            pixels = to_bytes(generate_batch(model, choice, indices, accelerator.device)).numpy()
+            with explain_write_errors(f"samples to {out}"):
+                write_part(parts, indices, pixels)
+            done += len(indices)
+            progress(done, total)
+        accelerator.wait_for_everyone()
+        in_main(accelerator, lambda: _finish(out, record))
+
+
+def _begin(out: Path, record: Sampling, batch_size: int, overwrite: bool) -> list[range] | None:
+    """Begin or resume; return the batches that are missing, None where the samples are in `out` already."""
+    check_out(out, overwrite)
     if out.exists() and _is_same(read_sampling(record_path(out)), record):
-        log.info("%s already contains these samples; nothing to do", out)
-        shutil.rmtree(parts, ignore_errors=True)
-        return
-    accelerator.wait_for_everyone()  # until all know what exists
-    if accelerator.is_main_process and not _is_same(read_sampling(parts / RECORD), record):
-        with explain_write_errors(f"samples to {out}"):
-            shutil.rmtree(parts, ignore_errors=True)
-            parts.mkdir(parents=True)
-            SAMPLING.write(parts / RECORD, record)
-    accelerator.wait_for_everyone()
-    batches = missing_batches(parts, n_images, choice.batch_size)
-    accelerator.wait_for_everyone()  # until all know what is missing
-    if n_finished := n_images - sum(map(len, batches)):
-        log.info("resuming: %s of %s images are finished", n_finished, n_images)
-    share = batches[accelerator.process_index :: accelerator.num_processes]
-    done, total = 0, sum(map(len, share))
-    for indices in share:
-        pixels = to_bytes(generate_batch(model, choice, indices, accelerator.device)).numpy()
-        with explain_write_errors(f"samples to {out}"):
-            write_part(parts, indices, pixels)
-        done += len(indices)
-        progress(done, total)
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        with explain_write_errors(f"samples to {out}"):
-            join_parts(parts, n_images, out, record)
-    accelerator.wait_for_everyone()
+        if is_whole(out, record.n_images):
+            log.info("%s already contains these samples; nothing to do", out)
+            for parts in all_parts_of(out):
+                shutil.rmtree(parts, ignore_errors=True)
+            return None
+        log.warning("%s is incomplete or damaged: its images are sampled again", out)
+    with explain_write_errors(f"samples to {out}"):
+        batches = missing_batches(begin_parts(out, record), record.n_images, batch_size)
+    if n_finished := record.n_images - sum(map(len, batches)):
+        log.info("resuming: %s of %s images are finished", n_finished, record.n_images)
+    return batches
+
+
+def is_whole(out: Path, n_images: int) -> bool:
+    """Return whether all samples are there, and no file is cut off or damaged, by its checksums."""
+    try:
+        if out.suffix == ".npz":
+            with zipfile.ZipFile(out) as archive:
+                return len(ArchivedImages(out)) == n_images and archive.testzip() is None
+        pictures = [out]
+        if out.suffix != ".png":
+            pictures = [out / f"{i:06d}.png" for i in range(n_images)]
+            if {path.name for path in pictures} != {path.name for path in out.iterdir()} - {RECORD}:
+                return False
+        for picture in pictures:
+            check_png(picture)
+    except (ValueError, OSError, zipfile.BadZipFile):
+        return False
+    return True
 
 
 def record_path(out: Path) -> Path:
@@ -95,8 +118,8 @@ def read_sampling(path: Path) -> Sampling | None:
         return None
 
 
-def check_out(out: Path) -> None:
-    """Check that samples can take this name.
+def check_out(out: Path, overwrite: bool = False) -> None:
+    """Check that samples can take this name; overwrite: also where a file has it that is no samples.
 
     Raises:
         ValueError: for a format that samples are not written in, and for a name that something else has.
@@ -105,60 +128,45 @@ def check_out(out: Path) -> None:
     is_file, record = out.suffix in (".npz", ".png"), record_path(out)
     if out.suffix.lower() in OTHER_FORMATS | ({".npz", ".png"} - {out.suffix}):
         raise ValueError(formats)
-    if record.exists() and read_sampling(record) is None:
-        raise ValueError(f"{record} exists and is no record of samples, whose name it has: choose another out")
+    if record.exists() and not overwrite and read_sampling(record) is None:
+        raise ValueError(
+            f"{record} exists and is no record of samples, whose name it has: choose another --out, or --overwrite"
+        )
     if not out.exists():
         return
-    if is_file and (out.is_dir() or not (record.exists() or read_sampling(parts_of(out) / RECORD))):
-        raise ValueError(f"{out} exists, and no {record.name} says that it is samples: choose another out")
+    if is_file and (out.is_dir() or not (overwrite or record.exists() or all_parts_of(out))):
+        remedy = "choose another --out" if out.is_dir() else "choose another --out, or --overwrite"
+        raise ValueError(f"{out} exists, and no {record.name} says that it is samples: {remedy}")
     if not is_file and not out.is_dir():
         raise ValueError(formats)
     if not is_file:
         others = sorted(path.name for path in out.iterdir() if not SAMPLE_FILES.fullmatch(path.name))
         if others or (any(out.iterdir()) and not record.exists()):
             what = others[0] if others else f"images without {RECORD}"
-            raise ValueError(f"{out} holds {what}: a folder of samples holds nothing else; choose another out")
+            raise ValueError(f"{out} holds {what}: a folder of samples holds nothing else; choose another --out")
 
 
-def parts_of(out: Path) -> Path:
-    """Return the folder of finished batches."""
-    return out.with_name(f".{out.name}.parts")
-
-
-def missing_batches(parts: Path, n_images: int, batch_size: int) -> list[range]:
-    """Divide the images that are not finished into batches; finished batches may be of any size."""
-    gaps, end = [], 0
-    for finished in [*_finished(parts), range(n_images, n_images)]:
-        gaps.append(range(end, finished.start))
-        end = finished.stop
-    return [gap[start : start + batch_size] for gap in gaps for start in range(0, len(gap), batch_size)]
-
-
-def write_part(parts: Path, indices: range, pixels: np.ndarray) -> None:
-    """Write a finished batch, uint8 (b, H, W, 3), of the images with these indices."""
-    with open_atomically(_part(parts, indices)) as stream:
-        np.save(stream, pixels, allow_pickle=False)
-
-
-def join_parts(parts: Path, n_images: int, out: Path, record: Sampling) -> None:
+def _finish(out: Path, record: Sampling) -> None:
     """Write the finished batches in the format of `out`, with the record, then delete them."""
-    batches = (np.load(_part(parts, indices), allow_pickle=False) for indices in _finished(parts))
+    parts = parts_of(out, record)
+    batches = joined(parts, record.n_images)
 
     def write_folder(folder: Path) -> None:
         for i, image in enumerate(image for batch in batches for image in batch):
             (folder / f"{i:06d}.png").write_bytes(encode_png(torch.from_numpy(image)))
         (folder / RECORD).write_text(SAMPLING.to_json(record))
 
-    if out.suffix in (".npz", ".png"):
-        record_path(out).unlink(missing_ok=True)  # it never describes other samples than exist
-        if out.suffix == ".npz":
-            _write_npz(out, batches, n_images)
+    with explain_write_errors(f"samples to {out}"):
+        if out.suffix in (".npz", ".png"):
+            record_path(out).unlink(missing_ok=True)  # it never describes other samples than exist
+            if out.suffix == ".npz":
+                _write_npz(out, batches, record.n_images)
+            else:
+                images = torch.from_numpy(np.concatenate(list(batches))).permute(0, 3, 1, 2).float() / 127.5 - 1
+                write_png(out, to_bytes(grid(images))[0])
+            SAMPLING.write(record_path(out), record)
         else:
-            images = torch.from_numpy(np.concatenate(list(batches))).permute(0, 3, 1, 2).float() / 127.5 - 1
-            write_png(out, to_bytes(grid(images))[0])
-        SAMPLING.write(record_path(out), record)
-    else:
-        write_folder_atomically(out, write_folder)
+            write_folder_atomically(out, write_folder)
     shutil.rmtree(parts, ignore_errors=True)
 
 
@@ -179,12 +187,3 @@ def _write_npz(path: Path, batches: Iterator[np.ndarray], n_images: int) -> None
 def _is_same(one: Sampling | None, other: Sampling) -> bool:
     """Return whether two records describe the same samples: digests tell models apart, names do not."""
     return one is not None and replace(one, denoiser="", autoencoder="") == replace(other, denoiser="", autoencoder="")
-
-
-def _part(parts: Path, indices: range) -> Path:
-    return parts / f"{indices.start:08d}-{indices.stop:08d}.npy"
-
-
-def _finished(parts: Path) -> list[range]:
-    """Return the indices of each finished batch, in order."""
-    return [range(*map(int, path.stem.split("-"))) for path in sorted(parts.glob("[0-9]*-[0-9]*.npy"))]

@@ -20,13 +20,14 @@ from ..latents.statistics import measure_latent_space
 from ..metrics.images.pixels import psnr, ssim
 from ..nets.autoencoder import Autoencoder
 from ..nets.vision.perceptual import LPIPS
+from ..processes import exclusive_output, in_main
 from ..records.provenance import commit
 from ..records.training_data import FILE, TRAINING, AutoencoderTraining, TrainingData
 from ..seeding import seeded
 from .autoencoder_config import AutoencoderRun
 from .checks import check_autoencoder_run, check_size
 from .data_fingerprint import DataFingerprint, require_same_data
-from .run_directory import PreparedTraining, Progress, open_accelerator, require_same_run, resume, train_in_directory
+from .run_directory import PreparedTraining, Progress, accelerator_of, require_same_run, resume, train_in_directory
 from .train_autoencoder import AutoencoderState, build_state, open_autoencoder, train_autoencoder
 
 N_MEASURED, BATCH_SIZE = 256, 16  # held-out images that metrics.json is measured on
@@ -42,7 +43,8 @@ def run_autoencoder(run: AutoencoderRun, progress: Progress | None = None) -> Pa
         ValueError: before any work, where the run cannot be trained; at the end, where its result is not finite.
         SystemExit: after a signal, with a checkpoint written.
     """
-    return train_in_directory(run, prepare_autoencoder(run), progress)
+    with exclusive_output(accelerator_of(run), Path(run.out)):
+        return train_in_directory(run, prepare_autoencoder(run), progress)
 
 
 def prepare_autoencoder(run: AutoencoderRun) -> PreparedTraining:
@@ -51,9 +53,9 @@ def prepare_autoencoder(run: AutoencoderRun) -> PreparedTraining:
     Raises:
         ValueError: where the run cannot be trained.
     """
-    accelerator = open_accelerator(run)
+    accelerator = accelerator_of(run)
     vision = check_autoencoder_run(run, accelerator.device)
-    require_same_run(run)
+    in_main(accelerator, lambda: require_same_run(run))
     data = run.data
     shared: dict[str, Any] = {"held_out": data.held_out, "seed": run.seed, "on_bad": data.on_bad}
     training = open_images(data.path, data.size, split="train", crop=data.crop, flip=data.flip, **shared)

@@ -12,6 +12,7 @@ import torch
 from ..data.pictures import write_grid
 from ..files.atomic import explain_write_errors, write_text_atomically
 from ..files.digests import digest_weights
+from ..processes import exclusive_output, in_main
 from ..records.provenance import commit
 from ..sampling.generate import check_sampling, generate_batch
 from ..sampling.model import Card, DiffusionModel, open_decoder, write_model
@@ -19,7 +20,7 @@ from .checks import check_curriculum, check_diffusion_run
 from .data_fingerprint import DataFingerprint, read_fingerprint, require_same_data
 from .diffusion_config import DiffusionRun
 from .diffusion_data import DiffusionBatch, LearnedData, open_learned
-from .run_directory import PreparedTraining, Progress, open_accelerator, require_same_run, resume, train_in_directory
+from .run_directory import PreparedTraining, Progress, accelerator_of, require_same_run, resume, train_in_directory
 from .train_diffusion import DiffusionState, build_diffusion_state, path_of, train_diffusion
 
 UNIT = (0.8, 1.25)  # standard deviations that pass for 1
@@ -36,7 +37,8 @@ def run_diffusion(run: DiffusionRun, progress: Progress | None = None) -> Path:
         ValueError: before any work, where the run cannot be trained; at the end, where its weights are not finite.
         SystemExit: after a signal, with a checkpoint written.
     """
-    return train_in_directory(run, prepare_diffusion(run), progress)
+    with exclusive_output(accelerator_of(run), Path(run.out)):
+        return train_in_directory(run, prepare_diffusion(run), progress)
 
 
 def prepare_diffusion(run: DiffusionRun) -> PreparedTraining:
@@ -46,9 +48,10 @@ def prepare_diffusion(run: DiffusionRun) -> PreparedTraining:
         ValueError: where the run cannot be trained.
     """
     check_diffusion_run(run)
-    accelerator = open_accelerator(run)
+    accelerator = accelerator_of(run)
     device, directory = accelerator.device, Path(run.out)
-    require_same_run(run, fixed=("steps",) if run.curriculum.keep else ())  # a curriculum is spread over the steps
+    fixed = ("steps",) if run.curriculum.keep else ()
+    in_main(accelerator, lambda: require_same_run(run, fixed))  # a curriculum is spread over the steps
     before = read_fingerprint(directory)
     data = open_learned(run, device, before.latent_space if before else None)
     started_on = DataFingerprint(

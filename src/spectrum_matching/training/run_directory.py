@@ -22,6 +22,7 @@ from accelerate import Accelerator
 from ..files.atomic import explain_write_errors, remove, write_folder_atomically, write_text_atomically
 from ..files.settings import Rule, as_line, differences, flat_settings
 from ..files.yaml_files import override, read_mapping, to_yaml
+from ..processes import open_accelerator
 from .data_fingerprint import DataFingerprint, write_fingerprint
 from .optimization import Run, StepRecord, TrainingState, ema_weights
 
@@ -36,7 +37,7 @@ Action = tuple[int, Callable[[int], None]]
 DIGITS = 7  # of the step, in names of checkpoints and previews
 
 
-def open_accelerator(run: Run) -> Accelerator:
+def accelerator_of(run: Run) -> Accelerator:
     """Return the accelerator of a run, with its trackers.
 
     Raises:
@@ -46,7 +47,7 @@ def open_accelerator(run: Run) -> Accelerator:
     for tracker in run.trackers:
         if importlib.util.find_spec(tracker) is None:
             raise ValueError(f"trackers: {tracker} is not installed; pip install 'spectrum-matching[track]'")
-    accelerator = Accelerator(mixed_precision="no", log_with=list(run.trackers) or None, project_dir=run.out)
+    accelerator = open_accelerator(log_with=list(run.trackers) or None, project_dir=run.out)
     if run.batch_size % (run.accumulation * accelerator.num_processes):
         raise ValueError(
             f"batch_size is {run.batch_size}, expected a multiple of accumulation ({run.accumulation}) times "
