@@ -78,7 +78,7 @@ def test_extending_page_autoencoder_class_opens(monkeypatch):
 
 def test_extending_page_source_is_opened(monkeypatch):
     source = names_of("A source of images")["Greys"]
-    monkeypatch.setattr(image_sets, "open_source", lambda name: source())
+    monkeypatch.setattr(image_sets, "open_source", lambda name, labels: source())
     images = image_sets.open_images("greys:", 32, split="all")
     assert len(images) == 256
     assert images[255].image.min() == 1

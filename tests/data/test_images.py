@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from spectrum_matching.data.decode import Frame
 from spectrum_matching.data.images import ImageRow, ImageSet, collate, open_images
 from spectrum_matching.data.walk import BadFile
 
@@ -89,18 +90,49 @@ def test_open_images_edge_cases_of_held_out(tmp_path: Path) -> None:
 
 def test_open_images_names_bad_files_with_reason(spoiled: Path) -> None:
     images = open_images(str(spoiled), 16, split="all")
-    assert images.bad == (
-        BadFile("dot.png", "1 x 1 pixels, smaller than 8"),
-        BadFile("text.jpg", "not an image"),
-        BadFile("void.png", "empty file"),
-    )
-    assert len(images) == 41
-    place = images.names.index("10a.jpg")
-    sample = images[place]
-    assert [file.name for file in sample.bad] == ["10a.jpg"]
-    assert sample.bad[0].reason.startswith("truncated")
-    assert torch.equal(sample.image, images[place + 1].image)
-    assert all(not images[i].bad for i in range(len(images)) if i != place)
+    assert images.bad == (BadFile("void.png", "empty file"),)
+    assert len(images) == 43
+    reasons = {"10a.jpg": "truncated", "dot.png": "1 x 1 pixels, smaller than 8", "text.jpg": "not an image"}
+    for name, reason in reasons.items():
+        place = images.names.index(name)
+        row = images[place]
+        assert row.bad[0].name == name
+        assert row.bad[0].reason.startswith(reason)
+        assert torch.equal(row.image, images[(place + len(row.bad)) % 43].image)
+    assert all(not images[i].bad for i in range(len(images)) if images.names[i] not in reasons)
+
+
+def test_open_images_logs_once_what_it_found(spoiled: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (spoiled / "notes.txt").write_text("about these images")
+    with caplog.at_level("INFO"):
+        images = open_images(str(spoiled), 16, held_out=0.3)
+        images.part("held_out")
+    lines = [f"{spoiled}: 43 images; left aside: 1 other file (notes.txt); 1 unusable file (void.png)"]
+    assert caplog.messages == lines
+
+
+def test_image_set_part_is_the_other_split_of_one_opening(folder: Path) -> None:
+    train = open_images(str(folder), 16, held_out=0.3, seed=3, crop="random", flip=True)
+    for split in ("held_out", "all"):
+        part, expected = train.part(split), open_images(str(folder), 16, held_out=0.3, seed=3, split=split)
+        assert (part.names, part.choice) == (expected.names, expected.choice)
+        assert torch.equal(part[0, 5].image, expected[0].image)
+    other = train.part("held_out", held_out=0.5, seed=1)
+    assert other.names == open_images(str(folder), 16, held_out=0.5, seed=1, split="held_out").names
+
+
+def test_open_images_without_labels_has_none(tmp_path: Path) -> None:
+    for name in ("ant", "bee"):
+        write(tmp_path / name / "1.png")
+    images = open_images(str(tmp_path), 16, split="all", labels=False)
+    assert (images.classes, [images[i].label for i in range(2)]) == ((), [-1, -1])
+    assert images.choice.open(16).classes == ("ant", "bee")
+    assert images.choice.open(16, labels=False).classes == ()
+
+
+def test_image_set_frame_is_that_of_the_file(folder: Path) -> None:
+    write(folder / "00.png", size=(30, 20))
+    assert open_images(str(folder), 16, split="all").frame(0) == Frame(30, 20, 1)
 
 
 def test_image_set_replaces_bad_last_image_by_first(folder: Path) -> None:
@@ -122,7 +154,7 @@ def test_open_images_refuse_names_bad_files(spoiled: Path) -> None:
 
 def test_open_images_needs_a_readable_image(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a")
-    with pytest.raises(ValueError, match=r"no image can be read \(a.txt: not an image\)"):
+    with pytest.raises(ValueError, match=r"holds no images \(a.txt: not an image\)"):
         open_images(str(tmp_path), 16)
     (tmp_path / "a.txt").unlink()
     write_truncated(tmp_path / "b.jpg")
@@ -134,8 +166,10 @@ def test_open_images_needs_a_readable_image(tmp_path: Path) -> None:
 def test_open_images_min_side(tmp_path: Path) -> None:
     write(tmp_path / "a.png", size=(20, 7))
     write(tmp_path / "b.png", size=(20, 8))
-    assert open_images(str(tmp_path), 16, split="all").names == ("b.png",)
-    assert open_images(str(tmp_path), 16, split="all", min_side=1).names == ("a.png", "b.png")
+    (bad,) = open_images(str(tmp_path), 16, split="all")[0].bad
+    assert bad == BadFile("a.png", "20 x 7 pixels, smaller than 8")
+    assert not open_images(str(tmp_path), 16, split="all")[1].bad
+    assert not open_images(str(tmp_path), 16, split="all", min_side=1)[0].bad
 
 
 def test_image_set_item_is_function_of_seed_index_epoch(tmp_path: Path) -> None:

@@ -136,18 +136,19 @@ def open_cached(source: str, data: str | None, size: int | None) -> tuple[Latent
         raise ValueError(
             f"{source}: {h} x {w} latents do not fit images of {size} x {size} pixels; give the images' side by --size"
         )
-    return latents, choice.open(size)
+    # Labels of our own caches lie beside the latents; those of other tools' are compared with the images'.
+    return latents, choice.open(size, labels=latents.layout != "specmatch")
 
 
 def _square_side(where: str) -> int | None:
     """Return the side of the first images of a folder if they are squares of one size, as caches have them."""
     if where == "embedded":
         return None
-    source = open_source(where)
+    source = open_source(where, labels=False)
     sides: set[int] = set()
     for item in range(min(8, len(source.names))):
         try:
-            sides.update(source.size(item))
+            sides.update(source.frame(item)[:2])
         except BadImageError:
             continue
     return sides.pop() if len(sides) == 1 else None

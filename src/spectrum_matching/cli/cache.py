@@ -37,6 +37,7 @@ def cache_latents(
     batch_size: int = 16,
     shard_images: int | None = None,
     workers: int = 0,
+    labels: bool = True,
     device: str = "auto",
     export: ForeignLayout | None = None,
 ) -> Path:
@@ -60,6 +61,7 @@ def cache_latents(
         shard_images: Images in a shard, by default 2048, or as many targets as fit in 256 MiB; after an interruption
             each process encodes at most so many again.
         workers: Processes that read images, for each process that encodes.
+        labels: Also store the labels of the images, if there are any.
         device: "auto", "cpu", "cuda", "cuda:1", and so on.
         export: With latents:FOLDER: write them into `out` in the layout of this tool, in float32.
     """
@@ -95,7 +97,8 @@ def cache_latents(
             images = images_of(latents)
             storage = replace(storage, flips=flips or latents.info.flips)
         else:
-            images = images_to_cache(None if is_vision else training_data(source), data, size=size, split=split)
+            trained = None if is_vision else training_data(source)
+            images = images_to_cache(trained, data, size=size, split=split, labels=labels)
         if is_vision:
             name = source.removeprefix(VISION)
             encoder = vision_encoder(name, open_vision(name, chosen, encoder_size), images.size, chosen)

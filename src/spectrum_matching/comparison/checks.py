@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -56,15 +55,15 @@ def open_plan(plan: Plan) -> OpenedPlan:
         )
     data, measuring = plan.autoencoder.data, plan.measuring
     extractor = open_extractor(measuring.features, accelerator.device) if measuring.features else None
-    training = open_images(data.path, data.size, split="all")
+    training = open_images(data.path, data.size, split="all", labels=False)
     if measuring.data is not None:
-        measured = dict.fromkeys(plan.seeds, open_images(measuring.data, data.size, split="all"))
+        measured = dict.fromkeys(plan.seeds, open_images(measuring.data, data.size, split="all", labels=False))
     else:
-        held_out = partial(open_images, data.path, data.size, split="held_out", held_out=data.held_out)
-        measured = {seed: held_out(seed=seed) for seed in plan.seeds}
+        measured = {seed: training.part("held_out", held_out=data.held_out, seed=seed) for seed in plan.seeds}
     references = measured
     if measuring.reference_data is not None:
-        references = dict.fromkeys(plan.seeds, open_images(measuring.reference_data, data.size, split="all"))
+        reference = open_images(measuring.reference_data, data.size, split="all", labels=False)
+        references = dict.fromkeys(plan.seeds, reference)
     for alignment in (entry.alignment for entry in plan.entries.values() if entry.alignment.weight):
         key = (str(alignment.encoder), alignment.size)
         if key not in encoders:

@@ -150,13 +150,15 @@ def _analyze(trial: TrialContext, folder: Path) -> None:
 
 
 def _cache_inputs(trial: TrialContext) -> Values:
-    storage = {"flips": trial.plan.diffusion.source.flip, "dtype": trial.plan.cache}
+    diffusion = trial.plan.diffusion
+    storage = {"flips": diffusion.source.flip, "labels": diffusion.denoiser.labels, "dtype": trial.plan.cache}
     return storage | {"weights": trial.weights("autoencoder"), "images": trial.opened.training_digest}
 
 
 def _cache_latents(trial: TrialContext, folder: Path) -> None:
     export = str(trial.folder("autoencoder") / EXPORT)
-    images = images_to_cache(training_data(export), None, size=None, split=None)
+    labels = trial.plan.diffusion.denoiser.labels
+    images = images_to_cache(training_data(export), None, size=None, split=None, labels=labels)
     encoder = autoencoder_encoder(export, trial.autoencoder, images.size, trial.opened.device)
     storage = Storage(trial.plan.cache, trial.plan.diffusion.source.flip)
     _cache(trial, encoder, images, storage, folder / LATENTS)

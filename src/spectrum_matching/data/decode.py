@@ -7,8 +7,11 @@ the size, resize it to the size with an antialiased bicubic kernel, cut a square
 """
 
 import io
+import os
+import stat
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,10 +19,26 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Pillow would pass PostScript to an external interpreter; these formats are only parsed.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
+JPEG_2000 = {".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"}
+NETPBM = {".pbm", ".pgm", ".ppm", ".pnm", ".pfm"}
+JPEG = {".jpg", ".jpeg", ".jpe", ".jfif"}
+OTHERS = {".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".avif", ".avifs"}
+SUFFIXES = JPEG_2000 | NETPBM | JPEG | OTHERS
+"""Suffixes of these formats, in lower case."""
+
+ORIENTATION = 0x0112  # EXIF's tag
 
 
 class BadImageError(Exception):
     """An image that cannot be used; the message is the reason."""
+
+
+class Frame(NamedTuple):
+    """Width and height of an image as stored, and its EXIF orientation (1: it is shown as it is stored)."""
+
+    width: int
+    height: int
+    orientation: int = 1
 
 
 def image_size(source: Path | bytes) -> tuple[int, int]:
@@ -30,6 +49,21 @@ def image_size(source: Path | bytes) -> tuple[int, int]:
     """
     with _open(source) as picture:
         return picture.size
+
+
+def image_frame(source: Path | bytes) -> Frame:
+    """Return size and orientation, from the header alone where that holds both.
+
+    Raises:
+        BadImageError: when there is no readable header.
+    """
+    with _open(source) as picture:
+        try:
+            orientation = picture.getexif().get(ORIENTATION, 1)
+        # EXIF is parsed by Pillow as it comes; decoding ignores what it cannot parse, or fails by itself.
+        except Exception:
+            orientation = 1
+        return Frame(*picture.size, orientation if orientation in range(1, 9) else 1)
 
 
 def decode_image(source: Path | bytes) -> Image.Image:
@@ -73,6 +107,8 @@ def to_tensor(picture: Image.Image) -> torch.Tensor:
 
 
 def _open(source: Path | bytes) -> Image.Image:
+    if isinstance(source, Path):
+        require_regular(source)
     try:
         return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=readable(FORMATS))
     except UnidentifiedImageError as error:
@@ -80,6 +116,16 @@ def _open(source: Path | bytes) -> Image.Image:
     except Exception as error:
         reason = getattr(error, "strerror", None)
         raise BadImageError(reason or f"unreadable header ({one_line(error)})") from error
+
+
+def require_regular(path: Path) -> None:
+    """Raise BadImageError for what is not a regular file: to open a named pipe is to wait for ever."""
+    try:
+        is_regular = stat.S_ISREG(os.stat(path).st_mode)
+    except (OSError, ValueError) as error:
+        raise BadImageError(getattr(error, "strerror", None) or one_line(error)) from error
+    if not is_regular:
+        raise BadImageError("not a regular file")
 
 
 @cache

@@ -18,7 +18,9 @@ from torch.nn.functional import avg_pool2d
 
 from ..files.digests import LENGTH
 from ..seeding import seeded
+from .decode import Frame
 from .fingerprint import Content
+from .walk import BadFile
 
 N_IMAGES = {"train": 4096, "held_out": 256}
 COLOUR = {"train": ("astronaut", "rocket", "motorcycle_left", "motorcycle_right"), "held_out": ("chelsea", "coffee")}
@@ -52,11 +54,13 @@ class EmbeddedSource:
         self.classes: tuple[str, ...] = ()
         self.names: Sequence[str] = [f"{split}/{i:04d}" for split, n in N_IMAGES.items() for i in range(n)]
         self.labels: Sequence[int] = [-1] * len(self.names)
-        self.n_bytes: Sequence[int] = [3 * size * size] * len(self.names)
+        self.part = ""
+        self.bad: tuple[BadFile, ...] = ()
+        self.left_aside: tuple[str, ...] = ()
 
-    def size(self, item: int) -> tuple[int, int]:
+    def frame(self, item: int) -> Frame:
         """Return width and height."""
-        return self._size, self._size
+        return Frame(self._size, self._size)
 
     def read(self, item: int) -> Image.Image:
         """Return the image, whichever were read before."""
@@ -70,7 +74,7 @@ class EmbeddedSource:
 
     def content(self, item: int) -> Content:
         """Return the digest of the photographs that the image is cut from, and its byte count."""
-        return Content(self.n_bytes[item], _photographs_digest(self.names[item].partition("/")[0]))
+        return Content(3 * self._size**2, _photographs_digest(self.names[item].partition("/")[0]))
 
 
 @cache

@@ -1,29 +1,33 @@
 """A set of images: opened, checked, split into training and held-out, each item a pure function of its position.
 
-What happens to a bad image (corrupt, truncated, too small, not an image) is one setting, `on_bad`. "skip" leaves out
-what its header gives away at opening, and replaces one that turns out truncated when it is read by the next readable
-image; both are named. "refuse" decodes everything at opening and raises.
+Opening reads no image, so that it takes seconds for many files. What happens to a bad one (corrupt, truncated, too
+small) is one setting, `on_bad`. "skip" names it when it is read, and the next readable image stands in for it. "refuse"
+decodes everything at opening and raises.
 """
 
 import copy
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..files.threads import in_threads
 from ..seeding import fraction, seeded
-from .decode import BadImageError, crop_resize, to_tensor
+from .decode import BadImageError, Frame, crop_resize, to_tensor
 from .embedded import EmbeddedSource
 from .fingerprint import Content, Contents
-from .sources import Source, open_source
+from .sources import Source, describe, open_source
 from .walk import BadFile
 
 Split = Literal["train", "held_out", "all"]
+
+log = logging.getLogger(__name__)
 
 
 class ImageRow(NamedTuple):
@@ -54,9 +58,9 @@ class ImageChoice:
     held_out: float = 0.05
     seed: int = 0
 
-    def open(self, size: int) -> "ImageSet":
+    def open(self, size: int, *, labels: bool = True) -> "ImageSet":
         """Open the images as squares of `size` pixels; for errors see `open_images`."""
-        return open_images(self.source, size, split=self.split, held_out=self.held_out, seed=self.seed)
+        return open_images(self.source, size, split=self.split, held_out=self.held_out, seed=self.seed, labels=labels)
 
     def is_available(self) -> bool:
         """Return whether the source exists; nothing is known of a hub's."""
@@ -66,8 +70,9 @@ class ImageChoice:
 class ImageSet(Contents, Dataset[ImageRow]):
     """Images of one split. `bad` names what opening found in the whole source.
 
-    choice: what opens them again. A key is an index, or (index, epoch): crop position and flip are sampled anew in
-    every epoch. Reading raises ValueError when no image of the split can be read.
+    choice: what opens them again. min_side: an image whose shorter side is under it is bad. A key is an index, or
+    (index, epoch): crop position and flip are sampled anew in every epoch. Reading raises ValueError when no image of
+    the split can be read.
     """
 
     def __init__(
@@ -76,15 +81,15 @@ class ImageSet(Contents, Dataset[ImageRow]):
         size: int,
         files: Source,
         items: Sequence[int],
-        bad: tuple[BadFile, ...],
         *,
-        crop: Literal["center", "random"],
-        flip: bool,
+        min_side: int = 0,
+        crop: Literal["center", "random"] = "center",
+        flip: bool = False,
     ) -> None:
-        self.choice, self.source, self.size, self.bad = choice, choice.source, size, bad
+        self.choice, self.source, self.size, self.bad = choice, choice.source, size, files.bad
         self.classes = files.classes
         self.names = tuple(files.names[item] for item in items)
-        self._files, self._items, self._crop, self._flip = files, items, crop, flip
+        self._files, self._items, self._min_side, self._crop, self._flip = files, items, min_side, crop, flip
 
     def __len__(self) -> int:
         return len(self._items)
@@ -99,6 +104,22 @@ class ImageSet(Contents, Dataset[ImageRow]):
         centred._crop, centred._flip = "center", False
         return centred
 
+    def part(self, split: Split, *, held_out: float | None = None, seed: int | None = None) -> "ImageSet":
+        """Return another split of the same opened source, cropped at the centre and not mirrored.
+
+        held_out, seed: by default those that this split was made with.
+
+        Raises:
+            ValueError: when there is no image for it.
+        """
+        held_out = self.choice.held_out if held_out is None else held_out
+        choice = replace(self.choice, split=split, held_out=held_out, seed=self.choice.seed if seed is None else seed)
+        return ImageSet(choice, self.size, self._files, _items(choice, self._files), min_side=self._min_side)
+
+    def frame(self, index: int) -> Frame:
+        """Return size and orientation of an image as its file has them; raise BadImageError where it has none."""
+        return self._files.frame(self._items[index])
+
     def __getitem__(self, key: int | tuple[int, int]) -> ImageRow:
         index, epoch = (key, 0) if isinstance(key, int) else key
         if not 0 <= index < len(self):
@@ -107,7 +128,7 @@ class ImageSet(Contents, Dataset[ImageRow]):
         for position in range(index, index + len(self)):
             item = self._items[position % len(self)]
             try:
-                picture = self._files.read(item)
+                picture = _read(self._files, item, self._min_side)
             except BadImageError as error:
                 bad.append(BadFile(self._files.names[item], str(error)))
                 continue
@@ -130,37 +151,30 @@ def open_images(
     flip: bool = False,
     on_bad: Literal["skip", "refuse"] = "skip",
     min_side: int | None = None,
+    labels: bool = True,
 ) -> ImageSet:
     """Open "embedded", a folder or parquet path, or "hub:NAME[:SPLIT]" as squares of `size` pixels.
 
-    A file is held out when a hash of (seed, name) falls below the fraction `held_out`, so that it stays on its side
-    when others come or go; each side has at least one image. The embedded images have their own split. An image whose
-    shorter side is under `min_side` (half of `size` by default) is bad.
+    What is found, and what is left aside, is logged in one line; docs/images.md has the rule. A file is held out when a
+    hash of (seed, name) falls below the fraction `held_out`, so that it stays on its side when others come or go; each
+    side has at least one image. The embedded images have their own split. An image whose shorter side is under
+    `min_side` (half of `size` by default) is bad. labels: whether they are asked for; otherwise there are none.
 
     Raises:
-        ValueError: when there is nothing to open, no readable image, no image for the split, or, with on_bad="refuse",
-            any bad image.
+        ValueError: when there is nothing to open, a choice to be made, no image for the split, labels that are asked
+            for and are no classes, or, with on_bad="refuse", any bad image.
     """
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out is {held_out}, expected a fraction in [0, 1)")
     if size < 1:
         raise ValueError(f"size is {size}, expected at least one pixel")
-    files: Source
-    bad: tuple[BadFile, ...]
-    if source == "embedded":
-        files, bad = EmbeddedSource(size), ()
-        items = [item for item, name in enumerate(files.names) if split in ("all", name.split("/")[0])]
-    else:
-        files = open_source(source)
-        min_side = (size + 1) // 2 if min_side is None else min_side
-        items, bad = _examine(files, min_side, full=on_bad == "refuse")
-        if bad and on_bad == "refuse":
-            raise ValueError(_complaint(f"{source}: {len(bad)} of {len(files.names)} images are bad", bad))
-        if not items:
-            raise ValueError(_complaint(f"{source}: no image can be read", bad))
-        items = _side([files.names[item] for item in items], items, split, held_out, seed)
     choice = ImageChoice(source, size, split, held_out, seed)
-    return ImageSet(choice, size, files, items, bad, crop=crop, flip=flip)
+    files: Source = EmbeddedSource(size) if source == "embedded" else open_source(source, labels=labels)
+    log.info("%s", describe(source, files))
+    min_side = (size + 1) // 2 if min_side is None else min_side
+    if on_bad == "refuse":
+        _refuse_bad(source, files, min_side)
+    return ImageSet(choice, size, files, _items(choice, files), min_side=min_side, crop=crop, flip=flip)
 
 
 def collate(rows: Sequence[ImageRow]) -> ImageBatch:
@@ -170,32 +184,45 @@ def collate(rows: Sequence[ImageRow]) -> ImageBatch:
     return ImageBatch(images, labels, tuple(file for row in rows for file in row.bad), tuple(row.item for row in rows))
 
 
-def _examine(files: Source, min_side: int, full: bool) -> tuple[list[int], tuple[BadFile, ...]]:
-    """Return good items and bad files; `full` decodes every image instead of reading its header."""
+def _read(files: Source, item: int, min_side: int) -> Image.Image:
+    picture = files.read(item)
+    if min(picture.size) < min_side:
+        raise BadImageError(f"{picture.width} x {picture.height} pixels, smaller than {min_side}")
+    return picture
+
+
+def _refuse_bad(source: str, files: Source, min_side: int) -> None:
+    """Decode every image; raise ValueError if any is bad, or if opening found a bad file."""
 
     def complaint(item: int) -> str | None:
         try:
-            width, height = files.read(item).size if full else files.size(item)
+            _read(files, item, min_side)
         except BadImageError as error:
             return str(error)
-        return f"{width} x {height} pixels, smaller than {min_side}" if min(width, height) < min_side else None
+        return None
 
-    complaints = in_threads(complaint, len(files.names))
-    bad = tuple(BadFile(files.names[item], reason) for item, reason in enumerate(complaints) if reason)
-    return [item for item, reason in enumerate(complaints) if reason is None], bad
+    reasons = enumerate(in_threads(complaint, len(files.names)))
+    bad = [*files.bad, *(BadFile(files.names[item], reason) for item, reason in reasons if reason)]
+    if bad:
+        n = len(files.names) + len(files.bad)
+        raise ValueError(_complaint(f"{source}: {len(bad)} of {n} images are bad", bad))
 
 
-def _side(names: Sequence[str], items: list[int], split: Split, held_out: float, seed: int) -> list[int]:
+def _items(choice: ImageChoice, files: Source) -> Sequence[int]:
+    """Return which images of a source are of the split."""
+    items, split, held_out = range(len(files.names)), choice.split, choice.held_out
+    if choice.source == "embedded":
+        return [item for item in items if split in ("all", files.names[item].split("/")[0])]
     if split == "all" or (held_out == 0 and split == "train"):
         return items
     if held_out == 0:
         raise ValueError("held_out is 0: there are no held-out images; give a fraction above 0")
     if len(items) < 2:
-        raise ValueError(f"{names[0]} is the only image and cannot be split; give at least two")
-    hashes = [fraction("held_out", seed, name) for name in names]
+        raise ValueError(f"{files.names[0]} is the only image and cannot be split; give at least two")
+    hashes = [fraction("held_out", choice.seed, name) for name in files.names]
     lowest, highest = min(hashes), max(hashes)
     is_out = [value == lowest or (value < held_out and value != highest) for value in hashes]
-    return [item for item, out in zip(items, is_out, strict=True) if out == (split == "held_out")]
+    return [item for item in items if is_out[item] == (split == "held_out")]
 
 
 def _complaint(what: str, bad: Sequence[BadFile]) -> str:

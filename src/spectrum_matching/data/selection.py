@@ -18,12 +18,18 @@ class ChosenImages(NamedTuple):
 
 
 def choose_images(
-    trained: Mapping[str, TrainingData | None], data: str, *, size: int | None, split: Split | None
+    trained: Mapping[str, TrainingData | None],
+    data: str,
+    *,
+    size: int | None,
+    split: Split | None,
+    labels: bool = False,
 ) -> ChosenImages:
     """Open `data` so that, unless `split` says otherwise, no autoencoder is measured on its own training images.
 
     trained: training records by name. If some autoencoders were trained on `data`, the images that they held out are
     the default, and otherwise all of it; "embedded" has a split of its own. size: by default that of training, or 256.
+    labels: whether they are asked for.
 
     Raises:
         ValueError: when the records disagree on the size or on which images were held out.
@@ -57,16 +63,16 @@ def choose_images(
             "all": "These images include",
         }
         notes = (f"{among[split]} {whose}.",)
-    return ChosenImages(ImageChoice(data, size, split, held_out, seed).open(size), notes)
+    return ChosenImages(ImageChoice(data, size, split, held_out, seed).open(size, labels=labels), notes)
 
 
 def images_to_cache(
-    trained: TrainingData | None, data: str | None, *, size: int | None, split: Split | None
+    trained: TrainingData | None, data: str | None, *, size: int | None, split: Split | None, labels: bool = True
 ) -> ImageSet:
     """Open the images whose latents are to be cached: by default those that the autoencoder was trained on.
 
     data, size: by default those of training, or 256 pixels. split: by default "train" where it was trained on `data`,
-    with the same held-out fraction and seed, and otherwise "all".
+    with the same held-out fraction and seed, and otherwise "all". labels: whether they are to be cached as well.
 
     Raises:
         ValueError: when no images are named, or they do not open.
@@ -78,8 +84,8 @@ def images_to_cache(
         data = str(path.resolve())  # so that readers find them from any working directory
     size = size or (trained.size if trained else DEFAULT_SIZE)
     if trained is not None and _is_same(trained.source, data):
-        return ImageChoice(data, size, split or "train", trained.held_out, trained.seed).open(size)
-    return ImageChoice(data, size, split or "all").open(size)
+        return ImageChoice(data, size, split or "train", trained.held_out, trained.seed).open(size, labels=labels)
+    return ImageChoice(data, size, split or "all").open(size, labels=labels)
 
 
 def _is_same(one: str, other: str) -> bool:

@@ -1,32 +1,38 @@
-"""Sources of images: a folder of files, or a table of rows (parquet, hub), both read by number."""
+"""Sources of images: what a folder, a table or a data set of the hub is taken for, by one rule (docs/images.md)."""
 
-import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 from PIL import Image
 
-from ..files.digests import n_bytes
-from .decode import BadImageError, decode_image, image_size, one_line
-from .fingerprint import Content, buffer_content, file_content
+from .decode import Frame
+from .fingerprint import Content
+from .folders import FolderSource, find_images
+from .summary import counted, listed, summary
+from .tables import TABLE, Tables, TableSource, open_hub, open_parquet, open_tables, read_tables
+from .walk import BadFile, walk
 
-if TYPE_CHECKING:
-    import datasets
-
-OTHER_SPLITS = {"val", "valid", "validation", "test"}
+REVISION = re.compile(r"[0-9a-f]{7,40}")
 
 
 class Source(Protocol):
-    """Images by number, each with a name and a label (-1: none)."""
+    """Images by number, each with a name and a label (-1: none).
+
+    part: the training part that was taken, "" where there are no parts. bad: files that opening finds unusable;
+    left_aside: what else was not taken, in phrases such as "2 tables (a.parquet, b.parquet)".
+    """
 
     names: Sequence[str]
     labels: Sequence[int]
     classes: tuple[str, ...]
-    n_bytes: Sequence[int]
+    part: str
+    bad: tuple[BadFile, ...]
+    left_aside: tuple[str, ...]
 
-    def size(self, item: int) -> tuple[int, int]:
-        """Return width and height from the header; raise BadImageError for an image that cannot be used."""
+    def frame(self, item: int) -> Frame:
+        """Return size and orientation from the header; raise BadImageError for an image that cannot be used."""
 
     def read(self, item: int) -> Image.Image:
         """Return the image as 8-bit RGB; raise BadImageError when it cannot be decoded."""
@@ -35,176 +41,90 @@ class Source(Protocol):
         """Return what the fingerprint takes of the image."""
 
 
-def open_source(source: str) -> Source:
-    """Open a folder, a parquet file or folder, or "hub:NAME[:SPLIT]" (SPLIT: train).
+def open_source(source: str, *, labels: bool = True) -> Source:
+    """Open a folder, a parquet file or folder, or "hub:NAME[:SPLIT]" (SPLIT: train), reading no image.
 
-    Of a folder with a part named train and another named val, valid, validation or test, the train part is opened.
+    labels: whether they are asked for; otherwise there are none, and no column is taken for them.
 
     Raises:
-        ValueError: when there is nothing to open.
+        ValueError: when there is nothing to open, or a choice is to be made, which is named.
     """
     if source.startswith("hub:"):
-        return _open_hub(source)
+        return open_hub(source, labels=labels)
     path = Path(source).expanduser()
+    if not source:
+        raise ValueError('the name of the images is empty: give a folder, a parquet file, hub:NAME or "embedded"')
     if not path.exists():
         raise ValueError(f'no such file or folder: {path}; check the path, or give hub:NAME or "embedded"')
-    if path.is_file():
-        if path.suffix != ".parquet":
-            raise ValueError(f"{path} is neither a folder nor a .parquet file")
-        return _open_parquet(path.parent, [path])
-    if (path / "train").is_dir() and any((path / name).is_dir() for name in OTHER_SPLITS):
-        path = path / "train"
-    files = sorted(visible_files(path), key=lambda file: file.relative_to(path).as_posix())
-    if not files:
-        raise ValueError(f"{path} holds no files")
-    tables = [file for file in files if file.suffix == ".parquet"]
-    trains = [file for file in tables if file.name.startswith("train")]
-    return _open_parquet(path, trains or tables) if tables else FolderSource(path, files)
+    if path.is_dir():
+        return _open_folder(_snapshot(path), labels)
+    if path.suffix.lower() != TABLE or not path.is_file():
+        raise ValueError(f"{path} is neither a folder nor a {TABLE} file")
+    tables = read_tables(path.parent, [path.name])
+    if not tables.holding:
+        raise _nothing_in(path.parent, tables)
+    return open_parquet(path.parent, tables.holding, labels=labels)
 
 
-class _Files:
-    """Images decoded from files or their bytes."""
-
-    def size(self, item: int) -> tuple[int, int]:
-        return image_size(self._payload(item))
-
-    def read(self, item: int) -> Image.Image:
-        return decode_image(self._payload(item))
-
-    def content(self, item: int) -> Content:
-        raise NotImplementedError
-
-    def _payload(self, item: int) -> bytes | Path:
-        raise NotImplementedError
+def describe(name: str, source: Source) -> str:
+    """Return the line that says what a source holds, and what was left aside."""
+    return summary(
+        name,
+        part=source.part,
+        n_classes=len(source.classes),
+        n_images=len(source.names),
+        left_aside=source.left_aside,
+        bad=[file.name for file in source.bad],
+    )
 
 
-class FolderSource(_Files):
-    """Every file below a folder but hidden ones.
+def _open_folder(root: Path, labels: bool) -> Source:
+    listing = walk(root)
+    is_table = {name: Path(name).suffix.lower() == TABLE for name in listing.names}
+    images = find_images(root, [name for name in listing.names if not is_table[name]])
+    tables = read_tables(root, [name for name in listing.names if is_table[name]])
+    if images and tables.holding:
+        held = [table.name for table in tables.holding]
+        both = *counted(held, "table of images", "tables of images"), *counted(images, "image file", "image files")
+        raise ValueError(f"{root} holds {' and '.join(both)}: give the path of a table, or a folder of images alone")
+    source: FolderSource | TableSource
+    if tables.holding:
+        source = open_tables(listing, tables.holding, labels=labels)
+    else:
+        source = FolderSource(listing, images, labels=labels)
+    chosen = set(images)
+    others = [name for name in listing.names if not is_table[name] and name not in chosen]
+    if not source.names:
+        raise _nothing_in(root, tables, source.bad, others)
+    source.bad += tables.bad
+    source.left_aside += (
+        *counted([*tables.others], "table without images", "tables without images"),
+        *counted(others, "other file", "other files"),
+    )
+    return source
 
-    The classes are the folders in it, sorted; there are none when an image lies in the folder itself.
+
+def _snapshot(root: Path) -> Path:
+    """Return a folder, or of the hub's cache of a data set its snapshot: all else there has no names.
+
+    Raises:
+        ValueError: naming the snapshots, when there are several and none is that of the main branch.
     """
-
-    def __init__(self, root: Path, files: Sequence[Path]) -> None:
-        self._root = root
-        self.names: Sequence[str] = [file.relative_to(root).as_posix() for file in files]
-        self.n_bytes: Sequence[int] = [n_bytes(file) for file in files]
-        folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-        is_flat = any("/" not in name and self._is_image(item) for item, name in enumerate(self.names))
-        self.classes = () if is_flat else tuple(folders)
-        ids = {name: label for label, name in enumerate(self.classes)}
-        self.labels: Sequence[int] = [ids.get(name.split("/")[0], -1) for name in self.names]
-
-    def content(self, item: int) -> Content:
-        """Return what a fingerprint takes of a file."""
-        return file_content(self._root / self.names[item])
-
-    def _payload(self, item: int) -> Path:
-        if self.n_bytes[item] == 0:
-            raise BadImageError("empty file")
-        return self._root / self.names[item]
-
-    def _is_image(self, item: int) -> bool:
-        try:
-            return bool(self.size(item))
-        except BadImageError:
-            return False
+    if not (root / "blobs").is_dir() or not (root / "snapshots").is_dir():
+        return root
+    snapshots = {path.name: path for path in sorted((root / "snapshots").iterdir()) if REVISION.fullmatch(path.name)}
+    main = root / "refs" / "main"
+    revision = main.read_text(errors="replace").strip() if main.is_file() else ""
+    if revision in snapshots or len(snapshots) == 1:
+        return snapshots.get(revision) or next(iter(snapshots.values()))
+    if snapshots:
+        raise ValueError(f"{root} holds several snapshots: give one of {', '.join(map(str, snapshots.values()))}")
+    return root
 
 
-class TableSource(_Files):
-    """Rows of a data set: column `image` (bytes, or a struct of bytes and path) and, if there is one, `label`.
-
-    Without columns of these names, the only image column and the only class column are used. Rows stay on disk,
-    memory-mapped; workers reopen them.
-    """
-
-    def __init__(self, rows: "datasets.Dataset", names: Sequence[str]) -> None:
-        import pyarrow.compute as compute  # type: ignore[import-untyped]
-
-        self._rows = rows
-        self._image = _column(rows, "image", "Image")
-        if self._image is None:
-            raise ValueError(f"no column 'image' among {', '.join(rows.column_names)}")
-        self.names = names
-        images = rows.data.column(self._image)
-        payloads = compute.struct_field(images, "bytes") if images.type.num_fields else images
-        lengths = compute.binary_length(payloads.cast("large_binary"))
-        self.n_bytes: Sequence[int] = compute.fill_null(lengths, 0).to_pylist()
-        label = _column(rows, "label", "ClassLabel")
-        self.labels: Sequence[int] = [-1] * len(names)
-        self.classes: tuple[str, ...] = ()
-        if label is not None:
-            self.labels = [-1 if value is None else value for value in rows.data.column(label).to_pylist()]
-            self.classes = _class_names(rows.features[label], self.labels)
-
-    def content(self, item: int) -> Content:
-        """Return what a fingerprint takes of a row's bytes, or of the file that it names."""
-        value = self._rows.data.column(self._image)[item]
-        data = value["bytes"] if value.type.num_fields else value
-        if data.is_valid:
-            return buffer_content(memoryview(data.as_buffer()))
-        path = value["path"].as_py() if value.type.num_fields > 1 else None
-        return file_content(Path(path)) if path else Content(0)
-
-    def _payload(self, item: int) -> bytes | Path:
-        value = self._rows.data.column(self._image)[item].as_py()
-        if isinstance(value, dict):
-            value = value["bytes"] or (value.get("path") and Path(value["path"]))
-        if not value:
-            raise BadImageError("the row holds no image")
-        return value
-
-
-def visible_files(root: Path) -> Iterator[Path]:
-    """Iterate over all files below a folder that are not hidden, nor in a hidden folder."""
-    for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(folder, name) for name in names if not name.startswith("."))
-
-
-def _open_parquet(root: Path, files: Sequence[Path]) -> TableSource:
-    datasets = _import_datasets(str(files[0]))
-    import pyarrow.parquet as parquet  # type: ignore[import-untyped]
-
-    try:
-        lengths = [parquet.ParquetFile(file).metadata.num_rows for file in files]
-        rows = datasets.Dataset.from_parquet([str(file) for file in files])
-    except Exception as error:
-        raise ValueError(f"{files[0]} cannot be read as parquet: {type(error).__name__}: {one_line(error)}") from error
-    names = [file.relative_to(root).as_posix() for file in files]
-    return TableSource(rows, [f"{name}:{row}" for name, n in zip(names, lengths, strict=True) for row in range(n)])
-
-
-def _open_hub(source: str) -> TableSource:
-    name, _, split = source.removeprefix("hub:").partition(":")
-    datasets = _import_datasets(source)
-    try:
-        rows = datasets.load_dataset(name, split=split or "train")
-    except Exception as error:
-        raise ValueError(
-            f"hub data set {name!r} cannot be opened: {type(error).__name__}: {one_line(error)}"
-        ) from error
-    return TableSource(rows, [f"{name}:{split or 'train'}:{row}" for row in range(len(rows))])
-
-
-def _import_datasets(source: str) -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        remedy = "pip install 'spectrum-matching[data]'"
-        raise ValueError(f"{source} needs the library `datasets`, which is not installed: {remedy}") from error
-    return datasets
-
-
-def _column(rows: "datasets.Dataset", name: str, kind: str) -> str | None:
-    if name in rows.column_names:
-        return name
-    others = [column for column, feature in rows.features.items() if type(feature).__name__ == kind]
-    return others[0] if len(others) == 1 else None
-
-
-def _class_names(feature: Any, labels: Sequence[int]) -> tuple[str, ...]:
-    if hasattr(feature, "names"):
-        return tuple(feature.names)
-    if all(isinstance(label, int) for label in labels):
-        return tuple(str(label) for label in range(max(labels, default=-1) + 1))
-    raise ValueError(f"column 'label' holds {feature}, expected whole numbers")
+def _nothing_in(root: Path, tables: Tables, bad: Sequence[BadFile] = (), others: Sequence[str] = ()) -> ValueError:
+    """Return the error of a source without images, which names the first files that are none, and why."""
+    reasons = [str(file) for file in (*bad, *tables.bad)]
+    reasons += [f"{name}: no column 'image' of images among {listed(names)}" for name, names in tables.others.items()]
+    reasons += [f"{name}: not an image" for name in others]
+    return ValueError(f"{root} holds no images" + (f" ({listed(reasons, '; ')})" if reasons else ""))

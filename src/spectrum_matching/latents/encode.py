@@ -160,7 +160,7 @@ def images_of(latents: LatentSet) -> ImageSet:
             f"{latents.source} does not say of which images it is, or these are gone: targets lie beside latents that "
             f"`specmatch cache` made of images which still exist"
         )
-    images = choice.open(choice.size)
+    images = choice.open(choice.size, labels=bool(info.classes))
     if changed := changes(info.fingerprint, images.fingerprint, images.names):
         raise ValueError(
             f"the images in {choice.source} have changed since {latents.source} was made ({changed}): restore them, or "

@@ -160,6 +160,7 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
         crop=source.crop,
         flip=source.flip,
         on_bad=source.on_bad,
+        labels=run.denoiser.labels,
     )
     channels, side, space = 3, source.size, LatentSpace()
     networks: dict[str, str] = {}

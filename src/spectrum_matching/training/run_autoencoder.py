@@ -5,7 +5,6 @@ import json
 import logging
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,9 +56,17 @@ def prepare_autoencoder(run: AutoencoderRun) -> PreparedTraining:
     vision = check_autoencoder_run(run, accelerator.device)
     in_main(accelerator, lambda: require_same_run(run))
     data = run.data
-    shared: dict[str, Any] = {"held_out": data.held_out, "seed": run.seed, "on_bad": data.on_bad}
-    training = open_images(data.path, data.size, split="train", crop=data.crop, flip=data.flip, **shared)
-    held_out = open_images(data.path, data.size, split="held_out", **shared)
+    training = open_images(
+        data.path,
+        data.size,
+        held_out=data.held_out,
+        seed=run.seed,
+        crop=data.crop,
+        flip=data.flip,
+        on_bad=data.on_bad,
+        labels=False,
+    )
+    held_out = training.part("held_out")
     contents = {"training images": training, "held-out images": held_out}
     digests = {"vision encoder": vision.digest} if vision else {}
     started_on = DataFingerprint({name: images.fingerprint for name, images in contents.items()}, digests)

@@ -151,10 +151,10 @@ def test_pair_refuses_other_images_in_one_line(tmp_path: Path) -> None:
         return str(caught.value)
 
     fewer = write_images(tmp_path / "fewer", NAMES[:4])
-    (tmp_path / "fewer/readme.txt").write_text("no image")
+    (tmp_path / "fewer/empty.png").touch()
     message = complaint(latents, open_images(fewer.source, SIZE, split="all"))
     assert "made from 6 images" in message
-    assert "gives 4 (1 left out, such as readme.txt)" in message
+    assert "gives 4 (1 left out, such as empty.png)" in message
     write_lightningdit(tmp_path / "reversed", samples[::-1], 2)
     assert "labels disagree: latents_rank00_shard000.safetensors:0" in complaint(
         open_latents(tmp_path / "reversed"), images

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ...data.images import ImageChoice
-from ...data.sources import visible_files
+from ...data.walk import walk
 from ...latent_space import LatentSpace
 from ..latent_set import BadLatentError, LatentInfo
 from ..read_arrays import FileLatents, array_shape
@@ -60,7 +60,7 @@ def open_repa(folder: Path) -> FileLatents:
 
 def is_mar(folder: Path) -> bool:
     """Return whether .npz files lie below the folder."""
-    return any(path.suffix == ".npz" for path in visible_files(folder))
+    return any(path.suffix == ".npz" for path in walk(folder).files)
 
 
 def open_mar(folder: Path) -> FileLatents:
@@ -185,7 +185,7 @@ def _has_mirrored(path: Path) -> bool:
 
 def _repa_roots(folder: Path) -> list[Path]:
     roots = [path for path in (folder, *sorted(folder.iterdir())) if (path / "dataset.json").is_file()]
-    return [root for root in roots if any(path.suffix == ".npy" for path in visible_files(root))]
+    return [root for root in roots if any(path.suffix == ".npy" for path in walk(root).files)]
 
 
 def _repa_labels(path: Path, names: Sequence[str]) -> list[int]:
@@ -197,4 +197,4 @@ def _repa_labels(path: Path, names: Sequence[str]) -> list[int]:
 
 
 def _below(root: Path, suffix: str) -> list[str]:
-    return sorted(path.relative_to(root).as_posix() for path in visible_files(root) if path.suffix == suffix)
+    return [name for name in walk(root).names if Path(name).suffix == suffix]

@@ -44,7 +44,8 @@ class OpenedStudy:
             side = plan.size // autoencoder.factor
             build_denoiser(plan.latent_denoiser, autoencoder.channels, (side, side), time_scale=1000.0)
         self.extractor = open_extractor(plan.features, device) if plan.features else None
-        self.training, self.held_out = (open_images(plan.data, plan.size, split=s) for s in ("train", "held_out"))
+        self.training = open_images(plan.data, plan.size, labels=False)
+        self.held_out = self.training.part("held_out")
         self.n_held_out = max(plan.n_test, plan.injected)
         if len(self.training) < plan.n_train or len(self.held_out) < self.n_held_out:
             has = f"{len(self.training)} images to train on and {len(self.held_out)} held out"

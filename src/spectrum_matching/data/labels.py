@@ -1,0 +1,25 @@
+"""Class labels: the values that occur, numbered."""
+
+from collections.abc import Sequence
+from typing import Any
+
+FEW = 1000
+REMEDY = "open it without labels (cache with --no-labels, train with --no-denoiser.labels)"
+
+
+def number_labels(values: Sequence[Any], what: str) -> tuple[tuple[str, ...], list[int]]:
+    """Number the values that occur 0 … k − 1 in sorted order; return their names, and the label of each value.
+
+    values: whole numbers or texts, None for no label, −1. what: names them in the error.
+
+    Raises:
+        ValueError: for more than 1,000 classes that have fewer than two members on average: these are identifiers.
+    """
+    present = sorted({value for value in values if value is not None})
+    n = sum(value is not None for value in values)
+    if len(present) > FEW and 2 * len(present) > n:
+        raise ValueError(
+            f"{what}: {len(present):,} values for {n:,} images are identifiers rather than classes; {REMEDY}"
+        )
+    ids = {value: label for label, value in enumerate(present)}
+    return tuple(map(str, present)), [-1 if value is None else ids[value] for value in values]

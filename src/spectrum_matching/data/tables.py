@@ -1,0 +1,262 @@
+"""Tables of images: parquet files, and data sets of the hub."""
+
+import os
+import posixpath
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from PIL import Image
+
+from .decode import BadImageError, Frame, decode_image, image_frame, one_line, require_regular
+from .fingerprint import Content, buffer_content, file_content
+from .labels import REMEDY, number_labels
+from .parts import SHARD, is_train, train_parts
+from .summary import counted, listed
+from .walk import BadFile, Listing
+
+if TYPE_CHECKING:
+    import datasets
+
+TABLE = ".parquet"
+NO_LABEL = -1  # as tables of the hub mark it
+
+
+class TableSource:
+    """Rows of tables: column `image` (bytes, or a struct of bytes and path) and, if asked for, `label`.
+
+    Without columns of these names, the only image column and the only class column are used. Rows stay on disk,
+    memory-mapped; workers reopen them. For its members see `sources.Source`.
+
+    what: names the tables in errors. folders: a file that a row names is opened only if it lies in one of them, a
+    relative path being of the first.
+
+    Raises:
+        ValueError: when there is no image column, or when labels are asked for and their column holds no classes.
+    """
+
+    def __init__(
+        self, rows: "datasets.Dataset", names: Sequence[str], what: str, folders: Sequence[Path], *, labels: bool
+    ) -> None:
+        image = image_column(rows.features)
+        if image is None:
+            raise ValueError(f"{what}: no column 'image' of images among {', '.join(rows.column_names)}")
+        self._rows, self._image, self.names = rows, image, names
+        self._folders = [Path(given(folder)) for folder in folders for given in (os.path.abspath, os.path.realpath)]
+        label = _column(rows.features, "label", "ClassLabel") if labels else None
+        self.labels: Sequence[int] = [-1] * len(names)
+        self.classes: tuple[str, ...] = ()
+        if label is not None:
+            self.classes, self.labels = _read_labels(rows, label, f"{what}: column {label!r}")
+        self.part = ""
+        self.bad: tuple[BadFile, ...] = ()
+        self.left_aside: tuple[str, ...] = ()
+
+    def frame(self, item: int) -> Frame:
+        """Return size and orientation from the header."""
+        return image_frame(self._payload(item))
+
+    def read(self, item: int) -> Image.Image:
+        """Return the image as 8-bit RGB."""
+        return decode_image(self._payload(item))
+
+    def content(self, item: int) -> Content:
+        """Return what a fingerprint takes of a row's bytes, or of the file that it names."""
+        value = self._rows.data.column(self._image)[item]
+        data = value["bytes"] if value.type.num_fields else value
+        if data.is_valid:
+            return buffer_content(memoryview(data.as_buffer()))
+        try:
+            file = self._payload(item)
+        except BadImageError:
+            return Content(-1)
+        return file_content(file) if isinstance(file, Path) else Content(-1)
+
+    def _payload(self, item: int) -> bytes | Path:
+        value = self._rows.data.column(self._image)[item].as_py()
+        content, path = (value["bytes"], value.get("path")) if isinstance(value, dict) else (value, None)
+        if content:
+            return bytes(content)
+        if not path:
+            raise BadImageError("the row holds no image")
+        # A table from elsewhere must not read other files of its reader into a page or a cache.
+        file = Path(os.path.normpath(self._folders[0] / path))
+        if not any(file.is_relative_to(folder) for folder in self._folders):
+            raise BadImageError(f"the row names {path}, which lies outside of {self._folders[0]}")
+        require_regular(file)
+        return file
+
+
+class Table(NamedTuple):
+    """A parquet file that holds images: its name below a folder, its number of rows, and its columns."""
+
+    name: str
+    n_rows: int
+    features: Any
+
+
+class Tables(NamedTuple):
+    """Parquet files: those that hold images, the columns of others by name, and those that cannot be read."""
+
+    holding: list[Table]
+    others: dict[str, list[str]]
+    bad: tuple[BadFile, ...]
+
+
+def read_tables(root: Path, names: Iterable[str]) -> Tables:
+    """Read the footers of parquet files below a folder."""
+    found = Tables([], {}, ())
+    bad = []
+    for name in names:
+        datasets = import_datasets(str(root / name))
+        import pyarrow.parquet as parquet  # type: ignore[import-untyped]
+
+        try:
+            with parquet.ParquetFile(root / name) as file:
+                n_rows, features = file.metadata.num_rows, datasets.Features.from_arrow_schema(file.schema_arrow)
+        except Exception as error:
+            bad.append(BadFile(name, f"cannot be read as parquet ({one_line(error)})"))
+            continue
+        if image_column(features) is None:
+            found.others[name] = list(features)
+        else:
+            found.holding.append(Table(name, n_rows, features))
+    return found._replace(bad=tuple(bad))
+
+
+def open_tables(listing: Listing, tables: Sequence[Table], *, labels: bool) -> TableSource:
+    """Open the tables of a folder that hold images as one, or of training parts beside others these alone.
+
+    Raises:
+        ValueError: naming the choices, when they are not the pieces of one table.
+    """
+    places = dict.fromkeys(map(posixpath.dirname, listing.names), False)
+    places |= {_stem(table.name): True for table in tables}
+    parts = train_parts(places)
+    part_of = {table.name: parts.get(_stem(table.name), "") for table in tables}
+    taken = [table for table in tables if not parts or is_train(part_of[table.name])]
+    series: dict[str, list[str]] = {}
+    for table in taken:
+        series.setdefault(re.sub(r"\d+", "#", SHARD.sub("", _stem(table.name))), []).append(table.name)
+    if len(series) > 1:
+        raise ValueError(
+            f"{listing.root} holds several tables: {_choices(listing.root, list(series.values()))}; give one of them"
+        )
+    for table in taken:
+        if table.features.type != taken[0].features.type:
+            raise ValueError(
+                f"{listing.root / taken[0].name} and {table.name} have different columns: give one of them"
+            )
+    source = open_parquet(listing.root, taken, labels=labels)
+    trains = dict.fromkeys(SHARD.sub("", part) for part in part_of.values() if is_train(part))
+    source.part = listed([*trains])
+    others = [name for name, part in part_of.items() if part and not is_train(part)]
+    astray = [name for name, part in part_of.items() if parts and not part]
+    source.left_aside = (
+        *counted(others, "table of another part", "tables of other parts"),
+        *counted(astray, "table outside of the parts", "tables outside of the parts"),
+        *counted(listing.again, "second name", "second names"),
+    )
+    source.bad = listing.unread
+    return source
+
+
+def open_parquet(root: Path, tables: Sequence[Table], *, labels: bool) -> TableSource:
+    """Open the pieces of one table.
+
+    Raises:
+        ValueError: when they cannot be read.
+    """
+    files = [str(root / table.name) for table in tables]
+    what = files[0] if len(files) == 1 else f"{root} ({len(files)} tables)"
+    try:
+        rows = import_datasets(what).Dataset.from_parquet(files)
+    except Exception as error:
+        raise ValueError(f"{what} cannot be read as parquet: {type(error).__name__}: {one_line(error)}") from error
+    names = [f"{table.name}:{row}" for table in tables for row in range(table.n_rows)]
+    return TableSource(rows, names, what, [root], labels=labels)
+
+
+def open_hub(source: str, *, labels: bool) -> TableSource:
+    """Open "hub:NAME[:SPLIT]".
+
+    Raises:
+        ValueError: when there is no such data set or split, or no way to it.
+    """
+    name, _, split = source.removeprefix("hub:").partition(":")
+    datasets = import_datasets(source)
+    try:
+        rows = datasets.load_dataset(name, split=split or "train")
+    except Exception as error:
+        raise ValueError(
+            f"hub data set {name!r} cannot be opened: {type(error).__name__}: {one_line(error)}"
+        ) from error
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    # Images that were downloaded as files lie in the library's folders, or in the one that is named.
+    folders = [Path(folder).expanduser() for folder in (datasets.config.HF_DATASETS_CACHE, HF_HUB_CACHE)]
+    folders += [path] if (path := Path(name)).is_dir() else []
+    names = [f"{name}:{split or 'train'}:{row}" for row in range(len(rows))]
+    return TableSource(rows, names, source, folders, labels=labels)
+
+
+def import_datasets(source: str) -> Any:
+    """Import the library `datasets`.
+
+    Raises:
+        ValueError: when it is not installed; source: what needs it.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        remedy = "pip install 'spectrum-matching[data]'"
+        raise ValueError(f"{source} needs the library `datasets`, which is not installed: {remedy}") from error
+    return datasets
+
+
+def image_column(features: Any) -> str | None:
+    """Return the name of the column of images, None without one."""
+    import pyarrow
+
+    column = _column(features, "image", "Image")
+    if column is None:
+        return None
+    kind = features.arrow_schema.field(column).type
+    is_bytes = pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
+    return column if is_bytes or (kind.num_fields and kind.get_field_index("bytes") >= 0) else None
+
+
+def _column(features: Any, name: str, kind: str) -> str | None:
+    if name in features:
+        return name
+    others = [column for column, feature in features.items() if type(feature).__name__ == kind]
+    return others[0] if len(others) == 1 else None
+
+
+def _read_labels(rows: "datasets.Dataset", column: str, what: str) -> tuple[tuple[str, ...], list[int]]:
+    """Return the names of the classes that occur, and the label of each row."""
+    from pyarrow import types
+
+    values, feature = rows.data.column(column), rows.features[column]
+    kind = values.type
+    is_text = types.is_string(kind) or types.is_large_string(kind)
+    if not (is_text or types.is_integer(kind) or types.is_boolean(kind) or types.is_null(kind)):
+        raise ValueError(f"{what} holds {kind}, which is no class: a whole number or a text is; {REMEDY}")
+    classes, labels = number_labels([None if value == NO_LABEL else value for value in values.to_pylist()], what)
+    known = getattr(feature, "names", ())
+    return tuple(known[int(name)] if known and int(name) < len(known) else name for name in classes), labels
+
+
+def _choices(root: Path, series: Sequence[Sequence[str]]) -> str:
+    """Return the paths that choose one of several tables: of a file, or of a folder that holds the pieces of one."""
+    folders = [posixpath.dirname(names[0]) for names in series]
+    paths = [
+        str(root / (folder if folder and folders.count(folder) == 1 else names[0]))
+        for folder, names in zip(folders, series, strict=True)
+    ]
+    return listed(paths)
+
+
+def _stem(name: str) -> str:
+    return posixpath.splitext(name)[0]
