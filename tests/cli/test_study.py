@@ -159,7 +159,8 @@ def test_study_reports_user_errors_in_one_line(words, said, image_folder, analys
     with pytest.raises(SystemExit) as stopped:
         main(["study", *words.format(**places).split()])
     assert stopped.value.code == 2
-    (line,) = capfd.readouterr().err.splitlines()
+    *opened, line = capfd.readouterr().err.splitlines()
     assert line.startswith("specmatch study: ")
+    assert opened in ([], [f"{image_folder}: 24 images"])
     assert said.format(**places) in line
     assert not (tmp_path / "new" / "study.json").exists()
