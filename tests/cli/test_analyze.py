@@ -55,6 +55,52 @@ def test_analyze_all_uses_the_same_images_for_all(pictures, exported, tmp_path):
     assert (a.views, a.pictures, a.sample, a.decoding) == (b.views, b.pictures, b.sample, b.decoding)
 
 
+@pytest.mark.slow
+def test_analyze_all_keeps_its_numbers_where_the_page_cannot_be_written(specmatch, pictures, exported, tmp_path):
+    (tmp_path / "report.html" / "taken").mkdir(parents=True)
+    options = ("--data", pictures, "--size", 32, "--num-images", 4, "--num-tests", 2, "--out", tmp_path)
+    status, printed, error = specmatch("analyze", exported, *options)
+    assert status == 2
+    assert "cannot write into" in error.splitlines()[-1]
+    assert "PSNR" in printed
+    assert ANALYSES.read(tmp_path / "analysis.json")[0].sample.n_images == 4
+
+
+class Cells(torch.nn.Module):
+    """Means of 4 x 4 pixels, and these pixels back."""
+
+    multiple = 4
+
+    def encode(self, images):
+        return torch.nn.functional.avg_pool2d(images, 4)
+
+    def decode(self, latents):
+        return torch.nn.functional.interpolate(latents, scale_factor=4)
+
+
+def cells():
+    return Cells()
+
+
+@pytest.mark.slow
+def test_analyze_all_draws_latents_with_a_band_without_power(specmatch, tmp_path):
+    generator = np.random.default_rng(0)
+    for i in range(8):
+        coarse = Image.fromarray(generator.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        path = tmp_path / "pictures" / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        coarse.resize((32, 32), Image.Resampling.NEAREST).save(path)
+    source, cached = f"python:{__file__}:cells", f"latents:{tmp_path / 'latents'}"
+    common = ("--data", tmp_path / "pictures", "--size", 32, "--out")
+    assert specmatch("cache", source, *common, tmp_path / "latents", "--dtype", "float32")[0] == 0
+    for subject, options, out in ((source, common, tmp_path / "a"), (cached, common[-1:], tmp_path / "b")):
+        status, _, error = specmatch("analyze", subject, *options, out, "--num-tests", 2)
+        assert status == 0, error
+        channels = ANALYSES.read(out / "analysis.json")[0].view("mean").channels
+        assert all(channel.state == "live" and min(channel.power) == 0 for channel in channels)
+        assert (out / "report.html").read_text().count("<title>channel 0\n") > 0
+
+
 def test_analyses_read_refuses_another_format(tmp_path):
     path = tmp_path / "analysis.json"
     path.write_text(json.dumps({"format": "specmatch-analysis-1", "analyses": []}))

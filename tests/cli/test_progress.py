@@ -5,7 +5,15 @@ import pytest
 from rich.console import Console
 
 from spectrum_matching.cli import output as progress
-from spectrum_matching.cli.output import print_results, progress_bar, progress_bars, show_messages, write_results
+from spectrum_matching.cli.output import (
+    draw_page,
+    print_results,
+    progress_bar,
+    progress_bars,
+    show_messages,
+    write_page,
+    write_results,
+)
 from spectrum_matching.processes import RANKS, is_main_process
 
 log = logging.getLogger("spectrum_matching.somewhere")
@@ -84,3 +92,23 @@ def test_write_results_keeps_what_cannot_be_written(tmp_path, monkeypatch):
     (saved,) = tmp_path.glob("specmatch-*/x.json")
     assert saved.read_text() == "numbers"
     assert str(saved.parent) in str(caught.value)
+
+
+def test_messages_and_results_escape_names(capsys):
+    log.warning("skipped %s", "caf\udce9\x1b[31m")
+    with progress_bar("caf\udce9") as report:
+        report(1, 1)
+    print_results("a\x1b[31m\nb")
+    shown = capsys.readouterr()
+    warning, done = shown.err.splitlines()
+    assert warning == r"warning: skipped caf\xe9\x1b[31m"
+    assert done.startswith(r"caf\xe9: 1 of 1")
+    assert shown.out == "a\\x1b[31m\nb\n"
+
+
+def test_draw_page_says_where_the_numbers_are_whatever_is_raised(tmp_path):
+    assert draw_page(tmp_path / "report.html", lambda: "page", "x.json") == "page"
+    message = r"report.html cannot be drawn \(ZeroDivisionError: .*\); the numbers are in x.json$"
+    with pytest.raises(ValueError, match=message):
+        write_page(tmp_path / "report.html", lambda: str(1 / 0), "x.json")
+    assert not list(tmp_path.iterdir())

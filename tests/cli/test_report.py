@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +41,24 @@ def test_write_report_refuses_bad_input_in_one_line(folder, tmp_path, capsys):
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+
+
+def test_write_report_says_where_the_numbers_are_when_it_cannot_draw(specmatch, folder, tmp_path):
+    content = json.loads((folder / "analysis.json").read_text())
+    content["analyses"][0]["image"]["power"].pop()
+    (tmp_path / "analysis.json").write_text(json.dumps(content))
+    status, _, error = specmatch("report", tmp_path)
+    assert status == 2
+    assert "cannot be drawn (ValueError: " in error
+    assert error.endswith(f"the numbers are in {tmp_path / 'analysis.json'}\n")
+    assert error.count("\n") == 1
+
+
+def test_write_report_refuses_a_file_without_analyses(specmatch, tmp_path):
+    ANALYSES.write(tmp_path / "analysis.json", [])
+    status, _, error = specmatch("report", tmp_path)
+    assert (status, error.count("\n")) == (2, 1)
+    assert f"no analysis is in {tmp_path / 'analysis.json'}" in error
 
 
 def test_with_unique_names_takes_folders_then_numbers(folder):

@@ -29,6 +29,11 @@ def test_document_reads_what_it_wrote(tmp_path):
     assert PARTS.read(tmp_path / "b.json") == list(EXAMPLE.parts)
 
 
+def test_document_reads_what_it_wrote_of_a_name_that_is_not_utf8(tmp_path):
+    WHOLE.write(tmp_path / "a.json", Whole("caf\udce9 \x1b[31m", ()))
+    assert WHOLE.read(tmp_path / "a.json") == Whole(r"caf\xe9 \x1b[31m", ())
+
+
 def test_document_to_json_names_the_format_and_holds_no_nan():
     expected = {"format": "specmatch-whole-1", "whole": {"name": "ü", "parts": [{"value": 0.1}, {"value": None}]}}
     assert json.loads(WHOLE.to_json(EXAMPLE)) == expected

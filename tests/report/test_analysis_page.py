@@ -35,6 +35,7 @@ from spectrum_matching.report.analysis import metric_rows as rows_of_metrics
 from spectrum_matching.report.analysis.context import comparability, notes
 from spectrum_matching.report.analysis.page import render
 from spectrum_matching.report.analysis.tables import best, summary_table
+from spectrum_matching.report.canvas import NOTHING
 from spectrum_matching.report.digits import decimals, fixed, number
 
 HOSTILE = "<i>first</i> & $x_1$ \"quoted\" {x} </script><script>document.title='owned'</script>"
@@ -478,6 +479,40 @@ def test_render_mixes_partial_and_complete_analyses():
         assert all(text in page for text in texts)
     assert "1 × 1" not in page
     assert "refused: one image" in page
+
+
+def without_band(values, band=3):
+    return (*values[:band], 0.0, *values[band + 1 :])
+
+
+def test_render_leaves_gaps_for_bands_without_power():
+    def view(before):
+        channels = tuple(replace(channel, power=without_band(channel.power)) for channel in before.channels)
+        matches = tuple(replace(m, targets=tuple(map(without_band, m.targets))) for m in before.matches)
+        spectrum = replace(before.spectrum, power=without_band(before.spectrum.power))
+        return replace(before, channels=channels, spectrum=spectrum, matches=matches)
+
+    image = replace(WHOLE.image, power=without_band(WHOLE.image.power))
+    page = render([replace(WHOLE, views=tuple(map(view, WHOLE.views)), image=image)])
+    for channel in range(len(WHOLE.views[0].channels)):
+        assert page.count(f"<title>channel {channel}\n") == len(WHOLE.image.frequencies) - 1
+    assert NOTHING not in page
+
+
+def test_render_says_where_nothing_can_be_drawn():
+    dark = replace(WHOLE.views[0].spectrum, power=(0.0,) * 15, exponent=Measurement(None, refused="no power"))
+    dead = tuple(replace(channel, power=(0.0,) * 15, state="dead") for channel in WHOLE.views[0].channels)
+    view = replace(BARE_VIEW, spectrum=dark, channels=dead, eigenvalues=(0.0, 0.0), cosine_by_distance=(1.0,))
+    page = render([replace(WHOLE, views=(view,), image=dark, image_on_latent_grid=dark)])
+    assert page.count(NOTHING) == 5  # images, latents, similarity, directions, channels
+
+
+def test_render_names_files_in_utf8():
+    sample = replace(WHOLE.sample, bad_files=("caf\udce9.png: not an image", "\x1b[31m.png: empty"))
+    page = render([replace(WHOLE, sample=sample)])
+    assert r"caf\xe9.png: not an image" in page
+    assert r"\x1b[31m.png: empty" in page
+    page.encode()
 
 
 def test_render_without_findings():

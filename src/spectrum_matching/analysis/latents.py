@@ -140,7 +140,7 @@ def _channels(spectra: LatentSpectra, sweep: LatentSweep) -> tuple[Channel, ...]
                 mean=float(means[c]),
                 std=float(stds[c]),
                 kurtosis=None if is_dead else float(kurtosis[c]),
-                exponent=None if exponent is None else float(exponent),
+                exponent=None if exponent is None or exponent.isnan() else float(exponent),
                 power=_numbers(power),
                 state="dead" if is_dead else "outlier" if outliers[c] else "live",
             )

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,9 +24,11 @@ from ..records.training_data import training_data
 from ..report.analysis.page import render
 from ..report.terminal import summary, verdict
 from .names import chosen_device, named_sources
-from .output import Callback, print_results, progress_bars, write_texts
+from .output import Callback, print_results, progress_bars, write_page, write_results
 
 log = logging.getLogger(__name__)
+
+FILE = "analysis.json"
 
 
 def analyze_all(
@@ -120,13 +123,18 @@ def analyze_all(
             except ValueError as error:
                 if not analyses:
                     raise
-                write_analyses(analyses, out)
+                write_numbers(analyses, out)
                 done = ", ".join(analysis.subject.name for analysis in analyses)
-                raise ValueError(f"{error} (the results for {done} are in {out})") from error
+                why = f"{error} (the results for {done} are in {out})"
+                with suppress(ValueError):  # the first error is the one to name
+                    write_report(analyses, out)
+                raise ValueError(why) from error
     for bad in dict.fromkeys(bad for analysis in analyses for bad in analysis.sample.bad_files):
         log.warning("skipped %s", bad)
-    write_analyses(analyses, out)
-    print_results(summary(analyses), *map(verdict, analyses), str(out / "report.html"))
+    write_numbers(analyses, out)
+    print_results(summary(analyses), *map(verdict, analyses))
+    write_report(analyses, out)
+    print_results(str(out / "report.html"))
     if failed := failures(conditions, analyses):
         for line in failed:
             log.error("failed %s", line)
@@ -134,6 +142,11 @@ def analyze_all(
     return analyses
 
 
-def write_analyses(analyses: list[Analysis], out: Path) -> None:
-    """Write analysis.json and report.html into the folder `out`, each complete or not at all."""
-    write_texts(out, {"analysis.json": ANALYSES.to_json(analyses), "report.html": render(analyses)})
+def write_numbers(analyses: list[Analysis], out: Path) -> None:
+    """Write analysis.json into the folder `out`."""
+    write_results(out, lambda folder: ANALYSES.write(folder / FILE, analyses))
+
+
+def write_report(analyses: list[Analysis], out: Path) -> None:
+    """Write report.html into the folder `out`, beside the numbers."""
+    write_page(out / "report.html", lambda: render(analyses), str(out / FILE))

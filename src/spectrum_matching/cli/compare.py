@@ -12,14 +12,13 @@ from ..comparison.checks import OpenedPlan, check_plan, open_plan
 from ..comparison.collect import collect_trials
 from ..comparison.plans import NOT_RUN, PLANS, Plan
 from ..comparison.trial import run_trial
-from ..files.atomic import write_text_atomically
 from ..files.stages import RECORD, FinishedStage
 from ..files.yaml_files import nearest, override, read_mapping, to_yaml
 from ..records.analysis import Analysis
 from ..records.comparison import COMPARISON, Comparison, Stage
 from ..report.comparison.page import render_comparison
 from ..report.comparison.tables import comparison_markdown
-from .output import print_results, progress_bar
+from .output import print_results, progress_bar, write_page, write_results
 
 log = logging.getLogger(__name__)
 
@@ -95,5 +94,6 @@ def resolve(name: str, config: Path | None, out: Path | None, data: str | None) 
 
 def write_comparison(comparison: Comparison, out: Path, analyses: Sequence[Analysis] = ()) -> None:
     """Write comparison.json and report.html, with a report of the analyses, to a folder."""
-    COMPARISON.write(out / "comparison.json", comparison)
-    write_text_atomically(out / "report.html", render_comparison(comparison, analyses))
+    file = out / "comparison.json"
+    write_results(out, lambda folder: COMPARISON.write(folder / file.name, comparison))
+    write_page(out / "report.html", lambda: render_comparison(comparison, analyses), str(file))

@@ -12,6 +12,7 @@ from functools import wraps
 from importlib import import_module
 from pathlib import Path
 
+from ..files.names import printable
 from ..processes import AgreedError, is_main_process, launch
 
 
@@ -116,7 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError) as error:
         if is_main_process() or not isinstance(error, AgreedError):
-            print(f"specmatch {name}: {error}", file=sys.stderr)
+            print(f"specmatch {name}: {printable(str(error))}", file=sys.stderr)
         sys.exit(2)
     finally:
         _destroy_process_group()

@@ -7,7 +7,7 @@ several processes that run one command, only the first shows progress, informati
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from ..files.atomic import write_text_atomically
+from ..files.names import printable, printable_lines
 from ..processes import is_main_process
 
 Callback = Callable[[int, int], None]
@@ -49,7 +50,7 @@ def progress_bars(titles: Iterable[str]) -> Iterator[dict[str, Callback]]:
 
 
 def _bar(progress: Progress, title: str) -> Callback:
-    task = progress.add_task(title, start=False, total=None)
+    task = progress.add_task(printable(title), start=False, total=None)
 
     def update(done: int, total: int) -> None:
         progress.start_task(task)
@@ -67,7 +68,7 @@ def _plain_lines(title: str) -> Callback:
         now = time.monotonic()
         if 0 < total <= done or now - last >= PLAIN_INTERVAL:
             last = now
-            _print(Text(f"{title}: {done} of {total} in {now - start:.0f} s"))
+            _print(Text(f"{printable(title)}: {done} of {total} in {now - start:.0f} s"))
 
     return update
 
@@ -79,7 +80,7 @@ class _TerminalHandler(logging.Handler):
         line = Text()
         if record.levelno >= logging.WARNING:
             line.append(f"{record.levelname.lower()}: ", style="yellow" if record.levelno < logging.ERROR else "red")
-        _print(line.append(record.getMessage()))
+        _print(line.append(printable(record.getMessage())))
 
 
 def show_messages() -> None:
@@ -101,7 +102,10 @@ def print_results(*results: RenderableType) -> None:
     output = Console(width=None if sys.stdout.isatty() else 10_000)
     for result in results:
         with output.capture() as text:
-            output.print(Text(result) if isinstance(result, str) else result, soft_wrap=isinstance(result, str))
+            if isinstance(result, str):
+                output.print(Text(printable_lines(result)), soft_wrap=True)
+            else:
+                output.print(result)
         for line in text.get().splitlines():
             print(line.rstrip())
 
@@ -121,11 +125,22 @@ def write_results(out: Path, write: Callable[[Path], None]) -> None:
         raise ValueError(f"cannot write into {out} ({error.strerror}); the results are in {saved}") from error
 
 
-def write_texts(out: Path, texts: Mapping[str, str]) -> None:
-    """Write texts by file name into a folder as `write_results` does, each complete or not at all."""
+def write_page(page: Path, draw: Callable[[], str], numbers: str) -> None:
+    """Draw a page and write it as `write_results` does, after its numbers; see `draw_page`."""
+    text = draw_page(page, draw, numbers)
+    write_results(page.parent, lambda folder: write_text_atomically(folder / page.name, text))
 
-    def write(folder: Path) -> None:
-        for name, text in texts.items():
-            write_text_atomically(folder / name, text)
 
-    write_results(out, write)
+def draw_page(page: Path, draw: Callable[[], str], numbers: str) -> str:
+    """Return what `draw` does; numbers: the files that hold what it draws.
+
+    Raises:
+        ValueError: naming those files, whatever `draw` raises.
+    """
+    try:
+        return draw()
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{page} cannot be drawn ({type(error).__name__}: {reason}); the numbers are in {numbers}"
+        ) from error

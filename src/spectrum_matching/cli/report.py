@@ -10,6 +10,7 @@ from tyro.conf import arg
 from ..files.atomic import write_text_atomically
 from ..records.analysis import ANALYSES, Analysis
 from ..report.analysis.page import render
+from .output import draw_page
 
 
 def write_report(
@@ -25,10 +26,13 @@ def write_report(
         raise ValueError("no analysis was given: name analysis.json files, or the folders that hold them")
     paths = [path / "analysis.json" if path.is_dir() else path for path in files]
     analyses = with_unique_names([(path, analysis) for path in paths for analysis in ANALYSES.read(path)])
+    if not analyses:
+        raise ValueError(f"no analysis is in {', '.join(map(str, paths))}; run `specmatch analyze` again")
     page = out / "report.html" if out.is_dir() else out
+    text = draw_page(page, lambda: render(analyses), ", ".join(map(str, paths)))
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(page, render(analyses))
+        write_text_atomically(page, text)
     except OSError as error:
         raise ValueError(f"cannot write {page}: {error.strerror}; choose another --out") from error
     return page

@@ -2,7 +2,7 @@
 
 import logging
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -25,9 +25,11 @@ from ..studies.unified_view.measure import measure_unified_view
 from ..studies.unified_view.page import unified_lead, unified_page
 from ..studies.unified_view.record import UNIFIED_VIEW, UnifiedView
 from .names import chosen_device, named_sources
-from .output import print_results, progress_bar, progress_bars, write_texts
+from .output import print_results, progress_bar, progress_bars, write_page, write_results
 
 log = logging.getLogger(__name__)
+
+FILE = "study.json"
 
 Study = TypeVar("Study")
 
@@ -81,8 +83,9 @@ def directional_energy(
         study = directional.measure_directional_energy(
             opened, images, **filters, **reading, command=command, progress=progress
         )
-    table = terminal_table(number_table(study), list(opened), brief=True)
-    print_results(table, _write(out, DIRECTIONAL_ENERGY, study, directional_page(study)))
+    _write_numbers(out, DIRECTIONAL_ENERGY, study)
+    print_results(terminal_table(number_table(study), list(opened), brief=True))
+    _write_page(out, lambda: directional_page(study))
     return study
 
 
@@ -108,7 +111,9 @@ def unified_view(
     command = _command("unified-view", map(str, analyses), {"control": control, "out": out, "delta": delta})
     study = measure_unified_view(read, control, command, delta)
     require_writable(out)
-    print_results(*unified_lead(study), _write(out, UNIFIED_VIEW, study, unified_page(study)))
+    _write_numbers(out, UNIFIED_VIEW, study)
+    print_results(*unified_lead(study))
+    _write_page(out, lambda: unified_page(study))
     return study
 
 
@@ -158,8 +163,9 @@ def frequency_bias(
     command = _command("frequency-bias", [plan], {"config": config, **options})
     with progress_bars([f"{name}, seed {seed}" for name, seed in trials]) as bars:
         study = run_study(resolved, trials, chosen_device(device), command, bars)
-    page = _write(Path(resolved.out), FREQUENCY_BIAS, study, frequency_page(study))
-    print_results(terminal_table(case_table(study), study.names), page)
+    _write_numbers(Path(resolved.out), FREQUENCY_BIAS, study)
+    print_results(terminal_table(case_table(study), study.names))
+    _write_page(Path(resolved.out), lambda: frequency_page(study))
     return study
 
 
@@ -173,7 +179,12 @@ def _command(study: str, words: Iterable[str], options: Mapping[str, object]) ->
     return shlex.join(line)
 
 
-def _write(out: Path, document: Document[Study], study: Study, page: str) -> str:
-    """Write study.json and report.html into a folder, and return the path of the page."""
-    write_texts(out, {"study.json": document.to_json(study), "report.html": page})
-    return str(out / "report.html")
+def _write_numbers(out: Path, document: Document[Study], study: Study) -> None:
+    """Write study.json into a folder."""
+    write_results(out, lambda folder: document.write(folder / FILE, study))
+
+
+def _write_page(out: Path, draw: Callable[[], str]) -> None:
+    """Write report.html into a folder, beside the numbers, and print its path."""
+    write_page(out / "report.html", draw, str(out / FILE))
+    print_results(str(out / "report.html"))

@@ -5,6 +5,8 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
+from ..files.names import printable
+
 KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
@@ -15,8 +17,8 @@ class BadFile(NamedTuple):
     reason: str
 
     def __str__(self) -> str:
-        """Return "NAME: REASON"."""
-        return f"{self.name}: {self.reason}"
+        """Return "NAME: REASON" as one printable line."""
+        return printable(f"{self.name}: {self.reason}")
 
 
 class Listing(NamedTuple):

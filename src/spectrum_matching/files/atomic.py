@@ -63,7 +63,7 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, replacing an existing one."""
+    """Write a text file in UTF-8, whatever the locale, replacing an existing one."""
     with open_atomically(path) as stream:
         stream.write(text.encode())
 

@@ -4,9 +4,10 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .atomic import write_text_atomically
+from .names import printable_values
 
 Record = TypeVar("Record")
 
@@ -26,7 +27,7 @@ class Document(Generic[Record]):
     def to_json(self, record: Record) -> str:
         """Return the file's text; the same record gives the same text."""
         content = {"format": self.format, self.key: record}
-        return json.dumps(content, indent=1, allow_nan=False, default=dataclasses.asdict) + "\n"
+        return json.dumps(content, indent=1, allow_nan=False, default=_plain) + "\n"
 
     def write(self, path: Path, record: Record) -> None:
         """Write the file, atomically."""
@@ -56,3 +57,8 @@ class Document(Generic[Record]):
         except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
             why = str(error)
         raise ValueError(f"{path} is not a {self.format} file ({why}); {self.remedy}")
+
+
+def _plain(record: Any) -> Any:
+    # JSON could express the bytes of a name that is not UTF-8, but `Document.read` accepts only text.
+    return printable_values(dataclasses.asdict(record))

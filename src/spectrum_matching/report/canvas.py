@@ -12,6 +12,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
+
+from ..files.names import printable
+from ..records.measurement import Measurement
 from .digits import number, power_of_ten
 
 if TYPE_CHECKING:
@@ -41,6 +45,7 @@ STYLE: dict[Any, Any] = {
     "lines.solid_capstyle": "round",
 }
 WIDTH, HEIGHT = 316, 238
+NOTHING = "there is nothing to draw"
 TOP, BOTTOM = 10, 40
 
 
@@ -55,6 +60,7 @@ class Panel(NamedTuple):
 class Curve(NamedTuple):
     """A line to draw; style: options of matplotlib's `plot`.
 
+    x, y: a point that is not finite, or not positive on a logarithmic axis, is a gap in the line.
     tip: tooltips of the points, one text each; or the name of the line and, on a new line, text with {x} and {y} for
     the numbers of a point; or "" for none.
     """
@@ -71,6 +77,11 @@ class Canvas:
     def __init__(self, axes: "Axes") -> None:
         self.axes = axes
         self._tips: list[tuple[float, float, str]] = []
+
+    def has_points(self) -> bool:
+        """Return whether a point of a line, or an area, was drawn; levels and marks of the axes do not count."""
+        lines = [drawn for drawn in self.axes.lines if drawn.get_transform() is self.axes.transData]
+        return bool(self.axes.patches) or any(np.isfinite(drawn.get_xydata()).all(1).any() for drawn in lines)
 
     def tip(self, x: float, y: float, text: str) -> None:
         """Give the point (x, y) a tooltip."""
@@ -95,16 +106,21 @@ class Canvas:
 def panel(
     title: str, label: str, panels: list[Panel], left: float = 54, right: float = 10, height: float = HEIGHT
 ) -> Iterator[Canvas]:
-    """Yield a canvas to draw on, and append the finished panel to `panels`. Fixed margins (px) align the axes."""
+    """Yield a canvas to draw on, and append the finished panel to `panels`. Fixed margins (px) align the axes.
+
+    A panel on which nothing was drawn says so.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     # Two inline drawings must not share an id.
-    with mpl.rc_context(STYLE | {"svg.hashsalt": f"{title}/{label}"}):
+    with mpl.rc_context(STYLE | {"svg.hashsalt": printable(f"{title}/{label}")}):
         figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
         inner = (WIDTH - left - right) / WIDTH, (height - BOTTOM - TOP) / height
         canvas = Canvas(figure.add_axes((left / WIDTH, BOTTOM / height, *inner)))
         yield canvas
+        if not canvas.has_points():
+            canvas.axes.text(0.5, 0.5, NOTHING, transform=canvas.axes.transAxes, ha="center", color=MUTED)
         if canvas.axes.get_yscale() == "log":
             _power_ticks(canvas.axes.yaxis, *canvas.axes.get_ylim())
         file = io.StringIO()
@@ -151,7 +167,7 @@ def curves(
             axes.axhline(level[0], color=level[1], linewidth=1)
         prepare(axes)
         for curve in series:
-            axes.plot(curve.x, curve.y, **curve.style)
+            axes.plot(*_with_gaps(axes, curve), **curve.style)
             tips = curve.tip or [""] * len(curve.x)
             if isinstance(tips, str):
                 name, _, text = tips.rpartition("\n")
@@ -189,6 +205,23 @@ def estimate(value: float, error: float | None, row: float, tip: str, index: int
     return bar, Curve([value], [row], [tip], line(index) | {"linestyle": "none", "markersize": 6} | style)
 
 
+def plotted(measurement: Measurement) -> float:
+    """Return a number for a curve: NaN, which leaves a gap, where it was refused."""
+    return math.nan if measurement.value is None else measurement.value
+
+
+def as_shares(power: Sequence[float]) -> list[float]:
+    """Return each number's share of the sum; zeros where the sum is 0."""
+    total = sum(power) or 1.0
+    return [each / total for each in power]
+
+
+def positive_limits(values: Iterable[float]) -> tuple[float, float]:
+    """Return limits of a logarithmic axis that show all positive numbers."""
+    positive = [value for value in values if value > 0] or [1.0]
+    return min(positive) / 1.5, max(positive) * 1.5
+
+
 def colour(index: int) -> str:
     """Return the colour of an autoencoder or method in figures, tables and keys."""
     return SERIES[index % len(SERIES)]
@@ -215,6 +248,18 @@ def number_at(axes: "Axes", index: int, at: tuple[float, float]) -> None:
     side, align = (-1, "right") if index % 2 else (1, "left")
     style: dict[str, Any] = {"ha": align, "fontsize": 9, "color": colour(index), "weight": "bold"}
     axes.annotate(str(index + 1), at, (7 * side, 4), textcoords="offset points", **style)
+
+
+def _with_gaps(axes: "Axes", curve: Curve) -> tuple[list[float], list[float]]:
+    """Return the points of a curve, NaN where one cannot be drawn."""
+    logarithmic = axes.get_xscale() == "log", axes.get_yscale() == "log"
+    points = [
+        (x, y)
+        if math.isfinite(x + y) and all(value > 0 or not log for value, log in zip((x, y), logarithmic, strict=True))
+        else (math.nan, math.nan)
+        for x, y in zip(curve.x, curve.y, strict=True)
+    ]
+    return [x for x, _ in points], [y for _, y in points]
 
 
 def _frequency_ticks(axis: Any) -> None:

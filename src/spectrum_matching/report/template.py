@@ -5,14 +5,17 @@ import hashlib
 from importlib.resources import files
 from typing import Any
 
+from ..files.names import printable_lines
+
 
 def fill(template: str, styles: tuple[str, ...] = ("page.css",), **values: Any) -> str:
     """Return a self-contained page: it loads nothing, runs only page.js, and escapes every value."""
     script = _part("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return fill_part(
+    page = fill_part(
         template, style="".join(map(_part, styles)), script=script, script_digest=f"sha256-{digest}", **values
     )
+    return printable_lines(page)
 
 
 def fill_part(template: str, **values: Any) -> str:

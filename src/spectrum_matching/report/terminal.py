@@ -6,6 +6,7 @@ from rich.console import RenderableType
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
+from ..files.names import printable
 from ..metrics.images.catalogue import SCORES
 from ..records.analysis import Analysis
 from ..records.measurement import Measurement
@@ -68,10 +69,10 @@ def scores(evaluations: Sequence[Evaluation]) -> list[RenderableType]:
         if score.value is None
     )
     warnings = attributed([evaluation.warnings for evaluation in evaluations], names)
-    lines = [Text.assemble(("— ", "dim"), line) for line in distinct(refusals)]
-    lines += [Text.assemble(("not comparable ", "yellow"), line) for line in protocol_differences(evaluations)]
-    lines += [Text.assemble(("warning ", "yellow"), line) for line in warnings]
-    lines += [Text(line, "dim") for line in distinct(protocol_line(e.protocol) for e in evaluations)]
+    lines = [Text.assemble(("— ", "dim"), _text(line)) for line in distinct(refusals)]
+    lines += [Text.assemble(("not comparable ", "yellow"), _text(line)) for line in protocol_differences(evaluations)]
+    lines += [Text.assemble(("warning ", "yellow"), _text(line)) for line in warnings]
+    lines += [_text("", line) for line in distinct(protocol_line(e.protocol) for e in evaluations)]
     return [terminal_table(score_table(evaluations), names, transposed=True), *lines]
 
 
@@ -114,4 +115,6 @@ def _score(score: Measurement | None) -> Cell:
 
 
 def _text(main: str | Text, small: str = "") -> Text:
-    return Text.assemble(main, (f" {small}" if small else "", "dim"))
+    main = printable(main) if isinstance(main, str) else main
+    gap = " " if main and small else ""
+    return Text.assemble(main, (gap + printable(small), "dim"))

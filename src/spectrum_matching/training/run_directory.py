@@ -20,6 +20,7 @@ import torch
 from accelerate import Accelerator
 
 from ..files.atomic import explain_write_errors, remove, write_folder_atomically, write_text_atomically
+from ..files.names import printable
 from ..files.settings import Rule, as_line, differences, flat_settings
 from ..files.yaml_files import override, read_mapping, to_yaml
 from ..processes import open_accelerator
@@ -181,11 +182,12 @@ def report_bad_files(records: Iterator[StepRecord], directory: Path) -> Iterator
     seen = {json.loads(line)["name"] for line in path.read_text().splitlines()} if path.exists() else set()
     for record in records:
         for bad in record.bad_files:
-            if bad.name not in seen:
-                seen.add(bad.name)
-                logger.warning("skipped %s: %s (%d so far)", bad.name, bad.reason, len(seen))
+            name, reason = map(printable, bad)
+            if name not in seen:
+                seen.add(name)
+                logger.warning("skipped %s: %s (%d so far)", name, reason, len(seen))
                 with path.open("a") as file:
-                    file.write(json.dumps({"step": record.step, "name": bad.name, "reason": bad.reason}) + "\n")
+                    file.write(json.dumps({"step": record.step, "name": name, "reason": reason}) + "\n")
         yield record
 
 

@@ -3,6 +3,7 @@
 One row of bands an image is kept, so that every uncertainty is that of drawing other images of the same kind.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -199,10 +200,15 @@ def fit_spectrum(rows: Tensor, frequencies: Tensor, generator: torch.Generator) 
     """Return the mean of rows (n, bins) and the exponent of a power law through it, with its bootstrap standard error.
 
     A band weighs 1 / frequency, its width on the logarithmic axis; equal weights would fit mostly the highest octave.
+    Bands without power are left out of the fit.
     """
     exponents = fit_power_law(resampled_means(rows, generator), frequencies, 1 / frequencies).exponent
     exponent = fit_power_law(rows.mean(0), frequencies, 1 / frequencies).exponent
-    estimate = Measurement(float(exponent), float(exponents.std()))
+    error = float(exponents.std())
+    if exponent.isnan():
+        estimate = Measurement(None, refused="fewer than two bands have power")
+    else:
+        estimate = Measurement(float(exponent), error if math.isfinite(error) else None)
     return Spectrum(tuple(frequencies.tolist()), tuple(rows.mean(0).tolist()), estimate)
 
 

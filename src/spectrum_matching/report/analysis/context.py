@@ -82,8 +82,9 @@ def image_exponents(analyses: Sequence[Analysis]) -> list[str]:
     """Return the exponent of the images on each latent grid."""
     exponents = [(a.image_on_latent_grid.exponent, a.latent_shape[1:]) for a in analyses if a.image_on_latent_grid]
     return distinct(
-        f"{fixed(float(exponent), 2)} {spread(exponent.standard_error, 2)} on {h} × {w} positions"
+        f"{fixed(exponent.value, 2)} {spread(exponent.standard_error, 2)} on {h} × {w} positions"
         for exponent, (h, w) in exponents
+        if exponent.value is not None
     )
 
 

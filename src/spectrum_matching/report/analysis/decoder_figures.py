@@ -5,7 +5,22 @@ from typing import TYPE_CHECKING, Any
 
 from ...records.analysis import Analysis, Decoding, Transfer
 from ...records.measurement import Measurement
-from ..canvas import BACK, DASHED, INK, MUTED, Canvas, Curve, Panel, by_row, colour, curves, estimate, line, panel
+from ..canvas import (
+    BACK,
+    DASHED,
+    INK,
+    MUTED,
+    Canvas,
+    Curve,
+    Panel,
+    by_row,
+    colour,
+    curves,
+    estimate,
+    line,
+    panel,
+    plotted,
+)
 from ..digits import fixed, number, spread
 from ..table import distinct
 
@@ -24,11 +39,11 @@ def lowpass_curves(analyses: Sequence[Analysis]) -> list[Panel]:
         dashed = {"color": colour(index), "linestyle": DASHED, "linewidth": 1.2}
         for key, style in (("aligned", dashed), ("decoded", line(index))):
             values: list[Measurement] = [getattr(point, key) for point in points]
-            texts = [f"{fixed(float(value), 2)} {spread(value.standard_error, 2)} dB" for value in values]
+            texts = [f"{fixed(plotted(value), 2)} {spread(value.standard_error, 2)} dB" for value in values]
             tips = [f"{name}\nkeep {p.keep}, {key}: {text}" for p, text in zip(points, texts, strict=True)]
-            psnrs.append(Curve(kept, list(map(float, values)), tips, style))
+            psnrs.append(Curve(kept, list(map(plotted, values)), tips, style))
         tips = [f"{name}\nkeep {point.keep}: {_plus_minus(point.gap)} dB" for point in points]
-        gaps.append(Curve(kept, [float(point.gap) for point in points], tips, line(index)))
+        gaps.append(Curve(kept, [plotted(point.gap) for point in points], tips, line(index)))
     diagonals = sorted({decoding.diagonals for *_, decoding in entries})
     x_label = f"diagonals kept, of {' or '.join(map(str, diagonals))}   (stronger low-pass →)"
     options: dict[str, Any] = {"prepare": lambda axes: _strength_axis(axes, entries)}
@@ -45,8 +60,10 @@ def responses(analyses: Sequence[Analysis]) -> list[Panel]:
     strengths: set[float] = set()
     for index, name, decoding in _decodings(analyses):
         x, tip = [point.strength for point in decoding.noise], name + "\nnoise of {x} std: "
-        psnrs.append(Curve(x, [float(point.psnr) for point in decoding.noise], tip + "{y} dB", line(index)))
-        factors.append(Curve(x, [float(point.response) for point in decoding.noise], tip + "response {y}", line(index)))
+        psnrs.append(Curve(x, [plotted(point.psnr) for point in decoding.noise], tip + "{y} dB", line(index)))
+        factors.append(
+            Curve(x, [plotted(point.response) for point in decoding.noise], tip + "response {y}", line(index))
+        )
         strengths.update(x)
     if strengths:
         x_label = "noise, in standard deviations of a channel"
@@ -82,7 +99,7 @@ def _equivariance(analyses: Sequence[Analysis]) -> tuple[list[str], list[Curve]]
     ]
     rows, series = distinct(row for *_, row, _ in points), []
     for order, index, name, row, error in points:
-        y, value = rows.index(row) + (order - (len(entries) - 1) / 2) * 0.7 / len(entries), float(error)
+        y, value = rows.index(row) + (order - (len(entries) - 1) / 2) * 0.7 / len(entries), plotted(error)
         series.append(Curve([0, value], [y, y], "", {"color": colour(index), "linewidth": 1, "alpha": 0.35}))
         series += estimate(value, error.standard_error, y, f"{name}\n{row}: {_plus_minus(error)}", index, markersize=5)
     return rows, series
@@ -142,4 +159,4 @@ def _noise_axis(axes: "Axes", strengths: Sequence[float]) -> None:
 
 
 def _plus_minus(measurement: Measurement) -> str:
-    return f"{number(float(measurement))} ± {number(measurement.standard_error or 0.0, 2)}"
+    return f"{number(plotted(measurement))} ± {number(measurement.standard_error or 0.0, 2)}"

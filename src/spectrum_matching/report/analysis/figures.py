@@ -1,14 +1,15 @@
 """Figures of the latents: their spectra, gaps, structure and channels."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...records.analysis import Analysis, Channel, Kind, LatentView, Spectrum, SpectrumMatch
+from ...records.analysis import Analysis, Kind, LatentView, Spectrum, SpectrumMatch
 from ...spectrum.bands import Variant
 from ...spectrum.powerlaw import fit_power_law
-from ..canvas import DASHED, INK, MUTED, Curve, Panel, colour, curves, line
+from ..canvas import DASHED, INK, MUTED, Curve, Panel, as_shares, colour, curves, line, plotted, positive_limits
 from .tables import REFERENCE_DELTAS
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def gap_curves(analyses: Sequence[Analysis]) -> list[Panel]:
         for index, name, view in drawn:
             match, style = view.match(variant), line(index)
             bar = {"color": colour(index), "linewidth": 5, "alpha": 0.35}
-            gaps, least = list(map(float, match.gaps)), [match.best_gap]
+            gaps, least = list(map(plotted, match.gaps)), [match.best_gap]
             lines.append(Curve(match.deltas, gaps, name + "\ndelta {x}: {y} nats", style | {"marker": ""}))
             lines.append(Curve(match.best_delta_interval, least * 2, "", bar))
             tip = name + "\nbest delta {x}: {y} nats"
@@ -70,7 +71,7 @@ def structure(analyses: Sequence[Analysis]) -> list[Panel]:
     if any(len(view.eigenvalues) > 1 for *_, view in views):
         lines = []
         for index, name, view in views:
-            shares = [value / sum(view.eigenvalues) for value in view.eigenvalues if value > 0]
+            shares = as_shares([value for value in view.eigenvalues if value > 0])
             lines.append(_ranked(shares, name + "\ndirection {x}: share {y}", index))
         options: dict[str, Any] = {"prepare": lambda axes: axes.locator_params("x", integer=True), "y_scale": "log"}
         x_label = "rank of the direction among channels"
@@ -88,7 +89,8 @@ def structure(analyses: Sequence[Analysis]) -> list[Panel]:
 
 def channel_spectra(analyses: Sequence[Analysis]) -> list[Panel]:
     """Draw the channels' spectra, one panel for each autoencoder on common axes; dead channels have no power."""
-    limits = _limits(p for *_, view in _means(analyses) for c in view.channels if _has_power(c) for p in c.power)
+    live = (c for *_, view in _means(analyses) for c in view.channels if c.state != "dead")
+    limits = positive_limits(power for channel in live for power in channel.power)
     panels = []
     for index, name, view in _means(analyses):
         lines = []
@@ -98,7 +100,7 @@ def channel_spectra(analyses: Sequence[Analysis]) -> list[Panel]:
             if channel.state == "outlier":
                 style |= {"linewidth": 1.4, "alpha": 1.0, "linestyle": DASHED}
                 title += " (outlier)"
-            if _has_power(channel):
+            if channel.state != "dead":
                 lines.append(_power(title, view, channel.power, style))
         lines.append(_power("all channels", view, view.spectrum.power, {"color": INK, "linewidth": 1.8}))
         label = f"power spectra of the {len(view.channels)} channels of {name}"
@@ -109,7 +111,7 @@ def channel_spectra(analyses: Sequence[Analysis]) -> list[Panel]:
 def mean_and_sample(analyses: Sequence[Analysis]) -> list[Panel]:
     """Draw the power of posterior means and of samples, one panel for each stochastic autoencoder on common axes."""
     stochastic = [(index, a.subject.name, a.views) for index, a in enumerate(analyses) if len(a.views) > 1]
-    limits = _limits(p for *_, views in stochastic for view in views for p in view.spectrum.power if p > 0)
+    limits = positive_limits(power for *_, views in stochastic for view in views for power in view.spectrum.power)
     panels = []
     for index, name, views in stochastic:
         styles = [{"color": colour(index), "linestyle": DASHES[view.kind]} for view in views]
@@ -124,10 +126,10 @@ def _means(analyses: Sequence[Analysis]) -> list[tuple[int, str, LatentView]]:
 
 
 def _image_spectrum(image: Spectrum) -> Panel:
-    frequencies = image.frequencies
+    frequencies, exponent = image.frequencies, image.exponent.value
     law = fit_power_law(torch.tensor(image.power), torch.tensor(frequencies), 1 / torch.tensor(frequencies))
-    amplitude, exponent = float(law.amplitude), float(law.exponent)
-    fit = [amplitude * frequency**-exponent for frequency in frequencies]
+    fit = [float(law.amplitude) * frequency ** -float(law.exponent) for frequency in frequencies]
+    said = "no power law" if exponent is None else f"exponent {exponent:.2f}"
     lines = [
         Curve(frequencies, image.power, "images\n{x} cycles per pixel: power {y}", {"color": INK}),
         Curve(frequencies, fit, "", {"color": MUTED, "linewidth": 1, "linestyle": DASHED}),
@@ -135,9 +137,9 @@ def _image_spectrum(image: Spectrum) -> Panel:
 
     def name_law(axes: "Axes") -> None:
         style: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "color": MUTED, "fontsize": 9}
-        axes.text(0.97, 0.93, f"dashed: exponent {exponent:.2f}", **style)
+        axes.text(0.97, 0.93, f"dashed: {said}", **style)
 
-    label = f"power spectrum of the images, exponent {float(image.exponent):.2f}"
+    label = f"power spectrum of the images, {said}"
     return curves("Images", "cycles per pixel", "mean power", lines, label=label, prepare=name_law, **SPECTRUM)
 
 
@@ -149,23 +151,15 @@ def _power(name: str, view: LatentView, power: Sequence[float], style: dict[str,
     return Curve(view.spectrum.frequencies, power, f"{name}\n{{x}} {FREQUENCY}: power {{y}}", style)
 
 
-def _limits(powers: Iterable[float]) -> tuple[float, float]:
-    values = list(powers) or [1.0]
-    return min(values) / 1.5, max(values) * 1.5
-
-
-def _has_power(channel: Channel) -> bool:
-    return channel.state != "dead" and min(channel.power) > 0
-
-
 def _shares(view: LatentView) -> Sequence[float]:
     """Return shares of power by band: the mean over images where there are any, else those of the mean spectrum."""
     power = view.spectrum.power
-    return view.match("scale_free").latent if view.matches else [value / sum(power) for value in power]
+    return view.match("scale_free").latent if view.matches else as_shares(power)
 
 
 def _ratio(one: Sequence[float], other: Sequence[float]) -> list[float]:
-    return [p / q for p, q in zip(one, other, strict=True)]
+    """Return quotients by band, NaN where the other has no power."""
+    return [p / q if q else math.nan for p, q in zip(one, other, strict=True)]
 
 
 def _draw_targets(axes: "Axes", match: SpectrumMatch | None, divided: bool) -> None:

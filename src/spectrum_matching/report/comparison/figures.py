@@ -6,7 +6,7 @@ from typing import Literal
 
 from ...metrics.ranks import rank_correlation
 from ...records.comparison import Comparison
-from ..canvas import INK, Curve, Panel, by_row, colour, curves, estimate, line, method_line, number_at, panel
+from ..canvas import INK, Curve, Panel, as_shares, by_row, colour, curves, estimate, line, method_line, number_at, panel
 from ..digits import fixed, number
 from .quantities import Quantity, headline
 
@@ -51,7 +51,7 @@ def scatters(comparison: Comparison, quantities: Sequence[Quantity]) -> list[Pan
 def spectra(comparison: Comparison) -> list[Panel]:
     """Plot shares of latent power beside those of the images, and the headline score by method."""
     image, tip = comparison.image_spectrum, "\n{x} cycles per position: share {y}"
-    series = [Curve(image.frequencies, _shares(image.power), "images" + tip, {"color": INK, "linewidth": 1.4})]
+    series = [Curve(image.frequencies, as_shares(image.power), "images" + tip, {"color": INK, "linewidth": 1.4})]
     for index, method in enumerate(comparison.methods):
         frequencies = comparison.of(method)[0].latent_spectrum.frequencies
         series.append(Curve(frequencies, _mean_shares(comparison, method), method + tip, method_line(index)))
@@ -115,15 +115,10 @@ def _by_method(comparison: Comparison, score: Quantity) -> Panel:
     return by_row(title, _with_unit(score), rows, series, label=label, left=132)
 
 
-def _shares(power: Sequence[float]) -> list[float]:
-    total = sum(power) or 1.0  # latents that never vary have none
-    return [each / total for each in power]
-
-
 def _mean_shares(comparison: Comparison, method: str) -> list[float]:
     """Return the mean over the seeds whose bands are those of the first."""
     spectra = [trial.latent_spectrum for trial in comparison.of(method)]
-    same = [_shares(each.power) for each in spectra if each.frequencies == spectra[0].frequencies]
+    same = [as_shares(each.power) for each in spectra if each.frequencies == spectra[0].frequencies]
     return [statistics.mean(band) for band in zip(*same, strict=True)]
 
 
