@@ -22,6 +22,7 @@ from ..files.documents import Document
 from ..metrics.latents.moments import ChannelMoments
 from .latent_set import LatentInfo
 from .read_shards import STATISTICS, ShardLatents, Statistic, open_shard
+from .rounding import RoundingErrors
 from .statistics import latent_space
 
 FORMAT = "specmatch-latents-3"
@@ -79,11 +80,18 @@ class CacheIndex:
 DOCUMENT = Document(CacheIndex, FORMAT, "cache", "cache the images again")
 
 
-def write_shard(folder: Path, number: int, tensors: Mapping[str, Tensor], bad: Sequence[BadFile] = ()) -> ShardEntry:
+def write_shard(
+    folder: Path,
+    number: int,
+    tensors: Mapping[str, Tensor],
+    bad: Sequence[BadFile] = (),
+    rounding: RoundingErrors | None = None,
+) -> ShardEntry:
     """Write latents-NUMBER.safetensors, and its entry into a hidden file until the index holds it.
 
     tensors: `mean` (n, c, h, w) and `index` (n,) int64, the images' indices in the source; optionally `label` (n,)
-    int64, and `logvar`, `mean_flip`, `logvar_flip` shaped as the mean. bad: images that could not be used.
+    int64, and `logvar`, `mean_flip`, `logvar_flip` shaped as the mean. bad: images that could not be used. rounding: of
+    mean and log-variance.
 
     Raises:
         ValueError: for other tensors, for values that are not finite, and when the file cannot be written.
@@ -93,10 +101,11 @@ def write_shard(folder: Path, number: int, tensors: Mapping[str, Tensor], bad: S
     _check_tensors(tensors)
     moments = ChannelMoments()
     moments.add(tensors["mean"], tensors.get("logvar"))
+    metadata = {"moments": moments.state(), "rounding": (rounding or RoundingErrors()).state(), "bad": bad}
     payload = save(
         {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()},
         # One key: the library writes several in any order, and the same latents have to give the same bytes.
-        {METADATA: json.dumps({"moments": moments.state(), "bad": bad})},
+        {METADATA: json.dumps(metadata)},
     )
     name, digest = f"latents-{number:05d}.safetensors", hashlib.sha256(payload).hexdigest()
     entry = ShardEntry(name, len(tensors["mean"]), len(payload), digest)
@@ -111,8 +120,12 @@ def start_cache(folder: Path, index: CacheIndex) -> None:
 
 
 def started_cache(folder: Path) -> CacheIndex | None:
-    """Return the index of a finished or unfinished cache, None where there is none."""
-    return next((DOCUMENT.read(path) for path in (folder / INDEX, folder / UNFINISHED) if path.exists()), None)
+    """Return the index of a finished or unfinished cache, None where there is none, or none of its shards yet."""
+    if (folder / INDEX).exists():
+        return DOCUMENT.read(folder / INDEX)
+    if (folder / UNFINISHED).exists() and any(folder.glob(".latents-*.json")):
+        return DOCUMENT.read(folder / UNFINISHED)
+    return None
 
 
 def finished_shards(folder: Path, index: CacheIndex, n_items: int) -> dict[int, ShardEntry]:
@@ -147,16 +160,18 @@ def finish_cache(folder: Path, index: CacheIndex, shards: Iterable[ShardEntry]) 
     """Write index.json with statistics merged from those of the shards.
 
     Raises:
-        ValueError: when no image could be used.
+        ValueError: when no image could be used, or rounding to the dtype is not small.
     """
     shards = tuple(sorted(shards))
     if not any(shard.n for shard in shards):
         raise ValueError(f"{folder}: none of {index.info.n_images[1]} images could be cached")
-    moments, bad = ChannelMoments(), list(index.info.bad)
+    moments, rounding, bad = ChannelMoments(), RoundingErrors(), list(index.info.bad)
     for shard in shards:
         metadata = json.loads(open_shard(folder / shard.name).metadata()[METADATA])
         moments.merge(ChannelMoments.from_state(metadata["moments"]))
+        rounding.merge(RoundingErrors.from_state(metadata["rounding"]))
         bad += [BadFile(*file) for file in metadata["bad"]]
+    rounding.require_small(index.dtype)
     spaces = latent_space(moments), latent_space(moments, by_channel=False)
     info = replace(index.info, bad=tuple(dict.fromkeys(bad)), latent_space=spaces[0], global_space=spaces[1])
     index = replace(index, info=info, shards=shards)

@@ -21,6 +21,7 @@ from ..latent_space import LatentSpace
 from ..processes import exclusive_output, in_main
 from ..records.provenance import commit
 from .latent_set import LatentInfo
+from .rounding import RoundingErrors
 from .shards import CacheIndex, finish_cache, finished_shards, remove_hidden, start_cache, started_cache, write_shard
 
 SHARD_IMAGES = 2048
@@ -75,7 +76,10 @@ class CacheJob:
 
 
 class ShardRows:
-    """Rows of a shard, added batch by batch, in the cache's dtype; labels are dropped unless `is_labelled`."""
+    """Rows of a shard, added batch by batch, in the cache's dtype; labels are dropped unless `is_labelled`.
+
+    rounding: errors of these rows.
+    """
 
     def __init__(self, index: CacheIndex, is_labelled: bool) -> None:
         self._dtype: torch.dtype = getattr(torch, index.dtype)
@@ -84,6 +88,7 @@ class ShardRows:
         empty = torch.empty(0, index.info.channels, *index.info.grid, dtype=self._dtype)
         numbers = torch.empty(0, dtype=torch.int64)
         self._parts = {f"{name}{side}": [empty] for name in statistics for side in sides}
+        self.rounding = RoundingErrors()
         self._parts |= {name: [numbers] for name in (("index", "label") if is_labelled else ("index",))}
 
     def add(self, batch: JobBatch) -> None:
@@ -92,8 +97,9 @@ class ShardRows:
         Raises:
             ValueError: when a value is not finite, or becomes infinite in the dtype.
         """
+        rounded = {name: values.to("cpu", self._dtype) for name, values in batch.moments.items()}
         for name, values in batch.moments.items():
-            stored = values.to("cpu", self._dtype)
+            stored = rounded[name]
             finite = stored.isfinite().flatten(1).all(1)
             if not finite.all():
                 row = int((~finite).nonzero()[0])
@@ -103,6 +109,8 @@ class ShardRows:
                     reason = f"reaches {largest:.4g}, which {dtype} does not hold; take bfloat16 or float32"
                 raise ValueError(f"{name} of {batch.names[row]} {reason}")
             self._parts[name].append(stored)
+        if any(values.dtype != self._dtype for values in batch.moments.values()):
+            self.rounding.add(batch.moments, rounded)
         self._parts["index"].append(torch.tensor(batch.indices, dtype=torch.int64))
         if "label" in self._parts:
             self._parts["label"].append(batch.labels)
@@ -121,7 +129,7 @@ def write_cache(
 
     Raises:
         ValueError: before any work, when another cache lies in `out` or the disk has no room; later, when a shard
-            cannot be made or written, or no item could be used.
+            cannot be made or written, no item could be used, or rounding to the dtype is not small.
     """
     with exclusive_output(accelerator, out):
         missing: dict[int, range] | None = in_main(accelerator, lambda: _start(job, out))
@@ -138,7 +146,10 @@ def write_cache(
                 bad += batch.bad
                 done += len(batch.indices) + len(batch.bad)
                 progress(done, total)
-            write_shard(out, number, rows.joined(), bad)
+            tensors = rows.joined()
+            if len(tensors["index"]) > 1:  # one image may well be constant
+                rows.rounding.require_small(job.index.dtype)
+            write_shard(out, number, tensors, bad, rows.rounding)
         accelerator.wait_for_everyone()
         in_main(accelerator, lambda: _finish(job, out))
 
