@@ -116,7 +116,7 @@ def test_unified_view_reads_files_and_folders(analyses, tmp_path, capfd):
     text = texts(page)
     assert "Encoding side, gap to the target at delta 1, scale-free: acts: other." in text
     assert "Decoding side, low-pass gap, mean over keep: undecided: other." in text
-    assert "1 of 3 cases" in text
+    assert "with a probability of at most 5%" in text
     drawn = figures(page)
     assert len(drawn) == 7
     scatter = drawn["low-pass gap over gap at delta 1, scale-free"]

@@ -1,29 +1,18 @@
-import itertools
-import math
-from fractions import Fraction
-
 import pytest
-import torch
-from scipy.stats import spearmanr
 
-from spectrum_matching.metrics.ranks import chance_apart, rank_correlation
+from spectrum_matching.metrics.ranks import rank_correlation
 
 
-@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 3), (2, 2), (2, 3), (3, 3), (4, 2)])
-def test_chance_apart_matches_enumeration(n, m):
-    apart = 0
-    for order in itertools.permutations(range(n + m)):
-        own, others = order[:n], order[n:]
-        apart += max(own) < min(others) or min(own) > max(others)
-    assert chance_apart(n, m) == Fraction(apart, math.factorial(n + m))
+def test_rank_correlation_of_known_orders():
+    assert rank_correlation([1, 2, 3, 4], [10, 20, 30, 40]) == pytest.approx(1)
+    assert rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
+    # 1 − 6 · Σd² / n(n² − 1), by hand.
+    assert rank_correlation([1, 2, 3, 4], [1, 3, 2, 4]) == pytest.approx(0.8)
+    # Ties share their mean rank: Pearson's correlation of (1, 2, 3) and (1.5, 1.5, 3).
+    assert rank_correlation([1, 2, 3], [5, 5, 7]) == pytest.approx(0.75**0.5)
 
 
-def test_rank_correlation_matches_scipy():
-    generator = torch.Generator().manual_seed(0)
-    for n in (3, 6, 40):
-        for levels in (4, 1000):
-            one, other = torch.randint(0, levels, (2, n), generator=generator).double().tolist()
-            expected = float(spearmanr(one, other).statistic) if len(set(one)) > 1 < len(set(other)) else None
-            assert rank_correlation(one, other) == (None if expected is None else pytest.approx(expected, abs=1e-12))
+def test_rank_correlation_of_too_little_is_none():
     assert rank_correlation([1, 2], [1, 2]) is None
     assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
+    assert rank_correlation([1, 2, 3], [1, 1, 1]) is None

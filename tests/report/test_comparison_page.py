@@ -4,20 +4,20 @@ import hashlib
 import io
 import math
 import re
-from fractions import Fraction
 from html.parser import HTMLParser
 
 import pytest
 import torch
 
 from spectrum_matching.metrics.catalogue import METRICS
+from spectrum_matching.metrics.pooled import FAMILY_WISE, Difference, differences
 from spectrum_matching.records.analysis import Provenance, Spectrum
-from spectrum_matching.records.comparison import COMPARISON, Comparison, CurvePoint, Trial, spread
+from spectrum_matching.records.comparison import COMPARISON, Comparison, CurvePoint, Trial
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.records.scores import BandPower, Evaluation, Protocol, Sampling
 from spectrum_matching.report.comparison.context import OF_A_TRIAL, protocol_fields
 from spectrum_matching.report.comparison.page import render_comparison
-from spectrum_matching.report.comparison.quantities import outcome
+from spectrum_matching.report.comparison.quantities import Quantity
 from spectrum_matching.report.comparison.tables import comparison_markdown, legend, pairs
 from spectrum_matching.report.digits import number
 
@@ -263,11 +263,11 @@ def test_score_table_matches_records(page):
             assert len(mean.partition(".")[2]) == n_decimals
             assert float(mean) == pytest.approx(sum(values) / 2, abs=0.51 * 10**-n_decimals)
             assert float(half) == pytest.approx(abs(values[0] - values[1]) / 2, abs=0.51 * 10**-n_decimals)
-            told = [float(line.partition(": ")[2]) for line in attributes["title"].splitlines()]
+            told = [float(line.partition(": ")[2]) for line in attributes["title"].splitlines() if "seed" in line]
             assert told == pytest.approx(values, rel=1e-4)
 
 
-def test_outcome_requires_all_seeds_separated(page):
+def test_marks_say_which_differences_from_the_control_are_decided(page):
     rows = Rows(page, "scores").texts()[1:]
     columns = {"fid": 1, "psnr": 8, "exponent": 9, "best_delta": 11}
 
@@ -277,26 +277,32 @@ def test_outcome_requires_all_seeds_separated(page):
     assert marks(rows[0], columns) == [[], [], [], []]
     assert marks(rows[1], columns) == [["="], ["="], ["="], ["="]]
     assert marks(rows[2], ["fid", "exponent", "best_delta"]) == [["▲"], ["▽"], ["△"]]
-    below, above, between = spread([1.0, 2.0]), spread([3.0, 4.0]), spread([1.5, 5.0])
-    for better, words in {
-        "lower": ("better", "worse"),
-        "higher": ("worse", "better"),
-        "target": ("lower", "higher"),
-        "neither": ("lower", "higher"),
-    }.items():
-        metric = dataclasses.replace(METRICS["psnr"], better=better)
-        assert (outcome(below, above, metric).word, outcome(above, below, metric).word) == words
-        assert outcome(below, between, metric).word == "undecided"
-        assert outcome(spread([0.0]), above, metric) is None
-        assert outcome(None, above, metric) is None
+    (cells,) = [row for row in Rows(page, "scores").rows if row[0][0].get("data-text") == SMALL.methods[2]]
+    groups = [[each.generation.value("fid") for each in SMALL.of(method)] for method in SMALL.methods]
+    p = differences(groups, [(1, 0), (2, 0)])[2, 0].p
+    assert cells[1][0]["title"].endswith(f"against the control: p = {number(p, 2)}")
 
 
-def test_pairs_ranks_counts_and_expects(page):
+@pytest.mark.parametrize(
+    ("better", "words"),
+    [
+        ("lower", ("better", "worse")),
+        ("higher", ("worse", "better")),
+        ("target", ("lower", "higher")),
+        ("neither", ("lower", "higher")),
+    ],
+)
+def test_quantity_mark_follows_the_direction_of_the_metric(better, words):
+    quantity = Quantity("autoencoder", dataclasses.replace(METRICS["psnr"], better=better), "PSNR")
+    assert tuple(quantity.mark(Difference(change, 0.01)).word for change in (-1.0, 1.0)) == words
+    assert quantity.mark(Difference(-1.0, FAMILY_WISE)).word == "undecided"
+
+
+def test_pairs_ranks_and_counts(page):
     found = pairs(SMALL)
     assert [row.method for row in found.rows] == [2, 1, 0]
     assert [row.counts for row in found.rows] == [(2, 0, 0), (0, 1, 1), (0, 1, 1)]
-    assert (found.n_decided, found.n_pairs, found.expected) == (2, 3, Fraction(1))
-    assert found.chances == (((2, 2), Fraction(1, 3)),)
+    assert (found.n_decided, found.n_pairs) == (2, 3)
     (headed, *rows) = Rows(page, "pairs").texts()
     assert len(headed) == 5 + 3
     assert [row[2:] for row in rows] == [
@@ -305,10 +311,7 @@ def test_pairs_ranks_counts_and_expects(page):
         ["0", "1", "1", "▼", "=", "·"],
     ]
     assert "2 of 3 pairs" in page
-    assert "1 of 3 cases, 1 of 6 in either direction" in page
-    uneven = pairs(comparison([t for t in MANY.trials if t.seed < 2 or t.method == "method 3 of a long list"]))
-    assert dict(uneven.chances) == {(2, 2): Fraction(1, 3), (2, 3): Fraction(1, 5)}
-    assert uneven.expected == Fraction(12 * 11 // 2, 3) + Fraction(12, 5)
+    assert "any is decided with a probability of at most 5%" in page
 
 
 def test_comparison_markdown_matches_page(page):

@@ -1,31 +1,12 @@
-"""Rank statistics of a few numbers: chance of separating two groups, and Spearman's correlation."""
+"""Spearman's rank correlation of a few numbers."""
 
 from collections.abc import Sequence
-from fractions import Fraction
-from math import comb, sqrt
-
-
-def chance_apart(n: int, m: int) -> Fraction:
-    """Return the chance that n numbers lie on one side of m others if all n + m are exchangeable and distinct.
-
-    2 · n! · m! / (n + m)!: of the equally likely ways to say which of the ordered numbers are the n, two separate them.
-    """
-    return Fraction(2, comb(n + m, n))
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
     """Return Spearman's ρ in [−1, 1], ties by mean rank; None for fewer than three pairs or a constant sequence."""
-    a, b = _ranks(one), _ranks(other)
-    if len(a) < 3:
-        return None
-    middle = (len(a) + 1) / 2
-    variances = sum((x - middle) ** 2 for x in a) * sum((y - middle) ** 2 for y in b)
-    if variances == 0:
-        return None
-    return sum((x - middle) * (y - middle) for x, y in zip(a, b, strict=True)) / sqrt(variances)
+    from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    """Return ranks from 1; equal values share their mean rank."""
-    ordered = sorted(values)
-    return [ordered.index(value) + (ordered.count(value) + 1) / 2 for value in values]
+    if len(one) < 3 or min(len(set(one)), len(set(other))) < 2:
+        return None
+    return float(spearmanr(one, other).statistic)

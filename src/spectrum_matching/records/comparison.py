@@ -86,14 +86,5 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.mean(values), min(values), max(values), len(values))
 
 
-def compare(one: Spread, other: Spread) -> Literal["lower", "higher", "undecided"]:
-    """Return whether every seed of one lies below, or above, every seed of the other; undecided with a single seed."""
-    if min(one.n, other.n) < 2:
-        return "undecided"
-    if one.greatest < other.least:
-        return "lower"
-    return "higher" if one.least > other.greatest else "undecided"
-
-
 COMPARISON = Document(Comparison, "specmatch-comparison-2", "comparison", "run `specmatch compare` again")
 """The file comparison.json."""

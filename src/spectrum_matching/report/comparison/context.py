@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from ...metrics.pooled import FAMILY_WISE
 from ...records.comparison import Comparison
 from ...records.scores import Evaluation
 from ..digits import fixed, number
 from ..table import Mark, distinct
-from .quantities import BETTER, UNDECIDED, WORSE, Quantity, headline, outcome
-from .tables import Pairs, in_words, the_control
+from .quantities import BETTER, UNDECIDED, WORSE, Quantity, against_control, headline
+from .tables import Pairs, the_control
 
 Text = TypeVar("Text")
 
@@ -48,37 +49,28 @@ def reading(comparison: Comparison) -> tuple[str, list[str]]:
     quantity = headline(comparison)
     if quantity is None:
         return "No score of generated images was measured: nothing here orders the methods.", []
-    control, names = quantity.spread(comparison, comparison.control), dict[Mark, list[str]]()
-    for method in comparison.methods:
-        mark = outcome(quantity.spread(comparison, method), control, quantity.metric)
-        if mark and method != comparison.control:
-            names.setdefault(mark, []).append(method)
+    names: dict[Mark, list[str]] = {}
+    for method, difference in against_control(comparison, quantity).items():
+        names.setdefault(quantity.mark(difference), []).append(method)
     if not names:
         why = "that takes two seeds or more of the control and of another method"
         return f"The methods cannot be ordered by {quantity.title}: {why}.", []
     order = [mark for mark in (BETTER, WORSE, UNDECIDED) if mark in names]
     lines = [f"{mark.glyph} {mark.word}: {'; '.join(names[mark])}" for mark in order]
-    return f"By {quantity.title}, in every seed, compared with {the_control(comparison)}:", lines
+    return f"By {quantity.title}, compared with {the_control(comparison)}:", lines
 
 
 def chance(pairs: Pairs) -> list[str]:
-    """Return how many pairs are decided, and how many would be by chance if all methods were equal."""
+    """Return how many pairs are decided, and how likely it is that any of these is due to chance."""
     title = pairs.quantity.title
     if not pairs.n_pairs:
         return [f"No two methods have a {title} from two seeds or more: no order can be told from chance."]
-    chances = [
-        f"{n} seeds against {m} are separated in {in_words(share)} cases, {in_words(share / 2)} in either direction"
-        for (n, m), share in pairs.chances
-    ]
     n = pairs.n_pairs
     return [
         f"By {title}, {pairs.n_decided} of {n} pair{'s' * (n > 1)} of methods "
-        f"{'is' if pairs.n_decided == 1 else 'are'} decided: every seed of one is better than every seed of the other.",
-        f"If two methods do not differ at all, {'; '.join(chances)}. Chance alone would decide "
-        f"{fixed(float(pairs.expected), 1)} of these {n}.",
-        "That is more than chance gives on average; it does not say which of the differences are due to chance."
-        if pairs.n_decided > pairs.expected
-        else "That is no more than chance gives: these marks prove no order.",
+        f"{'is' if pairs.n_decided == 1 else 'are'} decided, by t tests with the spread over seeds within methods, "
+        f"pooled over all methods, and Holm’s correction over these pairs: if no two methods differ, any is decided "
+        f"with a probability of at most {FAMILY_WISE:.0%}."
     ]
 
 

@@ -6,7 +6,8 @@ from typing import Literal, NamedTuple
 from ...metrics.catalogue import METRICS
 from ...metrics.images.catalogue import SCORES, SET_SCORES
 from ...metrics.metric import Metric, unknown_metric
-from ...records.comparison import Comparison, Spread, Trial, compare, spread
+from ...metrics.pooled import Difference, differences
+from ...records.comparison import Comparison, Spread, Trial, spread
 from ...records.measurement import Measurement
 from ..analysis.metric_rows import MAIN_METRICS
 from ..table import Mark
@@ -55,20 +56,37 @@ class Quantity(NamedTuple):
 
     def spread(self, comparison: Comparison, method: str) -> Spread | None:
         """Return the spread over seeds of one method, None without any number."""
-        values = [value for trial in comparison.of(method) if (value := self.of(trial)) is not None]
+        values = self.values(comparison, method)
         return spread(values) if values else None
 
+    def values(self, comparison: Comparison, method: str) -> list[float]:
+        """Return the number of each seed of one method that has it."""
+        return [value for trial in comparison.of(method) if (value := self.of(trial)) is not None]
 
-def outcome(one: Spread | None, other: Spread | None, metric: Metric) -> Mark | None:
-    """Return how one method compares with another; None if either has the number from fewer than two seeds."""
-    if one is None or other is None or min(one.n, other.n) < 2:
-        return None
-    word = compare(one, other)
-    if word == "undecided":
-        return UNDECIDED
-    if metric.better in ("lower", "higher"):
-        return BETTER if word == metric.better else WORSE
-    return LOWER if word == "lower" else HIGHER
+    def mark(self, difference: Difference) -> Mark:
+        """Return whether a difference is for the better."""
+        if difference.word == "undecided":
+            return UNDECIDED
+        if self.metric.better in ("lower", "higher"):
+            return BETTER if difference.word == self.metric.better else WORSE
+        return LOWER if difference.word == "lower" else HIGHER
+
+
+def pairwise(
+    comparison: Comparison, quantity: Quantity, pairs: Iterable[tuple[int, int]]
+) -> dict[tuple[int, int], Difference]:
+    """Return how methods compare with one another by a number, for those pairs that have two seeds or more each."""
+    return differences([quantity.values(comparison, method) for method in comparison.methods], pairs)
+
+
+def against_control(comparison: Comparison, quantity: Quantity) -> dict[str, Difference]:
+    """Return how each method compares with the control by a number; empty where there is no control."""
+    methods = comparison.methods
+    if comparison.control not in methods:
+        return {}
+    control = methods.index(comparison.control)
+    pairs = [(index, control) for index in range(len(methods)) if index != control]
+    return {methods[i]: difference for (i, _), difference in pairwise(comparison, quantity, pairs).items()}
 
 
 def main_quantities(comparison: Comparison, *, others: bool = False) -> list[Quantity]:

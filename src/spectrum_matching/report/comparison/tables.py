@@ -2,16 +2,15 @@
 
 import statistics
 from collections.abc import Sequence
-from fractions import Fraction
 from itertools import combinations
 from typing import NamedTuple
 
-from ...metrics.ranks import chance_apart
+from ...metrics.pooled import FAMILY_WISE, Difference
 from ...records.comparison import Comparison
 from ..analysis.metric_rows import DIRECTIONS
 from ..digits import decimals, fixed, number
 from ..table import MISSING, Cell, Column, Mark, Table, distinct, markdown
-from .quantities import BETTER, UNDECIDED, WORSE, Quantity, headline, main_quantities, outcome
+from .quantities import BETTER, UNDECIDED, WORSE, Quantity, against_control, headline, main_quantities, pairwise
 
 
 class PairRow(NamedTuple):
@@ -29,16 +28,13 @@ class PairRow(NamedTuple):
 class Pairs(NamedTuple):
     """Methods by their mean of one score, best first, pair by pair.
 
-    n_decided: pairs that are separated over seeds, of n_pairs of which both have two seeds or more. expected: how many
-    would be by chance if all methods were equal. chances: the probability for each combination of numbers of seeds.
+    n_decided: pairs that differ, of n_pairs of which both have two seeds or more.
     """
 
     quantity: Quantity
     rows: tuple[PairRow, ...]
     n_decided: int
     n_pairs: int
-    expected: Fraction
-    chances: tuple[tuple[tuple[int, int], Fraction], ...]
 
 
 GROUPS = {"generation": "generated", "reconstruction": "decoded", "autoencoder": "autoencoder"}
@@ -65,19 +61,14 @@ def pairs(comparison: Comparison) -> Pairs | None:
     all_spreads = (quantity.spread(comparison, method) for method in comparison.methods)
     spreads = {index: spread for index, spread in enumerate(all_spreads) if spread}
     ranked = sorted(spreads, key=lambda i: spreads[i].mean, reverse=quantity.metric.better != "lower")
+    found = pairwise(comparison, quantity, combinations(ranked, 2))
+    both = found | {(j, i): Difference(-each.mean, each.p) for (i, j), each in found.items()}
     cells, rows = _column(comparison, quantity), []
     for i in ranked:
-        marks = tuple(None if j == i else outcome(spreads[i], spreads[j], quantity.metric) for j in ranked)
+        marks = tuple(quantity.mark(both[i, j]) if (i, j) in both else None for j in ranked)
         rows.append(PairRow(i, cells[i], (marks.count(BETTER), marks.count(WORSE), marks.count(UNDECIDED)), marks))
-    sizes = list(combinations(sorted(spread.n for spread in spreads.values() if spread.n > 1), 2))
-    return Pairs(
-        quantity,
-        tuple(rows),
-        n_decided=sum(row.counts[0] for row in rows),
-        n_pairs=len(sizes),
-        expected=sum((chance_apart(*pair) for pair in sizes), Fraction(0)),
-        chances=tuple(sorted({pair: chance_apart(*pair) for pair in sizes}.items())),
-    )
+    n_decided = sum(each.word != "undecided" for each in found.values())
+    return Pairs(quantity, tuple(rows), n_decided, n_pairs=len(found))
 
 
 def seed_table(comparison: Comparison, quantities: Sequence[Quantity]) -> Table:
@@ -119,7 +110,7 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def legend(comparison: Comparison) -> str:
-    """Return what ± and the marks mean, and how often chance alone makes one."""
+    """Return what ± and the marks mean, and how often chance makes one."""
     if max(len(comparison.of(method)) for method in comparison.methods) < 2:
         return "One seed each: there is no spread, and no difference between methods can be told from chance."
     text = "Mean over seeds ± half their range; ↑ higher is better, ↓ lower is better."
@@ -127,11 +118,11 @@ def legend(comparison: Comparison) -> str:
     others = sorted({len(comparison.of(m)) for m in comparison.methods if m != comparison.control} - {1})
     if n_control < 2 or not others:
         return text
-    chances = " or ".join(distinct(in_words(chance_apart(n_control, n)) for n in others))
     return (
-        f"{text} Compared with {the_control(comparison)}: ▲ better, ▼ worse in every seed than in every seed of the "
-        f"control (△ higher, ▽ lower where neither is better), = undecided, as the seeds overlap. If a method did not "
-        f"differ from the control, chance alone would separate the two in {chances} columns."
+        f"{text} Compared with {the_control(comparison)}: ▲ better, ▼ worse (△ higher, ▽ lower where neither is "
+        f"better), = undecided. The tests are t tests with the spread over seeds within methods, pooled over all, and "
+        f"Holm’s correction over the methods of a column: if none differs from the control, a column has a mark with a "
+        f"probability of at most {FAMILY_WISE:.0%}."
     )
 
 
@@ -140,14 +131,9 @@ def the_control(comparison: Comparison) -> str:
     return "the control" + f" ({comparison.control})" * (comparison.control != "control")
 
 
-def in_words(chance: Fraction) -> str:
-    """Format a probability, such as "1 of 3"."""
-    return f"{chance.numerator} of {chance.denominator}"
-
-
 def _column(comparison: Comparison, quantity: Quantity) -> list[Cell]:
     n_decimals = _decimals(comparison, quantity)
-    control = quantity.spread(comparison, comparison.control)
+    compared = against_control(comparison, quantity)
     cells = []
     for method in comparison.methods:
         trials, spread = comparison.of(method), quantity.spread(comparison, method)
@@ -156,10 +142,14 @@ def _column(comparison: Comparison, quantity: Quantity) -> list[Cell]:
             continue
         half = [f"± {_format((spread.greatest - spread.least) / 2, n_decimals)}"] if spread.n > 1 else []
         part = [] if spread.n == len(trials) else [f"{spread.n} of {len(trials)} seeds"]
-        mark = None if method == comparison.control else outcome(spread, control, quantity.metric)
+        difference = compared.get(method)
+        mark = quantity.mark(difference) if difference else None
         values = {trial.seed: quantity.of(trial) for trial in trials}
-        hint = "\n".join(f"seed {seed}: {'refused' if v is None else number(v, 5)}" for seed, v in values.items())
-        cells.append(Cell(_format(spread.mean, n_decimals), " ".join([*half, *part]), spread.mean, mark, hint))
+        hints = [f"seed {seed}: {'refused' if v is None else number(v, 5)}" for seed, v in values.items()]
+        hints += [f"against the control: p = {number(difference.p, 2)}"] if difference else []
+        cells.append(
+            Cell(_format(spread.mean, n_decimals), " ".join([*half, *part]), spread.mean, mark, "\n".join(hints))
+        )
     return cells
 
 

@@ -1,10 +1,10 @@
 """The unified view, computed from saved analyses: what each method changes on either side, against a control."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import mean
 
+from ...metrics.pooled import differences
 from ...records.analysis import Analysis
-from ...records.comparison import compare, spread
 from ...spectrum.bands import Variant
 from .record import VARIANTS, Change, GapCurve, MethodResult, Outcome, Quantity, SeedResult, UnifiedView
 
@@ -45,7 +45,7 @@ def measure_unified_view(analyses: Sequence[Analysis], control: str, command: st
         images=f"{first.sample.n_images:,} images of {first.sample.source}, {first.sample.split}, of "
         f"{first.sample.size} × {first.sample.size} pixels; {first.decoding.n_tests:,} of them low-passed",
         quantities=tuple(quantities),
-        methods=tuple(_method(name, seeds, results[control], quantities) for name, seeds in results.items()),
+        methods=_methods(results, control, quantities),
         command=command,
         provenance=first.provenance,
         notes=_notes(analyses, [name for name, seeds in results.items() if len(seeds) < 2]),
@@ -78,18 +78,22 @@ def _quantities(delta: float, deltas: Sequence[float]) -> dict[Quantity, Getter]
     }
 
 
-def _method(
-    name: str, seeds: Sequence[SeedResult], control: Sequence[SeedResult], quantities: dict[Quantity, Getter]
-) -> MethodResult:
-    changes = []
+def _methods(
+    results: Mapping[str, Sequence[SeedResult]], control: str, quantities: Mapping[Quantity, Getter]
+) -> tuple[MethodResult, ...]:
+    names, changes = list(results), {name: list[Change]() for name in results}
     for quantity, of in quantities.items():
-        values, others = tuple(map(of, seeds)), tuple(map(of, control))
-        shifts = tuple(value - mean(others) for value in values)
-        word: Outcome = compare(spread(values), spread(others))
-        if quantity.acts and word != "undecided":
-            word = "acts" if (word == "lower") == (quantity.acts == "down") else "does not"
-        changes.append(Change(quantity.key, values, shifts, mean(shifts), (max(shifts) - min(shifts)) / 2, word))
-    return MethodResult(name, tuple(seeds), tuple(changes))
+        values = [tuple(map(of, results[name])) for name in names]
+        against = names.index(control)
+        found = differences(values, [(i, against) for i in range(len(names)) if i != against])
+        for i, name in enumerate(names):
+            shifts = tuple(value - mean(values[against]) for value in values[i])
+            word: Outcome = found[i, against].word if (i, against) in found else "undecided"
+            if quantity.acts and word != "undecided":
+                word = "acts" if (word == "lower") == (quantity.acts == "down") else "does not"
+            half_range = (max(shifts) - min(shifts)) / 2
+            changes[name].append(Change(quantity.key, values[i], shifts, mean(shifts), half_range, word))
+    return tuple(MethodResult(name, tuple(results[name]), tuple(changes[name])) for name in names)
 
 
 def _seed(analysis: Analysis, keeps: Sequence[int]) -> SeedResult:

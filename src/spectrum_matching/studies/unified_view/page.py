@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from ...metrics.ranks import chance_apart
+from ...metrics.pooled import FAMILY_WISE
 from ...report.canvas import MUTED, Curve, Panel, curves, dashes_in_words, line, method_line, number_at, panel
 from ...report.digits import decimals, fixed, number
 from ...report.study_page import Block, StudyTable, render_study
@@ -48,15 +48,12 @@ def unified_lead(study: UnifiedView) -> list[str]:
     ]
     acting = [method for method in methods if method.change("lowpass_gap").word == "acts"]
     if worse := [method.name for method in acting if method.change("psnr").word == "lower"]:
-        lead.append(f"Of these {_join(worse)} reconstruct worse in every seed, which narrows the gap by itself.")
-    sizes = {len(method.seeds) for method in methods if min(n_control, len(method.seeds)) > 1}
-    if chances := sorted({chance_apart(n_control, size) for size in sizes}):
-        text = " or ".join(f"{chance.numerator} of {chance.denominator}" for chance in chances)
-        by_chance = _range([round(float(chance) * 2 * len(methods)) for chance in chances])
+        lead.append(f"Of these {_join(worse)} reconstruct worse, which narrows the gap by itself.")
+    if n_control > 1 and max(len(method.seeds) for method in methods) > 1:
         lead.append(
-            f"A method acts if every seed of it matches better than every seed of the control. For a method that does "
-            f"not differ from the control, chance alone separates the two in {text} cases: about {by_chance} of the "
-            f"{2 * len(methods)} outcomes above."
+            f"A method acts if it matches better than the control by a t test with the spread over seeds within "
+            f"methods, pooled over all methods, and Holm’s correction over the methods: if none differs from the "
+            f"control, a side names any with a probability of at most {FAMILY_WISE:.0%}."
         )
     return lead
 

@@ -54,9 +54,10 @@ class Quantity:
 class Change:
     """One quantity of one method against the control's mean.
 
-    values: of the seeds; changes: minus the mean of the control; mean, half_range: of the changes. word: "acts" if
-    every seed lies beyond every seed of the control in the direction of `Quantity.acts`, "does not" if in the other,
-    "lower" or "higher" if no direction is better, "undecided" if seeds overlap or either method has a single one.
+    values: of the seeds; changes: minus the mean of the control; mean, half_range: of the changes. word: by
+    `metrics.pooled.differences` against the control, Holm's correction over the methods: "acts" in the direction of
+    `Quantity.acts`, "does not" in the other, "lower" or "higher" if no direction is better, "undecided" otherwise and
+    with a single seed.
     """
 
     key: str

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from scipy.stats import ttest_ind
+
+from spectrum_matching.metrics.pooled import FAMILY_WISE, Difference, differences
+
+ONE, OTHER, THIRD = (1.0, 1.4, 1.1), (2.0, 2.5), (5.0, 5.1, 5.6)
+
+
+def test_differences_of_two_groups_are_those_of_the_t_test():
+    found = differences([ONE, OTHER], [(0, 1)])[0, 1]
+    assert found.mean == pytest.approx(np.mean(ONE) - np.mean(OTHER))
+    assert found.p == pytest.approx(ttest_ind(ONE, OTHER).pvalue)
+
+
+def test_differences_pool_the_variance_of_all_groups():
+    groups = [ONE, OTHER, THIRD]
+    pooled = sum(np.var(group, ddof=1) * (len(group) - 1) for group in groups) / 5
+    alone = differences(groups, [(0, 1)])[0, 1]
+    t = (np.mean(OTHER) - np.mean(ONE)) / np.sqrt(pooled * (1 / 3 + 1 / 2))
+    # The t distribution of 5 degrees of freedom in closed form.
+    a = np.arctan(t / np.sqrt(5))
+    central = 2 / np.pi * (a + np.sin(a) * (np.cos(a) + 2 / 3 * np.cos(a) ** 3))
+    assert alone.p == pytest.approx(1 - central, rel=1e-6)
+
+
+def test_differences_are_corrected_step_by_step():
+    groups, pairs = [ONE, OTHER, THIRD], [(0, 1), (0, 2), (1, 2)]
+    alone = {pair: differences(groups, [pair])[pair].p for pair in pairs}
+    corrected = {pair: found.p for pair, found in differences(groups, pairs).items()}
+    least, middle, greatest = sorted(pairs, key=alone.__getitem__)
+    assert corrected[least] == pytest.approx(3 * alone[least])
+    assert corrected[middle] == pytest.approx(max(3 * alone[least], 2 * alone[middle]))
+    assert corrected[greatest] == pytest.approx(max(corrected[middle], alone[greatest]))
+
+
+def test_differences_leave_out_groups_without_spread():
+    assert differences([ONE, (4.0,), ()], [(0, 1), (0, 2), (1, 2)]) == {}
+    assert differences([(1.0,), (2.0,)], [(0, 1)]) == {}
+    # A single seed changes nothing in the others' comparison.
+    assert differences([ONE, OTHER, (9.0,)], [(0, 1), (0, 2)]) == differences([ONE, OTHER], [(0, 1)])
+
+
+def test_differences_count_methods_of_one_autoencoder_once():
+    twice = differences([ONE, OTHER, ONE], [(0, 1)])
+    assert twice == differences([ONE, OTHER], [(0, 1)])
+    assert differences([ONE, OTHER, ONE], [(2, 0)])[2, 0] == Difference(0.0, 1.0)
+
+
+def test_difference_word_follows_the_sign_and_the_family_wise_error():
+    assert Difference(-1.0, FAMILY_WISE - 1e-9).word == "lower"
+    assert Difference(1.0, FAMILY_WISE - 1e-9).word == "higher"
+    assert Difference(1.0, FAMILY_WISE).word == "undecided"
+    assert Difference(0.0, 0.0).word == "undecided"
+
+
+def test_differences_of_equal_methods_are_rarely_decided():
+    generator, n, control = np.random.default_rng(0), 600, 0
+    pairs, wrong = [(method, control) for method in range(1, 7)], 0
+    for _ in range(n):
+        groups = generator.normal(size=(7, 3)).tolist()
+        wrong += any(found.word != "undecided" for found in differences(groups, pairs).values())
+    # Holm's bound is an upper one: tests against one control are not independent.
+    assert 0.02 < wrong / n < FAMILY_WISE + 3 * (FAMILY_WISE * (1 - FAMILY_WISE) / n) ** 0.5
