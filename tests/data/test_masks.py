@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from spectrum_matching.data.decode import crop_resize
+from spectrum_matching.data.arrays import TensorImages
+from spectrum_matching.data.decode import ORIENTATION, crop_resize
 from spectrum_matching.data.images import ImageSet, open_images
-from spectrum_matching.data.masks import MaskSet, open_masks, reduce_mask, resized
+from spectrum_matching.data.masks import TURNS, MaskSet, open_masks, reduce_mask, resized
 
 
 @pytest.fixture
@@ -139,3 +141,77 @@ def test_open_masks_reports_wrong_masks_in_one_line(tmp_path: Path, images: Imag
     path.unlink()
     masks = open_masks(tmp_path / "masks", images)
     assert "lossless" in complaint(lambda: masks.read([0], (4, 4)))
+
+
+def oriented(path: Path, orientation: int, pixels: np.ndarray) -> None:
+    """Write a photograph that is stored so that it is shown as `pixels` at this EXIF orientation."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The inverse of a turn is the turn of another orientation, or of the same.
+    inverse = {6: 8, 8: 6}.get(orientation, orientation)
+    stored = Image.fromarray(pixels)
+    stored = stored.transpose(TURNS[inverse]) if orientation > 1 else stored
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    stored.save(path, exif=exif)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_mask_set_turns_masks_as_their_photographs(tmp_path: Path, orientation: int) -> None:
+    shown = np.zeros((96, 64), np.uint8)
+    shown[16:48, :16] = 255  # within the centre square, in its upper left
+    oriented(tmp_path / "images/a.png", orientation, shown)
+    oriented(tmp_path / "images/b.jpg", orientation, shown)
+    images = open_images(str(tmp_path / "images"), 32, split="all")
+    expected = torch.zeros(4, 4, dtype=torch.bool)
+    expected[:2, 0] = True
+    stored = np.asarray(Image.open(tmp_path / "images/a.png"))
+    write(tmp_path / "stored/a.png", stored)
+    write(tmp_path / "stored/b.png", stored)
+    masks = open_masks(tmp_path / "stored", images)
+    assert masks.read([0, 1], (4, 4)).equal(expected.expand(2, 4, 4))
+    # With an orientation of its own a mask is turned by that.
+    oriented(tmp_path / "own/a.png", orientation, shown)
+    oriented(tmp_path / "own/b.tif", 1, shown)
+    assert open_masks(tmp_path / "own", images).read([0, 1], (4, 4)).equal(expected.expand(2, 4, 4))
+    # What is not as large as stored is taken as it is: here upright, or upright and smaller.
+    if orientation >= 5:
+        write(tmp_path / "upright/a.png", shown)
+        write(tmp_path / "upright/b.png", shown[::2, ::2])
+        assert open_masks(tmp_path / "upright", images).read([0, 1], (4, 4)).equal(expected.expand(2, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "fits"),
+    [(96, 64, True), (48, 32, True), (49, 33, True), (7, 5, True), (64, 96, False), (64, 64, False), (100, 64, False)],
+)
+def test_mask_set_refuses_masks_of_another_shape(tmp_path: Path, height: int, width: int, fits: bool) -> None:
+    write(tmp_path / "images/a.png", np.zeros((96, 64)))
+    write(tmp_path / "masks/a.png", np.ones((height, width)))
+    masks = open_masks(tmp_path / "masks", open_images(str(tmp_path / "images"), 32, split="all"))
+    if fits:
+        assert masks.read([0], (4, 4)).all()
+        return
+    with pytest.raises(ValueError, match=rf"a\.png has {width} x {height} pixels .* a\.png is shown as 64 x 96: give"):
+        masks.read([0], (4, 4))
+
+
+def test_open_masks_follows_links_to_one_mask_and_names_what_cannot_be_read(tmp_path: Path, images, caplog) -> None:
+    write(tmp_path / "masks/a/1.png", square())
+    (tmp_path / "masks/a/2.png").symlink_to("1.png")
+    (tmp_path / "masks/a/3.png").symlink_to("gone.png")
+    os.mkfifo(tmp_path / "masks/pipe.png")
+    with caplog.at_level("WARNING"):
+        masks = open_masks(tmp_path / "masks", images)
+    left = torch.tensor([[True, True, False, False]]).expand(4, 4)
+    assert masks.read([0, 1], (4, 4)).equal(torch.stack([left, left]))
+    (message,) = caplog.messages
+    assert "2 files (a/3.png: No such file or directory, pipe.png: not a regular file, but a named pipe)" in message
+
+
+def test_open_masks_of_tensors_are_squares(tmp_path: Path) -> None:
+    write(tmp_path / "masks/0.png", np.ones((16, 16)))
+    write(tmp_path / "masks/1.png", np.ones((16, 24)))
+    masks = open_masks(tmp_path / "masks", TensorImages(torch.linspace(-1, 1, 2 * 3 * 64).view(2, 3, 8, 8)))
+    assert masks.read([0], (4, 4)).all()
+    with pytest.raises(ValueError, match=r"1\.png has 24 x 16 pixels and its image 1 is shown as 8 x 8"):
+        masks.read([1], (4, 4))

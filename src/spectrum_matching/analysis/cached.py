@@ -148,7 +148,7 @@ def _square_side(where: str) -> int | None:
     sides: set[int] = set()
     for item in range(min(8, len(source.names))):
         try:
-            sides.update(source.frame(item)[:2])
+            sides.update(source.frame(item).shown)
         except BadImageError:
             continue
     return sides.pop() if len(sides) == 1 else None

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from ..files.digests import LENGTH
 from ..files.npy import explain_npz_errors, read_npy_header, read_npz_headers
+from .decode import Frame
 from .fingerprint import Content, Contents
 from .images import ImageRow, ImageSet
 from .walk import BadFile
@@ -68,6 +69,10 @@ class ArchivedImages(Contents, Dataset[ImageRow]):
         image = pixels.view(self.size, self.size, 3).permute(2, 0, 1).float() / 127.5 - 1
         return ImageRow(image, -1, (), index)
 
+    def frame(self, index: int) -> Frame:
+        """Return the size of an image."""
+        return Frame(self.size, self.size)
+
     def content(self, index: int) -> Content:
         """Return the byte count of an image, and the checksum of them all."""
         return Content(self._n_bytes, self._checksum)
@@ -106,6 +111,10 @@ class TensorImages(Contents, Dataset[ImageRow]):
 
     def __getitem__(self, index: int) -> ImageRow:
         return ImageRow(self._images[index], self._labels[index], (), index)
+
+    def frame(self, index: int) -> Frame:
+        """Return the size of an image."""
+        return Frame(self.size, self.size)
 
     def content(self, index: int) -> Content:
         """Return the byte count and the digest of an image."""

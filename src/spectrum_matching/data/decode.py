@@ -40,6 +40,11 @@ class Frame(NamedTuple):
     height: int
     orientation: int = 1
 
+    @property
+    def shown(self) -> tuple[int, int]:
+        """Width and height as it is shown."""
+        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+
 
 def image_size(source: Path | bytes) -> tuple[int, int]:
     """Return width and height from the header alone, as stored (before EXIF orientation).

@@ -5,19 +5,34 @@ mask by 16 × 16 maxima, which is the same when the mask is as large as the imag
 """
 
 import itertools
+import logging
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from .arrays import Images
-from .decode import one_line, readable
+from .decode import ORIENTATION, BadImageError, Frame, one_line, readable, require_regular
+from .summary import counted
+from .walk import walk
 
 FORMATS = ("PNG", "BMP", "TIFF", "GIF", "PPM")  # lossless ones, which keep zero zero
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a picture of each EXIF orientation upright."""
+
+log = logging.getLogger(__name__)
 
 
 class MaskSet:
@@ -25,19 +40,35 @@ class MaskSet:
 
     def __init__(self, root: Path, files: Sequence[str | None], images: Images) -> None:
         self.missing = tuple(images.names[index] for index, file in enumerate(files) if file is None)
-        self._root, self._files, self._size = root, files, images.size
+        self._root, self._files, self._images = root, files, images
 
     def read(self, indices: Sequence[int], grid: tuple[int, int]) -> Tensor:
         """Return masks (b, h, w), bool, of images on the grid (h, w); all background for an image without one.
 
+        A mask as large as its image is stored, without an EXIF orientation of its own, is turned as the image is.
+
         Raises:
-            ValueError: when a mask cannot be read.
+            ValueError: when a mask cannot be read, or is not of its image's shape.
         """
-        files = [self._files[index] for index in indices]
-        nothing = torch.zeros(grid, dtype=torch.bool)
-        return torch.stack(
-            [nothing if f is None else reduce_mask(_foreground(self._root / f), self._size, grid) for f in files]
-        )
+        return torch.stack([self._read(index, grid) for index in indices])
+
+    def _read(self, index: int, grid: tuple[int, int]) -> Tensor:
+        file, name = self._files[index], self._images.names[index]
+        if file is None:
+            return torch.zeros(grid, dtype=torch.bool)
+        try:
+            frame = self._images.frame(index)
+        except BadImageError as error:
+            raise ValueError(f"{name}, the image of mask {self._root / file}, cannot be read: {error}") from error
+        mask = _foreground(self._root / file, frame)
+        (height, width), (shown_height, shown_width) = mask.shape, frame.shown[::-1]
+        # Each side of a scaled mask is off by less than a pixel.
+        if abs(width * shown_height - height * shown_width) >= shown_width + shown_height:
+            raise ValueError(
+                f"mask {self._root / file} has {width} x {height} pixels and its image {name} is shown as"
+                f" {shown_width} x {shown_height}: give a mask of the whole image, at any scale"
+            )
+        return reduce_mask(mask, self._images.size, grid)
 
 
 def open_masks(folder: str | Path, images: Images) -> MaskSet:
@@ -52,7 +83,10 @@ def open_masks(folder: str | Path, images: Images) -> MaskSet:
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise ValueError(f"no such folder of masks: {root}")
-    names = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+    listing = walk(root)
+    names = [*listing.names, *listing.again]  # one mask may serve several images
+    for phrase in counted([str(file) for file in listing.unread], "file", "files"):
+        log.warning("%s: %s cannot be read", root, phrase)
     by_stem = {posixpath.splitext(name)[0]: name for name in sorted(names, reverse=True)}
     files = [by_stem.get(posixpath.splitext(name)[0]) for name in images.names]
     if not any(files):
@@ -88,11 +122,16 @@ def _spans(n: int, whole: int, size: int, positions: int) -> list[tuple[int, int
     return [(start // unit, -(-end // unit)) for start, end in itertools.pairwise(edges)]
 
 
-def _foreground(path: Path) -> np.ndarray:
+def _foreground(path: Path, frame: Frame) -> np.ndarray:
+    """Return the foreground (H, W) of a mask, upright."""
     try:
+        require_regular(path)
         with Image.open(path, formats=readable(FORMATS)) as picture:
-            values = np.asarray(ImageOps.exif_transpose(picture))
+            own = picture.getexif().get(ORIENTATION)
+            is_stored = own is None and picture.size == (frame.width, frame.height)
+            turn = TURNS.get(frame.orientation if is_stored else own or 1)
             bands = picture.getbands()
+            values = np.asarray(picture if turn is None else picture.transpose(turn))
     except UnidentifiedImageError as error:
         raise ValueError(f"mask {path} is not an image of a lossless format ({', '.join(FORMATS)})") from error
     # Decoders raise whatever their parsers do: OSError, SyntaxError, struct.error, zlib.error, …

@@ -130,7 +130,7 @@ def test_measure_directional_energy_takes_srss_of_balanced_masks_alone(image_fol
     images = open_images(str(image_folder), 32, split="all")
     shares = {}
     for i, name in enumerate(images.names[:6]):
-        mask = np.zeros((48, 40), np.uint8)
+        mask = np.zeros((40, 48), np.uint8)
         mask[:, : (4 if i == 0 else 16 + i)] = 255  # the first is cut away
         Image.fromarray(mask).save(tmp_path / name)
         shares[name] = i
