@@ -2,10 +2,10 @@
 
     python experiments/where_the_loss_is.py
 
-For coefficients of known power λ ∝ 1/f² on a square grid without DC, of unit variance, on the linear path x_t = (1 − t)x + tε. The best
-linear denoiser leaves the error e = t²λ / ((1 − t)²λ + t²); what the data let it learn is λ − e; the loss of the velocity
-is e / t². Writes experiments/results/where_the_loss_is.json: shares of the lowest tenth and of the upper half of the
-coefficients.
+For coefficients of known power λ ∝ 1/f² on a square grid without DC, of unit variance, on the linear path
+x_t = (1 − t)x + tε. The best linear denoiser leaves the error e = t²λ / ((1 − t)²λ + t²); what the data let it learn is
+λ − e; the loss of the velocity is e / t². Writes experiments/results/where_the_loss_is.json: shares of the lowest tenth
+and of the upper half of the coefficients.
 """
 
 import json
