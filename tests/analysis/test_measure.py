@@ -232,7 +232,7 @@ def test_analyze_notes_missing_lowpass_curve(pictures):
     assert {picture.keep for picture in found.pictures} == {1}
 
 
-def test_analyze_tests_first_images_past_bad_ones(tmp_path):
+def test_analyze_tests_images_past_bad_ones(tmp_path):
     folder = write_pictures(tmp_path / "pictures", 6)
     whole = analyze(Codec(4), open_images(str(folder), 32, split="all"), n_tests=3)
     assert whole.decoding.n_tests == 3
@@ -244,6 +244,34 @@ def test_analyze_tests_first_images_past_bad_ones(tmp_path):
     assert [line.split(":")[0] for line in sorted(found.sample.bad_files)] == ["000_broken.png"]
     assert found.decoding.lowpass == whole.decoding.lowpass
     assert found.equivariance == whole.equivariance
+
+
+@pytest.fixture(scope="module")
+def two_classes(tmp_path_factory):
+    """Class folders of 40 smooth images and of 40 of noise, which block means lose."""
+    folder, generator = tmp_path_factory.mktemp("data") / "classes", np.random.default_rng(0)
+    for name, cell in (("a_smooth", 11), ("b_noise", 1)):
+        (folder / name).mkdir(parents=True)
+        for i in range(40):
+            cells = generator.integers(0, 256, (-(-32 // cell),) * 2 + (3,), dtype=np.uint8)
+            Image.fromarray(cells).resize((32, 32), Image.Resampling.BICUBIC).save(folder / name / f"{i:03d}.png")
+    return open_images(str(folder), 32, split="all")
+
+
+def test_analyze_of_some_images_stands_for_all_classes(two_classes):
+    some, every = (analyze(Codec(4), two_classes, n_images=n, n_tests=n // 2) for n in (32, 80))
+    assert str(some.sample.coverage) == "32 of 80 images, of 2 of 2 classes"
+    assert str(every.sample.coverage) == "80 of 80 images, of 2 of 2 classes"
+    for part, whole in (
+        (some.measurement("psnr"), every.measurement("psnr")),
+        (some.decoding.lowpass[1].removed, every.decoding.lowpass[1].removed),
+        (some.decoding.noise[1].psnr, every.decoding.noise[1].psnr),
+    ):
+        assert abs(part.value - whole.value) < 3 * math.hypot(part.standard_error, whole.standard_error)
+    first = analyze(Codec(4), torch.stack([two_classes[i].image for i in range(32)]), n_tests=16)
+    assert first.measurement("psnr").value - every.measurement("psnr").value > 3  # of the smooth class alone
+    shown = {int(picture.image.split()[1]) > 40 for picture in some.pictures}
+    assert shown == {False, True}
 
 
 def test_analyze_pairs_latents_with_images_in_batches_with_bad_ones(tmp_path):

@@ -10,6 +10,7 @@ from spectrum_matching.cli.analyze import analyze_all
 from spectrum_matching.data import open_images
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.analysis import ANALYSES
+from spectrum_matching.records.coverage import Coverage
 from spectrum_matching.records.training_data import TRAINING, AutoencoderTraining, TrainingData
 
 
@@ -182,7 +183,10 @@ def test_analyze_all_agrees_on_autoencoder_and_its_cache(pictures, exported, tmp
         moments = torch.cat([posterior.mean, posterior.logvar], 1)[0].numpy()
         np.savez(path, moments=moments, moments_flip=moments)
     sources = (str(exported), f"cached=latents:{tmp_path / 'mar'}")
-    whole, cached = analyze_all(sources, out=tmp_path / "out", data=str(pictures), size=32, num_tests=2)
+    # Of 9 the cache has those 9 that the autoencoder was measured on.
+    whole, cached = analyze_all(sources, out=tmp_path / "out", data=str(pictures), size=32, num_images=9, num_tests=2)
+    assert cached.sample.coverage == whole.sample.coverage == Coverage(9, 12, 2, 2)
+    assert {picture.image for picture in cached.latent_pictures} == {picture.image for picture in whole.pictures}
     assert cached.subject.kind == "cached latents (mar)"
     assert cached.decoding is None
     for variant in ("scale_free", "paper"):
@@ -194,7 +198,7 @@ def test_analyze_all_agrees_on_autoencoder_and_its_cache(pictures, exported, tmp
     assert list(of_cached) == list(of_whole)
     for key, other in of_whole.items():
         assert of_cached[key].value == (None if other.value is None else pytest.approx(other.value, rel=1e-4)), key
-    (alone,) = analyze_all((f"latents:{tmp_path / 'mar'}",), out=tmp_path / "alone")
+    (alone,) = analyze_all((f"latents:{tmp_path / 'mar'}",), out=tmp_path / "alone", num_images=9)
     assert alone.image is None
     assert alone.view("mean").matches == ()
     assert alone.measurement("sec_25") == cached.measurement("sec_25")

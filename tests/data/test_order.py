@@ -11,7 +11,9 @@ from PIL import Image
 from spectrum_matching.data.arrays import TensorImages
 from spectrum_matching.data.images import ImageSet, open_images
 from spectrum_matching.data.order import PositionedBatches, fixed_batches, image_batches
+from spectrum_matching.seeding import spread
 
+PIXELS = torch.rand(23, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
 sizes = st.integers(1, 40)
 seeds = st.integers(0, 2**40)
 
@@ -85,7 +87,7 @@ def test_image_batches_do_not_depend_on_workers(images: ImageSet) -> None:
 
 def test_fixed_batches_order_and_smaller_last(images: ImageSet) -> None:
     assert [greys(batch.images) for batch in fixed_batches(images, 4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
-    assert [greys(batch.images) for batch in fixed_batches(images, 3, 6)] == [[0, 1, 2], [3, 4, 5]]
+    assert [len(batch.images) for batch in fixed_batches(images, 3, 7)] == [3, 3, 1]
 
 
 @settings(deadline=None, max_examples=12)
@@ -131,14 +133,33 @@ def test_positioned_batches_shuffle_once_an_epoch():
     assert drawn == [0, 1, 2, 3]
 
 
+@settings(deadline=None, max_examples=20)
+@given(n=st.integers(1, 24), batch_size=st.integers(1, 8), world=st.integers(2, 4))
+def test_fixed_batches_of_any_size_and_world_hold_the_same_images(n: int, batch_size: int, world: int) -> None:
+    chosen = TensorImages(PIXELS)
+    alone = list(fixed_batches(chosen, batch_size, n))
+    shared = [b for rank in range(world) for b in fixed_batches(chosen, batch_size, n, rank=rank, world=world)]
+    for batches in (alone, shared):
+        assert sorted(index for batch in batches for index in batch.indices) == spread(23, n)
+        assert all(torch.equal(batch.images, PIXELS[list(batch.indices)]) for batch in batches)
+        assert {(batch.n_total, batch.n_classes) for batch in batches} == {(23, 0)}
+
+
+def test_fixed_batches_see_every_class_of_a_sorted_folder(tmp_path: Path) -> None:
+    for number in range(40):
+        (folder := tmp_path / f"class{number // 10}").mkdir(exist_ok=True)
+        Image.new("L", (16, 16)).save(folder / f"{number}.png")
+    (batch,) = fixed_batches(open_images(str(tmp_path), 16, split="all"), 16, 8)
+    assert batch.labels.bincount().tolist() == [2, 2, 2, 2]
+    assert (batch.n_total, batch.n_classes) == (40, 4)
+
+
 def test_fixed_batches_of_ranks_hold_every_image_once():
-    pixels = torch.rand(23, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    chosen = TensorImages(pixels)
-    shares = [list(fixed_batches(chosen, 4, 21, rank=rank, world=3)) for rank in range(3)]
+    shares = [list(fixed_batches(TensorImages(PIXELS), 4, rank=rank, world=3)) for rank in range(3)]
     numbers = [number for share in shares for batch in share for number in batch.indices]
-    assert sorted(numbers) == list(range(21))
+    assert sorted(numbers) == list(range(23))
     for batch in (batch for share in shares for batch in share):
-        assert torch.equal(batch.images, pixels[list(batch.indices)])
+        assert torch.equal(batch.images, PIXELS[list(batch.indices)])
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4])

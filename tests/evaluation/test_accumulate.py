@@ -1,13 +1,16 @@
 import pytest
 import torch
 
+from spectrum_matching.data.arrays import TensorImages
 from spectrum_matching.data.images import ImageBatch
+from spectrum_matching.data.order import fixed_batches
 from spectrum_matching.evaluation.accumulate import accumulate, reduce_over
 from spectrum_matching.evaluation.reference import tensors_of
 from spectrum_matching.files.digests import digest_tensors
 from spectrum_matching.metrics.images.catalogue import SET_SCORES
 from spectrum_matching.metrics.images.pixels import round_to_bytes
-from spectrum_matching.metrics.images.statistics import ImageStatistics
+from spectrum_matching.metrics.images.statistics import SLACK, ImageStatistics
+from spectrum_matching.seeding import spread_keys
 
 
 def numbered(images, indices):
@@ -43,15 +46,57 @@ def test_merge_of_shares_in_any_order_is_the_whole(extractor, photographs):
     assert_same(whole, everything([images], extractor))
 
 
-def test_accumulate_keeps_rows_of_the_first_images_and_sums_of_all(extractor, photographs):
+def test_accumulate_keeps_rows_of_some_images_and_sums_of_all(extractor, photographs):
     images = photographs(0, 30)
-    whole, some = everything([images], extractor), everything(images.split(8), extractor, n_kept=10)
-    for name in whole.row_names():
-        assert torch.equal(some.rows(name), whole.rows(name)[:10])
-    assert some.moments["features"].count == 30
-    torch.testing.assert_close(some.sums["power"], whole.sums["power"])
+    whole = everything([images], extractor)
+    kept = sorted(spread_keys(torch.arange(30)).argsort()[:10].tolist())
+    assert kept != list(range(10))
+    for batch_size in (1, 8, 30):
+        some = everything(images.split(batch_size), extractor, n_kept=10)
+        for name in whole.row_names():
+            assert torch.equal(some.rows(name), whole.rows(name)[kept]), (batch_size, name)
+        assert some.moments["features"].count == 30
+        torch.testing.assert_close(some.sums["power"], whole.sums["power"])
     backwards = everything([numbered(images.flip(0), range(29, -1, -1))], extractor, n_kept=10)
     assert torch.equal(backwards.rows("features"), some.rows("features"))
+
+
+def test_accumulate_holds_few_more_rows_than_it_keeps(extractor, photographs):
+    """However long the stream, and whatever the order in which images come."""
+    images = photographs(0, 30).repeat(4, 1, 1, 1)
+    by_key = spread_keys(torch.arange(120)).argsort(descending=True)  # every image displaces one before
+    batches = (numbered(images[part], part.tolist()) for part in by_key.split(3))
+    statistics = ImageStatistics(tuple(score.collect for score in SET_SCORES), n_kept=8)
+    held = []
+    for batch in batches:
+        statistics.add(batch.images, extractor.extract, batch.indices)
+        held.append(sum(map(len, statistics._rows["features"])))
+    assert max(held) <= SLACK * 8
+    assert statistics.rows("indices").tolist() == sorted(by_key[-8:].tolist())
+
+
+def test_merge_of_shares_keeps_the_rows_of_the_whole(extractor, photographs):
+    images, n_kept = photographs(0, 30), 7
+    whole = everything(images.split(4), extractor, n_kept)
+    for world in (2, 3):
+        joined = ImageStatistics(n_kept=n_kept)
+        for rank in range(world):
+            own = range(rank, 30, world)
+            joined.merge(everything([numbered(images[list(own)], own)], extractor, n_kept))
+        assert_same(joined, whole)
+        assert len(joined.rows("indices")) == n_kept
+
+
+def test_statistics_say_how_many_images_of_how_many_classes(photographs):
+    labels = torch.arange(30) // 3
+    chosen = TensorImages(photographs(0, 30), labels)
+    chosen.classes = tuple(map(str, range(10)))
+    statistics = accumulate(fixed_batches(chosen, 4, 20), None, SET_SCORES, n_kept=5)
+    assert str(statistics.images) == "20 of 30 images, of 10 of 10 classes"
+    n = len({int(labels[index]) for index in statistics.rows("indices")})
+    assert str(statistics.kept_images) == f"5 of 20 images, of {n} of 10 classes"
+    plain = accumulate([photographs(0, 4)], None, SET_SCORES)
+    assert (str(plain.images), str(plain.kept_images)) == ("4 of 4 images", "4 of 4 images")
 
 
 def test_accumulate_rounds_images_as_a_file_would(extractor, photographs):
@@ -69,7 +114,7 @@ def test_accumulate_without_extractor_keeps_no_features(photographs):
     result = everything([photographs(0, 4)], None)
     assert not result.moments
     assert result.n_features == 0
-    assert set(result.row_names()) == {"indices", "power", "patches_0"}
+    assert set(result.row_names()) == {"indices", "labels", "power", "patches_0"}
 
 
 def test_accumulate_refuses_images_of_several_sizes(extractor, photographs):

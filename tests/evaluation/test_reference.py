@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,14 +8,18 @@ import scipy.linalg
 import torch
 from safetensors.torch import load_file, save_file
 
+from spectrum_matching.evaluation.accumulate import accumulate
 from spectrum_matching.evaluation.generation import evaluate_generation
 from spectrum_matching.evaluation.reference import (
     compute_reference,
     load_reference,
     open_reference,
+    reference_of,
     save_reference,
     tensors_of,
 )
+from spectrum_matching.metrics.images.catalogue import SET_SCORES
+from spectrum_matching.records.coverage import Coverage
 
 
 def to_bytes(images):
@@ -38,6 +43,39 @@ def test_load_reference_returns_what_was_saved(reference, extractor, photographs
     values = [score.value for score in second.scores.values()]
     assert [score.value for score in first.scores.values()] == pytest.approx(values, rel=1e-6)
     assert [path.name for path in tmp_path.iterdir()] == ["r.safetensors"]
+
+
+def pictures_of_two_classes(seed, n):
+    """Dark and bright pictures (n, 3, 16, 16), half and half, sorted by class."""
+    generator = torch.Generator().manual_seed(seed)
+    means = torch.tensor([-0.5, 0.5]).repeat_interleave(n // 2)[:, None, None, None]
+    coarse = means + 0.1 * torch.randn(n, 3, 2, 2, generator=generator)
+    return coarse.repeat_interleave(8, -1).repeat_interleave(8, -2) + 0.02 * torch.randn(
+        n, 3, 16, 16, generator=generator
+    )
+
+
+def test_scores_do_not_depend_on_the_order_of_the_reference(extractor):
+    """Of a sorted reference the first images are of one class, and half of good samples would seem to be off it."""
+    pictures, n_kept = pictures_of_two_classes(0, 1200), 300
+    shuffled = pictures[torch.randperm(1200, generator=torch.Generator().manual_seed(0))]
+    batches = pictures_of_two_classes(1, 200).split(50)
+
+    def scored(images):
+        statistics = accumulate(images.split(100), extractor, SET_SCORES, n_kept)
+        reference = reference_of("pictures", statistics, extractor)
+        return evaluate_generation("samples", batches, reference, extractor)
+
+    by_class, mixed, first = map(scored, (pictures, shuffled, pictures[:n_kept]))
+    assert by_class.value("fid") == pytest.approx(mixed.value("fid"), rel=1e-6)
+    for key, tolerance in (("precision", None), ("recall", 0.1), ("kid", None), ("swd", 0.2)):
+        one, other = by_class.scores[key], mixed.scores[key]
+        allowed = tolerance or 2 * math.hypot(one.standard_error, other.standard_error)
+        assert abs(one.value - other.value) < allowed, key
+        assert abs(first.value(key) - other.value) > allowed or key == "recall", key
+    assert by_class.value("precision") > 0.7 > 0.5 > first.value("precision")
+    assert str(by_class.protocol.kept_reference) == "300 of 1,200 images"
+    assert by_class.protocol.kept_images == Coverage(200, 200)
 
 
 def test_load_reference_refuses_damaged_and_foreign_files(reference, tmp_path):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from spectrum_matching.latents.latent_set import BadLatentError, LatentSet
-from spectrum_matching.latents.open_latents import latent_batches, open_latents, spread_rows
+from spectrum_matching.latents.open_latents import latent_batches, open_latents
+from spectrum_matching.seeding import spread
 
 C, H, W = 3, 4, 5
 
@@ -124,17 +125,18 @@ def test_read_refuses_overflow_of_float32(tmp_path: Path) -> None:
         open_latents(tmp_path)[0]
 
 
-def test_latent_batches_spread_and_name_bad_rows_at_end(tmp_path: Path) -> None:
+def test_latent_batches_name_bad_rows_at_end(tmp_path: Path) -> None:
     stored = moments(12)
     stored[9:] = np.inf
     write_mar(tmp_path, stored, [f"c/{i:02d}" for i in range(12)])
     found = open_latents(tmp_path)
-    (batch,) = latent_batches(found, 8, spread_rows(found, 4))
-    assert batch.rows == (0, 3, 6)
-    assert [file.name for file in batch.bad] == ["c/09.npz"]
+    *good, bad = spread(len(found), 4)
+    (batch,) = latent_batches(found, 8, [*good, bad])
+    assert batch.rows == tuple(good)
+    assert [file.name for file in batch.bad] == [f"c/{bad:02d}.npz"]
     assert batch.mean.shape == batch.logvar.shape == (3, C, H, W)
     assert batch.labels.tolist() == [0, 0, 0]
-    every = list(latent_batches(found, 3, spread_rows(found)))
+    every = list(latent_batches(found, 3, range(12)))
     assert [len(batch.mean) for batch in every] == [3, 3, 3]
     assert [len(batch.bad) for batch in every] == [0, 0, 3]
     write_mar(tmp_path, np.full_like(stored, np.nan), [f"c/{i:02d}" for i in range(12)])

@@ -30,6 +30,7 @@ from spectrum_matching.records.analysis import (
     Subject,
     Transfer,
 )
+from spectrum_matching.records.coverage import Coverage
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.report.analysis import metric_rows as rows_of_metrics
 from spectrum_matching.report.analysis.context import comparability, notes
@@ -148,7 +149,7 @@ def synthetic(name="first", shape=(8, 16, 16), exponent=1.2, psnr=27.41, stochas
         subject=Subject(
             name, f"folder/{name}", "AutoencoderKL", size // h, c, stochastic, 1_234_567, "0123456789abcdef"
         ),
-        sample=Sample("photographs", "held_out", 64, size, "fedcba9876543210", ()),
+        sample=Sample("photographs", "held_out", Coverage(64, 512, 9, 10), size, "fedcba9876543210", ()),
         provenance=Provenance("0.2.0", "afc7f8e", "2.13.0", "0.42.0", "cpu", "float32", 0),
         latent_shape=shape,
         image=image,
@@ -374,7 +375,7 @@ def test_comparability_warns_of_each_difference():
     changed = {
         "Latent shapes": replace(second, latent_shape=(16, 8, 8)),
         "Images": replace(second, sample=replace(second.sample, digest="0" * 16)),
-        "Numbers of images": replace(second, sample=replace(second.sample, n_images=128)),
+        "Numbers of images": replace(second, sample=replace(second.sample, coverage=Coverage(128, 512, 9, 10))),
         "Image sizes": replace(second, sample=replace(second.sample, size=128)),
         "Splits": replace(second, sample=replace(second.sample, split="train")),
         "Precisions": replace(second, provenance=replace(second.provenance, dtype="bfloat16")),

@@ -13,6 +13,7 @@ from spectrum_matching.metrics.catalogue import METRICS
 from spectrum_matching.metrics.pooled import FAMILY_WISE, Difference, differences
 from spectrum_matching.records.analysis import Provenance, Spectrum
 from spectrum_matching.records.comparison import COMPARISON, Comparison, CurvePoint, Trial
+from spectrum_matching.records.coverage import Coverage
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.records.scores import BandPower, Evaluation, Protocol, Sampling
 from spectrum_matching.report.comparison.context import OF_A_TRIAL, protocol_fields
@@ -69,7 +70,14 @@ def evaluation(kind, scores, blur=0.0, seed=0):
     bands = tuple(BandPower(f, 1.0, 1.1, -blur * f * 20) for f in FREQUENCIES) if blur else ()
     protocol = Protocol(2000, 10000, 32, "cifar10 test", "aa" * 8, "features.pt", "bb" * 8, "none", "256 levels", None)
     if kind == "generation":
-        protocol = Protocol(*[*vars(protocol).values()][:-1], sampling)
+        protocol = dataclasses.replace(
+            protocol,
+            sampling=sampling,
+            images=Coverage(2000, 2000),
+            kept_images=Coverage(2000, 2000),
+            reference_images=Coverage(10_000, 50_000, 10, 10),
+            kept_reference=Coverage(10_000, 10_000, 10, 10),
+        )
     return Evaluation(f"{kind} {seed}", kind, made, bands, protocol, OWN, ())
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from spectrum_matching.records.analysis import Provenance, Sample
+from spectrum_matching.records.coverage import Coverage
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.studies.directional_energy import record as directional_energy
 from spectrum_matching.studies.directional_energy.record import DirectionalEnergy, EncoderResult, FilterResult
@@ -34,7 +35,7 @@ READING = FilterResult(
 )
 DIRECTIONAL = DirectionalEnergy(
     encoders=(EncoderResult("own", "gradients", "00", 36, "none", (4, 4), (0.2,), (15,), 2, (READING,)),),
-    sample=Sample("embedded", "all", 3, 32, "00", ()),
+    sample=Sample("embedded", "all", Coverage(3, 8, 2, 2), 32, "00", ()),
     masks="",
     command="specmatch study directional-energy gradients",
     provenance=OWN,

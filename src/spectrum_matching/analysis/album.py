@@ -1,5 +1,7 @@
 """A few of the measured images, and what the decoder made of them, as PNG pictures for the report."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,7 @@ from ..data.pictures import as_png
 from ..metrics.decoder.lowpass import legal_block, lowpass_strengths
 from ..metrics.decoder.sweep import DecoderTest
 from ..records.analysis import LatentPicture, Picture
+from ..seeding import spread
 from ..spectrum.block_lowpass import block_lowpass
 
 LARGEST_SIDE = 128
@@ -16,31 +19,38 @@ SATURATION = 2.5
 
 
 class Album:
-    """The first `n_images` images: six of up to 64 pixels, fewer of larger ones, of which the central 128 are shown."""
+    """Pictures of some images, spread over those measured: six of up to 64 pixels, fewer of larger ones.
 
-    def __init__(self, size: int, at_most: int = 6) -> None:
+    Of large images the central 128 pixels are shown. indices: of the measured images in their set. rows: which of these
+    are shown.
+    """
+
+    def __init__(self, size: int, indices: Sequence[int]) -> None:
         self._size = size
         self._side = min(size, LARGEST_SIDE)
-        self.n_images = min(6, at_most, max(2, N_PIXELS // self._side**2))
+        self.rows = spread(len(indices), min(6, max(2, N_PIXELS // self._side**2)))
+        self._names = {row: f"image {indices[row] + 1}" for row in self.rows}
         self._pictures: list[tuple[int, Picture]] = []
         self.latent_pictures: tuple[LatentPicture, ...] = ()
 
-    def add(self, first: int, keep: int, images: Tensor, decoded: Tensor) -> None:
-        """Add images and decoded images (b, 3, H, W) in [-1, 1] after a low-pass; `first`: index of the first image."""
-        for k in range(min(len(images), self.n_images - first)):
-            number = first + k
-            for is_decoded, batch in ((False, images), (True, decoded)):
-                margin = (batch.shape[-1] - self._side) // 2
-                png = as_png(batch[k : k + 1, :, margin : margin + self._side, margin : margin + self._side])
-                self._pictures.append((number, Picture(f"image {number + 1}", keep, is_decoded, png)))
+    def add(self, rows: Sequence[int], images: Tensor, latents: Tensor, test: DecoderTest) -> None:
+        """Add images (b, 3, H, W) in [-1, 1] and what their latents decode to, whole and after each low-pass.
 
-    def add_lowpassed(self, first: int, images: Tensor, latents: Tensor, test: DecoderTest) -> None:
-        """Add images, and what their latents decode to, after each low-pass that removes anything."""
-        n, block = self.n_images - first, legal_block(test.grid)
-        for keep in lowpass_strengths(test.grid) if n > 0 else ():
-            if keep < 2 * block - 1:
-                decoded = test.decode(block_lowpass(latents[:n], keep, block))
-                self.add(first, keep, block_lowpass(images[:n], keep, block), decoded)
+        rows: their numbers among those measured; images that are not shown are passed over.
+        """
+        shown = [k for k, row in enumerate(rows) if row in self._names]
+        block = legal_block(test.grid)
+        for keep in dict.fromkeys((2 * block - 1, *lowpass_strengths(test.grid))) if shown else ():
+            decoded = test.decode(block_lowpass(latents[shown], keep, block))
+            pairs = (False, block_lowpass(images[shown], keep, block)), (True, decoded)
+            for is_decoded, pictures in pairs:
+                for k, picture in zip(shown, pictures, strict=True):
+                    self._add(rows[k], keep, is_decoded, picture)
+
+    def _add(self, row: int, keep: int, is_decoded: bool, image: Tensor) -> None:
+        margin = (image.shape[-1] - self._side) // 2
+        png = as_png(image[None, :, margin : margin + self._side, margin : margin + self._side])
+        self._pictures.append((row, Picture(self._names[row], keep, is_decoded, png)))
 
     def add_latents(self, latents: Tensor, mean: Tensor, axes: Tensor, scale: Tensor) -> None:
         """Add latents (n, c, h, w) in false colour: components along axes (c, 3) over their deviations `scale` (3,)."""
@@ -49,8 +59,10 @@ class Album:
         rows, columns = (slice(round(n * (1 - share) / 2), round(n * (1 + share) / 2)) for n in (h, w))
         centred = latents.double() - mean.double()[:, None, None]
         components = torch.einsum("nchw,ck->nkhw", centred, axes.double()) / scale.double()[:, None, None]
-        pngs = map(as_png, (components[: self.n_images, :, rows, columns].float() / SATURATION).split(1))
-        self.latent_pictures = tuple(LatentPicture(f"image {number}", png) for number, png in enumerate(pngs, 1))
+        pngs = map(as_png, (components[:, :, rows, columns].float() / SATURATION).split(1))
+        self.latent_pictures = tuple(
+            LatentPicture(self._names[row], png) for row, png in zip(self.rows, pngs, strict=True)
+        )
 
     def pictures(self) -> tuple[Picture, ...]:
         """Return the pictures by image."""

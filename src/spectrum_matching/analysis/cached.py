@@ -15,9 +15,11 @@ from ..latent_space import LatentSpace
 from ..latents.alignment_targets import require_latents
 from ..latents.foreign.pairing import pair
 from ..latents.latent_set import LatentSet
-from ..latents.open_latents import CACHED, latent_batches, open_latents, spread_rows
+from ..latents.open_latents import CACHED, latent_batches, open_latents
 from ..records.analysis import Analysis, Sample, Subject
+from ..records.coverage import Coverage
 from ..records.provenance import provenance
+from ..seeding import spread
 from .album import Album
 from .encodings import Encodings
 from .latents import finish_analysis
@@ -39,7 +41,7 @@ def analyze_latents(
     notes: tuple[str, ...] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Analysis:
-    """Measure `n_images` latents (None: all): those of the first images, or, without images, spread over the set.
+    """Measure `n_images` latents (None: all) spread over the set, in the order of the images where these are known.
 
     Other arguments as in `measure.analyze`.
 
@@ -50,10 +52,10 @@ def analyze_latents(
     masks = open_masks(options.masks, images) if options.masks and images else None
     bad = list(map(str, (*latents.info.bad, *(images.bad if images else ()))))
     h, w = latents.info.grid
-    # The first images, where they are known: those that an autoencoder is measured on.
-    in_order = sorted(range(len(latents)), key=pairs.indices.__getitem__)[:n_images] if pairs else None
-    rows = spread_rows(latents, n_images) if in_order is None else in_order
-    done = 0
+    # In the order of the images, so that they are those that an autoencoder is measured on.
+    in_order = sorted(range(len(latents)), key=pairs.indices.__getitem__) if pairs else range(len(latents))
+    rows = [in_order[position] for position in spread(len(latents), n_images)]
+    done, measured = 0, list[int]()
     with Encodings(seed) as encodings:
         for batch in latent_batches(latents, batch_size, rows):
             bad += map(str, batch.bad)
@@ -66,6 +68,7 @@ def analyze_latents(
             foreground = masks.read([indices[k] for k in kept], (h, w)) if masks else None
             logvar = None if batch.logvar is None else batch.logvar[kept]
             encodings.add(batch.mean[kept], logvar, x, batch.labels[kept], foreground)
+            measured += [indices[k] if pairs else batch.rows[k] for k in kept]
         if (n_measured := encodings.n_images) < 2:
             raise ValueError(f"{latents.source}: fewer than two latents can be measured; standard errors need them")
         size = images.size if images else 0
@@ -75,7 +78,7 @@ def analyze_latents(
             encodings,
             latents.info.latent_space or LatentSpace(),
             options,
-            Album(size or max(h, w)),
+            Album(size or max(h, w), measured),
             subject=Subject(
                 name=name,
                 source=latents.source,
@@ -89,7 +92,7 @@ def analyze_latents(
             sample=Sample(
                 latents.source if images is None else images.source,
                 latents.info.images.split if latents.info.images else "all",
-                n_measured,
+                Coverage(n_measured, len(latents), encodings.n_classes(), len(latents.info.classes)),
                 size,
                 images.digest if images else "",
                 tuple(bad),
@@ -117,8 +120,8 @@ def _read(images: ImageSet, indices: Sequence[int], bad: list[str]) -> tuple[lis
 def open_cached(source: str, data: str | None, size: int | None) -> tuple[LatentSet, ImageSet | None]:
     """Open the latents of "latents:FOLDER" and the images of `data`, or else those that the cache names.
 
-    size: side of the images; by default that of the cache if it records one, or of the first images if these are
-    squares of one size, or 256.
+    size: side of the images; by default that of the cache if it records one, or of a few images if these are squares of
+    one size, or 256.
 
     Raises:
         ValueError: when `size` is no multiple of the latents' grid.
@@ -141,12 +144,12 @@ def open_cached(source: str, data: str | None, size: int | None) -> tuple[Latent
 
 
 def _square_side(where: str) -> int | None:
-    """Return the side of the first images of a folder if they are squares of one size, as caches have them."""
+    """Return the side of a few images of a folder if they are squares of one size, as caches have them."""
     if where == "embedded":
         return None
     source = open_source(where, labels=False)
     sides: set[int] = set()
-    for item in range(min(8, len(source.names))):
+    for item in spread(len(source.names), 8):
         try:
             sides.update(source.frame(item).shown)
         except BadImageError:

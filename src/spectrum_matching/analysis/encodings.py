@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from types import TracebackType
 from typing import Self
@@ -108,7 +108,8 @@ class Encodings:
         views: dict[Kind, Tensor] = {"mean": mean.float()}
         if logvar is not None:
             deviation = logvar.float().mul(0.5).exp()
-            noise = indexed_noise(mean.shape, self.n_images, "posterior", self._seed).to(mean.device)
+            numbers = range(self.n_images, self.n_images + len(mean))
+            noise = indexed_noise(mean.shape, numbers, "posterior", self._seed).to(mean.device)
             views["sample"] = views["mean"] + deviation * noise
             self._noise.append(deviation.square().mean((1, 2, 3)).cpu().double())
         for kind, latents in views.items():
@@ -141,9 +142,14 @@ class Encodings:
         """Return the block-DCT profile of the images averaged onto the latent grid; empty where there is none."""
         return tuple(block_profile(self._image_amplitudes).tolist()) if len(self._image_amplitudes) else ()
 
-    def read(self, kind: Kind, first: int, n: int) -> Tensor:
-        """Read the latents (b, c, h, w) float32 of up to `n` images from the image `first` on."""
-        return self._files[kind].read(first, n)
+    def read(self, kind: Kind, rows: Sequence[int]) -> Tensor:
+        """Read the latents (b, c, h, w) float32 of images, numbered in the order in which they came."""
+        return torch.cat([self._files[kind].read(row, 1) for row in rows])
+
+    def n_classes(self) -> int:
+        """Return the number of classes among the images, 0 without labels."""
+        labels = torch.cat(self._labels)
+        return len(labels[labels >= 0].unique())
 
     def batches(self, kind: Kind) -> Iterator[Tensor]:
         """Read all latents (b, c, h, w) float32."""

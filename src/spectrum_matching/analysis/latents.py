@@ -62,7 +62,7 @@ def finish_analysis(
         sweep = encodings.sweep(kind, options.labels)
         if kind == "mean":
             _, axes, scales = principal_axes(sweep)
-            album.add_latents(encodings.read("mean", 0, album.n_images), sweep.moments.channel_means, axes, scales)
+            album.add_latents(encodings.read("mean", album.rows), sweep.moments.channel_means, axes, scales)
         views.append(_latent_view(kind, spectra, sweep, options.all_readings, seed))
     image, bands = encodings.image_bands(), encodings.spectra["mean"].bands("scale_free")
     n_flat = encodings.spectra["mean"].n_flat

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..data.arrays import Images, TensorImages
 from ..data.masks import MaskSet, open_masks
-from ..data.order import fixed_batches
+from ..data.order import batches_at, fixed_batches
 from ..files.digests import digest_weights
 from ..metrics.catalogue import DECODER_METRICS
 from ..metrics.decoder.equivariance import equivariance_points
@@ -21,7 +21,9 @@ from ..metrics.images.fidelity import Fidelity
 from ..metrics.images.pixels import SSIM_WINDOW
 from ..nets.autoencoder import Autoencoder, check_size, eval_mode
 from ..records.analysis import Analysis, Decoding, Sample, Subject
+from ..records.coverage import Coverage
 from ..records.provenance import provenance
+from ..seeding import spread
 from .album import Album
 from .encodings import Encodings
 from .latents import finish_analysis
@@ -47,11 +49,11 @@ def analyze(
     notes: tuple[str, ...] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Analysis:
-    """Measure an autoencoder on the first `n_images` (None: all) of a set.
+    """Measure an autoencoder on `n_images` (None: all) spread over a set.
 
     autoencoder: an `Autoencoder`, a model of diffusers, or an object with encode and decode. images: an image set, or a
-    tensor (n, 3, size, size) in [-1, 1]. n_tests: so many of the first images are also decoded from low-passed and
-    noisy latents, and encoded rotated and scaled. batch_size: changes the numbers only by rounding. device, dtype:
+    tensor (n, 3, size, size) in [-1, 1]. n_tests: so many of these, spread over them, are also decoded from low-passed
+    and noisy latents, and encoded rotated and scaled. batch_size: changes the numbers only by rounding. device, dtype:
     where and how the networks run, and stay; None leaves them as they are. Training mode is restored, and the global
     random state is not touched. source, split, notes: for the record. progress: called with the number of images
     encoded and decoded, and their total.
@@ -76,8 +78,7 @@ def analyze(
         digest=digest_weights(model),
     )
     grid = (image_set.size // model.factor, image_set.size // model.factor)
-    everything = 2 * legal_block(grid) - 1
-    album, bad = Album(image_set.size, n_tests), list(map(str, image_set.bad))
+    bad, indices = list(map(str, image_set.bad)), list[int]()
     fidelity = Fidelity(options.perceptual, options.features)
     masks = open_masks(options.masks, image_set) if options.masks else None
     with Encodings(seed) as encodings:
@@ -90,7 +91,7 @@ def analyze(
                 posterior = model.encode(x)
                 mean = require_finite(name, "latents", posterior.mean.float())
                 output = require_finite(name, "pictures", model.decode(mean).float())
-                album.add(encodings.n_images, everything, x, output)
+                indices += batch.indices
                 foreground = masks.read(batch.indices, grid) if masks else None
                 encodings.add(mean, posterior.logvar if model.is_stochastic else None, x, batch.labels, foreground)
                 fidelity.add(output, x)
@@ -113,21 +114,25 @@ def analyze(
                 seed=seed,
                 perceptual=options.perceptual,
             )
-            tests = DecoderSweep(test, DECODER_METRICS)
-            for batch in fixed_batches(image_set, batch_size, n_images):
-                x = batch.images[: n_tests - tests.n].to(on_device)
-                mean = encodings.read("mean", tests.n, len(x)).to(on_device)
-                album.add_lowpassed(tests.n, x, mean, test)
-                tests.add(x, mean)
-                if tests.n == n_tests:
-                    break
+            tested, album = frozenset(spread(n_measured, n_tests)), Album(image_set.size, indices)
+            tests = DecoderSweep(test, DECODER_METRICS, len(tested))
+            again = {indices[row]: row for row in sorted({*tested, *album.rows})}
+            for batch in batches_at(image_set, batch_size, list(again)):
+                if not batch.indices:  # files that could be read before
+                    continue
+                rows, x = [again[index] for index in batch.indices], batch.images.to(on_device)
+                mean = encodings.read("mean", rows).to(on_device)
+                album.add(rows, x, mean, test)
+                if among := [k for k, row in enumerate(rows) if row in tested]:
+                    tests.add(x[among], mean[among])
+        coverage = Coverage(n_measured, len(image_set), encodings.n_classes(), len(image_set.classes))
         return finish_analysis(
             encodings,
             model.latent_space,
             options,
             album,
             subject=subject,
-            sample=Sample(image_set.source, split, n_measured, image_set.size, image_set.digest, tuple(bad)),
+            sample=Sample(image_set.source, split, coverage, image_set.size, image_set.digest, tuple(bad)),
             provenance=provenance(on_device, dtype or model.dtype, seed),
             equivariance=equivariance_points(tests),
             decoding=Decoding(

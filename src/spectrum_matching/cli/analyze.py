@@ -61,8 +61,9 @@ def analyze_all(
         data: "embedded" (the default), a folder or parquet path, or hub:NAME[:SPLIT]. For cached latents, by default
             the images that the cache names, if any.
         size: Side of the square images in pixels; by default that of training, or 256.
-        num_images: Number of images, the first of the split.
-        num_tests: Number of these for tests that decode or encode again: low-pass, noise, transfer, equivariance.
+        num_images: Number of images, spread over the split.
+        num_tests: Number of these, spread over them, for tests that decode or encode again: low-pass, noise, transfer,
+            equivariance.
         batch_size: Images per batch.
         seed: Seed of posterior samples, test noise and the bootstrap.
         split: Part of the data; by default what training on the same data held out, otherwise all.

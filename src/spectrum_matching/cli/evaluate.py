@@ -67,7 +67,7 @@ def reference(
         data: A folder or parquet path, hub:NAME[:SPLIT], "embedded", or an .npz of images as arr_0.
         out: File to write, X.safetensors.
         size: Side of the square images in pixels, by ADM's centre crop; an .npz has its own.
-        num_images: Number of images, the first ones; all by default.
+        num_images: Number of images, spread over the set; all by default.
         split: Part of the data, as training on it divides it: train, held_out or all.
         reading: How images are read, and their features extracted.
     """
@@ -163,7 +163,7 @@ def reconstruction(
         size: Side of the square images in pixels; by default that of training, or 256.
         lpips: Weights of LPIPS, a path or hub name.
         keep: Numbers of diagonals, of 15, that low-pass rFIDs keep, one rFID for each.
-        num_images: Number of images, the first ones; all by default.
+        num_images: Number of images, spread over the set; all by default.
         split: Part of the data; by default what training on the same data held out, otherwise all.
         seed: Seed of the directions of the sliced Wasserstein distance.
         reading: How images are read, and their features extracted.
@@ -197,7 +197,7 @@ class Evaluator:
         self.extractor = open_extractor(reading.features, self.accelerator.device) if reading.features else None
 
     def share(self, images: Images, progress: Callback, n: int | None = None) -> Iterator[ImageBatch]:
-        """Iterate over this process's share of the first `n` images (None: all), with progress."""
+        """Iterate over this process's share of `n` images (None: all) spread over the set."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         done, total = 0, -(-min(len(images), n or len(images)) // world)
         size, workers = self._reading.batch_size, self._reading.workers

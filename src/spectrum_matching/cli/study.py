@@ -58,7 +58,7 @@ def directional_energy(
         data: A folder or parquet path, hub:NAME[:SPLIT], or "embedded".
         out: Folder for study.json and report.html.
         size: Side of the square images in pixels.
-        num_images: Number of images, from the start of the split.
+        num_images: Number of images, spread over the split.
         split: Part of the data: train, held_out or all.
         gamma: Shares of the mean token that spatial normalisation subtracts.
         inner: Smaller standard deviation of the difference of Gaussians, in tokens.

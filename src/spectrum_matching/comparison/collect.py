@@ -60,7 +60,7 @@ def collect_trials(opened: OpenedPlan, command: str) -> Comparison:
         command=command,
         n_parameters=(autoencoder, denoiser),
         image_spectrum=spectrum,
-        images=_first_images(opened.references[plan.seeds[0]]),
+        images=_some_images(opened.references[plan.seeds[0]]),
         trials=tuple(collect_trial(entry, seed, stages) for entry, seed, stages in finished_trials),
         provenance=provenance(opened.device, torch.float32, plan.seeds[0]),
         notes=notes(plan, autoencoder, denoiser, missing),
@@ -102,7 +102,7 @@ def collect_trial(entry: str, seed: int, stages: Mapping[Stage, FinishedStage]) 
         reconstruction=reconstruction,
         generation=generation,
         curve=curve(stages["diffusion"].folder / "run" / "log.jsonl"),
-        samples=_first_images(open_samples(stages["samples"].folder / SAMPLES)),
+        samples=_some_images(open_samples(stages["samples"].folder / SAMPLES)),
         # A stage that entries share counts for the one that it lies with.
         seconds={name: done.seconds for name, done in stages.items() if done.folder.parent.parent.name == slug(entry)},
         autoencoder_digest=stages["autoencoder"].outputs["weights"],
@@ -119,7 +119,7 @@ def curve(log: Path) -> tuple[CurvePoint, ...]:
     return tuple(CurvePoint(group[-1][0], statistics.mean(loss for _, loss in group)) for group in groups)
 
 
-def _first_images(images: Images) -> str:
+def _some_images(images: Images) -> str:
     return as_png(next(fixed_batches(images, N_SHOWN, N_SHOWN)).images)
 
 

@@ -9,11 +9,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
 from .. import __version__
 from ..analysis.measure import analyze
-from ..data.images import ImageSet
+from ..data.images import ImageBatch, ImageSet
 from ..data.order import fixed_batches
 from ..data.selection import images_to_cache
 from ..evaluation.generation import evaluate_generation
@@ -130,7 +128,7 @@ def _train_autoencoder(trial: TrialContext, folder: Path) -> Values:
 
 def _analysis_inputs(trial: TrialContext) -> Values:
     measuring = trial.plan.measuring
-    numbers = {"n": measuring.analyzed, "tested": measuring.tested, "seed": trial.seed}
+    numbers = {"spread": measuring.analyzed, "tested": measuring.tested, "seed": trial.seed}
     return _measured_images(trial) | numbers | {"weights": trial.weights("autoencoder")}
 
 
@@ -212,7 +210,7 @@ def _sample(trial: TrialContext, folder: Path) -> None:
 def _scores_inputs(trial: TrialContext) -> Values:
     opened, measuring = trial.opened, trial.plan.measuring
     reference = {"reference": opened.references[trial.seed].digest, "n_reference": measuring.reference}
-    images = _measured_images(trial) | {"n": measuring.reconstructions}
+    images = _measured_images(trial) | {"spread": measuring.reconstructions}
     return images | reference | {"samples": trial.done["samples"].digest, "extractor": opened.extractor_digest}
 
 
@@ -260,7 +258,7 @@ def open_reference(opened: OpenedPlan, seed: int) -> Reference:
         save_reference(reference, folder / REFERENCE)
         return {}
 
-    inputs = {"images": images.digest, "size": images.size, "n": n}
+    inputs = {"images": images.digest, "size": images.size, "spread": n}
     inputs |= {"extractor": opened.extractor_digest, "version": __version__}
     return load_reference(run_stage(Path(plan.out), "reference", inputs, compute).folder / REFERENCE)
 
@@ -273,8 +271,8 @@ def _measured_images(trial: TrialContext) -> Values:
     return {"images": trial.images.digest, "size": trial.images.size, "version": __version__}
 
 
-def _batches(images: ImageSet, n: int, plan: Plan) -> Iterator[Tensor]:
-    return (batch.images for batch in fixed_batches(images, BATCH_SIZE, n, workers=plan.autoencoder.data.workers))
+def _batches(images: ImageSet, n: int, plan: Plan) -> Iterator[ImageBatch]:
+    return fixed_batches(images, BATCH_SIZE, n, workers=plan.autoencoder.data.workers)
 
 
 def _cache(trial: TrialContext, encoder: Encoder, images: ImageSet, storage: Storage, out: Path) -> None:

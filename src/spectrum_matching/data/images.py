@@ -40,12 +40,17 @@ class ImageRow(NamedTuple):
 
 
 class ImageBatch(NamedTuple):
-    """Images (b, 3, size, size) in [-1, 1], labels (b,) int64 (-1: none), bad files met, indices in the set."""
+    """Images (b, 3, size, size) in [-1, 1], labels (b,) int64 (-1: none), bad files met, indices in the set.
+
+    n_total, n_classes: of the set; 0 if unknown.
+    """
 
     images: Tensor
     labels: Tensor
     bad: tuple[BadFile, ...] = ()
     indices: tuple[int, ...] = ()
+    n_total: int = 0
+    n_classes: int = 0
 
 
 @dataclass(frozen=True)

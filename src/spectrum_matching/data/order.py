@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.data import DataLoader
 
-from ..seeding import seeded
+from ..seeding import seeded, spread
 from .arrays import Images
 from .images import ImageBatch, ImageSet, collate
 from .walk import BadFile
@@ -80,7 +80,7 @@ def image_batches(images: ImageSet, order: PositionedBatches, workers: int = 0) 
 def fixed_batches(
     images: Images, batch_size: int, n: int | None = None, *, rank: int = 0, world: int = 1, workers: int = 0
 ) -> Iterator[ImageBatch]:
-    """Iterate over the first `n` images (None: all) once, in order; each rank takes every `world`-th batch.
+    """Iterate over `n` images (None: all) spread over the set, in order; each rank takes every `world`-th batch.
 
     An image that cannot be read is named in a batch and left out: a measurement never sees another twice in its stead.
     A rank without any readable image yields and names nothing.
@@ -88,15 +88,15 @@ def fixed_batches(
     Raises:
         ValueError: when one process reads all, and none can be read.
     """
-    n = len(images) if n is None else min(n, len(images))
-    starts = range(rank * batch_size, n, world * batch_size)
+    chosen = spread(len(images), n)
+    starts = range(rank * batch_size, len(chosen), world * batch_size)
     is_empty = True
-    for batch in _read(images, [list(range(start, min(start + batch_size, n))) for start in starts], workers):
+    for batch in _read(images, [chosen[start : start + batch_size] for start in starts], workers):
         if batch.indices:
             is_empty = False
-            yield batch
+            yield batch._replace(n_total=len(images), n_classes=len(images.classes))
     if is_empty and world == 1:
-        raise ValueError(f"{images.source}: none of {n} images can be read")
+        raise ValueError(f"{images.source}: none of {len(chosen)} images can be read")
 
 
 def batches_at(images: Images, batch_size: int, indices: Sequence[int], *, workers: int = 0) -> Iterator[ImageBatch]:

@@ -75,7 +75,8 @@ def protocol(
     """Return what scores of these images depend on."""
     counts = statistics.n_images, reference.n_images, statistics.size
     names = reference.source, reference.digest, *extractor_names(extractor)
-    return Protocol(*counts, *names, ROUNDING, sampling)
+    coverage = statistics.images, statistics.kept_images, reference.images, reference.kept_images
+    return Protocol(*counts, *names, ROUNDING, sampling, *coverage)
 
 
 def few_images(n: int) -> Iterator[str]:

@@ -16,7 +16,7 @@ from ..nets.autoencoder import Autoencoder, eval_mode
 from ..nets.vision.extractors import Extractor
 from ..records.provenance import provenance
 from ..records.scores import Evaluation
-from .accumulate import reduce_over, unpack
+from .accumulate import as_batch, note_source, reduce_over
 from .generation import few_images, protocol, unread
 from .reference import reference_of
 
@@ -51,14 +51,14 @@ def evaluate_reconstruction(
     """
     fidelity, block = Fidelity(lpips, extractor, SCORES, keep), BLOCK
     with eval_mode(autoencoder, device, seed=seed) as on:
-        for pictures, indices, bad in map(unpack, batches):
-            images = pictures.to(on)
+        for batch in map(as_batch, batches):
+            images = batch.images.to(on)
             latents = autoencoder.encode(images).mean.float()
             output = autoencoder.decode(latents).float()
             if not output.isfinite().all():
                 raise ValueError(f"{name} decodes to values that are not finite: check its weights")
-            fidelity.add(output, images, indices)
-            fidelity.images.bad += bad
+            fidelity.add(output, images, batch.indices or None, batch.labels)
+            note_source(fidelity.images, batch)
             block = legal_block((latents.shape[-2], latents.shape[-1]), BLOCK)
             for cutoff in keep if extractor and block > 1 else ():
                 (scaled,) = scaled_strengths((cutoff,), BLOCK, block)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from ..files.npy import explain_npz_errors, read_npz_headers
 from ..metrics.images.catalogue import SET_SCORES
 from ..metrics.images.statistics import ImageStatistics, RunningMoments
 from ..nets.vision.extractors import Extractor
+from ..records.coverage import Coverage
 from .accumulate import accumulate, reduce_over
 
-FORMAT = "specmatch-reference-1"
+FORMAT = "specmatch-reference-2"
 METADATA = "specmatch"
 ROUNDING = "uint8"
 SCORES = tuple(score for score in SET_SCORES if score.uses_reference)
@@ -34,7 +35,8 @@ class Reference:
     """Statistics of the images that others are compared with.
 
     source: the data, or the file that the numbers come from. digest: of the numbers, or of that file. n_images: 0 if
-    unknown. extractor, extractor_digest, resizer: "" if unknown.
+    unknown. extractor, extractor_digest, resizer: "" if unknown. images: of the set that they are of. None if unknown.
+    kept_images: of which there are rows.
     """
 
     source: str
@@ -43,6 +45,8 @@ class Reference:
     extractor: str
     extractor_digest: str
     resizer: str
+    images: Coverage | None
+    kept_images: Coverage | None
     statistics: ImageStatistics
 
 
@@ -72,7 +76,8 @@ def compute_reference(
 def reference_of(source: str, statistics: ImageStatistics, extractor: Extractor | None, digest: str = "") -> Reference:
     """Return statistics that `extractor` took part in as a reference; digest: by default of their numbers."""
     digest = digest or digest_tensors(tensors_of(statistics))
-    return Reference(source, digest, statistics.n_images, *extractor_names(extractor), statistics)
+    n, images, kept = statistics.n_images, statistics.images, statistics.kept_images
+    return Reference(source, digest, n, *extractor_names(extractor), images if n else None, kept, statistics)
 
 
 def extractor_names(extractor: Extractor | None) -> tuple[str, str, str]:
@@ -114,7 +119,7 @@ def open_reference(
     if "features" not in moments:
         return reference_of(str(path), statistics, extractor, digest)
     statistics.moments = moments
-    return Reference(str(path), digest, 0, *extractor_names(None), statistics)
+    return Reference(str(path), digest, 0, *extractor_names(None), None, statistics.kept_images, statistics)
 
 
 def save_reference(reference: Reference, path: Path) -> None:
@@ -125,7 +130,7 @@ def save_reference(reference: Reference, path: Path) -> None:
     header = {name: getattr(reference, name) for name in FACTS}
     header |= {"format": FORMAT, "size": statistics.size, "n_kept": statistics.n_kept, "rounding": ROUNDING}
     with open_atomically(path) as stream:
-        stream.write(save(tensors_of(statistics), {METADATA: json.dumps(header)}))
+        stream.write(save(tensors_of(statistics), {METADATA: json.dumps(header, default=asdict)}))
 
 
 def load_reference(path: Path) -> Reference:
@@ -159,7 +164,9 @@ def load_reference(path: Path) -> Reference:
             statistics.moments[kind] = RunningMoments.from_moments(n_images, values, tensors[f"{kind}.covariance"])
         elif not rest:
             statistics.sums[name] = values
-    return Reference(**{name: header[name] for name in FACTS}, statistics=statistics)
+    facts = {name: header[name] for name in FACTS}
+    facts |= {name: Coverage(**facts[name]) for name in ("images", "kept_images") if facts[name]}
+    return Reference(**facts, statistics=statistics)
 
 
 def tensors_of(statistics: ImageStatistics) -> dict[str, Tensor]:

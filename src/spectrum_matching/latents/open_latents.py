@@ -44,12 +44,6 @@ def open_latents(folder: str | Path) -> LatentSet:
     raise ValueError(f"{path} holds no cached latents; looked for {'; '.join(signs for *_, signs in LAYOUTS)}")
 
 
-def spread_rows(latents: LatentSet, n: int | None = None) -> list[int]:
-    """Return `n` rows (None: all) spread evenly over a set, since caches are sorted by class."""
-    n = len(latents) if n is None else min(n, len(latents))
-    return [number * len(latents) // n for number in range(n)]
-
-
 def latent_batches(latents: LatentSet, batch_size: int, rows: Sequence[int]) -> Iterator[CachedBatch]:
     """Iterate over rows, in this order; one that cannot be used is named in a batch and left out.
 

@@ -9,7 +9,7 @@ from ..data.order import batches_at
 from ..latent_space import LatentSpace
 from ..metrics.latents.moments import ChannelMoments
 from ..nets.autoencoder import Autoencoder, eval_mode
-from ..seeding import seeded
+from ..seeding import spread
 
 N_IMAGES, BATCH_SIZE = 512, 16
 SMALLEST = 1e-6  # posteriors without variance have a standard deviation of e⁻¹⁵
@@ -44,16 +44,15 @@ def measure_latent_space(
     seed: int = 0,
     workers: int = 0,
 ) -> LatentSpace:
-    """Measure the normalisation that a cache of these images would declare, over `n` of them chosen by the seed.
+    """Measure the normalisation that a cache of these images would declare, over `n` of them spread over the set.
 
     Images are cropped at the centre and not mirrored, whatever the set does for training. The variance is that of
-    posterior samples.
+    posterior samples. seed: chooses the images.
 
     Raises:
         ValueError: when no image can be read, or the latents do not vary or are not finite.
     """
-    # Sampled from the whole set: images are sorted by class, and the first ones would be of one.
-    indices = torch.randperm(len(images), generator=seeded("scale", seed))[:n].tolist()
+    indices = spread(len(images), n, seed)
     moments = ChannelMoments()
     with eval_mode(autoencoder, device, seed=seed) as device:
         for batch in batches_at(images.centred(), BATCH_SIZE, indices, workers=workers):

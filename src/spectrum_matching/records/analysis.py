@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from ..files.documents import Document
 from ..spectrum.bands import Variant
+from .coverage import Coverage
 from .measurement import Measurement
 
 Kind = Literal["mean", "sample"]
@@ -165,8 +166,8 @@ class Transfer:
 class Decoding:
     """Measurements that need a decoder. PSNR in dB of images clamped to [−1, 1].
 
-    measurements: reconstruction of every image, the rest of the tests; all from posterior means. lowpass, noise: on the
-    first n_tests images; lowpass is empty where the latent grid divides into no blocks (lowpass_block 1).
+    measurements: reconstruction of every image, the rest of the tests; all from posterior means. lowpass, noise: on
+    n_tests images spread over these; lowpass is empty where the latent grid divides into no blocks (lowpass_block 1).
     """
 
     measurements: Mapping[str, Measurement]
@@ -240,14 +241,22 @@ class Subject:
 
 @dataclass(frozen=True)
 class Sample:
-    """The images that were measured; size 0 where there were none. digest: of the whole source and split."""
+    """The images that were measured, spread over the source and split; size 0 where there were none.
+
+    coverage: how many of how many. digest: of the whole source and split.
+    """
 
     source: str
     split: str
-    n_images: int
+    coverage: Coverage
     size: int
     digest: str
     bad_files: tuple[str, ...]
+
+    @property
+    def n_images(self) -> int:
+        """The number of images that were measured."""
+        return self.coverage.n_images
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ class Trial:
     """One method from one seed, from images to scores; method: the plan's name of the entry.
 
     numbers: of the autoencoder, by the keys of `metrics.METRICS`. latent_spectrum: of posterior means at unit scale.
-    samples: the first generated images as one PNG, in base64. seconds: of each stage, by name; a stage that entries
-    share counts for one of them. digests: of weights.
+    samples: some generated images, spread over all, as one PNG, in base64. seconds: of each stage, by name; a stage
+    that entries share counts for one of them. digests: of weights.
     """
 
     method: str

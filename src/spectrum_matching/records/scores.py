@@ -6,6 +6,7 @@ from typing import Literal
 
 from ..files.documents import Document
 from .analysis import Provenance
+from .coverage import Coverage
 from .measurement import Measurement
 
 
@@ -43,7 +44,9 @@ class Protocol:
     """Everything but the images that a score depends on: scores of different protocols cannot be compared.
 
     resizer: how images are resized for the extractor. rounding: how they became bytes before, "none" if they did not.
-    sampling: None for reconstructions, and for images of unknown origin.
+    sampling: None for reconstructions, and for images of unknown origin. images, reference_images: of how many in their
+    sets. kept_images, kept_reference: those whose features and patches precision, recall, kernel and sliced distances
+    take, one by one. None where it is unknown.
     """
 
     n_images: int
@@ -56,6 +59,10 @@ class Protocol:
     resizer: str
     rounding: str
     sampling: Sampling | None
+    images: Coverage | None = None
+    kept_images: Coverage | None = None
+    reference_images: Coverage | None = None
+    kept_reference: Coverage | None = None
 
 
 @dataclass(frozen=True)
@@ -90,8 +97,8 @@ EVALUATIONS = Document(list[Evaluation], "specmatch-scores-2", "evaluations", "r
 
 # What may differ in a comparison: the models, and the random numbers.
 SUBJECT = {"denoiser", "denoiser_digest", "step", "autoencoder", "autoencoder_digest", "seed", "n_images"}
-# Names of what a digest identifies.
-LABELS = {"reference", "extractor", "sampling"}
+# Names of what a digest identifies, and what follows from numbers of images and the reference.
+LABELS = {"reference", "extractor", "sampling", "images", "kept_images", "reference_images", "kept_reference"}
 
 
 def protocol_differences(evaluations: Sequence[Evaluation]) -> list[str]:

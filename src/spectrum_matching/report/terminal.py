@@ -9,6 +9,7 @@ from rich.text import Text
 from ..files.names import printable
 from ..metrics.images.catalogue import SCORES
 from ..records.analysis import Analysis
+from ..records.coverage import Coverage
 from ..records.measurement import Measurement
 from ..records.scores import Evaluation, Protocol, protocol_differences
 from .analysis.tables import summary_table
@@ -86,9 +87,11 @@ def score_table(evaluations: Sequence[Evaluation]) -> Table:
 
 def protocol_line(protocol: Protocol) -> str:
     """Return everything that a score depends on, in one line."""
+    images = _counts(protocol.images, protocol.n_images, protocol.kept_images)
+    reference = _counts(protocol.reference_images, protocol.n_reference, protocol.kept_reference)
     parts = [
-        f"{protocol.n_images} images of {protocol.size} pixels",
-        f"reference {protocol.reference} {protocol.reference_digest} of {protocol.n_reference or 'unknown many'}",
+        f"{images}, {protocol.size} pixels a side",
+        f"reference {protocol.reference} {protocol.reference_digest}: {reference}",
         f"extractor {protocol.extractor} {protocol.extractor_digest}" if protocol.extractor else "no extractor",
         *([f"resizer {protocol.resizer}"] if protocol.resizer else []),
         f"rounding {protocol.rounding}",
@@ -103,6 +106,11 @@ def protocol_line(protocol: Protocol) -> str:
             f"labels {sampling.labels}, seed {sampling.seed}, {sampling.dtype}",
         ]
     return "; ".join(parts)
+
+
+def _counts(images: Coverage | None, n_images: int, kept: Coverage | None) -> str:
+    counts = str(images or (f"{n_images:,} images" if n_images else "unknown many images"))
+    return counts if kept is None or kept.n_images == kept.n_total else f"{counts}; features and patches of {kept}"
 
 
 def _score(score: Measurement | None) -> Cell:

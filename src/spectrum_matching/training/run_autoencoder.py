@@ -29,7 +29,7 @@ from .data_fingerprint import DataFingerprint, require_same_data
 from .run_directory import PreparedTraining, Progress, accelerator_of, require_same_run, resume, train_in_directory
 from .train_autoencoder import AutoencoderState, build_state, open_autoencoder, train_autoencoder
 
-N_MEASURED, BATCH_SIZE = 256, 16  # held-out images that metrics.json is measured on
+N_MEASURED, BATCH_SIZE = 256, 16  # held-out images, spread over all, that metrics.json is measured on
 N_PREVIEW = 8
 
 logger = logging.getLogger(__name__)
@@ -127,7 +127,12 @@ def export(run: AutoencoderRun, state: AutoencoderState, training: ImageSet, hel
         "step": state.step,
         "images": state.step * run.batch_size,
         "skipped_steps": state.skipped,
-        "held_out": {"n_images": scores.shape[1], "psnr": float(means[0]), "ssim": float(means[1])},
+        "held_out": {
+            "n_images": scores.shape[1],
+            "n_total": len(held_out),
+            "psnr": float(means[0]),
+            "ssim": float(means[1]),
+        },
         "latent_std": std,
         "weights_digest": digest_weights(autoencoder),
         **versions,

@@ -13,6 +13,7 @@ def decoder_batch():
         output = decode(latents)
         size, grid = tuple(output.shape[-2:]), tuple(latents.shape[-2:])
         test = DecoderTest(decode, lambda images: images, stds, size, grid, multiple=1, seed=seed)
-        return DecoderBatch(test, output, latents, output, first, lambda sentence: None)
+        numbers = tuple(range(first, first + len(latents)))
+        return DecoderBatch(test, output, latents, output, numbers, lambda sentence: None)
 
     return build

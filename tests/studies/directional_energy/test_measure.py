@@ -136,7 +136,7 @@ def test_measure_directional_energy_takes_srss_of_balanced_masks_alone(image_fol
         shares[name] = i
     masks = open_masks(tmp_path, images)
     encoder = open_encoder("gradients:2", torch.device("cpu"))
-    study = measure_directional_energy({"gradients": encoder}, images, masks=tmp_path, n_images=8)
+    study = measure_directional_energy({"gradients": encoder}, images, masks=tmp_path)
     (result,) = study.encoders
     grid, far = result.grid, result.far
     expected = []

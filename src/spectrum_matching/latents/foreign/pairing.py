@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ...data.arrays import Images
 from ...data.fingerprint import changes
+from ...seeding import spread
 from ..latent_set import BadLatentError, LatentSet
 
 N_CHECKED = 128
@@ -85,7 +86,7 @@ def _by_order(latents: LatentSet, images: Images) -> Pairs:
 def _compare_labels(latents: LatentSet, images: Images, indices: Sequence[int]) -> int:
     """Return how many labels were compared; raise ValueError at the first that disagrees."""
     n_compared = 0
-    for row in range(0, len(latents), -(-len(latents) // N_CHECKED)):
+    for row in spread(len(latents), N_CHECKED):
         index = indices[row]
         try:
             label, image = latents[row].label, images[index]

@@ -57,7 +57,7 @@ def noise_response(batch: DecoderBatch, strength: float) -> tuple[Tensor, Tensor
     """
     test, latents = batch.test, batch.latents
     stds = test.channel_stds.to(latents).view(-1, 1, 1)
-    noise = indexed_noise(latents.shape, batch.first, "latent noise", test.seed).to(latents) * stds
+    noise = indexed_noise(latents.shape, batch.numbers, "latent noise", test.seed).to(latents) * stds
     noisy = test.decode(latents + strength * noise)
     return psnr(noisy, batch.output), (noisy - batch.output).flatten(1).square().mean(1) / strength**2
 
@@ -79,7 +79,7 @@ def latent_consistency(batch: DecoderBatch, distance: Callable[[Tensor, Tensor],
     length = latents.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     total = torch.zeros(len(latents), device=latents.device)
     for scale, weight in zip(CONSISTENCY_SCALES, consistency_weights().tolist(), strict=True):
-        direction = indexed_noise(latents.shape, batch.first, "consistency", test.seed, scale).to(latents)
+        direction = indexed_noise(latents.shape, batch.numbers, "consistency", test.seed, scale).to(latents)
         direction = direction / direction.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
         for sign in (1, -1):
             neighbour = test.decode(latents + sign * scale * length * direction)

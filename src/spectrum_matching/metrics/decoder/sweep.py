@@ -1,12 +1,13 @@
 """One pass of tests of a decoder and its encoder: what each metric keeps of an image, and its numbers at the end."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ...records.measurement import Measurement
+from ...seeding import spread
 from ..metric import Metric
 
 
@@ -31,7 +32,7 @@ class DecoderTest:
 
 @dataclass(frozen=True)
 class DecoderBatch:
-    """Images (b, 3, H, W), their posterior means and what these decode to; first: index of the first image.
+    """Images (b, 3, H, W), their posterior means and what these decode to; numbers (b,): of the images in the sweep.
 
     note: adds a sentence that a reader of the numbers must know.
     """
@@ -40,12 +41,14 @@ class DecoderBatch:
     images: Tensor
     latents: Tensor
     output: Tensor
-    first: int
+    numbers: tuple[int, ...]
     note: Callable[[str], None]
 
-    def head(self, n: int) -> "DecoderBatch":
-        """Return the first n images."""
-        return replace(self, images=self.images[:n], latents=self.latents[:n], output=self.output[:n])
+    def of(self, numbers: Container[int]) -> "DecoderBatch":
+        """Return the images of these numbers alone, which may be none."""
+        kept = [k for k, number in enumerate(self.numbers) if number in numbers]
+        tensors = {name: getattr(self, name)[kept] for name in ("images", "latents", "output")}
+        return replace(self, numbers=tuple(self.numbers[k] for k in kept), **tensors)
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class DecoderMetric:
     """One metric of a decoder, or several that share what they keep of an image.
 
     metrics: what their numbers mean. numbers: from a finished sweep to a number for each of them, or fewer where one
-    does not apply. collect: what to keep of a batch by name, one row an image. n_images: of how many images at most.
+    does not apply. collect: what to keep of a batch by name, one row an image. n_images: of how many images at most,
+    spread over those of the sweep.
     """
 
     metrics: tuple[Metric, ...]
@@ -63,22 +67,26 @@ class DecoderMetric:
 
 
 class DecoderSweep:
-    """Values that metrics kept of the tested images. n: their number. notes: caveats for the reader of the numbers."""
+    """Values that metrics kept of the tested images. n: their number. notes: caveats for the reader of the numbers.
 
-    def __init__(self, test: DecoderTest, metrics: Sequence[DecoderMetric]) -> None:
+    n_tests: number of images that will be added.
+    """
+
+    def __init__(self, test: DecoderTest, metrics: Sequence[DecoderMetric], n_tests: int) -> None:
         self.test, self.n = test, 0
         self.notes: list[str] = []
         self._metrics = metrics
+        self._chosen = [frozenset(spread(n_tests, metric.n_images)) for metric in metrics]
         self._rows: dict[str, list[Tensor]] = {}
 
     def add(self, images: Tensor, latents: Tensor) -> None:
         """Add a batch of images and their posterior means."""
-        batch = DecoderBatch(self.test, images, latents, self.test.decode(latents), self.n, self._note)
-        for metric in self._metrics:
-            left = len(images) if metric.n_images is None else metric.n_images - self.n
-            if left > 0:
-                for name, rows in metric.collect(batch.head(left)).items():
-                    self._rows.setdefault(name, []).append(rows.cpu().double())
+        numbers = tuple(range(self.n, self.n + len(images)))
+        whole = DecoderBatch(self.test, images, latents, self.test.decode(latents), numbers, self._note)
+        for metric, chosen in zip(self._metrics, self._chosen, strict=True):
+            batch = whole.of(chosen)
+            for name, rows in metric.collect(batch).items() if batch.numbers else ():
+                self._rows.setdefault(name, []).append(rows.cpu().double())
         self.n += len(images)
 
     def _note(self, sentence: str) -> None:

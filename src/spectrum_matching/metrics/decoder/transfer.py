@@ -68,7 +68,7 @@ def band_response(batch: DecoderBatch) -> Tensor:
     n = filled_rings(grid)
     rings = radial_bins(*grid, n, "frequency").rings
     bands = image_rings((batch.output.shape[-2], batch.output.shape[-1]), grid, n).flatten()
-    white = indexed_noise(latents.shape, batch.first, "latent bands", test.seed)
+    white = indexed_noise(latents.shape, batch.numbers, "latent bands", test.seed)
     rows = torch.zeros(len(latents), n, n + 1, dtype=torch.float64)
     for ring in range(n):
         coefficients = white * (rings == ring)

@@ -77,10 +77,12 @@ class Fidelity:
         collectors = tuple(score.collect for score in set_scores)
         self.images, self.output = ImageStatistics(collectors), ImageStatistics(collectors)
 
-    def add(self, output: Tensor, images: Tensor, numbers: Sequence[int] | None = None) -> None:
-        """Add reconstructions (b, 3, size, size) of images in [-1, 1]; numbers: as in `ImageStatistics.add`."""
-        self.images.add(images, self._extract, numbers)
-        self.output.add(output, self._extract, numbers)
+    def add(
+        self, output: Tensor, images: Tensor, numbers: Sequence[int] | None = None, labels: Tensor | None = None
+    ) -> None:
+        """Add reconstructions (b, 3, size, size) of images in [-1, 1]; numbers, labels: as in `ImageStatistics.add`."""
+        self.images.add(images, self._extract, numbers, labels)
+        self.output.add(output, self._extract, numbers, labels)
         self._add("psnr", psnr(output, images)[:, None])
         if images.shape[-1] >= SSIM_WINDOW:
             self._add("ssim", ssim(output, images)[:, None])

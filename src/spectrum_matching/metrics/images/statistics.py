@@ -1,4 +1,4 @@
-"""Streaming statistics of a set of images: moments of features, sums, and rows of the first images."""
+"""Streaming statistics of a set of images: moments of features, sums, and rows of some that stand for all."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,11 +8,16 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from ...records.coverage import Coverage
 from ...records.measurement import Measurement
+from ...seeding import spread_keys
 from .pixels import round_to_bytes
 
 N_KEPT = 10_000
 """Images of which rows are kept: about 300 MB at 256 pixels and 2048 features."""
+
+SLACK = 1.25
+"""Rows are held of so many times as many images before those too many are dropped."""
 
 Extract = Callable[[Tensor], Tensor | tuple[Tensor, Tensor | None, Tensor | None]]
 """Images (b, 3, H, W) in [-1, 1] → features (b, d), or a tuple of features, spatial features (b, s), logits (b, k)."""
@@ -114,10 +119,11 @@ Collect = Callable[[FeatureBatch], Collected]
 class ImageStatistics:
     """Statistics of a set of images, or of one process's share of it.
 
-    Of features and spatial features the moments are kept, of the first images the features, and what collectors keep.
-    n_kept: rows are kept of images with lower numbers, on the CPU. size: side of the square images, 0 before the first.
-    device, dtype: of the features, or of the images without an extractor. bad: a line for each file that could not be
-    read.
+    Of features and spatial features the moments are kept, of `n_kept` images the features, and what collectors keep, on
+    the CPU. These images are spread over the set: those of the smallest `spread_keys`, so that any batches and shares
+    of a set keep the same ones. size: side of the square images, 0 before the first. n_total, n_classes_total: of the
+    set that the images are of; 0 if unknown. classes: labels that occur. device, dtype: of the features, or of the
+    images without an extractor. bad: a line for each file that could not be read.
     """
 
     collectors: Iterable[Collect] = ()
@@ -129,17 +135,43 @@ class ImageStatistics:
     moments: dict[str, RunningMoments] = field(default_factory=dict)
     sums: dict[str, Tensor] = field(default_factory=dict)
     bad: list[str] = field(default_factory=list)
+    n_total: int = 0
+    n_classes_total: int = 0
+    classes: frozenset[int] = frozenset()
     _rows: dict[str, list[Tensor]] = field(default_factory=dict)
+    _n_held: int = 0
+    _largest_key: float = math.inf
 
     @property
     def n_features(self) -> int:
         """Number of values in a feature vector, 0 without features."""
         return len(self.moments["features"].mean) if "features" in self.moments else 0
 
-    def add(self, images: Tensor, extract: Extract | None = None, numbers: Sequence[int] | None = None) -> None:
+    @property
+    def images(self) -> Coverage:
+        """How many images, of how many of the set."""
+        n_classes = len(self.classes)
+        total = max(self.n_total, self.n_images), max(self.n_classes_total, n_classes)
+        return Coverage(self.n_images, total[0], n_classes, total[1])
+
+    @property
+    def kept_images(self) -> Coverage:
+        """How many images rows are kept of, of how many."""
+        labels = self.rows("labels")
+        n_classes = 0 if labels is None else len(labels[labels >= 0].unique())
+        return Coverage(min(self._n_held, self.n_kept), self.n_images, n_classes, len(self.classes))
+
+    def add(
+        self,
+        images: Tensor,
+        extract: Extract | None = None,
+        numbers: Sequence[int] | None = None,
+        labels: Tensor | None = None,
+    ) -> None:
         """Add images (b, 3, size, size) in [-1, 1], which are rounded to 256 levels first, as a file would.
 
-        numbers: their positions in the whole set; by default they follow those of earlier batches.
+        numbers: their positions in the whole set; by default they follow those of earlier batches. labels (b,): -1 for
+        none.
 
         Raises:
             ValueError: for images that are not square, of another size than earlier ones, or not finite.
@@ -157,9 +189,13 @@ class ImageStatistics:
         self.device, self.dtype = source.device, source.dtype
         in_order = range(self.n_images, self.n_images + len(images)) if numbers is None else numbers
         indices = torch.tensor(list(in_order), dtype=torch.int64)
-        batch = FeatureBatch(images, indices, indices < self.n_kept, features, spatial, logits)
-        share = ImageStatistics(n_images=len(images), size=images.shape[-1])
+        labels = torch.full_like(indices, -1) if labels is None else labels
+        is_kept = spread_keys(indices) <= self._largest_key
+        batch = FeatureBatch(images, indices, is_kept, features, spatial, logits)
+        classes = frozenset(labels[labels >= 0].tolist())
+        share = ImageStatistics(n_images=len(images), size=images.shape[-1], classes=classes)
         share.keep("indices", batch.kept(indices))
+        share.keep("labels", batch.kept(labels))
         for name, vectors in (("features", features), ("spatial", spatial)):
             if vectors is not None:
                 share.moments[name] = RunningMoments().add(vectors)
@@ -173,10 +209,7 @@ class ImageStatistics:
 
     def rows(self, name: str) -> Tensor | None:
         """Return the rows kept under a name, in the order of the images' numbers; None if there are none."""
-        if name not in self._rows:
-            return None
-        order = torch.cat(self._rows["indices"]).argsort()
-        return torch.cat(self._rows[name])[order]
+        return torch.cat(self._rows[name])[self._kept()] if name in self._rows else None
 
     def row_names(self) -> tuple[str, ...]:
         """Return the names under which rows are kept."""
@@ -185,6 +218,23 @@ class ImageStatistics:
     def keep(self, name: str, rows: Tensor) -> None:
         """Append rows under a name."""
         self._rows.setdefault(name, []).append(rows)
+        self._n_held += len(rows) if name == "indices" else 0
+
+    def drop_rows(self, largest_key: float = math.inf) -> None:
+        """Keep rows of `n_kept` images, and of none whose key is above `largest_key`."""
+        kept = self._kept(largest_key)
+        self._rows = {name: [torch.cat(rows)[kept]] for name, rows in self._rows.items()}
+        self._n_held = len(kept)
+        if len(kept) == self.n_kept:
+            self._largest_key = float(spread_keys(self._rows["indices"][0]).max())
+
+    def _kept(self, largest_key: float = math.inf) -> Tensor:
+        """Return the positions, among rows as they came, of those that are kept, in the order of the images."""
+        indices = torch.cat(self._rows["indices"]) if self._rows else torch.empty(0, dtype=torch.int64)
+        keys = spread_keys(indices)
+        best = keys.argsort()[: self.n_kept]
+        best = best[keys[best] <= largest_key]
+        return best[indices[best].argsort()]
 
     def merge(self, other: "ImageStatistics") -> None:
         """Add another share of the same set.
@@ -198,9 +248,15 @@ class ImageStatistics:
         if self.size not in (0, other.size):
             raise ValueError(f"cannot merge statistics of {self.size} px and {other.size} px images")
         self.n_images, self.size = self.n_images + other.n_images, other.size
+        self.n_total = max(self.n_total, other.n_total)
+        self.n_classes_total = max(self.n_classes_total, other.n_classes_total)
+        self.classes |= other.classes
         for name, moments in other.moments.items():
             self.moments.setdefault(name, RunningMoments()).merge(moments)
         for name, total in other.sums.items():
             self.sums[name] = self.sums[name] + total if name in self.sums else total
         for name, rows in other._rows.items():
-            self._rows.setdefault(name, []).extend(rows)
+            for some in rows:
+                self.keep(name, some)
+        if self._n_held > SLACK * self.n_kept:
+            self.drop_rows()

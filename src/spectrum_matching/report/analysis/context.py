@@ -24,10 +24,10 @@ def measured_on(analyses: Sequence[Analysis]) -> list[str]:
     sentences = []
     for sample in (analysis.sample for analysis in analyses):
         if sample.size:
-            images = f"the first {sample.n_images} images of {sample.source} ({SPLITS.get(sample.split, sample.split)})"
-            sentences.append(f"Measured on {images} at {sample.size} × {sample.size} pixels.")
+            images = f"{sample.coverage}, from {sample.source} ({SPLITS.get(sample.split, sample.split)})"
+            sentences.append(f"Measured on {images}, at {sample.size} × {sample.size} pixels.")
         else:
-            sentences.append(f"Measured on {sample.n_images} latents without their images.")
+            sentences.append(f"Measured on the latents of {sample.coverage}, without the images.")
     return sentences[:1] if len(set(sentences)) == 1 else sentences
 
 
@@ -40,7 +40,7 @@ def comparability(analyses: Sequence[Analysis]) -> list[str]:
     properties = {
         "Latent shapes": [shape(a) for a in analyses],
         "Images": [images[sample.digest or sample.source] for sample in samples],
-        "Numbers of images": [str(sample.n_images) for sample in samples],
+        "Numbers of images": [str(sample.coverage) for sample in samples],
         "Image sizes": [_size(a) for a in analyses],
         "Splits": [SPLITS.get(sample.split, sample.split) for sample in samples],
         "Precisions": [a.provenance.dtype for a in analyses],
@@ -64,8 +64,8 @@ def image_counts(analyses: Sequence[Analysis]) -> str:
     tests = distinct(str(a.decoding.n_tests) for a in analyses if a.decoding)
     transfers = distinct(str(a.decoding.transfer.n_images) for a in analyses if a.decoding and a.decoding.transfer)
     sentences = [f"Latents and reconstruction: {' or '.join(n_images)}."]
-    sentences += [f"Low-pass and noise tests of the decoder: the first {' or '.join(tests)}."] if tests else []
-    sentences += [f"Transfer between bands: the first {' or '.join(transfers)}."] if transfers else []
+    sentences += [f"Low-pass and noise tests of the decoder: {' or '.join(tests)} of these."] if tests else []
+    sentences += [f"Transfer between bands: {' or '.join(transfers)}."] if transfers else []
     return " ".join(sentences)
 
 
@@ -104,7 +104,7 @@ def provenance(analyses: Sequence[Analysis]) -> list[tuple[str, list[str]]]:
             "normalisation declared": a.normalisation.convention,
             "images": a.sample.source or "–",
             "split": SPLITS.get(a.sample.split, a.sample.split),
-            "number, size": f"{a.sample.n_images}, {_size(a)}",
+            "number, size": f"{a.sample.coverage}, {_size(a)}",
             "images’ digest": a.sample.digest or "–",
             **provenance_rows(a.provenance),
         }

@@ -16,7 +16,15 @@ Text = TypeVar("Text")
 # What differs between trials of one protocol.
 OF_A_TRIAL = ("denoiser", "denoiser_digest", "autoencoder", "autoencoder_digest", "seed")
 SAMPLING = {"n_images": "sampled images"}
-TITLES = {"n_images": "images", "n_reference": "reference images", "size": "side in pixels"}
+TITLES = {
+    "n_images": "images",
+    "n_reference": "reference images",
+    "size": "side in pixels",
+    "images": "images of their set",
+    "kept_images": "images with features and patches",
+    "reference_images": "reference images of their set",
+    "kept_reference": "reference images with features and patches",
+}
 FORMATS: dict[type, Callable[[Any], str]] = {
     bool: lambda value: "yes" if value else "no",
     int: lambda value: f"{value:,}",
@@ -143,8 +151,8 @@ def _by_text(comparison: Comparison, of: Callable[[Evaluation], Iterable[Text]])
 
 def _settings(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     sampling = vars(evaluation.protocol.sampling) if evaluation.protocol.sampling else {}
-    settings = {TITLES.get(name, name): value for name, value in vars(evaluation.protocol).items()}
-    del settings["sampling"]
+    settings = {TITLES.get(name, name): value for name, value in vars(evaluation.protocol).items() if value is not None}
+    settings.pop("sampling", None)
     settings |= {SAMPLING.get(name, name): value for name, value in sampling.items() if name not in OF_A_TRIAL}
     texts = {title: FORMATS.get(type(value), str)(value) for title, value in settings.items()}
     return [(title.replace("_", " "), evaluation.kind, text) for title, text in texts.items()]

@@ -21,8 +21,10 @@ from ...metrics.latents.similarity import cds, distance_cosines, lds
 from ...nets.autoencoder import check_size, open_autoencoder
 from ...nets.vision.encoders import VisionEncoder, open_vision
 from ...records.analysis import Sample
+from ...records.coverage import Coverage
 from ...records.measurement import Measurement
 from ...records.provenance import provenance
+from ...seeding import spread
 from ...spectrum.contrast import directional_energy, directional_spectrum, rmsc, unit_tokens
 from ...spectrum.power import radial_bins, radial_profile
 from .record import DirectionalEnergy, EncoderResult, FilterResult
@@ -112,7 +114,7 @@ def measure_directional_energy(
     command: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> DirectionalEnergy:
-    """Measure encoders, by name, on the first `n_images` (None: all), each read once.
+    """Measure encoders, by name, on `n_images` (None: all) spread over the set, each read once.
 
     gamma, inner, outer: of `target_filters`. masks: a folder of foreground masks, for SRSS. split, command: for the
     record. progress: called with the number of images done and their total.
@@ -129,10 +131,11 @@ def measure_directional_energy(
             raise ValueError(f"{name}: {error}") from error
     foreground = open_masks(masks, images) if masks else None
     rows: dict[str, list[list[dict[str, Tensor]]]] = {name: [[] for _ in filters[name]] for name in encoders}
-    n, bad, total = 0, list[str](), len(images) if n_images is None else min(n_images, len(images))
-    for batch in batches_at(images, batch_size, range(total)):
+    n, bad, chosen, labels = 0, list[str](), spread(len(images), n_images), set[int]()
+    for batch in batches_at(images, batch_size, chosen):
         bad += map(str, batch.bad)
         n += len(batch.indices)
+        labels |= {label for label in batch.labels.tolist() if label >= 0}
         for name, encoder in encoders.items() if batch.indices else ():
             field = encoder(batch.images).field.double()
             if not field.isfinite().all():
@@ -140,7 +143,7 @@ def measure_directional_energy(
             mask = foreground.read(batch.indices, encoder.grid(images.size)) if foreground else None
             for one, batches in zip(filters[name], rows[name], strict=True):
                 batches.append(_image_rows(one.apply(field), mask))
-        progress(n + len(bad), total)
+        progress(n + len(bad), len(chosen))
     if n < 2:
         raise ValueError(f"{images.source}: {n} images can be read; standard errors need two or more")
     for file in bad:
@@ -163,9 +166,10 @@ def measure_directional_energy(
                 filters=tuple(_summary(*pair, grid) for pair in zip(filters[name], rows[name], strict=True)),
             )
         )
+    coverage = Coverage(n, len(images), len(labels), len(images.classes))
     return DirectionalEnergy(
         encoders=tuple(results),
-        sample=Sample(images.source, split, n, images.size, images.digest, tuple(bad)),
+        sample=Sample(images.source, split, coverage, images.size, images.digest, tuple(bad)),
         masks=str(masks or ""),
         command=command,
         provenance=provenance(next(iter(encoders.values())).device, torch.float32, 0),

@@ -27,7 +27,7 @@ def _lead(study: DirectionalEnergy) -> list[str]:
     results = [result for encoder in study.encoders for result in encoder.filters]
     n, sample = len(study.encoders), study.sample
     lead = [
-        f"{n} encoder{'s' * (n > 1)} on {sample.n_images:,} images of {sample.source}, {sample.size} × {sample.size} "
+        f"{n} encoder{'s' * (n > 1)} on {sample.coverage} ({sample.source}), {sample.size} × {sample.size} "
         f"pixels, before and after {len(study.encoders[0].filters) - 1} target filters.",
         "RMSC² is the directional spectral energy, and that is 1 − ‖mean unit token‖²: computed independently for "
         f"every image, encoder and filter, they differ by {number(max(r.deviation for r in results), 2)} at most.",

@@ -69,6 +69,6 @@ class DirectionalEnergy:
 
 
 DIRECTIONAL_ENERGY = Document(
-    DirectionalEnergy, "specmatch-directional-energy-2", "study", "run `specmatch study directional-energy` again"
+    DirectionalEnergy, "specmatch-directional-energy-3", "study", "run `specmatch study directional-energy` again"
 )
 """study.json."""

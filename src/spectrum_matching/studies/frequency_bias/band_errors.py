@@ -38,7 +38,7 @@ def coefficient_power(fields: Tensor, batch_size: int = 256) -> Tensor:
 
 def held_out_noise(fields: Tensor) -> Tensor:
     """Return the noise added to held-out fields (n, c, h, w): the same for every denoiser, update and level."""
-    return indexed_noise(fields.shape, 0, "frequency bias", "test")
+    return indexed_noise(fields.shape, range(len(fields)), "frequency bias", "test")
 
 
 def loss_factors(path: Path, times: tuple[float, ...]) -> Tensor:

@@ -81,7 +81,7 @@ def gaussian_fields(n_train: int, n_test: int, shape: tuple[int, int, int], expo
     amplitude = (coefficient_frequencies(*shape[1:]) ** (-exponent / 2)).float()
 
     def sample(n: int, split: str) -> Tensor:
-        return idct2(indexed_noise((n, *shape), 0, "gaussian field", split) * amplitude)
+        return idct2(indexed_noise((n, *shape), range(n), "gaussian field", split) * amplitude)
 
     return unit_scale(sample(n_train, "train"), sample(n_test, "held out"))
 
@@ -96,7 +96,9 @@ def gaussian_surrogates(n_train: int, n_test: int, moments: CoefficientMoments) 
     shape = moments.mean.shape
 
     def sample(n: int, split: str) -> Tensor:
-        white = indexed_noise((n, *shape), 0, "gaussian twin", split)  # words of the seed: others give other numbers
+        white = indexed_noise(
+            (n, *shape), range(n), "gaussian twin", split
+        )  # words of the seed: others give other numbers
         return idct2(torch.einsum("hwij,njhw->nihw", root, white) + moments.mean.float())
 
     return unit_scale(sample(n_train, "train"), sample(n_test, "held out"))

@@ -51,7 +51,7 @@ def csf_psnr(output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
 
 def band_error(shape: tuple[int, ...], bands: RadialBins, band: int, rms: float) -> Tensor:
     """Return a random field (b, c, h, w) of one band for each image, whose mean square is exactly rms²."""
-    white = indexed_noise(shape, 0, "injected", band) * (bands.rings == band)
+    white = indexed_noise(shape, range(shape[0]), "injected", band) * (bands.rings == band)
     return idct2(white * (rms / white.square().mean((1, 2, 3), keepdim=True).sqrt()))
 
 

@@ -161,5 +161,5 @@ class FrequencyBias:
 REMEDY = "run `specmatch study frequency-bias` again"
 FREQUENCY_BIAS = Document(FrequencyBias, "specmatch-frequency-bias-3", "study", REMEDY)
 """study.json."""
-CASE = Document(Case, "specmatch-frequency-case-3", "case", REMEDY)
+CASE = Document(Case, "specmatch-frequency-case-4", "case", REMEDY)
 """case.json of a finished case; the version rises whenever cases are measured differently, so that all are rerun."""

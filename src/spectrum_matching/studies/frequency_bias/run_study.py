@@ -46,10 +46,10 @@ class OpenedStudy:
         self.extractor = open_extractor(plan.features, device) if plan.features else None
         self.training = open_images(plan.data, plan.size, labels=False)
         self.held_out = self.training.part("held_out")
-        self.n_held_out = max(plan.n_test, plan.injected)
-        if len(self.training) < plan.n_train or len(self.held_out) < self.n_held_out:
+        n_held_out = max(plan.n_test, plan.injected)
+        if len(self.training) < plan.n_train or len(self.held_out) < n_held_out:
             has = f"{len(self.training)} images to train on and {len(self.held_out)} held out"
-            takes = f"the plan takes {plan.n_train} and {self.n_held_out}"
+            takes = f"the plan takes {plan.n_train} and {n_held_out}"
             raise ValueError(f"{plan.data} has {has}, {takes}: lower n_train, n_test or injected by --config")
         require_writable(Path(plan.out))
 
@@ -60,15 +60,15 @@ class OpenedStudy:
 
     @cached_property
     def test(self) -> Tensor:
-        """Held-out images, enough for errors and for injected errors."""
-        return _read(self.held_out, self.n_held_out)
+        """Held-out images (n_test, 3, size, size) in [−1, 1]."""
+        return _read(self.held_out, self.plan.n_test)
 
     def fields(self, spec: CaseSpec) -> Fields:
         """Return what a case is trained and tested on."""
         n_train, n_test, size = self.plan.n_train, self.plan.n_test, self.plan.size
         if spec.data == "gaussian":
             return gaussian_fields(n_train, n_test, (3, size, size), spec.exponent)
-        train, test = self.train, self.test[:n_test]
+        train, test = self.train, self.test
         if spec.data == "surrogates":
             return gaussian_surrogates(n_train, n_test, coefficient_moments(unit_scale(train, test).train))
         if spec.data == "latents":
@@ -142,6 +142,8 @@ def run_study(
             missing.append(f"{name}, seed {seed}")
     first, code = cases[0], {f"{case.provenance.commit or 'unknown'} on {case.provenance.device}" for case in cases}
     notes = [
+        f"{plan.n_train:,} of {len(opened.training):,} images to train on and {plan.n_test:,} of "
+        f"{len(opened.held_out):,} held out, spread over each.",
         f"{plan.steps:,} updates of {plan.batch_size} fields each: every number here is of a training so short, and of "
         f"{first.n_parameters:,} parameters for {first.space}.",
         f"The best linear denoiser knows the training data’s spectrum, and treats each DCT coefficient by itself: a "
@@ -149,13 +151,16 @@ def run_study(
         *([f"Trained by several commits or on several machines: {', '.join(sorted(code))}"] if len(code) > 1 else []),
         *([f"Not run yet: {'; '.join(missing)}"] if missing else []),
     ]
-    images, bands = opened.test[: plan.injected].to(device), radial_bands((plan.size, plan.size), plan.bands)
-    weights = sensitivity_weights(plan.size, plan.size, plan.pixels_per_degree)
+    injected, bands = None, radial_bands((plan.size, plan.size), plan.bands)
+    if plan.injected:
+        weights = sensitivity_weights(plan.size, plan.size, plan.pixels_per_degree)
+        images = _read(opened.held_out, plan.injected).to(device)
+        injected = evaluate_injected_errors(images, bands, weights, opened.extractor)
     return FrequencyBias(
         plan=plan,
         command=command,
         cases=tuple(cases),
-        injected=evaluate_injected_errors(images, bands, weights, opened.extractor) if plan.injected else None,
+        injected=injected,
         provenance=provenance(device, torch.float32, plan.seeds[0]),
         notes=tuple(notes),
     )

@@ -42,7 +42,7 @@ def measure_unified_view(analyses: Sequence[Analysis], control: str, command: st
         keeps=keeps,
         block=first.decoding.lowpass_block,
         latent_shape=first.latent_shape,
-        images=f"{first.sample.n_images:,} images of {first.sample.source}, {first.sample.split}, of "
+        images=f"{first.sample.coverage} ({first.sample.source}, {first.sample.split}), of "
         f"{first.sample.size} × {first.sample.size} pixels; {first.decoding.n_tests:,} of them low-passed",
         quantities=tuple(quantities),
         methods=_methods(results, control, quantities),
