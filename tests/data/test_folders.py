@@ -22,7 +22,7 @@ def texts(root: Path, *names: str) -> None:
         (root / name).write_text("Python is no portable pixmap")
 
 
-def opened(root: Path, labels: bool = True) -> FolderSource:
+def opened(root: Path, labels: bool | None = True) -> FolderSource:
     found = open_source(str(root), labels=labels)
     assert isinstance(found, FolderSource)
     return found
@@ -71,13 +71,16 @@ def test_folder_source_takes_the_same_images_with_and_without_labels(tmp_path: P
     write(tmp_path, "a/1.png", "b/2.png", "preview.png")
     found = opened(tmp_path, labels=False)
     assert (found.names, found.classes, found.labels) == (["a/1.png", "b/2.png"], (), [-1, -1])
+    found = opened(tmp_path, labels=None)
+    assert (found.names, found.classes, found.labels) == (["a/1.png", "b/2.png"], ("a", "b"), [0, 1])
 
 
 def test_folder_source_refuses_too_many_classes_only_if_labels_are_asked_for(tmp_path: Path) -> None:
     write(tmp_path, *(f"{number}/1.png" for number in range(1001)))
     with pytest.raises(ValueError, match="names of folders: 1,001 values for 1,001 images are identifiers"):
         opened(tmp_path)
-    assert len(opened(tmp_path, labels=False).names) == 1001
+    for labels in (False, None):
+        assert (len(opened(tmp_path, labels=labels).names), opened(tmp_path, labels=labels).classes) == (1001, ())
 
 
 @pytest.mark.parametrize("top", ["", "data/", "images/deep/"])

@@ -90,7 +90,7 @@ def analyze_all(
     networks = {name: Autoencoder.from_pretrained(s) for name, s in sources.items() if not is_cached(s)}
     if networks:
         trained = {name: training_data(sources[name]) for name in networks}
-        images, notes = choose_images(trained, data or "embedded", size=size, split=split, labels=labels)
+        images, notes = choose_images(trained, data or "embedded", size=size, split=split, labels=labels or None)
         if labels and not images.classes:
             raise ValueError(f"--labels: {images.source} has no classes; put its images into a folder for each class")
         for name, network in networks.items():

@@ -80,7 +80,7 @@ def reference(
     elif size is None:
         raise ValueError(f"{data} has images of any size: give the side that they are resized to by --size")
     else:
-        images = open_images(data, size, split=split, labels=False)
+        images = open_images(data, size, split=split, labels=None)
     evaluator = Evaluator(reading)
     with progress_bar("reference") as progress:
         batches = evaluator.share(images, progress, num_images)

@@ -73,7 +73,7 @@ def directional_energy(
         raise ValueError(f"expected at least 2 images in batches of at least 1; got {num_images} and {batch_size}")
     sources, torch_device = named_sources(encoders), chosen_device(device)
     require_writable(out)
-    images = open_images(data, size, split=split, labels=False)
+    images = open_images(data, size, split=split, labels=None)
     opened = {name: directional.open_encoder(source, torch_device) for name, source in sources.items()}
     filters: dict[str, Any] = {"gamma": gamma, "inner": inner, "outer": outer}
     options = {"data": data, "out": out, "size": size, "num_images": num_images, "split": split}

@@ -55,14 +55,14 @@ def open_plan(plan: Plan) -> OpenedPlan:
         )
     data, measuring = plan.autoencoder.data, plan.measuring
     extractor = open_extractor(measuring.features, accelerator.device) if measuring.features else None
-    training = open_images(data.path, data.size, split="all", labels=False)
+    training = open_images(data.path, data.size, split="all", labels=None)
     if measuring.data is not None:
-        measured = dict.fromkeys(plan.seeds, open_images(measuring.data, data.size, split="all", labels=False))
+        measured = dict.fromkeys(plan.seeds, open_images(measuring.data, data.size, split="all", labels=None))
     else:
         measured = {seed: training.part("held_out", held_out=data.held_out, seed=seed) for seed in plan.seeds}
     references = measured
     if measuring.reference_data is not None:
-        reference = open_images(measuring.reference_data, data.size, split="all", labels=False)
+        reference = open_images(measuring.reference_data, data.size, split="all", labels=None)
         references = dict.fromkeys(plan.seeds, reference)
     for alignment in (entry.alignment for entry in plan.entries.values() if entry.alignment.weight):
         key = (str(alignment.encoder), alignment.size)

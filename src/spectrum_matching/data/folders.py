@@ -31,7 +31,7 @@ class FolderSource:
         ValueError: when labels are asked for and the folders are too many to be classes.
     """
 
-    def __init__(self, listing: Listing, names: Sequence[str], *, labels: bool) -> None:
+    def __init__(self, listing: Listing, names: Sequence[str], *, labels: bool | None) -> None:
         n_bytes = dict(zip(listing.names, listing.n_bytes, strict=True))
         folders = dict.fromkeys(map(posixpath.dirname, listing.names), False)
         folders |= dict.fromkeys(map(posixpath.dirname, names), True)
@@ -56,9 +56,13 @@ class FolderSource:
         self.names: Sequence[str] = [name.removeprefix(top) for name in images]
         self.classes: tuple[str, ...] = ()
         self.labels: Sequence[int] = [-1] * len(images)
-        if labels and has_classes:
+        if labels is not False and has_classes:
             tops = [paths[name].partition("/")[0] for name in images]
-            self.classes, self.labels = number_labels(tops, f"{self._root}: names of folders")
+            try:
+                self.classes, self.labels = number_labels(tops, f"{self._root}: names of folders")
+            except ValueError:
+                if labels:
+                    raise
         unread = [BadFile(file.name.removeprefix(top), file.reason) for file in listing.unread]
         self.bad = (*unread, *(BadFile(name.removeprefix(top), "empty file") for name in empty))
         self.left_aside = (

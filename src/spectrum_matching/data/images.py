@@ -63,7 +63,7 @@ class ImageChoice:
     held_out: float = 0.05
     seed: int = 0
 
-    def open(self, size: int, *, labels: bool = True) -> "ImageSet":
+    def open(self, size: int, *, labels: bool | None = True) -> "ImageSet":
         """Open the images as squares of `size` pixels; for errors see `open_images`."""
         return open_images(self.source, size, split=self.split, held_out=self.held_out, seed=self.seed, labels=labels)
 
@@ -156,14 +156,15 @@ def open_images(
     flip: bool = False,
     on_bad: Literal["skip", "refuse"] = "skip",
     min_side: int | None = None,
-    labels: bool = True,
+    labels: bool | None = True,
 ) -> ImageSet:
     """Open "embedded", a folder or parquet path, or "hub:NAME[:SPLIT]" as squares of `size` pixels.
 
     What is found, and what is left aside, is logged in one line; docs/images.md has the rule. A file is held out when a
     hash of (seed, name) falls below the fraction `held_out`, so that it stays on its side when others come or go; each
     side has at least one image. The embedded images have their own split. An image whose shorter side is under
-    `min_side` (half of `size` by default) is bad. labels: whether they are asked for; otherwise there are none.
+    `min_side` (half of `size` by default) is bad. labels: whether they are asked for; otherwise there are none. None:
+    those of class folders, if these can be classes.
 
     Raises:
         ValueError: when there is nothing to open, a choice to be made, no image for the split, labels that are asked

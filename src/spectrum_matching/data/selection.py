@@ -23,13 +23,13 @@ def choose_images(
     *,
     size: int | None,
     split: Split | None,
-    labels: bool = False,
+    labels: bool | None = None,
 ) -> ChosenImages:
     """Open `data` so that, unless `split` says otherwise, no autoencoder is measured on its own training images.
 
     trained: training records by name. If some autoencoders were trained on `data`, the images that they held out are
     the default, and otherwise all of it; "embedded" has a split of its own. size: by default that of training, or 256.
-    labels: whether they are asked for.
+    labels: as for `open_images`.
 
     Raises:
         ValueError: when the records disagree on the size or on which images were held out.

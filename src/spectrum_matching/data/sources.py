@@ -41,16 +41,17 @@ class Source(Protocol):
         """Return what the fingerprint takes of the image."""
 
 
-def open_source(source: str, *, labels: bool = True) -> Source:
+def open_source(source: str, *, labels: bool | None = True) -> Source:
     """Open a folder, a parquet file or folder, or "hub:NAME[:SPLIT]" (SPLIT: train), reading no image.
 
-    labels: whether they are asked for; otherwise there are none, and no column is taken for them.
+    labels: whether they are asked for; otherwise there are none, and no column is taken for them. None: those of class
+    folders, if these can be classes, since they cost nothing.
 
     Raises:
         ValueError: when there is nothing to open, or a choice is to be made, which is named.
     """
     if source.startswith("hub:"):
-        return open_hub(source, labels=labels)
+        return open_hub(source, labels=bool(labels))
     path = Path(source).expanduser()
     if not source:
         raise ValueError('the name of the images is empty: give a folder, a parquet file, hub:NAME or "embedded"')
@@ -63,7 +64,7 @@ def open_source(source: str, *, labels: bool = True) -> Source:
     tables = read_tables(path.parent, [path.name])
     if not tables.holding:
         raise _nothing_in(path.parent, tables)
-    return open_parquet(path.parent, tables.holding, labels=labels)
+    return open_parquet(path.parent, tables.holding, labels=bool(labels))
 
 
 def describe(name: str, source: Source) -> str:
@@ -78,7 +79,7 @@ def describe(name: str, source: Source) -> str:
     )
 
 
-def _open_folder(root: Path, labels: bool) -> Source:
+def _open_folder(root: Path, labels: bool | None) -> Source:
     listing = walk(root)
     is_table = {name: Path(name).suffix.lower() == TABLE for name in listing.names}
     images = find_images(root, [name for name in listing.names if not is_table[name]])
@@ -89,7 +90,7 @@ def _open_folder(root: Path, labels: bool) -> Source:
         raise ValueError(f"{root} holds {' and '.join(both)}: give the path of a table, or a folder of images alone")
     source: FolderSource | TableSource
     if tables.holding:
-        source = open_tables(listing, tables.holding, labels=labels)
+        source = open_tables(listing, tables.holding, labels=bool(labels))
     else:
         source = FolderSource(listing, images, labels=labels)
     chosen = set(images)
