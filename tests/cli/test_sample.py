@@ -67,7 +67,11 @@ def test_sample_writes_npz_for_adm_s_evaluator(trained_diffusion, model, pixels,
 
 def test_sample_writes_folder_and_grid(trained_diffusion, model, pixels, tmp_path):
     folder = sample(str(trained_diffusion), out=tmp_path / "folder", **ASKED)
-    assert {path.name for path in folder.iterdir()} == {"samples.json", *(f"{i:06d}.png" for i in range(N))}
+    assert {path.name for path in folder.iterdir()} == {
+        "SHA256SUMS",
+        "samples.json",
+        *(f"{i:06d}.png" for i in range(N)),
+    }
     for i in range(N):
         assert np.array_equal(np.asarray(Image.open(folder / f"{i:06d}.png")), pixels[i])
     out = sample(str(trained_diffusion), out=tmp_path / "x.png", **ASKED)
@@ -165,6 +169,7 @@ def test_sample_records_another_decoder_and_warns_of_changed(command, trained_di
     )
     copy = Path(shutil.copytree(trained_diffusion, tmp_path / "run"))
     card = copy / "export" / "specmatch.json"
+    (copy / "export" / "SHA256SUMS").unlink()
     card.write_text(json.dumps(json.loads(card.read_text()) | {"autoencoder_digest": "0123456789abcdef"}))
     status, _, err = command("--out", tmp_path / "y.png", "--num-images", 2, model=copy)
     assert status == 0
@@ -291,7 +296,7 @@ def test_sample_resumes_after_a_full_disk(trained_diffusion, pixels, tmp_path):
         assert forked(trained_diffusion, tmp_path / "x.npz", limit=limit) == 2
         said = (tmp_path / "x.said").read_text()
         assert said.startswith(f"cannot write samples to {tmp_path / 'x.npz'}: ")
-        assert said.endswith("fix this and rerun the same command to resume")
+        assert said.endswith(", then rerun the same command to resume")
         assert len(list(batches_of(tmp_path / "x.npz"))) == there
         assert not (tmp_path / "x.npz").exists()
     assert forked(trained_diffusion, tmp_path / "x.npz") == 0

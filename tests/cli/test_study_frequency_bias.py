@@ -2,7 +2,6 @@
 
 import json
 import re
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 import yaml
 
 from spectrum_matching.cli import study as command_study
-from spectrum_matching.files.atomic import open_atomically
+from spectrum_matching.files.checkpoints import read_checkpoint, write_checkpoint
 from spectrum_matching.files.yaml_files import override
 from spectrum_matching.spectrum import fit_power_law
 from spectrum_matching.studies.frequency_bias import run_case, run_study
@@ -109,7 +108,7 @@ def test_frequency_bias_takes_every_case_from_data_to_numbers(study, folder):
         assert case.provenance.device == "cpu"
     assert study.of("latents of tiny")[0].shape == (8, 4, 4)
     assert study.plan.deltas == (2.0,)
-    assert not list(folder.rglob("checkpoint.pt"))
+    assert not list(folder.rglob("*checkpoint*"))
 
 
 def exponent(case):
@@ -178,24 +177,22 @@ def test_frequency_bias_resumes_after_a_kill_with_the_same_numbers(study, comman
 
 @pytest.mark.usefixtures("_no_figures")
 def test_frequency_bias_resumes_a_killed_case_from_its_checkpoint(study, command, tmp_path, monkeypatch):
-    @contextmanager
-    def killed(path):
-        with open_atomically(path) as stream:
-            yield stream
-        if torch.load(path, weights_only=True)["step"] == 2:
+    def killed(folder, state):
+        write_checkpoint(folder, state)
+        if read_checkpoint(folder, "")["step"] == 2:
             raise KeyboardInterrupt
 
     trained_at, step = [], torch.optim.AdamW.step
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: trained_at.append(1) or step(self))
     monkeypatch.setattr(run_case, "CHECKPOINT_EVERY", 2)
-    monkeypatch.setattr(run_case, "open_atomically", killed)
+    monkeypatch.setattr(run_case, "write_checkpoint", killed)
     arguments = ("--out", tmp_path, "--cases", "images")
     assert command(*arguments, seeds=[0])[0] == 130
     assert len(trained_at) == 2
-    monkeypatch.setattr(run_case, "open_atomically", open_atomically)
+    monkeypatch.setattr(run_case, "write_checkpoint", write_checkpoint)
     assert command(*arguments, seeds=[0])[0] == 0
     assert len(trained_at) == 3
-    assert not list(tmp_path.rglob("checkpoint.pt"))
+    assert not list(tmp_path.rglob("*checkpoint*"))
     (case,) = FREQUENCY_BIAS.read(tmp_path / "study.json").cases
     assert case == study.of("images")[0]
 

@@ -51,7 +51,7 @@ def test_write_folder_atomically_keeps_old_folder_on_error(tmp_path, error):
 def test_write_folder_atomically_replaces_all_of_a_folder(tmp_path):
     write_folder_atomically(tmp_path / "new" / "export", lambda folder: (folder / "old").mkdir())
     write_folder_atomically(tmp_path / "new" / "export", writer("new"))
-    assert names(tmp_path / "new" / "export") == ["state"]
+    assert names(tmp_path / "new" / "export") == ["SHA256SUMS", "state"]
 
 
 def test_write_text_atomically_replaces_the_text(tmp_path):
@@ -103,7 +103,9 @@ def test_atomic_writes_flush_files_and_folders_to_the_disk(tmp_path, monkeypatch
     assert [path.rpartition("/")[2].split(".")[:2] for path in flushed] == [["", "a"], [tmp_path.name]]
     flushed.clear()
     write_folder_atomically(tmp_path / "b", writer("x"))
-    assert [path.rpartition("/")[2].split(".")[:2] for path in flushed] == [["state"], ["", "b"], [tmp_path.name]]
+    names = [path.rpartition("/")[2].split(".")[:2] for path in flushed]
+    assert sorted(names[:2]) == [["SHA256SUMS"], ["state"]]
+    assert names[2:] == [["", "b"], [tmp_path.name]]
 
 
 def killed_while_writing(folder):
@@ -158,7 +160,7 @@ def test_remove_deletes_a_folder(tmp_path):
 
 @pytest.mark.parametrize("error", ERRORS[:2])
 def test_explain_write_errors_names_target_reason_and_remedy(error):
-    with pytest.raises(ValueError, match=rf"^cannot write the export: {error}; fix this and rerun"):  # noqa: SIM117
+    with pytest.raises(ValueError, match=rf"^cannot write the export: {error}; fix this, then rerun"):  # noqa: SIM117
         with explain_write_errors("the export"):
             raise error
 
@@ -168,5 +170,5 @@ def test_require_writable_creates_the_folder_or_names_it(tmp_path):
     assert names(tmp_path / "a") == ["b"]
     assert names(tmp_path / "a" / "b") == []
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"cannot write into .*file/c: Not a directory; choose another --out"):
+    with pytest.raises(ValueError, match=r"cannot write into .*file/c: Not a directory; .*, or choose another --out"):
         require_writable(tmp_path / "file" / "c")

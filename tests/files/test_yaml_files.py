@@ -54,6 +54,11 @@ def test_override_changes_only_what_it_names():
         ({"method": {"keep": [7, "x"]}}, "method.keep.1 is 'x'"),
         ({"optimizer": {"betas": [0.9]}}, "optimizer.betas"),
         ({"trackers": ["excel"]}, "trackers.0 is 'excel'"),
+        ({"steps": True}, "steps is True: expected int, not a truth value"),
+        ({"optimizer": {"lr": False}}, "optimizer.lr is False: expected float, not a truth value"),
+        ({"method": {"keep": [7, True]}}, "method.keep.1 is True"),
+        ({"seed": 2**63}, f"seed is {2**63}: expected a number below 2"),
+        ({"intervals": {"log": 10**20}}, f"intervals.log is {10**20}: expected a number below 2"),
     ],
 )
 def test_override_names_a_key_that_is_unknown_or_mistyped(mapping, said):
@@ -66,6 +71,24 @@ def test_override_takes_text_for_a_number(tmp_path):
     file = tmp_path / "part.yaml"
     file.write_text("optimizer:\n  lr: 1e-5\n")
     assert override(RUN, read_mapping(file), str(file)).optimizer.lr == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("steps: true", r"steps is True"),
+        ("steps: 1:30", r"steps is '1:30': must be a valid integer"),
+        ("steps: 2020-13-45", r"steps is '2020-13-45': must be a valid integer"),
+        ("steps: 1\nsteps: 2", r"steps is there twice, again in line 2"),
+        ("data:\n  size: 32\n  size: 64", r"data\.size is there twice"),
+    ],
+)
+def test_run_file_with_a_trap_of_yaml_names_file_and_key(tmp_path, text, said):
+    file = tmp_path / "part.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=rf"part\.yaml: {said}") as caught:
+        override(RUN, read_mapping(file), str(file))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words", "a: [1", "\x00", "a: !!python/object:os.system {}"])

@@ -6,9 +6,10 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from spectrum_matching.data.images import BadFile
 from spectrum_matching.training.autoencoder_config import AutoencoderRun, Intervals
 from spectrum_matching.training.optimization import StepRecord
-from spectrum_matching.training.run_directory import open_log, run_loop
+from spectrum_matching.training.run_directory import report_bad_files, run_loop
 
 
 def record(step, losses, **others):
@@ -28,13 +29,12 @@ def lines(path):
 def run(tmp_path, caplog):
     """Run a loop over records with 4 images a step; return whether it finished, the log's lines, the messages."""
 
-    def run(stream, steps, start=0, log_every=2, actions=(), progress=None):
-        log = open_log(tmp_path / "log.jsonl", start)
+    def run(stream, steps, log_every=2, actions=(), progress=None):
+        log = tmp_path / "log.jsonl"
         caplog.set_level("INFO", "spectrum_matching")
         settings = AutoencoderRun(steps=steps, batch_size=4, intervals=Intervals(log=log_every))
         finished = run_loop(settings, stream, log, actions, Accelerator(), progress)
-        log.close()
-        return finished, lines(tmp_path / "log.jsonl"), caplog.messages
+        return finished, lines(log), caplog.messages
 
     return run
 
@@ -60,7 +60,7 @@ def test_run_loop_logs_every_so_many_steps_and_the_last(run):
 
 def test_run_loop_reports_progress_step_by_step(run):
     reported = []
-    run(records(range(3, 6)), 5, start=2, progress=lambda *numbers: reported.append(numbers))
+    run(records(range(3, 6)), 5, progress=lambda *numbers: reported.append(numbers))
     assert reported == [(3, 5), (4, 5), (5, 5)]
 
 
@@ -114,27 +114,21 @@ def test_run_loop_is_interrupted_by_a_second_signal(run):
         run(stream(), 2)
 
 
-def test_open_log_is_cut_back_to_the_resumed_step(tmp_path):
-    path = tmp_path / "log.jsonl"
-    log = open_log(path, 0)
-    for step in range(1, 6):
-        log.write(json.dumps({"step": step}) + "\n")
-    log.close()
-    log = open_log(path, 3)
-    log.write(json.dumps({"step": 4, "again": True}) + "\n")
-    log.close()
-    assert lines(path) == [{"step": 1}, {"step": 2}, {"step": 3}, {"step": 4, "again": True}]
-
-
-@pytest.mark.parametrize("cut", ['{"step": 2, "l1', "\0\0\0\0", "{"])
-def test_open_log_drops_a_line_cut_short(tmp_path, cut):
-    path = tmp_path / "log.jsonl"
-    path.write_text('{"step": 1}\n' + cut)
-    log = open_log(path, 7)
-    log.write(json.dumps({"step": 8}) + "\n")
-    log.close()
-    assert lines(path) == [{"step": 1}, {"step": 8}]
-    assert [p.name for p in tmp_path.iterdir()] == ["log.jsonl"]
+def test_report_bad_files_names_each_once_and_again_none_of_an_earlier_run(tmp_path, caplog):
+    stream = [
+        record(1, {}, bad_files=(BadFile("a.png", "empty"),)),
+        record(2, {}, bad_files=(BadFile("b.png", "cut"),)),
+    ]
+    assert list(report_bad_files(iter(stream), tmp_path)) == stream
+    assert [line["name"] for line in lines(tmp_path / "bad_files.jsonl")] == ["a.png", "b.png"]
+    path = tmp_path / "bad_files.jsonl"
+    path.write_bytes(b"null\n" + path.read_bytes().splitlines(keepends=True)[1])
+    caplog.clear()
+    list(report_bad_files(iter(stream), tmp_path))
+    assert caplog.messages == [
+        f"{path}: 1 of its lines are damaged and left out (line 1)",
+        "skipped a.png: empty (2 so far)",
+    ]
 
 
 def test_run_loop_logs_losses_speed_and_time_left(run):

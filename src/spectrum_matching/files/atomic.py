@@ -18,6 +18,9 @@ from typing import BinaryIO
 
 from safetensors import SafetensorError
 
+from .manifest import write_manifest
+from .os_errors import explain_write_error
+
 HOST = f"{zlib.crc32(platform.node().encode()):08x}"
 TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)\.partial")
 ABANDONED = 24 * 3600.0  # seconds without a change after which a temporary name of another machine is a leftover
@@ -34,7 +37,9 @@ def require_writable(folder: Path) -> None:
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ValueError(f"cannot write into {folder}: {error.strerror}; choose another --out") from error
+        raise ValueError(
+            f"cannot write into {folder}: {explain_write_error(error)}, or choose another --out"
+        ) from error
 
 
 @contextmanager
@@ -47,8 +52,8 @@ def explain_write_errors(what: str, remedy: str = "rerun the same command to res
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        why = " ".join(str(error).split())
-        raise ValueError(f"cannot write {what}: {why}; fix this and {remedy}") from error
+        why = explain_write_error(error, "fix this")
+        raise ValueError(f"cannot write {what}: {why}, then {remedy}") from error
 
 
 @contextmanager
@@ -69,11 +74,15 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 
 def write_folder_atomically(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill an empty folder, which then replaces `folder`; make its parents if need be."""
+    """Let `write` fill an empty folder, which then replaces `folder`; make its parents if need be.
+
+    The folder gets a manifest of its files, which `verify_folder` compares.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _replacing(folder) as partial:
         partial.mkdir()
         write(partial)
+        write_manifest(partial)
         for path in (*partial.rglob("*"), partial):
             _flush(path)
         if folder.exists():
@@ -95,8 +104,10 @@ def _replacing(path: Path) -> Iterator[Path]:
     try:
         yield partial
         _flush(path.parent)
-    except BaseException:
+    except BaseException as error:
         _delete(partial)
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(partial)):
+            error.filename = str(path)  # a stream does not know its name, and the user not the temporary one
         raise
 
 

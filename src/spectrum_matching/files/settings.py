@@ -27,6 +27,8 @@ NotHashed = Annotated[T, Rule.NOT_HASHED]
 Changeable = Annotated[T, Rule.CHANGEABLE]
 Incidental = Annotated[T, Rule.NOT_HASHED, Rule.CHANGEABLE]
 
+LARGEST = 2**63 - 1
+
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -37,14 +39,32 @@ def validate(record: T, values: dict[str, Any] | None = None, source: str = "") 
     Raises:
         ValueError: naming `source`, the dotted key, its value and what it must be.
     """
+    prefix = f"{source}: " if source else ""
+    values = asdict(record) if values is None else values  # type: ignore[call-overload]
     try:
-        (checked,) = _adapter(type(record)).validate_python((asdict(record) if values is None else values,))  # type: ignore[call-overload]
-        return checked
+        (checked,) = _adapter(type(record)).validate_python((values,))
     except ValidationError as error:
         key, message = first_problem(error)
         key = key.partition(".")[2]
-        prefix = f"{source}: " if source else ""
         raise ValueError(f"{prefix}{key} is {error.errors()[0]['input']!r}: {message}") from error
+    for key, problem in _misfits(values, checked):
+        raise ValueError(f"{prefix}{key} is {problem}")
+    return checked
+
+
+def _misfits(given: Any, checked: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield what pydantic lets pass: true for 1, and numbers that neither torch nor a file of ours holds."""
+    if isinstance(given, bool) and not isinstance(checked, bool):
+        yield key, f"{given}: expected {type(checked).__name__}, not a truth value"
+    elif isinstance(checked, int) and abs(checked) > LARGEST:
+        yield key, f"{checked}: expected a number below 2^63"
+    elif isinstance(given, dict):
+        for name, value in given.items():
+            inner = checked.get(name) if isinstance(checked, dict) else getattr(checked, name, None)
+            yield from _misfits(value, inner, f"{key}.{name}".lstrip("."))
+    elif isinstance(given, list | tuple) and isinstance(checked, list | tuple):
+        for i, (value, inner) in enumerate(zip(given, checked, strict=False)):
+            yield from _misfits(value, inner, f"{key}.{i}")
 
 
 def _adapter(kind: type[T]) -> TypeAdapter[tuple[T]]:

@@ -4,7 +4,7 @@ Other inputs give another folder, so nothing is overwritten. A stage that was in
 processes that run the same stage, one waits for the other.
 """
 
-import json
+import logging
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -15,9 +15,28 @@ from typing import Any
 
 from .atomic import write_text_atomically
 from .digests import digest_json
+from .documents import Document
 from .locks import exclusive
+from .manifest import compare_files, sha256_of
 
 RECORD = "stage.json"
+DOCUMENTS = (".json", ".jsonl", ".yaml")  # what a stage wrote that carries no checksum of its own, in part
+REMEDY = "delete the folder of the stage, then the same command runs it again"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """Content of stage.json: inputs, outputs and seconds of the stage, and the SHA-256 of its documents by name."""
+
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+    seconds: float
+    documents: dict[str, str]
+
+
+STAGE = Document(StageRecord, "specmatch-stage-1", "stage", REMEDY, sealed=True)
 
 
 @dataclass(frozen=True)
@@ -46,6 +65,9 @@ def run_stage(parent: Path, name: str, inputs: Mapping[str, Any], work: Work) ->
 
     inputs: plain values that decide the result. work: called with the stage's folder; returns the outputs, as JSON, or
     None if there are none.
+
+    Raises:
+        ValueError: where the record of a finished stage, or a document that it names, is damaged.
     """
     folder = stage_folder(parent, name, inputs)
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,17 +75,17 @@ def run_stage(parent: Path, name: str, inputs: Mapping[str, Any], work: Work) ->
         if (folder / RECORD).exists():
             return _read_record(folder)
         interrupted = folder / "seconds"  # of attempts that were cut short
-        seconds = float(interrupted.read_text()) if interrupted.exists() else 0.0
+        seconds = _read_seconds(interrupted)
         started = time.perf_counter()
         try:
             outputs = dict(work(folder) or {})
         except BaseException:
             with suppress(OSError):  # a full disk has an error of its own
-                interrupted.write_text(str(seconds + time.perf_counter() - started))
+                write_text_atomically(interrupted, str(seconds + time.perf_counter() - started))
             raise
         seconds += time.perf_counter() - started
-        content = {"inputs": inputs, "outputs": outputs, "seconds": round(seconds, 1)}
-        write_text_atomically(folder / RECORD, json.dumps(content, indent=1) + "\n")
+        documents = {path.relative_to(folder).as_posix(): sha256_of(path) for path in _documents(folder)}
+        STAGE.write(folder / RECORD, StageRecord(dict(inputs), outputs, round(seconds, 1), documents))
         interrupted.unlink(missing_ok=True)
     return _read_record(folder)
 
@@ -73,6 +95,7 @@ def read_finished_stage(parent: Path, name: str, inputs: Mapping[str, Any], work
 
     Raises:
         UnfinishedError: if the stage is not finished.
+        ValueError: where its record, or a document that it names, is damaged.
     """
     folder = stage_folder(parent, name, inputs)
     if not (folder / RECORD).exists():
@@ -91,5 +114,33 @@ def slug(name: str) -> str:
 
 
 def _read_record(folder: Path) -> FinishedStage:
-    content = json.loads((folder / RECORD).read_text())
-    return FinishedStage(folder, folder.name.rpartition("-")[2], content["outputs"], content["seconds"])
+    record = verify_stage(folder)
+    return FinishedStage(folder, folder.name.rpartition("-")[2], record.outputs, record.seconds)
+
+
+def verify_stage(folder: Path) -> StageRecord:
+    """Read the record of a finished stage, and compare the documents that it names.
+
+    Raises:
+        ValueError: naming the file that is damaged or missing.
+    """
+    record = STAGE.read(folder / RECORD)
+    expected = {folder / name: digest for name, digest in record.documents.items()}
+    compare_files(expected, REMEDY, f"its SHA-256 is not that of {RECORD}")
+    return record
+
+
+def _documents(folder: Path) -> list[Path]:
+    paths = (path for path in folder.rglob("*") if path.suffix in DOCUMENTS and path.name != RECORD)
+    return sorted(path for path in paths if not path.name.startswith("."))
+
+
+def _read_seconds(path: Path) -> float:
+    """Return the seconds of attempts that were cut short; 0 where they cannot be read: no result depends on them."""
+    if not path.exists():
+        return 0.0
+    try:
+        return float(path.read_text())
+    except (OSError, ValueError) as error:
+        log.warning("%s cannot be read (%s): the time of earlier attempts is not counted", path, error)
+        return 0.0

@@ -5,10 +5,11 @@ import difflib
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
-import yaml
 from pydantic import TypeAdapter
 
+from .documents import read_bytes
 from .settings import validate
+from .yaml_text import dump_yaml, parse_yaml
 
 Run = TypeVar("Run")
 
@@ -23,7 +24,7 @@ def to_yaml(run: Any) -> str:
     """Return the text of resolved settings."""
     # Through JSON types: YAML would write tuples as Python objects.
     plain = TypeAdapter(type(run)).dump_python(run, mode="json")
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    return dump_yaml(plain)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -32,11 +33,13 @@ def read_mapping(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: naming the file, where it holds anything else.
     """
+    content = read_bytes(path)
     try:
-        mapping = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        why = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
-        raise ValueError(f"cannot read the run in {path}: {why}") from error
+        mapping = parse_yaml(content.decode())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"cannot read the run in {path}: it is no text in UTF-8; check the path") from error
+    except ValueError as error:
+        raise ValueError(f"cannot read the run in {path}: {error}") from error
     if not isinstance(mapping, dict):
         raise ValueError(f"{path} holds no run: expected keys and values, got {type(mapping).__name__}")
     return mapping

@@ -1,9 +1,10 @@
 """Networks from the hub, and from folders that save_pretrained of diffusers or transformers wrote."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from ..files.documents import read_json
 
 CONFIG = "config.json"
 
@@ -14,12 +15,10 @@ def read_config(file: Path) -> dict[str, Any]:
     Raises:
         ValueError: if it holds anything else.
     """
-    try:
-        content = json.loads(file.read_bytes())
-    except ValueError:
-        content = None
+    remedy = "download or copy its folder again"
+    content = read_json(file, remedy)
     if not isinstance(content, dict):
-        raise ValueError(f"{file} is not a JSON object: the download or copy is damaged")
+        raise ValueError(f"{file} is damaged: it is no JSON object; {remedy}")
     return content
 
 

@@ -12,6 +12,8 @@ from .. import __version__
 from ..diffusion import Path as DiffusionPath
 from ..files.atomic import write_folder_atomically
 from ..files.digests import digest_weights
+from ..files.documents import read_json
+from ..files.settings import first_problem
 from ..latent_space import LatentSpace
 from ..nets.autoencoder import Autoencoder, open_autoencoder
 from ..nets.denoiser.build import n_classes_of, open_denoiser
@@ -143,12 +145,14 @@ def read_card(folder: Path) -> Card:
     from pydantic import TypeAdapter, ValidationError
 
     path, command = folder / CARD, "`specmatch train-diffusion`"
-    try:
-        return TypeAdapter(Card).validate_python(json.loads(path.read_text()))
-    except (FileNotFoundError, NotADirectoryError) as error:
+    if not path.is_file():
         why = f"{folder} holds no trained diffusion model: expected the run directory of {command}, or the export in it"
         if (folder / "checkpoints").is_dir():
             why = f"{folder} holds an unfinished training: rerun the same train-diffusion command to resume"
-        raise ValueError(why) from error
-    except (OSError, ValueError, ValidationError) as error:
-        raise ValueError(f"{path} describes no diffusion model: expected what {command} exports") from error
+        raise ValueError(why)
+    content = read_json(path, f"copy what {command} exported again")
+    try:
+        return TypeAdapter(Card).validate_python(content)
+    except ValidationError as error:
+        why = ": ".join(filter(None, first_problem(error)))
+        raise ValueError(f"{path} describes no diffusion model ({why}): expected what {command} exports") from error

@@ -20,6 +20,7 @@ from ..data.arrays import ArchivedImages
 from ..data.pictures import check_png, encode_png, grid, to_bytes, write_png
 from ..files.atomic import explain_write_errors, open_atomically, write_folder_atomically
 from ..files.documents import Document
+from ..files.manifest import MANIFEST
 from ..processes import exclusive_output, in_main
 from ..records.scores import Sampling
 from .generate import SamplingChoice, generate_batch, sampling_record
@@ -29,7 +30,7 @@ from .parts import all_parts_of, begin_parts, joined, missing_batches, parts_of,
 SAMPLING = Document(Sampling, "specmatch-samples-1", "sampling", "run `specmatch sample` again")
 RECORD = "samples.json"
 OTHER_FORMATS = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".npy", ".json", ".zip"}
-SAMPLE_FILES = re.compile(r"\d{6,}\.png|samples\.json")  # in a folder of samples
+SAMPLE_FILES = re.compile(rf"\d{{6,}}\.png|samples\.json|{MANIFEST}")  # in a folder of samples
 
 log = logging.getLogger(__name__)
 

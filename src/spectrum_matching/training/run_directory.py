@@ -1,7 +1,6 @@
 """The directory of a training run: run.yaml, log, checkpoints, previews; started, resumed and run by both trainers."""
 
 import importlib.util
-import json
 import logging
 import math
 import os
@@ -14,12 +13,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 
-from ..files.atomic import explain_write_errors, remove, write_folder_atomically, write_text_atomically
+from ..files.atomic import explain_write_errors, remove, write_text_atomically
+from ..files.checkpoints import read_checkpoint, write_checkpoint
+from ..files.json_lines import append_json_line, keep_json_lines, read_json_lines
 from ..files.names import printable
 from ..files.settings import Rule, as_line, differences, flat_settings
 from ..files.yaml_files import override, read_mapping, to_yaml
@@ -101,12 +102,12 @@ def load_checkpoint(state: TrainingState, checkpoint: Path) -> None:
     Raises:
         ValueError: naming the checkpoint, where it cannot be read.
     """
+    remedy = f"delete {checkpoint} to resume from the checkpoint before it"
+    content = read_checkpoint(checkpoint, remedy)
     try:
-        state.load_state_dict(torch.load(checkpoint / "state.pt", map_location="cpu", weights_only=True))
-    except Exception as error:
-        raise ValueError(
-            f"{checkpoint} cannot be read ({type(error).__name__}); remove it to resume from the checkpoint before it"
-        ) from error
+        state.load_state_dict(content)
+    except Exception as error:  # each part compares names, shapes and types in its own way
+        raise ValueError(f"{checkpoint} holds the state of another run ({type(error).__name__}); {remedy}") from error
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,8 @@ def train_in_directory(run: Run, prepared: PreparedTraining, progress: Progress 
         for name in ("samples", "checkpoints"):
             (directory / name).mkdir(parents=True, exist_ok=True)
         write_text_atomically(directory / "run.yaml", to_yaml(run))
+        keep_json_lines(directory / "bad_files.jsonl", name=str)
+        keep_json_lines(directory / "log.jsonl", lambda line: line["step"] <= state.step, step=int)
     accelerator.wait_for_everyone()
     if run.trackers:  # they take numbers and strings alone
         settings = ((key, value) for key, value, _ in flat_settings(run))
@@ -155,11 +158,9 @@ def train_in_directory(run: Run, prepared: PreparedTraining, progress: Progress 
             save_checkpoint(directory / "checkpoints", state, run.intervals.keep_last, run.intervals.keep_every)
         accelerator.wait_for_everyone()
 
-    log = open_log(directory / "log.jsonl", state.step) if is_main else None
+    log = directory / "log.jsonl" if is_main else None
     actions = ((run.intervals.checkpoint, checkpoint), (run.intervals.preview, write_preview))
     finished = run_loop(run, report_bad_files(prepared.records, directory), log, actions, accelerator, progress)
-    if log is not None:
-        log.close()
     if finished and state.skipped == state.step:
         raise ValueError(
             f"none of {state.step} steps was finite, so that nothing was learned: nothing is exported; remove "
@@ -179,15 +180,14 @@ def train_in_directory(run: Run, prepared: PreparedTraining, progress: Progress 
 def report_bad_files(records: Iterator[StepRecord], directory: Path) -> Iterator[StepRecord]:
     """Yield the records; report each bad file once, as a message and in bad_files.jsonl."""
     path = directory / "bad_files.jsonl"
-    seen = {json.loads(line)["name"] for line in path.read_text().splitlines()} if path.exists() else set()
+    seen = {line["name"] for line in read_json_lines(path, name=str)}
     for record in records:
         for bad in record.bad_files:
             name, reason = map(printable, bad)
             if name not in seen:
                 seen.add(name)
                 logger.warning("skipped %s: %s (%d so far)", name, reason, len(seen))
-                with path.open("a") as file:
-                    file.write(json.dumps({"step": record.step, "name": name, "reason": reason}) + "\n")
+                append_json_line(path, {"step": record.step, "name": name, "reason": reason})
         yield record
 
 
@@ -198,9 +198,7 @@ def save_checkpoint(folder: Path, state: TrainingState, keep_last: int, keep_eve
         ValueError: where it cannot be written.
     """
     with explain_write_errors(f"the checkpoint of step {state.step} under {folder}"):
-        write_folder_atomically(
-            folder / f"{state.step:0{DIGITS}d}", lambda path: torch.save(state.state_dict(), path / "state.pt")
-        )
+        write_checkpoint(folder / f"{state.step:0{DIGITS}d}", state.state_dict())
     for path in checkpoints(folder)[:-keep_last]:
         if not keep_every or int(path.name) % keep_every:
             remove(path)
@@ -212,34 +210,18 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(complete, key=lambda path: int(path.name))
 
 
-def open_log(path: Path, start: int) -> TextIO:
-    """Open a JSONL log for appending lines, cut back to those of steps up to `start`."""
-    if path.exists():
-        write_text_atomically(path, "".join(_lines_until(path, start)))
-    return path.open("a", buffering=1)
-
-
-def _lines_until(path: Path, step: int) -> Iterator[str]:
-    for line in path.read_text().splitlines(keepends=True):
-        try:
-            if json.loads(line).get("step", 0) <= step:
-                yield line
-        except json.JSONDecodeError:
-            return  # the line that a kill cut short
-
-
 def run_loop(
     run: Run,
     records: Iterator[StepRecord],
-    log: TextIO | None,
+    log: Path | None,
     actions: Sequence[Action],
     accelerator: Accelerator,
     progress: Progress | None = None,
 ) -> bool:
     """Run a trainer to its last step; return False if a signal stopped it early, at the end of a step.
 
-    log: of the main process, None in the others. actions: called in every process, in order; all of them are due at the
-    last step. progress: takes the step and the number of steps.
+    log: JSONL file of the main process, None in the others. actions: called in every process, in order; all of them are
+    due at the last step. progress: takes the step and the number of steps.
     """
     log_every = run.intervals.log
     window: deque[StepRecord] = deque(maxlen=max(log_every, 1))
@@ -265,7 +247,7 @@ def run_loop(
     return True
 
 
-def _log_step(run: Run, window: Sequence[StepRecord], log: TextIO | None, accelerator: Accelerator) -> None:
+def _log_step(run: Run, window: Sequence[StepRecord], log: Path | None, accelerator: Accelerator) -> None:
     """Write the last step to the log, the trackers and the messages; window: the steps since the last written."""
     record = window[-1]
     stacked = torch.stack([value.float() for value in record.losses.values()])
@@ -287,7 +269,7 @@ def _log_step(run: Run, window: Sequence[StepRecord], log: TextIO | None, accele
         "time": round(time.time(), 1),
     }
     if log is not None:
-        log.write(json.dumps(line) + "\n")
+        append_json_line(log, line)
     accelerator.log({k: v for k, v in line.items() if isinstance(v, float)}, step=record.step)
     left = timedelta(seconds=round((run.steps - record.step) * run.batch_size / rate))
     shown = [f"{name} {value:.4g}" for name, value in losses.items() if value is not None]

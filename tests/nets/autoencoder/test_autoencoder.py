@@ -231,7 +231,7 @@ def test_from_pretrained_refuses_other_models_by_name(exported: Path) -> None:
     with pytest.raises(ValueError, match="holds AutoencoderOobleck, which cannot be measured: it encodes sound"):
         Autoencoder.from_pretrained(exported)
     config.write_text("{")
-    with pytest.raises(ValueError, match="is not a JSON object"):
+    with pytest.raises(ValueError, match="is damaged: it is no JSON"):
         Autoencoder.from_pretrained(exported)
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from spectrum_matching.diffusion import Path
+from spectrum_matching.files.checkpoints import read_checkpoint
 from spectrum_matching.nets.denoiser.build import build_denoiser
 from spectrum_matching.spectrum.power import radial_bins
 from spectrum_matching.studies.frequency_bias import run_case as module
@@ -68,7 +69,7 @@ def test_train_and_evaluate_resumes_from_its_checkpoint(monkeypatch, tmp_path, a
     whole, evals = trained(tmp_path / "whole")
     with pytest.raises(Stopped):
         trained(tmp_path / "killed", kill_at=at)
-    assert torch.load(tmp_path / "killed", weights_only=True)["step"] == at - 1
+    assert read_checkpoint(tmp_path / "killed", "")["step"] == at - 1
     again, resumed = trained(tmp_path / "killed")
     assert torch.equal(again, whole)
     assert [point.step for point in resumed] == [point.step for point in evals]

@@ -7,6 +7,7 @@ from typing import Any
 
 import diffusers
 
+from ...files.manifest import verify_folder
 from ..folders import CONFIG, download, load_folder, read_config
 from ..python_files import PREFIX, from_file
 from .diffusers_classes import CLASSES, REFUSED
@@ -51,6 +52,7 @@ def load(source: str | Path) -> Any:
     if folder is None:
         looked = " or ".join(str(root / name) for name in SUBFOLDERS)
         raise ValueError(f"no {CONFIG} in {looked}: give what save_pretrained wrote")
+    verify_folder(folder)
     kind = str(read_config(folder / CONFIG).get("_class_name", "no diffusers class"))
     return load_folder(_class(folder, kind), folder)
 

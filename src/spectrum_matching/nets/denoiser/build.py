@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ...files.manifest import verify_folder
 from ..folders import CONFIG, load_folder, read_config
 
 
@@ -83,6 +84,7 @@ def open_denoiser(folder: str | Path) -> nn.Module:
     folder = Path(folder).expanduser()
     if not (folder / CONFIG).is_file():
         raise ValueError(f"no {CONFIG} in {folder}: give the folder to which a denoiser was exported")
+    verify_folder(folder)
     kind = str(read_config(folder / CONFIG).get("_class_name"))
     if kind not in SIZES:
         raise ValueError(f"{folder} holds {kind}, which is no denoiser: expected one of {', '.join(SIZES)}")

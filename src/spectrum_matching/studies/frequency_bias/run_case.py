@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ...diffusion import SAMPLERS, Denoiser, Path, SampleNoise, Times, diffusion_loss, time_grid
-from ...files.atomic import open_atomically
+from ...files.atomic import explain_write_errors
+from ...files.checkpoints import read_checkpoint, write_checkpoint
 from ...nets.denoiser.build import build_denoiser
 from ...records.provenance import provenance
 from ...seeding import seeded
@@ -37,7 +38,7 @@ def run_case(
 ) -> Case:
     """Train and measure one case. The same seed gives the same numbers on one machine.
 
-    checkpoint: file in which an interrupted training is kept, and from which it resumes. progress: called with the
+    checkpoint: folder in which an interrupted training is kept, and from which it resumes. progress: called with the
     number of updates done and their total.
     """
     spec = plan.cases[name]
@@ -123,7 +124,7 @@ def train_and_evaluate(
     evals: list[EvalPoint] = []
     done, steps = -1, eval_steps(plan.steps, plan.eval_points)
     if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=data.device, weights_only=True)
+        state = read_checkpoint(checkpoint, f"delete {checkpoint} to train the case again", data.device)
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         done, evals = state["step"], [EvalPoint(**point) for point in state["evals"]]
@@ -154,8 +155,8 @@ def train_and_evaluate(
         if stop < plan.steps:  # the last update is reported once the case is measured
             progress(stop, plan.steps)
         state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": stop}
-        with open_atomically(checkpoint) as stream:
-            torch.save(state | {"evals": [asdict(point) for point in evals]}, stream)
+        with explain_write_errors(f"the checkpoint {checkpoint}"):
+            write_checkpoint(checkpoint, state | {"evals": [asdict(point) for point in evals]})
     network.eval()
     return evals
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ... import __version__
 from ...data.images import ImageSet, open_images
 from ...data.order import fixed_batches
-from ...files.atomic import require_writable
+from ...files.atomic import remove, require_writable
 from ...files.digests import digest_weights
 from ...files.settings import hashed_settings
 from ...files.stages import StageRunner, UnfinishedError, read_finished_stage, run_stage, slug
@@ -98,10 +98,10 @@ class OpenedStudy:
         }
 
         def work(folder: Path) -> Mapping[str, Any]:
-            checkpoint = folder / "checkpoint.pt"
+            checkpoint = folder / "checkpoint"
             case = run_case(plan, name, seed, self.fields(spec), self.device, checkpoint, progress)
             CASE.write(folder / "case.json", case)
-            checkpoint.unlink()
+            remove(checkpoint)
             return {}
 
         done = run(Path(plan.out) / slug(re.sub(r"-(?=\d)", "minus ", name)) / f"seed{seed}", "case", inputs, work)

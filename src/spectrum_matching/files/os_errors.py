@@ -1,0 +1,58 @@
+"""Errors of the operating system as one line: what failed, why, and what to do about it."""
+
+import errno
+import os
+import re
+
+REMEDIES = {
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room: the quota is used up",
+    errno.EFBIG: "the file system or a limit of the shell (ulimit -f) allows no file so large",
+    errno.EROFS: "the disk is read-only: choose another place",
+    errno.EACCES: "check the permissions",
+    errno.EPERM: "check the permissions",
+    errno.EISDIR: "it is a folder: give the name of a file",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.EIO: "check the disk",
+    errno.ESTALE: "check the network disk",
+}
+"""What to do about an error, whether it came up in reading or in writing."""
+
+
+def system_error(error: BaseException) -> OSError | None:
+    """Return the error of the operating system behind an exception, None if there is none.
+
+    Libraries hide it: torch.save raises a RuntimeError while it is handled, safetensors names its number in a text.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno is not None:
+            return seen
+        if number := re.search(r"\(os error (\d+)\)", str(seen)):
+            return OSError(int(number[1]), os.strerror(int(number[1])))
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def explain_read_error(error: BaseException) -> str:
+    """Return why something could not be read, with the remedy: "Permission denied; check the permissions"."""
+    return _explain(error, "check the path", "")
+
+
+def explain_write_error(error: BaseException, otherwise: str = "") -> str:
+    """Return why something could not be written, with the remedy: "No space left on device; make room on the disk".
+
+    otherwise: the remedy of errors for which none is known.
+    """
+    return _explain(error, "its folder has been deleted or was never there: check the path", otherwise)
+
+
+def _explain(error: BaseException, missing: str, otherwise: str) -> str:
+    cause = system_error(error)
+    if cause is None or cause.errno is None:
+        reason, remedy = " ".join(str(error).split()) or type(error).__name__, otherwise
+    else:
+        reason = cause.strerror or os.strerror(cause.errno)
+        remedy = {**REMEDIES, errno.ENOENT: missing, errno.ENOTDIR: missing}.get(cause.errno, otherwise)
+    return f"{reason}; {remedy}" if remedy else reason
