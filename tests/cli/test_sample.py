@@ -65,6 +65,17 @@ def test_sample_writes_npz_for_adm_s_evaluator(trained_diffusion, model, pixels,
     assert read_sampling(out.with_suffix(".json")) == sampling_record(model, CHOICE, N)
 
 
+def test_sample_by_a_protocol_changes_what_is_given_as_well(command, tmp_path):
+    out = tmp_path / "x.npz"
+    assert command("--protocol", "repa_guided", "--guidance", 2.5, "--out", out)[0] == 0
+    record = read_sampling(record_path(out))
+    assert (record.sampler, record.last_step, record.guidance_interval) == ("euler_maruyama_mean", 0.04, (0.0, 0.7))
+    assert (record.steps, record.guidance) == (2, 2.5)
+    status, _, err = command("--protocol", "rapa", "--out", out)
+    assert status == 2
+    assert "sit_guided" in err
+
+
 def test_sample_writes_folder_and_grid(trained_diffusion, model, pixels, tmp_path):
     folder = sample(str(trained_diffusion), out=tmp_path / "folder", **ASKED)
     assert {path.name for path in folder.iterdir()} == {

@@ -72,6 +72,18 @@ def test_guided_evaluations_counts_actual_calls(name, interval, scale, noisy):
     assert guided_evaluations(evaluation_times(name, times), scale, interval) == sum(network.sizes) / 3
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_guided_of_the_first_channels_is_sit_s(channels, noisy):
+    """SiT's forward_with_cfg, restated: the other channels are the conditional prediction's."""
+    t, network = torch.full((3,), 0.5), Conditional()
+    conditional, unconditional = (network(noisy, t, labels)[0] for labels in (LABELS, torch.full((3,), -1)))
+    first, rest = slice(None, channels), slice(channels, None)
+    expected = torch.cat(
+        [unconditional[:, first] + 4 * (conditional[:, first] - unconditional[:, first]), conditional[:, rest]], dim=1
+    )
+    torch.testing.assert_close(guided(network, LABELS, 4.0, channels=channels)(noisy, t), expected)
+
+
 def test_guided_refuses_impossible_arguments():
     with pytest.raises(ValueError, match=r"scale 1\.5 needs labels"):
         guided(Conditional(), None, 1.5)
@@ -79,3 +91,5 @@ def test_guided_refuses_impossible_arguments():
         guided(Conditional(), LABELS, 1.5, (0.5, 0.2))
     with pytest.raises(ValueError, match="finite guidance scale"):
         guided(Conditional(), LABELS, float("nan"))
+    with pytest.raises(ValueError, match="at least one guided channel, got 0"):
+        guided(Conditional(), LABELS, 2.0, channels=0)

@@ -3,10 +3,11 @@ from itertools import product
 
 import pytest
 import torch
+from diffusers import DDPMScheduler
 
 from spectrum_matching.diffusion import Path
 
-KINDS = ["linear", "cosine", "vp"]
+KINDS = ["linear", "cosine", "vp", "stable_diffusion"]
 PREDICTIONS = ["velocity", "noise", "data"]
 
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -26,8 +27,9 @@ def test_path_ends_are_exact_in_float32(kind):
     alpha, sigma = path.alpha(ends), path.sigma(ends)
     assert alpha[0] == 1
     assert sigma[0] == 0
-    assert alpha[1] == (pytest.approx(math.exp(-5.025), rel=1e-5) if kind == "vp" else 0)
-    assert sigma[1] == pytest.approx(1, abs=3e-5)
+    last = {"vp": math.exp(-5.025), "stable_diffusion": 0.0682654}.get(kind, 0.0)
+    assert alpha[1] == (pytest.approx(last, rel=1e-5) if last else 0)
+    assert sigma[1] == pytest.approx(math.sqrt(1 - last**2), abs=1e-6)
 
 
 @kinds
@@ -39,7 +41,24 @@ def test_path_slopes_are_derivatives(kind):
         torch.testing.assert_close(slope, derivative, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["cosine", "vp"])
+def test_path_stable_diffusion_is_its_schedule():
+    """At t = n / 1000 the product of 1 − β that diffusers has, and U-ViT's code restated; log-linear in between."""
+    scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    path, t = Path("stable_diffusion", "noise"), torch.arange(1, 1001, dtype=torch.float64) / 1000
+    torch.testing.assert_close(path.alpha(t).square(), (1 - betas).cumprod(0))
+    torch.testing.assert_close(path.alpha(t).square().float(), scheduler.alphas_cumprod, rtol=1e-5, atol=0)
+    middle = (path.alpha(t[1:]).log() + path.alpha(t[:-1]).log()) / 2
+    torch.testing.assert_close(path.alpha(t[1:] - 0.0005).log(), middle)
+    recorded = torch.tensor([0.946, 0.822, 0.527, 0.238, 0.068], dtype=torch.float64)
+    torch.testing.assert_close(
+        path.alpha(torch.tensor([0.1, 0.25, 0.5, 0.75, 1.0]).double()), recorded, rtol=0, atol=6e-4
+    )
+    assert path.ends == (0.0, 1.0)
+    assert Path("stable_diffusion").ends == (1e-3, 1.0)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "vp", "stable_diffusion"])
 def test_path_preserves_the_variance_of_unit_data(kind):
     t = torch.linspace(0, 1, 33, dtype=torch.float64)
     path = Path(kind)
@@ -117,7 +136,7 @@ def test_path_converts_in_the_precision_of_the_noisy_data(generator):
 
 
 def test_path_refuses_unknown_kinds():
-    with pytest.raises(ValueError, match="linear, cosine, vp; got 'circle'"):
+    with pytest.raises(ValueError, match="linear, cosine, vp, stable_diffusion; got 'circle'"):
         Path("circle")
     with pytest.raises(ValueError, match="velocity, noise, data; got 'score'"):
         Path("linear", "score")

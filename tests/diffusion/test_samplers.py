@@ -7,10 +7,20 @@ import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
 
-from spectrum_matching.diffusion import SAMPLERS, Path, SampleNoise, evaluation_times, evaluations, time_grid
+from spectrum_matching.diffusion import (
+    SAMPLERS,
+    Path,
+    SampleNoise,
+    by_steps,
+    evaluation_times,
+    evaluations,
+    guided,
+    is_guided,
+    time_grid,
+)
 
 KINDS = ["linear", "cosine", "vp"]
-ORDERS = {"euler": 1, "heun": 2, "dpm_solver": 2, "euler_maruyama": 1}
+ORDERS = {"euler": 1, "heun": 2, "dpm_solver": 2, "euler_maruyama": 1, "euler_maruyama_mean": 1}
 PAGE = FilePath(__file__).parents[2] / "docs" / "diffusion.md"
 
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -62,7 +72,7 @@ def moment_errors(path, gaussian, times):
 def measured_order(name, kind, gaussian, start):
     """log2 of the error at 256 steps over that at 512, between t = 0.9 and 0.1."""
     path, grids = Path(kind), [between(0.9, 0.1, n_steps) for n_steps in (256, 512)]
-    if name == "euler_maruyama":
+    if name.startswith("euler_maruyama"):  # which are one between these times
         (_, coarse), (_, fine) = (moment_errors(path, gaussian, times) for times in grids)
     else:
         coarse, fine = (flow_error(name, path, gaussian, start, times) for times in grids)
@@ -123,12 +133,79 @@ def test_samplers_agree_for_every_prediction(name, kind, gaussian, start, genera
     torch.testing.assert_close(ends[2], ends[0])
 
 
-@pytest.mark.parametrize(("name", "kind"), [*product(SAMPLERS, ["linear"]), *product(["dpm_solver"], KINDS)])
+@pytest.mark.parametrize(
+    ("name", "kind"), [*product({*SAMPLERS} - {"euler_maruyama_mean"}, ["linear"]), *product(["dpm_solver"], KINDS)]
+)
 def test_samplers_return_known_data_exactly(name, kind, start, generator):
     path = Path(kind, "data")
     known = torch.randn(start.shape, generator=generator, dtype=torch.float64)
     out = SAMPLERS[name](lambda noisy, t: known, path, start, time_grid(path, 12), lambda step: start)
     torch.testing.assert_close(out, known, rtol=0, atol=1e-12)
+
+
+def published_sde(predict, noise, draws, n_steps):
+    """SiT's and REPA's Euler–Maruyama on the linear path, restated: score from velocity, w = 2t, last step "Mean"."""
+    times = torch.cat([torch.linspace(1.0, 0.04, n_steps, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)])
+    x = noise
+    for i, (t, t_next) in enumerate(pairwise(times)):
+        velocity = predict(x, t.expand(len(x)))
+        ratio = (1 - t) / -1
+        score = (ratio * velocity - x) / (t**2 - ratio * t)
+        drift, step = velocity - 0.5 * 2 * t * score, t_next - t
+        x = x + drift * step
+        if i < n_steps - 1:
+            x = x + (2 * t).sqrt() * draws[i] * step.abs().sqrt()
+    return x
+
+
+def test_euler_maruyama_mean_is_the_published_sde(start, generator):
+    draws = torch.randn(20, *start.shape, generator=generator, dtype=torch.float64)
+    times = time_grid(Path(), 20, last_step=0.04)
+    theirs = published_sde(curved, start, draws, 20)
+    ours, other = (
+        SAMPLERS[name](curved, Path(), start, times, lambda step: draws[step])
+        for name in ("euler_maruyama_mean", "euler_maruyama")
+    )
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    assert (other - theirs).abs().max() > 1e-3
+    stopped = SAMPLERS["euler_maruyama"](curved, Path(), start, times[:-1], lambda step: draws[step])
+    t = torch.full((len(start),), 0.04, dtype=torch.float64)
+    noise = Path().as_noise(curved(stopped, t), stopped, t)
+    torch.testing.assert_close(ours, other - 0.04 * noise, rtol=0, atol=1e-12)
+
+
+def published_heun(conditional, unconditional, noise, n_steps, scale, low, high):
+    """REPA's Heun, restated: the time before the step decides whether its corrector is guided."""
+    times, x = torch.linspace(1, 0, n_steps + 1, dtype=torch.float64), noise
+    for i, (t, t_next) in enumerate(pairwise(times)):
+        is_guided = low <= t <= high
+
+        def slope(x, at, is_guided=is_guided):
+            with_label = conditional(x, at.expand(len(x)))
+            without = unconditional(x, at.expand(len(x)))
+            return without + scale * (with_label - without) if is_guided else with_label
+
+        first = slope(x, t)
+        ahead = x + (t_next - t) * first
+        x = x + (t_next - t) * (0.5 * first + 0.5 * slope(ahead, t_next)) if i < n_steps - 1 else ahead
+    return x
+
+
+def test_by_steps_is_the_published_heun_with_an_interval(start):
+    def denoiser(noisy, t, labels, tap=None):
+        return curved(noisy, t) * torch.where(labels < 0, 0.5, 1.0).view(-1, 1, 1, 1), None
+
+    labels, interval = torch.zeros(len(start), dtype=torch.int64), (0.25, 0.62)
+    times = time_grid(Path(), 10)
+    theirs = published_heun(curved, lambda x, t: 0.5 * curved(x, t), start, 10, 3.0, *interval)
+
+    def at_step(t):
+        return guided(denoiser, labels, 3.0 if is_guided(t, interval) else 1.0)
+
+    ours = by_steps(SAMPLERS["heun"], at_step, Path(), start, times)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    by_evaluation = SAMPLERS["heun"](guided(denoiser, labels, 3.0, interval), Path(), start, times)
+    assert (by_evaluation - theirs).abs().max() > 1e-3
 
 
 @every_sampler
@@ -210,6 +287,18 @@ def test_dpm_solver_agrees_with_diffusers_on_a_variance_preserving_path(n_steps,
     torch.testing.assert_close(SAMPLERS["dpm_solver"](curved, path, start, times), theirs, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("n_steps", [5, 20, 50])
+def test_dpm_solver_agrees_with_diffusers_on_stable_diffusion_s_betas(n_steps, start):
+    scheduler = DPMSolverMultistepScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, algorithm_type="dpmsolver++"
+    )
+    scheduler.set_timesteps(n_steps)
+    path, times = Path("stable_diffusion", "noise"), torch.zeros(n_steps + 1, dtype=torch.float64)
+    times[:-1] = (scheduler.timesteps.double() + 1) / 1000
+    theirs = walked(scheduler, start, lambda x, i: curved(x, times[i : i + 1]))
+    torch.testing.assert_close(SAMPLERS["dpm_solver"](curved, path, start, times), theirs, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 def test_euler_and_time_grid_agree_with_diffusers(shift, start):
     scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
@@ -251,6 +340,15 @@ def test_samplers_refuse_impossible_arguments(start):
         time_grid(Path(), 0)
     with pytest.raises(ValueError, match="positive shift, got 0"):
         time_grid(Path(), 4, shift=0.0)
+    for n_steps, last_step in ((4, 1.0), (4, -0.1), (1, 0.04)):
+        with pytest.raises(ValueError, match="expected a last step"):
+            time_grid(Path(), n_steps, last_step=last_step)
+
+
+def test_time_grid_ends_with_the_published_step():
+    published = torch.cat([torch.linspace(1.0, 0.04, 250, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)])
+    torch.testing.assert_close(time_grid(Path(), 250, last_step=0.04), published)
+    assert torch.equal(time_grid(Path(), 8, last_step=1 / 8), time_grid(Path(), 8))
 
 
 def test_time_grid_starts_at_path_ends():

@@ -26,6 +26,12 @@ def test_patch_discriminator_initialises_as_pix2pix() -> None:
             assert p.std().item() == pytest.approx(0.02, abs=error)
 
 
+def test_patch_discriminator_starts_ten_times_larger_as_in_the_papers_code() -> None:
+    ours, theirs = (dict(PatchDiscriminator(3, 8, 2, 0, std).named_parameters()) for std in (0.02, 0.2))
+    for name, parameter in ours.items():
+        torch.testing.assert_close(theirs[name], (10 if parameter.ndim == 4 else 1) * parameter)
+
+
 def test_patch_discriminator_depends_on_the_seed_alone() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()

@@ -5,12 +5,14 @@ import pytest
 import torch
 
 from spectrum_matching.sampling.generate import (
+    PROTOCOLS,
     SamplingChoice,
     check_sampling,
     generate_batch,
     labels_of,
     relative_to_cwd,
     sampling_record,
+    times_of,
 )
 from spectrum_matching.sampling.model import open_model
 
@@ -30,7 +32,7 @@ def images_of(model, indices=range(6), **change):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler", ["euler", "heun", "euler_maruyama", "dpm_solver"])
+@pytest.mark.parametrize("sampler", ["euler", "heun", "euler_maruyama", "euler_maruyama_mean", "dpm_solver"])
 def test_generate_batch_does_not_depend_on_the_batch(model, sampler):
     images = images_of(model, sampler=sampler)
     assert images.shape == (6, 3, 32, 32)
@@ -53,6 +55,33 @@ def test_generate_batch_depends_on_labels_guidance_and_precision(model):
     one, other = (images_of(model, labels="0", guidance=3.0, guidance_interval=i) for i in ((0.0, 0.1), (0.0, 1.0)))
     torch.testing.assert_close(one, images, rtol=0, atol=1e-5)  # no step asks in it
     assert (other - images).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"last_step": 0.04}, {"shift": 3.0}, {"guidance_channels": 1}, {"sampler": "heun", "guidance_by": "step"}],
+)
+def test_generate_batch_follows_the_protocol(model, change):
+    guided = {"labels": "0", "guidance": 3.0, "guidance_interval": (0.3, 0.8)}
+    plain = {name: value for name, value in change.items() if name == "sampler"}
+    assert (images_of(model, **guided, **change) - images_of(model, **guided, **plain)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_protocols_sample_as_published(name, model):
+    choice = PROTOCOLS[name]
+    check_sampling(model, choice)
+    record = sampling_record(model, choice, 4)
+    times = times_of(model, choice)
+    if name.startswith(("sit", "repa")):
+        assert (len(times), float(times[-2])) == (251, 0.04)
+        assert (choice.sampler, choice.steps) == ("euler_maruyama_mean", 250)
+    n_guided = 0 if choice.guidance == 1 else record.evaluations - choice.steps
+    assert n_guided == {"sit_guided": 250, "repa_guided": 172, "uvit_imagenet": 50}.get(name, n_guided)
+    if name.startswith("lightningdit"):  # 250 times from noise to data, shifted by 0.3
+        t = torch.linspace(0, 1, 250, dtype=torch.float64)
+        torch.testing.assert_close(times, 1 - 0.3 * t / (1 + (0.3 - 1) * t))
+        assert n_guided == ((1 - times[:-1]) >= (0.1 if name.endswith("64") else 0.125)).sum()
 
 
 def test_labels_of_balanced_are_equally_frequent():
@@ -89,6 +118,9 @@ def test_labels_of_one_class_and_none():
         ({"guidance": 2.0}, 0, "is unconditional: leave it at 1"),
         ({"guidance": 2.0, "labels": "none"}, 2, "guidance needs labels"),
         ({"guidance_interval": (0.5, 0.2)}, 2, "the guidance interval is 0.5 to 0.2"),
+        ({"guidance_by": "step", "sampler": "dpm_solver"}, 2, "guidance_by is step, which dpm_solver does not have"),
+        ({"steps": 1, "last_step": 0.04}, 2, "expected a last step"),
+        ({"guidance_channels": -1}, 2, "guidance_channels is -1"),
     ],
 )
 def test_check_sampling_reports_errors_in_one_line(model, change, n_classes, message, monkeypatch):
@@ -105,6 +137,9 @@ def test_check_sampling_reports_errors_in_one_line(model, change, n_classes, mes
         ({"sampler": "heun"}, 5),
         ({"guidance": 2.0}, 6),
         ({"guidance": 2.0, "guidance_interval": (0.5, 0.7)}, 4),
+        ({"guidance": 2.0, "guidance_interval": (0.5, 0.7), "sampler": "heun"}, 7),
+        ({"guidance": 2.0, "guidance_interval": (0.5, 0.7), "sampler": "heun", "guidance_by": "step"}, 7),
+        ({"guidance": 2.0, "guidance_interval": (0.9, 1.0), "sampler": "heun", "guidance_by": "step"}, 7),
     ],
 )
 def test_sampling_record_counts_network_evaluations(model, change, calls):

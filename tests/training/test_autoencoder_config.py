@@ -139,4 +139,16 @@ def test_presets_have_the_published_vision_encoder():
         f"{family}_va_vae" for family in autoencoder_config.FAMILIES
     }
     assert encoders["tiny_va_vae"] == ("gradients:4", None)
-    assert encoders["imagenet256_f16d16_va_vae"] == ("hub:facebook/dinov2-large", None)
+    assert encoders["imagenet256_f16d16_va_vae"] == ("va_vae:hub:facebook/dinov2-large", None)
+
+
+def test_presets_have_the_papers_numbers():
+    runs = {name: make() for name, make in autoencoder_config.PRESETS.items()}
+    assert runs["imagenet256_f16d16_sd_vae"].steps == 325_000  # 50,000 + (600,000 − 50,000) / 2
+    assert runs["imagenet256_f16d16_dsm"].steps == 525_000  # 50,000 + (1,000,000 − 50,000) / 2
+    for name, run in runs.items():
+        if name.startswith(("celeba256", "imagenet256")):
+            assert (run.optimizer.ema, run.optimizer.clip, run.discriminator.initial_std) == (0.0, 1.0, 0.2)
+        if name.startswith("celeba256"):
+            assert (run.steps, run.batch_size) == (275_000, 48)
+            assert run.method.delta == (1.2 if "f8d4" in name and "delta" in run.method.options() else None)

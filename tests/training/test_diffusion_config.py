@@ -63,3 +63,30 @@ def test_override_refuses_a_file_by_key(text, said, tmp_path, capsys):
     err = capsys.readouterr().err
     assert (end.value.code, err.count("\n")) == (2, 1)
     assert f"{file}: {said}" in err
+
+
+def test_presets_have_the_published_ema_clipping_and_protocol():
+    """SiT, REPA and U-ViT hold 0.9999 from the first update; REPA alone clips, at 1."""
+    for name, make in PRESETS.items():
+        if name.startswith("tiny"):
+            continue
+        run = make()
+        assert (run.optimizer.ema, run.optimizer.ema_ramp) == (0.9999, False)
+        assert run.optimizer.clip == (1.0 if run.alignment.weight else 0.0)
+        expected = ("dpm_solver", 50, 0.0) if "uvit" in name else ("euler_maruyama_mean", 250, 0.04)
+        assert (run.preview.sampler, run.preview.steps, run.preview.last_step) == expected
+        if run.alignment.weight:
+            assert run.alignment.encoder == "repa:hub:facebook/dinov2-base"
+    uvit = PRESETS["imagenet256_f8d4_uvit_l"]()
+    assert (uvit.objective.path, uvit.objective.times, uvit.denoiser.time_scale) == (
+        "stable_diffusion",
+        "discrete",
+        1000,
+    )
+    assert (uvit.batch_size, uvit.steps, uvit.objective.label_dropout, uvit.preview.guidance) == (
+        1024,
+        300_000,
+        0.15,
+        1.4,
+    )
+    assert PRESETS["celeba256_f8d4_uvit_s"]().objective.path == "vp"

@@ -116,6 +116,22 @@ def test_train_diffusion_is_the_plain_loop_bit_for_bit(small_diffusion, batches)
     assert all(torch.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in averages)
 
 
+def test_averaged_without_a_ramp_is_constant_from_the_first_update(small_diffusion, batches):
+    """SiT's, REPA's and U-ViT's average, restated, which starts from the weights that the first update leaves."""
+    run = replace(small_diffusion, optimizer=replace(small_diffusion.optimizer, ema=0.9, ema_ramp=False))
+    state, plain = new_state(run), new_state(run).denoiser
+    train(run, state, batches(4))
+    average = None
+    for _ in plain_loop(run, plain, batches(4)):
+        weights = [p.detach().clone() for p in plain.parameters()]
+        average = (average and [0.9 * a + 0.1 * w for a, w in zip(average, weights, strict=True)]) or weights
+    pairs = list(zip(average, state.ema.shadow_params, strict=True))
+    assert all(torch.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in pairs)
+    ramped = new_state(small_diffusion)
+    train(small_diffusion, ramped, batches(4))
+    assert any(not torch.allclose(a, b) for a, b in zip(average, ramped.ema.shadow_params, strict=True))
+
+
 @pytest.mark.parametrize("accumulation", [2, 4])
 def test_train_diffusion_of_micro_batches_equals_the_whole_batch(small_diffusion, batches, accumulation):
     run = replace(small_diffusion, accumulation=accumulation)

@@ -1,18 +1,24 @@
 """The command `sample`: images from a trained diffusion model, as a grid, a folder of PNG files, or one .npz."""
 
 import logging
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, arg
 
 from ..processes import open_accelerator
-from ..sampling.generate import SamplingChoice, check_sampling
+from ..sampling.generate import PROTOCOLS, SamplingChoice, check_sampling
 from ..sampling.model import open_model
 from ..sampling.samples import check_out, write_samples
 from .output import progress_bar
 
 log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    ProtocolName = str
+else:
+    ProtocolName = Literal[tuple(PROTOCOLS)]
 
 
 def sample(
@@ -22,6 +28,7 @@ def sample(
     out: Path,
     num_images: int = 16,
     autoencoder: str | None = None,
+    protocol: ProtocolName | None = None,
     overwrite: bool = False,
     sampling: Annotated[SamplingChoice, OmitArgPrefixes] = SamplingChoice(),  # noqa: B008
 ) -> Path:
@@ -32,12 +39,18 @@ def sample(
         out: X.png for a grid, X.npz for uint8 arr_0 (ADM's format), else a folder of PNG files.
         num_images: Number of images.
         autoencoder: Decoder in place of the autoencoder that the model was trained with.
+        protocol: Sample as published numbers were; settings that are given as well are changed.
         overwrite: Replace a file X.npz or X.png, or its record, that is no samples.
         sampling: How images are sampled.
     """
     accelerator = open_accelerator()
     if num_images < 1:
         raise ValueError(f"num_images is {num_images}, expected at least 1")
+    if protocol is not None:
+        changes = {
+            f.name: getattr(sampling, f.name) for f in fields(sampling) if getattr(sampling, f.name) != f.default
+        }
+        sampling = replace(PROTOCOLS[protocol], **changes)
     check_out(out, overwrite)
     opened = open_model(model, accelerator.device, autoencoder)
     check_sampling(opened, sampling)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ..methods.zoo import KL_WEIGHT
-from ..sampling.generate import SamplingChoice
+from ..sampling.generate import PROTOCOLS, SamplingChoice
 from ..spectrum.bands import Variant
 from ..training import autoencoder_config, diffusion_config
 from ..training.autoencoder_config import AutoencoderRun, Data, Intervals, MethodChoice, Optimizer
@@ -188,7 +188,7 @@ def celeba256(latents: Literal["f8d4", "f16d16"]) -> Plan:
         entries=all_entries(PAPER_ESM_WEIGHT, delta, cell),
         autoencoder=make("autoencoder"),
         diffusion=diffusion_config.celeba256_uvit("S", latents, 500_000 if latents == "f8d4" else 300_000),
-        sampling=SamplingChoice("dpm_solver", 50, labels="none", batch_size=256, precision="bf16"),
+        sampling=replace(PROTOCOLS["uvit_celeba"], batch_size=256, precision="bf16"),
         measuring=Measuring(
             "data/celeba256_test", "data/celeba256", INCEPTION, reference=30_000, samples=10_000, reconstructions=5000
         ),
@@ -196,13 +196,17 @@ def celeba256(latents: Literal["f8d4", "f16d16"]) -> Plan:
 
 
 def imagenet256(size: Literal["B", "XL"]) -> Plan:
-    """Compare on ImageNet 256 with SiT at patch 1 on f16d16 latents, 50,000 class-balanced samples; set the data."""
+    """Compare on ImageNet 256 with SiT at patch 1 on f16d16 latents, 50,000 class-balanced samples; set the data.
+
+    All autoencoders have 525,000 updates, the paper's for DSM; its SD-VAE had 325,000. Samples are unguided: the
+    paper's guidance is not known.
+    """
     return Plan(
         seeds=(0,),
         entries=all_entries(PAPER_ESM_WEIGHT, cell=16),
         autoencoder=autoencoder_config.imagenet256_f16d16("autoencoder"),
         diffusion=diffusion_config.imagenet256_sit(size, "f16d16"),
-        sampling=SamplingChoice("euler_maruyama", 250, batch_size=256, precision="bf16"),
+        sampling=replace(PROTOCOLS["sit"], batch_size=256, precision="bf16"),
         measuring=Measuring(
             "data/imagenet/val", "data/imagenet/train", INCEPTION, 1_281_167, samples=50_000, reconstructions=50_000
         ),

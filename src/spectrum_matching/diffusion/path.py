@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, get_
 import torch
 from torch import Tensor
 
+from ..spectrum.separable import constant
+
 if TYPE_CHECKING:
     from jaxtyping import Float
 
@@ -17,10 +19,11 @@ if TYPE_CHECKING:
     Batch = Float[Tensor, " b"]
     Levels = Float[Tensor, "*b"]
 
-Kind = Literal["linear", "cosine", "vp"]
+Kind = Literal["linear", "cosine", "vp", "stable_diffusion"]
 Prediction = Literal["velocity", "noise", "data"]
 
 BETA_MIN, BETA_MAX = 0.1, 20.0
+SD_BETAS, SD_STEPS = (0.00085, 0.012), 1000
 T_MARGIN = 1e-3  # as Song et al. and SiT keep from the ends at which a prediction says nothing or a target is infinite
 
 
@@ -61,7 +64,10 @@ class Path:
 
     kind "linear": α = 1 − t, σ = t (rectified flow, arXiv 2209.03003; SiT, arXiv 2401.08740). "cosine": α = cos(πt/2),
     σ = sin(πt/2) (arXiv 2209.15571, SiT's GVP). "vp": α = exp(−½∫β), σ² = 1 − α², β(t) = 0.1 + 19.9·t (Song et al.,
-    arXiv 2011.13456, eq. 33); at t = 1 it still has α = 0.0066.
+    arXiv 2011.13456, eq. 33); at t = 1 it still has α = 0.0066. "stable_diffusion": the 1,000 steps of Stable Diffusion
+    and of U-ViT on ImageNet, √β equally spaced from √0.00085 to √0.012: α² is the product of 1 − β up to n at
+    t = n/1000, and log α is linear in between (arXiv 2112.10752; DPM-Solver, arXiv 2206.00927, for the interpolation);
+    at t = 1 it still has α = 0.068. Its σ' is undefined where two steps meet, and that of the later step is taken.
     prediction "velocity": dx_t/dt = α'·x + σ'·ε. "noise": ε. "data": x.
 
     t is (b,) throughout and broadcasts over (b, c, h, w); results have the wider dtype of the arguments.
@@ -81,15 +87,19 @@ class Path:
         """Smallest and largest t at which a network is trained.
 
         (0, 1), except for noise prediction where α(1) = 0, which says nothing about the data there (t ≤ 0.999), and for
-        the velocity of "vp", which is infinite at t = 0 (t ≥ 0.001). Samplers start at the largest t and never
-        evaluate at t = 0.
+        the velocity of "vp" and "stable_diffusion", which is infinite at t = 0 (t ≥ 0.001). Samplers start at the
+        largest t and never evaluate at t = 0.
         """
-        lowest = T_MARGIN if (self.kind, self.prediction) == ("vp", "velocity") else 0.0
-        highest = 1 - T_MARGIN if self.prediction == "noise" and self.kind != "vp" else 1.0
+        is_vp = self.kind in ("vp", "stable_diffusion")
+        lowest = T_MARGIN if is_vp and self.prediction == "velocity" else 0.0
+        highest = 1 - T_MARGIN if self.prediction == "noise" and not is_vp else 1.0
         return lowest, highest
 
     def coefficients(self, t: Levels) -> Coefficients:
-        """Return α, σ and their derivatives at t, each of the shape of t; σ' of "vp" is infinite at t = 0."""
+        """Return α, σ and their derivatives at t, each of the shape of t.
+
+        σ' of "vp" and "stable_diffusion" is infinite at t = 0.
+        """
         return _COEFFICIENTS[self.kind](t)
 
     def alpha(self, t: Levels) -> Levels:
@@ -101,7 +111,7 @@ class Path:
         return self.coefficients(t).sigma
 
     def log_snr(self, t: Levels) -> Levels:
-        """Return log(α²/σ²): +∞ at t = 0, and −∞ at t = 1 except for "vp"."""
+        """Return log(α²/σ²): +∞ at t = 0, and −∞ at t = 1 where α is 0 there."""
         along = self.coefficients(t)
         return 2 * (along.alpha.log() - along.sigma.log())
 
@@ -118,7 +128,7 @@ class Path:
         return noise if self.prediction == "noise" else data
 
     def as_data(self, prediction: Data, noisy: Data, t: Batch) -> Data:
-        """Convert a prediction at x_t to data x. From noise it needs t < 1, except for "vp"."""
+        """Convert a prediction at x_t to data x. From noise it needs α > 0, so t < 1 on "linear" and "cosine"."""
         along = self._broadcast(t, noisy)
         if self.prediction == "velocity":
             return (along.sigma_slope * noisy - along.sigma * prediction) / along.rate
@@ -165,4 +175,21 @@ def _vp(t: Tensor) -> Coefficients:
     return Coefficients(alpha, sigma, -0.5 * beta * alpha, 0.5 * beta * alpha.square() / sigma)
 
 
-_COEFFICIENTS = {"linear": _linear, "cosine": _cosine, "vp": _vp}
+@constant
+def _sd_log_alpha() -> Tensor:
+    """(2, 1000): log α before each of 1,000 steps, and its change in the step."""
+    first, last = (math.sqrt(beta) for beta in SD_BETAS)
+    change = 0.5 * torch.log1p(-torch.linspace(first, last, SD_STEPS, dtype=torch.float64).square())
+    return torch.stack([change.cumsum(0) - change, change])
+
+
+def _stable_diffusion(t: Tensor) -> Coefficients:
+    before, change = _sd_log_alpha(like=t)
+    position = t * SD_STEPS
+    step = position.floor().clamp(0, SD_STEPS - 1).long()
+    log_alpha, slope = before[step] + (position - step) * change[step], SD_STEPS * change[step]
+    alpha, sigma = log_alpha.exp(), (-torch.expm1(2 * log_alpha)).sqrt()
+    return Coefficients(alpha, sigma, slope * alpha, -slope * alpha.square() / sigma)
+
+
+_COEFFICIENTS = {"linear": _linear, "cosine": _cosine, "vp": _vp, "stable_diffusion": _stable_diffusion}

@@ -78,17 +78,44 @@ def euler_maruyama(
     Raises:
         ValueError: without `draw`.
     """
+    return _euler_maruyama(predict, path, noise, times, draw, "euler_maruyama", last=0.0)
+
+
+def euler_maruyama_mean(
+    predict: Predict, path: Path, noise: Data, times: TimeGrid, draw: Callable[[int], Tensor] | None = None
+) -> Data:
+    """Integrate as `euler_maruyama`; a step that ends at t = 0 keeps the SDE's drift, and adds no noise.
+
+    SiT's last step "Mean", which REPA's sampler has too: on the linear path x̂ − t·ε̂ where `euler_maruyama` gives x̂.
+    Their published numbers use it on a grid of 250 evaluations whose last step is 0.04: `time_grid(…, last_step=0.04)`.
+
+    Raises:
+        ValueError: without `draw`.
+    """
+    return _euler_maruyama(predict, path, noise, times, draw, "euler_maruyama_mean", last=1.0)
+
+
+def _euler_maruyama(
+    predict: Predict,
+    path: Path,
+    noise: Data,
+    times: TimeGrid,
+    draw: Callable[[int], Tensor] | None,
+    name: str,
+    last: float,
+) -> Data:
+    """last: share of the drift's stochastic part in a step that ends at t = 0."""
     if draw is None:
-        raise ValueError("euler_maruyama needs fresh noise for each step: give draw, for instance from SampleNoise.at")
+        raise ValueError(f"{name} needs fresh noise for each step: give draw, for instance from SampleNoise.at")
     grid = checked(path, noise, times)
     sigmas, rates = path.sigma(grid).tolist(), path.coefficients(grid).rate.tolist()
     x = noise
     for step, (t, t_next) in enumerate(pairwise(grid.tolist())):
         level = at_level(x, t)
         prediction = predict(x, level).to(x.dtype)
-        drift = path.as_velocity(prediction, x, level)
-        if t_next > 0:
-            drift = drift + rates[step] * path.as_noise(prediction, x, level)
+        drift, share = path.as_velocity(prediction, x, level), 1.0 if t_next > 0 else last
+        if share:
+            drift = drift + share * rates[step] * path.as_noise(prediction, x, level)
         x = x + (t_next - t) * drift
         if t_next > 0:
             x = x + math.sqrt(2 * rates[step] * sigmas[step] * (t - t_next)) * draw(step).to(x)
@@ -114,6 +141,19 @@ def dpm_solver(
         kept = sigmas[i + 1] / sigmas[i]
         x = kept * x + (alphas[i + 1] - kept * alphas[i]) * ahead
         previous = data
+    return x
+
+
+def by_steps(
+    sampler: Sampler, predict_at: Callable[[float], Predict], path: Path, noise: Data, times: TimeGrid
+) -> Data:
+    """Run a deterministic one-step sampler with the prediction that `predict_at` gives for the start of each step.
+
+    So REPA's Heun decides by the time before a step whether its corrector is guided, not by the corrector's own.
+    """
+    x, grid = noise, checked(path, noise, times)
+    for step, t in enumerate(grid[:-1].tolist()):
+        x = sampler(predict_at(t), path, x, grid[step : step + 2])
     return x
 
 
@@ -144,19 +184,27 @@ def _velocity(predict: Predict, path: Path, x: Tensor, t: float) -> Tensor:
     return path.as_velocity(predict(x, level).to(x.dtype), x, level)
 
 
-SAMPLERS: dict[str, Sampler] = {run.__name__: run for run in (euler, heun, euler_maruyama, dpm_solver)}
+SAMPLERS: dict[str, Sampler] = {
+    run.__name__: run for run in (euler, heun, euler_maruyama, euler_maruyama_mean, dpm_solver)
+}
 
 
-def time_grid(path: Path, n_steps: int, shift: float = 1.0) -> Float[Tensor, " n"]:
+def time_grid(path: Path, n_steps: int, shift: float = 1.0, last_step: float = 0.0) -> Float[Tensor, " n"]:
     """Return times from the largest t of `path.ends` down to 0, (n_steps + 1,) float64 on the CPU, for any sampler.
 
-    Equal steps, warped by `times.shifted`: a shift above 1 spends more of them where there is more noise.
+    Equal steps, warped by `times.shifted`: a shift above 1 spends more of them where there is more noise. last_step:
+    size of the last step, before the equal others; SiT and REPA end their SDE with 0.04. 0: all are equal.
     """
     if n_steps < 1:
         raise ValueError(f"sampling needs at least one step, got {n_steps}")
     if not shift > 0:
         raise ValueError(f"expected a positive shift, got {shift}")
-    return path.ends[1] * shifted(torch.linspace(1, 0, n_steps + 1, dtype=torch.float64), shift)
+    if not 0 <= last_step < 1 or (last_step and n_steps < 2):
+        raise ValueError(f"expected a last step of at least 0 and below 1, of at least 2 steps, got {last_step:g}")
+    steps = torch.linspace(1, 0, n_steps + 1, dtype=torch.float64)
+    if last_step:
+        steps[:-1] = torch.linspace(1, last_step, n_steps, dtype=torch.float64)
+    return path.ends[1] * shifted(steps, shift)
 
 
 def evaluations(name: str, n_steps: int) -> int:
@@ -164,12 +212,16 @@ def evaluations(name: str, n_steps: int) -> int:
     return len(evaluation_times(name, torch.linspace(1, 0, n_steps + 1)))
 
 
-def evaluation_times(name: str, times: Float[Tensor, " n"]) -> list[float]:
-    """Return the t at which a sampler evaluates the network, in order, on times (n_steps + 1,)."""
+def evaluation_times(name: str, times: Float[Tensor, " n"], by_step: bool = False) -> list[float]:
+    """Return the t at which a sampler evaluates the network, in order, on times (n_steps + 1,).
+
+    by_step: instead the time before the step that each evaluation belongs to.
+    """
     starts, stops = times[:-1].tolist(), times[1:].tolist()
     if name != "heun":
         return starts
-    return [t for pair in zip(starts, stops, strict=True) for t in pair if t > 0]
+    pairs = zip(starts, stops, strict=True)
+    return [start if by_step else t for start, stop in pairs for t in (start, stop) if t > 0]
 
 
 @dataclass(frozen=True)

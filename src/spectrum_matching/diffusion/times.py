@@ -12,17 +12,20 @@ from torch import Tensor
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-Distribution = Literal["uniform", "log_normal", "shifted"]
+Distribution = Literal["uniform", "log_normal", "log_normal_angle", "shifted", "discrete"]
 
+N_DISCRETE = 1000
 SMALLEST = 2.0**-24  # the distance of the largest float32 below 1
 
 
 @dataclass(frozen=True)
 class Times:
-    """A distribution of t over (0, 1), 0 data and 1 noise.
+    """A distribution of t over (0, 1), "discrete" over (0, 1]; 0 data and 1 noise.
 
-    kind "log_normal": t = 1/(1 + exp(−mean − std·z)), z normal: log(t/(1 − t)) is normal, which papers call
-    logit-normal and code lognorm (SD3, arXiv 2403.03206, eq. 19). "shifted": t = shift·u/(1 + (shift − 1)·u), u
+    kind "log_normal": t = 1/(1 + exp(−mean − std·z)), z normal: log(t/(1 − t)) is normal, which papers call logit-
+    normal and code lognorm (SD3, arXiv 2403.03206, eq. 19). "log_normal_angle": t = 2/π · atan(exp(mean + std·z)), so
+    that σ/α of the cosine path is log-normal, as REPA's code has it there. "discrete": n / 1000 for n = 1 … 1000,
+    equally probable, as Stable Diffusion and U-ViT on ImageNet train. "shifted": t = shift·u/(1 + (shift − 1)·u), u
     uniform; a shift above 1 gives more noise (SD3, eq. 23, where it is the square root of the ratio of pixels).
     """
 
@@ -43,6 +46,10 @@ class Times:
         """Sample t, (n,) float32 on the CPU."""
         if self.kind == "log_normal":
             t = torch.sigmoid(self.mean + self.std * torch.randn(n, generator=generator))
+        elif self.kind == "log_normal_angle":
+            t = 2 / math.pi * (self.mean + self.std * torch.randn(n, generator=generator)).exp().atan()
+        elif self.kind == "discrete":
+            return torch.randint(1, N_DISCRETE + 1, (n,), generator=generator) / N_DISCRETE
         else:
             t = torch.rand(n, generator=generator)
             t = shifted(t, self.shift) if self.kind == "shifted" else t

@@ -8,10 +8,13 @@ from torch.nn import functional as F
 class PatchDiscriminator(nn.Module):
     """Images (b, in_channels, H, W) to one logit for each overlapping patch, (b, 1, H / 2^depth - 2, W / 2^depth - 2).
 
-    Published are depth 3 and width 64. The weights depend on the seed alone.
+    Published are depth 3 and width 64. The weights depend on the seed alone. initial_std: of the convolutions' weights,
+    0.02 in pix2pix and 0.2 in the code of Spectrum Matching.
     """
 
-    def __init__(self, in_channels: int = 3, width: int = 64, depth: int = 3, seed: int = 0) -> None:
+    def __init__(
+        self, in_channels: int = 3, width: int = 64, depth: int = 3, seed: int = 0, initial_std: float = 0.02
+    ) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.smallest = 3 * 2**depth
@@ -35,7 +38,8 @@ class PatchDiscriminator(nn.Module):
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
             else:  # a norm's scale is the one weight of rank 1
-                nn.init.normal_(parameter, 1.0 if parameter.ndim == 1 else 0.0, 0.02, generator=generator)
+                mean, std = (1.0, 0.02) if parameter.ndim == 1 else (0.0, initial_std)
+                nn.init.normal_(parameter, mean, std, generator=generator)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, positive for real images.

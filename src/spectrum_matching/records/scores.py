@@ -16,7 +16,9 @@ class Sampling:
 
     denoiser_digest, autoencoder_digest: of weights, 16 hexadecimal digits; "" without an autoencoder. step: optimizer
     updates of the denoiser. evaluations: denoiser calls an image, two where guidance acts. guidance: scale of
-    classifier-free guidance, 1 for none; guidance_interval: t in which it acts. labels: "balanced", "random", "none",
+    classifier-free guidance, 1 for none; guidance_interval: t in which it acts; guidance_channels: the first
+    channels that it acts on, 0 for all; guidance_by: whose time tells, the evaluation's or the step's. last_step,
+    shift: of the grid of times, as in `time_grid`. labels: "balanced", "random", "none",
     or one class.
     """
 
@@ -37,6 +39,10 @@ class Sampling:
     n_images: int
     seed: int
     dtype: str
+    last_step: float = 0.0
+    shift: float = 1.0
+    guidance_channels: int = 0
+    guidance_by: str = "evaluation"
 
 
 @dataclass(frozen=True)

@@ -98,11 +98,15 @@ def protocol_line(protocol: Protocol) -> str:
     ]
     if (sampling := protocol.sampling) is not None:
         low, high = sampling.guidance_interval
+        guided = f" of {sampling.guidance_channels} channels" if sampling.guidance_channels else ""
+        guided += " by step" if sampling.guidance_by == "step" else ""
         parts += [
             f"{sampling.denoiser} {sampling.denoiser_digest} at step {sampling.step}{', averaged' * sampling.averaged}",
             f"autoencoder {sampling.autoencoder} {sampling.autoencoder_digest}",
             f"{sampling.sampler}, {sampling.steps} steps, {sampling.evaluations} evaluations",
-            f"guidance {sampling.guidance:g} in {low:g} to {high:g}",
+            *([f"last step {sampling.last_step:g}"] if sampling.last_step else []),
+            *([f"shift {sampling.shift:g}"] if sampling.shift != 1 else []),
+            f"guidance {sampling.guidance:g} in {low:g} to {high:g}{guided}",
             f"labels {sampling.labels}, seed {sampling.seed}, {sampling.dtype}",
         ]
     return "; ".join(parts)

@@ -4,16 +4,27 @@ Only the rounding of the network's kernels depends on the batch size, so that a 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
-from pydantic import PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from ..diffusion import SAMPLERS, SampleNoise, evaluation_times, guided, guided_evaluations, time_grid
-from ..files.settings import NonNegative, NotHashed, validate
+from ..diffusion import (
+    SAMPLERS,
+    Predict,
+    SampleNoise,
+    by_steps,
+    evaluation_times,
+    guided,
+    guided_evaluations,
+    is_guided,
+    time_grid,
+)
+from ..files.settings import Fraction, NonNegative, NotHashed, validate
 from ..records.scores import Sampling
 from ..seeding import seeded
 from .model import DiffusionModel
@@ -28,14 +39,34 @@ else:
 class SamplingChoice:
     """Settings by which images are sampled."""
 
-    sampler: SamplerName = "euler"  # ODE: euler, heun, dpm_solver; SDE: euler_maruyama
+    sampler: SamplerName = "euler"  # ODE: euler, heun, dpm_solver; SDE: euler_maruyama, euler_maruyama_mean (SiT, REPA)
     steps: PositiveInt = 50  # of the sampler; heun calls the network twice in each
+    last_step: Fraction = 0.0  # size of the last step in t, after equal others: 0.04 in SiT and REPA; 0: all equal
+    shift: Annotated[float, Field(gt=0)] = 1.0  # of the steps: above 1 for more where there is more noise
     guidance: NonNegative = 1.0  # scale of classifier-free guidance; 1: none
     guidance_interval: tuple[float, float] = (0.0, 1.0)  # t in which guidance acts; 0: data, 1: noise
+    guidance_channels: NonNegativeInt = 0  # the first ones that are guided: 3 in SiT and LightningDiT; 0: all
+    guidance_by: Literal["evaluation", "step"] = "evaluation"  # whose time the interval tells: REPA's Heun, the step's
     labels: str = "balanced"  # balanced (classes in turn), random, none, or a class by number
     seed: int = 0  # image i depends on the seed and on i alone
     batch_size: NotHashed[PositiveInt] = 64  # in a process; rounding depends on it: a byte may differ by one
     precision: Literal["fp32", "bf16"] = "fp32"  # of the network; the sampler is in float32
+
+
+SIT = SamplingChoice("euler_maruyama_mean", 250, last_step=0.04)
+# LightningDiT counts t from noise to data: its interval from 0.1 and shift of 0.3 are these; 250 times are 249 steps.
+LIGHTNING = SamplingChoice("euler", 249, shift=1 / 0.3, guidance_channels=3)
+PROTOCOLS = {
+    "sit": SIT,
+    "sit_guided": replace(SIT, guidance=1.5, guidance_channels=3),
+    "repa": SIT,
+    "repa_guided": replace(SIT, guidance=1.8, guidance_interval=(0.0, 0.7)),
+    "lightningdit_64": replace(LIGHTNING, guidance=10.0, guidance_interval=(0.0, 0.9)),
+    "lightningdit_800": replace(LIGHTNING, guidance=6.7, guidance_interval=(0.0, 0.875)),
+    "uvit_celeba": SamplingChoice("dpm_solver", 50, labels="none"),
+    "uvit_imagenet": SamplingChoice("dpm_solver", 50, guidance=1.4),
+}
+"""How published numbers were sampled, but for labels, which the codes draw at random; docs/diffusion.md says which."""
 
 
 def check_sampling(model: DiffusionModel, choice: SamplingChoice) -> None:
@@ -52,7 +83,15 @@ def check_sampling(model: DiffusionModel, choice: SamplingChoice) -> None:
         raise ValueError(f"guidance is {choice.guidance}, but {model.source} is unconditional: leave it at 1")
     if choice.guidance != 1 and choice.labels == "none":
         raise ValueError(f"guidance is {choice.guidance} and labels is none: guidance needs labels")
+    if choice.guidance_by == "step" and choice.sampler not in ("euler", "heun"):
+        raise ValueError(f"guidance_by is step, which {choice.sampler} does not have: use heun or euler")
+    times_of(model, choice)
     labels_of(choice, (), model.n_classes)
+
+
+def times_of(model: DiffusionModel, choice: SamplingChoice) -> Tensor:
+    """Return the times that a choice samples a model at, (steps + 1,); ValueError for steps that make no grid."""
+    return time_grid(model.card.path, choice.steps, choice.shift, choice.last_step)
 
 
 @torch.no_grad()
@@ -63,16 +102,21 @@ def generate_batch(
     path = model.card.path
     noise = SampleNoise(choice.seed, tuple(indices))
     labels = labels_of(choice, indices, model.n_classes).to(device)
-    predict = guided(model.denoiser, labels if model.n_classes else None, choice.guidance, choice.guidance_interval)
-    shape = model.card.shape
+    given, channels = labels if model.n_classes else None, choice.guidance_channels or None
+    bound = partial(guided, model.denoiser, given, channels=channels)
+    shape, interval = model.card.shape, choice.guidance_interval
+    start, times = noise.start(shape).to(device), times_of(model, choice)
+
+    def at_step(t: float) -> Predict:
+        return bound(choice.guidance if is_guided(t, interval) else 1.0)
+
     with torch.autocast(device.type, torch.bfloat16, enabled=choice.precision == "bf16"):
-        units = SAMPLERS[choice.sampler](
-            predict,
-            path,
-            noise.start(shape).to(device),
-            time_grid(path, choice.steps),
-            lambda step: noise.at(step, shape).to(device),
-        )
+        sampler = SAMPLERS[choice.sampler]
+        if choice.guidance_by == "step":
+            units = by_steps(sampler, at_step, path, start, times)
+        else:
+            predict = bound(choice.guidance, interval)
+            units = sampler(predict, path, start, times, lambda step: noise.at(step, shape).to(device))
     return model.decode(units.float())
 
 
@@ -101,7 +145,7 @@ def labels_of(choice: SamplingChoice, indices: Sequence[int], n_classes: int) ->
 
 def sampling_record(model: DiffusionModel, choice: SamplingChoice, n_images: int) -> Sampling:
     """Return the record of how these images are sampled."""
-    times = evaluation_times(choice.sampler, time_grid(model.card.path, choice.steps))
+    times = evaluation_times(choice.sampler, times_of(model, choice), choice.guidance_by == "step")
     return Sampling(
         denoiser=relative_to_cwd(model.source),
         denoiser_digest=model.denoiser_digest,
@@ -113,9 +157,13 @@ def sampling_record(model: DiffusionModel, choice: SamplingChoice, n_images: int
         prediction=model.card.path.prediction,
         sampler=choice.sampler,
         steps=choice.steps,
+        last_step=choice.last_step,
+        shift=choice.shift,
         evaluations=guided_evaluations(times, choice.guidance, choice.guidance_interval),
         guidance=choice.guidance,
         guidance_interval=choice.guidance_interval,
+        guidance_channels=choice.guidance_channels,
+        guidance_by=choice.guidance_by,
         labels=choice.labels if model.n_classes else "none",
         n_images=n_images,
         seed=choice.seed,

@@ -11,13 +11,13 @@ from ..diffusion.alignment import Std
 from ..diffusion.path import Kind, Prediction
 from ..diffusion.times import Distribution
 from ..files.settings import Changeable, Fraction, Incidental, NonNegative, NotHashed
-from ..sampling.generate import SamplingChoice
+from ..sampling.generate import PROTOCOLS, SamplingChoice
 from .autoencoder_config import Intervals, Optimizer, renamed
 
 Size = Literal["B", "L", "XL"]
 Latents = Literal["f8d4", "f16d16"]
 
-DINOV2 = "hub:facebook/dinov2-base"
+DINOV2 = "repa:hub:facebook/dinov2-base"
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,9 @@ class AlignmentChoice:
     """Alignment of the tokens of one block with a vision encoder's: projector, target filter and loss."""
 
     weight: NonNegative = 0.0  # 0: no alignment
-    encoder: NotHashed[str | None] = None  # gradients[:CELL], a folder, or hub:NAME; None: that of the cached targets
+    encoder: NotHashed[str | None] = (
+        None  # as in `open_vision`, for instance repa:hub:facebook/dinov2-base; None: that of the cached targets
+    )
     size: int | None = None  # of images: pixels on a side that the encoder sees; the encoder's own by default
     targets: Incidental[str | None] = None  # of latents: folder of cached targets; by default LATENTS/targets
     tap: PositiveInt = 2  # block whose tokens are aligned, from 1
@@ -130,12 +132,12 @@ ALIGNMENTS = {
 }
 """Published alignments with DINOv2-B; Fréchet distances at 400,000 updates on f8d4, none of them run here.
 
-REPA (arXiv 2410.06940), a perceptron to the tokens: without guidance XL 7.9; by iREPA B 22.75, L 9.61, XL 7.76, by 250
-steps of Euler–Maruyama. iREPA (arXiv 2512.10794), a 3 × 3 convolution to targets less gamma times their mean token,
-divided by their std: B 21.40, L 9.36, XL 7.52, with guidance XL 1.93. REPA-DoG (Spectrum Matching, arXiv 2603.14645),
-a difference of Gaussians over the 16 × 16 tokens in place of the normalisation: with guidance, one run each, B 4.98
-beside 5.07 for iREPA and 5.68 for REPA. The paper's sigmas are not known: these are a fifth of the grid and half a
-token, the middle of what others use.
+REPA (arXiv 2410.06940), a perceptron to the tokens, of images prepared as its code does: without guidance XL 7.9; by
+iREPA B 22.75, L 9.61, XL 7.76, by 250 steps of Euler–Maruyama. iREPA (arXiv 2512.10794), a 3 × 3 convolution to targets
+less gamma times their mean token, divided by their std: B 21.40, L 9.36, XL 7.52, with guidance XL 1.93. REPA-DoG
+(Spectrum Matching, arXiv 2603.14645), a difference of Gaussians over the 16 × 16 tokens in place of the normalisation:
+with guidance, one run each, B 4.98 beside 5.07 for iREPA and 5.68 for REPA. The paper's sigmas are not known: these are
+a fifth of the grid and half a token, the middle of what others use.
 """
 
 
@@ -162,8 +164,9 @@ def celeba256_uvit(size: str, latents: Latents, steps: int) -> DiffusionRun:
     """Return CelebA-HQ 256 with U-ViT at 256 tokens, as in the paper's code: noise prediction on the VP path.
 
     Cost: not measured here; docs/compare.md estimates it. Source: Spectrum Matching (arXiv 2603.14645), the authors'
-    configurations: batch 256, AdamW 2e-4, weight decay 0.03, betas 0.99, 5,000 warm-up updates, EMA 0.9999; 300,000
-    updates on f16 latents, 500,000 on f8.
+    configurations: batch 256, AdamW 2e-4, weight decay 0.03, betas 0.99, 5,000 warm-up updates, a constant
+    EMA of 0.9999, no clipping (U-ViT's trainer has none); 300,000 updates on f16 latents, 500,000 on f8. Which of its
+    two samplers the paper's table used is not known: DPM-Solver at 50 evaluations, as here, or 100 steps of Euler.
     """
     run = replace(
         LARGE,
@@ -171,17 +174,38 @@ def celeba256_uvit(size: str, latents: Latents, steps: int) -> DiffusionRun:
         source=Source(latents=f"latents/celeba256_{latents}", flip=True),
         denoiser=DenoiserChoice(f"UViT-{size}/{2 if latents == 'f8d4' else 1}", labels=False),
         objective=ObjectiveChoice(path="vp", prediction="noise"),
-        optimizer=Optimizer(lr=2e-4, betas=(0.99, 0.99), weight_decay=0.03, warmup=5000, ema=0.9999),
-        preview=SamplingChoice("dpm_solver", 50, labels="none"),
+        optimizer=UVIT,
+        preview=PROTOCOLS["uvit_celeba"],
     )
     return renamed(run, f"celeba256_{latents}_uvit_{size.lower()}")
+
+
+def imagenet256_uvit(size: Literal["L", "H"]) -> DiffusionRun:
+    """Return ImageNet 256 with U-ViT at patch 2 on SD-VAE's f8d4 latents: noise prediction on Stable Diffusion's betas.
+
+    Cost: not measured here. Source: U-ViT (arXiv 2209.12152), its configurations: batch 1024, labels dropped at 0.15,
+    300,000 updates for L and 500,000 for H. Expected with a guidance of 1.4 (its scale of 0.4), 50 evaluations of a
+    third-order DPM-Solver where ours is of second order: Fréchet distance 3.40 for L and 2.29 for H.
+    """
+    run = replace(
+        LARGE,
+        steps=300_000 if size == "L" else 500_000,
+        batch_size=1024,
+        source=Source(latents="latents/imagenet256_f8d4", flip=True, statistics="declared"),
+        denoiser=DenoiserChoice(f"UViT-{size}/2", time_scale=1000.0),
+        objective=ObjectiveChoice("stable_diffusion", "noise", "discrete", label_dropout=0.15),
+        optimizer=UVIT,
+        preview=PROTOCOLS["uvit_imagenet"],
+    )
+    return renamed(run, f"imagenet256_f8d4_uvit_{size.lower()}")
 
 
 def imagenet256_sit(size: Size, latents: Latents, alignment: str | None = None) -> DiffusionRun:
     """Return ImageNet 256 with SiT at 256 tokens, linear path, velocity: patch 1 on f16d16, patch 2 on SD-VAE's f8d4.
 
     Cost: not measured here; docs/compare.md estimates it. Source: SiT (arXiv 2401.08740), whose settings REPA's code
-    and the paper's keep: batch 256, AdamW 1e-4 without decay, EMA 0.9999, 400,000 updates. Expected at f8d4 without
+    and the paper's keep: batch 256, AdamW 1e-4 without decay, a constant EMA of 0.9999, 400,000 updates; SiT
+    does not clip gradients, REPA clips their norm at 1. Expected at f8d4 without
     guidance: Fréchet distance 33.0 for B (the same source); nothing is published for these f16d16 latents.
 
     alignment: one of ALIGNMENTS, from block 8 (B: 4), on data as REPA's code has them: no mirrored images, and f8d4
@@ -192,8 +216,10 @@ def imagenet256_sit(size: Size, latents: Latents, alignment: str | None = None) 
         steps=400_000,
         source=Source(latents=f"latents/imagenet256_{latents}", flip=alignment is None),
         denoiser=DenoiserChoice(f"SiT-{size}/{2 if latents == 'f8d4' else 1}"),
-        optimizer=Optimizer(lr=1e-4, weight_decay=0.0, warmup=0, ema=0.9999),
-        preview=SamplingChoice("euler_maruyama", 250),
+        optimizer=Optimizer(
+            lr=1e-4, weight_decay=0.0, warmup=0, clip=0.0 if alignment is None else 1.0, ema=0.9999, ema_ramp=False
+        ),
+        preview=PROTOCOLS["sit" if alignment is None else "repa"],
     )
     name = f"imagenet256_{latents}_sit_{size.lower()}"
     if alignment is None:
@@ -205,6 +231,7 @@ def imagenet256_sit(size: Size, latents: Latents, alignment: str | None = None) 
     return renamed(replace(run, alignment=choice), f"{name}_{alignment}")
 
 
+UVIT = Optimizer(lr=2e-4, betas=(0.99, 0.99), weight_decay=0.03, warmup=5000, clip=0.0, ema=0.9999, ema_ramp=False)
 LARGE = DiffusionRun(
     batch_size=256,
     precision="bf16",
@@ -220,6 +247,7 @@ PRESETS: dict[str, Callable[[], DiffusionRun]] = {
         partial(celeba256_uvit, "S", "f8d4", 500_000),
         partial(celeba256_uvit, "S", "f16d16", 300_000),
         partial(celeba256_uvit, "M", "f16d16", 500_000),
+        *(partial(imagenet256_uvit, size) for size in ("L", "H")),
         *(
             partial(imagenet256_sit, size, latents, alignment)
             for alignment in (None, *ALIGNMENTS)

@@ -162,6 +162,14 @@ def adamw(net: nn.Module, options: Optimizer, lr: float | None = None) -> torch.
     return torch.optim.AdamW(trainable, lr=rate, betas=options.betas, weight_decay=options.weight_decay, fused=True)
 
 
+def averaged(net: nn.Module, options: Optimizer) -> EMAModel | None:
+    """Return the average of a network's weights, None for a decay of 0. It starts from the first update's weights."""
+    if not options.ema:
+        return None
+    least = 0.0 if options.ema_ramp else options.ema
+    return EMAModel(net.parameters(), decay=options.ema, min_decay=least, foreach=True)
+
+
 @contextmanager
 def ema_weights(state: TrainingState) -> Iterator[None]:
     """Replace the exported network's parameters by their averages, if there are any, until the block ends."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 import torch._functorch.config
 from accelerate import Accelerator
-from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from ..data.images import ImageBatch
@@ -15,7 +14,7 @@ from ..nets.autoencoder import Autoencoder
 from ..nets.discriminator import PatchDiscriminator, hinge_discriminator_loss, hinge_generator_loss
 from ..nets.vision.perceptual import LPIPS
 from .autoencoder_config import AutoencoderRun
-from .optimization import StepRecord, TrainingState, adamw, train
+from .optimization import StepRecord, TrainingState, adamw, averaged, train
 
 
 class Reconstructor(nn.Module):
@@ -229,15 +228,14 @@ def build_state(
     reconstructor = Reconstructor(autoencoder, method, run.sample_posterior, run.precision == "bf16").to(device)
     choice, discriminator = run.discriminator, None
     if choice.weight:
-        discriminator = PatchDiscriminator(3, choice.width, choice.depth, seed=run.seed).to(device)
+        discriminator = PatchDiscriminator(3, choice.width, choice.depth, run.seed, choice.initial_std).to(device)
     for net in (reconstructor, discriminator):
         if net is not None and run.channels_last:
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    decay = run.optimizer.ema
     return AutoencoderState(
         reconstructor=reconstructor,
         optimizer=adamw(reconstructor, run.optimizer),
-        ema=EMAModel(autoencoder.parameters(), decay=decay, foreach=True) if decay else None,
+        ema=averaged(autoencoder, run.optimizer),
         discriminator=discriminator,
         discriminator_optimizer=None if discriminator is None else adamw(discriminator, run.optimizer, choice.lr),
     )

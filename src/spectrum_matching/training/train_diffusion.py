@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from ..diffusion import Path, Times, diffusion_loss
@@ -24,7 +23,7 @@ from ..seeding import seeded
 from ..spectrum.block_lowpass import block_lowpass
 from .diffusion_config import AlignmentChoice, Curriculum, DiffusionRun
 from .diffusion_data import DiffusionBatch
-from .optimization import StepRecord, TrainingState, adamw, train
+from .optimization import StepRecord, TrainingState, adamw, averaged, train
 
 
 @dataclass(kw_only=True)
@@ -129,7 +128,7 @@ def build_diffusion_state(
         ValueError: where there is no such network.
     """
     channels, h, w = shape
-    choice, decay = run.denoiser, run.optimizer.ema
+    choice = run.denoiser
     n_conditions = n_classes if choice.labels else 0
     options = {name: getattr(choice, name) for name in ("width", "depth", "heads", "time_scale")}
     options = {name: value for name, value in options.items() if value is not None}
@@ -148,7 +147,7 @@ def build_diffusion_state(
         denoiser=denoiser,
         alignment=alignment,
         optimizer=adamw(trained, run.optimizer),
-        ema=EMAModel(denoiser.parameters(), decay=decay, foreach=True) if decay else None,
+        ema=averaged(denoiser, run.optimizer),
     )
 
 

@@ -84,6 +84,45 @@ def test_classes_cover_this_version_of_diffusers() -> None:
     assert {name.split()[0] for name in SMALL} | ELSEWHERE == CLASSES.keys()
 
 
+def saved_pipeline(folder: Path, model: Any, pipeline: str) -> LatentSpace:
+    """The latent space of a model opened from the folder of a pipeline, the same by its own folder."""
+    model.save_pretrained(folder / "vae")
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
+    spaces = [Autoencoder.from_pretrained(source).latent_space for source in (folder, folder / "vae")]
+    assert spaces[0] == spaces[1]
+    return spaces[0]
+
+
+@pytest.mark.parametrize("pipeline", ["GlmImagePipeline", "StableDiffusionXLPipeline"])
+def test_latent_space_of_glm_image_leaves_the_scaling_factor_out(tmp_path: Path, pipeline: str) -> None:
+    mean, std = [0.5, -0.25, 0.0, 1.0], [2.0, 0.5, 1.0, 4.0]
+    model = build("AutoencoderKL", {**KL, "latents_mean": mean, "latents_std": std})
+    space, units = saved_pipeline(tmp_path, model, pipeline), images(2, 4, 3, 5)
+    mean, std = (torch.tensor(values).view(1, 4, 1, 1) for values in (mean, std))
+    scale = 1.0 if pipeline == "GlmImagePipeline" else 0.18215  # the class's default
+    torch.testing.assert_close(space.denormalise(units), units * std / scale + mean)
+
+
+@pytest.mark.parametrize("pipeline", ["Kandinsky5T2IPipeline", "Kandinsky5I2IPipeline", "FluxPipeline"])
+def test_latent_space_of_kandinsky5_leaves_the_shift_out(tmp_path: Path, pipeline: str) -> None:
+    model = build("AutoencoderKL", {**KL, "scaling_factor": 0.3611, "shift_factor": 0.1159})
+    space, units = saved_pipeline(tmp_path, model, pipeline), images(2, 4, 3, 5)
+    shift = 0.1159 if pipeline == "FluxPipeline" else 0.0
+    torch.testing.assert_close(space.denormalise(units), units / 0.3611 + shift)
+
+
+@pytest.mark.parametrize("pipeline", ["ErnieImagePipeline", "Flux2Pipeline"])
+@torch.inference_mode()
+def test_latent_space_of_ernie_image_has_its_own_eps(tmp_path: Path, pipeline: str) -> None:
+    model = build("AutoencoderKLFlux2", KL)
+    model.bn.running_mean.copy_(torch.linspace(-1, 1, 16))
+    model.bn.running_var.fill_(1e-4)
+    space, units = saved_pipeline(tmp_path, model, pipeline), images(1, 16, 2, 2)
+    std = torch.sqrt(model.bn.running_var.view(1, -1, 1, 1) + (1e-5 if pipeline == "ErnieImagePipeline" else 1e-4))
+    theirs = units * std + model.bn.running_mean.view(1, -1, 1, 1)
+    torch.testing.assert_close(space.denormalise(units), torch.nn.functional.pixel_shuffle(theirs, 2))
+
+
 @torch.inference_mode()
 def test_latent_space_of_flux2_equals_its_pipeline(tmp_path: Path) -> None:
     model = build("AutoencoderKLFlux2", KL)

@@ -13,7 +13,7 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from spectrum_matching.nets.vision.encoders import KINDS, VisionTokens, open_vision
+from spectrum_matching.nets.vision.encoders import KINDS, RECIPES, VisionTokens, canonical, open_vision
 from spectrum_matching.nets.vision.gradients import gradient_map
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -139,6 +139,50 @@ def test_open_vision_prepares_pixels_as_transformers(models, seen, kind, side):
     error = (given[0] - expected).abs() * torch.tensor(KINDS[kind].std).view(3, 1, 1) * 255
     assert error.max() < 1.2  # PIL rounds twice, once for each axis, and a bicubic kernel has weights of up to 1.3
     assert error.mean() < 0.4
+
+
+def published_pixels(recipe, images):
+    """What REPA and VA-VAE give DINOv2 for images in [-1, 1], restated."""
+    if recipe == "va_vae":
+        return torch.nn.functional.interpolate(images, size=(224, 224), mode="bilinear", align_corners=False)
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+    levels = (images + 1) * 127.5
+    return torch.nn.functional.interpolate((levels / 255.0 - mean) / std, 224, mode="bicubic")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("kind", ["dinov2", "dinov2_with_registers"])
+def test_open_vision_prepares_images_and_positions_as_published(models, seen, kind, recipe):
+    folder, model = models[kind]
+    encoder, plain = open_vision(f"{recipe}:{folder}"), open_vision(str(folder))
+    given = seen(MODELS[kind][0])
+    _, images = pictures(256)
+    found = encoder(images)
+    torch.testing.assert_close(given[0], published_pixels(recipe, images), rtol=0, atol=1e-4)
+
+    # timm's resample_abs_pos_embed, restated; then the model needs to resample nothing.
+    positions = model.embeddings.position_embeddings
+    field = positions[:, 1:].reshape(1, 37, 37, -1).permute(0, 3, 1, 2)
+    field = torch.nn.functional.interpolate(field, (16, 16), mode="bicubic", antialias=True)
+    resampled = torch.cat([positions[:, :1], field.permute(0, 2, 3, 1).reshape(1, 256, -1)], dim=1)
+    model.embeddings.position_embeddings = torch.nn.Parameter(resampled)
+    with torch.no_grad():
+        expected = model(given[0]).last_hidden_state[:, encoder.n_leading :]
+    model.embeddings.position_embeddings = positions
+    torch.testing.assert_close(found.tokens, expected, rtol=0, atol=2e-5)
+    assert found.grid == (16, 16)
+    assert (found.tokens - plain(images).tokens).abs().max() > 1e-3
+    assert len({encoder.digest, plain.digest}) == 2
+    assert "not antialiased, positions antialiased" in encoder.resizer
+
+
+def test_recipes_differ_by_digest_and_refuse_other_models(models):
+    folder = models["dinov2"][0]
+    assert len({open_vision(f"{recipe}:{folder}").digest for recipe in RECIPES}) == len(RECIPES)
+    assert canonical(f"repa:{folder}") == f"repa:{folder.resolve()}"
+    assert canonical("va_vae:hub:facebook/dinov2-large") == "va_vae:hub:facebook/dinov2-large"
+    with pytest.raises(ValueError, match=r"prepares images for DINOv2, and .* holds a model of type clip"):
+        open_vision(f"repa:{models['clip'][0]}")
 
 
 def test_open_vision_clamps_overshoot_as_transformers(models, seen):

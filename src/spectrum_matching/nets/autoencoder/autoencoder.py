@@ -51,10 +51,11 @@ class Autoencoder(nn.Module):
 
     Latents are raw. `latent_space` is the declared transform to unit scale, and nothing here applies it. A null in a
     configuration means scale 1 and shift 0; a config.json without `scaling_factor` means its class's default, as in
-    diffusers.
+    diffusers. pipeline: the class of the diffusion pipeline that the model comes from, some of which scale latents in
+    another way than its configuration says.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, pipeline: str = "") -> None:
         super().__init__()
         if type(model).__name__ == "OptimizedModule":  # torch.compile's, whose encode and decode are the original's
             model = model._orig_mod
@@ -63,7 +64,9 @@ class Autoencoder(nn.Module):
             self.parts = custom.modules_of(model)
         name = diffusers_classes.class_name(model)
         self.kind = name or type(model).__name__
-        self._adapter = adapter = diffusers_classes.adapter_of(model, name) if name else custom.adapter_of(model, self)
+        self._adapter = adapter = (
+            diffusers_classes.adapter_of(model, name, pipeline) if name else custom.adapter_of(model, self)
+        )
         self._counts_from_zero = adapter.image_range == (0.0, 1.0)
         self.factor, self.channels = adapter.factor, adapter.channels
         self.multiple, self.size = adapter.multiple, adapter.size
@@ -152,7 +155,7 @@ class Autoencoder(nn.Module):
         Raises:
             ValueError: naming the source and the remedy, for anything that does not open.
         """
-        return cls(load(source))
+        return cls(*load(source))
 
     def save_pretrained(self, folder: str | Path, scaling_factor: float | None = None) -> None:
         """Write config.json and safetensors for `from_pretrained` of the model's class in diffusers.

@@ -63,9 +63,18 @@ def _of_first_frame(model: Any) -> LatentSpace:
     return _per_channel(mean[:, 0], std[:, 0])
 
 
-def _batch_norm(model: Any) -> LatentSpace:
-    std = (model.bn.running_var.double() + model.config["batch_norm_eps"]).sqrt()
+def _batch_norm(model: Any, eps: float | None = None) -> LatentSpace:
+    std = (model.bn.running_var.double() + (model.config["batch_norm_eps"] if eps is None else eps)).sqrt()
     return _per_channel(model.bn.running_mean, std, model.config["patch_size"][0])
+
+
+def _without_scale(model: Any) -> LatentSpace:
+    mean, std = (torch.tensor(model.config[f"latents_{name}"], dtype=torch.float64) for name in ("mean", "std"))
+    return _per_channel(mean, std)
+
+
+def _without_shift(model: Any) -> LatentSpace:
+    return LatentSpace("scale", (0.0,), (1 / _scale(model),))
 
 
 def _per_channel(mean: Tensor, std: Tensor, patch: int = 1) -> LatentSpace:
@@ -148,6 +157,14 @@ CLASSES: dict[str, Traits] = {
     "Kandinsky6SRVAE": Traits(_RATIO, frames=True),
 }
 
+PIPELINES: dict[str, Callable[[Any], LatentSpace]] = {
+    "GlmImagePipeline": _without_scale,
+    "Kandinsky5T2IPipeline": _without_shift,
+    "Kandinsky5I2IPipeline": _without_shift,
+    "ErnieImagePipeline": partial(_batch_norm, eps=1e-5),
+}
+"""Pipelines of diffusers that scale latents in another way than other users of the same class of autoencoder."""
+
 _SOUND, _NO_ENCODER = "it encodes sound", "it has no encoder"
 REFUSED: dict[str, str] = {
     "AutoencoderKLAllegro": "diffusers runs it on tiles of 24 frames only, not on an image",
@@ -181,8 +198,8 @@ def class_name(model: object) -> str | None:
     return kind
 
 
-def adapter_of(model: Any, kind: str) -> Adapter:
-    """Return how a model of the class `kind` is called.
+def adapter_of(model: Any, kind: str, pipeline: str = "") -> Adapter:
+    """Return how a model of the class `kind` is called, from a pipeline of that class.
 
     Raises:
         ValueError: if the model takes no RGB images, or decodes at random.
@@ -204,7 +221,7 @@ def adapter_of(model: Any, kind: str) -> Adapter:
         size=size,
         is_stochastic=traits.is_stochastic,
         image_range=traits.image_range,
-        latent_space=traits.latent_space(model),
+        latent_space=PIPELINES.get(pipeline, traits.latent_space)(model),
     )
 
 

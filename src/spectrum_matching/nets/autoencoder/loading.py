@@ -3,7 +3,7 @@
 import difflib
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffusers
 
@@ -16,6 +16,7 @@ from .single_file import load_single_file
 # Folders of the autoencoder within a pipeline.
 SUBFOLDERS = (".", "vae", "vqvae", "movq", "vqgan")
 PICKLED = (".ckpt", ".pt", ".pth", ".bin")
+PIPELINE = "model_index.json"
 _FILES = (
     CONFIG,
     "diffusion_pytorch_model.safetensors",
@@ -24,7 +25,14 @@ _FILES = (
 )
 
 
-def load(source: str | Path) -> Any:
+class Loaded(NamedTuple):
+    """An autoencoder, and the class of the diffusion pipeline in whose folder it lies; "" for none."""
+
+    model: Any
+    pipeline: str = ""
+
+
+def load(source: str | Path) -> Loaded:
     """Load an autoencoder in float32 and eval mode on the CPU; "python:FILE.py:FACTORY" gives what the factory returns.
 
     Only safetensors are read from folders and hub names.
@@ -33,10 +41,10 @@ def load(source: str | Path) -> Any:
         ValueError: with the remedy, for anything that does not open.
     """
     if str(source).startswith(PREFIX):
-        return from_file(str(source))
+        return Loaded(from_file(str(source)))
     root = Path(source).expanduser()
     if root.is_file() and root.suffix == ".safetensors":
-        return load_single_file(root)
+        return Loaded(load_single_file(root))
     if root.is_file() and root.suffix in PICKLED:
         raise ValueError(f"{source} is pickled and not opened: if you trust it, save its tensors as .safetensors")
     if not root.exists() and root.suffix in (".safetensors", *PICKLED):
@@ -47,14 +55,22 @@ def load(source: str | Path) -> Any:
                 f"{source} is no folder: give what save_pretrained wrote, a .safetensors file, a hub name, "
                 f"or python:FILE.py:FACTORY"
             )
-        root = download(str(source), [f"{name}/{file}".removeprefix("./") for name in SUBFOLDERS for file in _FILES])
+        files = [f"{name}/{file}".removeprefix("./") for name in SUBFOLDERS for file in _FILES]
+        root = download(str(source), [PIPELINE, *files])
     folder = next((root / name for name in SUBFOLDERS if (root / name / CONFIG).is_file()), None)
     if folder is None:
         looked = " or ".join(str(root / name) for name in SUBFOLDERS)
         raise ValueError(f"no {CONFIG} in {looked}: give what save_pretrained wrote")
     verify_folder(folder)
     kind = str(read_config(folder / CONFIG).get("_class_name", "no diffusers class"))
-    return load_folder(_class(folder, kind), folder)
+    return Loaded(load_folder(_class(folder, kind), folder), _pipeline(folder))
+
+
+def _pipeline(folder: Path) -> str:
+    folder = folder.resolve()
+    indices = [folder / PIPELINE, *([folder.parent / PIPELINE] if folder.name in SUBFOLDERS else [])]
+    index = next((file for file in indices if file.is_file()), None)
+    return "" if index is None else str(read_config(index).get("_class_name", ""))
 
 
 def _class(folder: Path, kind: str) -> Any:

@@ -5,6 +5,7 @@ trained on class tokens alone, so CLIP's tokens are taken before it, as in REPA'
 """
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -120,6 +121,20 @@ KINDS = {
     "siglip_vision_model": _SIGLIP,
 }
 
+
+class Recipe(NamedTuple):
+    """How a published code gives images in [-1, 1] to DINOv2; `normalises`: by ImageNet's mean and deviation first.
+
+    Pixels are resampled without antialiasing and not clamped.
+    """
+
+    resample: Resampler
+    normalises: bool
+
+
+RECIPES = {"repa": Recipe("bicubic", normalises=True), "va_vae": Recipe("bilinear", normalises=False)}
+"""REPA (arXiv 2410.06940), as iREPA; VA-VAE (arXiv 2501.01423), whose encoder sees values in [-1, 1]."""
+
 _RESAMPLERS: dict[int | None, Resampler] = {2: "bilinear", 3: "bicubic"}  # by PIL's numbers
 
 
@@ -138,6 +153,9 @@ class _Preprocessing:
 def open_vision(spec: str, device: torch.device | str = "cpu", size: int | None = None) -> VisionEncoder:
     """Open `gradients`, `gradients:CELL` (pixels on a side, 8), a folder in transformers' format, or `hub:owner/name`.
 
+    `repa:` or `va_vae:` before a DINOv2's folder or name prepares images as these codes do, and resamples the position
+    embeddings once, antialiased, as timm does; see `RECIPES`.
+
     size: side of the encoder's input in pixels; 224 for DINOv2, 256 for DINOv3, else that of its configuration, rounded
     down to a multiple of its patch. Gradients take images at their own size.
 
@@ -149,15 +167,18 @@ def open_vision(spec: str, device: torch.device | str = "cpu", size: int | None 
         if size is not None:
             raise ValueError(f"{spec} takes images at their own size: leave size {size} out, or give gradients:CELL")
         return _gradients(spec, cell if ":" in spec else str(CELL), torch.device(device))
-    return _pretrained(spec, torch.device(device), size)
+    if name in RECIPES:
+        return _pretrained(spec, torch.device(device), size, spec.removeprefix(f"{name}:"), RECIPES[name])
+    return _pretrained(spec, torch.device(device), size, spec, None)
 
 
 def canonical(spec: str) -> str:
     """Return one name for all specs of an encoder: with the default cell, and the full path of a folder."""
     if spec == "gradients":
         return f"gradients:{CELL}"
-    folder = Path(spec).expanduser()
-    return str(folder.resolve()) if folder.exists() else spec
+    recipe = next((f"{name}:" for name in RECIPES if spec.startswith(f"{name}:")), "")
+    folder = Path(spec.removeprefix(recipe)).expanduser()
+    return f"{recipe}{folder.resolve()}" if folder.exists() else spec
 
 
 def _gradients(spec: str, text: str, device: torch.device) -> VisionEncoder:
@@ -175,8 +196,8 @@ def _gradients(spec: str, text: str, device: torch.device) -> VisionEncoder:
     )
 
 
-def _pretrained(spec: str, device: torch.device, size: int | None) -> VisionEncoder:
-    folder = _folder(spec)
+def _pretrained(spec: str, device: torch.device, size: int | None, source: str, recipe: Recipe | None) -> VisionEncoder:
+    folder = _folder(source)
     model_type = read_config(folder / CONFIG).get("model_type")
     if not isinstance(model_type, str) or model_type not in KINDS:
         raise ValueError(f"{folder} holds a model of type {model_type}: known vision encoders are {', '.join(KINDS)}")
@@ -187,27 +208,50 @@ def _pretrained(spec: str, device: torch.device, size: int | None) -> VisionEnco
     model = _load(kind.model, folder)
     patch = _square_side(model.config.patch_size, folder)
     side = _input_side(spec, size, patch, kind.size or _square_side(model.config.image_size, folder))
+    if recipe is not None:
+        if not model_type.startswith("dinov2"):
+            raise ValueError(f"{spec} prepares images for DINOv2, and {folder} holds a model of type {model_type}")
+        _resample_positions(model, side // patch)
     model = model.to(device)
     options = {"interpolate_pos_encoding": True} if kind.interpolates else {}
     shift, scale = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))
 
+    def prepare(images: Tensor) -> Tensor:
+        if recipe is None:
+            return (((resize(images, (side, side), resample) + 1) / 2).clamp(0, 1) - shift) / scale
+        values = ((images + 1) / 2 - shift) / scale if recipe.normalises else images
+        return resize(values, (side, side), recipe.resample, antialias=False)
+
     def encode(images: Tensor) -> Tensor:
-        pixels = ((resize(images, (side, side), resample) + 1) / 2).clamp(0, 1)
-        tokens: Tensor = model((pixels - shift) / scale, **options).last_hidden_state
+        tokens: Tensor = model(prepare(images), **options).last_hidden_state
         return tokens
 
+    resizer = f"{resample} to {side}, antialiased; mean {mean}, deviation {std}"
+    if recipe is not None:
+        values = f"mean {mean}, deviation {std}" if recipe.normalises else "values in [-1, 1]"
+        resizer = f"{recipe.resample} to {side}, not antialiased, positions antialiased; {values}"
     files = [folder / CONFIG, file, *sorted(folder.glob(WEIGHTS))]
+    digest = digest_files(file for file in files if file.is_file())
     return VisionEncoder(
         name=spec,
-        digest=digest_files(file for file in files if file.is_file()),
+        digest=digest if recipe is None else digest_lines([digest, spec.partition(":")[0]]),
         width=model.config.hidden_size,
-        resizer=f"{resample} to {side}, antialiased; mean {mean}, deviation {std}",
+        resizer=resizer,
         device=device,
         model_type=model_type,
         n_leading=kind.n_class + getattr(model.config, "num_register_tokens", 0),
         grid=lambda _: (side // patch, side // patch),
         encode=encode,
     )
+
+
+def _resample_positions(model: Any, side: int) -> None:
+    """Resample DINOv2's position embeddings to side × side patches, bicubic and antialiased, as timm does."""
+    positions = model.embeddings.position_embeddings
+    classes, patches = positions.data[:, :1], positions.data[:, 1:]
+    field = patches.mT.unflatten(2, (math.isqrt(patches.shape[1]),) * 2)
+    resampled = resize(field, (side, side), "bicubic", antialias=True)
+    positions.data = torch.cat([classes, resampled.flatten(2).mT], dim=1)
 
 
 def _folder(spec: str) -> Path:
