@@ -17,7 +17,7 @@ from spectrum_matching.files.settings import differences
 from spectrum_matching.files.yaml_files import override, to_yaml
 from spectrum_matching.records.comparison import COMPARISON
 from spectrum_matching.sampling.generate import SamplingChoice
-from spectrum_matching.training.autoencoder_config import AutoencoderRun, Data, Intervals, MethodChoice
+from spectrum_matching.training.autoencoder_config import AutoencoderRun, Data, Intervals, Losses, MethodChoice, Network
 from spectrum_matching.training.diffusion_config import Curriculum, DenoiserChoice, DiffusionRun
 
 
@@ -170,8 +170,24 @@ def test_notes_name_what_varies_between_seeds(plan, data, said):
         ({"entries": {"autoencoder": Entry(MethodChoice("dsm", delta=1.0))}}, (), "has no option delta"),
         ({"entries": {"autoencoder": Entry(MethodChoice("va_vae", encoder="nowhere"))}}, (), "nowhere is no folder"),
         ({"entries": {"autoencoder": Entry(MethodChoice("va_vae", encoder="nowhere"))}}, ("--dry-run",), "nowhere is"),
-        ({"measuring": Measuring(features="nothing.pt")}, (), "no feature extractor 'nothing.pt'"),
-        ({"measuring": Measuring(data="nowhere")}, (), "nowhere"),
+        *(
+            ({"measuring": measuring}, arguments, said)
+            for arguments in ((), ("--dry-run",))
+            for measuring, said in (
+                (Measuring(features="nothing.pt"), "no feature extractor 'nothing.pt'"),
+                (Measuring(data="nowhere"), "nowhere"),
+                (Measuring(reference_data="nothing here"), "nothing here"),
+            )
+        ),
+        *(
+            ({"autoencoder": AutoencoderRun(**change)}, arguments, said)
+            for arguments in ((), ("--dry-run",))
+            for change, said in (
+                ({"data": Data(path="no images")}, "no images"),
+                ({"network": Network(pretrained="no/network")}, "no/network"),
+                ({"losses": Losses(perceptual=1.0, perceptual_weights="no/weights")}, "no/weights"),
+            )
+        ),
     ],
 )
 def test_compare_refuses_invalid_plans_before_any_work(plan, command, tmp_path, changes, arguments, said):
@@ -242,6 +258,7 @@ def test_compare_dry_run_prints_the_plan(plan, command, tmp_path):
     status, out, err = command(replace(plan, out=str(tmp_path / "new")), "--dry-run")
     assert status == 0
     assert override(Plan(), yaml.safe_load(out), "out") == replace(plan, out=str(tmp_path / "new"))
+    assert "checked up to the first step" in err
     assert "3 trials" in err
     assert not (tmp_path / "new").exists()
 

@@ -1,20 +1,27 @@
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 
+from runs import asked, files
 from spectrum_matching import __version__
 from spectrum_matching.cli.main import COMMANDS
-from spectrum_matching.files.yaml_files import override
+from spectrum_matching.files.yaml_files import override, to_yaml
 from spectrum_matching.training import autoencoder_config
+from spectrum_matching.training.checks import check_autoencoder_run
+
+CHECKED = "checked up to the first step; not checked: whether it fits the memory of the device, and the disk\n"
 
 
 def dry_run(specmatch, *arguments):
     status, out, err = specmatch("train-ae", *arguments, "--dry-run")
-    assert (status, err) == (0, "")
+    assert status == 0
+    assert err.endswith(CHECKED)
     return override(autoencoder_config.AutoencoderRun(), yaml.safe_load(out), "printed")
 
 
@@ -53,18 +60,18 @@ def test_train_ae_help_names_presets_and_options(specmatch):
         assert shown in out
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", autoencoder_config.PRESETS)
-def test_train_ae_dry_run_round_trips(specmatch, name):
-    run, arguments = autoencoder_config.PRESETS[name](), []
+def test_train_ae_presets_are_valid_and_survive_yaml(name):
+    run = autoencoder_config.PRESETS[name]()
     if (run.method.encoder or "").startswith("hub:"):
-        run, arguments = replace(run, method=replace(run.method, encoder="gradients")), ["--method.encoder=gradients"]
-    assert dry_run(specmatch, name, *arguments) == run
+        run = replace(run, method=replace(run.method, encoder="gradients"))
+    check_autoencoder_run(run)
+    assert override(autoencoder_config.AutoencoderRun(), yaml.safe_load(to_yaml(run)), "printed") == run
 
 
-def test_train_ae_options_override_file_and_preset(specmatch, tmp_path):
+def test_train_ae_options_override_file_and_preset(specmatch, tmp_path, image_folder):
     file = tmp_path / "part.yaml"
-    file.write_text("seed: 1\nsteps: 2\nmethod: {keep: [7]}\n")
+    file.write_text(f"seed: 1\nsteps: 2\nmethod: {{keep: [7]}}\ndata: {{path: {image_folder}}}\n")
     run = dry_run(specmatch, "tiny_dsm", "--config", file, "--steps", 3, "--optimizer.betas", 0.5, 0.9)
     assert (run.name, run.seed, run.steps, run.method.keep, run.optimizer.betas) == ("tiny_dsm", 1, 3, (7,), (0.5, 0.9))
     assert dry_run(specmatch, "tiny_esm_dsm", f"--config={file}").seed == 1
@@ -180,3 +187,57 @@ def test_train_ae_refuses_a_file_of_numbers_that_are_not_finite(specmatch, tmp_p
     assert err.startswith(f"specmatch train-ae: {file}: optimizer.lr is ")
     assert "must be " in err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--steps", -1), "steps is -1: must be greater than 0"),
+        (("--batch-size", 0), "batch_size is 0: must be greater than 0"),
+        (("--accumulation", 0), "accumulation is 0: must be greater than 0"),
+        (("--batch-size", 3, "--accumulation", 2), "batch_size is 3, expected a multiple of accumulation (2)"),
+        (("--optimizer.lr", "nan"), "optimizer.lr is nan: must be "),
+        (("--data.held-out", 2), "data.held_out is 2.0: must be less than 1"),
+        (("--data.path", "nowhere"), "nowhere"),
+        (("--data.size", 42), "data.size is 42, expected a multiple of the autoencoder's factor 4"),
+        (("--network.pretrained", "no/such"), "no/such"),
+        (("--losses.perceptual", 1, "--losses.perceptual-weights", "no/weights"), "no/weights"),
+        (("--out", "a file"), "out: a file is a file, expected a folder"),
+    ],
+)
+def test_train_ae_dry_run_refuses_what_the_run_refuses(specmatch, monkeypatch, tmp_path, image_folder, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    Path("a file").touch()
+    command = ("train-ae", "tiny_autoencoder", "--data.path", image_folder, "--out", "run", *arguments)
+    status, out, err = specmatch(*command, "--dry-run")
+    assert (status, out) == (2, "")
+    assert err.startswith("specmatch train-ae: ")
+    assert said in err.splitlines()[-1]
+    assert [path.name for path in Path().iterdir()] == ["a file"]
+    assert specmatch(*command) == (2, "", err)
+
+
+def test_train_ae_dry_run_refuses_a_folder_that_cannot_be_made(specmatch, tmp_path, image_folder):
+    (tmp_path / "a file").touch()
+    command = ("train-ae", "tiny_autoencoder", "--data.path", image_folder, "--out", tmp_path / "a file" / "run")
+    for arguments in (("--dry-run",), ()):
+        status, out, err = specmatch(*command, *arguments)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert "a file/run" in err
+
+
+def test_train_ae_dry_run_writes_nothing_and_checks_the_data_of_a_resume(specmatch, small_run, tmp_path, image_folder):
+    folder = Path(shutil.copytree(image_folder, tmp_path / "images"))
+    run = replace(small_run, data=replace(small_run.data, path=str(folder)), steps=1)
+    file = asked(run, tmp_path)
+    before = files(tmp_path)
+    assert specmatch("train-ae", "--config", file, "--dry-run")[:2] == (0, to_yaml(run))
+    assert files(tmp_path) == before
+    assert specmatch("train-ae", "--config", file)[0] == 0
+    before = files(tmp_path)
+    assert specmatch("train-ae", "--config", file, "--dry-run")[:2] == (0, to_yaml(run))
+    assert files(tmp_path) == before
+    (folder / "00.png").unlink()
+    status, out, err = specmatch("train-ae", "--config", file, "--dry-run")
+    assert (status, out) == (2, "")
+    assert f"{run.out} was started on other data" in err

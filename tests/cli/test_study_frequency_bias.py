@@ -214,11 +214,15 @@ def test_frequency_bias_reruns_a_case_when_its_settings_change(study, folder, co
     assert {path: trained(folder)[path] for path in before} == before
 
 
-def test_frequency_bias_dry_run_prints_the_plan_without_data(command, tmp_path):
-    status, out, err = command("--dry-run", "--data", "nowhere", "--out", tmp_path / "new", exponents=[3.0])
+def test_frequency_bias_dry_run_checks_and_prints_the_plan(command, tmp_path):
+    status, out, err = command("--dry-run", "--data", "nowhere", "--out", tmp_path / "new")
+    assert (status, out) == (2, "")
+    assert "nowhere" in err
+    status, out, err = command("--dry-run", "--out", tmp_path / "new", exponents=[3.0])
     assert status == 0
     printed = yaml.safe_load(out)
-    assert (printed["data"], printed["exponents"], printed["steps"]) == ("nowhere", [3.0], 3)
+    assert (printed["exponents"], printed["steps"]) == ([3.0], 3)
+    assert "checked up to the first step" in err
     assert "8 trainings of 3 updates: images; images, delta 2" in err
     assert not (tmp_path / "new").exists()
 

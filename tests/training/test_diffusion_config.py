@@ -7,7 +7,7 @@ from spectrum_matching.files.yaml_files import override, read_mapping, to_yaml
 from spectrum_matching.nets.denoiser.build import build_denoiser
 from spectrum_matching.sampling.generate import SamplingChoice
 from spectrum_matching.training.checks import check_diffusion_run
-from spectrum_matching.training.diffusion_config import PRESETS, Curriculum, DiffusionRun, Source
+from spectrum_matching.training.diffusion_config import PRESETS, Curriculum, DenoiserChoice, DiffusionRun, Source
 
 
 @pytest.mark.slow
@@ -21,13 +21,17 @@ def test_check_diffusion_run_passes_every_preset(name, tmp_path):
     assert override(DiffusionRun(), read_mapping(tmp_path / "run.yaml"), "run.yaml") == run
 
 
-def test_dry_run_prints_yaml_that_reads_back_equal(tmp_path, capsys):
+def test_dry_run_prints_yaml_that_reads_back_equal(tmp_path, capsys, latent_cache):
     arguments = (
         "--source.latents",
-        "somewhere",
+        str(latent_cache),
+        "--denoiser.name",
+        "SiT-micro/4",
         "--curriculum.keep",
+        "1",
         "3",
-        "7",
+        "--curriculum.block",
+        "4",
         "--preview.guidance-interval",
         "0",
         ".5",
@@ -36,8 +40,9 @@ def test_dry_run_prints_yaml_that_reads_back_equal(tmp_path, capsys):
     (tmp_path / "run.yaml").write_text(capsys.readouterr().out)
     expected = replace(
         PRESETS["tiny_uvit"](),
-        source=Source(latents="somewhere"),
-        curriculum=Curriculum(keep=(3, 7)),
+        source=Source(latents=str(latent_cache)),
+        denoiser=DenoiserChoice("SiT-micro/4", time_scale=1000.0),
+        curriculum=Curriculum(keep=(1, 3), block=4),
         preview=SamplingChoice(guidance_interval=(0.0, 0.5)),
     )
     assert override(DiffusionRun(), read_mapping(tmp_path / "run.yaml"), "run.yaml") == expected

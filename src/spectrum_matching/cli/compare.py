@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from ..comparison.checks import OpenedPlan, check_plan, open_plan
+from ..comparison.checks import OpenedPlan, open_plan
 from ..comparison.collect import collect_trials
 from ..comparison.plans import NOT_RUN, PLANS, Plan
 from ..comparison.trial import run_trial
@@ -18,7 +18,7 @@ from ..records.analysis import Analysis
 from ..records.comparison import COMPARISON, Comparison, Stage
 from ..report.comparison.page import render_comparison
 from ..report.comparison.tables import comparison_markdown
-from .output import print_results, progress_bar, write_page, write_results
+from .output import print_checked, print_results, progress_bar, write_page, write_results
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def compare(
         data: Images to train on instead of the plan's.
         seeds: Run only these seeds.
         only: Run only these entries.
-        dry_run: Check the plan, print it and stop; no data are read.
+        dry_run: Check the plan, its data and networks, print it and stop.
     """
     resolved = resolve(plan, config, out, data)
     chosen = [(name, seed) for seed in seeds or resolved.seeds for name in only or resolved.entries]
@@ -56,13 +56,12 @@ def compare(
             raise ValueError(f"--only: no entry {name!r}; {nearest(name, list(resolved.entries))}")
         if seed not in resolved.seeds:
             raise ValueError(f"--seeds: {seed} is not a seed of the plan, which has {resolved.seeds}")
+    opened = open_plan(resolved)
     if dry_run:
-        check_plan(resolved)
-        print(to_yaml(resolved), end="")
+        print_checked(to_yaml(resolved))
         n, m, finished = len(resolved.entries), len(resolved.seeds), list(Path(resolved.out).rglob(RECORD))
         log.info("%d trials: %d entries x %d seeds; %d stages are finished", n * m, n, m, len(finished))
         return None
-    opened = open_plan(resolved)
     run_trials(opened, chosen)
     comparison = collect_trials(opened, f"specmatch compare {plan}")
     write_comparison(comparison, Path(resolved.out))

@@ -21,7 +21,7 @@ def _train(command: str, arguments: list[str]) -> Path | None:
     import tyro
 
     from ..files.yaml_files import nearest, override, read_mapping, to_yaml
-    from .output import progress_bar
+    from .output import print_checked, progress_bar
 
     kind, description = TRAININGS[command]
     config = import_module(f"..training.{kind}_config", __package__)
@@ -44,17 +44,20 @@ def _train(command: str, arguments: list[str]) -> Path | None:
     description = description.format(**lists) + DRY_RUN
     prog = f"specmatch {command} PRESET"
     run = tyro.cli(type(run), default=run, prog=prog, args=arguments, description=description)
+    training = import_module(f"..training.run_{kind}", __package__)
     if options.dry_run:
-        getattr(import_module("..training.checks", __package__), f"check_{kind}_run")(run)
-        print(to_yaml(run), end="")
+        getattr(training, f"prepare_{kind}")(run)
+        print_checked(to_yaml(run))
         return None
-    train = getattr(import_module(f"..training.run_{kind}", __package__), f"run_{kind}")
     with progress_bar(run.name) as progress:
-        export: Path = train(run, progress)
+        export: Path = getattr(training, f"run_{kind}")(run, progress)
     return export
 
 
-DRY_RUN = " --config FILE starts from a run.yaml, or part of one; --dry-run prints the resolved run and stops."
+DRY_RUN = (
+    " --config FILE starts from a run.yaml, or part of one; --dry-run checks everything up to the first step, data and "
+    "networks too, prints the resolved run and stops."
+)
 TRAININGS = {
     "train-ae": (
         "autoencoder",

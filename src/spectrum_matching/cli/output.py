@@ -26,6 +26,8 @@ Callback = Callable[[int, int], None]
 PLAIN_INTERVAL = 30.0
 """Seconds between two lines of progress where standard error is no terminal."""
 
+log = logging.getLogger(__name__)
+
 console = Console(stderr=True)
 
 
@@ -108,6 +110,13 @@ def print_results(*results: RenderableType) -> None:
                 output.print(result)
         for line in text.get().splitlines():
             print(line.rstrip())
+
+
+def print_checked(resolved: str) -> None:
+    """Print the settings of a dry run, and say on standard error what it cannot check."""
+    if is_main_process():
+        print(resolved, end="")
+    log.info("checked up to the first step; not checked: whether it fits the memory of the device, and the disk")
 
 
 def write_results(out: Path, write: Callable[[Path], None]) -> None:

@@ -20,12 +20,12 @@ from ..studies.directional_energy.record import DIRECTIONAL_ENERGY, DirectionalE
 from ..studies.frequency_bias.page import case_table, frequency_page
 from ..studies.frequency_bias.plans import PLANS, check_plan
 from ..studies.frequency_bias.record import FREQUENCY_BIAS, FrequencyBias
-from ..studies.frequency_bias.run_study import run_study
+from ..studies.frequency_bias.run_study import OpenedStudy, run_study
 from ..studies.unified_view.measure import measure_unified_view
 from ..studies.unified_view.page import unified_lead, unified_page
 from ..studies.unified_view.record import UNIFIED_VIEW, UnifiedView
 from .names import chosen_device, named_sources
-from .output import print_results, progress_bar, progress_bars, write_page, write_results
+from .output import print_checked, print_results, progress_bar, progress_bars, write_page, write_results
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ def frequency_bias(
         autoencoders: NAME=SOURCE each, as in `specmatch analyze`: adds a case of latents of the same images.
         cases: Run only these; the page shows all that are finished.
         device: "auto", "cpu", "cuda", "cuda:1", and so on.
-        dry_run: Check the plan, print it, and stop; no data are needed.
+        dry_run: Check the plan, its data and networks, print it, and stop.
     """
     if plan not in PLANS:
         raise ValueError(f"no plan {plan!r}; {nearest(plan, list(PLANS))}")
@@ -157,7 +157,8 @@ def frequency_bias(
             raise ValueError(f"--cases: no case {name!r}; {nearest(name, list(resolved.cases))}")
     trials = [(name, seed) for name, seed in resolved.trials if not cases or name in cases]
     if dry_run:
-        print(to_yaml(resolved), end="")
+        OpenedStudy(resolved, chosen_device(device))
+        print_checked(to_yaml(resolved))
         log.info("%d trainings of %d updates: %s", len(trials), resolved.steps, "; ".join(dict(trials)))
         return None
     command = _command("frequency-bias", [plan], {"config": config, **options})

@@ -7,10 +7,12 @@ from pathlib import Path
 import torch
 
 from ..data.images import ImageSet, open_images
+from ..files.atomic import require_creatable
 from ..files.settings import validate
 from ..nets.autoencoder import Autoencoder
 from ..nets.vision.encoders import open_vision
 from ..nets.vision.extractors import Extractor, open_extractor
+from ..nets.vision.perceptual import LPIPS
 from ..processes import open_accelerator
 from ..training.autoencoder_config import AutoencoderRun
 from ..training.checks import check_autoencoder_run, check_curriculum, check_diffusion_run
@@ -48,6 +50,11 @@ def open_plan(plan: Plan) -> OpenedPlan:
         ValueError: if the plan cannot be run.
     """
     encoders = check_plan(plan)
+    require_creatable(Path(plan.out))
+    if plan.autoencoder.network.pretrained is not None:
+        _check_latents(plan, Autoencoder.from_pretrained(plan.autoencoder.network.pretrained))
+    if plan.autoencoder.losses.perceptual:
+        LPIPS.from_weights(str(plan.autoencoder.losses.perceptual_weights))
     accelerator = open_accelerator()
     if accelerator.num_processes > 1:
         raise ValueError(
@@ -91,10 +98,6 @@ def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
         vision, key = check_autoencoder_run(autoencoder_run(plan, name, 0, Path())), plan.entries[name].method.vision
         if vision is not None and key is not None:
             encoders[key] = vision.digest
-    network = None
-    if plan.autoencoder.network.pretrained is None:
-        with torch.device("meta"):
-            network = Autoencoder.from_preset(plan.autoencoder.network.preset)
     for name in {(entry.curriculum, entry.alignment): name for name, entry in plan.entries.items()}.values():
         alignment, run = plan.entries[name].alignment, diffusion_run(plan, name, 0, Path(), Path())
         if alignment.weight and alignment.encoder is None:
@@ -102,12 +105,20 @@ def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
         if alignment.targets is not None:
             raise ValueError(f"entry {name}: the comparison caches alignment.targets itself; leave them out")
         check_diffusion_run(run)
-        if network is not None:
-            side, patch = plan.autoencoder.data.size // network.factor, int(run.denoiser.name.rpartition("/")[2])
-            check_curriculum(run, (network.channels, side, side))
-            if side % patch:
-                raise ValueError(f"latents of {side} x {side} cannot be divided into {patch} x {patch} patches")
+    if plan.autoencoder.network.pretrained is None:
+        with torch.device("meta"):
+            _check_latents(plan, Autoencoder.from_preset(plan.autoencoder.network.preset))
     return encoders
+
+
+def _check_latents(plan: Plan, network: Autoencoder) -> None:
+    """Check that the latents of the plan's autoencoder fit its curricula and its denoiser."""
+    side = plan.autoencoder.data.size // network.factor
+    for name in {entry.curriculum: name for name, entry in plan.entries.items()}.values():
+        run = diffusion_run(plan, name, 0, Path(), Path())
+        check_curriculum(run, (network.channels, side, side))
+        if side % (patch := int(run.denoiser.name.rpartition("/")[2])):
+            raise ValueError(f"latents of {side} x {side} cannot be divided into {patch} x {patch} patches")
 
 
 def autoencoder_run(plan: Plan, entry: str, seed: int, out: Path) -> AutoencoderRun:

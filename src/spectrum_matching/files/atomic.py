@@ -42,6 +42,19 @@ def require_writable(folder: Path) -> None:
         ) from error
 
 
+def require_creatable(folder: Path) -> None:
+    """Check that a folder can be written to, or made, without making it.
+
+    Raises:
+        ValueError: if it cannot.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"out: {folder} is a file, expected a folder")
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise ValueError(f"out: {folder} cannot be written, since {above} is no folder that can be written to")
+
+
 @contextmanager
 def explain_write_errors(what: str, remedy: str = "rerun the same command to resume") -> Iterator[None]:
     """Turn what fails while `what` is written into a ValueError of one line.

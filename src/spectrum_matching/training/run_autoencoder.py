@@ -55,6 +55,14 @@ def prepare_autoencoder(run: AutoencoderRun) -> PreparedTraining:
     accelerator = accelerator_of(run)
     vision = check_autoencoder_run(run, accelerator.device)
     in_main(accelerator, lambda: require_same_run(run))
+    autoencoder = open_autoencoder(run)
+    # The autoencoder's weights are sampled from the seed itself.
+    method = run.method.build(vision, autoencoder.channels, seeded("feature match", run.seed).initial_seed())
+    state = build_state(run, autoencoder, method, accelerator.device)
+    check_size(run, state)
+    perceptual = None
+    if run.losses.perceptual:
+        perceptual = LPIPS.from_weights(str(run.losses.perceptual_weights)).to(accelerator.device)
     data = run.data
     training = open_images(
         data.path,
@@ -71,14 +79,6 @@ def prepare_autoencoder(run: AutoencoderRun) -> PreparedTraining:
     digests = {"vision encoder": vision.digest} if vision else {}
     started_on = DataFingerprint({name: images.fingerprint for name, images in contents.items()}, digests)
     require_same_data(Path(run.out), started_on, contents)
-    autoencoder = open_autoencoder(run)
-    # The autoencoder's weights are sampled from the seed itself.
-    method = run.method.build(vision, autoencoder.channels, seeded("feature match", run.seed).initial_seed())
-    state = build_state(run, autoencoder, method, accelerator.device)
-    check_size(run, state)
-    perceptual = None
-    if run.losses.perceptual:
-        perceptual = LPIPS.from_weights(str(run.losses.perceptual_weights)).to(accelerator.device)
     resume(run, state)
     for bad in training.bad:  # of the whole source, so those of held_out as well
         logger.warning("skipped %s: %s", bad.name, bad.reason)

@@ -3,7 +3,6 @@
 import importlib.util
 import logging
 import math
-import os
 import signal
 import time
 from collections import deque
@@ -18,11 +17,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from ..files.atomic import explain_write_errors, remove, write_text_atomically
+from ..files.atomic import explain_write_errors, remove, require_creatable, write_text_atomically
 from ..files.checkpoints import read_checkpoint, write_checkpoint
 from ..files.json_lines import append_json_line, keep_json_lines, read_json_lines
 from ..files.names import printable
-from ..files.settings import Rule, as_line, differences, flat_settings
+from ..files.settings import Rule, as_line, differences, flat_settings, validate
 from ..files.yaml_files import override, read_mapping, to_yaml
 from ..processes import open_accelerator
 from .data_fingerprint import DataFingerprint, write_fingerprint
@@ -43,9 +42,10 @@ def accelerator_of(run: Run) -> Accelerator:
     """Return the accelerator of a run, with its trackers.
 
     Raises:
-        ValueError: where a tracker is not installed, or batch_size does not give every process and micro-batch equally
-            many items.
+        ValueError: for settings out of range, where a tracker is not installed, or batch_size does not give every
+            process and micro-batch equally many items.
     """
+    validate(run)
     for tracker in run.trackers:
         if importlib.util.find_spec(tracker) is None:
             raise ValueError(f"trackers: {tracker} is not installed; pip install 'spectrum-matching[track]'")
@@ -67,11 +67,7 @@ def require_same_run(run: Run, fixed: tuple[str, ...] = ()) -> None:
         ValueError: otherwise, naming the settings in which the runs differ.
     """
     directory = Path(run.out)
-    if directory.exists() and not directory.is_dir():
-        raise ValueError(f"out: {directory} is a file, expected a folder for the run")
-    above = next(path for path in (directory, *directory.absolute().parents) if path.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise ValueError(f"out: {directory} cannot be created, since {above} is no folder that can be written to")
+    require_creatable(directory)
     file = directory / "run.yaml"
     if file.exists():
         old = override(type(run)(), read_mapping(file), str(file))

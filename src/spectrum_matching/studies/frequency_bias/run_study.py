@@ -14,7 +14,7 @@ from torch import Tensor
 from ... import __version__
 from ...data.images import ImageSet, open_images
 from ...data.order import fixed_batches
-from ...files.atomic import remove, require_writable
+from ...files.atomic import remove, require_creatable
 from ...files.digests import digest_weights
 from ...files.settings import hashed_settings
 from ...files.stages import StageRunner, UnfinishedError, read_finished_stage, run_stage, slug
@@ -51,7 +51,7 @@ class OpenedStudy:
             has = f"{len(self.training)} images to train on and {len(self.held_out)} held out"
             takes = f"the plan takes {plan.n_train} and {n_held_out}"
             raise ValueError(f"{plan.data} has {has}, {takes}: lower n_train, n_test or injected by --config")
-        require_writable(Path(plan.out))
+        require_creatable(Path(plan.out))
 
     @cached_property
     def train(self) -> Tensor:
