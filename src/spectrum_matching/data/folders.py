@@ -37,10 +37,11 @@ class FolderSource:
         folders |= dict.fromkeys(map(posixpath.dirname, names), True)
         parts = train_parts(folders)
         part_of = {name: parts.get(posixpath.dirname(name), "") for name in names}
-        others = [name for name, part in part_of.items() if part and not is_train(part)]
-        astray = [name for name, part in part_of.items() if parts and not part]
-        trains = sorted({part for part in part_of.values() if is_train(part)})
-        taken = [name for name, part in part_of.items() if not parts or is_train(part)]
+        trains = sorted(filter(is_train, set(part_of.values())))
+        chosen = set(trains or [""])
+        taken = [name for name, part in part_of.items() if part in chosen]
+        others = [name for name, part in part_of.items() if part and part not in chosen]
+        astray = [name for name, part in part_of.items() if trains and not part]
 
         empty = [name for name in taken if n_bytes[name] == 0]
         top = f"{trains[0]}/" if len(trains) == 1 else ""

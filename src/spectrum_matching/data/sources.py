@@ -81,7 +81,7 @@ def describe(name: str, source: Source) -> str:
 
 def _open_folder(root: Path, labels: bool | None) -> Source:
     listing = walk(root)
-    is_table = {name: Path(name).suffix.lower() == TABLE for name in listing.names}
+    is_table = {name: name.lower().endswith(TABLE) for name in listing.names}
     images = find_images(root, [name for name in listing.names if not is_table[name]])
     tables = read_tables(root, [name for name in listing.names if is_table[name]])
     if images and tables.holding:
