@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -79,6 +81,47 @@ def test_reference_reads_an_archive(image_folder, features, tmp_path):
     (found,) = generation([str(tmp_path / "s.npz")], reference=out, out=tmp_path / "out", reading=Reading(features))
     assert found.protocol.n_reference == 20
     assert found.value("swd") < 0.2
+
+
+def half_junk(image_folder, folder):
+    """Three images and three files that are none, one of them a pipe, in folders that training would tell apart."""
+    for name, source in zip(("train/a", "test/b.png", "c.png"), sorted(image_folder.iterdir()), strict=False):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, folder / name)
+    (folder / "notes.txt").write_text("no image")
+    (folder / "val.png").write_bytes(b"")
+    os.mkfifo(folder / "pipe.png")
+    return folder
+
+
+def test_reference_takes_every_file_and_names_what_is_no_image(specmatch, image_folder, tmp_path):
+    folder, out = half_junk(image_folder, tmp_path / "real"), tmp_path / "real.safetensors"
+    status, _, said = specmatch("evaluate", "reference", folder, "--size", 32, "--out", out)
+    assert status == 0, said
+    for complaint in ("notes.txt: not an image", "val.png: not an image", "pipe.png: not a regular file"):
+        assert said.count(f"warning: skipped {complaint}") == 1
+    made = load_reference(out)
+    assert (made.n_images, made.n_bad) == (3, 3)
+    for split in ("train", "held_out"):  # as training would, which takes the part named train
+        options = ("--size", 32, "--split", split, "--out", tmp_path / "part.safetensors")
+        status, _, said = specmatch("evaluate", "reference", folder, *options)
+        assert status == 2
+        assert "is the only image and cannot be split" in said
+    np.savez(tmp_path / "s.npz", images_of(image_folder, 4))
+    (found,) = generation([str(tmp_path / "s.npz")], reference=out, out=tmp_path)
+    assert any(f"3 of 6 files of the reference {folder} could not be used" in line for line in found.warnings)
+
+
+def test_generation_refuses_a_pipe_in_the_place_of_samples_or_reference(specmatch, known, tmp_path):
+    for name in ("s.npz", "r.safetensors", "r.npz"):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        os.mkfifo(tmp_path / "x" / name)
+    np.savez(tmp_path / "s.npz", np.zeros((2, 8, 8, 3), np.uint8))
+    for samples, reference_file in (("x/s.npz", "r.safetensors"), ("s.npz", "x/r.safetensors"), ("s.npz", "x/r.npz")):
+        options = ("--reference", tmp_path / reference_file, "--out", tmp_path / "out")
+        status, _, said = specmatch("evaluate", "generation", tmp_path / samples, *options)
+        assert (status, said.count("\n")) == (2, 1)
+        assert "not a regular file, but a named pipe" in said or "no reference" in said
 
 
 def test_reconstruction_scores_autoencoders_side_by_side(image_folder, features, tmp_path):

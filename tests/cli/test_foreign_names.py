@@ -38,7 +38,7 @@ def require_clean(*texts):
 
 @pytest.mark.slow
 def test_analyze_and_report_write_their_files(specmatch, images, small_autoencoder, tmp_path):
-    options = ["--data", images, "--size", 32, "--num-images", 9, "--num-tests", 2, "--out", tmp_path]
+    options = ["--data", images, "--size", 32, "--num-images", 10, "--num-tests", 2, "--out", tmp_path]
     status, out, err = specmatch("analyze", small_autoencoder, *options)
     assert status == 0
     require_clean(out, err, (tmp_path / "analysis.json").read_text(), (tmp_path / "report.html").read_text())
@@ -62,15 +62,15 @@ def test_cache_is_read_back(specmatch, images, small_autoencoder, tmp_path):
     assert all(name in err for name in BAD.values())
 
 
-def test_train_ae_records_a_bad_file_once(specmatch, images, tmp_path):
+def test_train_ae_records_each_bad_file_once(specmatch, images, tmp_path):
     for steps in (2, 4):
         options = ["--data.path", images, "--data.size", 32, "--data.held-out", 0.01, "--batch-size", 8]
         status, out, err = specmatch("train-ae", "tiny_sd_vae", *options, "--steps", steps, "--out", tmp_path)
         assert status == 0, err
         require_clean(out, err)
-        assert rf"skipped {JUNK}: not an image" in err
-    (line,) = (tmp_path / "bad_files.jsonl").read_text().splitlines()
-    assert json.loads(line)["name"] == CUT
+        assert all((f"skipped {name}" in err) == (steps == 2) for name in BAD.values())
+    lines = (tmp_path / "bad_files.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["name"] for line in lines) == sorted(BAD.values())
 
 
 def test_evaluate_reads_and_names_them(specmatch, images, small_autoencoder, tmp_path):
@@ -79,11 +79,15 @@ def test_evaluate_reads_and_names_them(specmatch, images, small_autoencoder, tmp
     assert status == 0
     require_clean(out, err)
     options = ["--data", images, "--size", 32, "--out", tmp_path]
-    status, out, err = specmatch("evaluate", "reconstruction", small_autoencoder, *options)
+    status, said, complaints = specmatch("evaluate", "reconstruction", small_autoencoder, *options)
     assert status == 0
-    require_clean(out, err, (tmp_path / "scores.json").read_text())
+    require_clean(said, complaints, (tmp_path / "scores.json").read_text())
+    for text in (err, complaints):
+        assert rf"warning: skipped {JUNK}: not an image" in text
+        assert rf"warning: skipped {CUT}: truncated" in text
     (evaluation,) = EVALUATIONS.read(tmp_path / "scores.json")
     assert evaluation.protocol.n_images == 8
+    assert any(warning.startswith("2 of 10 files could not be used, the first ") for warning in evaluation.warnings)
 
 
 def test_an_error_names_the_file_in_one_line(specmatch, tmp_path):

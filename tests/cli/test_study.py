@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shutil
 
 import pytest
 
@@ -52,6 +53,21 @@ def test_directional_energy_writes_numbers_page_and_table(directional, tmp_path,
     again = DIRECTIONAL_ENERGY.read(tmp_path / "study.json")
     assert dataclasses.replace(again, command=study.command) == study
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "study.json"]
+
+
+@pytest.mark.slow
+def test_directional_energy_names_and_counts_bad_files(specmatch, image_folder, tmp_path):
+    folder = tmp_path / "images"
+    shutil.copytree(image_folder, folder)
+    (folder / "junk.png").write_bytes(b"junk")
+    (folder / "empty.png").write_bytes(b"")
+    options = ("--data", folder, "--size", 40, "--num-images", 30, "--device", "cpu", "--gamma", 1, "--out", tmp_path)
+    status, _, said = specmatch("study", "directional-energy", "gradients", *options)
+    assert status == 0, said
+    study = DIRECTIONAL_ENERGY.read(tmp_path / "study.json")
+    assert sorted(study.sample.bad_files) == ["empty.png: empty file", "junk.png: not an image"]
+    assert all(f"warning: skipped {file}" in said for file in study.sample.bad_files)
+    assert any(note.startswith("2 of 26 files could not be used") for note in study.notes)
 
 
 def test_directional_energy_page_shows_every_number_and_its_evidence(directional):

@@ -162,7 +162,7 @@ def test_folder_source_opens_no_pipe_that_comes_later(tmp_path: Path) -> None:
         found.read(0)
     os.mkfifo(tmp_path / "a.png")
     for look in (found.read, found.frame):
-        with pytest.raises(BadImageError, match=r"^not a regular file$"):
+        with pytest.raises(BadImageError, match=r"^not a regular file, but a named pipe$"):
             look(0)
 
 

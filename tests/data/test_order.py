@@ -1,3 +1,5 @@
+import multiprocessing
+import os
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -175,3 +177,14 @@ def test_fixed_batches_names_bad_files_in_any_batch(image_folder, tmp_path, batc
     assert [number for batch in batches for number in batch.indices] == [2, 3, 6, 7]
     assert [file.name[0] for batch in batches for file in batch.bad] == [str(number) for number in bad]
     assert all(len(batch.images) == len(batch.indices) > 0 for batch in batches)
+
+
+@pytest.mark.parametrize("kind", ["measuring", "training"])
+def test_batches_are_read_by_at_most_one_process_for_each_processor(images: ImageSet, kind: str) -> None:
+    most, before = os.cpu_count() or 1, set(multiprocessing.active_children())
+    if kind == "measuring":
+        batches = fixed_batches(images, 2, workers=most + 2)
+    else:
+        batches = image_batches(images, PositionedBatches(11, 4, 3), workers=most + 2)
+    next(batches)
+    assert len(set(multiprocessing.active_children()) - before) == most

@@ -199,8 +199,8 @@ def test_table_source_opens_files_of_its_folder_alone(tmp_path: Path) -> None:
     assert reasons == [
         f"the row names ../secret.png, {outside}",
         f"the row names {tmp_path}/secret.png, {outside}",
-        "not a regular file",
-        "not a regular file",
+        "not a regular file, but a named pipe",
+        "not a regular file, but a folder",
         "No such file or directory",
         "the row holds no image",
         "embedded null byte",

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -41,22 +43,58 @@ def test_open_samples_reads_archives_and_folders_in_shares(tmp_path, save):
         assert torch.equal(shares[1][4], found[4])
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "webp"])
-def test_open_samples_refuses_lossy_files(tmp_path, suffix):
-    with pytest.raises(ValueError, match=f"000.{suffix} may be lossy.*PNG"):
-        open_samples(folder_of(tmp_path / "f", pixels(2), suffix))
+@pytest.mark.parametrize(
+    "name", ["grid.jpg", "zz.ppm", "noext", "deep/0.webp", "deep/samples.json", "notes.txt", "0.PNG"]
+)
+def test_open_samples_refuses_every_file_that_is_no_png_by_its_content(tmp_path, name):
+    folder = folder_of(tmp_path / "f", pixels(2))
+    (folder / "deep").mkdir()
+    Image.fromarray(pixels(1)[0]).save(folder / name, "JPEG")
+    with pytest.raises(ValueError, match=f"{name}: it is not a PNG by its content; a folder of samples holds"):
+        open_samples(folder)
+
+
+def test_open_samples_takes_every_png_whatever_its_name_and_folder(tmp_path):
+    arrays, names = pixels(4), ("train/a.png", "test/noext", "val/b.jpg", "c.png")
+    for array, name in zip(arrays, names, strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(array).save(tmp_path / name, "PNG")
+    n, found = everything(tmp_path)
+    assert n == 4
+    order = sorted(range(4), key=names.__getitem__)
+    expected = torch.from_numpy(arrays[order]).permute(0, 3, 1, 2) / 127.5 - 1
+    torch.testing.assert_close(torch.stack(list(found.values())), expected)
+
+
+def test_open_samples_refuses_pipes_and_second_names(tmp_path):
+    piped, linked = (folder_of(tmp_path / name, pixels(2)) for name in ("piped", "linked"))
+    os.mkfifo(piped / "x.png")
+    (linked / "same.png").symlink_to("000.png")
+    with pytest.raises(ValueError, match=r"x\.png: not a regular file, but a named pipe"):
+        open_samples(piped)
+    with pytest.raises(ValueError, match=r"same\.png is a second name"):
+        open_samples(linked)
+
+
+def test_open_samples_waits_for_no_pipe(tmp_path):
+    os.mkfifo(tmp_path / "s.npz")
+    with pytest.raises(ValueError, match=r"s\.npz cannot be read as \.npz \(not a regular file, but a named pipe\)"):
+        open_samples(tmp_path / "s.npz")
 
 
 def test_open_samples_refuses_other_folders_and_files(tmp_path):
     mixed = folder_of(tmp_path / "mixed", [pixels(1)[0], pixels(1, 16)[0]])
     broken = folder_of(tmp_path / "broken", pixels(2))
     (broken / "001.png").write_bytes(b"nothing")
+    cut = folder_of(tmp_path / "cut", pixels(2))
+    (cut / "001.png").write_bytes((cut / "000.png").read_bytes()[:12])
     empty = folder_of(tmp_path / "empty", [])
     np.savez(tmp_path / "floats.npz", np.zeros((2, 8, 8, 3)))
     np.savez(tmp_path / "named.npz", images=pixels())
     cases = {
         mixed: r"001.png has 16 x 16 pixels, expected 8 x 8",
-        broken: r"001.png cannot be read \(not an image\)",
+        broken: "001.png: it is not a PNG by its content",
+        cut: "001.png: it cannot be read",
         empty: "holds no PNG files",
         tmp_path / "none": "is neither a folder of PNG files nor an .npz",
         tmp_path / "floats.npz": r"arr_0 is float64 \(2, 8, 8, 3\), expected uint8",

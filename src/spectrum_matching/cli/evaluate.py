@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from accelerate.utils import gather_object
 from pydantic import NonNegativeInt, PositiveInt
 from tyro.conf import OmitArgPrefixes, arg
 
 from ..data.arrays import ArchivedImages, Images
-from ..data.images import ImageBatch, Split, open_images
+from ..data.given import given_images
+from ..data.images import ImageBatch, ImageSet, Split, open_images
 from ..data.order import fixed_batches
 from ..data.selection import choose_images
+from ..data.tables import TABLE
+from ..data.walk import BadFile, walk
 from ..evaluation.generation import evaluate_generation
 from ..evaluation.reconstruction import KEEP, evaluate_reconstruction
 from ..evaluation.reference import compute_reference, open_reference, save_reference
@@ -80,13 +84,12 @@ def reference(
     elif size is None:
         raise ValueError(f"{data} has images of any size: give the side that they are resized to by --size")
     else:
-        images = open_images(data, size, split=split, labels=None)
+        images = open_real(data, size, split)
     evaluator = Evaluator(reading)
     with progress_bar("reference") as progress:
         batches = evaluator.share(images, progress, num_images)
         result = compute_reference(data, batches, evaluator.extractor, accelerator=evaluator.accelerator)
-    for bad in result.statistics.bad:
-        log.warning("skipped %s", bad)
+    evaluator.name_bad_files()
     if evaluator.accelerator.is_main_process:
         write_results(out.parent, lambda folder: save_reference(result, folder / out.name))
     return out
@@ -189,22 +192,45 @@ def reconstruction(
     return evaluator.finish(evaluations, out)
 
 
+def open_real(data: str, size: int, split: Split) -> ImageSet:
+    """Open the images of a reference: of a folder of files all, if no split is asked for; else as training does."""
+    folder = Path(data).expanduser()
+    if split == "all" and data and folder.is_dir():
+        listing = walk(folder)
+        if not any(name.lower().endswith(TABLE) for name in listing.names):
+            return given_images(listing, size)
+    return open_images(data, size, split=split, labels=None)
+
+
 class Evaluator:
     """State that the three commands share: processes, extractor, and options for reading images."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading, self.accelerator = validate(reading), open_accelerator()
         self.extractor = open_extractor(reading.features, self.accelerator.device) if reading.features else None
+        self._bad: dict[BadFile, None] = {}
 
     def share(self, images: Images, progress: Callback, n: int | None = None) -> Iterator[ImageBatch]:
-        """Iterate over this process's share of `n` images (None: all) spread over the set."""
+        """Iterate over this process's share of `n` images (None: all) spread over the set.
+
+        The first batch names what opening found unusable.
+        """
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         done, total = 0, -(-min(len(images), n or len(images)) // world)
         size, workers = self._reading.batch_size, self._reading.workers
+        found = () if rank else images.bad
         for batch in fixed_batches(images, size, n, rank=rank, world=world, workers=workers):
-            yield batch
             done += len(batch.images) + len(batch.bad)
+            bad, found = (*found, *batch.bad), ()
+            self._bad |= dict.fromkeys(bad)
+            yield batch._replace(bad=bad)
             progress(done, total)
+
+    def name_bad_files(self) -> None:
+        """Show each file that a process could not use, once; all processes must call it."""
+        bad = list(self._bad)
+        for file in dict.fromkeys(gather_object(bad) if self.accelerator.num_processes > 1 else bad):
+            log.warning("skipped %s", file)
 
     def protocol(self, seed: int, warnings: Sequence[str]) -> dict[str, Any]:
         """Return what all scores are computed with."""
@@ -212,7 +238,8 @@ class Evaluator:
         return shared | {"seed": seed, "warnings": tuple(warnings)}
 
     def finish(self, evaluations: list[Evaluation], out: Path) -> list[Evaluation]:
-        """Print and write the scores, in the main process."""
+        """Name the bad files, then print and write the scores, in the main process."""
+        self.name_bad_files()
         if self.accelerator.is_main_process:
             print_results(*scores(evaluations))
             write_results(out, lambda folder: EVALUATIONS.write(folder / SCORES_FILE, evaluations))

@@ -7,8 +7,6 @@ the size, resize it to the size with an antialiased bicubic kernel, cut a square
 """
 
 import io
-import os
-import stat
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..files.regular import require_regular
 
 # Pillow would pass PostScript to an external interpreter; these formats are only parsed.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
@@ -113,7 +113,7 @@ def to_tensor(picture: Image.Image) -> torch.Tensor:
 
 def _open(source: Path | bytes) -> Image.Image:
     if isinstance(source, Path):
-        require_regular(source)
+        _require_regular(source)
     try:
         return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=readable(FORMATS))
     except UnidentifiedImageError as error:
@@ -123,14 +123,11 @@ def _open(source: Path | bytes) -> Image.Image:
         raise BadImageError(reason or f"unreadable header ({one_line(error)})") from error
 
 
-def require_regular(path: Path) -> None:
-    """Raise BadImageError for what is not a regular file: to open a named pipe is to wait for ever."""
+def _require_regular(path: Path) -> None:
     try:
-        is_regular = stat.S_ISREG(os.stat(path).st_mode)
+        require_regular(path)
     except (OSError, ValueError) as error:
         raise BadImageError(getattr(error, "strerror", None) or one_line(error)) from error
-    if not is_regular:
-        raise BadImageError("not a regular file")
 
 
 @cache

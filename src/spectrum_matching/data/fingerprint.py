@@ -158,7 +158,7 @@ def file_content(path: Path) -> Content:
             return Content(facts.st_size, digest, facts.st_mtime_ns)
         finally:
             os.close(descriptor)
-    except OSError:
+    except (OSError, ValueError):  # the latter for a name with a null byte
         return Content(-1)
 
 

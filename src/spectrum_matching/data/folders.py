@@ -18,7 +18,27 @@ N_LOOKED_INTO = 64
 SUFFIX = re.compile(r"\.(?=.*[a-z])[a-z0-9]{1,8}")
 
 
-class FolderSource:
+class ImageFiles:
+    """Image files below a folder, by their names relative to it."""
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        self._root = root
+        self.names: Sequence[str] = names
+
+    def frame(self, item: int) -> Frame:
+        """Return size and orientation from the header."""
+        return image_frame(self._root / self.names[item])
+
+    def read(self, item: int) -> Image.Image:
+        """Return the image as 8-bit RGB."""
+        return decode_image(self._root / self.names[item])
+
+    def content(self, item: int) -> Content:
+        """Return what a fingerprint takes of the file."""
+        return file_content(self._root / self.names[item])
+
+
+class FolderSource(ImageFiles):
     """Image files below a folder; for its members see `sources.Source`.
 
     Where training parts lie beside others, they alone are taken; names are relative to a single one. The classes are
@@ -52,9 +72,8 @@ class FolderSource:
         has_classes = 2 * len(outside) < len(paths)
         images = [name for name, path in paths.items() if not has_classes or "/" in path]
 
-        self._root = listing.root / top
+        super().__init__(listing.root / top, [name.removeprefix(top) for name in images])
         self.part = listed(trains)
-        self.names: Sequence[str] = [name.removeprefix(top) for name in images]
         self.classes: tuple[str, ...] = ()
         self.labels: Sequence[int] = [-1] * len(images)
         if labels is not False and has_classes:
@@ -74,18 +93,6 @@ class FolderSource:
             ),
             *counted(listing.again, "second name", "second names"),
         )
-
-    def frame(self, item: int) -> Frame:
-        """Return size and orientation from the header."""
-        return image_frame(self._root / self.names[item])
-
-    def read(self, item: int) -> Image.Image:
-        """Return the image as 8-bit RGB."""
-        return decode_image(self._root / self.names[item])
-
-    def content(self, item: int) -> Content:
-        """Return what a fingerprint takes of the file."""
-        return file_content(self._root / self.names[item])
 
 
 def find_images(root: Path, names: Sequence[str]) -> list[str]:

@@ -69,7 +69,7 @@ def image_batches(images: ImageSet, order: PositionedBatches, workers: int = 0) 
             images,
             batch_sampler=order,
             collate_fn=collate,
-            num_workers=min(workers, os.cpu_count() or 1),
+            num_workers=_bounded(workers),
             worker_init_fn=_outlive_the_trainer,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),
@@ -129,11 +129,16 @@ def hold_back(
 
 def _read(images: Images, batches: Sequence[list[int]], workers: int) -> Iterator[ImageBatch]:
     loaded = DataLoader(
-        images, batch_sampler=batches, collate_fn=_as_it_is, num_workers=workers, generator=torch.Generator()
+        images, batch_sampler=batches, collate_fn=_as_it_is, num_workers=_bounded(workers), generator=torch.Generator()
     )
     groups = (([row for row in rows if not row.bad], [row.bad[0] for row in rows if row.bad]) for rows in loaded)
     for rows, bad in hold_back(groups):
         yield collate(rows)._replace(bad=bad)
+
+
+def _bounded(workers: int) -> int:
+    """Return how many processes read: at most one for each processor, more only take memory."""
+    return min(workers, os.cpu_count() or 1)
 
 
 def _outlive_the_trainer(worker: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
-from .decode import BadImageError, Frame, decode_image, image_frame, one_line, require_regular
+from .decode import BadImageError, Frame, decode_image, image_frame, one_line
 from .fingerprint import Content, buffer_content, file_content
 from .labels import REMEDY, number_labels
 from .parts import SHARD, is_train, train_parts
@@ -84,7 +84,6 @@ class TableSource:
         file = Path(os.path.normpath(self._folders[0] / path))
         if not any(file.is_relative_to(folder) for folder in self._folders):
             raise BadImageError(f"the row names {path}, which lies outside of {self._folders[0]}")
-        require_regular(file)
         return file
 
 

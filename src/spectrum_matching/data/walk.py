@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..files.names import printable
-
-KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+from ..files.regular import not_regular
 
 
 class BadFile(NamedTuple):
@@ -110,7 +109,7 @@ class _Walk:
             return False
         kind = stat.S_IFMT(found.st_mode)
         if kind not in (stat.S_IFREG, stat.S_IFDIR):
-            self._unread.append(BadFile(name, f"not a regular file, but {KINDS.get(kind, 'something else')}"))
+            self._unread.append(BadFile(name, not_regular(kind)))
             return False
         if not self._is_new(name, found):
             self._again.append(name)

@@ -88,13 +88,16 @@ def few_images(n: int) -> Iterator[str]:
 
 
 def unread(statistics: ImageStatistics) -> Iterator[str]:
-    """Yield a warning of files that could not be read, if there are any."""
+    """Yield a warning of files that could not be used, if there are any."""
     if bad := statistics.bad:
-        yield f"{len(bad)} images could not be read, the first {bad[0]}"
+        yield f"{len(bad)} of {statistics.n_images + len(bad)} files could not be used, the first {bad[0]}"
 
 
 def _warnings(statistics: ImageStatistics, reference: Reference, extractor: Extractor | None) -> Iterator[str]:
     yield from unread(statistics)
+    if reference.n_bad:
+        n = reference.n_images + reference.n_bad
+        yield f"{reference.n_bad} of {n} files of the reference {reference.source} could not be used"
     if extractor is not None:
         yield from few_images(statistics.n_images)
         if 0 < reference.n_images < FEW:

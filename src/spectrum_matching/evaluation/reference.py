@@ -17,6 +17,7 @@ from ..data.order import fixed_batches
 from ..files.atomic import open_atomically
 from ..files.digests import digest_files, digest_tensors
 from ..files.npy import explain_npz_errors, read_npz_headers
+from ..files.regular import require_regular
 from ..metrics.images.catalogue import SET_SCORES
 from ..metrics.images.statistics import ImageStatistics, RunningMoments
 from ..nets.vision.extractors import Extractor
@@ -36,7 +37,7 @@ class Reference:
 
     source: the data, or the file that the numbers come from. digest: of the numbers, or of that file. n_images: 0 if
     unknown. extractor, extractor_digest, resizer: "" if unknown. images: of the set that they are of. None if unknown.
-    kept_images: of which there are rows.
+    kept_images: of which there are rows. n_bad: files that could not be used.
     """
 
     source: str
@@ -47,6 +48,7 @@ class Reference:
     resizer: str
     images: Coverage | None
     kept_images: Coverage | None
+    n_bad: int
     statistics: ImageStatistics
 
 
@@ -77,7 +79,8 @@ def reference_of(source: str, statistics: ImageStatistics, extractor: Extractor 
     """Return statistics that `extractor` took part in as a reference; digest: by default of their numbers."""
     digest = digest or digest_tensors(tensors_of(statistics))
     n, images, kept = statistics.n_images, statistics.images, statistics.kept_images
-    return Reference(source, digest, n, *extractor_names(extractor), images if n else None, kept, statistics)
+    names, n_bad = extractor_names(extractor), len(statistics.bad)
+    return Reference(source, digest, n, *names, images if n else None, kept, n_bad, statistics)
 
 
 def extractor_names(extractor: Extractor | None) -> tuple[str, str, str]:
@@ -119,7 +122,7 @@ def open_reference(
     if "features" not in moments:
         return reference_of(str(path), statistics, extractor, digest)
     statistics.moments = moments
-    return Reference(str(path), digest, 0, *extractor_names(None), None, statistics.kept_images, statistics)
+    return Reference(str(path), digest, 0, *extractor_names(None), None, statistics.kept_images, 0, statistics)
 
 
 def save_reference(reference: Reference, path: Path) -> None:
@@ -143,6 +146,7 @@ def load_reference(path: Path) -> Reference:
 
     remedy = "make one by `specmatch evaluate reference`"
     try:
+        require_regular(path)
         with safe_open(path, "pt") as stored:
             header: dict[str, Any] = json.loads((stored.metadata() or {})[METADATA])
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
@@ -152,6 +156,8 @@ def load_reference(path: Path) -> Reference:
         raise ValueError(f"{path} cannot be read as a reference: {str(error).strip().partition(chr(10))[0]}") from error
     if header.get("format") != FORMAT:
         raise ValueError(f"{path} has format {header.get('format')!r}, this version reads {FORMAT!r}: {remedy}")
+    if missing := [name for name in (*FACTS, "n_kept", "size") if name not in header]:
+        raise ValueError(f"{path} is damaged: it has no {missing[0]}; {remedy}")
     if digest_tensors(tensors) != header["digest"]:
         raise ValueError(f"{path} is damaged: its numbers are not those of its digest {header['digest']}; {remedy}")
     n_images = header["n_images"]

@@ -1,17 +1,22 @@
-"""Generated images on disk: an .npz, or a folder of PNG files; lossy files are refused."""
+"""Generated images on disk: an .npz, or a folder of PNG files; anything else is refused."""
 
 from pathlib import Path
 
 from ..data.arrays import ArchivedImages, Images
 from ..data.decode import BadImageError, image_size
-from ..data.images import open_images
+from ..data.given import given_images, is_png
+from ..data.walk import Listing, walk
+from ..files.threads import in_threads
+from ..records.scores import SAMPLES_RECORD
 
-LOSSLESS = ".png"
-OTHERS = {".jpg", ".jpeg", ".webp", ".avif", ".jp2", ".heic", ".gif", ".bmp", ".tif", ".tiff"}
+EXPECTED = f"a folder of samples holds PNG files, and {SAMPLES_RECORD}"
 
 
 def open_samples(path: Path) -> Images:
     """Open generated images: uint8 (n, size, size, 3) as `arr_0` of an .npz, or PNG files of one size by sorted name.
+
+    Every visible file at any depth is an image, and a PNG by its content, whatever its name; only the record of
+    `specmatch sample` may lie beside them.
 
     Raises:
         ValueError: in one line, for anything else.
@@ -20,25 +25,39 @@ def open_samples(path: Path) -> Images:
         return ArchivedImages(path)
     if not path.is_dir():
         raise ValueError(f"{path} is neither a folder of PNG files nor an .npz: give what `specmatch sample` wrote")
-    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-    if other := next((file for file in files if file.suffix.lower() in OTHERS), None):
-        raise ValueError(f"{other} may be lossy, which changes every score: write samples as PNG files or as one .npz")
-    if not (pictures := [file for file in files if file.suffix.lower() == LOSSLESS]):
+    listing = _without_record(walk(path))
+    if listing.unread:
+        raise ValueError(f"{path / listing.unread[0].name}: {listing.unread[0].reason}; {EXPECTED}")
+    if listing.again:
+        raise ValueError(f"{path / listing.again[0]} is a second name of another of these files: count each image once")
+    if not listing.names:
         raise ValueError(f"{path} holds no PNG files")
-    size = _size(pictures)
-    return open_images(str(path), size, split="all", min_side=size)
+    return given_images(listing, size := _size(listing), min_side=size)
 
 
-def _size(pictures: list[Path]) -> int:
+def _without_record(listing: Listing) -> Listing:
+    pairs = zip(listing.names, listing.n_bytes, strict=True)
+    kept = [(name, n) for name, n in pairs if name != SAMPLES_RECORD]
+    return listing._replace(names=tuple(name for name, _ in kept), n_bytes=tuple(n for _, n in kept))
+
+
+def _size(listing: Listing) -> int:
     """Return the side that all pictures have."""
-    side = 0
-    for picture in pictures:
+    files = listing.files
+
+    def sides(item: int) -> tuple[int, int] | str:
+        picture = files[item]
         try:
-            width, height = image_size(picture)
+            return image_size(picture) if is_png(picture) else "it is not a PNG by its content"
         except BadImageError as error:
-            raise ValueError(f"{picture} cannot be read ({error}): write the samples again") from error
-        side = side or width
-        if not width == height == side:
+            return f"it cannot be read ({error}): write the samples again"
+
+    side = 0
+    for picture, found in zip(files, in_threads(sides, len(files)), strict=True):
+        if isinstance(found, str):
+            raise ValueError(f"{picture}: {found}; {EXPECTED}")
+        side = side or found[0]
+        if found != (side, side):
             expected = f"{side} x {side}: samples are squares of one size"
-            raise ValueError(f"{picture} has {width} x {height} pixels, expected {expected}")
+            raise ValueError(f"{picture} has {found[0]} x {found[1]} pixels, expected {expected}")
     return side

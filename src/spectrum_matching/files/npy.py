@@ -8,6 +8,8 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
+from .regular import require_regular
+
 READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -47,6 +49,8 @@ def read_npz_headers(path: Path) -> dict[str, NpyHeader]:
     Raises:
         ValueError: naming the file, for anything else, and for an array of objects.
     """
+    with explain_npz_errors(path):
+        require_regular(path)
     with explain_npz_errors(path), zipfile.ZipFile(path) as archive:
         headers = {}
         for name in archive.namelist():

@@ -4,15 +4,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..data.order import hold_back
-from ..data.walk import BadFile
+from ..data.walk import BadFile, walk
 from .foreign.layouts import is_lightningdit, is_mar, is_repa, open_lightningdit, open_mar, open_repa
 from .latent_set import BadLatentError, CachedBatch, LatentRow, LatentSet, stack_rows
 from .shards import is_cache, open_cache
 
 CACHED = "latents:"  # before a folder, where a command takes autoencoders as well
 
-LAYOUTS = (
-    (is_cache, open_cache, "index.json (our own)"),
+FOREIGN = (
     (is_repa, open_repa, "dataset.json above .npy files (REPA)"),
     (is_lightningdit, open_lightningdit, ".safetensors shards (LightningDiT)"),
     (is_mar, open_mar, ".npz files (MAR)"),
@@ -38,10 +37,15 @@ def open_latents(folder: str | Path) -> LatentSet:
         raise ValueError(f"no such folder: {path}; check the path")
     if not any(path.iterdir()):
         raise ValueError(f"{path} is empty")
-    for recognises, open_layout, _ in LAYOUTS:
-        if recognises(path):
-            return open_layout(path)
-    raise ValueError(f"{path} holds no cached latents; looked for {'; '.join(signs for *_, signs in LAYOUTS)}")
+    if is_cache(path):
+        return open_cache(path)
+    listing = walk(path)
+    for recognises, open_layout, _ in FOREIGN:
+        if recognises(listing):
+            return open_layout(listing)
+    signs = "; ".join(["index.json (our own)", *(signs for *_, signs in FOREIGN)])
+    unread = f" ({listing.unread[0]})" if listing.unread else ""
+    raise ValueError(f"{path} holds no cached latents{unread}; looked for {signs}")
 
 
 def latent_batches(latents: LatentSet, batch_size: int, rows: Sequence[int]) -> Iterator[CachedBatch]:

@@ -16,6 +16,7 @@ from ..data.decode import one_line
 from ..data.fingerprint import FileContents
 from ..data.walk import BadFile
 from ..files.npy import NpyHeader, NpyHeaderError, read_npy_header
+from ..files.regular import require_regular
 from ..files.threads import in_threads
 from .latent_set import LOGVAR_RANGE, BadLatentError, LatentInfo, LatentRow, LatentSet, Layout
 
@@ -28,7 +29,7 @@ class FileLatents(LatentSet):
     """Latents of which each lies in a file of its own, as moments (2c, h, w): the mean, then `second`.
 
     names: files below `root`. key: of the moments in an .npz, whose `KEY_flip` are those of the mirrored image, None in
-    an .npy. Unusable files are left out, from their headers, and named in `info.bad`.
+    an .npy. Unusable files are left out, from their headers, and named in `info.bad`, after `unread`.
 
     Raises:
         ValueError: when no latent can be used, or shapes are mixed.
@@ -46,15 +47,19 @@ class FileLatents(LatentSet):
         *,
         second: Literal["std", "logvar"],
         key: str | None = None,
+        unread: Sequence[BadFile] = (),
         notes: tuple[str, ...],
     ) -> None:
         verdicts = in_threads(lambda item: _verdict(root / names[item], key), len(names))
         shape = _common_shape(root, verdicts)
         items = [item for item, verdict in enumerate(verdicts) if verdict == shape]
-        bad = tuple(
-            BadFile(name, verdict if isinstance(verdict, str) else f"shape {verdict}, the others have {shape}")
-            for name, verdict in zip(names, verdicts, strict=True)
-            if verdict != shape
+        bad = (
+            *unread,
+            *(
+                BadFile(name, verdict if isinstance(verdict, str) else f"shape {verdict}, the others have {shape}")
+                for name, verdict in zip(names, verdicts, strict=True)
+                if verdict != shape
+            ),
         )
         if not items:
             raise ValueError(f"{root}: no latent can be read ({bad[0]})")
@@ -109,6 +114,7 @@ def read_array(path: Path, key: str | None = None) -> np.ndarray:
 def _open(path: Path, key: str | None) -> Iterator[tuple[NpyHeader, IO[bytes]]]:
     """Open an array behind its header; turn whatever a parser raises on a damaged file into a BadLatentError."""
     try:
+        require_regular(path)
         if key is None:
             with path.open("rb") as stream:
                 yield _read_header(stream, path.stat().st_size), stream

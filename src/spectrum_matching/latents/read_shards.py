@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ..data.decode import one_line
 from ..data.fingerprint import Contents, FileContents
+from ..files.regular import require_regular
+from .class_ids import MOST_CLASSES, class_ids
 from .latent_set import BadLatentError, CachedBatch, Key, LatentInfo, LatentRow, LatentSet, Layout
 
 Statistic = Literal["mean", "logvar", "mean_flip", "logvar_flip", "label"]
@@ -111,7 +113,9 @@ class ShardLatents(LatentSet):
         if "label" not in self._tensors:
             return [-1] * len(self)
         name = self._tensors["label"]
-        return torch.cat([open_shard(path).get_tensor(name) for path in self._paths]).tolist()
+        n_classes = max(len(self.info.classes), MOST_CLASSES)
+        labels = [class_ids(open_shard(path).get_tensor(name), path, n_classes) for path in self._paths]
+        return torch.cat(labels).tolist()
 
     def _locate(self, row: int) -> tuple[int, int]:
         shard = bisect.bisect_right(self._ends, row)
@@ -132,13 +136,16 @@ def open_shard(path: Path) -> Any:
     """Open a safetensors file by memory map.
 
     Raises:
-        ValueError: when it is damaged.
+        ValueError: when it cannot be read, or is damaged.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
+        require_regular(path)
         return safe_open(str(path), framework="pt")
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        raise ValueError(f"shard {path} cannot be read: {error.strerror or one_line(error)}") from error
+    except SafetensorError as error:
         raise ValueError(
             f"shard {path} is damaged ({one_line(error)}); delete it and cache its images again"
         ) from error

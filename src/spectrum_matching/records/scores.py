@@ -9,6 +9,9 @@ from .analysis import Provenance
 from .coverage import Coverage
 from .measurement import Measurement
 
+SAMPLES_RECORD = "samples.json"
+"""The file in a folder of samples that records how they were generated."""
+
 
 @dataclass(frozen=True)
 class Sampling:

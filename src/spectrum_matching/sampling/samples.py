@@ -22,13 +22,12 @@ from ..files.atomic import explain_write_errors, open_atomically, write_folder_a
 from ..files.documents import Document
 from ..files.manifest import MANIFEST
 from ..processes import exclusive_output, in_main
-from ..records.scores import Sampling
+from ..records.scores import SAMPLES_RECORD, Sampling
 from .generate import SamplingChoice, generate_batch, sampling_record
 from .model import DiffusionModel
 from .parts import all_parts_of, begin_parts, joined, missing_batches, parts_of, write_part
 
 SAMPLING = Document(Sampling, "specmatch-samples-1", "sampling", "run `specmatch sample` again")
-RECORD = "samples.json"
 OTHER_FORMATS = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".npy", ".json", ".zip"}
 SAMPLE_FILES = re.compile(rf"\d{{6,}}\.png|samples\.json|{MANIFEST}")  # in a folder of samples
 
@@ -95,7 +94,7 @@ def is_whole(out: Path, n_images: int) -> bool:
         pictures = [out]
         if out.suffix != ".png":
             pictures = [out / f"{i:06d}.png" for i in range(n_images)]
-            if {path.name for path in pictures} != {path.name for path in out.iterdir()} - {RECORD}:
+            if {path.name for path in pictures} != {path.name for path in out.iterdir()} - {SAMPLES_RECORD}:
                 return False
         for picture in pictures:
             check_png(picture)
@@ -108,7 +107,7 @@ def record_path(out: Path) -> Path:
     """Return the file that records how the samples in `out` were generated."""
     if out.suffix == ".npz":
         return out.with_suffix(".json")
-    return out.with_name(f"{out.name}.json") if out.suffix == ".png" else out / RECORD
+    return out.with_name(f"{out.name}.json") if out.suffix == ".png" else out / SAMPLES_RECORD
 
 
 def read_sampling(path: Path) -> Sampling | None:
@@ -143,7 +142,7 @@ def check_out(out: Path, overwrite: bool = False) -> None:
     if not is_file:
         others = sorted(path.name for path in out.iterdir() if not SAMPLE_FILES.fullmatch(path.name))
         if others or (any(out.iterdir()) and not record.exists()):
-            what = others[0] if others else f"images without {RECORD}"
+            what = others[0] if others else f"images without {SAMPLES_RECORD}"
             raise ValueError(f"{out} holds {what}: a folder of samples holds nothing else; choose another --out")
 
 
@@ -155,7 +154,7 @@ def _finish(out: Path, record: Sampling) -> None:
     def write_folder(folder: Path) -> None:
         for i, image in enumerate(image for batch in batches for image in batch):
             (folder / f"{i:06d}.png").write_bytes(encode_png(torch.from_numpy(image)))
-        (folder / RECORD).write_text(SAMPLING.to_json(record))
+        (folder / SAMPLES_RECORD).write_text(SAMPLING.to_json(record))
 
     with explain_write_errors(f"samples to {out}"):
         if out.suffix in (".npz", ".png"):

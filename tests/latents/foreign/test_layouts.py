@@ -1,11 +1,14 @@
+import json
 import os
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save, save_file
 
+from spectrum_matching.data.walk import BadFile
 from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.latents.open_latents import open_latents
 
@@ -116,3 +119,97 @@ def test_open_lightningdit_refuses_mixed_shapes(tmp_path: Path) -> None:
     save_file(content, str(tmp_path / "latents_rank00_shard001.safetensors"))
     with pytest.raises(ValueError, match="mixed shapes"):
         open_latents(tmp_path)
+
+
+def test_open_lightningdit_refuses_mixed_types(tmp_path: Path) -> None:
+    write_lightningdit(tmp_path, torch.randn(4, C, H, W), [0] * 4, 1, 2)
+    content = {"latents": torch.zeros(2, C, H, W).half(), "labels": torch.zeros(2, dtype=torch.int64)}
+    save_file(content, str(tmp_path / "latents_rank00_shard001.safetensors"))
+    with pytest.raises(ValueError, match=r"mixed shapes or types \(F16 .*, F32 "):
+        open_latents(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"latents": torch.ones(2, C, H, W, dtype=torch.int64)},
+        {"latents": torch.ones(2, C, 0, W)},
+        {"latents": torch.ones(2, C, H)},
+        {"latents": torch.ones(2, C, H, W), "latents_flip": torch.ones(2, C, H, 2)},
+        {"latents": torch.ones(2, C, H, W), "latents_flip": torch.ones(2, C, H, W).half()},
+        {"latents": torch.ones(3, C, H, W)},
+    ],
+)
+def test_open_lightningdit_refuses_tensors_that_are_no_latents(
+    tmp_path: Path, content: dict[str, torch.Tensor]
+) -> None:
+    labels = torch.zeros(2, dtype=torch.int64)
+    save_file(content | {"labels": labels}, str(tmp_path / "latents_rank00_shard000.safetensors"))
+    with pytest.raises(ValueError, match=r"latents_rank00_shard000\.safetensors holds latents .* expected floats"):
+        open_latents(tmp_path)
+
+
+@pytest.mark.parametrize("label", [10**9, 2**40, -5])
+def test_open_lightningdit_names_file_and_label_that_is_no_class(tmp_path: Path, label: int) -> None:
+    write_lightningdit(tmp_path, torch.randn(4, C, H, W), [0, 1, 2, label], 1, 2)
+    with pytest.raises(ValueError, match=rf"shard001\.safetensors: the label of row 1 is {label}; expected a class"):
+        _ = open_latents(tmp_path).n_classes
+
+
+@pytest.mark.parametrize("label", [10**9, -5, True, 1.5, "7", [1]])
+def test_open_repa_names_file_and_label_that_is_no_class(tmp_path: Path, label: object) -> None:
+    np.save(tmp_path / "img-mean-std-00000000.npy", np.ones((2 * C, H, W), np.float32))
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": [["img-mean-std-00000000.npy", label]]}))
+    with pytest.raises(
+        ValueError, match=r"dataset\.json: the label of img-mean-std-00000000\.npy is .*expected a class"
+    ):
+        open_latents(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe junk", b"\x80\x04]", pickle.dumps({"mean": "\xe9"}), b"PK\x03\x04junk"]
+)
+def test_open_lightningdit_names_statistics_that_cannot_be_read(tmp_path: Path, content: bytes) -> None:
+    write_lightningdit(tmp_path, torch.randn(4, C, H, W), [0] * 4, 1, 4)
+    (tmp_path / "latents_stats.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"latents_stats\.pt cannot be read \(\w+\); remove it to go without it$"):
+        open_latents(tmp_path)
+
+
+def test_open_latents_waits_for_no_pipe(tmp_path: Path) -> None:
+    """A shard, statistics, and single files: each a named pipe, which nobody writes into."""
+    write_lightningdit(tmp_path / "shards", torch.randn(4, C, H, W), [0] * 4, 1, 2)
+    (tmp_path / "shards/latents_stats.pt").unlink()
+    os.mkfifo(tmp_path / "shards/latents_stats.pt")
+    with pytest.raises(ValueError, match=r"latents_stats\.pt cannot be read"):
+        open_latents(tmp_path / "shards")
+    os.mkfifo(tmp_path / "shards/latents_rank00_shard002.safetensors")
+    with pytest.raises(ValueError, match=r"shard002\.safetensors cannot be read: not a regular file, but a named pipe"):
+        open_latents(tmp_path / "shards")
+    (tmp_path / "one").mkdir()
+    os.mkfifo(tmp_path / "one/x.safetensors")
+    with pytest.raises(ValueError, match=r"x\.safetensors cannot be read: not a regular file, but a named pipe"):
+        open_latents(tmp_path / "one")
+    (tmp_path / "mar/a").mkdir(parents=True)
+    np.savez(tmp_path / "mar/a/0.npz", moments=np.ones((2 * C, H, W), np.float32))
+    os.mkfifo(tmp_path / "mar/a/1.npz")
+    found = open_latents(tmp_path / "mar")
+    assert len(found) == 1
+    assert found.info.bad == (BadFile("a/1.npz", "not a regular file, but a named pipe"),)
+    (tmp_path / "none").mkdir()
+    os.mkfifo(tmp_path / "none/0.npy")
+    with pytest.raises(ValueError, match=r"holds no cached latents \(0\.npy: not a regular file, but a named pipe\)"):
+        open_latents(tmp_path / "none")
+
+
+def test_open_latents_counts_each_file_once(tmp_path: Path) -> None:
+    for name in ("a/0", "b/1"):
+        (tmp_path / name).parent.mkdir()
+        np.savez(tmp_path / f"{name}.npz", moments=np.ones((2 * C, H, W), np.float32))
+    (tmp_path / "a/self").symlink_to("..")
+    (tmp_path / "c").symlink_to("a")
+    found = open_latents(tmp_path)
+    assert [found.name(row) for row in range(len(found))] == ["a/0.npz", "b/1.npz"]
+    assert found.info.classes == ("a", "b")
+    assert any("second names (links)" in note for note in found.notes)

@@ -13,6 +13,7 @@ from ...data.arrays import Images
 from ...data.images import Split
 from ...data.masks import MaskSet, open_masks
 from ...data.order import batches_at
+from ...data.walk import BadFile
 from ...diffusion.alignment import DifferenceOfGaussians, SpatialNormalisation, Std, TargetFilter, Unfiltered
 from ...files.digests import digest_weights
 from ...metrics.estimates import estimate_mean
@@ -131,9 +132,9 @@ def measure_directional_energy(
             raise ValueError(f"{name}: {error}") from error
     foreground = open_masks(masks, images) if masks else None
     rows: dict[str, list[list[dict[str, Tensor]]]] = {name: [[] for _ in filters[name]] for name in encoders}
-    n, bad, chosen, labels = 0, list[str](), spread(len(images), n_images), set[int]()
+    n, bad, chosen, labels = 0, list[BadFile](images.bad), spread(len(images), n_images), set[int]()
     for batch in batches_at(images, batch_size, chosen):
-        bad += map(str, batch.bad)
+        bad += batch.bad
         n += len(batch.indices)
         labels |= {label for label in batch.labels.tolist() if label >= 0}
         for name, encoder in encoders.items() if batch.indices else ():
@@ -143,7 +144,7 @@ def measure_directional_energy(
             mask = foreground.read(batch.indices, encoder.grid(images.size)) if foreground else None
             for one, batches in zip(filters[name], rows[name], strict=True):
                 batches.append(_image_rows(one.apply(field), mask))
-        progress(n + len(bad), len(chosen))
+        progress(n + len(bad) - len(images.bad), len(chosen))
     if n < 2:
         raise ValueError(f"{images.source}: {n} images can be read; standard errors need two or more")
     for file in bad:
@@ -169,11 +170,11 @@ def measure_directional_energy(
     coverage = Coverage(n, len(images), len(labels), len(images.classes))
     return DirectionalEnergy(
         encoders=tuple(results),
-        sample=Sample(images.source, split, coverage, images.size, images.digest, tuple(bad)),
+        sample=Sample(images.source, split, coverage, images.size, images.digest, tuple(map(str, bad))),
         masks=str(masks or ""),
         command=command,
         provenance=provenance(next(iter(encoders.values())).device, torch.float32, 0),
-        notes=tuple(_notes(results, foreground)),
+        notes=tuple(_notes(results, foreground, n, bad)),
     )
 
 
@@ -234,7 +235,9 @@ def _summary(one: NamedFilter, batches: Sequence[Mapping[str, Tensor]], grid: tu
     )
 
 
-def _notes(encoders: Sequence[EncoderResult], masks: MaskSet | None) -> Iterator[str]:
+def _notes(encoders: Sequence[EncoderResult], masks: MaskSet | None, n: int, bad: Sequence[BadFile]) -> Iterator[str]:
+    if bad:
+        yield f"{len(bad)} of {n + len(bad)} files could not be used, the first {bad[0]}."
     for encoder in encoders:
         if n := encoder.filters[0].n_without:
             zero = "images with tokens that are zero before any filter, as gradients of a flat region are"

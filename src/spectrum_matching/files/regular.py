@@ -1,0 +1,30 @@
+"""Regular files: nothing else is opened for reading, since to open a named pipe is to wait for ever."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def require_regular(path: Path) -> None:
+    """Check that a path leads to a regular file.
+
+    Raises:
+        OSError: where it does not; `strerror` says what it is instead.
+    """
+    kind = stat.S_IFMT(os.stat(path).st_mode)
+    if kind != stat.S_IFREG:
+        raise OSError(errno.EINVAL, not_regular(kind), str(path))
+
+
+def not_regular(kind: int) -> str:
+    """Return what is wrong with a file of another kind, by the file type bits of its mode."""
+    return f"not a regular file, but {KINDS.get(kind, 'something else')}"
