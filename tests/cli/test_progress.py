@@ -65,6 +65,16 @@ def test_show_messages_prints_plain_text_and_warnings_by_level(capsys):
     assert capsys.readouterr().err == f"read {HOSTILE}\nwarning: skipped {'x' * 200}\n"
 
 
+def test_show_messages_shows_information_once_for_each_command(capsys):
+    for _ in range(2):
+        show_messages()
+        for number in (1, 1, 2):
+            log.info("photos: %d images", number)
+            log.warning("skipped %d", number)
+        shown = "photos: 1 images\nwarning: skipped 1\nwarning: skipped 1\nphotos: 2 images\nwarning: skipped 2\n"
+        assert capsys.readouterr().err == shown
+
+
 @pytest.mark.parametrize("variable", RANKS)
 def test_other_processes_show_errors_alone(variable, capsys, monkeypatch):
     monkeypatch.setenv(variable, "1")

@@ -1,3 +1,4 @@
+import os
 import pickle
 from collections import Counter
 from pathlib import Path
@@ -150,6 +151,12 @@ def test_open_images_refuse_names_bad_files(spoiled: Path) -> None:
     for name in ("text.jpg", "void.png", "dot.png", "10a.jpg"):
         (spoiled / name).unlink()
     assert not open_images(str(spoiled), 16, on_bad="refuse").bad
+
+
+def test_open_images_refuse_opens_no_pipe(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.png")
+    with pytest.raises(ValueError, match=r"1 of 41 images are bad \(pipe.png: not a regular file, but a named pipe\)"):
+        open_images(str(folder), 16, on_bad="refuse")
 
 
 def test_open_images_needs_a_readable_image(tmp_path: Path) -> None:

@@ -76,9 +76,20 @@ def _plain_lines(title: str) -> Callback:
 
 
 class _TerminalHandler(logging.Handler):
-    """Print log records above any progress bar; warnings and errors are preceded by their level."""
+    """Print log records above any progress bar; warnings and errors are preceded by their level.
+
+    Information that was shown already, such as what a folder holds that is opened once more, is not shown again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.INFO:
+            if record.getMessage() in self.shown:
+                return
+            self.shown.add(record.getMessage())
         line = Text()
         if record.levelno >= logging.WARNING:
             line.append(f"{record.levelname.lower()}: ", style="yellow" if record.levelno < logging.ERROR else "red")
@@ -89,8 +100,9 @@ def show_messages() -> None:
     """Show the package's log messages on standard error; in processes beside the main one, errors alone."""
     logger = logging.getLogger("spectrum_matching")
     logger.setLevel(logging.INFO if is_main_process() else logging.ERROR)
-    if not any(isinstance(handler, _TerminalHandler) for handler in logger.handlers):
-        logger.addHandler(_TerminalHandler())
+    for handler in [handler for handler in logger.handlers if isinstance(handler, _TerminalHandler)]:
+        logger.removeHandler(handler)
+    logger.addHandler(_TerminalHandler())
 
 
 def _print(line: Text) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 FEW = 1000
-REMEDY = "open it without labels (cache with --no-labels, train with --no-denoiser.labels)"
+REMEDY = "open it without labels (cache with --no-labels, train with --denoiser.no-labels)"
 
 
 def number_labels(values: Sequence[Any], what: str) -> tuple[tuple[str, ...], list[int]]:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ... import __version__
 from ...data.images import ImageSet, open_images
-from ...data.order import fixed_batches
+from ...data.order import batches_at
 from ...files.atomic import remove, require_creatable
 from ...files.digests import digest_weights
 from ...files.settings import hashed_settings
@@ -22,6 +23,7 @@ from ...nets.autoencoder import check_size, open_autoencoder
 from ...nets.denoiser.build import build_denoiser
 from ...nets.vision.extractors import open_extractor
 from ...records.provenance import provenance
+from ...seeding import spread
 from .band_errors import radial_bands
 from .fields import Fields, coefficient_moments, gaussian_fields, gaussian_surrogates, latent_fields, tilted, unit_scale
 from .perception import evaluate_injected_errors, sensitivity_weights
@@ -56,12 +58,12 @@ class OpenedStudy:
     @cached_property
     def train(self) -> Tensor:
         """Training images (n_train, 3, size, size) in [−1, 1]."""
-        return _read(self.training, self.plan.n_train)
+        return read_images(self.training, self.plan.n_train)
 
     @cached_property
     def test(self) -> Tensor:
         """Held-out images (n_test, 3, size, size) in [−1, 1]."""
-        return _read(self.held_out, self.plan.n_test)
+        return read_images(self.held_out, self.plan.n_test)
 
     def fields(self, spec: CaseSpec) -> Fields:
         """Return what a case is trained and tested on."""
@@ -109,11 +111,23 @@ class OpenedStudy:
         return replace(CASE.read(done.folder / "case.json"), name=name)
 
 
-def _read(images: ImageSet, n: int) -> Tensor:
-    pixels = torch.cat([batch.images for batch in fixed_batches(images, 256, n)])
-    if len(pixels) < n:
-        raise ValueError(f"{images.source}: {n - len(pixels)} of {n} images cannot be read; lower n_train or n_test")
-    return pixels
+def read_images(images: ImageSet, n: int) -> Tensor:
+    """Read `n` images spread over a set: (n, 3, size, size). Others stand in for those that cannot be read.
+
+    Raises:
+        ValueError: when fewer than `n` can be read.
+    """
+    chosen, pixels = spread(len(images), n), list[Tensor]()
+    others = iter(sorted(set(range(len(images))).difference(chosen)))
+    while chosen:
+        for batch in batches_at(images, 256, chosen):
+            pixels += [batch.images] if batch.indices else []
+            for bad in batch.bad:
+                logger.warning("skipped %s", bad)
+        chosen = list(islice(others, n - sum(map(len, pixels))))
+    if (n_read := sum(map(len, pixels))) < n:
+        raise ValueError(f"{images.source}: {n_read} images can be read and {n} are taken; lower n_train or n_test")
+    return torch.cat(pixels)
 
 
 def run_study(
@@ -154,7 +168,7 @@ def run_study(
     injected, bands = None, radial_bands((plan.size, plan.size), plan.bands)
     if plan.injected:
         weights = sensitivity_weights(plan.size, plan.size, plan.pixels_per_degree)
-        images = _read(opened.held_out, plan.injected).to(device)
+        images = read_images(opened.held_out, plan.injected).to(device)
         injected = evaluate_injected_errors(images, bands, weights, opened.extractor)
     return FrequencyBias(
         plan=plan,
