@@ -1,7 +1,6 @@
-import json
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,10 @@ from PIL import Image
 
 from spectrum_matching.cli.evaluate import Reading, generation, reconstruction, reference
 from spectrum_matching.evaluation.reference import load_reference
+from spectrum_matching.files.manifest import sha256_of, write_manifest
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.scores import EVALUATIONS, Sampling
+from spectrum_matching.sampling.sample_record import SAMPLES, SampleRecord
 
 
 class Quarters(torch.nn.Module):
@@ -42,7 +43,11 @@ def write_record(path, **changes):
         *("d", "0" * 16, 9, True, "a", "1" * 16, "linear", "velocity", "euler", 50, 50),
         *(1.0, (0.0, 1.0), "none", 24, 0, "float32"),
     )
-    path.write_text(json.dumps({"format": "specmatch-samples-1", "sampling": asdict(record) | changes}))
+    folder, images = path.parent, path.with_suffix(".npz")
+    is_folder = path.name == "samples.json"
+    SAMPLES.write(path, SampleRecord(replace(record, **changes), None if is_folder else sha256_of(images)))
+    if is_folder:
+        write_manifest(folder)
 
 
 def test_generation_scores_samples_side_by_side(image_folder, features, known, tmp_path, capsys):

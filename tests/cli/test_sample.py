@@ -22,7 +22,7 @@ from spectrum_matching.processes import open_accelerator
 from spectrum_matching.sampling.generate import SamplingChoice, generate_batch, sampling_record
 from spectrum_matching.sampling.model import open_model
 from spectrum_matching.sampling.parts import all_parts_of, joined, missing_batches, parts_of, read_part, write_part
-from spectrum_matching.sampling.samples import read_sampling, record_path
+from spectrum_matching.sampling.sample_record import read_sampling, record_path
 from spectrum_matching.training.diffusion_config import DenoiserChoice, DiffusionRun, Source
 from spectrum_matching.training.diffusion_data import open_learned
 from spectrum_matching.training.train_diffusion import build_diffusion_state, train_diffusion

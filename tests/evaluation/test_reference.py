@@ -89,7 +89,7 @@ def test_load_reference_refuses_damaged_and_foreign_files(reference, tmp_path):
     old = tmp_path / "old.safetensors"
     save_file(load_file(path), old, {"specmatch": json.dumps({"format": "specmatch-reference-0"})})
     cases = {
-        path: (bytes(with_one_changed), "is damaged: its numbers"),
+        path: (bytes(with_one_changed), "is damaged: its content is not that of its checksums"),
         tmp_path / "cut.safetensors": (content[:-100], "cannot be read as a reference"),
         other: (other.read_bytes(), "is no reference written by specmatch"),
         old: (old.read_bytes(), "specmatch-reference-0"),

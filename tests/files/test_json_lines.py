@@ -31,7 +31,7 @@ def test_read_json_lines_keeps_all_lines_but_the_damaged_and_names_it_once(path,
     assert read_json_lines(path, step=int) == LINES[:2] + LINES[3:]
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.getMessage() == f"{path}: 1 of its lines are damaged and left out (line 3)"
+    assert record.getMessage() == f"{path}: line 3 is damaged and left out"
 
 
 def test_keep_json_lines_keeps_a_last_line_that_lacks_its_end_alone(path, caplog):
@@ -68,4 +68,4 @@ def test_append_json_line_names_a_folder_that_was_deleted(tmp_path):
 def test_read_json_lines_names_more_than_a_few_by_their_number(path, caplog):
     path.write_bytes(b"null\n" * 7 + json.dumps(LINES[0]).encode() + b"\n")
     assert read_json_lines(path) == LINES[:1]
-    assert "7 of its lines are damaged and left out (line 1, 2, 3, 4, 5, …)" in caplog.text
+    assert "7 lines (1, 2, 3, 4, 5, …) are damaged and left out" in caplog.text

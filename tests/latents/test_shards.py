@@ -1,4 +1,6 @@
 import json
+import os
+import random
 import re
 import tempfile
 from dataclasses import replace
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from spectrum_matching.data.fingerprint import Fingerprint
 from spectrum_matching.data.images import ImageChoice, open_images
 from spectrum_matching.data.walk import BadFile
+from spectrum_matching.files.documents import seal
 from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.latents.foreign.pairing import pair
 from spectrum_matching.latents.latent_set import LatentInfo
@@ -68,7 +71,7 @@ def change_index(folder: Path, change: dict) -> None:
     path = folder / "index.json"
     content = json.loads(path.read_text())
     content |= {key: change.pop(key) for key in ("format",) if key in change}
-    path.write_text(json.dumps(content | {"cache": content["cache"] | change}))
+    path.write_text(seal(json.dumps(content | {"cache": content["cache"] | change, "sha256": ""})))
 
 
 @pytest.mark.slow
@@ -155,22 +158,48 @@ def test_open_latents_names_truncated_or_missing_shard(tmp_path: Path) -> None:
     write_cache(tmp_path)
     shard = tmp_path / "latents-00001.safetensors"
     shard.write_bytes(shard.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=r"latents-00001.safetensors is damaged.*delete it"):
+    with pytest.raises(ValueError, match=r"00001.safetensors is damaged.*the same `specmatch cache` writes it"):
         open_latents(tmp_path)
     shard.unlink()
     with pytest.raises(ValueError, match=r"latents-00001.safetensors is missing"):
         open_latents(tmp_path)
 
 
-def test_verify_cache_finds_changed_byte(tmp_path: Path) -> None:
+def test_open_latents_and_verify_cache_notice_every_flipped_bit(tmp_path: Path) -> None:
     write_cache(tmp_path)
     shard = tmp_path / "latents-00002.safetensors"
-    content = bytearray(shard.read_bytes())
-    content[-3] ^= 1
+    whole = verify_cache(tmp_path)
+    assert whole == (3, sum(path.stat().st_size for path in tmp_path.glob("*.safetensors")))
+    content = shard.read_bytes()
+    for bit in random.Random(0).sample(range(8 * len(content)), 60):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        shard.write_bytes(flipped)
+        for read in (open_latents, verify_cache):
+            with pytest.raises(ValueError, match=r"00002.safetensors is damaged: its SHA-256 is not that of index"):
+                read(tmp_path)
     shard.write_bytes(content)
-    open_latents(tmp_path)
-    with pytest.raises(ValueError, match=r"latents-00002.safetensors is damaged.*checksum"):
-        verify_cache(tmp_path)
+    assert verify_cache(tmp_path) == whole
+
+
+def test_index_notices_a_changed_digit_of_the_scale(tmp_path: Path) -> None:
+    write_cache(tmp_path)
+    path = tmp_path / "index.json"
+    text = path.read_text()
+    assert '"std": [\n' in text
+    start, _, end = text.partition('"std": [\n')
+    i = next(i for i, letter in enumerate(end) if letter in "123456789")
+    path.write_text(f'{start}"std": [\n{end[:i]}{(int(end[i]) + 1) % 10}{end[i + 1 :]}')
+    with pytest.raises(ValueError, match=r"index.json is damaged: its content is not that of its SHA-256; delete its"):
+        open_latents(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_open_shard_without_permission_is_not_damaged(tmp_path: Path) -> None:
+    write_cache(tmp_path)
+    (tmp_path / "latents-00000.safetensors").chmod(0)
+    with pytest.raises(ValueError, match="Permission denied; check the permissions"):
+        open_latents(tmp_path)
 
 
 def test_open_cache_refuses_image_in_two_shards(tmp_path: Path) -> None:
@@ -198,7 +227,9 @@ def test_open_cache_refuses_shards_of_other_shape(tmp_path: Path) -> None:
 def test_read_index_reports_damage_in_one_line(tmp_path: Path, change: dict) -> None:
     write_cache(tmp_path)
     change_index(tmp_path, change)
-    with pytest.raises(ValueError, match=r"index.json .* .?specmatch-latents-3.*; cache the images again") as caught:
+    with pytest.raises(
+        ValueError, match=r"index.json .* .?specmatch-latents-3.*; delete its folder and cache"
+    ) as caught:
         open_latents(tmp_path)
     assert "\n" not in str(caught.value)
 

@@ -125,10 +125,7 @@ def test_report_bad_files_names_each_once_and_again_none_of_an_earlier_run(tmp_p
     path.write_bytes(b"null\n" + path.read_bytes().splitlines(keepends=True)[1])
     caplog.clear()
     list(report_bad_files(iter(stream), tmp_path))
-    assert caplog.messages == [
-        f"{path}: 1 of its lines are damaged and left out (line 1)",
-        "skipped a.png: empty (2 so far)",
-    ]
+    assert caplog.messages == [f"{path}: line 1 is damaged and left out", "skipped a.png: empty (2 so far)"]
 
 
 def test_run_loop_logs_losses_speed_and_time_left(run):

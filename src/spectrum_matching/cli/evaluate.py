@@ -30,7 +30,7 @@ from ..processes import open_accelerator
 from ..records.scores import EVALUATIONS, Evaluation
 from ..records.training_data import training_data
 from ..report.terminal import scores
-from ..sampling.samples import read_sampling, record_path
+from ..sampling.sample_record import verify_samples
 from .names import named_sources
 from .output import Callback, print_results, progress_bar, progress_bars, write_results
 
@@ -122,6 +122,8 @@ def generation(
     short = {name.removesuffix(".npz"): path for name, path in paths.items()}
     sources = short if len(short) == len(paths) else paths
     require_writable(out)
+    verified = {name: verify_samples(path) for name, path in sources.items()}
+    recorded = {name: found[0] if found else None for name, found in verified.items()}
     opened = {name: open_samples(path) for name, path in sources.items()}
     evaluator = Evaluator(reading)
     opened_reference = open_reference(
@@ -130,7 +132,7 @@ def generation(
     evaluations: list[Evaluation] = []
     with progress_bars(opened) as bars:
         for name, images in opened.items():
-            sampling, warnings = read_sampling(record_path(sources[name])), tuple[str, ...]()
+            sampling, warnings = recorded[name], tuple[str, ...]()
             if sampling is None:
                 warnings = ("no record beside the samples says how they were generated",)
             elif sampling.n_images != len(images):

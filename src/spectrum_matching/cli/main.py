@@ -5,6 +5,7 @@ What a command needs is imported when it runs, so that `specmatch --help` does n
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -13,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ..files.names import printable
+from ..files.os_errors import explain_read_error
 from ..processes import AgreedError, is_main_process, launch
 
 
@@ -80,6 +82,7 @@ COMMANDS = {
         *("reference", "generation", "reconstruction"),
     ),
     "compare": ("compare methods from training to scores at equal cost, over several seeds", "compare"),
+    "check": ("read everything below folders that specmatch wrote, and compare it with its checksums", "check"),
     "study": (
         "run a study: directional-energy, unified-view or frequency-bias",
         *("directional-energy", "unified-view", "frequency-bias"),
@@ -118,12 +121,37 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
     except BrokenPipeError:  # the reader closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, OSError) as error:
+    except Exception as error:
+        if (line := _in_one_line(error)) is None:
+            raise
         if is_main_process() or not isinstance(error, AgreedError):
-            print(f"specmatch {name}: {printable(str(error))}", file=sys.stderr)
+            print(f"specmatch {name}: {printable(line)}", file=sys.stderr)
         sys.exit(2)
     finally:
         _destroy_process_group()
+
+
+def _in_one_line(error: Exception) -> str | None:
+    """Return what to tell the user of an error; None of one that is a fault of ours."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError):
+        why = explain_read_error(error)
+        return f"{error.filename}: {why}" if error.filename else why
+    if isinstance(error, ValueError):
+        return str(error)
+    if isinstance(error, RecursionError):
+        return "a file or setting is nested too deeply; check what was given"
+    if isinstance(error, OverflowError):
+        return f"a number is too large ({text}); check what was given"
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and NO_MEMORY.search(text)):
+        return (
+            f"not enough memory ({text[:120] or 'MemoryError'}); lower sizes, the batch size or the number of workers"
+        )
+    return None
+
+
+NO_MEMORY = re.compile(r"out of memory|not enough memory|can't allocate memory|Storage size calculation overflowed")
+"""What torch says on CPU and GPU where memory does not suffice, as a RuntimeError."""
 
 
 def _run(name: str, arguments: list[str]) -> None:

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from ..files.atomic import write_text_atomically
 from ..files.names import printable, printable_lines
+from ..files.os_errors import explain_write_error
 from ..processes import is_main_process
 
 Callback = Callable[[int, int], None]
@@ -143,7 +144,8 @@ def write_results(out: Path, write: Callable[[Path], None]) -> None:
     except OSError as error:
         saved = Path(mkdtemp(prefix="specmatch-"))
         write(saved)
-        raise ValueError(f"cannot write into {out} ({error.strerror}); the results are in {saved}") from error
+        why = explain_write_error(error)
+        raise ValueError(f"cannot write into {out} ({why}); the results are in {saved}") from error
 
 
 def write_page(page: Path, draw: Callable[[], str], numbers: str) -> None:

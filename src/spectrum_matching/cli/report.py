@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from ..files.atomic import write_text_atomically
+from ..files.atomic import explain_write_errors, write_text_atomically
 from ..records.analysis import ANALYSES, Analysis
 from ..report.analysis.page import render
 from .output import draw_page
@@ -30,11 +30,9 @@ def write_report(
         raise ValueError(f"no analysis is in {', '.join(map(str, paths))}; run `specmatch analyze` again")
     page = out / "report.html" if out.is_dir() else out
     text = draw_page(page, lambda: render(analyses), ", ".join(map(str, paths)))
-    try:
+    with explain_write_errors(str(page), "rerun the same command, or choose another --out"):
         page.parent.mkdir(parents=True, exist_ok=True)
         write_text_atomically(page, text)
-    except OSError as error:
-        raise ValueError(f"cannot write {page}: {error.strerror}; choose another --out") from error
     return page
 
 

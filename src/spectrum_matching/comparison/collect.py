@@ -1,11 +1,9 @@
 """Collect the stages of finished trials into one `Comparison`."""
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,6 +11,7 @@ from ..analysis.conditions import numbers
 from ..data.order import Images, fixed_batches
 from ..data.pictures import as_png
 from ..evaluation.samples import open_samples
+from ..files.json_lines import read_json_lines
 from ..files.stages import FinishedStage, UnfinishedError, read_finished_stage, slug
 from ..files.yaml_files import to_yaml
 from ..nets.autoencoder import Autoencoder
@@ -112,7 +111,7 @@ def collect_trial(entry: str, seed: int, stages: Mapping[Stage, FinishedStage]) 
 
 def curve(log: Path) -> tuple[CurvePoint, ...]:
     """Return the logged losses as at most 50 points, each a mean."""
-    lines: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
+    lines = read_json_lines(log, step=int)
     logged = [(line["step"], line["loss"]) for line in lines if line.get("loss") is not None]
     width = -(-len(logged) // N_CURVE) or 1
     groups = [logged[start : start + width] for start in range(0, len(logged), width)]

@@ -1,6 +1,5 @@
 """Run one entry of a plan from one seed, stage by stage: autoencoder, analysis, cache, diffusion, samples, scores."""
 
-import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -18,8 +17,9 @@ from ..evaluation.generation import evaluate_generation
 from ..evaluation.reconstruction import evaluate_reconstruction
 from ..evaluation.reference import Reference, compute_reference, load_reference, save_reference
 from ..evaluation.samples import open_samples
+from ..files.documents import read_json
 from ..files.settings import hashed_settings
-from ..files.stages import FinishedStage, StageRunner, run_stage, slug
+from ..files.stages import REMEDY, FinishedStage, StageRunner, run_stage, slug
 from ..latents.encode import Encoder, autoencoder_encoder, encode_images, images_of, vision_encoder
 from ..latents.open_latents import open_latents
 from ..latents.write_cache import Storage, write_cache
@@ -31,7 +31,8 @@ from ..records.comparison import Stage
 from ..records.scores import EVALUATIONS
 from ..records.training_data import training_data
 from ..sampling.model import Decoder, open_model
-from ..sampling.samples import read_sampling, record_path, write_samples
+from ..sampling.sample_record import verify_samples
+from ..sampling.samples import write_samples
 from ..training.run_autoencoder import run_autoencoder
 from ..training.run_diffusion import run_diffusion
 from .checks import OpenedPlan, autoencoder_run, diffusion_run
@@ -217,12 +218,13 @@ def _scores_inputs(trial: TrialContext) -> Values:
 def _score(trial: TrialContext, folder: Path) -> None:
     log.info("scoring")
     samples, n = trial.folder("samples") / SAMPLES, trial.plan.measuring.reconstructions
+    verified = verify_samples(samples)
     generation = evaluate_generation(
         trial.entry,
         fixed_batches(open_samples(samples), BATCH_SIZE),
         open_reference(trial.opened, trial.seed),
         trial.opened.extractor,
-        sampling=read_sampling(record_path(samples)),
+        sampling=verified[0] if verified else None,
         seed=trial.seed,
     )
     reconstruction = evaluate_reconstruction(
@@ -264,7 +266,11 @@ def open_reference(opened: OpenedPlan, seed: int) -> Reference:
 
 
 def _outputs(export: Path) -> Values:
-    return {"weights": json.loads((export.parent / "metrics.json").read_text())["weights_digest"]}
+    path = export.parent / "metrics.json"
+    content = read_json(path, REMEDY)
+    if not isinstance(content, dict) or not isinstance(content.get("weights_digest"), str):
+        raise ValueError(f"{path} is damaged: it has no weights_digest; {REMEDY}")
+    return {"weights": content["weights_digest"]}
 
 
 def _measured_images(trial: TrialContext) -> Values:

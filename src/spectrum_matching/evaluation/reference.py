@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,9 @@ from ..data.images import ImageBatch
 from ..data.order import fixed_batches
 from ..files.atomic import open_atomically
 from ..files.digests import digest_files, digest_tensors
+from ..files.documents import is_sealed, parse_json, seal
 from ..files.npy import explain_npz_errors, read_npz_headers
+from ..files.os_errors import explain_read_error
 from ..files.regular import require_regular
 from ..metrics.images.catalogue import SET_SCORES
 from ..metrics.images.statistics import ImageStatistics, RunningMoments
@@ -24,10 +25,11 @@ from ..nets.vision.extractors import Extractor
 from ..records.coverage import Coverage
 from .accumulate import accumulate, reduce_over
 
-FORMAT = "specmatch-reference-2"
+FORMAT = "specmatch-reference-3"
 METADATA = "specmatch"
 ROUNDING = "uint8"
 SCORES = tuple(score for score in SET_SCORES if score.uses_reference)
+OTHERS = ("SHA256SUMS", "config.json", "index.json")  # beside weights and shards, which have checksums of their own
 UNKNOWN_COUNT = 2  # moments from a file do not tell the number of images, and no distance needs it
 
 
@@ -131,9 +133,29 @@ def save_reference(reference: Reference, path: Path) -> None:
 
     statistics = reference.statistics
     header = {name: getattr(reference, name) for name in FACTS}
-    header |= {"format": FORMAT, "size": statistics.size, "n_kept": statistics.n_kept, "rounding": ROUNDING}
+    header |= {
+        "format": FORMAT,
+        "size": statistics.size,
+        "n_kept": statistics.n_kept,
+        "rounding": ROUNDING,
+        "sha256": "",
+    }
     with open_atomically(path) as stream:
-        stream.write(save(tensors_of(statistics), {METADATA: json.dumps(header, default=asdict)}))
+        stream.write(save(tensors_of(statistics), {METADATA: seal(json.dumps(header, default=asdict))}))
+
+
+def is_reference(path: Path) -> bool:
+    """Return whether a file is a reference of `save_reference`, damaged or not, by its name and header."""
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    try:
+        with safe_open(path, "pt") as stored:
+            text = (stored.metadata() or {}).get(METADATA, "")
+            return any(f'"{name}"' in text for name in FACTS)
+    except (OSError, SafetensorError):
+        return not any((path.parent / name).exists() for name in OTHERS)
 
 
 def load_reference(path: Path) -> Reference:
@@ -148,18 +170,20 @@ def load_reference(path: Path) -> Reference:
     try:
         require_regular(path)
         with safe_open(path, "pt") as stored:
-            header: dict[str, Any] = json.loads((stored.metadata() or {})[METADATA])
+            text = (stored.metadata() or {})[METADATA]
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except KeyError as error:
         raise ValueError(f"{path} is no reference written by specmatch: {remedy}") from error
-    except Exception as error:  # the parsers of header and JSON raise their own
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {explain_read_error(error)}") from error
+    except Exception as error:  # the parser of the header raises its own
         raise ValueError(f"{path} cannot be read as a reference: {str(error).strip().partition(chr(10))[0]}") from error
-    if header.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {header.get('format')!r}, this version reads {FORMAT!r}: {remedy}")
-    if missing := [name for name in (*FACTS, "n_kept", "size") if name not in header]:
-        raise ValueError(f"{path} is damaged: it has no {missing[0]}; {remedy}")
-    if digest_tensors(tensors) != header["digest"]:
-        raise ValueError(f"{path} is damaged: its numbers are not those of its digest {header['digest']}; {remedy}")
+    header = parse_json(text, path, remedy)
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        found = header.get("format") if isinstance(header, dict) else None
+        raise ValueError(f"{path} has format {found!r}, this version reads {FORMAT!r}: {remedy}")
+    if not is_sealed(text.encode(), header.get("sha256")) or digest_tensors(tensors) != header["digest"]:
+        raise ValueError(f"{path} is damaged: its content is not that of its checksums; {remedy}")
     n_images = header["n_images"]
     statistics = ImageStatistics(n_kept=header["n_kept"], n_images=n_images, size=header["size"])
     for name, values in tensors.items():

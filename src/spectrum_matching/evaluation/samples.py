@@ -6,6 +6,7 @@ from ..data.arrays import ArchivedImages, Images
 from ..data.decode import BadImageError, image_size
 from ..data.given import given_images, is_png
 from ..data.walk import Listing, walk
+from ..files.manifest import MANIFEST
 from ..files.threads import in_threads
 from ..records.scores import SAMPLES_RECORD
 
@@ -15,8 +16,8 @@ EXPECTED = f"a folder of samples holds PNG files, and {SAMPLES_RECORD}"
 def open_samples(path: Path) -> Images:
     """Open generated images: uint8 (n, size, size, 3) as `arr_0` of an .npz, or PNG files of one size by sorted name.
 
-    Every visible file at any depth is an image, and a PNG by its content, whatever its name; only the record of
-    `specmatch sample` may lie beside them.
+    Every visible file at any depth is an image, and a PNG by its content, whatever its name; only the record and
+    the manifest of `specmatch sample` may lie beside them.
 
     Raises:
         ValueError: in one line, for anything else.
@@ -37,7 +38,7 @@ def open_samples(path: Path) -> Images:
 
 def _without_record(listing: Listing) -> Listing:
     pairs = zip(listing.names, listing.n_bytes, strict=True)
-    kept = [(name, n) for name, n in pairs if name != SAMPLES_RECORD]
+    kept = [(name, n) for name, n in pairs if name not in (SAMPLES_RECORD, MANIFEST)]
     return listing._replace(names=tuple(name for name, _ in kept), n_bytes=tuple(n for _, n in kept))
 
 

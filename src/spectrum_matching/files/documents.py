@@ -11,6 +11,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 from .atomic import write_text_atomically
 from .names import printable_values
 from .os_errors import explain_read_error
+from .regular import require_regular
 
 Record = TypeVar("Record")
 
@@ -34,6 +35,7 @@ def read_bytes(path: Path) -> bytes:
         ValueError: in one line naming the file and the remedy.
     """
     try:
+        require_regular(path)
         return path.read_bytes()
     except OSError as error:
         raise ValueError(f"cannot read {path}: {explain_read_error(error)}") from error
@@ -76,6 +78,18 @@ def require_equal_lengths(record: object, *names: str) -> None:
             raise ValueError(f"{lengths}: expected as many of each")
 
 
+def seal(text: str) -> str:
+    """Return JSON text whose last key is "sha256": "" with the text's SHA-256 there."""
+    start, _, end = text.rpartition(SEAL.format(""))
+    return start + SEAL.format(hashlib.sha256(text.encode()).hexdigest()) + end
+
+
+def is_sealed(raw: bytes, digest: Any) -> bool:
+    """Return whether a text is what `seal` made, given the value of its last key."""
+    start, _, end = raw.rpartition(SEAL.format(digest).encode())
+    return bool(hashlib.sha256(start + SEAL.format("").encode() + end).hexdigest() == digest)
+
+
 @dataclass(frozen=True)
 class Document(Generic[Record]):
     """A kind of JSON file, {"format": format, key: record}.
@@ -95,10 +109,7 @@ class Document(Generic[Record]):
         """Return the file's text; the same record gives the same text."""
         content = {"format": self.format, self.key: record} | ({"sha256": ""} if self.sealed else {})
         text = json.dumps(content, indent=1, allow_nan=False, default=_plain) + "\n"
-        if not self.sealed:
-            return text
-        start, _, end = text.rpartition(SEAL.format(""))
-        return start + SEAL.format(hashlib.sha256(text.encode()).hexdigest()) + end
+        return seal(text) if self.sealed else text
 
     def write(self, path: Path, record: Record) -> None:
         """Write the file, atomically."""
@@ -119,8 +130,8 @@ class Document(Generic[Record]):
         try:
             if (written := content["format"]) != self.format:
                 raise ValueError(f"{path} has format {written!r}, this version reads {self.format!r}; {self.remedy}")
-            if self.sealed:
-                self._require_seal(raw, content, path)
+            if self.sealed and not is_sealed(raw, content["sha256"]):
+                raise ValueError(f"{path} is damaged: its content is not that of its SHA-256; {self.remedy}")
             return TypeAdapter(self.record).validate_python(content[self.key])
         except KeyError as error:
             why = f"it has no {error}"
@@ -131,11 +142,6 @@ class Document(Generic[Record]):
         except RecursionError:
             why = "it is nested too deeply"
         raise ValueError(f"{path} is not a {self.format} file ({why}); {self.remedy}")
-
-    def _require_seal(self, raw: bytes, content: dict[str, Any], path: Path) -> None:
-        start, _, end = raw.rpartition(SEAL.format(content["sha256"]).encode())
-        if hashlib.sha256(start + SEAL.format("").encode() + end).hexdigest() != content["sha256"]:
-            raise ValueError(f"{path} is damaged: its content is not that of its SHA-256; {self.remedy}")
 
 
 def _plain(record: Any) -> Any:

@@ -51,8 +51,26 @@ def append_json_line(path: Path, line: Line) -> None:
         stream.write(json.dumps(line).encode() + b"\n")
 
 
+def require_good_lines(path: Path, **types: type) -> None:
+    """Check all lines.
+
+    Raises:
+        ValueError: naming those that are damaged.
+    """
+    if damaged := _read(path, types)[1]:
+        raise ValueError(f"{path}: {damaged}")
+
+
 def _good_lines(path: Path, types: dict[str, type]) -> list[tuple[Line, bytes]]:
-    """Return the objects and bytes of the good lines."""
+    """Return the objects and bytes of the good lines, having named the others."""
+    good, damaged = _read(path, types)
+    if damaged:
+        log.warning("%s: %s and left out", path, damaged)
+    return good
+
+
+def _read(path: Path, types: dict[str, type]) -> tuple[list[tuple[Line, bytes]], str]:
+    """Return the objects and bytes of the good lines, and which are damaged."""
     content = read_bytes(path) if path.exists() else b""
     good, damaged = [], []
     for number, raw in enumerate(content.removesuffix(b"\n").split(b"\n") if content else (), 1):
@@ -60,10 +78,9 @@ def _good_lines(path: Path, types: dict[str, type]) -> list[tuple[Line, bytes]]:
             damaged.append(number)
         else:
             good.append((line, raw))
-    if damaged:
-        numbers = ", ".join(map(str, damaged[:N_NAMED])) + (", …" if len(damaged) > N_NAMED else "")
-        log.warning("%s: %d of its lines are damaged and left out (line %s)", path, len(damaged), numbers)
-    return good
+    numbers = ", ".join(map(str, damaged[:N_NAMED])) + (", …" if len(damaged) > N_NAMED else "")
+    what = f"line {numbers} is" if len(damaged) == 1 else f"{len(damaged)} lines ({numbers}) are"
+    return good, f"{what} damaged" if damaged else ""
 
 
 def _parse(raw: bytes, types: dict[str, type]) -> Line | None:

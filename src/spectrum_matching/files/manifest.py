@@ -7,12 +7,13 @@ nobody's business; one that the manifest names has to be there, unchanged.
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from .os_errors import explain_read_error
+from .regular import require_regular
 
 MANIFEST = "SHA256SUMS"
 HEADER = "# {} files, as specmatch wrote them"  # `sha256sum -c` passes over comments
@@ -28,7 +29,8 @@ class Compared(NamedTuple):
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, 64 hexadecimal digits."""
+    """Return the SHA-256 of a regular file, 64 hexadecimal digits."""
+    require_regular(path)
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -54,7 +56,7 @@ def verify_folder(folder: Path, remedy: str = REMEDY) -> Compared | None:
     return compare_files(expected, remedy, f"its SHA-256 is not that of {MANIFEST}")
 
 
-def compare_files(expected: dict[Path, str], remedy: str, why: str) -> Compared:
+def compare_files(expected: Mapping[Path, str], remedy: str, why: str) -> Compared:
     """Compare files with their SHA-256, in threads.
 
     Raises:
@@ -64,6 +66,19 @@ def compare_files(expected: dict[Path, str], remedy: str, why: str) -> Compared:
         if digest != expected[path]:
             raise ValueError(f"{path} is damaged: {why}; {remedy}")
     return Compared(len(expected), sum(path.stat().st_size for path in expected))
+
+
+def are_unchanged(expected: Mapping[Path, str]) -> list[bool]:
+    """Return whether each file is there and has its SHA-256."""
+
+    def is_unchanged(path: Path) -> bool:
+        try:
+            return sha256_of(path) == expected[path]
+        except OSError:
+            return False
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(is_unchanged, expected))
 
 
 def _digests(paths: Iterable[Path], remedy: str = "") -> list[tuple[Path, str]]:

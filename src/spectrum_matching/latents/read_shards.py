@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..data.decode import one_line
 from ..data.fingerprint import Contents, FileContents
+from ..files.os_errors import explain_read_error
 from ..files.regular import require_regular
 from .class_ids import MOST_CLASSES, class_ids
 from .latent_set import BadLatentError, CachedBatch, Key, LatentInfo, LatentRow, LatentSet, Layout
@@ -136,15 +137,17 @@ def open_shard(path: Path) -> Any:
     """Open a safetensors file by memory map.
 
     Raises:
-        ValueError: when it cannot be read, or is damaged.
+        ValueError: when it cannot be read or is damaged.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         require_regular(path)
+        with path.open("rb"):  # safetensors takes every failure to open a file for a missing one
+            pass
         return safe_open(str(path), framework="pt")
     except OSError as error:
-        raise ValueError(f"shard {path} cannot be read: {error.strerror or one_line(error)}") from error
+        raise ValueError(f"cannot read shard {path}: {explain_read_error(error)}") from error
     except SafetensorError as error:
         raise ValueError(
             f"shard {path} is damaged ({one_line(error)}); delete it and cache its images again"

@@ -6,9 +6,10 @@ the cache to be, and one beside each finished shard holds that shard's entry.
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,8 +18,8 @@ from torch import Tensor
 from ..data.fingerprint import Content, KnownContents, changes
 from ..data.walk import BadFile
 from ..files.atomic import explain_write_errors, open_atomically
-from ..files.digests import n_bytes
 from ..files.documents import Document
+from ..files.manifest import Compared, are_unchanged, compare_files
 from ..metrics.latents.moments import ChannelMoments
 from .latent_set import LatentInfo
 from .read_shards import STATISTICS, ShardLatents, Statistic, open_shard
@@ -29,7 +30,9 @@ FORMAT = "specmatch-latents-3"
 INDEX = "index.json"
 UNFINISHED = ".unfinished.json"
 METADATA = "specmatch"
-REMEDY = "delete it, then the same `specmatch cache` writes it again"
+REMEDY = "the same `specmatch cache` writes it again"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, order=True)
@@ -77,7 +80,8 @@ class CacheIndex:
         return info | {name: getattr(self, name) for name in ("encoder_digest", "dtype", "shard_images")}
 
 
-DOCUMENT = Document(CacheIndex, FORMAT, "cache", "cache the images again")
+DOCUMENT = Document(CacheIndex, FORMAT, "cache", "delete its folder and cache the images again", sealed=True)
+ENTRY = Document(ShardEntry, "specmatch-shard-1", "shard", REMEDY, sealed=True)
 
 
 def write_shard(
@@ -110,7 +114,7 @@ def write_shard(
     name, digest = f"latents-{number:05d}.safetensors", hashlib.sha256(payload).hexdigest()
     entry = ShardEntry(name, len(tensors["mean"]), len(payload), digest)
     _write(folder / name, payload)
-    _write(_entry_path(folder, name), json.dumps(asdict(entry)).encode())
+    _write(_entry_path(folder, name), ENTRY.to_json(entry).encode())
     return entry
 
 
@@ -129,30 +133,37 @@ def started_cache(folder: Path) -> CacheIndex | None:
 
 
 def finished_shards(folder: Path, index: CacheIndex, n_items: int) -> dict[int, ShardEntry]:
-    """Return whole shards by number: as long as the index, or their hidden entry, says, with every one of their items.
+    """Return whole shards by number: with the SHA-256 of the index or their hidden entry, and every one of their items.
 
     n_items: of the cache. An item of a shard is a latent in it, or a bad file that it names.
     """
     entries = {entry.name: entry for entry in index.shards}
     for path in folder.glob(".latents-*.json"):
         try:
-            entry = ShardEntry(**json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError):
+            entry = ENTRY.read(path)
+        except ValueError as error:
+            log.warning("%s: its shard is written again", error)
             continue
         entries[entry.name] = entry
     complete = {int(re.sub(r"\D", "", name)): entry for name, entry in entries.items()}
     n_held = {number: min(index.shard_images, n_items - number * index.shard_images) for number in complete}
-    return {number: entry for number, entry in complete.items() if _is_whole(folder, entry, n_held[number])}
+    unchanged = are_unchanged({folder / entry.name: entry.sha256 for entry in complete.values()})
+    whole = {}
+    for (number, entry), is_unchanged in zip(complete.items(), unchanged, strict=True):
+        if is_unchanged and _holds(folder, entry, n_held[number]):
+            whole[number] = entry
+        elif (folder / entry.name).exists():
+            log.warning("shard %s is damaged: it is written again", folder / entry.name)
+    return whole
 
 
-def _is_whole(folder: Path, entry: ShardEntry, n_items: int) -> bool:
-    if n_bytes(folder / entry.name) != entry.n_bytes:
-        return False
+def _holds(folder: Path, entry: ShardEntry, n_items: int) -> bool:
+    """Return whether a shard that is what was written holds as many items."""
     try:
         shard = open_shard(folder / entry.name)
         n_bad = len(json.loads(shard.metadata()[METADATA])["bad"])
         return entry.n + n_bad == n_items and len(set(shard.get_tensor("index").tolist())) == entry.n
-    except (ValueError, KeyError, TypeError):  # of another format, or damaged
+    except (ValueError, KeyError, TypeError):  # of another format
         return False
 
 
@@ -214,29 +225,32 @@ def is_cache(folder: Path) -> bool:
     return (folder / INDEX).is_file() or (folder / UNFINISHED).exists()
 
 
-def verify_cache(folder: Path) -> None:
-    """Read every shard and compare checksums.
+def verify_cache(folder: Path) -> Compared:
+    """Compare every shard with its SHA-256 in the index.
 
     Raises:
         ValueError: when a shard's SHA-256 is not that of the index.
     """
-    for shard in read_index(folder).shards:
-        _require_shard(folder, shard)
-        with (folder / shard.name).open("rb") as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() != shard.sha256:
-                raise ValueError(f"shard {folder / shard.name} is damaged: its checksum is not the index's; {REMEDY}")
+    return _compare(folder, read_index(folder).shards)
+
+
+def _compare(folder: Path, shards: Sequence[ShardEntry]) -> Compared:
+    for shard in shards:
+        _require_shard(folder, shard)  # a wrong length needs no reading
+    expected = {folder / shard.name: shard.sha256 for shard in shards}
+    return compare_files(expected, REMEDY, f"its SHA-256 is not that of {INDEX}")
 
 
 def open_cache(folder: Path) -> ShardLatents:
-    """Open the shards that index.json names, having checked their lengths and headers.
+    """Open the shards that index.json names, having compared them with their SHA-256 there.
 
     Raises:
         ValueError: when the index or a shard is damaged.
     """
     index = read_index(folder)
     info, image_keys = index.info, []
+    _compare(folder, index.shards)
     for shard in index.shards:
-        _require_shard(folder, shard)
         tensors = open_shard(folder / shard.name)
         shape, expected = tuple(tensors.get_slice("mean").get_shape()), (shard.n, info.channels, *info.grid)
         if shape != expected:

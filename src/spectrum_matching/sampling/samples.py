@@ -16,18 +16,16 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from ..data.arrays import ArchivedImages
-from ..data.pictures import check_png, encode_png, grid, to_bytes, write_png
+from ..data.pictures import encode_png, grid, to_bytes, write_png
 from ..files.atomic import explain_write_errors, open_atomically, write_folder_atomically
-from ..files.documents import Document
 from ..files.manifest import MANIFEST
 from ..processes import exclusive_output, in_main
 from ..records.scores import SAMPLES_RECORD, Sampling
 from .generate import SamplingChoice, generate_batch, sampling_record
 from .model import DiffusionModel
 from .parts import all_parts_of, begin_parts, joined, missing_batches, parts_of, write_part
+from .sample_record import SAMPLES, SampleRecord, read_sampling, record_path, verify_samples, write_record
 
-SAMPLING = Document(Sampling, "specmatch-samples-1", "sampling", "run `specmatch sample` again")
 OTHER_FORMATS = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".npy", ".json", ".zip"}
 SAMPLE_FILES = re.compile(rf"\d{{6,}}\.png|samples\.json|{MANIFEST}")  # in a folder of samples
 
@@ -86,36 +84,17 @@ def _begin(out: Path, record: Sampling, batch_size: int, overwrite: bool) -> lis
 
 
 def is_whole(out: Path, n_images: int) -> bool:
-    """Return whether all samples are there, and no file is cut off or damaged, by its checksums."""
+    """Return whether all samples are there, as they were written, and no others."""
     try:
-        if out.suffix == ".npz":
-            with zipfile.ZipFile(out) as archive:
-                return len(ArchivedImages(out)) == n_images and archive.testzip() is None
-        pictures = [out]
-        if out.suffix != ".png":
-            pictures = [out / f"{i:06d}.png" for i in range(n_images)]
-            if {path.name for path in pictures} != {path.name for path in out.iterdir()} - {SAMPLES_RECORD}:
-                return False
-        for picture in pictures:
-            check_png(picture)
-    except (ValueError, OSError, zipfile.BadZipFile):
-        return False
-    return True
-
-
-def record_path(out: Path) -> Path:
-    """Return the file that records how the samples in `out` were generated."""
-    if out.suffix == ".npz":
-        return out.with_suffix(".json")
-    return out.with_name(f"{out.name}.json") if out.suffix == ".png" else out / SAMPLES_RECORD
-
-
-def read_sampling(path: Path) -> Sampling | None:
-    """Return the record in a file; None if there is none that can be read."""
-    try:
-        return SAMPLING.read(path)
+        verified = verify_samples(out)
     except ValueError:
-        return None
+        return False
+    if verified is None or verified[0].n_images != n_images:
+        return False
+    if out.suffix in (".npz", ".png"):
+        return True
+    expected = {f"{i:06d}.png" for i in range(n_images)} | {SAMPLES_RECORD, MANIFEST}
+    return {path.name for path in out.iterdir()} == expected
 
 
 def check_out(out: Path, overwrite: bool = False) -> None:
@@ -154,7 +133,7 @@ def _finish(out: Path, record: Sampling) -> None:
     def write_folder(folder: Path) -> None:
         for i, image in enumerate(image for batch in batches for image in batch):
             (folder / f"{i:06d}.png").write_bytes(encode_png(torch.from_numpy(image)))
-        (folder / SAMPLES_RECORD).write_text(SAMPLING.to_json(record))
+        (folder / SAMPLES_RECORD).write_text(SAMPLES.to_json(SampleRecord(record, None)))
 
     with explain_write_errors(f"samples to {out}"):
         if out.suffix in (".npz", ".png"):
@@ -164,7 +143,7 @@ def _finish(out: Path, record: Sampling) -> None:
             else:
                 images = torch.from_numpy(np.concatenate(list(batches))).permute(0, 3, 1, 2).float() / 127.5 - 1
                 write_png(out, to_bytes(grid(images))[0])
-            SAMPLING.write(record_path(out), record)
+            write_record(out, record)
         else:
             write_folder_atomically(out, write_folder)
     shutil.rmtree(parts, ignore_errors=True)

@@ -26,7 +26,9 @@ class DataFingerprint:
     latent_space: LatentSpace | None = None
 
 
-DOCUMENT = Document(DataFingerprint, "specmatch-data-2", "data", "choose another out, or remove the folder it is in")
+DOCUMENT = Document(
+    DataFingerprint, "specmatch-data-2", "data", "choose another out, or remove the folder it is in", sealed=True
+)
 
 
 def read_fingerprint(directory: Path) -> DataFingerprint | None:
