@@ -12,6 +12,7 @@ from spectrum_matching.cli.evaluate import Reading, generation, reconstruction, 
 from spectrum_matching.evaluation.reference import load_reference
 from spectrum_matching.files.manifest import sha256_of, write_manifest
 from spectrum_matching.nets.autoencoder import Autoencoder
+from spectrum_matching.records.coverage import Coverage
 from spectrum_matching.records.scores import EVALUATIONS, Sampling
 from spectrum_matching.sampling.sample_record import SAMPLES, SampleRecord
 
@@ -36,6 +37,23 @@ def known(image_folder, features, tmp_path):
 def images_of(folder, n=24):
     pictures = [Image.open(path).crop((4, 0, 44, 40)).resize((32, 32)) for path in sorted(folder.iterdir())]
     return np.stack([np.array(picture) for picture in pictures])[:n]
+
+
+def test_reference_of_some_images_is_spread_over_all_classes(image_folder, tmp_path, capsys):
+    for number, path in enumerate(sorted(image_folder.iterdir())):
+        link = tmp_path / "classes" / f"{number // 6}" / path.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.write_bytes(path.read_bytes())
+    known = reference(str(tmp_path / "classes"), out=tmp_path / "r.safetensors", size=32, num_images=8)
+    statistics = load_reference(known)
+    assert statistics.images == Coverage(8, 24, 4, 4)
+    assert statistics.statistics.rows("labels").bincount().tolist() == [2, 2, 2, 2]
+    np.savez(tmp_path / "good.npz", images_of(image_folder))
+    (found,) = generation([str(tmp_path / "good.npz")], reference=known, out=tmp_path / "out")
+    protocol = found.protocol
+    assert (protocol.images, protocol.reference_images) == (Coverage(24, 24), Coverage(8, 24, 4, 4))
+    assert (protocol.kept_images, protocol.kept_reference) == (Coverage(24, 24), Coverage(8, 8, 4, 4))
+    assert "8 of 24 images, of 4 of 4 classes" in " ".join(capsys.readouterr().out.split())
 
 
 def write_record(path, **changes):

@@ -49,7 +49,7 @@ def test_run_autoencoder_writes_its_directory(small_run, command):
     assert sorted(path.name for path in (directory / "samples").iterdir()) == ["0000003.png", "0000004.png"]
     assert Image.open(directory / "samples" / "0000004.png").size == (32 * min(held_out, 8), 2 * 32)
     metrics = json.loads((directory / "metrics.json").read_text())
-    assert metrics["held_out"]["n_images"] == held_out
+    assert metrics["held_out"]["n_images"] == metrics["held_out"]["n_total"] == held_out
     assert 0 < metrics["held_out"]["psnr"] < 40
     assert 0 < metrics["held_out"]["ssim"] < 1
     assert (metrics["step"], metrics["images"], metrics["skipped_steps"]) == (4, 8, 0)
