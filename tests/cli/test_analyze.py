@@ -172,7 +172,7 @@ def test_analyze_all_follows_the_training_record(pictures, tmp_path):
 
 
 @pytest.mark.slow
-def test_analyze_all_agrees_on_autoencoder_and_its_cache(pictures, exported, tmp_path):
+def test_analyze_all_agrees_on_autoencoder_and_its_cache(pictures, exported, tmp_path, capsys):
     images = open_images(str(pictures), 32, split="all")
     network = Autoencoder.from_pretrained(exported).eval()
     for i, name in enumerate(images.names):
@@ -186,6 +186,7 @@ def test_analyze_all_agrees_on_autoencoder_and_its_cache(pictures, exported, tmp
     # Of 9 the cache has those 9 that the autoencoder was measured on.
     whole, cached = analyze_all(sources, out=tmp_path / "out", data=str(pictures), size=32, num_images=9, num_tests=2)
     assert cached.sample.coverage == whole.sample.coverage == Coverage(9, 12, 2, 2)
+    assert "Measured on 9 of 12 images, of 2 of 2 classes, from" in " ".join(capsys.readouterr().out.split())
     assert {picture.image for picture in cached.latent_pictures} == {picture.image for picture in whole.pictures}
     assert cached.subject.kind == "cached latents (mar)"
     assert cached.decoding is None

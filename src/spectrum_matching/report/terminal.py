@@ -12,6 +12,7 @@ from ..records.analysis import Analysis
 from ..records.coverage import Coverage
 from ..records.measurement import Measurement
 from ..records.scores import Evaluation, Protocol, protocol_differences
+from .analysis.context import measured_on
 from .analysis.tables import summary_table
 from .table import Cell, Column, Table, attributed, distinct
 
@@ -48,8 +49,10 @@ def terminal_table(
 
 
 def summary(analyses: Sequence[Analysis]) -> TerminalTable:
-    """Render the summary of the report: a row for each number, a column for each autoencoder."""
-    return terminal_table(summary_table(analyses), [a.subject.name for a in analyses], transposed=True)
+    """Render the summary of the report: a row for each number, a column for each autoencoder, and on which images."""
+    table = terminal_table(summary_table(analyses), [a.subject.name for a in analyses], transposed=True)
+    table.caption = Text(printable(" ".join(measured_on(analyses))), "dim", justify="left")
+    return table
 
 
 def verdict(analysis: Analysis) -> TerminalTable:
