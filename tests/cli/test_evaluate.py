@@ -34,6 +34,29 @@ def known(image_folder, features, tmp_path):
     return reference(str(image_folder), out=tmp_path / "r.safetensors", size=32, reading=Reading(features))
 
 
+def test_reference_of_reconstructions_scores_samples(image_folder, features, known, tmp_path, specmatch):
+    Autoencoder.from_preset("tiny").save_pretrained(tmp_path / "vae")
+    np.savez(tmp_path / "s.npz", images_of(image_folder))
+    write_record(tmp_path / "s.json")
+    out, words = tmp_path / "decoded.safetensors", ("--size", 32, "--features", features)
+    assert (
+        specmatch("evaluate", "reference", image_folder, "--out", out, *words, "--autoencoder", tmp_path / "vae")[0]
+        == 0
+    )
+    assert load_reference(out).autoencoder == str(tmp_path / "vae")
+    arguments = ("evaluate", "generation", tmp_path / "s.npz", "--reference", known, "--out", tmp_path / "scores")
+    status, output, errors = specmatch(*arguments, "--features", features, "--reconstructions", out)
+    assert status == 0, errors
+    (found,) = EVALUATIONS.read(tmp_path / "scores" / "scores.json")
+    assert found.value("fid_reconstructions") > 0
+    assert "reconstructions" in output
+    assert "confound" in output
+    status, _, errors = specmatch(
+        "evaluate", "reference", image_folder, "--out", out, "--size", 32, "--autoencoder", "x"
+    )
+    assert (status, "name an extractor by --features" in errors) == (2, True)
+
+
 def images_of(folder, n=24):
     pictures = [Image.open(path).crop((4, 0, 44, 40)).resize((32, 32)) for path in sorted(folder.iterdir())]
     return np.stack([np.array(picture) for picture in pictures])[:n]

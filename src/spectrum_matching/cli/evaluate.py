@@ -17,13 +17,15 @@ from ..data.order import fixed_batches
 from ..data.selection import choose_images
 from ..data.tables import TABLE
 from ..data.walk import BadFile, walk
+from ..evaluation.decoded_reference import compute_decoded_reference
 from ..evaluation.generation import evaluate_generation
 from ..evaluation.reconstruction import KEEP, evaluate_reconstruction
-from ..evaluation.reference import compute_reference, open_reference, save_reference
+from ..evaluation.reference import compute_reference, load_reference, open_reference, save_reference
 from ..evaluation.samples import open_samples
 from ..files.atomic import require_writable
+from ..files.digests import digest_weights
 from ..files.settings import validate
-from ..nets.autoencoder import Autoencoder
+from ..nets.autoencoder import Autoencoder, check_size
 from ..nets.vision.extractors import open_extractor
 from ..nets.vision.perceptual import LPIPS
 from ..processes import open_accelerator
@@ -61,9 +63,10 @@ def reference(
     size: int | None = None,
     num_images: int | None = None,
     split: Split = "all",
+    autoencoder: str | None = None,
     reading: Options = Reading(),
 ) -> Path:
-    """Compute the statistics of real images that generated ones are compared with.
+    """Compute the statistics of real images, or of their reconstructions, that generated ones are compared with.
 
     To use several processes, launch it by torchrun.
 
@@ -73,6 +76,7 @@ def reference(
         size: Side of the square images in pixels, by ADM's centre crop; an .npz has its own.
         num_images: Number of images, spread over the set; all by default.
         split: Part of the data, as training on it divides it: train, held_out or all.
+        autoencoder: Take what this autoencoder decodes the images to, for `evaluate generation --reconstructions`.
         reading: How images are read, and their features extracted.
     """
     if out.suffix != ".safetensors":
@@ -85,10 +89,22 @@ def reference(
         raise ValueError(f"{data} has images of any size: give the side that they are resized to by --size")
     else:
         images = open_real(data, size, split)
+    if autoencoder and not reading.features:
+        raise ValueError("--autoencoder: reconstructions are compared by features, so name an extractor by --features")
+    network = Autoencoder.from_pretrained(autoencoder) if autoencoder else None
+    if network:
+        check_size(str(autoencoder), network, images.size)
     evaluator = Evaluator(reading)
     with progress_bar("reference") as progress:
         batches = evaluator.share(images, progress, num_images)
-        result = compute_reference(data, batches, evaluator.extractor, accelerator=evaluator.accelerator)
+        if network and evaluator.extractor:
+            digest, device = digest_weights(network), evaluator.accelerator.device
+            processes = {"accelerator": evaluator.accelerator, "device": device}
+            result = compute_decoded_reference(
+                data, batches, evaluator.extractor, str(autoencoder), digest, network, **processes
+            )
+        else:
+            result = compute_reference(data, batches, evaluator.extractor, accelerator=evaluator.accelerator)
     evaluator.name_bad_files()
     if evaluator.accelerator.is_main_process:
         write_results(out.parent, lambda folder: save_reference(result, folder / out.name))
@@ -101,6 +117,7 @@ def generation(
     *,
     reference: Path,
     out: Path,
+    reconstructions: Path | None = None,
     seed: int = 0,
     reading: Options = Reading(),
 ) -> list[Evaluation]:
@@ -113,6 +130,8 @@ def generation(
             record of how they were generated; NAME=PATH sets the name shown.
         reference: A file of `specmatch evaluate reference`, ADM's .npz, or pytorch-fid's .npz.
         out: Folder for scores.json.
+        reconstructions: A file of `specmatch evaluate reference --autoencoder`, with the samples' autoencoder; adds the
+            Fréchet distance to what it decodes images to.
         seed: Seed of the directions of the sliced Wasserstein distance.
         reading: How images are read, and their features extracted.
     """
@@ -129,6 +148,7 @@ def generation(
     opened_reference = open_reference(
         reference, evaluator.extractor, batch_size=reading.batch_size, accelerator=evaluator.accelerator
     )
+    decoded = load_reference(reconstructions) if reconstructions else None
     evaluations: list[Evaluation] = []
     with progress_bars(opened) as bars:
         for name, images in opened.items():
@@ -139,7 +159,8 @@ def generation(
                 counts = f"{sampling.n_images} images, there are {len(images)}"
                 warnings = (f"the record beside the samples is of {counts}",)
             share, protocol = evaluator.share(images, bars[name]), evaluator.protocol(seed, warnings)
-            evaluations.append(evaluate_generation(name, share, opened_reference, sampling=sampling, **protocol))
+            protocol |= {"sampling": sampling, "reconstructions": decoded}
+            evaluations.append(evaluate_generation(name, share, opened_reference, **protocol))
     return evaluator.finish(evaluations, out)
 
 

@@ -13,6 +13,7 @@ from ..analysis.measure import analyze
 from ..data.images import ImageBatch, ImageSet
 from ..data.order import fixed_batches
 from ..data.selection import images_to_cache
+from ..evaluation.decoded_reference import compute_decoded_reference
 from ..evaluation.generation import evaluate_generation
 from ..evaluation.reconstruction import evaluate_reconstruction
 from ..evaluation.reference import Reference, compute_reference, load_reference, save_reference
@@ -219,11 +220,22 @@ def _score(trial: TrialContext, folder: Path) -> None:
     log.info("scoring")
     samples, n = trial.folder("samples") / SAMPLES, trial.plan.measuring.reconstructions
     verified = verify_samples(samples)
+    decoded = None
+    if trial.opened.extractor:
+        decoded = compute_decoded_reference(
+            trial.images.source,
+            _batches(trial.images, n, trial.plan),
+            trial.opened.extractor,
+            trial.owner,
+            trial.weights("autoencoder"),
+            trial.autoencoder,
+        )
     generation = evaluate_generation(
         trial.entry,
         fixed_batches(open_samples(samples), BATCH_SIZE),
         open_reference(trial.opened, trial.seed),
         trial.opened.extractor,
+        reconstructions=decoded,
         sampling=verified[0] if verified else None,
         seed=trial.seed,
     )

@@ -1,6 +1,8 @@
 """Scores of generated images compared with a reference, with the protocol that they depend on."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
 
 from accelerate import Accelerator
 from torch import Tensor
@@ -28,6 +30,7 @@ def evaluate_generation(
     reference: Reference,
     extractor: Extractor | None = None,
     *,
+    reconstructions: Reference | None = None,
     sampling: Sampling | None = None,
     accelerator: Accelerator | None = None,
     seed: int = 0,
@@ -35,18 +38,19 @@ def evaluate_generation(
 ) -> Evaluation:
     """Score batches of images (b, 3, size, size) in [-1, 1]; each process gives its share, numbered.
 
-    Without an extractor only scores that need no weights are computed. Every process returns the same record.
+    Without an extractor only scores that need no weights are computed. reconstructions: a reference of what the
+    generator's autoencoder decodes images to, of `compute_decoded_reference`. Every process returns the same record.
 
     Raises:
-        ValueError: before any image is read, for a reference of another extractor; for features of another size, and
-            for fewer than two images.
+        ValueError: before any image is read, for references of another extractor, and for reconstructions that no
+            autoencoder decoded; for features of another size, and for fewer than two images.
     """
-    known = reference.statistics.n_features and reference.extractor_digest
-    if extractor and known and extractor_names(extractor)[1:] != (reference.extractor_digest, reference.resizer):
+    for one in (reference, *((reconstructions,) if reconstructions else ())):
+        _require_same_extractor(one, extractor)
+    if reconstructions and not reconstructions.autoencoder_digest:
         raise ValueError(
-            f"reference {reference.source} was made by {reference.extractor} {reference.extractor_digest}, but the "
-            f"images' features are of {extractor.name} {extractor.digest}: compute the reference again, or use that "
-            "extractor"
+            f"{reconstructions.source} is a reference of images as they are: make one of reconstructions by `specmatch "
+            "evaluate reference DATA --autoencoder AUTOENCODER`"
         )
     share = accumulate(batches, extractor, SCORES)
     statistics = reduce_over(share, accelerator)
@@ -58,14 +62,23 @@ def evaluate_generation(
             f"{reference.source} has {reference.statistics.n_features}: name the extractor that it was made by"
         )
     comparison = SetComparison(statistics, reference.statistics, reference.source, reference.n_images, seed=seed)
+    if reconstructions:
+        decoded, floor = reconstructions.statistics, reconstructions.floor
+        comparison = comparison._replace(
+            reconstructions=decoded, n_reconstructions=reconstructions.n_images, floor=floor
+        )
     return Evaluation(
         name=name,
         kind="generation",
         scores={key: number for score in SCORES for key, number in score.compare(comparison).items()},
         spectrum=band_powers(comparison),
-        protocol=protocol(statistics, reference, extractor, sampling),
+        protocol=replace(protocol(statistics, reference, extractor, sampling), **_decoded_by(reconstructions)),
         provenance=provenance(share.device, share.dtype, seed),
-        warnings=(*warnings, *_warnings(statistics, reference, extractor)),
+        warnings=(
+            *warnings,
+            *_warnings(statistics, reference, extractor),
+            *(_confound(reconstructions, sampling) if reconstructions else ()),
+        ),
     )
 
 
@@ -77,6 +90,39 @@ def protocol(
     names = reference.source, reference.digest, *extractor_names(extractor)
     coverage = statistics.images, statistics.kept_images, reference.images, reference.kept_images
     return Protocol(*counts, *names, ROUNDING, sampling, *coverage)
+
+
+def _require_same_extractor(reference: Reference, extractor: Extractor | None) -> None:
+    known = reference.statistics.n_features and reference.extractor_digest
+    if extractor and known and extractor_names(extractor)[1:] != (reference.extractor_digest, reference.resizer):
+        raise ValueError(
+            f"reference {reference.source} was made by {reference.extractor} {reference.extractor_digest}, but the "
+            f"images' features are of {extractor.name} {extractor.digest}: compute the reference again, or use that "
+            "extractor"
+        )
+
+
+def _decoded_by(reconstructions: Reference | None) -> dict[str, Any]:
+    """Return what the protocol says of the reconstructions."""
+    if reconstructions is None:
+        return {}
+    return {
+        "reconstructions": f"{reconstructions.source} by {reconstructions.autoencoder}",
+        "reconstructions_digest": reconstructions.digest,
+        "n_reconstructions": reconstructions.n_images,
+    }
+
+
+def _confound(reconstructions: Reference, sampling: Sampling | None) -> Iterator[str]:
+    yield (
+        "the Fréchet distance to reconstructions has a confound: a decoder that blurs brings all that it decodes "
+        "nearer together; read it beside its floor and the distance of reconstructions to their images"
+    )
+    if sampling and sampling.autoencoder_digest not in ("", reconstructions.autoencoder_digest):
+        yield (
+            f"the samples were decoded by {sampling.autoencoder} {sampling.autoencoder_digest}, the reconstructions by "
+            f"{reconstructions.autoencoder} {reconstructions.autoencoder_digest}"
+        )
 
 
 def few_images(n: int) -> Iterator[str]:

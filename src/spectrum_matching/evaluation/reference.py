@@ -23,6 +23,7 @@ from ..metrics.images.catalogue import SET_SCORES
 from ..metrics.images.statistics import ImageStatistics, RunningMoments
 from ..nets.vision.extractors import Extractor
 from ..records.coverage import Coverage
+from ..records.measurement import Measurement
 from .accumulate import accumulate, reduce_over
 
 FORMAT = "specmatch-reference-3"
@@ -39,7 +40,9 @@ class Reference:
 
     source: the data, or the file that the numbers come from. digest: of the numbers, or of that file. n_images: 0 if
     unknown. extractor, extractor_digest, resizer: "" if unknown. images: of the set that they are of. None if unknown.
-    kept_images: of which there are rows. n_bad: files that could not be used.
+    kept_images: of which there are rows. n_bad: files that could not be used. autoencoder, autoencoder_digest: what
+    decoded these images, "" for images as they are; floor: the Fréchet distance of one half of them to the other, None
+    there.
     """
 
     source: str
@@ -52,6 +55,9 @@ class Reference:
     kept_images: Coverage | None
     n_bad: int
     statistics: ImageStatistics
+    autoencoder: str = ""
+    autoencoder_digest: str = ""
+    floor: Measurement | None = None
 
 
 FACTS = tuple(field.name for field in fields(Reference) if field.name != "statistics")
@@ -196,6 +202,7 @@ def load_reference(path: Path) -> Reference:
             statistics.sums[name] = values
     facts = {name: header[name] for name in FACTS}
     facts |= {name: Coverage(**facts[name]) for name in ("images", "kept_images") if facts[name]}
+    facts |= {"floor": Measurement(**facts["floor"])} if facts["floor"] else {}
     return Reference(**facts, statistics=statistics)
 
 

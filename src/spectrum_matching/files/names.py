@@ -26,9 +26,9 @@ def printable_lines(text: str) -> str:
 
 
 def printable_values(values: Any) -> Any:
-    """Return nested dictionaries and lists, as JSON has them, with every text as by `printable`."""
+    """Return nested dictionaries and lists, as JSON has them, with every text as by `printable_lines`."""
     if isinstance(values, str):
-        return printable(values)
+        return printable_lines(values)
     if isinstance(values, dict):
         return {printable_values(key): printable_values(value) for key, value in values.items()}
     if isinstance(values, list | tuple):

@@ -55,7 +55,8 @@ class Protocol:
     resizer: how images are resized for the extractor. rounding: how they became bytes before, "none" if they did not.
     sampling: None for reconstructions, and for images of unknown origin. images, reference_images: of how many in their
     sets. kept_images, kept_reference: those whose features and patches precision, recall, kernel and sliced distances
-    take, one by one. None where it is unknown.
+    take, one by one. None where it is unknown. reconstructions, reconstructions_digest, n_reconstructions: the decoded
+    images that generated ones are compared with as well, by which autoencoder; "" and 0 without.
     """
 
     n_images: int
@@ -72,6 +73,9 @@ class Protocol:
     kept_images: Coverage | None = None
     reference_images: Coverage | None = None
     kept_reference: Coverage | None = None
+    reconstructions: str = ""
+    reconstructions_digest: str = ""
+    n_reconstructions: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,7 @@ EVALUATIONS = Document(list[Evaluation], "specmatch-scores-2", "evaluations", "r
 SUBJECT = {"denoiser", "denoiser_digest", "step", "autoencoder", "autoencoder_digest", "seed", "n_images"}
 # Names of what a digest identifies, and what follows from numbers of images and the reference.
 LABELS = {"reference", "extractor", "sampling", "images", "kept_images", "reference_images", "kept_reference"}
+LABELS |= {"reconstructions", "reconstructions_digest"}
 
 
 def protocol_differences(evaluations: Sequence[Evaluation]) -> list[str]:

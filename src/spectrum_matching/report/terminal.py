@@ -95,6 +95,10 @@ def protocol_line(protocol: Protocol) -> str:
     parts = [
         f"{images}, {protocol.size} pixels a side",
         f"reference {protocol.reference} {protocol.reference_digest}: {reference}",
+        *(
+            [f"reconstructions {protocol.reconstructions} of {protocol.n_reconstructions}"]
+            * bool(protocol.reconstructions)
+        ),
         f"extractor {protocol.extractor} {protocol.extractor_digest}" if protocol.extractor else "no extractor",
         *([f"resizer {protocol.resizer}"] if protocol.resizer else []),
         f"rounding {protocol.rounding}",

@@ -2,14 +2,17 @@
 
 from ..metric import Metric
 from .fidelity import LOWPASS_METRICS, LPIPS_METRIC, PSNR_METRIC, SSIM_METRIC
-from .frechet import FID, RFID, SFID
+from .frechet import FID, FID_RECONSTRUCTIONS, RFID, SFID
 from .inception_score import INCEPTION_SCORE
 from .kernel_distance import KID
 from .precision_recall import PRECISION_RECALL
 from .sliced_wasserstein import SLICED_WASSERSTEIN
 from .spectrum_error import SPECTRUM_ERROR
 
-SET_SCORES = (FID, SFID, INCEPTION_SCORE, PRECISION_RECALL, KID, SPECTRUM_ERROR, SLICED_WASSERSTEIN, RFID)
+SET_SCORES = (
+    *(FID, FID_RECONSTRUCTIONS, SFID, INCEPTION_SCORE, PRECISION_RECALL, KID),
+    *(SPECTRUM_ERROR, SLICED_WASSERSTEIN, RFID),
+)
 """Scores of sets of images, in the order in which they are worth reading; a new one is added here."""
 
 SCORES: dict[str, Metric] = {

@@ -27,7 +27,8 @@ class SetComparison(NamedTuple):
 
     source: name of the reference, for messages. n_reference: images behind its features, 0 if unknown. is_paired: image
     i of one set belongs to image i of the other, as with reconstructions; standard errors then count both, where the
-    reference is held fixed otherwise. seed: of random projections.
+    reference is held fixed otherwise. seed: of random projections. reconstructions: statistics of what the generator's
+    autoencoder decodes real images to, n_reconstructions of them; floor: the distance of their halves; None without.
     """
 
     images: ImageStatistics
@@ -36,6 +37,9 @@ class SetComparison(NamedTuple):
     n_reference: int = 0
     is_paired: bool = False
     seed: int = 0
+    reconstructions: ImageStatistics | None = None
+    n_reconstructions: int = 0
+    floor: Measurement | None = None
 
     @property
     def no_rows(self) -> Measurement:

@@ -14,7 +14,10 @@ from .tables import Pairs, the_control
 Text = TypeVar("Text")
 
 # What differs between trials of one protocol.
-OF_A_TRIAL = ("denoiser", "denoiser_digest", "autoencoder", "autoencoder_digest", "seed")
+OF_A_TRIAL = (
+    *("denoiser", "denoiser_digest", "autoencoder", "autoencoder_digest"),
+    *("reconstructions", "reconstructions_digest", "seed"),
+)
 SAMPLING = {"n_images": "sampled images"}
 TITLES = {
     "n_images": "images",
@@ -151,7 +154,8 @@ def _by_text(comparison: Comparison, of: Callable[[Evaluation], Iterable[Text]])
 
 def _settings(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     sampling = vars(evaluation.protocol.sampling) if evaluation.protocol.sampling else {}
-    settings = {TITLES.get(name, name): value for name, value in vars(evaluation.protocol).items() if value is not None}
+    protocol = {name: value for name, value in vars(evaluation.protocol).items() if value is not None}
+    settings = {TITLES.get(name, name): value for name, value in protocol.items() if name not in OF_A_TRIAL}
     settings.pop("sampling", None)
     settings |= {SAMPLING.get(name, name): value for name, value in sampling.items() if name not in OF_A_TRIAL}
     texts = {title: FORMATS.get(type(value), str)(value) for title, value in settings.items()}

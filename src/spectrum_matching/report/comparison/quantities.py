@@ -16,6 +16,7 @@ Source = Literal["generation", "reconstruction", "autoencoder"]
 
 SHORT = MAIN_METRICS | {
     "fid": "Fréchet distance",
+    "fid_reconstructions": "Fréchet distance to reconstructions",
     "spectrum_error": "spectrum error",
     "swd": "sliced Wasserstein",
     "kid": "kernel distance",
@@ -23,7 +24,7 @@ SHORT = MAIN_METRICS | {
 }
 # Only Inception's features make a Fréchet distance the FID.
 BY_EXTRACTOR = {
-    "inception": {"fid": "FID", "kid": "KID", "rfid": "rFID"},
+    "inception": {"fid": "FID", "fid_reconstructions": "FID to reconstructions", "kid": "KID", "rfid": "rFID"},
     "dinov2": {"fid": "FD-DINOv2", "rfid": "rFD-DINOv2"},
 }
 OF_GENERATION = {metric.key for score in SET_SCORES if "generation" in score.of for metric in score.metrics}
