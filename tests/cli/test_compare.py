@@ -10,7 +10,7 @@ import yaml
 from spectrum_matching.cli.main import main
 from spectrum_matching.comparison import plans
 from spectrum_matching.comparison import trial as trial_module
-from spectrum_matching.comparison.checks import check_plan, open_plan
+from spectrum_matching.comparison.checks import check_plan, open_plan, resolved
 from spectrum_matching.comparison.collect import notes
 from spectrum_matching.comparison.plans import PLANS, Entry, Measuring, Plan
 from spectrum_matching.files.settings import differences
@@ -83,7 +83,7 @@ def test_compare_runs_from_images_to_scores(plan, compared):
         assert [point.step for point in trial.curve] == [1, 2]
         shared = set() if trial.method == "curriculum" else {"autoencoder", "analysis", "cache"}  # counted once
         assert set(trial.seconds) == {"diffusion", "samples", "scores"} | shared
-    assert override(Plan(), yaml.safe_load(compared.plan), "plan") == plan
+    assert override(Plan(), yaml.safe_load(compared.plan), "plan") == resolved(plan)
     assert "report.html" in {path.name for path in Path(plan.out).iterdir()}
 
 
@@ -258,7 +258,11 @@ def test_override_changes_only_named_parts_of_a_plan(plan):
 def test_compare_dry_run_prints_the_plan(plan, command, tmp_path):
     status, out, err = command(replace(plan, out=str(tmp_path / "new")), "--dry-run")
     assert status == 0
-    assert override(Plan(), yaml.safe_load(out), "out") == replace(plan, out=str(tmp_path / "new"))
+    assert override(Plan(), yaml.safe_load(out), "out") == resolved(replace(plan, out=str(tmp_path / "new")))
+    assert "null" not in out
+    assert all(name in err for name in plan.entries)
+    assert "keep (" in err
+    assert all(said in err for said in ("hours of one H200", "memory of training", "GB of latents"))
     assert "checked up to the first step" in err
     assert "3 trials" in err
     assert not (tmp_path / "new").exists()

@@ -63,7 +63,7 @@ def test_train_ae_help_names_presets_and_options(specmatch):
 @pytest.mark.parametrize("name", autoencoder_config.PRESETS)
 def test_train_ae_presets_are_valid_and_survive_yaml(name):
     run = autoencoder_config.PRESETS[name]()
-    if (run.method.encoder or "").startswith("hub:"):
+    if "hub:" in (run.method.encoder or ""):
         run = replace(run, method=replace(run.method, encoder="gradients"))
     check_autoencoder_run(run)
     assert override(autoencoder_config.AutoencoderRun(), yaml.safe_load(to_yaml(run)), "printed") == run
@@ -231,11 +231,11 @@ def test_train_ae_dry_run_writes_nothing_and_checks_the_data_of_a_resume(specmat
     run = replace(small_run, data=replace(small_run.data, path=str(folder)), steps=1)
     file = asked(run, tmp_path)
     before = files(tmp_path)
-    assert specmatch("train-ae", "--config", file, "--dry-run")[:2] == (0, to_yaml(run))
+    assert specmatch("train-ae", "--config", file, "--dry-run")[:2] == (0, to_yaml(run, brief=True))
     assert files(tmp_path) == before
     assert specmatch("train-ae", "--config", file)[0] == 0
     before = files(tmp_path)
-    assert specmatch("train-ae", "--config", file, "--dry-run")[:2] == (0, to_yaml(run))
+    assert specmatch("train-ae", "--config", file, "--dry-run")[:2] == (0, to_yaml(run, brief=True))
     assert files(tmp_path) == before
     (folder / "00.png").unlink()
     status, out, err = specmatch("train-ae", "--config", file, "--dry-run")

@@ -73,7 +73,8 @@ def test_run_autoencoder_exports_averaged_weights_with_the_measured_scale(small_
 
     origin = TRAINING.read(Path(run.out) / "export" / "specmatch.json")
     assert (origin.run, origin.step) == (run.name, 4)
-    assert origin.method == {"name": "esm_dsm", "block": 4, "keep": [7, 3]}
+    esm = {"esm_weight": 0.01, "delta": 1.0, "bins": 16, "variant": "scale_free"}
+    assert origin.method == {"name": "esm_dsm", "block": 4, "keep": [7, 3], **esm}
     assert origin.data == TrainingData(run.data.path, held_out=0.2, seed=0, size=32)
     assert training_data(str(Path(run.out) / "export")) == origin.data
 

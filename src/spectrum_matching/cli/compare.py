@@ -10,6 +10,7 @@ from tyro.conf import arg
 
 from ..comparison.checks import OpenedPlan, open_plan
 from ..comparison.collect import collect_trials
+from ..comparison.cost import SHARE, cost_of, hours_of_plan
 from ..comparison.plans import NOT_RUN, PLANS, Plan
 from ..comparison.trial import run_trial
 from ..files.stages import RECORD, FinishedStage
@@ -18,7 +19,9 @@ from ..records.analysis import Analysis
 from ..records.comparison import COMPARISON, Comparison, Stage
 from ..report.comparison.page import render_comparison
 from ..report.comparison.tables import comparison_markdown
-from .output import print_checked, print_results, progress_bar, write_page, write_results
+from ..report.table import Cell, Column, Table
+from ..report.terminal import terminal_table
+from .output import print_checked, print_results, progress_bar, show, write_page, write_results
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +61,10 @@ def compare(
             raise ValueError(f"--seeds: {seed} is not a seed of the plan, which has {resolved.seeds}")
     opened = open_plan(resolved)
     if dry_run:
-        print_checked(to_yaml(resolved))
+        print_checked(to_yaml(opened.plan, brief=True))
+        show(terminal_table(entries_table(opened.plan), list(opened.plan.entries)))
+        for line in cost_lines(opened):
+            log.info("%s", line)
         n, m, finished = len(resolved.entries), len(resolved.seeds), list(Path(resolved.out).rglob(RECORD))
         log.info("%d trials: %d entries x %d seeds; %d stages are finished", n * m, n, m, len(finished))
         return None
@@ -67,6 +73,41 @@ def compare(
     write_comparison(comparison, Path(resolved.out))
     print_results(comparison_markdown(comparison))
     return Path(resolved.out) / "report.html"
+
+
+def entries_table(plan: Plan) -> Table:
+    """Return a row for each entry: its method, with every option, and what its diffusion model has of its own."""
+    rows = []
+    for entry in plan.entries.values():
+        options = {name: getattr(entry.method, name) for name in entry.method.options()}
+        said = ", ".join(f"{name} {value}" for name, value in options.items() if value is not None)
+        own = [f"curriculum {entry.curriculum.keep}"] if entry.curriculum.keep else []
+        if (alignment := entry.alignment).weight:
+            own.append(
+                f"alignment {alignment.weight:g} with {alignment.encoder}, {alignment.filter} {alignment.projector}"
+            )
+        rows.append((Cell(entry.method.name), Cell(said), Cell("; ".join(own))))
+    columns = (Column("method", is_text=True), Column("options", is_text=True), Column("diffusion", is_text=True))
+    return Table(columns, tuple(enumerate(rows)))
+
+
+def cost_lines(opened: OpenedPlan) -> list[str]:
+    """Return what a plan would cost, as lines: hours of one H200, memory, disk."""
+    plan, cost = opened.plan, cost_of(opened.plan)
+    if cost is None:
+        return ["no cost estimate: it is counted for autoencoders from a preset"]
+    hours = ", ".join(f"{stage} {value:.3g}" for stage, value in cost.hours.items())
+    shares = " and ".join(f"{share:.0%} for {stage}" for stage, share in SHARE.items())
+    memory = ", ".join(f"{stage} {value / 1e9:.3g} GB" for stage, value in cost.memory.items())
+    n_autoencoders = len({entry.method for entry in plan.entries.values()})
+    cached = len(plan.seeds) * n_autoencoders * opened.n_training * cost.latents
+    disk = len(plan.seeds) * len(plan.entries) * cost.disk
+    return [
+        f"hours of one H200 for a trial, at assumed shares of its peak ({shares}): {hours}; for the plan "
+        f"{hours_of_plan(plan, cost):.3g}, without analysis, cache and scores",
+        f"memory of training, roughly, without discriminator and perceptual network: {memory}",
+        f"disk for the plan, roughly: {cached / 1e9:.3g} GB of latents, {disk / 1e9:.3g} GB of weights and samples",
+    ]
 
 
 def run_trials(opened: OpenedPlan, chosen: Sequence[tuple[str, int]]) -> list[dict[Stage, FinishedStage]]:

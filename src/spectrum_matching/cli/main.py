@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import wraps
 from importlib import import_module
@@ -46,10 +47,12 @@ def _train(command: str, arguments: list[str]) -> Path | None:
     description = description.format(**lists) + DRY_RUN
     prog = f"specmatch {command} PRESET"
     run = tyro.cli(type(run), default=run, prog=prog, args=arguments, description=description)
+    if kind == "autoencoder":
+        run = replace(run, method=run.method.resolved())
     training = import_module(f"..training.run_{kind}", __package__)
     if options.dry_run:
         getattr(training, f"prepare_{kind}")(run)
-        print_checked(to_yaml(run))
+        print_checked(to_yaml(run, brief=True))
         return None
     with progress_bar(run.name) as progress:
         export: Path = getattr(training, f"run_{kind}")(run, progress)

@@ -132,6 +132,12 @@ def print_checked(resolved: str) -> None:
     log.info("checked up to the first step; not checked: whether it fits the memory of the device, and the disk")
 
 
+def show(result: RenderableType) -> None:
+    """Print a table on the main process's standard error, as wide as it is where that is no terminal."""
+    if is_main_process():
+        Console(stderr=True, width=None if console.is_terminal else 10_000).print(result)
+
+
 def write_results(out: Path, write: Callable[[Path], None]) -> None:
     """Call `write` with the folder `out`, or where that fails with a temporary folder, so that no number is lost.
 

@@ -24,13 +24,14 @@ from .plans import Plan
 class OpenedPlan:
     """A plan with what its trials share.
 
-    training_digest: of all images that training uses. measured: by seed, the images that autoencoders are measured on,
-    none of them trained on. references: by seed, the images that samples are compared with. encoders: digests of the
-    vision encoders that methods and alignments use, by name and image size.
+    training_digest, n_training: of all images that training uses, held out or not. measured: by seed, the images that
+    autoencoders are measured on, none of them trained on. references: by seed, the images that samples are compared
+    with. encoders: digests of the vision encoders that methods and alignments use, by name and image size.
     """
 
     plan: Plan
     training_digest: str
+    n_training: int
     measured: Mapping[int, ImageSet]
     references: Mapping[int, ImageSet]
     extractor: Extractor | None
@@ -50,6 +51,7 @@ def open_plan(plan: Plan) -> OpenedPlan:
         ValueError: if the plan cannot be run.
     """
     encoders = check_plan(plan)
+    plan = resolved(plan)
     require_creatable(Path(plan.out))
     if plan.autoencoder.network.pretrained is not None:
         _check_latents(plan, Autoencoder.from_pretrained(plan.autoencoder.network.pretrained))
@@ -77,7 +79,16 @@ def open_plan(plan: Plan) -> OpenedPlan:
             encoder = open_vision(key[0], size=key[1])
             encoder.grid(data.size)  # raises ValueError for images of another size
             encoders[key] = encoder.digest
-    return OpenedPlan(plan, training.digest, measured, references, extractor, encoders, accelerator.device)
+    return OpenedPlan(
+        plan, training.digest, len(training), measured, references, extractor, encoders, accelerator.device
+    )
+
+
+def resolved(plan: Plan) -> Plan:
+    """Return a plan with the default of each method's options in the place of None."""
+    entries = {name: replace(entry, method=entry.method.resolved()) for name, entry in plan.entries.items()}
+    method = plan.autoencoder.method.resolved()
+    return replace(plan, entries=entries, autoencoder=replace(plan.autoencoder, method=method))
 
 
 def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:

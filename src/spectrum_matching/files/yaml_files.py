@@ -20,10 +20,10 @@ def nearest(word: str, known: list[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
 
 
-def to_yaml(run: Any) -> str:
-    """Return the text of resolved settings."""
+def to_yaml(run: Any, brief: bool = False) -> str:
+    """Return the text of settings; brief: without those that are None, which is what they are by default."""
     # Through JSON types: YAML would write tuples as Python objects.
-    plain = TypeAdapter(type(run)).dump_python(run, mode="json")
+    plain = TypeAdapter(type(run)).dump_python(run, mode="json", exclude_none=brief)
     return dump_yaml(plain)
 
 

@@ -74,6 +74,16 @@ class MethodChoice:
         names |= {"encoder_size"} if "encoder" in names else set()
         return [field.name for field in dataclasses.fields(self) if field.name in names]
 
+    def resolved(self) -> "MethodChoice":
+        """Return the choice with the default of each option of its row in the place of None."""
+        if self.name not in METHODS:
+            return self
+        parameters = inspect.signature(METHODS[self.name]).parameters
+        defaults = {name: parameters[name].default for name in self.options() if name in parameters}
+        if "encoder" in defaults:
+            defaults["encoder"] = "gradients"
+        return replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
+
     @property
     def vision(self) -> tuple[str, int | None] | None:
         """Name and size of the vision encoder of a row that takes one."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
@@ -47,6 +47,12 @@ class DenoiserChoice:
     depth: int | None = None
     heads: int | None = None
     time_scale: float | None = None
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """Options that differ from those of its size, by name."""
+        options = {name: getattr(self, name) for name in ("width", "depth", "heads", "time_scale")}
+        return {name: value for name, value in options.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -130,9 +130,7 @@ def build_diffusion_state(
     channels, h, w = shape
     choice = run.denoiser
     n_conditions = n_classes if choice.labels else 0
-    options = {name: getattr(choice, name) for name in ("width", "depth", "heads", "time_scale")}
-    options = {name: value for name, value in options.items() if value is not None}
-    denoiser = build_denoiser(choice.name, channels, (h, w), n_conditions, run.seed, **options).to(device)
+    denoiser = build_denoiser(choice.name, channels, (h, w), n_conditions, run.seed, **choice.changes).to(device)
     trained, alignment = denoiser, None
     if target_shape is not None:
         width: Any = denoiser.width
