@@ -13,9 +13,11 @@ from torch import nn
 from spectrum_matching.analysis import analyze, numbers
 from spectrum_matching.analysis.options import AnalysisOptions
 from spectrum_matching.data import open_images
+from spectrum_matching.data.fingerprint import fingerprint
 from spectrum_matching.metrics.catalogue import METRICS
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.analysis import ANALYSES
+from spectrum_matching.seeding import spread
 
 
 class Codec(nn.Module):
@@ -268,6 +270,8 @@ def test_analyze_of_some_images_stands_for_all_classes(two_classes):
         (some.decoding.noise[1].psnr, every.decoding.noise[1].psnr),
     ):
         assert abs(part.value - whole.value) < 3 * math.hypot(part.standard_error, whole.standard_error)
+    assert some.sample.digest == fingerprint(two_classes, spread(80, 32)).digest != every.sample.digest
+    assert every.sample.digest == two_classes.digest
     first = analyze(Codec(4), torch.stack([two_classes[i].image for i in range(32)]), n_tests=16)
     assert first.measurement("psnr").value - every.measurement("psnr").value > 3  # of the smooth class alone
     shown = {int(picture.image.split()[1]) > 40 for picture in some.pictures}

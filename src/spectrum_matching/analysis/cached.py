@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..data.decode import BadImageError
+from ..data.fingerprint import fingerprint
 from ..data.images import ImageChoice, ImageSet
 from ..data.masks import open_masks
 from ..data.selection import DEFAULT_SIZE
@@ -94,7 +95,7 @@ def analyze_latents(
                 latents.info.images.split if latents.info.images else "all",
                 Coverage(n_measured, len(latents), encodings.n_classes(), len(latents.info.classes)),
                 size,
-                images.digest if images else "",
+                fingerprint(images, measured).digest if images else "",
                 tuple(bad),
             ),
             provenance=provenance(torch.device("cpu"), torch.float32, seed),

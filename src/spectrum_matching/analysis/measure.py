@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..data.arrays import Images, TensorImages
+from ..data.fingerprint import fingerprint
 from ..data.masks import MaskSet, open_masks
 from ..data.order import batches_at, fixed_batches
 from ..files.digests import digest_weights
@@ -132,7 +133,9 @@ def analyze(
             options,
             album,
             subject=subject,
-            sample=Sample(image_set.source, split, coverage, image_set.size, image_set.digest, tuple(bad)),
+            sample=Sample(
+                image_set.source, split, coverage, image_set.size, fingerprint(image_set, indices).digest, tuple(bad)
+            ),
             provenance=provenance(on_device, dtype or model.dtype, seed),
             equivariance=equivariance_points(tests),
             decoding=Decoding(

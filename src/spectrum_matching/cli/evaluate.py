@@ -11,6 +11,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from tyro.conf import OmitArgPrefixes, arg
 
 from ..data.arrays import ArchivedImages, Images
+from ..data.fingerprint import fingerprint
 from ..data.given import given_images
 from ..data.images import ImageBatch, ImageSet, Split, open_images
 from ..data.order import fixed_batches
@@ -33,6 +34,7 @@ from ..records.scores import EVALUATIONS, Evaluation
 from ..records.training_data import training_data
 from ..report.terminal import scores
 from ..sampling.sample_record import verify_samples
+from ..seeding import spread
 from .names import named_sources
 from .output import Callback, print_results, progress_bar, progress_bars, write_results
 
@@ -204,7 +206,8 @@ def reconstruction(
     networks = {name: Autoencoder.from_pretrained(source) for name, source in sources.items()}
     trained = {name: training_data(source) for name, source in sources.items()}
     images, notes = choose_images(trained, data, size=size, split=split)
-    protocol = evaluator.protocol(seed, notes) | {"source_digest": images.digest, "keep": keep}
+    protocol = evaluator.protocol(seed, notes) | {"keep": keep}
+    protocol |= {"source_digest": fingerprint(images, spread(len(images), num_images)).digest}
     protocol |= {"device": device, "lpips": perceptual}
     evaluations: list[Evaluation] = []
     with progress_bars(networks) as bars:

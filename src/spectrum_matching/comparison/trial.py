@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from .. import __version__
 from ..analysis.measure import analyze
+from ..data.fingerprint import fingerprint
 from ..data.images import ImageBatch, ImageSet
 from ..data.order import fixed_batches
 from ..data.selection import images_to_cache
@@ -34,6 +35,7 @@ from ..records.training_data import training_data
 from ..sampling.model import Decoder, open_model
 from ..sampling.sample_record import verify_samples
 from ..sampling.samples import write_samples
+from ..seeding import spread
 from ..training.run_autoencoder import run_autoencoder
 from ..training.run_diffusion import run_diffusion
 from .checks import OpenedPlan, autoencoder_run, diffusion_run
@@ -245,7 +247,7 @@ def _score(trial: TrialContext, folder: Path) -> None:
         _batches(trial.images, n, trial.plan),
         trial.opened.extractor,
         source=trial.images.source,
-        source_digest=trial.images.digest,
+        source_digest=fingerprint(trial.images, spread(len(trial.images), n)).digest,
         seed=trial.seed,
     )
     EVALUATIONS.write(folder / "scores.json", [generation, reconstruction])

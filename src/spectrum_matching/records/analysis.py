@@ -243,7 +243,7 @@ class Subject:
 class Sample:
     """The images that were measured, spread over the source and split; size 0 where there were none.
 
-    coverage: how many of how many. digest: of the whole source and split.
+    coverage: how many of how many. digest: of the images that were measured.
     """
 
     source: str

@@ -174,7 +174,11 @@ def shares(bands: Bands) -> Tensor:
 def gaps(bands: Bands, deltas: Sequence[float]) -> Tensor:
     """Return KL(target ‖ latent) in nats for each image and delta: (n, len(deltas))."""
     actual = shares(bands)
-    return torch.stack([kl_divergence(targets(bands, delta), actual) for delta in deltas], dim=1)
+    # In place: hundreds of small results among large temporary ones would keep the heap from giving those back.
+    found = actual.new_empty(len(actual), len(deltas))
+    for column, delta in enumerate(deltas):
+        found[:, column] = kl_divergence(targets(bands, delta), actual)
+    return found
 
 
 def match_spectra(bands: Bands, variant: Variant, generator: torch.Generator) -> SpectrumMatch:

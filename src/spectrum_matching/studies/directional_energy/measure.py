@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...data.arrays import Images
+from ...data.fingerprint import fingerprint
 from ...data.images import Split
 from ...data.masks import MaskSet, open_masks
 from ...data.order import batches_at
@@ -132,10 +133,10 @@ def measure_directional_energy(
             raise ValueError(f"{name}: {error}") from error
     foreground = open_masks(masks, images) if masks else None
     rows: dict[str, list[list[dict[str, Tensor]]]] = {name: [[] for _ in filters[name]] for name in encoders}
-    n, bad, chosen, labels = 0, list[BadFile](images.bad), spread(len(images), n_images), set[int]()
+    indices, bad, chosen, labels = list[int](), list[BadFile](images.bad), spread(len(images), n_images), set[int]()
     for batch in batches_at(images, batch_size, chosen):
         bad += batch.bad
-        n += len(batch.indices)
+        indices += batch.indices
         labels |= {label for label in batch.labels.tolist() if label >= 0}
         for name, encoder in encoders.items() if batch.indices else ():
             field = encoder(batch.images).field.double()
@@ -144,8 +145,8 @@ def measure_directional_energy(
             mask = foreground.read(batch.indices, encoder.grid(images.size)) if foreground else None
             for one, batches in zip(filters[name], rows[name], strict=True):
                 batches.append(_image_rows(one.apply(field), mask))
-        progress(n + len(bad) - len(images.bad), len(chosen))
-    if n < 2:
+        progress(len(indices) + len(bad) - len(images.bad), len(chosen))
+    if (n := len(indices)) < 2:
         raise ValueError(f"{images.source}: {n} images can be read; standard errors need two or more")
     for file in bad:
         logger.warning("skipped %s", file)
@@ -170,7 +171,9 @@ def measure_directional_energy(
     coverage = Coverage(n, len(images), len(labels), len(images.classes))
     return DirectionalEnergy(
         encoders=tuple(results),
-        sample=Sample(images.source, split, coverage, images.size, images.digest, tuple(map(str, bad))),
+        sample=Sample(
+            images.source, split, coverage, images.size, fingerprint(images, indices).digest, tuple(map(str, bad))
+        ),
         masks=str(masks or ""),
         command=command,
         provenance=provenance(next(iter(encoders.values())).device, torch.float32, 0),
