@@ -32,7 +32,7 @@ def test_write_report_refuses_bad_input_in_one_line(folder, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     for arguments, message in (
         ([], "no analysis was given"),
-        ([str(tmp_path / "file")], "file is not a specmatch-analysis-4 file"),
+        ([str(tmp_path / "file")], "file is damaged: it is no JSON (it is empty); run `specmatch analyze` again"),
         ([str(folder), "--out", str(tmp_path / "file" / "report.html")], "choose another --out"),
     ):
         with pytest.raises(SystemExit) as caught:
@@ -45,13 +45,36 @@ def test_write_report_refuses_bad_input_in_one_line(folder, tmp_path, capsys):
 
 def test_write_report_says_where_the_numbers_are_when_it_cannot_draw(specmatch, folder, tmp_path):
     content = json.loads((folder / "analysis.json").read_text())
-    content["analyses"][0]["image"]["power"].pop()
+    content["analyses"][0]["views"] = []
     (tmp_path / "analysis.json").write_text(json.dumps(content))
     status, _, error = specmatch("report", tmp_path)
     assert status == 2
-    assert "cannot be drawn (ValueError: " in error
+    assert "cannot be drawn (StopIteration: " in error
     assert error.endswith(f"the numbers are in {tmp_path / 'analysis.json'}\n")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        (("image", "power"), "0.image: value error, "),
+        (("views", 0, "spectrum", "frequencies"), "0.views.0.spectrum: value error, "),
+        (("views", 0, "channels", 0, "power"), "0.views.0: value error, channels: expected "),
+        (("decoding", "transfer", "gains"), "0.decoding.transfer: value error, "),
+        (("decoding", "transfer", "shares", 0), "0.decoding.transfer: value error, shares: expected "),
+    ],
+)
+def test_write_report_names_lists_of_unequal_length(specmatch, folder, tmp_path, path, said):
+    content = json.loads((folder / "analysis.json").read_text())
+    values = content["analyses"][0]
+    for key in path:
+        values = values[key]
+    values.pop()
+    (tmp_path / "analysis.json").write_text(json.dumps(content))
+    status, _, error = specmatch("report", tmp_path)
+    assert (status, error.count("\n")) == (2, 1)
+    assert f"{tmp_path / 'analysis.json'} is not a specmatch-analysis" in error
+    assert said in error
 
 
 def test_write_report_refuses_a_file_without_analyses(specmatch, tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ..files.documents import Document
+from ..files.documents import Document, require_equal_lengths
 from ..spectrum.bands import Variant
 from .coverage import Coverage
 from .measurement import Measurement
@@ -36,6 +36,9 @@ class Spectrum:
     power: tuple[float, ...]
     exponent: Measurement
 
+    def __post_init__(self) -> None:
+        require_equal_lengths(self, "frequencies", "power")
+
 
 @dataclass(frozen=True)
 class SpectrumMatch:
@@ -54,6 +57,12 @@ class SpectrumMatch:
     best_delta: float
     best_delta_interval: tuple[float, float]
     best_gap: float
+
+    def __post_init__(self) -> None:
+        require_equal_lengths(self, "frequencies", "latent")
+        require_equal_lengths(self, "deltas", "targets", "gaps")
+        if any(len(target) != len(self.frequencies) for target in self.targets):
+            raise ValueError(f"targets: expected {len(self.frequencies)} values of each delta, one for each frequency")
 
     def target(self, delta: float) -> tuple[float, ...]:
         """Return the target at one of `deltas`."""
@@ -99,6 +108,10 @@ class LatentView:
     eigenvalues: tuple[float, ...]
     block_dct: tuple[float, ...]
     measurements: Mapping[str, Measurement]
+
+    def __post_init__(self) -> None:
+        if any(len(channel.power) != len(self.spectrum.power) for channel in self.channels if channel.power):
+            raise ValueError(f"channels: expected {len(self.spectrum.power)} values of power, as many as spectrum has")
 
     def match(self, variant: Variant) -> SpectrumMatch:
         """Return the match by one variant."""
@@ -160,6 +173,11 @@ class Transfer:
     diagonal: Measurement
     strength: float
     n_images: int
+
+    def __post_init__(self) -> None:
+        require_equal_lengths(self, "frequencies", "shares", "gains")
+        if any(len(shares) != len(self.even) for shares in self.shares):
+            raise ValueError(f"shares: expected {len(self.even)} values of each band, as many as even")
 
 
 @dataclass(frozen=True)
