@@ -72,10 +72,10 @@ def _original(scenes: Scenes, layout: str) -> tuple[Path, tuple[int, int, float]
 def _read(folder: Path) -> tuple[int, int, float]:
     """Return how many latents were read, how many left out, and a sum of all."""
     from spectrum_matching.latents.latent_set import training_keys
-    from spectrum_matching.latents.open_latents import latent_batches, open_latents, spread_rows
+    from spectrum_matching.latents.open_latents import latent_batches, open_latents
 
     latents = open_latents(folder)
-    batches = list(latent_batches(latents, 4, spread_rows(latents)))
+    batches = list(latent_batches(latents, 4, range(len(latents))))
     n_bad = len(latents.info.bad) + sum(len(batch.bad) for batch in batches)
     trained = [latents.read_batch(keys) for keys in training_keys(latents, [[(0, 0), (1, 0)], [(2, 0), (0, 1)]], False)]
     total = float(latents.n_classes)
