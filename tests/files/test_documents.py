@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import dataclass
 
 import pytest
@@ -32,6 +33,12 @@ def test_document_reads_what_it_wrote(tmp_path):
 def test_document_reads_what_it_wrote_of_a_name_that_is_not_utf8(tmp_path):
     WHOLE.write(tmp_path / "a.json", Whole("caf\udce9 \x1b[31m", ()))
     assert WHOLE.read(tmp_path / "a.json") == Whole(r"caf\xe9 \x1b[31m", ())
+
+
+def test_document_waits_for_no_pipe(tmp_path):
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(ValueError, match=r"cannot read .*a\.json: .*not a regular file, but a named pipe"):
+        WHOLE.read(tmp_path / "a.json")
 
 
 def test_document_to_json_names_the_format_and_holds_no_nan():

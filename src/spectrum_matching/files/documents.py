@@ -29,7 +29,7 @@ def read_json(path: Path, remedy: str) -> Any:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the bytes of a file.
+    """Return the bytes of a regular file.
 
     Raises:
         ValueError: in one line naming the file and the remedy.

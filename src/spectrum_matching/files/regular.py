@@ -22,7 +22,8 @@ def require_regular(path: Path) -> None:
     """
     kind = stat.S_IFMT(os.stat(path).st_mode)
     if kind != stat.S_IFREG:
-        raise OSError(errno.EINVAL, not_regular(kind), str(path))
+        number = errno.EISDIR if kind == stat.S_IFDIR else errno.EINVAL
+        raise OSError(number, not_regular(kind), str(path))
 
 
 def not_regular(kind: int) -> str:
