@@ -264,10 +264,12 @@ class Evaluator:
         return shared | {"seed": seed, "warnings": tuple(warnings)}
 
     def finish(self, evaluations: list[Evaluation], out: Path) -> list[Evaluation]:
-        """Name the bad files, then print and write the scores, in the main process."""
+        """Name the bad files, then write and print the scores, in the main process."""
         self.name_bad_files()
         if self.accelerator.is_main_process:
-            print_results(*scores(evaluations))
-            write_results(out, lambda folder: EVALUATIONS.write(folder / SCORES_FILE, evaluations))
+            try:
+                write_results(out, lambda folder: EVALUATIONS.write(folder / SCORES_FILE, evaluations))
+            finally:  # a table to read is what is left of them where nothing can be written
+                print_results(*scores(evaluations))
             print_results(str(out / SCORES_FILE))
         return evaluations
