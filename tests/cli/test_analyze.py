@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from spectrum_matching.cli import analyze as command_analyze
 from spectrum_matching.cli.analyze import analyze_all
 from spectrum_matching.data import open_images
 from spectrum_matching.nets.autoencoder import Autoencoder
@@ -57,8 +58,16 @@ def test_analyze_all_uses_the_same_images_for_all(pictures, exported, tmp_path):
 
 
 @pytest.mark.slow
-def test_analyze_all_keeps_its_numbers_where_the_page_cannot_be_written(specmatch, pictures, exported, tmp_path):
-    (tmp_path / "report.html" / "taken").mkdir(parents=True)
+def test_analyze_all_keeps_its_numbers_where_the_page_cannot_be_written(
+    specmatch, pictures, exported, tmp_path, monkeypatch
+):
+    summary = command_analyze.summary
+
+    def in_the_way(analyses):
+        (tmp_path / "report.html" / "taken").mkdir(parents=True)
+        return summary(analyses)
+
+    monkeypatch.setattr(command_analyze, "summary", in_the_way)
     options = ("--data", pictures, "--size", 32, "--num-images", 4, "--num-tests", 2, "--out", tmp_path)
     status, printed, error = specmatch("analyze", exported, *options)
     assert status == 2
@@ -143,12 +152,13 @@ def test_analyze_all_fail_on_exits_1_after_writing(pictures, exported, tmp_path,
     ],
 )
 def test_analyze_all_refuses_bad_input_in_one_line(change, message, pictures, exported, tmp_path):
-    (tmp_path / "report.html").write_text("of before")
+    before = '<meta name="generator" content="specmatch">of before'
+    (tmp_path / "report.html").write_text(before)
     arguments = {"autoencoders": (str(exported),), "data": str(pictures), "size": 32} | change
     with pytest.raises(ValueError, match=message) as caught:
         analyze_all(arguments.pop("autoencoders"), out=tmp_path, **arguments)
     assert "\n" not in str(caught.value)
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["of before"]
+    assert [path.read_text() for path in tmp_path.iterdir()] == [before]
 
 
 def test_analyze_all_refuses_out_that_is_a_file(exported, tmp_path):

@@ -65,7 +65,7 @@ def command(monkeypatch, specmatch, tmp_path):
 @pytest.fixture
 def _no_figures(monkeypatch):
     """Figures take longer than such trainings."""
-    monkeypatch.setattr(command_study, "frequency_page", lambda study: "")
+    monkeypatch.setattr(command_study, "frequency_page", lambda study: '<meta name="generator" content="specmatch">')
 
 
 @pytest.fixture(scope="module")
@@ -186,14 +186,14 @@ def test_frequency_bias_resumes_a_killed_case_from_its_checkpoint(study, command
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: trained_at.append(1) or step(self))
     monkeypatch.setattr(run_case, "CHECKPOINT_EVERY", 2)
     monkeypatch.setattr(run_case, "write_checkpoint", killed)
-    arguments = ("--out", tmp_path, "--cases", "images")
+    arguments = ("--out", tmp_path / "out", "--cases", "images")
     assert command(*arguments, seeds=[0])[0] == 130
     assert len(trained_at) == 2
     monkeypatch.setattr(run_case, "write_checkpoint", write_checkpoint)
     assert command(*arguments, seeds=[0])[0] == 0
     assert len(trained_at) == 3
     assert not list(tmp_path.rglob("*checkpoint*"))
-    (case,) = FREQUENCY_BIAS.read(tmp_path / "study.json").cases
+    (case,) = FREQUENCY_BIAS.read(tmp_path / "out" / "study.json").cases
     assert case == study.of("images")[0]
 
 

@@ -124,7 +124,8 @@ def test_atomic_writes_delete_leftovers_of_killed_processes(tmp_path):
 
 
 def test_atomic_writes_keep_what_living_processes_and_other_machines_write(tmp_path):
-    living, elsewhere = f".a.written.{HOST}-{os.getppid()}.partial", ".a.written.00000000-1.partial"
+    living = f".a.written.{HOST}-{os.getppid()}-00000000-1.partial"
+    elsewhere = ".a.written.00000000-1-00000000-1.partial"
     for name in (living, elsewhere, ".other.partial"):
         (tmp_path / name).write_text("half")
     write_text_atomically(tmp_path / "a", "text")
@@ -172,3 +173,70 @@ def test_require_writable_creates_the_folder_or_names_it(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"cannot write into .*file/c: Not a directory; .*, or choose another --out"):
         require_writable(tmp_path / "file" / "c")
+
+
+def test_atomic_writes_follow_no_link(tmp_path):
+    victim, target = tmp_path / "victim", tmp_path / "out" / "a"
+    target.parent.mkdir()
+    victim.write_text("mine")
+    target.symlink_to(victim)
+    write_text_atomically(target, "ours")
+    assert (victim.read_text(), target.read_text(), target.is_symlink()) == ("mine", "ours", False)
+    expected = next(atomic._numbers) + 1  # were the next temporary name known, a link could wait under it
+    partial = f".b.written.{HOST}-{os.getpid()}-{atomic.PROCESS}-{expected}.partial"
+    (target.parent / partial).symlink_to(victim)
+    with pytest.raises(FileExistsError):
+        write_text_atomically(target.parent / "b", "ours")
+    assert victim.read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", ["folder", "nothing", "file"])
+def test_write_folder_atomically_refuses_links_and_files(tmp_path, kind):
+    export, elsewhere = tmp_path / "export", tmp_path / "elsewhere"
+    if kind == "file":
+        export.write_text("mine")
+    else:
+        export.symlink_to(elsewhere)
+    if kind == "folder":
+        elsewhere.mkdir()
+        (elsewhere / "thesis.txt").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match=r"export is a (link|file), not a folder: remove it"):
+        write_folder_atomically(export, writer("ours"))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_write_folder_atomically_keeps_what_others_put_there(tmp_path):
+    export = tmp_path / "export"
+    write_folder_atomically(export, writer("first"))
+    (export / "README.md").write_text("model card")
+    (export / "plots").mkdir()
+    (export / "plots" / "a.png").write_bytes(b"png")
+    (export / "link").symlink_to("absent")
+    write_folder_atomically(export, writer("second"), keep_others=True)
+    assert names(export) == ["README.md", "SHA256SUMS", "link", "plots", "state"]
+    assert (export / "state").read_text() == "second"
+    assert (export / "plots" / "a.png").read_bytes() == b"png"
+    write_folder_atomically(export, writer("third"))
+    assert names(export) == ["SHA256SUMS", "state"]
+
+
+def killed_between_the_renames(folder):
+    rename = os.rename
+
+    def rename_once(source, target):
+        rename(source, target)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    os.rename = rename_once
+    write_folder_atomically(folder / "export", writer("second"), keep_others=True)
+
+
+def test_write_folder_atomically_brings_back_what_a_kill_left_aside(tmp_path):
+    write_folder_atomically(tmp_path / "export", writer("first"))
+    (tmp_path / "export" / "README.md").write_text("model card")
+    assert in_process(killed_between_the_renames, tmp_path).exitcode == -signal.SIGKILL
+    assert "export" not in names(tmp_path)
+    write_folder_atomically(tmp_path / "export", writer("third"), keep_others=True)
+    assert names(tmp_path) == ["export"]
+    assert names(tmp_path / "export") == ["README.md", "SHA256SUMS", "state"]

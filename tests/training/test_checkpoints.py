@@ -9,7 +9,8 @@ from spectrum_matching.training import run_directory
 
 def save(folder, step, keep_last=2, keep_every=0, value="whole"):
     state = SimpleNamespace(step=step, state_dict=lambda: {"value": value})
-    run_directory.save_checkpoint(folder, state, keep_last, keep_every)
+    run_directory.save_checkpoint(folder, state)
+    run_directory.discard_checkpoints(folder, keep_last, keep_every)
 
 
 def names(folder):
@@ -27,7 +28,7 @@ def test_save_checkpoint_keeps_the_newest_and_every_mth(tmp_path):
 def test_checkpoints_are_sorted_by_number_and_complete(tmp_path):
     assert run_directory.checkpoints(tmp_path / "none yet") == []
     assert run_directory.checkpoints(tmp_path) == []
-    for name in ("9999999", "10000000", "0000002", ".99999999.written.0-1.partial", "99999999 copy"):
+    for name in ("9999999", "10000000", "0000002", ".99999999.written.00000000-1-00000000-1.partial", "99999999 copy"):
         (tmp_path / name).mkdir()
     (tmp_path / "99999999").write_text("no folder")
     assert [path.name for path in run_directory.checkpoints(tmp_path)] == ["0000002", "9999999", "10000000"]
@@ -39,7 +40,7 @@ def test_save_checkpoint_deletes_leftovers_of_killed_runs(tmp_path):
     killed.join()
     save(tmp_path, 3)
     for name in ("0000004.written", "0000001.removed", "0000007.written"):
-        leftover = tmp_path / f".{name}.{HOST}-{killed.pid}.partial"
+        leftover = tmp_path / f".{name}.{HOST}-{killed.pid}-00000000-1.partial"
         leftover.mkdir()
         (leftover / "state.pt").write_text("half")
     assert run_directory.checkpoints(tmp_path) == [tmp_path / "0000003"]

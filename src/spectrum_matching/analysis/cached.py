@@ -134,7 +134,8 @@ def open_cached(source: str, data: str | None, size: int | None) -> tuple[Latent
         choice = replace(choice, source=data) if choice else ImageChoice(data)
     elif choice is None or not choice.is_available():
         return latents, None
-    size = size or choice.size or _square_side(choice.source) or DEFAULT_SIZE
+    if size is None:
+        size = choice.size or _square_side(choice.source) or DEFAULT_SIZE
     h, w = latents.info.grid
     if h != w or size % h:
         raise ValueError(

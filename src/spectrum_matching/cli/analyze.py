@@ -15,7 +15,6 @@ from ..analysis.measure import analyze
 from ..analysis.options import open_options
 from ..data.images import Split
 from ..data.selection import choose_images
-from ..files.atomic import require_writable
 from ..latents.open_latents import is_cached
 from ..metrics.images.pixels import SSIM_WINDOW
 from ..nets.autoencoder import Autoencoder, check_size
@@ -24,13 +23,14 @@ from ..records.training_data import training_data
 from ..report.analysis.page import render
 from ..report.terminal import summary, verdict
 from .names import chosen_device, named_sources
-from .output import Callback, print_results, progress_bars, write_page, write_results
+from .output import Callback, claims, print_results, progress_bars, write_page, write_results
 
 log = logging.getLogger(__name__)
 
 FILE = "analysis.json"
 
 
+@claims("analysis.json", "report.html")
 def analyze_all(
     autoencoders: Annotated[Sequence[str], arg(metavar="AUTOENCODER ...")],
     /,
@@ -51,6 +51,7 @@ def analyze_all(
     features: str | None = None,
     all_readings: bool = False,
     fail_on: tuple[str, ...] = (),
+    overwrite: bool = False,
 ) -> list[Analysis]:
     """Measure how easy latent spaces are to diffuse, on the same images; write analysis.json and report.html.
 
@@ -75,6 +76,7 @@ def analyze_all(
         features: Extractor for rFID: inception:PATH, dinov2[:FOLDER], a TorchScript file, python:FILE.py:FACTORY.
         all_readings: Add alternative readings of metrics, such as SEC at ρ = 0.5.
         fail_on: Exit with status 1 if one holds, such as "best_delta > 1.3" "psnr < 26" decoder-idle.
+        overwrite: Replace files of these names that specmatch did not write, in any folder.
     """
     if num_images < 2 or batch_size < 1 or num_tests < 2:
         got = f"{num_images}, {num_tests} and {batch_size}"
@@ -82,7 +84,6 @@ def analyze_all(
     conditions = read_conditions(fail_on)
     sources = named_sources(autoencoders)
     chosen = chosen_device(device)
-    require_writable(out)
     options = open_options(
         labels=labels, masks=masks, lpips=lpips, features=features, all_readings=all_readings, device=chosen
     )

@@ -73,7 +73,7 @@ def cache_latents(
         raise ValueError(f"--beside and --encoder-size apply only to {VISION}ENCODER, not to {source}")
     if out is None and beside is None:
         raise ValueError("name the folder of the cache by --out")
-    if (is_cached(source) or beside is not None) and (data or size or split):
+    if (is_cached(source) or beside is not None) and (data, size, split) != (None, None, None):
         raise ValueError(f"{beside or source} is encoded already: --data, --size and --split have no effect")
     if export and not is_cached(source):
         raise ValueError(f"--export is of cached latents: cache {source} first, then export latents:FOLDER")

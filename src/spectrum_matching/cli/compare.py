@@ -13,7 +13,8 @@ from ..comparison.collect import collect_trials
 from ..comparison.cost import SHARE, cost_of, hours_of_plan
 from ..comparison.plans import NOT_RUN, PLANS, Plan
 from ..comparison.trial import run_trial
-from ..files.stages import RECORD, FinishedStage
+from ..files.locks import exclusive
+from ..files.stages import RECORD, FinishedStage, require_stage_folder
 from ..files.yaml_files import nearest, override, read_mapping, to_yaml
 from ..records.analysis import Analysis
 from ..records.comparison import COMPARISON, Comparison, Stage
@@ -26,6 +27,7 @@ from .output import print_checked, print_results, progress_bar, show, write_page
 log = logging.getLogger(__name__)
 
 PLAN_HELP = f"{', '.join(name for name in PLANS if name not in NOT_RUN)}; not run yet: {', '.join(NOT_RUN)}."
+RESULTS = ("comparison.json", "report.html")
 
 
 def compare(
@@ -59,6 +61,7 @@ def compare(
             raise ValueError(f"--only: no entry {name!r}; {nearest(name, list(resolved.entries))}")
         if seed not in resolved.seeds:
             raise ValueError(f"--seeds: {seed} is not a seed of the plan, which has {resolved.seeds}")
+    require_stage_folder(Path(resolved.out), RESULTS)
     opened = open_plan(resolved)
     if dry_run:
         print_checked(to_yaml(opened.plan, brief=True))
@@ -69,8 +72,9 @@ def compare(
         log.info("%d trials: %d entries x %d seeds; %d stages are finished", n * m, n, m, len(finished))
         return None
     run_trials(opened, chosen)
-    comparison = collect_trials(opened, f"specmatch compare {plan}")
-    write_comparison(comparison, Path(resolved.out))
+    with exclusive(Path(resolved.out) / "report.html", waiting=True):  # the last of several commands collects all
+        comparison = collect_trials(opened, f"specmatch compare {plan}")
+        write_comparison(comparison, Path(resolved.out))
     print_results(comparison_markdown(comparison))
     return Path(resolved.out) / "report.html"
 

@@ -6,10 +6,12 @@ from pathlib import Path
 from ..comparison import plans
 from ..comparison.checks import open_plan
 from ..comparison.collect import collect_trials
+from ..files.locks import exclusive
+from ..files.stages import require_stage_folder
 from ..records.analysis import ANALYSES, Analysis
 from ..report.comparison.tables import comparison_markdown
 from ..report.terminal import summary, verdict
-from .compare import run_trials, write_comparison
+from .compare import RESULTS, run_trials, write_comparison
 from .output import print_results
 
 
@@ -22,11 +24,13 @@ def demo(out: Path | None = None, fast: bool = False) -> Path:
     """
     plan = plans.demo(fast)
     plan = replace(plan, out=str(out or Path("runs") / plan.name))
+    require_stage_folder(Path(plan.out), RESULTS)
     opened = open_plan(plan)
     analyses: list[Analysis] = []
     for stages in run_trials(opened, [(name, plan.seeds[0]) for name in plan.entries]):
         analyses += ANALYSES.read(stages["analysis"].folder / "analysis.json")
-    comparison = collect_trials(opened, "specmatch demo --fast" if fast else "specmatch demo")
-    write_comparison(comparison, Path(plan.out), analyses)
+    with exclusive(Path(plan.out) / "report.html", waiting=True):
+        comparison = collect_trials(opened, "specmatch demo --fast" if fast else "specmatch demo")
+        write_comparison(comparison, Path(plan.out), analyses)
     print_results(*map(verdict, analyses), summary(analyses), comparison_markdown(comparison))
     return Path(plan.out) / "report.html"

@@ -23,7 +23,6 @@ from ..evaluation.generation import evaluate_generation
 from ..evaluation.reconstruction import KEEP, evaluate_reconstruction
 from ..evaluation.reference import compute_reference, load_reference, open_reference, save_reference
 from ..evaluation.samples import open_samples
-from ..files.atomic import require_writable
 from ..files.digests import digest_weights
 from ..files.settings import validate
 from ..nets.autoencoder import Autoencoder, check_size
@@ -36,7 +35,7 @@ from ..report.terminal import scores
 from ..sampling.sample_record import verify_samples
 from ..seeding import spread
 from .names import named_sources
-from .output import Callback, print_results, progress_bar, progress_bars, write_results
+from .output import Callback, claims, print_results, progress_bar, progress_bars, write_results
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +56,7 @@ class Reading:
 Options = Annotated[Reading, OmitArgPrefixes]
 
 
+@claims(shared=True)
 def reference(
     data: Annotated[str, arg(metavar="DATA")],
     /,
@@ -66,6 +66,7 @@ def reference(
     num_images: int | None = None,
     split: Split = "all",
     autoencoder: str | None = None,
+    overwrite: bool = False,
     reading: Options = Reading(),
 ) -> Path:
     """Compute the statistics of real images, or of their reconstructions, that generated ones are compared with.
@@ -79,11 +80,11 @@ def reference(
         num_images: Number of images, spread over the set; all by default.
         split: Part of the data, as training on it divides it: train, held_out or all.
         autoencoder: Take what this autoencoder decodes the images to, for `evaluate generation --reconstructions`.
+        overwrite: Replace a file of this name that specmatch did not write.
         reading: How images are read, and their features extracted.
     """
     if out.suffix != ".safetensors":
         raise ValueError(f"--out is {out}, expected the name of a file, X.safetensors")
-    require_writable(out.parent)
     images: Images
     if data.endswith(".npz"):
         images = ArchivedImages(Path(data))
@@ -113,6 +114,7 @@ def reference(
     return out
 
 
+@claims(SCORES_FILE, shared=True)
 def generation(
     samples: Annotated[Sequence[str], arg(metavar="SAMPLES ...")],
     /,
@@ -121,6 +123,7 @@ def generation(
     out: Path,
     reconstructions: Path | None = None,
     seed: int = 0,
+    overwrite: bool = False,
     reading: Options = Reading(),
 ) -> list[Evaluation]:
     """Score sets of generated images against one reference; write scores.json.
@@ -135,6 +138,7 @@ def generation(
         reconstructions: A file of `specmatch evaluate reference --autoencoder`, with the samples' autoencoder; adds the
             Fréchet distance to what it decodes images to.
         seed: Seed of the directions of the sliced Wasserstein distance.
+        overwrite: Replace a file of this name that specmatch did not write.
         reading: How images are read, and their features extracted.
     """
     if not samples:
@@ -142,7 +146,6 @@ def generation(
     paths = {name: Path(source).expanduser() for name, source in named_sources(samples).items()}
     short = {name.removesuffix(".npz"): path for name, path in paths.items()}
     sources = short if len(short) == len(paths) else paths
-    require_writable(out)
     verified = {name: verify_samples(path) for name, path in sources.items()}
     recorded = {name: found[0] if found else None for name, found in verified.items()}
     opened = {name: open_samples(path) for name, path in sources.items()}
@@ -166,6 +169,7 @@ def generation(
     return evaluator.finish(evaluations, out)
 
 
+@claims(SCORES_FILE, shared=True)
 def reconstruction(
     autoencoders: Annotated[Sequence[str], arg(metavar="AUTOENCODER ...")],
     /,
@@ -178,6 +182,7 @@ def reconstruction(
     num_images: int | None = None,
     split: Split | None = None,
     seed: int = 0,
+    overwrite: bool = False,
     reading: Options = Reading(batch_size=16),
 ) -> list[Evaluation]:
     """Score autoencoders by their reconstructions of the same images; write scores.json.
@@ -194,12 +199,12 @@ def reconstruction(
         num_images: Number of images, spread over the set; all by default.
         split: Part of the data; by default what training on the same data held out, otherwise all.
         seed: Seed of the directions of the sliced Wasserstein distance.
+        overwrite: Replace a file of this name that specmatch did not write.
         reading: How images are read, and their features extracted.
     """
     if not all(1 <= k <= 14 for k in keep) or len(set(keep)) < len(keep):
         raise ValueError(f"keep is {keep}, expected different numbers of diagonals, each from 1 to 14")
     sources = named_sources(autoencoders)
-    require_writable(out)
     evaluator = Evaluator(reading)
     device = evaluator.accelerator.device
     perceptual = LPIPS.from_weights(lpips).to(device) if lpips else None
@@ -241,6 +246,8 @@ class Evaluator:
 
         The first batch names what opening found unusable.
         """
+        if n is not None and n < 1:
+            raise ValueError(f"num_images is {n}, expected at least 1")
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         done, total = 0, -(-min(len(images), n or len(images)) // world)
         size, workers = self._reading.batch_size, self._reading.workers

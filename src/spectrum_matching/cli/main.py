@@ -157,7 +157,21 @@ NO_MEMORY = re.compile(r"out of memory|not enough memory|can't allocate memory|S
 """What torch says on CPU and GPU where memory does not suffice, as a RuntimeError."""
 
 
+def require_values(arguments: list[str]) -> None:
+    """Refuse empty words: an unset variable of the shell is no choice of a default.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    option = ""
+    for word in arguments:
+        option = word.partition("=")[0] if word.startswith("--") else option
+        if not word.strip() or (word.startswith("--") and "=" in word and not word.partition("=")[2].strip()):
+            raise ValueError(f"{option or 'an argument'} is empty: give it a value, or leave it out")
+
+
 def _run(name: str, arguments: list[str]) -> None:
+    require_values(arguments)
     import tyro
 
     from .output import print_results, show_messages

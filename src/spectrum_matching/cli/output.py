@@ -4,22 +4,30 @@ The library knows nothing of terminals: it logs by `logging.getLogger(__name__)`
 several processes that run one command, only the first shows progress, information and warnings.
 """
 
+import inspect
 import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import ParamSpec, TypeVar
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ..files.atomic import write_text_atomically
+from ..files.atomic import require_writable, write_text_atomically
+from ..files.locks import exclusive
 from ..files.names import printable, printable_lines
 from ..files.os_errors import explain_write_error
-from ..processes import is_main_process
+from ..files.outputs import require_replaceable, require_result_folder
+from ..processes import exclusive_output, in_main, is_main_process, open_accelerator
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Callback = Callable[[int, int], None]
 """Takes the number done and the total."""
@@ -136,6 +144,42 @@ def show(result: RenderableType) -> None:
     """Print a table on the main process's standard error, as wide as it is where that is no terminal."""
     if is_main_process():
         Console(stderr=True, width=None if console.is_terminal else 10_000).print(result)
+
+
+def claims(*names: str, shared: bool = False) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Make a command refuse an `out` that is not its own before any work, and keep other commands from it meanwhile.
+
+    names: files that it writes into the folder `out`; none where `out` is a file. shared: by several processes. An
+    option `overwrite` of the command replaces what specmatch did not write.
+    """
+
+    def decorate(command: Callable[P, T]) -> Callable[P, T]:
+        @wraps(command)
+        def run(*args: P.args, **kwargs: P.kwargs) -> T:
+            bound = inspect.signature(command).bind(*args, **kwargs)
+            bound.apply_defaults()
+            out, overwrite = Path(bound.arguments["out"]), bool(bound.arguments["overwrite"])
+
+            def check() -> None:
+                if names:
+                    require_result_folder(out, names, overwrite)
+                else:
+                    require_replaceable(out, overwrite)
+                require_writable(out if names else out.parent)
+
+            path = out / names[-1] if names else out
+            if not shared:
+                check()
+                with exclusive(path):
+                    return command(*args, **kwargs)
+            accelerator = open_accelerator()
+            in_main(accelerator, check)
+            with exclusive_output(accelerator, path):
+                return command(*args, **kwargs)
+
+        return run
+
+    return decorate
 
 
 def write_results(out: Path, write: Callable[[Path], None]) -> None:

@@ -8,19 +8,26 @@ from typing import Annotated
 from tyro.conf import arg
 
 from ..files.atomic import explain_write_errors, write_text_atomically
+from ..files.locks import exclusive
+from ..files.outputs import require_replaceable
 from ..records.analysis import ANALYSES, Analysis
 from ..report.analysis.page import render
 from .output import draw_page
 
 
 def write_report(
-    files: Annotated[Sequence[Path], arg(metavar="FILE ...")], /, *, out: Path = Path("report.html")
+    files: Annotated[Sequence[Path], arg(metavar="FILE ...")],
+    /,
+    *,
+    out: Path = Path("report.html"),
+    overwrite: bool = False,
 ) -> Path:
     """Put saved analyses on one page.
 
     Args:
         files: analysis.json files, or the folders that hold them.
         out: The page; for a folder, report.html in it.
+        overwrite: Replace a file of this name that specmatch did not write.
     """
     if not files:
         raise ValueError("no analysis was given: name analysis.json files, or the folders that hold them")
@@ -29,10 +36,11 @@ def write_report(
     if not analyses:
         raise ValueError(f"no analysis is in {', '.join(map(str, paths))}; run `specmatch analyze` again")
     page = out / "report.html" if out.is_dir() else out
-    text = draw_page(page, lambda: render(analyses), ", ".join(map(str, paths)))
-    with explain_write_errors(str(page), "rerun the same command, or choose another --out"):
-        page.parent.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(page, text)
+    require_replaceable(page, overwrite)
+    with exclusive(page):
+        text = draw_page(page, lambda: render(analyses), ", ".join(map(str, paths)))
+        with explain_write_errors(str(page), "rerun the same command, or choose another --out"):
+            write_text_atomically(page, text)
     return page
 
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any, TypeVar
 from tyro.conf import arg
 
 from ..data.images import Split, open_images
-from ..files.atomic import require_writable
 from ..files.documents import Document
+from ..files.locks import exclusive
+from ..files.stages import require_stage_folder
 from ..files.yaml_files import nearest, override, read_mapping, to_yaml
 from ..records.analysis import ANALYSES
 from ..report.terminal import terminal_table
@@ -20,12 +21,12 @@ from ..studies.directional_energy.record import DIRECTIONAL_ENERGY, DirectionalE
 from ..studies.frequency_bias.page import case_table, frequency_page
 from ..studies.frequency_bias.plans import PLANS, check_plan
 from ..studies.frequency_bias.record import FREQUENCY_BIAS, FrequencyBias
-from ..studies.frequency_bias.run_study import OpenedStudy, run_study
+from ..studies.frequency_bias.run_study import OpenedStudy, collect_cases, run_cases
 from ..studies.unified_view.measure import measure_unified_view
 from ..studies.unified_view.page import unified_lead, unified_page
 from ..studies.unified_view.record import UNIFIED_VIEW, UnifiedView
 from .names import chosen_device, named_sources
-from .output import print_checked, print_results, progress_bar, progress_bars, write_page, write_results
+from .output import claims, print_checked, print_results, progress_bar, progress_bars, write_page, write_results
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ FILE = "study.json"
 Study = TypeVar("Study")
 
 
+@claims("study.json", "report.html")
 def directional_energy(
     encoders: Annotated[Sequence[str], arg(metavar="ENCODER ...")],
     /,
@@ -49,6 +51,7 @@ def directional_energy(
     masks: Path | None = None,
     batch_size: int = 16,
     device: str = "auto",
+    overwrite: bool = False,
 ) -> DirectionalEnergy:
     """Measure the directional spectrum of encoders' tokens before and after each target filter of alignment.
 
@@ -66,13 +69,13 @@ def directional_energy(
         masks: Folder of foreground masks named like the images; adds SRSS.
         batch_size: Images per batch.
         device: "auto", "cpu", "cuda", "cuda:1", and so on.
+        overwrite: Replace files of these names that specmatch did not write, in any folder.
     """
     if not encoders:
         raise ValueError('no encoder was given: name "gradients", folders, hub:OWNER/NAME or autoencoder:SOURCE')
     if num_images < 2 or batch_size < 1:
         raise ValueError(f"expected at least 2 images in batches of at least 1; got {num_images} and {batch_size}")
     sources, torch_device = named_sources(encoders), chosen_device(device)
-    require_writable(out)
     images = open_images(data, size, split=split, labels=None)
     opened = {name: directional.open_encoder(source, torch_device) for name, source in sources.items()}
     filters: dict[str, Any] = {"gamma": gamma, "inner": inner, "outer": outer}
@@ -89,8 +92,15 @@ def directional_energy(
     return study
 
 
+@claims("study.json", "report.html")
 def unified_view(
-    analyses: Annotated[Sequence[Path], arg(metavar="ANALYSIS ...")], /, *, control: str, out: Path, delta: float = 1.0
+    analyses: Annotated[Sequence[Path], arg(metavar="ANALYSIS ...")],
+    /,
+    *,
+    control: str,
+    out: Path,
+    delta: float = 1.0,
+    overwrite: bool = False,
 ) -> UnifiedView:
     """Find which side of spectrum matching each method acts on; analyses of one name are seeds of one method.
 
@@ -99,6 +109,7 @@ def unified_view(
         control: Name of the method with which the others are compared.
         out: Folder for study.json and report.html.
         delta: Flattening of the images' spectrum with which that of the latents is compared.
+        overwrite: Replace files of these names that specmatch did not write, in any folder.
     """
     if not analyses:
         raise ValueError("no analysis was given: name analysis.json files, or the folders that hold them")
@@ -110,7 +121,6 @@ def unified_view(
         read += [analysis for file in files for analysis in ANALYSES.read(file)]
     command = _command("unified-view", map(str, analyses), {"control": control, "out": out, "delta": delta})
     study = measure_unified_view(read, control, command, delta)
-    require_writable(out)
     _write_numbers(out, UNIFIED_VIEW, study)
     print_results(*unified_lead(study))
     _write_page(out, lambda: unified_page(study))
@@ -156,17 +166,22 @@ def frequency_bias(
         if name not in resolved.cases:
             raise ValueError(f"--cases: no case {name!r}; {nearest(name, list(resolved.cases))}")
     trials = [(name, seed) for name, seed in resolved.trials if not cases or name in cases]
+    folder = Path(resolved.out)
+    require_stage_folder(folder, ("study.json", "report.html"))
     if dry_run:
         OpenedStudy(resolved, chosen_device(device))
         print_checked(to_yaml(resolved))
         log.info("%d trainings of %d updates: %s", len(trials), resolved.steps, "; ".join(dict(trials)))
         return None
     command = _command("frequency-bias", [plan], {"config": config, **options})
+    opened = OpenedStudy(resolved, chosen_device(device))
     with progress_bars([f"{name}, seed {seed}" for name, seed in trials]) as bars:
-        study = run_study(resolved, trials, chosen_device(device), command, bars)
-    _write_numbers(Path(resolved.out), FREQUENCY_BIAS, study)
-    print_results(terminal_table(case_table(study), study.names))
-    _write_page(Path(resolved.out), lambda: frequency_page(study))
+        run_cases(opened, trials, bars)
+    with exclusive(folder / "report.html", waiting=True):  # the last of several commands collects all
+        study = collect_cases(opened, command)
+        _write_numbers(folder, FREQUENCY_BIAS, study)
+        print_results(terminal_table(case_table(study), study.names))
+        _write_page(folder, lambda: frequency_page(study))
     return study
 
 

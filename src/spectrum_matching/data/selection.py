@@ -39,7 +39,7 @@ def choose_images(
     if size is None and len(sizes) > 1:
         listed = ", ".join(f"{name} {record.size}" for name, record in records.items())
         raise ValueError(f"the autoencoders were trained at several sizes ({listed}): choose one with --size")
-    size = size or min(sizes)
+    size = min(sizes) if size is None else size
 
     insiders = {name: record for name, record in records.items() if _is_same(record.source, data)}
     held_out, seed = 0.05, 0
@@ -77,12 +77,13 @@ def images_to_cache(
     Raises:
         ValueError: when no images are named, or they do not open.
     """
-    data = data or (trained.source if trained else None)
+    data = trained.source if data is None and trained else data
     if data is None:
         raise ValueError('nothing says of which images: name them by --data FOLDER, or "embedded"')
     if data != "embedded" and (path := Path(data).expanduser()).exists():
         data = str(path.resolve())  # so that readers find them from any working directory
-    size = size or (trained.size if trained else DEFAULT_SIZE)
+    if size is None:
+        size = trained.size if trained else DEFAULT_SIZE
     if trained is not None and _is_same(trained.source, data):
         return ImageChoice(data, size, split or "train", trained.held_out, trained.seed).open(size, labels=labels)
     return ImageChoice(data, size, split or "all").open(size, labels=labels)

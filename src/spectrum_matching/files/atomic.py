@@ -1,7 +1,8 @@
 """Atomic writes: a file or folder is complete or absent, also after a kill, a full disk or a power cut.
 
 Everything is written under a hidden temporary name in the same folder, flushed to the disk and renamed. The name holds
-the process that writes, so that no two share it; the next write into the folder deletes what dead processes left.
+the process that writes, so that no two share it, and is made anew each time, so that no link of that name is followed;
+the next write into the folder deletes what dead processes left. A link under the final name is replaced, not followed.
 """
 
 import os
@@ -12,7 +13,9 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from secrets import token_hex
 from tempfile import TemporaryFile
 from typing import BinaryIO
 
@@ -21,9 +24,20 @@ from safetensors import SafetensorError
 from .manifest import write_manifest
 from .os_errors import explain_write_error
 
-HOST = f"{zlib.crc32(platform.node().encode()):08x}"
-TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)\.partial")
+
+def _here() -> str:
+    """Name this machine, or the container on it within which process numbers are unique."""
+    with suppress(OSError):
+        return platform.node() + os.readlink("/proc/self/ns/pid")
+    return platform.node()
+
+
+HOST = f"{zlib.crc32(_here().encode()):08x}"
+PROCESS = token_hex(4)  # tells this process from an earlier one of the same number
+TEMPORARY = re.compile(r"\.(.+)\.(written|replaced|removed)\.([0-9a-f]{8})-(\d+)-([0-9a-f]{8})-\d+\.partial")
 ABANDONED = 24 * 3600.0  # seconds without a change after which a temporary name of another machine is a leftover
+
+_numbers = count()
 
 
 def require_writable(folder: Path) -> None:
@@ -73,7 +87,8 @@ def explain_write_errors(what: str, remedy: str = "rerun the same command to res
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """Open a binary stream whose content replaces the file `path` when the block ends without an error."""
     with _replacing(path) as partial:
-        with partial.open("wb") as stream:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(partial, flags, 0o666), "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -86,28 +101,67 @@ def write_text_atomically(path: Path, text: str) -> None:
         stream.write(text.encode())
 
 
-def write_folder_atomically(folder: Path, write: Callable[[Path], None]) -> None:
+def write_folder_atomically(folder: Path, write: Callable[[Path], None], *, keep_others: bool = False) -> None:
     """Let `write` fill an empty folder, which then replaces `folder`; make its parents if need be.
 
-    The folder gets a manifest of its files, which `verify_folder` compares.
+    The folder gets a manifest of its files, which `verify_folder` compares. keep_others: copy what else lies in
+    `folder` into the new one; the manifest does not name it.
+
+    Raises:
+        ValueError: where `folder` is a link or a file.
     """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise ValueError(f"{folder} is {'a link' if folder.is_symlink() else 'a file'}, not a folder: remove it")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _replacing(folder) as partial:
         partial.mkdir()
         write(partial)
         write_manifest(partial)
+        if keep_others and folder.exists():
+            _copy_others(folder, partial)
         for path in (*partial.rglob("*"), partial):
-            _flush(path)
-        if folder.exists():
-            remove(folder)
+            if not path.is_symlink():
+                _flush(path)
+        aside = _temporary(folder, "replaced")  # whence it returns after a kill between the two renames
+        if replaces := folder.exists():
+            folder.rename(aside)
         partial.rename(folder)
+        if replaces:
+            remove(aside, folder)
 
 
-def remove(folder: Path) -> None:
-    """Delete a folder; a kill midway leaves no half of it under its name."""
-    doomed = _temporary(folder, "removed")
+def _copy_others(old: Path, new: Path) -> None:
+    for path in old.iterdir():
+        target = new / path.name
+        if target.exists() or TEMPORARY.fullmatch(path.name):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, target, symlinks=True)
+        else:
+            shutil.copy2(path, target, follow_symlinks=False)
+
+
+def remove(folder: Path, name: Path | None = None) -> None:
+    """Delete a folder; a kill midway leaves no half of it under its name.
+
+    name: by which the temporary name is made, by default its own.
+    """
+    doomed = _temporary(name or folder, "removed")
     folder.rename(doomed)
     shutil.rmtree(doomed)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what dead processes left half written in a folder; bring back what they had moved aside."""
+    for path in folder.glob(".*.partial"):
+        match = TEMPORARY.fullmatch(path.name)
+        if match is None or not _is_leftover(path, match):
+            continue
+        original = path.with_name(match[1])
+        if match[2] == "replaced" and not (original.exists() or original.is_symlink()):
+            path.rename(original)
+        else:
+            _delete(path)
 
 
 @contextmanager
@@ -125,34 +179,30 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 def _temporary(path: Path, kind: str = "written") -> Path:
-    """Return this process's temporary name for a path, having deleted leftovers beside it."""
-    for leftover in path.parent.glob(".*.partial"):
-        if _is_leftover(leftover):
-            _delete(leftover)
-    partial = path.with_name(f".{path.name}.{kind}.{HOST}-{os.getpid()}.partial")
-    _delete(partial)  # of an earlier process of the same number
-    return partial
+    """Return a new temporary name for a path, having deleted leftovers beside it."""
+    remove_leftovers(path.parent)
+    return path.with_name(f".{path.name}.{kind}.{HOST}-{os.getpid()}-{PROCESS}-{next(_numbers)}.partial")
 
 
-def _is_leftover(path: Path) -> bool:
+def _is_leftover(path: Path, match: re.Match[str]) -> bool:
     """Whether the process that wrote under a temporary name is dead, or has not written for a day."""
-    name = TEMPORARY.fullmatch(path.name)
-    if name is None:
-        return False
+    host, process, token = match[3], int(match[4]), match[5]
+    if host == HOST and process == os.getpid():
+        return token != PROCESS
     try:
-        if name[1] == HOST:
-            os.kill(int(name[2]), 0)  # sends nothing
-    except ProcessLookupError:
+        if host == HOST:
+            os.kill(process, 0)  # sends nothing
+    except (ProcessLookupError, OverflowError):
         return True
     except OSError:  # it runs, as another user
         pass
     with suppress(OSError):  # deleted meanwhile
-        return time.time() - path.stat().st_mtime > ABANDONED
+        return time.time() - path.lstat().st_mtime > ABANDONED
     return False
 
 
 def _delete(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

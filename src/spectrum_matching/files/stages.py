@@ -18,8 +18,10 @@ from .digests import digest_json
 from .documents import Document
 from .locks import exclusive
 from .manifest import compare_files, sha256_of
+from .outputs import is_product, require_own_folder, require_replaceable
 
 RECORD = "stage.json"
+STAGE_NAME = re.compile(r".+-[0-9a-f]{10}")
 DOCUMENTS = (".json", ".jsonl", ".yaml")  # what a stage wrote that carries no checksum of its own, in part
 REMEDY = "delete the folder of the stage, then the same command runs it again"
 
@@ -106,6 +108,24 @@ def read_finished_stage(parent: Path, name: str, inputs: Mapping[str, Any], work
 def stage_folder(parent: Path, name: str, inputs: Mapping[str, Any]) -> Path:
     """Return the folder of the stage with these inputs."""
     return parent / f"{name}-{digest_json(inputs)[:10]}"
+
+
+def require_stage_folder(parent: Path, results: tuple[str, ...]) -> None:
+    """Check that stages may lie below a folder, and files `results` in it: a new or empty one, or one with stages.
+
+    Raises:
+        ValueError: naming what else it holds.
+    """
+    for name in results:
+        require_replaceable(parent / name)
+    depths = ("*", "*/*", "*/*/*")
+    require_own_folder(
+        parent,
+        lambda: (
+            any(is_product(parent / name) for name in results)
+            or any(STAGE_NAME.fullmatch(path.name) and path.is_dir() for depth in depths for path in parent.glob(depth))
+        ),
+    )
 
 
 def slug(name: str) -> str:

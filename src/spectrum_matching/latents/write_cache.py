@@ -17,6 +17,7 @@ from .. import __version__
 from ..data.fingerprint import warn_if_rewritten
 from ..data.walk import BadFile
 from ..files.atomic import require_writable
+from ..files.outputs import require_own_folder
 from ..latent_space import LatentSpace
 from ..processes import exclusive_output, in_main
 from ..records.provenance import commit
@@ -162,8 +163,9 @@ def _items(job: CacheJob) -> dict[int, range]:
 
 def _start(job: CacheJob, out: Path) -> dict[int, range] | None:
     """Begin or resume a cache in `out`; return the items of the shards that are missing, None of a complete cache."""
-    require_writable(out)
     old, items = started_cache(out), _items(job)
+    require_own_folder(out, lambda: old is not None)
+    require_writable(out)
     if old is not None:
         if changed := old.differences(job.index, job.names):
             raise ValueError(

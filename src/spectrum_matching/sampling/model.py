@@ -88,7 +88,7 @@ def write_model(folder: Path, denoiser: nn.Module, card: Card) -> None:
         content = {**asdict(card), "version": __version__, "commit": commit()}
         (folder / CARD).write_text(json.dumps(content, indent=1) + "\n")
 
-    write_folder_atomically(folder, write)
+    write_folder_atomically(folder, write, keep_others=True)
 
 
 def open_model(source: str | Path, device: torch.device, autoencoder: str | Decoder | None = None) -> DiffusionModel:

@@ -150,4 +150,4 @@ def export(run: AutoencoderRun, state: AutoencoderState, training: ImageSet, hel
         TRAINING.write(folder / FILE, origin)
 
     with explain_write_errors(f"the export under {directory}"):
-        write_folder_atomically(directory / "export", write)
+        write_folder_atomically(directory / "export", write, keep_others=True)

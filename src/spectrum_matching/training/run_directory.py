@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import math
+import os
 import signal
 import time
 from collections import deque
@@ -17,10 +18,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from ..files.atomic import explain_write_errors, remove, require_creatable, write_text_atomically
+from ..files.atomic import explain_write_errors, remove, remove_leftovers, require_creatable, write_text_atomically
 from ..files.checkpoints import read_checkpoint, write_checkpoint
 from ..files.json_lines import append_json_line, keep_json_lines, read_json_lines
 from ..files.names import printable
+from ..files.outputs import first_content
 from ..files.settings import Rule, as_line, differences, flat_settings, validate
 from ..files.yaml_files import override, read_mapping, to_yaml
 from ..processes import open_accelerator
@@ -35,6 +37,7 @@ Progress = Callable[[int, int], None]
 Action = tuple[int, Callable[[int], None]]
 """Every how many steps a function of the step is called; 0: never."""
 
+OWN_FOLDERS = ("samples", "checkpoints", "export")
 DIGITS = 7  # of the step, in names of checkpoints and previews
 
 
@@ -77,6 +80,13 @@ def require_same_run(run: Run, fixed: tuple[str, ...] = ()) -> None:
             raise ValueError(
                 f"{directory} holds another run: {as_line(changed)}; choose another out or the same values"
             )
+    elif (path := first_content(directory)) is not None:
+        raise ValueError(
+            f"out: {directory} holds {path.relative_to(directory)} and no run.yaml: it is no run; choose another out"
+        )
+    for name in OWN_FOLDERS:
+        if (directory / name).is_symlink():
+            raise ValueError(f"out: {directory / name} is a link, which is not followed: remove it")
 
 
 def resume(run: Run, state: TrainingState) -> None:
@@ -131,30 +141,52 @@ def train_in_directory(run: Run, prepared: PreparedTraining, progress: Progress 
     """
     accelerator, state = prepared.accelerator, prepared.state
     directory, is_main = Path(run.out), accelerator.is_main_process
+    kept = run.intervals.keep_last, run.intervals.keep_every
     if is_main:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(directory / "run.yaml", to_yaml(run))  # first: it makes the folder ours
         write_fingerprint(directory, prepared.started_on)
         for name in ("samples", "checkpoints"):
-            (directory / name).mkdir(parents=True, exist_ok=True)
-        write_text_atomically(directory / "run.yaml", to_yaml(run))
+            (directory / name).mkdir(exist_ok=True)
+            remove_leftovers(directory / name)
+        discard_checkpoints(directory / "checkpoints", *kept)  # those that a kill kept from it
         keep_json_lines(directory / "bad_files.jsonl", name=str)
         keep_json_lines(directory / "log.jsonl", lambda line: line["step"] <= state.step, step=int)
     accelerator.wait_for_everyone()
+    place = directory.stat()
+
+    def require_place() -> None:
+        try:
+            if os.path.samestat(place, directory.stat()) and (directory / "run.yaml").exists():
+                return
+        except FileNotFoundError:
+            pass
+        raise ValueError(f"{directory} has been removed or replaced during the training")
+
     if run.trackers:  # they take numbers and strings alone
         settings = ((key, value) for key, value, _ in flat_settings(run))
         plain = {key: value if isinstance(value, int | float | str) else str(value) for key, value in settings}
         accelerator.init_trackers("spectrum-matching", config=plain)
 
+    def preview_of(step: int) -> Path:
+        return directory / "samples" / f"{step:0{DIGITS}d}.png"
+
     def write_preview(step: int) -> None:
         if is_main:
+            require_place()
             with ema_weights(state):
-                prepared.preview(directory / "samples" / f"{step:0{DIGITS}d}.png")
+                prepared.preview(preview_of(step))
 
     def checkpoint(step: int) -> None:
         if is_main:
-            save_checkpoint(directory / "checkpoints", state, run.intervals.keep_last, run.intervals.keep_every)
+            require_place()
+            save_checkpoint(directory / "checkpoints", state)
+            discard_checkpoints(directory / "checkpoints", *kept)
         accelerator.wait_for_everyone()
 
     log = directory / "log.jsonl" if is_main else None
+    if is_due(run, run.intervals.preview, state.step) and not preview_of(state.step).exists():
+        write_preview(state.step)  # which a kill after the checkpoint has cost
     actions = ((run.intervals.checkpoint, checkpoint), (run.intervals.preview, write_preview))
     finished = run_loop(run, report_bad_files(prepared.records, directory), log, actions, accelerator, progress)
     if finished and state.skipped == state.step:
@@ -163,8 +195,10 @@ def train_in_directory(run: Run, prepared: PreparedTraining, progress: Progress 
             f"{directory} and train again with a lower optimizer.lr or precision fp32"
         )
     if finished and is_main:
+        require_place()
         with ema_weights(state):
             prepared.export()
+        require_place()
     accelerator.wait_for_everyone()
     if run.trackers:
         accelerator.end_training()  # ends the process group as well
@@ -187,14 +221,18 @@ def report_bad_files(records: Iterator[StepRecord], directory: Path) -> Iterator
         yield record
 
 
-def save_checkpoint(folder: Path, state: TrainingState, keep_last: int, keep_every: int) -> None:
-    """Write the state's checkpoint, then delete all but the newest `keep_last` and multiples of `keep_every`.
+def save_checkpoint(folder: Path, state: TrainingState) -> None:
+    """Write the state's checkpoint.
 
     Raises:
         ValueError: where it cannot be written.
     """
     with explain_write_errors(f"the checkpoint of step {state.step} under {folder}"):
         write_checkpoint(folder / f"{state.step:0{DIGITS}d}", state.state_dict())
+
+
+def discard_checkpoints(folder: Path, keep_last: int, keep_every: int) -> None:
+    """Delete all checkpoints but the newest `keep_last` and multiples of `keep_every`."""
     for path in checkpoints(folder)[:-keep_last]:
         if not keep_every or int(path.name) % keep_every:
             remove(path)
@@ -236,11 +274,16 @@ def run_loop(
                 flag = torch.tensor(float(must_stop), device=accelerator.device)
                 must_stop = bool(accelerator.reduce(flag, "sum"))
             for every, action in actions:
-                if every and (record.step % every == 0 or is_last or must_stop):
+                if is_due(run, every, record.step) or (every and must_stop):
                     action(record.step)
             if must_stop:
                 return is_last
     return True
+
+
+def is_due(run: Run, every: int, step: int) -> bool:
+    """Return whether what is done every so many steps, 0 for never, is done after this one: always after the last."""
+    return bool(every and step) and (step % every == 0 or step == run.steps)
 
 
 def _log_step(run: Run, window: Sequence[StepRecord], log: Path | None, accelerator: Accelerator) -> None:

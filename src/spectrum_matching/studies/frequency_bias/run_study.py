@@ -130,24 +130,24 @@ def read_images(images: ImageSet, n: int) -> Tensor:
     return torch.cat(pixels)
 
 
-def run_study(
-    plan: FrequencyPlan,
-    trials: Sequence[tuple[str, int]],
-    device: torch.device,
-    command: str,
-    progress: Mapping[str, Callable[[int, int], None]],
-) -> FrequencyBias:
-    """Run some (case, seed) of a plan, then collect all that are finished.
+def run_cases(
+    opened: OpenedStudy, trials: Sequence[tuple[str, int]], progress: Mapping[str, Callable[[int, int], None]]
+) -> None:
+    """Run some (case, seed) of a plan.
 
     progress: by "CASE, seed SEED", called with the number of updates done and their total.
     """
-    opened = OpenedStudy(plan, device)
     for bad in {*opened.training.bad, *opened.held_out.bad}:
         logger.warning("skipped %s: %s", bad.name, bad.reason)
     for name, seed in trials:
         report = progress[f"{name}, seed {seed}"]
         opened.case(name, seed, progress=report)
-        report(plan.steps, plan.steps)
+        report(opened.plan.steps, opened.plan.steps)
+
+
+def collect_cases(opened: OpenedStudy, command: str) -> FrequencyBias:
+    """Collect all cases that are finished."""
+    plan, device = opened.plan, opened.device
     cases, missing = [], []
     for name, seed in plan.trials:
         try:
