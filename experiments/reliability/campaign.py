@@ -15,6 +15,8 @@ from typing import Any
 
 from forked import Result
 
+FOUND = ("error: failed ", "DAMAGED ")
+"""What lines begin with where a command exits with status 1: `analyze --fail-on` and `check` found something."""
 USAGE = ("For full helptext", "error: argument")
 """Parts of what tyro and argparse say of a wrong command line, in several lines."""
 
@@ -38,7 +40,7 @@ class Trial:
     run: Callable[[], Outcome | list[Outcome]]
 
 
-def complaint(result: Result, verb: str = "") -> str | None:
+def complaint(result: Result) -> str | None:
     """Return what is wrong with how a command ended, None where it succeeded or said in one line why not."""
     if result.timed_out:
         return "hang"
@@ -46,7 +48,7 @@ def complaint(result: Result, verb: str = "") -> str | None:
         return f"died of signal {result.signal}"
     if "Traceback (most recent call last)" in result.output:
         return "traceback"
-    if result.code == 0 or (result.code == 1 and any(line.startswith("error: failed ") for line in result.lines)):
+    if result.code == 0 or (result.code == 1 and any(line.startswith(FOUND) for line in result.lines)):
         return None
     said = [line for line in result.lines if line.startswith("specmatch ")]
     is_usage = any(sign in result.output for sign in USAGE)

@@ -38,7 +38,7 @@ def trials(scenes: Scenes, seed: int) -> Iterator[Trial]:
     while True:
         for verb in VERBS:
             share = random.random()
-            what = f"a disk of two pages and {share:.4f} of what the verb writes"
+            what = f"a disk of one page and {share:.4f} of what the verb writes"
             yield Trial(verb, what, lambda v=verb, s=share: _full(*measure(v), disk, s))
 
 
@@ -50,7 +50,7 @@ def _measure(scenes: Scenes, verb: str, disk: Path) -> tuple[Undisturbed, int]:
 
 
 def _full(target: Undisturbed, n_pages: int, disk: Path, share: float) -> Outcome:
-    size = PAGE * (2 + int(share * n_pages))
+    size = PAGE * (1 + int(share * n_pages))
     with mounted(disk, size):
         target.out.mkdir()
         result = run(target.command)

@@ -5,6 +5,7 @@ below a folder, or after some seconds. It dies without cleaning up, as after SIG
 """
 
 import contextlib
+import ctypes
 import io
 import json
 import os
@@ -23,6 +24,7 @@ OPERATIONS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.s
 """Audit events that change a folder; `open` for writing is one more. Renaming over a file is `os.rename`."""
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "COLUMNS": "200"}
+PR_SET_PDEATHSIG = 1
 MEMORY = 16 << 30  # bytes of address space: what asks for more fails in the child, not in the machine
 
 
@@ -114,11 +116,11 @@ def alarm(seconds: int) -> Iterator[None]:
         raise Hang
 
     signal.signal(signal.SIGALRM, ring)
-    signal.alarm(seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # again and again, in case that something catches it
     try:
         yield
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def verb(arguments: Sequence[str]) -> Command:
@@ -168,6 +170,8 @@ class Child:
         code = 1
         try:
             os.setsid()
+            with contextlib.suppress(AttributeError):  # Linux: do not outlive the campaign
+                ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(self.output.fileno(), 1)
             os.dup2(self.output.fileno(), 2)

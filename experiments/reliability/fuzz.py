@@ -48,7 +48,7 @@ def _all(scenes: Scenes, kind: str, name: str) -> list[Outcome]:
                 outcome = judge(scenes, Random(f"{name} {number}"))
                 file.write(json.dumps(asdict(outcome)) + "\n")
 
-    result = run(judge_all, timeout=600, folder=empty(scenes.root / "here"))
+    result = run(judge_all, timeout=300, folder=empty(scenes.root / "here"))
     outcomes = [Outcome(**json.loads(line)) for line in journal.read_text().splitlines()]
     if len(outcomes) < n:
         why = "hang" if result.timed_out else f"ended by signal {result.signal}" if result.signal else "traceback"

@@ -98,7 +98,8 @@ def judge_line(scenes: Scenes, random: Random) -> Outcome:
     if result.code == 0:
         return Outcome("carried out")
     is_usage = any(sign in result.output for sign in USAGE)
-    is_named = not named or is_usage or any(word.removesuffix("s") in result.output for word in (*named, value or name))
+    told = [value.encode("unicode_escape").decode(), *(word.removesuffix("s") for word in named)]
+    is_named = not named or is_usage or any(word in result.output for word in told if word)
     return Outcome("refused" if is_named else "refused without its name", not is_named, said)
 
 

@@ -59,7 +59,7 @@ def judge(scenes: Scenes, random: Random) -> Outcome:
     if layout != "ours":
         return Outcome("other numbers, in a layout without checksums")
     checked = call_verb(["check", str(folder)])
-    noticed = checked.code == 2 and path.name in checked.output
+    noticed = checked.code in (1, 2) and path.name in checked.output
     return Outcome("noticed by check" if noticed else "other numbers", not noticed, f"{said}: {checked.last}")
 
 

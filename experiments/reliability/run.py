@@ -8,8 +8,8 @@ The same command goes on after an interruption. Needs a POSIX system, and `disks
 """
 
 import argparse
+import hashlib
 import json
-import subprocess
 import sys
 import tempfile
 from importlib import import_module
@@ -49,7 +49,7 @@ def run_campaign(name: str, options: argparse.Namespace) -> bool:
     if why := getattr(module, "cannot_run", lambda: "")():
         print(f"{name}: skipped, {why}")
         return False
-    work = options.work / f"{_commit()}-{name}-{options.seed}"
+    work = options.work / f"{_code()}-{name}-{options.seed}"
     scenes, count = Scenes(work), options.n or module.COUNT
     trials = module.trials(scenes, options.seed)
     if options.only:
@@ -65,10 +65,10 @@ def run_campaign(name: str, options: argparse.Namespace) -> bool:
     return result["failed"] > 0
 
 
-def _commit() -> str:
-    """Name the code that is tested: another state of it starts anew."""
-    words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
-    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+def _code() -> str:
+    """Return a digest of the code that is tested and of the campaigns: another state of them starts anew."""
+    paths = sorted([*(ROOT / "src").rglob("*.py"), *Path(__file__).parent.glob("*.py")])
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:12]
 
 
 if __name__ == "__main__":
