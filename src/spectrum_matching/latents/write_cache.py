@@ -23,7 +23,16 @@ from ..processes import exclusive_output, in_main
 from ..records.provenance import commit
 from .latent_set import LatentInfo
 from .rounding import RoundingErrors
-from .shards import CacheIndex, finish_cache, finished_shards, remove_hidden, start_cache, started_cache, write_shard
+from .shards import (
+    CacheIndex,
+    finish_cache,
+    finished_shards,
+    is_cache,
+    remove_hidden,
+    start_cache,
+    started_cache,
+    write_shard,
+)
 
 SHARD_IMAGES = 2048
 
@@ -164,7 +173,7 @@ def _items(job: CacheJob) -> dict[int, range]:
 def _start(job: CacheJob, out: Path) -> dict[int, range] | None:
     """Begin or resume a cache in `out`; return the items of the shards that are missing, None of a complete cache."""
     old, items = started_cache(out), _items(job)
-    require_own_folder(out, lambda: old is not None)
+    require_own_folder(out, lambda: is_cache(out))
     require_writable(out)
     if old is not None:
         if changed := old.differences(job.index, job.names):
