@@ -206,13 +206,13 @@ def test_evaluate_checks_first_that_out_is_writable(image_folder, known, tmp_pat
 def test_evaluate_saves_numbers_when_writing_fails(image_folder, known, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     np.savez(tmp_path / "s.npz", images_of(image_folder))
-    print_scores = evaluate.scores
+    score = evaluate.evaluate_generation
 
-    def in_the_way(evaluations):
+    def in_the_way(*arguments, **options):
         (tmp_path / "out" / "scores.json" / "in the way").mkdir(parents=True)
-        return print_scores(evaluations)
+        return score(*arguments, **options)
 
-    monkeypatch.setattr(evaluate, "scores", in_the_way)
+    monkeypatch.setattr(evaluate, "evaluate_generation", in_the_way)
     with pytest.raises(ValueError, match=r"cannot write into .*out \(.*\); the results are in ") as caught:
         generation([f"mine={tmp_path / 's.npz'}"], reference=known, out=tmp_path / "out")
     (found,) = EVALUATIONS.read(Path(str(caught.value).rpartition(" in ")[2]) / "scores.json")
