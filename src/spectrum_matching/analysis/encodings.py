@@ -15,6 +15,7 @@ from ..metrics.catalogue import LATENT_METRICS
 from ..metrics.latents.block_dct import BLOCK, block_amplitudes, block_profile
 from ..metrics.latents.spectra import LatentSpectra, image_bands
 from ..metrics.latents.sweep import LatentBatch, LatentSweep
+from ..metrics.rows import Rows
 from ..records.analysis import Kind
 from ..seeding import indexed_noise
 from ..spectrum.filters import resize
@@ -81,11 +82,10 @@ class Encodings:
     def __init__(self, seed: int) -> None:
         self.spectra: dict[Kind, LatentSpectra] = {}
         self.n_images = 0
-        self._image_rows: list[Tensor] = []
+        self._image_rows = Rows()
         self._image_frequencies = torch.empty(0)
         self._image_amplitudes = torch.empty(0)
-        self._labels: list[Tensor] = []
-        self._noise: list[Tensor] = []
+        self._labels, self._noise = Rows(), Rows()
         self._files: dict[Kind, TensorFile] = {}
         self._masks = TensorFile()
         self._seed = seed
@@ -111,20 +111,20 @@ class Encodings:
             numbers = range(self.n_images, self.n_images + len(mean))
             noise = indexed_noise(mean.shape, numbers, "posterior", self._seed).to(mean.device)
             views["sample"] = views["mean"] + deviation * noise
-            self._noise.append(deviation.square().mean((1, 2, 3)).cpu().double())
+            self._noise.add(deviation.square().mean((1, 2, 3)).cpu().double())
         for kind, latents in views.items():
             self.spectra.setdefault(kind, LatentSpectra()).add(latents, images)
             self._files.setdefault(kind, TensorFile()).add(latents)
         if images is not None:
             self._add_images(images, (mean.shape[-2], mean.shape[-1]))
-        self._labels.append(torch.full((len(mean),), -1) if labels is None else labels)
+        self._labels.add(torch.full((len(mean),), -1) if labels is None else labels)
         if masks is not None:
             self._masks.add(masks)
         self.n_images += len(mean)
 
     def _add_images(self, images: Tensor, grid: tuple[int, int]) -> None:
         bands, self._image_frequencies = image_bands(images, N_IMAGE_BINS)
-        self._image_rows.append(bands)
+        self._image_rows.add(bands)
         if min(grid) >= BLOCK:
             sums = block_amplitudes(resize(images, grid, "area").cpu().double()).sum(0)
             self._image_amplitudes = self._image_amplitudes + sums if len(self._image_amplitudes) else sums
@@ -136,7 +136,7 @@ class Encodings:
 
     def image_bands(self) -> tuple[Tensor, Tensor] | None:
         """Return the images' bands on their own grid (n, bins) and their frequencies (bins,); None without images."""
-        return (torch.cat(self._image_rows), self._image_frequencies) if self._image_rows else None
+        return (self._image_rows.all(), self._image_frequencies) if len(self._image_rows) else None
 
     def image_block_dct(self) -> tuple[float, ...]:
         """Return the block-DCT profile of the images averaged onto the latent grid; empty where there is none."""
@@ -148,7 +148,7 @@ class Encodings:
 
     def n_classes(self) -> int:
         """Return the number of classes among the images, 0 without labels."""
-        labels = torch.cat(self._labels)
+        labels = self._labels.all()
         return len(labels[labels >= 0].unique())
 
     def batches(self, kind: Kind) -> Iterator[Tensor]:
@@ -157,8 +157,8 @@ class Encodings:
 
     def sweep(self, kind: Kind, with_labels: bool) -> LatentSweep:
         """Run every metric of latents over those of one kind; posterior noise is that of the means."""
-        labels = torch.cat(self._labels) if with_labels else torch.full((self.n_images,), -1)
-        noise = torch.cat(self._noise).split(BATCH_SIZE) if self._noise and kind == "mean" else None
+        labels = self._labels.all() if with_labels else torch.full((self.n_images,), -1)
+        noise = self._noise.all().split(BATCH_SIZE) if len(self._noise) and kind == "mean" else None
 
         def batches() -> Iterable[LatentBatch]:
             masks = self._masks.batches(BATCH_SIZE) if len(self._masks) else repeat(None)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...methods.encoding_losses import SpectrumBands, spectrum_bands
+from ...methods.encoding_losses import spectrum_bands
 from ...records.analysis import Spectrum, SpectrumMatch
 from ...records.measurement import Measurement
 from ...spectrum.bands import Variant, flatten_bands, kl_divergence, spectrum_distribution
@@ -19,6 +19,7 @@ from ...spectrum.power import Radius, power_spectrum, radial_bins, radial_profil
 from ...spectrum.powerlaw import fit_power_law
 from ..estimates import estimate_mean
 from ..metric import NONE, SPECTRUM_MATCHING, Metric
+from ..rows import Rows
 from .moments import ChannelMoments, Moments
 
 EXPONENT = Metric(
@@ -89,7 +90,8 @@ class LatentSpectra:
         self.has_images = False
         self._grid = (0, 0)
         self._moments = ChannelMoments()
-        self._rows: dict[Variant, list[SpectrumBands]] = {variant: [] for variant in VARIANTS}
+        self._rows = {variant: (Rows(), Rows()) for variant in VARIANTS}  # of images and of latents
+        self._axes: dict[Variant, tuple[Tensor, bool]] = {}
         self._channel_power = torch.zeros(0)
 
     def add(self, latents: Tensor, images: Tensor | None) -> None:
@@ -114,7 +116,9 @@ class LatentSpectra:
         for variant in VARIANTS if self.has_images else VARIANTS[:1]:
             if varies.any():
                 bands = spectrum_bands(latents[varies], paired[varies], bins=N_BINS, variant=variant)
-                self._rows[variant].append(bands._replace(images=bands.images.cpu(), latents=bands.latents.cpu()))
+                for rows, values in zip(self._rows[variant], (bands.images, bands.latents), strict=True):
+                    rows.add(values)
+                self._axes[variant] = bands.ranks.cpu(), bands.log_power
 
     def moments(self) -> Moments:
         """Return the moments of all latents."""
@@ -123,9 +127,9 @@ class LatentSpectra:
     def bands(self, variant: Variant) -> Bands:
         """Return the bands as one variant of ESM compares them; "scale_free" is plain power on the latents' grid."""
         kept, frequencies = filled_bands(self._grid, N_BINS, RADII[variant])
-        images, latents = (torch.cat([getattr(r, of) for r in self._rows[variant]]) for of in ("images", "latents"))
-        ranks, log_power = self._rows[variant][0][2:]
-        return Bands(images.double()[:, kept], latents.double()[:, kept], frequencies, ranks.cpu()[kept], log_power)
+        images, latents = (rows.all().double()[:, kept] for rows in self._rows[variant])
+        ranks, log_power = self._axes[variant]
+        return Bands(images, latents, frequencies, ranks[kept], log_power)
 
     @property
     def is_flat(self) -> bool:

@@ -1,5 +1,6 @@
 """One pass over latents: what each metric keeps of an image, and its numbers at the end."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from torch import Tensor
 from ...records.measurement import Measurement
 from ..estimates import GroupedSums
 from ..metric import Metric
+from ..rows import Rows
 from .moments import Moments, dead_channels
 
 
@@ -76,7 +78,7 @@ class LatentSweep:
         self.moments, self.live = moments, ~dead_channels(moments.channel_stds)
         self.n, self.n_live, self.grid = 0, int(self.live.sum()), (0, 0)
         self._batches, self._metrics = batches, metrics
-        self._rows: dict[str, list[Tensor]] = {}
+        self._rows: defaultdict[str, Rows] = defaultdict(Rows)
         self._sums = GroupedSums()
         if self.n_live:
             for batch in self.read():
@@ -97,19 +99,19 @@ class LatentSweep:
         if self.n and self.grid != (h, w):
             raise ValueError(f"latents of one set must have one grid, got {self.size} and {h} x {w}")
         self.grid = (h, w)
-        self._rows.setdefault("labels", []).append(batch.labels)
+        self._rows["labels"].add(batch.labels)
         self._sums.add("images", torch.ones(len(batch.raw), dtype=torch.float64), self.n)
         for metric in self._metrics:
             kept, summed = metric.collect(batch)
             for name, rows in kept.items():
-                self._rows.setdefault(name, []).append(rows)
+                self._rows[name].add(rows)
             for name, rows in summed.items():
                 self._sums.add(name, rows, self.n)
         self.n += len(batch.raw)
 
     def rows(self, name: str) -> Tensor:
         """Return all rows of one name (n, …) in the order of the images; empty if there are none."""
-        return torch.cat(self._rows[name]) if name in self._rows else torch.empty(0, dtype=torch.float64)
+        return self._rows[name].all() if name in self._rows else torch.empty(0, dtype=torch.float64)
 
     def sums(self, *names: str) -> tuple[Tensor, ...]:
         """Return the sums of some names by group (g, …), with the number of images in each group (g,) last."""
