@@ -67,7 +67,7 @@ def test_two_commands_at_once_write_what_one_does(verbs, tmp_path, name):
     found = statuses(*(running(verbs[name], out, tmp_path / f"said{k}") for k in (1, 2)))
     assert 0 in found
     for k, status in zip((1, 2), found, strict=True):
-        if status:  # refused, or found a folder that is not empty
+        if status:
             last = (tmp_path / f"said{k}").read_text().splitlines()[-1]
             assert status == 2
             assert "is being written by process" in last or (name == "export" and "is not empty" in last), last

@@ -221,6 +221,24 @@ def test_write_folder_atomically_keeps_what_others_put_there(tmp_path):
     assert names(export) == ["SHA256SUMS", "state"]
 
 
+def test_write_folder_atomically_adds_nothing_where_asked_not_to(tmp_path):
+    write_folder_atomically(tmp_path / "theirs", writer("x"), manifest=False)
+    assert names(tmp_path / "theirs") == ["state"]
+
+
+def test_write_folder_atomically_flushes_many_files_at_once(tmp_path, monkeypatch):
+    flushes, syncs, fsync = [], [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda f: flushes.append(f) or fsync(f))
+    monkeypatch.setattr(os, "sync", lambda: syncs.append(1))
+    for n, expected in ((atomic.MANY - 1, 0), (atomic.MANY, 1)):
+        flushes.clear()
+        write_folder_atomically(
+            tmp_path / f"{n}", lambda folder, n=n: [(folder / f"{i}").touch() for i in range(n)], manifest=False
+        )
+        assert len(syncs) == expected
+        assert (len(flushes) > n) == (not expected)
+
+
 def killed_between_the_renames(folder):
     rename = os.rename
 

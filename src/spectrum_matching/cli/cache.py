@@ -12,11 +12,12 @@ from ..data.selection import images_to_cache
 from ..latents.alignment_targets import VISION, targets_beside
 from ..latents.encode import autoencoder_encoder, encode_images, images_of, import_cache, vision_encoder
 from ..latents.foreign.export import ForeignLayout, export_latents
+from ..latents.latent_set import LatentSet
 from ..latents.open_latents import CACHED, is_cached, open_latents
 from ..latents.write_cache import Storage, write_cache
 from ..nets.autoencoder import Autoencoder
 from ..nets.vision.encoders import open_vision
-from ..processes import open_accelerator
+from ..processes import exclusive_output, in_main, open_accelerator
 from ..records.training_data import training_data
 from .names import chosen_device
 from .output import progress_bar
@@ -82,13 +83,8 @@ def cache_latents(
     latents = open_latents(beside or source.removeprefix(CACHED)) if beside or is_cached(source) else None
     storage = Storage(dtype, flips, shard_images)
     if latents is not None and export:
-        if accelerator.is_main_process:
-            names = None
-            with suppress(ValueError):  # MAR's files then bear numbers
-                names = images_of(latents).names
-            with progress_bar("exporting") as progress:
-                export_latents(latents, export, out, names=names, progress=progress)
-        accelerator.wait_for_everyone()
+        with exclusive_output(accelerator, out):
+            in_main(accelerator, lambda: _export(latents, export, out))
         return out
     if latents is not None and not is_vision:
         job = import_cache(latents, storage)
@@ -109,3 +105,11 @@ def cache_latents(
     with progress_bar(title) as progress:
         write_cache(job, out, accelerator, progress)
     return out
+
+
+def _export(latents: LatentSet, layout: ForeignLayout, out: Path) -> None:
+    names = None
+    with suppress(ValueError):  # MAR's files then bear numbers
+        names = images_of(latents).names
+    with progress_bar("exporting") as progress:
+        export_latents(latents, layout, out, names=names, progress=progress)

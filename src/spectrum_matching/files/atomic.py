@@ -37,6 +37,8 @@ PROCESS = token_hex(4)  # tells this process from an earlier one of the same num
 TEMPORARY = re.compile(r"\.(.+)\.(written|replaced|removed)\.([0-9a-f]{8})-(\d+)-([0-9a-f]{8})-\d+\.partial")
 ABANDONED = 24 * 3600.0  # seconds without a change after which a temporary name of another machine is a leftover
 
+MANY = 1000  # files, above which all that waits for the disk is flushed at once
+
 _numbers = count()
 
 
@@ -101,10 +103,12 @@ def write_text_atomically(path: Path, text: str) -> None:
         stream.write(text.encode())
 
 
-def write_folder_atomically(folder: Path, write: Callable[[Path], None], *, keep_others: bool = False) -> None:
+def write_folder_atomically(
+    folder: Path, write: Callable[[Path], None], *, manifest: bool = True, keep_others: bool = False
+) -> None:
     """Let `write` fill an empty folder, which then replaces `folder`; make its parents if need be.
 
-    The folder gets a manifest of its files, which `verify_folder` compares. keep_others: copy what else lies in
+    manifest: add one of its files, which `verify_folder` compares. keep_others: copy what else lies in
     `folder` into the new one; the manifest does not name it.
 
     Raises:
@@ -116,11 +120,15 @@ def write_folder_atomically(folder: Path, write: Callable[[Path], None], *, keep
     with _replacing(folder) as partial:
         partial.mkdir()
         write(partial)
-        write_manifest(partial)
+        if manifest:
+            write_manifest(partial)
         if keep_others and folder.exists():
             _copy_others(folder, partial)
-        for path in (*partial.rglob("*"), partial):
-            if not path.is_symlink():
+        paths = [path for path in (*partial.rglob("*"), partial) if not path.is_symlink()]
+        if len(paths) > MANY:
+            os.sync()
+        else:
+            for path in paths:
                 _flush(path)
         aside = _temporary(folder, "replaced")  # whence it returns after a kill between the two renames
         if replaces := folder.exists():

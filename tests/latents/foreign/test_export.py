@@ -146,8 +146,9 @@ def test_export_latents_reports_full_disk_in_one_line(tmp_path: Path, ours: Late
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
     try:
-        with pytest.raises(ValueError, match=r"cannot write into .*; then empty the folder"):
+        with pytest.raises(ValueError, match=r"cannot write into .*, then rerun the same command"):
             export_latents(ours, "uvit", tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
+    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from ...files.atomic import explain_write_errors
+from ...files.atomic import explain_write_errors, write_folder_atomically
 from ...metrics.latents.moments import ChannelMoments
 from ...seeding import seeded
 from ..latent_set import LOGVAR_RANGE, BadLatentError, LatentRow, LatentSet, sample_moments, stack_rows
@@ -35,7 +35,7 @@ def export_latents(
     seed: int = 0,
     progress: Progress = lambda done, total: None,
 ) -> None:
-    """Write all latents, raw, into a new or empty folder.
+    """Write all latents, raw, into a new or empty folder, which is complete or absent.
 
     names: of the images by index in their source, for MAR's files. seed: of LightningDiT's samples. A set without
     variances gets the smallest, exp(-30).
@@ -52,19 +52,23 @@ def export_latents(
         )
     if latents.info.holds == "sample" and layout != "lightningdit":
         raise ValueError(f"{latents.source} holds samples alone: the moments that {layout} stores are not known")
-    with explain_write_errors(f"into {folder}", "empty the folder, then rerun the same command"):
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise ValueError(f"{folder} is not empty; name a new folder")
-        rows = _read(latents, progress)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty; name a new folder")
+    rows = _read(latents, progress)
+
+    def write(partial: Path) -> None:
         if layout == "repa":
-            _write_repa(rows, folder)
+            _write_repa(rows, partial)
         elif layout == "uvit":
-            _write_uvit(latents, rows, folder)
+            _write_uvit(latents, rows, partial)
         elif layout == "mar":
-            _write_mar(latents, rows, folder, names)
+            _write_mar(latents, rows, partial, names)
         else:
-            _write_lightningdit(latents, rows, folder, seed)
+            _write_lightningdit(latents, rows, partial, seed)
+
+    with explain_write_errors(f"into {folder}", "rerun the same command"):
+        # A file of ours among theirs could be taken for a latent.
+        write_folder_atomically(folder, write, manifest=False, keep_others=True)
 
 
 def _read(latents: LatentSet, progress: Progress) -> Rows:
