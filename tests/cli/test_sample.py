@@ -245,6 +245,15 @@ def test_sample_makes_damaged_batches_again(trained_diffusion, model, command, p
     assert {path.name for path in tmp_path.iterdir()} == {"x.npz", "x.json"}
 
 
+def test_read_part_refuses_a_batch_under_the_name_of_another(tmp_path):
+    for indices in (range(2), range(2, 4)):
+        write_part(tmp_path, indices, np.full((2, 2, 2, 3), indices.start, np.uint8))
+    assert np.unique(read_part(tmp_path, range(2, 4))) == 2
+    (tmp_path / "00000000-00000002.npz").replace(tmp_path / "00000002-00000004.npz")
+    with pytest.raises(ValueError, match=r"00000002-00000004\.npz cannot .* \(it is of other images than 2 to 3\)"):
+        read_part(tmp_path, range(2, 4))
+
+
 def test_joined_refuses_batches_that_do_not_cover_the_images_once(tmp_path):
     pixels = np.zeros((4, 2, 2, 3), np.uint8)
     for name, ranges in (("gap", (range(2), range(3, 4))), ("twice", (range(3), range(2, 4))), ("short", (range(3),))):

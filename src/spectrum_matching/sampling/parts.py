@@ -60,22 +60,24 @@ def missing_batches(parts: Path, n_images: int, batch_size: int) -> list[range]:
 
 
 def write_part(parts: Path, indices: range, pixels: np.ndarray) -> None:
-    """Write a finished batch, uint8 (b, H, W, 3), of the images with these indices."""
+    """Write a finished batch, uint8 (b, H, W, 3), with the indices of its images: a name alone can be exchanged."""
     with open_atomically(_part(parts, indices)) as stream:
-        np.savez(stream, pixels)
+        np.savez(stream, pixels, indices=np.array(indices))
 
 
 def read_part(parts: Path, indices: range) -> np.ndarray:
     """Return a finished batch, uint8 (b, H, W, 3).
 
     Raises:
-        ValueError: naming the file, where it is damaged.
+        ValueError: naming the file, where it is damaged, or of other images.
     """
     path = _part(parts, indices)
     with explain_npz_errors(path), np.load(path, allow_pickle=False) as archive:
         pixels: np.ndarray = archive["arr_0"]  # checked by the archive's CRC
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or len(pixels) != len(indices) or pixels.shape[3] != 3:
             raise ValueError(f"{pixels.dtype} {pixels.shape}, expected uint8 ({len(indices)}, height, width, 3)")
+        if not np.array_equal(archive["indices"], np.array(indices)):
+            raise ValueError(f"it is of other images than {indices.start} to {indices.stop - 1}")
     return pixels
 
 
