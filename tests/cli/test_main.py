@@ -241,3 +241,27 @@ def test_train_ae_dry_run_writes_nothing_and_checks_the_data_of_a_resume(specmat
     status, out, err = specmatch("train-ae", "--config", file, "--dry-run")
     assert (status, out) == (2, "")
     assert f"{run.out} was started on other data" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--seed", "99999999999999999999"), "seed is 99999999999999999999: expected a number below 2^63"),
+        (("--intervals.log", "99999999999999999999"), "intervals.log is 99999999999999999999: expected a number below"),
+        (("--optimizer.weight-decay", "-1"), "optimizer.weight_decay is -1.0: must be greater than or equal to 0"),
+    ],
+)
+def test_train_ae_names_a_number_that_nothing_holds(specmatch, image_folder, tmp_path, arguments, said):
+    small = ("--data.path", image_folder, "--data.size", 32, "--out", tmp_path / "run")
+    status, out, error = specmatch("train-ae", "tiny_dsm", *small, *arguments)
+    assert (status, out) == (2, "")
+    assert said in error
+    assert "Traceback" not in error
+
+
+def test_main_says_in_one_line_that_memory_does_not_suffice(specmatch, image_folder, tmp_path):
+    options = ("--data.path", image_folder, "--data.size", 1_000_000, "--out", tmp_path / "run")
+    status, _, error = specmatch("train-ae", "tiny_dsm", *options)
+    assert status == 2
+    assert error.splitlines()[-1].startswith("specmatch train-ae: not enough memory (")
+    assert "; lower sizes" in error.splitlines()[-1]
