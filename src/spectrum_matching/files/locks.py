@@ -13,7 +13,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -111,8 +111,9 @@ def _record_holder(descriptor: int) -> None:
     started = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])[:1000]
     holder = {"process": os.getpid(), "host": platform.node(), "started": started, "command": command}
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+    with suppress(OSError):  # a full disk takes no name, but the lock holds
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
 
 
 def _holder(descriptor: int) -> str:
