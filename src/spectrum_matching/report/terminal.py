@@ -6,7 +6,7 @@ from rich.console import RenderableType
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
-from ..files.names import printable
+from ..files.names import printable, printable_lines
 from ..metrics.images.catalogue import SCORES
 from ..records.analysis import Analysis
 from ..records.coverage import Coverage
@@ -136,4 +136,4 @@ def _score(score: Measurement | None) -> Cell:
 def _text(main: str | Text, small: str = "") -> Text:
     main = printable(main) if isinstance(main, str) else main
     gap = " " if main and small else ""
-    return Text.assemble(main, (gap + printable(small), "dim"))
+    return Text.assemble(main, (gap + printable_lines(small), "dim"))
