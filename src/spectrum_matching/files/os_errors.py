@@ -7,7 +7,7 @@ import re
 REMEDIES = {
     errno.ENOSPC: "make room on the disk",
     errno.EDQUOT: "make room: the quota is used up",
-    errno.EFBIG: "the file system or a limit of the shell (ulimit -f) allows no file so large",
+    errno.EFBIG: "raise the limit of the shell (ulimit -f), or choose a file system for larger files",
     errno.EROFS: "the disk is read-only: choose another place",
     errno.EACCES: "check the permissions",
     errno.EPERM: "check the permissions",
