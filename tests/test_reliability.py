@@ -99,16 +99,24 @@ def test_pairs_report_mixed_output(out):
     from pairs import pair
     from undisturbed import undisturbed
 
+    def wait_until(condition):
+        """Wait for the other command of a pair, and not for ever where there is none."""
+        deadline = time.monotonic() + 1.5
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
     def slow():
         write(out / "0.txt", "slow")
-        time.sleep(0.2)
+        wait_until(lambda: (out / "0.txt").read_text() == "quick")
         write(out / "1.txt", "slow")
 
     def quick():
+        wait_until((out / "0.txt").exists)
         for number in range(2):
             write(out / f"{number}.txt", "quick")
 
     def refusing():
+        wait_until(lambda: any(out.iterdir()))
         if any(out.iterdir()):
             print(f"specmatch sample: {out} is in use", file=sys.stderr)
             sys.exit(2)

@@ -208,8 +208,10 @@ class Child:
             now = time.monotonic() - self.started
             timed_out = now > self.timeout
             if timed_out or (self.kill_after is not None and now >= self.kill_after):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self.pid, signal.SIGKILL)
+                # It may not have made its own group yet.
+                for kill in (os.killpg, os.kill):
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        kill(self.pid, signal.SIGKILL)
                 _, status = os.waitpid(self.pid, 0)
                 break
             left = float("inf") if self.kill_after is None else max(self.kill_after - now, 0.0)
