@@ -138,7 +138,7 @@ def test_cache_latents_resumes_after_full_disk(ours, autoencoder, image_folder, 
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (read_index(ours).shards[0].n_bytes - 1, before[1]))
     try:
-        with pytest.raises(ValueError, match=r"cannot write .*latents-00000.safetensors: .*; then rerun"):
+        with pytest.raises(ValueError, match=r"cannot write .*latents-00000.safetensors: .*, then rerun"):
             cache_latents(autoencoder, **options)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

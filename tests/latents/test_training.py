@@ -161,7 +161,7 @@ def test_read_batch_names_damaged_shard(tmp_path: Path) -> None:
     place = content.index(stored)
     shard.write_bytes(content[:place] + b"\xff" * 4 + content[place + 4 :])  # a NaN, in a file of the right length
     with pytest.raises(
-        ValueError, match=r"latents-00001.safetensors is damaged: row 1 of mean is not finite; delete it"
+        ValueError, match=r"latents-00001.safetensors is damaged: its SHA-256 is not that of index.json; the same"
     ):
         open_latents(tmp_path).read_batch([(3, False), (11, False)])
     shard.write_bytes(content[:-1])

@@ -1,4 +1,3 @@
-import json
 import shutil
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import PositionedBatches, fixed_batches
 from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.latents.open_latents import open_latents
+from spectrum_matching.latents.shards import DOCUMENT
 from spectrum_matching.latents.statistics import measure_latent_space
 from spectrum_matching.nets.autoencoder import open_autoencoder
 from spectrum_matching.training.diffusion_config import Source
@@ -207,8 +207,7 @@ def test_open_learned_refuses_what_does_not_fit_together(small_diffusion, source
 
 def test_open_learned_refuses_labels_beyond_the_classes(small_diffusion, latent_cache, tmp_path):
     copy = shutil.copytree(latent_cache, tmp_path / "copy")
-    index = json.loads((copy / "index.json").read_text())
-    index["cache"]["info"]["classes"] = ["cat"]
-    (copy / "index.json").write_text(json.dumps(index))
+    index = DOCUMENT.read(copy / "index.json")
+    DOCUMENT.write(copy / "index.json", replace(index, info=replace(index.info, classes=("cat",))))
     with pytest.raises(ValueError, match="has labels up to 1 and names 1 classes"):
         learned(small_diffusion, Source(latents=str(copy)))

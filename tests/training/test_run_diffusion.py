@@ -14,7 +14,9 @@ from runs import asked, checkpointed, files, logged, wait_for
 from spectrum_matching.cli.cache import cache_latents
 from spectrum_matching.cli.main import main
 from spectrum_matching.files.digests import digest_weights
+from spectrum_matching.files.manifest import write_manifest
 from spectrum_matching.files.yaml_files import override, read_mapping
+from spectrum_matching.latents.shards import DOCUMENT
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.sampling.model import open_model, read_card
 from spectrum_matching.training import autoencoder_config, diffusion_config
@@ -220,10 +222,9 @@ def test_train_diffusion_refuses_missing_flips_and_autoencoders(
 
 def test_train_diffusion_warns_of_latents_off_scale(small_diffusion, latent_cache, command, tmp_path):
     copy = shutil.copytree(latent_cache, tmp_path / "copy")
-    index = json.loads((copy / "index.json").read_text())
-    space = index["cache"]["info"]["latent_space"]
-    space["std"] = [std / 5 for std in space["std"]]
-    (copy / "index.json").write_text(json.dumps(index))
+    index = DOCUMENT.read(copy / "index.json")
+    space = replace(index.info.latent_space, std=tuple(std / 5 for std in index.info.latent_space.std))
+    DOCUMENT.write(copy / "index.json", replace(index, info=replace(index.info, latent_space=space)))
     source = diffusion_config.Source(latents=str(copy), statistics="channel")
     status, _, err = command(replace(small_diffusion, source=source, steps=1))
     assert status == 0
@@ -239,6 +240,7 @@ def test_run_diffusion_refuses_to_export_what_is_not_finite(small_diffusion):
     state = torch.load(path, weights_only=True)
     state["ema"]["shadow_params"][0][...] = torch.nan
     torch.save(state, path)
+    write_manifest(path.parent)
     with pytest.raises(ValueError, match="the weights are not finite: nothing is exported"):
         run_diffusion(run)
     assert not (Path(run.out) / "export").exists()

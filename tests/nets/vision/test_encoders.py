@@ -371,7 +371,7 @@ def drop(folder: Path, name: str) -> None:
     [
         (lambda f: (f / "config.json").write_text('{"model_type": "bert"}'), "of type bert: known .* dinov2, .*siglip"),
         (lambda f: (f / "config.json").write_text("{}"), "of type None: known vision encoders"),
-        (lambda f: (f / "config.json").write_text("[]"), "config.json is not a JSON object"),
+        (lambda f: (f / "config.json").write_text("[]"), "config.json is damaged: it is no JSON object"),
         (
             lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"),
             "no model.*safetensors in .*: pickled weights .* are not opened",
