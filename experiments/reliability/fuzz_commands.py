@@ -98,7 +98,7 @@ def judge_line(scenes: Scenes, random: Random) -> Outcome:
     if result.code == 0:
         return Outcome("carried out")
     is_usage = any(sign in result.output for sign in USAGE)
-    told = [value.encode("unicode_escape").decode(), *(word.removesuffix("s") for word in named)]
+    told = [value, value.encode("unicode_escape").decode(), *(word.removesuffix("s") for word in named)]
     is_named = not named or is_usage or any(word in result.output for word in told if word)
     return Outcome("refused" if is_named else "refused without its name", not is_named, said)
 
@@ -124,8 +124,9 @@ def judge_configuration(scenes: Scenes, random: Random) -> Outcome:
         return Outcome(why, True, said)
     if result.code == 0:
         return Outcome("carried out")
-    named = (file.name, *key.split(".")[-1:], key.rpartition(".")[2].replace("_", "-"))
-    is_named = any(word in result.output for word in named)
+    last = key.rpartition(".")[2]
+    named = (file.name, last, last.replace("_", "-"), text.strip().rpartition(": ")[2].strip("'"), "is empty")
+    is_named = any(word in result.output for word in named if word)
     return Outcome("refused" if is_named else "refused without its name", not is_named, said)
 
 

@@ -37,3 +37,9 @@ def test_is_png_looks_at_the_content(image_folder, tmp_path):
     assert is_png(tmp_path / "a.jpg")
     assert not is_png(tmp_path / "b.png")
     assert not is_png(tmp_path / "none.png")
+
+
+def test_given_images_have_at_least_one_pixel(image_folder):
+    assert given_images(walk(image_folder), 1)[0].image.shape == (3, 1, 1)
+    with pytest.raises(ValueError, match="size is 0, expected at least one pixel"):
+        given_images(walk(image_folder), 0)

@@ -63,6 +63,10 @@ class ImageChoice:
     held_out: float = 0.05
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"size is {self.size}, expected at least one pixel")
+
     def open(self, size: int, *, labels: bool | None = True) -> "ImageSet":
         """Open the images as squares of `size` pixels; for errors see `open_images`."""
         return open_images(self.source, size, split=self.split, held_out=self.held_out, seed=self.seed, labels=labels)
@@ -172,8 +176,6 @@ def open_images(
     """
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out is {held_out}, expected a fraction in [0, 1)")
-    if size < 1:
-        raise ValueError(f"size is {size}, expected at least one pixel")
     choice = ImageChoice(source, size, split, held_out, seed)
     files: Source = EmbeddedSource(size) if source == "embedded" else open_source(source, labels=labels)
     log.info("%s", describe(source, files))
