@@ -13,7 +13,7 @@ from ..evaluation.reference import is_reference, load_reference
 from ..files.checkpoints import STATE
 from ..files.documents import Document, read_json
 from ..files.json_lines import require_good_lines
-from ..files.manifest import MANIFEST, Compared, verify_folder
+from ..files.manifest import MANIFEST, Compared, verify_own_folder
 from ..files.products import Kind, Product, find_products
 from ..files.stages import RECORD, verify_stage
 from ..files.yaml_files import read_mapping
@@ -86,13 +86,6 @@ def _read_all(functions: dict[Path, Callable[[Path], object]]) -> Compared:
     return Compared(len(functions), sum(path.stat().st_size for path in functions))
 
 
-def _verify_folder(folder: Path) -> Compared:
-    compared = verify_folder(folder)
-    if compared is None:
-        raise ValueError(f"{folder} has no {MANIFEST} that says what was written: nothing in it can be compared")
-    return compared
-
-
 def _verify_cache(folder: Path) -> Compared:
     shards = verify_cache(folder)
     return Compared(shards.n_files + 1, shards.n_bytes + (folder / INDEX).stat().st_size)
@@ -138,8 +131,8 @@ DOCUMENTS: dict[str, tuple[str, Document[Any]]] = {
 }
 KINDS = (
     Kind("run", lambda path: (path / "run.yaml").is_file(), _read_run),
-    Kind("checkpoint", _is_checkpoint, _verify_folder),
-    Kind("export", lambda path: (path / MANIFEST).is_file() and (path / CONFIG).is_file(), _verify_folder),
+    Kind("checkpoint", _is_checkpoint, verify_own_folder),
+    Kind("export", lambda path: (path / MANIFEST).is_file() and (path / CONFIG).is_file(), verify_own_folder),
     Kind("cache", is_cache, _verify_cache),
     Kind("samples", is_samples, _verify_samples),
     Kind("stage", lambda path: (path / RECORD).is_file(), _verify_stage),

@@ -15,8 +15,9 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from ..files.regular import require_regular
 from .arrays import Images
-from .decode import ORIENTATION, BadImageError, Frame, one_line, readable, require_regular
+from .decode import ORIENTATION, BadImageError, Frame, one_line, readable
 from .summary import counted
 from .walk import walk
 

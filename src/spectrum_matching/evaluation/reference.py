@@ -16,21 +16,24 @@ from ..data.order import fixed_batches
 from ..files.atomic import open_atomically
 from ..files.digests import digest_files, digest_tensors
 from ..files.documents import is_sealed, parse_json, seal
+from ..files.manifest import MANIFEST
 from ..files.npy import explain_npz_errors, read_npz_headers
 from ..files.os_errors import explain_read_error
+from ..files.outputs import METADATA
 from ..files.regular import require_regular
+from ..latents.shards import INDEX
 from ..metrics.images.catalogue import SET_SCORES
 from ..metrics.images.statistics import ImageStatistics, RunningMoments
+from ..nets.folders import CONFIG
 from ..nets.vision.extractors import Extractor
 from ..records.coverage import Coverage
 from ..records.measurement import Measurement
 from .accumulate import accumulate, reduce_over
 
 FORMAT = "specmatch-reference-3"
-METADATA = "specmatch"
 ROUNDING = "uint8"
 SCORES = tuple(score for score in SET_SCORES if score.uses_reference)
-OTHERS = ("SHA256SUMS", "config.json", "index.json")  # beside weights and shards, which have checksums of their own
+OTHERS = (MANIFEST, CONFIG, INDEX)  # beside weights and shards, which have checksums of their own
 UNKNOWN_COUNT = 2  # moments from a file do not tell the number of images, and no distance needs it
 
 

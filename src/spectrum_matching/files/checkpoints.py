@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .atomic import write_folder_atomically
-from .manifest import MANIFEST, verify_folder
+from .manifest import verify_own_folder
 
 STATE = "state.pt"
 
@@ -32,8 +32,7 @@ def read_checkpoint(folder: Path, remedy: str, device: torch.device | str = "cpu
     Raises:
         ValueError: naming the file and the remedy, where it is not what was written.
     """
-    if verify_folder(folder, remedy) is None:
-        raise ValueError(f"{folder} is damaged: it has no {MANIFEST}; {remedy}")
+    verify_own_folder(folder, remedy)
     try:
         state: dict[str, Any] = torch.load(folder / STATE, map_location=device, weights_only=True)
     except Exception as error:  # written by another version of torch: its parsers raise their own

@@ -123,7 +123,7 @@ class Document(Generic[Record]):
         """
         from pydantic import TypeAdapter, ValidationError
 
-        from .settings import first_problem
+        from .settings import explain_problem
 
         raw = read_bytes(path)
         content = parse_json(raw, path, self.remedy, finite=True)
@@ -136,7 +136,7 @@ class Document(Generic[Record]):
         except KeyError as error:
             why = f"it has no {error}"
         except ValidationError as error:
-            why = ": ".join(filter(None, first_problem(error)))
+            why = explain_problem(error)
         except TypeError as error:
             why = str(error)
         except RecursionError:

@@ -56,6 +56,18 @@ def verify_folder(folder: Path, remedy: str = REMEDY) -> Compared | None:
     return compare_files(expected, remedy, f"its SHA-256 is not that of {MANIFEST}")
 
 
+def verify_own_folder(folder: Path, remedy: str = REMEDY) -> Compared:
+    """Compare the files of a folder that specmatch wrote with its manifest.
+
+    Raises:
+        ValueError: as `verify_folder` does, and where there is no manifest of ours.
+    """
+    compared = verify_folder(folder, remedy)
+    if compared is None:
+        raise ValueError(f"{folder} is damaged: it has no {MANIFEST} that specmatch wrote; {remedy}")
+    return compared
+
+
 def compare_files(expected: Mapping[Path, str], remedy: str, why: str) -> Compared:
     """Compare files with their SHA-256, in threads.
 

@@ -12,6 +12,7 @@ from .atomic import TEMPORARY
 FORMAT = re.compile(rb'"format":\s*"specmatch-')
 GENERATOR = b'<meta name="generator" content="specmatch">'
 BEGINNING = 4096  # bytes in which a document says its format, and a page its generator
+METADATA = "specmatch"  # what we say of a safetensors file, by its key in the file's own metadata
 LONGEST_HEADER = 100 << 20  # bytes, of safetensors
 LOCK = re.compile(r"(\..+)?\.lock")
 PLACEHOLDERS = {".gitkeep", ".gitignore", ".DS_Store", "lost+found"}
@@ -32,7 +33,7 @@ def is_product(path: Path) -> bool:
                 return GENERATOR in stream.read(BEGINNING)
             if path.suffix == ".safetensors":
                 length = int.from_bytes(stream.read(8), "little")
-                return length < LONGEST_HEADER and "specmatch" in json.loads(stream.read(length))["__metadata__"]
+                return length < LONGEST_HEADER and METADATA in json.loads(stream.read(length))["__metadata__"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     return False

@@ -88,6 +88,11 @@ def first_problem(error: ValidationError) -> tuple[str, str]:
     return key, message[0].lower() + message[1:]
 
 
+def explain_problem(error: ValidationError) -> str:
+    """Return the first value that does not fit as one phrase: "key: what it must be"."""
+    return ": ".join(filter(None, first_problem(error)))
+
+
 def flat_settings(record: Any, prefix: str = "", rules: Rules = frozenset()) -> Iterator[tuple[str, Any, Rules]]:
     """Yield dotted key, value and rules of every setting of a record, with those of nested records and mappings."""
     if isinstance(record, dict):

@@ -20,6 +20,7 @@ from ..data.walk import BadFile
 from ..files.atomic import explain_write_errors, open_atomically
 from ..files.documents import Document
 from ..files.manifest import Compared, are_unchanged, compare_files
+from ..files.outputs import METADATA
 from ..metrics.latents.moments import ChannelMoments
 from .latent_set import LatentInfo
 from .read_shards import STATISTICS, ShardLatents, Statistic, open_shard
@@ -29,7 +30,6 @@ from .statistics import latent_space
 FORMAT = "specmatch-latents-3"
 INDEX = "index.json"
 UNFINISHED = ".unfinished.json"
-METADATA = "specmatch"
 REMEDY = "the same `specmatch cache` writes it again"
 
 log = logging.getLogger(__name__)

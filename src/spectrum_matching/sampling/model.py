@@ -13,7 +13,7 @@ from ..diffusion import Path as DiffusionPath
 from ..files.atomic import write_folder_atomically
 from ..files.digests import digest_weights
 from ..files.documents import read_json
-from ..files.settings import first_problem
+from ..files.settings import explain_problem
 from ..latent_space import LatentSpace
 from ..nets.autoencoder import Autoencoder, open_autoencoder
 from ..nets.denoiser.build import n_classes_of, open_denoiser
@@ -154,5 +154,5 @@ def read_card(folder: Path) -> Card:
     try:
         return TypeAdapter(Card).validate_python(content)
     except ValidationError as error:
-        why = ": ".join(filter(None, first_problem(error)))
+        why = explain_problem(error)
         raise ValueError(f"{path} describes no diffusion model ({why}): expected what {command} exports") from error

@@ -7,7 +7,7 @@ import logging
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..files.atomic import open_atomically
 from ..files.digests import digest_json
 from ..files.npy import explain_npz_errors
 from ..records.scores import Sampling
+from .sample_record import without_names
 
 NAME = re.compile(r"(\d{8,})-(\d{8,})\.npz")
 
@@ -23,9 +24,9 @@ log = logging.getLogger(__name__)
 
 
 def parts_of(out: Path, record: Sampling) -> Path:
-    """Return the folder of the finished batches of a sampling; digests tell models apart, names do not."""
-    nameless = replace(record, denoiser="", autoencoder="")
-    return out.with_name(f".{out.name}.{digest_json(asdict(nameless))[:10]}.parts")
+    """Return the folder of the finished batches of a sampling."""
+    digest = digest_json(asdict(without_names(record)))
+    return out.with_name(f".{out.name}.{digest[:10]}.parts")
 
 
 def all_parts_of(out: Path) -> list[Path]:

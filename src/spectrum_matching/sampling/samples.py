@@ -8,7 +8,6 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -24,7 +23,15 @@ from ..records.scores import SAMPLES_RECORD, Sampling
 from .generate import SamplingChoice, generate_batch, sampling_record
 from .model import DiffusionModel
 from .parts import all_parts_of, begin_parts, joined, missing_batches, parts_of, write_part
-from .sample_record import SAMPLES, SampleRecord, read_sampling, record_path, verify_samples, write_record
+from .sample_record import (
+    SAMPLES,
+    SampleRecord,
+    read_sampling,
+    record_path,
+    verify_samples,
+    without_names,
+    write_record,
+)
 
 OTHER_FORMATS = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".npy", ".json", ".zip"}
 SAMPLE_FILES = re.compile(rf"\d{{6,}}\.png|samples\.json|{MANIFEST}")  # in a folder of samples
@@ -164,5 +171,5 @@ def _write_npz(path: Path, batches: Iterator[np.ndarray], n_images: int) -> None
 
 
 def _is_same(one: Sampling | None, other: Sampling) -> bool:
-    """Return whether two records describe the same samples: digests tell models apart, names do not."""
-    return one is not None and replace(one, denoiser="", autoencoder="") == replace(other, denoiser="", autoencoder="")
+    """Return whether two records describe the same samples."""
+    return one is not None and without_names(one) == without_names(other)

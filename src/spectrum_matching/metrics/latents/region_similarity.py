@@ -25,6 +25,12 @@ MASK_SHARE = 1 / 4
 """Images count if both foreground and background fill this share of the grid, as in the authors' code."""
 
 
+def are_balanced(masks: Tensor) -> Tensor:
+    """Return whether foreground and background each fill enough of masks (b, h, w) bool: (b,) bool."""
+    share = masks.double().mean((-2, -1))
+    return (share >= MASK_SHARE) & (share <= 1 - MASK_SHARE)
+
+
 def srss(latents: Tensor, masks: Tensor, near: int = 1, far: int = 6) -> Tensor:
     """Return the region self-similarity of latents (b, c, h, w) with foreground (b, h, w) bool: (b,), in −2 … 2.
 
@@ -56,11 +62,10 @@ def _diamond_sums(x: Tensor, radius: int) -> Tensor:
 def _collect(batch: StandardisedBatch) -> BatchRows:
     if batch.masks is None:
         return BatchRows()
-    share = batch.masks.double().mean((-2, -1))
-    balanced = (share >= MASK_SHARE) & (share <= 1 - MASK_SHARE)
-    rows = torch.full((len(share),), torch.nan, dtype=torch.float64)
-    if balanced.any():
-        rows[balanced] = srss(batch.latents[balanced], batch.masks[balanced])
+    kept = are_balanced(batch.masks)
+    rows = torch.full((len(kept),), torch.nan, dtype=torch.float64)
+    if kept.any():
+        rows[kept] = srss(batch.latents[kept], batch.masks[kept])
     return BatchRows({"srss": rows})
 
 

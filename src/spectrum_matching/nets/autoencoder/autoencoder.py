@@ -11,6 +11,7 @@ from diffusers.models import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Posterior
 from torch import Tensor, nn
 
+from ..folders import CONFIG
 from . import custom, diffusers_classes
 from .interface import Layers, layers_of
 from .loading import load
@@ -167,7 +168,7 @@ class Autoencoder(nn.Module):
         """
         layers_of(self.kind, self.model)
         self.model.save_pretrained(folder, safe_serialization=True)
-        path = Path(folder) / "config.json"
+        path = Path(folder) / CONFIG
         config = json.loads(path.read_text())
         config.pop("_name_or_path", None)  # the folder from which these weights were once read
         if scaling_factor is not None:

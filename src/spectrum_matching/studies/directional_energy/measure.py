@@ -18,7 +18,7 @@ from ...data.walk import BadFile
 from ...diffusion.alignment import DifferenceOfGaussians, SpatialNormalisation, Std, TargetFilter, Unfiltered
 from ...files.digests import digest_weights
 from ...metrics.estimates import estimate_mean
-from ...metrics.latents.region_similarity import srss
+from ...metrics.latents.region_similarity import are_balanced, srss
 from ...metrics.latents.similarity import cds, distance_cosines, lds
 from ...nets.autoencoder import check_size, open_autoencoder
 from ...nets.vision.encoders import VisionEncoder, open_vision
@@ -35,7 +35,6 @@ logger = logging.getLogger(__name__)
 
 LATENTS = "autoencoder:"
 MOST_BANDS = 16
-MASK_SHARE = 0.25
 GAMMAS = (0.6, 1.0)
 INNER, OUTER_SHARE = 0.5, 0.2
 
@@ -206,9 +205,10 @@ def _image_rows(field: Tensor, foreground: Tensor | None) -> dict[str, Tensor]:
         "cds": cds(cosines),
     }
     if foreground is not None:
-        share = foreground.double().mean((-2, -1))
-        balanced = (share >= MASK_SHARE) & (share <= 1 - MASK_SHARE)
-        rows["srss"] = share[:0]  # present even if no mask of the batch is balanced: masks were given
+        balanced = are_balanced(foreground)
+        rows["srss"] = torch.empty(
+            0, dtype=torch.float64
+        )  # present even if no mask of the batch is balanced: masks were given
         if balanced.any():
             rows["srss"] = srss(field[balanced], foreground[balanced].to(field.device), far=far_of(grid))
     return {key: values.cpu() for key, values in rows.items()}
