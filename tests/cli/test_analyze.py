@@ -147,7 +147,7 @@ def test_analyze_all_fail_on_exits_1_after_writing(pictures, exported, tmp_path,
         ({"fail_on": ("psnr",)}, "'psnr' is not a condition"),
         ({"fail_on": ("psnr < 1e999",)}, "'psnr < 1e999': 1e999 is too large for a number"),
         ({"fail_on": ("pnsr < 3",)}, "nothing measured is called 'pnsr'; the nearest are psnr"),
-        ({"masks": Path("nowhere")}, "--masks nowhere is no folder"),
+        ({"masks": Path("nowhere")}, "--masks nowhere is not a folder"),
         ({"features": "nowhere.pt"}, "no feature extractor 'nowhere.pt'"),
     ],
 )

@@ -72,7 +72,7 @@ def test_check_notices_a_flipped_bit_in_every_file_that_carries_a_checksum(produ
     ("name", "content", "said"),
     [
         ("run/run.yaml", b"steps: [", "run.yaml"),
-        ("run/metrics.json", b"", "metrics.json is damaged: it is no JSON (it is empty)"),
+        ("run/metrics.json", b"", "metrics.json is damaged: it is not JSON (it is empty)"),
         ("run/log.jsonl", b'{"step": 1}\nnull\n', "log.jsonl: line 2 is damaged"),
         ("latents/index.json", b"[" * 100_000, "index.json is damaged: it is nested too deeply"),
         ("folder/000001.png", b"", "000001.png is damaged"),

@@ -169,7 +169,7 @@ def test_notes_name_what_varies_between_seeds(plan, data, said):
             "cannot be divided into 3 x 3 patches",
         ),
         ({"entries": {"autoencoder": Entry(MethodChoice("dsm", delta=1.0))}}, (), "has no option delta"),
-        ({"entries": {"autoencoder": Entry(MethodChoice("va_vae", encoder="nowhere"))}}, (), "nowhere is no folder"),
+        ({"entries": {"autoencoder": Entry(MethodChoice("va_vae", encoder="nowhere"))}}, (), "nowhere is not a folder"),
         ({"entries": {"autoencoder": Entry(MethodChoice("va_vae", encoder="nowhere"))}}, ("--dry-run",), "nowhere is"),
         *(
             ({"measuring": measuring}, arguments, said)

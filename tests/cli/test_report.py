@@ -32,7 +32,7 @@ def test_write_report_refuses_bad_input_in_one_line(folder, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     for arguments, message in (
         ([], "no analysis was given"),
-        ([str(tmp_path / "file")], "file is damaged: it is no JSON (it is empty); run `specmatch analyze` again"),
+        ([str(tmp_path / "file")], "file is damaged: it is not JSON (it is empty); run `specmatch analyze` again"),
         ([str(folder), "--out", str(tmp_path / "file" / "report.html")], "choose another --out"),
     ):
         with pytest.raises(SystemExit) as caught:

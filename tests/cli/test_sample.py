@@ -131,7 +131,7 @@ def test_sample_overwrites_nothing_but_samples(command, tmp_path):
     for name, said in (
         ("mine.npz", "exists, and no mine.json says that it is samples: choose another --out, or --overwrite"),
         ("mine.png", "exists, and no mine.png.json says that it is samples"),
-        ("scores.npz", "scores.json exists and is no record of samples"),
+        ("scores.npz", "scores.json exists and is not a record of samples"),
         ("notes", "holds notes.txt: a folder of samples holds nothing else"),
         ("pictures", "holds images without samples.json"),
         ("folder.npz", "folder.npz exists"),
@@ -157,7 +157,7 @@ def test_sample_overwrites_nothing_but_samples(command, tmp_path):
         (("--steps", 0), "steps is 0: must be greater than 0"),
         (("--labels", 2), "a class from 0 to 1"),
         (("--guidance", -1), "guidance is -1.0"),
-        (("--autoencoder", "/no/such"), "/no/such is no folder"),
+        (("--autoencoder", "/no/such"), "/no/such is not a folder"),
         (("--out", "/proc/none/x.npz"), "cannot write /proc/none/x.npz: no file"),  # even root cannot write there
     ],
 )

@@ -151,7 +151,7 @@ def test_unified_view_reads_files_and_folders(analyses, tmp_path, capfd):
     ("words", "said"),
     [
         ("directional-energy --data {data} --size 40 --out {out}/new", "no encoder was given"),
-        ("directional-energy nowhere --data {data} --size 40 --out {out}/new", "nowhere is no folder"),
+        ("directional-energy nowhere --data {data} --size 40 --out {out}/new", "nowhere is not a folder"),
         ("directional-energy gradients:0 --data {data} --size 40 --out {out}/new", "the cell must be a whole number"),
         ("directional-energy gradients --data {data} --size 40 --out {out}/new --num-images 1", "at least 2 images"),
         ("directional-energy gradients:4 gradients:7 --data {data} --size 40 --out {out}/new", "no grid of cells of 7"),

@@ -44,7 +44,7 @@ def test_folder_source_classes_are_folders_that_hold_images(tmp_path: Path) -> N
     found = opened(tmp_path)
     assert found.classes == ("cat", "dog")
     assert labelled(found) == {"cat/3.png": "cat", "cat/deep/2.png": "cat", "dog/1.png": "dog"}
-    assert found.left_aside == ("2 other files (README.md, annotations/a.xml)",)
+    assert found.left_out == ("2 other files (README.md, annotations/a.xml)",)
     assert found.bad == (BadFile("broken/1.png", "empty file"),)
 
 
@@ -52,19 +52,19 @@ def test_folder_source_flat_has_no_classes(tmp_path: Path) -> None:
     write(tmp_path, "b.png", "a.png")
     found = opened(tmp_path)
     assert (found.names, found.classes, found.labels) == (["a.png", "b.png"], (), [-1, -1])
-    assert (found.left_aside, found.bad, found.part) == ((), (), "")
+    assert (found.left_out, found.bad, found.part) == ((), (), "")
 
 
 def test_folder_source_leaves_aside_the_fewer_images_outside_of_class_folders(tmp_path: Path) -> None:
     write(tmp_path, "a/1.png", "b/2.png", "preview.png")
     found = opened(tmp_path)
     assert labelled(found) == {"a/1.png": "a", "b/2.png": "b"}
-    assert found.left_aside == ("1 image outside of class folders (preview.png)",)
+    assert found.left_out == ("1 image outside of class folders (preview.png)",)
     # As many outside as inside: no class folders, and no image is lost.
     write(tmp_path, "second.png")
     found = opened(tmp_path)
     assert labelled(found) == dict.fromkeys(["a/1.png", "b/2.png", "preview.png", "second.png"], "")
-    assert found.left_aside == ()
+    assert found.left_out == ()
 
 
 def test_folder_source_takes_the_same_images_with_and_without_labels(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_folder_source_takes_the_train_part(tmp_path: Path, top: str) -> None:
     assert found.names == [f"{name}/{k}.png" for name in "ab" for k in range(3)]
     assert (found.classes, found.part) == (("a", "b"), f"{top}train")
     names = ", ".join(f"{top}test/a/{k}.png" for k in range(3))
-    assert found.left_aside == (f"6 images of other parts ({names}, …)",)
+    assert found.left_out == (f"6 images of other parts ({names}, …)",)
     assert found.read(2).size == (8, 6)
 
 
@@ -98,7 +98,7 @@ def test_folder_source_leaves_aside_what_lies_outside_of_the_parts(tmp_path: Pat
     write(tmp_path, "train/1.png", "val/2.png", "extra/3.png", "4.png")
     found = opened(tmp_path)
     assert found.names == ["1.png"]
-    assert found.left_aside == (
+    assert found.left_out == (
         "1 image of another part (val/2.png)",
         "2 images outside of the parts (4.png, extra/3.png)",
     )
@@ -140,7 +140,7 @@ def test_folder_source_counts_links_and_names_what_cannot_be_read(tmp_path: Path
     os.mkfifo(tmp_path / "train" / "pipe.png")
     found = opened(tmp_path)
     assert found.names == ["a/1.png"]
-    assert found.left_aside == ("1 image of another part (val/a/2.png)", "1 second name (train/latest)")
+    assert found.left_out == ("1 image of another part (val/a/2.png)", "1 second name (train/latest)")
     assert [file.name for file in found.bad] == ["gone.png", "pipe.png"]
 
 

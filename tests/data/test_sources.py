@@ -16,7 +16,7 @@ def test_open_source_ignores_hidden_files(tmp_path: Path) -> None:
     write(tmp_path / ".cache" / "b.png")
     (tmp_path / ".DS_Store").write_bytes(b"\0")
     found = open_source(str(tmp_path))
-    assert (found.names, found.left_aside) == (["a.png"], ())
+    assert (found.names, found.left_out) == (["a.png"], ())
 
 
 def test_open_source_of_a_loop_of_links_lists_each_image_once(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_open_source_of_a_loop_of_links_lists_each_image_once(tmp_path: Path) ->
     (tmp_path / "latest").symlink_to(".")
     found = open_source(str(tmp_path))
     assert found.names == ["0.png", "1.png", "2.png"]
-    assert found.left_aside == ("1 second name (latest)",)
+    assert found.left_out == ("1 second name (latest)",)
 
 
 def test_open_source_reports_errors_in_one_line(tmp_path: Path) -> None:
@@ -54,13 +54,13 @@ def test_open_source_reports_errors_in_one_line(tmp_path: Path) -> None:
         open_source("")
 
 
-def test_describe_says_what_was_taken_and_what_was_left_aside(tmp_path: Path) -> None:
+def test_describe_says_what_was_taken_and_what_was_left_out(tmp_path: Path) -> None:
     for name in ("train/a/1.png", "train/b/2.png", "test/a/3.png", "train/stray.png"):
         write(tmp_path / name)
     (tmp_path / "train" / "a" / "empty.png").touch()
     (tmp_path / "notes.txt").touch()
     line = describe("photos", open_source(str(tmp_path)))
     assert line == (
-        "photos: 2 classes, 2 images of the part train; left aside: 1 image of another part (test/a/3.png),"
+        "photos: 2 classes, 2 images of the part train; left out: 1 image of another part (test/a/3.png),"
         " 1 image outside of class folders (train/stray.png), 1 other file (notes.txt); 1 unusable file (a/empty.png)"
     )

@@ -80,7 +80,7 @@ def test_open_tables_takes_the_train_part(tmp_path: Path, train: str, test: str,
     write(tmp_path / f"{test}.parquet", (3,))
     found = opened(tmp_path)
     assert [found.read(item).getpixel((0, 0))[0] for item in range(len(found.names))] == [1, 2]
-    assert (found.part, found.left_aside) == (part, (f"1 table of another part ({test}.parquet)",))
+    assert (found.part, found.left_out) == (part, (f"1 table of another part ({test}.parquet)",))
 
 
 def test_open_tables_takes_train_station_for_no_part(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_open_source_leaves_aside_tables_without_images(tmp_path: Path) -> None:
     for root in (tmp_path / "files", tmp_path / "tables"):
         found = open_source(str(root))
         assert len(found.names) == 1
-        assert found.left_aside == ("1 table without images (metadata.parquet)",)
+        assert found.left_out == ("1 table without images (metadata.parquet)",)
 
 
 def test_open_source_names_damaged_tables(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_table_source_classes_keep_the_names_of_labels_that_occur(tmp_path: Path
 def test_table_source_refuses_labels_that_are_no_classes_only_if_asked_for(tmp_path: Path, values) -> None:
     write(tmp_path / "a.parquet", range(2), label=values)
     with pytest.raises(
-        ValueError, match=r"a\.parquet: column 'label' holds .*, which is no class.*--no-labels"
+        ValueError, match=r"a\.parquet: column 'label' holds .*, which is not a class.*--no-labels"
     ) as caught:
         opened(tmp_path)
     assert "\n" not in str(caught.value)

@@ -91,7 +91,7 @@ def test_load_reference_refuses_damaged_and_foreign_files(reference, tmp_path):
     cases = {
         path: (bytes(with_one_changed), "is damaged: its content is not that of its checksums"),
         tmp_path / "cut.safetensors": (content[:-100], "cannot be read as a reference"),
-        other: (other.read_bytes(), "is no reference written by specmatch"),
+        other: (other.read_bytes(), "is not a reference written by specmatch"),
         old: (old.read_bytes(), "specmatch-reference-0"),
     }
     for place, (data, complaint) in cases.items():

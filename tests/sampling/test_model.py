@@ -85,13 +85,17 @@ def test_open_model_reports_errors_in_one_line(denoiser, small_autoencoder, tmp_
         (tmp_path / "none", None, "holds no trained diffusion model"),
         (small_autoencoder, None, "holds no trained diffusion model"),
         (tmp_path / "unfinished", None, "holds an unfinished training: rerun the same"),
-        (torn, None, "specmatch.json is damaged: it is no JSON"),
+        (torn, None, "specmatch.json is damaged: it is not JSON"),
         (foreign, None, "describes no diffusion model"),
         (odd, None, "is damaged"),
         (unweighed, None, r"diffusion_pytorch_model\.safetensors is missing; copy the folder again"),
         (made("unknown", CARD), None, "does not record what decodes its latents; name it by --autoencoder"),
-        (made("gone", replace(CARD, autoencoder="/no/such")), None, "/no/such is no folder.*another by --autoencoder"),
-        (made("fine"), "/no/such", "/no/such is no folder.*another by --autoencoder"),
+        (
+            made("gone", replace(CARD, autoencoder="/no/such")),
+            None,
+            "/no/such is not a folder.*another by --autoencoder",
+        ),
+        (made("fine"), "/no/such", "/no/such is not a folder.*another by --autoencoder"),
         (made("packed", replace(known, latent_space=LatentSpace(**wide))), None, "have 8 channels, but .* decodes 32"),
     ):
         with pytest.raises(ValueError, match=said) as caught:

@@ -193,7 +193,7 @@ def test_run_diffusion_takes_moved_targets_but_no_others(aligned, cached, tmp_pa
         ("pixels", {"encoder": None}, "alignment.encoder is required when alignment.weight > 0"),
         ("pixels", {"targets": "somewhere"}, "alignment.targets is of cached latents"),
         ("encoded", {"encoder": "gradients:5"}, "5"),
-        ("pixels", {"encoder": "/no/such"}, "/no/such is no folder"),
+        ("pixels", {"encoder": "/no/such"}, "/no/such is not a folder"),
         ("pixels", {"encoder": "gradients:5"}, "5"),
     ],
 )
@@ -219,7 +219,7 @@ def test_train_diffusion_command_refuses_alignments_before_writing(
         ({"source": "vision:gradients:5"}, "5"),
         ({"beside": None}, "name the folder of the cache by --out"),
         ({"beside": None, "out": "somewhere"}, "name them by --data"),
-        ({"source": "vision:/no/such"}, "/no/such is no folder"),
+        ({"source": "vision:/no/such"}, "/no/such is not a folder"),
     ],
 )
 def test_cache_latents_refuses_targets_it_cannot_cache(cached, tmp_path, monkeypatch, options, said):

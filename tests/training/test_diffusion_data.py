@@ -195,8 +195,8 @@ def test_open_learned_refuses_what_does_not_fit_together(small_diffusion, source
         (Source(latents=str(tmp_path)), "holds no cached latents"),
         (Source(images=str(tmp_path / "none")), "no such file or folder"),
         (replace(cached, autoencoder=str(three_channels)), "latents of 8 channels and .* decodes 3"),
-        (replace(cached, autoencoder=str(tmp_path / "none")), "is no folder"),
-        (replace(encoded, autoencoder=str(tmp_path / "none")), "is no folder"),
+        (replace(cached, autoencoder=str(tmp_path / "none")), "is not a folder"),
+        (replace(encoded, autoencoder=str(tmp_path / "none")), "is not a folder"),
         (replace(encoded, size=30), "source.size is 30, and .* takes a multiple of 4"),
         (replace(encoded, held_out=1.0), "held_out is 1.0"),
     ):

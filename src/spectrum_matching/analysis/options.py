@@ -45,7 +45,7 @@ def open_options(
         ValueError: when weights do not open or a folder is missing.
     """
     if masks is not None and not masks.is_dir():
-        raise ValueError(f"--masks {masks} is no folder: give one of PNG masks named as the images")
+        raise ValueError(f"--masks {masks} is not a folder: give one of PNG masks named as the images")
     return AnalysisOptions(
         labels=labels,
         masks=masks,

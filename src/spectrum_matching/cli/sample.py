@@ -40,7 +40,7 @@ def sample(
         num_images: Number of images.
         autoencoder: Decoder in place of the autoencoder that the model was trained with.
         protocol: Sample as published numbers were; settings that are given as well are changed.
-        overwrite: Replace a file X.npz or X.png, or its record, that is no samples.
+        overwrite: Replace a file X.npz or X.png, or its record, that is not samples.
         sampling: How images are sampled.
     """
     accelerator = open_accelerator()

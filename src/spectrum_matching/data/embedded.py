@@ -56,7 +56,7 @@ class EmbeddedSource:
         self.labels: Sequence[int] = [-1] * len(self.names)
         self.part = ""
         self.bad: tuple[BadFile, ...] = ()
-        self.left_aside: tuple[str, ...] = ()
+        self.left_out: tuple[str, ...] = ()
 
     def frame(self, item: int) -> Frame:
         """Return width and height."""

@@ -42,7 +42,7 @@ class FolderSource(ImageFiles):
     """Image files below a folder; for its members see `sources.Source`.
 
     Where training parts lie beside others, they alone are taken; names are relative to a single one. The classes are
-    the folders at the top that hold images. Images outside of them are left aside; but where no fewer lie outside than
+    the folders at the top that hold images. Images outside of them are left out; but where no fewer lie outside than
     inside, all are taken and there are no classes.
 
     names: of those files of the listing that are images.
@@ -85,7 +85,7 @@ class FolderSource(ImageFiles):
                     raise
         unread = [BadFile(file.name.removeprefix(top), file.reason) for file in listing.unread]
         self.bad = (*unread, *(BadFile(name.removeprefix(top), "empty file") for name in empty))
-        self.left_aside = (
+        self.left_out = (
             *counted(others, "image of another part", "images of other parts"),
             *counted(astray, "image outside of the parts", "images outside of the parts"),
             *counted(

@@ -29,12 +29,12 @@ class GivenFiles(ImageFiles):
         self.labels: Sequence[int] = [-1] * len(self.names)
         self.classes: tuple[str, ...] = ()
         if all("/" in name for name in self.names):
-            with suppress(ValueError):  # names that are no classes
+            with suppress(ValueError):  # names that are not classes
                 tops = [name.partition("/")[0] for name in self.names]
                 self.classes, self.labels = number_labels(tops, f"{listing.root}: names of folders")
         self.part = ""
         self.bad = listing.unread
-        self.left_aside = tuple(counted(listing.again, "second name", "second names"))
+        self.left_out = tuple(counted(listing.again, "second name", "second names"))
 
 
 def given_images(listing: Listing, size: int, min_side: int | None = None) -> ImageSet:

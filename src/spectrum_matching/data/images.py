@@ -164,7 +164,7 @@ def open_images(
 ) -> ImageSet:
     """Open "embedded", a folder or parquet path, or "hub:NAME[:SPLIT]" as squares of `size` pixels.
 
-    What is found, and what is left aside, is logged in one line; docs/images.md has the rule. A file is held out when a
+    What is found, and what is left out, is logged in one line; docs/images.md has the rule. A file is held out when a
     hash of (seed, name) falls below the fraction `held_out`, so that it stays on its side when others come or go; each
     side has at least one image. The embedded images have their own split. An image whose shorter side is under
     `min_side` (half of `size` by default) is bad. labels: whether they are asked for; otherwise there are none. None:
@@ -172,7 +172,7 @@ def open_images(
 
     Raises:
         ValueError: when there is nothing to open, a choice to be made, no image for the split, labels that are asked
-            for and are no classes, or, with on_bad="refuse", any bad image.
+            for and are not classes, or, with on_bad="refuse", any bad image.
     """
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out is {held_out}, expected a fraction in [0, 1)")

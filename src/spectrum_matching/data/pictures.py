@@ -53,7 +53,7 @@ def check_png(path: Path) -> None:
         with Image.open(path, formats=["PNG"]) as image:
             image.verify()
     except (OSError, SyntaxError, ValueError) as error:  # its reader's own
-        raise ValueError(f"{path} is no whole PNG: {error}") from error
+        raise ValueError(f"{path} is not a complete PNG: {error}") from error
 
 
 def write_grid(path: Path, images: Tensor) -> None:

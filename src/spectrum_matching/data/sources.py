@@ -21,7 +21,7 @@ class Source(Protocol):
     """Images by number, each with a name and a label (-1: none).
 
     part: the training part that was taken, "" where there are no parts. bad: files that opening finds unusable;
-    left_aside: what else was not taken, in phrases such as "2 tables (a.parquet, b.parquet)".
+    left_out: what else was not taken, in phrases such as "2 tables (a.parquet, b.parquet)".
     """
 
     names: Sequence[str]
@@ -29,7 +29,7 @@ class Source(Protocol):
     classes: tuple[str, ...]
     part: str
     bad: tuple[BadFile, ...]
-    left_aside: tuple[str, ...]
+    left_out: tuple[str, ...]
 
     def frame(self, item: int) -> Frame:
         """Return size and orientation from the header; raise BadImageError for an image that cannot be used."""
@@ -68,13 +68,13 @@ def open_source(source: str, *, labels: bool | None = True) -> Source:
 
 
 def describe(name: str, source: Source) -> str:
-    """Return the line that says what a source holds, and what was left aside."""
+    """Return the line that says what a source holds, and what was left out."""
     return summary(
         name,
         part=source.part,
         n_classes=len(source.classes),
         n_images=len(source.names),
-        left_aside=source.left_aside,
+        left_out=source.left_out,
         bad=[file.name for file in source.bad],
     )
 
@@ -98,7 +98,7 @@ def _open_folder(root: Path, labels: bool | None) -> Source:
     if not source.names:
         raise _nothing_in(root, tables, source.bad, others)
     source.bad += tables.bad
-    source.left_aside += (
+    source.left_out += (
         *counted([*tables.others], "table without images", "tables without images"),
         *counted(others, "other file", "other files"),
     )

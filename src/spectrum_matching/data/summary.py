@@ -21,13 +21,13 @@ def listed(names: Sequence[str], separator: str = ", ") -> str:
 
 
 def summary(
-    source: str, *, part: str, n_classes: int, n_images: int, left_aside: Sequence[str], bad: Sequence[str]
+    source: str, *, part: str, n_classes: int, n_images: int, left_out: Sequence[str], bad: Sequence[str]
 ) -> str:
-    """Return the line that says what a source holds, what was left aside and which files cannot be used.
+    """Return the line that says what a source holds, what was left out and which files cannot be used.
 
-    part: the training part that was taken, "" where there are no parts. left_aside: phrases of `counted`.
+    part: the training part that was taken, "" where there are no parts. left_out: phrases of `counted`.
     """
     line = f"{source}: {number(n_classes, 'class', 'classes')}, " if n_classes else f"{source}: "
     line += number(n_images, "image", "images") + (f" of the part {part}" if part else "")
-    line += f"; left aside: {', '.join(left_aside)}" if left_aside else ""
+    line += f"; left out: {', '.join(left_out)}" if left_out else ""
     return line + "".join(f"; {phrase}" for phrase in counted(bad, "unusable file", "unusable files"))

@@ -51,7 +51,7 @@ class TableSource:
             self.classes, self.labels = _read_labels(rows, label, f"{what}: column {label!r}")
         self.part = ""
         self.bad: tuple[BadFile, ...] = ()
-        self.left_aside: tuple[str, ...] = ()
+        self.left_out: tuple[str, ...] = ()
 
     def frame(self, item: int) -> Frame:
         """Return size and orientation from the header."""
@@ -152,7 +152,7 @@ def open_tables(listing: Listing, tables: Sequence[Table], *, labels: bool) -> T
     source.part = listed([*trains])
     others = [name for name, part in part_of.items() if part and not is_train(part)]
     astray = [name for name, part in part_of.items() if parts and not part]
-    source.left_aside = (
+    source.left_out = (
         *counted(others, "table of another part", "tables of other parts"),
         *counted(astray, "table outside of the parts", "tables outside of the parts"),
         *counted(listing.again, "second name", "second names"),
@@ -241,7 +241,7 @@ def _read_labels(rows: "datasets.Dataset", column: str, what: str) -> tuple[tupl
     kind = values.type
     is_text = types.is_string(kind) or types.is_large_string(kind)
     if not (is_text or types.is_integer(kind) or types.is_boolean(kind) or types.is_null(kind)):
-        raise ValueError(f"{what} holds {kind}, which is no class: a whole number or a text is; {REMEDY}")
+        raise ValueError(f"{what} holds {kind}, which is not a class: a whole number or a text is; {REMEDY}")
     classes, labels = number_labels([None if value == NO_LABEL else value for value in values.to_pylist()], what)
     known = getattr(feature, "names", ())
     return tuple(known[int(name)] if known and int(name) < len(known) else name for name in classes), labels

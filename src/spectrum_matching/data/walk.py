@@ -24,7 +24,7 @@ class Listing(NamedTuple):
     """Regular files below `root`, by posix path relative to it, sorted; hidden ones are left out.
 
     again: further names (links) of files and folders that are listed already. unread: what cannot be listed or examined
-    (permission, a dangling link), or is no regular file (a pipe, a socket, a device), and why.
+    (permission, a dangling link), or is not a regular file (a pipe, a socket, a device), and why.
     """
 
     root: Path
@@ -101,7 +101,7 @@ class _Walk:
             self._list_tree(link)
 
     def _is_folder(self, name: str, entry: "os.DirEntry[str] | None") -> bool:
-        """Record what is no folder; return whether it is one that was not entered yet."""
+        """Record what is not a folder; return whether it is one that was not entered yet."""
         try:
             found = entry.stat(follow_symlinks=False) if entry else os.stat(self._root / name)
         except OSError as error:

@@ -182,7 +182,7 @@ def load_reference(path: Path) -> Reference:
             text = (stored.metadata() or {})[METADATA]
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except KeyError as error:
-        raise ValueError(f"{path} is no reference written by specmatch: {remedy}") from error
+        raise ValueError(f"{path} is not a reference written by specmatch: {remedy}") from error
     except OSError as error:
         raise ValueError(f"cannot read {path}: {explain_read_error(error)}") from error
     except Exception as error:  # the parser of the header raises its own

@@ -68,7 +68,7 @@ def require_creatable(folder: Path) -> None:
         raise ValueError(f"out: {folder} is a file, expected a folder")
     above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
-        raise ValueError(f"out: {folder} cannot be written, since {above} is no folder that can be written to")
+        raise ValueError(f"out: {folder} cannot be written, since {above} is not a folder that can be written to")
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def write_folder_atomically(
         else:
             for path in paths:
                 _flush(path)
-        aside = _temporary(folder, "replaced")  # whence it returns after a kill between the two renames
+        aside = _temporary(folder, "replaced")  # restored from there after a kill between the two renames
         if replaces := folder.exists():
             folder.rename(aside)
         partial.rename(folder)

@@ -23,7 +23,7 @@ def read_json(path: Path, remedy: str) -> Any:
     """Return what a JSON file holds.
 
     Raises:
-        ValueError: in one line naming the file and the remedy, if it cannot be read or is no JSON.
+        ValueError: in one line naming the file and the remedy, if it cannot be read or is not JSON.
     """
     return parse_json(read_bytes(path), path, remedy)
 
@@ -42,10 +42,10 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse_json(content: bytes | str, path: Path, remedy: str, *, finite: bool = False) -> Any:
-    """Return what JSON read from `path` holds; finite: refuse NaN and infinity, which are no JSON.
+    """Return what JSON read from `path` holds; finite: refuse NaN and infinity, which are not JSON.
 
     Raises:
-        ValueError: in one line naming the file and the remedy, if it is no JSON.
+        ValueError: in one line naming the file and the remedy, if it is not JSON.
     """
     hooks: dict[str, Any] = {"parse_constant": _refuse, "parse_float": _finite} if finite else {}
     try:
@@ -54,7 +54,7 @@ def parse_json(content: bytes | str, path: Path, remedy: str, *, finite: bool = 
         raise ValueError(f"{path} is damaged: it is nested too deeply; {remedy}") from error
     except ValueError as error:  # also of its encoding, and of numbers with thousands of digits
         why = "it is empty" if not content else " ".join(str(error).split())
-        raise ValueError(f"{path} is damaged: it is no JSON ({why}); {remedy}") from error
+        raise ValueError(f"{path} is damaged: it is not JSON ({why}); {remedy}") from error
 
 
 def _finite(text: str) -> float:

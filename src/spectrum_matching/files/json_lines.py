@@ -1,4 +1,4 @@
-"""Files of one JSON object a line, to which a run appends: a damaged line costs no other."""
+"""Files of one JSON object a line, to which a run appends: a damaged line does not affect the others."""
 
 import json
 import logging

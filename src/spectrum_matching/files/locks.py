@@ -77,7 +77,7 @@ def _open(lock: Path, path: Path) -> int:
         raise ValueError(f"cannot write {path}: {why}; choose another --out") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise ValueError(f"cannot write {path}: {lock} is no regular file, and is to be removed")
+        raise ValueError(f"cannot write {path}: {lock} is not a regular file, and is to be removed")
     _held.add(descriptor)
     return descriptor
 

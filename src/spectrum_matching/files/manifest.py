@@ -1,7 +1,7 @@
 """The manifest of a folder, SHA256SUMS: what its files were when they were written, in the format of `sha256sum -c`.
 
 Folders that others wrote have none, or one of theirs, and are taken as they are. Files that are added later are
-nobody's business; one that the manifest names has to be there, unchanged.
+not checked; one that the manifest names has to be there, unchanged.
 """
 
 import hashlib
@@ -115,7 +115,7 @@ def _read(manifest: Path, remedy: str) -> dict[str, str] | None:
     except OSError as error:
         raise ValueError(f"cannot read {manifest}: {explain_read_error(error)}") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{manifest} is damaged: it is no text; {remedy}") from error
+        raise ValueError(f"{manifest} is damaged: it is not text; {remedy}") from error
     if re.fullmatch("[0-9a-fA-F]{64} [ *].+", header):
         return None
     entries = [re.fullmatch("([0-9a-f]{64})  ([^\0]+)", line) for line in lines[:-1]]

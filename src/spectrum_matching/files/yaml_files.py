@@ -37,7 +37,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     try:
         mapping = parse_yaml(content.decode())
     except UnicodeDecodeError as error:
-        raise ValueError(f"cannot read the run in {path}: it is no text in UTF-8; check the path") from error
+        raise ValueError(f"cannot read the run in {path}: it is not UTF-8 text; check the path") from error
     except ValueError as error:
         raise ValueError(f"cannot read the run in {path}: {error}") from error
     if not isinstance(mapping, dict):

@@ -26,7 +26,7 @@ def class_ids(values: Tensor, path: Path, n_classes: int = MOST_CLASSES) -> Tens
     """Return stored labels (n,) of so many classes as int64, -1 for none.
 
     Raises:
-        ValueError: naming the file and the first label that is no class.
+        ValueError: naming the file and the first label that is not a class.
     """
     if values.is_floating_point() or values.is_complex() or values.ndim != 1:
         raise ValueError(f"{path}: labels are {values.dtype} {tuple(values.shape)}; {_expected(n_classes)}")

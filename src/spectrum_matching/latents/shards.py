@@ -296,7 +296,7 @@ def _check_tensors(tensors: Mapping[str, Tensor]) -> None:
 def _require_shard(folder: Path, shard: ShardEntry) -> None:
     path = folder / shard.name
     if not path.exists():
-        raise ValueError(f"shard {path} is missing; the same `specmatch cache` writes it again")
+        raise ValueError(f"shard {path} is missing; {REMEDY}")
     if path.stat().st_size != shard.n_bytes:
         raise ValueError(f"shard {path} is damaged: {path.stat().st_size} bytes, not {shard.n_bytes}; {REMEDY}")
 

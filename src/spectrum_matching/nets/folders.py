@@ -18,7 +18,7 @@ def read_config(file: Path) -> dict[str, Any]:
     remedy = "download or copy its folder again"
     content = read_json(file, remedy)
     if not isinstance(content, dict):
-        raise ValueError(f"{file} is damaged: it is no JSON object; {remedy}")
+        raise ValueError(f"{file} is damaged: it is not a JSON object; {remedy}")
     return content
 
 

@@ -76,5 +76,5 @@ def is_samples(out: Path) -> bool:
         return False
     try:
         return record_path(out).is_file() and _is_ours(record_path(out))
-    except ValueError:  # a record that is no JSON any more
+    except ValueError:  # a record that is not JSON any more
         return True

@@ -51,7 +51,7 @@ def write_samples(
     """Write images 0 to n_images − 1 and their `Sampling` to `out`, resuming what was interrupted.
 
     progress: called with the number of finished images and the total, of this process. overwrite: replace a file that
-    is no samples.
+    is not samples.
 
     Raises:
         ValueError: if `out` holds anything but samples, or cannot be written.
@@ -105,7 +105,7 @@ def is_whole(out: Path, n_images: int) -> bool:
 
 
 def check_out(out: Path, overwrite: bool = False) -> None:
-    """Check that samples can take this name; overwrite: also where a file has it that is no samples.
+    """Check that samples can take this name; overwrite: also where a file has it that is not samples.
 
     Raises:
         ValueError: for a format that samples are not written in, and for a name that something else has.
@@ -116,7 +116,7 @@ def check_out(out: Path, overwrite: bool = False) -> None:
         raise ValueError(formats)
     if record.exists() and not overwrite and read_sampling(record) is None:
         raise ValueError(
-            f"{record} exists and is no record of samples, whose name it has: choose another --out, or --overwrite"
+            f"{record} exists and is not a record of samples, whose name it has: choose another --out, or --overwrite"
         )
     if not out.exists():
         return

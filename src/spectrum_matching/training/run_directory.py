@@ -82,7 +82,7 @@ def require_same_run(run: Run, fixed: tuple[str, ...] = ()) -> None:
             )
     elif (path := first_content(directory)) is not None:
         raise ValueError(
-            f"out: {directory} holds {path.relative_to(directory)} and no run.yaml: it is no run; choose another out"
+            f"out: {directory} holds {path.relative_to(directory)} and no run.yaml: it is not a run; choose another out"
         )
     for name in OWN_FOLDERS:
         if (directory / name).is_symlink():

@@ -214,7 +214,7 @@ def test_from_pretrained_names_a_missing_file(name: str) -> None:
 
 def test_from_pretrained_never_asks_the_hub_for_a_path(exported: Path) -> None:
     for path in (exported / "absent", exported / "config.json", "./absent"):
-        with pytest.raises(ValueError, match="is no folder"):
+        with pytest.raises(ValueError, match="is not a folder"):
             Autoencoder.from_pretrained(path)
 
 
@@ -232,7 +232,7 @@ def test_from_pretrained_refuses_other_models_by_name(exported: Path) -> None:
     with pytest.raises(ValueError, match="holds AutoencoderOobleck, which cannot be measured: it encodes sound"):
         Autoencoder.from_pretrained(exported)
     config.write_text("{")
-    with pytest.raises(ValueError, match="is damaged: it is no JSON"):
+    with pytest.raises(ValueError, match="is damaged: it is not JSON"):
         Autoencoder.from_pretrained(exported)
 
 

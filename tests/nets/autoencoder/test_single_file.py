@@ -124,5 +124,5 @@ def test_load_single_file_refuses_other_checkpoints(tmp_path: Path) -> None:
     )
     refused(weights | {"decoder.conv_out.bias": torch.zeros(4)}, "do not load: ")
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="is no whole safetensors file"):
+    with pytest.raises(ValueError, match="is not a complete safetensors file"):
         Autoencoder.from_pretrained(path)

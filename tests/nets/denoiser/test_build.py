@@ -276,8 +276,8 @@ def pickle(folder):
     ("damage", "message"),
     [
         (shutil.rmtree, "no config.json in .*: give the folder to which a denoiser was exported"),
-        (lambda folder: (folder / "config.json").write_text("{"), "config.json is damaged: it is no JSON"),
-        (lambda folder: (folder / "config.json").write_text("[]"), "config.json is damaged: it is no JSON object"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json is damaged: it is not JSON"),
+        (lambda folder: (folder / "config.json").write_text("[]"), "config.json is damaged: it is not a JSON object"),
         (lambda folder: configure(folder, _class_name="AutoencoderKL"), "holds AutoencoderKL, which is no denoiser"),
         (lambda folder: configure(folder, width=64), "weights in .* do not load"),
         (lambda folder: configure(folder, depth=5), "lack .* tensors of SiT, first blocks.4"),

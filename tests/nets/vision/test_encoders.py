@@ -331,9 +331,9 @@ def test_open_vision_gradients_need_no_transformers(monkeypatch, spec, cell):
         ("gradients:0", None, "the cell must be a whole number"),
         ("gradients:-4", None, "the cell must be a whole number"),
         ("gradients", 64, "gradients takes images at their own size: leave size 64 out"),
-        ("/nowhere", None, "/nowhere is no folder with config.json .* or hub:owner/name"),
-        ("dinov2", None, "dinov2 is no folder with config.json"),
-        ("gradents:4", None, r"gradents:4 is no folder with config.json .* \(did you mean gradients\?\): give"),
+        ("/nowhere", None, "/nowhere is not a folder with config.json .* or hub:owner/name"),
+        ("dinov2", None, "dinov2 is not a folder with config.json"),
+        ("gradents:4", None, r"gradents:4 is not a folder with config.json .* \(did you mean gradients\?\): give"),
         ("hub:someone/nothing", None, "someone/nothing.*the hub did not give it"),
         ("hub:no such name", None, "neither a folder that exists nor a hub name"),
     ],
@@ -371,7 +371,7 @@ def drop(folder: Path, name: str) -> None:
     [
         (lambda f: (f / "config.json").write_text('{"model_type": "bert"}'), "of type bert: known .* dinov2, .*siglip"),
         (lambda f: (f / "config.json").write_text("{}"), "of type None: known vision encoders"),
-        (lambda f: (f / "config.json").write_text("[]"), "config.json is damaged: it is no JSON object"),
+        (lambda f: (f / "config.json").write_text("[]"), "config.json is damaged: it is not a JSON object"),
         (
             lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"),
             "no model.*safetensors in .*: pickled weights .* are not opened",

@@ -150,7 +150,7 @@ def test_open_extractor_dinov2_gives_the_class_token(dinov2):
     [
         ("inception", r"download pt_inception-2015-12-05-6726825d.pth .* give inception:PATH"),
         ("inception:/nowhere.pth", r"no weights at /nowhere.pth: download .* and give inception:PATH"),
-        ("dinov2:/nowhere", "/nowhere is no folder with config.json .*; give dinov2:FOLDER"),
+        ("dinov2:/nowhere", "/nowhere is not a folder with config.json .*; give dinov2:FOLDER"),
         ("dinov2", "the hub did not give it.*; give dinov2:FOLDER, a copy of facebook/dinov2-large"),
         ("clip", "no feature extractor 'clip': give inception:PATH, dinov2:FOLDER, a TorchScript file"),
         ("python:/nowhere.py:factory", "no file /nowhere.py: give python:"),

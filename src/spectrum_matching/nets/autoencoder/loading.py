@@ -52,7 +52,7 @@ def load(source: str | Path) -> Loaded:
     if not root.is_dir():
         if root.exists() or root.is_absolute() or str(source).startswith((".", "~")):
             raise ValueError(
-                f"{source} is no folder: give what save_pretrained wrote, a .safetensors file, a hub name, "
+                f"{source} is not a folder: give what save_pretrained wrote, a .safetensors file, a hub name, "
                 f"or python:FILE.py:FACTORY"
             )
         files = [f"{name}/{file}".removeprefix("./") for name in SUBFOLDERS for file in _FILES]

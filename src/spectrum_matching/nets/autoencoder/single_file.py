@@ -32,7 +32,9 @@ def load_single_file(path: Path) -> AutoencoderKL:
             tensors = {name.removeprefix(prefix): file.get_tensor(name) for name in names if name.startswith(parts)}
             scale = float(file.get_tensor("scale_factor")) if "scale_factor" in names else 1.0
     except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path} is no whole safetensors file ({error}): the download or copy is damaged") from None
+        raise ValueError(
+            f"{path} is not a complete safetensors file ({error}): the download or copy is damaged"
+        ) from None
     config = _configuration(path, tensors) | {"scaling_factor": scale}
     try:
         with torch.device("meta"):

@@ -261,7 +261,7 @@ def _folder(spec: str) -> Path:
     if not (folder / CONFIG).is_file():
         hint = " (did you mean gradients?)" if get_close_matches(spec.partition(":")[0], ["gradients"]) else ""
         raise ValueError(
-            f"{spec} is no folder with {CONFIG} of transformers{hint}: give what save_pretrained wrote, or "
+            f"{spec} is not a folder with {CONFIG} of transformers{hint}: give what save_pretrained wrote, or "
             f"hub:owner/name"
         )
     return folder
