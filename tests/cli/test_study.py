@@ -61,10 +61,10 @@ def test_directional_energy_names_and_counts_bad_files(specmatch, image_folder, 
     shutil.copytree(image_folder, folder)
     (folder / "junk.png").write_bytes(b"junk")
     (folder / "empty.png").write_bytes(b"")
-    options = ("--data", folder, "--size", 40, "--num-images", 30, "--device", "cpu", "--gamma", 1, "--out", tmp_path)
-    status, _, said = specmatch("study", "directional-energy", "gradients", *options)
+    options = ("--data", folder, "--size", 40, "--num-images", 30, "--device", "cpu", "--gamma", 1)
+    status, _, said = specmatch("study", "directional-energy", "gradients", *options, "--out", tmp_path / "out")
     assert status == 0, said
-    study = DIRECTIONAL_ENERGY.read(tmp_path / "study.json")
+    study = DIRECTIONAL_ENERGY.read(tmp_path / "out" / "study.json")
     assert sorted(study.sample.bad_files) == ["empty.png: empty file", "junk.png: not an image"]
     assert all(f"warning: skipped {file}" in said for file in study.sample.bad_files)
     assert any(note.startswith("2 of 26 files could not be used") for note in study.notes)
