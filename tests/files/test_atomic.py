@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import re
 import signal
 import time
 
@@ -11,6 +12,7 @@ from spectrum_matching.files.atomic import (
     explain_write_errors,
     open_atomically,
     remove,
+    require_creatable,
     require_writable,
     write_folder_atomically,
     write_text_atomically,
@@ -164,6 +166,30 @@ def test_explain_write_errors_names_target_reason_and_remedy(error):
     with pytest.raises(ValueError, match=rf"^cannot write the export: {error}; fix this, then rerun"):  # noqa: SIM117
         with explain_write_errors("the export"):
             raise error
+
+
+def test_require_creatable_refuses_files_and_links_that_lead_nowhere(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "good").symlink_to("real")
+    for name, why in (
+        ("file", "is a file, expected a folder"),
+        ("link", "is a link that leads nowhere, expected a folder"),
+        ("file/a/b", f"cannot be written, since {tmp_path / 'file'} is no folder"),
+        ("link/a/b", f"cannot be written, since {tmp_path / 'link'} is no folder"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(f"out: {tmp_path / name} {why}")):
+            require_creatable(tmp_path / name)
+    require_creatable(tmp_path / "good" / "a")
+    require_creatable(tmp_path / "new" / "a")
+    assert not (tmp_path / "new").exists()
+
+
+def test_require_writable_gives_the_remedy_of_a_name_that_is_taken(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(ValueError, match=r"link that leads nowhere has this name: remove it, or choose another --out$"):
+        require_writable(tmp_path / "link")
 
 
 def test_require_writable_creates_the_folder_or_names_it(tmp_path):

@@ -22,6 +22,8 @@ def error(number):
         (errno.EROFS, "the disk is read-only: choose another place"),
         (errno.EACCES, "check the permissions"),
         (errno.EPERM, "check the permissions"),
+        (errno.EEXIST, "a file or a link that leads nowhere has this name: remove it"),
+        (errno.ENOTDIR, "part of the path is a file: check the path"),
         (errno.ENOENT, "its folder has been deleted or was never there: check the path"),
     ],
 )

@@ -54,7 +54,7 @@ def require_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise ValueError(
-            f"cannot write into {folder}: {explain_write_error(error)}, or choose another --out"
+            f"cannot write into {folder}: {explain_write_error(error, 'fix this')}, or choose another --out"
         ) from error
 
 
@@ -64,9 +64,10 @@ def require_creatable(folder: Path) -> None:
     Raises:
         ValueError: if it cannot.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"out: {folder} is a file, expected a folder")
-    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if os.path.lexists(folder) and not folder.is_dir():
+        what = "a file" if folder.exists() else "a link that leads nowhere"
+        raise ValueError(f"out: {folder} is {what}, expected a folder")
+    above = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise ValueError(f"out: {folder} cannot be written, since {above} is not a folder that can be written to")
 

@@ -12,6 +12,8 @@ REMEDIES = {
     errno.EACCES: "check the permissions",
     errno.EPERM: "check the permissions",
     errno.EISDIR: "it is a folder: give the name of a file",
+    errno.EEXIST: "a file or a link that leads nowhere has this name: remove it",
+    errno.ENOTDIR: "part of the path is a file: check the path",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EMFILE: "allow more open files (ulimit -n)",
     errno.EIO: "check the disk",
@@ -54,5 +56,5 @@ def _explain(error: BaseException, missing: str, otherwise: str) -> str:
         reason, remedy = " ".join(str(error).split()) or type(error).__name__, otherwise
     else:
         reason = cause.strerror or os.strerror(cause.errno)
-        remedy = {**REMEDIES, errno.ENOENT: missing, errno.ENOTDIR: missing}.get(cause.errno, otherwise)
+        remedy = {**REMEDIES, errno.ENOENT: missing}.get(cause.errno, otherwise)
     return f"{reason}; {remedy}" if remedy else reason
