@@ -108,7 +108,7 @@ def test_open_images_logs_once_what_it_found(spoiled: Path, caplog: pytest.LogCa
     with caplog.at_level("INFO"):
         images = open_images(str(spoiled), 16, held_out=0.3)
         images.part("held_out")
-    lines = [f"{spoiled}: 43 images; left out: 1 other file (notes.txt); 1 unusable file (void.png)"]
+    lines = [f"{spoiled}: 43 images; left aside: 1 other file (notes.txt); 1 unusable file (void.png)"]
     assert caplog.messages == lines
 
 

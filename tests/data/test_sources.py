@@ -61,6 +61,6 @@ def test_describe_says_what_was_taken_and_what_was_left_out(tmp_path: Path) -> N
     (tmp_path / "notes.txt").touch()
     line = describe("photos", open_source(str(tmp_path)))
     assert line == (
-        "photos: 2 classes, 2 images of the part train; left out: 1 image of another part (test/a/3.png),"
+        "photos: 2 classes, 2 images of the part train; left aside: 1 image of another part (test/a/3.png),"
         " 1 image outside of class folders (train/stray.png), 1 other file (notes.txt); 1 unusable file (a/empty.png)"
     )

@@ -19,7 +19,7 @@ def test_summary_is_one_line_of_what_was_taken_and_what_not() -> None:
         bad=["d"],
     )
     assert line == (
-        "photos: 12 classes, 3,400 images; left out: 2 tables (a, b), 1 image outside of class folders (c);"
+        "photos: 12 classes, 3,400 images; left aside: 2 tables (a, b), 1 image outside of class folders (c);"
         " 1 unusable file (d)"
     )
 

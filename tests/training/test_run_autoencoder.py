@@ -259,7 +259,7 @@ def test_report_bad_files_reports_each_once(small_run, command, folder_with_bad_
     assert "cut [red].jpg" in names
     status, _, err = command(run)
     assert status == 0
-    assert err.count("left out: 1 other file (notes.txt)") == 1
+    assert err.count("left aside: 1 other file (notes.txt)") == 1
     assert err.count("cut [red].jpg: truncated") == 1
     assert command(replace(run, steps=26))[0] == 0
     lines = (Path(run.out) / "bad_files.jsonl").read_text().splitlines()
@@ -271,7 +271,7 @@ def test_train_ae_refuses_bad_files_on_request(small_run, command, folder_with_b
     status, out, err = command(small_run, "--data.path", folder_with_bad_files, "--data.on-bad", "refuse")
     assert (status, out) == (2, "")
     opened, line = err.splitlines()
-    assert opened.endswith("25 images; left out: 1 other file (notes.txt)")
+    assert opened.endswith("25 images; left aside: 1 other file (notes.txt)")
     assert "1 of 25 images are bad" in line
     assert "cut [red].jpg" in line
     assert not Path(small_run.out).exists()

@@ -29,5 +29,5 @@ def summary(
     """
     line = f"{source}: {number(n_classes, 'class', 'classes')}, " if n_classes else f"{source}: "
     line += number(n_images, "image", "images") + (f" of the part {part}" if part else "")
-    line += f"; left out: {', '.join(left_out)}" if left_out else ""
+    line += f"; left aside: {', '.join(left_out)}" if left_out else ""
     return line + "".join(f"; {phrase}" for phrase in counted(bad, "unusable file", "unusable files"))
