@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 import torch
 from PIL import Image
@@ -157,6 +159,13 @@ def test_reference_takes_every_file_and_names_what_is_no_image(specmatch, image_
     np.savez(tmp_path / "s.npz", images_of(image_folder, 4))
     (found,) = generation([str(tmp_path / "s.npz")], reference=out, out=tmp_path)
     assert any(f"3 of 6 files of the reference {folder} could not be used" in line for line in found.warnings)
+
+
+def test_reference_takes_every_file_beside_a_table_without_images(image_folder, tmp_path):
+    real, out = half_junk(image_folder, tmp_path / "real"), tmp_path / "real.safetensors"
+    parquet.write_table(pa.table({"caption": ["a", "b"]}), real / "captions.parquet")
+    made = load_reference(reference(str(real), out=out, size=32))
+    assert (made.n_images, made.n_bad) == (3, 4)
 
 
 def test_generation_refuses_a_pipe_in_the_place_of_samples_or_reference(specmatch, known, tmp_path):

@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import re
 import signal
+import stat
 import time
 
 import pytest
@@ -54,6 +55,20 @@ def test_write_folder_atomically_replaces_all_of_a_folder(tmp_path):
     write_folder_atomically(tmp_path / "new" / "export", lambda folder: (folder / "old").mkdir())
     write_folder_atomically(tmp_path / "new" / "export", writer("new"))
     assert names(tmp_path / "new" / "export") == ["SHA256SUMS", "state"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_write_folder_atomically_gives_files_the_permissions_of_new_ones(tmp_path, mask):
+    def write(folder):
+        (folder / "weights").touch(0o600)  # as safetensors leaves it
+        (folder / "config.json").write_text("{}")
+
+    before = os.umask(mask)
+    try:
+        write_folder_atomically(tmp_path / "export", write)
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "export").iterdir()} == {0o666 & ~mask}
 
 
 def test_write_text_atomically_replaces_the_text(tmp_path):

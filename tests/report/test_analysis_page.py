@@ -1,5 +1,6 @@
 import base64
 import hashlib
+import io
 import math
 import re
 from dataclasses import fields, replace
@@ -7,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from spectrum_matching.metrics.catalogue import METRICS
 from spectrum_matching.records import analysis as module
@@ -38,6 +40,7 @@ from spectrum_matching.report.analysis.page import render
 from spectrum_matching.report.analysis.tables import best, summary_table
 from spectrum_matching.report.canvas import NOTHING
 from spectrum_matching.report.digits import decimals, fixed, number
+from spectrum_matching.report.terminal import verdict
 
 HOSTILE = "<i>first</i> & $x_1$ \"quoted\" {x} </script><script>document.title='owned'</script>"
 DELTAS = tuple(i / 10 for i in range(-5, 26))
@@ -693,3 +696,12 @@ def test_render_prints_without_clipping(analyses, page, visit):
     assert tab.evaluate(f"{clipped}.length") == 0
     tab.evaluate("window.dispatchEvent(new Event('afterprint'))")
     assert tab.locator("details[open]").count() == 0
+
+
+def test_verdict_on_the_terminal_puts_each_command_on_a_line_of_its_own():
+    output = io.StringIO()
+    Console(file=output, width=200).print(verdict(synthetic()))
+    lines = [line.rstrip() for line in output.getvalue().splitlines()]
+    at = next(index for index, line in enumerate(lines) if line.endswith("Fine-tune with ESM."))
+    assert lines[at + 1].strip() == "Try: specmatch train-ae finetune256_esm --network.pretrained folder"
+    assert "\\n" not in output.getvalue()

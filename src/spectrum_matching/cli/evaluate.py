@@ -16,7 +16,7 @@ from ..data.given import given_images
 from ..data.images import ImageBatch, ImageSet, Split, open_images
 from ..data.order import fixed_batches
 from ..data.selection import choose_images
-from ..data.tables import TABLE
+from ..data.tables import TABLE, read_tables
 from ..data.walk import BadFile, walk
 from ..evaluation.decoded_reference import compute_decoded_reference
 from ..evaluation.generation import evaluate_generation
@@ -224,11 +224,15 @@ def reconstruction(
 
 
 def open_real(data: str, size: int, split: Split) -> ImageSet:
-    """Open the images of a reference: of a folder of files all, if no split is asked for; else as training does."""
+    """Open the images of a reference: all files of a folder, or as training does.
+
+    As training does if a split is asked for, or tables of images are there.
+    """
     folder = Path(data).expanduser()
     if split == "all" and data and folder.is_dir():
         listing = walk(folder)
-        if not any(name.lower().endswith(TABLE) for name in listing.names):
+        tables = [name for name in listing.names if name.lower().endswith(TABLE)]
+        if not read_tables(folder, tables).holding:
             return given_images(listing, size)
     return open_images(data, size, split=split, labels=None)
 

@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -121,6 +122,7 @@ def write_folder_atomically(
     with _replacing(folder) as partial:
         partial.mkdir()
         write(partial)
+        _share(partial)
         if manifest:
             write_manifest(partial)
         if keep_others and folder.exists():
@@ -137,6 +139,14 @@ def write_folder_atomically(
         partial.rename(folder)
         if replaces:
             remove(aside, folder)
+
+
+def _share(folder: Path) -> None:
+    """Give files the permissions of new ones: some libraries make theirs readable by their owner alone."""
+    mode = stat.S_IMODE(folder.stat().st_mode) & 0o666
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(mode)
 
 
 def _copy_others(old: Path, new: Path) -> None:

@@ -57,9 +57,13 @@ def summary(analyses: Sequence[Analysis]) -> TerminalTable:
 
 def verdict(analysis: Analysis) -> TerminalTable:
     """Render the findings about one autoencoder."""
-    advice = ["\n".join(filter(None, (f.advice, f.command and f"Try: {f.command}"))) for f in analysis.findings]
-    rows = [(Cell(finding.verdict, text),) for finding, text in zip(analysis.findings, advice, strict=True)]
-    levels = [Text(finding.level, STYLES[finding.level]) for finding in analysis.findings]
+    rows, levels = [], []
+    for finding in analysis.findings:
+        rows.append((Cell(finding.verdict, finding.advice),))
+        levels.append(Text(finding.level, STYLES[finding.level]))
+        if finding.command:
+            rows.append((Cell("", f"Try: {finding.command}"),))
+            levels.append(Text())
     return terminal_table(Table((Column(analysis.subject.name, is_text=True),), tuple(enumerate(rows))), levels)
 
 
