@@ -191,8 +191,8 @@ def test_require_creatable_refuses_files_and_links_that_lead_nowhere(tmp_path):
     for name, why in (
         ("file", "is a file, expected a folder"),
         ("link", "is a link that leads nowhere, expected a folder"),
-        ("file/a/b", f"cannot be written, since {tmp_path / 'file'} is no folder"),
-        ("link/a/b", f"cannot be written, since {tmp_path / 'link'} is no folder"),
+        ("file/a/b", f"cannot be written, since {tmp_path / 'file'} is not a folder"),
+        ("link/a/b", f"cannot be written, since {tmp_path / 'link'} is not a folder"),
     ):
         with pytest.raises(ValueError, match=re.escape(f"out: {tmp_path / name} {why}")):
             require_creatable(tmp_path / name)
