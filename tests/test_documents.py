@@ -194,7 +194,7 @@ DOCUMENTS = {
     "docs/alignment.md": 27,
     "docs/compare.md": 33,
     "docs/evaluate.md": 13,
-    "docs/reliability.md": 18,
+    "docs/reliability.md": 20,
     "docs/study.md": 5,
     "docs/taef2.md": 23,
     "docs/theory.md": 41,

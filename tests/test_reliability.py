@@ -128,7 +128,7 @@ def test_pairs_report_mixed_output(out):
     assert mixed.detail.endswith("different 0.txt")
     assert pair(one, one, delay=0.4).name == "both succeeded, right bytes"
     refused = pair(one, locked, delay=0.4)
-    assert (refused.name, refused.failed) == ("one succeeded, right bytes; the other refused", False)
+    assert (refused.name, refused.failed) == ("one succeeded, right bytes, the other refused", False)
 
 
 def test_reader_tells_silence_from_a_word(out):

@@ -69,4 +69,4 @@ def pair(first: Undisturbed, second: Undisturbed, delay: float) -> Outcome:
     if len(successful) == 2:
         return Outcome("both succeeded, right bytes")
     after = successful[0].finish()
-    return after if after.failed else Outcome("one succeeded, right bytes; the other refused")
+    return after if after.failed else Outcome("one succeeded, right bytes, the other refused")
