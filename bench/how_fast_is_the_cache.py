@@ -13,17 +13,16 @@ import json
 import shutil
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from clock import Seconds, seconds
 from machine import describe as describe_machine
 from spectrum_matching.data.order import PositionedBatches
 from spectrum_matching.latents.latent_set import LatentInfo, training_keys
@@ -33,19 +32,6 @@ from spectrum_matching.latents.shards import CacheIndex, finish_cache, write_sha
 SHAPES = {"f16d16": (16, 16, 16), "f8d4": (4, 32, 32)}
 BATCH, SHARD = 256, 2048
 N_BATCHES = 8  # in one turn of reading
-
-
-class Seconds(NamedTuple):
-    """By the clock, and of processors at work, which other programs beside this one do not change."""
-
-    clock: float
-    work: float
-
-
-def seconds(work: Callable[[], object]) -> Seconds:
-    clock, process = time.perf_counter(), time.process_time()
-    work()
-    return Seconds(time.perf_counter() - clock, time.process_time() - process)
 
 
 def quartiles(values: list[float]) -> dict[str, float]:

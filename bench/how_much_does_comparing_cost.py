@@ -14,17 +14,17 @@ import json
 import shutil
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import patch
 
 import torch
 from diffusers.models import AutoencoderKL
 
+from clock import seconds
 from machine import describe  # the file beside this one
 from spectrum_matching.data.order import PositionedBatches
 from spectrum_matching.files.atomic import write_folder_atomically
@@ -37,19 +37,6 @@ from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.denoiser.build import build_denoiser
 
 N_LATENTS, SHAPE, BATCH = 32_768, (16, 16, 16), 256
-
-
-class Seconds(NamedTuple):
-    """By the clock, and of processors at work, which other programs beside this one do not change."""
-
-    clock: float
-    work: float
-
-
-def seconds(work: Callable[[], object]) -> Seconds:
-    clock, process = time.perf_counter(), time.process_time()
-    work()
-    return Seconds(time.perf_counter() - clock, time.process_time() - process)
 
 
 def write_products(root: Path) -> None:

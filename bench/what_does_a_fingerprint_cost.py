@@ -12,12 +12,12 @@ import hashlib
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from clock import seconds
 from machine import describe  # the file beside this one
 from spectrum_matching.data.fingerprint import FileContents, fingerprint
 from spectrum_matching.files.digests import digest_lines, n_bytes
@@ -34,13 +34,6 @@ def write(root: Path, n: int, length: int) -> list[str]:
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(generator.bytes(length))
     return names
-
-
-def seconds(work: Callable[[], object]) -> tuple[float, float]:
-    """Time a call by the clock, and in processor time."""
-    clock, process = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - clock, time.process_time() - process
 
 
 def rounds(root: Path, names: list[str], n_rounds: int) -> dict[str, list[tuple[float, float]]]:

@@ -260,6 +260,9 @@ def test_spectrum_names_the_readings_that_differ(analysis):
     assert "paper" not in same["spectrum-steeper"].verdict
     other = judged(with_view(analysis, matches=(match("scale_free", steep), match("paper", flat))))
     assert "As the paper’s code reads it, it is flatter than the target" in other["spectrum-steeper"].verdict
+    # An undecided reading says nothing else.
+    wide = judged(with_view(analysis, matches=(match("scale_free", steep), match("paper", (0.0, 2.0)))))
+    assert "paper" not in wide["spectrum-steeper"].verdict
 
 
 def test_spectrum_judges_samples_and_names_means_that_differ(analysis):

@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 import torch
-from torch import nn
 
+from codecs_of_tests import Halving
 from spectrum_matching.data.images import ImageBatch
 from spectrum_matching.evaluation.decoded_reference import compute_decoded_reference
 from spectrum_matching.evaluation.generation import evaluate_generation
@@ -19,18 +19,6 @@ SAMPLING = Sampling(
     *("d", "0" * 16, 9, True, "vae", "a" * 16, "linear", "velocity", "euler", 50, 50),
     *(1.0, (0.0, 1.0), "none", 60, 0, "float32"),
 )
-
-
-class Halving(nn.Module):
-    """Latents are the images at half size; decoding doubles pixels."""
-
-    multiple = 2
-
-    def encode(self, images):
-        return nn.functional.avg_pool2d(images, 2)
-
-    def decode(self, latents):
-        return nn.functional.interpolate(latents, scale_factor=2)
 
 
 def decode(images):
@@ -118,6 +106,15 @@ def test_evaluate_generation_refuses_what_no_autoencoder_decoded(extractor, phot
     reference = compute_reference("photographs", [photographs(0, 60)], extractor)
     with pytest.raises(ValueError, match="evaluate reference DATA --autoencoder"):
         evaluate_generation("mine", [photographs(1, 60)], reference, extractor, reconstructions=reference)
+
+
+def test_compute_decoded_reference_of_one_half_has_no_floor(extractor, photographs):
+    in_one_half = (spread_keys(torch.arange(64)) < 0.5).nonzero().flatten()[:12]
+    images, labels = photographs(0, 12), torch.full((12,), -1)
+    batch = ImageBatch(images, labels, (), tuple(in_one_half.tolist()))
+    found = compute_decoded_reference("photographs", [batch], extractor, "vae", "a" * 16, Autoencoder(Halving()))
+    assert found.n_images == 12
+    assert found.floor.refused == "all 12 images lie in one half"
 
 
 def test_compute_decoded_reference_refuses_values_that_are_not_finite(extractor, photographs):

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from codecs_of_tests import Halving
 from spectrum_matching.analysis.measure import analyze
 from spectrum_matching.analysis.options import AnalysisOptions
 from spectrum_matching.data.images import open_images
@@ -16,18 +17,6 @@ from spectrum_matching.metrics.images.statistics import RunningMoments
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.vision.extractors import open_extractor
 from spectrum_matching.spectrum.block_lowpass import block_lowpass
-
-
-class Halving(nn.Module):
-    """Latents are the images at half size; decoding doubles pixels."""
-
-    multiple = 2
-
-    def encode(self, images):
-        return nn.functional.avg_pool2d(images, 2)
-
-    def decode(self, latents):
-        return nn.functional.interpolate(latents, scale_factor=2)
 
 
 class Whole(nn.Module):

@@ -42,11 +42,10 @@ KEYS: dict[Side, SpectrumFinding] = {
     "flatter": "spectrum-flatter",
     "undecided": "spectrum-undecided",
 }
-SIDES: dict[Side, str] = {
+SIDES = {
     "steeper": "steeper than the target, the images’ flattened by f¹",
     "at-target": "at the target, the images’ flattened by f¹",
     "flatter": "flatter than the target, the images’ flattened by f¹",
-    "undecided": "at the target or beside it, undecided",
 }
 MORE_IMAGES = "Measure more images."
 SPECTRUM_ADVICE: dict[Side, str] = {
@@ -99,23 +98,26 @@ def _spectrum(analysis: Analysis) -> Finding | None:
         f"{MATCHED[1]:g} counts as at the target); gap there {match.best_gap:.3f} nats, at delta 1 "
         f"{match.gap(1.0).value:.3f}; power above half of Nyquist {_signed(excess, '+.1f')} dB from the target’s."
     )
+    readings = {"As the paper’s code reads it, it is": paper}
+    if len(analysis.views) > 1:
+        means = analysis.view("mean").match("scale_free")
+        readings = {"Posterior means, without their noise, are": means} | readings
     # Other readings are named where they say something else.
-    others = []
-    if len(analysis.views) > 1 and (of_means := spectrum_side(analysis.view("mean").match("scale_free"))) != side:
-        delta = _signed(analysis.view("mean").match("scale_free").best_delta)
-        others.append(f"Posterior means, without their noise, are {SIDES[of_means]} (delta {delta}).")
-    if (of_paper := spectrum_side(paper)) != side:
-        delta = _signed(paper.best_delta)
-        others.append(f"As the paper’s code reads it, it is {SIDES[of_paper]} (delta {delta}).")
+    others = [
+        f"{words} {SIDES[other]} (delta {_signed(reading.best_delta)})."
+        for words, reading in readings.items()
+        if (other := spectrum_side(reading)) not in (side, "undecided")
+    ]
     first, last = match.deltas[0], match.deltas[-1]
     beyond = " or less" if match.best_delta <= first else " or more" if match.best_delta >= last else ""
     fit = f"delta {_signed(match.best_delta)}{beyond} fits, {_signed(low)} … {_signed(high)}"
     power = ""
     if round(abs(excess), 1) and side in ("steeper", "flatter") and (excess > 0) == (side == "flatter"):
         power = f", with {abs(excess):.1f} dB {'more' if excess > 0 else 'less'} power above half of Nyquist"
-    verdict = f"The latents’ spectrum is {SIDES[side]} ({fit}){power}."
     if side == "undecided":
         verdict = f"Whether the latents’ spectrum is at the target is undecided: {fit}."
+    else:
+        verdict = f"The latents’ spectrum is {SIDES[side]} ({fit}){power}."
     advice, command = SPECTRUM_ADVICE[side], ""
     if side == "undecided":
         command = measure_more(analysis)

@@ -9,7 +9,6 @@ data, written again or copied.
 import hashlib
 import logging
 import os
-import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..files.digests import LENGTH
+from ..files.regular import open_regular
 from ..files.threads import in_threads
 
 BLOCK = 4096  # bytes
@@ -149,15 +149,10 @@ def warn_if_rewritten(what: str, before: Fingerprint | None, now: Fingerprint | 
 def file_content(path: Path) -> Content:
     """Return what is taken of a file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe without a writer would block
-        try:
-            facts = os.fstat(descriptor)
-            if not stat.S_ISREG(facts.st_mode):
-                return Content(-1)
-            digest = _sampled(facts.st_size, lambda n, start: os.pread(descriptor, n, start))
+        with open_regular(path) as stream:
+            facts = os.fstat(stream.fileno())
+            digest = _sampled(facts.st_size, lambda n, start: os.pread(stream.fileno(), n, start))
             return Content(facts.st_size, digest, facts.st_mtime_ns)
-        finally:
-            os.close(descriptor)
     except (OSError, ValueError):  # the latter for a name with a null byte
         return Content(-1)
 

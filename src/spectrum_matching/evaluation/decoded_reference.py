@@ -12,6 +12,7 @@ from ..metrics.images.frechet import frechet_measurement
 from ..metrics.images.statistics import ImageStatistics
 from ..nets.autoencoder import Autoencoder, eval_mode
 from ..nets.vision.extractors import Extractor
+from ..records.measurement import Measurement
 from ..seeding import spread_keys
 from .accumulate import as_batch, note_source, reduce_over
 from .reference import SCORES, Reference, reference_of
@@ -54,8 +55,10 @@ def compute_decoded_reference(
         first, second = (reduce_over(half, accelerator) for half in halves)
         if first.n_images + second.n_images < 2:
             raise ValueError(f"{source}: a reference needs at least 2 images, got {first.n_images + second.n_images}")
-        one, other = (half.moments["features"] for half in (first, second))
-        floor = frechet_measurement(one, other, second.n_images)
+        floor = Measurement(None, refused=f"all {first.n_images + second.n_images} images lie in one half")
+        if first.n_images and second.n_images:
+            one, other = (half.moments["features"] for half in (first, second))
+            floor = frechet_measurement(one, other, second.n_images)
         n_total, n_classes_total = first.n_total, first.n_classes_total
         first.merge(second)
         first.n_total, first.n_classes_total = n_total, n_classes_total

@@ -11,7 +11,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 from .atomic import write_text_atomically
 from .names import printable_values
 from .os_errors import explain_read_error
-from .regular import require_regular
+from .regular import open_regular
 
 Record = TypeVar("Record")
 
@@ -35,8 +35,8 @@ def read_bytes(path: Path) -> bytes:
         ValueError: in one line naming the file and the remedy.
     """
     try:
-        require_regular(path)
-        return path.read_bytes()
+        with open_regular(path) as stream:
+            return stream.read()
     except OSError as error:
         raise ValueError(f"cannot read {path}: {explain_read_error(error)}") from error
 

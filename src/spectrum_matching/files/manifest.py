@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .os_errors import explain_read_error
-from .regular import require_regular
+from .regular import open_regular
 
 MANIFEST = "SHA256SUMS"
 HEADER = "# {} files, as specmatch wrote them"  # `sha256sum -c` passes over comments
@@ -30,8 +30,7 @@ class Compared(NamedTuple):
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a regular file, 64 hexadecimal digits."""
-    require_regular(path)
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -1,13 +1,12 @@
 """What lies under the name of an output: what specmatch wrote may be replaced, anything else is kept."""
 
 import json
-import os
 import re
-import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .atomic import TEMPORARY
+from .regular import open_regular
 
 FORMAT = re.compile(rb'"format":\s*"specmatch-')
 GENERATOR = b'<meta name="generator" content="specmatch">'
@@ -21,10 +20,7 @@ PLACEHOLDERS = {".gitkeep", ".gitignore", ".DS_Store", "lost+found"}
 def is_product(path: Path) -> bool:
     """Return whether a file is one that specmatch wrote: a JSON document, a page, a reference, a run.yaml."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe is not waited for
-        with os.fdopen(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return False
+        with open_regular(path) as stream:
             if path.name == "run.yaml":
                 return True
             if path.suffix == ".json":

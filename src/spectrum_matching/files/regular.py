@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 
 KINDS = {
@@ -14,13 +15,32 @@ KINDS = {
 }
 
 
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file for reading.
+
+    Raises:
+        OSError: where the path does not lead to one; `strerror` says what it is instead.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _require(os.fstat(descriptor), path)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
 def require_regular(path: Path) -> None:
-    """Check that a path leads to a regular file.
+    """Check that a path leads to a regular file, for a library that opens files by their names.
 
     Raises:
         OSError: where it does not; `strerror` says what it is instead.
     """
-    kind = stat.S_IFMT(os.stat(path).st_mode)
+    _require(os.stat(path), path)
+
+
+def _require(found: os.stat_result, path: Path) -> None:
+    kind = stat.S_IFMT(found.st_mode)
     if kind != stat.S_IFREG:
         number = errno.EISDIR if kind == stat.S_IFDIR else errno.EINVAL
         raise OSError(number, not_regular(kind), str(path))

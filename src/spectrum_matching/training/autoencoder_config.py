@@ -247,6 +247,10 @@ def celeba256_f8d4(method: str = "dsm") -> AutoencoderRun:
     return renamed(replace(run, network=Network(preset="f8d4"), method=choice), f"celeba256_f8d4_{method}")
 
 
+IMAGENET_STEPS = {"sd_vae": 325_000, "dsm": 525_000}
+"""Generator updates on ImageNet of the methods for which the paper's code has a recipe."""
+
+
 def imagenet256_f16d16(method: str = "dsm") -> AutoencoderRun:
     """Return ImageNet 256, f16d16, as in the paper's code: 128 images a step on eight A100s; set data.path.
 
@@ -254,7 +258,8 @@ def imagenet256_f16d16(method: str = "dsm") -> AutoencoderRun:
     525,000 generator updates. The other methods, ESM among them, have none there; here they are as long as DSM.
     """
     data = Data(path="data/imagenet/train", size=256, held_out=0.01, crop="center", workers=8)
-    run = replace(celeba256_f16d16(method), steps=325_000 if method == "sd_vae" else 525_000, batch_size=128, data=data)
+    steps = IMAGENET_STEPS.get(method, IMAGENET_STEPS["dsm"])
+    run = replace(celeba256_f16d16(method), steps=steps, batch_size=128, data=data)
     return renamed(run, f"imagenet256_f16d16_{method}")
 
 
