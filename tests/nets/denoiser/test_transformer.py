@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from spectrum_matching.nets.denoiser.transformer import fixed_positions, patchify, unpatchify
+from spectrum_matching.nets.denoiser.transformer import Attention, fixed_positions, patchify, unpatchify
 
 
 @pytest.mark.parametrize("patch", [1, 2, 4])
@@ -30,3 +30,14 @@ def test_fixed_positions_are_half_column_half_row():
     assert torch.equal(row, row[:, :1].expand(-1, 8, -1))
     assert len(column[0].unique(dim=0)) == 8
     assert len(row[:, 0].unique(dim=0)) == 5
+
+
+def test_attention_under_autocast_is_rounded_once(generator):
+    attention, x = Attention(32, 4, bias=True), torch.randn(3, 16, 32, generator=generator)
+    attention.out = torch.nn.Identity()
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        q, k, v = attention.qkv(x).double().view(3, 16, 3, 4, 8).permute(2, 0, 3, 1, 4)
+        mixed = attention(x)
+    exact = ((q @ k.mT / 8**0.5).softmax(-1) @ v).transpose(1, 2).reshape(3, 16, 32)
+    assert mixed.dtype == torch.bfloat16
+    assert ((mixed - exact).abs() <= 2**-8.99 * exact.abs() + 1e-6).all()
