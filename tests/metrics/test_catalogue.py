@@ -12,9 +12,11 @@ from spectrum_matching.metrics.decoder.lowpass import lowpass
 from spectrum_matching.metrics.latents.moments import Moments
 from spectrum_matching.metrics.latents.sweep import LatentBatch, LatentSweep
 from spectrum_matching.metrics.metric import Published
+from spectrum_matching.records.comparison import COMPARISON
 from spectrum_matching.spectrum import gaussian_blur
 
 PACKAGE = Path(__file__).parents[2] / "src" / "spectrum_matching"
+RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 USED_BY_VERDICT = {"posterior_noise": {"verdict.py"}}
 OF_LATENTS = [metric.key for entry in LATENT_METRICS for metric in entry.metrics]
 
@@ -82,6 +84,31 @@ def test_metric_doubt_follows_sign_and_interval(better, interval, doubt):
     metric = dataclasses.replace(METRICS["sec_25"], better=better, across=Published(sum(interval) / 2, interval, 21))
     assert metric.doubt == doubt
     assert not dataclasses.replace(metric, across=None).doubt
+
+
+@pytest.mark.parametrize(
+    ("key", "inside", "outside"),
+    [
+        ("sec_50", (0.0, 0.209, 1.0), (-0.01, 1.01)),
+        ("viv_class", (0.0, 1.36, 1.5708), (-0.1, 2.13, 2.8, 2.9)),
+        ("condition_number", (1.0, 1e12), (0.99,)),
+        ("kurtosis", (-2.0, 40.0), (-2.1,)),
+        ("psnr", (0.0, 34.3, 100.0), (-1.0, 100.1)),
+        ("exponent", (-5.0, 5.0), ()),
+    ],
+)
+def test_metric_allows_what_its_definition_does(key, inside, outside):
+    assert all(map(METRICS[key].allows, inside))
+    assert not any(map(METRICS[key].allows, outside))
+
+
+def test_metrics_allow_every_number_that_was_measured(plain_and_blurred):
+    trials = COMPARISON.read(RESULTS / "compare_cifar10.json").trials
+    measured = [{key: m.value for key, m in numbers.items()} for numbers in plain_and_blurred]
+    measured += [trial.numbers for trial in trials]
+    checked = {(key, value) for each in measured for key, value in each.items() if key in METRICS and value is not None}
+    assert len(checked) > 300
+    assert not [(key, value) for key, value in checked if not METRICS[key].allows(value)]
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,8 @@ class Metric:
 
     better: direction that is claimed to help generation; "target" for an optimum in between, "neither" where the
     literature disagrees or says nothing. one_sided: a blurred or constant latent would win. evidence: what its relation
-    to generation rests on within one shape or family; across: across families, None where nobody published it.
+    to generation rests on within one shape or family; across: across families, None where nobody published it. bounds:
+    least and greatest value that its definition allows, None where there is none.
     conventions: how it differs from others of the same name. is_alternative: another reading of a metric, measured only
     with all readings.
     """
@@ -48,12 +49,19 @@ class Metric:
     unit: str = ""
     better: Literal["lower", "higher", "target", "neither"] = "neither"
     range: str
+    bounds: tuple[float | None, float | None] = (None, None)
     one_sided: bool = False
     source: str
     evidence: str = NONE
     across: Published | None = None
     conventions: str
     is_alternative: bool = False
+
+    def allows(self, value: float) -> bool:
+        """Return whether a value lies within the bounds, up to six digits, to which results are kept."""
+        low, high = self.bounds
+        slack = 1e-5 * max(1.0, abs(value))
+        return (low is None or value >= low - slack) and (high is None or value <= high + slack)
 
     @property
     def doubt(self) -> str:

@@ -19,6 +19,7 @@ HALF_SIZE = Metric(
     title="equivariance error at half size",
     better="lower",
     range="from 0 on; 2 for unrelated latents",
+    bounds=(0.0, None),
     one_sided=True,
     source="EQ-VAE (arXiv 2502.09509), appendix C.3",
     evidence="|r| with gFID 0.4–0.7 within families of one shape; 0.005 across 8 autoencoders: compare before, after",

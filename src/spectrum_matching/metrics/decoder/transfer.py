@@ -26,6 +26,7 @@ DIAGONAL = Metric(
     unit="share",
     better="higher",
     range="0 to 1",
+    bounds=(0.0, 1.0),
     one_sided=True,
     source="this package, to test a premise of " + SPECTRUM_MATCHING,
     conventions="noise of one latent band at a time, 0.1 standard deviation of each channel; bands of equal frequency",

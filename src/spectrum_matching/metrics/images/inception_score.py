@@ -30,6 +30,7 @@ INCEPTION_SCORE_METRIC = score_metric(
     title="Inception Score",
     better="higher",
     range="1 to the number of classes",
+    bounds=(1.0, None),
     source="Salimans et al. (arXiv 1606.03498)",
     conventions="Inception's logits without bias, mean over equal splits of about 5,000 images, each spread over the "
     "set, where ADM's evaluator splits consecutively; uses no reference. Interval: over splits, where there are five",

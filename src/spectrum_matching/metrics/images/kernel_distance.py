@@ -15,6 +15,7 @@ KID_METRIC = score_metric(
     key="kid",
     title="kernel distance",
     range="about 0 on; unbiased, so it may come out below",
+    bounds=(None, None),
     source="Bińkowski et al. (arXiv 1801.01401)",
     conventions="KID where the extractor is Inception's; cubic kernel, all pairs of at most 10,000 images a side. "
     "Interval: first-order terms of the U-statistic, over the images of both sides",

@@ -21,6 +21,7 @@ PRECISION_METRIC = score_metric(
     unit="share",
     better="higher",
     range="0 to 1",
+    bounds=(0.0, 1.0),
     one_sided=True,
     source="Kynkäänniemi et al. (arXiv 1904.06991)",
     conventions=f"{MANIFOLD}. Interval: over generated images, the manifold fixed",

@@ -14,6 +14,7 @@ score_metric = partial(
     unit="",
     better="lower",
     range="from 0 on",
+    bounds=(0.0, None),
     one_sided=False,
     evidence="a score of generated images itself, not a predictor",
 )

@@ -17,6 +17,7 @@ SEC_25 = Metric(
     unit="share of energy",
     better="lower",
     range="0 to 1",
+    bounds=(0.0, 1.0),
     one_sided=True,
     source=f"{RIGHT_SPACE}, equations 7–9",
     evidence="|r| with gFID 0.63–0.80 within one family of 43 tokenizers of one shape; the right order in three pairs "

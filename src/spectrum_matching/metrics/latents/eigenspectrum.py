@@ -16,6 +16,7 @@ PARTICIPATION = Metric(
     title="participation ratio of the channels",
     unit="channels",
     range="1 to the number of live channels",
+    bounds=(1.0, None),
     source="GAE, after SSVAE (arXiv 2512.05394)",
     evidence="none, and the direction is disputed: SSVAE wants few modes, PAE and GAE many",
     conventions="(Σλ)²/Σλ² of the covariance (not the correlation) of all positions, live channels",
@@ -26,6 +27,7 @@ TOP1 = replace(
     title="variance along the first axis",
     unit="share of variance",
     range="1 / live channels to 1",
+    bounds=(0.0, 1.0),
 )
 CONDITION = replace(
     PARTICIPATION,
@@ -33,6 +35,7 @@ CONDITION = replace(
     title="condition number of the channels",
     unit="",
     range="from 1 on",
+    bounds=(1.0, None),
     source="convention",
     evidence=NONE + "; set by the weakest live channel",
     conventions="largest over smallest eigenvalue of the covariance of all positions, live channels",
@@ -43,6 +46,7 @@ EFFECTIVE_RANK = replace(
     title="effective rank of the images' means",
     unit="share of channels",
     range="0 to 1; too low for few images",
+    bounds=(0.0, 1.0),
     source=PAE,
     conventions="exp(entropy of singular values) / channels, latents averaged over positions, centred over images, raw",
 )

@@ -19,6 +19,7 @@ VIV = Metric(
     unit="standard deviations · π/2",
     better="lower",
     range="0 to π/2, which is white noise",
+    bounds=(0.0, math.pi / 2),
     one_sided=True,
     source=f"{RIGHT_SPACE}, equations 2–6, without its classes; the estimator is that of GAE's port",
     evidence=NONE + " without labels; with them see the per-class form",

@@ -17,6 +17,7 @@ LNC = Metric(
     unit="share",
     better="higher",
     range="chance level to 1",
+    bounds=(0.0, 1.0),
     source=f"{RIGHT_SPACE}; it states neither the number of neighbours (all of a class, or 5 or 10) nor centring",
     evidence="|r| with gFID 0.67–0.79 within families of one shape, 0.37–0.69 under guidance; 0.99 with linear probing",
     conventions="10 neighbours, or all others of the smallest class; cosine of centred means over positions or "

@@ -15,6 +15,7 @@ SRSS = Metric(
     unit="cosine",
     better="higher",
     range="−2 to 2; 0.4–0.86 for published 16 × 16 latents",
+    bounds=(-2.0, 2.0),
     one_sided=True,
     source=f"{IREPA}, its code",
     evidence="|r| with gFID 0.71–0.90 over backbones and families of one shape, 0.69–0.82 under guidance",

@@ -36,6 +36,7 @@ BEST_DELTA = Metric(
     title="flattening of the images' spectrum that fits best",
     better="target",
     range="−0.5 to 2.5 searched; 0 keeps the images' spectrum, steeper latents lie below it, white ones far above 1",
+    bounds=(-0.5, 2.5),
     source=SPECTRUM_MATCHING,
     evidence=NONE + " beyond the paper's own training runs",
     conventions="scale-free variant: frequencies, no logarithm, no DC; interval by bootstrap over images",
@@ -47,6 +48,7 @@ GAP = replace(
     unit="nats",
     better="lower",
     range="from 0 on; large for latents steeper and flatter than the target alike",
+    bounds=(0.0, None),
     conventions="KL(flattened image spectrum ‖ latent spectrum) per image, 16 bands, no DC; any latent scale",
 )
 GAP_PAPER = replace(
