@@ -73,7 +73,8 @@ def analyze_all(
         labels: Add neighbour consistency and irreducible variance by class; needs images in class folders.
         masks: Folder of foreground masks with the names of the images; adds SRSS.
         lpips: Weights of LPIPS, a path or hub name; adds LPIPS.
-        features: Extractor for rFID: inception:PATH, dinov2[:FOLDER], a TorchScript file, python:FILE.py:FACTORY.
+        features: Extractor for rFID: inception:PATH, dinov2[:FOLDER], shufflenet:PATH, a TorchScript file, or
+            python:FILE.py:FACTORY.
         all_readings: Add alternative readings of metrics, such as SEC at ρ = 0.5.
         fail_on: Exit with status 1 if one holds, such as "best_delta > 1.3" "psnr < 26" decoder-idle.
         overwrite: Replace files of these names that specmatch did not write, in any folder.

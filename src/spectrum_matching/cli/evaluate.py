@@ -46,8 +46,8 @@ SCORES_FILE = "scores.json"
 class Reading:
     """Options for reading images and extracting their features."""
 
-    # inception:PATH, dinov2[:FOLDER], a TorchScript file, python:FILE.py:FACTORY; without an extractor only scores
-    # that need no features
+    # inception:PATH, dinov2[:FOLDER], shufflenet:PATH, a TorchScript file, python:FILE.py:FACTORY; without an extractor
+    # only scores that need no features
     features: str | None = None
     batch_size: PositiveInt = 64  # images at once in a process
     workers: NonNegativeInt = 0  # processes that read images, for each process that computes

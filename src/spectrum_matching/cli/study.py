@@ -56,7 +56,7 @@ def directional_energy(
     """Measure the directional spectrum of encoders' tokens before and after each target filter of alignment.
 
     Args:
-        encoders: gradients[:CELL] (no weights), a folder in transformers' format, hub:OWNER/NAME, or
+        encoders: gradients[:CELL] (no weights), shufflenet:PATH, a folder in transformers' format, hub:OWNER/NAME, or
             autoencoder:SOURCE for latents, as in `specmatch analyze`; NAME=ENCODER sets the displayed name.
         data: A folder or parquet path, hub:NAME[:SPLIT], or "embedded".
         out: Folder for study.json and report.html.
@@ -72,7 +72,9 @@ def directional_energy(
         overwrite: Replace files of these names that specmatch did not write, in any folder.
     """
     if not encoders:
-        raise ValueError('no encoder was given: name "gradients", folders, hub:OWNER/NAME or autoencoder:SOURCE')
+        raise ValueError(
+            'no encoder was given: name "gradients", shufflenet:PATH, folders, hub:OWNER/NAME or autoencoder:SOURCE'
+        )
     if num_images < 2 or batch_size < 1:
         raise ValueError(f"expected at least 2 images in batches of at least 1; got {num_images} and {batch_size}")
     sources, torch_device = named_sources(encoders), chosen_device(device)

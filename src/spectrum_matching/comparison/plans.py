@@ -38,7 +38,7 @@ class Measuring:
 
     data: str | None = None  # images that nothing was trained on; by default those that each seed held out
     reference_data: str | None = None  # images that samples are compared with; `data` by default
-    features: str | None = None  # extractor: inception, dinov2, a TorchScript file or python:FILE.py:FACTORY
+    features: str | None = None  # extractor: inception, dinov2, shufflenet, TorchScript, or python:FILE.py:FACTORY
     reference: Several = 10_000  # images that samples are compared with, at most
     samples: Several = 10_000  # images to generate
     reconstructions: Several = 2048  # images to reconstruct

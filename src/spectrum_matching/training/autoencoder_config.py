@@ -62,7 +62,7 @@ class MethodChoice:
     probability: float | None = None
     prior: float | None = None
     interpolation: Interpolation | None = None
-    encoder: NotHashed[str | None] = None  # vision encoder: gradients, gradients:CELL, a folder, or hub:NAME
+    encoder: NotHashed[str | None] = None  # vision encoder: gradients:CELL, shufflenet:PATH, a folder, or hub:NAME
     encoder_size: int | None = None  # pixels on a side that it sees, where it has a size of its own
     feature_weight: NonNegative | None = None
     cosine_margin: float | None = None

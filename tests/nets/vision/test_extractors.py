@@ -152,7 +152,7 @@ def test_open_extractor_dinov2_gives_the_class_token(dinov2):
         ("inception:/nowhere.pth", r"no weights at /nowhere.pth: download .* and give inception:PATH"),
         ("dinov2:/nowhere", "/nowhere is not a folder with config.json .*; give dinov2:FOLDER"),
         ("dinov2", "the hub did not give it.*; give dinov2:FOLDER, a copy of facebook/dinov2-large"),
-        ("clip", "no feature extractor 'clip': give inception:PATH, dinov2:FOLDER, a TorchScript file"),
+        ("clip", "no feature extractor 'clip': give inception:PATH, dinov2:FOLDER, shufflenet:PATH, a TorchScript"),
         ("python:/nowhere.py:factory", "no file /nowhere.py: give python:"),
     ],
 )

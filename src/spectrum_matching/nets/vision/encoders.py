@@ -1,4 +1,4 @@
-"""Vision encoders, the targets of alignment: from images to tokens on a grid, by transformers' models or by gradients.
+"""Vision encoders, from images to tokens on a grid: transformers' models, ShuffleNetV2, or histograms of gradients.
 
 Tokens are the last block's after the model's own norm, as REPA (arXiv 2410.06940) takes DINOv2's. CLIP's norm is
 trained on class tokens alone, so CLIP's tokens are taken before it, as in REPA's code.
@@ -20,7 +20,9 @@ from ...files.digests import digest_files, digest_lines
 from ...files.settings import validate
 from ...spectrum.filters import Resampler, resize
 from ..folders import CONFIG, download, load_folder, read_config
+from . import shufflenet
 from .gradients import CELL, VERSION, WIDTH, gradient_grid, gradient_map
+from .weights import weight_files
 
 RGB = tuple[float, float, float]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -135,6 +137,8 @@ class Recipe(NamedTuple):
 RECIPES = {"repa": Recipe("bicubic", normalises=True), "va_vae": Recipe("bilinear", normalises=False)}
 """REPA (arXiv 2410.06940), as iREPA; VA-VAE (arXiv 2501.01423), whose encoder sees values in [-1, 1]."""
 
+SHUFFLENET = "shufflenet"
+
 _RESAMPLERS: dict[int | None, Resampler] = {2: "bilinear", 3: "bicubic"}  # by PIL's numbers
 
 
@@ -151,34 +155,37 @@ class _Preprocessing:
 
 
 def open_vision(spec: str, device: torch.device | str = "cpu", size: int | None = None) -> VisionEncoder:
-    """Open `gradients`, `gradients:CELL` (pixels on a side, 8), a folder in transformers' format, or `hub:owner/name`.
+    """Open `gradients[:CELL]`, `shufflenet:PATH`, a folder in transformers' format, or `hub:owner/name`.
 
-    `repa:` or `va_vae:` before a DINOv2's folder or name prepares images as these codes do, and resamples the position
-    embeddings once, antialiased, as timm does; see `RECIPES`.
+    CELL: pixels on a side, 8. PATH: the file of ShuffleNetV2's weights. `repa:` or `va_vae:` before a DINOv2's folder
+    or name prepares images as these codes do, and resamples the position embeddings once, antialiased, as timm does;
+    see `RECIPES`.
 
-    size: side of the encoder's input in pixels; 224 for DINOv2, 256 for DINOv3, else that of its configuration, rounded
-    down to a multiple of its patch. Gradients take images at their own size.
+    size: side of the encoder's input in pixels; 224 for DINOv2 and ShuffleNetV2, 256 for DINOv3, else that of its
+    configuration, rounded down to a multiple of its patch. Gradients take images at their own size.
 
     Raises:
         ValueError: in one line, if it does not open.
     """
-    name, _, cell = spec.partition(":")
+    name, _, rest = spec.partition(":")
     if name == "gradients":
         if size is not None:
             raise ValueError(f"{spec} takes images at their own size: leave size {size} out, or give gradients:CELL")
-        return _gradients(spec, cell if ":" in spec else str(CELL), torch.device(device))
+        return _gradients(spec, rest if ":" in spec else str(CELL), torch.device(device))
+    if name == SHUFFLENET:
+        return _shufflenet(spec, rest, torch.device(device), size)
     if name in RECIPES:
         return _pretrained(spec, torch.device(device), size, spec.removeprefix(f"{name}:"), RECIPES[name])
     return _pretrained(spec, torch.device(device), size, spec, None)
 
 
 def canonical(spec: str) -> str:
-    """Return one name for all specs of an encoder: with the default cell, and the full path of a folder."""
+    """Return one name for all specs of an encoder: with the default cell, and the full path of a folder or file."""
     if spec == "gradients":
         return f"gradients:{CELL}"
-    recipe = next((f"{name}:" for name in RECIPES if spec.startswith(f"{name}:")), "")
-    folder = Path(spec.removeprefix(recipe)).expanduser()
-    return f"{recipe}{folder.resolve()}" if folder.exists() else spec
+    before = next((f"{name}:" for name in (*RECIPES, SHUFFLENET) if spec.startswith(f"{name}:")), "")
+    path = Path(spec.removeprefix(before)).expanduser()
+    return f"{before}{path.resolve()}" if path.exists() else spec
 
 
 def _gradients(spec: str, text: str, device: torch.device) -> VisionEncoder:
@@ -193,6 +200,22 @@ def _gradients(spec: str, text: str, device: torch.device) -> VisionEncoder:
         device=device,
         grid=lambda side: gradient_grid(side, side, cell),
         encode=lambda images: gradient_map(images, cell).flatten(2).mT,
+    )
+
+
+def _shufflenet(spec: str, path: str, device: torch.device, size: int | None) -> VisionEncoder:
+    if not path:
+        raise ValueError(f"{spec} needs weights: {shufflenet.REMEDY}")
+    side = _input_side(spec, size, shufflenet.PATCH, shufflenet.SIDE)
+    network = shufflenet.ShuffleNet.from_weights(path).to(device)
+    return VisionEncoder(
+        name=spec,
+        digest=digest_files(weight_files(path, shufflenet.REMEDY)),
+        width=shufflenet.WIDTH,
+        resizer=f"bilinear to {side}, antialiased; {shufflenet.PREPARATION}",
+        device=device,
+        grid=lambda _: (side // shufflenet.PATCH, side // shufflenet.PATCH),
+        encode=lambda images: network(resize(images, (side, side), "bilinear")).flatten(2).mT,
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...files.digests import digest_files, digest_lines, digest_weights
 from ..python_files import PREFIX, from_file
-from .encoders import open_vision
+from .encoders import SHUFFLENET, open_vision
 from .inception import REMEDY, RESIZER, Inception
 from .weights import weight_files
 
@@ -47,7 +47,7 @@ class Extractor:
 
 
 def open_extractor(spec: str, device: torch.device | str = "cpu") -> Extractor:
-    """Open `inception:SOURCE`, `dinov2[:SOURCE]`, a TorchScript file, or `python:FILE.py:FACTORY`.
+    """Open `inception:SOURCE`, `dinov2[:SOURCE]`, `shufflenet:PATH`, a TorchScript file, or `python:FILE.py:FACTORY`.
 
     SOURCE is a file (a folder for DINOv2) or `hub:owner/name`; `dinov2` alone is that of the hub. The factory takes no
     arguments and returns a function of images; a module is put into eval mode on `device`.
@@ -89,7 +89,21 @@ def _dinov2(source: str, device: torch.device | str) -> Extractor:
     )
 
 
-EXTRACTORS: dict[str, Callable[[str, torch.device | str], Extractor]] = {"inception": _inception, "dinov2": _dinov2}
+def _shufflenet(source: str, device: torch.device | str) -> Extractor:
+    encoder = open_vision(f"{SHUFFLENET}:{source}", device)
+    return Extractor(
+        SHUFFLENET,
+        encoder.digest,
+        encoder.resizer,
+        lambda images: Extracted(_finite(encoder(images).tokens.mean(1), SHUFFLENET)),
+    )
+
+
+EXTRACTORS: dict[str, Callable[[str, torch.device | str], Extractor]] = {
+    "inception": _inception,
+    "dinov2": _dinov2,
+    SHUFFLENET: _shufflenet,
+}
 """Extractors by name; any other spec names a user's file."""
 
 
@@ -98,8 +112,8 @@ def _user_extractor(spec: str, device: torch.device | str) -> Extractor:
     path = Path(spec.removeprefix(PREFIX).rpartition(":")[0] if is_python else spec).expanduser()
     if not (is_python or path.is_file()):
         raise ValueError(
-            f"no feature extractor {spec!r}: give inception:PATH, dinov2:FOLDER, a TorchScript file that exists, or "
-            f"python:FILE.py:FACTORY"
+            f"no feature extractor {spec!r}: give inception:PATH, dinov2:FOLDER, shufflenet:PATH, a TorchScript file "
+            f"that exists, or python:FILE.py:FACTORY"
         )
     try:
         function: Any = from_file(spec) if is_python else torch.jit.load(str(path), map_location=device)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -34,17 +35,19 @@ def read_weights(
     network: str,
     remedy: str,
     rename: Callable[[str], str] = lambda name: name,
+    others: Literal["ignore", "refuse"] = "ignore",
 ) -> dict[str, Tensor]:
-    """Return the tensors of these names and shapes in float32, from all files of `source` together; ignore any others.
+    """Return the tensors of these names and shapes in float32, from all files of `source` together.
 
     Files are safetensors, or state dicts that torch.load(weights_only=True) opens. rename: from a name in a file to one
-    of `shapes`.
+    of `shapes`. others: what to do with tensors of other names.
 
     Raises:
-        ValueError: if a file cannot be read, two of them disagree, or a tensor is missing or of another shape; names
-            the `network` and the remedy.
+        ValueError: if a file cannot be read, two of them disagree, or a tensor is missing, of another shape or refused;
+            names the `network` and the remedy.
     """
     weights: dict[str, Tensor] = {}
+    unknown: list[str] = []
     for file in weight_files(source, remedy):
         for name, tensor in _read(file).items():
             name = rename(name)
@@ -52,6 +55,8 @@ def read_weights(
                 raise ValueError(f"{file} and another file of {source} disagree on {name}: keep one of them there")
             if name in shapes:
                 weights[name] = tensor
+            else:
+                unknown.append(name)
     if absent := [name for name in shapes if name not in weights]:
         raise ValueError(
             f"{source} lacks {len(absent)} of {len(shapes)} tensors of {network}, first {absent[0]}: {remedy}"
@@ -62,6 +67,8 @@ def read_weights(
                 f"{source}: {name} is {tuple(tensor.shape)}, {network} has {tuple(shapes[name])}; these are weights of "
                 f"another network: {remedy}"
             )
+    if unknown and others == "refuse":
+        raise ValueError(f"{source} has {len(unknown)} tensors that {network} has not, first {unknown[0]}: {remedy}")
     return {name: tensor.float() for name, tensor in weights.items()}
 
 
