@@ -28,6 +28,18 @@ def test_write_report_puts_folders_and_files_on_one_page(folder, tmp_path, capsy
     assert f"name ({tmp_path})" in page
 
 
+def test_write_report_writes_figures_into_a_folder_of_their_own(specmatch, folder, tmp_path):
+    figures, page = tmp_path / "figures", tmp_path / "report.html"
+    assert specmatch("report", folder, "--out", page, "--figures", figures)[0] == 0
+    pdfs = {path.stem for path in figures.glob("*.pdf")}
+    assert {"spectra-images", "flattening-the_paper_s_variant", "transfer-name"} <= pdfs
+    assert pdfs == {path.stem for path in figures.glob("*.csv")}
+    assert page.read_text().count('class="save"') == len(pdfs)
+    status, _, error = specmatch("report", folder, "--out", page, "--figures", folder)
+    assert status == 2
+    assert "analysis.json and no figures of specmatch; choose another folder" in error
+
+
 def test_write_report_refuses_bad_input_in_one_line(folder, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     for arguments, message in (

@@ -1,4 +1,5 @@
 import base64
+import csv
 import hashlib
 import io
 import math
@@ -6,6 +7,7 @@ import re
 from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
@@ -296,7 +298,7 @@ def test_render_labels_figures_and_has_unique_ids(page):
     assert all(picture["alt"] for picture in elements.named("img"))
     ids = [attributes["id"] for _, attributes in elements.all if "id" in attributes]
     assert len(set(ids)) == len(ids)
-    anchors = [attributes["href"][1:] for attributes in elements.named("a")]
+    anchors = [attributes["href"][1:] for attributes in elements.named("a") if "download" not in attributes]
     used = [attributes["xlink:href"][1:] for attributes in elements.named("use")]
     assert used
     assert set(used) | set(anchors) <= set(ids)
@@ -461,7 +463,7 @@ def whole_page():
 def require_links(page):
     elements = Elements(page)
     ids = {attributes["id"] for _, attributes in elements.all if "id" in attributes}
-    assert {attributes["href"][1:] for attributes in elements.named("a")} <= ids
+    assert {attributes["href"][1:] for attributes in elements.named("a") if "download" not in attributes} <= ids
 
 
 @pytest.mark.slow
@@ -637,6 +639,29 @@ def test_render_shows_value_on_tap(page, visit):
     box = drawing.locator("circle").first.bounding_box()
     tab.touchscreen.tap(box["x"] + 4, box["y"] + 4)
     assert "half size, area: 0.210 ± 0.0021" in tab.locator(".tip").inner_text()
+
+
+def test_render_saves_each_drawing_and_its_numbers(analyses, page, visit, tmp_path):
+    tab = visit(page, color_scheme="dark")
+    drawing = tab.locator(".drawing", has_text="Scale-free variant")
+    saved = {}
+    for kind in ("SVG", "CSV"):
+        with tab.expect_download() as download:
+            drawing.locator(".save").get_by_text(kind).press("Enter")
+        assert download.value.suggested_filename == f"flattening-scale_free_variant.{kind.lower()}"
+        saved[kind] = Path(download.value.path()).read_text(encoding="utf-8")
+    svg = ElementTree.fromstring(saved["SVG"])  # well-formed by itself
+    assert "var(--" not in saved["SVG"]
+    assert "stroke: #c2452d" in saved["SVG"]  # paper is light
+    texts = [element.text for element in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"delta", "gap in nats", "second"} <= set(texts)
+    assert f"{float(svg.get('height')):g}" == svg.get("viewBox").split()[3]
+    head, *rows = csv.reader(io.StringIO(saved["CSV"]))
+    assert head == ["series", "delta", "gap in nats", "standard error"]
+    gaps = analyses[1].view("mean").match("scale_free").gaps
+    of_second = [row for row in rows if row[0] == "second"]
+    assert len(of_second) == len(gaps) + 1  # and the minimum
+    assert of_second[0] == ["second", "-0.5", f"{gaps[0].value:.7g}", f"{gaps[0].standard_error:.7g}"]
 
 
 @pytest.mark.slow

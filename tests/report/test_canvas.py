@@ -1,8 +1,9 @@
 import math
+import re
 
 import pytest
 
-from spectrum_matching.report.canvas import NOTHING, Curve, curves, positive_limits
+from spectrum_matching.report.canvas import NOTHING, Curve, by_row, curves, estimate, positive_limits
 
 COLOUR = "#123456"
 
@@ -51,3 +52,41 @@ def test_positive_limits_leave_zeros_out():
     assert positive_limits([0.0, 3.0, 6.0]) == (2.0, 9.0)
     low, high = positive_limits([0.0])
     assert 0 < low < high
+
+
+def legend(panel):
+    return re.findall(r'<g class="legend"><text[^>]*>([^<]*)</text></g>', panel.svg)
+
+
+def test_curves_name_each_style_once_in_the_legend_of_a_saved_figure():
+    def of(name, entry=None):
+        return Curve([1, 2], [1, 2], f"{name}\n{{x}}: {{y}}", {"color": COLOUR}, entry)
+
+    both = curves(
+        "title", "x", "y", [of("one"), of("one"), of("two, seed 0", "two"), of("two, seed 1", "two"), of("three", "")]
+    )
+    assert legend(both) == ["one", "two"]
+    assert legend(curves("title", "x", "y", [of("one"), of("three", "")])) == []
+    shown, whole = re.search(r'viewBox="([^"]*)" data-whole="([^"]*)"', both.svg).groups()
+    assert [float(n) for n in shown.split()] == [0, 0, 316, 238]
+    assert float(whole.split()[3]) > 238
+    (name,) = legend(curves("title", "x", "y", [of("a" * 90 + "z"), of("two")]))[:1]
+    assert len(name) < 60
+    assert name.endswith("az")
+
+
+def test_curves_save_numbers_with_names_gaps_and_errors():
+    points = Curve([0.1, 0.2, 0.3], [1.0, math.nan, 1 / 3], "one\n{x}: {y}", {}, errors=[0.25, None, None])
+    bar = Curve([0.1, 0.3], [5, 5], "", {})
+    panel = curves("title", "cycles  per\nsample", "power", [points, bar])
+    assert (
+        panel.csv == "series,cycles per sample,power,standard error\none,0.1,1,0.25\none,0.2,nan,\none,0.3,0.3333333,\n"
+    )
+    assert curves("title", "x", "y", [points._replace(errors=())]).csv.startswith("series,x,y\none,0.1,1\n")
+
+
+def test_by_row_saves_the_names_of_rows():
+    series = [*estimate(0.5, 0.125, 0.8, "first\nturn: 0.5", 0), *estimate(2.0, None, 0.1, "second\nhalf: 2", 1)]
+    assert by_row("title", "error", ["half size", "turn"], series).csv == (
+        "series,row,error,standard error\nfirst,turn,0.5,0.125\nsecond,half size,2,\n"
+    )

@@ -3,9 +3,11 @@ import hashlib
 import re
 from html.parser import HTMLParser
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import pytest
 
+from spectrum_matching.files.stages import slug
 from spectrum_matching.records.analysis import Provenance
 from spectrum_matching.report.canvas import Curve, curves
 from spectrum_matching.report.study_page import Block, StudyTable, render_study
@@ -74,8 +76,13 @@ def test_render_study_loads_nothing_and_links_to_its_sections(page):
     assert f"script-src 'sha256-{digest}'" in policy
     ids = [attributes["id"] for _, attributes in elements.all if "id" in attributes]
     assert len(set(ids)) == len(ids)
-    assert [link["href"] for link in elements.named("a")] == ["#first-things", "#in-numbers", "#provenance"]
-    assert {link["href"][1:] for link in elements.named("a")} <= set(ids)
+    to_sections, saved = [], []
+    for link in elements.named("a"):
+        (saved if "download" in link else to_sections).append(link)
+    assert [link["href"] for link in to_sections] == ["#first-things", "#in-numbers", "#provenance"]
+    assert [link["download"] for link in saved] == [f"first-things-{slug(drawing().title)}.csv"]
+    assert unquote(saved[0]["href"]) == f"data:text/csv;charset=utf-8,{drawing().csv}"
+    assert {link["href"][1:] for link in to_sections} <= set(ids)
 
 
 def test_render_study_shows_everything_it_is_given(page):

@@ -20,7 +20,8 @@ from ..metrics.images.pixels import SSIM_WINDOW
 from ..nets.autoencoder import Autoencoder, check_size
 from ..records.analysis import ANALYSES, Analysis
 from ..records.training_data import training_data
-from ..report.analysis.page import render
+from ..report.analysis.page import figure_sections, render
+from ..report.saved import require_figures_folder, write_figures
 from ..report.terminal import summary, verdict
 from .names import chosen_device, named_sources
 from .output import Callback, claims, print_results, progress_bars, write_page, write_results
@@ -51,6 +52,7 @@ def analyze_all(
     features: str | None = None,
     all_readings: bool = False,
     fail_on: tuple[str, ...] = (),
+    figures: Path | None = None,
     overwrite: bool = False,
 ) -> list[Analysis]:
     """Measure how easy latent spaces are to diffuse, on the same images; write analysis.json and report.html.
@@ -77,11 +79,14 @@ def analyze_all(
             python:FILE.py:FACTORY.
         all_readings: Add alternative readings of metrics, such as SEC at ρ = 0.5.
         fail_on: Exit with status 1 if one holds, such as "best_delta > 1.3" "psnr < 26" decoder-idle.
+        figures: Folder for the report's figures as PDF, and their numbers as CSV.
         overwrite: Replace files of these names that specmatch did not write, in any folder.
     """
     if num_images < 2 or batch_size < 1 or num_tests < 2:
         got = f"{num_images}, {num_tests} and {batch_size}"
         raise ValueError(f"expected at least 2 images and 2 tests, in batches of at least 1; got {got}")
+    if figures:
+        require_figures_folder(figures)
     conditions = read_conditions(fail_on)
     sources = named_sources(autoencoders)
     chosen = chosen_device(device)
@@ -138,6 +143,8 @@ def analyze_all(
     print_results(summary(analyses), *map(verdict, analyses))
     write_report(analyses, out)
     print_results(str(out / "report.html"))
+    if figures:
+        write_figures(figures, figure_sections(analyses))
     if failed := failures(conditions, analyses):
         for line in failed:
             log.error("failed %s", line)

@@ -11,7 +11,8 @@ from ..files.atomic import explain_write_errors, write_text_atomically
 from ..files.locks import exclusive
 from ..files.outputs import require_replaceable
 from ..records.analysis import ANALYSES, Analysis
-from ..report.analysis.page import render
+from ..report.analysis.page import figure_sections, render
+from ..report.saved import require_figures_folder, write_figures
 from .output import draw_page
 
 
@@ -20,6 +21,7 @@ def write_report(
     /,
     *,
     out: Path = Path("report.html"),
+    figures: Path | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Put saved analyses on one page.
@@ -27,6 +29,7 @@ def write_report(
     Args:
         files: analysis.json files, or the folders that hold them.
         out: The page; for a folder, report.html in it.
+        figures: Folder for the figures as PDF, and their numbers as CSV.
         overwrite: Replace a file of this name that specmatch did not write.
     """
     if not files:
@@ -37,10 +40,14 @@ def write_report(
         raise ValueError(f"no analysis is in {', '.join(map(str, paths))}; run `specmatch analyze` again")
     page = out / "report.html" if out.is_dir() else out
     require_replaceable(page, overwrite)
+    if figures:
+        require_figures_folder(figures)
     with exclusive(page):
         text = draw_page(page, lambda: render(analyses), ", ".join(map(str, paths)))
         with explain_write_errors(str(page), "rerun the same command, or choose another --out"):
             write_text_atomically(page, text)
+    if figures:
+        write_figures(figures, figure_sections(analyses))
     return page
 
 

@@ -1,34 +1,33 @@
-"""Panels of figures, drawn by matplotlib, as inline SVG with a tooltip on every point.
+"""Panels of figures, drawn by matplotlib: inline SVG with a tooltip on every point, and all that saving one needs.
 
-Colours are CSS variables of the page (--ink, --muted, --rule, --back, --c0 … --c7), so that one scheme serves figures
-and text. A tooltip is a transparent circle with a <title>.
+A tooltip is a transparent circle with a <title>. Below the part that the page shows, a drawing has a legend of its
+own, as the page's key is not saved with it.
 """
 
 import contextlib
-import html
+import csv
 import io
 import math
-import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..files.names import printable
+from ..files.names import printable, printable_lines
+from ..files.stages import slug
 from ..records.measurement import Measurement
 from .digits import number, power_of_ten
+from .inline_svg import inline, titled_circle
+from .marks import INK, MUTED, RULE, colour, line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-INK, MUTED, RULE, BACK = "#1d1f23", "#6b6f76", "#e2e0d8", "#fefdfb"
-SERIES = ("#c2452d", "#1f6f8b", "#3f7d3a", "#7b4fa3", "#b0781a", "#3c4a9e", "#a8326e", "#4d6a6d")
-MARKERS = "osD^vP*X"
-VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", BACK: "back", **{c: f"c{i}" for i, c in enumerate(SERIES)}}
-DASHED: Any = (0, (4, 2.5))
-DASHES: tuple[Any, ...] = ("solid", DASHED, (0, (1, 1.5)))
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,
     "text.parse_math": False,
     "font.size": 10,
     **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), MUTED),
@@ -47,14 +46,18 @@ STYLE: dict[Any, Any] = {
 WIDTH, HEIGHT = 316, 238
 NOTHING = "there is nothing to draw"
 TOP, BOTTOM = 10, 40
+LEGEND_ROW, LEGEND_SAMPLE, LETTER = 15, 26, 5.4
+"""Height of a row of a legend, width of the sample of a line in it, and about that of a letter, in pixels."""
 
 
 class Panel(NamedTuple):
-    """A drawing; label: its text alternative."""
+    """A drawing; label: its text alternative; csv: its numbers; figure: what `saved.py` saves in other formats."""
 
     title: str
     label: str
     svg: str
+    csv: str
+    figure: "Figure"
 
 
 class Curve(NamedTuple):
@@ -62,21 +65,34 @@ class Curve(NamedTuple):
 
     x, y: a point that is not finite, or not positive on a logarithmic axis, is a gap in the line.
     tip: tooltips of the points, one text each; or the name of the line and, on a new line, text with {x} and {y} for
-    the numbers of a point; or "" for none.
+    the numbers of a point; or "" for none, as for a bar of an interval. What has tooltips is in the CSV.
+    entry: its name in the legend, by default the first line of its tooltips; "" for none.
+    errors: standard errors of y (of x in `by_row`), for the CSV.
     """
 
     x: Sequence[float]
     y: Sequence[float]
     tip: str | Sequence[str]
     style: Mapping[str, Any]
+    entry: str | None = None
+    errors: Sequence[float | None] = ()
+
+    @property
+    def name(self) -> str:
+        """The first line of the first tooltip, or ""."""
+        first = self.tip if isinstance(self.tip, str) else next(iter(self.tip), "")
+        return first.partition("\n")[0]
 
 
 class Canvas:
-    """Axes, and the tooltips of the points drawn on them."""
+    """Axes, and what belongs to the points drawn on them: tooltips, numbers, and names of their styles."""
 
     def __init__(self, axes: "Axes") -> None:
         self.axes = axes
+        self.entries: dict[str, Mapping[str, Any]] = {}
+        self.columns: tuple[str, ...] = ()
         self._tips: list[tuple[float, float, str]] = []
+        self._data: list[tuple[object, ...]] = []
 
     def has_points(self) -> bool:
         """Return whether a point of a line, or an area, was drawn; levels and marks of the axes do not count."""
@@ -86,6 +102,14 @@ class Canvas:
     def tip(self, x: float, y: float, text: str) -> None:
         """Give the point (x, y) a tooltip."""
         self._tips.append((x, y, text))
+
+    def entry(self, name: str, style: Mapping[str, Any]) -> None:
+        """Name a style in the legend; the first of each name counts."""
+        self.entries.setdefault(name, style)
+
+    def datum(self, *values: object) -> None:
+        """Add a row to the CSV: by default the name of a series, x, y and the standard error or None."""
+        self._data.append(values)
 
     def overlay(self) -> str:
         """Return the tooltips of the points within the axes as SVG; call it after the figure was drawn."""
@@ -97,9 +121,20 @@ class Canvas:
                 continue
             px, py = axes.transData.transform((x, y))
             if left - 1 <= px <= right + 1 and bottom - 1 <= py <= top + 1:
-                title = html.escape(text, quote=False)
-                circles.append(f'<circle cx="{px:.1f}" cy="{height - py:.1f}" r="6"><title>{title}</title></circle>')
+                circles.append(titled_circle(px, height - py, text))
         return f'<g class="points">{"".join(circles)}</g>'
+
+    def csv(self) -> str:
+        """Return the numbers: the columns, by default named by the axes, and seven significant digits."""
+        names = self.columns or ("series", self.axes.get_xlabel() or "x", self.axes.get_ylabel() or "value")
+        if any(len(row) > len(names) and row[len(names)] is not None for row in self._data):
+            names = (*names, "standard error")
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([" ".join(name.split()) for name in names])
+        for row in self._data:
+            writer.writerow([f"{each:.7g}" if isinstance(each, float) else each for each in row[: len(names)]])
+        return printable_lines(file.getvalue())
 
 
 @contextlib.contextmanager
@@ -113,19 +148,32 @@ def panel(
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    # Two inline drawings must not share an id.
-    with mpl.rc_context(STYLE | {"svg.hashsalt": printable(f"{title}/{label}")}):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
-        inner = (WIDTH - left - right) / WIDTH, (height - BOTTOM - TOP) / height
-        canvas = Canvas(figure.add_axes((left / WIDTH, BOTTOM / height, *inner)))
+        canvas = Canvas(figure.add_axes((0, 0, 1, 1)))
         yield canvas
         if not canvas.has_points():
             canvas.axes.text(0.5, 0.5, NOTHING, transform=canvas.axes.transAxes, ha="center", color=MUTED)
+        whole = height + _add_legend(figure, canvas.entries)
+        figure.set_size_inches(WIDTH / 72, whole / 72)
+        inner = (WIDTH - left - right) / WIDTH, (height - BOTTOM - TOP) / whole
+        canvas.axes.set_position((left / WIDTH, (whole - height + BOTTOM) / whole, *inner))
         if canvas.axes.get_yscale() == "log":
             _power_ticks(canvas.axes.yaxis, *canvas.axes.get_ylim())
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    panels.append(Panel(title, label, _inline(file.getvalue()).replace("</svg>", f"{canvas.overlay()}</svg>")))
+    drawn = saved(figure, "svg", {"Date": None}, printable(f"{title}/{label}"))
+    svg = inline(drawn.decode(), f"0 0 {WIDTH} {height:g}").replace("</svg>", f"{canvas.overlay()}</svg>")
+    panels.append(Panel(title, label, svg, canvas.csv(), figure))
+
+
+def saved(figure: "Figure", file_format: str, metadata: Mapping[str, str | None], salt: str = "") -> bytes:
+    """Return a figure as a file; salt: what the ids within an SVG are hashed with, since two must not share any."""
+    import matplotlib as mpl
+
+    file = io.BytesIO()
+    with mpl.rc_context(STYLE | {"svg.hashsalt": salt}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a page has fonts for all scripts
+        figure.savefig(file, format=file_format, metadata=dict(metadata))
+    return file.getvalue()
 
 
 def curves(
@@ -141,6 +189,7 @@ def curves(
     x_limits: tuple[float | None, float | None] = (None, None),
     y_limits: tuple[float, float] | None = None,
     prepare: Callable[["Axes"], object] = lambda axes: None,
+    rows: Sequence[str] = (),
     left: float = 54,
     right: float = 10,
     height: float = HEIGHT,
@@ -149,12 +198,12 @@ def curves(
 
     label: text alternative, by default the labels of the axes and the names of the lines. x_scale: "frequency" is
     logarithmic, with ticks for cycles per sample. level: value and colour of a horizontal line below the others.
-    prepare: called with the axes before the lines are drawn.
+    prepare: called with the axes before the lines are drawn. rows: what the integers nearest to y mean, for the CSV.
     """
     panels: list[Panel] = []
     series = list(series)
-    names = (curve.tip if isinstance(curve.tip, str) else curve.tip[0] for curve in series if curve.tip)
-    label = label or f"{y_label} over {x_label}: {', '.join(dict.fromkeys(name.splitlines()[0] for name in names))}"
+    names = dict.fromkeys(curve.name for curve in series if curve.name)
+    label = label or f"{y_label} over {x_label}: {', '.join(names)}"
     with panel(title, label, panels, left, right, height) as canvas:
         axes = canvas.axes
         axes.set_ylabel(y_label)
@@ -166,16 +215,14 @@ def curves(
         if level is not None:
             axes.axhline(level[0], color=level[1], linewidth=1)
         prepare(axes)
+        if rows:
+            canvas.columns = ("series", "row", x_label)
         for curve in series:
             axes.plot(*_with_gaps(axes, curve), **curve.style)
-            tips = curve.tip or [""] * len(curve.x)
-            if isinstance(tips, str):
-                name, _, text = tips.rpartition("\n")
-                numbers = zip(map(number, curve.x), map(number, curve.y), strict=True)
-                tips = [f"{name}\n{text.format(x=x, y=y)}" for x, y in numbers]
-            for x, y, tip in zip(curve.x, curve.y, tips, strict=True):
-                if tip:
-                    canvas.tip(x, y, tip)
+            if entry := curve.name if curve.entry is None else curve.entry:
+                canvas.entry(entry, curve.style)
+            if curve.tip:
+                _annotate(canvas, curve, rows)
         axes.set_xlim(*x_limits)
         axes.set_ylim(y_limits)
     return panels[0]
@@ -195,14 +242,22 @@ def by_row(
         axes.locator_params("x", nbins=4)
 
     height = max(HEIGHT, 60 + row * len(rows))
-    return curves(title, x_label, "", series, prepare=prepare, height=height, **options)
+    return curves(title, x_label, "", series, prepare=prepare, rows=rows, height=height, **options)
 
 
-def estimate(value: float, error: float | None, row: float, tip: str, index: int, **style: Any) -> tuple[Curve, Curve]:
-    """Return one standard error to both sides and the mark of a number, for `by_row`."""
+def estimate(
+    value: float, error: float | None, row: float, tip: str, index: int, entry: str | None = None, **style: Any
+) -> tuple[Curve, Curve]:
+    """Return one standard error to both sides and the mark of a number, for `by_row`; entry: as in `Curve`."""
     half = error or 0.0
     bar = Curve([value - half, value + half], [row, row], "", {"color": colour(index), "linewidth": 1})
-    return bar, Curve([value], [row], [tip], line(index) | {"linestyle": "none", "markersize": 6} | style)
+    mark = line(index) | {"linestyle": "none", "markersize": 6} | style
+    return bar, Curve([value], [row], [tip], mark, entry, [error])
+
+
+def figure_name(section: str, panel: Panel) -> str:
+    """Return the name of the files of a panel, "spectra-latents_beside_the_targets"."""
+    return f"{section}-{slug(panel.title)}".strip("-")
 
 
 def plotted(measurement: Measurement) -> float:
@@ -222,25 +277,9 @@ def positive_limits(values: Iterable[float]) -> tuple[float, float]:
     return min(positive) / 1.5, max(positive) * 1.5
 
 
-def colour(index: int) -> str:
-    """Return the colour of an autoencoder or method in figures, tables and keys."""
-    return SERIES[index % len(SERIES)]
-
-
-def line(index: int) -> dict[str, Any]:
-    """Return the style of an autoencoder's line."""
-    marker = MARKERS[index % len(MARKERS)]
-    return {"color": colour(index), "marker": marker, "markeredgecolor": BACK, "markeredgewidth": 0.6}
-
-
-def method_line(index: int) -> dict[str, Any]:
-    """Return the style of a method's line: dashes distinguish more than eight, whose marks and colours repeat."""
-    return line(index) | {"linestyle": DASHES[index // 8 % len(DASHES)]}
-
-
-def dashes_in_words(n_methods: int) -> str:
-    """Return what the dashes of `method_line` mean, for the key of a figure; "" where all lines are solid."""
-    return "lines 9 to 16 are dashed, later ones dotted" if n_methods > 8 else ""
+def shortened(name: str, longest: int) -> str:
+    """Return a name of so many characters at most, cut in its middle: names of one family often differ at the end."""
+    return name if len(name) <= longest else f"{name[: longest // 2]}…{name[-(longest // 2) :]}"
 
 
 def number_at(axes: "Axes", index: int, at: tuple[float, float]) -> None:
@@ -248,6 +287,43 @@ def number_at(axes: "Axes", index: int, at: tuple[float, float]) -> None:
     side, align = (-1, "right") if index % 2 else (1, "left")
     style: dict[str, Any] = {"ha": align, "fontsize": 9, "color": colour(index), "weight": "bold"}
     axes.annotate(str(index + 1), at, (7 * side, 4), textcoords="offset points", **style)
+
+
+def _annotate(canvas: Canvas, curve: Curve, rows: Sequence[str]) -> None:
+    """Give the points of a curve their tooltips, and add them to the CSV."""
+    if isinstance(curve.tip, str):
+        name, _, text = curve.tip.rpartition("\n")
+        numbers = zip(map(number, curve.x), map(number, curve.y), strict=True)
+        tips: Sequence[str] = [f"{name}\n{text.format(x=x, y=y)}" for x, y in numbers]
+    else:
+        tips = curve.tip
+    errors = curve.errors or [None] * len(curve.x)
+    for x, y, tip, error in zip(curve.x, curve.y, tips, errors, strict=True):
+        canvas.tip(x, y, tip)
+        series, at = tip.partition("\n")[0], float(x)
+        canvas.datum(*((series, rows[round(y)], at) if rows else (series, at, float(y))), error)
+
+
+def _add_legend(figure: "Figure", entries: Mapping[str, Mapping[str, Any]]) -> float:
+    """Draw samples of lines and their names at the bottom of a figure; return the height that they take."""
+    from matplotlib.lines import Line2D
+    from matplotlib.transforms import IdentityTransform
+
+    if len(entries) < 2:
+        return 0.0
+    names = [shortened(printable(name), int((WIDTH - LEGEND_SAMPLE - 16) / LETTER)) for name in entries]
+    width = LEGEND_SAMPLE + 12 + LETTER * max(map(len, names))
+    n_columns = max(1, int((WIDTH - 8) / width))
+    n_rows = math.ceil(len(names) / n_columns)
+    at: dict[str, Any] = {"transform": IdentityTransform(), "gid": "legend"}
+    for i, (name, style) in enumerate(zip(names, entries.values(), strict=True)):
+        x, y = 8 + (i // n_rows) * width, 4 + (n_rows - i % n_rows - 0.5) * LEGEND_ROW
+        ends, middle = [x, x + LEGEND_SAMPLE - 6], x + LEGEND_SAMPLE / 2 - 3
+        sample = {"linewidth": 1.7} | {key: value for key, value in style.items() if key != "alpha"}
+        figure.add_artist(Line2D(ends, [y, y], **sample | {"marker": ""}, **at))
+        figure.add_artist(Line2D([middle], [y], **sample | {"linestyle": "none"}, **at))
+        figure.text(x + LEGEND_SAMPLE, y - 1, name, va="center", fontsize=9, **at)
+    return n_rows * LEGEND_ROW + 8
 
 
 def _with_gaps(axes: "Axes", curve: Curve) -> tuple[list[float], list[float]]:
@@ -284,26 +360,3 @@ def _short(value: float) -> str:
         return f"{value:g}"
     digit, exponent = f"{value:.0e}".split("e")
     return power_of_ten(exponent) if digit == "1" else f"{digit}·{power_of_ten(exponent)}"
-
-
-def _inline(svg: str) -> str:
-    """Return an SVG document as an element of the page, which sets its size, fonts and colours."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r">\s+<", "><", svg)
-    # Hundredths of a pixel are enough. Only in tags: tick labels keep their digits.
-    svg = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), svg)
-    referred = set(re.findall(r"#([\w-]+)", svg))
-    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in referred else "", svg)
-    svg = re.sub(r"font(-family|-size)?: [^;\"]*", _font, svg)
-    head, rest = svg.split(">", 1)
-    box = re.search(r'viewBox="[^"]*"', head)
-    assert box is not None
-    for value, name in VARIABLES.items():
-        rest = rest.replace(value, f"var(--{name})")
-    return f'<svg {box[0]} aria-hidden="true">{rest}'
-
-
-def _font(match: re.Match[str]) -> str:
-    size = re.search(r"[\d.]+px", match[0])
-    return f"font-size: {size[0]}" if size else ""

@@ -71,6 +71,41 @@
   addEventListener("scroll", hide, { passive: true, capture: true });
 })();
 
+// A drawing is saved as the page draws it, in the colours of paper, with its legend below.
+(() => {
+  const paper = document.styleSheets[0].cssRules[0].style;
+  const standalone = (figure) => {
+    const svg = figure.querySelector("svg").cloneNode(true);
+    for (const points of svg.querySelectorAll(".points")) points.remove();
+    const [x, y, width, height] = svg.dataset.whole.split(" ").map(Number);
+    const attributes = { xmlns: "http://www.w3.org/2000/svg", viewBox: `${x} ${y} ${width} ${height}`, width, height };
+    for (const [name, value] of Object.entries(attributes)) svg.setAttribute(name, value);
+    svg.setAttribute("font-family", "Helvetica, Arial, sans-serif");
+    svg.removeAttribute("aria-hidden");
+    svg.removeAttribute("data-whole");
+    const title = document.createElementNS(attributes.xmlns, "title");
+    title.textContent = `${figure.querySelector("figcaption").textContent}: ${figure.getAttribute("aria-label")}`;
+    svg.prepend(title);
+    const text = new XMLSerializer().serializeToString(svg);
+    return text.replace(/var\((--\w+)\)/g, (_, name) => paper.getPropertyValue(name).trim());
+  };
+  for (const links of document.querySelectorAll(".save")) {
+    const figure = links.parentElement.querySelector("figure");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "SVG";
+    button.setAttribute("aria-label", `Save ${figure.querySelector("figcaption").textContent} as SVG`);
+    button.addEventListener("click", () => {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([standalone(figure)], { type: "image/svg+xml" }));
+      link.download = `${links.dataset.name}.svg`;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    });
+    links.prepend(button);
+  }
+})();
+
 // A heading sorts its table up, then down, then back; by the value, not by its text; what has no value comes last.
 (() => {
   const NEXT = { none: "ascending", ascending: "descending", descending: "none" };

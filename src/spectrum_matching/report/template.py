@@ -4,8 +4,11 @@ import base64
 import hashlib
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 from ..files.names import printable_lines
+from .canvas import figure_name
+from .marks import glyph, turn
 
 
 def fill(template: str, styles: tuple[str, ...] = ("page.css",), **values: Any) -> str:
@@ -28,7 +31,14 @@ def fill_part(template: str, **values: Any) -> str:
     )
     # For our own files and drawings only, which escape what they are given.
     environment.filters["trusted"] = Markup
+    environment.filters["as_url"] = as_url
+    environment.globals |= {"glyph": glyph, "turn": turn, "figure_name": figure_name}
     return environment.get_template(template).render(**values)
+
+
+def as_url(csv: str) -> str:
+    """Return a link whose target is the text itself."""
+    return f"data:text/csv;charset=utf-8,{quote(csv, safe='/:;,()')}"
 
 
 def _part(name: str) -> str:

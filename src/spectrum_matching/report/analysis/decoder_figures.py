@@ -5,23 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...records.analysis import Analysis, Decoding, Transfer
 from ...records.measurement import Measurement
-from ..canvas import (
-    BACK,
-    DASHED,
-    INK,
-    MUTED,
-    Canvas,
-    Curve,
-    Panel,
-    by_row,
-    colour,
-    curves,
-    estimate,
-    line,
-    panel,
-    plotted,
-)
+from ..canvas import Canvas, Curve, Panel, by_row, curves, estimate, panel, plotted
 from ..digits import fixed, number, spread
+from ..marks import BACK, DASHED, INK, MUTED, colour, hollow, line
 from ..table import distinct
 
 if TYPE_CHECKING:
@@ -34,19 +20,23 @@ def lowpass_curves(analyses: Sequence[Analysis]) -> list[Panel]:
     if not entries:
         return []
     psnrs, gaps = [], []
+    most = max(decoding.diagonals for *_, decoding in entries)
     for index, name, decoding in entries:
-        points, kept = decoding.lowpass, [point.keep / decoding.diagonals for point in decoding.lowpass]
-        dashed = {"color": colour(index), "linestyle": DASHED, "linewidth": 1.2}
-        for key, style in (("aligned", dashed), ("decoded", line(index))):
+        points, kept = decoding.lowpass, [_of(most, point.keep, decoding) for point in decoding.lowpass]
+        dashed = line(index) | hollow(index) | {"linestyle": DASHED, "linewidth": 1.2, "markeredgewidth": 0.8}
+        solid = line(index) | {"linestyle": "solid"}
+        for key, style, entry in (("aligned", dashed, "dashed: aligned"), ("decoded", solid, name)):
             values: list[Measurement] = [getattr(point, key) for point in points]
             texts = [f"{fixed(plotted(value), 2)} {spread(value.standard_error, 2)} dB" for value in values]
-            tips = [f"{name}\nkeep {p.keep}, {key}: {text}" for p, text in zip(points, texts, strict=True)]
-            psnrs.append(Curve(kept, list(map(plotted, values)), tips, style))
+            tips = [f"{name}, {key}\nkeep {p.keep}: {text}" for p, text in zip(points, texts, strict=True)]
+            errors = [value.standard_error for value in values]
+            psnrs.append(Curve(kept, list(map(plotted, values)), tips, style, entry, errors))
         tips = [f"{name}\nkeep {point.keep}: {_plus_minus(point.gap)} dB" for point in points]
-        gaps.append(Curve(kept, [plotted(point.gap) for point in points], tips, line(index)))
+        errors = [point.gap.standard_error for point in points]
+        gaps.append(Curve(kept, [plotted(point.gap) for point in points], tips, line(index), errors=errors))
     diagonals = sorted({decoding.diagonals for *_, decoding in entries})
     x_label = f"diagonals kept, of {' or '.join(map(str, diagonals))}   (stronger low-pass →)"
-    options: dict[str, Any] = {"prepare": lambda axes: _strength_axis(axes, entries)}
+    options: dict[str, Any] = {"prepare": lambda axes: _strength_axis(axes, entries, most)}
     return [
         curves("PSNR against the low-passed image", x_label, "PSNR in dB", psnrs, **options),
         curves("Aligned less decoded", x_label, "low-pass gap in dB", gaps, level=(0, MUTED), **options),
@@ -56,14 +46,16 @@ def lowpass_curves(analyses: Sequence[Analysis]) -> list[Panel]:
 def responses(analyses: Sequence[Analysis]) -> list[Panel]:
     """Draw how the output responds to noise in the latents, and the latents to transforms of the image."""
     panels: list[Panel] = []
-    psnrs, factors = [], []
+    psnrs, factors = list[Curve](), list[Curve]()
     strengths: set[float] = set()
     for index, name, decoding in _decodings(analyses):
         x, tip = [point.strength for point in decoding.noise], name + "\nnoise of {x} std: "
-        psnrs.append(Curve(x, [plotted(point.psnr) for point in decoding.noise], tip + "{y} dB", line(index)))
-        factors.append(
-            Curve(x, [plotted(point.response) for point in decoding.noise], tip + "response {y}", line(index))
-        )
+        for series, words, values in (
+            (psnrs, "{y} dB", [point.psnr for point in decoding.noise]),
+            (factors, "response {y}", [point.response for point in decoding.noise]),
+        ):
+            errors = [value.standard_error for value in values]
+            series.append(Curve(x, list(map(plotted, values)), tip + words, line(index), errors=errors))
         strengths.update(x)
     if strengths:
         x_label = "noise, in standard deviations of a channel"
@@ -110,6 +102,7 @@ def _draw_transfer(canvas: Canvas, transfer: Transfer, index: int) -> None:
 
     axes, n = canvas.axes, len(transfer.frequencies)
     edges = [fixed(f, 2) for f in transfer.frequencies]
+    canvas.columns = ("band of the latents", "band of the output", "share")
     outputs = [*edges, "beyond"]
     sources = [f"of energy in latents up to {edge} cycles per position" for edge in edges]
     sources.append("of a decoder that spreads evenly")
@@ -124,6 +117,7 @@ def _draw_transfer(canvas: Canvas, transfer: Transfer, index: int) -> None:
                 axes.text(x, y, f"{100 * share:.0f}", ha="center", va="center", fontsize=8.5, color=ink)
             where = f"up to {outputs[x]}" if x < n else "beyond them"
             canvas.tip(x, y, f"{source}\n{100 * share:.1f} % comes out {where}")
+            canvas.datum(edges[round(y)] if y < n else "even", outputs[x], float(share))
     for x in range(n):
         axes.add_patch(Rectangle((x - 0.5, x - 0.5), 1, 1, fill=False, edgecolor=INK, linewidth=0.9))
     axes.set_xlim(-0.5, n + 0.5)
@@ -141,12 +135,17 @@ def _decodings(analyses: Sequence[Analysis]) -> list[tuple[int, str, Decoding]]:
     return [(index, a.subject.name, a.decoding) for index, a in enumerate(analyses) if a.decoding]
 
 
-def _strength_axis(axes: "Axes", entries: Sequence[tuple[int, str, Decoding]]) -> None:
-    """Mark the shares of diagonals kept, from all on the left to the strongest low-pass on the right."""
+def _of(most: int, keep: int, decoding: Decoding) -> float:
+    """Return the diagonals kept as if a block had `most`: `keep` itself where all autoencoders have the same block."""
+    return keep * most / decoding.diagonals
+
+
+def _strength_axis(axes: "Axes", entries: Sequence[tuple[int, str, Decoding]], most: int) -> None:
+    """Mark the diagonals kept, from all on the left to the strongest low-pass on the right."""
     ticks = {}
     for *_, decoding in entries:
         for point in decoding.lowpass:
-            ticks[point.keep / decoding.diagonals] = "all" if point.keep == decoding.diagonals else str(point.keep)
+            ticks[_of(most, point.keep, decoding)] = "all" if point.keep == decoding.diagonals else str(point.keep)
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.invert_xaxis()
 

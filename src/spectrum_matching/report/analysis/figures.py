@@ -9,7 +9,8 @@ import torch
 from ...records.analysis import Analysis, Kind, LatentView, Spectrum, SpectrumMatch
 from ...spectrum.bands import Variant
 from ...spectrum.powerlaw import fit_power_law
-from ..canvas import DASHED, INK, MUTED, Curve, Panel, as_shares, colour, curves, line, plotted, positive_limits
+from ..canvas import Curve, Panel, as_shares, curves, plotted, positive_limits
+from ..marks import DASHED, INK, MUTED, colour, line
 from .tables import REFERENCE_DELTAS
 
 if TYPE_CHECKING:
@@ -53,10 +54,12 @@ def gap_curves(analyses: Sequence[Analysis]) -> list[Panel]:
             match, style = view.match(variant), line(index)
             bar = {"color": colour(index), "linewidth": 5, "alpha": 0.35}
             gaps, least = list(map(plotted, match.gaps)), [match.best_gap]
-            lines.append(Curve(match.deltas, gaps, name + "\ndelta {x}: {y} nats", style | {"marker": ""}))
+            errors = [gap.standard_error for gap in match.gaps]
+            tip = name + "\ndelta {x}: {y} nats"
+            lines.append(Curve(match.deltas, gaps, tip, style | {"marker": ""}, errors=errors))
             lines.append(Curve(match.best_delta_interval, least * 2, "", bar))
             tip = name + "\nbest delta {x}: {y} nats"
-            lines.append(Curve([match.best_delta], least, tip, style | {"markersize": 6}))
+            lines.append(Curve([match.best_delta], least, tip, style | {"markersize": 6}, ""))
         panels.append(curves(title, "delta", "gap in nats", lines, y_scale="log"))
     return panels
 
@@ -96,12 +99,12 @@ def channel_spectra(analyses: Sequence[Analysis]) -> list[Panel]:
         lines = []
         for number, channel in enumerate(view.channels):
             style = {"color": colour(index), "linewidth": 1.0, "alpha": max(0.25, len(view.channels) ** -0.3)}
-            title = f"channel {number}"
+            title, entry = f"channel {number}", "a channel"
             if channel.state == "outlier":
                 style |= {"linewidth": 1.4, "alpha": 1.0, "linestyle": DASHED}
-                title += " (outlier)"
+                title, entry = f"{title} (outlier)", "an outlier"
             if channel.state != "dead":
-                lines.append(_power(title, view, channel.power, style))
+                lines.append(_power(title, view, channel.power, style)._replace(entry=entry))
         lines.append(_power("all channels", view, view.spectrum.power, {"color": INK, "linewidth": 1.8}))
         label = f"power spectra of the {len(view.channels)} channels of {name}"
         panels.append(curves(name, FREQUENCY, "mean power", lines, label=label, y_limits=limits, **SPECTRUM))

@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from ...records.analysis import Analysis
+from ..canvas import Panel
 from ..table import distinct
 from ..template import fill, fill_part
 from . import context, decoder_figures, figures, metric_rows, tables
@@ -48,8 +49,7 @@ def page_context(analyses: Sequence[Analysis]) -> dict[str, Any]:
     return {
         "context": context,
         "tables": tables,
-        "figures": figures,
-        "decoder_figures": decoder_figures,
+        "figures": figure_sections(analyses),
         "analyses": analyses,
         "names": [analysis.subject.name for analysis in analyses],
         "fidelities": [metric_rows.psnr(analysis) for analysis in analyses],
@@ -60,6 +60,20 @@ def page_context(analyses: Sequence[Analysis]) -> dict[str, Any]:
         "with_decodings": any(picture.decoded for analysis in analyses for picture in analysis.pictures),
         "with_latents": any(analysis.latent_pictures for analysis in analyses),
         "blocks": sorted({a.decoding.lowpass_block for a in analyses if a.decoding and a.decoding.lowpass}),
+    }
+
+
+def figure_sections(analyses: Sequence[Analysis]) -> dict[str, list[Panel]]:
+    """Return the figures by the anchor of their section, none where there is nothing to show."""
+    return {
+        "spectra": figures.spectra(analyses),
+        "flattening": figures.gap_curves(analyses),
+        "structure": figures.structure(analyses),
+        "channels": figures.channel_spectra(analyses),
+        "views": figures.mean_and_sample(analyses),
+        "lowpass": decoder_figures.lowpass_curves(analyses),
+        "transfer": decoder_figures.transfers(analyses),
+        "responses": decoder_figures.responses(analyses),
     }
 
 

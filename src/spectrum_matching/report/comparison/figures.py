@@ -6,8 +6,9 @@ from typing import Literal
 
 from ...metrics.ranks import rank_correlation
 from ...records.comparison import Comparison
-from ..canvas import INK, Curve, Panel, as_shares, by_row, colour, curves, estimate, line, method_line, number_at, panel
+from ..canvas import Curve, Panel, as_shares, by_row, curves, estimate, number_at, panel, shortened
 from ..digits import fixed, number
+from ..marks import INK, colour, line
 from .quantities import Quantity, headline
 
 LONGEST_NAME = 17
@@ -39,9 +40,12 @@ def scatters(comparison: Comparison, quantities: Sequence[Quantity]) -> list[Pan
             axes.ticklabel_format(useOffset=False)
             axes.locator_params("x", nbins=6)
             for index, trial, x, y in points:
-                axes.plot([x], [y], **line(index) | {"linestyle": "none", "markersize": 6})
+                style = line(index) | {"linestyle": "none", "markersize": 6}
+                axes.plot([x], [y], **style)
+                canvas.entry(f"{index + 1} {trial.method}", style)
                 numbers = f"{quantity.title} {number(x)}: {score.title} {number(y)}"
                 canvas.tip(x, y, f"{trial.method}, seed {trial.seed}\n{numbers}")
+                canvas.datum(f"{trial.method}, seed {trial.seed}", x, y)
             for index in sorted({index for index, *_ in points}):
                 xs, ys = zip(*((x, y) for each, _, x, y in points if each == index), strict=True)
                 number_at(axes, index, (statistics.mean(xs), statistics.mean(ys)))
@@ -54,7 +58,7 @@ def spectra(comparison: Comparison) -> list[Panel]:
     series = [Curve(image.frequencies, as_shares(image.power), "images" + tip, {"color": INK, "linewidth": 1.4})]
     for index, method in enumerate(comparison.methods):
         frequencies = comparison.of(method)[0].latent_spectrum.frequencies
-        series.append(Curve(frequencies, _mean_shares(comparison, method), method + tip, method_line(index)))
+        series.append(Curve(frequencies, _mean_shares(comparison, method), method + tip, line(index)))
     label = _label("share of latent power by frequency", comparison)
     labels, score = ("cycles per latent position", "share of a band"), headline(comparison)
     title = "Latents beside the images"
@@ -73,7 +77,7 @@ def band_errors(comparison: Comparison) -> list[Panel]:
                 errors.setdefault(band.frequency, []).append(band.error)
             x, tip = sorted(errors), method + "\n{x} cycles per pixel: {y} dB"
             y = [statistics.mean(errors[frequency]) for frequency in x]
-            series.append(Curve(x, y, tip, method_line(index) | {"markersize": 3}))
+            series.append(Curve(x, y, tip, line(index) | {"markersize": 3}))
         if any(curve.x for curve in series):
             label = _label(f"error of the power spectrum of {title.lower()}", comparison)
             labels = ("cycles per pixel", "power / reference, dB")
@@ -88,7 +92,7 @@ def training_loss(comparison: Comparison) -> list[Panel]:
         for trial in comparison.of(method):
             x, y = [point.step for point in trial.curve], [point.loss for point in trial.curve]
             tip = f"{method}, seed {trial.seed}\nafter {{x}} updates: {{y}}"
-            series.append(Curve(x, y, tip, method_line(index) | {"marker": "", "linewidth": 1.2}))
+            series.append(Curve(x, y, tip, line(index) | {"marker": "", "linewidth": 1.2}, method))
     losses = [loss for curve in series for loss in curve.y]
     if not losses:
         return []
@@ -99,7 +103,7 @@ def training_loss(comparison: Comparison) -> list[Panel]:
 
 def _by_method(comparison: Comparison, score: Quantity) -> Panel:
     """Draw a row for each method in the plan's order: its seeds, and their mean as a bar."""
-    rows = [f"{index + 1}  {_short(name)}" for index, name in enumerate(comparison.methods)]
+    rows = [f"{index + 1}  {shortened(name, LONGEST_NAME)}" for index, name in enumerate(comparison.methods)]
     series = []
     for index, method in enumerate(comparison.methods):
         if spread := score.spread(comparison, method):
@@ -110,7 +114,7 @@ def _by_method(comparison: Comparison, score: Quantity) -> Panel:
         for trial in comparison.of(method):
             if (value := score.of(trial)) is not None:
                 tip = f"{method}, seed {trial.seed}\n{score.title} {number(value, 4)}"
-                series += estimate(value, None, index, tip, index)
+                series += estimate(value, None, index, tip, index, "")
     title, label = f"{score.title}, {score.metric.better} is better", _label(f"{score.title} of every seed", comparison)
     return by_row(title, _with_unit(score), rows, series, label=label, left=132)
 
@@ -124,11 +128,6 @@ def _mean_shares(comparison: Comparison, method: str) -> list[float]:
 
 def _with_unit(quantity: Quantity) -> str:
     return f"{quantity.title}, {quantity.metric.unit}" if quantity.metric.unit else quantity.title
-
-
-def _short(name: str) -> str:
-    """Shorten a name in its middle: names of one family often differ in the last word."""
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2]}…{name[-(LONGEST_NAME // 2) :]}"
 
 
 def _label(what: str, comparison: Comparison) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from ...records.analysis import Analysis
 from ...records.comparison import Comparison
 from ..analysis.page import render_within
-from ..canvas import dashes_in_words
 from ..table import provenance_rows
 from ..template import fill
 from . import context, figures, tables
@@ -40,7 +39,6 @@ def render_comparison(comparison: Comparison, analyses: Sequence[Analysis] = ())
         table=tables.score_table(comparison, main),
         others=tables.score_table(comparison, others, full_titles=True),
         legend=tables.legend(comparison),
-        dashes=dashes_in_words(len(comparison.methods)),
         seeds=tables.seed_table(comparison, main),
         headline=headline(comparison),
         pairs=pairs,

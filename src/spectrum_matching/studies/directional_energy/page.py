@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from ...records.measurement import Measurement
-from ...report.canvas import DASHED, MUTED, Curve, Panel, by_row, colour, curves, estimate, line
+from ...report.canvas import Curve, Panel, by_row, curves, estimate
 from ...report.digits import decimals, fixed, number, spread
+from ...report.marks import DASHED, MUTED, hollow, line
 from ...report.study_page import Block, StudyTable, render_study
 from ...report.table import Cell, Column, Table
 from .record import DirectionalEnergy, EncoderResult, FilterResult
@@ -131,13 +132,12 @@ def _spectrum(encoder: EncoderResult, families: Sequence[str]) -> Panel:
 def _by_filter(study: DirectionalEnergy, key: str) -> Panel:
     families, title, n, series = study.families, TITLES[key], len(study.encoders), list[Curve]()
     for i, encoder in enumerate(study.encoders):
-        hollow = {"markerfacecolor": "none", "markeredgecolor": colour(i), "markeredgewidth": 1.2}
         for result in encoder.filters:
             value, error = result.measurements[key].value, result.measurements[key].standard_error or 0.0
             if value is not None:
                 y = families.index(result.family) + 0.66 * ((2 * i + result.divided + 0.5) / (2 * n) - 0.5)
                 tip = f"{encoder.name}, {result.filter}\n{title} {number(value, 4)} ± {number(error, 2)}"
-                series += estimate(value, error, y, tip, i, **(hollow if result.divided else {}))
+                series += estimate(value, error, y, tip, i, encoder.name, **(hollow(i) if result.divided else {}))
     label = f"{title} of every encoder by filter"
     heading = f"{title}, |r| with gFID {CORRELATIONS[key]}"
     return by_row(heading, f"{title}, {UNITS[key]}", families, series, label=label, left=104, row=34)

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...report.canvas import INK, MUTED, Curve, Panel, curves, dashes_in_words, line, method_line
+from ...report.canvas import Curve, Panel, curves
 from ...report.digits import fixed
+from ...report.marks import INK, MUTED, line
 from ...report.study_page import Block, StudyTable, render_study
 from ...report.table import Cell, Column, Table
 from .record import Band, Case, FrequencyBias, InjectedErrors
@@ -49,7 +50,7 @@ def _lead(study: FrequencyBias) -> tuple[str, ...]:
 
 def _blocks(study: FrequencyBias) -> tuple[Block, ...]:
     def section(heading: str, text: str, panels: Sequence[Panel]) -> Block:
-        return Block(heading, (text,), tuple(panels), extra=dashes_in_words(len(study.names)), numbered=True)
+        return Block(heading, (text,), tuple(panels), numbered=True)
 
     blocks = [
         Block(
@@ -134,8 +135,8 @@ def by_band(
     def curve(case: Case) -> Curve:
         values = [math.nan if (value := of(band)) is None else value for band in case.bands]
         name = f"{case.name}, seed {case.seed}\n{{x}} cycles per sample: {tip}"
-        style = method_line(study.names.index(case.name)) | {"markersize": 3.2}
-        return Curve([band.frequency for band in case.bands], values, name, style)
+        style = line(study.names.index(case.name)) | {"markersize": 3.2}
+        return Curve([band.frequency for band in case.bands], values, name, style, case.name)
 
     def mark_tokens(axes: "Axes") -> None:
         for patch in {int(case.denoiser.rpartition("/")[2]) for case in study.cases}:

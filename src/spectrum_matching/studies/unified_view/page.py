@@ -5,8 +5,9 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from ...metrics.pooled import FAMILY_WISE
-from ...report.canvas import MUTED, Curve, Panel, curves, dashes_in_words, line, method_line, number_at, panel
+from ...report.canvas import Curve, Panel, curves, number_at, panel
 from ...report.digits import decimals, fixed, number
+from ...report.marks import MUTED, line
 from ...report.study_page import Block, StudyTable, render_study
 from ...report.table import Cell, Column, Table
 from ...spectrum.bands import Variant
@@ -59,12 +60,11 @@ def unified_lead(study: UnifiedView) -> list[str]:
 
 
 def _blocks(study: UnifiedView) -> tuple[Block, ...]:
-    dashes = dashes_in_words(len(study.methods))
     quantities = {quantity.key: quantity for quantity in study.quantities}
     gap = quantities["lowpass_gap"]
 
     def section(heading: str, text: Sequence[str], panels: Sequence[Panel], *tables: StudyTable) -> Block:
-        return Block(heading, tuple(text), tuple(panels), tables, extra=dashes, numbered=True)
+        return Block(heading, tuple(text), tuple(panels), tables, numbered=True)
 
     return (
         section(
@@ -139,9 +139,13 @@ def _scatter(study: UnifiedView, x: Quantity, y: Quantity) -> Panel:
         for i, method in enumerate(study.methods):
             across, up = method.change(x.key), method.change(y.key)
             for seed, point in enumerate(zip(across.changes, up.changes, strict=True), 1):
-                axes.plot(*([value] for value in point), **line(i) | {"linestyle": "none", "markersize": 6})
+                style = line(i) | {"linestyle": "none", "markersize": 6}
+                axes.plot(*([value] for value in point), **style)
+                canvas.entry(f"{i + 1} {method.name}", style)
                 numbers = f"{x.title} {_signed(point[0])}, {y.title} {_signed(point[1])}"
-                canvas.tip(*point, f"{method.name}, seed {seed} of {len(across.changes)}\n{numbers}")
+                name = f"{method.name}, seed {seed} of {len(across.changes)}"
+                canvas.tip(*point, f"{name}\n{numbers}")
+                canvas.datum(name, *point)
             number_at(axes, i, (across.mean, up.mean))
     return panels[0]
 
@@ -170,7 +174,7 @@ def _over_seeds(
     """Return a bold line for the mean over seeds of each method, and a thin one for each of several seeds."""
     series = []
     for i, method in enumerate(study.methods):
-        style = method_line(i) | ({"marker": ""} if len(x) > 8 else {})
+        style = line(i) | ({"marker": ""} if len(x) > 8 else {})
         lines = [of(seed) for seed in method.seeds]
         if len(lines) > 1:
             series += [Curve(x, y, "", style | {"linewidth": 0.8, "alpha": 0.45, "marker": ""}) for y in lines]
