@@ -13,8 +13,8 @@ PACKAGE = ROOT / "src" / "spectrum_matching"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 DIRECTION = (
-    ("spectrum", "seeding", "latent_space", "files"),
-    ("methods", "diffusion", "records", "processes"),
+    ("spectrum", "seeding", "files"),
+    ("latent_space", "methods", "diffusion", "records", "processes"),
     ("nets", "data", "metrics"),
     ("latents",),
     ("report", "evaluation", "analysis", "sampling"),

@@ -1,52 +1,128 @@
 """Normalisation of raw latents to the unit scale of diffusion models, and back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
+from .spectrum.gain import apply_gain, radial_gain, resample_gain
+
 Convention = Literal["none", "scale", "shift and scale", "per channel", "packed"]
 
 
 @dataclass(frozen=True)
-class LatentSpace:
-    """Affine normalisation by channel: unit = (raw − mean) / std.
+class SpectralGain:
+    """Gain on DCT coefficients: a function of frequency, and so one for every grid.
 
-    mean, std: one value for all channels, or one each. patch: p × p positions are stacked into channels beforehand, as
-    FLUX.2 packs them (channel-major, then row, then column); mean and std are then those of the c·p² packed channels.
+    values: positive; one row for all channels, or one each. With `frequencies`, ascending in cycles per sample: the
+    gains there, as in `radial_gain`. With `grid` (h, w) instead: those of its coefficients, row by row, as in
+    `resample_gain`.
+    """
+
+    values: tuple[tuple[float, ...], ...]
+    frequencies: tuple[float, ...] = ()
+    grid: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        n = self.grid[0] * self.grid[1] if self.grid else len(self.frequencies)
+        if not n or bool(self.grid) == bool(self.frequencies) or any(len(row) != n for row in self.values):
+            raise ValueError(f"expected rows of {n} gains, one for each frequency or for each coefficient of a grid")
+        if not all(0 < value < float("inf") for row in self.values for value in row):
+            raise ValueError("a gain must be positive and finite, or nothing undoes it")
+
+    @cached_property
+    def _tables(self) -> dict[tuple[int, int], Tensor]:
+        return {}
+
+    def table(self, h: int, w: int) -> Tensor:
+        """Return the gain of each coefficient, (rows, h, w) float64; computed once for each grid."""
+        if (h, w) not in self._tables:
+            values = torch.tensor(self.values, dtype=torch.float64)
+            if self.grid:
+                table = resample_gain(values.unflatten(-1, self.grid), h, w)
+            else:
+                table = radial_gain(torch.tensor(self.frequencies, dtype=torch.float64), values, h, w)
+            self._tables[h, w] = table
+        return self._tables[h, w]
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """Linear map between raw latents and those that a diffusion model learns: centred, scaled, and gained.
+
+    mean, std: one value for all channels, or one each; unit = (raw − mean) / std. patch: p × p positions are stacked
+    into channels beforehand, as FLUX.2 packs them (channel-major, then row, then column); mean and std are then those
+    of the c·p² packed channels. rotation: orthonormal rows that take channels to decorrelated ones, after mean and std;
+    none: ( ). gain: on the DCT coefficients of each of these channels, at last; None: no gain.
     """
 
     convention: Convention = "none"
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     patch: int = 1
+    rotation: tuple[tuple[float, ...], ...] = ()
+    gain: SpectralGain | None = None
 
-    def normalise(self, latents: Tensor) -> Tensor:
-        """Map raw latents (b, c, h, w) to unit scale (b, c·patch², h/patch, w/patch).
+    @property
+    def without_gain(self) -> "LatentSpace":
+        """The same without rotation and gain."""
+        return replace(self, rotation=(), gain=None)
+
+    def to_unit(self, latents: Tensor) -> Tensor:
+        """Map raw latents (b, c, h, w) to unit scale (b, c·patch², h/patch, w/patch), in their dtype.
+
+        Rotation and gain are computed in float32 or float64, also under autocast.
 
         Raises:
             ValueError: when the number of channels does not fit.
         """
         packed = pixel_unshuffle(latents, self.patch)
         mean, std = self._statistics(packed)
-        return (packed - mean) / std
+        units = (packed - mean) / std
+        if self.rotation:
+            units = _rotate(units, self._rotation(units))
+        if self.gain is not None:
+            units = apply_gain(units, self._gain(units)).to(units.dtype)
+        return units
 
-    def denormalise(self, units: Tensor) -> Tensor:
-        """Invert `normalise`."""
+    def from_unit(self, units: Tensor) -> Tensor:
+        """Invert `to_unit`."""
         mean, std = self._statistics(units)
+        if self.gain is not None:
+            units = apply_gain(units, 1 / self._gain(units)).to(units.dtype)
+        if self.rotation:
+            units = _rotate(units, self._rotation(units).mT)
         return pixel_shuffle(units * std + mean, self.patch)
 
     def _statistics(self, packed: Tensor) -> tuple[Tensor, Tensor]:
-        for values in (self.mean, self.std):
+        rows = {"mean": self.mean, "std": self.std, "rotation": self.rotation or (0.0,)}
+        if self.gain is not None:
+            rows["gain"] = self.gain.values
+        for name, values in rows.items():
             if len(values) not in (1, packed.shape[1]):
                 raise ValueError(
                     f"latents have {packed.shape[1]} channels (after packing {self.patch} x {self.patch}), "
-                    f"but the normalisation has statistics for {len(values)}"
+                    f"but the normalisation has a {name} of {len(values)}"
                 )
         # Not built on the device: that would wait for all that is queued there, in every training step.
         mean, std = (
             torch.tensor(v, dtype=packed.dtype).to(packed.device, non_blocking=True) for v in (self.mean, self.std)
         )
         return mean.view(-1, 1, 1), std.view(-1, 1, 1)
+
+    def _rotation(self, like: Tensor) -> Tensor:
+        return torch.tensor(self.rotation, dtype=torch.float64).to(like.device, non_blocking=True)
+
+    def _gain(self, units: Tensor) -> Tensor:
+        assert self.gain is not None
+        return self.gain.table(units.shape[-2], units.shape[-1]).to(units.device, non_blocking=True)
+
+
+def _rotate(units: Tensor, rotation: Tensor) -> Tensor:
+    precise = units if units.dtype == torch.float64 else units.float()
+    with torch.autocast(units.device.type, enabled=False):
+        rotated = (rotation.to(precise) @ precise.flatten(2)).unflatten(-1, units.shape[-2:])
+    return rotated.to(units.dtype)

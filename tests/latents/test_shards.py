@@ -329,5 +329,5 @@ def test_cached_latents_page_program_reads_unit_batches(tmp_path: Path, monkeypa
     assert scope["x"].shape == (256, 2, *GRID)
     generator = torch.Generator().manual_seed(0)
     noise = [torch.randn(256, 2, *GRID, generator=generator) for _ in range(2)][-1]
-    expected = space.normalise(batch.mean + (batch.logvar / 2).exp() * noise)
+    expected = space.to_unit(batch.mean + (batch.logvar / 2).exp() * noise)
     torch.testing.assert_close(scope["x"], expected)

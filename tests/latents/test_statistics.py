@@ -37,4 +37,4 @@ def test_latent_space_keeps_scale_of_constant_channel() -> None:
     latents = torch.stack([torch.ones(2, 3, 3), torch.arange(18.0).view(2, 3, 3)], 1)
     space = latent_space(moments_of(latents, None))
     assert space.std[0] == 1
-    assert space.normalise(latents)[:, 0].eq(0).all()
+    assert space.to_unit(latents)[:, 0].eq(0).all()

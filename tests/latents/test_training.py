@@ -144,10 +144,10 @@ def test_sample_moments_has_unit_scale_after_normalise(tmp_path: Path) -> None:
     z = (samples - batch.mean) / (batch.logvar / 2).exp()
     assert abs(float(z.mean())) < 0.02
     assert abs(float(z.std()) - 1) < 0.02
-    units = latents.space("channel").normalise(samples)
+    units = latents.space("channel").to_unit(samples)
     torch.testing.assert_close(units.mean((0, 2, 3)), torch.zeros(C), rtol=0, atol=0.03)
     torch.testing.assert_close(units.std((0, 2, 3)), torch.ones(C), rtol=0, atol=0.03)
-    units = latents.space("global").normalise(samples)
+    units = latents.space("global").to_unit(samples)
     assert (float(units.mean()), float(units.std())) == pytest.approx((0, 1), abs=0.03)
     assert sample_moments(batch.mean, None, torch.Generator()) is batch.mean
 

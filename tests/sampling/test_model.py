@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from spectrum_matching.diffusion import Path as DiffusionPath
-from spectrum_matching.latent_space import LatentSpace
+from spectrum_matching.latent_space import LatentSpace, SpectralGain
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.denoiser.build import build_denoiser
 from spectrum_matching.sampling.model import Card, open_decoder, open_model, read_card, write_model
@@ -51,7 +51,27 @@ def test_decode_undoes_the_scale_of_latents(denoiser, small_autoencoder, tmp_pat
     raw = torch.randn(2, 8, 8, 8)
     with torch.no_grad():
         expected = Autoencoder.from_pretrained(small_autoencoder).decode(raw).clamp(-1, 1)
-    torch.testing.assert_close(open_model(tmp_path / "m", CPU).decode(CARD.latent_space.normalise(raw)), expected)
+    torch.testing.assert_close(open_model(tmp_path / "m", CPU).decode(CARD.latent_space.to_unit(raw)), expected)
+
+
+def test_decode_undoes_a_gain_that_the_card_holds(denoiser, small_autoencoder, tmp_path):
+    gain = SpectralGain(((0.5, 3.0),), frequencies=(1 / 16, 0.7))
+    space = replace(CARD.latent_space, rotation=tuple(map(tuple, torch.eye(8).flip(0).tolist())), gain=gain)
+    write_model(tmp_path / "m", denoiser, replace(CARD, autoencoder=str(small_autoencoder), latent_space=space))
+    model = open_model(tmp_path / "m", CPU)
+    assert model.card.latent_space == space
+    raw = torch.randn(2, 8, 8, 8)
+    with torch.no_grad():
+        expected = Autoencoder.from_pretrained(small_autoencoder).decode(raw).clamp(-1, 1)
+    torch.testing.assert_close(model.decode(space.to_unit(raw)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_read_card_without_a_gain_has_none(denoiser, tmp_path):
+    write_model(tmp_path / "m", denoiser, CARD)
+    card = json.loads((tmp_path / "m" / "specmatch.json").read_text())
+    del card["latent_space"]["gain"], card["latent_space"]["rotation"]
+    (tmp_path / "m" / "specmatch.json").write_text(json.dumps(card))
+    assert read_card(tmp_path / "m") == CARD
 
 
 def test_decode_of_pixels_clamps_alone(tmp_path, small_autoencoder):

@@ -12,6 +12,7 @@ from spectrum_matching.latents.open_latents import open_latents
 from spectrum_matching.latents.shards import DOCUMENT
 from spectrum_matching.latents.statistics import measure_latent_space
 from spectrum_matching.nets.autoencoder import open_autoencoder
+from spectrum_matching.spectrum import power_spectrum
 from spectrum_matching.training.diffusion_config import Source
 from spectrum_matching.training.diffusion_data import DiffusionBatch, open_learned
 from spectrum_matching.training.run_diffusion import warn_if_off_scale
@@ -49,7 +50,7 @@ def test_open_learned_takes_declared_statistics_of_the_autoencoder(small_diffusi
     declared = learned(run, replace(sources[kind], statistics="declared"))
     assert declared.latent_space == LatentSpace("scale", (0.0,), (1 / 0.9,))
     own = learned(run, sources[kind])
-    raw = own.latent_space.denormalise(drawn(own)[0].data)
+    raw = own.latent_space.from_unit(drawn(own)[0].data)
     torch.testing.assert_close(drawn(declared)[0].data, 0.9 * raw)
 
 
@@ -74,8 +75,8 @@ def test_open_learned_agrees_between_cache_encoding_and_pixels(small_diffusion, 
     assert images.labels.tolist() == latents.labels.tolist() == stored.labels.tolist()
     with torch.no_grad():
         raw = open_autoencoder(str(small_autoencoder), CPU).encode(images.data).mean
-    torch.testing.assert_close(encoded.latent_space.denormalise(latents.data), raw)
-    torch.testing.assert_close(cached.latent_space.denormalise(stored.data), raw, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(encoded.latent_space.from_unit(latents.data), raw)
+    torch.testing.assert_close(cached.latent_space.from_unit(stored.data), raw, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["cached", "encoded"])
@@ -165,7 +166,7 @@ def test_batches_read_flips_from_the_cache_or_refuse_them(
     stored = open_latents(latent_cache)
     seen = set()
     for batch, keys in zip(drawn(data, end=8), PositionedBatches(16, 16, run.seed, end=8), strict=True):
-        for row, (item, _) in zip(data.latent_space.denormalise(batch.data), keys, strict=True):
+        for row, (item, _) in zip(data.latent_space.from_unit(batch.data), keys, strict=True):
             distances = [float((row - stored.read_batch([(item, flip)]).mean[0]).abs().max()) for flip in (False, True)]
             assert min(distances) < 1e-4
             seen.add((item, distances[0] > distances[1]))
@@ -211,3 +212,25 @@ def test_open_learned_refuses_labels_beyond_the_classes(small_diffusion, latent_
     DOCUMENT.write(copy / "index.json", replace(index, info=replace(index.info, classes=("cat",))))
     with pytest.raises(ValueError, match="has labels up to 1 and names 1 classes"):
         learned(small_diffusion, Source(latents=str(copy)))
+
+
+@pytest.mark.parametrize("kind", ["cached", "encoded", "pixels"])
+@pytest.mark.parametrize("choice", [{"flatten": 1.0}, {"flatten": 1.0, "gain_channels": "decorrelated"}])
+def test_open_learned_gains_what_is_learned_and_undoes_it(small_diffusion, sources, kind, choice):
+    plain, gained = (learned(small_diffusion, replace(sources[kind], **change)) for change in ({}, choice))
+    assert gained.latent_space.without_gain == plain.latent_space
+    before, after = drawn(plain)[0].data, drawn(gained)[0].data
+    raw = plain.latent_space.from_unit(before)
+    torch.testing.assert_close(gained.latent_space.from_unit(after), raw, rtol=0, atol=1e-5 * float(raw.abs().max()))
+    power = [float(power_spectrum(data)[..., -3:, -3:].mean() / data.square().mean()) for data in (before, after)]
+    assert power[1] > 1.5 * power[0]
+    assert float(of_every_image(small_diffusion, replace(sources[kind], **choice)).std()) == pytest.approx(1, rel=0.05)
+
+
+@pytest.mark.parametrize("kind", ["cached", "encoded"])
+def test_open_learned_keeps_the_gain_a_run_was_started_with(small_diffusion, sources, kind):
+    run = replace(small_diffusion, source=replace(sources[kind], flatten=1.0))
+    own = open_learned(run, CPU).latent_space
+    began = replace(own, gain=replace(own.gain, values=tuple((2 * a, 3 * b) for a, b in own.gain.values)))
+    assert open_learned(run, CPU, began).latent_space == began
+    assert open_learned(small_diffusion, CPU, began).latent_space.gain is None

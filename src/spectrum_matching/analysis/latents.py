@@ -95,7 +95,7 @@ def _normalisation(encodings: Encodings, space: LatentSpace) -> Normalisation:
     """Return what the declared normalisation makes of the latents that a diffusion model learns."""
     normalised, rows = ChannelMoments(), []
     for latents in encodings.batches(encodings.kinds[-1]):
-        values = space.normalise(latents.double())
+        values = space.to_unit(latents.double())
         normalised.add(values)
         rows.append(torch.stack([values.mean((1, 2, 3)), values.square().mean((1, 2, 3))]))
     moments, (means, squares) = normalised.moments(), torch.cat(rows, 1)

@@ -1,15 +1,19 @@
 """The scale of latents: from their moments, or measured over images with an autoencoder."""
 
 import math
+from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from ..data.images import ImageSet
 from ..data.order import batches_at
 from ..latent_space import LatentSpace
+from ..methods.method import Posterior
 from ..metrics.latents.moments import ChannelMoments
 from ..nets.autoencoder import Autoencoder, eval_mode
-from ..seeding import spread
+from ..seeding import seeded, spread
+from .latent_set import sample_moments
 
 N_IMAGES, BATCH_SIZE = 512, 16
 SMALLEST = 1e-6  # posteriors without variance have a standard deviation of e⁻¹⁵
@@ -52,15 +56,11 @@ def measure_latent_space(
     Raises:
         ValueError: when no image can be read, or the latents do not vary or are not finite.
     """
-    indices = spread(len(images), n, seed)
     moments = ChannelMoments()
-    with eval_mode(autoencoder, device, seed=seed) as device:
-        for batch in batches_at(images.centred(), BATCH_SIZE, indices, workers=workers):
-            if batch.indices:
-                posterior = autoencoder.encode(batch.images.to(device))
-                moments.add(posterior.mean, posterior.logvar)
+    for posterior in encode_spread(autoencoder, images, device, n=n, seed=seed, workers=workers):
+        moments.add(posterior.mean, posterior.logvar)
     if not moments.n:
-        raise ValueError(f"{images.source}: none of {len(indices)} images can be read")
+        raise ValueError(f"{images.source}: none of {min(n, len(images))} images can be read")
     std = moments.moments().std
     if not SMALLEST < std < math.inf:
         raise ValueError(
@@ -68,3 +68,40 @@ def measure_latent_space(
             f"cannot be normalised"
         )
     return latent_space(moments, by_channel)
+
+
+def encode_spread(
+    autoencoder: Autoencoder,
+    images: ImageSet,
+    device: torch.device,
+    *,
+    n: int = N_IMAGES,
+    seed: int = 0,
+    workers: int = 0,
+) -> Iterator[Posterior]:
+    """Yield the posteriors of batches of `n` images spread over a set, cropped at the centre and not mirrored."""
+    with eval_mode(autoencoder, device, seed=seed) as on:
+        for batch in spread_images(images, n=n, seed=seed, workers=workers):
+            yield autoencoder.encode(batch.to(on))
+
+
+def spread_images(images: ImageSet, *, n: int = N_IMAGES, seed: int = 0, workers: int = 0) -> Iterator[Tensor]:
+    """Yield batches (b, 3, size, size) of `n` images spread over a set, cropped at the centre and not mirrored."""
+    for batch in batches_at(images.centred(), BATCH_SIZE, spread(len(images), n, seed), workers=workers):
+        if batch.indices:
+            yield batch.images
+
+
+def encoded_samples(
+    autoencoder: Autoencoder,
+    images: ImageSet,
+    device: torch.device,
+    *,
+    n: int = N_IMAGES,
+    seed: int = 0,
+    workers: int = 0,
+) -> Iterator[Tensor]:
+    """Yield samples of these posteriors, raw latents (b, c, h, w); the same at every call."""
+    posteriors = encode_spread(autoencoder, images, device, n=n, seed=seed, workers=workers)
+    for number, posterior in enumerate(posteriors):
+        yield sample_moments(posterior.mean, posterior.logvar, seeded("encoded", seed, number))

@@ -71,7 +71,7 @@ class DiffusionModel:
     def decode(self, units: Tensor) -> Tensor:
         """Return the images (b, 3, H, W) in [-1, 1] of unit-scale latents, or of pixels."""
         assert self.decoder is not None or self.card.is_pixels
-        raw = self.card.latent_space.denormalise(units)
+        raw = self.card.latent_space.from_unit(units)
         images = raw if self.decoder is None else self.decoder.autoencoder.decode(raw).float()
         return images.clamp(-1, 1)
 

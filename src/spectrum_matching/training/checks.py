@@ -54,6 +54,7 @@ def check_diffusion_run(run: DiffusionRun) -> None:
         raise ValueError("objective.gamma must be positive for min_snr, got 0")
     path_of(run)
     times_of(run)
+    run.source.check()
     choice = run.alignment
     if choice.weight:
         filter_of(choice)

@@ -11,6 +11,7 @@ from ..diffusion.alignment import Std
 from ..diffusion.path import Kind, Prediction
 from ..diffusion.times import Distribution
 from ..files.settings import Changeable, Fraction, Incidental, NonNegative, NotHashed
+from ..latents.gain import GainChoice
 from ..sampling.generate import PROTOCOLS, SamplingChoice
 from .autoencoder_config import Intervals, Optimizer, renamed
 
@@ -21,7 +22,7 @@ DINOV2 = "repa:hub:facebook/dinov2-base"
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(GainChoice):
     """Data to learn: cached latents, images encoded on the fly, or pixels (images without an autoencoder)."""
 
     latents: NotHashed[str | None] = None  # a folder of cached latents

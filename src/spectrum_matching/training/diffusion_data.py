@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,9 +15,10 @@ from ..data.walk import BadFile
 from ..files.digests import digest_lines, digest_weights
 from ..latent_space import LatentSpace
 from ..latents.alignment_targets import open_training_targets, require_latents
+from ..latents.gain import Read, cached_samples, with_gain
 from ..latents.latent_set import Key, LatentInfo, LatentSet, sample_moments, training_keys
 from ..latents.open_latents import open_latents
-from ..latents.statistics import measure_latent_space
+from ..latents.statistics import encoded_samples, measure_latent_space, spread_images
 from ..nets.autoencoder import Autoencoder, open_autoencoder
 from ..nets.vision.encoders import canonical, open_vision
 from ..sampling.model import Decoder
@@ -73,7 +75,7 @@ class LearnedData:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape (c, h, w) of one item, normalised."""
-        c, h, w = self.latent_space.normalise(torch.zeros(1, self.info.channels, *self.info.grid)).shape[1:]
+        c, h, w = self.latent_space.to_unit(torch.zeros(1, self.info.channels, *self.info.grid)).shape[1:]
         return c, h, w
 
 
@@ -89,11 +91,13 @@ def open_learned(run: DiffusionRun, device: torch.device, started_at: LatentSpac
     if (source.latents is None) == (source.images is None):
         raise ValueError("give source.latents, a folder that `specmatch cache` wrote, or else source.images")
     if source.latents is not None:
-        return _open_cached(run, open_latents(source.latents), device)
+        return _open_cached(run, open_latents(source.latents), device, started_at)
     return _open_images(run, str(source.images), device, started_at)
 
 
-def _open_cached(run: DiffusionRun, latents: LatentSet, device: torch.device) -> LearnedData:
+def _open_cached(
+    run: DiffusionRun, latents: LatentSet, device: torch.device, started_at: LatentSpace | None
+) -> LearnedData:
     source, info = run.source, latents.info
     require_latents(latents)
     autoencoder, opened = source.autoencoder or info.autoencoder, None
@@ -115,6 +119,7 @@ def _open_cached(run: DiffusionRun, latents: LatentSet, device: torch.device) ->
         space = opened.latent_space
     else:
         raise ValueError(f"{source.latents} names no autoencoder to declare statistics: set source.autoencoder")
+    space = _gained(run, space, started_at, lambda: cached_samples(latents))
 
     targets, choice = None, run.alignment
     if choice.weight:
@@ -129,7 +134,7 @@ def _open_cached(run: DiffusionRun, latents: LatentSet, device: torch.device) ->
 
     def read(keys: list[Key], rank: int, step: int) -> DiffusionBatch:
         batch = latents.read_batch(keys)
-        data = space.normalise(_sample(run, batch.mean, batch.logvar, rank, step).to(device, non_blocking=True))
+        data = space.to_unit(_sample(run, batch.mean, batch.logvar, rank, step).to(device, non_blocking=True))
         aligned = None if targets is None else targets.read(keys).to(device, non_blocking=True)
         return DiffusionBatch(data, batch.labels.to(device, non_blocking=True), batch.bad, aligned)
 
@@ -163,6 +168,7 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
         labels=run.denoiser.labels,
     )
     channels, side, space = 3, source.size, LatentSpace()
+    read: Read = partial(spread_images, images, seed=run.seed, workers=source.workers)
     networks: dict[str, str] = {}
     autoencoder = encoder = decoder = target_shape = None
     if run.alignment.weight:
@@ -186,17 +192,21 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
                 autoencoder, images, device, by_channel=by_channel, seed=run.seed, workers=source.workers
             )
         channels, side = autoencoder.channels, source.size // autoencoder.factor
+        read = partial(encoded_samples, autoencoder, images, device, seed=run.seed, workers=source.workers)
         decoder = Decoder(source.autoencoder, autoencoder, digest_weights(autoencoder))
         networks["autoencoder"] = decoder.digest
+    space = _gained(run, space, started_at, read)
 
     def batches(rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]:
         order = PositionedBatches(len(images), run.batch_size, run.seed, rank, world, start, end)
         for step, batch in enumerate(image_batches(images, order, source.workers), start):
-            data = pixels = batch.images.to(device, non_blocking=True)
-            if autoencoder is not None:
+            pixels = batch.images.to(device, non_blocking=True)
+            if autoencoder is None:
+                data = space.to_unit(pixels)
+            else:
                 with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"):
                     posterior = autoencoder.encode(pixels)
-                data = space.normalise(_sample(run, posterior.mean, posterior.logvar, rank, step).float())
+                data = space.to_unit(_sample(run, posterior.mean, posterior.logvar, rank, step).float())
             targets = None if encoder is None else encoder(pixels).field
             yield DiffusionBatch(data, batch.labels.to(device, non_blocking=True), batch.bad, targets)
 
@@ -212,6 +222,15 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
         target_shape=target_shape,
         decoder=decoder,
     )
+
+
+def _gained(run: DiffusionRun, space: LatentSpace, started_at: LatentSpace | None, read: Read) -> LatentSpace:
+    """Return the space with the run's gain: that which a resumed training was started with, or measured now."""
+    if not run.source.is_given:
+        return space
+    if started_at is not None and started_at.without_gain == space.without_gain:
+        return started_at
+    return with_gain(space, run.source, read)
 
 
 def _sample(run: DiffusionRun, mean: Tensor, logvar: Tensor | None, rank: int, step: int) -> Tensor:

@@ -53,7 +53,7 @@ def test_open_lightningdit_knows_image_of_every_row(tmp_path: Path, generator: t
         assert row.logvar is None
     space = found.info.latent_space
     assert isinstance(space, LatentSpace)
-    units = space.normalise(latents)
+    units = space.to_unit(latents)
     torch.testing.assert_close(units.mean((0, 2, 3)), torch.zeros(C), atol=1e-5, rtol=0)
     torch.testing.assert_close(units.std((0, 2, 3)), torch.ones(C))
     assert "sample" in found.notes[0]

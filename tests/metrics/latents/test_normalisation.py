@@ -7,7 +7,7 @@ from spectrum_matching.metrics.latents.moments import check_normalisation
 
 def checked(space, latents):
     """From the moments of the normalised latents."""
-    channels = space.normalise(latents.double()).transpose(0, 1).flatten(1)
+    channels = space.to_unit(latents.double()).transpose(0, 1).flatten(1)
     return check_normalisation(space, channels.mean(1), channels.std(1, correction=0))
 
 

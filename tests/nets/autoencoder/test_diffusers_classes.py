@@ -100,7 +100,7 @@ def test_latent_space_of_glm_image_leaves_the_scaling_factor_out(tmp_path: Path,
     space, units = saved_pipeline(tmp_path, model, pipeline), images(2, 4, 3, 5)
     mean, std = (torch.tensor(values).view(1, 4, 1, 1) for values in (mean, std))
     scale = 1.0 if pipeline == "GlmImagePipeline" else 0.18215  # the class's default
-    torch.testing.assert_close(space.denormalise(units), units * std / scale + mean)
+    torch.testing.assert_close(space.from_unit(units), units * std / scale + mean)
 
 
 @pytest.mark.parametrize("pipeline", ["Kandinsky5T2IPipeline", "Kandinsky5I2IPipeline", "FluxPipeline"])
@@ -108,7 +108,7 @@ def test_latent_space_of_kandinsky5_leaves_the_shift_out(tmp_path: Path, pipelin
     model = build("AutoencoderKL", {**KL, "scaling_factor": 0.3611, "shift_factor": 0.1159})
     space, units = saved_pipeline(tmp_path, model, pipeline), images(2, 4, 3, 5)
     shift = 0.1159 if pipeline == "FluxPipeline" else 0.0
-    torch.testing.assert_close(space.denormalise(units), units / 0.3611 + shift)
+    torch.testing.assert_close(space.from_unit(units), units / 0.3611 + shift)
 
 
 @pytest.mark.parametrize("pipeline", ["ErnieImagePipeline", "Flux2Pipeline"])
@@ -120,7 +120,7 @@ def test_latent_space_of_ernie_image_has_its_own_eps(tmp_path: Path, pipeline: s
     space, units = saved_pipeline(tmp_path, model, pipeline), images(1, 16, 2, 2)
     std = torch.sqrt(model.bn.running_var.view(1, -1, 1, 1) + (1e-5 if pipeline == "ErnieImagePipeline" else 1e-4))
     theirs = units * std + model.bn.running_mean.view(1, -1, 1, 1)
-    torch.testing.assert_close(space.denormalise(units), torch.nn.functional.pixel_shuffle(theirs, 2))
+    torch.testing.assert_close(space.from_unit(units), torch.nn.functional.pixel_shuffle(theirs, 2))
 
 
 @torch.inference_mode()
@@ -142,8 +142,8 @@ def test_latent_space_of_flux2_equals_its_pipeline(tmp_path: Path) -> None:
     pipeline = Flux2Pipeline.__new__(Flux2Pipeline)  # its encoding needs the autoencoder alone
     object.__setattr__(pipeline, "vae", model)
     theirs = pipeline._encode_vae_image(x, None)
-    torch.testing.assert_close(space.normalise(latents), theirs)
-    torch.testing.assert_close(space.denormalise(space.normalise(latents)), latents)
+    torch.testing.assert_close(space.to_unit(latents), theirs)
+    torch.testing.assert_close(space.from_unit(space.to_unit(latents)), latents)
 
 
 @torch.inference_mode()

@@ -73,7 +73,7 @@ def unit_scale(train: Tensor, test: Tensor) -> Fields:
     if not std > 1e-6:
         raise ValueError("the data do not vary: there is nothing to learn from them")
     space = LatentSpace("shift and scale", tuple(mean.tolist()), (std,))
-    return Fields(space.normalise(train), space.normalise(test))
+    return Fields(space.to_unit(train), space.to_unit(test))
 
 
 def gaussian_fields(n_train: int, n_test: int, shape: tuple[int, int, int], exponent: float) -> Fields:

@@ -1,0 +1,146 @@
+"""The spectral gain of a latent space: chosen by one number, measured on latents, scaled to unit variance."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..files.settings import NonNegative
+from ..latent_space import LatentSpace, SpectralGain
+from ..seeding import seeded, spread
+from ..spectrum.gain import dct_frequencies
+from ..spectrum.power import power_spectrum, radial_bins, radial_profile
+from .latent_set import LatentSet, sample_moments
+
+N_LATENTS, BATCH_SIZE = 10_000, 256
+HIGHEST = 0.5**0.5
+LEAST = 1e-6
+"""Power below this share of the mean counts as so much: what has none keeps a finite gain."""
+
+
+@dataclass(frozen=True)
+class GainChoice:
+    """The gain on the latents' DCT coefficients before diffusion, undone before decoding. None: that of the cache.
+
+    The gain of DC is that of the lowest other frequency. Latents have unit variance after it.
+    """
+
+    flatten: float | None = None  # multiply the power spectrum by frequency^flatten; 0: no gain
+    whiten: NonNegative | None = None  # divide it by the measured one to this power; 1: white, 0: no gain
+    whiten_by: Literal["ring", "coefficient"] = "ring"  # of whiten: the measured spectrum's resolution
+    gain_channels: Literal["all", "each", "decorrelated"] = "all"  # one gain, one each, or after a rotation
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it says anything, if only that there is to be no gain."""
+        return self.flatten is not None or self.whiten is not None
+
+    def check(self) -> None:
+        """Check that the settings go together.
+
+        Raises:
+            ValueError: naming those that do not.
+        """
+        if self.flatten is not None and self.whiten is not None:
+            raise ValueError(f"flatten is {self.flatten:g} and whiten is {self.whiten:g}: give one of them")
+        if self.whiten is None and self.whiten_by != "ring":
+            raise ValueError(f"whiten_by {self.whiten_by} is of whiten: give whiten as well")
+        if self.gain_channels == "each" and self.whiten is None:
+            raise ValueError("gain_channels each is of whiten: a power of frequency is the same for every channel")
+        if self.gain_channels != "all" and not self.is_given:
+            raise ValueError(f"gain_channels {self.gain_channels} is of flatten and whiten: give one of them")
+
+
+Read = Callable[[], Iterable[Tensor]]
+"""Returns batches (b, c, h, w) of raw latents, the same at every call."""
+
+
+def with_gain(space: LatentSpace, choice: GainChoice, read: Read) -> LatentSpace:
+    """Return the space with the chosen gain in place of its own, and unit variance after it.
+
+    The variance is that of all channels together where the space has one standard deviation for all, and else, or with
+    decorrelated channels, of each.
+
+    Raises:
+        ValueError: for settings that do not go together.
+    """
+    choice.check()
+    if not choice.is_given:
+        return space
+    plain = space.without_gain
+    strength = choice.whiten if choice.flatten is None else choice.flatten
+    if not strength and choice.gain_channels != "decorrelated":
+        return plain
+    if choice.gain_channels == "decorrelated":
+        plain = replace(plain, rotation=_principal_axes(plain, read))
+    power = mean_power(plain, read)  # (c, h, w)
+    _, h, w = power.shape
+    if max(h, w) < 2:
+        raise ValueError("latents of one position have no spectrum: leave out flatten and whiten")
+    rows = power if choice.gain_channels != "all" else power.mean(0, keepdim=True)
+    gain = _power_law(h, w, choice.flatten) if choice.flatten is not None else _inverse(rows, choice)
+    by_channel = len(space.std) > 1 or choice.gain_channels != "all"
+    after = (power * gain.table(h, w).square()).mean((1, 2))  # (c,)
+    scale = (after if by_channel else after.mean(0, keepdim=True)).sqrt()
+    scale = torch.where(scale > LEAST, scale, 1.0)[:, None]
+    values = torch.tensor(gain.values, dtype=torch.float64) / scale
+    return replace(plain, gain=replace(gain, values=tuple(map(tuple, values.tolist()))))
+
+
+def cached_samples(latents: LatentSet, n: int = N_LATENTS) -> Iterator[Tensor]:
+    """Yield batches of samples of the posteriors of `n` latents spread over a set, raw; the same at every call."""
+    rows = spread(len(latents), n)
+    for start in range(0, len(rows), BATCH_SIZE):
+        batch = latents.read_batch([(row, False) for row in rows[start : start + BATCH_SIZE]])
+        yield sample_moments(batch.mean, batch.logvar, seeded("gain", start))
+
+
+def mean_power(space: LatentSpace, read: Read) -> Tensor:
+    """Return the mean squared DCT coefficients (c, h, w) of latents in a space, float64; white noise has 1 each."""
+    total, n = torch.zeros(()), 0
+    for latents in read():
+        total = total + power_spectrum(space.to_unit(latents.double())).sum(0).cpu()
+        n += len(latents)
+    if not n:
+        raise ValueError("no latents to measure a spectrum of")
+    return total / n
+
+
+def _power_law(h: int, w: int, exponent: float) -> SpectralGain:
+    ends = (1 / (2 * max(h, w)), HIGHEST)
+    return SpectralGain((tuple(frequency ** (exponent / 2) for frequency in ends),), frequencies=ends)
+
+
+def _inverse(power: Tensor, choice: GainChoice) -> SpectralGain:
+    """Return the measured power (rows, h, w) to minus half of `whiten`."""
+    assert choice.whiten is not None
+    _, h, w = power.shape
+    frequencies: tuple[float, ...] = ()
+    if choice.whiten_by == "ring":
+        bins = radial_bins(h, w, min(h, w), "frequency")
+        power = radial_profile(power, min(h, w), "frequency", drop_dc=True)
+        lowest = dct_frequencies(h, w)
+        is_used = radial_profile((lowest > 0).double(), min(h, w), "frequency", drop_dc=True) > 0
+        power, frequencies = power[:, is_used], tuple(bins.frequencies[is_used].tolist())
+    else:
+        power = power.clone()
+        power[:, 0, 0] = (power[:, 0, 1] + power[:, 1, 0]) / 2 if min(h, w) > 1 else power.flatten(1)[:, 1]
+        power = power.flatten(1)
+    floor = LEAST * power.mean(1, keepdim=True)
+    values = torch.where(floor > 0, power.maximum(floor), 1.0) ** (-choice.whiten / 2)
+    return SpectralGain(
+        tuple(map(tuple, values.tolist())), frequencies=frequencies, grid=None if frequencies else (h, w)
+    )
+
+
+def _principal_axes(space: LatentSpace, read: Read) -> tuple[tuple[float, ...], ...]:
+    """Return the eigenvectors of the channels' covariance at unit scale as rows, that of the largest variance first."""
+    products, n = torch.zeros(()), 0
+    for latents in read():
+        units = space.to_unit(latents.double()).transpose(0, 1).flatten(1)
+        products, n = products + (units @ units.mT).cpu(), n + units.shape[1]
+    axes = torch.linalg.eigh(products / n).eigenvectors.flip(1).mT
+    axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()  # eigh leaves the sign open
+    return tuple(map(tuple, axes.tolist()))
