@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from spectrum_matching.latent_space import LatentSpace
-from spectrum_matching.latents.gain import GainChoice, mean_power, with_gain
+from spectrum_matching.latents.gain import mean_power, with_gain
+from spectrum_matching.latents.gain_choice import GainChoice
 from spectrum_matching.spectrum import fit_power_law, radial_bins, radial_profile
 
 MIX = torch.tensor([[1.0, 0.9, 0.0], [0.0, 0.4, 0.0], [0.0, 0.0, 2.0]])

@@ -234,3 +234,18 @@ def test_open_learned_keeps_the_gain_a_run_was_started_with(small_diffusion, sou
     began = replace(own, gain=replace(own.gain, values=tuple((2 * a, 3 * b) for a, b in own.gain.values)))
     assert open_learned(run, CPU, began).latent_space == began
     assert open_learned(small_diffusion, CPU, began).latent_space.gain is None
+
+
+def test_open_learned_takes_the_gain_of_the_cache_unless_the_run_has_its_own(small_diffusion, latent_cache, tmp_path):
+    flattened = cache_latents(f"latents:{latent_cache}", out=tmp_path / "c", dtype="float32", flatten=1.0)
+    cached, own, none = (
+        learned(small_diffusion, replace(small_diffusion.source, latents=str(folder), **change)).latent_space
+        for folder, change in ((flattened, {}), (latent_cache, {"flatten": 1.0}), (flattened, {"flatten": 0.0}))
+    )
+    assert cached == own
+    assert cached.gain is not None
+    assert none == cached.without_gain
+    again = cache_latents(f"latents:{flattened}", out=tmp_path / "d", dtype="float32")
+    assert open_latents(again).info.gain == open_latents(flattened).info.gain
+    with pytest.raises(ValueError, match="holds another cache: gain is flattened by 1, not flattened by 2"):
+        cache_latents(f"latents:{latent_cache}", out=tmp_path / "c", dtype="float32", flatten=2.0)

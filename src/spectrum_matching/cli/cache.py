@@ -12,6 +12,7 @@ from ..data.selection import images_to_cache
 from ..latents.alignment_targets import VISION, targets_beside
 from ..latents.encode import autoencoder_encoder, encode_images, images_of, import_cache, vision_encoder
 from ..latents.foreign.export import ForeignLayout, export_latents
+from ..latents.gain_choice import GainChoice
 from ..latents.latent_set import LatentSet
 from ..latents.open_latents import CACHED, is_cached, open_latents
 from ..latents.write_cache import Storage, write_cache
@@ -40,6 +41,10 @@ def cache_latents(
     workers: int = 0,
     labels: bool = True,
     device: str = "auto",
+    flatten: float | None = None,
+    whiten: float | None = None,
+    whiten_by: Literal["ring", "coefficient"] = "ring",
+    gain_channels: Literal["all", "each", "decorrelated"] = "all",
     export: ForeignLayout | None = None,
 ) -> Path:
     """Encode images once: posterior moments in safetensors shards with an index. Rerun the same command to resume.
@@ -64,6 +69,11 @@ def cache_latents(
         workers: Processes that read images, for each process that encodes.
         labels: Also store the labels of the images, if there are any.
         device: "auto", "cpu", "cuda", "cuda:1", and so on.
+        flatten: Recorded for what learns these latents: multiply their power spectrum by frequency to this power, and
+            undo it before decoding; they are stored as they are.
+        whiten: Instead: divide their power spectrum by itself to this power; 1 makes it white.
+        whiten_by: Resolution of the spectrum for --whiten.
+        gain_channels: One gain for all channels, one for each (--whiten), or channels decorrelated first.
         export: With latents:FOLDER: write them into `out` in the layout of this tool, in float32.
     """
     if batch_size < 1 or (shard_images is not None and shard_images < 1) or workers < 0:
@@ -81,7 +91,13 @@ def cache_latents(
     out = out or targets_beside(str(beside))
     chosen = accelerator.device if device == "auto" else chosen_device(device)
     latents = open_latents(beside or source.removeprefix(CACHED)) if beside or is_cached(source) else None
-    storage = Storage(dtype, flips, shard_images)
+    gain = GainChoice(flatten, whiten, whiten_by, gain_channels)
+    gain.check()
+    if gain.is_given and (is_vision or export):
+        raise ValueError(f"--flatten and --whiten are of latents to learn, not of {export or source}")
+    if not gain.is_given and latents is not None and not is_vision:
+        gain = latents.info.gain
+    storage = Storage(dtype, flips, shard_images, gain)
     if latents is not None and export:
         with exclusive_output(accelerator, out):
             in_main(accelerator, lambda: _export(latents, export, out))

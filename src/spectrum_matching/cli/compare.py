@@ -85,7 +85,8 @@ def entries_table(plan: Plan) -> Table:
     for entry in plan.entries.values():
         options = {name: getattr(entry.method, name) for name in entry.method.options()}
         said = ", ".join(f"{name} {value}" for name, value in options.items() if value is not None)
-        own = [f"curriculum {entry.curriculum.keep}"] if entry.curriculum.keep else []
+        own = [str(entry.gain)] if entry.gain.is_given else []
+        own += [f"curriculum {entry.curriculum.keep}"] if entry.curriculum.keep else []
         if (alignment := entry.alignment).weight:
             own.append(
                 f"alignment {alignment.weight:g} with {alignment.encoder}, {alignment.filter} {alignment.projector}"

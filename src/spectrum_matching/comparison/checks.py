@@ -1,7 +1,7 @@
 """Check a plan before any work, open what its trials share, and derive the runs of an entry."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -109,7 +109,9 @@ def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
         vision, key = check_autoencoder_run(autoencoder_run(plan, name, 0, Path())), plan.entries[name].method.vision
         if vision is not None and key is not None:
             encoders[key] = vision.digest
-    for name in {(entry.curriculum, entry.alignment): name for name, entry in plan.entries.items()}.values():
+    for name in {
+        (entry.gain, entry.curriculum, entry.alignment): name for name, entry in plan.entries.items()
+    }.values():
         alignment, run = plan.entries[name].alignment, diffusion_run(plan, name, 0, Path(), Path())
         if alignment.weight and alignment.encoder is None:
             raise ValueError(f"entry {name}: alignment.encoder is required when alignment.weight > 0")
@@ -142,7 +144,9 @@ def diffusion_run(
     plan: Plan, entry: str, seed: int, latents: Path, out: Path, targets: Path | None = None
 ) -> DiffusionRun:
     """Return the training run of an entry's diffusion model."""
-    source = replace(plan.diffusion.source, latents=str(latents), images=None, autoencoder=None)
+    gain = plan.entries[entry].gain
+    changes = {"latents": str(latents), "images": None, "autoencoder": None} | (asdict(gain) if gain.is_given else {})
+    source = replace(plan.diffusion.source, **changes)
     run = replace(plan.diffusion, name=f"{entry}, seed {seed}", out=str(out), seed=seed, source=source)
     # The size is that of the cached targets.
     alignment = replace(plan.entries[entry].alignment, targets=str(targets) if targets else None, size=None)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from ..latents.gain_choice import GainChoice
 from ..methods.zoo import KL_WEIGHT
 from ..sampling.generate import PROTOCOLS, SamplingChoice
 from ..spectrum.bands import Variant
@@ -25,9 +26,10 @@ ESM_WEIGHT, PAPER_ESM_WEIGHT = 0.1, 0.01
 
 @dataclass(frozen=True)
 class Entry:
-    """One row: the method of the autoencoder, and the curriculum and alignment of the diffusion model."""
+    """One row: the autoencoder's method, the gain on its latents, the diffusion model's curriculum and alignment."""
 
     method: MethodChoice = field(default_factory=MethodChoice)
+    gain: GainChoice = field(default_factory=GainChoice)
     curriculum: Curriculum = field(default_factory=Curriculum)
     alignment: AlignmentChoice = field(default_factory=AlignmentChoice)
 

@@ -1,56 +1,22 @@
 """The spectral gain of a latent space: chosen by one number, measured on latents, scaled to unit variance."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ..files.settings import NonNegative
 from ..latent_space import LatentSpace, SpectralGain
 from ..seeding import seeded, spread
 from ..spectrum.gain import dct_frequencies
 from ..spectrum.power import power_spectrum, radial_bins, radial_profile
+from .gain_choice import GainChoice
 from .latent_set import LatentSet, sample_moments
 
 N_LATENTS, BATCH_SIZE = 10_000, 256
 HIGHEST = 0.5**0.5
 LEAST = 1e-6
 """Power below this share of the mean counts as so much: what has none keeps a finite gain."""
-
-
-@dataclass(frozen=True)
-class GainChoice:
-    """The gain on the latents' DCT coefficients before diffusion, undone before decoding. None: that of the cache.
-
-    The gain of DC is that of the lowest other frequency. Latents have unit variance after it.
-    """
-
-    flatten: float | None = None  # multiply the power spectrum by frequency^flatten; 0: no gain
-    whiten: NonNegative | None = None  # divide it by the measured one to this power; 1: white, 0: no gain
-    whiten_by: Literal["ring", "coefficient"] = "ring"  # of whiten: the measured spectrum's resolution
-    gain_channels: Literal["all", "each", "decorrelated"] = "all"  # one gain, one each, or after a rotation
-
-    @property
-    def is_given(self) -> bool:
-        """Whether it says anything, if only that there is to be no gain."""
-        return self.flatten is not None or self.whiten is not None
-
-    def check(self) -> None:
-        """Check that the settings go together.
-
-        Raises:
-            ValueError: naming those that do not.
-        """
-        if self.flatten is not None and self.whiten is not None:
-            raise ValueError(f"flatten is {self.flatten:g} and whiten is {self.whiten:g}: give one of them")
-        if self.whiten is None and self.whiten_by != "ring":
-            raise ValueError(f"whiten_by {self.whiten_by} is of whiten: give whiten as well")
-        if self.gain_channels == "each" and self.whiten is None:
-            raise ValueError("gain_channels each is of whiten: a power of frequency is the same for every channel")
-        if self.gain_channels != "all" and not self.is_given:
-            raise ValueError(f"gain_channels {self.gain_channels} is of flatten and whiten: give one of them")
 
 
 Read = Callable[[], Iterable[Tensor]]

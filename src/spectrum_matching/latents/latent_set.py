@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -17,6 +17,7 @@ from ..data.order import PositionedBatches
 from ..data.walk import BadFile
 from ..latent_space import LatentSpace
 from ..seeding import fraction
+from .gain_choice import GainChoice
 
 Layout = Literal["specmatch", "repa", "lightningdit", "mar"]
 Holds = Literal["posterior", "mean", "sample"]
@@ -62,7 +63,7 @@ class LatentInfo:
     images: what opens the images; fingerprint: that which they must have; None where unknown. n_images: how many images
     (at least, at most) the latents were made from. latent_space: the normalisation to unit scale by channel,
     global_space: that of all channels together; None without statistics, which are of samples of the posteriors,
-    mirrored images left out. bad: images or files that could not be used.
+    mirrored images left out. gain: of these latents before diffusion. bad: images or files that could not be used.
     """
 
     holds: Holds = "posterior"
@@ -76,6 +77,7 @@ class LatentInfo:
     n_images: tuple[int, int] = (0, 0)
     latent_space: LatentSpace | None = None
     global_space: LatentSpace | None = None
+    gain: GainChoice = field(default_factory=GainChoice)
     bad: tuple[BadFile, ...] = ()
 
     @property

@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +21,7 @@ from ..files.outputs import require_own_folder
 from ..latent_space import LatentSpace
 from ..processes import exclusive_output, in_main
 from ..records.provenance import commit
+from .gain_choice import GainChoice
 from .latent_set import LatentInfo
 from .rounding import RoundingErrors
 from .shards import (
@@ -43,17 +44,21 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Storage:
-    """Storage options of latents: dtype, whether mirrored images too, images in a shard (None: the default)."""
+    """Storage options of latents: dtype, whether mirrored images too, images in a shard (None: the default).
+
+    gain: recorded with the latents, for what learns them; they are stored without it.
+    """
 
     dtype: str
     flips: bool
     shard_images: int | None = None
+    gain: GainChoice = field(default_factory=GainChoice)
 
     def index(self, info: LatentInfo, encoder_digest: str) -> CacheIndex:
         """Return the index of a cache that is stored like this."""
         libraries = [name for name in ("torch", "diffusers", "safetensors", "transformers") if find_spec(name)]
         return CacheIndex(
-            info=info,
+            info=replace(info, gain=self.gain),
             encoder_digest=encoder_digest,
             dtype=self.dtype,
             shard_images=self.shard_images or SHARD_IMAGES,

@@ -11,7 +11,7 @@ from ..diffusion.alignment import Std
 from ..diffusion.path import Kind, Prediction
 from ..diffusion.times import Distribution
 from ..files.settings import Changeable, Fraction, Incidental, NonNegative, NotHashed
-from ..latents.gain import GainChoice
+from ..latents.gain_choice import GainChoice
 from ..sampling.generate import PROTOCOLS, SamplingChoice
 from .autoencoder_config import Intervals, Optimizer, renamed
 

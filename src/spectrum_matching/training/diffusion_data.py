@@ -16,6 +16,7 @@ from ..files.digests import digest_lines, digest_weights
 from ..latent_space import LatentSpace
 from ..latents.alignment_targets import open_training_targets, require_latents
 from ..latents.gain import Read, cached_samples, with_gain
+from ..latents.gain_choice import GainChoice
 from ..latents.latent_set import Key, LatentInfo, LatentSet, sample_moments, training_keys
 from ..latents.open_latents import open_latents
 from ..latents.statistics import encoded_samples, measure_latent_space, spread_images
@@ -119,7 +120,8 @@ def _open_cached(
         space = opened.latent_space
     else:
         raise ValueError(f"{source.latents} names no autoencoder to declare statistics: set source.autoencoder")
-    space = _gained(run, space, started_at, lambda: cached_samples(latents))
+    gain: GainChoice = source if source.is_given else info.gain
+    space = _gained(gain, space, started_at, lambda: cached_samples(latents))
 
     targets, choice = None, run.alignment
     if choice.weight:
@@ -195,7 +197,7 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
         read = partial(encoded_samples, autoencoder, images, device, seed=run.seed, workers=source.workers)
         decoder = Decoder(source.autoencoder, autoencoder, digest_weights(autoencoder))
         networks["autoencoder"] = decoder.digest
-    space = _gained(run, space, started_at, read)
+    space = _gained(source, space, started_at, read)
 
     def batches(rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]:
         order = PositionedBatches(len(images), run.batch_size, run.seed, rank, world, start, end)
@@ -224,13 +226,11 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
     )
 
 
-def _gained(run: DiffusionRun, space: LatentSpace, started_at: LatentSpace | None, read: Read) -> LatentSpace:
-    """Return the space with the run's gain: that which a resumed training was started with, or measured now."""
-    if not run.source.is_given:
-        return space
-    if started_at is not None and started_at.without_gain == space.without_gain:
+def _gained(choice: GainChoice, space: LatentSpace, started_at: LatentSpace | None, read: Read) -> LatentSpace:
+    """Return the space with a gain: that which a resumed training was started with, or measured now."""
+    if choice.is_given and started_at is not None and started_at.without_gain == space.without_gain:
         return started_at
-    return with_gain(space, run.source, read)
+    return with_gain(space, choice, read)
 
 
 def _sample(run: DiffusionRun, mean: Tensor, logvar: Tensor | None, rank: int, step: int) -> Tensor:
