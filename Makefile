@@ -21,7 +21,7 @@ check: .venv/ready
 	$(BIN)/mypy
 
 bench: .venv/ready
-	for question in bench/how_*.py; do $(BIN)/python $$question || exit 1; done
+	for question in bench/how_*.py bench/what_*.py; do $(BIN)/python $$question || exit 1; done
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info
