@@ -4,6 +4,7 @@ import json
 import pkgutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,16 @@ def test_import_of_exported_names_succeeds_once_each(package):
     module = __import__(package, fromlist=["__all__"])
     assert all(hasattr(module, name) for name in module.__all__)
     assert len(set(module.__all__)) == len(module.__all__)
+
+
+def test_files_that_are_not_python_are_package_data():
+    patterns = tomllib.loads((ROOT.parents[1] / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    shipped = {
+        path
+        for package, globs in patterns.items()
+        for pattern in globs
+        for path in (ROOT.parent / package.replace(".", "/")).glob(pattern)
+    }
+    others = {path for path in ROOT.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert ROOT / "metrics" / "atlas" / "atlas.json" in others
+    assert others == shipped

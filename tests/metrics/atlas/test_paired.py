@@ -1,0 +1,59 @@
+import pytest
+
+from spectrum_matching.metrics.atlas.known_pairs import Share, own_pairs, published_pairs, share
+from spectrum_matching.metrics.atlas.paired import decide, evidence, most_given_up, says
+from spectrum_matching.records.measurement import Measurement
+
+
+def numbers(sec, psnr=26.0, error=None, **more):
+    found = {"sec_50": Measurement(sec, error), "psnr": Measurement(psnr, 0.1)}
+    return found | {key: Measurement(value, error) for key, value in more.items()}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "word"),
+    [
+        (numbers(0.209), numbers(0.010), "better"),
+        (numbers(0.010), numbers(0.209), "worse"),
+        (numbers(0.20, error=0.01), numbers(0.17, error=0.01), "better"),
+        (numbers(0.20, error=0.01), numbers(0.18, error=0.01), "cannot say"),
+        (numbers(0.2), numbers(0.2), "cannot say"),
+        (numbers(0.2), {"psnr": Measurement(26.0)}, "cannot say"),
+        (numbers(0.2), numbers(0.1) | {"psnr": Measurement(None, refused="no decoder")}, "cannot say"),
+        (numbers(0.2, psnr=27.2), numbers(0.1), "better"),
+        (numbers(0.2, psnr=27.3), numbers(0.1), "cannot say"),
+        (numbers(0.1), numbers(0.2, psnr=27.3), "cannot say"),
+        (numbers(0.1, psnr=27.3), numbers(0.2), "worse"),
+        (numbers(0.2, interpolation_fid=50.0), numbers(0.1, interpolation_fid=40.0), "better"),
+        (numbers(0.2, interpolation_fid=40.0), numbers(0.1, interpolation_fid=50.0), "cannot say"),
+        (numbers(0.2, interpolation_fid=40.0), numbers(0.1), "better"),
+    ],
+)
+def test_decide_follows_the_rule_and_is_antisymmetric(first, second, word):
+    assert decide(first, second).word == word
+    mirrored = {"better": "worse", "worse": "better"}.get(word, word)
+    assert decide(second, first).word == mirrored
+
+
+def test_decide_names_its_numbers():
+    assert decide(numbers(0.209), numbers(0.010)).reason == "SEC 0.010 against 0.209"
+    assert "no published pair gave up more than 1.2 dB" in decide(numbers(0.2, psnr=29.0), numbers(0.1)).reason
+    found = decide(numbers(0.2, interpolation_fid=40.0), numbers(0.1, interpolation_fid=50.0)).reason
+    assert found.endswith("but interpolation FID does not agree (50 against 40)")
+
+
+def test_most_given_up_is_that_of_the_published_pairs():
+    assert most_given_up() == pytest.approx(28.92 - 27.71)
+
+
+def test_evidence_has_the_shares_of_published_and_own_pairs():
+    published, own = share(published_pairs(), says), share(own_pairs("fid"), says)
+    assert published == Share(3, 3, 3)
+    assert own.right <= own.decided <= own.n
+    assert f"right for {published.right} of {published.n} published pairs" in evidence()
+    assert (
+        f"decides {own.n} pair{'s' * (own.n != 1)} by distance to images; the rule decides {own.decided} of them"
+        in evidence()
+    )
+    assert f" {own.right} rightly" in evidence()
+    assert evidence().endswith("With guidance the question is open.")
