@@ -38,6 +38,7 @@ def test_metrics_are_fully_described():
 
 
 COLUMNS = {
+    "interpolation_fid": "ifid",
     "sec_25": "sec_50",
     "sec_50": "sec_50",
     "viv": "viv",

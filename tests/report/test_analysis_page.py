@@ -12,7 +12,8 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from spectrum_matching.metrics.catalogue import METRICS
+from spectrum_matching.metrics.catalogue import GENERATIVE_METRICS, METRICS
+from spectrum_matching.metrics.images.frechet import FLOOR_METRIC
 from spectrum_matching.records import analysis as module
 from spectrum_matching.records.analysis import (
     ANALYSES,
@@ -35,6 +36,7 @@ from spectrum_matching.records.analysis import (
     Transfer,
 )
 from spectrum_matching.records.coverage import Coverage
+from spectrum_matching.records.generative import Generative
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.report.analysis import metric_rows as rows_of_metrics
 from spectrum_matching.report.analysis.context import comparability, notes
@@ -47,6 +49,7 @@ from spectrum_matching.report.terminal import verdict
 HOSTILE = "<i>first</i> & $x_1$ \"quoted\" {x} </script><script>document.title='owned'</script>"
 DELTAS = tuple(i / 10 for i in range(-5, 26))
 OF_DECODER = {"psnr", "ssim", "lpips", "rfid", "lowpass_gap", "noise_psnr", "transfer_diagonal"}
+OF_GENERATION = {metric.key for entry in GENERATIVE_METRICS for metric in entry.metrics} | {FLOOR_METRIC.key}
 OF_FEW = {"posterior_noise", "lnc", "gsq", "viv_class", "srss"}
 
 
@@ -106,7 +109,7 @@ def synthetic(name="first", shape=(8, 16, 16), exponent=1.2, psnr=27.41, stochas
                 Channel(0.1 - 0.05 * i, std, 0.2 if alive else None, exponent if alive else None, of_power, state)
             )
         noisy = tuple(p + 4 * offset for p in power)
-        keys = [key for key in METRICS if key not in OF_DECODER | OF_FEW]
+        keys = [key for key in METRICS if key not in OF_DECODER | OF_GENERATION | OF_FEW]
         return LatentView(
             kind=kind,
             mean=-0.02,
@@ -143,6 +146,18 @@ def synthetic(name="first", shape=(8, 16, 16), exponent=1.2, psnr=27.41, stochas
             n_images=16,
         ),
     )
+    generative = Generative(
+        measurements={key: measurement(key, index, 0) for index, key in enumerate(METRICS) if key in OF_GENERATION},
+        reference="photographs",
+        reference_digest="0123456789abcdef",
+        holds="sample",
+        coverage=Coverage(448, 448, 10, 10),
+        n_evaluated=64,
+        n_generated=64,
+        extractor="inception",
+        extractor_digest="fedcba9876543210",
+        resizer="bilinear",
+    )
     kinds = ("mean", "sample") if stochastic else ("mean",)
     pictures = [
         Picture(f"image {n}", keep, decoded, png(n + keep % 7 + 3 * decoded * len(name), size))
@@ -169,6 +184,7 @@ def synthetic(name="first", shape=(8, 16, 16), exponent=1.2, psnr=27.41, stochas
             EquivariancePoint("mirrored", "", near(0.05)),
         ),
         decoding=decoding,
+        generative=generative,
         pictures=tuple(pictures),
         latent_pictures=tuple(LatentPicture(f"image {n}", png(n + len(name), h)) for n in (1, 2)),
         findings=(

@@ -73,7 +73,12 @@ def analyze_latents(
         if (n_measured := encodings.n_images) < 2:
             raise ValueError(f"{latents.source}: fewer than two latents can be measured; standard errors need them")
         size = images.size if images else 0
-        requests = {"LPIPS": options.perceptual, "rFID": options.features, "SRSS": None if images else options.masks}
+        requests = {
+            "LPIPS": options.perceptual,
+            "rFID": options.features,
+            "generation without training": options.reference,
+            "SRSS": None if images else options.masks,
+        }
         unmet = [number for number, request in requests.items() if request is not None]
         return finish_analysis(
             encodings,

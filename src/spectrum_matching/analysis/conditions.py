@@ -24,7 +24,7 @@ class Condition(NamedTuple):
 
 
 def measurements(analysis: Analysis) -> dict[str, Measurement]:
-    """Return what was measured by name, of posterior means and of the decoder; names of samples end in _sample."""
+    """Return what was measured by name, of posterior means, decoder and generation; names of samples end in _sample."""
     found: dict[str, Measurement] = {}
     for view in analysis.views:
         end = "" if view.kind == "mean" else "_sample"
@@ -32,6 +32,8 @@ def measurements(analysis: Analysis) -> dict[str, Measurement]:
     if analysis.decoding:
         found |= analysis.decoding.measurements
         found |= {f"lowpass_{point.keep}": point.decoded for point in analysis.decoding.lowpass}
+    if analysis.generative:
+        found |= analysis.generative.measurements
     return found | {"normalised_std": analysis.normalisation.std}
 
 

@@ -1,13 +1,10 @@
 """The latents of a set of images, kept on disk between the pass that encodes and the metrics that need all moments."""
 
-import math
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from types import TracebackType
 from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,58 +16,12 @@ from ..metrics.rows import Rows
 from ..records.analysis import Kind
 from ..seeding import indexed_noise
 from ..spectrum.filters import resize
+from .reference_latents import StoredLatents
+from .tensor_file import TensorFile
 
 N_IMAGE_BINS = 32
 BATCH_SIZE = 64
 """Latents that metrics read at once."""
-
-
-class TensorFile:
-    """Rows of one shape and dtype in a temporary file, which vanishes when it is closed or the process ends."""
-
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="specmatch-")  # noqa: SIM115
-        self._shape: tuple[int, ...] = ()
-        self._dtype = np.dtype("float32")
-        self._n = 0
-
-    def __len__(self) -> int:
-        return self._n
-
-    def add(self, rows: Tensor) -> None:
-        """Append rows (b, …).
-
-        Raises:
-            ValueError: when the disk is full.
-        """
-        values = rows.detach().cpu().contiguous().numpy()
-        if not self._n:
-            self._shape, self._dtype = values.shape[1:], values.dtype
-        try:
-            self._file.write(values.tobytes())
-            self._file.flush()
-        except OSError as error:
-            raise ValueError(
-                f"cannot keep more than {self._n} latents in {tempfile.gettempdir()} ({error.strerror}): set TMPDIR to "
-                f"a folder on a larger disk, or measure fewer images"
-            ) from error
-        self._n += len(values)
-
-    def read(self, first: int, n: int) -> Tensor:
-        """Read up to `n` rows from the row `first` on."""
-        row = math.prod(self._shape) * self._dtype.itemsize
-        self._file.seek(first * row)
-        data = bytearray(self._file.read(n * row))
-        self._file.seek(0, 2)
-        return torch.from_numpy(np.frombuffer(data, self._dtype).reshape(-1, *self._shape))
-
-    def batches(self, size: int) -> Iterator[Tensor]:
-        """Read all rows in order, `size` at a time."""
-        return (self.read(first, size) for first in range(0, self._n, size))
-
-    def close(self) -> None:
-        """Release the disk space."""
-        self._file.close()
 
 
 class Encodings:
@@ -144,7 +95,11 @@ class Encodings:
 
     def read(self, kind: Kind, rows: Sequence[int]) -> Tensor:
         """Read the latents (b, c, h, w) float32 of images, numbered in the order in which they came."""
-        return torch.cat([self._files[kind].read(row, 1) for row in rows])
+        return self._files[kind].at(rows)
+
+    def stored(self, kind: Kind) -> StoredLatents:
+        """Return all latents of one kind with their labels, by their numbers in the order in which they came."""
+        return StoredLatents(self._files[kind], self._labels.all())
 
     def n_classes(self) -> int:
         """Return the number of classes among the images, 0 without labels."""

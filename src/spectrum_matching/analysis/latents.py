@@ -26,6 +26,7 @@ from ..records.analysis import (
     Sample,
     Subject,
 )
+from ..records.generative import Generative
 from ..seeding import seeded
 from ..spectrum.powerlaw import fit_power_law
 from .album import Album
@@ -47,6 +48,7 @@ def finish_analysis(
     provenance: Provenance,
     equivariance: tuple[EquivariancePoint, ...] = (),
     decoding: Decoding | None = None,
+    generative: Generative | None = None,
     notes: tuple[str, ...] = (),
 ) -> Analysis:
     """Measure the encoded latents and return the whole analysis with its verdict; the album gets the latents' pictures.
@@ -83,6 +85,7 @@ def finish_analysis(
             normalisation=_normalisation(encodings, space),
             equivariance=equivariance,
             decoding=decoding,
+            generative=generative,
             pictures=album.pictures(),
             latent_pictures=album.latent_pictures,
             findings=(),

@@ -27,6 +27,7 @@ from ..records.provenance import provenance
 from ..seeding import spread
 from .album import Album
 from .encodings import Encodings
+from .generative import check_reference, generation_work, measure_generation
 from .latents import finish_analysis
 from .options import DEFAULTS, AnalysisOptions
 
@@ -57,7 +58,7 @@ def analyze(
     and noisy latents, and encoded rotated and scaled. batch_size: changes the numbers only by rounding. device, dtype:
     where and how the networks run, and stay; None leaves them as they are. Training mode is restored, and the global
     random state is not touched. source, split, notes: for the record. progress: called with the number of images
-    encoded and decoded, and their total.
+    encoded and decoded, and their total; those of generation among them.
 
     Raises:
         ValueError: for images of a size that the autoencoder does not take, latents that do not vary, outputs that are
@@ -68,6 +69,7 @@ def analyze(
     if n_tests < 2:
         raise ValueError(f"n_tests is {n_tests}; standard errors need at least two images")
     check_size(name, model, image_set.size, SSIM_WINDOW)
+    check_reference(name, model, image_set.size, options)
     subject = Subject(
         name=name,
         source=source,
@@ -84,7 +86,8 @@ def analyze(
     masks = open_masks(options.masks, image_set) if options.masks else None
     with Encodings(seed) as encodings:
         log.info("%s: encoding and decoding", name)
-        done, total = 0, min(n_images or len(image_set), len(image_set))
+        done, n_chosen = 0, min(n_images or len(image_set), len(image_set))
+        total = n_chosen + generation_work(options, n_chosen)
         with eval_mode(model, device, dtype, seed=seed) as on_device:
             for batch in fixed_batches(image_set, batch_size, n_images):
                 x = batch.images.to(on_device)
@@ -126,6 +129,16 @@ def analyze(
                 album.add(rows, x, mean, test)
                 if among := [k for k, row in enumerate(rows) if row in tested]:
                     tests.add(x[among], mean[among])
+            generative = measure_generation(
+                model,
+                encodings,
+                fidelity,
+                options,
+                device=on_device,
+                batch_size=batch_size,
+                seed=seed,
+                progress=lambda work, of: progress(total - of + work, total),
+            )
         coverage = Coverage(n_measured, len(image_set), encodings.n_classes(), len(image_set.classes))
         return finish_analysis(
             encodings,
@@ -146,7 +159,8 @@ def analyze(
                 noise=noise_points(tests),
                 transfer=transfer_matrix(tests),
             ),
-            notes=(*notes, *tests.notes, *mask_notes(masks)),
+            generative=generative,
+            notes=(*notes, *tests.notes, *mask_notes(masks), *(options.reference.notes if options.reference else ())),
         )
 
 

@@ -7,8 +7,37 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..data.images import ImageSet
+from ..data.selection import choose_reference, overlap
+from ..latents.alignment_targets import require_latents
+from ..latents.latent_set import LatentSet
+from ..latents.open_latents import CACHED, is_cached, open_latents
 from ..nets.vision.extractors import open_extractor
 from ..nets.vision.perceptual import LPIPS
+
+N_REFERENCE = 10_000
+REFERENCE_NEEDS_FEATURES = "a reference needs features, by which images are compared: name their extractor (--features)"
+
+
+@dataclass(frozen=True)
+class ReferenceData:
+    """What models without training are fitted to: images to encode, or cached latents; `n` at most, spread over them.
+
+    notes: what a reader of the numbers must know of them.
+    """
+
+    data: ImageSet | LatentSet
+    n: int = N_REFERENCE
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.n < 2:
+            raise ValueError(f"{self.n} reference latents are too few: take at least 2")
+
+    @property
+    def n_chosen(self) -> int:
+        """How many are chosen."""
+        return min(self.n, len(self.data))
 
 
 @dataclass(frozen=True)
@@ -17,7 +46,7 @@ class AnalysisOptions:
 
     labels: metrics by class, from the images' labels. masks: folder of foreground masks, for SRSS. perceptual: network
     for LPIPS and local perceptual consistency. features: extractor for rFID. all_readings: alternative readings of
-    metrics too.
+    metrics too. reference: of generation without training, which needs features.
     """
 
     labels: bool = False
@@ -25,6 +54,11 @@ class AnalysisOptions:
     perceptual: nn.Module | None = None
     features: Callable[[Tensor], Tensor] | None = None
     all_readings: bool = False
+    reference: ReferenceData | None = None
+
+    def __post_init__(self) -> None:
+        if self.reference and not self.features:
+            raise ValueError(REFERENCE_NEEDS_FEATURES)
 
 
 DEFAULTS = AnalysisOptions()
@@ -53,3 +87,20 @@ def open_options(
         features=open_extractor(features, device) if features else None,
         all_readings=all_readings,
     )
+
+
+def open_reference_data(source: str, images: ImageSet, n: int = N_REFERENCE) -> ReferenceData:
+    """Open the reference of generation without training for the images measured, by its command-line name.
+
+    source: of images, opened in the same size, or "latents:FOLDER".
+
+    Raises:
+        ValueError: when it does not open, or `n` is under 2.
+    """
+    if not is_cached(source):
+        chosen = choose_reference(source, images)
+        return ReferenceData(chosen.images, n, chosen.notes)
+    latents = open_latents(source.removeprefix(CACHED))
+    require_latents(latents)
+    choice = latents.info.images
+    return ReferenceData(latents, n, overlap(choice, images.choice) if choice else ())

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,8 +12,9 @@ from tyro.conf import arg
 
 from ..analysis.cached import analyze_latents, open_cached
 from ..analysis.conditions import failures, read_conditions
+from ..analysis.generative import check_reference
 from ..analysis.measure import analyze
-from ..analysis.options import open_options
+from ..analysis.options import N_REFERENCE, REFERENCE_NEEDS_FEATURES, open_options, open_reference_data
 from ..data.images import Split
 from ..data.selection import choose_images
 from ..latents.open_latents import is_cached
@@ -50,6 +52,8 @@ def analyze_all(
     masks: Path | None = None,
     lpips: str | None = None,
     features: str | None = None,
+    reference: str | None = None,
+    num_reference: int = N_REFERENCE,
     all_readings: bool = False,
     fail_on: tuple[str, ...] = (),
     figures: Path | None = None,
@@ -77,6 +81,9 @@ def analyze_all(
         lpips: Weights of LPIPS, a path or hub name; adds LPIPS.
         features: Extractor for rFID: inception:PATH, dinov2[:FOLDER], shufflenet:PATH, a TorchScript file, or
             python:FILE.py:FACTORY.
+        reference: Images as for --data, or latents:FOLDER of this autoencoder, that models without training are fitted
+            to; adds the distances of what they generate, by --features.
+        num_reference: Number of these, spread over them.
         all_readings: Add alternative readings of metrics, such as SEC at ρ = 0.5.
         fail_on: Exit with status 1 if one holds, such as "best_delta > 1.3" "psnr < 26" decoder-idle.
         figures: Folder for the report's figures as PDF, and their numbers as CSV.
@@ -87,6 +94,8 @@ def analyze_all(
         raise ValueError(f"expected at least 2 images and 2 tests, in batches of at least 1; got {got}")
     if figures:
         require_figures_folder(figures)
+    if reference and not features:
+        raise ValueError(REFERENCE_NEEDS_FEATURES)
     conditions = read_conditions(fail_on)
     sources = named_sources(autoencoders)
     chosen = chosen_device(device)
@@ -102,6 +111,12 @@ def analyze_all(
             raise ValueError(f"--labels: {images.source} has no classes; put its images into a folder for each class")
         for name, network in networks.items():
             check_size(name, network, images.size, SSIM_WINDOW)
+    if reference:
+        if not networks:
+            raise ValueError("--reference: cached latents have no decoder to generate by; name their autoencoder")
+        options = replace(options, reference=open_reference_data(reference, images, num_reference))
+        for name, network in networks.items():
+            check_reference(name, network, images.size, options)
     common: dict[str, Any] = {"n_images": num_images, "batch_size": batch_size, "seed": seed, "options": options}
 
     def measure(name: str, progress: Callback) -> Analysis:

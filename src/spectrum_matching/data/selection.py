@@ -1,6 +1,7 @@
 """Choice of the images that an autoencoder is measured on, or whose latents are cached, given its training data."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ def choose_images(
         raise ValueError(f"the autoencoders were trained at several sizes ({listed}): choose one with --size")
     size = min(sizes) if size is None else size
 
-    insiders = {name: record for name, record in records.items() if _is_same(record.source, data)}
+    insiders = {name: record for name, record in records.items() if is_same_source(record.source, data)}
     held_out, seed = 0.05, 0
     if insiders and data != "embedded":
         rules = {(record.held_out, record.seed) for record in insiders.values()}
@@ -66,6 +67,37 @@ def choose_images(
     return ChosenImages(ImageChoice(data, size, split, held_out, seed).open(size, labels=labels), notes)
 
 
+def choose_reference(source: str, images: ImageSet) -> ChosenImages:
+    """Open images that models of the latents of `images` are fitted to: of the same size, others than these if it can.
+
+    Where `images` are the held-out part of `source`, the reference is the rest; otherwise it is all of `source`. Labels
+    are taken where there are any that can be classes.
+
+    Raises:
+        ValueError: when they do not open.
+    """
+    choice = ImageChoice(source, images.size)
+    if is_same_source(images.choice.source, source):
+        choice = replace(images.choice, split="train" if images.choice.split == "held_out" else "all")
+    try:
+        chosen = choice.open(images.size, labels=True)
+    except ValueError:  # of the labels, or else once more
+        chosen = choice.open(images.size, labels=None)
+    return ChosenImages(chosen, overlap(choice, images.choice))
+
+
+def overlap(reference: ImageChoice, images: ImageChoice) -> tuple[str, ...]:
+    """Return a note on a reference that holds the images measured, as far as their sources tell."""
+    of_one_split = (reference.held_out, reference.seed) == (images.held_out, images.seed)
+    is_apart = of_one_split and {reference.split, images.split} == {"train", "held_out"}
+    if is_apart or not is_same_source(reference.source, images.source):
+        return ()
+    return (
+        f"The reference {reference.source} holds images that are measured: interpolation finds their own latents, and "
+        "distances come out too small.",
+    )
+
+
 def images_to_cache(
     trained: TrainingData | None, data: str | None, *, size: int | None, split: Split | None, labels: bool = True
 ) -> ImageSet:
@@ -84,12 +116,12 @@ def images_to_cache(
         data = str(path.resolve())  # so that readers find them from any working directory
     if size is None:
         size = trained.size if trained else DEFAULT_SIZE
-    if trained is not None and _is_same(trained.source, data):
+    if trained is not None and is_same_source(trained.source, data):
         return ImageChoice(data, size, split or "train", trained.held_out, trained.seed).open(size, labels=labels)
     return ImageChoice(data, size, split or "all").open(size, labels=labels)
 
 
-def _is_same(one: str, other: str) -> bool:
+def is_same_source(one: str, other: str) -> bool:
     """Return whether two sources are the same folder, however it is written."""
     paths = Path(one).expanduser(), Path(other).expanduser()
     return one == other or (all(path.exists() for path in paths) and paths[0].samefile(paths[1]))

@@ -54,9 +54,12 @@ def autoencoder_encoder(name: str, autoencoder: Autoencoder, size: int, device: 
         return {"mean": posterior.mean, "logvar": posterior.logvar.clamp(*LOGVAR_RANGE)}
 
     holds: Holds = "posterior" if autoencoder.is_stochastic else "mean"
+    digest = digest_weights(autoencoder)
     return Encoder(
-        LatentInfo(holds=holds, channels=autoencoder.channels, grid=(side, side), autoencoder=name),
-        digest_weights(autoencoder),
+        LatentInfo(
+            holds=holds, channels=autoencoder.channels, grid=(side, side), autoencoder=name, autoencoder_digest=digest
+        ),
+        digest,
         encode,
         # An encoder that samples then samples the same for a shard, whichever process makes it and when.
         running=lambda number: eval_mode(autoencoder, device, seed=number),

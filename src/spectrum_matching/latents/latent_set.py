@@ -59,7 +59,8 @@ class LatentInfo:
     """Facts about cached latents (channels, *grid).
 
     holds: what `mean` of a row is. flips: whether there are latents of the mirrored images as well. classes: names of
-    the labels; autoencoder: what encoded the images, or the vision encoder of targets; both empty where unknown.
+    the labels; autoencoder: what encoded the images, or the vision encoder of targets; autoencoder_digest: of its
+    weights; empty where unknown.
     images: what opens the images; fingerprint: that which they must have; None where unknown. n_images: how many images
     (at least, at most) the latents were made from. latent_space: the normalisation to unit scale by channel,
     global_space: that of all channels together; None without statistics, which are of samples of the posteriors,
@@ -72,6 +73,7 @@ class LatentInfo:
     flips: bool = False
     classes: tuple[str, ...] = ()
     autoencoder: str = ""
+    autoencoder_digest: str = ""
     images: ImageChoice | None = None
     fingerprint: Fingerprint | None = None
     n_images: tuple[int, int] = (0, 0)

@@ -9,8 +9,10 @@ from .decoder.lowpass import LOWPASS
 from .decoder.noise import CONSISTENCY, NOISE
 from .decoder.sweep import DecoderMetric
 from .decoder.transfer import TRANSFER
+from .generative.interpolation import INTERPOLATION, UNIT_INTERPOLATION
+from .generative.model import GenerativeMetric
 from .images.fidelity import LPIPS_METRIC, PSNR_METRIC, SSIM_METRIC
-from .images.frechet import RFID_METRIC
+from .images.frechet import FLOOR_METRIC, RFID_METRIC
 from .latents.block_dct import BLOCK_DCT
 from .latents.channels import CHANNELS
 from .latents.concentration import CONCENTRATION
@@ -24,8 +26,10 @@ from .latents.spectra import BEST_DELTA, EXPONENT, GAP, GAP_PAPER
 from .latents.sweep import LatentMetric
 from .metric import Metric
 
-CATALOGUE: tuple[Metric | LatentMetric | DecoderMetric, ...] = (
+CATALOGUE: tuple[Metric | LatentMetric | DecoderMetric | GenerativeMetric, ...] = (
     *(PSNR_METRIC, SSIM_METRIC, LPIPS_METRIC, RFID_METRIC),
+    *(INTERPOLATION, UNIT_INTERPOLATION),
+    FLOOR_METRIC,
     EXPONENT,
     CONCENTRATION,
     *(BEST_DELTA, GAP, GAP_PAPER),
@@ -46,6 +50,7 @@ CATALOGUE: tuple[Metric | LatentMetric | DecoderMetric, ...] = (
 
 LATENT_METRICS = tuple(entry for entry in CATALOGUE if isinstance(entry, LatentMetric))
 DECODER_METRICS = tuple(entry for entry in CATALOGUE if isinstance(entry, DecoderMetric))
+GENERATIVE_METRICS = tuple(entry for entry in CATALOGUE if isinstance(entry, GenerativeMetric))
 METRICS: dict[str, Metric] = {
     metric.key: metric for entry in CATALOGUE for metric in ((entry,) if isinstance(entry, Metric) else entry.metrics)
 }

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from ..files.documents import Document, require_equal_lengths
 from ..spectrum.bands import Variant
 from .coverage import Coverage
+from .generative import Generative
 from .measurement import Measurement
 
 Kind = Literal["mean", "sample"]
@@ -311,8 +312,8 @@ class Analysis:
     """Everything measured of one autoencoder, or of cached latents, on one set of images.
 
     image, image_on_latent_grid: None without images. image_block_dct: as `LatentView.block_dct`, of the images averaged
-    onto the latent grid. equivariance: empty without an encoder. decoding: None without a decoder. findings: the
-    verdict. notes: what a reader of the numbers must know, one sentence each.
+    onto the latent grid. equivariance: empty without an encoder. decoding: None without a decoder. generative: None
+    without a reference. findings: the verdict. notes: what a reader of the numbers must know, one sentence each.
     """
 
     subject: Subject
@@ -326,6 +327,7 @@ class Analysis:
     normalisation: Normalisation
     equivariance: tuple[EquivariancePoint, ...]
     decoding: Decoding | None
+    generative: Generative | None
     pictures: tuple[Picture, ...]
     latent_pictures: tuple[LatentPicture, ...]
     findings: tuple[Finding, ...]
@@ -341,10 +343,10 @@ class Analysis:
         return self.views[-1]
 
     def measurement(self, key: str) -> Measurement | None:
-        """Return a number of the posterior means or of the decoder; None if it was not measured."""
-        of_decoder = self.decoding.measurements if self.decoding else {}
-        return self.view("mean").measurements.get(key) or of_decoder.get(key)
+        """Return a number of the posterior means, of the decoder or of generation; None if it was not measured."""
+        others = (part.measurements.get(key) for part in (self.decoding, self.generative) if part)
+        return next(filter(None, (self.view("mean").measurements.get(key), *others)), None)
 
 
-ANALYSES = Document(list[Analysis], "specmatch-analysis-4", "analyses", "run `specmatch analyze` again")
+ANALYSES = Document(list[Analysis], "specmatch-analysis-5", "analyses", "run `specmatch analyze` again")
 """analysis.json."""

@@ -89,6 +89,7 @@ def distances(key: str, title: str, conventions: str, **facts: Any) -> tuple[Met
         title=title,
         better="lower",
         range="from 0 on",
+        bounds=(0.0, None),
         conventions=f"{conventions}. Fréchet distance to the images measured; {BIAS}. Interval: delta method",
         **facts,
     )

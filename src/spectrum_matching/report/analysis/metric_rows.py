@@ -80,7 +80,7 @@ def psnr(analysis: Analysis) -> str:
 
 def _by_key(analysis: Analysis) -> dict[str, list[tuple[str, Measurement]]]:
     labelled = [("" if view.kind == "mean" else "sample", view.measurements) for view in analysis.views]
-    labelled += [("", analysis.decoding.measurements)] if analysis.decoding else []
+    labelled += [("", part.measurements) for part in (analysis.decoding, analysis.generative) if part]
     by_key: dict[str, list[tuple[str, Measurement]]] = {}
     for label, measurements in labelled:
         for key, measurement in measurements.items():

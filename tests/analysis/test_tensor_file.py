@@ -2,7 +2,7 @@ from contextlib import closing
 
 import torch
 
-from spectrum_matching.analysis.encodings import TensorFile
+from spectrum_matching.analysis.tensor_file import TensorFile
 
 
 def test_tensor_file_returns_rows_in_order():
