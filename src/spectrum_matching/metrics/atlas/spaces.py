@@ -67,11 +67,13 @@ class PublishedSpace:
 class OwnSpace:
     """What `analyze` measured of one latent space on one set of images.
 
-    original: the autoencoder whose latents it imitates. digest: of the images. size: their side in pixels.
+    original: the autoencoder whose latents it imitates. autoencoder: the digest of its weights. digest: of the images,
+    whose side is `size` pixels.
     """
 
     name: str
     original: str
+    autoencoder: str
     factor: int
     shape: tuple[int, int, int]
     images: str
