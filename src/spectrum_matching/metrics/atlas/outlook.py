@@ -149,7 +149,7 @@ def places(analysis: Analysis) -> tuple[list[Place], str]:
                     break
             except ValueError as error:
                 reasons.append(str(error))
-    return found, "" if found else "; ".join(dict.fromkeys(reasons)) or "neither PSNR nor SEC was measured"
+    return found, "" if found else next(iter(reasons), "neither PSNR nor SEC was measured")
 
 
 def _placed(analysis: Analysis) -> Statement:
