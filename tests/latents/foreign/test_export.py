@@ -8,10 +8,12 @@ import torch
 from safetensors.torch import load_file
 
 from spectrum_matching.data.fingerprint import Fingerprint
-from spectrum_matching.latents.foreign.export import export_latents
+from spectrum_matching.latents.foreign.export import export_latents, read_latent_space
+from spectrum_matching.latents.gain_choice import GainChoice
 from spectrum_matching.latents.latent_set import LatentInfo, LatentSet
 from spectrum_matching.latents.open_latents import open_latents
 from spectrum_matching.latents.shards import CacheIndex, finish_cache, start_cache, write_shard
+from spectrum_matching.spectrum import power_spectrum
 
 C, GRID, N = 3, (2, 4), 300
 
@@ -111,6 +113,27 @@ def test_export_latents_lightningdit_layout(tmp_path: Path, ours: LatentSet) -> 
     assert ours.info.latent_space is not None
     for key in ("mean", "std"):
         assert stats[key].flatten().tolist() == pytest.approx(getattr(ours.info.latent_space, key), rel=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["lightningdit", "repa", "mar"])
+def test_export_latents_with_a_gain_says_what_undoes_it(tmp_path: Path, layout: str) -> None:
+    gained = cached(tmp_path / "ours", gain=GainChoice(flatten=1.0))
+    export_latents(gained, layout, tmp_path / "theirs", seed=5)
+    space = read_latent_space(tmp_path / "theirs.latent_space.json")
+    theirs = open_latents(tmp_path / "theirs")
+    units = torch.stack([row.mean for row in theirs])
+    assert float(units.square().mean()) == pytest.approx(1, rel=0.05)
+    z = [
+        (space.from_unit(u.mean[None])[0] - r.mean) / (r.logvar / 2).exp() for u, r in zip(theirs, gained, strict=True)
+    ]
+    assert abs(float(torch.stack(z).mean())) < 0.05
+    assert float(torch.stack(z).std()) == pytest.approx(1, abs=0.05)
+    plain = torch.stack([space.without_gain.to_unit(row.mean[None])[0] for row in gained])
+    high, low = (power_spectrum(x).mean((0, 1))[-1, -1] / power_spectrum(x).mean((0, 1))[0, 1] for x in (units, plain))
+    assert high > 2 * low
+    if layout == "lightningdit":
+        stats = torch.load(tmp_path / "theirs/latents_stats.pt", weights_only=True)
+        torch.testing.assert_close(stats["std"].flatten(), torch.ones(C), rtol=0.1, atol=0)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,11 @@ import numpy as np
 import torch
 
 from ...files.atomic import explain_write_errors, write_folder_atomically
+from ...files.documents import Document
+from ...latent_space import LatentSpace
 from ...metrics.latents.moments import ChannelMoments
 from ...seeding import seeded
+from ..gain import cached_samples, with_gain
 from ..latent_set import LOGVAR_RANGE, BadLatentError, LatentRow, LatentSet, sample_moments, stack_rows
 from ..statistics import latent_space
 
@@ -18,6 +21,10 @@ ForeignLayout = Literal["repa", "lightningdit", "uvit", "mar"]
 NEEDS_FLIPS = {"mar": "MAR", "lightningdit": "LightningDiT"}
 SHARD = 2048
 BATCH = 256  # images after which U-ViT's tool writes the same mirrored
+
+LATENT_SPACE = Document(
+    LatentSpace, "specmatch-latent-space-1", "latent space", "export the latents again", sealed=True
+)
 
 Progress = Callable[[int, int], None]
 
@@ -37,8 +44,12 @@ def export_latents(
 ) -> None:
     """Write all latents, raw, into a new or empty folder, which is complete or absent.
 
-    names: of the images by index in their source, for MAR's files. seed: of LightningDiT's samples. A set without
-    variances gets the smallest, exp(-30).
+    names: of the images by index in their source, for MAR's files. seed: of samples. A set without variances gets the
+    smallest, exp(-30).
+
+    Latents with a gain are written with it, at unit scale: one sample of each posterior, which a gain leaves without
+    a diagonal covariance, as mean. Beside the folder, NAME.latent_space.json holds what undoes it: see
+    `read_latent_space`.
 
     Raises:
         ValueError: when the folder is not empty or cannot be written into, a latent cannot be read, or the layout
@@ -54,7 +65,10 @@ def export_latents(
         raise ValueError(f"{latents.source} holds samples alone: the moments that {layout} stores are not known")
     if folder.is_dir() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty; name a new folder")
-    rows = _read(latents, progress)
+    rows, space = _read(latents, progress), None
+    if latents.info.gain.is_given:
+        space = with_gain(latents.space("channel"), latents.info.gain, lambda: cached_samples(latents))
+        rows = _gained(rows, space, seed)
 
     def write(partial: Path) -> None:
         if layout == "repa":
@@ -68,7 +82,32 @@ def export_latents(
 
     with explain_write_errors(f"into {folder}", "rerun the same command"):
         # A file of ours among theirs could be taken for a latent.
+        if space is not None:
+            LATENT_SPACE.write(folder.with_name(f"{folder.name}.latent_space.json"), space)
         write_folder_atomically(folder, write, manifest=False, keep_others=True)
+
+
+def read_latent_space(path: Path) -> LatentSpace:
+    """Read the space that latents were exported in; its `from_unit` turns samples into latents to decode.
+
+    Raises:
+        ValueError: when it cannot be read.
+    """
+    return LATENT_SPACE.read(path)
+
+
+def _gained(rows: Rows, space: LatentSpace, seed: int) -> Rows:
+    for number, *sides in rows:
+        gained: list[LatentRow | None] = []
+        for side, row in zip(("", "flip"), sides, strict=True):
+            if row is not None:
+                logvar = None if row.logvar is None else row.logvar[None]
+                sample = sample_moments(row.mean[None], logvar, seeded("export", seed, number, side))
+                row = row._replace(mean=space.to_unit(sample)[0], logvar=None)
+            gained.append(row)
+        straight, mirrored = gained
+        assert straight is not None
+        yield number, straight, mirrored
 
 
 def _read(latents: LatentSet, progress: Progress) -> Rows:
