@@ -115,7 +115,7 @@ def test_export_latents_lightningdit_layout(tmp_path: Path, ours: LatentSet) -> 
         assert stats[key].flatten().tolist() == pytest.approx(getattr(ours.info.latent_space, key), rel=1e-6)
 
 
-@pytest.mark.parametrize("layout", ["lightningdit", "repa", "mar"])
+@pytest.mark.parametrize("layout", ["lightningdit", "repa"])
 def test_export_latents_with_a_gain_says_what_undoes_it(tmp_path: Path, layout: str) -> None:
     gained = cached(tmp_path / "ours", gain=GainChoice(flatten=1.0))
     export_latents(gained, layout, tmp_path / "theirs", seed=5)
