@@ -194,6 +194,7 @@ DOCUMENTS = {
     "docs/alignment.md": 27,
     "docs/compare.md": 33,
     "docs/evaluate.md": 13,
+    "docs/fidelity.md": 45,
     "docs/reliability.md": 20,
     "docs/study.md": 5,
     "docs/taef2.md": 23,
@@ -216,6 +217,7 @@ TABLES = (
     ("real_latents", "latents_taef2", "docs/taef2.md"),
     ("scores_of_known_damage", "scores_cifar10", "docs/evaluate.md"),
     ("cost_of_plans", "cost_of_plans", "docs/compare.md"),
+    ("beside_peers", "beside_peers", "docs/fidelity.md"),
 )
 """The program that writes a table, the result it is made of, and the document that has it."""
 

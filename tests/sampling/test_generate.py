@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from spectrum_matching.diffusion import SAMPLERS
 from spectrum_matching.sampling.generate import (
     PROTOCOLS,
     SamplingChoice,
@@ -32,7 +33,7 @@ def images_of(model, indices=range(6), **change):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler", ["euler", "heun", "euler_maruyama", "euler_maruyama_mean", "dpm_solver"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_generate_batch_does_not_depend_on_the_batch(model, sampler):
     images = images_of(model, sampler=sampler)
     assert images.shape == (6, 3, 32, 32)
@@ -59,7 +60,13 @@ def test_generate_batch_depends_on_labels_guidance_and_precision(model):
 
 @pytest.mark.parametrize(
     "change",
-    [{"last_step": 0.04}, {"shift": 3.0}, {"guidance_channels": 1}, {"sampler": "heun", "guidance_by": "step"}],
+    [
+        {"last_step": 0.04},
+        {"end": 0.2},
+        {"shift": 3.0},
+        {"guidance_channels": 1},
+        {"sampler": "heun", "guidance_by": "step"},
+    ],
 )
 def test_generate_batch_follows_the_protocol(model, change):
     guided = {"labels": "0", "guidance": 3.0, "guidance_interval": (0.3, 0.8)}
@@ -82,6 +89,9 @@ def test_protocols_sample_as_published(name, model):
         t = torch.linspace(0, 1, 250, dtype=torch.float64)
         torch.testing.assert_close(times, 1 - 0.3 * t / (1 + (0.3 - 1) * t))
         assert n_guided == ((1 - times[:-1]) >= (0.1 if name.endswith("64") else 0.125)).sum()
+    if name == "uvit_imagenet":  # steps of 1,000, from the last to the first
+        torch.testing.assert_close(times, torch.linspace(1, 0.001, 51, dtype=torch.float64))
+        assert (choice.sampler, record.end) == ("dpm_solver_3", 0.001)
 
 
 def test_labels_of_balanced_are_equally_frequent():

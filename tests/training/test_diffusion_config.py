@@ -78,7 +78,8 @@ def test_presets_have_the_published_ema_clipping_and_protocol():
         run = make()
         assert (run.optimizer.ema, run.optimizer.ema_ramp) == (0.9999, False)
         assert run.optimizer.clip == (1.0 if run.alignment.weight else 0.0)
-        expected = ("dpm_solver", 50, 0.0) if "uvit" in name else ("euler_maruyama_mean", 250, 0.04)
+        solver = "dpm_solver_3" if "imagenet" in name else "dpm_solver"
+        expected = (solver, 50, 0.0) if "uvit" in name else ("euler_maruyama_mean", 250, 0.04)
         assert (run.preview.sampler, run.preview.steps, run.preview.last_step) == expected
         if run.alignment.weight:
             assert run.alignment.encoder == "repa:hub:facebook/dinov2-base"

@@ -21,7 +21,7 @@ class Sampling:
     updates of the denoiser. evaluations: denoiser calls an image, two where guidance acts. guidance: scale of
     classifier-free guidance, 1 for none; guidance_interval: t in which it acts; guidance_channels: the first
     channels that it acts on, 0 for all; guidance_by: whose time tells, the evaluation's or the step's. last_step,
-    shift: of the grid of times, as in `time_grid`. labels: "balanced", "random", "none",
+    end, shift: of the grid of times, as in `time_grid`. labels: "balanced", "random", "none",
     or one class.
     """
 
@@ -43,6 +43,7 @@ class Sampling:
     seed: int
     dtype: str
     last_step: float = 0.0
+    end: float = 0.0
     shift: float = 1.0
     guidance_channels: int = 0
     guidance_by: str = "evaluation"

@@ -116,6 +116,7 @@ def protocol_line(protocol: Protocol) -> str:
             f"autoencoder {sampling.autoencoder} {sampling.autoencoder_digest}",
             f"{sampling.sampler}, {sampling.steps} steps, {sampling.evaluations} evaluations",
             *([f"last step {sampling.last_step:g}"] if sampling.last_step else []),
+            *([f"to t = {sampling.end:g}"] if sampling.end else []),
             *([f"shift {sampling.shift:g}"] if sampling.shift != 1 else []),
             f"guidance {sampling.guidance:g} in {low:g} to {high:g}{guided}",
             f"labels {sampling.labels}, seed {sampling.seed}, {sampling.dtype}",

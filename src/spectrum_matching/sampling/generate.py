@@ -39,9 +39,12 @@ else:
 class SamplingChoice:
     """Settings by which images are sampled."""
 
-    sampler: SamplerName = "euler"  # ODE: euler, heun, dpm_solver; SDE: euler_maruyama, euler_maruyama_mean (SiT, REPA)
+    sampler: SamplerName = (
+        "euler"  # ODE: euler, heun, dpm_solver, dpm_solver_3; SDE: euler_maruyama, euler_maruyama_mean
+    )
     steps: PositiveInt = 50  # of the sampler; heun calls the network twice in each
     last_step: Fraction = 0.0  # size of the last step in t, after equal others: 0.04 in SiT and REPA; 0: all equal
+    end: Fraction = 0.0  # t at which sampling ends: 0.001 in U-ViT, whose samples keep that noise
     shift: Annotated[float, Field(gt=0)] = 1.0  # of the steps: above 1 for more where there is more noise
     guidance: NonNegative = 1.0  # scale of classifier-free guidance; 1: none
     guidance_interval: tuple[float, float] = (0.0, 1.0)  # t in which guidance acts; 0: data, 1: noise
@@ -64,7 +67,7 @@ PROTOCOLS = {
     "lightningdit_64": replace(LIGHTNING, guidance=10.0, guidance_interval=(0.0, 0.9)),
     "lightningdit_800": replace(LIGHTNING, guidance=6.7, guidance_interval=(0.0, 0.875)),
     "uvit_celeba": SamplingChoice("dpm_solver", 50, labels="none"),
-    "uvit_imagenet": SamplingChoice("dpm_solver", 50, guidance=1.4),
+    "uvit_imagenet": SamplingChoice("dpm_solver_3", 50, end=0.001, guidance=1.4),
 }
 """How published numbers were sampled, but for labels, which the codes draw at random; docs/diffusion.md says which."""
 
@@ -91,7 +94,7 @@ def check_sampling(model: DiffusionModel, choice: SamplingChoice) -> None:
 
 def times_of(model: DiffusionModel, choice: SamplingChoice) -> Tensor:
     """Return the times that a choice samples a model at, (steps + 1,); ValueError for steps that make no grid."""
-    return time_grid(model.card.path, choice.steps, choice.shift, choice.last_step)
+    return time_grid(model.card.path, choice.steps, choice.shift, choice.last_step, choice.end)
 
 
 @torch.no_grad()
@@ -158,6 +161,7 @@ def sampling_record(model: DiffusionModel, choice: SamplingChoice, n_images: int
         sampler=choice.sampler,
         steps=choice.steps,
         last_step=choice.last_step,
+        end=choice.end,
         shift=choice.shift,
         evaluations=guided_evaluations(times, choice.guidance, choice.guidance_interval),
         guidance=choice.guidance,
