@@ -9,8 +9,11 @@ from .decoder.lowpass import LOWPASS
 from .decoder.noise import CONSISTENCY, NOISE
 from .decoder.sweep import DecoderMetric
 from .decoder.transfer import TRANSFER
+from .generative.gaussian import GAUSSIAN
 from .generative.interpolation import INTERPOLATION, UNIT_INTERPOLATION
 from .generative.model import GenerativeMetric
+from .generative.solved import SOLVED
+from .generative.stationary import STATIONARY, WHITE
 from .images.fidelity import LPIPS_METRIC, PSNR_METRIC, SSIM_METRIC
 from .images.frechet import FLOOR_METRIC, RFID_METRIC
 from .latents.block_dct import BLOCK_DCT
@@ -29,6 +32,7 @@ from .metric import Metric
 CATALOGUE: tuple[Metric | LatentMetric | DecoderMetric | GenerativeMetric, ...] = (
     *(PSNR_METRIC, SSIM_METRIC, LPIPS_METRIC, RFID_METRIC),
     *(INTERPOLATION, UNIT_INTERPOLATION),
+    *(GAUSSIAN, STATIONARY, WHITE, SOLVED),
     FLOOR_METRIC,
     EXPONENT,
     CONCENTRATION,

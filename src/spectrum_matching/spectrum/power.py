@@ -42,6 +42,18 @@ def power_spectrum(x: Field, size: tuple[int, int] | None = None) -> Float[Tenso
     return dct2(x, size).square()
 
 
+def squared_radii(h: int, w: int, radius: Radius = "index") -> Int[Tensor, "h w"]:
+    """Return the squared radius of every DCT coefficient of an h × w grid as an integer, int64 on the CPU.
+
+    Exact, so that coefficients of one radius, or on the edge of a ring, are told apart without rounding. radius: as in
+    `radial_bins`; frequencies are in a common unit.
+    """
+    common = math.gcd(h, w)
+    a, b = (w // common, h // common) if radius == "frequency" else (1, 1)
+    u, v = torch.arange(h, device="cpu")[:, None], torch.arange(w, device="cpu")
+    return (a * u).square() + (b * v).square()
+
+
 @lru_cache(maxsize=64)
 def radial_bins(h: int, w: int, bins: int = 16, radius: Radius = "index") -> RadialBins:
     """Assign every DCT coefficient (u, v) of an h × w grid to one of `bins` rings (float64, int64; CPU).
@@ -57,16 +69,13 @@ def radial_bins(h: int, w: int, bins: int = 16, radius: Radius = "index") -> Rad
     if radius not in ("index", "frequency"):
         raise ValueError(f"radius must be 'index' or 'frequency', got {radius!r}")
     with torch.inference_mode(False), torch.device("cpu"):
-        u, v = torch.arange(h)[:, None], torch.arange(w)
-        # Squared radii as integers: a coefficient on the edge of a ring must not move with rounding.
-        common = math.gcd(h, w)
-        a, b = (w // common, h // common) if radius == "frequency" else (1, 1)
-        squared = (a * u).square() + (b * v).square()
+        squared = squared_radii(h, w, radius)
         corner = int(squared[-1, -1])
         rings = (bins**2 * squared // max(corner, 1)).double().sqrt().long().clamp_max(bins - 1)
         counts = rings.flatten().bincount(minlength=bins)
 
-        frequency = torch.hypot(u.double() / (2 * h), v.double() / (2 * w)).flatten()
+        u, v = torch.arange(h)[:, None].double() / (2 * h), torch.arange(w).double() / (2 * w)
+        frequency = torch.hypot(u, v).flatten()
         centres = (torch.arange(bins, dtype=torch.float64) + 0.5) / bins
         # DC has no frequency to average. The plain mean would make steep spectra look steeper, as the lowest
         # frequencies of a wide ring hold most of its power.

@@ -8,8 +8,10 @@ from spectrum_matching.metrics.images.frechet import (
     frechet_influence,
     frechet_measurement,
     frechet_refusal,
+    share_of_the_way,
 )
 from spectrum_matching.metrics.images.statistics import RunningMoments
+from spectrum_matching.records.measurement import Measurement
 
 
 def features(seed, n, d):
@@ -143,3 +145,32 @@ def test_frechet_measurement_has_error_from_three_images_a_feature():
         assert (result.standard_error is not None) == has_error
     assert frechet_measurement(moments(rows), reference, 5, rows).refused.startswith("reference: 5 images cannot fill")
     assert frechet_measurement(moments(rows), reference, 0, rows).value is not None  # an unknown number
+
+
+def test_share_of_the_way_is_0_at_the_floor_and_1_at_the_gaussian():
+    floor, gaussian = Measurement(0.1), Measurement(2.1, 0.04)
+    assert share_of_the_way(floor, floor, gaussian) == Measurement(0.0)
+    assert float(share_of_the_way(gaussian, floor, gaussian)) == 1
+    assert float(share_of_the_way(Measurement(1.1), floor, gaussian)) == pytest.approx(0.5)
+    assert float(share_of_the_way(Measurement(4.1), floor, gaussian)) == pytest.approx(2)
+    # A decoder that halves all features quarters all distances and changes no share.
+    assert float(share_of_the_way(*map(Measurement, (0.3, 0.025, 0.525)))) == pytest.approx(
+        float(share_of_the_way(*map(Measurement, (1.2, 0.1, 2.1))))
+    )
+
+
+def test_share_of_the_way_propagates_errors():
+    generator = np.random.default_rng(0)
+    numbers, errors = (1.1, 0.1, 2.1), (0.05, 0.01, 0.04)
+    found = share_of_the_way(*(Measurement(*pair) for pair in zip(numbers, errors, strict=True)))
+    distance, floor, gaussian = (generator.normal(n, e, 200_000) for n, e in zip(numbers, errors, strict=True))
+    assert found.standard_error == pytest.approx(((distance - floor) / (gaussian - floor)).std(), rel=0.02)
+    fixed = share_of_the_way(Measurement(1.1, 0.05), Measurement(0.1), Measurement(2.1))
+    assert fixed.standard_error == pytest.approx(0.05 / 2)
+
+
+def test_share_of_the_way_is_refused_without_a_way():
+    refused = share_of_the_way(Measurement(1.0), Measurement(0.5), Measurement(0.4))
+    assert refused.value is None
+    assert "as near as the floor: 0.4" in refused.refused
+    assert share_of_the_way(Measurement(1.0), Measurement(None, refused="few"), Measurement(2.0)).refused == "few"

@@ -61,7 +61,7 @@ class LatentModel(Protocol):
     def sample(self, indices: Sequence[int]) -> Tensor:
         """Draw raw latents (b, c, h, w) float32 on the CPU; the same for an index in any batch, to rounding.
 
-        A model by class draws of the classes in turn, index i of the class number i mod k of the k that occur.
+        A model by class draws of each in its share of the reference latents, nearly exactly in any first n samples.
         """
         ...
 

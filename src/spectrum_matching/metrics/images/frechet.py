@@ -140,6 +140,27 @@ def frechet_measurement(
     return Measurement(distance, float(influence.std()) / math.sqrt(n))
 
 
+def share_of_the_way(distance: Measurement, floor: Measurement, gaussian: Measurement) -> Measurement:
+    """Return a distance to reconstructions on the scale of one autoencoder: 0 at its floor, 1 at its Gaussian's.
+
+    (distance − floor) / (gaussian − floor), in any real number: the share of the way from the floor to what decoding a
+    Gaussian of the latents gives that a generator has not yet covered. A decoder that blurs brings all three nearer
+    together, so that it cannot buy a smaller share. Lower is better. The standard error is by the delta method, the
+    three taken as independent, and an error that was not estimated, as a floor's, as none; None without the distance's.
+    """
+    for measured in (distance, floor, gaussian):
+        if measured.value is None:
+            return Measurement(None, refused=measured.refused)
+    way = float(gaussian) - float(floor)
+    if way <= 0:
+        return Measurement(None, refused=f"the Gaussian is as near as the floor: {float(gaussian):.3g}")
+    share = (float(distance) - float(floor)) / way
+    if distance.standard_error is None:
+        return Measurement(share)
+    weighted = zip((distance, floor, gaussian), (1, share - 1, -share), strict=True)
+    return Measurement(share, math.hypot(*((each.standard_error or 0.0) * weight for each, weight in weighted)) / way)
+
+
 def _compare(key: str, name: str, comparison: SetComparison) -> Mapping[str, Measurement]:
     images, reference = comparison.images, comparison.reference
     if name not in images.moments or name not in reference.moments:

@@ -1,7 +1,7 @@
 """Velocity irreducible variance: what no flow model predicts, from a Kronecker estimate of the latents' covariance."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from ...records.measurement import Measurement
 from ..estimates import N_GROUPS, GroupedSums, jackknife_scalar, mean_root
 from ..metric import NONE, RIGHT_SPACE, STANDARDISED, Metric, Published
+from .kronecker import Batches, Kronecker, fit_kronecker, sweep_classes
 from .sweep import LatentMetric, LatentSweep
 
 VIV = Metric(
@@ -35,9 +36,6 @@ VIV_CLASS = replace(
     across=Published(0.23, (-0.24, 0.65), 17),
     conventions=f"mean over classes of the mean of (π/2)√λ, channels ⊗ positions, 5 rounds; {STANDARDISED}",
 )
-
-Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
-"""Standardised latents (b, c, h, w) and the class of each (b,), −1 for images to leave out; the same on each call."""
 
 MIN_IMAGES = 50
 ROWS_PER_POSITION = 3
@@ -116,43 +114,12 @@ def irreducible_variance(batches: Batches, rounds: int = 5, fixed_energy: bool =
     return IrreducibleVariance(sum(means) / k, sum(per_dimension) / k, sum(within) / k, error)
 
 
-class _Kronecker:
-    """The covariance of one class as channels ⊗ positions: its mean, both factors' inverses, and sums of one pass."""
+class _ClassSpectrum(Kronecker):
+    """The spectrum of one class, with what its standard error takes."""
 
     def __init__(self, c: int, positions: int) -> None:
-        self.n = 0
-        self.mean = torch.zeros(c, positions, dtype=torch.float64)
-        self.inverse = {"channels": torch.eye(c).double(), "positions": torch.eye(positions).double()}
-        self.sums: dict[str, Tensor] = {}
-        self.values: dict[str, Tensor] = {}
-        self.vectors: dict[str, Tensor] = {}
+        super().__init__(c, positions)
         self.groups = GroupedSums()
-
-    def add_mean(self, x: Tensor) -> None:
-        self.n += len(x)
-        self.mean += (x - self.mean).sum(0) / self.n
-
-    def add_channels(self, x: Tensor) -> None:
-        rows = (x - self.mean).transpose(0, 1)
-        self._add("channels", (rows @ self.inverse["positions"]).flatten(1) @ rows.flatten(1).mT)
-
-    def add_positions(self, x: Tensor) -> None:
-        x = x - self.mean
-        self._add("positions", (self.inverse["channels"] @ x).flatten(0, 1).mT @ x.flatten(0, 1))
-
-    def _add(self, factor: str, products: Tensor) -> None:
-        self.sums[factor] = self.sums[factor] + products if factor in self.sums else products
-
-    def solve(self, factor: str) -> None:
-        c, positions = self.mean.shape
-        rows = self.n * (positions if factor == "channels" else c)
-        values, vectors = torch.linalg.eigh(self.sums.pop(factor) / rows)
-        rank = min(len(values), rows)
-        # What is below is rounding, and its inverse would drown the other factor.
-        kept = values > len(values) * torch.finfo(torch.float64).eps * values[-1].clamp_min(1e-300)
-        self.values[factor] = torch.where(kept, values, 0)[-rank:]
-        self.vectors[factor] = vectors[:, -rank:]
-        self.inverse[factor] = (vectors * torch.where(kept, 1 / values, 0)) @ vectors.mT
 
     def add_groups(self, x: Tensor) -> None:
         # To first order, leaving images out changes eigenvalues and keeps eigenvectors.
@@ -192,25 +159,12 @@ def _inverse(values: Tensor) -> Tensor:
     return torch.where(values > 0, 1 / values, 0)
 
 
-def _fit(batches: Batches, classes: Sequence[int], c: int, positions: int, rounds: int) -> list[_Kronecker]:
-    fits = {k: _Kronecker(c, positions) for k in classes}
-
-    def sweep(count: Callable[[_Kronecker, Tensor], None]) -> None:
-        for latents, labels in batches():
-            for k in fits.keys() & set(labels.tolist()):
-                count(fits[k], latents[labels == k].flatten(2).cpu().double())
-
-    sweep(_Kronecker.add_mean)
-    for _ in range(rounds):
-        sweep(_Kronecker.add_channels)
-        for fit in fits.values():
-            fit.solve("channels")
-        sweep(_Kronecker.add_positions)
-        for fit in fits.values():
-            fit.solve("positions")
+def _fit(batches: Batches, classes: Sequence[int], c: int, positions: int, rounds: int) -> list[_ClassSpectrum]:
+    fits = {k: _ClassSpectrum(c, positions) for k in classes}
+    fit_kronecker(batches, fits, rounds)
     for fit in fits.values():
         fit.n = 0
-    sweep(_Kronecker.add_groups)
+    sweep_classes(batches, fits, lambda k, x: fits[k].add_groups(x))
     return list(fits.values())
 
 
