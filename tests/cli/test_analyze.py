@@ -61,13 +61,13 @@ def test_analyze_all_uses_the_same_images_for_all(pictures, exported, tmp_path):
 def test_analyze_all_keeps_its_numbers_where_the_page_cannot_be_written(
     specmatch, pictures, exported, tmp_path, monkeypatch
 ):
-    summary = command_analyze.summary
+    answer_lines = command_analyze.answer_lines
 
     def in_the_way(analyses):
         (tmp_path / "report.html" / "taken").mkdir(parents=True)
-        return summary(analyses)
+        return answer_lines(analyses)
 
-    monkeypatch.setattr(command_analyze, "summary", in_the_way)
+    monkeypatch.setattr(command_analyze, "answer_lines", in_the_way)
     options = ("--data", pictures, "--size", 32, "--num-images", 4, "--num-tests", 2, "--out", tmp_path)
     status, printed, error = specmatch("analyze", exported, *options)
     assert status == 2

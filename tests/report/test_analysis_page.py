@@ -39,12 +39,14 @@ from spectrum_matching.records.coverage import Coverage
 from spectrum_matching.records.generative import Generative
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.report.analysis import metric_rows as rows_of_metrics
+from spectrum_matching.report.analysis.answer import answers
 from spectrum_matching.report.analysis.context import comparability, notes
 from spectrum_matching.report.analysis.page import render
 from spectrum_matching.report.analysis.tables import best, summary_table
+from spectrum_matching.report.analysis.terms import described
 from spectrum_matching.report.canvas import NOTHING
 from spectrum_matching.report.digits import decimals, fixed, number
-from spectrum_matching.report.terminal import verdict
+from spectrum_matching.report.terminal import answer_lines
 
 HOSTILE = "<i>first</i> & $x_1$ \"quoted\" {x} </script><script>document.title='owned'</script>"
 DELTAS = tuple(i / 10 for i in range(-5, 26))
@@ -308,8 +310,8 @@ def test_render_escapes_html_everywhere():
 def test_render_labels_figures_and_has_unique_ids(page):
     elements = Elements(page)
     figures = elements.named("figure")
-    spectra, gaps, structure, channels, samples, lowpass, transfer, responses = 3, 2, 3, 2, 2, 2, 2, 3
-    assert len(figures) == spectra + gaps + structure + channels + samples + lowpass + transfer + responses
+    first, spectra, gaps, structure, channels, samples, lowpass, transfer, responses = 1, 3, 2, 3, 2, 2, 2, 2, 3
+    assert len(figures) == first + spectra + gaps + structure + channels + samples + lowpass + transfer + responses
     assert all(figure["role"] == "img" and len(figure["aria-label"]) > 20 for figure in figures)
     assert all(picture["alt"] for picture in elements.named("img"))
     ids = [attributes["id"] for _, attributes in elements.all if "id" in attributes]
@@ -526,7 +528,7 @@ def test_render_says_where_nothing_can_be_drawn():
     dead = tuple(replace(channel, power=(0.0,) * 15, state="dead") for channel in WHOLE.views[0].channels)
     view = replace(BARE_VIEW, spectrum=dark, channels=dead, eigenvalues=(0.0, 0.0), cosine_by_distance=(1.0,))
     page = render([replace(WHOLE, views=(view,), image=dark, image_on_latent_grid=dark)])
-    assert page.count(NOTHING) == 5  # images, latents, similarity, directions, channels
+    assert page.count(NOTHING) == 6  # first screen, images, latents, similarity, directions, channels
 
 
 def test_render_names_files_in_utf8():
@@ -600,6 +602,73 @@ def test_render_fits_desk_and_phone(analyses, page, visit):
         assert analysis.subject.name in text
         assert analysis.subject.digest in text
         assert fixed(analysis.measurement("psnr").value, 2) in text
+
+
+SCREENS = {(1400, 900): 1144, (390, 844): 358}
+"""Sizes of the first screen, and the width of its content, in pixels."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("screen", SCREENS)
+def test_render_answers_on_the_first_screen(whole_page, visit, screen):
+    tab = visit(whole_page)
+    tab.set_viewport_size(dict(zip(("width", "height"), screen, strict=True)))
+    box = tab.locator(".answer").bounding_box()
+    assert box["y"] + box["height"] <= screen[1]
+    assert box["width"] == SCREENS[screen]
+    said = tab.locator(".answer").inner_text()
+    assert WHOLE.findings[0].verdict in said
+    assert WHOLE.findings[2].verdict in said  # it is wrong
+    assert WHOLE.findings[1].verdict not in said  # it is neither first nor wrong
+    for title, line in answers([WHOLE])[0].facts:
+        assert title in said
+        assert line.text in said
+    assert tab.locator(".answer figure svg").bounding_box()["height"] > 200
+
+
+@pytest.mark.slow
+def test_render_explains_terms_on_hover_focus_and_touch(whole_page, visit):
+    meaning = described(METRICS["psnr"])
+    for options in ({}, {"has_touch": True, "is_mobile": True}):
+        tab = visit(whole_page, **options)
+        term, tip = tab.locator(".answer .term", has_text="PSNR"), tab.locator(".tip")
+        assert term.get_attribute("aria-description") == meaning
+        if options:
+            term.tap()
+            assert tip.inner_text() == meaning
+            continue
+        term.hover()
+        assert tip.inner_text() == meaning
+        tab.mouse.move(0, 0)
+        assert not tip.is_visible()
+        term.focus()
+        assert tip.inner_text() == meaning
+        box = tip.bounding_box()
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= 1280
+        term.press("Escape")
+        assert not tip.is_visible()
+
+
+def test_render_terms_are_explained_without_the_script(whole_page):
+    meanings = [attributes["title"] for attributes in Elements(whole_page).named("abbr")]
+    assert described(METRICS["psnr"]) in meanings
+    assert WHOLE.findings[0].evidence in meanings
+
+
+@pytest.mark.slow
+def test_render_folds_the_table_of_metrics_until_it_is_asked_for(whole_page, visit):
+    tab = visit(whole_page)
+    table = tab.locator("table.metrics")
+    assert not table.is_visible()
+    tab.get_by_role("link", name="Every metric").click()
+    assert table.is_visible()
+
+
+def test_render_of_many_says_each_verdict_in_a_few_words():
+    page = render([synthetic(name) for name in "abc"])
+    (said,) = re.findall(r'<ul class="many".*?</ul>', page, flags=re.DOTALL)
+    assert said.count("<li>") == said.count("spectrum steeper") == said.count("scale wrong") == 3
+    assert "decoder aligned" not in said
 
 
 def test_render_dark_and_light_schemes(page, visit):
@@ -739,10 +808,47 @@ def test_render_prints_without_clipping(analyses, page, visit):
     assert tab.locator("details[open]").count() == 0
 
 
-def test_verdict_on_the_terminal_puts_each_command_on_a_line_of_its_own():
+def printed(analyses, width=300):
     output = io.StringIO()
-    Console(file=output, width=200).print(verdict(synthetic()))
-    lines = [line.rstrip() for line in output.getvalue().splitlines()]
-    at = next(index for index, line in enumerate(lines) if line.endswith("Fine-tune with ESM."))
-    assert lines[at + 1].strip() == "Try: specmatch train-ae finetune256_esm --network.pretrained folder"
-    assert "\\n" not in output.getvalue()
+    Console(file=output, width=width).print(*answer_lines(analyses), sep="\n")
+    return [line.rstrip() for line in output.getvalue().splitlines()]
+
+
+def test_answer_lines_are_ten_at_most_for_one_autoencoder():
+    lines = printed([synthetic()])
+    assert lines == [
+        "first AutoencoderKL · f4 · latents 8 × 16 × 16",
+        "The latents’ spectrum is steeper than the target.",
+        "bad The declared scale does not match.",
+        "warning Some channels are far from centred.",
+        "Try: specmatch train-ae finetune256_esm --network.pretrained folder",
+        "1 more finding in the report",
+        *(f"{title} {line.text}" for title, line in answers([synthetic()])[0].facts),
+        "Measured on 64 of 512 images, of 9 of 10 classes, from photographs (held out), at 64 × 64 pixels.",
+    ]
+    wrong = synthetic().findings[2]
+    worse = replace(synthetic(), findings=(*synthetic().findings, *[wrong] * 5))
+    assert len(printed([worse])) == len(lines) <= 10
+    assert "6 more findings in the report" in printed([worse])
+
+
+def test_answer_lines_say_what_all_have_in_common_once():
+    both = [synthetic("a"), synthetic("b")]
+    lines = printed(both)
+    forecast = dict(answers(both)[0].facts)["forecast"].text
+    assert lines.count(f"forecast {forecast}") == 1
+    assert lines.count("PSNR 27.41 dB") == 0
+    assert sum(line.startswith("PSNR 27.41 ± 0.00") for line in lines) == 2
+
+
+def test_answer_lines_of_many_are_a_line_each():
+    lines = printed([synthetic(name) for name in "abcd"])
+    assert lines[0] == "a   spectrum steeper   scale wrong   off centre   PSNR 27.41 ± 0.00 dB"
+    assert [line[:4] for line in lines[:4]] == ["a   ", "b   ", "c   ", "d   "]
+
+
+def test_answer_lines_take_what_was_not_measured():
+    lines = printed([PARTIAL["latents alone"]])
+    assert "These measurements allow no verdict; the numbers are below." in lines
+    assert "PSNR none: there is no decoder" in lines
+    assert "PSNR none: not finite" in printed([PARTIAL["all refused"]])

@@ -24,7 +24,7 @@ from ..records.analysis import ANALYSES, Analysis
 from ..records.training_data import training_data
 from ..report.analysis.page import figure_sections, render
 from ..report.saved import require_figures_folder, write_figures
-from ..report.terminal import summary, verdict
+from ..report.terminal import answer_lines
 from .names import chosen_device, named_sources
 from .output import Callback, claims, print_results, progress_bars, write_page, write_results
 
@@ -155,7 +155,7 @@ def analyze_all(
     for bad in dict.fromkeys(bad for analysis in analyses for bad in analysis.sample.bad_files):
         log.warning("skipped %s", bad)
     write_numbers(analyses, out)
-    print_results(summary(analyses), *map(verdict, analyses))
+    print_results(*answer_lines(analyses))
     write_report(analyses, out)
     print_results(str(out / "report.html"))
     if figures:

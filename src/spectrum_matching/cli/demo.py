@@ -10,7 +10,7 @@ from ..files.locks import exclusive
 from ..files.stages import require_stage_folder
 from ..records.analysis import ANALYSES, Analysis
 from ..report.comparison.tables import comparison_markdown
-from ..report.terminal import summary, verdict
+from ..report.terminal import answer_lines
 from .compare import RESULTS, run_trials, write_comparison
 from .output import print_results
 
@@ -32,5 +32,5 @@ def demo(out: Path | None = None, fast: bool = False) -> Path:
     with exclusive(Path(plan.out) / "report.html", waiting=True):
         comparison = collect_trials(opened, "specmatch demo --fast" if fast else "specmatch demo")
         write_comparison(comparison, Path(plan.out), analyses)
-    print_results(*map(verdict, analyses), summary(analyses), comparison_markdown(comparison))
+    print_results(*answer_lines(analyses), comparison_markdown(comparison))
     return Path(plan.out) / "report.html"

@@ -14,11 +14,11 @@
     if (active) active.classList.remove("shown");
     active = null;
   };
-  const show = (point) => {
-    if (active !== point.circle) hide();
-    active = point.circle;
+  const show = ({ circle, text }) => {
+    if (active !== circle) hide();
+    active = circle;
     active.classList.add("shown");
-    tip.textContent = point.text;
+    tip.textContent = text;
     tip.hidden = false;
     const box = active.getBoundingClientRect();
     const x = box.x + box.width / 2 - tip.offsetWidth / 2;
@@ -65,8 +65,26 @@
       show(points[next]);
     });
   }
+
+  // Terms explain themselves on hover, touch and focus; without this script, their title does on hover.
+  for (const term of document.querySelectorAll(".term")) {
+    const text = term.title;
+    term.removeAttribute("title");
+    term.setAttribute("aria-description", text);
+    const explain = () => show({ circle: term, text });
+    term.addEventListener("pointerenter", explain);
+    term.addEventListener("focus", explain);
+    term.addEventListener("blur", hide);
+    term.addEventListener("click", explain);
+    term.addEventListener("pointerleave", (event) => {
+      if (event.pointerType !== "touch" && document.activeElement !== term) hide();
+    });
+    term.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") hide();
+    });
+  }
   document.addEventListener("pointerdown", (event) => {
-    if (!event.target.closest("figure svg")) hide();
+    if (!event.target.closest("figure svg, .term")) hide();
   });
   addEventListener("scroll", hide, { passive: true, capture: true });
 })();
@@ -145,6 +163,17 @@
       });
     });
   }
+})();
+
+// A link to a section opens what is folded away in it.
+(() => {
+  const unfold = () => {
+    const section = document.getElementById(decodeURIComponent(location.hash.slice(1)))?.closest("section");
+    const folded = section?.querySelector(":scope > details");
+    if (folded) folded.open = true;
+  };
+  addEventListener("hashchange", unfold);
+  unfold();
 })();
 
 // What is folded away on a screen is printed too.

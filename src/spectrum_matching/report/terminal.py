@@ -12,11 +12,13 @@ from ..records.analysis import Analysis
 from ..records.coverage import Coverage
 from ..records.measurement import Measurement
 from ..records.scores import Evaluation, Protocol, protocol_differences
+from .analysis.answer import FEW, answers, shared_facts
 from .analysis.context import measured_on
-from .analysis.tables import summary_table
 from .table import Cell, Column, Table, attributed, distinct
 
 STYLES = {"good": "green", "warning": "yellow", "bad": "red", "neutral": "dim"}
+MOST = 3
+"""Findings that the terminal shows of one autoencoder."""
 
 
 def terminal_table(
@@ -48,23 +50,29 @@ def terminal_table(
     return result
 
 
-def summary(analyses: Sequence[Analysis]) -> TerminalTable:
-    """Render the summary of the report: a row for each number, a column for each autoencoder, and on which images."""
-    table = terminal_table(summary_table(analyses), [a.subject.name for a in analyses], transposed=True)
-    table.caption = Text(printable(" ".join(measured_on(analyses))), "dim", justify="left")
-    return table
-
-
-def verdict(analysis: Analysis) -> TerminalTable:
-    """Render the findings about one autoencoder."""
-    rows, levels = [], []
-    for finding in analysis.findings:
-        rows.append((Cell(finding.verdict, finding.advice),))
-        levels.append(Text(finding.level, STYLES[finding.level]))
-        if finding.command:
-            rows.append((Cell("", f"Try: {finding.command}"),))
-            levels.append(Text())
-    return terminal_table(Table((Column(analysis.subject.name, is_text=True),), tuple(enumerate(rows))), levels)
+def answer_lines(analyses: Sequence[Analysis]) -> list[Text]:
+    """Return the first screen of the page in lines: ten at most for one autoencoder, a few for each of several."""
+    each = answers(analyses)
+    shared = shared_facts(each)
+    lines = []
+    for answer, analysis in zip(each, analyses, strict=True):
+        facts = [fact for fact in answer.facts if fact not in shared]
+        if len(each) > FEW:
+            words = [Text(line.words, STYLES[line.level]) for line in answer.verdict if line.words]
+            told = [Text(f"{title} {line.text}") for title, line in facts]
+            lines.append(_text(Text("   ").join([Text(printable(answer.name), "bold"), *words, *told])))
+            continue
+        lines.append(_text(Text(printable(answer.name), "bold"), answer.subject))
+        for line in answer.verdict[:MOST]:
+            level = () if line.level == "neutral" else ((line.level, STYLES[line.level]), " ")
+            lines.append(Text.assemble(*level, _text(line.text)))
+        if commands := [finding.command for finding in analysis.findings if finding.command]:
+            lines.append(_text("Try:", commands[0]))
+        if more := answer.others + len(answer.verdict[MOST:]):
+            lines.append(_text("", f"{more} more finding{'s' * (more > 1)} in the report"))
+        lines += [_text(Text(title, "dim"), line.text) for title, line in facts]
+    lines += [_text(Text(title, "dim"), line.text) for title, line in shared]
+    return [*lines, *(_text("", sentence) for sentence in measured_on(analyses))]
 
 
 def scores(evaluations: Sequence[Evaluation]) -> list[RenderableType]:

@@ -44,6 +44,34 @@ def spectra(analyses: Sequence[Analysis]) -> list[Panel]:
     return panels
 
 
+def against_target(analyses: Sequence[Analysis]) -> Panel:
+    """Draw how far the spectrum of what a diffusion model learns lies from its target; the power itself without images.
+
+    Each is divided by the target on its own latent grid.
+    """
+    views = [(index, analysis.subject.name, analysis.diffused) for index, analysis in enumerate(analyses)]
+    matched = [(index, name, view.match("scale_free")) for index, name, view in views if view.matches]
+    if not matched:
+        lines = [_power(name, view, view.spectrum.power, line(index)) for index, name, view in views]
+        return curves("Power of the latents by frequency", FREQUENCY, "mean power", lines, **SPECTRUM)
+    lines = []
+    for index, name, match in matched:
+        tip = f"{name}\n{{x}} {FREQUENCY}: {{y}} dB from the target"
+        lines.append(Curve(match.frequencies, _decibels(match.latent, match.target(1.0)), tip, line(index)))
+
+    def draw_references(axes: "Axes") -> None:
+        match = matched[0][-1]
+        for delta, name, tone in ((0.0, "images", MUTED), (1.0, "target", INK)):
+            values = _decibels(match.target(delta), match.target(1.0))
+            axes.plot(match.frequencies, values, color=tone, linewidth=1.4, linestyle="solid" if delta else DASHED)
+            style: dict[str, Any] = {"va": "center", "fontsize": 9, "color": tone, "annotation_clip": False}
+            axes.annotate(name, (match.frequencies[-1], values[-1]), (4, 0), textcoords="offset points", **style)
+
+    title, y_label = "Spectrum against the target", "more or less power than the target, dB"
+    options: dict[str, Any] = {"x_scale": "frequency", "right": 42, "prepare": draw_references}
+    return curves(title, f"{FREQUENCY}  (coarse → fine)", y_label, lines, **options)
+
+
 def gap_curves(analyses: Sequence[Analysis]) -> list[Panel]:
     """Draw the gap over delta, one panel for each variant, with the minimum and its interval."""
     drawn = [(index, name, view) for index, name, view in _means(analyses) if view.matches]
@@ -163,6 +191,11 @@ def _shares(view: LatentView) -> Sequence[float]:
 def _ratio(one: Sequence[float], other: Sequence[float]) -> list[float]:
     """Return quotients by band, NaN where the other has no power."""
     return [p / q if q else math.nan for p, q in zip(one, other, strict=True)]
+
+
+def _decibels(one: Sequence[float], other: Sequence[float]) -> list[float]:
+    """Return quotients by band in dB, NaN where either has no power."""
+    return [10 * math.log10(ratio) if ratio > 0 else math.nan for ratio in _ratio(one, other)]
 
 
 def _draw_targets(axes: "Axes", match: SpectrumMatch | None, divided: bool) -> None:

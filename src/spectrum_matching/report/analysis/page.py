@@ -9,7 +9,8 @@ from ...records.analysis import Analysis
 from ..canvas import Panel
 from ..table import distinct
 from ..template import fill, fill_part
-from . import context, decoder_figures, figures, metric_rows, tables
+from . import answer, context, decoder_figures, figures, metric_rows, tables
+from .terms import split_terms
 
 LATENT = 0  # in place of the strength of a low-pass, among pictures by strength
 
@@ -45,10 +46,16 @@ def page_context(analyses: Sequence[Analysis]) -> dict[str, Any]:
     """Return what the template fills in: values, and modules whose functions it calls with the analyses."""
     if not analyses:
         raise ValueError("there is no analysis to report")
+    each = answer.answers(analyses)
     rows, refusals = metric_rows.split_refusals(metric_rows.metric_rows(analyses))
     return {
         "context": context,
         "tables": tables,
+        "answers": each,
+        "shared": answer.shared_facts(each),
+        "few": answer.FEW,
+        "level_glyphs": answer.GLYPHS,
+        "split_terms": split_terms,
         "figures": figure_sections(analyses),
         "analyses": analyses,
         "names": [analysis.subject.name for analysis in analyses],
@@ -66,6 +73,7 @@ def page_context(analyses: Sequence[Analysis]) -> dict[str, Any]:
 def figure_sections(analyses: Sequence[Analysis]) -> dict[str, list[Panel]]:
     """Return the figures by the anchor of their section, none where there is nothing to show."""
     return {
+        "answer": [figures.against_target(analyses)],
         "spectra": figures.spectra(analyses),
         "flattening": figures.gap_curves(analyses),
         "structure": figures.structure(analyses),

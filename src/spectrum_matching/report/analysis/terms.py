@@ -1,0 +1,56 @@
+"""Terms of the first screen that explain themselves: a metric by its own record, other words by one sentence."""
+
+import re
+from functools import cache
+
+from ...metrics.catalogue import METRICS
+from ...metrics.metric import Metric
+
+OF_METRICS = {
+    "PSNR": "psnr",
+    "SEC": "sec_25",
+    "spectral energy concentration": "sec_25",
+    "delta": "best_delta",
+    "interpolation FID": "interpolation_fid",
+}
+OTHERS = {
+    "the target": "The target: the images’ spectrum on the latent grid, times f (delta 1), as shares of its sum. "
+    "Spectrum matching trains latents towards it.",
+    "spectrum": "Spectrum: mean power by spatial frequency of the latent maps, from coarse structure to fine detail.",
+    "f¹": "f¹: the frequency itself. Images have about 1 / f² of power, so that the target has about 1 / f.",
+    "Nyquist": "Nyquist: the highest frequency that a grid can hold along an axis, half a cycle per position.",
+    "standard deviation": "Standard deviation of all latent values. Diffusion starts from noise of unit scale, so that "
+    "latents should be of unit scale too.",
+    "low-passed": "Low-passed: without the high frequencies of each block.",
+    "gFID": "gFID: Fréchet distance of generated images to real ones. Lower is better.",
+    "SiT": "SiT: a transformer that denoises latents (arXiv 2401.08740), in sizes B and XL.",
+    "guidance": "Guidance: sampling with the difference of the predictions with and without the class.",
+}
+
+
+@cache
+def glossary() -> dict[str, str]:
+    """Return what each term means."""
+    return {term: described(METRICS[key]) for term, key in OF_METRICS.items() if key in METRICS} | OTHERS
+
+
+def described(metric: Metric) -> str:
+    """Return the record of a metric in a few sentences."""
+    unit = f", in {metric.unit}" if metric.unit else ""
+    title = metric.title[0].upper() + metric.title[1:]
+    return f"{title}{unit}: {metric.range}. {_sentence(metric.conventions)} Evidence: {_sentence(metric.evidence)}"
+
+
+def split_terms(text: str) -> list[tuple[str, str]]:
+    """Return a text in parts, each with its meaning where it is the first occurrence of a term, else with ""."""
+    meanings, seen = glossary(), set[str]()
+    words = "|".join(map(re.escape, sorted(meanings, key=len, reverse=True)))
+    parts = []
+    for part in re.split(rf"(?<![\w-])({words})(?![\w-])", text):
+        parts.append((part, "" if part in seen else meanings.get(part, "")))
+        seen |= {part} & meanings.keys()
+    return [part for part in parts if part[0]]
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."
