@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
+from spectrum_matching.metrics.atlas.outlook import pair_verdicts
 from spectrum_matching.metrics.catalogue import GENERATIVE_METRICS, METRICS
 from spectrum_matching.metrics.images.frechet import FLOOR_METRIC
 from spectrum_matching.records import analysis as module
@@ -814,22 +815,23 @@ def printed(analyses, width=300):
     return [line.rstrip() for line in output.getvalue().splitlines()]
 
 
-def test_answer_lines_are_ten_at_most_for_one_autoencoder():
+def test_answer_lines_are_nine_at_most_for_one_autoencoder():
     lines = printed([synthetic()])
+    facts = dict(answers([synthetic()])[0].facts)
+    measured = "Measured on 64 of 512 images, of 9 of 10 classes, from photographs (held out), at 64 × 64 pixels."
     assert lines == [
-        "first AutoencoderKL · f4 · latents 8 × 16 × 16",
+        f"first AutoencoderKL · f4 · latents 8 × 16 × 16 · PSNR {facts.pop('PSNR').text}",
         "The latents’ spectrum is steeper than the target.",
         "bad The declared scale does not match.",
         "warning Some channels are far from centred.",
         "Try: specmatch train-ae finetune256_esm --network.pretrained folder",
-        "1 more finding in the report",
-        *(f"{title} {line.text}" for title, line in answers([synthetic()])[0].facts),
-        "Measured on 64 of 512 images, of 9 of 10 classes, from photographs (held out), at 64 × 64 pixels.",
+        *(f"{title} {line.text}" for title, line in facts.items()),
+        f"{measured} 1 more finding in the report.",
     ]
     wrong = synthetic().findings[2]
     worse = replace(synthetic(), findings=(*synthetic().findings, *[wrong] * 5))
-    assert len(printed([worse])) == len(lines) <= 10
-    assert "6 more findings in the report" in printed([worse])
+    assert len(printed([worse])) == len(lines) == 9
+    assert printed([worse])[-1].endswith("6 more findings in the report.")
 
 
 def test_answer_lines_say_what_all_have_in_common_once():
@@ -837,8 +839,39 @@ def test_answer_lines_say_what_all_have_in_common_once():
     lines = printed(both)
     forecast = dict(answers(both)[0].facts)["forecast"].text
     assert lines.count(f"forecast {forecast}") == 1
-    assert lines.count("PSNR 27.41 dB") == 0
-    assert sum(line.startswith("PSNR 27.41 ± 0.00") for line in lines) == 2
+    assert sum(line.endswith("PSNR 27.41 ± 0.00 dB") for line in lines) == 2
+
+
+def test_answers_say_which_of_two_will_diffuse_better_in_one_line():
+    def with_sec(name, sec):
+        whole = synthetic(name, stochastic=False)
+        measurements = whole.views[0].measurements | dict.fromkeys(("sec_25", "sec_50"), Measurement(sec, 0.001))
+        return replace(whole, views=(replace(whole.views[0], measurements=measurements),), generative=None)
+
+    both = [with_sec("before", 0.3), with_sec("after", 0.2)]
+    (verdict,) = pair_verdicts(both)
+    assert verdict.word == "better"
+    assert printed(both).count(str(verdict)) == 1
+    page = render(both)
+    assert page.count('<p class="main pair">') == 1
+    assert verdict.evidence in page
+    many = printed([*both, with_sec("other", 0.4)])
+    assert "better than before" in many[1]
+    assert "worse than before" in many[2]
+    assert "than" not in many[0]
+
+
+def test_answers_have_what_models_draw_without_training():
+    facts = dict(answers([WHOLE])[0].facts)
+    key = GENERATIVE_METRICS[0].metrics[0].key
+    assert f"{GENERATIVE_METRICS[0].metrics[0].title} {fixed(WHOLE.generative.measurements[key].value, 3)} ±" in (
+        facts["generation"].text
+    )
+    assert WHOLE.generative.reference in facts["generation"].evidence
+    refused = dict.fromkeys(WHOLE.generative.measurements, Measurement(None, refused="too few images"))
+    none = replace(WHOLE, generative=replace(WHOLE.generative, measurements=refused))
+    assert dict(answers([none])[0].facts)["generation"].text == "none: too few images"
+    assert "generation" not in dict(answers([replace(WHOLE, generative=None)])[0].facts)
 
 
 def test_answer_lines_of_many_are_a_line_each():
@@ -850,5 +883,5 @@ def test_answer_lines_of_many_are_a_line_each():
 def test_answer_lines_take_what_was_not_measured():
     lines = printed([PARTIAL["latents alone"]])
     assert "These measurements allow no verdict; the numbers are below." in lines
-    assert "PSNR none: there is no decoder" in lines
-    assert "PSNR none: not finite" in printed([PARTIAL["all refused"]])
+    assert lines[0].endswith("PSNR none: there is no decoder")
+    assert printed([PARTIAL["all refused"]])[0].endswith("PSNR none: not finite")

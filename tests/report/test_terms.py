@@ -1,6 +1,6 @@
 import pytest
 
-from spectrum_matching.metrics.catalogue import METRICS
+from spectrum_matching.metrics.catalogue import GENERATIVE_METRICS, METRICS
 from spectrum_matching.report.analysis.terms import OF_METRICS, OTHERS, described, glossary, split_terms
 
 
@@ -25,8 +25,9 @@ def test_split_terms_explains_the_first_of_each_whole_word(text, terms):
 
 def test_glossary_has_each_metric_in_its_own_words():
     for term, key in OF_METRICS.items():
-        if key in METRICS:
-            assert glossary()[term] == described(METRICS[key])
+        assert glossary()[term] == described(METRICS[key])
+    for entry in GENERATIVE_METRICS:
+        assert explained(f"{entry.metrics[0].title} 3.2 ± 0.1") == [entry.metrics[0].title]
     assert glossary().keys() >= OTHERS.keys()
     text = described(METRICS["sec_25"])
     assert text.startswith("Spectral energy concentration, ρ = 0.25, in share of energy: 0 to 1. DCT of the whole map")

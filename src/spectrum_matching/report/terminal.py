@@ -51,28 +51,31 @@ def terminal_table(
 
 
 def answer_lines(analyses: Sequence[Analysis]) -> list[Text]:
-    """Return the first screen of the page in lines: ten at most for one autoencoder, a few for each of several."""
+    """Return the first screen of the page in lines: nine at most for one autoencoder, a few for each of several."""
     each = answers(analyses)
     shared = shared_facts(each)
-    lines = []
-    for answer, analysis in zip(each, analyses, strict=True):
-        facts = [fact for fact in answer.facts if fact not in shared]
+    lines, more = [], 0
+    for answer in each:
+        facts = dict(fact for fact in answer.facts if fact not in shared)
+        psnr = f"PSNR {facts.pop('PSNR').text}"
         if len(each) > FEW:
-            words = [Text(line.words, STYLES[line.level]) for line in answer.verdict if line.words]
-            told = [Text(f"{title} {line.text}") for title, line in facts]
-            lines.append(_text(Text("   ").join([Text(printable(answer.name), "bold"), *words, *told])))
+            words = [Text(printable(line.words), STYLES[line.level]) for line in answer.words]
+            lines.append(_text(Text("   ").join([Text(printable(answer.name), "bold"), *words, Text(psnr)])))
             continue
-        lines.append(_text(Text(printable(answer.name), "bold"), answer.subject))
-        for line in answer.verdict[:MOST]:
+        lines.append(_text(Text(printable(answer.name), "bold"), f"{answer.subject} · {psnr}"))
+        shown = answer.verdict[:MOST]
+        for line in shown:
             level = () if line.level == "neutral" else ((line.level, STYLES[line.level]), " ")
             lines.append(Text.assemble(*level, _text(line.text)))
-        if commands := [finding.command for finding in analysis.findings if finding.command]:
-            lines.append(_text("Try:", commands[0]))
-        if more := answer.others + len(answer.verdict[MOST:]):
-            lines.append(_text("", f"{more} more finding{'s' * (more > 1)} in the report"))
-        lines += [_text(Text(title, "dim"), line.text) for title, line in facts]
+        lines += [_text("Try:", line.command) for line in shown if line.command][:1]
+        lines += [_text(Text(title, "dim"), line.text) for title, line in facts.items()]
+        more += answer.others + len(answer.verdict) - len(shown)
+    lines += [_text(answer.pair.text) for answer in each if answer.pair and len(each) <= FEW]
     lines += [_text(Text(title, "dim"), line.text) for title, line in shared]
-    return [*lines, *(_text("", sentence) for sentence in measured_on(analyses))]
+    measured = measured_on(analyses)
+    if more:
+        measured[-1] += f" {more} more finding{'s' * (more > 1)} in the report."
+    return [*lines, *(_text("", sentence) for sentence in measured)]
 
 
 def scores(evaluations: Sequence[Evaluation]) -> list[RenderableType]:

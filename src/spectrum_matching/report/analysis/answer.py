@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from ...metrics.atlas.outlook import PairVerdict, pair_verdicts, statements
+from ...metrics.catalogue import GENERATIVE_METRICS
 from ...records.analysis import Analysis, Finding
-from ..digits import fixed, spread
+from ..digits import decimals, fixed, spread
 from .tables import shape
 
 Level = Literal["good", "warning", "bad", "neutral"]
@@ -13,23 +15,24 @@ FEW = 2
 """Autoencoders up to which each has whole sentences; more have a few words each, so that all fit one screen."""
 
 NO_VERDICT = "These measurements allow no verdict; the numbers are below."
-NO_FORECAST = "none: no number measured here orders autoencoders of different families by how well they generate"
 
 
 class Line(NamedTuple):
-    """One sentence, what it rests on, and how it is marked. words: the sentence in a few words."""
+    """One sentence, what it rests on, and how it is marked. words: the sentence in a few words; command: to try."""
 
     text: str
     evidence: str = ""
     level: Level = "neutral"
     words: str = ""
+    command: str = ""
 
 
 class Answer(NamedTuple):
     """What the first screen says of one autoencoder.
 
     subject: its class and the shape of its latents. verdict: the most important finding, then all that is wrong.
-    others: how many findings more there are. facts: titles and sentences: forecast, place, reconstruction.
+    others: how many findings more there are. facts: titles and sentences: forecast, place, generation, PSNR. pair:
+    whether it will diffuse better than the first one of the same shape and images.
     """
 
     name: str
@@ -37,16 +40,18 @@ class Answer(NamedTuple):
     verdict: tuple[Line, ...]
     others: int
     facts: tuple[tuple[str, Line], ...]
+    pair: Line | None
 
     @property
     def words(self) -> list[Line]:
-        """The verdict in a few words a finding."""
-        return [line for line in self.verdict if line.words]
+        """The verdict in a few words a sentence."""
+        return [line for line in (*self.verdict, self.pair) if line and line.words]
 
 
 def answers(analyses: Sequence[Analysis]) -> list[Answer]:
     """Return the answer for each autoencoder."""
-    return [_answer(analysis) for analysis in analyses]
+    pairs = {verdict.second: _pair(verdict) for verdict in pair_verdicts(analyses)}
+    return [_answer(analysis, pairs.get(analysis.subject.name)) for analysis in analyses]
 
 
 def shared_facts(each: Sequence[Answer]) -> tuple[tuple[str, Line], ...]:
@@ -61,22 +66,50 @@ def subject_line(analysis: Analysis) -> str:
     return f"{analysis.subject.kind} · {factor}latents {shape(analysis)}"
 
 
-def _answer(analysis: Analysis) -> Answer:
+def _answer(analysis: Analysis, pair: Line | None) -> Answer:
     first, *rest = analysis.findings or (None,)
     wrong = [finding for finding in rest if finding and finding.level in ("bad", "warning")]
     verdict = (_line(first), *map(_line, wrong)) if first else (Line(NO_VERDICT),)
-    facts = [("forecast", Line(NO_FORECAST)), ("PSNR", _reconstruction(analysis))]
+    facts = [(said.title, Line(said.text, said.evidence)) for said in statements(analysis)]
     return Answer(
         analysis.subject.name,
         subject_line(analysis),
         verdict,
         len(analysis.findings) - len(wrong) - bool(first),
-        tuple(facts),
+        (*facts, *_generation(analysis), ("PSNR", _reconstruction(analysis))),
+        pair,
     )
 
 
 def _line(finding: Finding) -> Line:
-    return Line(finding.verdict, finding.evidence, finding.level, finding.key.replace("-", " "))
+    return Line(finding.verdict, finding.evidence, finding.level, finding.key.replace("-", " "), finding.command)
+
+
+def _pair(verdict: PairVerdict) -> Line:
+    words = "" if verdict.word == "cannot say" else f"{verdict.word} than {verdict.first}"
+    return Line(str(verdict), verdict.evidence, words=words)
+
+
+def _generation(analysis: Analysis) -> list[tuple[str, Line]]:
+    """Return the distances of images that models of the latents draw without training, where any were measured."""
+    if (generative := analysis.generative) is None:
+        return []
+    found = []
+    for metric in (entry.metrics[0] for entry in GENERATIVE_METRICS):
+        measurement = generative.measurements.get(metric.key)
+        if measurement and measurement.value is not None:
+            n = decimals(measurement.value, measurement.standard_error)
+            error = spread(measurement.standard_error, n)
+            found.append(f"{metric.title} {fixed(measurement.value, n)} {error}".rstrip())
+    if not found:
+        reasons = dict.fromkeys(m.refused for m in generative.measurements.values())
+        return [("generation", Line(f"none: {'; '.join(reasons)}"))]
+    evidence = (
+        f"Without training: {generative.n_generated:,} images of each model of the latents, compared with "
+        f"{generative.n_evaluated:,}; fitted to {generative.coverage} of {generative.reference}; features of "
+        f"{generative.extractor or 'an unnamed function'}. Numbers of other protocols do not compare."
+    )
+    return [("generation", Line("; ".join(found), evidence))]
 
 
 def _reconstruction(analysis: Analysis) -> Line:

@@ -67,7 +67,7 @@ def against_target(analyses: Sequence[Analysis]) -> Panel:
             style: dict[str, Any] = {"va": "center", "fontsize": 9, "color": tone, "annotation_clip": False}
             axes.annotate(name, (match.frequencies[-1], values[-1]), (4, 0), textcoords="offset points", **style)
 
-    title, y_label = "Spectrum against the target", "more or less power than the target, dB"
+    title, y_label = "Spectrum against the target", "power against the target, dB"
     options: dict[str, Any] = {"x_scale": "frequency", "right": 42, "prepare": draw_references}
     return curves(title, f"{FREQUENCY}  (coarse → fine)", y_label, lines, **options)
 

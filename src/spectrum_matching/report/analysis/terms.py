@@ -3,7 +3,7 @@
 import re
 from functools import cache
 
-from ...metrics.catalogue import METRICS
+from ...metrics.catalogue import GENERATIVE_METRICS, METRICS
 from ...metrics.metric import Metric
 
 OF_METRICS = {
@@ -31,7 +31,8 @@ OTHERS = {
 @cache
 def glossary() -> dict[str, str]:
     """Return what each term means."""
-    return {term: described(METRICS[key]) for term, key in OF_METRICS.items() if key in METRICS} | OTHERS
+    generative = {entry.metrics[0].title: entry.metrics[0].key for entry in GENERATIVE_METRICS}
+    return {term: described(METRICS[key]) for term, key in (OF_METRICS | generative).items()} | OTHERS
 
 
 def described(metric: Metric) -> str:
