@@ -110,5 +110,17 @@ def test_commands_of_the_verdict_repeat_the_analysis_on_more_images(analyses):
 def test_verdict_on_what_no_command_can_name_has_none(analyses):
     nameless = replace(analyses[0], subject=replace(analyses[0].subject, source=""))
     assert not suggested(nameless)
+
+
+def test_verdict_on_what_cannot_be_fine_tuned_suggests_a_gain(analyses, noisy, specmatch, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     foreign = suggested(replace(analyses[0], subject=replace(analyses[0].subject, kind="AutoencoderDC")))
     assert not any("train-ae" in command for command in foreign.values())
+    match = analyses[0].diffused.match("scale_free")
+    for key in ("spectrum-steeper", "spectrum-flatter"):
+        program, verb, *words = shlex.split(foreign[key])
+        assert (program, verb) == ("specmatch", "train-diffusion")
+        assert float(words[words.index("--source.flatten") + 1]) == pytest.approx(1 - match.best_delta, abs=0.005)
+        status, output, errors = specmatch(verb, *words, "--dry-run")
+        assert status == 0, (foreign[key], errors)
+        assert f"autoencoder: {noisy}" in output

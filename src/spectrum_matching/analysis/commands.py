@@ -27,6 +27,20 @@ def fine_tune(analysis: Analysis, method: str) -> str:
     )
 
 
+def flatten(analysis: Analysis, exponent: float) -> str:
+    """Return the command that trains a diffusion model on latents with a gain, the autoencoder left as it is."""
+    if not _can_be_named(analysis) or analysis.decoding is None:
+        return ""
+    return _command(
+        "train-diffusion tiny_sit",
+        *("--source.images", analysis.sample.source),
+        *("--source.autoencoder", analysis.subject.source),
+        *("--source.size", analysis.sample.size),
+        *("--source.flatten", f"{exponent:g}"),
+        *("--out", f"runs/{slug(analysis.subject.name)}_flattened"),
+    )
+
+
 def measure_more(analysis: Analysis, *, tests: bool = False) -> str:
     """Return the command that measures more images, or runs the decoder's tests on more."""
     if not _can_be_named(analysis):

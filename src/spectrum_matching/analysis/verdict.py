@@ -13,7 +13,7 @@ from typing import Literal
 from ..metrics.latents.channels import HEAVY
 from ..records.analysis import Analysis, Finding, LatentView, Normalisation, SpectrumFinding, SpectrumMatch
 from ..records.measurement import Measurement
-from .commands import cache, fine_tune, measure_more
+from .commands import cache, fine_tune, flatten, measure_more
 
 MATCHED = (0.8, 1.3)
 """Best deltas that count as at the target, around the delta of 1.0 (f16) and 1.2 (f8) that the paper trained with."""
@@ -122,7 +122,9 @@ def _spectrum(analysis: Analysis) -> Finding | None:
     if side == "undecided":
         command = measure_more(analysis)
     elif side != "at-target":
-        command = fine_tune(analysis, "esm")
+        exponent = round(1 - match.best_delta, 2)
+        advice += f" Or leave the autoencoder as it is: latents with a gain, --source.flatten {exponent:g}, have it."
+        command = fine_tune(analysis, "esm") or flatten(analysis, exponent)
     return Finding(KEYS[side], "neutral", " ".join([verdict, *others]), evidence, advice, command)
 
 
