@@ -4,21 +4,29 @@
 
 PUBLISHED_FOLDER holds gfid_by_tokenizer.csv and diffusionbench.csv, the two public tables as plain numbers; without it
 the published rows stay as they are. Our own rows are those of results/five_latent_spaces.json and
-results/compare_cifar10.json, so run it again, without the folder, after either has changed. Prints the tables of
-docs/forecast.md.
+results/compare_cifar10.json, so run it again, without the folder, after either has changed. Writes the tables of
+docs/forecast.md as well.
 """
 
 import csv
+import json
+import math
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from spectrum_matching.metrics.atlas import spaces
-from spectrum_matching.metrics.atlas.spaces import ATLAS, Atlas, OwnTrial, PublishedSpace, Source
+from spectrum_matching.metrics.atlas.forecast import MODELS, PREDICTORS, TITLES, calibrate
+from spectrum_matching.metrics.atlas.known_pairs import Rule, Share, lower_is_better, own_pairs, published_pairs, share
+from spectrum_matching.metrics.atlas.paired import says
+from spectrum_matching.metrics.atlas.spaces import ATLAS, Atlas, OwnSpace, OwnTrial, PublishedSpace, Source
 from spectrum_matching.metrics.catalogue import METRICS
 from spectrum_matching.records.comparison import COMPARISON
+from spectrum_matching.records.measurement import Measurement
 
 RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "forecast.md"
 TARGET = Path(spaces.__file__).with_name("atlas.json")
 SCORES = ("fid", "fid_reconstructions", "kid")
 
@@ -79,6 +87,10 @@ SHAPES = {
 """Shapes that the second table does not state, as the autoencoders' own configurations have them."""
 
 
+ORIGINALS = {"SD": "SD-VAE", "SDXL": "SDXL-VAE", "SD3": "SD3-VAE", "FLUX.1": "FLUX.1-VAE", "FLUX.2": "FLUX.2-VAE"}
+"""The autoencoders whose latents our five imitate."""
+
+
 def published(folder: Path) -> tuple[PublishedSpace, ...]:
     """Return a row for each row of both tables."""
     return (
@@ -135,15 +147,97 @@ def trials() -> tuple[OwnTrial, ...]:
     )
 
 
+def own() -> tuple[OwnSpace, ...]:
+    """Return our analyses of real latent spaces, a row for each and each set of images; none before they are made."""
+    file = RESULTS / "five_latent_spaces.json"
+    if not file.exists():
+        return ()
+    results = json.loads(file.read_text())
+    return tuple(
+        OwnSpace(
+            name,
+            ORIGINALS[name],
+            row["digest"],
+            row["factor"],
+            tuple(row["latent_shape"]),
+            Path(images["data"]).parts[1],
+            row["images"],
+            images["size"],
+            row["n_images"],
+            {key: Measurement(**number) for key, number in row["numbers"].items() if key in METRICS},
+        )
+        for images_name, images in results["sets"].items()
+        for name, row in results[images_name].items()
+        if name in ORIGINALS  # not those that were made noisy or blurred
+    )
+
+
 def _rows(path: Path) -> list[dict[str, Any]]:
     with path.open(newline="") as stream:
         return list(csv.DictReader(stream))
 
 
+def forecast_table() -> str:
+    """Return how much is foretold of each model, with each tokenizer left out in turn, as Markdown."""
+    lines = [
+        "| FID of | guidance | tokenizers | ρ by interpolation FID | ρ with PSNR | interval of 80 % |",
+        "|---" * 6 + "|",
+    ]
+    for model, column in MODELS.items():
+        for words, key in (("without", column), ("with", f"{column}_cfg")):
+            alone, both = calibrate(key, PREDICTORS[:1]), calibrate(key)
+            factor = f"within a factor of {math.exp(both.half_width):.2f}" if key == column else "not forecast"
+            rhos = f"{alone.loo_rho:.2f} | {both.loo_rho:.2f}"
+            lines.append(f"| {model} | {words} | {len(both.names)} | {rhos} | {factor} |")
+    return "\n".join(lines)
+
+
+def pairs_table() -> str:
+    """Return how the rule, and each number by its claimed direction, orders pairs whose order is known, as Markdown."""
+    known = {"published": published_pairs(), "ours, by distance to images": own_pairs("fid")}
+    known["ours, by distance to reconstructions"] = own_pairs("fid_reconstructions")
+    known = {title: pairs for title, pairs in known.items() if pairs}
+    lines = [f"| number | better | {' | '.join(known)} |", "|---" * (2 + len(known)) + "|"]
+    rules = {"the rule": ("", says)} | {
+        TITLES.get(key, metric.title): (
+            metric.better,
+            lower_is_better(key) if metric.better == "lower" else higher_is_better(key),
+        )
+        for key, metric in METRICS.items()
+        if metric.better in ("lower", "higher")
+    }
+    for title, (better, rule) in rules.items():
+        shares = [share(pairs, rule) for pairs in known.values()]
+        if any(each.decided for each in shares):
+            lines.append(f"| {title} | {better} | {' | '.join(map(in_words, shares))} |")
+    return "\n".join(lines)
+
+
+def higher_is_better(key: str) -> Rule:
+    """Return the rule by the sign of one number alone, the other way round."""
+    return lambda first, second: lower_is_better(key)(second, first)
+
+
+def in_words(found: Share) -> str:
+    """Return "2 of 3 decided, of 5"."""
+    return f"{found.right} of {found.decided}, of {found.n}" if found.decided else f"none decided, of {found.n}"
+
+
+def with_tables(page: str) -> str:
+    """Return the page with its tables made anew."""
+    for name, table in (("forecast", forecast_table()), ("pairs", pairs_table())):
+        page, n = re.subn(
+            rf"(<!-- table: {name} -->\n).*?(<!-- end -->)", rf"\g<1>\n{table}\n\n\2", page, flags=re.DOTALL
+        )
+        assert n == 1, f"the page has {n} tables {name}"
+    return page
+
+
 def main() -> None:
     """Read, check, write."""
     known = published(Path(sys.argv[1])) if sys.argv[1:] else ATLAS.read(TARGET).published
-    ATLAS.write(TARGET, Atlas(SOURCES, known, (), trials()))
+    ATLAS.write(TARGET, Atlas(SOURCES, known, own(), trials()))
+    PAGE.write_text(with_tables(PAGE.read_text()))
     for name, key, value in ATLAS.read(TARGET).impossible():
         print(f"impossible: {name}, {key} {value:g} (allowed: {METRICS[key].range})")
 

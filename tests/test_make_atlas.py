@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from spectrum_matching.metrics.atlas.forecast import support
+from spectrum_matching.metrics.atlas.paired import most_given_up
 from spectrum_matching.metrics.atlas.spaces import ATLAS, read_atlas
 
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "forecast.md"
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +24,18 @@ def program():
 def test_own_rows_of_the_atlas_are_those_of_the_results(program):
     """Where this fails, results have changed: run `python experiments/make_atlas.py`."""
     assert program.trials() == read_atlas().trials
+    assert program.own() == read_atlas().own
 
 
 def test_main_without_tables_remakes_the_atlas_as_it_is(program, tmp_path, monkeypatch, capsys):
     there = program.TARGET.read_bytes()
     monkeypatch.setattr(program, "TARGET", tmp_path / "atlas.json")
     (tmp_path / "atlas.json").write_bytes(there)
+    monkeypatch.setattr(program, "PAGE", tmp_path / "forecast.md")
+    (tmp_path / "forecast.md").write_text(PAGE.read_text().replace("| SiT-B | without | 21", "| SiT-B | without | 12"))
     monkeypatch.setattr(sys, "argv", ["make_atlas.py"])
     program.main()
+    assert (tmp_path / "forecast.md").read_text() == PAGE.read_text()
     assert (tmp_path / "atlas.json").read_bytes() == there
     assert capsys.readouterr().out.count("impossible:") == 3
 
@@ -46,6 +53,8 @@ def test_main_reads_published_tables(program, tmp_path, monkeypatch):
     write_table(tmp_path / "gfid_by_tokenizer.csv", **board, **facts)
     write_table(tmp_path / "diffusionbench.csv", space="JiT", kind="Pixel", fid=21.72)
     monkeypatch.setattr(program, "TARGET", tmp_path / "atlas.json")
+    monkeypatch.setattr(program, "PAGE", tmp_path / "forecast.md")
+    (tmp_path / "forecast.md").write_text(PAGE.read_text())
     monkeypatch.setattr(sys, "argv", ["make_atlas.py", str(tmp_path)])
     program.main()
     dc_ae, pixels = ATLAS.read(tmp_path / "atlas.json").published
@@ -55,3 +64,14 @@ def test_main_reads_published_tables(program, tmp_path, monkeypatch):
     known = {space.name: space for space in read_atlas().published}["DC-AE"]
     assert known.shape == dc_ae.shape
     assert known.numbers["interpolation_fid"] == 47.4
+
+
+def test_forecast_page_has_the_numbers_of_the_atlas(program):
+    """Where this fails, run `python experiments/make_atlas.py`, which makes the tables anew."""
+    page = " ".join(PAGE.read_text().split())
+    assert program.with_tables(PAGE.read_text()) == PAGE.read_text()
+    (low, high), (least, most) = support().values()
+    assert f"{low:g} to {high:g}, and {least:g} to {most:g} dB" in page
+    assert f"more than {most_given_up():.1f} dB of PSNR" in page
+    for name, _, value in read_atlas().impossible():
+        assert f"{name} ({value:.2f})" in page

@@ -5,8 +5,11 @@ import torch
 from torch import nn
 
 from spectrum_matching.analysis import analyze
+from spectrum_matching.metrics.atlas.forecast import forecast
 from spectrum_matching.metrics.atlas.outlook import outlook, pair_statements, pair_verdicts, places, statements
-from spectrum_matching.metrics.atlas.paired import evidence
+from spectrum_matching.metrics.atlas.paired import evidence, record
+from spectrum_matching.records.coverage import Coverage
+from spectrum_matching.records.generative import Generative
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.spectrum.filters import gaussian_blur
 
@@ -83,7 +86,7 @@ def test_pair_verdicts_need_one_shape_and_the_same_images(plain, blurred, images
 
 def test_pair_statements_read_as_the_verdicts(plain, blurred):
     (statement,) = pair_statements([plain, blurred])
-    assert statement == ("pair", str(pair_verdicts([plain, blurred])[0]), evidence())
+    assert statement == ("pair", f"{pair_verdicts([plain, blurred])[0]}. {record()}", evidence())
 
 
 def test_places_names_ranks_or_says_why_there_are_none(plain):
@@ -93,6 +96,71 @@ def test_places_names_ranks_or_says_why_there_are_none(plain):
     assert places(as_f8(plain, channels=5)) == ([], "the atlas has no other latent space with 5 channels at f8")
     assert places(as_f8(plain, size=64))[1].endswith("were measured on images of 256 pixels, and these have 64")
     assert not places(replace(plain, subject=replace(plain.subject, factor=0)))[0]
+
+
+def as_published(analysis, ifid=43.59, psnr=26.1, n_images=50_000, n_reference=1_281_167, **protocol):
+    """The analysis as if of ImageNet's validation images by the board's protocol."""
+    facts = {"reference": "train", "reference_digest": "r", "holds": "sample", "n_evaluated": n_images}
+    facts |= {"n_generated": n_images, "extractor": "inception", "extractor_digest": "e", "resizer": "r"} | protocol
+    generative = Generative(
+        measurements={"interpolation_fid": Measurement(ifid)}, coverage=Coverage(n_reference, n_reference), **facts
+    )
+    return replace(with_psnr(as_f8(analysis), psnr), generative=generative)
+
+
+def test_outlook_forecasts_what_was_measured_as_published(plain):
+    found = outlook(as_published(plain))
+    assert found == (forecast({"interpolation_fid": 43.59, "psnr": 26.1}), "")
+    said, _ = statements(as_published(plain))
+    assert said.text == "; ".join(map(str, found.forecasts))
+    assert said.evidence.count("each left out in turn") == 2
+    assert outlook(as_published(plain, n_reference=1_280_000)).forecasts
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"extractor": "dinov2"}, "calibrate it for Inception’s features; here it is features of dinov2"),
+        ({"extractor": ""}, "here it is features of an unnamed function"),
+        ({"n_images": 49_999}, "50,000 images of ImageNet’s validation part; here it is 49,999 images"),
+        ({"n_reference": 1_279_999}, "1,281,167 reference images; here it is 1,279,999"),
+        ({"n_reference": 1_281_168}, "1,281,167 reference images; here it is 1,281,168"),
+        ({"holds": "mean"}, "samples of each posterior; here it is posterior means"),
+        ({"ifid": 80.0}, "interpolation FID is 80, outside of the 5.44 … 72.76"),
+        ({"psnr": 40.0}, "PSNR is 40, outside of the 18.9 … 34.33"),
+    ],
+)
+def test_outlook_refuses_other_protocols_and_numbers_in_words(change, reason, plain):
+    found = outlook(as_published(plain, **change))
+    assert not found.forecasts
+    assert reason in found.refused
+
+
+def test_outlook_refuses_another_size_and_what_was_not_measured(plain):
+    published = as_published(plain)
+    smaller = replace(published, sample=replace(published.sample, size=128))
+    assert outlook(smaller).refused.endswith("images of 256 pixels; here it is 128 pixels")
+    refused = {"interpolation_fid": Measurement(None, refused="too few images")}
+    without = replace(published, generative=replace(published.generative, measurements=refused))
+    assert outlook(without).refused == "interpolation FID: too few images"
+    assert outlook(replace(published, generative=None)).refused.startswith("interpolation FID was not measured")
+
+
+def test_pair_verdicts_hear_interpolation_fid_of_one_protocol(plain, blurred):
+    same, better = with_psnr(plain, 26.0), with_psnr(blurred, 25.5)
+    worse = replace(better, generative=as_published(plain, ifid=60.0).generative)
+    base = replace(same, generative=as_published(plain, ifid=50.0).generative)
+    (verdict,) = pair_verdicts([base, worse])
+    assert (verdict.word, "interpolation FID does not agree" in verdict.reason) == ("cannot say", True)
+    other = replace(worse, generative=replace(worse.generative, extractor_digest="another"))
+    assert pair_verdicts([base, other])[0].word == "better"
+
+
+def test_pair_statements_of_many_are_one_sentence(plain, blurred):
+    same, better = with_psnr(plain, 26.0), with_psnr(blurred, 25.5)
+    named = [replace(a, subject=replace(a.subject, name=n)) for n, a in zip("abc", (same, better, same), strict=True)]
+    (statement,) = pair_statements(named)
+    assert statement.text == f"Without guidance, beside a, will diffuse better: b; we cannot say of c. {record()}"
 
 
 def test_statements_are_a_forecast_and_a_place(plain):

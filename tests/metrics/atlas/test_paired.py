@@ -1,7 +1,7 @@
 import pytest
 
 from spectrum_matching.metrics.atlas.known_pairs import Share, own_pairs, published_pairs, share
-from spectrum_matching.metrics.atlas.paired import decide, evidence, most_given_up, says
+from spectrum_matching.metrics.atlas.paired import decide, evidence, most_given_up, record, says
 from spectrum_matching.records.measurement import Measurement
 
 
@@ -50,10 +50,7 @@ def test_evidence_has_the_shares_of_published_and_own_pairs():
     published, own = share(published_pairs(), says), share(own_pairs("fid"), says)
     assert published == Share(3, 3, 3)
     assert own.right <= own.decided <= own.n
-    assert f"right for {published.right} of {published.n} published pairs" in evidence()
-    assert (
-        f"decides {own.n} pair{'s' * (own.n != 1)} by distance to images; the rule decides {own.decided} of them"
-        in evidence()
-    )
-    assert f" {own.right} rightly" in evidence()
+    ours = f"of our own {own.n} for {own.right} of the {own.decided} that it decides."
+    assert record() == f"The rule is right for {published.right} of {published.n} published pairs, and {ours}"
+    assert record() in evidence()
     assert evidence().endswith("With guidance the question is open.")

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ...records.analysis import Analysis
+from ...records.generative import Generative
 from .forecast import INTERPOLATION, PREDICTORS, TITLES, Forecast, forecast
 from .known_pairs import Numbers, Word
-from .paired import decide, evidence
+from .paired import decide, evidence, record
 from .place import PLACED, Place, Subject, place
 
 EXTRACTOR, SIZE, N_IMAGES, N_REFERENCE = "inception", 256, 50_000, (1_280_000, 1_281_167)
@@ -40,10 +41,10 @@ class PairVerdict:
     evidence: str
 
     def __str__(self) -> str:
-        """Return "Without guidance new will diffuse better than old: SEC 0.010 against 0.209."."""
+        """Return "Without guidance new will diffuse better than old: SEC 0.010 against 0.209"."""
         if self.word == "cannot say":
-            return f"Whether {self.second} will diffuse better than {self.first} we cannot say: {self.reason}."
-        return f"Without guidance {self.second} will diffuse {self.word} than {self.first}: {self.reason}."
+            return f"Whether {self.second} will diffuse better than {self.first} we cannot say: {self.reason}"
+        return f"Without guidance {self.second} will diffuse {self.word} than {self.first}: {self.reason}"
 
 
 def statements(analysis: Analysis) -> tuple[Statement, ...]:
@@ -57,8 +58,22 @@ def statements(analysis: Analysis) -> tuple[Statement, ...]:
 
 
 def pair_statements(analyses: Sequence[Analysis]) -> tuple[Statement, ...]:
-    """Return a sentence on each subject and the first one of the same shape and images."""
-    return tuple(Statement("pair", str(verdict), verdict.evidence) for verdict in pair_verdicts(analyses))
+    """Return what the rule says, with its record, of each subject and the others of its shape and images."""
+    by_first: dict[str, list[PairVerdict]] = {}
+    for verdict in pair_verdicts(analyses):
+        by_first.setdefault(verdict.first, []).append(verdict)
+    return tuple(Statement("pair", f"{_in_one(verdicts)}. {record()}", evidence()) for verdicts in by_first.values())
+
+
+def _in_one(verdicts: Sequence[PairVerdict]) -> str:
+    if len(verdicts) == 1:
+        return str(verdicts[0])
+    words: dict[Word, list[str]] = {"better": [], "worse": [], "cannot say": []}
+    for verdict in verdicts:
+        words[verdict.word].append(verdict.second)
+    heads = {"better": "better: ", "worse": "worse: ", "cannot say": "we cannot say of "}
+    parts = [heads[word] + ", ".join(names) for word, names in words.items() if names]
+    return f"Without guidance, beside {verdicts[0].first}, will diffuse {'; '.join(parts)}"
 
 
 def outlook(analysis: Analysis) -> Outlook:
@@ -66,7 +81,7 @@ def outlook(analysis: Analysis) -> Outlook:
 
     That the images are ImageNet's is taken from their numbers, which is all that can be known of them.
     """
-    generative = getattr(analysis, "generative", None)
+    generative = analysis.generative
     if generative is None or INTERPOLATION not in generative.measurements:
         return Outlook((), "interpolation FID was not measured, which needs --reference and --features")
     if differences := _differences(analysis, generative):
@@ -74,7 +89,7 @@ def outlook(analysis: Analysis) -> Outlook:
         return Outlook((), f"public tokenizers calibrate it for {expected}; here it is {found}")
     numbers = {}
     for key in PREDICTORS:
-        number = generative.measurements.get(key) or analysis.measurement(key)
+        number = analysis.measurement(key)
         if number is None or number.value is None:
             return Outlook((), f"{TITLES[key]}: {number.refused if number else 'it was not measured'}")
         numbers[key] = number.value
@@ -84,7 +99,7 @@ def outlook(analysis: Analysis) -> Outlook:
         return Outlook((), str(error))
 
 
-def _differences(analysis: Analysis, generative: Any) -> list[tuple[str, str]]:
+def _differences(analysis: Analysis, generative: Generative) -> list[tuple[str, str]]:
     """Return what the board's protocol has and what was done here, where they differ."""
     size, n_images, n_reference = analysis.sample.size, generative.n_evaluated, generative.coverage.n_images
     least, most = N_REFERENCE
@@ -163,13 +178,13 @@ def _numbers(analysis: Analysis, other: Analysis) -> Numbers:
     """Return the numbers of one that may be compared with those of the other."""
     decoding = analysis.decoding.measurements if analysis.decoding else {}
     numbers = {**analysis.view("mean").measurements, **decoding}
-    one, two = (getattr(each, "generative", None) for each in (analysis, other))
+    one, two = analysis.generative, other.generative
     if one and two and _protocol(one) == _protocol(two) and INTERPOLATION in one.measurements:
         numbers[INTERPOLATION] = one.measurements[INTERPOLATION]
     return numbers
 
 
-def _protocol(generative: Any) -> tuple:
+def _protocol(generative: Generative) -> tuple:
     """Return what interpolation FID depends on beside the latent space and the images measured."""
     features = generative.extractor, generative.extractor_digest, generative.resizer
     return (*features, generative.holds, generative.coverage, generative.n_evaluated)
