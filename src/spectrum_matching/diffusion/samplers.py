@@ -253,7 +253,9 @@ def time_grid(
     steps = torch.linspace(1, 0, n_steps + 1, dtype=torch.float64)
     if last_step:
         steps[:-1] = torch.linspace(1, last_step, n_steps, dtype=torch.float64)
-    return end + (path.ends[1] - end) * shifted(steps, shift)
+    times = end + (path.ends[1] - end) * shifted(steps, shift)
+    times[0] = path.ends[1]  # rounding might begin above it
+    return times
 
 
 def evaluations(name: str, n_steps: int) -> int:
