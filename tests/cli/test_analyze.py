@@ -76,6 +76,13 @@ def test_analyze_all_keeps_its_numbers_where_the_page_cannot_be_written(
     assert ANALYSES.read(tmp_path / "analysis.json")[0].sample.n_images == 4
 
 
+def colours():
+    return lambda images: images.mean((2, 3))
+
+
+COLOURS = f"python:{__file__}:colours"
+
+
 class Cells(torch.nn.Module):
     """Means of 4 x 4 pixels, and these pixels back."""
 
@@ -149,6 +156,10 @@ def test_analyze_all_fail_on_exits_1_after_writing(pictures, exported, tmp_path,
         ({"fail_on": ("pnsr < 3",)}, "nothing measured is called 'pnsr'; the nearest are psnr"),
         ({"masks": Path("nowhere")}, "--masks nowhere is not a folder"),
         ({"features": "nowhere.pt"}, "no feature extractor 'nowhere.pt'"),
+        ({"reference": "photographs"}, r"a reference needs features.*\(--features\)"),
+        ({"reference": "nowhere", "features": COLOURS}, "no such file or folder: nowhere"),
+        ({"reference": "latents:nowhere", "features": COLOURS}, "no such folder: nowhere"),
+        ({"reference": "embedded", "num_reference": 1, "features": COLOURS}, "1 reference latents are too few"),
     ],
 )
 def test_analyze_all_refuses_bad_input_in_one_line(change, message, pictures, exported, tmp_path):
@@ -159,6 +170,24 @@ def test_analyze_all_refuses_bad_input_in_one_line(change, message, pictures, ex
         analyze_all(arguments.pop("autoencoders"), out=tmp_path, **arguments)
     assert "\n" not in str(caught.value)
     assert [path.read_text() for path in tmp_path.iterdir()] == [before]
+
+
+@pytest.mark.slow
+def test_analyze_all_measures_generation_without_training(specmatch, pictures, exported, tmp_path):
+    common = ("--data", pictures, "--size", 32)
+    assert specmatch("cache", exported, *common, "--out", tmp_path / "latents", "--dtype", "float32")[0] == 0
+    options = ("--features", COLOURS, "--num-tests", 2, "--fail-on", "interpolation_fid > 1e9")
+    for reference in (pictures, f"latents:{tmp_path / 'latents'}"):
+        out = tmp_path / str(reference).partition(":")[0].strip("/").replace("/", "_")
+        status, _, error = specmatch("analyze", exported, *common, *options, "--reference", reference, "--out", out)
+        assert status == 0, error
+        (analysis,) = ANALYSES.read(out / "analysis.json")
+        assert analysis.generative.coverage == Coverage(12, 12, 2, 2)
+        assert "holds images that are measured" in analysis.notes[-1]
+        assert "interpolation_fid_unit" in (out / "report.html").read_text()
+    cached = ("analyze", f"latents:{tmp_path / 'latents'}", *options, "--reference", pictures, "--out", tmp_path / "c")
+    status, _, error = specmatch(*cached)
+    assert (status, "cached latents have no decoder" in error) == (2, True)
 
 
 def test_analyze_all_refuses_out_that_is_a_file(exported, tmp_path):

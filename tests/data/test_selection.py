@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from spectrum_matching.data import open_images
-from spectrum_matching.data.selection import choose_images
+from spectrum_matching.data.selection import choose_images, choose_reference
 from spectrum_matching.records.training_data import TrainingData
 
 
@@ -40,6 +40,20 @@ def test_choose_images_takes_held_out_of_training(pictures):
 def test_choose_images_takes_all_of_other_data(pictures):
     found = choose_images({"a": trained_on("elsewhere")}, str(pictures), size=None, split=None)
     assert (found.images.choice.split, len(found.images), found.images.size, found.notes) == ("all", 12, 32, ())
+
+
+def test_choose_reference_takes_the_rest_of_the_same_source_and_labels_where_there_are_any(tmp_path):
+    for name in "ab":
+        write_pictures(tmp_path / "all" / name, 6, seed=ord(name))
+    source = str(tmp_path / "all")
+    held_out = open_images(source, 32, split="held_out", held_out=0.5, seed=7, labels=False)
+    rest = choose_reference(source, held_out)
+    assert sorted((*rest.images.names, *held_out.names)) == sorted(open_images(source, 32, split="all").names)
+    assert (rest.images.classes, rest.notes) == (("a", "b"), ())
+    whole = choose_reference(source, open_images(source, 32, split="all"))
+    assert (len(whole.images), len(whole.notes)) == (12, 1)
+    elsewhere = choose_reference(str(tmp_path / "all" / "a"), held_out)
+    assert (len(elsewhere.images), elsewhere.images.size, elsewhere.notes) == (6, 32, ())
 
 
 def test_choose_images_takes_held_out_embedded():
