@@ -17,7 +17,7 @@ from spectrum_matching.data import open_images
 from spectrum_matching.latents.encode import autoencoder_encoder, encode_images
 from spectrum_matching.latents.write_cache import Storage, write_cache
 from spectrum_matching.metrics.catalogue import GENERATIVE_METRICS
-from spectrum_matching.metrics.generative.interpolation import INTERPOLATION, RAW, fit_interpolation
+from spectrum_matching.metrics.generative.interpolation import INTERPOLATION, RAW, UNIT_INTERPOLATION, fit_interpolation
 from spectrum_matching.metrics.generative.model import Fitting, GenerativeMetric, distances
 from spectrum_matching.metrics.images.frechet import FLOOR_METRIC, frechet_distance
 from spectrum_matching.metrics.images.pixels import round_to_bytes
@@ -115,7 +115,7 @@ def test_analyze_records_the_protocol_of_generation(measured, others, tmp_path):
     assert len(record.reference_digest) == 16
     keys = {metric.key for entry in GENERATIVE_METRICS for metric in entry.metrics} | {FLOOR_METRIC.key}
     assert record.measurements.keys() == keys
-    assert keys - {FLOOR_METRIC.key} <= numbers(measured).keys()
+    assert {metric.key for metric in INTERPOLATION.metrics} <= numbers(measured).keys()
     assert measured.measurement("interpolation_fid") is record.measurements["interpolation_fid"]
     assert failures(read_conditions(["interpolation_fid > 0"]), [measured])
     ANALYSES.write(tmp_path / "analysis.json", [measured])
@@ -125,9 +125,9 @@ def test_analyze_records_the_protocol_of_generation(measured, others, tmp_path):
 def test_analyze_gives_the_same_generation_from_images_and_from_their_cache(measured, tiny, images, options, cached):
     reference = open_reference_data(f"latents:{cached}", images)
     again = analyze(tiny, images, n_tests=2, options=replace(options, reference=reference), seed=5, batch_size=5)
-    for key, number in measured.generative.measurements.items():
-        other = again.generative.measurements[key]
-        assert other.value == (None if number.value is None else pytest.approx(number.value, rel=1e-4))
+    for metric in (*INTERPOLATION.metrics, *UNIT_INTERPOLATION.metrics):
+        number, other = (each.generative.measurements[metric.key] for each in (measured, again))
+        assert other.value == pytest.approx(number.value, rel=1e-4)
     assert again.generative.coverage == measured.generative.coverage
     assert again.generative.reference == str(cached)
 
