@@ -217,6 +217,7 @@ TABLES = (
     ("real_latents", "latents_taef2", "docs/taef2.md"),
     ("scores_of_known_damage", "scores_cifar10", "docs/evaluate.md"),
     ("cost_of_plans", "cost_of_plans", "docs/compare.md"),
+    ("forecast_on_cifar10", "forecast_cifar10", "docs/forecast.md"),
     ("beside_peers", "beside_peers", "docs/fidelity.md"),
 )
 """The program that writes a table, the result it is made of, and the document that has it."""
