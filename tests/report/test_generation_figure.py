@@ -1,5 +1,6 @@
 import pytest
 
+from spectrum_matching.metrics.catalogue import METRICS
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.report.analysis.generation_figure import MODELS, shares_of_generation, what_generation_is
 
@@ -24,3 +25,7 @@ def test_what_generation_is_draws_every_model_that_was_measured():
     panel = what_generation_is(["A", "B", "C"], [NUMBERS, some, {}])
     assert panel.svg.count("<title>") == 5 + 4
     assert "A\nand its spectrum: 20" in panel.svg
+
+
+def test_models_of_the_figure_are_metrics():
+    assert MODELS.keys() <= METRICS.keys()

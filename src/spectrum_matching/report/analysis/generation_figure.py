@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from ...records.analysis import Analysis
 from ...records.measurement import Measurement
 from ..canvas import Curve, Panel, by_row, line
 from ..digits import number
@@ -15,6 +16,14 @@ MODELS = {
     FLOOR: "reconstructions themselves",
 }
 """What each model knows beyond the one before it."""
+
+
+def generation_figures(analyses: Sequence[Analysis]) -> list[Panel]:
+    """Return the figure of the analyses' models without training; none where nothing can be drawn."""
+    measured = [analysis.generative.measurements if analysis.generative else {} for analysis in analyses]
+    if not any(map(shares_of_generation, measured)):
+        return []
+    return [what_generation_is([analysis.subject.name for analysis in analyses], measured)]
 
 
 def what_generation_is(names: Sequence[str], measured: Sequence[Mapping[str, Measurement]]) -> Panel:

@@ -10,6 +10,7 @@ from ..canvas import Panel
 from ..table import distinct
 from ..template import fill, fill_part
 from . import answer, context, decoder_figures, figures, metric_rows, tables
+from .generation_figure import generation_figures
 from .terms import split_terms
 
 LATENT = 0  # in place of the strength of a low-pass, among pictures by strength
@@ -82,6 +83,7 @@ def figure_sections(analyses: Sequence[Analysis]) -> dict[str, list[Panel]]:
         "lowpass": decoder_figures.lowpass_curves(analyses),
         "transfer": decoder_figures.transfers(analyses),
         "responses": decoder_figures.responses(analyses),
+        "generation": generation_figures(analyses),
     }
 
 
