@@ -6,7 +6,7 @@ from torch import nn
 
 from spectrum_matching.analysis import analyze
 from spectrum_matching.metrics.atlas.forecast import forecast
-from spectrum_matching.metrics.atlas.outlook import outlook, pair_statements, pair_verdicts, places, statements
+from spectrum_matching.metrics.atlas.outlook import outlook, pair_verdicts, places, statements
 from spectrum_matching.metrics.atlas.paired import evidence, record
 from spectrum_matching.records.coverage import Coverage
 from spectrum_matching.records.generative import Generative
@@ -64,6 +64,7 @@ def test_pair_verdicts_compare_each_subject_with_the_first_of_its_shape(plain, b
     (verdict,) = pair_verdicts([same, better])
     assert (verdict.first, verdict.second, verdict.word) == ("plain", "blurred", "better")
     assert str(verdict).startswith("Without guidance blurred will diffuse better than plain: SEC 0.")
+    assert str(verdict).endswith(f". {record()}")
     assert verdict.evidence == evidence()
     (verdict,) = pair_verdicts([better, same])
     assert str(verdict).startswith("Without guidance plain will diffuse worse than blurred: SEC 0.")
@@ -82,11 +83,6 @@ def test_pair_verdicts_need_one_shape_and_the_same_images(plain, blurred, images
     assert not pair_verdicts([plain, replace(blurred, latent_shape=(3, 12, 12))])
     assert not pair_verdicts([plain, analyze(Blurred(0.6), images.flip(0)[:7], name="others")])
     assert not pair_verdicts([replace(a, sample=replace(a.sample, digest="")) for a in (plain, blurred)])
-
-
-def test_pair_statements_read_as_the_verdicts(plain, blurred):
-    (statement,) = pair_statements([plain, blurred])
-    assert statement == ("pair", f"{pair_verdicts([plain, blurred])[0]}. {record()}", evidence())
 
 
 def test_places_names_ranks_or_says_why_there_are_none(plain):
@@ -154,13 +150,6 @@ def test_pair_verdicts_hear_interpolation_fid_of_one_protocol(plain, blurred):
     assert (verdict.word, "interpolation FID does not agree" in verdict.reason) == ("cannot say", True)
     other = replace(worse, generative=replace(worse.generative, extractor_digest="another"))
     assert pair_verdicts([base, other])[0].word == "better"
-
-
-def test_pair_statements_of_many_are_one_sentence(plain, blurred):
-    same, better = with_psnr(plain, 26.0), with_psnr(blurred, 25.5)
-    named = [replace(a, subject=replace(a.subject, name=n)) for n, a in zip("abc", (same, better, same), strict=True)]
-    (statement,) = pair_statements(named)
-    assert statement.text == f"Without guidance, beside a, will diffuse better: b; we cannot say of c. {record()}"
 
 
 def test_statements_are_a_forecast_and_a_place(plain):

@@ -41,10 +41,11 @@ class PairVerdict:
     evidence: str
 
     def __str__(self) -> str:
-        """Return "Without guidance new will diffuse better than old: SEC 0.010 against 0.209"."""
+        """Return "Without guidance new will diffuse better than old: SEC 0.01 against 0.21.", and the rule's record."""
         if self.word == "cannot say":
-            return f"Whether {self.second} will diffuse better than {self.first} we cannot say: {self.reason}"
-        return f"Without guidance {self.second} will diffuse {self.word} than {self.first}: {self.reason}"
+            return f"Whether {self.second} will diffuse better than {self.first} we cannot say: {self.reason}."
+        said = f"Without guidance {self.second} will diffuse {self.word} than {self.first}: {self.reason}."
+        return f"{said} {record()}"
 
 
 def statements(analysis: Analysis) -> tuple[Statement, ...]:
@@ -55,25 +56,6 @@ def statements(analysis: Analysis) -> tuple[Statement, ...]:
     else:
         text, evidence = f"none: {found.refused}", ""
     return Statement("forecast", text, evidence), _placed(analysis)
-
-
-def pair_statements(analyses: Sequence[Analysis]) -> tuple[Statement, ...]:
-    """Return what the rule says, with its record, of each subject and the others of its shape and images."""
-    by_first: dict[str, list[PairVerdict]] = {}
-    for verdict in pair_verdicts(analyses):
-        by_first.setdefault(verdict.first, []).append(verdict)
-    return tuple(Statement("pair", f"{_in_one(verdicts)}. {record()}", evidence()) for verdicts in by_first.values())
-
-
-def _in_one(verdicts: Sequence[PairVerdict]) -> str:
-    if len(verdicts) == 1:
-        return str(verdicts[0])
-    words: dict[Word, list[str]] = {"better": [], "worse": [], "cannot say": []}
-    for verdict in verdicts:
-        words[verdict.word].append(verdict.second)
-    heads = {"better": "better: ", "worse": "worse: ", "cannot say": "we cannot say of "}
-    parts = [heads[word] + ", ".join(names) for word, names in words.items() if names]
-    return f"Without guidance, beside {verdicts[0].first}, will diffuse {'; '.join(parts)}"
 
 
 def outlook(analysis: Analysis) -> Outlook:
