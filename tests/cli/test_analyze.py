@@ -243,3 +243,9 @@ def test_analyze_all_agrees_on_autoencoder_and_its_cache(pictures, exported, tmp
     assert alone.view("mean").matches == ()
     assert alone.measurement("sec_25") == cached.measurement("sec_25")
     assert any("Measured without images" in note for note in alone.notes)
+
+
+def test_analyze_all_refuses_an_atlas_of_other_sizes_before_any_work(pictures, exported, tmp_path):
+    with pytest.raises(ValueError, match="--beside atlas: its latent spaces were measured on images of"):
+        analyze_all((str(exported),), out=tmp_path / "out", data=str(pictures), size=32, beside="atlas")
+    assert not (tmp_path / "out" / "analysis.json").exists()

@@ -22,9 +22,10 @@ from ..metrics.images.pixels import SSIM_WINDOW
 from ..nets.autoencoder import Autoencoder, check_size
 from ..records.analysis import ANALYSES, Analysis
 from ..records.training_data import training_data
+from ..report.analysis.beside import require_beside
 from ..report.analysis.page import figure_sections, render
 from ..report.saved import require_figures_folder, write_figures
-from ..report.terminal import answer_lines
+from ..report.terminal import answer_lines, beside_table
 from .names import chosen_device, named_sources
 from .output import Callback, claims, print_results, progress_bars, write_page, write_results
 
@@ -57,6 +58,7 @@ def analyze_all(
     all_readings: bool = False,
     fail_on: tuple[str, ...] = (),
     figures: Path | None = None,
+    beside: Literal["atlas"] | None = None,
     overwrite: bool = False,
 ) -> list[Analysis]:
     """Measure how easy latent spaces are to diffuse, on the same images; write analysis.json and report.html.
@@ -87,6 +89,7 @@ def analyze_all(
         all_readings: Add alternative readings of metrics, such as SEC at ρ = 0.5.
         fail_on: Exit with status 1 if one holds, such as "best_delta > 1.3" "psnr < 26" decoder-idle.
         figures: Folder for the report's figures as PDF, and their numbers as CSV.
+        beside: "atlas" puts the latent spaces that come with the package, as we analysed them, into a table with these.
         overwrite: Replace files of these names that specmatch did not write, in any folder.
     """
     if num_images < 2 or batch_size < 1 or num_tests < 2:
@@ -111,6 +114,8 @@ def analyze_all(
             raise ValueError(f"--labels: {images.source} has no classes; put its images into a folder for each class")
         for name, network in networks.items():
             check_size(name, network, images.size, SSIM_WINDOW)
+        if beside:
+            require_beside([images.size])
     if reference:
         if not networks:
             raise ValueError("--reference: cached latents have no decoder to generate by; name their autoencoder")
@@ -156,7 +161,9 @@ def analyze_all(
         log.warning("skipped %s", bad)
     write_numbers(analyses, out)
     print_results(*answer_lines(analyses))
-    write_report(analyses, out)
+    if beside:
+        print_results(beside_table(analyses))
+    write_report(analyses, out, beside=bool(beside))
     print_results(str(out / "report.html"))
     if figures:
         write_figures(figures, figure_sections(analyses))
@@ -172,6 +179,6 @@ def write_numbers(analyses: list[Analysis], out: Path) -> None:
     write_results(out, lambda folder: ANALYSES.write(folder / FILE, analyses))
 
 
-def write_report(analyses: list[Analysis], out: Path) -> None:
-    """Write report.html into the folder `out`, beside the numbers."""
-    write_page(out / "report.html", lambda: render(analyses), str(out / FILE))
+def write_report(analyses: list[Analysis], out: Path, *, beside: bool = False) -> None:
+    """Write report.html into the folder `out`, beside the numbers; beside: with the atlas's rows."""
+    write_page(out / "report.html", lambda: render(analyses, beside=beside), str(out / FILE))

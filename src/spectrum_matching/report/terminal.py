@@ -13,6 +13,7 @@ from ..records.coverage import Coverage
 from ..records.measurement import Measurement
 from ..records.scores import Evaluation, Protocol, protocol_differences
 from .analysis.answer import FEW, answers, shared_facts
+from .analysis.beside import beside_atlas
 from .analysis.context import measured_on
 from .table import Cell, Column, Table, attributed, distinct
 
@@ -76,6 +77,16 @@ def answer_lines(analyses: Sequence[Analysis]) -> list[Text]:
     if more:
         measured[-1] += f" {more} more finding{'s' * (more > 1)} in the report."
     return [*lines, *(_text("", sentence) for sentence in measured)]
+
+
+def beside_table(analyses: Sequence[Analysis]) -> TerminalTable:
+    """Render the numbers of the subjects beside those of the atlas's latent spaces: a column for each.
+
+    Raises:
+        ValueError: when the atlas has none to stand beside these.
+    """
+    table, names = beside_atlas(analyses)
+    return terminal_table(table, names, transposed=True, brief=True)
 
 
 def scores(evaluations: Sequence[Evaluation]) -> list[RenderableType]:

@@ -10,6 +10,7 @@ from ..canvas import Panel
 from ..table import distinct
 from ..template import fill, fill_part
 from . import answer, context, decoder_figures, figures, metric_rows, tables
+from .beside import beside_atlas
 from .generation_figure import generation_figures
 from .terms import split_terms
 
@@ -27,13 +28,13 @@ class Matrix(NamedTuple):
     rows: tuple[tuple[int | None, tuple[str, ...]], ...]
 
 
-def render(analyses: Sequence[Analysis]) -> str:
-    """Return the page. It loads nothing, and the same analyses give the same bytes.
+def render(analyses: Sequence[Analysis], *, beside: bool = False) -> str:
+    """Return the page. It loads nothing, and the same analyses give the same bytes. beside: with the atlas's rows.
 
     Raises:
-        ValueError: when there is no analysis.
+        ValueError: when there is no analysis, or the atlas has no latent space to stand beside these.
     """
-    return fill("analysis/page.html", at="", **page_context(analyses))
+    return fill("analysis/page.html", at="", **page_context(analyses, beside))
 
 
 def render_within(analyses: Sequence[Analysis], at: str) -> str:
@@ -43,7 +44,7 @@ def render_within(analyses: Sequence[Analysis], at: str) -> str:
     return re.sub(r'(\bid="|href="#|url\(#)([mp][0-9a-f]{10}\b)', rf"\1{at}\2", part)
 
 
-def page_context(analyses: Sequence[Analysis]) -> dict[str, Any]:
+def page_context(analyses: Sequence[Analysis], beside: bool = False) -> dict[str, Any]:
     """Return what the template fills in: values, and modules whose functions it calls with the analyses."""
     if not analyses:
         raise ValueError("there is no analysis to report")
@@ -51,6 +52,7 @@ def page_context(analyses: Sequence[Analysis]) -> dict[str, Any]:
     rows, refusals = metric_rows.split_refusals(metric_rows.metric_rows(analyses))
     return {
         "context": context,
+        "beside": beside_atlas(analyses) if beside else None,
         "tables": tables,
         "answers": each,
         "shared": answer.shared_facts(each),
