@@ -15,7 +15,9 @@ from spectrum_matching.analysis.options import AnalysisOptions
 from spectrum_matching.data import open_images
 from spectrum_matching.data.fingerprint import fingerprint
 from spectrum_matching.metrics.catalogue import METRICS
+from spectrum_matching.metrics.latents.affinity import affinity_gaps
 from spectrum_matching.nets.autoencoder import Autoencoder
+from spectrum_matching.nets.vision.encoders import open_vision
 from spectrum_matching.records.analysis import ANALYSES
 from spectrum_matching.seeding import spread
 
@@ -334,3 +336,17 @@ def test_analyze_refuses_rfid_of_few_images(images):
         "12 images cannot fill a covariance of 3072"
         in analyze(Codec(), images, options=many).measurement("rfid").refused
     )
+
+
+def test_analyze_measures_the_gap_to_an_encoder_and_names_it():
+    images = nn.functional.interpolate(torch.rand(100, 3, 8, 8, generator=torch.Generator().manual_seed(0)), (32, 32))
+    images = images * 2 - 1
+    encoder = open_vision("gradients:16")
+    analysis = analyze(Codec(4), images, n_tests=2, options=AnalysisOptions(encoder=encoder))
+    latents = nn.functional.avg_pool2d(images, 4).double()
+    means, stds = latents.mean((0, 2, 3), keepdim=True), latents.std((0, 2, 3), keepdim=True, correction=0)
+    expected = affinity_gaps(lambda: [((latents - means) / stds, encoder(images).field)]).mean(0)
+    found = [analysis.measurement(f"affinity_gap_{part}") for part in ("direction", "distance")]
+    assert [number.value for number in found] == pytest.approx(expected.tolist(), rel=1e-4)
+    assert float(analysis.measurement("affinity_gap")) == pytest.approx(float(expected.sum()), rel=1e-4)
+    assert [note for note in analysis.notes if "gradients:16" in note and encoder.digest in note]

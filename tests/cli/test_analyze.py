@@ -9,6 +9,7 @@ from PIL import Image
 from spectrum_matching.cli import analyze as command_analyze
 from spectrum_matching.cli.analyze import analyze_all
 from spectrum_matching.data import open_images
+from spectrum_matching.metrics.latents import affinity
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.analysis import ANALYSES
 from spectrum_matching.records.coverage import Coverage
@@ -160,6 +161,9 @@ def test_analyze_all_fail_on_exits_1_after_writing(pictures, exported, tmp_path,
         ({"reference": "nowhere", "features": COLOURS}, "no such file or folder: nowhere"),
         ({"reference": "latents:nowhere", "features": COLOURS}, "no such folder: nowhere"),
         ({"reference": "embedded", "num_reference": 1, "features": COLOURS}, "1 reference latents are too few"),
+        ({"encoder": "nowhere"}, "nowhere is not a folder with config.json"),
+        ({"encoder": "shufflenet"}, "shufflenet needs weights"),
+        ({"encoder": "gradients:7"}, "multiple of 7|cells? of 7"),
     ],
 )
 def test_analyze_all_refuses_bad_input_in_one_line(change, message, pictures, exported, tmp_path):
@@ -211,7 +215,7 @@ def test_analyze_all_follows_the_training_record(pictures, tmp_path):
 
 
 @pytest.mark.slow
-def test_analyze_all_agrees_on_autoencoder_and_its_cache(pictures, exported, tmp_path, capsys):
+def test_analyze_all_agrees_on_autoencoder_and_its_cache(pictures, exported, tmp_path, capsys, monkeypatch):
     images = open_images(str(pictures), 32, split="all")
     network = Autoencoder.from_pretrained(exported).eval()
     for i, name in enumerate(images.names):
@@ -222,8 +226,11 @@ def test_analyze_all_agrees_on_autoencoder_and_its_cache(pictures, exported, tmp
         moments = torch.cat([posterior.mean, posterior.logvar], 1)[0].numpy()
         np.savez(path, moments=moments, moments_flip=moments)
     sources = (str(exported), f"cached=latents:{tmp_path / 'mar'}")
+    monkeypatch.setattr(affinity, "MIN_IMAGES", 9)
     # Of 9 the cache has those 9 that the autoencoder was measured on.
-    whole, cached = analyze_all(sources, out=tmp_path / "out", data=str(pictures), size=32, num_images=9, num_tests=2)
+    options = {"size": 32, "num_images": 9, "num_tests": 2, "encoder": "gradients"}
+    whole, cached = analyze_all(sources, out=tmp_path / "out", data=str(pictures), **options)
+    assert whole.measurement("affinity_gap").value > 0
     assert cached.sample.coverage == whole.sample.coverage == Coverage(9, 12, 2, 2)
     assert "Measured on 9 of 12 images, of 2 of 2 classes, from" in " ".join(capsys.readouterr().out.split())
     assert {picture.image for picture in cached.latent_pictures} == {picture.image for picture in whole.pictures}
@@ -238,7 +245,9 @@ def test_analyze_all_agrees_on_autoencoder_and_its_cache(pictures, exported, tmp
     assert list(of_cached) == list(of_whole)
     for key, other in of_whole.items():
         assert of_cached[key].value == (None if other.value is None else pytest.approx(other.value, rel=1e-4)), key
-    (alone,) = analyze_all((f"latents:{tmp_path / 'mar'}",), out=tmp_path / "alone", num_images=9)
+    (alone,) = analyze_all((f"latents:{tmp_path / 'mar'}",), out=tmp_path / "alone", num_images=9, encoder="gradients")
+    assert alone.measurement("affinity_gap") is None
+    assert "the gap to a vision encoder cannot be measured on cached latents." in alone.notes
     assert alone.image is None
     assert alone.view("mean").matches == ()
     assert alone.measurement("sec_25") == cached.measurement("sec_25")

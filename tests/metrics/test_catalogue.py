@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 
 from spectrum_matching.metrics.atlas.spaces import BOARD, read_atlas
 from spectrum_matching.metrics.catalogue import CATALOGUE, DECODER_METRICS, LATENT_METRICS, METRICS
@@ -21,10 +21,10 @@ USED_BY_VERDICT = {"posterior_noise": {"verdict.py"}}
 OF_LATENTS = [metric.key for entry in LATENT_METRICS for metric in entry.metrics]
 
 
-def numbers_of(latents, labels, masks):
+def numbers_of(latents, labels, masks, features):
     stds = latents.double().std((0, 2, 3), correction=0)
     moments = Moments(0.0, 1.0, latents.double().mean((0, 2, 3)), stds)
-    sweep = LatentSweep(lambda: [LatentBatch(latents, labels, masks)], moments, LATENT_METRICS)
+    sweep = LatentSweep(lambda: [LatentBatch(latents, labels, masks, features=features)], moments, LATENT_METRICS)
     return sweep.numbers(all_readings=True)
 
 
@@ -47,6 +47,8 @@ COLUMNS = {
     "cds_8": "cds_8",
     "equivariance_scale_50": "scale_equivariance",
     "equivariance_turn_90": "equivariance",
+    "affinity_gap": "vf",
+    "probe_accuracy": "probe_top1",
 }
 """Numbers of the published table by metric."""
 
@@ -64,7 +66,9 @@ def test_metrics_carry_the_published_correlations_across_families():
         assert across.n == len(values)
         assert across.rho == pytest.approx(spearmanr(values, gfid).statistic, abs=0.006)
         draws = np.random.default_rng(1).integers(0, len(values), (1000, len(values)))
-        resampled = [spearmanr(values[draw], gfid[draw]).statistic for draw in draws]
+        x, y = (rankdata(numbers[draws], axis=1) for numbers in (values, gfid))
+        x, y = (ranks - ranks.mean(1, keepdims=True) for ranks in (x, y))
+        resampled = (x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1))
         assert across.interval == pytest.approx(np.quantile(resampled, [0.025, 0.975]), abs=0.05)
 
 
@@ -119,7 +123,8 @@ def plain_and_blurred():
     masks = torch.zeros(150, 12, 12, dtype=torch.bool)
     masks[:, 4:8, 2:11] = True
     labels = torch.arange(150) % 2
-    return [numbers_of(latents, labels, masks) for latents in (x, gaussian_blur(x, 1.0))]
+    features = gaussian_blur(x, 3.0).repeat(1, 2, 1, 1) + 1
+    return [numbers_of(latents, labels, masks, features) for latents in (x, gaussian_blur(x, 1.0))]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import torch
 from spectrum_matching.metrics.estimates import (
     N_GROUPS,
     GroupedSums,
+    estimate_class_mean,
     estimate_mean,
     estimate_ratio,
     jackknife,
@@ -57,3 +58,20 @@ def test_estimates_of_one_image_have_no_standard_error(generator):
     assert estimate_ratio(one, one + 1).standard_error is None
     assert jackknife(lambda total, n: total / n, *grouped([one]))[1] is None
     assert jackknife_rows(torch.mean, rows(2, generator)).standard_error is None
+
+
+def test_estimate_class_mean_counts_classes_alike():
+    rows, labels = torch.tensor([1.0, 0, 1, 1, 0, 0, 0, 0]), torch.tensor([4, 4, 4, 4, 9, 9, 9, 9])
+    number = estimate_class_mean(rows, labels, 0.5)
+    # Variances of 0.75 · 0.25 · 4/3 in one class and none in the other.
+    assert (number.value, number.white) == (0.375, 0.5)
+    assert number.standard_error == pytest.approx(math.sqrt(0.25 / 4) / 2)
+    repeated = estimate_class_mean(torch.cat([rows, rows[4:]]), torch.cat([labels, labels[4:]]))
+    assert (repeated.value, repeated.standard_error) == pytest.approx((number.value, number.standard_error))
+
+
+def test_estimate_class_mean_of_one_class_is_the_mean(generator):
+    x = rows(30, generator)
+    plain, number = estimate_mean(x), estimate_class_mean(x, torch.zeros(30))
+    assert (number.value, number.standard_error) == pytest.approx((plain.value, plain.standard_error))
+    assert estimate_class_mean(x, torch.arange(30) // 29).standard_error is None

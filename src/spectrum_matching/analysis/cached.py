@@ -24,7 +24,7 @@ from ..seeding import spread
 from .album import Album
 from .encodings import Encodings
 from .latents import finish_analysis
-from .measure import mask_notes
+from .measure import encoder_notes, mask_notes, tokens_of
 from .options import DEFAULTS, AnalysisOptions
 
 ALONE = "Measured without images: there is no image spectrum to match."
@@ -68,16 +68,18 @@ def analyze_latents(
                 continue
             foreground = masks.read([indices[k] for k in kept], (h, w)) if masks else None
             logvar = None if batch.logvar is None else batch.logvar[kept]
-            encodings.add(batch.mean[kept], logvar, x, batch.labels[kept], foreground)
+            tokens = None if x is None else tokens_of(options.encoder, x)
+            encodings.add(batch.mean[kept], logvar, x, batch.labels[kept], foreground, tokens)
             measured += [indices[k] if pairs else batch.rows[k] for k in kept]
         if (n_measured := encodings.n_images) < 2:
             raise ValueError(f"{latents.source}: fewer than two latents can be measured; standard errors need them")
         size = images.size if images else 0
-        requests = {
+        requests: dict[str, object] = {
             "LPIPS": options.perceptual,
             "rFID": options.features,
             "generation without training": options.reference,
             "SRSS": None if images else options.masks,
+            "the gap to a vision encoder": None if images else options.encoder,
         }
         unmet = [number for number, request in requests.items() if request is not None]
         return finish_analysis(
@@ -110,6 +112,7 @@ def analyze_latents(
                 f"Latents and images are paired {pairs.note}." if pairs else ALONE,
                 *((f"{' and '.join(unmet)} cannot be measured on cached latents.",) if unmet else ()),
                 *mask_notes(masks),
+                *(encoder_notes(options.encoder) if images else ()),
             ),
         )
 

@@ -38,7 +38,7 @@ class Encodings:
         self._image_amplitudes = torch.empty(0)
         self._labels, self._noise = Rows(), Rows()
         self._files: dict[Kind, TensorFile] = {}
-        self._masks = TensorFile()
+        self._masks, self._features = TensorFile(), TensorFile()
         self._seed = seed
 
     def add(
@@ -48,10 +48,11 @@ class Encodings:
         images: Tensor | None,
         labels: Tensor | None = None,
         masks: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> None:
         """Add a batch: mean, logvar (b, c, h, w), images (b, 3, H, W), labels (b,), masks (b, h, w) bool.
 
-        logvar: None for a deterministic encoder.
+        logvar: None for a deterministic encoder. features (b, d, h', w'): a vision encoder's tokens as a field.
 
         Raises:
             ValueError: as `LatentSpectra.add` does, and when the disk is full.
@@ -71,6 +72,8 @@ class Encodings:
         self._labels.add(torch.full((len(mean),), -1) if labels is None else labels)
         if masks is not None:
             self._masks.add(masks)
+        if features is not None:
+            self._features.add(features)
         self.n_images += len(mean)
 
     def _add_images(self, images: Tensor, grid: tuple[int, int]) -> None:
@@ -116,8 +119,9 @@ class Encodings:
         noise = self._noise.all().split(BATCH_SIZE) if len(self._noise) and kind == "mean" else None
 
         def batches() -> Iterable[LatentBatch]:
-            masks = self._masks.batches(BATCH_SIZE) if len(self._masks) else repeat(None)
-            columns = self.batches(kind), labels.split(BATCH_SIZE), masks, noise or repeat(None)
+            given = (file.batches(BATCH_SIZE) if len(file) else repeat(None) for file in (self._masks, self._features))
+            masks, features = given
+            columns = self.batches(kind), labels.split(BATCH_SIZE), masks, noise or repeat(None), features
             return (LatentBatch(*batch) for batch in zip(*columns, strict=False))
 
         return LatentSweep(batches, self.spectra[kind].moments(), LATENT_METRICS)
@@ -128,5 +132,5 @@ class Encodings:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for file in (*self._files.values(), self._masks):
+        for file in (*self._files.values(), self._masks, self._features):
             file.close()

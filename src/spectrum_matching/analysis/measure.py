@@ -21,6 +21,7 @@ from ..metrics.decoder.transfer import transfer_matrix
 from ..metrics.images.fidelity import Fidelity
 from ..metrics.images.pixels import SSIM_WINDOW
 from ..nets.autoencoder import Autoencoder, check_size, eval_mode
+from ..nets.vision.encoders import VisionEncoder
 from ..records.analysis import Analysis, Decoding, Sample, Subject
 from ..records.coverage import Coverage
 from ..records.provenance import provenance
@@ -97,7 +98,8 @@ def analyze(
                 output = require_finite(name, "pictures", model.decode(mean).float())
                 indices += batch.indices
                 foreground = masks.read(batch.indices, grid) if masks else None
-                encodings.add(mean, posterior.logvar if model.is_stochastic else None, x, batch.labels, foreground)
+                logvar = posterior.logvar if model.is_stochastic else None
+                encodings.add(mean, logvar, x, batch.labels, foreground, tokens_of(options.encoder, x))
                 fidelity.add(output, x)
                 done += len(x) + len(batch.bad)
                 progress(done, total)
@@ -160,7 +162,10 @@ def analyze(
                 transfer=transfer_matrix(tests),
             ),
             generative=generative,
-            notes=(*notes, *tests.notes, *mask_notes(masks), *(options.reference.notes if options.reference else ())),
+            notes=(
+                *(*notes, *tests.notes, *mask_notes(masks), *encoder_notes(options.encoder)),
+                *(options.reference.notes if options.reference else ()),
+            ),
         )
 
 
@@ -176,6 +181,18 @@ def require_finite(name: str, what: str, values: Tensor) -> Tensor:
             f"use float32 or bfloat16 in place of float16"
         )
     return values
+
+
+def tokens_of(encoder: VisionEncoder | None, images: Tensor) -> Tensor | None:
+    """Return the encoder's tokens of images as a field, finite; None without an encoder."""
+    return None if encoder is None else require_finite(encoder.name, "tokens", encoder(images).field)
+
+
+def encoder_notes(encoder: VisionEncoder | None) -> tuple[str, ...]:
+    """Return a note on what the affinity is measured to."""
+    if encoder is None:
+        return ()
+    return (f"Gaps are to the vision encoder {encoder.name} ({encoder.resizer}; digest {encoder.digest}).",)
 
 
 def mask_notes(masks: MaskSet | None) -> tuple[str, ...]:

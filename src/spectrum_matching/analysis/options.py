@@ -12,6 +12,7 @@ from ..data.selection import choose_reference, overlap
 from ..latents.alignment_targets import require_latents
 from ..latents.latent_set import LatentSet
 from ..latents.open_latents import CACHED, is_cached, open_latents
+from ..nets.vision.encoders import VisionEncoder, open_vision
 from ..nets.vision.extractors import open_extractor
 from ..nets.vision.perceptual import LPIPS
 
@@ -45,14 +46,16 @@ class AnalysisOptions:
     """Optional measurements.
 
     labels: metrics by class, from the images' labels. masks: folder of foreground masks, for SRSS. perceptual: network
-    for LPIPS and local perceptual consistency. features: extractor for rFID. all_readings: alternative readings of
-    metrics too. reference: of generation without training, which needs features.
+    for LPIPS and local perceptual consistency. features: extractor for rFID. encoder: vision encoder, for the affinity
+    of latents to it. all_readings: alternative readings of metrics too. reference: of generation without training,
+    which needs features.
     """
 
     labels: bool = False
     masks: Path | None = None
     perceptual: nn.Module | None = None
     features: Callable[[Tensor], Tensor] | None = None
+    encoder: VisionEncoder | None = None
     all_readings: bool = False
     reference: ReferenceData | None = None
 
@@ -70,6 +73,7 @@ def open_options(
     masks: Path | None,
     lpips: str | None,
     features: str | None,
+    encoder: str | None,
     all_readings: bool,
     device: torch.device,
 ) -> AnalysisOptions:
@@ -85,6 +89,7 @@ def open_options(
         masks=masks,
         perceptual=LPIPS.from_weights(lpips).to(device) if lpips else None,
         features=open_extractor(features, device) if features else None,
+        encoder=open_vision(encoder, device) if encoder else None,
         all_readings=all_readings,
     )
 

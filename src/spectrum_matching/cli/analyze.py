@@ -53,6 +53,7 @@ def analyze_all(
     masks: Path | None = None,
     lpips: str | None = None,
     features: str | None = None,
+    encoder: str | None = None,
     reference: str | None = None,
     num_reference: int = N_REFERENCE,
     all_readings: bool = False,
@@ -78,11 +79,13 @@ def analyze_all(
         split: Part of the data; by default what training on the same data held out, otherwise all.
         device: "auto", "cpu", "cuda", "cuda:1", and so on.
         dtype: Precision of the networks; metrics are computed in float32 or float64.
-        labels: Add neighbour consistency and irreducible variance by class; needs images in class folders.
+        labels: Add a linear probe, neighbours by class and irreducible variance by class; needs images with classes.
         masks: Folder of foreground masks with the names of the images; adds SRSS.
         lpips: Weights of LPIPS, a path or hub name; adds LPIPS.
         features: Extractor for rFID: inception:PATH, dinov2[:FOLDER], shufflenet:PATH, a TorchScript file, or
             python:FILE.py:FACTORY.
+        encoder: Vision encoder for the gap of the latents to it: gradients[:CELL], shufflenet:PATH, a folder in
+            transformers' format, or hub:OWNER/NAME.
         reference: Images as for --data, or latents:FOLDER of this autoencoder, that models without training are fitted
             to; adds the distances of what they generate, by --features.
         num_reference: Number of these, spread over them.
@@ -103,7 +106,13 @@ def analyze_all(
     sources = named_sources(autoencoders)
     chosen = chosen_device(device)
     options = open_options(
-        labels=labels, masks=masks, lpips=lpips, features=features, all_readings=all_readings, device=chosen
+        labels=labels,
+        masks=masks,
+        lpips=lpips,
+        features=features,
+        encoder=encoder,
+        all_readings=all_readings,
+        device=chosen,
     )
     cached = {name: open_cached(source, data, size) for name, source in sources.items() if is_cached(source)}
     networks = {name: Autoencoder.from_pretrained(s) for name, s in sources.items() if not is_cached(s)}
@@ -116,6 +125,9 @@ def analyze_all(
             check_size(name, network, images.size, SSIM_WINDOW)
         if beside:
             require_beside([images.size])
+    if options.encoder:
+        for image_set in (*(paired for _, paired in cached.values() if paired), *((images,) if networks else ())):
+            options.encoder.grid(image_set.size)
     if reference:
         if not networks:
             raise ValueError("--reference: cached latents have no decoder to generate by; name their autoencoder")

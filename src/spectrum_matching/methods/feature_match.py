@@ -49,6 +49,19 @@ def feature_gap(
         return FeatureGap(F.relu(1 - cosine_margin - cosines).mean(), F.relu(gaps - distance_margin).mean())
 
 
+def features_on_grid(field: Field, grid: tuple[int, int]) -> Field:
+    """Resample a field of tokens to the latents' grid: (b, width, h', w') → (b, width, *grid), bilinear, antialiased.
+
+    Raises:
+        ValueError: for another aspect ratio.
+    """
+    h, w = field.shape[-2:]
+    if h * grid[1] != w * grid[0]:
+        expected = f"the aspect ratio of the latents' {grid[0]} x {grid[1]}; crop the images to squares"
+        raise ValueError(f"the vision encoder's grid is {h} x {w}, expected {expected}")
+    return resize(in_working_precision(field), grid, "bilinear")
+
+
 class FeatureMatch(nn.Module):
     """Sum of the two gaps between latents and a frozen vision encoder's features, averaged over the batch.
 
@@ -89,11 +102,7 @@ class FeatureMatch(nn.Module):
             if field.ndim != 4 or field.shape[:2] != (len(images), self.width):
                 expected = f"({len(images)}, {self.width}, h, w)"
                 raise ValueError(f"the vision encoder gave {tuple(field.shape)}, expected {expected}")
-            h, w = field.shape[-2:]
-            if h * grid[1] != w * grid[0]:
-                expected = f"the aspect ratio of the latents' {grid[0]} x {grid[1]}; crop the images to squares"
-                raise ValueError(f"the vision encoder's grid is {h} x {w}, expected {expected}")
-            return resize(in_working_precision(field), grid, "bilinear")
+            return features_on_grid(field, grid)
 
     def forward(self, posterior: Posterior | None, latents: Latents, images: Images) -> Scalar:
         """Return the loss, a scalar."""

@@ -16,11 +16,13 @@ from .generative.solved import SOLVED
 from .generative.stationary import STATIONARY, WHITE
 from .images.fidelity import LPIPS_METRIC, PSNR_METRIC, SSIM_METRIC
 from .images.frechet import FLOOR_METRIC, RFID_METRIC
+from .latents.affinity import AFFINITY
 from .latents.block_dct import BLOCK_DCT
 from .latents.channels import CHANNELS
 from .latents.concentration import CONCENTRATION
 from .latents.eigenspectrum import EIGENSPECTRUM
 from .latents.irreducible_variance import IRREDUCIBLE_VARIANCE
+from .latents.linear_probe import LINEAR_PROBE
 from .latents.local_correlation import LOCAL_CORRELATION
 from .latents.neighbours import NEIGHBOURS
 from .latents.region_similarity import REGION_SIMILARITY
@@ -48,6 +50,8 @@ CATALOGUE: tuple[Metric | LatentMetric | DecoderMetric | GenerativeMetric, ...] 
     EIGENSPECTRUM,
     CHANNELS,
     BLOCK_DCT,
+    AFFINITY,
+    LINEAR_PROBE,
     NEIGHBOURS,
     REGION_SIMILARITY,
 )

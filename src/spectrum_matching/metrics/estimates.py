@@ -36,6 +36,20 @@ def estimate_mean(rows: Tensor, white: float | None = None) -> Measurement:
     return Measurement(float(rows.mean()), float(rows.std()) / math.sqrt(n) if n > 1 else None, white)
 
 
+def estimate_class_mean(rows: Tensor, labels: Tensor, white: float | None = None) -> Measurement:
+    """Return the mean over classes of the means of `rows` (n,), labels (n,): classes count alike, however large.
+
+    Standard error over the images within classes; none where a class has a single image.
+    """
+    _, labels, counts = labels.unique(return_inverse=True, return_counts=True)
+    rows, sums = rows.double(), torch.zeros(2, len(counts), dtype=torch.float64)
+    sums.index_add_(1, labels, torch.stack([rows, rows.square()]))
+    means, squares = sums / counts
+    variance = (squares - means.square()).clamp_min(0) / (counts - 1)
+    error = float(variance.sum().sqrt()) / len(counts) if counts.min() > 1 else None
+    return Measurement(float(means.mean()), error, white)
+
+
 def estimate_ratio(parts: Tensor, wholes: Tensor, white: float | None = None) -> Measurement:
     """Return the sum of `parts` (n,) over the sum of `wholes` (n,), with the standard error of the delta method."""
     n, whole = len(parts), float(wholes.sum())

@@ -2,7 +2,16 @@ import pytest
 import torch
 
 from spectrum_matching.metrics.latents import neighbours as module
-from spectrum_matching.metrics.latents.neighbours import chance_level, gsq, label_refusal, neighbour_consistency, pool
+from spectrum_matching.metrics.latents.neighbours import (
+    chance_level,
+    gsq,
+    label_refusal,
+    nearest,
+    neighbour_accuracy,
+    neighbour_consistency,
+    pool,
+    vote,
+)
 
 
 def clusters(spread, generator, n=60, n_classes=3, c=8):
@@ -50,12 +59,52 @@ def test_pool_takes_foreground_or_everything():
 
 def test_label_refusal_and_bad_arguments(generator):
     assert label_refusal(torch.tensor([0, 0, 1, 1])) == ""
-    assert "at least 2 classes, got 1" in label_refusal(torch.zeros(5))
+    assert label_refusal(torch.zeros(5)) == "at least 2 classes are needed, got 1"
     features = torch.randn(5, 2, generator=generator)
-    with pytest.raises(ValueError, match="2 of 3 classes have one image"):
+    with pytest.raises(ValueError, match="2 of 3 classes have fewer than 2 images"):
         neighbour_consistency(features, torch.tensor([0, 0, 0, 1, 2]))
     labels = torch.tensor([0, 0, 1, 1, 1])
     with pytest.raises(ValueError, match=r"k must lie in 1 \.\.\. 4 for 5 images, got 5"):
         neighbour_consistency(features, labels, 5)
     with pytest.raises(ValueError, match="similarity must be 'cosine' or 'l2', got 'dot'"):
         neighbour_consistency(features, labels, 1, "dot")
+
+
+def test_nearest_orders_others_by_distance():
+    features = torch.tensor([[0.0], [1.0], [3.0], [3.5]])
+    assert nearest(features, 3, "l2").tolist() == [[1, 2, 3], [0, 2, 3], [3, 1, 0], [2, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "winner"),
+    [
+        ([1, 2, 2, 3, 3], 2),  # two each: the nearer pair
+        ([3, 2, 2, 3, 1], 3),
+        ([3, 1, 2, 2, 3], 3),
+        ([1, 2, 3, 4, 5], 1),
+        ([1, 1, 2, 2, 2], 2),  # three outvote two that are nearer
+    ],
+)
+def test_vote_is_the_majority_and_ties_go_to_the_nearest(labels, winner):
+    assert vote(torch.tensor([labels, [7] * 5])).tolist() == [winner, 7]
+
+
+def test_neighbour_accuracy_finds_separated_classes(generator):
+    found = neighbour_accuracy(*clusters(1e-3, generator))
+    assert (float(found), found.standard_error) == (1, 0)
+    assert found.white == pytest.approx(1 / 3, abs=0.05)
+
+
+@pytest.mark.parametrize("rare", [2, 5])
+def test_neighbour_accuracy_of_noise_is_its_chance_level(rare, generator):
+    """One in `rare` images is of the first class, and both classes count alike."""
+    labels = (torch.arange(2000) % rare > 0).long()
+    found = neighbour_accuracy(torch.randn(2000, 4, generator=generator), labels)
+    assert float(found) == pytest.approx(found.white, abs=3 * found.standard_error)
+    assert found.white == pytest.approx(0.5, abs=0.01)
+
+
+def test_neighbour_accuracy_leaves_the_image_itself_out():
+    features, labels = torch.arange(12.0)[:, None], torch.arange(12) % 2
+    # Of the five nearest, three or more are of the other class everywhere but at the ends.
+    assert float(neighbour_accuracy(features, labels)) < 0.5

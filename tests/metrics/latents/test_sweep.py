@@ -4,21 +4,26 @@ import pytest
 import torch
 
 from spectrum_matching.metrics.catalogue import LATENT_METRICS
+from spectrum_matching.metrics.estimates import estimate_class_mean
 from spectrum_matching.metrics.latents import eigenspectrum
+from spectrum_matching.metrics.latents.affinity import AFFINITY
 from spectrum_matching.metrics.latents.block_dct import block_amplitudes, block_profile, high_share, latent_profile
 from spectrum_matching.metrics.latents.channels import channel_kurtosis
 from spectrum_matching.metrics.latents.concentration import concentration
 from spectrum_matching.metrics.latents.eigenspectrum import effective_rank, participation_ratio, principal_axes
 from spectrum_matching.metrics.latents.irreducible_variance import irreducible_variance
+from spectrum_matching.metrics.latents.linear_probe import linear_probe
 from spectrum_matching.metrics.latents.local_correlation import local_correlation, neighbour_correlation
 from spectrum_matching.metrics.latents.moments import Moments
-from spectrum_matching.metrics.latents.neighbours import gsq, neighbour_consistency, pool
+from spectrum_matching.metrics.latents.neighbours import gsq, neighbour_accuracy, neighbour_consistency, pool
 from spectrum_matching.metrics.latents.region_similarity import srss
 from spectrum_matching.metrics.latents.similarity import cds, distance_cosines, lds, mean_cosines
 from spectrum_matching.metrics.latents.sweep import LatentBatch, LatentSweep
 from spectrum_matching.spectrum import idct2, rmsc
 
-KEYS = [metric.key for entry in LATENT_METRICS for metric in entry.metrics]
+# The affinity needs a vision encoder's tokens, and has sweeps of its own in test_affinity.py.
+KEYS = [metric.key for entry in LATENT_METRICS if entry is not AFFINITY for metric in entry.metrics]
+OF_CLASSES = ("lnc", "gsq", "neighbour_accuracy", "probe_accuracy", "viv_class")
 
 
 def seeded(seed=0):
@@ -103,6 +108,8 @@ def test_latent_sweep_numbers_are_those_of_all_latents_at_once(latents, whole):
         "kurtosis": (x.pow(4).mean((0, 2, 3)) / x.square().mean((0, 2, 3)).square() - 3).mean(),
         "lnc": neighbour_consistency(pool(x, masks), labels).mean(),
         "gsq": gsq(pool(raw), labels).mean(),
+        "probe_accuracy": estimate_class_mean(linear_probe(pool(x), labels), labels),
+        "neighbour_accuracy": neighbour_accuracy(pool(x), labels),
         "viv_class": irreducible_variance(lambda: [(x, labels)]).mean,
         "srss": srss(x, masks).mean(),
         "rmsc": rmsc(raw).mean(),
@@ -142,7 +149,7 @@ def test_latent_sweep_white_values_are_those_of_white_noise():
     numbers = measured(noise, torch.arange(160) % 2, disk(160, 16, 16).roll(1, 1))
     biased = {"participation_ratio", "top1_share", "condition_number"}  # by the spread of the eigenvalues
     checked = {key: number for key, number in numbers.items() if number.white is not None}
-    assert len(checked) == 15
+    assert len(checked) == 17
     for key, number in checked.items():
         slack = 0.02 * abs(number.white) if key in biased else 0
         assert abs(number.value - number.white) < 4 * number.standard_error + slack, key
@@ -153,8 +160,8 @@ def test_latent_sweep_standard_errors_are_spread_over_images():
     runs = [measured(smooth(60, 4, 8, 8, seed=seed + 1), two_classes(60), batch_size=60) for seed in range(40)]
     for key in KEYS:
         found = [run[key] for run in runs if key in run and run[key].value is not None]
-        # Neighbours share images, and the fold of a lone extreme is no normal law: looser for both.
-        if found and key not in ("lnc", "gsq", "std"):
+        # Neighbours and probes of classes that are noise share images, and the fold of a lone extreme is no normal law.
+        if found and key not in (*OF_CLASSES, "std"):
             values = torch.tensor([number.value for number in found])
             error = sum(number.standard_error for number in found) / len(found)
             assert 0.6 < error / float(values.std()) < 1.7, key
@@ -189,7 +196,7 @@ def refusals(found):
 def test_latent_sweep_refuses_without_labels_and_masks(latents):
     reasons = refusals(measured(latents))
     assert reasons.pop("srss") == "no masks"
-    assert {reasons.pop(key) for key in ("lnc", "gsq", "viv_class")} == {"no labels"}
+    assert {reasons.pop(key) for key in OF_CLASSES} == {"no labels"}
     assert not reasons
 
 
@@ -197,8 +204,10 @@ def test_latent_sweep_refuses_what_few_images_bias():
     reasons = refusals(measured(smooth(5), two_classes(5), disk(5)))
     assert "biased below 72 images" in reasons["viv"]
     assert reasons["viv_class"].startswith("the smallest class: 2 images")
+    few = "2 of 2 classes have fewer than 6 images: measure more"
+    assert reasons["probe_accuracy"] == reasons["neighbour_accuracy"] == few
     assert "6 channels need more than 6 images, got 5" in reasons["effective_rank"]
-    assert set(reasons) == {"viv", "viv_class", "effective_rank"}
+    assert set(reasons) == {"viv", "viv_class", "effective_rank", "probe_accuracy", "neighbour_accuracy"}
 
 
 def test_latent_sweep_of_one_image_has_no_standard_errors():
@@ -280,7 +289,7 @@ def test_largest_condition_separates_condition_numbers(latents, monkeypatch):
 
 def test_latent_sweep_refuses_everything_for_constant_latents():
     found = measured(torch.full((10, 3, 8, 8), 2.5))
-    assert set(found) == set(KEYS)
+    assert set(found) == {*KEYS, *(metric.key for metric in AFFINITY.metrics)}
     assert set(refusals(found).values()) == {"no channel varies: all latents are the same"}
     with pytest.raises(ValueError, match="no latents to measure"):
         LatentSweep(list, Moments(0.0, 1.0, torch.zeros(2), torch.ones(2)), LATENT_METRICS)

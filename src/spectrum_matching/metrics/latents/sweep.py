@@ -19,13 +19,14 @@ class LatentBatch(NamedTuple):
     """Raw latents (b, c, h, w) of some images.
 
     labels (b,): class ids, −1 for none. masks (b, h, w): bool, foreground, or None. noise (b,): mean posterior variance
-    of each image, or None.
+    of each image, or None. features (b, d, h', w'): a vision encoder's tokens as a field, or None.
     """
 
     latents: Tensor
     labels: Tensor
     masks: Tensor | None = None
     noise: Tensor | None = None
+    features: Tensor | None = None
 
 
 class StandardisedBatch(NamedTuple):
@@ -40,6 +41,7 @@ class StandardisedBatch(NamedTuple):
     labels: Tensor
     masks: Tensor | None
     noise: Tensor | None
+    features: Tensor | None = None
 
 
 class BatchRows(NamedTuple):
@@ -69,14 +71,14 @@ class LatentSweep:
     """Values that metrics kept of a set of latents (n, c, h, w).
 
     moments: of the raw latents. live (c,): bool, which channels vary; the others are left out. n_live: how many do.
-    n: images. grid: (h, w).
+    n: images. grid: (h, w). has_features: whether there are a vision encoder's tokens.
     """
 
     def __init__(
         self, batches: Callable[[], Iterable[LatentBatch]], moments: Moments, metrics: Sequence[LatentMetric]
     ) -> None:
         self.moments, self.live = moments, ~dead_channels(moments.channel_stds)
-        self.n, self.n_live, self.grid = 0, int(self.live.sum()), (0, 0)
+        self.n, self.n_live, self.grid, self.has_features = 0, int(self.live.sum()), (0, 0), False
         self._batches, self._metrics = batches, metrics
         self._rows: defaultdict[str, Rows] = defaultdict(Rows)
         self._sums = GroupedSums()
@@ -89,21 +91,23 @@ class LatentSweep:
     def read(self) -> Iterator[StandardisedBatch]:
         """Read all latents again, in the same order."""
         means, stds = (values[self.live].view(-1, 1, 1) for values in self.moments[2:])
-        for latents, labels, masks, noise in self._batches():
+        for latents, labels, masks, *rest in self._batches():
             raw = latents.cpu().double()
             standardised = (raw[:, self.live] - means) / stds
-            yield StandardisedBatch(standardised, raw, labels.cpu(), None if masks is None else masks.cpu(), noise)
+            yield StandardisedBatch(standardised, raw, labels.cpu(), None if masks is None else masks.cpu(), *rest)
 
     def _add(self, batch: StandardisedBatch) -> None:
         h, w = batch.raw.shape[-2:]
         if self.n and self.grid != (h, w):
             raise ValueError(f"latents of one set must have one grid, got {self.size} and {h} x {w}")
         self.grid = (h, w)
+        self.has_features = batch.features is not None
         self._rows["labels"].add(batch.labels)
         self._sums.add("images", torch.ones(len(batch.raw), dtype=torch.float64), self.n)
         for metric in self._metrics:
             kept, summed = metric.collect(batch)
             for name, rows in kept.items():
+                assert len(self._rows[name]) == self.n, f"two metrics keep rows named {name}"
                 self._rows[name].add(rows)
             for name, rows in summed.items():
                 self._sums.add(name, rows, self.n)
