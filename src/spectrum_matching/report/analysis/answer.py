@@ -90,12 +90,16 @@ def _pair(verdict: PairVerdict) -> Line:
     return Line(str(verdict), verdict.evidence, words=words)
 
 
+FORETELLING = ("interpolation_fid", "gaussian_fid")
+"""Models whose distances are answers; the others are what these are read against."""
+
+
 def _generation(analysis: Analysis) -> list[tuple[str, Line]]:
     """Return the distances of images that models of the latents draw without training, where any were measured."""
     if (generative := analysis.generative) is None:
         return []
     found = []
-    for metric in (entry.metrics[0] for entry in GENERATIVE_METRICS):
+    for metric in (entry.metrics[0] for entry in GENERATIVE_METRICS if entry.metrics[0].key in FORETELLING):
         measurement = generative.measurements.get(metric.key)
         if measurement and measurement.value is not None:
             n = decimals(measurement.value, measurement.standard_error)
