@@ -56,7 +56,7 @@ RIDGE = 1e-3
 """Share of the latents' mean square that is added to it."""
 
 MIN_IMAGES = 100
-"""Below, gaps to the same encoder fell by 3 to 30 % as images were added, and by less than 10 % from 120 to 400."""
+"""On CIFAR-10, gaps fell by 11 to 21 % from 30 to 120 images, and by 7 % at most from 120 to 400."""
 N_NOISE = 100
 """Images whose latents are replaced by noise, for the value on white noise."""
 
