@@ -25,6 +25,7 @@ from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.metrics.latents.channels import HEAVY, OUTLYING
 from spectrum_matching.metrics.latents.moments import DEAD
 from spectrum_matching.records.analysis import FINDING_KEYS
+from spectrum_matching.records.coverage import Coverage
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.spectrum.dct import dct2, idct2
 
@@ -126,6 +127,10 @@ def test_with_findings_compares_declared_scale_with_data(space, key, images):
 @pytest.mark.slow
 def test_with_findings_names_dead_and_outlier_channels(images):
     assert "Channels 3, 4 " in keys(Flattened(1.0, channels=5), images)["dead-channels"].evidence
+
+    (one,) = [found for key, found in keys(Flattened(1.0, channels=4), images).items() if key == "dead-channels"]
+    assert one.verdict == "1 of 4 channels is dead: it carries nothing."
+    assert one.evidence.startswith("Channel 3 has ")
 
     class Loud(Flattened):
         def encode(self, images):
@@ -273,6 +278,62 @@ def test_spectrum_judges_samples_and_names_means_that_differ(analysis):
     assert "(delta 0.00)" in found.verdict
 
 
+def with_high_band(analysis, interval, factor):
+    """The target at delta 1 with the power of its high half times a factor, and a best delta in the interval."""
+    match = analysis.view("mean").match("scale_free")
+    latent = [p * (factor if f > 0.25 else 1) for p, f in zip(match.target(1.0), match.frequencies, strict=True)]
+    shares = tuple(p / sum(latent) for p in latent)
+    match = replace(match, latent=shares, best_delta_interval=interval, best_delta=interval[0])
+    return with_view(analysis, matches=(match, replace(match, variant="paper")))
+
+
+@pytest.mark.parametrize(
+    ("interval", "factor", "clause", "reason"),
+    [
+        ((0.0, 0.1), 0.5, r", with \d\.\d dB less power above", "more power at high frequencies"),
+        ((0.0, 0.1), 2.0, r", though it has \d\.\d dB more power above .*: it is no power law", None),
+        ((2.0, 2.1), 2.0, r", with \d\.\d dB more power above", "removes the excess"),
+        ((2.0, 2.1), 0.5, r", though it has \d\.\d dB less power above .*: it is no power law", None),
+        ((0.0, 0.1), 1.0, None, None),
+    ],
+)
+def test_spectrum_says_where_high_frequencies_contradict_the_slope(interval, factor, clause, reason, analysis):
+    found = judged(with_high_band(analysis, interval, factor))
+    (finding,) = [finding for key, finding in found.items() if key.startswith("spectrum")]
+    assert bool(re.search(clause or "power above", finding.verdict)) == (clause is not None)
+    for words in ("more power at high frequencies", "removes the excess"):
+        assert (words in finding.advice) == (words == reason)
+    assert finding.advice.startswith("To bring it there, fine-tune with ESM")
+
+
+@pytest.mark.parametrize("noise", [None, NOISY_POSTERIOR / 2, 2 * NOISY_POSTERIOR])
+def test_spectrum_blames_posterior_noise_only_where_there_is_some(noise, analysis):
+    changed = with_best_delta(analysis, 2.0, (2.0, 2.1))
+    if noise:
+        view = changed.view("mean")
+        changed = with_view(changed, measurements=view.measurements | {"posterior_noise": Measurement(noise, 0.0)})
+    advice = judged(changed)["spectrum-flatter"].advice
+    assert ("KL term" in advice) == (noise == 2 * NOISY_POSTERIOR)
+
+
+@pytest.mark.parametrize(("n_total", "bad", "is_left"), [(24, (), False), (25, (), True), (25, ("a.png",), False)])
+def test_more_images_are_advised_where_some_are_left(n_total, bad, is_left, analysis):
+    changed = with_gap(with_best_delta(analysis, 1.0, (0.0, 2.0)), ALIGNED, 0.5)
+    sample = replace(analysis.sample, coverage=Coverage(24, n_total), bad_files=bad)
+    found = judged(with_decoding(replace(changed, sample=sample), n_tests=24))
+    more, tests = "Measure more images.", "Run the decoder’s tests on more images."
+    if not is_left:
+        more = "All images of this set were measured: measure a larger one."
+        tests = "The decoder’s tests ran on all images of this set: measure a larger one."
+    assert found["spectrum-undecided"].advice == more
+    assert found["decoder-undecided"].advice == tests
+
+
+def test_tests_are_advised_on_images_that_were_measured(analysis):
+    found = judged(with_decoding(with_gap(analysis, ALIGNED, 0.5), n_tests=23))
+    assert found["decoder-undecided"].advice == "Run the decoder’s tests on more images."
+
+
 @pytest.mark.parametrize(
     ("gap", "error", "key"),
     [
@@ -338,6 +399,40 @@ def test_unit_scale_separates_intervals(std, error, side, convention, analysis):
 def test_off_centre_separates_channel_means(means, is_off, analysis):
     found = judged(replace(analysis, normalisation=replace(analysis.normalisation, channel_means=means)))
     assert ("off-centre" in found) == is_off
+
+
+@pytest.mark.parametrize(("convention", "declares"), [("none", False), ("scale", True), ("per channel", True)])
+def test_scale_and_centre_speak_of_a_declaration_where_there_is_one(convention, declares, analysis):
+    normalisation = replace(analysis.normalisation, convention=convention, channel_means=(-2.0, 0.0))
+    found = judged(replace(analysis, normalisation=normalisation))
+    (scale,) = [finding for key, finding in found.items() if key.startswith("scale")]
+    assert ("declared normalisation" in scale.evidence) == declares
+    assert found["off-centre"].verdict.startswith(
+        "Normalised as declared, some" if declares else "Some channels are far"
+    )
+    assert "−2 … 0" in found["off-centre"].evidence
+
+
+@pytest.mark.parametrize(
+    ("convention", "stds", "is_reported"),
+    [
+        ("none", (1.0, 1.0), True),
+        ("scale", (1.0, 1.0), True),
+        ("per channel", (1.0, OUTLYING), False),
+        ("packed", (1.0, OUTLYING), False),
+        ("per channel", (1.0, above(OUTLYING)), True),
+    ],
+)
+def test_outliers_of_scale_are_those_that_the_normalisation_leaves(convention, stds, is_reported, analysis):
+    channel = replace(analysis.view("mean").channels[0], kurtosis=0.0)
+    loud, heavy = replace(channel, std=20.0, state="outlier"), replace(channel, kurtosis=2 * HEAVY, state="outlier")
+    normalisation = replace(analysis.normalisation, convention=convention, channel_stds=stds)
+    changed = replace(analysis, normalisation=normalisation)
+    found = judged(with_view(changed, channels=(channel, channel, loud)))
+    assert ("outlier-channels" in found) == is_reported
+    tails = judged(with_view(changed, channels=(channel, loud, heavy)))["outlier-channels"]
+    assert tails.verdict.startswith("2 of 3 channels differ " if is_reported else "1 of 3 channels differs ")
+    assert ("channel by channel" in tails.advice) == is_reported
 
 
 @pytest.mark.parametrize(

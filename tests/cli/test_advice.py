@@ -15,7 +15,7 @@ from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.analysis import ANALYSES
 from spectrum_matching.records.measurement import Measurement
 
-SIZE, N = 32, 24
+SIZE, N, MEASURED = 32, 24, 8
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def analyses(noisy, photographs, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     main(["cache", str(noisy), "--data", str(photographs), "--size", str(SIZE), "--out", str(out / "latents")])
     subjects = [f"my vae={noisy}", f"cached=latents:{out / 'latents'}"]
-    options = {"data": photographs, "size": SIZE, "num-tests": 4, "out": out / "analysis"}
+    options = {"data": photographs, "size": SIZE, "num-images": MEASURED, "num-tests": 4, "out": out / "analysis"}
     main(["analyze", *subjects, *(str(word) for name, value in options.items() for word in (f"--{name}", value))])
     return ANALYSES.read(out / "analysis" / "analysis.json")
 
@@ -102,9 +102,25 @@ def test_commands_of_the_verdict_run(analyses, noisy, specmatch, tmp_path, monke
 def test_commands_of_the_verdict_repeat_the_analysis_on_more_images(analyses):
     commands = suggested(analyses[0])
     words = shlex.split(commands["spectrum-undecided"])
-    assert words[words.index("--num-images") + 1] == str(4 * N)
+    assert words[words.index("--num-images") + 1] == str(min(4 * MEASURED, N))
+    assert words[words.index("--split") + 1] == "all"
     words = shlex.split(commands["decoder-undecided"])
-    assert words[words.index("--num-tests") + 1] == "16"
+    assert words[words.index("--num-tests") + 1] == words[words.index("--num-images") + 1] == "16"
+    everything = replace(analyses[0].sample, coverage=replace(analyses[0].sample.coverage, n_images=N))
+    assert "spectrum-undecided" not in suggested(replace(analyses[0], sample=everything))
+
+
+def test_commands_of_the_verdict_on_cached_latents_name_the_cache(analyses, specmatch, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    view = analyses[1].diffused
+    matches = tuple(replace(match, best_delta_interval=(0.0, 2.0)) for match in view.matches)
+    undecided = with_findings(replace(analyses[1], views=(analyses[1].view("mean"), replace(view, matches=matches))))
+    (command,) = [finding.command for finding in undecided.findings if finding.key == "spectrum-undecided"]
+    program, verb, *words = shlex.split(command)
+    assert (program, verb) == ("specmatch", "analyze")
+    status, output, errors = specmatch(verb, *words)
+    assert status == 0, (command, errors)
+    assert f"{N} of {N} images" in output
 
 
 def test_verdict_on_what_no_command_can_name_has_none(analyses):

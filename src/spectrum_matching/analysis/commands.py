@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 from ..files.stages import slug
+from ..latents.open_latents import CACHED
 from ..records.analysis import Analysis
 
 TRAINABLE = "AutoencoderKL"
@@ -29,7 +30,7 @@ def fine_tune(analysis: Analysis, method: str) -> str:
 
 def flatten(analysis: Analysis, exponent: float) -> str:
     """Return the command that trains a diffusion model on latents with a gain, the autoencoder left as it is."""
-    if not _can_be_named(analysis) or analysis.decoding is None:
+    if not _can_be_named(analysis) or _is_cached(analysis):
         return ""
     return _command(
         "train-diffusion tiny_sit",
@@ -41,32 +42,51 @@ def flatten(analysis: Analysis, exponent: float) -> str:
     )
 
 
+def are_left(analysis: Analysis, *, tests: bool = False) -> bool:
+    """Return whether the set has images that were not measured, or on which the decoder was not tested."""
+    done = analysis.decoding.n_tests if tests and analysis.decoding else analysis.sample.n_images
+    return done < _n_readable(analysis)
+
+
 def measure_more(analysis: Analysis, *, tests: bool = False) -> str:
-    """Return the command that measures more images, or runs the decoder's tests on more."""
-    if not _can_be_named(analysis):
+    """Return the command that measures more images, or runs the decoder's tests on more; "" where there is none."""
+    sample, subject, words = analysis.sample, analysis.subject, list[object]()
+    if not _can_be_named(analysis) or not are_left(analysis, tests=tests):
         return ""
-    n_images, n_tests = MORE * analysis.sample.n_images, []
+    n_images = min(MORE * sample.n_images, _n_readable(analysis))
     if tests and analysis.decoding:
-        n = MORE * analysis.decoding.n_tests
-        n_images, n_tests = max(n, analysis.sample.n_images), ["--num-tests", n]
-    size = ["--size", analysis.sample.size] if analysis.sample.size else []
-    data = ["--data", analysis.sample.source] if analysis.sample.size else []
+        n_tests = min(MORE * analysis.decoding.n_tests, _n_readable(analysis))
+        n_images, words = max(n_tests, sample.n_images), ["--num-tests", n_tests]
+    source = subject.source
+    if _is_cached(analysis):
+        source = CACHED + source
+    elif sample.size:
+        words += ["--split", sample.split]
+    images = ["--data", sample.source, "--size", sample.size] if sample.size else []
     return _command(
-        f"analyze {shlex.quote(f'{analysis.subject.name}={analysis.subject.source}')}",
-        *(*data, *size, "--num-images", n_images, *n_tests),
-        *("--out", f"analysis_{slug(analysis.subject.name)}"),
+        f"analyze {shlex.quote(f'{subject.name}={source}')}",
+        *(*images, "--num-images", n_images, *words),
+        *("--out", f"analysis_{slug(subject.name)}"),
     )
 
 
 def cache(analysis: Analysis) -> str:
     """Return the command that caches the images' latents, with statistics of their own."""
-    if not _can_be_named(analysis) or analysis.decoding is None:
+    if not _can_be_named(analysis) or _is_cached(analysis):
         return ""
     return _command(
         "cache",
         *(analysis.subject.source, "--data", analysis.sample.source),
         *("--size", analysis.sample.size, "--out", f"latents_{slug(analysis.subject.name)}"),
     )
+
+
+def _n_readable(analysis: Analysis) -> int:
+    return analysis.sample.coverage.n_total - len(analysis.sample.bad_files)
+
+
+def _is_cached(analysis: Analysis) -> bool:
+    return analysis.decoding is None
 
 
 def _can_be_named(analysis: Analysis) -> bool:

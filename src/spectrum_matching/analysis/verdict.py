@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from ..metrics.latents.channels import HEAVY
-from ..records.analysis import Analysis, Finding, LatentView, Normalisation, SpectrumFinding, SpectrumMatch
+from ..metrics.latents.channels import HEAVY, OUTLYING
+from ..records.analysis import Analysis, Finding, Normalisation, SpectrumFinding, SpectrumMatch
 from ..records.measurement import Measurement
-from .commands import cache, fine_tune, flatten, measure_more
+from .commands import are_left, cache, fine_tune, flatten, measure_more
 
 MATCHED = (0.8, 1.3)
 """Best deltas that count as at the target, around the delta of 1.0 (f16) and 1.2 (f8) that the paper trained with."""
 
 ALIGNED, MISALIGNED = 1.0, 3.0
-"""Low-pass gaps in dB below which a decoder keeps frequencies apart (a quarter more error than low-passing its
-output leaves) and from which it does not (twice the error)."""
+"""Low-pass gaps in dB below which a decoder draws low image frequencies from low latent frequencies alone (a quarter
+more error than low-passing its output leaves) and from which it does not (twice the error)."""
 
 UNIT_SCALE = 1.15
 """Factor by which a normalised standard deviation may differ from 1."""
@@ -42,19 +42,11 @@ KEYS: dict[Side, SpectrumFinding] = {
     "flatter": "spectrum-flatter",
     "undecided": "spectrum-undecided",
 }
+TARGET = "the images’ flattened by f¹"
 SIDES = {
-    "steeper": "steeper than the target, the images’ flattened by f¹",
-    "at-target": "at the target, the images’ flattened by f¹",
-    "flatter": "flatter than the target, the images’ flattened by f¹",
-}
-MORE_IMAGES = "Measure more images."
-SPECTRUM_ADVICE: dict[Side, str] = {
-    "steeper": "To bring it there, fine-tune with ESM, which asks for more power at high frequencies; a smoothness or "
-    "equivariance term works against it.",
-    "at-target": "",
-    "flatter": "To bring it there, fine-tune with ESM, which removes the excess in the encoder, and without a KL term, "
-    "since posterior noise whitens latents.",
-    "undecided": MORE_IMAGES,
+    "steeper": "steeper than the target",
+    "at-target": "as steep as the target",
+    "flatter": "flatter than the target",
 }
 Comparison = Literal["below", "above", "undecided"]
 
@@ -78,8 +70,8 @@ def with_findings(analysis: Analysis) -> Analysis:
         _decoder(analysis),
         _scale(analysis),
         _centre(analysis.normalisation),
-        _dead_channels(analysis.diffused),
-        _outlier_channels(analysis.diffused),
+        _dead_channels(analysis),
+        _outlier_channels(analysis),
         _reconstruction(analysis),
     ]
     return replace(analysis, findings=tuple(filter(None, findings)))
@@ -111,21 +103,41 @@ def _spectrum(analysis: Analysis) -> Finding | None:
     first, last = match.deltas[0], match.deltas[-1]
     beyond = " or less" if match.best_delta <= first else " or more" if match.best_delta >= last else ""
     fit = f"delta {_signed(match.best_delta)}{beyond} fits, {_signed(low)} … {_signed(high)}"
-    power = ""
-    if round(abs(excess), 1) and side in ("steeper", "flatter") and (excess > 0) == (side == "flatter"):
-        power = f", with {abs(excess):.1f} dB {'more' if excess > 0 else 'less'} power above half of Nyquist"
     if side == "undecided":
-        verdict = f"Whether the latents’ spectrum is at the target is undecided: {fit}."
+        verdict = f"Whether the latents’ spectrum is as steep as the target, {TARGET}, is undecided: {fit}."
+        advice, command = _more(analysis)
     else:
-        verdict = f"The latents’ spectrum is {SIDES[side]} ({fit}){power}."
-    advice, command = SPECTRUM_ADVICE[side], ""
-    if side == "undecided":
-        command = measure_more(analysis)
-    elif side != "at-target":
+        verdict = f"The latents’ spectrum is {SIDES[side]}, {TARGET} ({fit}){_power(side, excess)}."
+        advice, command = _spectrum_advice(analysis, side, excess), ""
+    if side in ("steeper", "flatter"):
         exponent = round(1 - match.best_delta, 2)
-        advice += f" Or leave the autoencoder as it is: latents with a gain, --source.flatten {exponent:g}, have it."
+        advice += (
+            f" Or leave the autoencoder as it is: latents with a gain, --source.flatten {exponent:g}, have the target’s "
+            f"slope."
+        )
         command = fine_tune(analysis, "esm") or flatten(analysis, exponent)
     return Finding(KEYS[side], "neutral", " ".join([verdict, *others]), evidence, advice, command)
+
+
+def _power(side: Side, excess: float) -> str:
+    """Return a clause on high frequencies, where a spectrum that is no power law may lie on the other side."""
+    if side == "at-target" or not round(abs(excess), 1):
+        return ""
+    power = f"{abs(excess):.1f} dB {'more' if excess > 0 else 'less'} power above half of Nyquist"
+    return f", with {power}" if (excess > 0) == (side == "flatter") else f", though it has {power}: it is no power law"
+
+
+def _spectrum_advice(analysis: Analysis, side: Side, excess: float) -> str:
+    if side == "at-target":
+        return ""
+    advice, excess = "To bring it there, fine-tune with ESM", round(excess, 1)
+    if side == "steeper":
+        why = ", which asks for more power at high frequencies; a smoothness or equivariance term works against it"
+        return f"{advice}{why if excess < 0 else ''}."
+    noise = analysis.measurement("posterior_noise")
+    is_noisy = noise is not None and noise.value is not None and compare(noise, NOISY_POSTERIOR) != "below"
+    advice += ", which removes the excess in the encoder" if excess > 0 else ""
+    return f"{advice}{', and without a KL term, since posterior noise whitens latents' if is_noisy else ''}."
 
 
 def spectrum_side(match: SpectrumMatch) -> Side:
@@ -159,12 +171,12 @@ def _posterior(analysis: Analysis) -> Finding | None:
         f"{_share(noise)} of a sampled latent’s variance is posterior noise (reported from {NOISY_POSTERIOR:.0%})."
     )
     if side == "undecided":
-        verdict = "Whether samples are visibly noisier than means is undecided."
-        return Finding("posterior-undecided", "neutral", verdict, evidence, MORE_IMAGES, measure_more(analysis))
+        verdict = "Whether samples are clearly noisier than means is undecided."
+        return Finding("posterior-undecided", "neutral", verdict, evidence, *_more(analysis))
     return Finding(
         "noisy-posterior",
         "neutral",
-        "Samples are visibly noisier than means: which of the two a diffusion model is trained on matters here.",
+        "Samples are clearly noisier than means: which of the two a diffusion model is trained on matters here.",
         evidence,
         "Fine-tune without a KL term, which lets the posterior narrow, or diffuse posterior means.",
         fine_tune(analysis, "autoencoder"),
@@ -176,52 +188,51 @@ def _decoder(analysis: Analysis) -> Finding | None:
         return None
     gap, everything, transfer = float(point.gap), analysis.decoding.diagonals, analysis.decoding.transfer
     evidence = (
-        f"Low-pass keep {point.keep} of {everything}: decoded {point.decoded.value:.1f} dB, aligned "
-        f"{point.aligned.value:.1f} dB, gap {gap:.2f} ± {point.gap.half_width or 0:.2f} dB (95 %; below {ALIGNED:g} it "
-        f"keeps frequencies apart, from {MISALIGNED:g} it does not)"
+        f"Low-pass keep {point.keep} of {everything}: low-passed latents decode to {point.decoded.value:.1f} dB, the "
+        f"low-passed output has {point.aligned.value:.1f} dB; gap {gap:.2f} ± {point.gap.half_width or 0:.2f} dB "
+        f"(95 %; a decoder is aligned below {ALIGNED:g}, misaligned from {MISALIGNED:g})"
     )
     responds: Comparison = "above"
     if transfer:
         even = sum(transfer.even[: len(transfer.frequencies)]) / len(transfer.frequencies)
         responds = compare(transfer.diagonal, even)
         evidence += (
-            f"; {_share(transfer.diagonal)} of a band’s energy decodes into that band (evenly spread: {even:.0%})"
+            f"; {_share(transfer.diagonal)} of a band’s energy decodes into that band (evenly spread: {even:.2%})"
         )
     evidence += "."
     aligned, misaligned = compare(point.gap, ALIGNED), compare(point.gap, MISALIGNED)
-    dsm = "To bring them together, fine-tune with DSM: low-passed latents are decoded into low-passed images."
+    dsm = "To change that, fine-tune with DSM: low-passed latents are decoded into low-passed images."
     if aligned == "below" and responds == "below":
-        verdict = "The decoder responds to no frequency of the latents: that it keeps them apart means nothing."
-        return Finding("decoder-idle", "bad", verdict, evidence, "Check whether it uses its latents at all.")
+        verdict = (
+            "Less of a latent band’s energy decodes into that band than by an even spread: that low-passed latents "
+            "decode well means nothing."
+        )
+        return Finding("decoder-idle", "bad", verdict, evidence, "Check whether the decoder uses its latents at all.")
     if aligned == "below" and responds == "above":
-        return Finding("decoder-aligned", "neutral", "The decoder keeps frequencies apart.", evidence)
+        verdict = "The decoder draws low image frequencies from low latent frequencies alone."
+        return Finding("decoder-aligned", "neutral", verdict, evidence)
     if misaligned == "above":
         verdict = "The decoder needs high latent frequencies to draw low image frequencies."
         return Finding("decoder-misaligned", "neutral", verdict, evidence, dsm, fine_tune(analysis, "dsm"))
     if aligned == "above" and misaligned == "below":
-        verdict = (
-            "The decoder keeps frequencies apart only in part: low-passed latents decode worse than low-passed output."
-        )
+        verdict = "The decoder draws low image frequencies in part from high latent frequencies."
         return Finding("decoder-partly-aligned", "neutral", verdict, evidence, dsm, fine_tune(analysis, "dsm"))
-    verdict = "How far the decoder keeps frequencies apart is undecided."
+    verdict = "How far the decoder needs high latent frequencies to draw low image frequencies is undecided."
     if aligned == "below":
-        verdict = "Whether the decoder responds to the frequencies of the latents is undecided."
-    command = measure_more(analysis, tests=True)
-    return Finding(
-        "decoder-undecided", "neutral", verdict, evidence, "Run the decoder’s tests on more images.", command
-    )
+        verdict = "Whether a latent band’s energy decodes into that band more than by an even spread is undecided."
+    return Finding("decoder-undecided", "neutral", verdict, evidence, *_more(analysis, tests=True))
 
 
 def _scale(analysis: Analysis) -> Finding:
     normalisation = analysis.normalisation
     std, (least, most) = float(normalisation.std), normalisation.channel_stds
     within = f" ± {normalisation.std.half_width:.2g}" if normalisation.std.half_width else ""
-    evidence = (
-        f"After the declared normalisation ({normalisation.convention}) the standard deviation of "
-        f"{analysis.diffused.kind}s is {std:.3g}{within}, by channel {least:.3g} … {most:.3g} (within a factor of "
-        f"{UNIT_SCALE:g} of 1 is unit scale)."
-    )
     is_declared = normalisation.convention != "none"
+    after = f"After the declared normalisation ({normalisation.convention}) the" if is_declared else "The"
+    evidence = (
+        f"{after} standard deviation of {analysis.diffused.kind}s is {std:.3g}{within} over all channels together "
+        f"(within a factor of {UNIT_SCALE:g} of 1 is unit scale), {least:.3g} … {most:.3g} within single channels."
+    )
     lowest, highest = compare(normalisation.std, 1 / UNIT_SCALE), compare(normalisation.std, UNIT_SCALE)
     if lowest == "above" and highest == "below":
         undeclared = "No normalisation is declared, and the latents are of unit scale as they are."
@@ -229,7 +240,7 @@ def _scale(analysis: Analysis) -> Finding:
         return Finding("scale-matches", "good", verdict, evidence)
     if "undecided" in (lowest, highest):
         verdict = "Whether the latents are of unit scale is undecided."
-        return Finding("scale-undecided", "neutral", verdict, evidence, MORE_IMAGES, measure_more(analysis))
+        return Finding("scale-undecided", "neutral", verdict, evidence, *_more(analysis))
     advice = (
         f"Multiply raw latents by {normalisation.suggested_scaling_factor:.4g}, or normalise each channel by its own "
         f"mean and standard deviation, as training on a cache does."
@@ -248,36 +259,49 @@ def _centre(normalisation: Normalisation) -> Finding | None:
     least, most = normalisation.channel_means
     if max(-least, most) <= OFF_CENTRE:
         return None
+    declared = normalisation.convention != "none"
+    channels = "Normalised as declared, some channels are" if declared else "Some channels are"
     return Finding(
         "off-centre",
         "warning",
-        "Normalised as declared, some channels are far from centred: a diffusion model starts from noise of mean 0.",
-        f"Their means are {least:.3g} … {most:.3g} (reported above {OFF_CENTRE:g}).",
-        "Normalise with the mean and standard deviation of each channel.",
+        f"{channels} far from centred: a diffusion model starts from noise of mean 0.",
+        f"Means of channels are {_signed(least, '.3g')} … {_signed(most, '.3g')} (reported beyond ±{OFF_CENTRE:g}).",
+        "Normalise each channel by its own mean and standard deviation, measured on your images.",
     )
 
 
-def _dead_channels(view: LatentView) -> Finding | None:
-    dead = [c for c, channel in enumerate(view.channels) if channel.state == "dead"]
+def _dead_channels(analysis: Analysis) -> Finding | None:
+    channels = analysis.diffused.channels
+    dead = [c for c, channel in enumerate(channels) if channel.state == "dead"]
     if not dead:
         return None
+    verdict = f"{len(dead)} of {len(channels)} channels are dead: they carry nothing."
+    names, have, these = f"Channels {_listed(dead)}", "have", "these"
+    if len(dead) == 1:
+        verdict = f"1 of {len(channels)} channels is dead: it carries nothing."
+        names, have, these = f"Channel {dead[0]}", "has", "it"
     return Finding(
         "dead-channels",
         "bad",
-        f"{len(dead)} of {len(view.channels)} channels are dead: they carry nothing.",
-        f"Channels {_listed(dead)} have a standard deviation of at most a millionth of the largest.",
-        "Find what switches these off (a KL weight too high does), or train with fewer channels.",
+        verdict,
+        f"{names} {have} a standard deviation of at most a millionth of the largest.",
+        f"Find what switches {these} off (a KL weight too high does), or train with fewer channels.",
     )
 
 
-def _outlier_channels(view: LatentView) -> Finding | None:
+def _outlier_channels(analysis: Analysis) -> Finding | None:
+    view, (least, most) = analysis.diffused, analysis.normalisation.channel_stds
     outliers = [c for c, channel in enumerate(view.channels) if channel.state == "outlier"]
-    if not outliers:
-        return None
     heavy = [c for c in outliers if abs(view.channels[c].kurtosis or 0) > HEAVY]
     off_scale = [c for c in outliers if c not in heavy]
+    # The state is of raw latents: a normalisation of each channel takes differences of scale away.
+    if analysis.normalisation.convention in ("per channel", "packed") and most <= OUTLYING * least:
+        outliers, off_scale = heavy, []
+    if not outliers:
+        return None
     reasons = [f"standard deviation of channel {c} {view.channels[c].std:.3g}" for c in off_scale[:6]]
     reasons += [f"excess kurtosis of channel {c} {view.channels[c].kurtosis:.3g}" for c in heavy[:6]]
+    differ = "differs" if len(outliers) == 1 else "differ"
     typical = statistics.median(channel.std for channel in view.channels if channel.state != "dead")
     advice = []
     if off_scale:
@@ -291,7 +315,7 @@ def _outlier_channels(view: LatentView) -> Finding | None:
     return Finding(
         "outlier-channels",
         "warning",
-        f"{len(outliers)} of {len(view.channels)} channels differ greatly from the others.",
+        f"{len(outliers)} of {len(view.channels)} channels {differ} greatly from the others.",
         f"{'; '.join(reasons).capitalize()} (median deviation of live channels {typical:.3g}; excess kurtosis counts "
         f"above {HEAVY:g}).",
         " ".join(advice),
@@ -306,9 +330,18 @@ def _reconstruction(analysis: Analysis) -> Finding | None:
     advice = "Read the one-sided metrics only beside those of an autoencoder that reconstructs as well."
     if side == "undecided":
         verdict = "Whether reconstructions are so weak that smooth latents may only mean lost information is undecided."
-        return Finding("reconstruction-undecided", "neutral", verdict, evidence, MORE_IMAGES, measure_more(analysis))
+        return Finding("reconstruction-undecided", "neutral", verdict, evidence, *_more(analysis))
     verdict = "Reconstructions are so weak that smooth latents may only mean lost information."
     return Finding("weak-reconstruction", "warning", verdict, evidence, advice)
+
+
+def _more(analysis: Analysis, *, tests: bool = False) -> tuple[str, str]:
+    """Return the advice to measure more images, or to run the decoder's tests on more, and its command."""
+    if not are_left(analysis, tests=tests):
+        what = "The decoder’s tests ran on all images" if tests else "All images"
+        return f"{what} of this set{'' if tests else ' were measured'}: measure a larger one.", ""
+    advice = "Run the decoder’s tests on more images." if tests else "Measure more images."
+    return advice, measure_more(analysis, tests=tests)
 
 
 def _share(number: Measurement) -> str:
