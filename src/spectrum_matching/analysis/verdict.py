@@ -120,11 +120,15 @@ def _spectrum(analysis: Analysis) -> Finding | None:
 
 
 def _power(side: Side, excess: float) -> str:
-    """Return a clause on high frequencies, where a spectrum that is no power law may lie on the other side."""
+    """Return a clause on high frequencies, where a spectrum may lie on the other side than its slope says."""
     if side == "at-target" or not round(abs(excess), 1):
         return ""
     power = f"{abs(excess):.1f} dB {'more' if excess > 0 else 'less'} power above half of Nyquist"
-    return f", with {power}" if (excess > 0) == (side == "flatter") else f", though it has {power}: it is no power law"
+    return (
+        f", with {power}"
+        if (excess > 0) == (side == "flatter")
+        else f", though it has {power}: no single slope describes it"
+    )
 
 
 def _spectrum_advice(analysis: Analysis, side: Side, excess: float) -> str:
@@ -235,7 +239,7 @@ def _scale(analysis: Analysis) -> Finding:
     )
     lowest, highest = compare(normalisation.std, 1 / UNIT_SCALE), compare(normalisation.std, UNIT_SCALE)
     if lowest == "above" and highest == "below":
-        undeclared = "No normalisation is declared, and the latents are of unit scale as they are."
+        undeclared = "No normalisation is declared, and over all channels together the latents are of unit scale."
         verdict = "The declared scale matches these latents." if is_declared else undeclared
         return Finding("scale-matches", "good", verdict, evidence)
     if "undecided" in (lowest, highest):
