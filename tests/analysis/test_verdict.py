@@ -276,6 +276,12 @@ def test_spectrum_judges_samples_and_names_means_that_differ(analysis):
     found = judged(replace(analysis, views=(mean, sample)))["spectrum-flatter"]
     assert "Posterior means, without their noise, are steeper than the target" in found.verdict
     assert "(delta 0.00)" in found.verdict
+    # The tables beside it give the numbers of the means.
+    assert found.verdict.startswith("The spectrum of posterior samples is flatter")
+    assert found.evidence.startswith("Scale-free best delta of posterior samples 2.00")
+    alone = judged(replace(analysis, views=(mean,)))["spectrum-steeper"]
+    assert alone.verdict.startswith("The latents’ spectrum is steeper")
+    assert "samples" not in alone.verdict + alone.evidence
 
 
 def with_high_band(analysis, interval, factor):

@@ -85,8 +85,9 @@ def _spectrum(analysis: Analysis) -> Finding | None:
     side = spectrum_side(match)
     low, high = match.best_delta_interval
     excess = high_band_excess(match)
+    is_sampled = view.kind == "sample"
     evidence = (
-        f"Scale-free best delta {_signed(match.best_delta)} (95 % {_signed(low)} … {_signed(high)}; {MATCHED[0]:g} … "
+        f"Scale-free best delta {'of posterior samples ' if is_sampled else ''}{_signed(match.best_delta)} (95 % {_signed(low)} … {_signed(high)}; {MATCHED[0]:g} … "
         f"{MATCHED[1]:g} counts as at the target); gap there {match.best_gap:.3f} nats, at delta 1 "
         f"{match.gap(1.0).value:.3f}; power above half of Nyquist {_signed(excess, '+.1f')} dB from the target’s."
     )
@@ -103,18 +104,17 @@ def _spectrum(analysis: Analysis) -> Finding | None:
     first, last = match.deltas[0], match.deltas[-1]
     beyond = " or less" if match.best_delta <= first else " or more" if match.best_delta >= last else ""
     fit = f"delta {_signed(match.best_delta)}{beyond} fits, {_signed(low)} … {_signed(high)}"
+    spectrum = "the spectrum of posterior samples" if is_sampled else "the latents’ spectrum"
     if side == "undecided":
-        verdict = f"Whether the latents’ spectrum is as steep as the target, {TARGET}, is undecided: {fit}."
+        verdict = f"Whether {spectrum} is as steep as the target, {TARGET}, is undecided: {fit}."
         advice, command = _more(analysis)
     else:
-        verdict = f"The latents’ spectrum is {SIDES[side]}, {TARGET} ({fit}){_power(side, excess)}."
+        verdict = f"T{spectrum[1:]} is {SIDES[side]}, {TARGET} ({fit}){_power(side, excess)}."
         advice, command = _spectrum_advice(analysis, side, excess), ""
     if side in ("steeper", "flatter"):
         exponent = round(1 - match.best_delta, 2)
-        advice += (
-            f" Or leave the autoencoder as it is: latents with a gain, --source.flatten {exponent:g}, have the target’s "
-            f"slope."
-        )
+        gain = f"latents with a gain, --source.flatten {exponent:g}, have the target’s slope"
+        advice += f" Or leave the autoencoder as it is: {gain}."
         command = fine_tune(analysis, "esm") or flatten(analysis, exponent)
     return Finding(KEYS[side], "neutral", " ".join([verdict, *others]), evidence, advice, command)
 
