@@ -87,9 +87,10 @@ def _spectrum(analysis: Analysis) -> Finding | None:
     excess = high_band_excess(match)
     is_sampled = view.kind == "sample"
     evidence = (
-        f"Scale-free best delta {'of posterior samples ' if is_sampled else ''}{_signed(match.best_delta)} (95 % "
-        f"{_signed(low)} … {_signed(high)}; {MATCHED[0]:g} … {MATCHED[1]:g} counts as at the target); gap there {match.best_gap:.3f} nats, at delta 1 "
-        f"{match.gap(1.0).value:.3f}; power above half of Nyquist {_signed(excess, '+.1f')} dB from the target’s."
+        f"Scale-free best delta {'of posterior samples ' if is_sampled else ''}{_signed(match.best_delta)} "
+        f"(95 % {_signed(low)} … {_signed(high)}; {MATCHED[0]:g} … {MATCHED[1]:g} counts as at the target); gap there "
+        f"{match.best_gap:.3f} nats, at delta 1 {match.gap(1.0).value:.3f}; power above half of Nyquist "
+        f"{_signed(excess, '+.1f')} dB from the target’s."
     )
     readings = {"As the paper’s code reads it, it is": paper}
     if len(analysis.views) > 1:
