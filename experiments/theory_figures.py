@@ -1,9 +1,9 @@
-"""Draw the figures of docs/theory.md, from results alone.
+"""Draw the figures of docs/theory.md and docs/five_latent_spaces.md, from results alone.
 
     python experiments/theory_figures.py
 
-The first is the closed form; the others draw experiments/results/frequency_bias_cifar10.json and
-what_esm_asks_for.json. Writes docs/theory_*.svg.
+The first is the closed form; the others draw experiments/results/frequency_bias_cifar10.json, what_esm_asks_for.json
+and five_latent_spaces.json. Writes docs/theory_*.svg and docs/five_latent_spaces.svg.
 """
 
 import json
@@ -50,17 +50,17 @@ OTHERS = ("images", "Gaussian surrogates", "white noise", "predicts data")
 
 @contextmanager
 def drawing(name: str, n: int, n_rows: int = 1) -> Iterator[list[Axes]]:
-    """Yield n panels side by side in each row, and write them to docs/theory_NAME.svg."""
+    """Yield n panels side by side in each row, and write them to docs/NAME.svg."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.3 * n, 2.7 * n_rows), layout="constrained", facecolor="white")
         yield list(figure.subplots(n_rows, n, squeeze=False).flat)
-        figure.savefig(DOCS / f"theory_{name}.svg", metadata={"Date": None})
+        figure.savefig(DOCS / f"{name}.svg", metadata={"Date": None})
 
 
 def wiener() -> None:
     """Draw the relative error of the best linear denoiser by frequency, for three exponents at equal variance."""
     path, frequencies = DiffusionPath("linear"), torch.logspace(-1.8, -0.15, 60, dtype=torch.float64)
-    with drawing("wiener", 3) as panels:
+    with drawing("theory_wiener", 3) as panels:
         for axes, exponent in zip(panels, (2.0, 1.0, 0.0), strict=True):
             power = frequencies**-exponent
             power = (
@@ -78,7 +78,7 @@ def wiener() -> None:
 
 def learned(study: FrequencyBias) -> None:
     """Draw each band's error over its power and over the best linear denoiser's, its loss, and its half-time."""
-    with drawing("learned", 2, 2) as panels:
+    with drawing("theory_learned", 2, 2) as panels:
         for index, name in enumerate(FLATTENED):
             case = study.of(name)[0]
             _by_band(panels[0], case, [band.final_error for band in case.bands], index, name)
@@ -106,7 +106,7 @@ def _by_band(axes: Axes, case: Case, values: list[float], index: int, name: str)
 
 def loss_and_mask(esm: dict[str, Any]) -> None:
     """Draw the exponent that the loss prefers at each scale of the latents, and the shortest period a mask keeps."""
-    with drawing("loss_and_mask", 2) as (left, right):
+    with drawing("theory_loss_and_mask", 2) as (left, right):
         for index, (variant, name) in enumerate((("paper", "the paper's"), ("scale_free", "scale-free"))):
             best = esm["losses"][variant]["best_exponent"]
             left.plot([float(std) for std in best], list(best.values()), "o-", ms=4, color=SERIES[index], label=name)
@@ -130,6 +130,23 @@ def loss_and_mask(esm: dict[str, Any]) -> None:
         right.legend()
 
 
+def five_spaces(document: dict[str, Any], images: str = "kodak_256") -> None:
+    """Draw the spectrum of each real latent space beside its target, and the ratio of the two."""
+    with drawing("five_latent_spaces", 3, 2) as panels:
+        for index, (name, space) in enumerate(document[images].items()):
+            match, colour = space["matches"]["scale_free"], SERIES[index]
+            latent, target = (10 * torch.tensor(match[side]).log10() for side in ("latent", "target"))
+            panels[index].plot(match["frequencies"], target, "--", color=MUTED, label="target, delta 1")
+            panels[index].plot(match["frequencies"], latent, color=colour, label="latents")
+            panels[index].set(title=name, ylim=(-27, -1), ylabel="share of a band, dB")
+            panels[-1].plot(match["frequencies"], latent - target, color=colour, label=name)
+        panels[-1].axhline(0, color=MUTED, lw=0.8, ls="--")
+        panels[-1].set(title="latents over target", ylabel="dB")
+        for axes in panels:
+            frequency_axis(axes, "cycles per latent position")
+            axes.legend()
+
+
 def frequency_axis(axes: Axes, label: str) -> None:
     """Give the axes a logarithmic x axis of frequencies."""
     axes.set(xscale="log", xlabel=label)
@@ -151,6 +168,7 @@ def main() -> None:
     wiener()
     learned(FREQUENCY_BIAS.read(RESULTS / "frequency_bias_cifar10.json"))
     loss_and_mask(json.loads((RESULTS / "what_esm_asks_for.json").read_text()))
+    five_spaces(json.loads((RESULTS / "five_latent_spaces.json").read_text()))
 
 
 if __name__ == "__main__":

@@ -194,10 +194,10 @@ DOCUMENTS = {
     "docs/alignment.md": 27,
     "docs/compare.md": 33,
     "docs/evaluate.md": 13,
+    "docs/five_latent_spaces.md": 66,
     "docs/fidelity.md": 45,
     "docs/reliability.md": 20,
     "docs/study.md": 5,
-    "docs/taef2.md": 23,
     "docs/theory.md": 41,
     "experiments/CLAIMS.md": 226,
     "experiments/README.md": 12,
@@ -214,7 +214,8 @@ TABLES = (
     ("methods_at_small_scale", "methods_cifar10", "experiments/README.md"),
     ("methods_at_small_scale", "methods_cifar10", "README.md"),
     ("methods_at_small_scale", "methods_bsds500", "experiments/README.md"),
-    ("real_latents", "latents_taef2", "docs/taef2.md"),
+    ("real_latents", "five_latent_spaces", "docs/five_latent_spaces.md"),
+    ("perturbed_latents", "perturbed_taef2", "docs/five_latent_spaces.md"),
     ("scores_of_known_damage", "scores_cifar10", "docs/evaluate.md"),
     ("cost_of_plans", "cost_of_plans", "docs/compare.md"),
     ("forecast_on_cifar10", "forecast_cifar10", "docs/forecast.md"),
@@ -238,7 +239,9 @@ def test_hold_refuses_every_changed_number():
             hold(changed, every=True)
 
 
-@pytest.mark.parametrize("file", ["compare_cifar10", "frequency_bias_cifar10", "unified_view_cifar10", "latents_taef2"])
+@pytest.mark.parametrize(
+    "file", ["compare_cifar10", "frequency_bias_cifar10", "unified_view_cifar10", "perturbed_taef2"]
+)
 def test_hold_refuses_changed_results(file, monkeypatch):
     def changed(value):
         if isinstance(value, dict):
