@@ -155,7 +155,7 @@ def own() -> tuple[OwnSpace, ...]:
     results = json.loads(file.read_text())
     return tuple(
         OwnSpace(
-            name,
+            f"tiny {name}",
             ORIGINALS[name],
             row["digest"],
             row["factor"],
