@@ -24,7 +24,7 @@ def test_what_generation_is_draws_every_model_that_was_measured():
     some = NUMBERS | {"solved_fid_reconstructions": Measurement(None, refused="few")}
     panel = what_generation_is(["A", "B", "C"], [NUMBERS, some, {}])
     assert panel.svg.count("<title>") == 5 + 4
-    assert "A\nand its spectrum: 20" in panel.svg
+    assert "A\n+ spectrum: 20" in panel.svg
 
 
 def test_models_of_the_figure_are_metrics():

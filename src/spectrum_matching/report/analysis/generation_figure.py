@@ -9,11 +9,11 @@ from ..digits import number
 
 FLOOR = "fid_reconstructions_floor"
 MODELS = {
-    "white_fid_reconstructions": "white noise: each channel’s variance",
-    "stationary_fid_reconstructions": "and its spectrum",
-    "gaussian_fid_reconstructions": "and place, channels and class",
-    "solved_fid_reconstructions": "and what a solved denoiser adds",
-    FLOOR: "reconstructions themselves",
+    "white_fid_reconstructions": "white noise",
+    "stationary_fid_reconstructions": "+ spectrum",
+    "gaussian_fid_reconstructions": "+ place, channels, class",
+    "solved_fid_reconstructions": "+ solved denoiser",
+    FLOOR: "reconstructions",
 }
 """What each model knows beyond the one before it."""
 
@@ -42,11 +42,11 @@ def what_generation_is(names: Sequence[str], measured: Sequence[Mapping[str, Mea
         series.append(Curve(values, rows, tips, line(index)))
     return by_row(
         "What generation takes",
-        "share of the distance of white noise that is left",
+        "share of the distance left",
         list(MODELS.values()),
         series,
         label="distance to reconstructions of white noise, the stationary Gaussian, the Gaussian and the solved model",
-        left=178,
+        left=146,
     )
 
 
