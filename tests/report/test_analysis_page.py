@@ -614,9 +614,10 @@ SCREENS = {(1400, 900): 1144, (390, 844): 358}
 def test_render_answers_on_the_first_screen(whole_page, visit, screen):
     tab = visit(whole_page)
     tab.set_viewport_size(dict(zip(("width", "height"), screen, strict=True)))
-    box = tab.locator(".answer").bounding_box()
-    assert box["y"] + box["height"] <= screen[1]
-    assert box["width"] == SCREENS[screen]
+    assert tab.locator(".answer").bounding_box()["width"] == SCREENS[screen]
+    for part in (".said", ".drawing"):
+        box = tab.locator(f".answer > {part}").bounding_box()
+        assert box["y"] + box["height"] <= screen[1], part
     said = tab.locator(".answer").inner_text()
     assert WHOLE.findings[0].verdict in said
     assert WHOLE.findings[2].verdict in said  # it is wrong
@@ -864,9 +865,7 @@ def test_answers_say_which_of_two_will_diffuse_better_in_one_line():
 def test_answers_have_what_models_draw_without_training():
     facts = dict(answers([WHOLE])[0].facts)
     key = GENERATIVE_METRICS[0].metrics[0].key
-    assert f"{GENERATIVE_METRICS[0].metrics[0].title} {fixed(WHOLE.generative.measurements[key].value, 3)} ±" in (
-        facts["generation"].text
-    )
+    assert f"interpolation {fixed(WHOLE.generative.measurements[key].value, 3)} ±" in (facts["generation"].text)
     assert WHOLE.generative.reference in facts["generation"].evidence
     refused = dict.fromkeys(WHOLE.generative.measurements, Measurement(None, refused="too few images"))
     none = replace(WHOLE, generative=replace(WHOLE.generative, measurements=refused))

@@ -1,7 +1,7 @@
 import pytest
 
 from spectrum_matching.metrics.catalogue import GENERATIVE_METRICS, METRICS
-from spectrum_matching.report.analysis.terms import OF_METRICS, OTHERS, described, glossary, split_terms
+from spectrum_matching.report.analysis.terms import OF_METRICS, OTHERS, described, glossary, model_name, split_terms
 
 
 def explained(text):
@@ -27,7 +27,8 @@ def test_glossary_has_each_metric_in_its_own_words():
     for term, key in OF_METRICS.items():
         assert glossary()[term] == described(METRICS[key])
     for entry in GENERATIVE_METRICS:
-        assert explained(f"{entry.metrics[0].title} 3.2 ± 0.1") == [entry.metrics[0].title]
+        name = model_name(entry.metrics[0])
+        assert explained(f"{name} 3.2 ± 0.1") == [name]
     assert glossary().keys() >= OTHERS.keys()
     text = described(METRICS["sec_25"])
     assert text.startswith("Spectral energy concentration, ρ = 0.25, in share of energy: 0 to 1. DCT of the whole map")

@@ -8,11 +8,15 @@ from ...metrics.catalogue import GENERATIVE_METRICS
 from ...records.analysis import Analysis, Finding
 from ..digits import decimals, fixed, spread
 from .tables import shape
+from .terms import model_name
 
 Level = Literal["good", "warning", "bad", "neutral"]
 GLYPHS: dict[Level, str] = {"good": "✓", "warning": "▲", "bad": "✕", "neutral": "–"}
 FEW = 2
 """Autoencoders up to which each has whole sentences; more have a few words each, so that all fit one screen."""
+
+MAIN_MODELS = ("interpolation ", "Gaussian ")
+"""Models of the latents whose distances the first screen shows; the others stand in the evidence."""
 
 NO_VERDICT = "These measurements allow no verdict; the numbers are below."
 
@@ -104,16 +108,18 @@ def _generation(analysis: Analysis) -> list[tuple[str, Line]]:
         if measurement and measurement.value is not None:
             n = decimals(measurement.value, measurement.standard_error)
             error = spread(measurement.standard_error, n)
-            found.append(f"{metric.title} {fixed(measurement.value, n)} {error}".rstrip())
+            found.append(f"{model_name(metric)} {fixed(measurement.value, n)} {error}".rstrip())
     if not found:
         reasons = dict.fromkeys(m.refused for m in generative.measurements.values())
         return [("generation", Line(f"none: {'; '.join(reasons)}"))]
     evidence = (
-        f"Without training: {generative.n_generated:,} images of each model of the latents, compared with "
-        f"{generative.n_evaluated:,}; fitted to {generative.coverage} of {generative.reference}; features of "
-        f"{generative.extractor or 'an unnamed function'}. Numbers of other protocols do not compare."
+        f"Fréchet distances, without training: {'; '.join(found)}. {generative.n_generated:,} images of each model of "
+        f"the latents, compared with {generative.n_evaluated:,}; fitted to {generative.coverage} of "
+        f"{generative.reference}; features of {generative.extractor or 'an unnamed function'}. Numbers of other "
+        f"protocols do not compare."
     )
-    return [("generation", Line("; ".join(found), evidence))]
+    main = [each for each in found if each.startswith(MAIN_MODELS)] or found[:1]
+    return [("generation", Line("; ".join(main), evidence))]
 
 
 def _reconstruction(analysis: Analysis) -> Line:

@@ -31,8 +31,13 @@ OTHERS = {
 @cache
 def glossary() -> dict[str, str]:
     """Return what each term means."""
-    generative = {entry.metrics[0].title: entry.metrics[0].key for entry in GENERATIVE_METRICS}
+    generative = {model_name(entry.metrics[0]): entry.metrics[0].key for entry in GENERATIVE_METRICS}
     return {term: described(METRICS[key]) for term, key in (OF_METRICS | generative).items()} | OTHERS
+
+
+def model_name(metric: Metric) -> str:
+    """Return what drew the images of a distance, "Gaussian" for "Fréchet distance of the Gaussian"."""
+    return metric.title.replace("Fréchet distance of the ", "").replace(" Fréchet distance", "")
 
 
 def described(metric: Metric) -> str:
