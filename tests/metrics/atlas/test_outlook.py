@@ -63,11 +63,15 @@ def test_pair_verdicts_compare_each_subject_with_the_first_of_its_shape(plain, b
     better = with_psnr(blurred, 25.5)
     (verdict,) = pair_verdicts([same, better])
     assert (verdict.first, verdict.second, verdict.word) == ("plain", "blurred", "better")
-    assert str(verdict).startswith("Without guidance blurred will diffuse better than plain: SEC 0.")
+    assert str(verdict).startswith(
+        "By a rule of published pairs, blurred will diffuse better than plain without guidance: SEC 0."
+    )
     assert str(verdict).endswith(f". {record()}")
     assert verdict.evidence == evidence()
     (verdict,) = pair_verdicts([better, same])
-    assert str(verdict).startswith("Without guidance plain will diffuse worse than blurred: SEC 0.")
+    assert str(verdict).startswith(
+        "By a rule of published pairs, plain will diffuse worse than blurred without guidance: SEC 0."
+    )
     assert len(pair_verdicts([same, better, same])) == 2
 
 

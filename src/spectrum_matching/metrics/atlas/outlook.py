@@ -41,11 +41,13 @@ class PairVerdict:
     evidence: str
 
     def __str__(self) -> str:
-        """Return "Without guidance new will diffuse better than old: SEC 0.01 against 0.21.", and the rule's record."""
+        """Return "By a rule of published pairs, new will diffuse better than old …", and the rule's record."""
         if self.word == "cannot say":
             return f"Whether {self.second} will diffuse better than {self.first} we cannot say: {self.reason}."
-        said = f"Without guidance {self.second} will diffuse {self.word} than {self.first}: {self.reason}."
-        return f"{said} {record()}"
+        said = (
+            f"By a rule of published pairs, {self.second} will diffuse {self.word} than {self.first} without guidance"
+        )
+        return f"{said}: {self.reason}. {record()}"
 
 
 def statements(analysis: Analysis) -> tuple[Statement, ...]:
@@ -93,7 +95,7 @@ def _differences(analysis: Analysis, generative: Generative) -> list[tuple[str, 
         ),
         (f"images of {SIZE} pixels", f"{size} pixels", size == SIZE),
         (f"the {N_IMAGES:,} images of ImageNet’s validation part", f"{n_images:,} images", n_images == N_IMAGES),
-        (f"{most:,} reference images", f"{n_reference:,}", least <= n_reference <= most),
+        (f"{most:,} reference images", f"{n_reference:,} reference images", least <= n_reference <= most),
         ("samples of each posterior", "posterior means", generative.holds == "sample"),
     ]
     return [(expected, found) for expected, found, is_same in pairs if not is_same]
