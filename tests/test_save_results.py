@@ -1,0 +1,48 @@
+import importlib.util
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SPEC = importlib.util.spec_from_file_location("save_results", ROOT / "experiments" / "save_results.py")
+save_results = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(save_results)
+
+
+@pytest.fixture
+def whole():
+    return json.loads((ROOT / "experiments" / "results" / "compare_cifar10.json").read_text())
+
+
+def part(document, keep):
+    found = deepcopy(document)
+    comparison = found["comparison"]
+    comparison["trials"] = [trial for trial in comparison["trials"] if keep(trial)]
+    comparison["notes"] = [*comparison["notes"], "Unfinished trials: several."]
+    return found
+
+
+def test_merged_parts_are_the_whole(whole):
+    trials = whole["comparison"]["trials"]
+    seeds = {trial["seed"] for trial in trials}
+    parts = [part(whole, lambda trial, seed=seed: trial["seed"] == seed) for seed in sorted(seeds, reverse=True)]
+    found = save_results.merged(parts)["comparison"]
+    key = lambda trial: (trial["seed"], trial["method"])  # noqa: E731
+    assert sorted(found["trials"], key=key) == sorted(trials, key=key)
+    assert [trial["seed"] for trial in found["trials"]] == sorted(trial["seed"] for trial in trials)
+
+
+def test_merged_names_what_is_missing(whole):
+    control = whole["comparison"]["control"]
+    first, second = (part(whole, lambda trial: trial["method"] != control) for _ in range(2))
+    (note,) = [n for n in save_results.merged([first, second])["comparison"]["notes"] if n.startswith("Unfinished")]
+    assert note.startswith(f"Unfinished trials: {control}, seed 0")
+
+
+def test_merged_refuses_another_plan(whole):
+    other = deepcopy(whole)
+    other["comparison"]["plan"] = whole["comparison"]["plan"].replace("steps: 2500", "steps: 2501")
+    with pytest.raises(ValueError, match="different plans: diffusion"):
+        save_results.merged([other, whole])
