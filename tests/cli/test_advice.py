@@ -1,6 +1,7 @@
 """The verdict on the product's own exports and caches, and the commands that it suggests."""
 
 import shlex
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from spectrum_matching.latents.statistics import measure_latent_space
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.analysis import ANALYSES
 from spectrum_matching.records.measurement import Measurement
+from spectrum_matching.records.training_data import TRAINING, AutoencoderTraining, TrainingData
 
 SIZE, N, MEASURED = 32, 24, 8
 
@@ -140,3 +142,25 @@ def test_verdict_on_what_cannot_be_fine_tuned_suggests_a_gain(analyses, noisy, s
         status, output, errors = specmatch(verb, *words, "--dry-run")
         assert status == 0, (foreign[key], errors)
         assert f"autoencoder: {noisy}" in output
+
+
+def test_commands_of_the_verdict_train_on_what_the_autoencoder_was_trained_on(
+    analyses, noisy, photographs, specmatch, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    images, trained = tmp_path / "other photographs", tmp_path / "trained"
+    shutil.copytree(photographs, images)
+    shutil.copytree(noisy, trained)
+    data = TrainingData(str(images), held_out=0.25, seed=5, size=SIZE)
+    TRAINING.write(trained / "specmatch.json", AutoencoderTraining("run", {}, 4, data, "0", ""))
+    subject = replace(analyses[0].subject, source=str(trained))
+    for kind, verb in (("AutoencoderKL", "train-ae"), ("AutoencoderDC", "train-diffusion")):
+        command = suggested(replace(analyses[0], subject=replace(subject, kind=kind)))["spectrum-steeper"]
+        program, given, *words = shlex.split(command)
+        assert (program, given) == ("specmatch", verb)
+        assert str(images) in words
+        assert str(photographs) not in words
+        status, output, errors = specmatch(verb, *words, "--dry-run")
+        assert status == 0, (command, errors)
+        assert "held_out: 0.25" in output
+        assert "seed: 5\n" in output

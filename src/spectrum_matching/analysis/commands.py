@@ -6,6 +6,7 @@ from pathlib import Path
 from ..files.stages import slug
 from ..latents.open_latents import CACHED
 from ..records.analysis import Analysis
+from ..records.training_data import training_data
 
 TRAINABLE = "AutoencoderKL"
 """The class that `train-ae` fine-tunes."""
@@ -22,7 +23,7 @@ def fine_tune(analysis: Analysis, method: str) -> str:
     return _command(
         f"train-ae finetune256_{method}",
         *("--network.pretrained", subject.source),
-        *("--data.path", analysis.sample.source),
+        *_images(analysis, "--data.path", "--data.held_out"),
         *("--data.size", analysis.sample.size),
         *("--out", f"runs/{slug(subject.name)}_{method}"),
     )
@@ -34,12 +35,23 @@ def flatten(analysis: Analysis, exponent: float) -> str:
         return ""
     return _command(
         "train-diffusion tiny_sit",
-        *("--source.images", analysis.sample.source),
+        *_images(analysis, "--source.images", "--source.held_out"),
         *("--source.autoencoder", analysis.subject.source),
         *("--source.size", analysis.sample.size),
         *("--source.flatten", f"{exponent:g}"),
         *("--out", f"runs/{slug(analysis.subject.name)}_flattened"),
     )
+
+
+def _images(analysis: Analysis, path: str, held_out: str) -> tuple[object, ...]:
+    """Return the options that name what the autoencoder was trained on, or else the images that were measured.
+
+    Its training held out a part, which is held out again.
+    """
+    trained = training_data(analysis.subject.source)
+    if trained is None or not _is_there(trained.source):
+        return path, analysis.sample.source
+    return path, trained.source, held_out, f"{trained.held_out:g}", "--seed", trained.seed
 
 
 def are_left(analysis: Analysis, *, tests: bool = False) -> bool:
@@ -91,9 +103,11 @@ def _is_cached(analysis: Analysis) -> bool:
 
 def _can_be_named(analysis: Analysis) -> bool:
     """Return whether a command line can name the subject, and the images where there are any."""
-    source = analysis.sample.source
-    known = not analysis.sample.size or source == "embedded" or source.startswith("hub:") or Path(source).exists()
-    return bool(analysis.subject.source) and known
+    return bool(analysis.subject.source) and (not analysis.sample.size or _is_there(analysis.sample.source))
+
+
+def _is_there(images: str) -> bool:
+    return images == "embedded" or images.startswith("hub:") or Path(images).exists()
 
 
 def _command(words: str, *options: object) -> str:
