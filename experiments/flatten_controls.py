@@ -196,7 +196,10 @@ def main() -> None:
     opened = open_plan(resolve("cifar10", config, arguments.runs, None))
     for seed in arguments.seeds:
         for control in arguments.only:
-            inputs = {"control": control, "dose": arguments.dose, "seed": seed}
+            stages = run_trial(opened, ENTRY, seed, read_finished_stage)
+            # The entry's own training has the same settings and latents, the scores the same sampling and features.
+            alike = {name: stages[name].digest for name in ("diffusion", "samples", "scores")}
+            inputs = {"control": control, "dose": arguments.dose, "seed": seed, **alike}
 
             def work(folder: Path, control: str = control, seed: int = seed) -> dict[str, float | None]:
                 return run_control(opened, control, arguments.dose, seed, folder)

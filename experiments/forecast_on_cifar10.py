@@ -1,6 +1,6 @@
 """Does generation without training foretell what trained models of CIFAR-10's autoencoders score?
 
-    specmatch compare cifar10 --out runs/compare
+    specmatch compare cifar10
     python experiments/forecast_on_cifar10.py runs/compare/cifar10 [--images N] [--only ENTRY/seedN …]
 
 Measures the generative tier of `specmatch analyze` on every autoencoder of a comparison's folder whose latents are
@@ -120,6 +120,10 @@ def main() -> None:
         for trial, source, cache, scores in finished(given.runs):
             if trial in {row["trial"] for row in rows} or (given.only and trial not in given.only):
                 continue
+            if others := {row["n"] for row in rows} - {given.images}:
+                raise SystemExit(
+                    f"{given.out} has rows of {others.pop()} images, biased unlike {given.images}: name another --out"
+                )
             row = {"trial": trial, "trained": trained(scores)}
             rows.append(row | measure(source, cache, images, extractor, given.images))
             given.out.write_text(json.dumps({"rows": rows, "rank_correlations": correlations(rows)}, indent=1) + "\n")

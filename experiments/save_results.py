@@ -45,9 +45,12 @@ def merged(documents: list[dict[str, Any]]) -> dict[str, Any]:
     for document in documents:
         part = document["comparison"]
         theirs = yaml.safe_load(part["plan"])
-        for name in ("name", "control", "autoencoder", "diffusion", "sampling", "measuring"):
-            if theirs[name] != plan[name]:
-                raise ValueError(f"comparisons of different plans: {name} is {theirs[name]} and {plan[name]}")
+        pairs = {name: (theirs[name], plan[name]) for name in theirs.keys() & plan.keys() - {"out", "seeds", "entries"}}
+        entries, known = theirs["entries"], plan["entries"]
+        pairs |= {f"entry {name}": (entries[name], known[name]) for name in entries.keys() & known.keys()}
+        for name, (one, other) in sorted(pairs.items()):
+            if one != other:
+                raise ValueError(f"comparisons of different plans: {name} is {one} and {other}")
         trials |= {(trial["seed"], trial["method"]): trial for trial in part["trials"]}
     keys = [(seed, entry) for seed in plan["seeds"] for entry in plan["entries"]]
     notes = [note for note in last["notes"] if not note.startswith(UNFINISHED)]

@@ -41,8 +41,17 @@ def test_merged_names_what_is_missing(whole):
     assert note.startswith(f"Unfinished trials: {control}, seed 0")
 
 
-def test_merged_refuses_another_plan(whole):
-    other = deepcopy(whole)
-    other["comparison"]["plan"] = whole["comparison"]["plan"].replace("steps: 2500", "steps: 2501")
-    with pytest.raises(ValueError, match="different plans: diffusion"):
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("steps: 2500", "steps: 2501", "diffusion"),
+        ("cache: float16", "cache: float32", "cache"),
+        ("esm_weight: 0.1", "esm_weight: 0.2", "entry ESM, paper"),
+    ],
+)
+def test_merged_refuses_another_plan(whole, old, new, what):
+    other, plan = deepcopy(whole), whole["comparison"]["plan"]
+    assert old in plan
+    other["comparison"]["plan"] = plan.replace(old, new)
+    with pytest.raises(ValueError, match=f"different plans: {what} is"):
         save_results.merged([other, whole])

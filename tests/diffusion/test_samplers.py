@@ -312,7 +312,8 @@ def published_third_order(predict, path, noise, times):
         return path.alpha(times[k]), path.sigma(times[k]), path.log_snr(times[k]) / 2
 
     def data(x, k):
-        return path.as_data(predict(x, times[k : k + 1]), x, times[k : k + 1])
+        t = times[k].expand(len(x))
+        return path.as_data(predict(x, t), x, t)
 
     x, s = noise, 0
     for order in [3] * ((len(times) - 1) // 3) + [2]:

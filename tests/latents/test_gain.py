@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -79,6 +77,31 @@ def test_with_gain_decorrelates_channels(read):
     assert torch.corrcoef(plain)[0, 1] > 0.5
 
 
+@pytest.mark.parametrize(
+    "choice",
+    [
+        GainChoice(whiten=0.5, gain_channels="each"),
+        GainChoice(flatten=1.0, gain_channels="decorrelated"),
+        GainChoice(flatten=0.0, gain_channels="decorrelated"),
+    ],
+)
+def test_with_gain_by_channel_centres_channels_that_one_mean_leaves_off_centre(choice, read):
+    offsets = torch.tensor([3.0, -3.0, 0.5]).view(3, 1, 1)
+
+    def off_centre():
+        return (batch + offsets for batch in read())
+
+    space = with_gain(LatentSpace("shift and scale", (0.0,), (2.5,)), choice, off_centre)
+    raw = torch.cat(list(off_centre()))
+    units = space.to_unit(raw.double()).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(units.mean(1), torch.zeros(3).double(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(units.square().mean(1), torch.ones(3).double())
+    if choice.gain_channels == "decorrelated":
+        off_diagonal = torch.corrcoef(units) - torch.eye(3)
+        assert off_diagonal.abs().max() < (0.01 if choice.flatten == 0 else 0.1)
+    torch.testing.assert_close(space.from_unit(space.to_unit(raw)), raw, rtol=0, atol=1e-4)
+
+
 def test_with_gain_of_nothing_keeps_the_space_and_of_zero_takes_its_gain_off(read):
     gained = with_gain(CHANNEL, GainChoice(flatten=1.0), read)
     assert with_gain(gained, GainChoice(), read) is gained
@@ -112,6 +135,7 @@ def test_with_gain_refuses_settings_that_do_not_go_together(choice, message, rea
         with_gain(CHANNEL, choice, read)
 
 
-def test_with_gain_refuses_latents_of_one_position():
-    with pytest.raises(ValueError, match="one position"):
-        with_gain(replace(CHANNEL), GainChoice(flatten=1.0), lambda: [torch.randn(4, 3, 1, 1)])
+@pytest.mark.parametrize("grid", [(1, 1), (1, 32)])
+def test_with_gain_refuses_latents_without_two_axes(grid):
+    with pytest.raises(ValueError, match=f"latents of {grid[0]} x {grid[1]} positions have no spectrum"):
+        with_gain(CHANNEL, GainChoice(flatten=1.0), lambda: [torch.randn(4, 3, *grid)])

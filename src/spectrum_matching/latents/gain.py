@@ -27,7 +27,7 @@ def with_gain(space: LatentSpace, choice: GainChoice, read: Read) -> LatentSpace
     """Return the space with the chosen gain in place of its own, and unit variance after it.
 
     The variance is that of all channels together where the space has one standard deviation for all, and else, or with
-    decorrelated channels, of each.
+    a gain for each channel, of each; these are then centred one by one, whatever the space's means.
 
     Raises:
         ValueError: for settings that do not go together.
@@ -36,15 +36,19 @@ def with_gain(space: LatentSpace, choice: GainChoice, read: Read) -> LatentSpace
     if not choice.is_given:
         return space
     plain = space.without_gain
+    if choice.gain_channels != "all":
+        plain = _centred(plain, read)
     strength = choice.whiten if choice.flatten is None else choice.flatten
     if not strength and choice.gain_channels != "decorrelated":
-        return plain
+        return space.without_gain
     if choice.gain_channels == "decorrelated":
         plain = replace(plain, rotation=_principal_axes(plain, read))
     power = mean_power(plain, read)  # (c, h, w)
     _, h, w = power.shape
-    if max(h, w) < 2:
-        raise ValueError("latents of one position have no spectrum: leave out flatten and whiten")
+    if min(h, w) < 2:
+        raise ValueError(
+            f"latents of {h} x {w} positions have no spectrum over both axes: leave out flatten and whiten"
+        )
     rows = power if choice.gain_channels != "all" else power.mean(0, keepdim=True)
     gain = _power_law(h, w, choice.flatten) if choice.flatten is not None else _inverse(rows, choice)
     by_channel = len(space.std) > 1 or choice.gain_channels != "all"
@@ -74,6 +78,16 @@ def mean_power(space: LatentSpace, read: Read) -> Tensor:
     return total / n
 
 
+def _centred(space: LatentSpace, read: Read) -> LatentSpace:
+    """Return the space with the mean of each channel as its mean."""
+    total, n = torch.zeros(()), 0
+    for latents in read():
+        units = space.to_unit(latents.double())
+        total, n = total + units.mean((2, 3)).sum(0).cpu(), n + len(units)
+    mean, std = (torch.tensor(values, dtype=torch.float64) for values in (space.mean, space.std))
+    return replace(space, mean=tuple((mean + std * total / n).tolist()))
+
+
 def _power_law(h: int, w: int, exponent: float) -> SpectralGain:
     ends = (1 / (2 * max(h, w)), HIGHEST)
     return SpectralGain((tuple(frequency ** (exponent / 2) for frequency in ends),), frequencies=ends)
@@ -92,7 +106,7 @@ def _inverse(power: Tensor, choice: GainChoice) -> SpectralGain:
         power, frequencies = power[:, is_used], tuple(bins.frequencies[is_used].tolist())
     else:
         power = power.clone()
-        power[:, 0, 0] = (power[:, 0, 1] + power[:, 1, 0]) / 2 if min(h, w) > 1 else power.flatten(1)[:, 1]
+        power[:, 0, 0] = (power[:, 0, 1] + power[:, 1, 0]) / 2
         power = power.flatten(1)
     floor = LEAST * power.mean(1, keepdim=True)
     values = torch.where(floor > 0, power.maximum(floor), 1.0) ** (-choice.whiten / 2)

@@ -39,9 +39,9 @@ class GainChoice:
             raise ValueError(f"gain_channels {self.gain_channels} is of flatten and whiten: give one of them")
 
     def __str__(self) -> str:
-        """Say it in words: "flattened by 1"; "" where nothing is chosen."""
+        """Say it in words: "flattened by 1"; "none"."""
         if not self.is_given:
-            return ""
+            return "none"
         how = f"flattened by {self.flatten:g}" if self.flatten is not None else f"whitened to {self.whiten:g}"
         how += " by coefficient" if self.whiten_by == "coefficient" else ""
         return (

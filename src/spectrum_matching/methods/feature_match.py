@@ -49,7 +49,7 @@ def feature_gap(
         return FeatureGap(F.relu(1 - cosine_margin - cosines).mean(), F.relu(gaps - distance_margin).mean())
 
 
-def features_on_grid(field: Field, grid: tuple[int, int]) -> Field:
+def features_on_grid(field: Field, grid: tuple[int, int]) -> Float[Tensor, "b d u v"]:
     """Resample a field of tokens to the latents' grid: (b, width, h', w') → (b, width, *grid), bilinear, antialiased.
 
     Raises:

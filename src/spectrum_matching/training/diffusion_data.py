@@ -228,8 +228,10 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
 
 def _gained(choice: GainChoice, space: LatentSpace, started_at: LatentSpace | None, read: Read) -> LatentSpace:
     """Return the space with a gain: that which a resumed training was started with, or measured now."""
-    if choice.is_given and started_at is not None and started_at.without_gain == space.without_gain:
-        return started_at
+    if choice.is_given and started_at is not None:
+        before = replace(started_at.without_gain, mean=space.mean)  # which a gain by channel may have centred
+        if before == space.without_gain:
+            return started_at
     return with_gain(space, choice, read)
 
 

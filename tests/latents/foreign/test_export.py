@@ -136,6 +136,14 @@ def test_export_latents_with_a_gain_says_what_undoes_it(tmp_path: Path, layout: 
         torch.testing.assert_close(stats["std"].flatten(), torch.ones(C), rtol=0.1, atol=0)
 
 
+def test_export_latents_with_a_gain_of_nothing_writes_moments(tmp_path: Path) -> None:
+    plain = cached(tmp_path / "ours", gain=GainChoice(flatten=0.0))
+    export_latents(plain, "repa", tmp_path / "theirs")
+    assert not (tmp_path / "theirs.latent_space.json").exists()
+    for ours, theirs in zip(plain, open_latents(tmp_path / "theirs"), strict=True):
+        assert torch.equal(ours.mean, theirs.mean)
+
+
 @pytest.mark.parametrize(
     ("layout", "change", "complaint"),
     [

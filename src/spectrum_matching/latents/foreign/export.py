@@ -47,9 +47,9 @@ def export_latents(
     names: of the images by index in their source, for MAR's files. seed: of samples. A set without variances gets the
     smallest, exp(-30).
 
-    Latents with a gain are written with it, at unit scale: one sample of each posterior, which a gain leaves without
-    a diagonal covariance, as mean. Beside the folder, NAME.latent_space.json holds what undoes it: see
-    `read_latent_space`.
+    Latents with a gain are written with it, at unit scale, so that no trainer's factor belongs on them: one sample of
+    each posterior, which a gain leaves without a diagonal covariance, as mean. NAME.latent_space.json beside the folder
+    holds what undoes it: see `read_latent_space`.
 
     Raises:
         ValueError: when the folder is not empty or cannot be written into, a latent cannot be read, or the layout
@@ -65,10 +65,12 @@ def export_latents(
         raise ValueError(f"{latents.source} holds samples alone: the moments that {layout} stores are not known")
     if folder.is_dir() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty; name a new folder")
-    rows, space = _read(latents, progress), None
+    rows: Rows = _read(latents, progress)
+    space: LatentSpace | None = None
     if latents.info.gain.is_given:
-        space = with_gain(latents.space("channel"), latents.info.gain, lambda: cached_samples(latents))
-        rows = _gained(rows, space, seed)
+        found = with_gain(latents.space("channel"), latents.info.gain, lambda: cached_samples(latents))
+        if found != found.without_gain:
+            space, rows = found, _gained(rows, found, seed)
 
     def write(partial: Path) -> None:
         if layout == "repa":
@@ -83,7 +85,7 @@ def export_latents(
     with explain_write_errors(f"into {folder}", "rerun the same command"):
         # A file of ours among theirs could be taken for a latent.
         if space is not None:
-            LATENT_SPACE.write(folder.with_name(f"{folder.name}.latent_space.json"), space)
+            LATENT_SPACE.write(folder.resolve().with_name(f"{folder.resolve().name}.latent_space.json"), space)
         write_folder_atomically(folder, write, manifest=False, keep_others=True)
 
 
