@@ -106,7 +106,7 @@ def measure_generation(
     n, data = fidelity.images.n_images, reference.data
     numbers: dict[str, Measurement] = {}
     steps, digest = Steps(progress, generation_work(options, n)), ""
-    coverage = Coverage(0, len(data), 0, len(data.classes))
+    coverage = Coverage(reference.n_chosen, len(data), 0, len(data.classes))
     if refusal := frechet_refusal(n, fidelity.images.n_features):
         keys = [metric.key for entry in GENERATIVE_METRICS for metric in entry.metrics]
         numbers = dict.fromkeys((*keys, FLOOR_METRIC.key), Measurement(None, refused=refusal))
@@ -180,7 +180,7 @@ def _measure(metric: GenerativeMetric, fitting: Fitting, drawn: _Images, fidelit
             target.moments["features"],
             target.n_images,
             generated.rows("features"),
-            target.rows("features") if metric.is_paired else None,
+            **{"paired" if metric.is_paired else "independent": target.rows("features")},
         )
         for each, target in zip(metric.metrics, targets, strict=True)
     }

@@ -12,6 +12,7 @@ from ..data.selection import choose_reference, overlap
 from ..latents.alignment_targets import require_latents
 from ..latents.latent_set import LatentSet
 from ..latents.open_latents import CACHED, is_cached, open_latents
+from ..metrics.generative.gaussian import LEAST
 from ..nets.vision.encoders import VisionEncoder, open_vision
 from ..nets.vision.extractors import open_extractor
 from ..nets.vision.perceptual import LPIPS
@@ -32,8 +33,8 @@ class ReferenceData:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.n < 2:
-            raise ValueError(f"{self.n} reference latents are too few: take at least 2")
+        if self.n < LEAST:
+            raise ValueError(f"{self.n} reference latents are too few: take at least {LEAST} (--num-reference)")
 
     @property
     def n_chosen(self) -> int:

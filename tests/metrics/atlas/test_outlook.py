@@ -78,7 +78,7 @@ def test_pair_verdicts_compare_each_subject_with_the_first_of_its_shape(plain, b
 def test_pair_verdicts_do_not_praise_lost_detail(plain, blurred):
     (verdict,) = pair_verdicts([plain, blurred])
     assert verdict.word == "cannot say"
-    assert str(verdict).startswith("Whether blurred will diffuse better than plain we cannot say: SEC 0.")
+    assert str(verdict).startswith("We cannot say whether blurred will diffuse better than plain: SEC 0.")
     assert "dB less PSNR" in verdict.reason
 
 
@@ -120,12 +120,15 @@ def test_outlook_forecasts_what_was_measured_as_published(plain):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"extractor": "dinov2"}, "calibrate it for Inception’s features; here it is features of dinov2"),
-        ({"extractor": ""}, "here it is features of an unnamed function"),
-        ({"n_images": 49_999}, "50,000 images of ImageNet’s validation part; here it is 49,999 images"),
-        ({"n_reference": 1_279_999}, "1,281,167 reference images; here it is 1,279,999"),
-        ({"n_reference": 1_281_168}, "1,281,167 reference images; here it is 1,281,168"),
-        ({"holds": "mean"}, "samples of each posterior; here it is posterior means"),
+        (
+            {"extractor": "dinov2"},
+            "calibrated only for Inception’s features; these were measured with features of dinov2",
+        ),
+        ({"extractor": ""}, "these were measured with features of an unnamed function"),
+        ({"n_images": 49_999}, "50,000 images of ImageNet’s validation part; these were measured with 49,999 images"),
+        ({"n_reference": 1_279_999}, "1,281,167 reference images; these were measured with 1,279,999"),
+        ({"n_reference": 1_281_168}, "1,281,167 reference images; these were measured with 1,281,168"),
+        ({"holds": "mean"}, "samples of each posterior; these were measured with posterior means"),
         ({"ifid": 80.0}, "interpolation FID is 80, outside of the 5.44 … 72.76"),
         ({"psnr": 40.0}, "PSNR is 40, outside of the 18.9 … 34.33"),
     ],
@@ -139,7 +142,7 @@ def test_outlook_refuses_other_protocols_and_numbers_in_words(change, reason, pl
 def test_outlook_refuses_another_size_and_what_was_not_measured(plain):
     published = as_published(plain)
     smaller = replace(published, sample=replace(published.sample, size=128))
-    assert outlook(smaller).refused.endswith("images of 256 pixels; here it is 128 pixels")
+    assert outlook(smaller).refused.endswith("images of 256 pixels; these were measured with 128 pixels")
     refused = {"interpolation_fid": Measurement(None, refused="too few images")}
     without = replace(published, generative=replace(published.generative, measurements=refused))
     assert outlook(without).refused == "interpolation FID: too few images"
@@ -151,7 +154,7 @@ def test_pair_verdicts_hear_interpolation_fid_of_one_protocol(plain, blurred):
     worse = replace(better, generative=as_published(plain, ifid=60.0).generative)
     base = replace(same, generative=as_published(plain, ifid=50.0).generative)
     (verdict,) = pair_verdicts([base, worse])
-    assert (verdict.word, "interpolation FID does not agree" in verdict.reason) == ("cannot say", True)
+    assert (verdict.word, "interpolation FID does not confirm it" in verdict.reason) == ("cannot say", True)
     other = replace(worse, generative=replace(worse.generative, extractor_digest="another"))
     assert pair_verdicts([base, other])[0].word == "better"
 

@@ -39,7 +39,7 @@ def test_decide_names_its_numbers():
     assert decide(numbers(0.209), numbers(0.010)).reason == "SEC 0.010 against 0.209"
     assert "no published pair gave up more than 1.2 dB" in decide(numbers(0.2, psnr=29.0), numbers(0.1)).reason
     found = decide(numbers(0.2, interpolation_fid=40.0), numbers(0.1, interpolation_fid=50.0)).reason
-    assert found.endswith("but interpolation FID does not agree (50 against 40)")
+    assert found.endswith("but interpolation FID does not confirm it (50 against 40)")
 
 
 def test_most_given_up_is_that_of_the_published_pairs():

@@ -158,15 +158,16 @@ def test_fit_gaussian_of_separable_fields_by_class(monkeypatch, n):
 
 def test_fit_gaussian_of_few_latents_above_the_limit_is_of_low_rank(monkeypatch):
     monkeypatch.setattr(gaussian, "MAX_FULL", 8)
+    monkeypatch.setattr(gaussian, "LEAST", 2)
     model = fitted(normal(6, *SHAPE))
     assert [law.variances.shape for law in model.laws.values()] == [(2, 12)]
     assert model.sample([0, 1]).isfinite().all()
 
 
-def test_fit_gaussian_reports_progress_and_refuses_one_latent():
+def test_fit_gaussian_reports_progress_and_refuses_too_few_latents():
     calls = []
     fitted(correlated(50), progress=lambda done, total: calls.append((done, total)))
     assert calls == [(50, 100), (100, 100)]
     assert isinstance(fitted(correlated(50)).laws[-1].basis, Dense)
-    with pytest.raises(ValueError, match="at least 2 latents, got 1"):
-        fitted(correlated(1))
+    with pytest.raises(ValueError, match="9 reference latents are too few for a covariance: take 10 or more"):
+        fitted(correlated(9))

@@ -79,10 +79,12 @@ def test_find_neighbours_does_not_depend_on_block_sizes(fitting, block, queries)
     torch.testing.assert_close(found.squares, expected.squares)
 
 
-def test_find_neighbours_takes_all_of_a_smaller_reference(fitting):
-    few = fitting._replace(reference=MemoryLatents(fitting.reference.latents[:4]))
-    found = find_neighbours(few, block=3)
-    assert found.indices.sort(1).values.tolist() == [[0, 1, 2, 3]] * 23
+def test_find_neighbours_refuses_a_reference_of_fewer(fitting):
+    few = fitting._replace(reference=MemoryLatents(fitting.reference.latents[:9]))
+    with pytest.raises(ValueError, match="9 reference latents are fewer than the 10 neighbours"):
+        find_neighbours(few)
+    found = find_neighbours(few, k=9, block=4)
+    assert found.indices.sort(1).values.tolist() == [list(range(9))] * 23
     assert bool((found.cosines.diff(dim=1) <= 0).all())
 
 
@@ -99,7 +101,7 @@ def test_choose_draws_with_the_softmax_of_the_mean_squared_difference():
     reference = MemoryLatents(torch.stack([direction * (1 + math.sqrt(d)) for d in (1, 2, 3)]))
     evaluated = MemoryLatents(direction.expand(4000, -1, -1, -1))
     fitting = Fitting(reference, evaluated)
-    chosen = torch.tensor(choose(find_neighbours(fitting), evaluated, RAW, seed=0))
+    chosen = torch.tensor(choose(find_neighbours(fitting, k=3), evaluated, RAW, seed=0))
     shares = torch.bincount(chosen, minlength=3) / 4000
     expected = torch.softmax(torch.tensor([-1.0, -2.0, -3.0]), 0)
     assert float((shares - expected).abs().max()) < 4 * math.sqrt(0.25 / 4000)

@@ -140,3 +140,8 @@ def test_fit_solved_reports_progress_up_to_its_total():
     fit_solved(fitting(scale_mixture(100), progress=lambda done, total: calls.append((done, total))))
     assert [done for done, _ in calls] == sorted(done for done, _ in calls)
     assert calls[-1][0] == calls[-1][1]
+
+
+def test_fit_solved_refuses_latents_of_too_many_channels():
+    with pytest.raises(ValueError, match="latents of 129 channels are too wide to solve: at most 128"):
+        fit_solved(fitting(normal(20, 129, 2, 2)))

@@ -174,3 +174,13 @@ def test_share_of_the_way_is_refused_without_a_way():
     assert refused.value is None
     assert "as near as the floor: 0.4" in refused.refused
     assert share_of_the_way(Measurement(1.0), Measurement(None, refused="few"), Measurement(2.0)).refused == "few"
+
+
+def test_frechet_measurement_of_independent_images_has_the_spread_of_both(generator):
+    found = []
+    for _ in range(200):
+        a, b = (torch.randn(300, 3, generator=generator, dtype=torch.float64) + shift for shift in (0.0, 0.5))
+        moments = RunningMoments().add(a), RunningMoments().add(b)
+        found.append(frechet_measurement(*moments, 300, a, independent=b))
+    spread = torch.tensor([each.value for each in found]).std()
+    assert sum(each.standard_error for each in found) / 200 == pytest.approx(float(spread), rel=0.15)

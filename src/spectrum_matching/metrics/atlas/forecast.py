@@ -27,13 +27,6 @@ TITLES = {INTERPOLATION: "interpolation FID", PSNR_METRIC.key: "PSNR"}
 MODELS = {"SiT-B": "gfid_sit_b", "SiT-XL": "gfid_sit_xl"}
 """The models whose FID is forecast, with the board's column."""
 
-TITLES = {INTERPOLATION: "interpolation FID", PSNR_METRIC.key: "PSNR"}
-MODELS = {"SiT-B": "gfid_sit_b", "SiT-XL": "gfid_sit_xl"}
-"""The models whose FID is forecast, with the board's column."""
-
-EXTRACTOR, SIZE, N_IMAGES, N_REFERENCE = "inception", 256, 50_000, (1_280_000, 1_281_167)
-"""The board's protocol: all of ImageNet's validation images against all of its training images, least and most."""
-
 
 @dataclass(frozen=True)
 class Forecast:

@@ -43,7 +43,7 @@ class PairVerdict:
     def __str__(self) -> str:
         """Return "By a rule of published pairs, new will diffuse better than old …", and the rule's record."""
         if self.word == "cannot say":
-            return f"Whether {self.second} will diffuse better than {self.first} we cannot say: {self.reason}."
+            return f"We cannot say whether {self.second} will diffuse better than {self.first}: {self.reason}."
         said = (
             f"By a rule of published pairs, {self.second} will diffuse {self.word} than {self.first} without guidance"
         )
@@ -70,7 +70,7 @@ def outlook(analysis: Analysis) -> Outlook:
         return Outlook((), "interpolation FID was not measured, which needs --reference and --features")
     if differences := _differences(analysis, generative):
         expected, found = (", ".join(words) for words in zip(*differences, strict=True))
-        return Outlook((), f"public tokenizers calibrate it for {expected}; here it is {found}")
+        return Outlook((), f"it is calibrated only for {expected}; these were measured with {found}")
     numbers = {}
     for key in PREDICTORS:
         number = analysis.measurement(key)

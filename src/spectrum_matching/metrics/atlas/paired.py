@@ -15,7 +15,7 @@ from .known_pairs import Numbers, Word, own_pairs, published_pairs, share
 
 RULE = (
     "The one of lower spectral energy concentration (SEC) diffuses better, unless it has lost more PSNR than any "
-    "published pair, or interpolation FID does not agree"
+    "published pair, or interpolation FID does not confirm it"
 )
 
 
@@ -49,7 +49,7 @@ def decide(first: Numbers, second: Numbers) -> Decision:
         )
     if _known(INTERPOLATION, first, second) and _by(INTERPOLATION, first, second) != word:
         found = f"{float(second[INTERPOLATION]):.3g} against {float(first[INTERPOLATION]):.3g}"
-        return Decision("cannot say", f"{reason}, but interpolation FID does not agree ({found})")
+        return Decision("cannot say", f"{reason}, but interpolation FID does not confirm it ({found})")
     return Decision(word, reason)
 
 

@@ -22,7 +22,11 @@ MAX_RATIO = 2
 """Numbers in a latent, for each latent of a class on average, up to which classes have covariances of their own."""
 
 ROWS_PER_POSITION = 3
-"""Channels of all latents of a class for each position, from which on it has a covariance of its own above that."""
+"""Above `MAX_FULL`: channels times latents of the smallest class for each position, from which on classes have
+covariances of their own."""
+
+LEAST = 10
+"""Reference latents below which nothing is fitted."""
 
 BLOCK = 1024
 ROUNDS = 5
@@ -52,11 +56,11 @@ def fit_gaussian(fitting: Fitting) -> ClassLaws:
     class of CIFAR-10 the distances are the same; with shrinkage (OAS) towards one covariance they depend on the number.
 
     Raises:
-        ValueError: for fewer than two latents.
+        ValueError: for fewer latents than `LEAST`.
     """
     reference = fitting.reference
-    if reference.n < 2:
-        raise ValueError(f"a covariance needs at least 2 latents, got {reference.n}")
+    if reference.n < LEAST:
+        raise ValueError(f"{reference.n} reference latents are too few for a covariance: take {LEAST} or more")
     classes, numbers = classes_of(reference.labels).unique(return_inverse=True)
     c, h, w = reference.shape
     counts, d, k = numbers.bincount(), c * h * w, len(classes)
@@ -142,7 +146,8 @@ GAUSSIAN = GenerativeMetric(
     distances(
         "gaussian_fid",
         "Fréchet distance of the Gaussian",
-        "images decoded from a Gaussian with the latents’ mean and covariance, of each class where there are labels",
+        "images decoded from a Gaussian with the latents’ mean and covariance; with labels, of each class, if these "
+        f"have {LATENTS_PER_CLASS} latents on average, and with one covariance for all where that is few for its size",
         source="ours",
         evidence=TRIAL,
     ),

@@ -69,10 +69,14 @@ def find_neighbours(
 
     Exact up to float32's rounding of the similarities. The evaluated latents are held in memory, and the similarities
     of `queries` of them to `block` of the reference.
+
+    Raises:
+        ValueError: for fewer reference latents than k.
     """
     device = fitting.device
     evaluated = torch.cat([_unit_vectors(latents, space, device)[0] for latents, _ in fitting.evaluated.blocks(block)])
-    k = min(k, fitting.reference.n)
+    if fitting.reference.n < k:
+        raise ValueError(f"{fitting.reference.n} reference latents are fewer than the {k} neighbours to draw from")
     cosines = torch.full((len(evaluated), k), -torch.inf, device=device)
     squares = torch.zeros(len(evaluated), k, dtype=torch.float64, device=device)
     indices = torch.zeros(len(evaluated), k, dtype=torch.int64, device=device)

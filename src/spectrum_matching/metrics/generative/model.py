@@ -71,7 +71,7 @@ class GenerativeMetric:
     """Fréchet distances of the images that a model of latents decodes to.
 
     metrics: to images, and to what posterior means of these decode to. fit: the model. is_paired: whether its sample i
-    belongs to image i, as with interpolation; standard errors then count both sides.
+    belongs to image i, as with interpolation; standard errors count both sides, together then, and else apart.
     """
 
     metrics: tuple[Metric, Metric]
@@ -90,7 +90,8 @@ def distances(key: str, title: str, conventions: str, **facts: Any) -> tuple[Met
         better="lower",
         range="from 0 on",
         bounds=(0.0, None),
-        conventions=f"{conventions}. Fréchet distance to the images measured; {BIAS}. Interval: delta method",
+        conventions=f"{conventions}. Fréchet distance to the images measured; {BIAS}. Interval: delta "
+        "method over drawn and measured images, the fitted model held fixed",
         **facts,
     )
     to_reconstructions = replace(

@@ -22,6 +22,8 @@ LEVELS = tuple((8 * (0.05 / 8) ** (torch.arange(13, dtype=torch.float64) / 12)).
 """Standard deviations of the noise on unit-scale latents, from where they are nearly Gaussian down: log-spaced."""
 
 N_FILTERS, N_GATES = 96, 16
+MAX_CHANNELS = 128
+"""Channels from each of which N_GATES features come, whose products are solved at every level."""
 MAX_LATENTS = 4096
 """Latents, spread over the reference, that the regressions are solved on: more change little and cost the same each."""
 
@@ -161,8 +163,14 @@ def step_weight(variances: Tensor, sigma: float, after: float) -> Tensor:
 
 
 def fit_solved(fitting: Fitting) -> SolvedModel:
-    """Fit the Gaussians, then solve the denoiser of each level on latents spread over the reference."""
+    """Fit the Gaussians, then solve the denoiser of each level on latents spread over the reference.
+
+    Raises:
+        ValueError: for latents of so many channels that it would take hours, and as `fit_gaussian` does.
+    """
     reference = fitting.reference
+    if reference.shape[0] > MAX_CHANNELS:
+        raise ValueError(f"latents of {reference.shape[0]} channels are too wide to solve: at most {MAX_CHANNELS}")
     total, n_gaussian = (len(LEVELS) + 2) * reference.n, 2 * reference.n
 
     def progress(done: int, all_done: int) -> None:

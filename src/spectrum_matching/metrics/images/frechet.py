@@ -119,11 +119,13 @@ def frechet_measurement(
     n_reference: int,
     rows: Tensor | None = None,
     paired: Tensor | None = None,
+    independent: Tensor | None = None,
 ) -> Measurement:
     """Return the distance with its standard error, or why it is refused: covariances without full rank.
 
     n_reference: images behind the reference, 0 if unknown. rows (n, d): features of single images, for the standard
-    error. paired (n, d): features of the reference's images, one by one; None holds the reference fixed.
+    error. paired (n, d): features of the reference's images, one by one; independent (m, d): those of a reference whose
+    images do not belong to these. None of both holds the reference fixed.
     """
     n, d = images.count, len(images.mean)
     if refusal := frechet_refusal(n, d):
@@ -137,7 +139,11 @@ def frechet_measurement(
     influence = frechet_influence(rows, images, reference)
     if paired is not None:
         influence = influence + frechet_influence(paired, reference, images)
-    return Measurement(distance, float(influence.std()) / math.sqrt(n))
+    error = float(influence.std()) / math.sqrt(n)
+    if independent is not None:
+        theirs = frechet_influence(independent, reference, images)
+        error = math.hypot(error, float(theirs.std()) / math.sqrt(len(theirs)))
+    return Measurement(distance, error)
 
 
 def share_of_the_way(distance: Measurement, floor: Measurement, gaussian: Measurement) -> Measurement:

@@ -94,28 +94,24 @@ def _pair(verdict: PairVerdict) -> Line:
     return Line(str(verdict), verdict.evidence, words=words)
 
 
-FORETELLING = ("interpolation_fid", "gaussian_fid")
-"""Models whose distances are answers; the others are what these are read against."""
-
-
 def _generation(analysis: Analysis) -> list[tuple[str, Line]]:
     """Return the distances of images that models of the latents draw without training, where any were measured."""
     if (generative := analysis.generative) is None:
         return []
     found = []
-    for metric in (entry.metrics[0] for entry in GENERATIVE_METRICS if entry.metrics[0].key in FORETELLING):
+    for metric in (entry.metrics[0] for entry in GENERATIVE_METRICS):
         measurement = generative.measurements.get(metric.key)
         if measurement and measurement.value is not None:
             n = decimals(measurement.value, measurement.standard_error)
             error = spread(measurement.standard_error, n)
             found.append(f"{model_name(metric)} {fixed(measurement.value, n)} {error}".rstrip())
     if not found:
-        reasons = dict.fromkeys(m.refused for m in generative.measurements.values())
+        reasons = dict.fromkeys(m.refused for m in generative.measurements.values() if m.value is None)
         return [("generation", Line(f"none: {'; '.join(reasons)}"))]
     evidence = (
         f"Fréchet distances, without training: {'; '.join(found)}. {generative.n_generated:,} images of each model of "
-        f"the latents, compared with {generative.n_evaluated:,}; fitted to {generative.coverage} of "
-        f"{generative.reference}; features of {generative.extractor or 'an unnamed function'}. Numbers of other "
+        f"the latents, compared with {generative.n_evaluated:,}; fitted to {generative.reference} "
+        f"({generative.coverage}); features of {generative.extractor or 'an unnamed function'}. Numbers of other "
         f"protocols do not compare."
     )
     main = [each for each in found if each.startswith(MAIN_MODELS)] or found[:1]
