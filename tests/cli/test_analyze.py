@@ -257,4 +257,10 @@ def test_analyze_all_agrees_on_autoencoder_and_its_cache(pictures, exported, tmp
 def test_analyze_all_refuses_an_atlas_of_other_sizes_before_any_work(pictures, exported, tmp_path):
     with pytest.raises(ValueError, match="--beside atlas: its latent spaces were measured on images of"):
         analyze_all((str(exported),), out=tmp_path / "out", data=str(pictures), size=32, beside="atlas")
+
+
+def test_analyze_all_refuses_cached_latents_beside_the_atlas_before_any_work(latent_cache, tmp_path):
+    with pytest.raises(ValueError, match=r"--beside atlas: its latent spaces were measured on images of .* have 32"):
+        analyze_all((f"latents:{latent_cache}",), out=tmp_path / "out", beside="atlas")
+    assert not (tmp_path / "out" / "analysis.json").exists()
     assert not (tmp_path / "out" / "analysis.json").exists()

@@ -123,10 +123,11 @@ def analyze_all(
             raise ValueError(f"--labels: {images.source} has no classes; put its images into a folder for each class")
         for name, network in networks.items():
             check_size(name, network, images.size, SSIM_WINDOW)
-        if beside:
-            require_beside([images.size])
+    measured = [*(paired for _, paired in cached.values() if paired), *((images,) if networks else ())]
+    if beside:
+        require_beside({image_set.size for image_set in measured})
     if options.encoder:
-        for image_set in (*(paired for _, paired in cached.values() if paired), *((images,) if networks else ())):
+        for image_set in measured:
             options.encoder.grid(image_set.size)
     if reference:
         if not networks:

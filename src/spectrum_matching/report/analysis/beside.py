@@ -42,9 +42,11 @@ def require_beside(sizes: Iterable[int]) -> None:
     Raises:
         ValueError: when it has none.
     """
-    known, asked = {space.size for space in read_atlas().own}, set(sizes)
+    known, asked = {space.size for space in read_atlas().own}, set(sizes) - {0}
+    if not asked:
+        raise ValueError("--beside atlas: its latent spaces were measured on images, and these latents without any")
     if not known & asked:
-        there, here = (" and ".join(map(str, sorted(each))) or "no" for each in (known, asked))
+        there, here = (" and ".join(map(str, sorted(each))) for each in (known, asked))
         raise ValueError(
             f"--beside atlas: its latent spaces were measured on images of {there} pixels, and these have {here}: "
             f"choose another --size"
