@@ -403,12 +403,16 @@ def test_comparability_warns_of_each_difference():
         "Image sizes": replace(second, sample=replace(second.sample, size=128)),
         "Splits": replace(second, sample=replace(second.sample, split="train")),
         "Precisions": replace(second, provenance=replace(second.provenance, dtype="bfloat16")),
+        "Protocols of generation without training": replace(
+            second, generative=replace(second.generative, coverage=Coverage(30, 512, 9, 10))
+        ),
     }
     for what, other in changed.items():
         (warning,) = comparability([first, other, replace(first, subject=replace(first.subject, name="C"))])
         assert warning.startswith(f"{what} differ: ")
         assert "(A, C); " in warning
         assert "(B). " in warning
+    assert comparability([first, replace(second, generative=None)]) == []
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ CONSEQUENCES = {
     "Image sizes": "A larger picture of the same scene is smoother by pixel, and so are its latents.",
     "Splits": "An autoencoder reconstructs the images that it was trained on better than others.",
     "Precisions": "Half precision adds rounding noise to the latents.",
+    "Protocols of generation without training": "These distances depend on the reference, its number and the features.",
 }
 SPLITS = {"held_out": "held out", "train": "training split", "all": "not split"}
 
@@ -44,10 +45,12 @@ def comparability(analyses: Sequence[Analysis]) -> list[str]:
         "Image sizes": [_size(a) for a in analyses],
         "Splits": [SPLITS.get(sample.split, sample.split) for sample in samples],
         "Precisions": [a.provenance.dtype for a in analyses],
+        "Protocols of generation without training": [_generated_by(a) for a in analyses if a.generative],
     }
     names = [analysis.subject.name for analysis in analyses]
+    generating = [analysis.subject.name for analysis in analyses if analysis.generative]
     return [
-        f"{title} differ: {grouped(values, names)}. {CONSEQUENCES[title]}"
+        f"{title} differ: {grouped(values, names if len(values) == len(names) else generating)}. {CONSEQUENCES[title]}"
         for title, values in properties.items()
         if len(set(values)) > 1
     ]
@@ -106,11 +109,21 @@ def provenance(analyses: Sequence[Analysis]) -> list[tuple[str, list[str]]]:
             "split": SPLITS.get(a.sample.split, a.sample.split),
             "number, size": f"{a.sample.coverage}, {_size(a)}",
             "images’ digest": a.sample.digest or "–",
+            "generation without training": _generated_by(a),
             **provenance_rows(a.provenance),
         }
         for a in analyses
     ]
     return [(title, [column[title] for column in columns]) for title in columns[0]]
+
+
+def _generated_by(analysis: Analysis) -> str:
+    """Return what distances without training rest on beside the autoencoder; "–" where none were measured."""
+    if (g := analysis.generative) is None:
+        return "–"
+    held = {"sample": "samples", "mean": "means"}[g.holds]
+    features = f"{g.extractor or 'an unnamed function'} {g.extractor_digest[:8]} {g.resizer}".strip()
+    return f"{g.coverage}, {held} of posteriors; features {features}"
 
 
 def _size(analysis: Analysis) -> str:
