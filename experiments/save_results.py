@@ -9,6 +9,7 @@ Numbers are rounded to six significant digits. Prints the table of a comparison,
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,9 @@ def main() -> None:
         json.loads(Path(source).read_text(), parse_float=lambda text: float(f"{float(text):.6g}")) for source in sources
     ]
     document = merged(documents) if len(documents) > 1 else documents[0]
+    if "comparison" in document:  # where it ran says nothing
+        part = document["comparison"]
+        part["plan"] = re.sub(r"^out: .*$", f"out: runs/compare/{part['name']}", part["plan"], flags=re.MULTILINE)
     out.write_text(json.dumps(without_pictures(document), separators=(",", ":")) + "\n")
     if "comparison" in document:
         print(comparison_markdown(COMPARISON.read(out)))

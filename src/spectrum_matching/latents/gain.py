@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ..latent_space import LatentSpace, SpectralGain
 from ..seeding import seeded, spread
-from ..spectrum.gain import dct_frequencies
 from ..spectrum.power import power_spectrum, radial_bins, radial_profile
 from .gain_choice import GainChoice
 from .latent_set import LatentSet, sample_moments
@@ -101,8 +100,9 @@ def _inverse(power: Tensor, choice: GainChoice) -> SpectralGain:
     if choice.whiten_by == "ring":
         bins = radial_bins(h, w, min(h, w), "frequency")
         power = radial_profile(power, min(h, w), "frequency", drop_dc=True)
-        lowest = dct_frequencies(h, w)
-        is_used = radial_profile((lowest > 0).double(), min(h, w), "frequency", drop_dc=True) > 0
+        counts = bins.counts.clone()
+        counts[0] -= 1  # DC
+        is_used = counts > 0
         power, frequencies = power[:, is_used], tuple(bins.frequencies[is_used].tolist())
     else:
         power = power.clone()

@@ -1,7 +1,7 @@
 """The scale of latents: from their moments, or measured over images with an autoencoder."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -92,16 +92,7 @@ def spread_images(images: ImageSet, *, n: int = N_IMAGES, seed: int = 0, workers
             yield batch.images
 
 
-def encoded_samples(
-    autoencoder: Autoencoder,
-    images: ImageSet,
-    device: torch.device,
-    *,
-    n: int = N_IMAGES,
-    seed: int = 0,
-    workers: int = 0,
-) -> Iterator[Tensor]:
-    """Yield samples of these posteriors, raw latents (b, c, h, w); the same at every call."""
-    posteriors = encode_spread(autoencoder, images, device, n=n, seed=seed, workers=workers)
+def samples_of(posteriors: Iterable[Posterior]) -> Iterator[Tensor]:
+    """Yield a sample of each batch of posteriors, raw latents (b, c, h, w); the same for the same batches."""
     for number, posterior in enumerate(posteriors):
-        yield sample_moments(posterior.mean, posterior.logvar, seeded("encoded", seed, number))
+        yield sample_moments(posterior.mean, posterior.logvar, seeded("encoded", number))

@@ -19,7 +19,7 @@ from ..latents.gain import Read, cached_samples, with_gain
 from ..latents.gain_choice import GainChoice
 from ..latents.latent_set import Key, LatentInfo, LatentSet, sample_moments, training_keys
 from ..latents.open_latents import open_latents
-from ..latents.statistics import encoded_samples, measure_latent_space, spread_images
+from ..latents.statistics import encode_spread, measure_latent_space, samples_of, spread_images
 from ..nets.autoencoder import Autoencoder, open_autoencoder
 from ..nets.vision.encoders import canonical, open_vision
 from ..sampling.model import Decoder
@@ -194,7 +194,8 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
                 autoencoder, images, device, by_channel=by_channel, seed=run.seed, workers=source.workers
             )
         channels, side = autoencoder.channels, source.size // autoencoder.factor
-        read = partial(encoded_samples, autoencoder, images, device, seed=run.seed, workers=source.workers)
+        encode = partial(encode_spread, autoencoder, images, device, seed=run.seed, workers=source.workers)
+        read = lambda: samples_of(encode())  # noqa: E731
         decoder = Decoder(source.autoencoder, autoencoder, digest_weights(autoencoder))
         networks["autoencoder"] = decoder.digest
     space = _gained(source, space, started_at, read)

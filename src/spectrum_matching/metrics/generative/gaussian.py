@@ -33,8 +33,8 @@ ROUNDS = 5
 
 
 TRIAL = (
-    "ours, trials of one budget: Spearman 0.92 with the trained models’ distance over nine small autoencoders; over "
-    "eight that differ less (docs/forecast.md) 0.52, and 0.93 to reconstructions"
+    "ours, one budget, eight small autoencoders (docs/forecast.md): Spearman 0.52 with the trained models’ distance to "
+    "images, 0.93 with that to reconstructions"
 )
 
 
