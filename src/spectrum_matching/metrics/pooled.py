@@ -31,8 +31,7 @@ def differences(
     """Compare groups of seeds, pair by pair, by t tests with the variance within groups pooled over all of them.
 
     Groups of equal values, such as methods that share an autoencoder, count once in that variance. Pairs with a group
-    of fewer than two seeds, which shows no spread of its own, are left out. p: Holm's step-down correction over the
-    pairs: "A Simple Sequentially Rejective Multiple Test Procedure" (1979).
+    of fewer than two seeds, which shows no spread of its own, are left out. p: with `holm`'s correction over the pairs.
     """
     from scipy.stats import t as student  # type: ignore[import-untyped]
 
@@ -48,8 +47,17 @@ def differences(
         error = pooled * math.sqrt(1 / len(groups[i]) + 1 / len(groups[j]))
         p = 2 * float(student.sf(abs(change) / error, freedom)) if error else float(change == 0)
         found[i, j] = Difference(change, p)
-    largest = 0.0
-    for rank, pair in enumerate(sorted(found, key=lambda pair: found[pair].p)):
-        largest = max(largest, min(1.0, (len(found) - rank) * found[pair].p))
-        found[pair] = found[pair]._replace(p=largest)
-    return found
+    corrected = holm([difference.p for difference in found.values()])
+    return {pair: found[pair]._replace(p=p) for pair, p in zip(found, corrected, strict=True)}
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p values corrected for their number, step by step.
+
+    Source: Holm, "A Simple Sequentially Rejective Multiple Test Procedure" (1979).
+    """
+    corrected, largest = [1.0] * len(p), 0.0
+    for rank, i in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        largest = max(largest, min(1.0, (len(p) - rank) * p[i]))
+        corrected[i] = largest
+    return corrected

@@ -1,0 +1,182 @@
+"""Which rows of a comparison differ from their control, seed by seed?
+
+    cd experiments/results
+    python ../paired_differences.py flatten compare_flatten.json
+    python ../paired_differences.py flatten_controls compare_flatten.json flatten_controls.json
+
+The paired tests of experiments/PREREGISTERED.md: the mean over seeds of a row's score less its control's, with its 95 %
+t interval, and p by Holm's correction over the tests of a family. Several comparisons are read as one. Writes
+experiments/results/paired_NAME.json and prints its tables.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+from scipy.stats import ttest_1samp
+
+from spectrum_matching.files.stages import slug
+from spectrum_matching.metrics.pooled import FAMILY_WISE, holm
+
+RESULTS = Path(__file__).parent / "results"
+NAMES = {"fid": "y1", "fid_reconstructions": "y2", "kid": "y3"}
+Scores = Mapping[tuple[str, int], Mapping[str, float]]
+"""Scores by key of each entry and seed."""
+
+
+class Family(NamedTuple):
+    """Tests whose p values are corrected together."""
+
+    control: str
+    rows: tuple[str, ...]
+    outcomes: tuple[str, ...]
+
+
+DOSES = ("D minus 0.5", "D 0.5", "D 1", "D 1.5")
+FAMILIES = {
+    "flatten": [
+        Family(control, tuple(f"{control}, {dose}" for dose in DOSES), (outcome,))
+        for control in ("autoencoder", "DSM")
+        for outcome in NAMES
+    ],
+    "flatten_controls": [
+        Family("autoencoder", ("permuted rings", "gain by channel", "coloured noise", "loss weights"), (outcome,))
+        for outcome in NAMES
+    ],
+    "delta": [Family("autoencoder", ("ESM, scale-free", "ESM, scale-free, delta 0.4"), ("fid", "fid_reconstructions"))],
+}
+"""Of each experiment, as it was written down."""
+
+
+class Paired(NamedTuple):
+    """One test: mean difference over n seeds, the ends of its 95 % interval, p corrected within the family."""
+
+    row: str
+    control: str
+    outcome: str
+    n: int
+    mean: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def word(self) -> str:
+        """Return whether the row is lower or higher, at a family-wise error of 5 %."""
+        if self.p >= FAMILY_WISE:
+            return "undecided"
+        return "lower" if self.mean < 0 else "higher"
+
+
+def tested(family: Family, scores: Scores) -> list[Paired]:
+    """Return the tests of a family on the seeds that row and control share; rows of fewer than two are left out."""
+    found = []
+    for row in family.rows:
+        seeds = sorted({seed for entry, seed in scores if entry == row and (family.control, seed) in scores})
+        if len(seeds) < 2:
+            continue
+        for outcome in family.outcomes:
+            changes = [scores[row, seed][outcome] - scores[family.control, seed][outcome] for seed in seeds]
+            test = ttest_1samp(changes, 0.0)
+            low, high = map(float, test.confidence_interval(0.95))
+            change, p = mean(changes), float(test.pvalue)
+            found.append(Paired(row, family.control, outcome, len(seeds), change, low, high, p))
+    return [each._replace(p=p) for each, p in zip(found, holm([each.p for each in found]), strict=True)]
+
+
+def reading(tests: Sequence[Paired], rows: Sequence[str]) -> str:
+    """Return "helps" if y1 and y2 of one of the rows are both lower, "hurts" if both are higher, else "undecided"."""
+    words = {(each.row, each.outcome): each.word for each in tests}
+    both = {row: {words.get((row, outcome)) for outcome in ("fid", "fid_reconstructions")} for row in rows}
+    for word, name in (("lower", "helps"), ("higher", "hurts")):
+        if {word} in both.values():
+            return name
+    return "undecided"
+
+
+def best_is_inside(control: str, scores: Scores) -> bool | None:
+    """Return whether y2 at both ends of the doses lies above the best of those between by more than a standard error.
+
+    The error is that of the paired difference. None where fewer than two seeds have all doses.
+    """
+    rows = {dose: f"{control}, {dose}" for dose in DOSES} | {"D 0": control}
+    seeds = [seed for entry, seed in scores if entry == control and all((row, seed) in scores for row in rows.values())]
+    if len(seeds) < 2:
+        return None
+    y2 = {dose: [scores[row, seed]["fid_reconstructions"] for seed in seeds] for dose, row in rows.items()}
+    best = min((y2[dose] for dose in ("D 0", "D 0.5", "D 1")), key=mean)
+    ends = [[end - least for end, least in zip(y2[dose], best, strict=True)] for dose in ("D minus 0.5", "D 1.5")]
+    return all(mean(changes) > stdev(changes) / len(seeds) ** 0.5 for changes in ends)
+
+
+def carriers(tests: Sequence[Paired], scores: Scores) -> list[str]:
+    """Return the controls whose interval of y2 lies below 0 and holds the mean change at dose 1, on their own seeds."""
+    found = []
+    for each in tests:
+        if each.outcome != "fid_reconstructions" or each.row not in ("coloured noise", "loss weights"):
+            continue
+        seeds = [seed for entry, seed in scores if entry == each.row and (f"{each.control}, D 1", seed) in scores]
+        y2 = {row: [scores[row, s][each.outcome] for s in seeds] for row in (each.control, f"{each.control}, D 1")}
+        change = mean(y2[f"{each.control}, D 1"]) - mean(y2[each.control]) if seeds else float("nan")
+        if each.high < 0 and each.low <= change <= each.high:
+            found.append(each.row)
+    return found
+
+
+def read_scores(paths: Sequence[Path]) -> dict[tuple[str, int], dict[str, float]]:
+    """Return the scores of every finished trial in files of comparisons and of flatten_controls.py."""
+    scores = {}
+    for path in paths:
+        document = json.loads(path.read_text())
+        for row in document.get("rows", []):
+            scores[row["control"], row["seed"]] = row["scores"]
+        for trial in document.get("comparison", {}).get("trials", []):
+            values = {key: measured["value"] for key, measured in trial["generation"]["scores"].items()}
+            scores[trial["method"], trial["seed"]] = values
+    return scores
+
+
+def markdown(tests: Sequence[Paired]) -> str:
+    """Return the table of an experiment."""
+    lines = [
+        "| row | less | outcome | seeds | mean difference, 95 % interval | p, corrected | |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        *(
+            f"| {each.row} | {each.control} | {NAMES[each.outcome]} | {each.n} | "
+            f"{each.mean:.3g} ({each.low:.3g} … {each.high:.3g}) | {each.p:.2g} | {each.word} |"
+            for each in tests
+        )
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Read, test, save, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=FAMILIES)
+    parser.add_argument("comparisons", type=Path, nargs="+")
+    arguments = parser.parse_args()
+    scores = read_scores(arguments.comparisons)
+    tests = [each for family in FAMILIES[arguments.name] for each in tested(family, scores)]
+    document: dict[str, Any] = {"question": f"paired_{arguments.name}", "tests": {}}
+    for each in tests:
+        document["tests"][f"{slug(each.row)}/{NAMES[each.outcome]}"] = {**each._asdict(), "word": each.word}
+    controls = {family.control: family.rows for family in FAMILIES[arguments.name]}
+    if arguments.name == "flatten":  # only the doses of which the hypothesis says that they help
+        controls = {control: tuple(f"{control}, {dose}" for dose in ("D 0.5", "D 1")) for control in controls}
+        document["best_is_inside"] = {control: best_is_inside(control, scores) for control in controls}
+    document["readings"] = {control: reading(tests, rows) for control, rows in controls.items()}
+    if arguments.name == "flatten_controls":
+        document["carriers"] = carriers(tests, scores)
+    (RESULTS / f"paired_{arguments.name}.json").write_text(json.dumps(document, indent=1) + "\n")
+    print(markdown(tests))
+    print("\n".join(f"{control}: {word}" for control, word in document["readings"].items()))
+
+
+if __name__ == "__main__":
+    main()

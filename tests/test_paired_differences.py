@@ -1,0 +1,99 @@
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from scipy.stats import t as student
+
+from spectrum_matching.comparison.plans import cifar10
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+
+
+def imported(name):
+    spec = importlib.util.spec_from_file_location(name, EXPERIMENTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+paired = imported("paired_differences")
+
+CONTROL = [35.0, 36.0, 34.5, 35.5]
+CHANGES = {"A": [-1.0, -1.2, -0.9, -1.1], "B": [-0.5, 0.6, 0.1, -0.3], "C": [0.2, 0.4, 0.1, 0.3]}
+
+
+def scores(changes, outcome="fid"):
+    found = {("control", seed): {outcome: value} for seed, value in enumerate(CONTROL)}
+    return found | {
+        (row, seed): {outcome: CONTROL[seed] + change}
+        for row, values in changes.items()
+        for seed, change in enumerate(values)
+    }
+
+
+def test_interval_is_that_of_the_paired_t_test():
+    (test,) = paired.tested(paired.Family("control", ("A",), ("fid",)), scores(CHANGES))
+    half = student.ppf(0.975, 3) * np.std(CHANGES["A"], ddof=1) / 2
+    assert (test.n, test.mean) == (4, pytest.approx(-1.05))
+    assert (test.low, test.high) == (pytest.approx(-1.05 - half), pytest.approx(-1.05 + half))
+    assert test.word == "lower"
+
+
+def test_p_is_corrected_within_the_family_alone():
+    alone = {row: paired.tested(paired.Family("control", (row,), ("fid",)), scores(CHANGES))[0].p for row in CHANGES}
+    together = {
+        each.row: each.p for each in paired.tested(paired.Family("control", (*CHANGES,), ("fid",)), scores(CHANGES))
+    }
+    assert together["A"] == pytest.approx(3 * alone["A"])
+    assert together["C"] == pytest.approx(2 * alone["C"])
+    assert together["B"] == pytest.approx(alone["B"])
+
+
+def test_rows_are_compared_on_the_seeds_that_they_share():
+    values = scores({"A": [-1.0, -1.2], "B": [0.5]})
+    (test,) = paired.tested(paired.Family("control", ("A", "B", "never run"), ("fid",)), values)
+    assert (test.row, test.n) == ("A", 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("lower", "lower"), "helps"),
+        (("higher", "higher"), "hurts"),
+        (("lower", "higher"), "undecided"),
+        (("lower", "undecided"), "undecided"),
+    ],
+)
+def test_reading_needs_both_outcomes(words, expected):
+    signs = {"lower": (-1.0, 0.01), "higher": (1.0, 0.01), "undecided": (-1.0, 0.05)}
+    tests = [
+        paired.Paired("A", "control", outcome, 4, signs[word][0], 0.0, 0.0, signs[word][1])
+        for word, outcome in zip(words, ("fid", "fid_reconstructions"), strict=True)
+    ]
+    assert paired.reading(tests, ("A",)) == expected
+
+
+@pytest.mark.parametrize(("end", "expected"), [(0.2, True), (0.0, False)])
+def test_best_dose_is_inside_if_both_ends_are_worse_by_their_error(end, expected):
+    noise = np.array([0.1, -0.1, 0.05, -0.05])
+    changes = {"control, D minus 0.5": noise + 1, "control, D 0.5": noise * 0 - 0.1}
+    changes |= {"control, D 1": noise * 0 - 0.5, "control, D 1.5": noise + end - 0.5}
+    assert paired.best_is_inside("control", scores(changes, "fid_reconstructions")) is expected
+
+
+@pytest.mark.parametrize(("at_one", "expected"), [(-1.05, ["coloured noise"]), (-2.0, []), (0.0, [])])
+def test_a_control_carries_what_its_interval_holds(at_one, expected):
+    changes = {"coloured noise": CHANGES["A"], "loss weights": CHANGES["B"], "control, D 1": [at_one] * 4}
+    found = scores(changes, "fid_reconstructions")
+    family = paired.Family("control", ("coloured noise", "loss weights"), ("fid_reconstructions",))
+    assert paired.carriers(paired.tested(family, found), found) == expected
+
+
+def test_families_name_rows_of_the_plans():
+    flatten = yaml.safe_load((EXPERIMENTS / "flatten.yaml").read_text())["entries"]
+    known = {"flatten": set(flatten), "delta": set(cifar10(everything=True).entries)}
+    known["flatten_controls"] = {"autoencoder", *imported("flatten_controls").CONTROLS}
+    for name, families in paired.FAMILIES.items():
+        assert {entry for family in families for entry in (family.control, *family.rows)} <= known[name]
