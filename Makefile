@@ -1,8 +1,8 @@
-# make demo | test | test-fast | check | bench | clean. Each sets up .venv by itself.
+# make demo | test | test-fast | check | docs | package | bench | clean. Each sets up .venv by itself.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-fast check bench clean
+.PHONY: demo test test-fast check docs package bench clean
 
 demo: .venv/ready
 	$(BIN)/specmatch demo $(ARGS)
@@ -20,11 +20,20 @@ check: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The pages, to be opened from site/index.html: nothing in them is loaded from the net.
+docs: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --clean
+
+# dist/*.tar.gz and dist/*.whl.
+package: .venv/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt build
+	$(BIN)/python -m build
+
 bench: .venv/ready
 	for question in bench/how_*.py bench/what_*.py; do $(BIN)/python $$question || exit 1; done
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site
 
 # The constraints pin every version; without them pip would take the newest torch and several GB with it.
 .venv/ready: pyproject.toml constraints.txt

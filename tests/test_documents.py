@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
 
 from spectrum_matching.metrics.pooled import differences
 from spectrum_matching.metrics.ranks import rank_correlation
@@ -203,6 +204,7 @@ DOCUMENTS = {
     "experiments/README.md": 12,
 }
 """The least number of numbers that must be held: a document that has lost its comments, or its rows, fails."""
+PAGES = ("*.md", "docs/**/*.md", "experiments/*.md", "bench/*.md")
 LEDGER = "experiments/CLAIMS.md"
 CLAIMS = (
     *("A, first", "A, best", "A, cause", "A, perception", "B-i", "B-ii, DSM", "B-ii, correspondence", "C, failures"),
@@ -329,8 +331,19 @@ def test_results_hold_no_pictures():
         assert experiment("save_results").PNG not in file.read_text(), file.name
 
 
+def test_every_page_has_its_place_in_the_site():
+    def places(entry):
+        return [entry] if isinstance(entry, str) else [at for each in entry for at in places(next(iter(each.values())))]
+
+    found = {path.relative_to(ROOT).as_posix() for pattern in PAGES for path in ROOT.glob(pattern)}
+    assert sorted(places(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])) == sorted(found)
+    index = (ROOT / "docs" / "README.md").read_text()
+    asked = {page.removeprefix("docs/") for page in found if page.startswith("docs/")} - {"README.md"}
+    assert asked <= set(re.findall(r"\]\(([^)#]+)", index)), "a page without a question in docs/README.md"
+
+
 def test_document_links_exist():
-    documents = [path for pattern in ("*.md", "*/README.md", "docs/*.md") for path in ROOT.glob(pattern)]
+    documents = [path for pattern in PAGES for path in ROOT.glob(pattern)]
     assert {ROOT / "README.md", ROOT / "docs" / "compare.md", ROOT / "bench" / "README.md"} <= set(documents)
     for document in documents:
         for link in re.findall(r"\]\(([^)#]+)", document.read_text()):
