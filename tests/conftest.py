@@ -134,10 +134,11 @@ def class_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def small_autoencoder(tmp_path_factory):
     """The folder of an untrained autoencoder, 32 × 32 pixels to latents of 8 × 8 × 8, that declares its scale."""
+    from spectrum_matching.latent_space import LatentSpace
     from spectrum_matching.nets.autoencoder import Autoencoder
 
     folder = tmp_path_factory.mktemp("small") / "autoencoder"
-    Autoencoder.from_preset("tiny").save_pretrained(folder, scaling_factor=0.9)
+    Autoencoder.from_preset("tiny").save_pretrained(folder, LatentSpace("scale", (0.0,), (1 / 0.9,)))
     return folder
 
 

@@ -220,6 +220,7 @@ TABLES = (
     ("perturbed_latents", "perturbed_taef2", "docs/five_latent_spaces.md"),
     ("scores_of_known_damage", "scores_cifar10", "docs/evaluate.md"),
     ("cost_of_plans", "cost_of_plans", "docs/compare.md"),
+    ("memory_of_training", "memory_of_training", "docs/finetune.md"),
     ("forecast_on_cifar10", "forecast_cifar10", "docs/forecast.md"),
     ("beside_peers", "beside_peers", "docs/fidelity.md"),
 )

@@ -39,7 +39,7 @@ def noisy(photographs, tmp_path_factory):
         autoencoder.model.quant_conv.bias[channels:] = 1.0
         autoencoder.model.quant_conv.weight[channels:] = 0.0
     space = measure_latent_space(autoencoder, open_images(str(photographs), SIZE, split="all"), torch.device("cpu"))
-    autoencoder.save_pretrained(folder, scaling_factor=1 / space.std[0])
+    autoencoder.save_pretrained(folder, space)
     return folder
 
 
@@ -132,7 +132,7 @@ def test_verdict_on_what_no_command_can_name_has_none(analyses):
 
 def test_verdict_on_what_cannot_be_fine_tuned_suggests_a_gain(analyses, noisy, specmatch, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    foreign = suggested(replace(analyses[0], subject=replace(analyses[0].subject, kind="AutoencoderDC")))
+    foreign = suggested(replace(analyses[0], subject=replace(analyses[0].subject, kind="Mine")))
     assert not any("train-ae" in command for command in foreign.values())
     match = analyses[0].diffused.match("scale_free")
     for key in ("spectrum-steeper", "spectrum-flatter"):
@@ -152,9 +152,9 @@ def test_commands_of_the_verdict_train_on_what_the_autoencoder_was_trained_on(
     shutil.copytree(photographs, images)
     shutil.copytree(noisy, trained)
     data = TrainingData(str(images), held_out=0.25, seed=5, size=SIZE)
-    TRAINING.write(trained / "specmatch.json", AutoencoderTraining("run", {}, 4, data, "0", ""))
+    TRAINING.write(trained / "specmatch.json", AutoencoderTraining("run", "", "all", ("", ""), {}, 4, data, "0", ""))
     subject = replace(analyses[0].subject, source=str(trained))
-    for kind, verb in (("AutoencoderKL", "train-ae"), ("AutoencoderDC", "train-diffusion")):
+    for kind, verb in (("AutoencoderKL", "train-ae"), ("Mine", "train-diffusion")):
         command = suggested(replace(analyses[0], subject=replace(subject, kind=kind)))["spectrum-steeper"]
         program, given, *words = shlex.split(command)
         assert (program, given) == ("specmatch", verb)

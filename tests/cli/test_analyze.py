@@ -205,12 +205,12 @@ def test_analyze_all_follows_the_training_record(pictures, tmp_path):
     folder = tmp_path / "run" / "export"
     Autoencoder.from_preset("tiny").save_pretrained(folder)
     data = TrainingData(str(pictures), held_out=0.5, seed=7, size=32)
-    TRAINING.write(folder / "specmatch.json", AutoencoderTraining("run", {}, 4, data, "0", ""))
+    TRAINING.write(folder / "specmatch.json", AutoencoderTraining("run", "", "all", ("", ""), {}, 4, data, "0", ""))
     (analysis,) = analyze_all((str(folder),), out=tmp_path / "out", data=str(pictures), num_tests=2)
     assert (analysis.subject.name, analysis.sample.split, analysis.sample.size) == ("run", "held_out", 32)
     assert 2 <= analysis.sample.n_images < 12
     (folder / "specmatch.json").write_text('{"data": {}}')
-    with pytest.raises(ValueError, match=r"specmatch.json is not a specmatch-autoencoder-1 file"):
+    with pytest.raises(ValueError, match=r"specmatch.json is not a specmatch-autoencoder-2 file"):
         analyze_all((str(folder),), out=tmp_path / "out", data=str(pictures))
 
 

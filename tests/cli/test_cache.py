@@ -102,7 +102,7 @@ def test_cache_latents_rewrites_damaged_shards(ours, autoencoder, image_folder, 
 def test_cache_latents_leaves_held_out_images_out(autoencoder, image_folder, tmp_path):
     trained = shutil.copytree(autoencoder, tmp_path / "trained")
     data = TrainingData(str(image_folder), held_out=0.3, seed=1, size=32)
-    TRAINING.write(trained / "specmatch.json", AutoencoderTraining("run", {}, 4, data, "0", ""))
+    TRAINING.write(trained / "specmatch.json", AutoencoderTraining("run", "", "all", ("", ""), {}, 4, data, "0", ""))
     out = cache_latents(str(trained), out=tmp_path / "out", shard_images=9)
     training = open_images(str(image_folder), 32, split="train", held_out=0.3, seed=1)
     assert read_index(out).info.fingerprint.digest == training.digest

@@ -16,6 +16,7 @@ from spectrum_matching.cli.main import main
 from spectrum_matching.files.digests import digest_weights
 from spectrum_matching.files.manifest import write_manifest
 from spectrum_matching.files.yaml_files import override, read_mapping
+from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.latents.shards import DOCUMENT
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.sampling.model import open_model, read_card
@@ -162,7 +163,9 @@ def test_require_same_data_refuses_another_declared_scale(small_diffusion, small
     assert command(run)[0] == 0
     moved = tmp_path / "moved"
     for factor, status in ((0.9, 0), (0.5, 2)):
-        Autoencoder.from_pretrained(small_autoencoder).save_pretrained(moved, scaling_factor=factor)
+        Autoencoder.from_pretrained(small_autoencoder).save_pretrained(
+            moved, LatentSpace("scale", (0.0,), (1 / factor,))
+        )
         found, _, err = command(run, "--steps", 3, "--source.autoencoder", moved)
         assert found == status
     assert "was started on other data: latent_space.std (" in err

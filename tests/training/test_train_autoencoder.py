@@ -238,10 +238,12 @@ def test_balance_equals_published_weights(case):
 
 
 def test_generator_backward_balances_only_balanced_terms(small_run, batches, monkeypatch):
-    monkeypatch.setattr(torch.autograd, "grad", pytest.fail)
     for choice in (autoencoder_config.MethodChoice("esm"), replace(VA_VAE, feature_weight=0.0)):
         run = replace(small_run, method=choice, steps=1)
-        (record,) = train(run, new_state(run), batches(1))
+        state = new_state(run)
+        with monkeypatch.context() as patched:
+            patched.setattr(torch.autograd, "grad", pytest.fail)
+            (record,) = train(run, state, batches(1))
         assert not any(name.endswith("_weight") for name in record.losses)
 
 
@@ -414,7 +416,7 @@ def test_compile_parts_leaves_out_layers_of_compared_gradients(small_run, choice
     left_out = [p for p in convolutions if not any(p is other for other in within)]
     model, balanced = state.autoencoder.model, choice.name == "va_vae" and choice.feature_weight is None
     outside = [model.quant_conv, model.post_quant_conv, model.decoder.conv_in, model.decoder.conv_out]
-    outside += [model.encoder.conv_in, model.encoder.conv_out] if balanced else []
+    outside += [model.encoder.conv_in, model.encoder.conv_out]
     assert {id(p) for p in left_out} == {id(layer.weight) for layer in outside}
     assert state.discriminator in compiled
     # What runs backward twice must keep what it needs for it.

@@ -5,11 +5,9 @@ from pathlib import Path
 
 from ..files.stages import slug
 from ..latents.open_latents import CACHED
+from ..nets.autoencoder.diffusers_classes import CLASSES
 from ..records.analysis import Analysis
 from ..records.training_data import training_data
-
-TRAINABLE = "AutoencoderKL"
-"""The class that `train-ae` fine-tunes."""
 
 MORE = 4
 """Factor by which more images are measured: intervals become half as wide."""
@@ -18,7 +16,8 @@ MORE = 4
 def fine_tune(analysis: Analysis, method: str) -> str:
     """Return the command that fine-tunes the autoencoder by a method on these images, or "" where there is none."""
     subject = analysis.subject
-    if subject.kind != TRAINABLE or not _can_be_named(analysis):
+    traits = CLASSES.get(subject.kind)  # whether an object of the user's own can be saved is not known here
+    if traits is None or traits.fixed_encoder or not _can_be_named(analysis):
         return ""
     return _command(
         f"train-ae finetune256_{method}",

@@ -5,7 +5,6 @@ What a command needs is imported when it runs, so that `specmatch --help` does n
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ..files.names import printable
-from ..files.os_errors import explain_read_error
+from ..files.os_errors import explain_read_error, is_out_of_memory
 from ..processes import AgreedError, is_main_process, launch
 
 
@@ -66,7 +65,8 @@ DRY_RUN = (
 TRAININGS = {
     "train-ae": (
         "autoencoder",
-        "Train or fine-tune an autoencoder. PRESET is FAMILY_METHOD; families: {FAMILIES}; methods: {METHODS}.",
+        "Train or fine-tune an autoencoder. PRESET is FAMILY_METHOD, or distill_tiny; families: {FAMILIES}; "
+        "methods: {METHODS}.",
     ),
     "train-diffusion": ("diffusion", "Train a diffusion model. Presets: {PRESETS}."),
 }
@@ -146,15 +146,11 @@ def _in_one_line(error: Exception) -> str | None:
         return "a file or setting is nested too deeply; check what was given"
     if isinstance(error, OverflowError):
         return f"a number is too large ({text}); check what was given"
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and NO_MEMORY.search(text)):
+    if is_out_of_memory(error):
         return (
             f"not enough memory ({text[:120] or 'MemoryError'}); lower sizes, the batch size or the number of workers"
         )
     return None
-
-
-NO_MEMORY = re.compile(r"out of memory|not enough memory|can't allocate memory|Storage size calculation overflowed")
-"""What torch says on CPU and GPU where memory does not suffice, as a RuntimeError."""
 
 
 def require_values(arguments: list[str]) -> None:

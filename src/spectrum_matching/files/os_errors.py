@@ -58,3 +58,12 @@ def _explain(error: BaseException, missing: str, otherwise: str) -> str:
         reason = cause.strerror or os.strerror(cause.errno)
         remedy = {**REMEDIES, errno.ENOENT: missing}.get(cause.errno, otherwise)
     return f"{reason}; {remedy}" if remedy else reason
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory does not suffice: Python's, or torch's on a CPU or a GPU."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(NO_MEMORY.search(str(error))))
+
+
+NO_MEMORY = re.compile(r"out of memory|not enough memory|can't allocate memory|Storage size calculation overflowed")
+"""What torch says, as a RuntimeError."""

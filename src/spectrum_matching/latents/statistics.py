@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pixel_unshuffle
 
 from ..data.images import ImageSet
 from ..data.order import batches_at
@@ -44,6 +46,7 @@ def measure_latent_space(
     device: torch.device,
     *,
     by_channel: bool = False,
+    patch: int = 1,
     n: int = N_IMAGES,
     seed: int = 0,
     workers: int = 0,
@@ -51,14 +54,15 @@ def measure_latent_space(
     """Measure the normalisation that a cache of these images would declare, over `n` of them spread over the set.
 
     Images are cropped at the centre and not mirrored, whatever the set does for training. The variance is that of
-    posterior samples. seed: chooses the images.
+    posterior samples. patch: with `by_channel`, of channels in which so many × as many positions are packed. seed:
+    chooses the images.
 
     Raises:
         ValueError: when no image can be read, or the latents do not vary or are not finite.
     """
     moments = ChannelMoments()
     for posterior in encode_spread(autoencoder, images, device, n=n, seed=seed, workers=workers):
-        moments.add(posterior.mean, posterior.logvar)
+        moments.add(pixel_unshuffle(posterior.mean, patch), pixel_unshuffle(posterior.logvar, patch))
     if not moments.n:
         raise ValueError(f"{images.source}: none of {min(n, len(images))} images can be read")
     std = moments.moments().std
@@ -67,7 +71,25 @@ def measure_latent_space(
             f"the latents of these images have standard deviation {std:.3g}: they do not vary, or are not finite, and "
             f"cannot be normalised"
         )
-    return latent_space(moments, by_channel)
+    space = latent_space(moments, by_channel)
+    return replace(space, convention="packed", patch=patch) if patch > 1 and by_channel else space
+
+
+def measure_as_declared(
+    autoencoder: Autoencoder, images: ImageSet, device: torch.device, *, seed: int = 0, workers: int = 0
+) -> LatentSpace:
+    """Measure the normalisation in the convention in which the autoencoder declares its own; a scale for none.
+
+    Raises:
+        ValueError: as `measure_latent_space`.
+    """
+    declared = autoencoder.latent_space
+    by_channel = declared.convention in ("per channel", "packed")
+    patch = declared.patch if by_channel else 1
+    space = measure_latent_space(
+        autoencoder, images, device, by_channel=by_channel, patch=patch, seed=seed, workers=workers
+    )
+    return space if by_channel or declared.convention == "shift and scale" else LatentSpace("scale", (0.0,), space.std)
 
 
 def encode_spread(

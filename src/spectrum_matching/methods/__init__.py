@@ -1,6 +1,7 @@
 """Methods as pairs of encoding-side losses and a shared transform: a library for anyone's trainer."""
 
 from . import zoo
+from .distillation import BandMatch, LatentMatch
 from .encoding_losses import ESM, KL, spectrum_distributions
 from .feature_match import FeatureMatch, feature_gap
 from .method import (
@@ -23,11 +24,13 @@ __all__ = [
     "KL",
     "METHODS",
     "Added",
+    "BandMatch",
     "Downscale",
     "Draw",
     "EncodingLoss",
     "FeatureMatch",
     "Identity",
+    "LatentMatch",
     "Method",
     "Posterior",
     "Reconstruction",

@@ -1,4 +1,4 @@
-"""Objects from a user's Python file, named as "python:FILE.py:FACTORY"."""
+"""Objects from a user's Python file, named as "python:FILE.py:FACTORY", or "python:FILE.py:FACTORY@FOLDER"."""
 
 import sys
 from collections.abc import Iterator
@@ -7,20 +7,21 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-import torch
+from ..files.os_errors import is_out_of_memory
 
 PREFIX = "python:"
 
 
 def from_file(source: str) -> Any:
-    """Run the file of "python:FILE.py:FACTORY" and return what its factory returns, called without arguments.
+    """Run the file of "python:FILE.py:FACTORY" and return what its factory returns.
 
-    The file's folder is on the import path meanwhile.
+    It is called without arguments, or with the folder after "@". The file's folder is on the import path meanwhile.
 
     Raises:
         ValueError: if there is no such file or function, and for whatever they raise.
     """
-    name, _, factory_name = source.removeprefix(PREFIX).rpartition(":")
+    whole, at, folder_name = source.removeprefix(PREFIX).partition("@")
+    name, _, factory_name = whole.rpartition(":")
     path = Path(name).expanduser()
     if not name or not factory_name.isidentifier():
         raise ValueError(f"{source} names no function: give python:path/to/file.py:factory")
@@ -39,8 +40,8 @@ def from_file(source: str) -> Any:
         factory = getattr(module, factory_name, None)
         if not callable(factory):
             raise ValueError(f"{path} has no function {factory_name!r}: define it, without arguments that it needs")
-        with explain_user_errors(f"{factory_name}() in {path} fails"):
-            return factory()
+        with explain_user_errors(f"{factory_name}({folder_name}) in {path} fails"):
+            return factory(Path(folder_name).expanduser()) if at else factory()
     finally:
         sys.path.remove(folder)
 
@@ -50,8 +51,8 @@ def explain_user_errors(what: str) -> Iterator[None]:
     """Turn what a user's code raises, out of memory apart, into a ValueError of one line that starts with `what`."""
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
     except (Exception, SystemExit) as error:
+        if is_out_of_memory(error):
+            raise
         first = str(error).strip().partition("\n")[0]
         raise ValueError(f"{what} ({type(error).__name__}: {first})") from error

@@ -1,4 +1,4 @@
-"""The record `specmatch.json` beside an exported autoencoder: how, and on which images, it was trained."""
+"""The record `specmatch.json` beside an exported autoencoder: from what, how, and on which images it was trained."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,17 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class AutoencoderTraining:
-    """Name of the run, options of its method that differ from the defaults, updates, images, version and commit."""
+    """Name of the run, options of its method, updates, images, version and commit.
+
+    base: what was fine-tuned or distilled; "" for a new autoencoder. trained: "all", "decoder" at the latents of
+    `base`, or "student" of which `base` is the teacher. padding: how its two-dimensional convolutions pad their inputs,
+    in encoding and in decoding, which the format of the class does not say; "" for as that does.
+    """
 
     run: str
+    base: str
+    trained: str
+    padding: tuple[str, str]
     method: dict[str, Any]
     step: int
     data: TrainingData
@@ -31,7 +39,17 @@ class AutoencoderTraining:
     commit: str
 
 
-TRAINING = Document(AutoencoderTraining, "specmatch-autoencoder-1", "training", "train the autoencoder again")
+TRAINING = Document(AutoencoderTraining, "specmatch-autoencoder-2", "training", "train the autoencoder again")
+
+
+def training(source: str | Path) -> AutoencoderTraining | None:
+    """Return how the autoencoder in a folder was trained; None where the folder does not say.
+
+    Raises:
+        ValueError: where its record cannot be read.
+    """
+    path = Path(source).expanduser() / FILE
+    return TRAINING.read(path) if path.is_file() else None
 
 
 def training_data(source: str) -> TrainingData | None:
@@ -40,5 +58,5 @@ def training_data(source: str) -> TrainingData | None:
     Raises:
         ValueError: where its record cannot be read.
     """
-    path = Path(source).expanduser() / FILE
-    return TRAINING.read(path).data if path.is_file() else None
+    origin = training(source)
+    return None if origin is None else origin.data

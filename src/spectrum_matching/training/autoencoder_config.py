@@ -2,8 +2,10 @@
 
 import dataclasses
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import torch
@@ -13,6 +15,7 @@ from ..files.settings import Changeable, Fraction, Incidental, NonNegative, NotH
 from ..methods.method import Method
 from ..methods.shared_transforms import Interpolation
 from ..methods.zoo import METHODS
+from ..nets.autoencoder.padding import Padding
 from ..nets.vision.encoders import VisionEncoder, open_vision
 from ..spectrum.bands import Variant
 
@@ -41,8 +44,20 @@ class Network:
     """The autoencoder, and which part of it is trained."""
 
     preset: str = "tiny"  # built from scratch
-    pretrained: str | None = None  # a diffusers folder or hub name to fine-tune; wins over the preset
-    train: Literal["all", "decoder"] = "all"
+    pretrained: str | None = None  # what to fine-tune, as for `analyze`: a folder, hub name, file or python:...
+    train: Literal["all", "decoder"] = "all"  # decoder: at the latents of the original, which stay as they are
+    padding: Padding | None = None  # of the convolutions that are trained; None: as they are
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """A teacher whose latents a small autoencoder learns to make and to decode; the method's transform applies too."""
+
+    teacher: str | None = None  # as network.pretrained; without it nothing is distilled
+    width: PositiveInt = 64  # channels of the new AutoencoderTiny; network.pretrained goes on with another one
+    latents: NonNegative = 1.0  # weight of the mean square of student − teacher, over the variance
+    bands: NonNegative = 0.1  # weight of the same by frequency band, all bands alike
+    bins: PositiveInt = 8  # bands
 
 
 @dataclass(frozen=True)
@@ -174,15 +189,18 @@ class AutoencoderRun:
     seed: int = 0
     steps: Changeable[PositiveInt] = 1000  # generator updates
     batch_size: PositiveInt = 16  # images in one generator update, over all processes and micro-batches
-    accumulation: PositiveInt = 1  # micro-batches of one update
+    accumulation: Changeable[PositiveInt] = 1  # micro-batches of one update: more of them need less memory
+    gradient_checkpointing: Changeable[bool] = False  # less memory, for about a third more time
     precision: Changeable[Literal["fp32", "bf16"]] = "fp32"
     compile: bool = False
     channels_last: bool = False  # memory layout; faster for convolutions on most machines
     sample_posterior: bool = True  # decode a sample of the posterior; otherwise its mean
     max_bad_steps: Incidental[PositiveInt] = 10  # non-finite steps in a row after which training stops
+    push_to_hub: Incidental[str | None] = None  # OWNER/NAME on the Hugging Face Hub to which the export is uploaded
     trackers: Incidental[tuple[Literal["tensorboard", "wandb"], ...]] = ()
     data: Data = field(default_factory=Data)
     network: Network = field(default_factory=Network)
+    distillation: Distillation = field(default_factory=Distillation)
     method: MethodChoice = field(default_factory=MethodChoice)
     losses: Losses = field(default_factory=Losses)
     discriminator: DiscriminatorChoice = field(default_factory=DiscriminatorChoice)
@@ -202,6 +220,10 @@ ROWS = {name: MethodChoice(name) for name in METHODS} | {"esm_paper": MethodChoi
 def row(name: str, encoder: str) -> MethodChoice:
     """Return a row with its defaults, and with this vision encoder if it takes one."""
     return replace(ROWS[name], encoder=encoder if ROWS[name].vision else None)
+
+
+LPIPS_WEIGHTS = "weights/lpips"
+"""Where the presets look for the weights of LPIPS."""
 
 
 def tiny(method: str = "autoencoder") -> AutoencoderRun:
@@ -232,7 +254,7 @@ def celeba256_f16d16(method: str = "dsm") -> AutoencoderRun:
         data=Data(path="data/celeba256", size=256, workers=8),
         network=Network(preset="f16d16"),
         method=row(method, "va_vae:hub:facebook/dinov2-large"),
-        losses=Losses(l1=1.0, perceptual=0.5, perceptual_weights="weights/lpips"),
+        losses=Losses(l1=1.0, perceptual=0.5, perceptual_weights=LPIPS_WEIGHTS),
         discriminator=DiscriminatorChoice(weight=0.5, start=50_000, initial_std=0.2),
         optimizer=Optimizer(lr=5e-5, warmup=2000, ema=0.0),
         intervals=Intervals(log=50, preview=5000, checkpoint=5000, keep_every=50_000),
@@ -266,7 +288,9 @@ def imagenet256_f16d16(method: str = "dsm") -> AutoencoderRun:
 def finetune256(method: str = "dsm") -> AutoencoderRun:
     """Return a fine-tuning at 256 × 256, without a discriminator; set network.pretrained and data.path.
 
-    10,000 updates: EQ-VAE reports most of its gain after as many (arXiv 2502.09509, table of ablations).
+    Losses on images are those of latent diffusion, L1 and LPIPS alike, where weights/lpips holds LPIPS's weights; L1
+    alone elsewhere, which is said. 10,000 updates: EQ-VAE reports most of its gain after as many (arXiv 2502.09509,
+    table of ablations).
     """
     run = replace(
         celeba256_f16d16(method),
@@ -274,7 +298,7 @@ def finetune256(method: str = "dsm") -> AutoencoderRun:
         batch_size=32,
         data=Data(path="data/images", size=256, workers=8),
         network=Network(pretrained="stabilityai/sd-vae-ft-mse"),
-        losses=Losses(),
+        losses=Losses(perceptual=1.0, perceptual_weights=LPIPS_WEIGHTS) if Path(LPIPS_WEIGHTS).exists() else Losses(),
         discriminator=DiscriminatorChoice(),
         optimizer=Optimizer(lr=1e-5, ema=0.999),
         intervals=Intervals(preview=1000, checkpoint=1000),
@@ -282,5 +306,28 @@ def finetune256(method: str = "dsm") -> AutoencoderRun:
     return renamed(run, f"finetune256_{method}")
 
 
+def distill_tiny() -> AutoencoderRun:
+    """Return a distillation into diffusers' AutoencoderTiny at 128 × 128; set distillation.teacher and data.path.
+
+    1.2 M parameters in each of encoder and decoder, as TAESD. Cost and expected numbers: not measured here.
+    """
+    run = AutoencoderRun(
+        steps=100_000,
+        batch_size=32,
+        precision="bf16",
+        channels_last=True,
+        sample_posterior=False,
+        data=Data(path="data/images", size=128, workers=8),
+        distillation=Distillation(teacher="stabilityai/sd-vae-ft-mse"),
+        losses=finetune256("autoencoder").losses,
+        optimizer=Optimizer(lr=5e-4, warmup=1000),
+        intervals=Intervals(log=50, preview=5000, checkpoint=5000),
+    )
+    return renamed(run, "distill_tiny")
+
+
 FAMILIES = {make.__name__: make for make in (tiny, celeba256_f16d16, celeba256_f8d4, imagenet256_f16d16, finetune256)}
-PRESETS = {f"{family}_{method}": partial(make, method) for family, make in FAMILIES.items() for method in ROWS}
+PRESETS: dict[str, Callable[[], AutoencoderRun]] = {
+    f"{family}_{method}": partial(make, method) for family, make in FAMILIES.items() for method in ROWS
+}
+PRESETS["distill_tiny"] = distill_tiny

@@ -1,19 +1,26 @@
 """Checks of a run before any work is done for it; constraints on single settings stand at their fields."""
 
+import logging
+
 import torch
 
 from ..files.settings import validate
+from ..methods.encoding_losses import KL
+from ..methods.method import Method
 from ..methods.shared_transforms import SpectralMask
 from ..metrics.images.pixels import SSIM_WINDOW
+from ..nets.autoencoder import Autoencoder
 from ..nets.denoiser.build import n_blocks
 from ..nets.vision.encoders import VisionEncoder
 from ..seeding import seeded
-from .autoencoder_config import AutoencoderRun
+from .autoencoder_config import AutoencoderRun, Distillation
 from .diffusion_config import AlignmentChoice, DiffusionRun
 from .train_autoencoder import AutoencoderState
 from .train_diffusion import filter_of, path_of, times_of
 
 SMALLEST_LPIPS = 16
+
+logger = logging.getLogger(__name__)
 
 
 def check_autoencoder_run(run: AutoencoderRun, device: torch.device | str = "cpu") -> VisionEncoder | None:
@@ -35,12 +42,50 @@ def check_autoencoder_run(run: AutoencoderRun, device: torch.device | str = "cpu
         vision.grid(run.data.size)
     method = run.method.build(vision)
     on_latents = [term.name for term in method.terms if term.weight]
-    if run.network.train == "decoder" and on_latents:
+    decoder_alone, distills = run.network.train == "decoder", run.distillation.teacher is not None
+    if on_latents and (decoder_alone or distills):
+        what = "training the decoder alone cannot change" if decoder_alone else "are the teacher's in a distillation"
+        other = "network.train to all" if decoder_alone else "take another method"
         raise ValueError(
-            f"method {method.name} has a loss on the latents ({', '.join(on_latents)}), which training the decoder "
-            f"alone cannot change; set its weight to 0 or network.train to all"
+            f"method {method.name} has a loss on the latents ({', '.join(on_latents)}), which {what}; set its weight "
+            f"to 0 or {other}"
         )
+    if not distills and run.distillation != Distillation():
+        raise ValueError("distillation.teacher is not given, so that nothing else of distillation would be used")
     return vision
+
+
+def check_autoencoder(run: AutoencoderRun, autoencoder: Autoencoder, method: Method) -> None:
+    """Check that the autoencoder has what the method, the losses and the export need of it.
+
+    Raises:
+        ValueError: naming what it lacks, and the remedy.
+    """
+    autoencoder.require_saving()
+    kl = [term.name for term in method.terms if term.weight and isinstance(term.loss, KL)]
+    if kl and not autoencoder.is_stochastic:
+        raise ValueError(
+            f"method {method.name} weighs the variance of a posterior ({', '.join(kl)}), and the latents of this "
+            f"{autoencoder.kind} have none: set method.kl_weight to 0"
+        )
+    balanced = [term.name for term in method.terms if term.weight and term.balanced]
+    if balanced and autoencoder.layers.encoder_output is None:
+        raise ValueError(
+            f"method {method.name} is balanced ({', '.join(balanced)}) at the encoder's last layer, and this "
+            f"{autoencoder.kind} has no such layer with a gradient: take another method"
+        )
+    if run.discriminator.weight and run.discriminator.adaptive and autoencoder.layers.decoder_output is None:
+        raise ValueError(
+            f"the discriminator is weighted at the decoder's last layer, and this {autoencoder.kind} has no such "
+            f"layer with a gradient: set discriminator.adaptive to False"
+        )
+    if run.compile and not autoencoder.layers.decoder_blocks:
+        raise ValueError(f"this {autoencoder.kind} has no network `decoder` of several layers to compile: leave it out")
+    if run.network.pretrained and not run.losses.perceptual:
+        logger.warning(
+            "losses.perceptual is 0: most autoencoders were trained with LPIPS, and without it reconstructions become "
+            "smoother; give losses.perceptual_weights and losses.perceptual"
+        )
 
 
 def check_diffusion_run(run: DiffusionRun) -> None:
@@ -71,9 +116,13 @@ def check_size(run: AutoencoderRun, state: AutoencoderState) -> None:
     Raises:
         ValueError: for the first of them that they do not fit.
     """
-    size, factor, method = run.data.size, state.autoencoder.factor, state.reconstructor.method
-    if size % factor:
-        raise ValueError(f"data.size is {size}, expected a multiple of the autoencoder's factor {factor}")
+    autoencoder, size, method = state.autoencoder, run.data.size, state.reconstructor.method
+    factor = autoencoder.factor
+    if autoencoder.size and size != autoencoder.size:
+        raise ValueError(f"data.size is {size}, and this {autoencoder.kind} takes images of {autoencoder.size} alone")
+    if size % autoencoder.multiple:
+        what = "the autoencoder's factor" if autoencoder.multiple == factor else "what the autoencoder divides"
+        raise ValueError(f"data.size is {size}, expected a multiple of {what} {autoencoder.multiple}")
     if size < SSIM_WINDOW:
         raise ValueError(f"data.size is {size}, expected at least {SSIM_WINDOW}, the window of SSIM")
     latents = torch.empty(1, 1, size // factor, size // factor)

@@ -113,7 +113,7 @@ class DiffusionRun:
     seed: int = 0
     steps: Changeable[PositiveInt] = 2000  # updates
     batch_size: PositiveInt = 64  # latents in one update, over all processes and micro-batches
-    accumulation: PositiveInt = 1  # micro-batches of one update
+    accumulation: Changeable[PositiveInt] = 1  # micro-batches of one update: more of them need less memory
     precision: Changeable[Literal["fp32", "bf16"]] = "fp32"
     compile: bool = False
     max_bad_steps: Incidental[PositiveInt] = 10  # non-finite steps in a row after which training stops

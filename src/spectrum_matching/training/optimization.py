@@ -13,6 +13,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from ..data.walk import BadFile
+from ..files.os_errors import is_out_of_memory
 from ..seeding import seeded
 from .autoencoder_config import AutoencoderRun, Optimizer
 from .diffusion_config import DiffusionRun
@@ -40,6 +41,10 @@ class StepRecord(NamedTuple):
 
 class DivergedError(ValueError):
     """Too many steps in a row were not finite."""
+
+
+class TooLargeError(ValueError):
+    """A micro-batch does not fit the memory of the device."""
 
 
 @dataclass(kw_only=True)
@@ -100,6 +105,7 @@ def train(
 
     Raises:
         DivergedError: after `run.max_bad_steps` such steps in a row.
+        TooLargeError: where memory does not suffice, with the accumulation that is to be tried.
     """
     options, n_bad = run.optimizer, 0
     while state.step < run.steps:
@@ -115,7 +121,8 @@ def train(
             with ExitStack() as stack:
                 for network in () if is_last else trainer.networks:
                     stack.enter_context(accelerator.no_sync(network))  # gradients stay in their process
-                parts, transform = trainer.backward(micro_batch, state.step, generator, len(micro_batches))
+                with explain_memory(run, accelerator.num_processes):
+                    parts, transform = trainer.backward(micro_batch, state.step, generator, len(micro_batches))
             for name, value in parts.items():
                 losses[name] = losses.get(name, 0) + value.detach() / len(micro_batches)
         finite, norms = torch.stack(list(losses.values())).isfinite().all(), []
@@ -145,6 +152,29 @@ def train(
                 f"{n_bad} steps in a row were not finite ({', '.join(culprits)}); lower optimizer.lr or use precision "
                 f"fp32, then run again to resume from the last checkpoint"
             )
+
+
+@contextmanager
+def explain_memory(run: Run, n_processes: int) -> Iterator[None]:
+    """Turn running out of memory into a TooLargeError that names the accumulation of half the images, or fewer.
+
+    What is trained stays the same with more micro-batches, up to rounding and the transforms that each samples.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        share = run.batch_size // n_processes
+        micro_batch = share // run.accumulation
+        fewer = [n for n in range(run.accumulation * 2, share + 1) if share % n == 0]
+        others = "precision bf16 or smaller sizes"
+        if isinstance(run, AutoencoderRun) and not run.gradient_checkpointing:
+            others = f"gradient_checkpointing, {others}"
+        remedy = f"rerun with --accumulation {fewer[0]}, or " if fewer else ""
+        raise TooLargeError(
+            f"micro-batches of {micro_batch} do not fit the memory of this device: {remedy}take {others}"
+        ) from error
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float, step: int, warmup: int) -> float:

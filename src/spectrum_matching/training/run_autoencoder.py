@@ -1,7 +1,6 @@
-"""Run the training of an autoencoder in its directory: checks before any work, training with resume, export."""
+"""Run the training of an autoencoder in its directory: checks before any work, training with resume."""
 
 import dataclasses
-import json
 import logging
 from functools import partial
 from pathlib import Path
@@ -9,27 +8,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .. import __version__
-from ..data.images import ImageSet, open_images
+from ..data.images import open_images
 from ..data.order import PositionedBatches, fixed_batches, image_batches
 from ..data.pictures import grid, to_bytes, write_png
-from ..files.atomic import explain_write_errors, write_folder_atomically, write_text_atomically
 from ..files.digests import digest_weights
-from ..latents.statistics import measure_latent_space
-from ..metrics.images.pixels import psnr, ssim
-from ..nets.autoencoder import Autoencoder
+from ..nets.autoencoder import Autoencoder, eval_mode
 from ..nets.vision.perceptual import LPIPS
 from ..processes import exclusive_output, in_main
-from ..records.provenance import commit
-from ..records.training_data import FILE, TRAINING, AutoencoderTraining, TrainingData
 from ..seeding import seeded
 from .autoencoder_config import AutoencoderRun
-from .checks import check_autoencoder_run, check_size
+from .checks import check_autoencoder, check_autoencoder_run, check_size
 from .data_fingerprint import DataFingerprint, require_same_data
+from .distillation import check_student, open_teacher
+from .export_autoencoder import check_hub, export
 from .run_directory import PreparedTraining, Progress, accelerator_of, require_same_run, resume, train_in_directory
-from .train_autoencoder import AutoencoderState, build_state, open_autoencoder, train_autoencoder
+from .train_autoencoder import build_state, open_autoencoder, train_autoencoder
 
-N_MEASURED, BATCH_SIZE = 256, 16  # held-out images, spread over all, that metrics.json is measured on
 N_PREVIEW = 8
 
 logger = logging.getLogger(__name__)
@@ -56,11 +50,16 @@ def prepare_autoencoder(run: AutoencoderRun) -> PreparedTraining:
     accelerator = accelerator_of(run)
     vision = check_autoencoder_run(run, accelerator.device)
     in_main(accelerator, lambda: require_same_run(run))
-    autoencoder = open_autoencoder(run)
+    teacher = open_teacher(run.distillation, accelerator.device)
+    autoencoder = open_autoencoder(run, teacher)
     # The autoencoder's weights are sampled from the seed itself.
     method = run.method.build(vision, autoencoder.channels, seeded("feature match", run.seed).initial_seed())
-    state = build_state(run, autoencoder, method, accelerator.device)
+    check_autoencoder(run, autoencoder, method)
+    if teacher is not None:
+        check_student(run, autoencoder, teacher)
+    state = build_state(run, autoencoder, method, accelerator.device, teacher)
     check_size(run, state)
+    in_main(accelerator, lambda: check_hub(run.push_to_hub))
     perceptual = None
     if run.losses.perceptual:
         perceptual = LPIPS.from_weights(str(run.losses.perceptual_weights)).to(accelerator.device)
@@ -78,6 +77,7 @@ def prepare_autoencoder(run: AutoencoderRun) -> PreparedTraining:
     held_out = training.part("held_out")
     contents = {"training images": training, "held-out images": held_out}
     digests = {"vision encoder": vision.digest} if vision else {}
+    digests |= {"teacher": digest_weights(teacher.autoencoder)} if teacher else {}
     started_on = DataFingerprint({name: images.fingerprint for name, images in contents.items()}, digests)
     require_same_data(Path(run.out), started_on, contents)
     resume(run, state)
@@ -97,57 +97,8 @@ def prepare_autoencoder(run: AutoencoderRun) -> PreparedTraining:
     )
 
 
-@torch.no_grad()
 def write_preview(autoencoder: Autoencoder, images: Tensor, path: Path) -> None:
     """Write a PNG: the images above, their reconstructions from posterior means below."""
-    reconstructions = autoencoder.decode(autoencoder.encode(images).mean).float()
-    write_png(path, to_bytes(grid(torch.cat([images, reconstructions]), len(images)))[0])
-
-
-@torch.no_grad()
-def export(run: AutoencoderRun, state: AutoencoderState, training: ImageSet, held_out: ImageSet) -> None:
-    """Write metrics.json, measured on held-out images, and the export, whose scaling factor is measured too.
-
-    Raises:
-        ValueError: with neither written, where the numbers are not finite.
-    """
-    autoencoder, directory = state.autoencoder, Path(run.out)
-    device = next(autoencoder.parameters()).device
-    quality = []
-    for batch in fixed_batches(held_out, BATCH_SIZE, N_MEASURED):
-        images = batch.images.to(device)
+    with eval_mode(autoencoder, None):
         reconstructions = autoencoder.decode(autoencoder.encode(images).mean).float()
-        quality.append(torch.stack([psnr(reconstructions, images), ssim(reconstructions, images)]).cpu())
-    scores = torch.cat(quality, dim=1).double()
-    means = scores.mean(1)
-    if not means.isfinite().all():
-        raise ValueError(f"the PSNR is {means[0]:.4g}: nothing is exported; train again with a lower optimizer.lr")
-    (std,) = measure_latent_space(autoencoder, training, device, seed=run.seed, workers=run.data.workers).std
-    versions = {"version": __version__, "commit": commit()}
-    metrics = {
-        "step": state.step,
-        "images": state.step * run.batch_size,
-        "skipped_steps": state.skipped,
-        "held_out": {
-            "n_images": scores.shape[1],
-            "n_total": len(held_out),
-            "psnr": float(means[0]),
-            "ssim": float(means[1]),
-        },
-        "latent_std": std,
-        "weights_digest": digest_weights(autoencoder),
-        **versions,
-    }
-    write_text_atomically(directory / "metrics.json", json.dumps(metrics, indent=1, allow_nan=False) + "\n")
-    # A path is written in full, so that `analyze` finds the images from any working directory.
-    source = str(Path(run.data.path).resolve()) if Path(run.data.path).exists() else run.data.path
-    data = TrainingData(source, run.data.held_out, run.seed, run.data.size)
-    method = {key: value for key, value in dataclasses.asdict(run.method).items() if value is not None}
-    origin = AutoencoderTraining(run=run.name, method=method, step=state.step, data=data, **versions)
-
-    def write(folder: Path) -> None:
-        autoencoder.save_pretrained(folder, scaling_factor=1 / std)
-        TRAINING.write(folder / FILE, origin)
-
-    with explain_write_errors(f"the export under {directory}"):
-        write_folder_atomically(directory / "export", write, keep_others=True)
+    write_png(path, to_bytes(grid(torch.cat([images, reconstructions]), len(images)))[0])

@@ -1,7 +1,7 @@
 """Train an autoencoder by any method: a generator that yields a record for each generator update."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch._functorch.config
@@ -11,17 +11,25 @@ from torch import Tensor, nn
 from ..data.images import ImageBatch
 from ..methods.method import Method, Reconstruction, Term, reconstruct
 from ..nets.autoencoder import Autoencoder
+from ..nets.autoencoder.padding import set_padding
 from ..nets.discriminator import PatchDiscriminator, hinge_discriminator_loss, hinge_generator_loss
 from ..nets.vision.perceptual import LPIPS
 from .autoencoder_config import AutoencoderRun
+from .distillation import Taught, Teacher, distillation_terms, new_student
 from .optimization import StepRecord, TrainingState, adamw, averaged, train
 
 
 class Reconstructor(nn.Module):
-    """One forward for encoder, transform, decoder and encoding losses, so that a distributed wrapper sees all of it."""
+    """One forward for encoder, transform, decoder and encoding losses, so that a distributed wrapper sees all of it.
 
-    def __init__(self, autoencoder: Autoencoder, method: Method, sample: bool, bf16: bool) -> None:
+    teacher: whose latents the autoencoder learns. It is no part of this module: it is neither trained nor saved.
+    """
+
+    def __init__(
+        self, autoencoder: Autoencoder, method: Method, sample: bool, bf16: bool, teacher: Teacher | None = None
+    ) -> None:
         super().__init__()
+        self.teacher = teacher
         self.autoencoder, self.method, self.sample, self.bf16 = autoencoder, method, sample, bf16
         # Losses that have weights are trained and saved with the autoencoder, where they are computed.
         self.terms = nn.ModuleList(t.loss for t in method.terms if t.weight and isinstance(t.loss, nn.Module))
@@ -29,7 +37,11 @@ class Reconstructor(nn.Module):
     def forward(self, images: Tensor, generator: torch.Generator) -> tuple[Reconstruction, dict[str, Tensor]]:
         """Reconstruct images (b, 3, H, W); return the unweighted encoding losses by name beside."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
-            result = reconstruct(self.autoencoder, self.method, images, generator, self.sample)
+            if self.teacher is None:
+                result = reconstruct(self.autoencoder, self.method, images, generator, self.sample)
+            else:
+                taught = Taught(self.autoencoder, self.teacher, self.sample)
+                result = reconstruct(taught, self.method, images, generator)
         return result, self.method.encoding_losses(result.posterior, result.latents, result.images)
 
 
@@ -116,6 +128,7 @@ class AutoencoderTrainer:
             total = (output * reconstruction_grad).sum()
         if balanced:
             layer = autoencoder.layers.encoder_output
+            assert layer is not None  # which the checks before the start have made sure of
             weights = balance(balanced, losses, output, reconstruction_grad, layer, self.accelerator)
         method = self.state.reconstructor.method
         encoding = method.weigh(losses, weights)
@@ -133,8 +146,10 @@ class AutoencoderTrainer:
             losses["adversarial"] = adversarial
             if is_adaptive:
                 adversarial_grad = torch.autograd.grad(adversarial, output)[0]
+                last = autoencoder.layers.decoder_output
+                assert last is not None  # as above
                 norms = [
-                    torch.autograd.grad(output, autoencoder.layers.decoder_output, grad, retain_graph=True)[0].norm()
+                    torch.autograd.grad(output, last, grad, retain_graph=True)[0].norm()
                     for grad in (reconstruction_grad, adversarial_grad)
                 ]
                 weight = options.weight * (norms[0] / (norms[1] + 1e-4)).clamp(0, 1e4)
@@ -203,29 +218,42 @@ def compile_parts(state: AutoencoderState, perceptual: LPIPS | None) -> None:
     A gradient at the last layer of a network compiled whole would cost a backward pass through all of it.
     """
     layers = state.autoencoder.layers
-    encoding: tuple[nn.Module, ...] = (layers.encoder,)
     if state.balanced_terms:
-        encoding = layers.encoder_blocks
         # The decoder runs backward twice: once for the gradient at the encoder's last layer.
         torch._functorch.config.donated_buffer = False
-    for part in (*encoding, *layers.decoder_blocks, state.discriminator, perceptual):
+    for part in (*layers.encoder_blocks, *layers.decoder_blocks, state.discriminator, perceptual):
         if part is not None:
             part.compile()
 
 
-def open_autoencoder(run: AutoencoderRun) -> Autoencoder:
-    """Open the run's autoencoder on the CPU: a new one, or one to fine-tune."""
+def open_autoencoder(run: AutoencoderRun, teacher: Teacher | None = None) -> Autoencoder:
+    """Open the run's autoencoder on the CPU: one to fine-tune, a new student of a teacher, or a new one."""
     if run.network.pretrained:
         return Autoencoder.from_pretrained(run.network.pretrained)
+    if teacher is not None:
+        return new_student(teacher, run.distillation.width, run.seed)
     return Autoencoder.from_preset(run.network.preset, seed=run.seed)
 
 
 def build_state(
-    run: AutoencoderRun, autoencoder: Autoencoder, method: Method, device: torch.device
+    run: AutoencoderRun, autoencoder: Autoencoder, method: Method, device: torch.device, teacher: Teacher | None = None
 ) -> AutoencoderState:
-    """Build the state at step 0, with discriminator, optimizers and averaged weights as the run says."""
+    """Build the state at step 0, with discriminator, optimizers and averaged weights as the run says.
+
+    Raises:
+        ValueError: where the autoencoder lacks what the run asks for.
+    """
+    if run.network.train == "all":
+        taught = distillation_terms(run.distillation) if teacher else ()
+        method = replace(method, terms=(*method.terms, *autoencoder.terms, *taught))
+    if run.network.padding:
+        mode: str = run.network.padding
+        set_padding(autoencoder.model, (mode if run.network.train == "all" else "", mode))
     autoencoder.train_only(run.network.train)
-    reconstructor = Reconstructor(autoencoder, method, run.sample_posterior, run.precision == "bf16").to(device)
+    if run.gradient_checkpointing:
+        autoencoder.checkpoint_gradients()
+    bf16 = run.precision == "bf16"
+    reconstructor = Reconstructor(autoencoder, method, run.sample_posterior, bf16, teacher).to(device)
     choice, discriminator = run.discriminator, None
     if choice.weight:
         discriminator = PatchDiscriminator(3, choice.width, choice.depth, run.seed, choice.initial_std).to(device)

@@ -133,7 +133,7 @@ def test_encode_gives_float32_under_autocast_and_in_bf16(autoencoder: Autoencode
 
 
 def test_save_pretrained_opens_in_diffusers_bit_for_bit(tmp_path: Path, autoencoder: Autoencoder) -> None:
-    autoencoder.save_pretrained(tmp_path, scaling_factor=0.25)
+    autoencoder.save_pretrained(tmp_path, LatentSpace("scale", (0.0,), (4.0,)))
     theirs = AutoencoderKL.from_pretrained(tmp_path)
     assert same_weights(theirs, autoencoder.model)
     assert (theirs.config.scaling_factor, theirs.config.shift_factor) == (0.25, None)
@@ -144,7 +144,7 @@ def test_save_pretrained_opens_in_diffusers_bit_for_bit(tmp_path: Path, autoenco
 def test_save_pretrained_keeps_factors_and_drops_the_old_path(exported: Path) -> None:
     first = Autoencoder.from_pretrained(exported)
     assert first.latent_space == LatentSpace()
-    first.save_pretrained(exported, scaling_factor=0.25)
+    first.save_pretrained(exported, LatentSpace("scale", (0.0,), (4.0,)))
     second = Autoencoder.from_pretrained(exported)
     assert second.latent_space == LatentSpace("scale", (0.0,), (4.0,))
     second.save_pretrained(exported)

@@ -231,14 +231,3 @@ def test_autoencoder_leaves_a_live_model_unchanged() -> None:
         Autoencoder(object.__new__(diffusers.AutoencoderKLAllegro))
     with pytest.raises(ValueError, match="encodes images of 1 channels"):
         Autoencoder(build("AutoencoderKL", KL | {"in_channels": 1}))
-
-
-def test_train_only_and_save_pretrained_refuse_other_classes(tmp_path: Path) -> None:
-    autoencoder = Autoencoder(build("AutoencoderKLFlux2", KL))
-    for call in (
-        lambda: autoencoder.layers.decoder_output,
-        lambda: autoencoder.train_only("all"),
-        lambda: autoencoder.save_pretrained(tmp_path),
-    ):
-        with pytest.raises(ValueError, match="this is AutoencoderKLFlux2: only AutoencoderKL can be trained"):
-            call()

@@ -3,6 +3,7 @@
 import difflib
 import json
 import math
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -11,9 +12,13 @@ from diffusers.models import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Posterior
 from torch import Tensor, nn
 
+from ...latent_space import LatentSpace
+from ...methods.method import Term
 from ..folders import CONFIG
+from ..python_files import explain_user_errors
 from . import custom, diffusers_classes
-from .interface import Layers, layers_of
+from .interface import eval_mode
+from .layers import DECODING, Layers, find_layers
 from .loading import load
 
 
@@ -47,8 +52,8 @@ class Autoencoder(nn.Module):
     """Images (b, 3, H, W) in [-1, 1] to latents (b, channels, H / factor, W / factor) and back.
 
     model: an autoencoder of diffusers, or any object as described in `custom`; it is neither moved nor changed.
-    kind: its class. multiple: the sides of images are multiples of it. size: the only side that it takes, if there is
-    one. is_stochastic: whether latents have a variance.
+    kind: its class. is_of_diffusers: whether that is one of diffusers. multiple: the sides of images are multiples of
+    it. size: the only side that it takes, if there is one. is_stochastic: whether latents have a variance.
 
     Latents are raw. `latent_space` is the declared transform to unit scale, and nothing here applies it. A null in a
     configuration means scale 1 and shift 0; a config.json without `scaling_factor` means its class's default, as in
@@ -64,7 +69,7 @@ class Autoencoder(nn.Module):
         if not isinstance(model, nn.Module):
             self.parts = custom.modules_of(model)
         name = diffusers_classes.class_name(model)
-        self.kind = name or type(model).__name__
+        self.kind, self.is_of_diffusers = name or type(model).__name__, name is not None
         self._adapter = adapter = (
             diffusers_classes.adapter_of(model, name, pipeline) if name else custom.adapter_of(model, self)
         )
@@ -115,22 +120,95 @@ class Autoencoder(nn.Module):
         self._require_shape("decode", images, (b, 3, h * self.factor, w * self.factor))
         return images * 2 - 1 if self._counts_from_zero else images
 
-    @property
+    @cached_property
     def layers(self) -> Layers:
-        """The layers that training tells apart; ValueError for a class that cannot be trained."""
-        return layers_of(self.kind, self.model)
+        """The layers that training tells apart, found by running the model once where it is."""
+
+        def encode() -> Tensor:
+            return self.encode(self._grey(device)).mean
+
+        def decode(latents: Tensor) -> Tensor:
+            own = [term.loss(None, latents, None) for term in self.terms]  # type: ignore[arg-type]
+            return torch.stack([self.decode(latents).float().sum(), *own]).sum()
+
+        with eval_mode(self, None) as device:
+            return find_layers(self.model, self, encode, decode)
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """Losses on its latents that belong to the model, such as those of a codebook; they use latents alone."""
+        return self._adapter.terms
 
     def train_only(self, part: Literal["all", "decoder"]) -> None:
-        """Freeze all that is not `part`: for "decoder" all that makes the posterior, for "all" nothing.
+        """Set what is trained: all that has a gradient, or of that only what decoding alone runs.
+
+        The rest is frozen and in eval mode, so that its statistics stay as they are too.
 
         Raises:
-            ValueError: for a class that cannot be trained.
+            ValueError: with the remedy, for a part that cannot be trained.
         """
         layers = self.layers
-        self.model.requires_grad_(True)
-        for module in (layers.encoder, layers.quant_conv) if part == "decoder" else ():
-            if module is not None:
-                module.requires_grad_(False)
+        decoder = layers.of(layers.decoding)
+        if part == "all" and (self._adapter.fixed_encoder or len(decoder) == len(layers.trained)):
+            why = self._adapter.fixed_encoder or "nothing in it has a gradient"
+            raise ValueError(f"the encoder of this {self.kind} is not trained: {why}; set network.train to decoder")
+        if part == "decoder" and not decoder:
+            names = ", ".join(DECODING)
+            raise ValueError(
+                f"this {self.kind} has no network to train among the attributes {names}; set network.train to all"
+            )
+        chosen = {id(p) for p in (decoder if part == "decoder" else layers.trained)}
+        for p in self.parameters():
+            p.requires_grad_(id(p) in chosen)
+        self.eval()
+        for network in layers.decoding if part == "decoder" else (self,):
+            network.train()
+
+    def checkpoint_gradients(self) -> None:
+        """Compute activations again in the backward pass, in place of keeping them, by the model's own switch.
+
+        Raises:
+            ValueError: if it has none.
+        """
+        switch = getattr(self.model, "enable_gradient_checkpointing", None)
+        if not callable(switch) or not getattr(self.model, "_supports_gradient_checkpointing", True):
+            raise ValueError(
+                f"{self.kind} has no gradient checkpointing: leave gradient_checkpointing out, and raise accumulation"
+            )
+        plain = self._trial()
+        switch()
+        if not torch.allclose(self._trial(), plain, rtol=1e-4, atol=1e-4):  # of AutoencoderTiny in diffusers 0.42
+            self.model.disable_gradient_checkpointing()
+            raise ValueError(
+                f"with gradient checkpointing this {self.kind} gives other numbers, a fault of its class: leave "
+                f"gradient_checkpointing out, and raise accumulation"
+            )
+
+    def _trial(self) -> Tensor:
+        """Return the latents and the reconstruction of a grey image, run as in training, as one vector."""
+        with eval_mode(self, None) as device, torch.inference_mode(False), torch.enable_grad():
+            latents = self.encode(self._grey(device)).mean
+            return torch.cat([latents.flatten(), self.decode(latents).flatten()]).detach()
+
+    def _grey(self, device: torch.device) -> Tensor:
+        side = self.size or -(-custom.TRIAL_SIZE // self.multiple) * self.multiple
+        return torch.zeros(1, 3, side, side, device=device)
+
+    def require_saving(self) -> None:
+        """Check that the model writes itself.
+
+        Raises:
+            ValueError: if an object has no `save_pretrained`.
+        """
+        if not callable(getattr(self.model, "save_pretrained", None)):
+            raise ValueError(
+                f"{self.kind} has no save_pretrained(folder), by which what was trained is exported: give it one"
+            )
+
+    def declare(self, latent_space: LatentSpace) -> None:
+        """Let the model declare this scale of its latents, where its own format has a place for it."""
+        self._adapter.declare(self.model, latent_space)
+        self.latent_space = latent_space
 
     @classmethod
     def from_preset(cls, name: str, seed: int = 0) -> Self:
@@ -158,21 +236,25 @@ class Autoencoder(nn.Module):
         """
         return cls(*load(source))
 
-    def save_pretrained(self, folder: str | Path, scaling_factor: float | None = None) -> None:
-        """Write config.json and safetensors for `from_pretrained` of the model's class in diffusers.
+    def save_pretrained(self, folder: str | Path, latent_space: LatentSpace | None = None) -> None:
+        """Write the model in its own format: of diffusers, config.json and safetensors for its `from_pretrained`.
 
-        scaling_factor, if given, replaces that of the configuration: diffusion models take (latents - shift) · scale.
+        latent_space, if given, is declared first.
 
         Raises:
-            ValueError: for a class that cannot be trained.
+            ValueError: for an object without `save_pretrained`, and for whatever that raises.
         """
-        layers_of(self.kind, self.model)
+        self.require_saving()
+        if latent_space is not None:
+            self.declare(latent_space)
+        if not self.is_of_diffusers:
+            with explain_user_errors(f"{self.kind}.save_pretrained fails"):
+                self.model.save_pretrained(folder)
+            return
         self.model.save_pretrained(folder, safe_serialization=True)
         path = Path(folder) / CONFIG
         config = json.loads(path.read_text())
         config.pop("_name_or_path", None)  # the folder from which these weights were once read
-        if scaling_factor is not None:
-            config["scaling_factor"] = scaling_factor
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
     @property

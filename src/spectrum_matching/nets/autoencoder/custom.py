@@ -3,7 +3,8 @@
 encode(images (b, 3, H, W)) returns latents (b, c, h, w), or an object with `mean` and `logvar`, or one with
 `latent_dist`, `latent` or `latents`; decode(latents) returns images, or an object with `sample`. Optional attributes:
 `image_range`, (-1, 1) or (0, 1); `multiple`, a divisor of the sides of its images; `latent_space`, a LatentSpace, or
-`scaling_factor` and `shift_factor`, with which (latents - shift) · scale has unit scale.
+`scaling_factor` and `shift_factor`, with which (latents - shift) · scale has unit scale. To be trained it has
+`save_pretrained(folder)`, which writes it in a format of its own.
 """
 
 import math
@@ -88,7 +89,18 @@ def adapter_of(model: Any, modules: nn.Module) -> Adapter:
         is_stochastic=not posterior.deterministic,
         image_range=(float(low), float(high)),
         latent_space=space,
+        declare=_declare,
     )
+
+
+def _declare(model: Any, space: LatentSpace) -> None:
+    """Set the attributes by which the object declares the scale of its latents, where it has them."""
+    if isinstance(getattr(model, "latent_space", None), LatentSpace):
+        model.latent_space = space
+        return
+    for name, value in (("scaling_factor", 1 / space.std[0]), ("shift_factor", space.mean[0])):
+        if getattr(model, name, None) is not None:
+            setattr(model, name, value)
 
 
 def _latent_space(model: Any, kind: str) -> LatentSpace:

@@ -10,7 +10,10 @@ import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Posterior
 from torch import Tensor
 
-from ...latent_space import Convention, LatentSpace
+from ...latent_space import LatentSpace
+from ...methods.method import Term
+from . import declared
+from .declared import IN_BUFFERS, Declaration
 from .interface import Adapter, images_of, posterior_of
 
 
@@ -38,52 +41,9 @@ def _decode_as_clean(model: Any, latents: Tensor) -> Any:
     return model.decode(latents, latents.new_zeros(len(latents)) if model.config["timestep_conditioning"] else None)
 
 
-def _declared(model: Any) -> LatentSpace:
-    """Return (latents − shift) · scale, or (latents − mean) · scale / std, as in the pipelines of diffusers."""
-    scale, shift = _scale(model), float(model.config.get("shift_factor") or 0.0)
-    mean, std = model.config.get("latents_mean"), model.config.get("latents_std")
-    if mean is not None and std is not None:
-        return _per_channel(torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64) / scale)
-    if shift:
-        return LatentSpace("shift and scale", (shift,), (1 / scale,))
-    return LatentSpace() if scale == 1 else LatentSpace("scale", (0.0,), (1 / scale,))
-
-
-def _in_buffers(model: Any) -> LatentSpace:
-    return _per_channel(model.latents_mean, model.latents_std.double() / _scale(model))
-
-
-def _of_first_frame(model: Any) -> LatentSpace:
-    """Return the first frame's of Cosmos' means and deviations, which are by channel and latent frame."""
-    config = model.config
-    if config["latents_mean"] is None:
-        return LatentSpace()
-    shape = config["latent_channels"], -1
-    mean, std = (torch.tensor(config[f"latents_{name}"], dtype=torch.float64).view(shape) for name in ("mean", "std"))
-    return _per_channel(mean[:, 0], std[:, 0])
-
-
-def _batch_norm(model: Any, eps: float | None = None) -> LatentSpace:
-    std = (model.bn.running_var.double() + (model.config["batch_norm_eps"] if eps is None else eps)).sqrt()
-    return _per_channel(model.bn.running_mean, std, model.config["patch_size"][0])
-
-
-def _without_scale(model: Any) -> LatentSpace:
-    mean, std = (torch.tensor(model.config[f"latents_{name}"], dtype=torch.float64) for name in ("mean", "std"))
-    return _per_channel(mean, std)
-
-
-def _without_shift(model: Any) -> LatentSpace:
-    return LatentSpace("scale", (0.0,), (1 / _scale(model),))
-
-
-def _per_channel(mean: Tensor, std: Tensor, patch: int = 1) -> LatentSpace:
-    name: Convention = "per channel" if patch == 1 else "packed"
-    return LatentSpace(name, tuple(mean.double().tolist()), tuple(std.double().tolist()), patch)
-
-
-def _scale(model: Any) -> float:
-    return float(model.config.get("scaling_factor") or 1.0)
+def _codebook(model: Any) -> tuple[Term, ...]:
+    """Return the loss that brings codes and latents together: codebook and commitment loss of VQ-VAE."""
+    return (Term("codebook", lambda posterior, latents, images: model.quantize(latents)[1], 1.0),)
 
 
 _RATIO = attrgetter("spatial_compression_ratio")
@@ -94,7 +54,8 @@ class Traits(NamedTuple):
 
     factor: the configuration's key of widths, one for each level, where each level halves the resolution; or a function
     of the model. channels: the configuration's key. frames: it needs a time axis. alpha: it needs a fourth, opaque
-    channel. single: it takes one image at a time. Other fields as in `Adapter`.
+    channel. single: it takes one image at a time. latent_space: where it keeps the scale of its latents. Other fields
+    as in `Adapter`.
     """
 
     factor: str | Callable[[Any], int] = "block_out_channels"
@@ -107,26 +68,29 @@ class Traits(NamedTuple):
     alpha: bool = False
     single: bool = False
     decode: Callable[[Any, Tensor], Any] = lambda model, latents: model.decode(latents)
-    latent_space: Callable[[Any], LatentSpace] = _declared
+    latent_space: Declaration = declared.IN_CONFIGURATION
+    fixed_encoder: str = ""
+    terms: Callable[[Any], tuple[Term, ...]] = lambda model: ()
 
 
 CLASSES: dict[str, Traits] = {
     "AutoencoderKL": Traits(),
     "AutoencoderKLFlux2": Traits(
         multiple=lambda model: 2 ** (len(model.config["block_out_channels"]) - 1) * model.config["patch_size"][0],
-        latent_space=_batch_norm,
+        latent_space=declared.BATCH_NORM,
     ),
     "AsymmetricAutoencoderKL": Traits("down_block_out_channels"),
     "AutoencoderDC": Traits("encoder_block_out_channels", is_stochastic=False),
     "AutoencoderTiny": Traits("encoder_block_out_channels", is_stochastic=False),
-    "VQModel": Traits(channels="vq_embed_dim", is_stochastic=False),
+    "VQModel": Traits(channels="vq_embed_dim", is_stochastic=False, terms=_codebook),
     "AutoencoderRAE": Traits(
         lambda model: model.decoder_patch_size,
         "encoder_hidden_size",
         size=lambda model: model.decoder_image_size,
         image_range=(0.0, 1.0),
         is_stochastic=False,
-        latent_space=lambda model: LatentSpace(),  # applied inside
+        latent_space=declared.APPLIED_INSIDE,
+        fixed_encoder="it is a vision encoder that stays as it is",
     ),
     "ConsistencyDecoderVAE": Traits(
         "encoder_block_out_channels",
@@ -147,21 +111,21 @@ CLASSES: dict[str, Traits] = {
         lambda model: model.config["spatial_compression_ratio"],
         frames=True,
         is_stochastic=False,
-        latent_space=_of_first_frame,
+        latent_space=declared.OF_FIRST_FRAME,
     ),
     "AutoencoderKLMochi": Traits(_RATIO, frames=True),
     "AutoencoderKLMagvit": Traits(_RATIO, frames=True),
-    "AutoencoderKLLTXVideo": Traits(_ltx_factor, frames=True, decode=_decode_as_clean, latent_space=_in_buffers),
-    "AutoencoderKLLTX2Video": Traits(_ltx_factor, frames=True, decode=_decode_as_clean, latent_space=_in_buffers),
+    "AutoencoderKLLTXVideo": Traits(_ltx_factor, frames=True, decode=_decode_as_clean, latent_space=IN_BUFFERS),
+    "AutoencoderKLLTX2Video": Traits(_ltx_factor, frames=True, decode=_decode_as_clean, latent_space=IN_BUFFERS),
     "AutoencoderKLKVAEVideo": Traits("ch_mult", "z_channels", frames=True, is_stochastic=False),
     "Kandinsky6SRVAE": Traits(_RATIO, frames=True),
 }
 
 PIPELINES: dict[str, Callable[[Any], LatentSpace]] = {
-    "GlmImagePipeline": _without_scale,
-    "Kandinsky5T2IPipeline": _without_shift,
-    "Kandinsky5I2IPipeline": _without_shift,
-    "ErnieImagePipeline": partial(_batch_norm, eps=1e-5),
+    "GlmImagePipeline": declared.read_without_scale,
+    "Kandinsky5T2IPipeline": declared.read_without_shift,
+    "Kandinsky5I2IPipeline": declared.read_without_shift,
+    "ErnieImagePipeline": partial(declared.read_batch_norm, eps=1e-5),
 }
 """Pipelines of diffusers that scale latents in another way than other users of the same class of autoencoder."""
 
@@ -221,7 +185,10 @@ def adapter_of(model: Any, kind: str, pipeline: str = "") -> Adapter:
         size=size,
         is_stochastic=traits.is_stochastic,
         image_range=traits.image_range,
-        latent_space=PIPELINES.get(pipeline, traits.latent_space)(model),
+        latent_space=PIPELINES.get(pipeline, traits.latent_space.read)(model),
+        declare=traits.latent_space.write,
+        fixed_encoder=traits.fixed_encoder,
+        terms=traits.terms(model),
     )
 
 

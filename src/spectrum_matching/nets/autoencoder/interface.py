@@ -1,15 +1,16 @@
-"""The interface that `Autoencoder` needs of a model: calls, results, layers, and eval mode."""
+"""The interface that `Autoencoder` needs of a model: calls, results, and eval mode."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Posterior
 from torch import Tensor, nn
 
 from ...latent_space import LatentSpace
+from ...methods.method import Term
 
 LOGVAR_OF_CERTAINTY = -30.0
 UNDECLARED = LatentSpace()
@@ -21,7 +22,9 @@ class Adapter:
 
     image_range: of the images that the model takes and returns. factor: from latent to image side. multiple: the sides
     of images are multiples of it. size: the only side that the model takes, if there is one. is_stochastic: whether
-    latents have a variance. latent_space: the declared scale of latents.
+    latents have a variance. latent_space: the declared scale of latents. declare(model, latent_space): writes it into
+    the model, for its own format, as far as that has a place for it. fixed_encoder: why the encoder is never trained,
+    if it is not. terms: the losses on its latents that belong to the model.
     """
 
     encode: Callable[[Any, Tensor], Posterior]
@@ -33,6 +36,9 @@ class Adapter:
     image_range: tuple[float, float] = (-1.0, 1.0)
     size: int | None = None
     latent_space: LatentSpace = UNDECLARED
+    declare: Callable[[Any, LatentSpace], None] = lambda model, latent_space: None
+    fixed_encoder: str = ""
+    terms: tuple[Term, ...] = ()
 
 
 def posterior_of(encoded: Any) -> Posterior:
@@ -85,48 +91,6 @@ def _gaussian(moments: Tensor, deterministic: bool = False) -> Posterior:
 
 def _still(x: Tensor) -> Tensor:
     return x[:, :, 0] if x.ndim == 5 and x.shape[2] == 1 else x
-
-
-class Layers(NamedTuple):
-    """The parts of an autoencoder's network that are frozen, compiled or compared in training.
-
-    encoder, quant_conv (or None): all that makes the posterior. encoder_output, decoder_output: the weights of the last
-    layers, at which gradients are compared. encoder_blocks, decoder_blocks: the modules before these layers.
-    """
-
-    encoder: nn.Module
-    quant_conv: nn.Module | None
-    encoder_output: Tensor
-    decoder_output: Tensor
-    encoder_blocks: tuple[nn.Module, ...]
-    decoder_blocks: tuple[nn.Module, ...]
-
-
-def layers_of(kind: str, model: Any) -> Layers:
-    """Return the layers of a model of the class `kind`.
-
-    Raises:
-        ValueError: if the class cannot be trained and exported.
-    """
-    if kind not in TRAINABLE:
-        raise ValueError(f"this is {kind}: only {', '.join(TRAINABLE)} can be trained and exported")
-    return TRAINABLE[kind](model)
-
-
-def _kl_layers(model: Any) -> Layers:
-    encoder, decoder = model.encoder, model.decoder
-    return Layers(
-        encoder=encoder,
-        quant_conv=model.quant_conv,
-        encoder_output=encoder.conv_out.weight,
-        decoder_output=decoder.conv_out.weight,
-        encoder_blocks=(*encoder.down_blocks, encoder.mid_block),
-        decoder_blocks=(decoder.mid_block, *decoder.up_blocks),
-    )
-
-
-TRAINABLE: dict[str, Callable[[Any], Layers]] = {"AutoencoderKL": _kl_layers}
-"""What finds the layers, by the name of the class in diffusers."""
 
 
 @contextmanager

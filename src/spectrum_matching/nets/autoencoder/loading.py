@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import diffusers
 
 from ...files.manifest import verify_folder
+from ...records.training_data import FILE, training
 from ..folders import CONFIG, download, load_folder, read_config
 from ..python_files import PREFIX, from_file
 from .diffusers_classes import CLASSES, REFUSED
+from .padding import set_padding
 from .single_file import load_single_file
 
 # Folders of the autoencoder within a pipeline.
@@ -22,6 +24,7 @@ _FILES = (
     "diffusion_pytorch_model.safetensors",
     "diffusion_pytorch_model-*.safetensors",
     "diffusion_pytorch_model.safetensors.index.json",
+    FILE,
 )
 
 
@@ -59,11 +62,19 @@ def load(source: str | Path) -> Loaded:
         root = download(str(source), [PIPELINE, *files])
     folder = next((root / name for name in SUBFOLDERS if (root / name / CONFIG).is_file()), None)
     if folder is None:
+        if (origin := training(root)) is not None:
+            raise ValueError(
+                f"{root} holds what an object of your own wrote ({origin.base}): open it by "
+                f"python:FILE.py:FACTORY@{root}, whose FACTORY takes the folder"
+            )
         looked = " or ".join(str(root / name) for name in SUBFOLDERS)
         raise ValueError(f"no {CONFIG} in {looked}: give what save_pretrained wrote")
     verify_folder(folder)
     kind = str(read_config(folder / CONFIG).get("_class_name", "no diffusers class"))
-    return Loaded(load_folder(_class(folder, kind), folder), _pipeline(folder))
+    model = load_folder(_class(folder, kind), folder)
+    if (origin := training(folder)) is not None:
+        set_padding(model, origin.padding)
+    return Loaded(model, _pipeline(folder))
 
 
 def _pipeline(folder: Path) -> str:

@@ -1,0 +1,101 @@
+"""The parts of an autoencoder's network that training tells apart, found by running it once on a grey image."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+DECODING = ("decoder", "decoder_unet", "post_quant_conv")
+"""Attributes of a model that only decoding runs. All else makes the latents, or what they mean."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What is frozen, compiled or compared in training.
+
+    decoding: the networks that only decoding runs; none where a model does not name them as in `DECODING`. trained:
+    the parameters that have a gradient. encoder_output, decoder_output: the weights of the last layers that run, at
+    which gradients are compared; None where those have no gradient. encoder_blocks, decoder_blocks: the networks of
+    several layers before these.
+    """
+
+    decoding: tuple[nn.Module, ...]
+    trained: tuple[nn.Parameter, ...]
+    encoder_output: Tensor | None
+    decoder_output: Tensor | None
+    encoder_blocks: tuple[nn.Module, ...]
+    decoder_blocks: tuple[nn.Module, ...]
+
+    def of(self, modules: tuple[nn.Module, ...]) -> list[nn.Parameter]:
+        """Return the trained parameters within `modules`."""
+        within = {id(p) for module in modules for p in module.parameters()}
+        return [p for p in self.trained if id(p) in within]
+
+
+def find_layers(
+    model: Any, network: nn.Module, encode: Callable[[], Tensor], decode: Callable[[Tensor], Tensor]
+) -> Layers:
+    """Find the layers of a model.
+
+    network: holds all its weights. encode: returns latents of one image. decode: returns a scalar that depends on all
+    that decoding these trains. Both are called once, with gradients; nothing is changed.
+    """
+    encoder, decoder = _part(model, "encoder"), _part(model, "decoder")
+    decoding = tuple(part for name in DECODING if (part := _part(model, name)) is not None)
+    parameters = list(network.parameters())
+    frozen = [p for p in parameters if not p.requires_grad]
+    ran: list[nn.Module] = []
+    hooks = [
+        module.register_forward_hook(lambda module, inputs, output: ran.append(module))
+        for module in network.modules()
+        if isinstance(weight := getattr(module, "weight", None), Tensor) and weight.ndim > 1
+    ]
+    try:
+        for p in frozen:
+            p.requires_grad_(True)
+        with torch.inference_mode(False), torch.enable_grad():
+            latents = encode()
+            n_encoding = len(ran)
+            total = decode(latents)
+            has_gradient = total.requires_grad and bool(parameters)
+            gradients = torch.autograd.grad(total, parameters, allow_unused=True) if has_gradient else ()
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for p in frozen:
+            p.requires_grad_(False)
+    trained = tuple(p for p, gradient in zip(parameters, gradients, strict=False) if gradient is not None)
+    # What comes behind the encoder proper, such as quant_conv, is not counted, as in VA-VAE's code.
+    encoder_last = _last(ran[:n_encoding], encoder, trained)
+    decoder_last = _last(ran[n_encoding:], None, trained)
+    return Layers(
+        decoding=decoding,
+        trained=trained,
+        encoder_output=None if encoder_last is None else encoder_last.weight,
+        decoder_output=None if decoder_last is None else decoder_last.weight,
+        encoder_blocks=() if encoder is None else tuple(_blocks(encoder, encoder_last)),
+        decoder_blocks=() if decoder is None else tuple(_blocks(decoder, decoder_last)),
+    )
+
+
+def _part(model: Any, name: str) -> nn.Module | None:
+    part = getattr(model, name, None)
+    return part if isinstance(part, nn.Module) else None
+
+
+def _last(ran: list[nn.Module], within: nn.Module | None, trained: tuple[nn.Parameter, ...]) -> Any:
+    """Return the last of the layers that ran, within a network if there is one; None if it has no gradient."""
+    inside = ran if within is None else [layer for layer in ran if any(layer is module for module in within.modules())]
+    last = inside[-1] if inside else None
+    return last if last is not None and any(last.weight is p for p in trained) else None
+
+
+def _blocks(part: nn.Module, last: nn.Module | None) -> Iterator[nn.Module]:
+    """Yield the largest networks of several layers within `part` that do not hold the layer `last`."""
+    for child in part.children():
+        if isinstance(child, nn.ModuleList | nn.ModuleDict) or any(module is last for module in child.modules()):
+            yield from _blocks(child, last)
+        elif next(child.children(), None) is not None:
+            yield child
