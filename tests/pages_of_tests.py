@@ -17,6 +17,7 @@ PAGES = ("*.md", "docs/**/*.md", "experiments/*.md", "bench/*.md")
 BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 
 PARSED_ONLY = {
+    r"specmatch demo": "minutes; tests/cli/test_compare.py runs its plan small",
     r"\bcompare (?!.*--dry-run)": "hours; tests/comparison runs a small plan",
     r"\bstudy (frequency-bias|unified-view)(?!.*--dry-run)": "minutes to hours; tests/studies runs small ones",
     r"celeba256_|imagenet256_f(8d4|16d16)|imagenet256_sit_b_repa_dog --source.latents latents/imagenet": (

@@ -214,7 +214,6 @@ CLAIMS = (
 )
 TABLES = (
     ("methods_at_small_scale", "methods_cifar10", "experiments/README.md"),
-    ("methods_at_small_scale", "methods_cifar10", "README.md"),
     ("methods_at_small_scale", "methods_bsds500", "experiments/README.md"),
     ("real_latents", "five_latent_spaces", "docs/five_latent_spaces.md"),
     ("perturbed_latents", "perturbed_taef2", "docs/five_latent_spaces.md"),

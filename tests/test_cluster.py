@@ -1,0 +1,74 @@
+"""The script for SLURM of docs/cluster.md, as printed, in two processes: stopped by SIGTERM, requeued, resumed."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROGRAMS = {
+    "srun": 'exec "$@"',
+    "scontrol": 'if [ "$1" = show ]; then echo localhost; else echo "$@" >> requeued; fi',
+    "torchrun": f'exec {sys.executable} -m torch.distributed.run "$@"',
+}
+"""What stands for SLURM's programs on one machine, and torchrun of this environment."""
+OURS = (
+    "train-ae tiny_dsm --data.size 32 --batch-size 2 --intervals.log 1 --intervals.preview 0 --intervals.checkpoint 999"
+)
+
+
+def script(steps):
+    """The script of the page, with a small training of so many steps in the place of its own."""
+    (text,) = re.findall(r"```bash\n(#!.*?)```", (ROOT / "docs" / "cluster.md").read_text(), flags=re.DOTALL)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    text, n = re.subn(r"train-ae \S+ --data\.path \S+", f"{OURS} --steps {steps}", text.replace("29500", str(port)))
+    assert n == 1
+    return text
+
+
+def start(folder, steps):
+    (folder / "job.sh").write_text(script(steps))
+    variables = {"SLURM_JOB_ID": "17", "SLURM_NNODES": "1", "SLURM_JOB_NODELIST": "here", "SLURM_GPUS_ON_NODE": "2"}
+    variables |= {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    with (folder / "out").open("w") as out:
+        return subprocess.Popen(["bash", "job.sh"], cwd=folder, env=os.environ | variables, stdout=out, stderr=out)
+
+
+def steps_done(folder):
+    log = folder / "runs" / "dsm" / "log.jsonl"
+    return [json.loads(line)["step"] for line in log.read_text().splitlines()] if log.exists() else []
+
+
+@pytest.mark.slow
+def test_script_for_slurm_stops_at_sigterm_and_goes_on_where_it_was(tmp_path):
+    (tmp_path / "bin").mkdir()
+    for name, text in PROGRAMS.items():
+        program = tmp_path / "bin" / name
+        program.write_text(f"#!/bin/bash\n{text}\n")
+        program.chmod(0o755)
+    job = start(tmp_path, 100_000)
+    while len(steps_done(tmp_path)) < 2:
+        assert job.poll() is None, (tmp_path / "out").read_text()
+        time.sleep(0.1)
+    job.send_signal(signal.SIGTERM)
+    assert job.wait() != 0
+    assert (tmp_path / "requeued").read_text() == "requeue 17\n"
+    (checkpoint,) = (tmp_path / "runs" / "dsm" / "checkpoints").iterdir()
+    stopped = int(checkpoint.name)
+    assert stopped >= 2
+
+    job = start(tmp_path, stopped + 1)
+    assert job.wait() == 0, (tmp_path / "out").read_text()
+    assert f"resuming from step {stopped}" in (tmp_path / "out").read_text()
+    assert steps_done(tmp_path) == list(range(1, stopped + 2))
+    assert (tmp_path / "runs" / "dsm" / "export" / "config.json").exists()
+    assert (tmp_path / "requeued").read_text() == "requeue 17\n"
