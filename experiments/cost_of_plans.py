@@ -4,7 +4,8 @@
 
 Counts the floating-point operations of one update and of one sample of each plan on paper (no weights, no data), and
 divides by an assumed share of the card's bf16 peak. Writes experiments/results/cost_of_plans.json. Nothing of this size
-was run: the shares are assumptions; reading images, analysis, caching and scoring are not counted.
+was run: the shares are assumptions; reading images, analysis, caching, features, scoring and the fits of models without
+training are not counted.
 """
 
 import json
@@ -15,6 +16,7 @@ from spectrum_matching.comparison.cost import PEAK, SHARE, cost_of, hours_of_pla
 from spectrum_matching.comparison.plans import PLANS, Plan
 
 RESULTS = Path(__file__).parent / "results"
+STAGES = ("autoencoder", "generative", "diffusion", "samples")
 NAMES = ("celeba256_f8d4", "celeba256_f16d16", "imagenet256_sit_b", "imagenet256_sit_xl")
 
 
@@ -36,11 +38,11 @@ def row_of(plan: Plan) -> dict[str, Any]:
 def table(document: dict[str, Any]) -> str:
     """Format the rows as Markdown."""
     lines = [
-        "| plan | entries × seeds | autoencoder, h | diffusion, h | samples, h | whole plan, h |",
-        "|---" * 6 + "|",
+        "| plan | entries × seeds | autoencoder, h | without training, h | diffusion, h | samples, h | whole plan, h |",
+        "|---" * 7 + "|",
     ]
     for row in document["rows"]:
-        stages = " | ".join(f"{row['hours_of_a_trial'][s]:.3g}" for s in ("autoencoder", "diffusion", "samples"))
+        stages = " | ".join(f"{row['hours_of_a_trial'][stage]:.3g}" for stage in STAGES)
         whole = f"{row['hours_of_the_plan']:,.0f}"
         lines.append(f"| {row['plan']} | {row['entries']} × {row['seeds']} | {stages} | {whole} |")
     return "\n".join(lines)

@@ -11,7 +11,7 @@ from torch import nn
 from latents_of_tests import MemoryLatents
 from spectrum_matching.analysis import analyze, generative, numbers
 from spectrum_matching.analysis.conditions import failures, read_conditions
-from spectrum_matching.analysis.generative import Steps, check_reference, floor
+from spectrum_matching.analysis.generative import Steps, check_reference
 from spectrum_matching.analysis.options import AnalysisOptions, open_reference_data
 from spectrum_matching.data import open_images
 from spectrum_matching.latents.encode import autoencoder_encoder, encode_images
@@ -21,7 +21,7 @@ from spectrum_matching.metrics.generative.interpolation import INTERPOLATION, RA
 from spectrum_matching.metrics.generative.model import Fitting, GenerativeMetric, distances
 from spectrum_matching.metrics.images.frechet import FLOOR_METRIC, frechet_distance
 from spectrum_matching.metrics.images.pixels import round_to_bytes
-from spectrum_matching.metrics.images.statistics import ImageStatistics, RunningMoments
+from spectrum_matching.metrics.images.statistics import RunningMoments
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.analysis import ANALYSES
 from spectrum_matching.seeding import indexed_noise
@@ -165,15 +165,6 @@ def test_analyze_refuses_a_model_that_cannot_be_fitted_or_decoded(tiny, images, 
     assert "not finite" in found["broken"].refused
     assert found["unfitted_reconstructions"].refused == "no classes"
     assert found["interpolation_fid"].value is not None
-
-
-def test_floor_is_the_distance_of_two_halves():
-    statistics, rows = ImageStatistics(), torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    statistics.add(rows, features)
-    assert 0 < floor(statistics).value < 0.1
-    moved = ImageStatistics()
-    moved.add(rows + torch.arange(40).view(-1, 1, 1, 1) % 2, features)  # halves are mixed: both see either kind
-    assert floor(moved).value < 0.5
 
 
 def test_steps_add_up_to_the_whole():

@@ -15,14 +15,24 @@ from spectrum_matching.comparison.collect import notes
 from spectrum_matching.comparison.plans import PLANS, Entry, Measuring, Plan
 from spectrum_matching.files.settings import differences
 from spectrum_matching.files.yaml_files import override, to_yaml
+from spectrum_matching.metrics.images.frechet import share_of_the_way
 from spectrum_matching.records.comparison import COMPARISON
 from spectrum_matching.sampling.generate import SamplingChoice
 from spectrum_matching.training.autoencoder_config import AutoencoderRun, Data, Intervals, Losses, MethodChoice, Network
 from spectrum_matching.training.diffusion_config import Curriculum, DenoiserChoice, DiffusionRun
 
+FEATURES = """
+import torch
+
+def make():
+    return lambda images: torch.stack([images.mean((1, 2, 3)), images.std((1, 2, 3))], 1)
+"""
+
 
 @pytest.fixture(scope="module")
 def plan(image_folder, tmp_path_factory):
+    features = tmp_path_factory.mktemp("features") / "features.py"
+    features.write_text(FEATURES)
     intervals = Intervals(log=1, preview=0, checkpoint=1)
     data = Data(path=str(image_folder), size=32, held_out=0.3)
     return Plan(
@@ -42,7 +52,7 @@ def plan(image_folder, tmp_path_factory):
             intervals=intervals,
         ),
         sampling=SamplingChoice("euler", 2, batch_size=4),
-        measuring=Measuring(samples=6, reconstructions=8, analyzed=6, tested=2),
+        measuring=Measuring(features=f"python:{features}:make", samples=7, reconstructions=8, analyzed=6, tested=2),
     )
 
 
@@ -75,16 +85,34 @@ def test_compare_runs_from_images_to_scores(plan, compared):
     assert [(t.method, t.seed) for t in compared.trials] == [("autoencoder", 0), ("DSM", 0), ("curriculum", 0)]
     for trial in compared.trials:
         assert trial.numbers["psnr"] > 0
-        assert trial.generation.protocol.n_images == 6
+        assert trial.generation.protocol.n_images == 7
         assert trial.generation.protocol.sampling.sampler == "euler"
         assert trial.generation.value("spectrum_error") > 0
         images = trial.reconstruction.protocol.images
         assert 2 <= images.n_images == trial.reconstruction.protocol.n_images == min(8, images.n_total)
         assert [point.step for point in trial.curve] == [1, 2]
-        shared = set() if trial.method == "curriculum" else {"autoencoder", "analysis", "cache"}  # counted once
+        shared = {"autoencoder", "analysis", "cache", "generative"}
+        shared = set() if trial.method == "curriculum" else shared  # counted once
         assert set(trial.seconds) == {"diffusion", "samples", "scores"} | shared
     assert override(Plan(), yaml.safe_load(compared.plan), "plan") == resolved(plan)
     assert "report.html" in {path.name for path in Path(plan.out).iterdir()}
+
+
+@pytest.mark.slow
+def test_compare_measures_generation_without_training(plan, compared, command, monkeypatch):
+    for trial in compared.trials:
+        record, n = trial.generative, trial.reconstruction.protocol.n_images
+        assert (record.n_generated, record.n_evaluated, record.extractor) == (7, n, "features.py")
+        assert record.measurements["white_fid"].value > 0
+        # Latents are of the training part, which no reconstruction is of.
+        assert record.coverage.n_images + trial.reconstruction.protocol.images.n_total == 24
+        scores = trial.generation.scores
+        assert scores["fid_reconstructions_floor"] == record.measurements["fid_reconstructions_floor"]
+        gaussian = record.measurements["gaussian_fid_reconstructions"]
+        expected = share_of_the_way(scores["fid_reconstructions"], scores["fid_reconstructions_floor"], gaussian)
+        assert scores["share_of_the_way"] == expected
+    control, moved, curriculum = compared.trials
+    assert control.generative == curriculum.generative != moved.generative
 
 
 def test_run_trial_shares_equal_autoencoders(plan, compared):

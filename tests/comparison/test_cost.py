@@ -36,8 +36,17 @@ def test_hours_of_plan_count_shared_autoencoders_once():
     entries = {"a": Entry(), "b": Entry(), "c": Entry(MethodChoice("dsm", block=4))}
     plan = replace(PLANS["cifar10"](), entries=entries, seeds=(0, 1))
     cost = cost_of(plan)
-    each = cost.hours["diffusion"] + cost.hours["samples"]
-    assert hours_of_plan(plan, cost) == pytest.approx(2 * (2 * cost.hours["autoencoder"] + 3 * each))
+    shared, each = cost.hours["autoencoder"] + cost.hours["generative"], cost.hours["diffusion"] + cost.hours["samples"]
+    assert hours_of_plan(plan, cost) == pytest.approx(2 * (2 * shared + 3 * each))
+
+
+def test_cost_of_generation_without_training_by_hand():
+    plan = PLANS["cifar10"]()
+    cost = cost_of(plan)
+    encode, decode = cost.operations["encode"], cost.operations["decode"]
+    counted = 2048 * (encode + decode) + (2 * 2048 + 4 * 4096) * decode  # two interpolations, four models
+    assert cost.hours["generative"] == pytest.approx(counted / SHARE["autoencoder"] / PEAK / 3600)
+    assert "generative" not in cost_of(replace(plan, measuring=replace(plan.measuring, features=None))).hours
 
 
 def test_cost_of_a_pretrained_autoencoder_is_not_known():

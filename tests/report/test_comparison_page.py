@@ -14,12 +14,13 @@ from spectrum_matching.metrics.pooled import FAMILY_WISE, Difference, difference
 from spectrum_matching.records.analysis import Provenance, Spectrum
 from spectrum_matching.records.comparison import COMPARISON, Comparison, CurvePoint, Trial
 from spectrum_matching.records.coverage import Coverage
+from spectrum_matching.records.generative import Generative
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.records.scores import BandPower, Evaluation, Protocol, Sampling
 from spectrum_matching.report.comparison.context import OF_A_TRIAL, protocol_fields
 from spectrum_matching.report.comparison.page import render_comparison
-from spectrum_matching.report.comparison.quantities import Quantity
-from spectrum_matching.report.comparison.tables import comparison_markdown, legend, pairs
+from spectrum_matching.report.comparison.quantities import Quantity, main_quantities
+from spectrum_matching.report.comparison.tables import comparison_markdown, legend, pairs, score_table
 from spectrum_matching.report.digits import number
 
 OWN = Provenance("0.3.0", "afc7f8e", "2.13.0", "0.42.0", "cpu", "float32", 0)
@@ -273,6 +274,42 @@ def test_score_table_matches_records(page):
             assert float(half) == pytest.approx(abs(values[0] - values[1]) / 2, abs=0.51 * 10**-n_decimals)
             told = [float(line.partition(": ")[2]) for line in attributes["title"].splitlines() if "seed" in line]
             assert told == pytest.approx(values, rel=1e-4)
+
+
+def with_generative(own, gaussian):
+    """A trial beside which models were measured that generate without training; one of them was refused."""
+    numbers = {
+        "gaussian_fid_reconstructions": Measurement(gaussian, 0.1),
+        "white_fid_reconstructions": Measurement(4 * gaussian, 0.2),
+        "solved_fid_reconstructions": Measurement(None, refused="latents of 256 channels are too wide to solve"),
+        "fid_reconstructions_floor": Measurement(0.25),
+    }
+    record = Generative(numbers, "train", "cc" * 8, "sample", Coverage(40, 40), 20, 30, "features.pt", "bb" * 8, "none")
+    shares = {
+        "fid_reconstructions": Measurement(gaussian - 1, 0.1),
+        "fid_reconstructions_floor": Measurement(0.25),
+        "share_of_the_way": Measurement((gaussian - 1.25) / (gaussian - 0.25), 0.03),
+    }
+    generation = dataclasses.replace(own.generation, scores={**own.generation.scores, **shares})
+    return dataclasses.replace(own, generation=generation, generative=record)
+
+
+def test_render_comparison_shows_generation_without_training_beside_the_trained_model(tmp_path):
+    trials = [with_generative(trial(m, s, q), 5 + q + s) for m, q in (("control", 0.0), ("ESM", 1.0)) for s in (0, 1)]
+    COMPARISON.write(tmp_path / "comparison.json", comparison(trials))
+    own = COMPARISON.read(tmp_path / "comparison.json")
+    page = render_comparison(own)
+    table = score_table(own, main_quantities(own))
+    titles = [column.title for column in table.columns]
+    at = titles.index("Gaussian to reconstructions")
+    assert titles[1:3] == ["Fréchet distance to reconstructions", "share of the way left"]
+    assert (table.columns[at].group, table.columns[at + 1].title) == ("without training", "rFréchet distance")
+    assert [cells[at].value for _, cells in table.rows] == ["5.5", "6.5"]
+    others = [quantity.metric.key for quantity in main_quantities(own, others=True)]
+    assert "white_fid_reconstructions" in others
+    assert others.count("fid_reconstructions_floor") == 1
+    assert "latents of 256 channels are too wide to solve" in page
+    assert "solved_fid_reconstructions (generative)" in page
 
 
 def test_marks_say_which_differences_from_the_control_are_decided(page):

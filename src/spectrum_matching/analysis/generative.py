@@ -7,30 +7,27 @@ encoded for it lie in a temporary file, those of a cache where they are.
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ..data.images import ImageSet
+from ..data.images import ImageBatch, ImageSet
 from ..files.digests import digest_weights
 from ..latents.latent_set import LatentSet
 from ..metrics.catalogue import GENERATIVE_METRICS
-from ..metrics.generative.model import Fitting, GenerativeMetric, LatentModel, Progress
-from ..metrics.images.fidelity import Fidelity
-from ..metrics.images.frechet import FLOOR_METRIC, frechet_measurement, frechet_refusal
-from ..metrics.images.statistics import ImageStatistics, RunningMoments
-from ..nets.autoencoder import Autoencoder
+from ..metrics.generative.model import Fitting, GenerativeMetric, LatentModel, Progress, ReferenceLatents
+from ..metrics.images.frechet import FLOOR_METRIC, floor, frechet_measurement, frechet_refusal, in_halves
+from ..metrics.images.statistics import Extract, ImageStatistics
+from ..nets.autoencoder import Autoencoder, eval_mode
 from ..nets.vision.extractors import Extractor
 from ..records.coverage import Coverage
 from ..records.generative import Generative
 from ..records.measurement import Measurement
-from ..seeding import spread_keys
-from .encodings import Encodings
 from .options import AnalysisOptions, ReferenceData
-from .reference_latents import open_reference_latents
+from .reference_latents import encode_samples, open_reference_latents
+from .tensor_file import TensorFile
 
 log = logging.getLogger(__name__)
 
@@ -72,45 +69,49 @@ class Steps:
         return lambda done, total: self._progress(start + size * done // max(total, 1), self._total)
 
 
-def generation_work(options: AnalysisOptions, n_images: int) -> int:
+def generation_work(reference: ReferenceData | None, n_images: int, n_drawn: int | None = None) -> int:
     """Return how many latents are encoded, fitted to and decoded beside those of the images: what progress counts."""
-    if options.reference is None:
+    if reference is None:
         return 0
-    n = options.reference.n_chosen
-    return isinstance(options.reference.data, ImageSet) * n + len(GENERATIVE_METRICS) * (n + n_images)
+    n, n_drawn = reference.n_chosen, n_images if n_drawn is None else n_drawn
+    decoded = (n_images if metric.is_paired else n_drawn for metric in GENERATIVE_METRICS)
+    return isinstance(reference.data, ImageSet) * n + len(GENERATIVE_METRICS) * n + sum(decoded)
 
 
 def measure_generation(
     autoencoder: Autoencoder,
-    encodings: Encodings,
-    fidelity: Fidelity,
-    options: AnalysisOptions,
+    evaluated: ReferenceLatents,
+    images: ImageStatistics,
+    output: ImageStatistics,
+    reference: ReferenceData,
+    extract: Extract,
     *,
+    n_drawn: int | None = None,
     device: torch.device,
     batch_size: int,
     seed: int,
     progress: Progress,
-) -> Generative | None:
-    """Measure every generative metric; None without a reference.
+) -> Generative:
+    """Measure every generative metric.
 
-    autoencoder: in eval mode on the device. encodings, fidelity: of the images measured, in one order. progress: called
-    with the work done and all of it, as `generation_work` counts it. Too few images for a Fréchet distance refuse all
-    numbers before any work.
+    autoencoder: in eval mode on the device. evaluated, images, output: latents, features and features of the
+    reconstructions, collected by `in_halves`, of the images measured, in one order. n_drawn: images of each model that
+    is not paired with these; by default as many. progress: called with the work done and all of it, as
+    `generation_work` counts it. Too few images for a Fréchet distance refuse all numbers before any work.
 
     Raises:
         ValueError: as `open_reference_latents` does.
     """
-    reference, features = options.reference, options.features
-    if reference is None or features is None:
-        return None
-    n, data = fidelity.images.n_images, reference.data
+    n, data = images.n_images, reference.data
+    n_drawn = n if n_drawn is None else n_drawn
     numbers: dict[str, Measurement] = {}
-    steps, digest = Steps(progress, generation_work(options, n)), ""
+    work = generation_work(reference, n, n_drawn)
+    steps, digest = Steps(progress, work), ""
     coverage = Coverage(reference.n_chosen, len(data), 0, len(data.classes))
-    if refusal := frechet_refusal(n, fidelity.images.n_features):
+    if refusal := frechet_refusal(min(n, n_drawn), images.n_features):
         keys = [metric.key for entry in GENERATIVE_METRICS for metric in entry.metrics]
         numbers = dict.fromkeys((*keys, FLOOR_METRIC.key), Measurement(None, refused=refusal))
-        steps.part(generation_work(options, n))(1, 1)
+        steps.part(work)(1, 1)
     else:
         encoding = steps.part(isinstance(data, ImageSet) * reference.n_chosen)
         opened = open_reference_latents(
@@ -120,19 +121,18 @@ def measure_generation(
             n_classes = len(latents.labels[latents.labels >= 0].unique())
             coverage = Coverage(latents.n, len(data), n_classes, len(data.classes))
             # Fits need float64, which not every accelerator has.
-            fitting = Fitting(
-                latents,
-                encodings.stored(encodings.kinds[-1]),
-                seed,
-                device if device.type == "cuda" else torch.device("cpu"),
-            )
+            on_device = device if device.type == "cuda" else torch.device("cpu")
+            fitting = Fitting(latents, evaluated, seed, on_device)
             for metric in GENERATIVE_METRICS:
                 log.info("%s", metric.metrics[0].title)
-                fitted = fitting._replace(progress=steps.part(reference.n_chosen))
-                drawn = _Images(autoencoder, features, device, batch_size, steps.part(n))
-                numbers |= _measure(metric, fitted, drawn, fidelity)
-        numbers[FLOOR_METRIC.key] = floor(fidelity.output)
-    known = features if isinstance(features, Extractor) else None
+                fitted, m = (
+                    fitting._replace(progress=steps.part(reference.n_chosen)),
+                    n if metric.is_paired else n_drawn,
+                )
+                drawn = _Images(autoencoder, extract, device, batch_size, m, steps.part(m))
+                numbers |= _measure(metric, fitted, drawn, images, output)
+        numbers[FLOOR_METRIC.key] = floor(output)
+    known = extract if isinstance(extract, Extractor) else None
     return Generative(
         measurements=numbers,
         reference=data.source,
@@ -140,38 +140,97 @@ def measure_generation(
         holds=_held(reference, autoencoder),
         coverage=coverage,
         n_evaluated=n,
-        n_generated=0 if refusal else n,
+        n_generated=0 if refusal else n_drawn,
         extractor=known.name if known else "",
         extractor_digest=known.digest if known else "",
         resizer=known.resizer if known else "",
     )
 
 
+def generate_without_training(
+    autoencoder: Autoencoder,
+    images: ImageSet,
+    reference: ReferenceData,
+    extractor: Extractor,
+    *,
+    n_images: int,
+    n_drawn: int,
+    batch_size: int = 64,
+    seed: int = 0,
+    progress: Progress = lambda done, total: None,
+) -> tuple[Generative, ImageStatistics]:
+    """Measure every generative metric of an autoencoder by itself, on `n_images` spread over a set.
+
+    Other arguments as in `measure_generation`. Return the record, and the statistics of the reconstructions, of which
+    `decoded_reference_of` makes a reference.
+
+    Raises:
+        ValueError: as `open_reference_latents` does, and for images of which fewer than two can be read.
+    """
+    statistics, output = ImageStatistics(), ImageStatistics((in_halves,))
+    n_chosen = min(n_images, len(images))
+    steps = Steps(progress, n_chosen + (work := generation_work(reference, n_chosen, n_drawn)))
+    with TensorFile() as file, eval_mode(autoencoder, None, seed=seed) as device:
+
+        def add(batch: ImageBatch, mean: Tensor) -> None:
+            statistics.add(batch.images, extractor.extract, batch.indices, batch.labels)
+            output.add(autoencoder.decode(mean).float(), extractor.extract, batch.indices, batch.labels)
+
+        evaluated, _ = encode_samples(
+            file,
+            autoencoder,
+            images,
+            n_chosen,
+            "posterior",
+            device=device,
+            batch_size=batch_size,
+            seed=seed,
+            progress=steps.part(n_chosen),
+            each=add,
+        )
+        generative = measure_generation(
+            autoencoder,
+            evaluated,
+            statistics,
+            output,
+            reference,
+            extractor,
+            n_drawn=n_drawn,
+            device=device,
+            batch_size=batch_size,
+            seed=seed,
+            progress=steps.part(work),
+        )
+    return generative, output
+
+
 @dataclass(frozen=True)
 class _Images:
-    """Statistics of the images that an autoencoder decodes latents to."""
+    """Statistics of n images that an autoencoder decodes latents to."""
 
     autoencoder: Autoencoder
-    features: Callable[[Tensor], Tensor]
+    extract: Extract
     device: torch.device
     batch_size: int
+    n: int
     progress: Progress
 
-    def of(self, model: LatentModel, n: int) -> ImageStatistics:
+    def of(self, model: LatentModel) -> ImageStatistics:
         """Decode the first n samples of a model; ValueError where these are not finite."""
         statistics = ImageStatistics()
-        for start in range(0, n, self.batch_size):
-            latents = model.sample(range(start, min(start + self.batch_size, n)))
-            statistics.add(self.autoencoder.decode(latents.to(self.device)).float(), self.features)
-            self.progress(statistics.n_images, n)
+        for start in range(0, self.n, self.batch_size):
+            latents = model.sample(range(start, min(start + self.batch_size, self.n)))
+            statistics.add(self.autoencoder.decode(latents.to(self.device)).float(), self.extract)
+            self.progress(statistics.n_images, self.n)
         return statistics
 
 
-def _measure(metric: GenerativeMetric, fitting: Fitting, drawn: _Images, fidelity: Fidelity) -> dict[str, Measurement]:
+def _measure(
+    metric: GenerativeMetric, fitting: Fitting, drawn: _Images, images: ImageStatistics, output: ImageStatistics
+) -> dict[str, Measurement]:
     """Return both distances of one metric; a model that cannot be fitted, or decodes to no image, is refused."""
-    targets = fidelity.images, fidelity.output
     try:
-        generated = drawn.of(metric.fit(fitting), fidelity.images.n_images)
+        generated = drawn.of(metric.fit(fitting))
     except ValueError as error:
         return {each.key: Measurement(None, refused=str(error)) for each in metric.metrics}
     return {
@@ -182,18 +241,8 @@ def _measure(metric: GenerativeMetric, fitting: Fitting, drawn: _Images, fidelit
             generated.rows("features"),
             **{"paired" if metric.is_paired else "independent": target.rows("features")},
         )
-        for each, target in zip(metric.metrics, targets, strict=True)
+        for each, target in zip(metric.metrics, (images, output), strict=True)
     }
-
-
-def floor(statistics: ImageStatistics) -> Measurement:
-    """Return the Fréchet distance of one half to the other of those images whose features are kept."""
-    rows, indices = statistics.rows("features"), statistics.rows("indices")
-    assert rows is not None
-    assert indices is not None
-    is_second = spread_keys(indices) >= 0.5
-    one, other = (RunningMoments().add(rows[chosen]) for chosen in (~is_second, is_second))
-    return frechet_measurement(one, other, other.count)
 
 
 def _held(reference: ReferenceData, autoencoder: Autoencoder) -> Literal["sample", "mean"]:

@@ -88,7 +88,7 @@ def analyze(
     with Encodings(seed) as encodings:
         log.info("%s: encoding and decoding", name)
         done, n_chosen = 0, min(n_images or len(image_set), len(image_set))
-        total = n_chosen + generation_work(options, n_chosen)
+        total = n_chosen + generation_work(options.reference, n_chosen)
         with eval_mode(model, device, dtype, seed=seed) as on_device:
             for batch in fixed_batches(image_set, batch_size, n_images):
                 x = batch.images.to(on_device)
@@ -131,16 +131,20 @@ def analyze(
                 album.add(rows, x, mean, test)
                 if among := [k for k, row in enumerate(rows) if row in tested]:
                     tests.add(x[among], mean[among])
-            generative = measure_generation(
-                model,
-                encodings,
-                fidelity,
-                options,
-                device=on_device,
-                batch_size=batch_size,
-                seed=seed,
-                progress=lambda work, of: progress(total - of + work, total),
-            )
+            generative = None
+            if options.reference and options.features:
+                generative = measure_generation(
+                    model,
+                    encodings.stored(encodings.kinds[-1]),
+                    fidelity.images,
+                    fidelity.output,
+                    options.reference,
+                    options.features,
+                    device=on_device,
+                    batch_size=batch_size,
+                    seed=seed,
+                    progress=lambda work, of: progress(total - of + work, total),
+                )
         coverage = Coverage(n_measured, len(image_set), encodings.n_classes(), len(image_set.classes))
         return finish_analysis(
             encodings,

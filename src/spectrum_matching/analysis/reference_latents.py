@@ -1,6 +1,6 @@
 """Latents that models without training are fitted to: encoded for it, or of a cache, one sample of each posterior."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..data.fingerprint import fingerprint
+from ..data.images import ImageBatch, ImageSet
 from ..data.order import fixed_batches
 from ..latent_space import LatentSpace
 from ..latents.latent_set import LOGVAR_RANGE, LatentSet
@@ -88,11 +89,16 @@ def _measured_space(latents: ReferenceLatents) -> LatentSpace:
     return latent_space(moments)
 
 
-def sample_posterior(mean: Tensor, logvar: Tensor | None, numbers: Sequence[int], seed: int) -> Tensor:
-    """Return a sample (b, c, h, w) of the posteriors of the latents of these numbers; the mean without logvar."""
+def sample_posterior(
+    mean: Tensor, logvar: Tensor | None, numbers: Sequence[int], seed: int, what: str = "reference"
+) -> Tensor:
+    """Return a sample (b, c, h, w) of the posteriors of the latents of these numbers; the mean without logvar.
+
+    what: names the noise.
+    """
     if logvar is None:
         return mean
-    noise = indexed_noise(mean.shape, numbers, "reference", seed).to(mean.device)
+    noise = indexed_noise(mean.shape, numbers, what, seed).to(mean.device)
     return mean + logvar.clamp(*LOGVAR_RANGE).mul(0.5).exp() * noise
 
 
@@ -117,20 +123,47 @@ def open_reference_latents(
     if isinstance(data, LatentSet):
         yield CachedLatents(data, spread(len(data), n), seed), data.digest
         return
-    labels, indices, done = Rows(), list[int](), 0
     with TensorFile() as file:
-        for batch in fixed_batches(data, batch_size, n):
-            posterior = autoencoder.encode(batch.images.to(device))
-            logvar = posterior.logvar.float() if autoencoder.is_stochastic else None
-            numbers = range(len(file), len(file) + len(batch.images))
-            latents = sample_posterior(posterior.mean.float(), logvar, numbers, seed)
-            if not latents.isfinite().all():
-                raise ValueError(f"{data.source}: latents of the reference are not finite: check the weights")
-            file.add(latents)
-            labels.add(batch.labels)
-            indices += batch.indices
-            done += len(batch.images) + len(batch.bad)
-            progress(done, n)
-        if len(file) < 2:
-            raise ValueError(f"{data.source}: fewer than two reference images can be read")
-        yield StoredLatents(file, labels.all()), fingerprint(data, indices).digest
+        stored, indices = encode_samples(
+            file, autoencoder, data, n, "reference", device=device, batch_size=batch_size, seed=seed, progress=progress
+        )
+        yield stored, fingerprint(data, indices).digest
+
+
+def encode_samples(
+    file: TensorFile,
+    autoencoder: Autoencoder,
+    data: ImageSet,
+    n: int,
+    what: str,
+    *,
+    device: torch.device,
+    batch_size: int,
+    seed: int,
+    progress: Progress,
+    each: Callable[[ImageBatch, Tensor], None] = lambda batch, mean: None,
+) -> tuple[StoredLatents, list[int]]:
+    """Encode n images spread over a set into a file: a sample of each posterior. Return these, and the images' indices.
+
+    what: names the noise. each: called with every batch, on the device, and its posterior means.
+
+    Raises:
+        ValueError: when fewer than two can be read, a latent is not finite, or the disk is full.
+    """
+    labels, indices, done = Rows(), list[int](), 0
+    for batch in fixed_batches(data, batch_size, n):
+        images = batch.images.to(device)
+        posterior = autoencoder.encode(images)
+        mean, logvar = posterior.mean.float(), posterior.logvar.float() if autoencoder.is_stochastic else None
+        latents = sample_posterior(mean, logvar, range(len(file), len(file) + len(images)), seed, what)
+        if not latents.isfinite().all():
+            raise ValueError(f"{data.source}: latents of the {what} are not finite: check the weights")
+        file.add(latents)
+        labels.add(batch.labels)
+        indices += batch.indices
+        each(batch._replace(images=images), mean)
+        done += len(images) + len(batch.bad)
+        progress(done, n)
+    if len(file) < 2:
+        raise ValueError(f"{data.source}: fewer than two images of the {what} can be read")
+    return StoredLatents(file, labels.all()), indices

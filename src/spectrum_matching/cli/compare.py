@@ -109,7 +109,7 @@ def cost_lines(opened: OpenedPlan) -> list[str]:
     disk = len(plan.seeds) * len(plan.entries) * cost.disk
     return [
         f"hours of one H200 for a trial, at assumed shares of its peak ({shares}): {hours}; for the plan "
-        f"{hours_of_plan(plan, cost):.3g}, without analysis, cache and scores",
+        f"{hours_of_plan(plan, cost):.3g}, without analysis, cache, features and scores",
         f"memory of training, roughly, without discriminator and perceptual network: {memory}",
         f"disk for the plan, roughly: {cached / 1e9:.3g} GB of latents, {disk / 1e9:.3g} GB of weights and samples",
     ]

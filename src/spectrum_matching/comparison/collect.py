@@ -14,15 +14,18 @@ from ..evaluation.samples import open_samples
 from ..files.json_lines import read_json_lines
 from ..files.stages import FinishedStage, UnfinishedError, read_finished_stage, slug
 from ..files.yaml_files import to_yaml
+from ..metrics.generative.gaussian import GAUSSIAN
+from ..metrics.images.frechet import FLOOR_METRIC, RECONSTRUCTIONS_METRIC, SHARE_METRIC, share_of_the_way
 from ..nets.autoencoder import Autoencoder
 from ..nets.denoiser.build import open_denoiser
 from ..records.analysis import ANALYSES, Analysis
 from ..records.comparison import Comparison, CurvePoint, Stage, Trial
+from ..records.generative import GENERATIVE, Generative
 from ..records.provenance import provenance
-from ..records.scores import EVALUATIONS
+from ..records.scores import EVALUATIONS, Evaluation
 from .checks import OpenedPlan
 from .plans import Plan
-from .trial import EXPORT, SAMPLES, run_trial
+from .trial import EXPORT, GENERATED, SAMPLES, run_trial
 
 N_SHOWN, N_CURVE = 36, 50
 
@@ -93,6 +96,10 @@ def collect_trial(entry: str, seed: int, stages: Mapping[Stage, FinishedStage]) 
     view = analysis.view("mean")
     power = tuple(value / view.std**2 for value in view.spectrum.power)  # at unit scale
     generation, reconstruction = EVALUATIONS.read(stages["scores"].folder / "scores.json")
+    generative = None
+    if "generative" in stages:
+        generative = GENERATIVE.read(stages["generative"].folder / GENERATED)
+        generation = with_share(generation, generative)
     return Trial(
         method=entry,
         seed=seed,
@@ -106,7 +113,17 @@ def collect_trial(entry: str, seed: int, stages: Mapping[Stage, FinishedStage]) 
         seconds={name: done.seconds for name, done in stages.items() if done.folder.parent.parent.name == slug(entry)},
         autoencoder_digest=stages["autoencoder"].outputs["weights"],
         denoiser_digest=stages["diffusion"].outputs["weights"],
+        generative=generative,
     )
+
+
+def with_share(generation: Evaluation, generative: Generative) -> Evaluation:
+    """Add the share of the way from the Gaussian to the floor that the trained model has left."""
+    scores, gaussian = generation.scores, generative.measurements[GAUSSIAN.metrics[1].key]
+    if RECONSTRUCTIONS_METRIC.key not in scores:
+        return generation
+    share = share_of_the_way(scores[RECONSTRUCTIONS_METRIC.key], scores[FLOOR_METRIC.key], gaussian)
+    return replace(generation, scores={**scores, SHARE_METRIC.key: share})
 
 
 def curve(log: Path) -> tuple[CurvePoint, ...]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..diffusion import evaluation_times, guided_evaluations, time_grid
+from ..metrics.catalogue import GENERATIVE_METRICS
 from ..nets.autoencoder import Autoencoder
 from ..nets.denoiser.build import build_denoiser
 from ..training.autoencoder_config import AutoencoderRun, Optimizer
@@ -44,7 +45,8 @@ class Cost:
 def cost_of(plan: Plan) -> Cost | None:
     """Return what a trial of a plan costs; None for a pretrained autoencoder, which would have to be opened.
 
-    Analysis, caching and scoring are not among the hours, labels not among the weights.
+    Analysis, caching, features and scoring are not among the hours, nor the fits of models without training; labels are
+    not among the weights.
     """
     run, diffusion = plan.autoencoder, plan.diffusion
     if run.network.pretrained is not None:
@@ -83,6 +85,10 @@ def cost_of(plan: Plan) -> Cost | None:
         "diffusion": denoised / SHARE["diffusion"],
         "samples": plan.measuring.samples * sampled,
     }
+    if (measuring := plan.measuring).features:
+        n = sum(measuring.reconstructions if each.is_paired else measuring.samples for each in GENERATIVE_METRICS)
+        counted = measuring.reconstructions * a_pass + n * operations["decode"]
+        spent["generative"] = counted / SHARE["autoencoder"]
     kept = {
         "autoencoder": kept_for_backward(encode) + kept_for_backward(decode),
         "diffusion": kept_for_backward(denoise),
@@ -104,8 +110,9 @@ def cost_of(plan: Plan) -> Cost | None:
 def hours_of_plan(plan: Plan, cost: Cost) -> float:
     """Return the hours of all trials of a plan, of which those of one autoencoder share it."""
     n_autoencoders = len({entry.method for entry in plan.entries.values()})
+    shared = cost.hours["autoencoder"] + cost.hours.get("generative", 0.0)
     each = cost.hours["diffusion"] + cost.hours["samples"]
-    return len(plan.seeds) * (n_autoencoders * cost.hours["autoencoder"] + len(plan.entries) * each)
+    return len(plan.seeds) * (n_autoencoders * shared + len(plan.entries) * each)
 
 
 def count(call: Callable[[], Any]) -> int:

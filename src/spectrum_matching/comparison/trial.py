@@ -1,4 +1,4 @@
-"""Run one entry of a plan from one seed, stage by stage: autoencoder, analysis, cache, diffusion, samples, scores."""
+"""Run one entry of a plan from one seed, stage by stage, from the autoencoder to the scores of its samples."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import __version__
+from ..analysis.generative import generate_without_training
 from ..analysis.measure import analyze
+from ..analysis.options import N_REFERENCE, ReferenceData
 from ..data.fingerprint import fingerprint
 from ..data.images import ImageBatch, ImageSet
 from ..data.order import fixed_batches
 from ..data.selection import images_to_cache
-from ..evaluation.decoded_reference import compute_decoded_reference
+from ..evaluation.decoded_reference import decoded_reference_of
 from ..evaluation.generation import evaluate_generation
 from ..evaluation.reconstruction import evaluate_reconstruction
 from ..evaluation.reference import Reference, compute_reference, load_reference, save_reference
@@ -30,6 +32,7 @@ from ..nets.vision.encoders import open_vision
 from ..processes import open_accelerator
 from ..records.analysis import ANALYSES
 from ..records.comparison import Stage
+from ..records.generative import GENERATIVE
 from ..records.scores import EVALUATIONS
 from ..records.training_data import training_data
 from ..sampling.model import Decoder, open_model
@@ -45,7 +48,8 @@ log = logging.getLogger(__name__)
 
 BATCH_SIZE = 64
 RUN, EXPORT, LATENTS, TARGETS, SAMPLES = "run", "run/export", "latents", "targets", "samples.npz"
-REFERENCE = "reference.safetensors"
+GENERATED = "generative.json"
+REFERENCE, RECONSTRUCTIONS = "reference.safetensors", "reconstructions.safetensors"
 
 Values = dict[str, Any]
 ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
@@ -183,6 +187,39 @@ def _cache_targets(trial: TrialContext, folder: Path) -> None:
     _cache(trial, encoder, images, Storage(trial.plan.cache, latents.info.flips), folder / TARGETS)
 
 
+def _generative_inputs(trial: TrialContext) -> Values | None:
+    if trial.opened.extractor is None:
+        return None
+    measuring, latents = trial.plan.measuring, trial.done["cache"].digest
+    numbers = {
+        "spread": measuring.reconstructions,
+        "n": measuring.samples,
+        "reference": N_REFERENCE,
+        "seed": trial.seed,
+    }
+    return _measured_images(trial) | numbers | {"latents": latents, "extractor": trial.opened.extractor_digest}
+
+
+def _generate_without_training(trial: TrialContext, folder: Path) -> None:
+    extractor, measuring = trial.opened.extractor, trial.plan.measuring
+    assert extractor is not None
+    with trial.progress("generating without training") as progress:
+        generative, output = generate_without_training(
+            trial.autoencoder,
+            trial.images,
+            ReferenceData(open_latents(trial.folder("cache") / LATENTS)),
+            extractor,
+            n_images=measuring.reconstructions,
+            n_drawn=measuring.samples,
+            batch_size=BATCH_SIZE,
+            seed=trial.seed,
+            progress=progress,
+        )
+    names = trial.images.source, output, extractor, trial.owner, trial.weights("autoencoder")
+    save_reference(decoded_reference_of(*names), folder / RECONSTRUCTIONS)
+    GENERATIVE.write(folder / GENERATED, generative)
+
+
 def _diffusion_inputs(trial: TrialContext) -> Values:
     run = diffusion_run(trial.plan, trial.entry, trial.seed, Path(), Path())
     targets = {"targets": trial.done["targets"].digest} if "targets" in trial.done else {}
@@ -222,16 +259,7 @@ def _score(trial: TrialContext, folder: Path) -> None:
     log.info("scoring")
     samples, n = trial.folder("samples") / SAMPLES, trial.plan.measuring.reconstructions
     verified = verify_samples(samples)
-    decoded = None
-    if trial.opened.extractor:
-        decoded = compute_decoded_reference(
-            trial.images.source,
-            _batches(trial.images, n, trial.plan),
-            trial.opened.extractor,
-            trial.owner,
-            trial.weights("autoencoder"),
-            trial.autoencoder,
-        )
+    decoded = load_reference(trial.folder("generative") / RECONSTRUCTIONS) if "generative" in trial.done else None
     generation = evaluate_generation(
         trial.entry,
         fixed_batches(open_samples(samples), BATCH_SIZE),
@@ -258,6 +286,7 @@ STAGES = (
     TrialStage("analysis", True, _analysis_inputs, _analyze),
     TrialStage("cache", True, _cache_inputs, _cache_latents),
     TrialStage("targets", True, _targets_inputs, _cache_targets),
+    TrialStage("generative", True, _generative_inputs, _generate_without_training),
     TrialStage("diffusion", False, _diffusion_inputs, _train_diffusion),
     TrialStage("samples", False, _samples_inputs, _sample),
     TrialStage("scores", False, _scores_inputs, _score),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data.images import ImageBatch
 from ..metrics.images.score import SetScore
-from ..metrics.images.statistics import N_KEPT, ImageStatistics
+from ..metrics.images.statistics import N_KEPT, Collect, ImageStatistics
 from ..nets.vision.extractors import Extractor
 from ..seeding import spread_keys
 
@@ -28,9 +28,10 @@ def accumulate(
     extractor: Extractor | None,
     scores: Iterable[SetScore],
     n_kept: int = N_KEPT,
+    also: tuple[Collect, ...] = (),
 ) -> ImageStatistics:
-    """Return what `scores` keep of batches of images (b, 3, size, size) in [-1, 1]; n_kept: of how many images rows."""
-    statistics = ImageStatistics(tuple(score.collect for score in scores), n_kept)
+    """Return what `scores` and `also` keep of images (b, 3, size, size) in [-1, 1]; n_kept: of how many images rows."""
+    statistics = ImageStatistics((*(score.collect for score in scores), *also), n_kept)
     for batch in map(as_batch, batches):
         statistics.add(batch.images, extractor.extract if extractor else None, batch.indices or None, batch.labels)
         note_source(statistics, batch)

@@ -8,13 +8,11 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from ..data.images import ImageBatch
-from ..metrics.images.frechet import frechet_measurement
+from ..metrics.images.frechet import floor, in_halves
 from ..metrics.images.statistics import ImageStatistics
 from ..nets.autoencoder import Autoencoder, eval_mode
 from ..nets.vision.extractors import Extractor
-from ..records.measurement import Measurement
-from ..seeding import spread_keys
-from .accumulate import as_batch, note_source, reduce_over
+from .accumulate import accumulate, as_batch, reduce_over
 from .reference import SCORES, Reference, reference_of
 
 
@@ -38,31 +36,18 @@ def compute_decoded_reference(
     Raises:
         ValueError: for fewer than two images in all, and for reconstructions that are not finite.
     """
-    halves = [ImageStatistics(tuple(score.collect for score in SCORES)) for _ in range(2)]
-    n = 0
     with eval_mode(autoencoder, device) as on:
-        for batch in decoded(name, autoencoder, map(as_batch, batches), on):
-            # In order where a batch does not say which images it holds.
-            indices = torch.tensor(batch.indices or range(n, n + len(batch.images)), dtype=torch.int64)
-            n += len(batch.images)
-            is_second = spread_keys(indices) >= 0.5
-            for half, chosen in zip(halves, (~is_second, is_second), strict=True):
-                rows = chosen.nonzero().flatten()
-                if len(rows):
-                    images = batch.images[rows.to(on)]
-                    half.add(images, extractor.extract, indices[rows].tolist(), batch.labels[rows])
-            note_source(halves[0], batch)
-        first, second = (reduce_over(half, accelerator) for half in halves)
-        if first.n_images + second.n_images < 2:
-            raise ValueError(f"{source}: a reference needs at least 2 images, got {first.n_images + second.n_images}")
-        floor = Measurement(None, refused=f"all {first.n_images + second.n_images} images lie in one half")
-        if first.n_images and second.n_images:
-            one, other = (half.moments["features"] for half in (first, second))
-            floor = frechet_measurement(one, other, second.n_images)
-        n_total, n_classes_total = first.n_total, first.n_classes_total
-        first.merge(second)
-        first.n_total, first.n_classes_total = n_total, n_classes_total
-    return replace(reference_of(source, first, extractor), autoencoder=name, autoencoder_digest=digest, floor=floor)
+        batches = decoded(name, autoencoder, map(as_batch, batches), on)
+        statistics = reduce_over(accumulate(batches, extractor, SCORES, also=(in_halves,)), accelerator)
+    return decoded_reference_of(source, statistics, extractor, name, digest)
+
+
+def decoded_reference_of(
+    source: str, statistics: ImageStatistics, extractor: Extractor, name: str, digest: str
+) -> Reference:
+    """Return statistics of decoded images, collected by `in_halves` too, as a reference; as `reference_of`."""
+    reference = reference_of(source, statistics, extractor)
+    return replace(reference, autoencoder=name, autoencoder_digest=digest, floor=floor(statistics))
 
 
 def decoded(

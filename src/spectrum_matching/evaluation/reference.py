@@ -33,6 +33,7 @@ from .accumulate import accumulate, reduce_over
 FORMAT = "specmatch-reference-3"
 ROUNDING = "uint8"
 SCORES = tuple(score for score in SET_SCORES if score.uses_reference)
+MOMENTS = ("features", "spatial")  # those that scores compare
 OTHERS = (MANIFEST, CONFIG, INDEX)  # beside weights and shards, which have checksums of their own
 UNKNOWN_COUNT = 2  # moments from a file do not tell the number of images, and no distance needs it
 
@@ -80,18 +81,21 @@ def compute_reference(
     Raises:
         ValueError: for fewer than two images in all.
     """
-    statistics = reduce_over(accumulate(batches, extractor, SCORES), accelerator)
-    if statistics.n_images < 2:
-        raise ValueError(f"{source}: a reference needs at least 2 images, got {statistics.n_images}")
-    return reference_of(source, statistics, extractor)
+    return reference_of(source, reduce_over(accumulate(batches, extractor, SCORES), accelerator), extractor)
 
 
 def reference_of(source: str, statistics: ImageStatistics, extractor: Extractor | None, digest: str = "") -> Reference:
-    """Return statistics that `extractor` took part in as a reference; digest: by default of their numbers."""
+    """Return statistics that `extractor` took part in as a reference; digest: by default of their numbers.
+
+    Raises:
+        ValueError: for fewer than two images.
+    """
+    if statistics.n_images < 2:
+        raise ValueError(f"{source}: a reference needs at least 2 images, got {statistics.n_images}")
     digest = digest or digest_tensors(tensors_of(statistics))
     n, images, kept = statistics.n_images, statistics.images, statistics.kept_images
     names, n_bad = extractor_names(extractor), len(statistics.bad)
-    return Reference(source, digest, n, *names, images if n else None, kept, n_bad, statistics)
+    return Reference(source, digest, n, *names, images, kept, n_bad, statistics)
 
 
 def extractor_names(extractor: Extractor | None) -> tuple[str, str, str]:
@@ -212,8 +216,8 @@ def load_reference(path: Path) -> Reference:
 def tensors_of(statistics: ImageStatistics) -> dict[str, Tensor]:
     """Return what a file of a reference holds, by name."""
     tensors = dict(statistics.sums)
-    for name, moments in statistics.moments.items():
-        if moments.count > 1:
+    for name in MOMENTS:
+        if (moments := statistics.moments.get(name)) and moments.count > 1:
             tensors |= {f"{name}.mean": moments.mean, f"{name}.covariance": moments.covariance().contiguous()}
     for name in statistics.row_names():
         if (rows := statistics.rows(name)) is not None:

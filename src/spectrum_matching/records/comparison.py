@@ -7,9 +7,10 @@ from typing import Literal, NamedTuple
 
 from ..files.documents import Document
 from .analysis import Provenance, Spectrum
+from .generative import Generative
 from .scores import Evaluation
 
-Stage = Literal["autoencoder", "analysis", "cache", "targets", "diffusion", "samples", "scores"]
+Stage = Literal["autoencoder", "analysis", "cache", "targets", "generative", "diffusion", "samples", "scores"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Trial:
 
     numbers: of the autoencoder, by the keys of `metrics.METRICS`. latent_spectrum: of posterior means at unit scale.
     samples: some generated images, spread over all, as one PNG, in base64. seconds: of each stage, by name; a stage
-    that entries share counts for one of them. digests: of weights.
+    that entries share counts for one of them. digests: of weights. generative: what models of these latents generate
+    without training; None without features to compare images by.
     """
 
     method: str
@@ -40,6 +42,7 @@ class Trial:
     seconds: Mapping[str, float]
     autoencoder_digest: str
     denoiser_digest: str
+    generative: Generative | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ..files.documents import Document
 from .coverage import Coverage
 from .measurement import Measurement
 
@@ -15,7 +16,8 @@ class Generative:
     measurements: by the keys of `metrics.METRICS`. reference: source of the latents that models are fitted to, holds:
     what of each posterior; reference_digest: of their images, or of the cache's files; coverage: how many of how many,
     and of how many classes, which models by class tell apart. n_evaluated: images that each model's are compared with,
-    n_generated: images of each model. extractor, extractor_digest, resizer: of the features; "" where unknown.
+    and that interpolation starts from, once each; n_generated: images of each other model. extractor, extractor_digest,
+    resizer: of the features; "" where unknown.
     """
 
     measurements: Mapping[str, Measurement]
@@ -33,3 +35,7 @@ class Generative:
     def is_by_class(self) -> bool:
         """Whether models could be fitted by class."""
         return self.coverage.n_classes > 0
+
+
+GENERATIVE = Document(Generative, "specmatch-generative-1", "generation without training", "run the same command again")
+"""generative.json of a stage."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from ...records.measurement import Measurement
-from .frechet import RFID, RFID_METRIC, frechet_measurement
+from .frechet import RFID, RFID_METRIC, frechet_measurement, in_halves
 from .pixels import SSIM_WINDOW, psnr, round_to_bytes, ssim
 from .score import SetComparison, SetScore
 from .statistics import ImageStatistics, RunningMoments
@@ -65,7 +65,7 @@ class Fidelity:
     perceptual: distance (b,) of two batches (b, 3, H, W) in [-1, 1]; None leaves LPIPS out. extract: features (b, d) of
     such images, which are rounded to 256 levels first; None leaves out what needs features. set_scores: scores of
     reconstructions as a set. keep: diagonals of 15 of each low-pass rFID, which `add_lowpassed` counts. images, output:
-    statistics of the two sets; a sum over processes takes their place.
+    statistics of the two sets, the latter in halves too; a sum over processes takes their place.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Fidelity:
         self._perceptual, self._extract = perceptual, extract
         self._set_scores, self._keep = set_scores, keep if extract else ()
         collectors = tuple(score.collect for score in set_scores)
-        self.images, self.output = ImageStatistics(collectors), ImageStatistics(collectors)
+        self.images, self.output = ImageStatistics(collectors), ImageStatistics((*collectors, in_halves))
 
     def add(
         self, output: Tensor, images: Tensor, numbers: Sequence[int] | None = None, labels: Tensor | None = None

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ...records.measurement import Measurement
+from ...seeding import spread_keys
 from .score import BIAS, SetComparison, SetScore, score_metric
-from .statistics import RunningMoments
+from .statistics import Collected, FeatureBatch, ImageStatistics, RunningMoments
 
 IMAGES_PER_FEATURE = 3
 """Images for each feature below which covariances are too uncertain for `frechet_influence`."""
@@ -48,6 +49,18 @@ RECONSTRUCTIONS_METRIC = replace(
     conventions="to what the generator's autoencoder decodes real images to, from posterior means; "
     f"{BIAS}. Interval as for the distance to images",
 )
+SHARE_METRIC = replace(
+    RECONSTRUCTIONS_METRIC,
+    key="share_of_the_way",
+    title="share of the way to the floor that is left",
+    unit="",
+    range="any; 0 at the floor, 1 at the Gaussian",
+    bounds=(None, None),
+    one_sided=False,
+    evidence="a reading of the Fréchet distance to reconstructions that a blurred decoder cannot buy",
+    conventions="(distance to reconstructions − its floor) / (that of a Gaussian of the latents − floor); the Gaussian "
+    "has as many images as the model. Interval: delta method over all images, the three taken as independent",
+)
 FLOOR_METRIC = replace(
     RECONSTRUCTIONS_METRIC,
     key="fid_reconstructions_floor",
@@ -56,6 +69,8 @@ FLOOR_METRIC = replace(
     conventions="one half of these reconstructions compared with the other, drawn by a hash of their numbers: of half "
     "as many images, so biased upward more",
 )
+HALVES = ("first half", "second half")
+"""Names of the moments of features that `in_halves` keeps."""
 
 
 def frechet_distance(a: RunningMoments, b: RunningMoments) -> float:
@@ -146,6 +161,25 @@ def frechet_measurement(
     return Measurement(distance, error)
 
 
+def in_halves(batch: FeatureBatch) -> Collected:
+    """Collect the features of each half of a set, drawn by a hash of the images' numbers."""
+    if batch.features is None:
+        return Collected()
+    is_second = (spread_keys(batch.numbers) >= 0.5).to(batch.features.device)
+    return Collected(vectors=dict(zip(HALVES, (batch.features[~is_second], batch.features[is_second]), strict=True)))
+
+
+def floor(statistics: ImageStatistics) -> Measurement:
+    """Return the distance of one half of a set to the other: what a generator as good as its images would get.
+
+    statistics: collected by `in_halves`. It is that of half as many images as there are, so biased upward more.
+    """
+    first, second = (statistics.moments.get(name) for name in HALVES)
+    if first is None or second is None:
+        return Measurement(None, refused=f"all {statistics.n_images} images lie in one half")
+    return frechet_measurement(first, second, second.count)
+
+
 def share_of_the_way(distance: Measurement, floor: Measurement, gaussian: Measurement) -> Measurement:
     """Return a distance to reconstructions on the scale of one autoencoder: 0 at its floor, 1 at its Gaussian's.
 
@@ -188,5 +222,7 @@ def _compare_reconstructions(comparison: SetComparison) -> Mapping[str, Measurem
 
 FID = SetScore((FID_METRIC,), lambda comparison: _compare("fid", "features", comparison))
 SFID = SetScore((SFID_METRIC,), lambda comparison: _compare("sfid", "spatial", comparison))
-FID_RECONSTRUCTIONS = SetScore((RECONSTRUCTIONS_METRIC,), _compare_reconstructions, details=(FLOOR_METRIC,))
+FID_RECONSTRUCTIONS = SetScore(
+    (RECONSTRUCTIONS_METRIC, SHARE_METRIC), _compare_reconstructions, details=(FLOOR_METRIC,)
+)
 RFID = SetScore((RFID_METRIC,), lambda comparison: _compare("rfid", "features", comparison), of=("reconstruction",))

@@ -106,10 +106,14 @@ class FeatureBatch(NamedTuple):
 
 
 class Collected(NamedTuple):
-    """What a score keeps of a batch, by name: `rows` (n_kept, …) of its kept images, and `sums` over all of them."""
+    """What a score keeps of a batch, by name.
+
+    rows (n_kept, …): of its kept images. sums: over all of them. vectors (n, d): of any n of them, for their moments.
+    """
 
     rows: Mapping[str, Tensor] = {}
     sums: Mapping[str, Tensor] = {}
+    vectors: Mapping[str, Tensor] = {}
 
 
 Collect = Callable[[FeatureBatch], Collected]
@@ -203,6 +207,7 @@ class ImageStatistics:
             share.keep("features", batch.kept(features).float().cpu())
         for collected in (collect(batch) for collect in self.collectors):
             share.sums |= collected.sums
+            share.moments |= {name: RunningMoments().add(v) for name, v in collected.vectors.items() if len(v)}
             for name, rows in collected.rows.items():
                 share.keep(name, rows.float().cpu())
         self.merge(share)

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from ...metrics.pooled import FAMILY_WISE
-from ...records.comparison import Comparison
+from ...records.comparison import Comparison, Trial
 from ...records.scores import Evaluation
 from ..digits import fixed, number
 from ..table import Mark, distinct
-from .quantities import BETTER, UNDECIDED, WORSE, Quantity, against_control, headline
+from .quantities import BETTER, UNDECIDED, WORSE, Quantity, against_control, headline, scores_of
 from .tables import Pairs, the_control
 
 Text = TypeVar("Text")
@@ -93,15 +93,16 @@ def warnings(comparison: Comparison) -> list[str]:
         lines.append(f"Protocols differ in {field.title}: {values}. Scores of different protocols cannot be compared.")
     if comparison.control not in comparison.methods:
         lines.append(f"There is no trial of the control, {comparison.control}: nothing is compared with it.")
-    concerned = _by_text(comparison, lambda evaluation: evaluation.warnings)
+    concerned = _by_text(comparison, lambda trial: (*trial.generation.warnings, *trial.reconstruction.warnings))
     return lines + [f"{names}: {warning}" if names else warning for warning, names in concerned.items()]
 
 
 def refusals(comparison: Comparison) -> list[tuple[str, list[str]]]:
     """Return why scores were refused, and which: with their trials, unless it is all of them."""
 
-    def refused(evaluation: Evaluation) -> Iterable[tuple[str, str]]:
-        return [(m.refused, f"{key} ({evaluation.kind})") for key, m in evaluation.scores.items() if m.refused]
+    def refused(trial: Trial) -> Iterable[tuple[str, str]]:
+        for source, scores in scores_of(trial).items():
+            yield from ((each.refused, f"{key} ({source})") for key, each in scores.items() if each.refused)
 
     reasons: dict[str, list[str]] = {}
     for (reason, title), names in _by_text(comparison, refused).items():
@@ -113,7 +114,8 @@ def protocol_fields(comparison: Comparison) -> list[Field]:
     """Return the fields of the protocols that trials should share, "250 (A, seed 0); 50 (A, seed 1)" if they do not."""
     cells: dict[str, dict[str, list[str]]] = {}
     differing = set()
-    for (title, kind, text), names in _by_text(comparison, _settings).items():
+    both = _by_text(comparison, lambda trial: (*_settings(trial.generation), *_settings(trial.reconstruction)))
+    for (title, kind, text), names in both.items():
         texts = cells.setdefault(title, {"generation": [], "reconstruction": []})[kind]
         texts.append(f"{text or '–'} ({names})" if names else text)
         differing |= {title} if names else set()
@@ -129,7 +131,7 @@ def definitions(quantities: Sequence[Quantity]) -> list[tuple[str, list[str]]]:
     for quantity in quantities:
         metric = quantity.metric
         facts = {"range": metric.range, "conventions": metric.conventions, "source": metric.source}
-        facts["evidence"] = metric.evidence if quantity.source == "autoencoder" else ""
+        facts["evidence"] = metric.evidence if quantity.source in ("generative", "autoencoder") else ""
         result.append((quantity.title, [metric.title, *(f"{key}: {text}" for key, text in facts.items() if text)]))
     return result
 
@@ -142,11 +144,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _by_text(comparison: Comparison, of: Callable[[Evaluation], Iterable[Text]]) -> dict[Text, str]:
-    """Return what the evaluations say, each once, with the names of its trials, "" for all of them."""
+def _by_text(comparison: Comparison, of: Callable[[Trial], Iterable[Text]]) -> dict[Text, str]:
+    """Return what the trials say, each once, with their names, "" for all of them."""
     names: dict[Text, list[str]] = {}
     for trial in comparison.trials:
-        for text in dict.fromkeys((*of(trial.generation), *of(trial.reconstruction))):
+        for text in dict.fromkeys(of(trial)):
             names.setdefault(text, []).append(f"{trial.method}, seed {trial.seed}")
     n = len(comparison.trials)
     return {text: "" if len(concerned) == n else ", ".join(concerned) for text, concerned in names.items()}

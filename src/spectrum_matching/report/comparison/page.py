@@ -10,7 +10,7 @@ from ..template import fill
 from . import context, figures, tables
 from .quantities import headline, main_quantities
 
-PREDICTORS = ("psnr", "best_delta", "gap_scale_free_1", "lowpass_gap", "rfid")
+PREDICTORS = ("gaussian_fid_reconstructions", "psnr", "best_delta", "gap_scale_free_1", "lowpass_gap", "rfid")
 """Numbers of the autoencoder that the score of generated images is plotted over."""
 
 

@@ -12,11 +12,13 @@ from ...records.measurement import Measurement
 from ..analysis.metric_rows import MAIN_METRICS
 from ..table import Mark
 
-Source = Literal["generation", "reconstruction", "autoencoder"]
+Source = Literal["generation", "generative", "reconstruction", "autoencoder"]
 
 SHORT = MAIN_METRICS | {
     "fid": "Fréchet distance",
     "fid_reconstructions": "Fréchet distance to reconstructions",
+    "share_of_the_way": "share of the way left",
+    "gaussian_fid_reconstructions": "Gaussian to reconstructions",
     "spectrum_error": "spectrum error",
     "swd": "sliced Wasserstein",
     "kid": "kernel distance",
@@ -52,8 +54,7 @@ class Quantity(NamedTuple):
 
     def score(self, trial: Trial) -> Measurement | None:
         """Return the score with its standard error, or why it was refused; None for numbers of the autoencoder."""
-        evaluations = {"generation": trial.generation, "reconstruction": trial.reconstruction}
-        return evaluations[self.source].scores.get(self.metric.key) if self.source in evaluations else None
+        return scores_of(trial).get(self.source, {}).get(self.metric.key)
 
     def spread(self, comparison: Comparison, method: str) -> Spread | None:
         """Return the spread over seeds of one method, None without any number."""
@@ -71,6 +72,15 @@ class Quantity(NamedTuple):
         if self.metric.better in ("lower", "higher"):
             return BETTER if difference.word == self.metric.better else WORSE
         return LOWER if difference.word == "lower" else HIGHER
+
+
+def scores_of(trial: Trial) -> dict[Source, Mapping[str, Measurement]]:
+    """Return the numbers of a trial that have standard errors, by their source."""
+    generative = trial.generative.measurements if trial.generative else {}
+    scores = trial.generation.scores
+    # The floor is that of the generated images' score.
+    untrained = {key: number for key, number in generative.items() if key not in scores}
+    return {"generation": scores, "generative": untrained, "reconstruction": trial.reconstruction.scores}
 
 
 def pairwise(
@@ -106,14 +116,17 @@ def _is_main(quantity: Quantity) -> bool:
     key = quantity.metric.key
     if quantity.source == "generation":
         return key in OF_GENERATION or key not in SCORES
-    return key in OF_AUTOENCODER if quantity.source == "autoencoder" else key == "rfid"
+    if quantity.source == "autoencoder":
+        return key in OF_AUTOENCODER
+    return key in ("rfid", "gaussian_fid_reconstructions")
 
 
 def _quantities(comparison: Comparison) -> list[Quantity]:
     titles = SHORT | BY_EXTRACTOR.get(comparison.trials[0].generation.protocol.extractor, {})
     sources: tuple[tuple[Source, Mapping[str, Metric], Iterable[Iterable[str]]], ...] = (
-        ("generation", SCORES, (trial.generation.scores for trial in comparison.trials)),
-        ("reconstruction", SCORES, (trial.reconstruction.scores for trial in comparison.trials)),
+        ("generation", SCORES, (scores_of(trial)["generation"] for trial in comparison.trials)),
+        ("generative", METRICS, (scores_of(trial)["generative"] for trial in comparison.trials)),
+        ("reconstruction", SCORES, (scores_of(trial)["reconstruction"] for trial in comparison.trials)),
         ("autoencoder", METRICS, (trial.numbers for trial in comparison.trials)),
     )
     quantities = []

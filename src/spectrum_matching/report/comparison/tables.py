@@ -10,7 +10,7 @@ from ...records.comparison import Comparison
 from ..analysis.metric_rows import DIRECTIONS
 from ..digits import decimals, fixed, number
 from ..table import MISSING, Cell, Column, Mark, Table, distinct, markdown
-from .quantities import BETTER, UNDECIDED, WORSE, Quantity, against_control, headline, main_quantities, pairwise
+from .quantities import BETTER, UNDECIDED, WORSE, Quantity, Source, against_control, headline, main_quantities, pairwise
 
 
 class PairRow(NamedTuple):
@@ -37,7 +37,12 @@ class Pairs(NamedTuple):
     n_pairs: int
 
 
-GROUPS = {"generation": "generated", "reconstruction": "decoded", "autoencoder": "autoencoder"}
+GROUPS: dict[Source, str] = {
+    "generation": "generated",
+    "generative": "without training",
+    "reconstruction": "decoded",
+    "autoencoder": "autoencoder",
+}
 
 
 def score_table(comparison: Comparison, quantities: Sequence[Quantity], *, full_titles: bool = False) -> Table:
