@@ -244,7 +244,7 @@ def test_analyze_tests_images_past_bad_ones(tmp_path):
     (folder / "000_broken.png").write_bytes(broken[: len(broken) // 2])
     (folder / "notes.txt").write_text("no image")
     found = analyze(Codec(4), open_images(str(folder), 32, split="all"), n_tests=3)
-    assert found.sample.n_images == 6
+    assert (found.sample.n_images, found.sample.coverage.n_total) == (6, 6)
     assert [line.split(":")[0] for line in sorted(found.sample.bad_files)] == ["000_broken.png"]
     assert found.decoding.lowpass == whole.decoding.lowpass
     assert found.equivariance == whole.equivariance

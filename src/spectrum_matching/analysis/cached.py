@@ -73,7 +73,7 @@ def analyze_latents(
             measured += [indices[k] if pairs else batch.rows[k] for k in kept]
         if (n_measured := encodings.n_images) < 2:
             raise ValueError(f"{latents.source}: fewer than two latents can be measured; standard errors need them")
-        size = images.size if images else 0
+        n_readable, size = len(latents) - (done - n_measured), images.size if images else 0
         requests: dict[str, object] = {
             "LPIPS": options.perceptual,
             "rFID": options.features,
@@ -100,7 +100,7 @@ def analyze_latents(
             sample=Sample(
                 latents.source if images is None else images.source,
                 latents.info.images.split if latents.info.images else "all",
-                Coverage(n_measured, len(latents), encodings.n_classes(), len(latents.info.classes)),
+                Coverage(n_measured, n_readable, encodings.n_classes(), len(latents.info.classes)),
                 size,
                 fingerprint(images, measured).digest if images else "",
                 tuple(bad),

@@ -56,7 +56,7 @@ def _images(analysis: Analysis, path: str, held_out: str) -> tuple[object, ...]:
 def are_left(analysis: Analysis, *, tests: bool = False) -> bool:
     """Return whether the set has images that were not measured, or on which the decoder was not tested."""
     done = analysis.decoding.n_tests if tests and analysis.decoding else analysis.sample.n_images
-    return done < _n_readable(analysis)
+    return done < analysis.sample.coverage.n_total
 
 
 def measure_more(analysis: Analysis, *, tests: bool = False) -> str:
@@ -64,9 +64,9 @@ def measure_more(analysis: Analysis, *, tests: bool = False) -> str:
     sample, subject, words = analysis.sample, analysis.subject, list[object]()
     if not _can_be_named(analysis) or not are_left(analysis, tests=tests):
         return ""
-    n_images = min(MORE * sample.n_images, _n_readable(analysis))
+    n_images = min(MORE * sample.n_images, analysis.sample.coverage.n_total)
     if tests and analysis.decoding:
-        n_tests = min(MORE * analysis.decoding.n_tests, _n_readable(analysis))
+        n_tests = min(MORE * analysis.decoding.n_tests, analysis.sample.coverage.n_total)
         n_images, words = max(n_tests, sample.n_images), ["--num-tests", n_tests]
     source = subject.source
     if _is_cached(analysis):
@@ -90,10 +90,6 @@ def cache(analysis: Analysis) -> str:
         *(analysis.subject.source, "--data", analysis.sample.source),
         *("--size", analysis.sample.size, "--out", f"latents_{slug(analysis.subject.name)}"),
     )
-
-
-def _n_readable(analysis: Analysis) -> int:
-    return analysis.sample.coverage.n_total - len(analysis.sample.bad_files)
 
 
 def _is_cached(analysis: Analysis) -> bool:

@@ -145,7 +145,8 @@ def analyze(
                     seed=seed,
                     progress=lambda work, of: progress(total - of + work, total),
                 )
-        coverage = Coverage(n_measured, len(image_set), encodings.n_classes(), len(image_set.classes))
+        n_readable = len(image_set) - (done - n_measured)
+        coverage = Coverage(n_measured, n_readable, encodings.n_classes(), len(image_set.classes))
         return finish_analysis(
             encodings,
             model.latent_space,

@@ -121,7 +121,8 @@ def open_reference_latents(
     """
     data, n = reference.data, reference.n_chosen
     if isinstance(data, LatentSet):
-        yield CachedLatents(data, spread(len(data), n), seed), data.digest
+        known = data.info.fingerprint
+        yield CachedLatents(data, spread(len(data), n), seed), known.digest if known else data.digest
         return
     with TensorFile() as file:
         stored, indices = encode_samples(

@@ -262,7 +262,7 @@ class Subject:
 class Sample:
     """The images that were measured, spread over the source and split; size 0 where there were none.
 
-    coverage: how many of how many. digest: of the images that were measured.
+    coverage: how many of how many that are not known to be bad. digest: of the images that were measured.
     """
 
     source: str

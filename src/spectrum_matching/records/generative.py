@@ -14,10 +14,10 @@ class Generative:
     """Distances of images that models of the latents draw without training; numbers of other protocols do not compare.
 
     measurements: by the keys of `metrics.METRICS`. reference: source of the latents that models are fitted to, holds:
-    what of each posterior; reference_digest: of their images, or of the cache's files; coverage: how many of how many,
-    and of how many classes, which models by class tell apart. n_evaluated: images that each model's are compared with,
-    and that interpolation starts from, once each; n_generated: images of each other model. extractor, extractor_digest,
-    resizer: of the features; "" where unknown.
+    what of each posterior; reference_digest: of their images, or of a cache's files where it does not know its images;
+    coverage: how many of how many, and of how many classes, which models by class tell apart. n_evaluated: images that
+    each model's are compared with, and that interpolation starts from, once each; n_generated: images of each other
+    model. extractor, extractor_digest, resizer: of the features; "" where unknown.
     """
 
     measurements: Mapping[str, Measurement]

@@ -155,8 +155,9 @@ def test_pair_verdicts_hear_interpolation_fid_of_one_protocol(plain, blurred):
     base = replace(same, generative=as_published(plain, ifid=50.0).generative)
     (verdict,) = pair_verdicts([base, worse])
     assert (verdict.word, "interpolation FID does not confirm it" in verdict.reason) == ("cannot say", True)
-    other = replace(worse, generative=replace(worse.generative, extractor_digest="another"))
-    assert pair_verdicts([base, other])[0].word == "better"
+    for change in ("extractor_digest", "reference_digest"):
+        other = replace(worse, generative=replace(worse.generative, **{change: "another"}))
+        assert pair_verdicts([base, other])[0].word == "better"
 
 
 def test_statements_are_a_forecast_and_a_place(plain):

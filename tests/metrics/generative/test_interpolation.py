@@ -15,6 +15,7 @@ from spectrum_matching.metrics.generative.interpolation import (
     fit_interpolation,
     fit_unit_interpolation,
     halfway,
+    rows_at_once,
 )
 from spectrum_matching.metrics.generative.model import Fitting
 from spectrum_matching.seeding import fraction
@@ -69,6 +70,13 @@ def test_fit_unit_interpolation_agrees_with_the_restatement_in_unit_scale(fittin
     sampled = UNIT_INTERPOLATION.fit(fitting).sample(range(23)).double()
     torch.testing.assert_close(sampled, expected, rtol=1e-5, atol=1e-5)
     assert (sampled - INTERPOLATION.fit(fitting).sample(range(23))).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("shape", "n"), [((8, 8, 8), 4096), ((4, 32, 32), 4096), ((128, 16, 16), 512), ((1, 4097, 4096), 1)]
+)
+def test_rows_at_once_are_fewer_of_large_latents(shape, n):
+    assert rows_at_once(shape) == n
 
 
 @pytest.mark.parametrize(("block", "queries"), [(1, 1), (7, 5), (57, 23), (1000, 1000)])

@@ -2,10 +2,12 @@ import pytest
 import torch
 
 from latents_of_tests import MemoryLatents
+from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.metrics.generative import solved
 from spectrum_matching.metrics.generative.gaussian import fit_gaussian
+from spectrum_matching.metrics.generative.laws import ClassLaws, GaussianLaw, Separable
 from spectrum_matching.metrics.generative.model import Fitting
-from spectrum_matching.metrics.generative.solved import Normal, SolvedModel, fit_solved, solve, step_weight
+from spectrum_matching.metrics.generative.solved import Level, Normal, SolvedModel, fit_solved, solve, step_weight
 from spectrum_matching.spectrum.dct import dct2, idct2
 from spectrum_matching.spectrum.power import squared_radii
 
@@ -97,6 +99,23 @@ def test_solved_model_without_weights_draws_what_the_gaussian_draws():
     expected = fit_gaussian(fitting(latents, labels, seed=5)).sample(range(30))
     torch.testing.assert_close(linear, expected, atol=1e-4, rtol=0)
     assert (model.sample(range(30)) - linear).abs().max() > 0.05
+
+
+def test_solved_model_keeps_the_noise_that_a_basis_of_few_vectors_leaves_out():
+    """At each level the features see noise of that level in all directions, as those that they were solved on did."""
+    vectors = torch.linalg.qr(normal(16, 16)).Q
+    law = GaussianLaw(torch.zeros(2, 4, 4), torch.ones(2, 3), Separable(torch.eye(2), vectors[:, :3], (2, 4, 4)))
+    seen = []
+
+    def features(noisy, estimate, k):
+        seen.append(noisy)
+        return noisy[:, :1]
+
+    levels = [Level(sigma, 1.0, torch.zeros(1, 2)) for sigma in LEVELS]
+    SolvedModel(ClassLaws({0: law}, torch.ones(1), LatentSpace(), 0), features, levels).sample(range(200))
+    for sigma, noisy in zip(LEVELS, (seen[0], seen[1], seen[-1]), strict=True):
+        left_out = noisy.flatten(2) @ vectors[:, 3:] * (1 + sigma**2) ** 0.5
+        assert float(left_out.std()) == pytest.approx(sigma, rel=0.05)
 
 
 def test_solved_model_draws_the_same_sample_in_any_batch():

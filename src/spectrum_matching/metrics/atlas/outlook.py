@@ -171,4 +171,4 @@ def _numbers(analysis: Analysis, other: Analysis) -> Numbers:
 def _protocol(generative: Generative) -> tuple:
     """Return what interpolation FID depends on beside the latent space and the images measured."""
     features = generative.extractor, generative.extractor_digest, generative.resizer
-    return (*features, generative.holds, generative.coverage, generative.n_evaluated)
+    return (*features, generative.reference_digest, generative.holds, generative.coverage, generative.n_evaluated)

@@ -22,6 +22,9 @@ N_NEIGHBOURS = 10
 BLOCK, QUERIES = 4096, 1024
 """Reference latents and images whose similarities are held at once: 16 MiB of float32."""
 
+MAX_NUMBERS = 2**24
+"""Numbers in the latents that are held at once, 128 MiB of float64: of larger latents a block has fewer."""
+
 STRAIGHT = 1e-6
 """Sine of the angle between two latents below which they are joined by a line instead of an arc."""
 
@@ -63,17 +66,17 @@ def halfway(first: Tensor, second: Tensor) -> Tensor:
 
 
 def find_neighbours(
-    fitting: Fitting, space: LatentSpace = RAW, k: int = N_NEIGHBOURS, block: int = BLOCK, queries: int = QUERIES
+    fitting: Fitting, space: LatentSpace = RAW, k: int = N_NEIGHBOURS, block: int = 0, queries: int = QUERIES
 ) -> Neighbours:
     """Return the k reference latents of largest cosine similarity to each evaluated one, in one pass of the reference.
 
     Exact up to float32's rounding of the similarities. The evaluated latents are held in memory, and the similarities
-    of `queries` of them to `block` of the reference.
+    of `queries` of them to `block` of the reference; 0: as many as `MAX_NUMBERS` allows.
 
     Raises:
         ValueError: for fewer reference latents than k.
     """
-    device = fitting.device
+    device, block = fitting.device, block or rows_at_once(fitting.reference.shape)
     evaluated = torch.cat([_unit_vectors(latents, space, device)[0] for latents, _ in fitting.evaluated.blocks(block)])
     if fitting.reference.n < k:
         raise ValueError(f"{fitting.reference.n} reference latents are fewer than the {k} neighbours to draw from")
@@ -94,9 +97,15 @@ def find_neighbours(
     return Neighbours(cosines.cpu(), squares.cpu(), indices.cpu())
 
 
+def rows_at_once(shape: tuple[int, int, int]) -> int:
+    """Return how many latents of a shape are held at once, at most `BLOCK`."""
+    return max(1, min(BLOCK, MAX_NUMBERS // math.prod(shape)))
+
+
 def choose(neighbours: Neighbours, evaluated: ReferenceLatents, space: LatentSpace, seed: int) -> list[int]:
     """Return for each latent one of its neighbours, drawn with the softmax of minus their mean squared difference."""
-    squares = torch.cat([_squares(space.to_unit(z.double())) for z, _ in evaluated.blocks(BLOCK)])[:, None]
+    blocks = evaluated.blocks(rows_at_once(evaluated.shape))
+    squares = torch.cat([_squares(space.to_unit(z.double())) for z, _ in blocks])[:, None]
     across = (squares * neighbours.squares).sqrt() * neighbours.cosines.double()
     mean_squared = (squares + neighbours.squares - 2 * across) / math.prod(evaluated.shape)
     ends = torch.softmax(-mean_squared, 1).cumsum(1)

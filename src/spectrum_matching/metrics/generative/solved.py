@@ -136,13 +136,15 @@ class SolvedModel:
         """Solve dx/dσ = (x − denoised) / σ from the first level down.
 
         A coefficient of variance λ is √(λ + σ²) z along the flow, and only the correction changes z:
-        dz/dσ = −correction / (σ √(λ + σ²)), whose weight over a step has a closed form. Heun's method.
+        dz/dσ = −correction / (σ √(λ + σ²)), whose weight over a step has a closed form. Heun's method. What a basis
+        of few vectors leaves out is noise alone, which the features have seen as well.
         """
         basis, variances = law.basis, law.variances
         z = basis.forward(white)
+        rest = white - basis.back(z)
 
         def latents(z: Tensor, sigma: float) -> Tensor:
-            return law.mean + basis.back((variances + sigma**2).sqrt() * z)
+            return law.mean + basis.back((variances + sigma**2).sqrt() * z) + sigma * rest
 
         def correction(z: Tensor, level: Level) -> Tensor:
             return basis.forward(self.correction(latents(z, level.sigma), level, k))
