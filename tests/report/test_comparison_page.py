@@ -17,7 +17,7 @@ from spectrum_matching.records.coverage import Coverage
 from spectrum_matching.records.generative import Generative
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.records.scores import BandPower, Evaluation, Protocol, Sampling
-from spectrum_matching.report.comparison.context import OF_A_TRIAL, protocol_fields
+from spectrum_matching.report.comparison.context import OF_A_TRIAL, protocol_fields, warnings
 from spectrum_matching.report.comparison.page import render_comparison
 from spectrum_matching.report.comparison.quantities import Quantity, main_quantities
 from spectrum_matching.report.comparison.tables import comparison_markdown, legend, pairs, score_table
@@ -420,6 +420,15 @@ def test_protocol_fields_flag_differences(page):
     for text in ("▲ differs", "Before reading the numbers", "Protocols differ in steps: 50 (control, seed 0); 25 ("):
         assert text in changed_page
         assert text not in page
+
+
+def test_warnings_that_differ_in_their_count_are_one():
+    few = "images: Fréchet distances are comparable at this number alone"
+    own = trial("control", 0, 0.0)
+    generation = dataclasses.replace(own.generation, warnings=(f"4,096 {few}", "no images were bad"))
+    reconstruction = dataclasses.replace(own.reconstruction, warnings=(f"2,048 {few}",))
+    own = dataclasses.replace(own, generation=generation, reconstruction=reconstruction)
+    assert warnings(comparison([own])) == [f"4,096 and 2,048 {few}", "no images were bad"]
 
 
 FIRST = trial("control", 0, 0.0)

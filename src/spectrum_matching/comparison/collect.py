@@ -74,16 +74,15 @@ def notes(plan: Plan, autoencoder: int, denoiser: int, missing: Sequence[str]) -
 
     autoencoder, denoiser: their numbers of parameters.
     """
-    side, n_seeds = plan.autoencoder.data.size, len(plan.seeds)
+    n_seeds = len(plan.seeds)
     if plan.measuring.data is None:
         varies = "each seed trains on and holds out other images, so that the spread over seeds has both causes"
     else:
         varies = "the spread over seeds is that of training alone"
     return (
         f"Autoencoders of {autoencoder:,} parameters, {plan.autoencoder.steps:,} updates of "
-        f"{plan.autoencoder.batch_size} images, {side} × {side} pixels; "
-        f"denoisers of {denoiser:,} parameters, {plan.diffusion.steps:,} updates of {plan.diffusion.batch_size} "
-        f"latents; {plan.measuring.samples:,} samples, {n_seeds} seed{'s' * (n_seeds > 1)}.",
+        f"{plan.autoencoder.batch_size} images; denoisers of {denoiser:,} parameters, {plan.diffusion.steps:,} updates "
+        f"of {plan.diffusion.batch_size} latents; {n_seeds} seed{'s' * (n_seeds > 1)}.",
         "All trials have equal updates, not equal computation.",
         f"Samples of all trials start from the same noise: {varies}.",
         *([f"Unfinished trials: {'; '.join(missing)}."] if missing else []),

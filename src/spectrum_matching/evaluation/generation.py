@@ -128,9 +128,9 @@ def _confound(reconstructions: Reference, sampling: Sampling | None) -> Iterator
 def few_images(n: int) -> Iterator[str]:
     """Yield the warning that so many images call for, if any."""
     if n < FEW:
-        yield f"{n} images are few: Fréchet distances are biased upward, and comparable at this number alone"
+        yield f"{n:,} images are few: Fréchet distances are biased upward, and comparable at this number alone"
     elif n < CUSTOMARY:
-        yield f"{n} images: Fréchet distances are comparable at this number alone (papers take 50,000, some 10,000)"
+        yield f"{n:,} images: Fréchet distances are comparable at this number alone (papers take 50,000, some 10,000)"
 
 
 def unread(statistics: ImageStatistics) -> Iterator[str]:

@@ -94,7 +94,17 @@ def warnings(comparison: Comparison) -> list[str]:
     if comparison.control not in comparison.methods:
         lines.append(f"There is no trial of the control, {comparison.control}: nothing is compared with it.")
     concerned = _by_text(comparison, lambda trial: (*trial.generation.warnings, *trial.reconstruction.warnings))
-    return lines + [f"{names}: {warning}" if names else warning for warning, names in concerned.items()]
+    return lines + [f"{names}: {warning}" if names else warning for warning, names in _counts_joined(concerned).items()]
+
+
+def _counts_joined(concerned: dict[str, str]) -> dict[str, str]:
+    """Join warnings that differ in how many images they begin with: "4,096 and 2,048 images: …"."""
+    counts: dict[tuple[str, str], list[str]] = {}
+    for warning, names in concerned.items():
+        count, images, rest = warning.partition(" images")
+        is_count = bool(images) and count.replace(",", "").isdigit()
+        counts.setdefault((images + rest if is_count else warning, names), []).append(count if is_count else "")
+    return {" and ".join(filter(None, each)) + warning: names for (warning, names), each in counts.items()}
 
 
 def refusals(comparison: Comparison) -> list[tuple[str, list[str]]]:
