@@ -91,7 +91,8 @@ def test_open_model_reports_errors_in_one_line(denoiser, small_autoencoder, tmp_
         write_model(tmp_path / name, denoiser, card)
         return tmp_path / name
 
-    (tmp_path / "unfinished" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "run.yaml").touch()
     other = build_denoiser("SiT-micro/4", 4, (8, 8), 2, width=32, depth=2, heads=2)
     odd = made("odd")
     shutil.rmtree(odd)

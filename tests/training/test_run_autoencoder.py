@@ -333,7 +333,7 @@ def test_run_autoencoder_resumes_after_kills_to_the_same_export(small_run, forke
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 2)])
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 2), (signal.SIGUSR1, 2)])
 def test_train_ae_stops_at_a_signal_and_resumes(small_run, forked, tmp_path, number, workers):
     run = replace(
         small_run,
@@ -349,8 +349,8 @@ def test_train_ae_stops_at_a_signal_and_resumes(small_run, forked, tmp_path, num
     process.join(40)
     steps = [line["step"] for line in logged(run)]
     said = file.with_suffix(".err").read_text()
-    assert (process.exitcode, file.with_suffix(".out").read_text()) == (1, "")
-    assert said.splitlines()[-1] == f"stopped at step {steps[-1]}; rerun the same command to resume"
+    assert (process.exitcode, file.with_suffix(".out").read_text()) == (128 + number, "")
+    assert said.splitlines()[-1] == f"specmatch train-ae: stopped at step {steps[-1]}; rerun the same command to resume"
     assert "Traceback" not in said
     assert checkpointed(run) == [f"{steps[-1]:07d}"]
     run_autoencoder(replace(run, steps=steps[-1] + 1))

@@ -290,8 +290,11 @@ def test_train_diffusion_stops_at_a_signal_and_resumes(small_diffusion, forked, 
     process.join(40)
     steps = [line["step"] for line in logged(run)]
     said = file.with_suffix(".err").read_text()
-    assert (process.exitcode, file.with_suffix(".out").read_text()) == (1, "")
-    assert said.splitlines()[-1] == f"stopped at step {steps[-1]}; rerun the same command to resume"
+    assert (process.exitcode, file.with_suffix(".out").read_text()) == (128 + signal.SIGTERM, "")
+    assert (
+        said.splitlines()[-1]
+        == f"specmatch train-diffusion: stopped at step {steps[-1]}; rerun the same command to resume"
+    )
     assert "Traceback" not in said
     assert checkpointed(run) == [f"{steps[-1]:07d}"]
     run_diffusion(replace(run, steps=steps[-1] + 1))

@@ -27,7 +27,7 @@ from ..report.analysis.page import figure_sections, render
 from ..report.saved import require_figures_folder, write_figures
 from ..report.terminal import answer_lines, beside_table
 from .names import chosen_device, named_sources
-from .output import Callback, claims, print_results, progress_bars, write_page, write_results
+from .output import Callback, claims, print_document, print_results, progress_bars, write_page, write_results
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,11 @@ def analyze_all(
     overwrite: bool = False,
 ) -> list[Analysis]:
     """Measure how easy latent spaces are to diffuse, on the same images; write analysis.json and report.html.
+
+    For example:
+        specmatch analyze stabilityai/sd-vae-ft-mse --data photos --out report
+        specmatch analyze mine=runs/tiny latents:latents --data photos --out report
+        specmatch analyze runs/tiny --out report --fail-on "psnr < 26" decoder-idle --quiet
 
     Args:
         autoencoders: Folders in diffusers' format, hub names, LDM checkpoints (X.safetensors), python:FILE.py:FACTORY
@@ -188,8 +193,9 @@ def analyze_all(
 
 
 def write_numbers(analyses: list[Analysis], out: Path) -> None:
-    """Write analysis.json into the folder `out`."""
+    """Write analysis.json into the folder `out`, and print it where JSON is asked for."""
     write_results(out, lambda folder: ANALYSES.write(folder / FILE, analyses))
+    print_document(ANALYSES, analyses)
 
 
 def write_report(analyses: list[Analysis], out: Path, *, beside: bool = False) -> None:

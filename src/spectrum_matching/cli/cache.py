@@ -51,6 +51,11 @@ def cache_latents(
 
     Launched by torchrun or `accelerate launch`, several processes share the shards.
 
+    For example:
+        specmatch cache runs/tiny --out latents
+        specmatch cache stabilityai/sd-vae-ft-mse --data photos --size 256 --flips --out latents
+        specmatch cache latents:latents --export repa --out repa
+
     Args:
         source: A folder in diffusers' format, a hub name, an LDM checkpoint (X.safetensors), python:FILE.py:FACTORY for
             your own; latents:FOLDER, to import what another tool cached; or vision:ENCODER for alignment targets, with

@@ -14,6 +14,7 @@ from ..files.checkpoints import STATE
 from ..files.documents import Document, read_json
 from ..files.json_lines import require_good_lines
 from ..files.manifest import MANIFEST, Compared, verify_own_folder
+from ..files.names import printable
 from ..files.products import Kind, Product, find_products
 from ..files.stages import RECORD, verify_stage
 from ..files.yaml_files import read_mapping
@@ -27,7 +28,7 @@ from ..studies.directional_energy.record import DIRECTIONAL_ENERGY
 from ..studies.frequency_bias.record import CASE, FREQUENCY_BIAS
 from ..studies.unified_view.record import UNIFIED_VIEW
 from ..training import data_fingerprint
-from .output import print_results
+from .output import print_json, print_results
 
 STUDIES: tuple[Document[Any], ...] = (DIRECTIONAL_ENERGY, UNIFIED_VIEW, FREQUENCY_BIAS)
 
@@ -36,6 +37,9 @@ def check(folders: Annotated[Sequence[Path], arg(metavar="FOLDER ...")], /) -> N
     """Read everything below folders that specmatch wrote, and compare it with its checksums.
 
     Exits with status 1 if anything is damaged or incomplete, with 2 if a folder holds nothing of specmatch.
+
+    For example:
+        specmatch check runs latents samples.npz
 
     Args:
         folders: Run directories, caches, samples, references, analyses, comparisons, or what holds them.
@@ -52,6 +56,7 @@ def check(folders: Annotated[Sequence[Path], arg(metavar="FOLDER ...")], /) -> N
     damaged = sum(bool(product.problem) for product in products)
     n_files, n_bytes = (sum(counts) for counts in zip(*(product.compared for product in products), strict=True))
     verdict = f"{damaged} of them damaged or incomplete" if damaged else "all as they were written"
+    print_json([_plain(product) for product in products])
     print_results(f"{len(products)} products, {n_files} files, {_size(n_bytes)} read: {verdict}")
     if damaged:
         raise SystemExit(1)
@@ -62,6 +67,12 @@ def _line(product: Product) -> str:
         return f"DAMAGED {product.kind} {product.path}: {product.problem}"
     n_files = product.compared.n_files
     return f"{product.kind} {product.path}: {n_files} file{'s' * (n_files != 1)}, {_size(product.compared.n_bytes)}"
+
+
+def _plain(product: Product) -> dict[str, Any]:
+    compared = {"n_files": product.compared.n_files, "n_bytes": product.compared.n_bytes}
+    named = {"path": printable(str(product.path)), "problem": printable(product.problem)}
+    return {"kind": product.kind, **named, **compared}
 
 
 def _size(n_bytes: int) -> str:

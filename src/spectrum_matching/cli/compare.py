@@ -11,7 +11,7 @@ from tyro.conf import arg
 from ..comparison.checks import OpenedPlan, open_plan
 from ..comparison.collect import collect_trials
 from ..comparison.cost import SHARE, cost_of, hours_of_plan
-from ..comparison.plans import NOT_RUN, PLANS, Plan
+from ..comparison.plans import PLANS, Plan
 from ..comparison.trial import run_trial
 from ..files.locks import exclusive
 from ..files.stages import RECORD, FinishedStage, require_stage_folder
@@ -22,16 +22,15 @@ from ..report.comparison.page import render_comparison
 from ..report.comparison.tables import comparison_markdown
 from ..report.table import Cell, Column, Table
 from ..report.terminal import terminal_table
-from .output import print_checked, print_results, progress_bar, show, write_page, write_results
+from .output import print_checked, print_document, print_results, progress_bar, show, write_page, write_results
 
 log = logging.getLogger(__name__)
 
-PLAN_HELP = f"{', '.join(name for name in PLANS if name not in NOT_RUN)}; not run yet: {', '.join(NOT_RUN)}."
 RESULTS = ("comparison.json", "report.html")
 
 
 def compare(
-    plan: Annotated[str, arg(metavar="PLAN", help=PLAN_HELP)],
+    plan: Annotated[str | None, arg(metavar="PLAN")] = None,
     /,
     *,
     config: Path | None = None,
@@ -40,18 +39,23 @@ def compare(
     seeds: tuple[int, ...] = (),
     only: tuple[str, ...] = (),
     dry_run: bool = False,
-) -> Path | None:
+) -> Comparison | None:
     """Train, analyze, cache, diffuse, sample and score every entry of a plan; write one report.
 
     Rerun the same command to resume after an interruption. Several commands may share a plan: each stage runs once.
 
+    For example:
+        specmatch compare embedded --dry-run
+        specmatch compare embedded --only SD-VAE DSM --seeds 0
+        specmatch compare cifar10 --data data/cifar10/train.parquet --config changes.yaml --out runs/mine
+
     Args:
-        plan: Name of a plan; see PLAN_HELP.
+        plan: The plan; `specmatch presets compare` lists them.
         config: YAML file of changes to the plan; its `entries` replace all entries of the plan.
-        out: Folder for all stages, comparison.json and report.html.
-        data: Images to train on instead of the plan's.
-        seeds: Run only these seeds.
-        only: Run only these entries.
+        out: Folder for all stages, comparison.json and report.html; by default runs/compare/PLAN.
+        data: Images to train on, by default the plan's: "embedded", a folder or parquet path, or hub:NAME[:SPLIT].
+        seeds: Run only these seeds; by default all.
+        only: Run only these entries; by default all.
         dry_run: Check the plan, its data and networks, print it and stop.
     """
     resolved = resolve(plan, config, out, data)
@@ -75,8 +79,8 @@ def compare(
     with exclusive(Path(resolved.out) / "report.html", waiting=True):  # the last of several commands collects all
         comparison = collect_trials(opened, f"specmatch compare {plan}")
         write_comparison(comparison, Path(resolved.out))
-    print_results(comparison_markdown(comparison))
-    return Path(resolved.out) / "report.html"
+    print_results(comparison_markdown(comparison), str(Path(resolved.out) / "report.html"))
+    return comparison
 
 
 def entries_table(plan: Plan) -> Table:
@@ -124,8 +128,10 @@ def run_trials(opened: OpenedPlan, chosen: Sequence[tuple[str, int]]) -> list[di
     return trials
 
 
-def resolve(name: str, config: Path | None, out: Path | None, data: str | None) -> Plan:
+def resolve(name: str | None, config: Path | None, out: Path | None, data: str | None) -> Plan:
     """Return a plan with the changes of the command line and of its file."""
+    if name is None:
+        raise ValueError(f"name a plan: {', '.join(PLANS)}; `specmatch presets compare` says what they are")
     if name not in PLANS:
         raise ValueError(f"no plan {name!r}; {nearest(name, list(PLANS))}")
     plan = PLANS[name]()
@@ -138,7 +144,11 @@ def resolve(name: str, config: Path | None, out: Path | None, data: str | None) 
 
 
 def write_comparison(comparison: Comparison, out: Path, analyses: Sequence[Analysis] = ()) -> None:
-    """Write comparison.json and report.html, with a report of the analyses, to a folder."""
+    """Write comparison.json and report.html, with a report of the analyses, to a folder.
+
+    Prints the comparison where JSON is asked for.
+    """
     file = out / "comparison.json"
     write_results(out, lambda folder: COMPARISON.write(folder / file.name, comparison))
+    print_document(COMPARISON, comparison)
     write_page(out / "report.html", lambda: render_comparison(comparison, analyses), str(file))

@@ -35,7 +35,7 @@ from ..report.terminal import scores
 from ..sampling.sample_record import verify_samples
 from ..seeding import spread
 from .names import named_sources
-from .output import Callback, claims, print_results, progress_bar, progress_bars, write_results
+from .output import Callback, claims, print_document, print_results, progress_bar, progress_bars, write_results
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,9 @@ def reference(
     """Compute the statistics of real images, or of their reconstructions, that generated ones are compared with.
 
     To use several processes, launch it by torchrun.
+
+    For example:
+        specmatch evaluate reference photos --size 256 --features dinov2 --out reference.safetensors
 
     Args:
         data: A folder or parquet path, hub:NAME[:SPLIT], "embedded", or an .npz of images as arr_0.
@@ -129,6 +132,9 @@ def generation(
     """Score sets of generated images against one reference; write scores.json.
 
     To use several processes, launch it by torchrun.
+
+    For example:
+        specmatch evaluate generation samples.npz --reference reference.safetensors --features dinov2 --out scores
 
     Args:
         samples: An .npz with uint8 arr_0 or a folder of PNG files each, as `specmatch sample` writes them with the
@@ -188,6 +194,9 @@ def reconstruction(
     """Score autoencoders by their reconstructions of the same images; write scores.json.
 
     To use several processes, launch it by torchrun.
+
+    For example:
+        specmatch evaluate reconstruction runs/tiny stabilityai/sd-vae-ft-mse --data photos --size 256 --out scores
 
     Args:
         autoencoders: As for `specmatch analyze`; NAME=SOURCE sets the name shown.
@@ -282,5 +291,6 @@ class Evaluator:
                 write_results(out, lambda folder: EVALUATIONS.write(folder / SCORES_FILE, evaluations))
             finally:  # a table to read is what is left of them where nothing can be written
                 print_results(*scores(evaluations))
+                print_document(EVALUATIONS, evaluations)
             print_results(str(out / SCORES_FILE))
         return evaluations

@@ -3,89 +3,40 @@
 What a command needs is imported when it runs, so that `specmatch --help` does not wait for torch.
 """
 
-import argparse
 import os
+import re
+import signal
 import sys
-from collections.abc import Callable
-from dataclasses import replace
 from difflib import get_close_matches
-from functools import wraps
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 from ..files.names import printable
 from ..files.os_errors import explain_read_error, is_out_of_memory
+from ..files.signals import Stopped, raised
 from ..processes import AgreedError, is_main_process, launch
-
-
-def _train(command: str, arguments: list[str]) -> Path | None:
-    """Train the model that the command line describes and return its export; for --dry-run only check and print it."""
-    import tyro
-
-    from ..files.yaml_files import nearest, override, read_mapping, to_yaml
-    from .output import print_checked, progress_bar
-
-    kind, description = TRAININGS[command]
-    config = import_module(f"..training.{kind}_config", __package__)
-    presets, run = config.PRESETS, getattr(config, f"{kind.title()}Run")()
-    named = {word.split("=")[0] for word in arguments}
-    if not (named & {"--config", "--help", "-h"} or (arguments and not arguments[0].startswith("-"))):
-        raise ValueError(f"name a preset, such as {next(iter(presets))}, or give --config FILE; --help lists presets")
-    if not arguments[0].startswith("-"):
-        preset, *arguments = arguments
-        if preset not in presets:
-            raise ValueError(f"no preset {preset!r}; {nearest(preset, list(presets))}")
-        run = presets[preset]()
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--dry-run", action="store_true")
-    options, arguments = parser.parse_known_args(arguments)
-    if options.config is not None:
-        run = override(run, read_mapping(options.config), str(options.config))
-    lists = {name: ", ".join(getattr(config, name, ())) for name in ("FAMILIES", "METHODS", "PRESETS")}
-    description = description.format(**lists) + DRY_RUN
-    prog = f"specmatch {command} PRESET"
-    run = tyro.cli(type(run), default=run, prog=prog, args=arguments, description=description)
-    if kind == "autoencoder":
-        run = replace(run, method=run.method.resolved())
-    training = import_module(f"..training.run_{kind}", __package__)
-    if options.dry_run:
-        getattr(training, f"prepare_{kind}")(run)
-        print_checked(to_yaml(run, brief=True))
-        return None
-    with progress_bar(run.name) as progress:
-        export: Path = getattr(training, f"run_{kind}")(run, progress)
-    return export
-
-
-DRY_RUN = (
-    " --config FILE starts from a run.yaml, or part of one; --dry-run checks everything up to the first step, data and "
-    "networks too, prints the resolved run and stops."
-)
-TRAININGS = {
-    "train-ae": (
-        "autoencoder",
-        "Train or fine-tune an autoencoder. PRESET is FAMILY_METHOD, or distill_tiny; families: {FAMILIES}; "
-        "methods: {METHODS}.",
-    ),
-    "train-diffusion": ("diffusion", "Train a diffusion model. Presets: {PRESETS}."),
-}
-"""The kind of model that each command trains, and its help."""
 
 COMMANDS = {
     "demo": ("train three methods on embedded photographs, from autoencoder to samples; write one report", "demo"),
     "analyze": ("measure how easy latent spaces are to diffuse; write a side-by-side report", "analyze-all"),
     "report": ("put saved analyses on one page", "write-report"),
-    "train-ae": ("train or fine-tune an autoencoder by any method of the unified view",),
+    "train-ae": ("train or fine-tune an autoencoder by any method of the unified view", "train-ae"),
     "cache": ("encode images once into cached latents; import or export those of other tools", "cache-latents"),
-    "train-diffusion": ("train a diffusion model on cached latents, on images encoded on the fly, or on pixels",),
+    "train-diffusion": (
+        "train a diffusion model on cached latents, on images encoded on the fly, or on pixels",
+        "train-diffusion",
+    ),
     "sample": ("generate images with a trained diffusion model", "sample"),
     "evaluate": (
         "score generated images or reconstructions against a reference, and record the protocol",
         *("reference", "generation", "reconstruction"),
     ),
     "compare": ("compare methods from training to scores at equal cost, over several seeds", "compare"),
+    "presets": ("list presets of trainings, plans of comparisons and protocols of sampling", "presets"),
     "check": ("read everything below folders that specmatch wrote, and compare it with its checksums", "check"),
+    "cite": ("print the papers that trainings used, as BibTeX", "cite"),
+    "completion": ("print the script that completes commands and options in a shell", "completion"),
     "study": (
         "run a study: directional-energy, unified-view or frequency-bias",
         *("directional-energy", "unified-view", "frequency-bias"),
@@ -99,7 +50,11 @@ SHARING = ("train-ae", "cache", "train-diffusion", "sample", "evaluate")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command `specmatch`. Report user errors in one line and exit with status 2."""
+    """Run the command `specmatch`.
+
+    Exits with status 2 after an error of the user's, which is reported in one line, and with 128 and the number of the
+    signal that ended it; commands say what 1 means.
+    """
     # Read when torch is imported: threads that spin while they wait slow every other process down.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
@@ -112,16 +67,18 @@ def main(arguments: list[str] | None = None) -> None:
 
             print(__version__)
         elif name in COMMANDS:
-            _run(name, rest)
+            with raised():
+                _run(name, rest)
         else:
             close = get_close_matches(name, COMMANDS, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
             print(f"specmatch: unknown command {name!r}{hint}; see `specmatch --help`", file=sys.stderr)
             sys.exit(2)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        print(f"specmatch {name}: interrupted", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as stopped:
+        if is_main_process():
+            print(f"specmatch {name}: {stopped if isinstance(stopped, Stopped) else 'interrupted'}", file=sys.stderr)
+        sys.exit(128 + (stopped.number if isinstance(stopped, Stopped) else signal.SIGINT))
     except BrokenPipeError:  # the reader closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
@@ -142,6 +99,8 @@ def _in_one_line(error: Exception) -> str | None:
         return f"{error.filename}: {why}" if error.filename else why
     if isinstance(error, ValueError):
         return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] != PACKAGE:
+        return f"needs {error.name}, which is not installed: pip install 'spectrum-matching[{extra_of(error.name)}]'"
     if isinstance(error, RecursionError):
         return "a file or setting is nested too deeply; check what was given"
     if isinstance(error, OverflowError):
@@ -151,6 +110,20 @@ def _in_one_line(error: Exception) -> str | None:
             f"not enough memory ({text[:120] or 'MemoryError'}); lower sizes, the batch size or the number of workers"
         )
     return None
+
+
+def extra_of(module: str) -> str:
+    """Return the extra of this package that installs a module; of several, and of a module of another name, "cli"."""
+    try:
+        lines = requires("spectrum-matching") or []
+    except PackageNotFoundError:
+        lines = []
+    pattern = re.compile(rf"{re.escape(module)}\b.*extra == ['\"](\w+)['\"]")
+    extras = [match[1] for match in map(pattern.match, lines) if match]
+    return extras[0] if extras and "cli" not in extras else "cli"
+
+
+PACKAGE = __name__.partition(".")[0]
 
 
 def require_values(arguments: list[str]) -> None:
@@ -168,39 +141,30 @@ def require_values(arguments: list[str]) -> None:
 
 def _run(name: str, arguments: list[str]) -> None:
     require_values(arguments)
-    import tyro
-
-    from .output import print_results, show_messages
-
     if launch().size > 1 and name not in SHARING:
         raise AgreedError(f"runs in one process; several share the work of {', '.join(SHARING)}")
+    line, *functions = COMMANDS[name]
+    prog, function = f"specmatch {name}", functions[0]
+    if len(functions) > 1:
+        function, *arguments = arguments or ["--help"]
+        if function in ("-h", "--help"):
+            print(f"usage: {prog} {{{','.join(functions)}}} [options]\n\n{line}\n")
+            print(f"{prog} {functions[0]} --help lists its options.")
+            return
+        if function not in functions:
+            close = get_close_matches(function, functions, n=1) or functions
+            raise ValueError(f"unknown word {function!r}; did you mean {' or '.join(close)}?")
+        prog = f"{prog} {function}"
+    from .options import described, parse
+    from .output import print_written, show_messages
+
     show_messages()
-    _, *functions = COMMANDS[name]
-    if name in TRAININGS:
-        result: object = _train(name, arguments)
-    else:
-        module, prog = import_module(f".{name}", __package__), f"specmatch {name}"
-        options = {function: _of_finite_numbers(getattr(module, function.replace("-", "_"))) for function in functions}
-        if len(options) > 1:
-            result = tyro.extras.subcommand_cli_from_dict(options, prog=prog, args=arguments)
-        else:
-            result = tyro.cli(options[functions[0]], prog=prog, args=arguments)
+    module = import_module(f".{name.replace('-', '_')}", __package__)
+    defaults = module.defaults(arguments) if hasattr(module, "defaults") else {}
+    command = described(getattr(module, function.replace("-", "_")), defaults)
+    result = parse(command, prog, arguments)
     if isinstance(result, Path):
-        print_results(str(result))
-
-
-def _of_finite_numbers(function: Callable[..., object]) -> Callable[..., object]:
-    """Return the function of a command, which refuses options that are NaN or infinite."""
-    from ..files.settings import infinite_numbers
-
-    @wraps(function)
-    def checked(*arguments: object, **options: object) -> object:
-        for key, number in infinite_numbers(options):
-            option = key.rpartition(".")[2].replace("_", "-")
-            raise ValueError(f"--{option} is {number}: must be a finite number")
-        return function(*arguments, **options)
-
-    return checked
+        print_written(result)
 
 
 def _destroy_process_group() -> None:

@@ -1,29 +1,33 @@
-"""Progress and messages on standard error; results on standard output and in files.
+"""Progress and messages on standard error; results on standard output, as text or as JSON, and in files.
 
 The library knows nothing of terminals: it logs by `logging.getLogger(__name__)` and calls `progress(done, total)`. Of
-several processes that run one command, only the first shows progress, information and warnings.
+several processes that run one command, only the first shows progress, information, warnings and results.
 """
 
 import inspect
+import json
 import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 from ..files.atomic import require_writable, write_text_atomically
+from ..files.documents import Document
 from ..files.locks import exclusive
 from ..files.names import printable, printable_lines
 from ..files.os_errors import explain_write_error
 from ..files.outputs import require_replaceable, require_result_folder
+from ..files.yaml_text import parse_yaml
 from ..processes import exclusive_output, in_main, is_main_process, open_accelerator
 
 P = ParamSpec("P")
@@ -40,6 +44,17 @@ log = logging.getLogger(__name__)
 console = Console(stderr=True)
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What a command shows: its result as JSON, or as text; progress and messages, or warnings and errors alone."""
+
+    json: bool = False
+    quiet: bool = False
+
+
+_shown = Shown()
+
+
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callback]:
     """Show one progress bar; yield its callback."""
@@ -50,7 +65,7 @@ def progress_bar(title: str) -> Iterator[Callback]:
 @contextmanager
 def progress_bars(titles: Iterable[str]) -> Iterator[dict[str, Callback]]:
     """Show a progress bar for each title, plain lines where there is no terminal; yield the callbacks by title."""
-    if not is_main_process():
+    if _shown.quiet or not is_main_process():
         yield {title: lambda done, total: None for title in titles}
     elif not console.is_terminal:
         yield {title: _plain_lines(title) for title in titles}
@@ -105,10 +120,13 @@ class _TerminalHandler(logging.Handler):
         _print(line.append(printable(record.getMessage())))
 
 
-def show_messages() -> None:
-    """Show the package's log messages on standard error; in processes beside the main one, errors alone."""
+def show_messages(shown: Shown = Shown()) -> None:
+    """Show the package's log messages on standard error from now on; in processes beside the main one, errors alone."""
+    global _shown
+    _shown = shown
     logger = logging.getLogger("spectrum_matching")
-    logger.setLevel(logging.INFO if is_main_process() else logging.ERROR)
+    level = logging.WARNING if shown.quiet else logging.INFO
+    logger.setLevel(level if is_main_process() else logging.ERROR)
     for handler in [handler for handler in logger.handlers if isinstance(handler, _TerminalHandler)]:
         logger.removeHandler(handler)
     logger.addHandler(_TerminalHandler())
@@ -119,8 +137,11 @@ def _print(line: Text) -> None:
 
 
 def print_results(*results: RenderableType) -> None:
-    """Print texts and tables on the main process's standard output, as wide as they are where it is no terminal."""
-    if not is_main_process():
+    """Print texts and tables on the main process's standard output, as wide as they are where it is no terminal.
+
+    Nothing with --json: `print_document` and `print_json` print the same result for programs.
+    """
+    if _shown.json or not is_main_process():
         return
     output = Console(width=None if sys.stdout.isatty() else 10_000)
     for result in results:
@@ -133,16 +154,35 @@ def print_results(*results: RenderableType) -> None:
             print(line.rstrip())
 
 
+def print_document(document: Document[T], record: T) -> None:
+    """With --json, print a record as the file that holds it does."""
+    if _shown.json and is_main_process():
+        print(document.to_json(record), end="")
+
+
+def print_json(value: Any) -> None:
+    """With --json, print a value of plain types."""
+    if _shown.json and is_main_process():
+        print(json.dumps(value, indent=1, allow_nan=False))
+
+
+def print_written(path: Path) -> None:
+    """Print where the result of a command is that writes files and has no numbers to print."""
+    print_results(str(path))
+    print_json({"path": printable(str(path))})
+
+
 def print_checked(resolved: str) -> None:
     """Print the settings of a dry run, and say on standard error what it cannot check."""
-    if is_main_process():
+    if is_main_process() and not _shown.json:
         print(resolved, end="")
+    print_json(parse_yaml(resolved))
     log.info("checked up to the first step; not checked: whether it fits the memory of the device, and the disk")
 
 
 def show(result: RenderableType) -> None:
     """Print a table on the main process's standard error, as wide as it is where that is no terminal."""
-    if is_main_process():
+    if is_main_process() and not _shown.quiet:
         Console(stderr=True, width=None if console.is_terminal else 10_000).print(result)
 
 

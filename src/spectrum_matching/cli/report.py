@@ -26,6 +26,9 @@ def write_report(
 ) -> Path:
     """Put saved analyses on one page.
 
+    For example:
+        specmatch report before after/analysis.json --out both.html
+
     Args:
         files: analysis.json files, or the folders that hold them.
         out: The page; for a folder, report.html in it.

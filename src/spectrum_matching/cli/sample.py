@@ -34,12 +34,17 @@ def sample(
 ) -> Path:
     """Sample images; image i does not depend on batch size or number of processes. Rerun the same command to resume.
 
+    For example:
+        specmatch sample runs/sit --out grid.png
+        specmatch sample runs/sit --num-images 50000 --protocol sit_guided --out samples.npz
+
     Args:
         model: Run directory of train-diffusion, or the export in it.
         out: X.png for a grid, X.npz for uint8 arr_0 (ADM's format), else a folder of PNG files.
         num_images: Number of images.
-        autoencoder: Decoder in place of the autoencoder that the model was trained with.
-        protocol: Sample as published numbers were; settings that are given as well are changed.
+        autoencoder: What decodes the samples; by default the autoencoder that the model was trained with.
+        protocol: Sample as published numbers were; settings that are given as well are changed. `specmatch presets
+            sample` lists protocols.
         overwrite: Replace a file X.npz or X.png, or its record, that is not samples.
         sampling: How images are sampled.
     """

@@ -26,7 +26,16 @@ from ..studies.unified_view.measure import measure_unified_view
 from ..studies.unified_view.page import unified_lead, unified_page
 from ..studies.unified_view.record import UNIFIED_VIEW, UnifiedView
 from .names import chosen_device, named_sources
-from .output import claims, print_checked, print_results, progress_bar, progress_bars, write_page, write_results
+from .output import (
+    claims,
+    print_checked,
+    print_document,
+    print_results,
+    progress_bar,
+    progress_bars,
+    write_page,
+    write_results,
+)
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +63,9 @@ def directional_energy(
     overwrite: bool = False,
 ) -> DirectionalEnergy:
     """Measure the directional spectrum of encoders' tokens before and after each target filter of alignment.
+
+    For example:
+        specmatch study directional-energy gradients autoencoder:runs/tiny --data embedded --out study
 
     Args:
         encoders: gradients[:CELL] (no weights), shufflenet:PATH, a folder in transformers' format, hub:OWNER/NAME, or
@@ -106,6 +118,9 @@ def unified_view(
 ) -> UnifiedView:
     """Find which side of spectrum matching each method acts on; analyses of one name are seeds of one method.
 
+    For example:
+        specmatch study unified-view runs/compare/embedded --control autoencoder --out study
+
     Args:
         analyses: analysis.json files of `specmatch analyze` or `specmatch compare`, or folders with any number below.
         control: Name of the method with which the others are compared.
@@ -146,14 +161,18 @@ def frequency_bias(
 
     Rerun the same command to resume. Several commands may share a folder, with some --cases each.
 
+    For example:
+        specmatch study frequency-bias embedded --dry-run
+        specmatch study frequency-bias embedded --cases images --steps 200 --out study
+
     Args:
-        plan: embedded, cifar10 or gpu.
+        plan: The plan; `specmatch presets study` lists them.
         config: YAML with fields of the plan to change, such as seeds, denoiser or prediction; --dry-run prints all.
-        out: Folder for all cases, study.json and report.html.
-        data: "embedded", a folder or parquet path, or hub:NAME; a part is held out.
-        steps: Updates of each case.
+        out: Folder for all cases, study.json and report.html; by default the plan's, under runs.
+        data: "embedded", a folder or parquet path, or hub:NAME, by default the plan's; a part is held out.
+        steps: Updates of each case; by default the plan's.
         autoencoders: NAME=SOURCE each, as in `specmatch analyze`: adds a case of latents of the same images.
-        cases: Run only these; the page shows all that are finished.
+        cases: Run only these, by default all; the page shows all that are finished.
         device: "auto", "cpu", "cuda", "cuda:1", and so on.
         dry_run: Check the plan, its data and networks, print it, and stop.
     """
@@ -198,8 +217,9 @@ def _command(study: str, words: Iterable[str], options: Mapping[str, object]) ->
 
 
 def _write_numbers(out: Path, document: Document[Study], study: Study) -> None:
-    """Write study.json into a folder."""
+    """Write study.json into a folder, and print it where JSON is asked for."""
     write_results(out, lambda folder: document.write(folder / FILE, study))
+    print_document(document, study)
 
 
 def _write_page(out: Path, draw: Callable[[], str]) -> None:

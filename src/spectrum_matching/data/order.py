@@ -144,6 +144,7 @@ def _bounded(workers: int) -> int:
 def _outlive_the_trainer(worker: int) -> None:
     # A signal to the whole process group would end the workers at once, and the step that waits for them with an error.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE))
 
 

@@ -19,8 +19,8 @@ FOREIGN = (
 
 
 def is_cached(source: str) -> bool:
-    """Return whether a source is a folder of cached latents: "latents:FOLDER"."""
-    return source.startswith(CACHED)
+    """Return whether a source is cached latents: "latents:FOLDER", or a folder with an index.json of ours."""
+    return source.startswith(CACHED) or is_cache(Path(source).expanduser())
 
 
 def open_latents(folder: str | Path) -> LatentSet:

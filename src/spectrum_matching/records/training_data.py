@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.documents import Document
+from ..files.run_folders import exported
 
 FILE = "specmatch.json"
 
@@ -48,7 +49,7 @@ def training(source: str | Path) -> AutoencoderTraining | None:
     Raises:
         ValueError: where its record cannot be read.
     """
-    path = Path(source).expanduser() / FILE
+    path = exported(source) / FILE
     return TRAINING.read(path) if path.is_file() else None
 
 

@@ -13,6 +13,7 @@ from ..diffusion import Path as DiffusionPath
 from ..files.atomic import write_folder_atomically
 from ..files.digests import digest_weights
 from ..files.documents import read_json
+from ..files.run_folders import exported
 from ..files.settings import explain_problem
 from ..latent_space import LatentSpace
 from ..nets.autoencoder import Autoencoder, open_autoencoder
@@ -100,8 +101,7 @@ def open_model(source: str | Path, device: torch.device, autoencoder: str | Deco
         ValueError: in one line, for a folder that holds no model, and for an autoencoder that is unknown, missing or of
             other latents.
     """
-    export = Path(source) / "export"
-    folder = export if export.is_dir() else Path(source)
+    folder = exported(source)
     card = read_card(folder)
     denoiser = open_denoiser(folder).to(device).eval().requires_grad_(False)
     config: Any = denoiser.config
@@ -147,8 +147,6 @@ def read_card(folder: Path) -> Card:
     path, command = folder / CARD, "`specmatch train-diffusion`"
     if not path.is_file():
         why = f"{folder} holds no trained diffusion model: expected the run directory of {command}, or the export in it"
-        if (folder / "checkpoints").is_dir():
-            why = f"{folder} holds an unfinished training: rerun the same train-diffusion command to resume"
         raise ValueError(why)
     content = read_json(path, f"copy what {command} exported again")
     try:

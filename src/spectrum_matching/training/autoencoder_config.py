@@ -33,8 +33,8 @@ class Data:
     path: str = "embedded"  # embedded, a folder, a parquet file, or hub:NAME
     size: PositiveInt = 64  # pixels on a side
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05  # share that training never sees: for previews and metrics
-    crop: Literal["random", "center"] = "random"
-    flip: bool = True
+    crop: Literal["random", "center"] = "random"  # where images are cut to a square
+    flip: bool = True  # mirror half of the images
     on_bad: Literal["skip", "refuse"] = "skip"  # unreadable files: report and skip them, or refuse to start
     workers: Incidental[NonNegativeInt] = 0  # processes that read images
 
@@ -62,26 +62,26 @@ class Distillation:
 
 @dataclass(frozen=True)
 class MethodChoice:
-    """A method of the zoo, and options that differ from its defaults (None: the default)."""
+    """A method of the zoo, and its options; those that are left out are the method's defaults (docs/methods.md)."""
 
-    name: MethodName = "autoencoder"
-    kl_weight: NonNegative | None = None
-    esm_weight: NonNegative | None = None
-    delta: float | None = None
-    bins: int | None = None
-    variant: Variant | None = None
-    keep: tuple[int, ...] | None = None
-    block: int | None = None
-    factors: tuple[int, ...] | None = None
-    added_weight: NonNegative | None = None
-    probability: float | None = None
-    prior: float | None = None
-    interpolation: Interpolation | None = None
-    encoder: NotHashed[str | None] = None  # vision encoder: gradients:CELL, shufflenet:PATH, a folder, or hub:NAME
-    encoder_size: int | None = None  # pixels on a side that it sees, where it has a size of its own
-    feature_weight: NonNegative | None = None
-    cosine_margin: float | None = None
-    distance_margin: float | None = None
+    name: MethodName = "autoencoder"  # the row of the unified view
+    kl_weight: NonNegative | None = None  # of the KL's mean over a latent's elements
+    esm_weight: NonNegative | None = None  # of encoding spectrum matching
+    delta: float | None = None  # ESM: flattening of the images' spectrum that latents are matched to
+    bins: int | None = None  # ESM: rings of frequencies
+    variant: Variant | None = None  # ESM: the paper's loss, or the one that no scale of latents changes
+    keep: tuple[int, ...] | None = None  # DSM: diagonals of each block's DCT to keep, one of these a step
+    block: int | None = None  # DSM: side of a block
+    factors: tuple[int, ...] | None = None  # Scale Equivariance: by which latents and images are downscaled
+    added_weight: NonNegative | None = None  # Scale Equivariance: of the added reconstruction
+    probability: float | None = None  # EQ-VAE: of a transform, at each step
+    prior: float | None = None  # EQ-VAE: of shrinking the images before they are encoded, at the other steps
+    interpolation: Interpolation | None = None  # EQ-VAE: of the transform
+    encoder: NotHashed[str | None] = None  # VA-VAE: gradients:CELL, shufflenet:PATH, a folder, or hub:NAME
+    encoder_size: int | None = None  # VA-VAE: pixels on a side that the encoder sees, where it has no size of its own
+    feature_weight: NonNegative | None = None  # VA-VAE: of the feature match
+    cosine_margin: float | None = None  # VA-VAE: cosine distance that is not punished
+    distance_margin: float | None = None  # VA-VAE: difference of pairwise similarities that is not punished
 
     def options(self) -> list[str]:
         """Return the options of the chosen row; the rest of what it takes follows from encoder and autoencoder."""
@@ -135,22 +135,22 @@ class MethodChoice:
 class Losses:
     """Weights of the reconstruction losses, each a mean over pixels."""
 
-    l1: NonNegative = 1.0
-    l2: NonNegative = 0.0
+    l1: NonNegative = 1.0  # absolute error
+    l2: NonNegative = 0.0  # squared error
     perceptual: NonNegative = 0.0  # LPIPS; needs perceptual_weights
-    perceptual_weights: str | None = None  # path or hub:NAME
+    perceptual_weights: str | None = None  # of LPIPS: path or hub:NAME (docs/weights.md)
 
 
 @dataclass(frozen=True)
 class DiscriminatorChoice:
     """The adversarial loss: a PatchGAN discriminator with the hinge loss."""
 
-    weight: NonNegative = 0.0
+    weight: NonNegative = 0.0  # 0: no discriminator
     start: NonNegativeInt = 0  # generator updates before it is used and trained
     adaptive: bool = True  # scale it by gradients at the last layer, as VQGAN does
-    lr: NonNegative = 5e-5
-    width: PositiveInt = 64
-    depth: PositiveInt = 3
+    lr: NonNegative = 5e-5  # its own learning rate
+    width: PositiveInt = 64  # channels of its first layer
+    depth: PositiveInt = 3  # layers that halve the image
     initial_std: Annotated[float, Field(gt=0)] = (
         0.02  # of the convolutions' weights: pix2pix's; 0.2 in the paper's code
     )
@@ -160,9 +160,9 @@ class DiscriminatorChoice:
 class Optimizer:
     """AdamW, and the average of the weights that is exported."""
 
-    lr: Changeable[NonNegative] = 1e-4
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    weight_decay: NonNegative = 0.005
+    lr: Changeable[NonNegative] = 1e-4  # learning rate
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)  # of the two moments
+    weight_decay: NonNegative = 0.005  # decoupled, as in AdamW
     warmup: NonNegativeInt = 100  # updates over which the learning rate rises to lr
     clip: NonNegative = 1.0  # largest norm of the gradient; 0: no limit
     ema: Fraction = 0.999  # decay of the averaged weights; 0: none
@@ -173,9 +173,9 @@ class Optimizer:
 class Intervals:
     """Numbers of updates between two logs, previews and checkpoints; 0: never."""
 
-    log: NonNegativeInt = 10
-    preview: NonNegativeInt = 500
-    checkpoint: PositiveInt = 500
+    log: NonNegativeInt = 10  # between two lines of log.jsonl
+    preview: NonNegativeInt = 500  # between two pictures in samples/
+    checkpoint: PositiveInt = 500  # between two checkpoints
     keep_last: PositiveInt = 2  # newest checkpoints to keep
     keep_every: NonNegativeInt = 0  # checkpoints at its multiples are kept as well; 0: none
 
@@ -184,20 +184,20 @@ class Intervals:
 class AutoencoderRun:
     """A training of an autoencoder."""
 
-    name: Incidental[str] = "tiny"
+    name: Incidental[str] = "tiny"  # shown in messages and records
     out: Incidental[str] = "runs/tiny"  # run directory; the same command resumes from it
-    seed: int = 0
+    seed: int = 0  # of weights, order of images, transforms and noise
     steps: Changeable[PositiveInt] = 1000  # generator updates
     batch_size: PositiveInt = 16  # images in one generator update, over all processes and micro-batches
     accumulation: Changeable[PositiveInt] = 1  # micro-batches of one update: more of them need less memory
     gradient_checkpointing: Changeable[bool] = False  # less memory, for about a third more time
-    precision: Changeable[Literal["fp32", "bf16"]] = "fp32"
-    compile: bool = False
+    precision: Changeable[Literal["fp32", "bf16"]] = "fp32"  # of the networks; losses are fp32
+    compile: bool = False  # by torch.compile
     channels_last: bool = False  # memory layout; faster for convolutions on most machines
     sample_posterior: bool = True  # decode a sample of the posterior; otherwise its mean
     max_bad_steps: Incidental[PositiveInt] = 10  # non-finite steps in a row after which training stops
     push_to_hub: Incidental[str | None] = None  # OWNER/NAME on the Hugging Face Hub to which the export is uploaded
-    trackers: Incidental[tuple[Literal["tensorboard", "wandb"], ...]] = ()
+    trackers: Incidental[tuple[Literal["tensorboard", "wandb"], ...]] = ()  # beside log.jsonl
     data: Data = field(default_factory=Data)
     network: Network = field(default_factory=Network)
     distillation: Distillation = field(default_factory=Distillation)

@@ -30,24 +30,24 @@ class Source(GainChoice):
     autoencoder: Incidental[str | None] = None  # encodes images, decodes samples; the cache's own by default
     size: PositiveInt = 64  # of images: pixels on a side
     held_out: Fraction = 0.05  # of images: share that training never sees
-    crop: Literal["random", "center"] = "center"
+    crop: Literal["random", "center"] = "center"  # of images: where they are cut to a square
     flip: bool = False  # mirrored images too; a cache must hold them
-    on_bad: Literal["skip", "refuse"] = "skip"
-    workers: Incidental[NonNegativeInt] = 0
+    on_bad: Literal["skip", "refuse"] = "skip"  # unreadable files: report and skip them, or refuse to start
+    workers: Incidental[NonNegativeInt] = 0  # processes that read images
     sample: bool = True  # sample latents from their posteriors; otherwise take the means
     statistics: Literal["global", "channel", "declared"] = "global"  # by which latents are normalised
 
 
 @dataclass(frozen=True)
 class DenoiserChoice:
-    """The network, and options that differ from those of its size (None: as the size has it)."""
+    """The network, and its options; those that are left out are as its size has them."""
 
-    name: str = "SiT-tiny/1"
+    name: str = "SiT-tiny/1"  # FAMILY-SIZE/PATCH (docs/denoisers.md)
     labels: bool = True  # condition on the class where the data has classes
-    width: int | None = None
-    depth: int | None = None
-    heads: int | None = None
-    time_scale: float | None = None
+    width: int | None = None  # channels of a token
+    depth: int | None = None  # blocks
+    heads: int | None = None  # of attention, in each block
+    time_scale: float | None = None  # that times in [0, 1] are multiplied by before they are embedded
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -60,15 +60,15 @@ class DenoiserChoice:
 class ObjectiveChoice:
     """Prediction, times and weighting of the diffusion loss."""
 
-    path: Kind = "linear"
-    prediction: Prediction = "velocity"
-    times: Distribution = "uniform"
+    path: Kind = "linear"  # from data to noise
+    prediction: Prediction = "velocity"  # what the network predicts
+    times: Distribution = "uniform"  # of training
     times_mean: float = 0.0  # of log_normal
     times_std: float = 1.0  # of log_normal
     shift: float = 1.0  # of shifted
-    weighting: Literal["none", "min_snr"] = "none"
+    weighting: Literal["none", "min_snr"] = "none"  # of the loss over times
     gamma: NonNegative = 5.0  # of min_snr
-    label_dropout: Fraction = 0.1
+    label_dropout: Fraction = 0.1  # share of images that are learned without their class, for guidance
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class Curriculum:
     """
 
     keep: tuple[int, ...] = ()  # diagonals of each block's DCT to keep; none: no curriculum
-    block: int = 8
-    share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    block: int = 8  # side of a block
+    share: Annotated[float, Field(ge=0, le=1)] = 0.5  # of the steps
 
 
 @dataclass(frozen=True)
@@ -94,30 +94,30 @@ class AlignmentChoice:
     size: int | None = None  # of images: pixels on a side that the encoder sees; the encoder's own by default
     targets: Incidental[str | None] = None  # of latents: folder of cached targets; by default LATENTS/targets
     tap: PositiveInt = 2  # block whose tokens are aligned, from 1
-    projector: Literal["perceptron", "convolution"] = "perceptron"
+    projector: Literal["perceptron", "convolution"] = "perceptron"  # from tokens to targets
     hidden: PositiveInt = 2048  # of the perceptron
     filter: Literal["none", "normalise", "dog"] = "none"  # of the targets
     gamma: float = 0.6  # of normalise: share of the mean token that is taken off
     inner: float = 0.5  # of dog: sigma in tokens of the encoder's grid; 0: high-pass
     outer: float = 3.0  # of dog
     std: Std = "none"  # what the filtered targets are divided by
-    loss: Literal["cosine", "gram"] = "cosine"
+    loss: Literal["cosine", "gram"] = "cosine"  # of tokens one by one, or of their similarities
 
 
 @dataclass(frozen=True)
 class DiffusionRun:
     """A training of a diffusion model."""
 
-    name: Incidental[str] = "tiny_sit"
+    name: Incidental[str] = "tiny_sit"  # shown in messages and records
     out: Incidental[str] = "runs/tiny_sit"  # run directory; the same command resumes from it
-    seed: int = 0
+    seed: int = 0  # of weights, order of latents, times and noise
     steps: Changeable[PositiveInt] = 2000  # updates
     batch_size: PositiveInt = 64  # latents in one update, over all processes and micro-batches
     accumulation: Changeable[PositiveInt] = 1  # micro-batches of one update: more of them need less memory
-    precision: Changeable[Literal["fp32", "bf16"]] = "fp32"
-    compile: bool = False
+    precision: Changeable[Literal["fp32", "bf16"]] = "fp32"  # of the network
+    compile: bool = False  # by torch.compile
     max_bad_steps: Incidental[PositiveInt] = 10  # non-finite steps in a row after which training stops
-    trackers: Incidental[tuple[Literal["tensorboard", "wandb"], ...]] = ()
+    trackers: Incidental[tuple[Literal["tensorboard", "wandb"], ...]] = ()  # beside log.jsonl
     source: Source = field(default_factory=Source)
     denoiser: DenoiserChoice = field(default_factory=DenoiserChoice)
     objective: ObjectiveChoice = field(default_factory=ObjectiveChoice)

@@ -34,7 +34,7 @@ def run_autoencoder(run: AutoencoderRun, progress: Progress | None = None) -> Pa
 
     Raises:
         ValueError: before any work, where the run cannot be trained; at the end, where its result is not finite.
-        SystemExit: after a signal, with a checkpoint written.
+        Stopped: after a signal, with a checkpoint written.
     """
     run = dataclasses.replace(run, method=run.method.resolved())
     with exclusive_output(accelerator_of(run), Path(run.out)):

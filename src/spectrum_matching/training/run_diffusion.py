@@ -35,7 +35,7 @@ def run_diffusion(run: DiffusionRun, progress: Progress | None = None) -> Path:
 
     Raises:
         ValueError: before any work, where the run cannot be trained; at the end, where its weights are not finite.
-        SystemExit: after a signal, with a checkpoint written.
+        Stopped: after a signal, with a checkpoint written.
     """
     with exclusive_output(accelerator_of(run), Path(run.out)):
         return train_in_directory(run, prepare_diffusion(run), progress)

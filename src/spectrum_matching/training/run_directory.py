@@ -8,12 +8,9 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from threading import Event
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -23,7 +20,9 @@ from ..files.checkpoints import read_checkpoint, write_checkpoint
 from ..files.json_lines import append_json_line, keep_json_lines, read_json_lines
 from ..files.names import printable
 from ..files.outputs import first_content
+from ..files.run_folders import EXPORT, RUN
 from ..files.settings import Rule, as_line, differences, flat_settings, validate
+from ..files.signals import Stopped, noted
 from ..files.yaml_files import override, read_mapping, to_yaml
 from ..processes import open_accelerator
 from .data_fingerprint import DataFingerprint, write_fingerprint
@@ -37,7 +36,7 @@ Progress = Callable[[int, int], None]
 Action = tuple[int, Callable[[int], None]]
 """Every how many steps a function of the step is called; 0: never."""
 
-OWN_FOLDERS = ("samples", "checkpoints", "export")
+OWN_FOLDERS = ("samples", "checkpoints", EXPORT)
 DIGITS = 7  # of the step, in names of checkpoints and previews
 
 
@@ -71,7 +70,7 @@ def require_same_run(run: Run, fixed: tuple[str, ...] = ()) -> None:
     """
     directory = Path(run.out)
     require_creatable(directory)
-    file = directory / "run.yaml"
+    file = directory / RUN
     if file.exists():
         old = override(type(run)(), read_mapping(file), str(file))
         free = differences(old, run)
@@ -137,14 +136,14 @@ def train_in_directory(run: Run, prepared: PreparedTraining, progress: Progress 
 
     Raises:
         ValueError: at the end, where no update was finite, so that nothing was learned.
-        SystemExit: after a signal, with a checkpoint written.
+        Stopped: after a signal, with a checkpoint written.
     """
     accelerator, state = prepared.accelerator, prepared.state
     directory, is_main = Path(run.out), accelerator.is_main_process
     kept = run.intervals.keep_last, run.intervals.keep_every
     if is_main:
         directory.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(directory / "run.yaml", to_yaml(run))  # first: it makes the folder ours
+        write_text_atomically(directory / RUN, to_yaml(run))  # first: it makes the folder ours
         write_fingerprint(directory, prepared.started_on)
         for name in ("samples", "checkpoints"):
             (directory / name).mkdir(exist_ok=True)
@@ -157,7 +156,7 @@ def train_in_directory(run: Run, prepared: PreparedTraining, progress: Progress 
 
     def require_place() -> None:
         try:
-            if os.path.samestat(place, directory.stat()) and (directory / "run.yaml").exists():
+            if os.path.samestat(place, directory.stat()) and (directory / RUN).exists():
                 return
         except FileNotFoundError:
             pass
@@ -188,13 +187,13 @@ def train_in_directory(run: Run, prepared: PreparedTraining, progress: Progress 
     if is_due(run, run.intervals.preview, state.step) and not preview_of(state.step).exists():
         write_preview(state.step)  # which a kill after the checkpoint has cost
     actions = ((run.intervals.checkpoint, checkpoint), (run.intervals.preview, write_preview))
-    finished = run_loop(run, report_bad_files(prepared.records, directory), log, actions, accelerator, progress)
-    if finished and state.skipped == state.step:
+    stopped_by = run_loop(run, report_bad_files(prepared.records, directory), log, actions, accelerator, progress)
+    if not stopped_by and state.skipped == state.step:
         raise ValueError(
             f"none of {state.step} steps was finite, so that nothing was learned: nothing is exported; remove "
             f"{directory} and train again with a lower optimizer.lr or precision fp32"
         )
-    if finished and is_main:
+    if not stopped_by and is_main:
         require_place()
         with ema_weights(state):
             prepared.export()
@@ -202,9 +201,9 @@ def train_in_directory(run: Run, prepared: PreparedTraining, progress: Progress 
     accelerator.wait_for_everyone()
     if run.trackers:
         accelerator.end_training()  # ends the process group as well
-    if not finished:
-        raise SystemExit(f"stopped at step {state.step}; rerun the same command to resume")
-    return directory / "export"
+    if stopped_by:
+        raise Stopped(stopped_by, f"stopped at step {state.step}; rerun the same command to resume")
+    return directory / EXPORT
 
 
 def report_bad_files(records: Iterator[StepRecord], directory: Path) -> Iterator[StepRecord]:
@@ -251,15 +250,15 @@ def run_loop(
     actions: Sequence[Action],
     accelerator: Accelerator,
     progress: Progress | None = None,
-) -> bool:
-    """Run a trainer to its last step; return False if a signal stopped it early, at the end of a step.
+) -> int:
+    """Run a trainer to its last step; return the signal that stopped it early, at the end of a step, or 0.
 
     log: JSONL file of the main process, None in the others. actions: called in every process, in order; all of them are
     due at the last step. progress: takes the step and the number of steps.
     """
     log_every = run.intervals.log
     window: deque[StepRecord] = deque(maxlen=max(log_every, 1))
-    with _stop_requested() as stop:
+    with noted() as signalled:
         for record in records:
             window.append(record)
             is_last = record.step == run.steps
@@ -269,16 +268,16 @@ def run_loop(
                 _log_step(run, window, log, accelerator)
             if progress is not None:
                 progress(record.step, run.steps)
-            must_stop = stop.is_set()
+            must_stop = bool(signalled.number)
             if accelerator.num_processes > 1:
                 flag = torch.tensor(float(must_stop), device=accelerator.device)
                 must_stop = bool(accelerator.reduce(flag, "sum"))
             for every, action in actions:
                 if is_due(run, every, record.step) or (every and must_stop):
                     action(record.step)
-            if must_stop:
-                return is_last
-    return True
+            if must_stop and not is_last:
+                return signalled.number or signal.SIGTERM  # another process's
+    return 0
 
 
 def is_due(run: Run, every: int, step: int) -> bool:
@@ -314,24 +313,3 @@ def _log_step(run: Run, window: Sequence[StepRecord], log: Path | None, accelera
     shown = [f"{name} {value:.4g}" for name, value in losses.items() if value is not None]
     shown += [f"{rate:.1f} images/s", f"{waiting:.0%} waiting for data", f"{left} left"]
     logger.info("step %d of %d: %s", record.step, run.steps, ", ".join(shown))
-
-
-@contextmanager
-def _stop_requested() -> Iterator[Event]:
-    """Turn the first interrupt or termination signal into a flag, so that every step is completed."""
-    stop = Event()
-
-    def request(number: int, frame: object) -> None:
-        stop.set()
-        signal.signal(number, before[number])  # a second signal acts at once
-
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    # A signal that the parent process, such as nohup, has us ignore stays ignored.
-    before: dict[int, Any] = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
-    try:
-        for number in before:
-            signal.signal(number, request)
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -228,8 +228,9 @@ class Autoencoder(nn.Module):
     def from_pretrained(cls, source: str | Path) -> Self:
         """Open an autoencoder in float32.
 
-        source: a folder of diffusers, of an autoencoder or a pipeline; a hub name; a .safetensors file in the layout of
-        latent diffusion; or "python:FILE.py:FACTORY", whose code is run. Nothing is unpickled.
+        source: a folder of diffusers, of an autoencoder or a pipeline; a run directory of `train-ae`; a hub name; a
+        .safetensors file in the layout of latent diffusion; or "python:FILE.py:FACTORY", whose code is run. Nothing is
+        unpickled.
 
         Raises:
             ValueError: naming the source and the remedy, for anything that does not open.

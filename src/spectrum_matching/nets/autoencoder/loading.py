@@ -1,6 +1,7 @@
 """Load an autoencoder from a folder, a hub name, a single file, or a user's function."""
 
 import difflib
+import shlex
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 import diffusers
 
 from ...files.manifest import verify_folder
+from ...files.run_folders import exported
 from ...records.training_data import FILE, training
 from ..folders import CONFIG, download, load_folder, read_config
 from ..python_files import PREFIX, from_file
@@ -38,18 +40,18 @@ class Loaded(NamedTuple):
 def load(source: str | Path) -> Loaded:
     """Load an autoencoder in float32 and eval mode on the CPU; "python:FILE.py:FACTORY" gives what the factory returns.
 
-    Only safetensors are read from folders and hub names.
+    A run directory of a training stands for the export in it. Only safetensors are read from folders and hub names.
 
     Raises:
         ValueError: with the remedy, for anything that does not open.
     """
     if str(source).startswith(PREFIX):
         return Loaded(from_file(str(source)))
-    root = Path(source).expanduser()
+    root = exported(source)
     if root.is_file() and root.suffix == ".safetensors":
         return Loaded(load_single_file(root))
     if root.is_file() and root.suffix in PICKLED:
-        raise ValueError(f"{source} is pickled and not opened: if you trust it, save its tensors as .safetensors")
+        raise ValueError(f"{source} is pickled and not opened; convert it:  {converting(root)}")
     if not root.exists() and root.suffix in (".safetensors", *PICKLED):
         raise ValueError(f"no such file: {source}; check the path")
     if not root.is_dir():
@@ -75,6 +77,17 @@ def load(source: str | Path) -> Loaded:
     if (origin := training(folder)) is not None:
         set_padding(model, origin.padding)
     return Loaded(model, _pipeline(folder))
+
+
+def converting(pickled: Path) -> str:
+    """Return the command that saves a checkpoint's tensors as .safetensors, running nothing that the file says."""
+    code = (
+        "import torch; from safetensors.torch import save_file; "
+        f"state = torch.load({str(pickled)!r}, map_location='cpu', weights_only=True); "
+        "save_file({name: each.clone() for name, each in state.get('state_dict', state).items() "
+        f"if torch.is_tensor(each)}}, {str(pickled.with_suffix('.safetensors'))!r})"
+    )
+    return shlex.join(["python", "-c", code])
 
 
 def _pipeline(folder: Path) -> str:

@@ -1,0 +1,35 @@
+import os
+import signal
+
+import pytest
+
+from spectrum_matching.files.signals import ENDING, Stopped, noted, raised
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_raised_stops_the_work_with_the_number_of_the_signal(number):
+    before = [signal.getsignal(each) for each in ENDING]
+    with pytest.raises(Stopped) as stopped, raised():
+        os.kill(os.getpid(), number)
+    assert (stopped.value.number, str(stopped.value)) == (number, "interrupted")
+    assert [signal.getsignal(each) for each in ENDING] == before
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_noted_lets_the_work_go_on_until_a_second_signal(number):
+    with raised(), noted() as note:
+        assert note.number == 0
+        os.kill(os.getpid(), number)
+        assert note.number == number
+        with pytest.raises(Stopped):
+            os.kill(os.getpid(), number)
+
+
+def test_signals_that_are_ignored_stay_ignored():
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        with noted() as note, raised():
+            os.kill(os.getpid(), signal.SIGUSR1)
+        assert note.number == 0
+    finally:
+        signal.signal(signal.SIGUSR1, before)
