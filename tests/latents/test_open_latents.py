@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from spectrum_matching.latents.latent_set import BadLatentError, LatentSet
-from spectrum_matching.latents.open_latents import latent_batches, open_latents
+from spectrum_matching.latents.open_latents import is_cached, latent_batches, open_latents
 from spectrum_matching.seeding import spread
 
 C, H, W = 3, 4, 5
@@ -179,3 +179,9 @@ def test_open_latents_reports_wrong_folders_in_one_line(tmp_path: Path) -> None:
     write_repa(tmp_path / "repa", moments(2))
     (tmp_path / "repa/dataset.json").write_text("{")
     assert "dataset.json is damaged" in complaint(tmp_path / "repa")
+
+
+def test_is_cached_knows_our_own_caches_without_the_prefix(latent_cache, small_autoencoder, tmp_path):
+    assert is_cached(str(latent_cache))
+    assert is_cached(f"latents:{tmp_path}")
+    assert not any(map(is_cached, (str(tmp_path), str(small_autoencoder), "owner/name", "python:a.py:b")))

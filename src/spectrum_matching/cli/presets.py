@@ -72,7 +72,9 @@ def lines(command: str) -> dict[str, str]:
     if command == "train-ae":
         families = {f"{name}_…": summary(make()) for name, make in FAMILIES.items()}
         methods = {f"…_{name}": _first_line(autoencoder_config.METHODS[row.name]) for name, row in ROWS.items()}
-        return families | methods | {"…_esm_paper": "ESM with the loss of the paper's code"}
+        pairs = {f"{family}_{row}" for family in FAMILIES for row in ROWS}
+        others = {name: summary(make()) for name, make in COMMANDS[command].items() if name not in pairs}
+        return families | methods | {"…_esm_paper": "ESM with the loss of the paper's code"} | others
     if command == "compare":
         not_run = dict.fromkeys(NOT_RUN, "; not run yet")
         said = {name: _first_line(make).partition(":")[0] for name, make in MAKE.items()}

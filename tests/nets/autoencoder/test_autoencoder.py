@@ -1,6 +1,9 @@
 import json
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +13,7 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
+from spectrum_matching.files.digests import digest_weights
 from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.nets.autoencoder import PRESETS, Autoencoder, check_size
 
@@ -267,3 +271,22 @@ def test_check_size_names_a_size_that_serves(size: int) -> None:
     with pytest.raises(ValueError, match=r"take 32 or more$|; 32 is one$"):
         check_size("mine", codec, size)
     check_size("mine", codec, 32)
+
+
+def test_from_pretrained_takes_a_run_directory_for_its_export(small_autoencoder, tmp_path):
+    shutil.copytree(small_autoencoder, tmp_path / "export")
+    (tmp_path / "run.yaml").touch()
+    one, same = (Autoencoder.from_pretrained(source) for source in (tmp_path, tmp_path / "export"))
+    assert digest_weights(one) == digest_weights(same)
+    shutil.rmtree(tmp_path / "export")
+    with pytest.raises(ValueError, match="holds an unfinished training: rerun the same command"):
+        Autoencoder.from_pretrained(tmp_path)
+
+
+def test_from_pretrained_says_how_to_convert_a_pickled_checkpoint(tmp_path):
+    torch.save({"state_dict": {"a": torch.arange(3)}, "step": 1}, tmp_path / "it's.ckpt")
+    with pytest.raises(ValueError, match="is pickled and not opened; convert it:  ") as refused:
+        Autoencoder.from_pretrained(tmp_path / "it's.ckpt")
+    command = shlex.split(str(refused.value).partition("convert it:  ")[2])
+    subprocess.run([sys.executable, *command[1:]], check=True)
+    assert load_file(tmp_path / "it's.safetensors")["a"].tolist() == [0, 1, 2]
