@@ -71,16 +71,7 @@ def analyze(
         raise ValueError(f"n_tests is {n_tests}; standard errors need at least two images")
     check_size(name, model, image_set.size, SSIM_WINDOW)
     check_reference(name, model, image_set.size, options)
-    subject = Subject(
-        name=name,
-        source=source,
-        kind=model.kind,
-        factor=model.factor,
-        channels=model.channels,
-        stochastic=model.is_stochastic,
-        parameters=sum(weight.numel() for weight in model.parameters()),
-        digest=digest_weights(model),
-    )
+    subject = subject_of(model, name, source)
     grid = (image_set.size // model.factor, image_set.size // model.factor)
     bad, indices = list(map(str, image_set.bad)), list[int]()
     fidelity = Fidelity(options.perceptual, options.features)
@@ -172,6 +163,20 @@ def analyze(
                 *(options.reference.notes if options.reference else ()),
             ),
         )
+
+
+def subject_of(model: Autoencoder, name: str, source: str) -> Subject:
+    """Describe an autoencoder for the record."""
+    return Subject(
+        name=name,
+        source=source,
+        kind=model.kind,
+        factor=model.factor,
+        channels=model.channels,
+        stochastic=model.is_stochastic,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        digest=digest_weights(model),
+    )
 
 
 def require_finite(name: str, what: str, values: Tensor) -> Tensor:

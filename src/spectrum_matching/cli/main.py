@@ -19,6 +19,7 @@ from ..processes import AgreedError, is_main_process, launch
 
 COMMANDS = {
     "demo": ("train three methods on embedded photographs, from autoencoder to samples; write one report", "demo"),
+    "doctor": ("check how an autoencoder is loaded, wired and declared, with the fix of each finding", "doctor"),
     "analyze": ("measure how easy latent spaces are to diffuse; write a side-by-side report", "analyze-all"),
     "report": ("put saved analyses on one page", "write-report"),
     "train-ae": ("train or fine-tune an autoencoder by any method of the unified view", "train-ae"),

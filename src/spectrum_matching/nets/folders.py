@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
 
 from ..files.documents import read_json
 
@@ -22,6 +25,14 @@ def read_config(file: Path) -> dict[str, Any]:
     return content
 
 
+class LoadedNetwork(NamedTuple):
+    """A network, the names of its tensors that its files lack, and of those in the files that it does not have."""
+
+    network: Any
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+
+
 def load_folder(
     network: Any, folder: Path, pattern: str = "diffusion_pytorch_model*.safetensors", strict: bool = False
 ) -> Any:
@@ -31,6 +42,20 @@ def load_folder(
 
     Raises:
         ValueError: if there are no such files, or their weights are damaged, incomplete or those of another network.
+    """
+    model, missing, others = read_folder(network, folder, pattern)
+    if missing:
+        raise ValueError(f"weights in {folder} lack {len(missing)} tensors of {network.__name__}, first {missing[0]}")
+    if strict and others:
+        raise ValueError(f"{network.__name__} has none of {len(others)} tensors in {folder}, first {others[0]}")
+    return model
+
+
+def read_folder(network: Any, folder: Path, pattern: str = "diffusion_pytorch_model*.safetensors") -> LoadedNetwork:
+    """Load as `load_folder` does, and name what does not match; tensors that the files lack may be on no device.
+
+    Raises:
+        ValueError: if there are no such files, or their weights are damaged or of other shapes.
     """
     if not any(folder.glob(pattern)):
         raise ValueError(
@@ -45,11 +70,17 @@ def load_folder(
         # A truncated file, a wrong shape, sizes that do not fit: each library raises its own kind of exception.
         why = str(error).strip().partition("\n")[0]
         raise ValueError(f"weights in {folder} do not load as {network.__name__}: {why}") from error
-    if absent := report["missing_keys"]:
-        raise ValueError(f"weights in {folder} lack {len(absent)} tensors of {network.__name__}, first {min(absent)}")
-    if strict and (others := report["unexpected_keys"]):
-        raise ValueError(f"{network.__name__} has none of {len(others)} tensors in {folder}, first {min(others)}")
-    return model.float().eval()
+    missing, others = (tuple(sorted(report[f"{kind}_keys"])) for kind in ("missing", "unexpected"))
+    return LoadedNetwork(model.float().eval(), missing, others)
+
+
+def fill_with_zeros(network: nn.Module, names: Sequence[str]) -> None:
+    """Set the tensors of these names to zero, on the CPU."""
+    for name in names:
+        owner, _, last = name.rpartition(".")
+        module = network.get_submodule(owner)
+        zeros = torch.zeros_like(getattr(module, last), device="cpu")
+        setattr(module, last, nn.Parameter(zeros) if last in module._parameters else zeros)
 
 
 def download(repository: str, patterns: Sequence[str]) -> Path:

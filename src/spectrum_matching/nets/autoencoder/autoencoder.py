@@ -52,8 +52,9 @@ class Autoencoder(nn.Module):
     """Images (b, 3, H, W) in [-1, 1] to latents (b, channels, H / factor, W / factor) and back.
 
     model: an autoencoder of diffusers, or any object as described in `custom`; it is neither moved nor changed.
-    kind: its class. is_of_diffusers: whether that is one of diffusers. multiple: the sides of images are multiples of
-    it. size: the only side that it takes, if there is one. is_stochastic: whether latents have a variance.
+    kind: its class. is_of_diffusers: whether that is one of diffusers. image_range: of the images that the model itself
+    takes and returns. multiple: the sides of images are multiples of it. size: the only side that it takes, if there is
+    one. is_stochastic: whether latents have a variance.
 
     Latents are raw. `latent_space` is the declared transform to unit scale, and nothing here applies it. A null in a
     configuration means scale 1 and shift 0; a config.json without `scaling_factor` means its class's default, as in
@@ -73,7 +74,7 @@ class Autoencoder(nn.Module):
         self._adapter = adapter = (
             diffusers_classes.adapter_of(model, name, pipeline) if name else custom.adapter_of(model, self)
         )
-        self._counts_from_zero = adapter.image_range == (0.0, 1.0)
+        self.image_range = adapter.image_range
         self.factor, self.channels = adapter.factor, adapter.channels
         self.multiple, self.size = adapter.multiple, adapter.size
         self.is_stochastic = adapter.is_stochastic
@@ -96,7 +97,7 @@ class Autoencoder(nn.Module):
                 f"images are {tuple(images.shape)}; expected (b, 3, H, W) with {which}: crop or resize them"
             )
         inputs = images.to(self.dtype)
-        if self._counts_from_zero:
+        if self.image_range == (0.0, 1.0):
             inputs = inputs / 2 + 0.5
         posterior = self._adapter.encode(self.model, inputs)
         expected = (len(images), self.channels, height // self.factor, width // self.factor)
@@ -118,7 +119,7 @@ class Autoencoder(nn.Module):
             )
         images = self._adapter.decode(self.model, latents.to(self.dtype))
         self._require_shape("decode", images, (b, 3, h * self.factor, w * self.factor))
-        return images * 2 - 1 if self._counts_from_zero else images
+        return images * 2 - 1 if self.image_range == (0.0, 1.0) else images
 
     @cached_property
     def layers(self) -> Layers:
@@ -235,7 +236,8 @@ class Autoencoder(nn.Module):
         Raises:
             ValueError: naming the source and the remedy, for anything that does not open.
         """
-        return cls(*load(source))
+        loaded = load(source)
+        return cls(loaded.model, loaded.pipeline)
 
     def save_pretrained(self, folder: str | Path, latent_space: LatentSpace | None = None) -> None:
         """Write the model in its own format: of diffusers, config.json and safetensors for its `from_pretrained`.

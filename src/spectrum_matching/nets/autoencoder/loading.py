@@ -11,7 +11,7 @@ import diffusers
 from ...files.manifest import verify_folder
 from ...files.run_folders import exported
 from ...records.training_data import FILE, training
-from ..folders import CONFIG, download, load_folder, read_config
+from ..folders import CONFIG, LoadedNetwork, download, fill_with_zeros, load_folder, read_config, read_folder
 from ..python_files import PREFIX, from_file
 from .diffusers_classes import CLASSES, REFUSED
 from .padding import set_padding
@@ -31,16 +31,22 @@ _FILES = (
 
 
 class Loaded(NamedTuple):
-    """An autoencoder, and the class of the diffusion pipeline in whose folder it lies; "" for none."""
+    """An autoencoder, and the class of the diffusion pipeline in whose folder it lies; "" for none.
+
+    missing, unexpected: names of tensors that a folder's weights lack, and of those that the model does not have.
+    """
 
     model: Any
     pipeline: str = ""
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
 
 
-def load(source: str | Path) -> Loaded:
+def load(source: str | Path, *, incomplete: bool = False) -> Loaded:
     """Load an autoencoder in float32 and eval mode on the CPU; "python:FILE.py:FACTORY" gives what the factory returns.
 
     A run directory of a training stands for the export in it. Only safetensors are read from folders and hub names.
+    incomplete: tensors that a folder's weights lack are zero and named, instead of an error.
 
     Raises:
         ValueError: with the remedy, for anything that does not open.
@@ -73,10 +79,12 @@ def load(source: str | Path) -> Loaded:
         raise ValueError(f"no {CONFIG} in {looked}: give what save_pretrained wrote")
     verify_folder(folder)
     kind = str(read_config(folder / CONFIG).get("_class_name", "no diffusers class"))
-    model = load_folder(_class(folder, kind), folder)
+    network = _class(folder, kind)
+    loaded = read_folder(network, folder) if incomplete else LoadedNetwork(load_folder(network, folder))
+    fill_with_zeros(loaded.network, loaded.missing)
     if (origin := training(folder)) is not None:
-        set_padding(model, origin.padding)
-    return Loaded(model, _pipeline(folder))
+        set_padding(loaded.network, origin.padding)
+    return Loaded(loaded.network, _pipeline(folder), loaded.missing, loaded.unexpected)
 
 
 def converting(pickled: Path) -> str:

@@ -1,0 +1,47 @@
+"""The check of what comes back: encode, then decode."""
+
+from ...metrics.images.pixels import psnr
+from ...records.diagnosis import Outcome
+from .examination import Examination, fine, look, skipped, times, wrong
+
+SATURATED = 0.5
+"""Share of an output at or beyond the ends of the range from which it is reported: photographs have a few percent."""
+
+
+def reconstruction(case: Examination) -> Outcome:
+    """Compare reconstructions with two that need no network: a grey, and the mean of each latent position's pixels."""
+    if not float(case.latents.std(0).max()):
+        return skipped("latents do not vary")
+    variance = case.images.var((1, 2, 3), correction=0)
+    explained = float(1 - case.wired.sum() / variance.sum())
+    share = times(case.wired, case.averaged)
+    ends, theirs = (float((x.abs() >= 1 - 1 / 255).float().mean()) for x in (case.output, case.images))
+    evidence = (
+        f"PSNR {float(psnr(case.output, case.images).mean()):.1f} dB; {explained:.1%} of the images’ variance; "
+        f"{share:.2g} times the error of averaging {case.model.factor} × {case.model.factor} pixels."
+    )
+    if float(case.output.std(0).max()) < 1e-6 * float(case.images.std()):
+        return wrong(
+            "The decoder ignores its latents: all pictures are alike.",
+            evidence,
+            "check that the decoder’s first layers loaded, and that decode passes latents on",
+        )
+    if ends > SATURATED > theirs:
+        return wrong(
+            "Pictures are saturated.",
+            f"{evidence} {ends:.0%} of the values lie at or beyond the ends of the range, {theirs:.0%} of the images’.",
+            "check the scale of latents and pictures in decode, and that its last layer loaded",
+        )
+    if explained <= 0:
+        return wrong(
+            "What is decoded is not what was encoded: a grey picture would be nearer.",
+            evidence,
+            "take encoder and decoder from the same checkpoint, and load both",
+        )
+    if share >= 1:
+        return look(
+            "It reconstructs worse than averages of pixels.",
+            evidence,
+            "train it longer; if it was trained, take encoder and decoder from the same checkpoint",
+        )
+    return fine("Images come back.", evidence)
