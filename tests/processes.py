@@ -67,7 +67,7 @@ def start_two(code, **options):
 def statuses(*processes):
     """Wait until processes have ended; return their exit statuses."""
     for process in processes:
-        process.join(120)
+        process.join(600)
     return [process.exitcode for process in processes]
 
 

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .files.locks import exclusive
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+T = TypeVar("T")
 
 RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
@@ -24,6 +26,15 @@ ALONE = ("cpu", "mps")  # devices on which accelerate joins processes only where
 
 class AgreedError(ValueError):
     """An error that all processes of a launch raise alike, so that one of them shows it."""
+
+
+@contextmanager
+def agreed() -> Iterator[None]:
+    """Turn a ValueError of the block, which all processes raise alike, into an AgreedError."""
+    try:
+        yield
+    except ValueError as error:
+        raise AgreedError(str(error)) from error
 
 
 class Launch(NamedTuple):
@@ -120,6 +131,29 @@ def in_main(accelerator: "Accelerator", work: Callable[[], Any]) -> Any:
     result, why = broadcast_object_list(told)
     if why is not None:
         raise AgreedError(why)
+    return result
+
+
+def in_all(accelerator: "Accelerator", work: Callable[[], T]) -> T:
+    """Call `work` in every process, and return its result there.
+
+    All processes must call it, and `work` may not wait for other processes.
+
+    Raises:
+        AgreedError: in all of several processes, with the text of a ValueError that `work` raised in any of them.
+    """
+    from accelerate.utils import gather_object
+
+    if accelerator.num_processes == 1:
+        return work()
+    why: str | None = None
+    try:
+        result = work()
+    except ValueError as error:
+        why = str(error)
+    reasons = [reason for reason in gather_object([why]) if reason is not None]
+    if reasons:
+        raise AgreedError(reasons[0])
     return result
 
 

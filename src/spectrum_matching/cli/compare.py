@@ -16,6 +16,7 @@ from ..comparison.trial import run_trial
 from ..files.locks import exclusive
 from ..files.stages import RECORD, FinishedStage, require_stage_folder
 from ..files.yaml_files import nearest, override, read_mapping, to_yaml
+from ..processes import agreed, in_all, in_main, open_accelerator
 from ..records.analysis import Analysis
 from ..records.comparison import COMPARISON, Comparison, Stage
 from ..report.comparison.page import render_comparison
@@ -43,6 +44,7 @@ def compare(
     """Train, analyze, cache, diffuse, sample and score every entry of a plan; write one report.
 
     Rerun the same command to resume after an interruption. Several commands may share a plan: each stage runs once.
+    Launched by torchrun, all processes share each stage.
 
     For example:
         specmatch compare embedded --dry-run
@@ -58,15 +60,17 @@ def compare(
         only: Run only these entries; by default all.
         dry_run: Check the plan, its data and networks, print it and stop.
     """
-    resolved = resolve(plan, config, out, data)
-    chosen = [(name, seed) for seed in seeds or resolved.seeds for name in only or resolved.entries]
-    for name, seed in chosen:
-        if name not in resolved.entries:
-            raise ValueError(f"--only: no entry {name!r}; {nearest(name, list(resolved.entries))}")
-        if seed not in resolved.seeds:
-            raise ValueError(f"--seeds: {seed} is not a seed of the plan, which has {resolved.seeds}")
-    require_stage_folder(Path(resolved.out), RESULTS)
-    opened = open_plan(resolved)
+    with agreed():
+        resolved = resolve(plan, config, out, data)
+        chosen = [(name, seed) for seed in seeds or resolved.seeds for name in only or resolved.entries]
+        for name, seed in chosen:
+            if name not in resolved.entries:
+                raise ValueError(f"--only: no entry {name!r}; {nearest(name, list(resolved.entries))}")
+            if seed not in resolved.seeds:
+                raise ValueError(f"--seeds: {seed} is not a seed of the plan, which has {resolved.seeds}")
+    accelerator = open_accelerator()
+    in_main(accelerator, lambda: require_stage_folder(Path(resolved.out), RESULTS))
+    opened = in_all(accelerator, lambda: open_plan(resolved))
     if dry_run:
         print_checked(to_yaml(opened.plan, brief=True))
         show(terminal_table(entries_table(opened.plan), list(opened.plan.entries)))
@@ -76,10 +80,15 @@ def compare(
         log.info("%d trials: %d entries x %d seeds; %d stages are finished", n * m, n, m, len(finished))
         return None
     run_trials(opened, chosen)
-    with exclusive(Path(resolved.out) / "report.html", waiting=True):  # the last of several commands collects all
-        comparison = collect_trials(opened, f"specmatch compare {plan}")
-        write_comparison(comparison, Path(resolved.out))
-    print_results(comparison_markdown(comparison), str(Path(resolved.out) / "report.html"))
+
+    def report() -> Comparison:
+        with exclusive(Path(resolved.out) / "report.html", waiting=True):  # the last of several commands collects all
+            comparison = collect_trials(opened, f"specmatch compare {plan}")
+            write_comparison(comparison, Path(resolved.out))
+        print_results(comparison_markdown(comparison), str(Path(resolved.out) / "report.html"))
+        return comparison
+
+    comparison: Comparison = in_main(accelerator, report)
     return comparison
 
 

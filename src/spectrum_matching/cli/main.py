@@ -46,7 +46,7 @@ COMMANDS = {
 """One line of help, then the functions in the file of the command; of several, the next argument names one."""
 
 
-SHARING = ("train-ae", "cache", "train-diffusion", "sample", "evaluate")
+SHARING = ("train-ae", "cache", "train-diffusion", "sample", "evaluate", "compare")
 """Commands whose work several processes share."""
 
 

@@ -17,6 +17,7 @@ from ..processes import open_accelerator
 from ..training.autoencoder_config import AutoencoderRun
 from ..training.checks import check_autoencoder_run, check_curriculum, check_diffusion_run
 from ..training.diffusion_config import DiffusionRun
+from ..training.run_directory import require_startable
 from .plans import Plan
 
 
@@ -58,10 +59,11 @@ def open_plan(plan: Plan) -> OpenedPlan:
     if plan.autoencoder.losses.perceptual:
         LPIPS.from_weights(str(plan.autoencoder.losses.perceptual_weights))
     accelerator = open_accelerator()
-    if accelerator.num_processes > 1:
-        raise ValueError(
-            "compare runs in one process; share its trials by several commands with --seeds or --only, one for each GPU"
-        )
+    for name, run in (("autoencoder", plan.autoencoder), ("diffusion", plan.diffusion)):
+        try:
+            require_startable(run, accelerator.num_processes)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
     data, measuring = plan.autoencoder.data, plan.measuring
     extractor = open_extractor(measuring.features, accelerator.device) if measuring.features else None
     training = open_images(data.path, data.size, split="all", labels=None)

@@ -1,7 +1,11 @@
-"""Run one entry of a plan from one seed, stage by stage, from the autoencoder to the scores of its samples."""
+"""Run one entry of a plan from one seed, stage by stage, from the autoencoder to the scores of its samples.
+
+The processes of a launch share every stage but two: what is measured on one set of latents, by analysis and by models
+that are not trained, the main one measures while the others wait.
+"""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -14,22 +18,23 @@ from ..analysis.measure import analyze
 from ..analysis.options import N_REFERENCE, ReferenceData
 from ..data.fingerprint import fingerprint
 from ..data.images import ImageBatch, ImageSet
-from ..data.order import fixed_batches
+from ..data.order import Images, fixed_batches
 from ..data.selection import images_to_cache
 from ..evaluation.decoded_reference import decoded_reference_of
 from ..evaluation.generation import evaluate_generation
 from ..evaluation.reconstruction import evaluate_reconstruction
 from ..evaluation.reference import Reference, compute_reference, load_reference, save_reference
 from ..evaluation.samples import open_samples
+from ..files import stages
 from ..files.documents import read_json
 from ..files.settings import hashed_settings
-from ..files.stages import REMEDY, FinishedStage, StageRunner, run_stage, slug
+from ..files.stages import REMEDY, FinishedStage, StageRunner, Work, slug
 from ..latents.encode import Encoder, autoencoder_encoder, encode_images, images_of, vision_encoder
 from ..latents.open_latents import open_latents
 from ..latents.write_cache import Storage, write_cache
 from ..nets.autoencoder import Autoencoder, open_autoencoder
 from ..nets.vision.encoders import open_vision
-from ..processes import open_accelerator
+from ..processes import in_main, open_accelerator
 from ..records.analysis import ANALYSES
 from ..records.comparison import Stage
 from ..records.generative import GENERATIVE
@@ -99,6 +104,12 @@ class TrialStage(NamedTuple):
     work: Callable[[TrialContext, Path], Values | None]
 
 
+def run_stage(parent: Path, name: str, inputs: Mapping[str, Any], work: Work) -> FinishedStage:
+    """Run a stage in all processes of this launch; see `files.stages.run_stage`."""
+    accelerator = open_accelerator()
+    return stages.run_stage(parent, name, inputs, work, partial(in_main, accelerator), accelerator.num_processes)
+
+
 def run_trial(
     opened: OpenedPlan,
     entry: str,
@@ -106,7 +117,7 @@ def run_trial(
     run_stage: StageRunner = run_stage,
     progress: ProgressBar = lambda title: nullcontext(lambda done, total: None),
 ) -> dict[Stage, FinishedStage]:
-    """Run the stages of one trial that are not finished, and return all of them by name.
+    """Run the stages of one trial that are not finished, and return all of them by name; all processes must call it.
 
     run_stage: `read_finished_stage` reads a finished trial, and runs nothing. progress: shows a bar under a title.
     """
@@ -142,17 +153,21 @@ def _analysis_inputs(trial: TrialContext) -> Values:
 
 def _analyze(trial: TrialContext, folder: Path) -> None:
     n_images = trial.plan.measuring.analyzed
-    with trial.progress("analyzing") as progress:
-        analysis = analyze(
-            trial.autoencoder,
-            trial.images,
-            name=trial.owner,
-            n_images=n_images,
-            n_tests=min(trial.plan.measuring.tested, n_images),
-            seed=trial.seed,
-            progress=progress,
-        )
-    ANALYSES.write(folder / "analysis.json", [analysis])
+
+    def measure() -> None:
+        with trial.progress("analyzing") as progress:
+            analysis = analyze(
+                trial.autoencoder,
+                trial.images,
+                name=trial.owner,
+                n_images=n_images,
+                n_tests=min(trial.plan.measuring.tested, n_images),
+                seed=trial.seed,
+                progress=progress,
+            )
+        ANALYSES.write(folder / "analysis.json", [analysis])
+
+    in_main(open_accelerator(), measure)
 
 
 def _cache_inputs(trial: TrialContext) -> Values:
@@ -203,21 +218,25 @@ def _generative_inputs(trial: TrialContext) -> Values | None:
 def _generate_without_training(trial: TrialContext, folder: Path) -> None:
     extractor, measuring = trial.opened.extractor, trial.plan.measuring
     assert extractor is not None
-    with trial.progress("generating without training") as progress:
-        generative, output = generate_without_training(
-            trial.autoencoder,
-            trial.images,
-            ReferenceData(open_latents(trial.folder("cache") / LATENTS)),
-            extractor,
-            n_images=measuring.reconstructions,
-            n_drawn=measuring.samples,
-            batch_size=BATCH_SIZE,
-            seed=trial.seed,
-            progress=progress,
-        )
-    names = trial.images.source, output, extractor, trial.owner, trial.weights("autoencoder")
-    save_reference(decoded_reference_of(*names), folder / RECONSTRUCTIONS)
-    GENERATIVE.write(folder / GENERATED, generative)
+
+    def measure() -> None:
+        with trial.progress("generating without training") as progress:
+            generative, output = generate_without_training(
+                trial.autoencoder,
+                trial.images,
+                ReferenceData(open_latents(trial.folder("cache") / LATENTS)),
+                extractor,
+                n_images=measuring.reconstructions,
+                n_drawn=measuring.samples,
+                batch_size=BATCH_SIZE,
+                seed=trial.seed,
+                progress=progress,
+            )
+        names = trial.images.source, output, extractor, trial.owner, trial.weights("autoencoder")
+        save_reference(decoded_reference_of(*names), folder / RECONSTRUCTIONS)
+        GENERATIVE.write(folder / GENERATED, generative)
+
+    in_main(open_accelerator(), measure)
 
 
 def _diffusion_inputs(trial: TrialContext) -> Values:
@@ -258,15 +277,16 @@ def _scores_inputs(trial: TrialContext) -> Values:
 def _score(trial: TrialContext, folder: Path) -> None:
     log.info("scoring")
     samples, n = trial.folder("samples") / SAMPLES, trial.plan.measuring.reconstructions
-    verified = verify_samples(samples)
+    verified, accelerator = verify_samples(samples), open_accelerator()
     decoded = load_reference(trial.folder("generative") / RECONSTRUCTIONS) if "generative" in trial.done else None
     generation = evaluate_generation(
         trial.entry,
-        fixed_batches(open_samples(samples), BATCH_SIZE),
+        _share(open_samples(samples)),
         open_reference(trial.opened, trial.seed),
         trial.opened.extractor,
         reconstructions=decoded,
         sampling=verified[0] if verified else None,
+        accelerator=accelerator,
         seed=trial.seed,
     )
     reconstruction = evaluate_reconstruction(
@@ -276,9 +296,10 @@ def _score(trial: TrialContext, folder: Path) -> None:
         trial.opened.extractor,
         source=trial.images.source,
         source_digest=fingerprint(trial.images, spread(len(trial.images), n)).digest,
+        accelerator=accelerator,
         seed=trial.seed,
     )
-    EVALUATIONS.write(folder / "scores.json", [generation, reconstruction])
+    in_main(accelerator, lambda: EVALUATIONS.write(folder / "scores.json", [generation, reconstruction]))
 
 
 STAGES = (
@@ -294,13 +315,18 @@ STAGES = (
 
 
 def open_reference(opened: OpenedPlan, seed: int) -> Reference:
-    """Return statistics of the images that samples are compared with, computed once for all trials that share them."""
+    """Return statistics of the images that samples are compared with, computed once for all trials that share them.
+
+    All processes must call it.
+    """
     images, plan = opened.references[seed], opened.plan
     n = min(len(images), plan.measuring.reference)
 
     def compute(folder: Path) -> Values:
-        reference = compute_reference(images.source, _batches(images, n, plan), opened.extractor)
-        save_reference(reference, folder / REFERENCE)
+        accelerator = open_accelerator()
+        batches = _batches(images, n, plan)
+        reference = compute_reference(images.source, batches, opened.extractor, accelerator=accelerator)
+        in_main(accelerator, lambda: save_reference(reference, folder / REFERENCE))
         return {}
 
     inputs = {"images": images.digest, "size": images.size, "spread": n}
@@ -321,7 +347,14 @@ def _measured_images(trial: TrialContext) -> Values:
 
 
 def _batches(images: ImageSet, n: int, plan: Plan) -> Iterator[ImageBatch]:
-    return fixed_batches(images, BATCH_SIZE, n, workers=plan.autoencoder.data.workers)
+    return _share(images, n, plan.autoencoder.data.workers)
+
+
+def _share(images: Images, n: int | None = None, workers: int = 0) -> Iterator[ImageBatch]:
+    """Iterate over this process's share of `n` images (None: all) spread over a set."""
+    accelerator = open_accelerator()
+    ranks = {"rank": accelerator.process_index, "world": accelerator.num_processes}
+    return fixed_batches(images, BATCH_SIZE, n, **ranks, workers=workers)
 
 
 def _cache(trial: TrialContext, encoder: Encoder, images: ImageSet, storage: Storage, out: Path) -> None:

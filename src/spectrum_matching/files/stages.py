@@ -1,14 +1,14 @@
 """Stages of a long computation: each runs once, in a folder named by the digest of its inputs.
 
 Other inputs give another folder, so nothing is overwritten. A stage that was interrupted resumes in its folder. Of two
-processes that run the same stage, one waits for the other.
+commands that run the same stage, one waits for the other; the processes of one launch run it together.
 """
 
 import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,8 @@ STAGE = Document(StageRecord, "specmatch-stage-1", "stage", REMEDY, sealed=True)
 class FinishedStage:
     """A finished stage: its folder, the digest of its inputs, and the outputs on which later stages depend.
 
-    seconds: the time it took, including attempts that ended by an error or an interrupt, but not by a kill.
+    seconds: the time that it took, of all processes together, including attempts that ended by an error or an
+    interrupt, but not by a kill.
     """
 
     folder: Path
@@ -60,21 +61,30 @@ class UnfinishedError(Exception):
 
 Work = Callable[[Path], Mapping[str, Any] | None]
 StageRunner = Callable[[Path, str, Mapping[str, Any], Work], FinishedStage]
+Once = Callable[[Callable[[], Any]], Any]
+"""Calls a function in one of the processes that run a stage together, and returns its result in all of them."""
 
 
-def run_stage(parent: Path, name: str, inputs: Mapping[str, Any], work: Work) -> FinishedStage:
+def run_stage(
+    parent: Path, name: str, inputs: Mapping[str, Any], work: Work, once: Once = lambda act: act(), n_processes: int = 1
+) -> FinishedStage:
     """Run a stage unless it is finished, and return its record.
 
     inputs: plain values that decide the result. work: called with the stage's folder; returns the outputs, as JSON, or
-    None if there are none.
+    None if there are none. once, n_processes: of the processes that run the stage together; each calls `work`.
 
     Raises:
         ValueError: where the record of a finished stage, or a document that it names, is damaged.
     """
     folder = stage_folder(parent, name, inputs)
-    folder.mkdir(parents=True, exist_ok=True)
-    with exclusive(folder, waiting=True):
-        if (folder / RECORD).exists():
+    with ExitStack() as stack:
+
+        def begin() -> bool:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(exclusive(folder, waiting=True))
+            return (folder / RECORD).exists()
+
+        if once(begin):
             return _read_record(folder)
         interrupted = folder / "seconds"  # of attempts that were cut short
         seconds = _read_seconds(interrupted)
@@ -83,12 +93,16 @@ def run_stage(parent: Path, name: str, inputs: Mapping[str, Any], work: Work) ->
             outputs = dict(work(folder) or {})
         except BaseException:
             with suppress(OSError):  # a full disk has an error of its own
-                write_text_atomically(interrupted, str(seconds + time.perf_counter() - started))
+                write_text_atomically(interrupted, str(seconds + n_processes * (time.perf_counter() - started)))
             raise
-        seconds += time.perf_counter() - started
-        documents = {path.relative_to(folder).as_posix(): sha256_of(path) for path in _documents(folder)}
-        STAGE.write(folder / RECORD, StageRecord(dict(inputs), outputs, round(seconds, 1), documents))
-        interrupted.unlink(missing_ok=True)
+        seconds += n_processes * (time.perf_counter() - started)
+
+        def end() -> None:
+            documents = {path.relative_to(folder).as_posix(): sha256_of(path) for path in _documents(folder)}
+            STAGE.write(folder / RECORD, StageRecord(dict(inputs), outputs, round(seconds, 1), documents))
+            interrupted.unlink(missing_ok=True)
+
+        once(end)
     return _read_record(folder)
 
 

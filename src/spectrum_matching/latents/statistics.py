@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 from torch.nn.functional import pixel_unshuffle
 
@@ -50,19 +52,25 @@ def measure_latent_space(
     n: int = N_IMAGES,
     seed: int = 0,
     workers: int = 0,
+    accelerator: Accelerator | None = None,
 ) -> LatentSpace:
     """Measure the normalisation that a cache of these images would declare, over `n` of them spread over the set.
 
     Images are cropped at the centre and not mirrored, whatever the set does for training. The variance is that of
     posterior samples. patch: with `by_channel`, of channels in which so many × as many positions are packed. seed:
-    chooses the images.
+    chooses the images. accelerator: of processes that share the images; all must call it.
 
     Raises:
         ValueError: when no image can be read, or the latents do not vary or are not finite.
     """
     moments = ChannelMoments()
-    for posterior in encode_spread(autoencoder, images, device, n=n, seed=seed, workers=workers):
+    ranks = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    for posterior in encode_spread(autoencoder, images, device, n=n, seed=seed, workers=workers, ranks=ranks):
         moments.add(pixel_unshuffle(posterior.mean, patch), pixel_unshuffle(posterior.logvar, patch))
+    if accelerator:
+        shares, moments = gather_object([moments]), ChannelMoments()
+        for share in shares:
+            moments.merge(share)
     if not moments.n:
         raise ValueError(f"{images.source}: none of {min(n, len(images))} images can be read")
     std = moments.moments().std
@@ -76,9 +84,17 @@ def measure_latent_space(
 
 
 def measure_as_declared(
-    autoencoder: Autoencoder, images: ImageSet, device: torch.device, *, seed: int = 0, workers: int = 0
+    autoencoder: Autoencoder,
+    images: ImageSet,
+    device: torch.device,
+    *,
+    seed: int = 0,
+    workers: int = 0,
+    accelerator: Accelerator | None = None,
 ) -> LatentSpace:
     """Measure the normalisation in the convention in which the autoencoder declares its own; a scale for none.
+
+    Other arguments as in `measure_latent_space`.
 
     Raises:
         ValueError: as `measure_latent_space`.
@@ -86,9 +102,8 @@ def measure_as_declared(
     declared = autoencoder.latent_space
     by_channel = declared.convention in ("per channel", "packed")
     patch = declared.patch if by_channel else 1
-    space = measure_latent_space(
-        autoencoder, images, device, by_channel=by_channel, patch=patch, seed=seed, workers=workers
-    )
+    options = {"seed": seed, "workers": workers, "accelerator": accelerator}
+    space = measure_latent_space(autoencoder, images, device, by_channel=by_channel, patch=patch, **options)
     return space if by_channel or declared.convention == "shift and scale" else LatentSpace("scale", (0.0,), space.std)
 
 
@@ -100,16 +115,26 @@ def encode_spread(
     n: int = N_IMAGES,
     seed: int = 0,
     workers: int = 0,
+    ranks: tuple[int, int] = (0, 1),
 ) -> Iterator[Posterior]:
-    """Yield the posteriors of batches of `n` images spread over a set, cropped at the centre and not mirrored."""
+    """Yield the posteriors of batches of `n` images spread over a set, cropped at the centre and not mirrored.
+
+    ranks: the number of this process and of all that share the images.
+    """
     with eval_mode(autoencoder, device, seed=seed) as on:
-        for batch in spread_images(images, n=n, seed=seed, workers=workers):
+        for batch in spread_images(images, n=n, seed=seed, workers=workers, ranks=ranks):
             yield autoencoder.encode(batch.to(on))
 
 
-def spread_images(images: ImageSet, *, n: int = N_IMAGES, seed: int = 0, workers: int = 0) -> Iterator[Tensor]:
-    """Yield batches (b, 3, size, size) of `n` images spread over a set, cropped at the centre and not mirrored."""
-    for batch in batches_at(images.centred(), BATCH_SIZE, spread(len(images), n, seed), workers=workers):
+def spread_images(
+    images: ImageSet, *, n: int = N_IMAGES, seed: int = 0, workers: int = 0, ranks: tuple[int, int] = (0, 1)
+) -> Iterator[Tensor]:
+    """Yield batches (b, 3, size, size) of `n` images spread over a set, cropped at the centre and not mirrored.
+
+    ranks: as for `encode_spread`.
+    """
+    rank, world = ranks
+    for batch in batches_at(images.centred(), BATCH_SIZE, spread(len(images), n, seed)[rank::world], workers=workers):
         if batch.indices:
             yield batch.images
 

@@ -3,9 +3,12 @@
 import dataclasses
 import json
 import logging
+from functools import partial
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 
 from .. import __version__
 from ..data.images import ImageSet
@@ -13,10 +16,12 @@ from ..data.order import fixed_batches
 from ..files.atomic import explain_write_errors, write_folder_atomically, write_text_atomically
 from ..files.digests import digest_weights
 from ..files.manifest import MANIFEST
+from ..latent_space import LatentSpace
 from ..latents.statistics import measure_as_declared
 from ..metrics.images.pixels import psnr, ssim
 from ..nets.autoencoder import Autoencoder, eval_mode
 from ..nets.autoencoder.padding import padding_of
+from ..processes import AgreedError, agreed, in_all, in_main
 from ..records.provenance import commit
 from ..records.training_data import FILE, TRAINING, AutoencoderTraining, TrainingData
 from .autoencoder_config import AutoencoderRun
@@ -29,28 +34,42 @@ N_MEASURED, BATCH_SIZE = 256, 16  # held-out images, spread over all, that metri
 logger = logging.getLogger(__name__)
 
 
-def export(run: AutoencoderRun, state: AutoencoderState, training: ImageSet, held_out: ImageSet) -> None:
+def export(
+    run: AutoencoderRun, state: AutoencoderState, training: ImageSet, held_out: ImageSet, accelerator: Accelerator
+) -> None:
     """Write the export, with a card, and metrics.json beside it, measured on held-out images.
 
     The scale of the latents is measured on training images, unless the decoder alone was trained, or a student: then it
-    is the original's, as the latents are, or the teacher's unit scale.
+    is the original's, as the latents are, or the teacher's unit scale. All processes share the measuring, and the main
+    one writes.
 
     Raises:
-        ValueError: with nothing written, where the numbers are not finite.
+        ValueError: in all processes, with nothing written, where the numbers are not finite.
     """
-    autoencoder, directory = state.autoencoder, Path(run.out)
-    device = next(autoencoder.parameters()).device
-    after = measure_quality(autoencoder, held_out, device)
+    after = measure_quality(state.autoencoder, held_out, accelerator)
     if not torch.tensor(after).isfinite().all():
-        raise ValueError(f"the PSNR is {after.psnr:.4g}: nothing is exported; train again with a lower optimizer.lr")
-    before = _quality_before(run, held_out, device)
-    teacher = state.reconstructor.teacher
+        raise AgreedError(f"the PSNR is {after.psnr:.4g}: nothing is exported; train again with a lower optimizer.lr")
+    before, space = _quality_before(run, held_out, accelerator), None
+    if state.reconstructor.teacher is None and run.network.train == "all":
+        options = {"seed": run.seed, "workers": run.data.workers, "accelerator": accelerator}
+        with agreed():
+            space = measure_as_declared(state.autoencoder, training, accelerator.device, **options)
+    in_main(accelerator, partial(_write, run, state, held_out, space, before, after))
+
+
+def _write(
+    run: AutoencoderRun,
+    state: AutoencoderState,
+    held_out: ImageSet,
+    measured: LatentSpace | None,
+    before: Quality | None,
+    after: Quality,
+) -> None:
+    """Write what `export` has measured."""
+    autoencoder, directory, teacher = state.autoencoder, Path(run.out), state.reconstructor.teacher
     trained = "student" if teacher else run.network.train
     distilled = measure_distillation(autoencoder, teacher, held_out, run.distillation.bins) if teacher else None
-    is_measured = trained == "all"
-    space = autoencoder.latent_space
-    if is_measured:
-        space = measure_as_declared(autoencoder, training, device, seed=run.seed, workers=run.data.workers)
+    space = measured or autoencoder.latent_space
     versions = {"version": __version__, "commit": commit()}
     metrics = {
         "step": state.step,
@@ -60,7 +79,7 @@ def export(run: AutoencoderRun, state: AutoencoderState, training: ImageSet, hel
         "held_out_before": None if before is None else before._asdict(),
         "distillation": distilled,
         "latent_space": {"convention": space.convention, "mean": space.mean, "std": space.std, "patch": space.patch},
-        "latent_space_is_measured": is_measured,
+        "latent_space_is_measured": measured is not None,
         "weights_digest": digest_weights(autoencoder),
         **versions,
     }
@@ -81,7 +100,7 @@ def export(run: AutoencoderRun, state: AutoencoderState, training: ImageSet, hel
     card = model_card(run, Exported(autoencoder, origin, state.reconstructor.method, space, before, after, distilled))
 
     def write(folder: Path) -> None:
-        autoencoder.save_pretrained(folder, space if is_measured else None)
+        autoencoder.save_pretrained(folder, measured)
         TRAINING.write(folder / FILE, origin)
 
     folder = directory / "export"
@@ -94,28 +113,29 @@ def export(run: AutoencoderRun, state: AutoencoderState, training: ImageSet, hel
         push(folder, run.push_to_hub)
 
 
-def measure_quality(autoencoder: Autoencoder, images: ImageSet, device: torch.device) -> Quality:
-    """Measure reconstructions from posterior means."""
-    scores = []
+def measure_quality(autoencoder: Autoencoder, images: ImageSet, accelerator: Accelerator) -> Quality:
+    """Measure reconstructions from posterior means; all processes must call it, and share the images."""
+    ranks = {"rank": accelerator.process_index, "world": accelerator.num_processes}
+    scores = [torch.empty(2, 0)]
     with eval_mode(autoencoder, None):
-        for batch in fixed_batches(images, BATCH_SIZE, N_MEASURED):
-            originals = batch.images.to(device)
+        for batch in fixed_batches(images, BATCH_SIZE, N_MEASURED, **ranks):
+            originals = batch.images.to(accelerator.device)
             reconstructions = autoencoder.decode(autoencoder.encode(originals).mean).float()
             scores.append(torch.stack([psnr(reconstructions, originals), ssim(reconstructions, originals)]).cpu())
-    joined = torch.cat(scores, dim=1).double()
+    joined = torch.cat(gather_object([torch.cat(scores, dim=1)]), dim=1).double()
     return Quality(joined.shape[1], len(images), *joined.mean(1).tolist())
 
 
-def _quality_before(run: AutoencoderRun, images: ImageSet, device: torch.device) -> Quality | None:
+def _quality_before(run: AutoencoderRun, images: ImageSet, accelerator: Accelerator) -> Quality | None:
     """Measure what was fine-tuned; None of a new autoencoder, and of one that cannot be opened any more."""
     if not run.network.pretrained:
         return None
     try:
-        original = open_autoencoder(run).to(device)
+        original = in_all(accelerator, lambda: open_autoencoder(run).to(accelerator.device))
     except ValueError as error:
         logger.warning("no numbers from before the training: %s", error)
         return None
-    return measure_quality(original, images, device)
+    return measure_quality(original, images, accelerator)
 
 
 def check_hub(repository: str | None) -> None:

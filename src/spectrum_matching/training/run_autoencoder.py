@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from ..data.images import open_images
@@ -14,7 +15,7 @@ from ..data.pictures import grid, to_bytes, write_png
 from ..files.digests import digest_weights
 from ..nets.autoencoder import Autoencoder, eval_mode
 from ..nets.vision.perceptual import LPIPS
-from ..processes import exclusive_output, in_main
+from ..processes import exclusive_output, in_all, in_main
 from ..seeding import seeded
 from .autoencoder_config import AutoencoderRun
 from .checks import check_autoencoder, check_autoencoder_run, check_size
@@ -48,8 +49,13 @@ def prepare_autoencoder(run: AutoencoderRun) -> PreparedTraining:
         ValueError: where the run cannot be trained.
     """
     accelerator = accelerator_of(run)
+    in_main(accelerator, lambda: (require_same_run(run), check_hub(run.push_to_hub)))
+    return in_all(accelerator, lambda: _prepare(run, accelerator))
+
+
+def _prepare(run: AutoencoderRun, accelerator: Accelerator) -> PreparedTraining:
+    """Do what `prepare_autoencoder` does in each process by itself."""
     vision = check_autoencoder_run(run, accelerator.device)
-    in_main(accelerator, lambda: require_same_run(run))
     teacher = open_teacher(run.distillation, accelerator.device)
     autoencoder = open_autoencoder(run, teacher)
     # The autoencoder's weights are sampled from the seed itself.
@@ -59,7 +65,6 @@ def prepare_autoencoder(run: AutoencoderRun) -> PreparedTraining:
         check_student(run, autoencoder, teacher)
     state = build_state(run, autoencoder, method, accelerator.device, teacher)
     check_size(run, state)
-    in_main(accelerator, lambda: check_hub(run.push_to_hub))
     perceptual = None
     if run.losses.perceptual:
         perceptual = LPIPS.from_weights(str(run.losses.perceptual_weights)).to(accelerator.device)
@@ -93,7 +98,7 @@ def prepare_autoencoder(run: AutoencoderRun) -> PreparedTraining:
         state=state,
         records=train_autoencoder(run, state, image_batches(training, order, data.workers), accelerator, perceptual),
         preview=partial(write_preview, state.autoencoder, examples),
-        export=partial(export, run, state, training, held_out),
+        export=partial(export, run, state, training, held_out, accelerator),
     )
 
 

@@ -5,14 +5,16 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 
 from ..data.pictures import write_grid
 from ..files.atomic import explain_write_errors, write_text_atomically
 from ..files.digests import digest_weights
-from ..processes import exclusive_output, in_main
+from ..processes import exclusive_output, in_all, in_main
 from ..records.provenance import commit
 from ..sampling.generate import check_sampling, generate_batch
 from ..sampling.model import Card, DiffusionModel, open_decoder, write_model
@@ -47,11 +49,16 @@ def prepare_diffusion(run: DiffusionRun) -> PreparedTraining:
     Raises:
         ValueError: where the run cannot be trained.
     """
-    check_diffusion_run(run)
     accelerator = accelerator_of(run)
-    device, directory = accelerator.device, Path(run.out)
     fixed = ("steps",) if run.curriculum.keep else ()
     in_main(accelerator, lambda: require_same_run(run, fixed))  # a curriculum is spread over the steps
+    return in_all(accelerator, lambda: _prepare(run, accelerator))
+
+
+def _prepare(run: DiffusionRun, accelerator: Accelerator) -> PreparedTraining:
+    """Do what `prepare_diffusion` does in each process by itself."""
+    check_diffusion_run(run)
+    device, directory = accelerator.device, Path(run.out)
     before = read_fingerprint(directory)
     data = open_learned(run, device, before.latent_space if before else None)
     started_on = DataFingerprint(
@@ -92,7 +99,8 @@ def prepare_diffusion(run: DiffusionRun) -> PreparedTraining:
     def finish() -> None:
         decoder = model.decoder if model else data.decoder
         digest = decoder.digest if decoder else ""
-        export(run, state, replace(described, step=state.step, autoencoder_digest=digest))
+        card = replace(described, step=state.step, autoencoder_digest=digest)
+        in_main(accelerator, partial(export, run, state, card))
 
     return PreparedTraining(
         accelerator=accelerator,

@@ -24,7 +24,7 @@ from ..files.run_folders import EXPORT, RUN
 from ..files.settings import Rule, as_line, differences, flat_settings, validate
 from ..files.signals import Stopped, noted
 from ..files.yaml_files import override, read_mapping, to_yaml
-from ..processes import open_accelerator
+from ..processes import in_all, in_main, open_accelerator
 from .data_fingerprint import DataFingerprint, write_fingerprint
 from .optimization import Run, StepRecord, TrainingState, ema_weights
 
@@ -44,6 +44,18 @@ def accelerator_of(run: Run) -> Accelerator:
     """Return the accelerator of a run, with its trackers.
 
     Raises:
+        ValueError: for what `require_startable` refuses.
+    """
+    validate(run)
+    accelerator = open_accelerator(log_with=list(run.trackers) or None, project_dir=run.out)
+    in_all(accelerator, lambda: require_startable(run, accelerator.num_processes))
+    return accelerator
+
+
+def require_startable(run: Run, n_processes: int) -> None:
+    """Check that so many processes can share the run, and that what it names is installed.
+
+    Raises:
         ValueError: for settings out of range, where a tracker is not installed, or batch_size does not give every
             process and micro-batch equally many items.
     """
@@ -51,13 +63,11 @@ def accelerator_of(run: Run) -> Accelerator:
     for tracker in run.trackers:
         if importlib.util.find_spec(tracker) is None:
             raise ValueError(f"trackers: {tracker} is not installed; pip install 'spectrum-matching[track]'")
-    accelerator = open_accelerator(log_with=list(run.trackers) or None, project_dir=run.out)
-    if run.batch_size % (run.accumulation * accelerator.num_processes):
+    if run.batch_size % (run.accumulation * n_processes):
         raise ValueError(
             f"batch_size is {run.batch_size}, expected a multiple of accumulation ({run.accumulation}) times "
-            f"processes ({accelerator.num_processes})"
+            f"processes ({n_processes})"
         )
-    return accelerator
 
 
 def require_same_run(run: Run, fixed: tuple[str, ...] = ()) -> None:
@@ -119,8 +129,8 @@ def load_checkpoint(state: TrainingState, checkpoint: Path) -> None:
 class PreparedTraining:
     """A training that is checked and built up to its first step; nothing is written yet.
 
-    started_on: what data.json will say. records: the trainer. preview, which takes the file that it writes, and export
-    are called in the main process, with averaged weights.
+    started_on: what data.json will say. records: the trainer. preview, which takes the file that it writes, is called
+    in the main process, export in all of them; both with averaged weights.
     """
 
     accelerator: Accelerator
@@ -193,14 +203,14 @@ def train_in_directory(run: Run, prepared: PreparedTraining, progress: Progress 
             f"none of {state.step} steps was finite, so that nothing was learned: nothing is exported; remove "
             f"{directory} and train again with a lower optimizer.lr or precision fp32"
         )
-    if not stopped_by and is_main:
-        require_place()
+    if not stopped_by:
+        in_main(accelerator, require_place)
         with ema_weights(state):
             prepared.export()
-        require_place()
+        in_main(accelerator, require_place)
     accelerator.wait_for_everyone()
-    if run.trackers:
-        accelerator.end_training()  # ends the process group as well
+    for tracker in accelerator.trackers:
+        tracker.finish()
     if stopped_by:
         raise Stopped(stopped_by, f"stopped at step {state.step}; rerun the same command to resume")
     return directory / EXPORT
