@@ -41,7 +41,7 @@ def test_open_source_reports_errors_in_one_line(tmp_path: Path) -> None:
     expected = {
         "nowhere": 'no such file or folder: .*nowhere; check the path, or give hub:NAME or "embedded"',
         "empty": "empty holds no images$",
-        "list.txt": "neither a folder nor a .parquet file",
+        "list.txt": "neither a folder nor a .parquet or .tar file",
         "broken.parquet": r"no images \(broken.parquet: cannot be read as parquet",
         "other.parquet": "no column 'image' of images among pixels",
         "text": r"text holds no images \(b.png: empty file; a.txt: not an image\)$",

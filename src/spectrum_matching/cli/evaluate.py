@@ -17,6 +17,7 @@ from ..data.images import ImageBatch, ImageSet, Split, open_images
 from ..data.order import fixed_batches
 from ..data.selection import choose_images
 from ..data.tables import TABLE, read_tables
+from ..data.tars import TAR
 from ..data.walk import BadFile, walk
 from ..evaluation.decoded_reference import compute_decoded_reference
 from ..evaluation.generation import evaluate_generation
@@ -241,7 +242,8 @@ def open_real(data: str, size: int, split: Split) -> ImageSet:
     if split == "all" and data and folder.is_dir():
         listing = walk(folder)
         tables = [name for name in listing.names if name.lower().endswith(TABLE)]
-        if not read_tables(folder, tables).holding:
+        has_tars = any(name.lower().endswith(TAR) for name in listing.names)
+        if not has_tars and not read_tables(folder, tables).holding:
             return given_images(listing, size)
     return open_images(data, size, split=split, labels=None)
 

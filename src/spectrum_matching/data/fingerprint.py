@@ -157,6 +157,18 @@ def file_content(path: Path) -> Content:
         return Content(-1)
 
 
+def range_content(path: Path, start: int, n: int) -> Content:
+    """Return what is taken of `n` bytes of a file from `start` on."""
+    try:
+        with open_regular(path) as stream:
+            facts = os.fstat(stream.fileno())
+            if facts.st_size < start + n:
+                return Content(-1)
+            return Content(n, _sampled(n, lambda k, at: os.pread(stream.fileno(), k, start + at)), facts.st_mtime_ns)
+    except (OSError, ValueError):
+        return Content(-1)
+
+
 def buffer_content(data: memoryview) -> Content:
     """Return what is taken of bytes in memory, or in a memory-mapped file."""
     return Content(len(data), _sampled(len(data), lambda n, start: data[start : start + n]))

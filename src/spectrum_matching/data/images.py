@@ -23,6 +23,7 @@ from .decode import BadImageError, Frame, crop_resize, to_tensor
 from .embedded import EmbeddedSource
 from .fingerprint import Content, Contents
 from .sources import Source, describe, open_source
+from .stores import is_url
 from .walk import BadFile
 
 Split = Literal["train", "held_out", "all"]
@@ -72,8 +73,9 @@ class ImageChoice:
         return open_images(self.source, size, split=self.split, held_out=self.held_out, seed=self.seed, labels=labels)
 
     def is_available(self) -> bool:
-        """Return whether the source exists; nothing is known of a hub's."""
-        return self.source == "embedded" or self.source.startswith("hub:") or Path(self.source).expanduser().exists()
+        """Return whether the source exists; nothing is known of the hub and of stores."""
+        is_elsewhere = self.source.startswith("hub:") or is_url(self.source)
+        return self.source == "embedded" or is_elsewhere or Path(self.source).expanduser().exists()
 
 
 class ImageSet(Contents, Dataset[ImageRow]):
@@ -162,7 +164,7 @@ def open_images(
     min_side: int | None = None,
     labels: bool | None = True,
 ) -> ImageSet:
-    """Open "embedded", a folder or parquet path, or "hub:NAME[:SPLIT]" as squares of `size` pixels.
+    """Open "embedded", a folder, a table, a tar, a URL of tars or "hub:NAME[:SPLIT]" as squares of `size` pixels.
 
     What is found, and what is left out, is logged in one line; docs/images.md has the rule. A file is held out when a
     hash of (seed, name) falls below the fraction `held_out`, so that it stays on its side when others come or go; each

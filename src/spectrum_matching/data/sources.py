@@ -1,5 +1,6 @@
-"""Sources of images: what a folder, a table or a data set of the hub is taken for, by one rule (docs/images.md)."""
+"""Sources of images: what a folder, a table, a tar, a URL or the hub's data set is taken for (docs/images.md)."""
 
+import posixpath
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +11,12 @@ from PIL import Image
 from .decode import Frame
 from .fingerprint import Content
 from .folders import FolderSource, find_images
+from .pieces import choose_pieces
+from .stores import Folder, Remote, is_url, list_urls
 from .summary import counted, listed, summary
 from .tables import TABLE, Tables, TableSource, open_hub, open_parquet, open_tables, read_tables
-from .walk import BadFile, walk
+from .tars import TAR, TarSource
+from .walk import BadFile, Listing, walk
 
 REVISION = re.compile(r"[0-9a-f]{7,40}")
 
@@ -42,7 +46,7 @@ class Source(Protocol):
 
 
 def open_source(source: str, *, labels: bool | None = True) -> Source:
-    """Open a folder, a parquet file or folder, or "hub:NAME[:SPLIT]" (SPLIT: train), reading no image.
+    """Open a folder, a parquet file, a tar, a URL of tars, or "hub:NAME[:SPLIT]" (SPLIT: train), reading no image.
 
     labels: whether they are asked for; otherwise there are none, and no column is taken for them. None: those of class
     folders, if these can be classes, since they cost nothing.
@@ -52,6 +56,8 @@ def open_source(source: str, *, labels: bool | None = True) -> Source:
     """
     if source.startswith("hub:"):
         return open_hub(source, labels=bool(labels))
+    if is_url(source):
+        return _open_url(source, labels=bool(labels))
     path = Path(source).expanduser()
     if not source:
         raise ValueError('the name of the images is empty: give a folder, a parquet file, hub:NAME or "embedded"')
@@ -59,8 +65,11 @@ def open_source(source: str, *, labels: bool | None = True) -> Source:
         raise ValueError(f'no such file or folder: {path}; check the path, or give hub:NAME or "embedded"')
     if path.is_dir():
         return _open_folder(_snapshot(path), labels)
-    if path.suffix.lower() != TABLE or not path.is_file():
-        raise ValueError(f"{path} is neither a folder nor a {TABLE} file")
+    if path.suffix.lower() not in (TABLE, TAR) or not path.is_file():
+        compressed = "; a compressed tar is to be unpacked first" if TAR in path.suffixes else ""
+        raise ValueError(f"{path} is neither a folder nor a {TABLE} or {TAR} file{compressed}")
+    if path.suffix.lower() == TAR:
+        return _require_images(str(path), TarSource(Folder(path.parent), [path.name], str(path), labels=bool(labels)))
     tables = read_tables(path.parent, [path.name])
     if not tables.holding:
         raise _nothing_in(path.parent, tables)
@@ -81,9 +90,13 @@ def describe(name: str, source: Source) -> str:
 
 def _open_folder(root: Path, labels: bool | None) -> Source:
     listing = walk(root)
-    is_table = {name: name.lower().endswith(TABLE) for name in listing.names}
-    images = find_images(root, [name for name in listing.names if not is_table[name]])
-    tables = read_tables(root, [name for name in listing.names if is_table[name]])
+    kinds: dict[str, list[str]] = {TABLE: [], TAR: [], "": []}
+    for name in listing.names:
+        suffix = posixpath.splitext(name)[1].lower()
+        kinds[suffix if suffix in kinds else ""].append(name)
+    tars, images, tables = kinds[TAR], find_images(root, kinds[""]), read_tables(root, kinds[TABLE])
+    if tars and not images and not tables.holding:
+        return _open_tars(listing, tars, labels=bool(labels))
     if images and tables.holding:
         held = [table.name for table in tables.holding]
         both = *counted(held, "table of images", "tables of images"), *counted(images, "image file", "image files")
@@ -94,15 +107,55 @@ def _open_folder(root: Path, labels: bool | None) -> Source:
     else:
         source = FolderSource(listing, images, labels=labels)
     chosen = set(images)
-    others = [name for name in listing.names if not is_table[name] and name not in chosen]
+    others = [name for name in kinds[""] if name not in chosen]
     if not source.names:
         raise _nothing_in(root, tables, source.bad, others)
     source.bad += tables.bad
     source.left_out += (
         *counted([*tables.others], "table without images", "tables without images"),
+        *counted(tars, "tar", "tars"),
         *counted(others, "other file", "other files"),
     )
     return source
+
+
+def _open_tars(listing: Listing, tars: Sequence[str], *, labels: bool) -> TarSource:
+    """Open the tars of a folder that holds no images beside them."""
+    root = str(listing.root)
+    pieces = choose_pieces(root, tars, listing.names, "tar")
+    source = TarSource(Folder(listing.root), pieces.names, root, labels=labels)
+    others = [name for name in listing.names if not name.lower().endswith(TAR)]
+    source.part, source.bad = pieces.part, (*listing.unread, *source.bad)
+    source.left_out += (
+        *pieces.left_out,
+        *counted(listing.again, "second name", "second names"),
+        *counted(others, "other file", "other files"),
+    )
+    return _require_images(root, source)
+
+
+def _open_url(source: str, *, labels: bool) -> TarSource:
+    """Open the tars of a store: one, all below a folder, or those that a pattern stands for."""
+    url, names = list_urls(source)
+    tars = [name for name in names if name.lower().endswith(TAR)]
+    if not tars:
+        raise ValueError(f"{source} holds no {TAR} file: of stores, tars are read; copy anything else to a disk")
+    pieces = choose_pieces(url, tars, names, "tar")
+    opened = TarSource(Remote(url), pieces.names, source, labels=labels)
+    opened.part, opened.left_out = pieces.part, (*opened.left_out, *pieces.left_out)
+    return _require_images(source, opened)
+
+
+def _require_images(what: str, source: TarSource) -> TarSource:
+    """Return a source of tars that holds images.
+
+    Raises:
+        ValueError: with the reason why there are none.
+    """
+    if source.names:
+        return source
+    reasons = listed([*map(str, source.bad), *source.left_out], "; ")
+    raise ValueError(f"{what} holds no images" + (f" ({reasons})" if reasons else ""))
 
 
 def _snapshot(root: Path) -> Path:

@@ -1,8 +1,6 @@
 """Tables of images: parquet files, and data sets of the hub."""
 
 import os
-import posixpath
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,8 +10,8 @@ from PIL import Image
 from .decode import BadImageError, Frame, decode_image, image_frame, one_line
 from .fingerprint import Content, buffer_content, file_content
 from .labels import REMEDY, number_labels
-from .parts import SHARD, is_train, train_parts
-from .summary import counted, listed
+from .pieces import choose_pieces
+from .summary import counted
 from .walk import BadFile, Listing
 
 if TYPE_CHECKING:
@@ -130,33 +128,16 @@ def open_tables(listing: Listing, tables: Sequence[Table], *, labels: bool) -> T
     Raises:
         ValueError: naming the choices, when they are not the pieces of one table.
     """
-    places = dict.fromkeys(map(posixpath.dirname, listing.names), False)
-    places |= {_stem(table.name): True for table in tables}
-    parts = train_parts(places)
-    part_of = {table.name: parts.get(_stem(table.name), "") for table in tables}
-    taken = [table for table in tables if not parts or is_train(part_of[table.name])]
-    series: dict[str, list[str]] = {}
-    for table in taken:
-        series.setdefault(re.sub(r"\d+", "#", SHARD.sub("", _stem(table.name))), []).append(table.name)
-    if len(series) > 1:
-        raise ValueError(
-            f"{listing.root} holds several tables: {_choices(listing.root, list(series.values()))}; give one of them"
-        )
+    pieces = choose_pieces(str(listing.root), [table.name for table in tables], listing.names, "table")
+    taken = [table for table in tables if table.name in set(pieces.names)]
     for table in taken:
         if table.features.type != taken[0].features.type:
             raise ValueError(
                 f"{listing.root / taken[0].name} and {table.name} have different columns: give one of them"
             )
     source = open_parquet(listing.root, taken, labels=labels)
-    trains = dict.fromkeys(SHARD.sub("", part) for part in part_of.values() if is_train(part))
-    source.part = listed([*trains])
-    others = [name for name, part in part_of.items() if part and not is_train(part)]
-    astray = [name for name, part in part_of.items() if parts and not part]
-    source.left_out = (
-        *counted(others, "table of another part", "tables of other parts"),
-        *counted(astray, "table outside of the parts", "tables outside of the parts"),
-        *counted(listing.again, "second name", "second names"),
-    )
+    source.part = pieces.part
+    source.left_out = (*pieces.left_out, *counted(listing.again, "second name", "second names"))
     source.bad = listing.unread
     return source
 
@@ -245,17 +226,3 @@ def _read_labels(rows: "datasets.Dataset", column: str, what: str) -> tuple[tupl
     classes, labels = number_labels([None if value == NO_LABEL else value for value in values.to_pylist()], what)
     known = getattr(feature, "names", ())
     return tuple(known[int(name)] if known and int(name) < len(known) else name for name in classes), labels
-
-
-def _choices(root: Path, series: Sequence[Sequence[str]]) -> str:
-    """Return the paths that choose one of several tables: of a file, or of a folder that holds the pieces of one."""
-    folders = [posixpath.dirname(names[0]) for names in series]
-    paths = [
-        str(root / (folder if folder and folders.count(folder) == 1 else names[0]))
-        for folder, names in zip(folders, series, strict=True)
-    ]
-    return listed(paths)
-
-
-def _stem(name: str) -> str:
-    return posixpath.splitext(name)[0]
