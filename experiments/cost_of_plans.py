@@ -31,6 +31,10 @@ def row_of(plan: Plan) -> dict[str, Any]:
         "gflops": {call: flops / 1e9 for call, flops in cost.operations.items()},
         "hours_of_a_trial": cost.hours,
         "hours_of_the_plan": hours_of_plan(plan, cost),
+        "micro_batch": {
+            stage: run.batch_size // run.accumulation
+            for stage, run in (("autoencoder", plan.autoencoder), ("diffusion", plan.diffusion))
+        },
         "gigabytes_of_memory": {stage: n / 1e9 for stage, n in cost.memory.items()},
     }
 

@@ -287,7 +287,7 @@ def test_compare_dry_run_prints_the_plan(plan, command, tmp_path):
     assert "null" not in out
     assert all(name in err for name in plan.entries)
     assert "keep (" in err
-    assert all(said in err for said in ("hours of one H200", "memory of training", "GB of latents"))
+    assert all(said in err for said in ("hours of one H200", "for GPUs of 80 GB, which is enough", "GB of latents"))
     assert "checked up to the first step" in err
     assert "3 trials" in err
     assert not (tmp_path / "new").exists()

@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from spectrum_matching.comparison.cost import BACKWARD, PEAK, SHARE, cost_of, count, hours_of_plan, kept_for_backward
+from spectrum_matching.comparison.cost import BACKWARD, PEAK, SHARE, cost_of, count, hours_of_plan
+from spectrum_matching.comparison.memory import kept_for_backward
 from spectrum_matching.comparison.plans import PLANS, Entry, Plan
 from spectrum_matching.training.autoencoder_config import MethodChoice, Network
 
@@ -16,6 +18,32 @@ def test_count_and_kept_for_backward_by_hand():
     assert count(lambda: net(x)) == 2 * 3 * 8 * 4
     assert kept_for_backward(lambda: net(x)) == 3 * 8 * 4  # the input in float32, and no weight
     assert kept_for_backward(lambda: net(x).exp().exp()) == 3 * 8 * 4 + 2 * 3 * 4 * 4  # and each result of exp
+
+
+def test_kept_for_backward_under_autocast_by_hand():
+    net = nn.Sequential(nn.Conv2d(4, 4, 1), nn.GroupNorm(2, 4), nn.SiLU(), nn.Conv2d(4, 4, 1)).to("meta")
+    x = torch.empty(1, 4, 8, 8, device="meta")
+    of_norm = 2 * 2 * 4  # mean and deviation of each group
+    assert kept_for_backward(lambda: net(x)) == 4 * 64 * (4 + 4 + 4 + 4) + of_norm
+    # Convolutions keep what they are given in half precision; the norm and what follows it are in float32.
+    assert kept_for_backward(lambda: net(x), half=True) == 4 * 64 * (2 + 4 + 4 + 2) + of_norm
+
+
+def test_kept_for_backward_of_fused_attention_has_no_matrix():
+    query = torch.empty(1, 2, 16, 8, device="meta", requires_grad=True)
+    size, rows = 2 * 16 * 8 * 2, 2 * 16 * 4
+    kept = kept_for_backward(lambda: F.scaled_dot_product_attention(query, query + 1, query + 2), half=True)
+    assert kept == 4 * size + rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PLANS)
+def test_plans_fit_the_gpu_that_they_name(name):
+    plan = PLANS[name]()
+    cost = cost_of(plan)
+    assert all(value < 0.95 * plan.gigabytes * 1e9 for value in cost.memory.values()), cost.memory
+    divided = cost_of(plan, n_processes=2)
+    assert all(divided.memory[stage] < value for stage, value in cost.memory.items())
 
 
 def test_cost_of_the_plans_by_hand():

@@ -74,7 +74,7 @@ def compare(
     if dry_run:
         print_checked(to_yaml(opened.plan, brief=True))
         show(terminal_table(entries_table(opened.plan), list(opened.plan.entries)))
-        for line in cost_lines(opened):
+        for line in cost_lines(opened, accelerator.num_processes):
             log.info("%s", line)
         n, m, finished = len(resolved.entries), len(resolved.seeds), list(Path(resolved.out).rglob(RECORD))
         log.info("%d trials: %d entries x %d seeds; %d stages are finished", n * m, n, m, len(finished))
@@ -109,21 +109,24 @@ def entries_table(plan: Plan) -> Table:
     return Table(columns, tuple(enumerate(rows)))
 
 
-def cost_lines(opened: OpenedPlan) -> list[str]:
-    """Return what a plan would cost, as lines: hours of one H200, memory, disk."""
-    plan, cost = opened.plan, cost_of(opened.plan)
+def cost_lines(opened: OpenedPlan, n_processes: int = 1) -> list[str]:
+    """Return what a plan would cost, as lines: hours of one H200, memory of each process, disk."""
+    plan, cost = opened.plan, cost_of(opened.plan, n_processes)
     if cost is None:
         return ["no cost estimate: it is counted for autoencoders from a preset"]
     hours = ", ".join(f"{stage} {value:.3g}" for stage, value in cost.hours.items())
     shares = " and ".join(f"{share:.0%} for {stage}" for stage, share in SHARE.items())
     memory = ", ".join(f"{stage} {value / 1e9:.3g} GB" for stage, value in cost.memory.items())
+    much = [stage for stage, value in cost.memory.items() if value > plan.gigabytes * 1e9]
+    held = f"memory that training holds in {'each' if n_processes > 1 else 'one'} process, on paper: {memory}"
+    fits = f"too few: raise {' and '.join(f'{name}.accumulation' for name in much)}" if much else "which is enough"
     n_autoencoders = len({entry.method for entry in plan.entries.values()})
     cached = len(plan.seeds) * n_autoencoders * opened.n_training * cost.latents
     disk = len(plan.seeds) * len(plan.entries) * cost.disk
     return [
         f"hours of one H200 for a trial, at assumed shares of its peak ({shares}): {hours}; for the plan "
         f"{hours_of_plan(plan, cost):.3g}, without analysis, cache, features and scores",
-        f"memory of training, roughly, without discriminator and perceptual network: {memory}",
+        f"{held}; the plan is for GPUs of {plan.gigabytes:g} GB, {fits}",
         f"disk for the plan, roughly: {cached / 1e9:.3g} GB of latents, {disk / 1e9:.3g} GB of weights and samples",
     ]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,9 +13,13 @@ from ..diffusion import evaluation_times, guided_evaluations, time_grid
 from ..metrics.catalogue import GENERATIVE_METRICS
 from ..nets.autoencoder import Autoencoder
 from ..nets.denoiser.build import build_denoiser
+from ..nets.discriminator import PatchDiscriminator
+from ..nets.vision.perceptual import LPIPS, shapes_of_weights
 from ..training.autoencoder_config import AutoencoderRun, Optimizer
 from ..training.diffusion_config import DiffusionRun
+from ..training.precision import HALF
 from ..training.train_diffusion import path_of
+from .memory import kept_for_backward
 from .plans import Plan
 
 PEAK = 989e12  # bf16 without sparsity, NVIDIA's data sheet of the H200
@@ -29,10 +34,11 @@ class Cost:
     """Costs of one trial of a plan.
 
     operations: floating-point operations of one image, encoded, decoded and denoised. hours: of one H200, by stage.
-    memory: bytes that training holds at once, by stage, roughly: weights, gradients, AdamW's moments, averages, and
-    what the backward pass of a micro-batch keeps, half of it in bf16; without discriminator and perceptual network, and
-    as if attention kept its matrices, which fused kernels do not. latents: bytes that the cache
-    takes for each image. disk: bytes of a trial's weights, checkpoints and samples, without the cache.
+    memory: bytes that training holds at once in a process, by stage: weights, gradients, AdamW's moments, averages, and
+    what the backward pass of a micro-batch keeps, with the larger of discriminator and perceptual network; without what
+    kernels need for themselves, what the allocator cannot use, and the second pair of a method that adds one. latents:
+    bytes that the cache takes for each image. disk: bytes of a trial's weights, checkpoints and samples, without the
+    cache.
     """
 
     operations: dict[str, int]
@@ -42,8 +48,10 @@ class Cost:
     disk: int
 
 
-def cost_of(plan: Plan) -> Cost | None:
+def cost_of(plan: Plan, n_processes: int = 1) -> Cost | None:
     """Return what a trial of a plan costs; None for a pretrained autoencoder, which would have to be opened.
+
+    n_processes: among which each batch is divided.
 
     Analysis, caching, features and scoring are not among the hours, nor the fits of models without training; labels are
     not among the weights.
@@ -89,17 +97,19 @@ def cost_of(plan: Plan) -> Cost | None:
         n = sum(measuring.reconstructions if each.is_paired else measuring.samples for each in GENERATIVE_METRICS)
         counted = measuring.reconstructions * a_pass + n * operations["decode"]
         spent["generative"] = counted / SHARE["autoencoder"]
+    half = run.precision in HALF
+    beside_it = [kept_for_backward(call, half=half) for call in _judges(run, images)]
     kept = {
-        "autoencoder": kept_for_backward(encode) + kept_for_backward(decode),
-        "diffusion": kept_for_backward(denoise),
+        "autoencoder": sum(kept_for_backward(call, half=half) for call in (encode, decode)) + max(beside_it, default=0),
+        "diffusion": kept_for_backward(denoise, half=diffusion.precision in HALF),
     }
     networks: dict[str, tuple[nn.Module, AutoencoderRun | DiffusionRun]]
     networks = {"autoencoder": (autoencoder, run), "diffusion": (denoiser, diffusion)}
     memory, disk = {}, plan.measuring.samples * 3 * run.data.size**2
     for name, (network, training) in networks.items():
-        n_bytes, micro_batch = weight_bytes(network), training.batch_size // training.accumulation
-        half = 2 if training.precision == "bf16" else 1
-        memory[name] = n_bytes * copies(training.optimizer, 4) + micro_batch * kept[name] / half
+        n_bytes, micro_batch = weight_bytes(network), training.batch_size / (training.accumulation * n_processes)
+        n_copies = copies(training.optimizer, 4) + (0.5 if training.precision in HALF else 0)
+        memory[name] = n_bytes * n_copies + micro_batch * kept[name]
         disk += n_bytes * (1 + training.intervals.keep_last * copies(training.optimizer, 3))
     flips = 2 if diffusion.source.flip else 1
     stored = 2 * latents[0].numel() * BYTES[plan.cache] * flips  # means and variances
@@ -115,25 +125,23 @@ def hours_of_plan(plan: Plan, cost: Cost) -> float:
     return len(plan.seeds) * (n_autoencoders * shared + len(plan.entries) * each)
 
 
+def _judges(run: AutoencoderRun, images: Tensor) -> list[Callable[[], Any]]:
+    """Return the calls of the networks that judge reconstructions; each is run backward before the next is called."""
+    output, judges = images.clone().requires_grad_(), list[Callable[[], Any]]()
+    if run.losses.perceptual:
+        lpips = LPIPS({name: torch.empty(shape, device="meta") for name, shape in shapes_of_weights().items()})
+        judges.append(partial(lpips.to("meta"), output, images))
+    if run.discriminator.weight:
+        choice = run.discriminator
+        judges.append(partial(PatchDiscriminator(3, choice.width, choice.depth).to("meta"), output))
+    return judges
+
+
 def count(call: Callable[[], Any]) -> int:
     """Count the floating-point operations of a call."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         call()
     return int(counter.get_total_flops())
-
-
-def kept_for_backward(call: Callable[[], Any]) -> int:
-    """Return the bytes that a call keeps for its backward pass, beside weights."""
-    kept: dict[int, Tensor] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, nn.Parameter):
-            kept[tensor.untyped_storage()._cdata] = tensor  # holding it, so that no other takes its place
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        call()
-    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
 def weight_bytes(network: nn.Module) -> int:

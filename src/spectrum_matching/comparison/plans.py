@@ -65,6 +65,7 @@ class Plan:
     sampling: SamplingChoice = field(default_factory=SamplingChoice)
     measuring: Measuring = field(default_factory=Measuring)
     cache: Literal["float16", "bfloat16", "float32"] = "float16"
+    gigabytes: Annotated[float, Field(gt=0)] = 80  # memory of the GPU that it is for; --dry-run says what it takes
 
 
 def main_entries(esm_weight: float = ESM_WEIGHT, delta: float = DELTA, cell: int = 4) -> dict[str, Entry]:
@@ -183,13 +184,16 @@ def cifar10_alignment() -> Plan:
 
 
 def celeba256(latents: Literal["f8d4", "f16d16"]) -> Plan:
-    """Compare on CelebA-HQ 256 as in the paper: U-ViT-S, unconditional, 50 steps of DPM-Solver; set the data."""
+    """Compare on CelebA-HQ 256 as in the paper: U-ViT-S, unconditional, 50 steps of DPM-Solver; set the data.
+
+    Micro-batches fit one GPU of 80 GB; with several processes fewer will do.
+    """
     make = autoencoder_config.celeba256_f8d4 if latents == "f8d4" else autoencoder_config.celeba256_f16d16
     delta, cell = (F8_DELTA, 8) if latents == "f8d4" else (DELTA, 16)
     return Plan(
         seeds=(0, 1, 2),
         entries=all_entries(PAPER_ESM_WEIGHT, delta, cell),
-        autoencoder=make("autoencoder"),
+        autoencoder=replace(make("autoencoder"), accumulation=2),
         diffusion=diffusion_config.celeba256_uvit("S", latents, 500_000 if latents == "f8d4" else 300_000),
         sampling=replace(PROTOCOLS["uvit_celeba"], batch_size=256, precision="bf16"),
         measuring=Measuring(
@@ -202,13 +206,13 @@ def imagenet256(size: Literal["B", "XL"]) -> Plan:
     """Compare on ImageNet 256 with SiT at patch 1 on f16d16 latents, 50,000 class-balanced samples; set the data.
 
     All autoencoders have 525,000 updates, the paper's for DSM; its SD-VAE had 325,000. Samples are unguided: the
-    paper's guidance is not known.
+    paper's guidance is not known. Micro-batches fit one GPU of 80 GB; with several processes fewer will do.
     """
     return Plan(
         seeds=(0,),
         entries=all_entries(PAPER_ESM_WEIGHT, cell=16),
-        autoencoder=autoencoder_config.imagenet256_f16d16("autoencoder"),
-        diffusion=diffusion_config.imagenet256_sit(size, "f16d16"),
+        autoencoder=replace(autoencoder_config.imagenet256_f16d16("autoencoder"), accumulation=4),
+        diffusion=replace(diffusion_config.imagenet256_sit(size, "f16d16"), accumulation=2 if size == "XL" else 1),
         sampling=replace(PROTOCOLS["sit"], batch_size=256, precision="bf16"),
         measuring=Measuring(
             "data/imagenet/val", "data/imagenet/train", INCEPTION, 1_281_167, samples=50_000, reconstructions=50_000

@@ -78,11 +78,16 @@ class LPIPS(nn.Module):
         Raises:
             ValueError: as `read_weights`.
         """
-        with torch.device("meta"):
-            shapes = {f"features.{name}": tuple(w.shape) for name, w in _trunk().state_dict().items()}
-        shapes |= {f"lin{k}": (1, channels, 1, 1) for k, channels in enumerate(_TAPS.values())}
+        shapes = shapes_of_weights() | {f"lin{k}": (1, channels, 1, 1) for k, channels in enumerate(_TAPS.values())}
         weights = read_weights(source, shapes, "LPIPS on VGG16", REMEDY, _rename)
         return cls({name: w.flatten() if name.startswith("lin") else w for name, w in weights.items()})
+
+
+def shapes_of_weights() -> dict[str, tuple[int, ...]]:
+    """Return the shape of each weight that `LPIPS` takes."""
+    with torch.device("meta"):
+        shapes = {f"features.{name}": tuple(w.shape) for name, w in _trunk().state_dict().items()}
+    return shapes | {f"lin{k}": (channels,) for k, channels in enumerate(_TAPS.values())}
 
 
 def _rename(name: str) -> str:
