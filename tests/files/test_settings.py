@@ -14,7 +14,7 @@ from spectrum_matching.training.autoencoder_config import AutoencoderRun, Method
 from spectrum_matching.training.diffusion_config import DiffusionRun
 
 OF_EVERY_RUN = {
-    *("name", "out", "max_bad_steps", "trackers"),
+    *("name", "out", "max_bad_steps", "trackers", "tracking.project", "tracking.entity", "tracking.name"),
     *("intervals.log", "intervals.preview", "intervals.checkpoint", "intervals.keep_last", "intervals.keep_every"),
 }
 NOT_HASHED = {

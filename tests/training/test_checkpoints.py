@@ -1,5 +1,4 @@
 import multiprocessing
-from types import SimpleNamespace
 
 import torch
 
@@ -8,8 +7,7 @@ from spectrum_matching.training import run_directory
 
 
 def save(folder, step, keep_last=2, keep_every=0, value="whole"):
-    state = SimpleNamespace(step=step, state_dict=lambda: {"value": value})
-    run_directory.save_checkpoint(folder, state)
+    run_directory.save_checkpoint(folder, step, {"value": value})
     run_directory.discard_checkpoints(folder, keep_last, keep_every)
 
 

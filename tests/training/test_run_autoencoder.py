@@ -180,6 +180,9 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         (("--network.pretrained", "/no/such"), "/no/such is not a folder"),
         (("--discriminator.weight", 1), "the discriminator needs images of 24 pixels and method eq_vae"),
         (("--trackers", "wandb"), "trackers: wandb is not installed"),
+        (("--tracking.project", "mine"), "tracking is given, and no tracker that would use it"),
+        (("--trackers", "tensorboard", "--tracking.entity", "me"), "tracking.entity and tracking.name are of wandb"),
+        (("--trackers", "tensorboard", "--tracking.project", "a/b"), "tracking.project is 'a/b'"),
         (("--optimizer.lr", -1), "optimizer.lr is -1.0: must be greater than or equal to 0"),
         (("--optimizer.ema", 1), "optimizer.ema is 1.0: must be less than 1"),
         (("--optimizer.betas", 0.9, 1.5), "optimizer.betas.1 is 1.5: must be less than 1"),
@@ -286,9 +289,22 @@ def test_train_ae_reports_divergence(small_run, command):
 
 
 def test_run_autoencoder_writes_tensorboard_events(small_run):
-    run = replace(small_run, trackers=("tensorboard",), steps=2)
+    tracking = autoencoder_config.Tracking(project="mine")
+    run = replace(small_run, trackers=("tensorboard",), tracking=tracking, steps=2)
     run_autoencoder(run)
-    assert list(Path(run.out).rglob("events.out.tfevents.*"))
+    assert list((Path(run.out) / "mine").rglob("events.out.tfevents.*"))
+    assert not (Path(run.out) / "spectrum-matching").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed")
+def test_run_autoencoder_names_its_wandb_run(small_run, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    run = replace(
+        small_run, trackers=("wandb",), tracking=autoencoder_config.Tracking("mine", "team", "first"), steps=2
+    )
+    run_autoencoder(run)
+    (written,) = (Path(run.out) / "wandb").glob("offline-run-*/*.wandb")
+    assert all(word in written.read_bytes() for word in (b"mine", b"team", b"first"))
 
 
 @pytest.mark.slow

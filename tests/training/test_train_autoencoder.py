@@ -61,7 +61,7 @@ def gradients(net):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "precision"), [(None, "fp32"), (None, "bf16"), (VA_VAE, "fp32"), (VA_VAE, "bf16")])
+@pytest.mark.parametrize(("method", "precision"), [(None, "fp32"), (None, "fp16"), (VA_VAE, "fp32"), (VA_VAE, "bf16")])
 def test_train_autoencoder_resumes_bit_for_bit(small_run, method, precision):
     run = replace(small_run, **EVERYTHING, precision=precision)
     run = replace(run, method=method or run.method)
@@ -82,7 +82,9 @@ def test_train_autoencoder_resumes_bit_for_bit(small_run, method, precision):
     continued(resumed, 4)
     assert differing(resumed.state_dict(), whole.state_dict()) == []
     parts = {path.split("/")[1] for path in flat(whole.state_dict())}
-    assert parts == {"reconstructor", "optimizer", "ema", "discriminator", "discriminator_optimizer", "step", "skipped"}
+    scaled = {"scaler"} if precision == "fp16" else set()
+    networks = {"reconstructor", "discriminator", "optimizer", "discriminator_optimizer", "ema"}
+    assert parts == networks | scaled | {"step", "skipped"}
 
 
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
@@ -389,16 +391,40 @@ def test_train_autoencoder_of_the_decoder_keeps_the_encoder(small_run, batches, 
 
 
 @pytest.mark.slow
-def test_train_autoencoder_in_bf16_differs_from_fp32(small_run, batches):
+def test_train_autoencoder_in_half_precision_differs_from_fp32(small_run, batches):
     losses = {}
-    for precision in ("fp32", "bf16"):
+    for precision in ("fp32", "bf16", "fp16"):
         run = replace(small_run, steps=12, precision=precision, discriminator=replace(DISCRIMINATOR, start=6))
         state = new_state(run)
         losses[precision] = [float(r.losses["l1"]) for r in train(run, state, batches(1) * 12)]
         assert {p.dtype for p in state.reconstructor.parameters()} == {torch.float32}
         assert losses[precision][-1] < 0.9 * losses[precision][0]
-    assert losses["bf16"][0] == pytest.approx(losses["fp32"][0], rel=0.02)
-    assert losses["bf16"][0] != losses["fp32"][0]
+    for half, tolerance in (("bf16", 0.02), ("fp16", 0.002)):
+        assert losses[half][0] == pytest.approx(losses["fp32"][0], rel=tolerance)
+        assert losses[half][0] != losses["fp32"][0]
+
+
+@pytest.mark.slow
+def test_fp16_lowers_its_loss_scale_until_gradients_are_finite(small_run, batches):
+    run = replace(small_run, steps=12, precision="fp16", max_bad_steps=1)
+    state, data = new_state(run), batches(1) * 12
+    state.scaler.load_state_dict(state.scaler.state_dict() | {"scale": 2.0**33})
+    records = train(run, state, data)
+    skipped = [record.skipped for record in records]
+    n = sum(skipped)
+    assert 1 <= n < 12
+    assert skipped == [True] * n + [False] * (12 - n)
+    assert [record.loss_scale for record in records] == [2.0 ** (33 - min(step, n)) for step in range(12)]
+    assert records[-1].losses["l1"] < records[0].losses["l1"]
+
+
+def test_fp16_diverges_where_its_loss_scale_is_1(small_run, batches):
+    run = replace(small_run, precision="fp16", max_bad_steps=2)
+    state, data = new_state(run), batches(4)
+    state.scaler.load_state_dict(state.scaler.state_dict() | {"scale": 2.0})
+    with pytest.raises(DivergedError, match="2 steps in a row"):
+        train(run, state, [batch._replace(images=batch.images * math.nan) for batch in data])
+    assert (state.step, state.skipped, state.loss_scale) == (3, 3, 0.25)
 
 
 @pytest.mark.parametrize(

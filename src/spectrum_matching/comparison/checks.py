@@ -61,7 +61,7 @@ def open_plan(plan: Plan) -> OpenedPlan:
     accelerator = open_accelerator()
     for name, run in (("autoencoder", plan.autoencoder), ("diffusion", plan.diffusion)):
         try:
-            require_startable(run, accelerator.num_processes)
+            require_startable(run, accelerator.num_processes, accelerator.device)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     data, measuring = plan.autoencoder.data, plan.measuring

@@ -18,6 +18,7 @@ from ..methods.zoo import METHODS
 from ..nets.autoencoder.padding import Padding
 from ..nets.vision.encoders import VisionEncoder, open_vision
 from ..spectrum.bands import Variant
+from .precision import Precision
 
 Run = TypeVar("Run")
 if TYPE_CHECKING:
@@ -181,6 +182,15 @@ class Intervals:
 
 
 @dataclass(frozen=True)
+class Tracking:
+    """Under which names trackers show a run; of TensorBoard the project is a folder in the run directory."""
+
+    project: Annotated[str, Field(pattern=r"^[^./\\#?%:][^/\\#?%:]*$")] = "spectrum-matching"
+    entity: str | None = None  # of wandb: the user or team; by default the account's own
+    name: str | None = None  # of wandb: by default the run's name
+
+
+@dataclass(frozen=True)
 class AutoencoderRun:
     """A training of an autoencoder."""
 
@@ -191,13 +201,14 @@ class AutoencoderRun:
     batch_size: PositiveInt = 16  # images in one generator update, over all processes and micro-batches
     accumulation: Changeable[PositiveInt] = 1  # micro-batches of one update: more of them need less memory
     gradient_checkpointing: Changeable[bool] = False  # less memory, for about a third more time
-    precision: Changeable[Literal["fp32", "bf16"]] = "fp32"  # of the networks; losses are fp32
+    precision: Changeable[Precision] = "fp32"  # of the networks; losses are fp32; fp16 is for GPUs without bf16
     compile: bool = False  # by torch.compile
     channels_last: bool = False  # memory layout; faster for convolutions on most machines
     sample_posterior: bool = True  # decode a sample of the posterior; otherwise its mean
     max_bad_steps: Incidental[PositiveInt] = 10  # non-finite steps in a row after which training stops
     push_to_hub: Incidental[str | None] = None  # OWNER/NAME on the Hugging Face Hub to which the export is uploaded
     trackers: Incidental[tuple[Literal["tensorboard", "wandb"], ...]] = ()  # beside log.jsonl
+    tracking: Incidental[Tracking] = field(default_factory=Tracking)
     data: Data = field(default_factory=Data)
     network: Network = field(default_factory=Network)
     distillation: Distillation = field(default_factory=Distillation)

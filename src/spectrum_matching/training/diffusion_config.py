@@ -13,7 +13,8 @@ from ..diffusion.times import Distribution
 from ..files.settings import Changeable, Fraction, Incidental, NonNegative, NotHashed
 from ..latents.gain_choice import GainChoice
 from ..sampling.generate import PROTOCOLS, SamplingChoice
-from .autoencoder_config import Intervals, Optimizer, renamed
+from .autoencoder_config import Intervals, Optimizer, Tracking, renamed
+from .precision import Precision
 
 Size = Literal["B", "L", "XL"]
 Latents = Literal["f8d4", "f16d16"]
@@ -114,10 +115,12 @@ class DiffusionRun:
     steps: Changeable[PositiveInt] = 2000  # updates
     batch_size: PositiveInt = 64  # latents in one update, over all processes and micro-batches
     accumulation: Changeable[PositiveInt] = 1  # micro-batches of one update: more of them need less memory
-    precision: Changeable[Literal["fp32", "bf16"]] = "fp32"  # of the network
+    precision: Changeable[Precision] = "fp32"  # of the network; fp16 is for GPUs without bf16
     compile: bool = False  # by torch.compile
+    shard: Incidental[bool] = False  # divide weights, moments and averages over the processes (FSDP2)
     max_bad_steps: Incidental[PositiveInt] = 10  # non-finite steps in a row after which training stops
     trackers: Incidental[tuple[Literal["tensorboard", "wandb"], ...]] = ()  # beside log.jsonl
+    tracking: Incidental[Tracking] = field(default_factory=Tracking)
     source: Source = field(default_factory=Source)
     denoiser: DenoiserChoice = field(default_factory=DenoiserChoice)
     objective: ObjectiveChoice = field(default_factory=ObjectiveChoice)

@@ -25,6 +25,7 @@ from ..nets.vision.encoders import canonical, open_vision
 from ..sampling.model import Decoder
 from ..seeding import seeded
 from .diffusion_config import DiffusionRun
+from .precision import autocast
 
 
 class DiffusionBatch(NamedTuple):
@@ -207,7 +208,7 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
             if autoencoder is None:
                 data = space.to_unit(pixels)
             else:
-                with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"):
+                with torch.no_grad(), autocast(run.precision, device):
                     posterior = autoencoder.encode(pixels)
                 data = space.to_unit(_sample(run, posterior.mean, posterior.logvar, rank, step).float())
             targets = None if encoder is None else encoder(pixels).field

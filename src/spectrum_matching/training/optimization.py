@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from ..data.walk import BadFile
 from ..files.os_errors import is_out_of_memory
@@ -25,7 +26,7 @@ class StepRecord(NamedTuple):
     """Record of one update.
 
     losses: detached means over its micro-batches. transform: the one sampled for the last of them, in words. seconds:
-    those of the update, of which data_time were spent waiting for data.
+    those of the update, of which data_time were spent waiting for data. loss_scale: of fp16, otherwise 1.
     """
 
     step: int
@@ -37,6 +38,7 @@ class StepRecord(NamedTuple):
     seconds: float
     data_time: float
     bad_files: tuple[BadFile, ...] = ()
+    loss_scale: float = 1.0
 
 
 class DivergedError(ValueError):
@@ -53,6 +55,7 @@ class TrainingState:
 
     optimizer: torch.optim.Optimizer
     ema: EMAModel | None
+    scaler: torch.amp.GradScaler | None = None
     step: int = 0
     skipped: int = 0
 
@@ -66,6 +69,15 @@ class TrainingState:
         """All optimizers; the first is the one whose gradient norm is recorded."""
         return [part for part in vars(self).values() if isinstance(part, torch.optim.Optimizer)]
 
+    @property
+    def loss_scale(self) -> float:
+        """What losses are multiplied by before their backward pass; 1 but for fp16."""
+        return self.scaler.get_scale() if self.scaler else 1.0
+
+    def scale_loss(self, loss: Tensor) -> Tensor:
+        """Return a loss as it is for the backward pass."""
+        return self.scaler.scale(loss) if self.scaler else loss
+
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values only."""
         parts = {name: part for name, part in vars(self).items() if part is not None}
@@ -76,7 +88,7 @@ class TrainingState:
         for name, part in vars(self).items():
             if isinstance(part, int):
                 setattr(self, name, state[name])
-            elif part is not None:
+            elif part is not None and (name in state or name != "scaler"):  # which begins where fp16 does
                 part.load_state_dict(state[name])
         if self.ema is not None:  # unlike the others it keeps the loaded tensors on their device
             self.ema.to(next(self.exported.parameters()).device)
@@ -127,25 +139,31 @@ def train(
                 losses[name] = losses.get(name, 0) + value.detach() / len(micro_batches)
         finite, norms = torch.stack(list(losses.values())).isfinite().all(), []
         for optimizer in state.optimizers:
+            if state.scaler:
+                state.scaler.unscale_(optimizer)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            norms.append(torch.nn.utils.clip_grad_norm_(parameters, options.clip or math.inf))
+            norm = torch.nn.utils.clip_grad_norm_(parameters, options.clip or math.inf)
+            norms.append(norm.full_tensor() if isinstance(norm, DTensor) else norm)
             finite = finite & norms[-1].isfinite()
         if accelerator.num_processes > 1:  # which must agree
             finite = accelerator.reduce(finite.float(), "mean") == 1
-        skipped = not finite
+        skipped, scale = not finite, state.loss_scale
         for optimizer in state.optimizers:
             if not skipped:
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+        if state.scaler:
+            state.scaler.update()
         if state.ema is not None and not skipped:
             state.ema.step(state.exported.parameters())
         state.skipped += skipped
         state.step += 1
         seconds = time.perf_counter() - started
         yield StepRecord(
-            state.step, losses, transform, lr, float(norms[0]), skipped, seconds, data_time, tuple(batch.bad)
+            state.step, losses, transform, lr, float(norms[0]), skipped, seconds, data_time, tuple(batch.bad), scale
         )
-        n_bad = n_bad + 1 if skipped else 0
+        # Overflow at a large scale, which is then halved, is no sign of divergence.
+        n_bad = n_bad + (scale <= 1) if skipped else 0
         if n_bad >= run.max_bad_steps:
             culprits = [name for name, value in losses.items() if not value.isfinite()] or ["the gradient"]
             raise DivergedError(

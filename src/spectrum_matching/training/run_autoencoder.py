@@ -92,12 +92,17 @@ def _prepare(run: AutoencoderRun, accelerator: Accelerator) -> PreparedTraining:
     examples = next(fixed_batches(held_out, N_PREVIEW, N_PREVIEW)).images.to(accelerator.device)
     ranks = accelerator.process_index, accelerator.num_processes
     order = PositionedBatches(len(training), run.batch_size, run.seed, *ranks, state.step, run.steps)
+
+    def preview(path: Path) -> None:
+        if accelerator.is_main_process:
+            write_preview(state.autoencoder, examples, path)
+
     return PreparedTraining(
         accelerator=accelerator,
         started_on=started_on,
         state=state,
         records=train_autoencoder(run, state, image_batches(training, order, data.workers), accelerator, perceptual),
-        preview=partial(write_preview, state.autoencoder, examples),
+        preview=preview,
         export=partial(export, run, state, training, held_out, accelerator),
     )
 

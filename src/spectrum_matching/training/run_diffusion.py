@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from torch import nn
 
 from ..data.pictures import write_grid
 from ..files.atomic import explain_write_errors, write_text_atomically
@@ -23,6 +24,7 @@ from .data_fingerprint import DataFingerprint, read_fingerprint, require_same_da
 from .diffusion_config import DiffusionRun
 from .diffusion_data import DiffusionBatch, LearnedData, open_learned
 from .run_directory import PreparedTraining, Progress, accelerator_of, require_same_run, resume, train_in_directory
+from .sharding import whole_network
 from .train_diffusion import DiffusionState, build_diffusion_state, path_of, train_diffusion
 
 UNIT = (0.8, 1.25)  # standard deviations that pass for 1
@@ -93,14 +95,16 @@ def _prepare(run: DiffusionRun, accelerator: Accelerator) -> PreparedTraining:
     logger.info("%s of %s parameters", run.denoiser.name, f"{n_parameters:,}")
 
     def preview(path: Path) -> None:
-        if model is not None:
-            write_grid(path, generate_batch(model, run.preview, range(N_PREVIEW), device))
+        if model is not None and (run.shard or accelerator.is_main_process):
+            images = generate_batch(model, run.preview, range(N_PREVIEW), device)
+            if accelerator.is_main_process:
+                write_grid(path, images)
 
     def finish() -> None:
         decoder = model.decoder if model else data.decoder
         digest = decoder.digest if decoder else ""
         card = replace(described, step=state.step, autoencoder_digest=digest)
-        in_main(accelerator, partial(export, run, state, card))
+        in_main(accelerator, partial(export, run, state, whole_network(state.denoiser), card))
 
     return PreparedTraining(
         accelerator=accelerator,
@@ -152,22 +156,22 @@ def _in_full(name: str) -> str:
     return os.path.abspath(name) if name and Path(name).exists() else name
 
 
-def export(run: DiffusionRun, state: DiffusionState, described: Card) -> None:
-    """Write the export and metrics.json.
+def export(run: DiffusionRun, state: DiffusionState, denoiser: nn.Module, described: Card) -> None:
+    """Write the export of the state's whole denoiser, and metrics.json.
 
     Raises:
         ValueError: with neither written, where weights are not finite.
     """
-    if not all(p.isfinite().all() for p in state.denoiser.parameters()):
+    if not all(p.isfinite().all() for p in denoiser.parameters()):
         raise ValueError("the weights are not finite: nothing is exported; train again with a lower optimizer.lr")
     directory = Path(run.out)
     with explain_write_errors(f"the export under {directory}"):
-        write_model(directory / "export", state.denoiser, described)
+        write_model(directory / "export", denoiser, described)
     numbers = {
         "step": state.step,
         "latents": state.step * run.batch_size,
         "skipped_steps": state.skipped,
-        "weights_digest": digest_weights(state.denoiser),
+        "weights_digest": digest_weights(denoiser),
         "commit": commit(),
     }
     write_text_atomically(directory / "metrics.json", json.dumps(numbers, indent=1) + "\n")

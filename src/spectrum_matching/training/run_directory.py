@@ -1,13 +1,12 @@
 """The directory of a training run: run.yaml, log, checkpoints, previews; started, resumed and run by both trainers."""
 
-import importlib.util
 import logging
 import math
 import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,12 +20,15 @@ from ..files.json_lines import append_json_line, keep_json_lines, read_json_line
 from ..files.names import printable
 from ..files.outputs import first_content
 from ..files.run_folders import EXPORT, RUN
-from ..files.settings import Rule, as_line, differences, flat_settings, validate
+from ..files.settings import Rule, as_line, differences, validate
 from ..files.signals import Stopped, noted
 from ..files.yaml_files import override, read_mapping, to_yaml
 from ..processes import in_all, in_main, open_accelerator
 from .data_fingerprint import DataFingerprint, write_fingerprint
 from .optimization import Run, StepRecord, TrainingState, ema_weights
+from .precision import require_precision
+from .sharding import gathered
+from .trackers import require_trackers, start_trackers
 
 logger = logging.getLogger(__name__)
 
@@ -48,21 +50,20 @@ def accelerator_of(run: Run) -> Accelerator:
     """
     validate(run)
     accelerator = open_accelerator(log_with=list(run.trackers) or None, project_dir=run.out)
-    in_all(accelerator, lambda: require_startable(run, accelerator.num_processes))
+    in_all(accelerator, lambda: require_startable(run, accelerator.num_processes, accelerator.device))
     return accelerator
 
 
-def require_startable(run: Run, n_processes: int) -> None:
-    """Check that so many processes can share the run, and that what it names is installed.
+def require_startable(run: Run, n_processes: int, device: torch.device) -> None:
+    """Check that so many processes can share the run on such a device, and that what it names is installed.
 
     Raises:
-        ValueError: for settings out of range, where a tracker is not installed, or batch_size does not give every
-            process and micro-batch equally many items.
+        ValueError: for settings out of range, where a tracker is not installed, where the device lacks the precision,
+            or batch_size does not give every process and micro-batch equally many items.
     """
     validate(run)
-    for tracker in run.trackers:
-        if importlib.util.find_spec(tracker) is None:
-            raise ValueError(f"trackers: {tracker} is not installed; pip install 'spectrum-matching[track]'")
+    require_precision(run.precision, device)
+    require_trackers(run)
     if run.batch_size % (run.accumulation * n_processes):
         raise ValueError(
             f"batch_size is {run.batch_size}, expected a multiple of accumulation ({run.accumulation}) times "
@@ -129,8 +130,8 @@ def load_checkpoint(state: TrainingState, checkpoint: Path) -> None:
 class PreparedTraining:
     """A training that is checked and built up to its first step; nothing is written yet.
 
-    started_on: what data.json will say. records: the trainer. preview, which takes the file that it writes, is called
-    in the main process, export in all of them; both with averaged weights.
+    started_on: what data.json will say. records: the trainer. preview, which takes the file that it writes, and export
+    are called with averaged weights, in all processes, of which the main one writes.
     """
 
     accelerator: Accelerator
@@ -172,10 +173,7 @@ def train_in_directory(run: Run, prepared: PreparedTraining, progress: Progress 
             pass
         raise ValueError(f"{directory} has been removed or replaced during the training")
 
-    if run.trackers:  # they take numbers and strings alone
-        settings = ((key, value) for key, value, _ in flat_settings(run))
-        plain = {key: value if isinstance(value, int | float | str) else str(value) for key, value in settings}
-        accelerator.init_trackers("spectrum-matching", config=plain)
+    start_trackers(accelerator, run)
 
     def preview_of(step: int) -> Path:
         return directory / "samples" / f"{step:0{DIGITS}d}.png"
@@ -183,18 +181,20 @@ def train_in_directory(run: Run, prepared: PreparedTraining, progress: Progress 
     def write_preview(step: int) -> None:
         if is_main:
             require_place()
-            with ema_weights(state):
-                prepared.preview(preview_of(step))
+        with ema_weights(state):
+            prepared.preview(preview_of(step))
 
     def checkpoint(step: int) -> None:
+        content = gathered(state.state_dict())
         if is_main:
             require_place()
-            save_checkpoint(directory / "checkpoints", state)
+            save_checkpoint(directory / "checkpoints", step, content)
             discard_checkpoints(directory / "checkpoints", *kept)
         accelerator.wait_for_everyone()
 
     log = directory / "log.jsonl" if is_main else None
-    if is_due(run, run.intervals.preview, state.step) and not preview_of(state.step).exists():
+    has_lost = in_main(accelerator, lambda: not preview_of(state.step).exists())
+    if has_lost and is_due(run, run.intervals.preview, state.step):
         write_preview(state.step)  # which a kill after the checkpoint has cost
     actions = ((run.intervals.checkpoint, checkpoint), (run.intervals.preview, write_preview))
     stopped_by = run_loop(run, report_bad_files(prepared.records, directory), log, actions, accelerator, progress)
@@ -230,14 +230,14 @@ def report_bad_files(records: Iterator[StepRecord], directory: Path) -> Iterator
         yield record
 
 
-def save_checkpoint(folder: Path, state: TrainingState) -> None:
-    """Write the state's checkpoint.
+def save_checkpoint(folder: Path, step: int, content: Mapping[str, Any]) -> None:
+    """Write the checkpoint of a step.
 
     Raises:
         ValueError: where it cannot be written.
     """
-    with explain_write_errors(f"the checkpoint of step {state.step} under {folder}"):
-        write_checkpoint(folder / f"{state.step:0{DIGITS}d}", state.state_dict())
+    with explain_write_errors(f"the checkpoint of step {step} under {folder}"):
+        write_checkpoint(folder / f"{step:0{DIGITS}d}", content)
 
 
 def discard_checkpoints(folder: Path, keep_last: int, keep_every: int) -> None:
@@ -273,7 +273,8 @@ def run_loop(
             window.append(record)
             is_last = record.step == run.steps
             if record.skipped:
-                logger.warning("step %d was not finite and changed nothing", record.step)
+                scaled = f" at a loss scale of {record.loss_scale:g}" if record.loss_scale > 1 else ""
+                logger.warning("step %d was not finite%s and changed nothing", record.step, scaled)
             if log_every and (record.step % log_every == 0 or is_last or record.skipped):
                 _log_step(run, window, log, accelerator)
             if progress is not None:
@@ -312,6 +313,7 @@ def _log_step(run: Run, window: Sequence[StepRecord], log: Path | None, accelera
         "lr": record.lr,
         "gradient_norm": record.gradient_norm if math.isfinite(record.gradient_norm) else None,
         "skipped": record.skipped,
+        **({"loss_scale": record.loss_scale} if run.precision == "fp16" else {}),
         "images_per_second": round(rate, 2),
         "waiting": round(waiting, 4),
         "time": round(time.time(), 1),

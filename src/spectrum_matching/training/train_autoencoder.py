@@ -17,6 +17,7 @@ from ..nets.vision.perceptual import LPIPS
 from .autoencoder_config import AutoencoderRun
 from .distillation import Taught, Teacher, distillation_terms, new_student
 from .optimization import StepRecord, TrainingState, adamw, averaged, train
+from .precision import Precision, autocast, loss_scaler
 
 
 class Reconstructor(nn.Module):
@@ -26,17 +27,22 @@ class Reconstructor(nn.Module):
     """
 
     def __init__(
-        self, autoencoder: Autoencoder, method: Method, sample: bool, bf16: bool, teacher: Teacher | None = None
+        self,
+        autoencoder: Autoencoder,
+        method: Method,
+        sample: bool,
+        precision: Precision,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__()
         self.teacher = teacher
-        self.autoencoder, self.method, self.sample, self.bf16 = autoencoder, method, sample, bf16
+        self.autoencoder, self.method, self.sample, self.precision = autoencoder, method, sample, precision
         # Losses that have weights are trained and saved with the autoencoder, where they are computed.
         self.terms = nn.ModuleList(t.loss for t in method.terms if t.weight and isinstance(t.loss, nn.Module))
 
     def forward(self, images: Tensor, generator: torch.Generator) -> tuple[Reconstruction, dict[str, Tensor]]:
         """Reconstruct images (b, 3, H, W); return the unweighted encoding losses by name beside."""
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
+        with autocast(self.precision, images.device):
             if self.teacher is None:
                 result = reconstruct(self.autoencoder, self.method, images, generator, self.sample)
             else:
@@ -80,7 +86,7 @@ def train_autoencoder(
     trainer = AutoencoderTrainer(run, state, accelerator, perceptual)
     if run.compile:
         compile_parts(state, perceptual)
-    return train(run, state, trainer, batches, accelerator)
+    yield from train(run, state, trainer, batches, accelerator)
 
 
 class AutoencoderTrainer:
@@ -121,7 +127,9 @@ class AutoencoderTrainer:
         is_adaptive = is_adversarial and options.adaptive
         balanced = [term for term in self.state.balanced_terms if term.name in losses]
         weights: dict[str, Tensor] = {}
-        total = reconstruction
+        # All gradients are those of losses times this, also those that are compared: fp16 would lose small ones.
+        scale = self.state.scale_loss(torch.ones((), device=output.device))
+        total = reconstruction = scale * reconstruction
         if is_adaptive or balanced:
             # Gradients at the output are computed once and reused for the backward pass below.
             reconstruction_grad = torch.autograd.grad(reconstruction, output)[0]
@@ -129,7 +137,7 @@ class AutoencoderTrainer:
         if balanced:
             layer = autoencoder.layers.encoder_output
             assert layer is not None  # which the checks before the start have made sure of
-            weights = balance(balanced, losses, output, reconstruction_grad, layer, self.accelerator)
+            weights = balance(balanced, losses, output, reconstruction_grad, layer, self.accelerator, scale)
         method = self.state.reconstructor.method
         encoding = method.weigh(losses, weights)
         if result.added is not None and method.added is not None:
@@ -145,19 +153,19 @@ class AutoencoderTrainer:
             discriminator.requires_grad_(True)
             losses["adversarial"] = adversarial
             if is_adaptive:
-                adversarial_grad = torch.autograd.grad(adversarial, output)[0]
+                adversarial_grad = torch.autograd.grad(scale * adversarial, output)[0]
                 last = autoencoder.layers.decoder_output
                 assert last is not None  # as above
                 norms = [
-                    torch.autograd.grad(output, last, grad, retain_graph=True)[0].norm()
+                    torch.autograd.grad(output, last, grad, retain_graph=True)[0].norm() / scale
                     for grad in (reconstruction_grad, adversarial_grad)
                 ]
                 weight = options.weight * (norms[0] / (norms[1] + 1e-4)).clamp(0, 1e4)
                 losses["adversarial_weight"] = weight
                 total = (output * (reconstruction_grad + weight * adversarial_grad)).sum()
             else:
-                total = total + options.weight * adversarial
-        self.accelerator.backward((total + encoding) / n_micro)
+                total = total + scale * options.weight * adversarial
+        self.accelerator.backward((total + scale * encoding) / n_micro)
         return result, {name: value.detach() for name, value in losses.items()}
 
     def reconstruction_loss(self, output: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -179,7 +187,7 @@ class AutoencoderTrainer:
         with self.autocast():
             real, fake = self.discriminator(result.target), self.discriminator(result.output.detach().float())
         loss = hinge_discriminator_loss(real, fake)
-        self.accelerator.backward(loss / n_micro)
+        self.accelerator.backward(self.state.scale_loss(loss / n_micro))
         return {
             "discriminator": loss.detach(),
             "logits_real": real.detach().mean(),
@@ -188,7 +196,7 @@ class AutoencoderTrainer:
 
     def autocast(self) -> torch.autocast:
         """Return the run's precision, for networks that the reconstructor does not run."""
-        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.run.precision == "bf16")
+        return autocast(self.run.precision, self.accelerator.device)
 
 
 def balance(
@@ -198,18 +206,20 @@ def balance(
     reconstruction_grad: Tensor,
     layer: Tensor,
     accelerator: Accelerator,
+    scale: Tensor | float = 1.0,
 ) -> dict[str, Tensor]:
     """Return each term's weight times the ratio of two gradients at `layer`, by name: the reconstruction's to its own.
 
-    reconstruction_grad: at `output`. Gradients are those of a micro-batch over all processes.
+    reconstruction_grad: at `output`, times `scale`, which keeps gradients of fp16 from vanishing on their way to
+    `layer`. Gradients are those of a micro-batch over all processes.
     """
 
     def norm(y: Tensor, gradient: Tensor | None = None) -> Tensor:
         at_layer = torch.autograd.grad(y, layer, gradient, retain_graph=True)[0]
-        return accelerator.reduce(at_layer, "mean").norm()
+        return accelerator.reduce(at_layer, "mean").norm() / scale
 
     reconstruction = norm(output, reconstruction_grad)
-    return {t.name: t.weight * (reconstruction / (norm(losses[t.name]) + 1e-4)).clamp(0, 1e8) for t in terms}
+    return {t.name: t.weight * (reconstruction / (norm(scale * losses[t.name]) + 1e-4)).clamp(0, 1e8) for t in terms}
 
 
 def compile_parts(state: AutoencoderState, perceptual: LPIPS | None) -> None:
@@ -252,8 +262,7 @@ def build_state(
     autoencoder.train_only(run.network.train)
     if run.gradient_checkpointing:
         autoencoder.checkpoint_gradients()
-    bf16 = run.precision == "bf16"
-    reconstructor = Reconstructor(autoencoder, method, run.sample_posterior, bf16, teacher).to(device)
+    reconstructor = Reconstructor(autoencoder, method, run.sample_posterior, run.precision, teacher).to(device)
     choice, discriminator = run.discriminator, None
     if choice.weight:
         discriminator = PatchDiscriminator(3, choice.width, choice.depth, run.seed, choice.initial_std).to(device)
@@ -264,6 +273,7 @@ def build_state(
         reconstructor=reconstructor,
         optimizer=adamw(reconstructor, run.optimizer),
         ema=averaged(autoencoder, run.optimizer),
+        scaler=loss_scaler(run.precision, device),
         discriminator=discriminator,
         discriminator_optimizer=None if discriminator is None else adamw(discriminator, run.optimizer, choice.lr),
     )

@@ -24,6 +24,8 @@ from ..spectrum.block_lowpass import block_lowpass
 from .diffusion_config import AlignmentChoice, Curriculum, DiffusionRun
 from .diffusion_data import DiffusionBatch
 from .optimization import StepRecord, TrainingState, adamw, averaged, train
+from .precision import autocast, loss_scaler
+from .sharding import shard
 
 
 @dataclass(kw_only=True)
@@ -43,16 +45,20 @@ def train_diffusion(
     run: DiffusionRun, state: DiffusionState, batches: Iterator[DiffusionBatch], accelerator: Accelerator
 ) -> Iterator[StepRecord]:
     """Advance `state` by one update for each batch of this process's data; see `optimization.train`."""
-    return train(run, state, DiffusionTrainer(run, state, accelerator), batches, accelerator)
+    yield from train(run, state, DiffusionTrainer(run, state, accelerator), batches, accelerator)
 
 
 class DiffusionTrainer:
     """The backward pass of denoiser and projector on a micro-batch."""
 
     def __init__(self, run: DiffusionRun, state: DiffusionState, accelerator: Accelerator) -> None:
-        self.run, self.accelerator = run, accelerator
-        self.denoiser = accelerator.prepare_model(state.denoiser)
-        self.alignment = None if state.alignment is None else accelerator.prepare_model(state.alignment)
+        self.run, self.state, self.accelerator = run, state, accelerator
+        self.denoiser, self.alignment = state.denoiser, state.alignment
+        if run.shard:  # each of them synchronises itself
+            shard(state, [net for net in (state.denoiser, state.alignment) if net is not None], accelerator)
+        else:
+            self.denoiser = accelerator.prepare_model(state.denoiser)
+            self.alignment = None if state.alignment is None else accelerator.prepare_model(state.alignment)
         self.networks: Sequence[nn.Module] = [net for net in (self.denoiser, self.alignment) if net is not None]
         if run.compile:
             for net in self.networks:
@@ -73,7 +79,7 @@ class DiffusionTrainer:
     ) -> tuple[dict[str, Tensor], str]:
         """Accumulate the gradients of the diffusion loss and, with alignment, of its loss."""
         run, objective, data = self.run, self.run.objective, micro_batch.data
-        with torch.autocast(data.device.type, torch.bfloat16, enabled=run.precision == "bf16"):
+        with autocast(run.precision, data.device):
             loss = diffusion_loss(
                 self.denoiser,
                 self.path,
@@ -90,7 +96,7 @@ class DiffusionTrainer:
             if self.alignment is not None:
                 losses["alignment"] = self.alignment(loss.tokens, self.grid, micro_batch.targets)
                 total = total + run.alignment.weight * losses["alignment"]
-        self.accelerator.backward(total / n_micro)
+        self.accelerator.backward(self.state.scale_loss(total / n_micro))
         keep = lowpass_at(run.curriculum, step, run.steps)
         return losses, "" if keep is None else f"keep {keep}"
 
@@ -146,6 +152,7 @@ def build_diffusion_state(
         alignment=alignment,
         optimizer=adamw(trained, run.optimizer),
         ema=averaged(denoiser, run.optimizer),
+        scaler=loss_scaler(run.precision, device),
     )
 
 

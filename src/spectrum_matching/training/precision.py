@@ -1,0 +1,33 @@
+"""Precision of a training: that of matrix products, and the scale that keeps gradients of fp16 from vanishing."""
+
+from typing import Literal
+
+import torch
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """Return the context in which networks run; weights and losses are float32 in any."""
+    return torch.autocast(device.type, HALF.get(precision), enabled=precision in HALF)
+
+
+def loss_scaler(precision: Precision, device: torch.device) -> torch.amp.GradScaler | None:
+    """Return what scales the loss of fp16, whose smallest number is 6e-8; None for a precision that needs none.
+
+    Its scale begins at 65,536, is halved by a gradient that is not finite and doubled by 2,000 finite ones in a row.
+    """
+    return torch.amp.GradScaler(device.type) if precision == "fp16" else None
+
+
+def require_precision(precision: Precision, device: torch.device) -> None:
+    """Check that a device computes in this precision.
+
+    Raises:
+        ValueError: for bf16 on a GPU that only emulates it.
+    """
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        name = torch.cuda.get_device_name(device)
+        raise ValueError(f"precision is bf16, which {name} does not have: use fp16, whose loss is scaled, or fp32")
