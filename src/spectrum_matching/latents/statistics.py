@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -102,7 +103,7 @@ def measure_as_declared(
     declared = autoencoder.latent_space
     by_channel = declared.convention in ("per channel", "packed")
     patch = declared.patch if by_channel else 1
-    options = {"seed": seed, "workers": workers, "accelerator": accelerator}
+    options: dict[str, Any] = {"seed": seed, "workers": workers, "accelerator": accelerator}
     space = measure_latent_space(autoencoder, images, device, by_channel=by_channel, patch=patch, **options)
     return space if by_channel or declared.convention == "shift and scale" else LatentSpace("scale", (0.0,), space.std)
 

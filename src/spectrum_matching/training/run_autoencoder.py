@@ -49,7 +49,8 @@ def prepare_autoencoder(run: AutoencoderRun) -> PreparedTraining:
         ValueError: where the run cannot be trained.
     """
     accelerator = accelerator_of(run)
-    in_main(accelerator, lambda: (require_same_run(run), check_hub(run.push_to_hub)))
+    in_main(accelerator, lambda: require_same_run(run))
+    in_main(accelerator, lambda: check_hub(run.push_to_hub))
     return in_all(accelerator, lambda: _prepare(run, accelerator))
 
 

@@ -25,7 +25,8 @@ def shard(state: TrainingState, networks: list[nn.Module], accelerator: Accelera
         for part in network.modules():
             for block in part if isinstance(part, nn.ModuleList) else ():
                 fully_shard(block, mesh=mesh)
-        fully_shard(network, mesh=mesh)
+        # By default it stays gathered after a preview, and would not see the next update.
+        fully_shard(network, mesh=mesh, reshard_after_forward=True)
         after = dict(zip(before, network.parameters(), strict=True))
         for optimizer in state.optimizers:
             for group in optimizer.param_groups:
