@@ -15,7 +15,7 @@ from pathlib import Path
 from ..files.names import printable
 from ..files.os_errors import explain_read_error, is_out_of_memory
 from ..files.signals import Stopped, raised
-from ..processes import AgreedError, is_main_process, launch
+from ..processes import AgreedError, agreed, is_main_process, launch
 
 COMMANDS = {
     "demo": ("train three methods on embedded photographs, from autoencoder to samples; write one report", "demo"),
@@ -161,7 +161,8 @@ def _run(name: str, arguments: list[str]) -> None:
 
     show_messages()
     module = import_module(f".{name.replace('-', '_')}", __package__)
-    defaults = module.defaults(arguments) if hasattr(module, "defaults") else {}
+    with agreed():  # all processes read the same command line
+        defaults = module.defaults(arguments) if hasattr(module, "defaults") else {}
     command = described(getattr(module, function.replace("-", "_")), defaults)
     result = parse(command, prog, arguments)
     if isinstance(result, Path):

@@ -20,6 +20,7 @@ from tyro.constructors import (
 )
 
 from ..files.settings import infinite_numbers
+from ..processes import is_main_process
 from .output import Shown, show_messages
 
 Command = Callable[..., Any]
@@ -43,10 +44,13 @@ GROUP_OF = {name: group for group, names in GROUPS.items() for name in names}
 
 
 def parse(command: Command, prog: str, arguments: Sequence[str]) -> Any:
-    """Call a command, as `described` returns it, with these arguments, and return what it returns; --help exits."""
+    """Call a command, as `described` returns it, with these arguments, and return what it returns; --help exits.
+
+    Of several processes, the main one shows help and errors.
+    """
     if {"--help", "-h"} & set(arguments):
         arguments = ["--help"]  # tyro leaves out of its help what was given already
-    return tyro.cli(command, prog=prog, args=arguments, registry=_registry())
+    return tyro.cli(command, prog=prog, args=arguments, registry=_registry(), console_outputs=is_main_process())
 
 
 def described(command: Command, defaults: Mapping[str, object] | None = None) -> Command:
