@@ -1,10 +1,14 @@
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
 
-from spectrum_matching.latents.statistics import joint_space, latent_space
+from spectrum_matching.data.images import open_images
+from spectrum_matching.latent_space import Convention, LatentSpace
+from spectrum_matching.latents.statistics import joint_space, latent_space, measure_as_declared
 from spectrum_matching.metrics.latents.moments import ChannelMoments
+from spectrum_matching.nets.autoencoder import Autoencoder
 
 
 def moments_of(mean: torch.Tensor, logvar: torch.Tensor | None) -> ChannelMoments:
@@ -38,3 +42,27 @@ def test_latent_space_keeps_scale_of_constant_channel() -> None:
     space = latent_space(moments_of(latents, None))
     assert space.std[0] == 1
     assert space.to_unit(latents)[:, 0].eq(0).all()
+
+
+@pytest.mark.parametrize("convention", ["none", "scale", "shift and scale", "per channel", "packed"])
+@torch.no_grad()
+def test_measure_as_declared_makes_unit_latents_in_the_same_convention(
+    image_folder: Path, convention: Convention
+) -> None:
+    autoencoder = Autoencoder.from_preset("tiny").eval()
+    patch = 2 if convention == "packed" else 1
+    autoencoder.latent_space = LatentSpace(convention, patch=patch)
+    images = open_images(str(image_folder), 32, split="all")
+    space = measure_as_declared(autoencoder, images, torch.device("cpu"))
+    assert (space.convention, space.patch) == ("scale" if convention == "none" else convention, patch)
+    by_channel = convention in ("per channel", "packed")
+    assert len(space.std) == (autoencoder.channels * patch**2 if by_channel else 1)
+    posterior = autoencoder.encode(torch.stack([images[i].image for i in range(len(images))]))
+    units = space.to_unit(posterior.mean).double()
+    # Variances of posteriors scale as the squares of latents do.
+    scales = torch.nn.functional.pixel_unshuffle(posterior.std, patch).double() / torch.tensor(space.std).view(-1, 1, 1)
+    over = (0, 2, 3) if by_channel else (0, 1, 2, 3)
+    variance = units.var(over, correction=0) + scales.square().mean(over)
+    torch.testing.assert_close(variance, torch.ones_like(variance), rtol=1e-4, atol=0)
+    if convention not in ("none", "scale"):
+        assert units.mean(over).abs().max() < 1e-4

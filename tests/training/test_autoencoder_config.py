@@ -153,3 +153,11 @@ def test_presets_have_the_papers_numbers():
         if name.startswith("celeba256"):
             assert (run.steps, run.batch_size) == (275_000, 48)
             assert run.method.delta == (1.2 if "f8d4" in name and "delta" in run.method.options() else None)
+
+
+def test_finetune256_takes_lpips_where_its_weights_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert autoencoder_config.finetune256().losses == autoencoder_config.Losses()
+    (tmp_path / "weights" / "lpips").mkdir(parents=True)
+    losses = autoencoder_config.finetune256().losses
+    assert (losses.l1, losses.perceptual, losses.perceptual_weights) == (1.0, 1.0, "weights/lpips")
