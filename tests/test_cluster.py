@@ -1,4 +1,4 @@
-"""The script for SLURM of docs/cluster.md, as printed, in two processes: stopped by SIGTERM, requeued, resumed."""
+"""Two processes of torchrun that are stopped: by the script for SLURM of docs/cluster.md, and as terminals do."""
 
 import json
 import os
@@ -72,3 +72,22 @@ def test_script_for_slurm_stops_at_sigterm_and_goes_on_where_it_was(tmp_path):
     assert steps_done(tmp_path) == list(range(1, stopped + 2))
     assert (tmp_path / "runs" / "dsm" / "export" / "config.json").exists()
     assert (tmp_path / "requeued").read_text() == "requeue 17\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_to_torchrun_and_its_processes_leaves_a_checkpoint(tmp_path, number):
+    launcher = "torch.distributed.run --standalone --nproc_per_node 2 --signals-to-handle SIGINT,SIGTERM,SIGUSR1"
+    words = [sys.executable, "-m", *launcher.split(), "-m", "spectrum_matching", *OURS.split()]
+    words += ["--steps", "100000", "--out", "runs/dsm"]
+    with (tmp_path / "out").open("w") as out:
+        options = {"stdout": out, "stderr": out, "start_new_session": True}
+        job = subprocess.Popen(words, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, **options)
+    while len(steps_done(tmp_path)) < 2:
+        assert job.poll() is None, (tmp_path / "out").read_text()
+        time.sleep(0.1)
+    os.killpg(job.pid, number)  # as a terminal or a batch system does; torchrun passes it on once more
+    assert job.wait() != 0
+    (checkpoint,) = (tmp_path / "runs" / "dsm" / "checkpoints").iterdir()
+    assert int(checkpoint.name) == steps_done(tmp_path)[-1], (tmp_path / "out").read_text()
+    assert (tmp_path / "out").read_text().count(f"stopped at step {int(checkpoint.name)}") == 1

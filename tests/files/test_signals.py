@@ -25,6 +25,13 @@ def test_noted_lets_the_work_go_on_until_a_second_signal(number):
             os.kill(os.getpid(), number)
 
 
+def test_noted_takes_what_a_launcher_passes_on_for_the_same_signal():
+    with raised(), noted(echo=60.0) as note:
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        assert note.number == signal.SIGINT
+
+
 def test_signals_that_are_ignored_stay_ignored():
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,13 +40,21 @@ def raised() -> Iterator[None]:
 
 
 @contextmanager
-def noted() -> Iterator[Noted]:
-    """Note the first signal, for whoever completes a piece of work; a second one acts as before."""
-    note = Noted()
+def noted(echo: float = 0.0) -> Iterator[Noted]:
+    """Note the first signal, for whoever completes a piece of work; a second one acts as before.
+
+    echo: seconds after the first in which further ones are the same, passed on by a launcher to processes that a
+    terminal or a batch system has sent it as well.
+    """
+    note, first = Noted(), [0.0]
 
     def take(number: int, frame: FrameType | None) -> None:
-        note.number = number
-        signal.signal(number, before[number])
+        now = time.monotonic()
+        if not note.number:
+            note.number, first[0] = number, now
+        elif now - first[0] >= echo:
+            signal.signal(number, before[number])
+            signal.raise_signal(number)
 
     with _handled(take) as before:
         yield note

@@ -40,6 +40,7 @@ Action = tuple[int, Callable[[int], None]]
 """Every how many steps a function of the step is called; 0: never."""
 
 OWN_FOLDERS = ("samples", "checkpoints", EXPORT)
+ECHO = 10.0  # seconds within which torchrun passes on what its processes have received already
 DIGITS = 7  # of the step, in names of checkpoints and previews
 
 
@@ -269,7 +270,7 @@ def run_loop(
     """
     log_every = run.intervals.log
     window: deque[StepRecord] = deque(maxlen=max(log_every, 1))
-    with noted() as signalled:
+    with noted(ECHO if accelerator.num_processes > 1 else 0.0) as signalled:
         for record in records:
             window.append(record)
             is_last = record.step == run.steps
