@@ -126,14 +126,18 @@ def test_tar_source_of_a_store_is_that_of_a_folder(tmp_path, store):
     assert open_images("memory://bucket/set", 8).digest != digest
 
 
-def test_tars_are_trained_on_in_the_order_of_a_folder(tmp_path, image_folder):
+def test_tars_are_trained_on_in_the_order_of_a_folder(tmp_path, image_folder, store):
     paths = sorted(image_folder.iterdir())
     (tmp_path / "x.tar").write_bytes(tar_of({path.name: path.read_bytes() for path in paths}))
-    sets = [open_images(str(place), 32, split="all", crop="random", flip=True) for place in (tmp_path, image_folder)]
+    store.pipe("/bucket/x.tar", (tmp_path / "x.tar").read_bytes())
+    places = (tmp_path, image_folder, "memory://bucket/x.tar")
+    sets = [open_images(str(place), 32, split="all", crop="random", flip=True) for place in places]
     # The first rank of two, resumed at step 1, with a process that reads.
     order = PositionedBatches(len(paths), 4, rank=0, world=2, start=1, end=3)
-    ours, theirs = (list(image_batches(images, order, workers)) for images, workers in zip(sets, (1, 0), strict=True))
-    assert all(torch.equal(a.images, b.images) for a, b in zip(ours, theirs, strict=True))
+    ours, theirs, stored = (list(image_batches(each, order, n)) for each, n in zip(sets, (1, 0, 1), strict=True))
+    for a, b, c in zip(ours, theirs, stored, strict=True):
+        assert torch.equal(a.images, b.images)
+        assert torch.equal(c.images, b.images)
 
 
 def test_fingerprints_of_tars_tell_bytes_and_not_places(tmp_path):

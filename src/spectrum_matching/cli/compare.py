@@ -55,7 +55,8 @@ def compare(
         plan: The plan; `specmatch presets compare` lists them.
         config: YAML file of changes to the plan; its `entries` replace all entries of the plan.
         out: Folder for all stages, comparison.json and report.html; by default runs/compare/PLAN.
-        data: Images to train on, by default the plan's: "embedded", a folder or parquet path, or hub:NAME[:SPLIT].
+        data: Images to train on, by default the plan's: "embedded", a folder, parquet or tar path, URL, or
+            hub:NAME[:SPLIT].
         seeds: Run only these seeds; by default all.
         only: Run only these entries; by default all.
         dry_run: Check the plan, its data and networks, print it and stop.

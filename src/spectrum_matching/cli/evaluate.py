@@ -78,7 +78,7 @@ def reference(
         specmatch evaluate reference photos --size 256 --features dinov2 --out reference.safetensors
 
     Args:
-        data: A folder or parquet path, hub:NAME[:SPLIT], "embedded", or an .npz of images as arr_0.
+        data: A folder, parquet or tar path, URL, hub:NAME[:SPLIT], "embedded", or an .npz of images as arr_0.
         out: File to write, X.safetensors.
         size: Side of the square images in pixels, by ADM's centre crop; an .npz has its own.
         num_images: Number of images, spread over the set; all by default.
@@ -201,7 +201,7 @@ def reconstruction(
 
     Args:
         autoencoders: As for `specmatch analyze`; NAME=SOURCE sets the name shown.
-        data: A folder or parquet path, hub:NAME[:SPLIT], or "embedded".
+        data: A folder, parquet or tar path, URL, hub:NAME[:SPLIT], or "embedded".
         out: Folder for scores.json.
         size: Side of the square images in pixels; by default that of training, or 256.
         lpips: Weights of LPIPS, a path or hub name.

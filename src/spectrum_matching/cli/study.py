@@ -70,7 +70,7 @@ def directional_energy(
     Args:
         encoders: gradients[:CELL] (no weights), shufflenet:PATH, a folder in transformers' format, hub:OWNER/NAME, or
             autoencoder:SOURCE for latents, as in `specmatch analyze`; NAME=ENCODER sets the displayed name.
-        data: A folder or parquet path, hub:NAME[:SPLIT], or "embedded".
+        data: A folder, parquet or tar path, URL, hub:NAME[:SPLIT], or "embedded".
         out: Folder for study.json and report.html.
         size: Side of the square images in pixels.
         num_images: Number of images, spread over the split.
@@ -169,7 +169,7 @@ def frequency_bias(
         plan: The plan; `specmatch presets study` lists them.
         config: YAML with fields of the plan to change, such as seeds, denoiser or prediction; --dry-run prints all.
         out: Folder for all cases, study.json and report.html; by default the plan's, under runs.
-        data: "embedded", a folder or parquet path, or hub:NAME, by default the plan's; a part is held out.
+        data: "embedded", a folder, parquet or tar path, URL, or hub:NAME, by default the plan's; a part is held out.
         steps: Updates of each case; by default the plan's.
         autoencoders: NAME=SOURCE each, as in `specmatch analyze`: adds a case of latents of the same images.
         cases: Run only these, by default all; the page shows all that are finished.

@@ -8,6 +8,7 @@ decodes everything at opening and raises.
 import copy
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
@@ -27,6 +28,8 @@ from .stores import is_url
 from .walk import BadFile
 
 Split = Literal["train", "held_out", "all"]
+
+N_REQUESTS = 16  # to a store at a time, for each process that reads
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +152,13 @@ class ImageSet(Contents, Dataset[ImageRow]):
             image = image.flip(-1) if self._flip and side < 0.5 else image
             return ImageRow(image, self._files.labels[item], tuple(bad), index)
         raise ValueError(_complaint(f"{self.source}: no image can be read", bad))
+
+    def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> list[ImageRow]:
+        """Return the images of a batch; those of a store by several threads, each of which waits for its request."""
+        if not is_url(self.source):
+            return [self[key] for key in keys]
+        with ThreadPoolExecutor(N_REQUESTS) as pool:
+            return list(pool.map(self.__getitem__, keys))
 
 
 def open_images(

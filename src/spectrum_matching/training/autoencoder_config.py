@@ -31,7 +31,7 @@ else:
 class Data:
     """Images to train on, and how they are cropped."""
 
-    path: str = "embedded"  # embedded, a folder, a parquet file, or hub:NAME
+    path: str = "embedded"  # embedded, a folder, parquet or tar path, URL, or hub:NAME
     size: PositiveInt = 64  # pixels on a side
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05  # share that training never sees: for previews and metrics
     crop: Literal["random", "center"] = "random"  # where images are cut to a square
