@@ -77,7 +77,7 @@ def test_tar_source_reads_each_image_at_its_place(tmp_path):
         assert greys(found) == [1, 2, 3]
         assert (found.classes, list(found.labels)) == (("3", "7"), [1, 0, -1])
         assert found.frame(1) == Frame(9, 8)
-        assert found.left_out == ("1 other members (b.txt, …)",)
+        assert found.left_out == ("1 other member (b.txt)",)
         sizes = [len(SAMPLES[name]) for name in ("./a.png", "./b.PNG", "./c.png")]
         assert [found.content(item).n_bytes for item in range(3)] == sizes
     assert opened(tmp_path, labels=False).classes == ()
@@ -195,8 +195,9 @@ def test_open_source_of_tars_reports_errors_in_one_line(tmp_path, store):
     (tmp_path / "x.tar.gz").write_bytes(b"")
     store.pipe("/bucket/a.png", png(1))
     expected = {
-        str(tmp_path / "x.tar"): r"x.tar holds no images \(1 other members \(a.txt, …\)\)",
+        str(tmp_path / "x.tar"): r"x.tar holds no images \(1 other member \(a.txt\)\)",
         str(tmp_path / "x.tar.gz"): "neither a folder nor .*; a compressed tar is to be unpacked first",
+        "memory://bucket/none.tar": r"memory://bucket/none.tar holds no images \(none.tar: cannot be read \(.*none.tar",
         "memory://nothing": "memory://nothing: nothing of this name is there",
         "memory://bucket": "memory://bucket holds no .tar file: of stores, tars are read; copy anything else to a disk",
         "nonsense://bucket": "nonsense://bucket cannot be opened: .*nonsense",

@@ -136,6 +136,9 @@ def _open_tars(listing: Listing, tars: Sequence[str], *, labels: bool) -> TarSou
 
 def _open_url(source: str, *, labels: bool) -> TarSource:
     """Open the tars of a store: one, all below a folder, or those that a pattern stands for."""
+    if source.lower().endswith(TAR) and "*" not in source:
+        url, _, name = source.rpartition("/")  # not every store can list
+        return _require_images(source, TarSource(Remote(url), [name], source, labels=labels))
     url, names = list_urls(source)
     tars = [name for name in names if name.lower().endswith(TAR)]
     if not tars:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from tempfile import gettempdir
 from typing import IO
 
 import numpy as np
@@ -24,6 +25,7 @@ from .decode import SUFFIXES, BadImageError, Frame, decode_image, image_frame, o
 from .fingerprint import Content
 from .labels import number_labels
 from .stores import Store
+from .summary import number
 from .walk import BadFile
 
 TAR = ".tar"
@@ -64,25 +66,27 @@ class TarSource:
         self._store, self._tars = store, tars
         with ThreadPoolExecutor(N_READ_AT_ONCE) as pool:
             found = list(pool.map(lambda name: _index_or_reason(store, name), tars))
-        indices = {number: index for number, index in enumerate(found) if isinstance(index, TarIndex)}
-        self._tar = np.repeat(list(indices), [len(index.names) for index in indices.values()])
+        indices = {tar: index for tar, index in enumerate(found) if isinstance(index, TarIndex)}
+        counts = np.array([len(index.names) for index in indices.values()], dtype=np.int64)
+        self._tar = np.repeat(np.array(list(indices), dtype=np.int64), counts)
         self._starts, self._n_bytes = (
             np.array([value for index in indices.values() for value in getattr(index, part)], dtype=np.int64)
             for part in ("starts", "n_bytes")
         )
-        self.names: Sequence[str] = [
-            f"{tars[number]}/{name}" for number, index in indices.items() for name in index.names
-        ]
+        self.names: Sequence[str] = [f"{tars[tar]}/{name}" for tar, index in indices.items() for name in index.names]
         self.labels: Sequence[int] = [-1] * len(self.names)
         self.classes: tuple[str, ...] = ()
         if labels:
             values = [value for index in indices.values() for value in index.classes]
             self.classes, self.labels = number_labels(values, f"{what}: members {CLASS}")
         self.part = ""
-        self.bad = tuple(BadFile(name, reason) for name, reason in zip(tars, found, strict=True) if type(reason) is str)
+        self.bad = tuple(BadFile(name, why) for name, why in zip(tars, found, strict=True) if isinstance(why, str))
         n_others = sum(index.others[0] for index in indices.values())
         first = next((index.others[1] for index in indices.values() if index.others[0]), "")
-        self.left_out: tuple[str, ...] = (f"{n_others:,} other members ({first}, …)",) if n_others else ()
+        self.left_out: tuple[str, ...] = ()
+        if n_others:
+            ellipsis = ", …" if n_others > 1 else ""
+            self.left_out = (f"{number(n_others, 'other member', 'other members')} ({first}{ellipsis})",)
 
     def frame(self, item: int) -> Frame:
         """Return size and orientation from the header."""
@@ -150,8 +154,10 @@ def read_index(stream: IO[bytes]) -> TarIndex:
 
 
 def index_folder() -> Path:
-    """Return the folder in which indices of tars are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "specmatch" / "tars"
+    """Return the folder in which indices of tars are kept; of a user without a home, one that does not last."""
+    home = Path(os.path.expanduser("~"))
+    cache = home / ".cache" if home.is_absolute() else Path(gettempdir())
+    return Path(os.environ.get("XDG_CACHE_HOME") or cache) / "specmatch" / "tars"
 
 
 def _index_or_reason(store: Store, name: str) -> TarIndex | str:
