@@ -79,7 +79,7 @@ def launched(launcher, *words):
         capture_output=True,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
-        timeout=300,
+        timeout=900,
     )
 
 
