@@ -143,6 +143,8 @@ def small_words(words):
         small = {"--num-images": "24", "--num-tests": "3"}
         small |= {} if " latents:" in text.partition("--")[0] else {"--size": "32"}
         small |= {"--num-reference": "24"} if "--reference" in words else {}
+    elif verb == "compare-latents":
+        small = {"--size": "32", "--num-images": "24", "--num-tests": "2"}
     elif verb == "train-ae":
         small = {"--steps": "2", "--batch-size": "4", "--data.size": "32", "--data.workers": "0"}
         small |= {"--intervals.preview": "0", "--data.path": "photographs"}

@@ -48,9 +48,7 @@ class Album:
                     self._add(rows[k], keep, is_decoded, picture)
 
     def _add(self, row: int, keep: int, is_decoded: bool, image: Tensor) -> None:
-        margin = (image.shape[-1] - self._side) // 2
-        png = as_png(image[None, :, margin : margin + self._side, margin : margin + self._side])
-        self._pictures.append((row, Picture(self._names[row], keep, is_decoded, png)))
+        self._pictures.append((row, Picture(self._names[row], keep, is_decoded, central_png(image))))
 
     def add_latents(self, latents: Tensor, mean: Tensor, axes: Tensor, scale: Tensor) -> None:
         """Add latents (n, c, h, w) in false colour: components along axes (c, 3) over their deviations `scale` (3,)."""
@@ -67,3 +65,10 @@ class Album:
     def pictures(self) -> tuple[Picture, ...]:
         """Return the pictures by image."""
         return tuple(picture for _, picture in sorted(self._pictures, key=lambda entry: entry[0]))
+
+
+def central_png(image: Tensor) -> str:
+    """Return the centre of an image (3, H, W) in [-1, 1], of 128 pixels at most, as a PNG in base64."""
+    side = min(image.shape[-1], LARGEST_SIDE)
+    margin = (image.shape[-1] - side) // 2
+    return as_png(image[None, :, margin : margin + side, margin : margin + side])

@@ -22,6 +22,7 @@ from ..latents.shards import INDEX, is_cache, verify_cache
 from ..nets.folders import CONFIG
 from ..records.analysis import ANALYSES
 from ..records.comparison import COMPARISON
+from ..records.latent_maps import LATENT_COMPARISON
 from ..records.scores import EVALUATIONS
 from ..sampling.sample_record import is_samples, verify_samples
 from ..studies.directional_energy.record import DIRECTIONAL_ENERGY
@@ -138,6 +139,7 @@ DOCUMENTS: dict[str, tuple[str, Document[Any]]] = {
     "analysis": ("analysis.json", ANALYSES),
     "scores": ("scores.json", EVALUATIONS),
     "comparison": ("comparison.json", COMPARISON),
+    "comparison of latents": ("latent_comparison.json", LATENT_COMPARISON),
     "case": ("case.json", CASE),
 }
 KINDS = (

@@ -34,6 +34,10 @@ COMMANDS = {
         *("reference", "generation", "reconstruction"),
     ),
     "compare": ("compare methods from training to scores at equal cost, over several seeds", "compare"),
+    "compare-latents": (
+        "tell whether one latent space is a drop-in for another, after a linear map or not",
+        "compare-all-latents",
+    ),
     "presets": ("list presets of trainings, plans of comparisons and protocols of sampling", "presets"),
     "check": ("read everything below folders that specmatch wrote, and compare it with its checksums", "check"),
     "cite": ("print the papers that trainings used, as BibTeX", "cite"),

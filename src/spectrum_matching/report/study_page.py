@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from ..records.analysis import Provenance
 from .canvas import Panel
-from .table import Table, provenance_rows
+from .table import Matrix, Table, provenance_rows
 from .template import fill
 
 
@@ -42,7 +42,7 @@ class StudyTable(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One section: its paragraphs, figures, and tables, of which those without rows are left out.
+    """One section: its paragraphs, figures, pictures, and tables, of which those without rows are left out.
 
     key: the legend of the figures, in the order of their colours; None for the page's names, () for no legend. extra:
     an addition to the legend. numbered: whether figures tell the entries of the legend apart by number too.
@@ -55,6 +55,7 @@ class Block(NamedTuple):
     key: tuple[str, ...] | None = None
     extra: str = ""
     numbered: bool = False
+    pictures: tuple[Matrix, ...] = ()
 
     @property
     def anchor(self) -> str:

@@ -59,6 +59,17 @@ class Table(NamedTuple):
         return 1 < len(indices) == len(set(indices))
 
 
+class Matrix(NamedTuple):
+    """Pictures of one image in rows and columns.
+
+    rows: the index of the row's name, None for the image itself, and a PNG in base64 for each column, "" for none.
+    """
+
+    image: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[int | None, tuple[str, ...]], ...]
+
+
 def markdown(table: Table, names: Sequence[str], rows_are: str) -> str:
     """Return a table in Markdown, one line a row."""
     arrows = [f" {column.better[0]}" if column.better[:1] in ("↓", "↑") else "" for column in table.columns]

@@ -10,11 +10,14 @@ from ..files.names import printable, printable_lines
 from ..metrics.images.catalogue import SCORES
 from ..records.analysis import Analysis
 from ..records.coverage import Coverage
+from ..records.latent_maps import LatentComparison
 from ..records.measurement import Measurement
 from ..records.scores import Evaluation, Protocol, protocol_differences
 from .analysis.answer import FEW, answers, shared_facts
 from .analysis.beside import beside_atlas
 from .analysis.context import measured_on
+from .latent_maps.page import lead
+from .latent_maps.tables import direction_table, is_pair, matrix_table
 from .table import Cell, Column, Table, attributed, distinct
 
 STYLES = {"good": "green", "warning": "yellow", "bad": "red", "neutral": "dim"}
@@ -77,6 +80,16 @@ def answer_lines(analyses: Sequence[Analysis]) -> list[Text]:
     if more:
         measured[-1] += f" {more} more finding{'s' * (more > 1)} in the report."
     return [*lines, *(_text("", sentence) for sentence in measured)]
+
+
+def latent_comparison_lines(comparison: LatentComparison) -> list[RenderableType]:
+    """Render how latent spaces map to one another: the answer in sentences, and R² and PSNR of every direction."""
+    sentences = [_text(sentence) for sentence in lead(comparison)] + [_text("", note) for note in comparison.notes]
+    if is_pair(comparison):
+        return [*sentences, terminal_table(direction_table(comparison), comparison.names, brief=True)]
+    title = _text("", "R² by the widest map, from row to column")
+    matrix = matrix_table(comparison, lambda route: route.r2, 2)
+    return [*sentences, title, terminal_table(matrix, comparison.names, brief=True)]
 
 
 def beside_table(analyses: Sequence[Analysis]) -> TerminalTable:

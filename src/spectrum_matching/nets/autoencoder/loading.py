@@ -21,6 +21,8 @@ from .single_file import load_single_file
 SUBFOLDERS = (".", "vae", "vqvae", "movq", "vqgan")
 PICKLED = (".ckpt", ".pt", ".pth", ".bin")
 PIPELINE = "model_index.json"
+MAP_FORMAT = "specmatch-latent-map-1"
+"""What config.json says of the decoder of one autoencoder behind a map from the latents of another."""
 _FILES = (
     CONFIG,
     "diffusion_pytorch_model.safetensors",
@@ -78,7 +80,12 @@ def load(source: str | Path, *, incomplete: bool = False) -> Loaded:
         looked = " or ".join(str(root / name) for name in SUBFOLDERS)
         raise ValueError(f"no {CONFIG} in {looked}: give what save_pretrained wrote")
     verify_folder(folder)
-    kind = str(read_config(folder / CONFIG).get("_class_name", "no diffusers class"))
+    config = read_config(folder / CONFIG)
+    if config.get("format") == MAP_FORMAT:
+        from .mapped import MappedAutoencoder  # which opens two autoencoders in turn
+
+        return Loaded(MappedAutoencoder.from_pretrained(folder))
+    kind = str(config.get("_class_name", "no diffusers class"))
     network = _class(folder, kind)
     loaded = read_folder(network, folder) if incomplete else LoadedNetwork(load_folder(network, folder))
     fill_with_zeros(loaded.network, loaded.missing)

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...records.analysis import Analysis
 from ..canvas import Panel
-from ..table import distinct
+from ..table import Matrix, distinct
 from ..template import fill, fill_part
 from . import answer, context, decoder_figures, figures, metric_rows, tables
 from .beside import beside_atlas
@@ -15,17 +15,6 @@ from .generation_figure import generation_figures
 from .terms import split_terms
 
 LATENT = 0  # in place of the strength of a low-pass, among pictures by strength
-
-
-class Matrix(NamedTuple):
-    """Pictures of one image: "all", "latent", then by strength of the low-pass.
-
-    rows: the index of the autoencoder, None for the image itself, and a PNG for each column, "" for none.
-    """
-
-    image: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[int | None, tuple[str, ...]], ...]
 
 
 def render(analyses: Sequence[Analysis], *, beside: bool = False) -> str:
@@ -90,7 +79,10 @@ def figure_sections(analyses: Sequence[Analysis]) -> dict[str, list[Panel]]:
 
 
 def picture_matrices(analyses: Sequence[Analysis]) -> list[Matrix]:
-    """Return pictures by image; autoencoders whose images or low-pass differ get matrices of their own."""
+    """Return pictures by image: "all", "latent", then by strength of the low-pass.
+
+    Autoencoders whose images or low-pass differ get matrices of their own.
+    """
     matrices = []
     for image in distinct(image for analysis in analyses for image in _images(analysis)):
         shown = [(index, *_pictures(analysis, image)) for index, analysis in enumerate(analyses)]

@@ -1,0 +1,1 @@
+"""The report on maps between latent spaces: page and tables."""

@@ -1,0 +1,42 @@
+import pytest
+
+from spectrum_matching.analysis.latent_maps.verdict import DROP_IN, judge
+from spectrum_matching.records.latent_maps import Bands, Route
+from spectrum_matching.records.measurement import Measurement
+
+NONE = Bands((), (), Measurement(0.0))
+
+
+def route(kernel, loss, error=0.05, r2=0.7):
+    numbers = {"r2": Measurement(r2, 0.01), "r2_fitted": r2 + 0.01 if kernel else None, "bands": NONE, "channels": ()}
+    return Route(kernel, **numbers, psnr=Measurement(25 - loss, 0.3), loss=Measurement(loss, error), kept=NONE)
+
+
+@pytest.mark.parametrize(
+    ("losses", "answer", "kernel", "words"),
+    [
+        ((0.1, 0.1, 0.1), "drop-in", 0, "B is a drop-in for A as it is: A’s latents decode 0.10 dB below"),
+        ((9.0, 0.2, 0.1), "after a map", 1, "B is a drop-in for A after a 1 × 1 map: A’s latents decode 0.20 dB below"),
+        ((9.0, DROP_IN, 0.1), "after a map", 3, "B is a drop-in for A after a 3 × 3 map"),
+        ((9.0, 5.0, DROP_IN), "undecided", 3, "Whether B is a drop-in for A after a 3 × 3 map is undecided"),
+        ((9.0, 5.0, 4.2), "no", 0, "B is no drop-in for A, not even after a 3 × 3 map: A’s latents decode 4.20 dB"),
+        ((-0.3, 5.0, 4.2), "drop-in", 0, "A’s latents decode 0.30 dB above A’s own reconstructions."),
+    ],
+)
+def test_simplest_route_below_the_threshold_answers(losses, answer, kernel, words):
+    verdict = judge("A", "B", "A", [route(k, loss) for k, loss in zip((0, 1, 3), losses, strict=True)])
+    assert (verdict.answer, verdict.kernel) == (answer, kernel)
+    assert words in verdict.sentence
+    assert verdict.sentence.count(". ") == 0
+    assert "a drop-in loses less than 0.5 dB to A’s own" in verdict.evidence
+
+
+@pytest.mark.parametrize(("error", "answer"), [(0.01, "after a map"), (0.2, "undecided")])
+def test_interval_decides(error, answer):
+    verdict = judge("A", "B", "A", [route(1, DROP_IN - 0.1, error)])
+    assert verdict.answer == answer
+
+
+@pytest.mark.parametrize(("r2", "answer"), [(-0.5, "no"), (0.01, "undecided"), (0.1, "after a map")])
+def test_a_route_that_explains_nothing_is_no_answer(r2, answer):
+    assert judge("A", "B", "A", [route(1, -3.0, r2=r2)]).answer == answer
