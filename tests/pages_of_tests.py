@@ -62,7 +62,7 @@ MINE = """
 from diffusers import AutoencoderTiny
 
 def factory():
-    widths = {f"{side}block_out_channels": (8, 8) for side in ("", "encoder_", "decoder_")}
+    widths = {f"{side}block_out_channels": (8, 8) for side in ("encoder_", "decoder_")}
     return AutoencoderTiny(**widths, num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1))
 
 def opened(folder):

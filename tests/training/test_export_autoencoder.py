@@ -13,7 +13,14 @@ import torch
 
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.autoencoder.padding import padding_of
-from spectrum_matching.records.training_data import FILE, TRAINING, AutoencoderTraining, TrainingData, training
+from spectrum_matching.records.training_data import (
+    FILE,
+    TRAINING,
+    AutoencoderTraining,
+    TrainingData,
+    training,
+    training_data,
+)
 from spectrum_matching.training import autoencoder_config
 from spectrum_matching.training.export_autoencoder import check_hub, push
 from spectrum_matching.training.model_card import last_part, write_card
@@ -135,6 +142,8 @@ def test_train_ae_trains_an_object_of_one_s_own(small_run, command, tmp_path):
     folder = Path(out.strip())
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "SHA256SUMS", "mine.pt", "specmatch.json"]
     again = Autoencoder.from_pretrained(f"{source.replace(':new', ':opened')}@{folder}")
+    assert training_data(f"{source.replace(':new', ':opened')}@{folder}").source == run.data.path
+    assert training_data(source) is None
     measured = json.loads((Path(run.out) / "metrics.json").read_text())["latent_space"]
     assert again.latent_space.std == pytest.approx(measured["std"], rel=1e-6)
     assert again.latent_space.std != (1.0,)

@@ -35,9 +35,11 @@ def named_sources(entries: Sequence[str]) -> dict[str, str]:
 
 
 def _distinctive_parts(source: str) -> list[str]:
-    """Return the parts of a path that can name it; the name of a factory comes last."""
+    """Return the parts of a path that can name it; the name of a factory comes last, if it opens no folder."""
     factory: list[str] = []
-    if source.startswith(PREFIX):
+    if source.startswith(PREFIX) and "@" in source:
+        source = source.partition("@")[2]
+    elif source.startswith(PREFIX):
         source, _, name = source.removeprefix(PREFIX).rpartition(":")
         factory = [name]
     path = Path(source.removeprefix(CACHED))

@@ -6,11 +6,10 @@ A tar has no table of contents, so its headers are read once, and what they say 
 import logging
 import os
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path, PurePosixPath
 from tempfile import gettempdir
 from typing import IO
@@ -65,9 +64,8 @@ class TarSource:
 
     def __init__(self, store: Store, tars: Sequence[str], what: str, *, labels: bool) -> None:
         self._store, self._tars = store, tars
-        announce = cache(lambda: log.info("reading the headers of %s, once", what))
         with ThreadPoolExecutor(N_READ_AT_ONCE) as pool:
-            found = list(pool.map(lambda name: _index_or_reason(store, name, announce), tars))
+            found = list(pool.map(lambda name: _index_or_reason(store, name), tars))
         indices = {tar: index for tar, index in enumerate(found) if isinstance(index, TarIndex)}
         counts = np.array([len(index.names) for index in indices.values()], dtype=np.int64)
         self._tar = np.repeat(np.array(list(indices), dtype=np.int64), counts)
@@ -158,12 +156,12 @@ def read_index(stream: IO[bytes]) -> TarIndex:
 def index_folder() -> Path:
     """Return the folder in which indices of tars are kept; of a user without a home, one that does not last."""
     home = Path(os.path.expanduser("~"))
-    usual = home / ".cache" if home.is_absolute() else Path(gettempdir())
-    return Path(os.environ.get("XDG_CACHE_HOME") or usual) / "specmatch" / "tars"
+    cache = home / ".cache" if home.is_absolute() else Path(gettempdir())
+    return Path(os.environ.get("XDG_CACHE_HOME") or cache) / "specmatch" / "tars"
 
 
-def _index_or_reason(store: Store, name: str, announce: Callable[[], None]) -> TarIndex | str:
-    """Return the index of a tar, kept or read now, which is announced, or why there is none."""
+def _index_or_reason(store: Store, name: str) -> TarIndex | str:
+    """Return the index of a tar, kept or read now, or why there is none."""
     try:
         kept = index_folder() / f"{digest_lines([store.path(name), store.version(name)])}.json"
         with ExitStack() as stack:
@@ -172,7 +170,7 @@ def _index_or_reason(store: Store, name: str, announce: Callable[[], None]) -> T
             if kept.exists():
                 with suppress(ValueError):
                     return INDEX.read(kept)
-            announce()
+            log.info("reading the headers of %s, once", store.path(name))
             with store.open(name) as stream:
                 index = read_index(stream)
             with suppress(OSError, ValueError):
@@ -180,8 +178,6 @@ def _index_or_reason(store: Store, name: str, announce: Callable[[], None]) -> T
             return index
     except tarfile.TarError as error:
         return f"cannot be read as an uncompressed tar ({one_line(error)})"
-    except FileNotFoundError:
-        return "it is not there"
     except Exception as error:  # of the store
         return f"cannot be read ({getattr(error, 'strerror', None) or one_line(error)})"
 

@@ -46,15 +46,21 @@ TRAINING = Document(AutoencoderTraining, "specmatch-autoencoder-2", "training", 
 def training(source: str | Path) -> AutoencoderTraining | None:
     """Return how the autoencoder in a folder was trained; None where the folder does not say.
 
+    source: the folder, or python:FILE.py:FACTORY@FOLDER, by which an object of the user's own is opened from it.
+
     Raises:
         ValueError: where its record cannot be read.
     """
+    if str(source).startswith("python:"):
+        source = str(source).partition("@")[2]
+        if not source:
+            return None
     path = exported(source) / FILE
     return TRAINING.read(path) if path.is_file() else None
 
 
 def training_data(source: str) -> TrainingData | None:
-    """Return the images that the autoencoder in a folder was trained on; None where the folder does not say.
+    """Return the images that an autoencoder was trained on, of a source as for `training`.
 
     Raises:
         ValueError: where its record cannot be read.
