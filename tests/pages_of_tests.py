@@ -35,7 +35,7 @@ TESTED_ELSEWHERE = {
     "docs/cached_latents.md": "tests/latents/test_shards.py",
     "docs/diffusion.md": "tests/diffusion/test_page.py",
     "docs/extending.md": "tests/test_extending.py",
-    "docs/training_loops.md": "tests/training/test_training_loops.py",
+    "docs/training_loops.md": "tests/test_training_examples.py",
 }
 """Pages whose programs have a test of their own, which looks at what they compute."""
 

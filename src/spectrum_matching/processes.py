@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from .files.locks import exclusive
 
 if TYPE_CHECKING:
+    import torch
     from accelerate import Accelerator
 
 T = TypeVar("T")
@@ -22,6 +23,21 @@ LOCAL_RANKS = ("LOCAL_RANK", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "M
 MEETING_POINT = ("MASTER_ADDR", "MASTER_PORT")
 PATIENCE = timedelta(days=7)  # one process may end hours after another, without communicating in between
 ALONE = ("cpu", "mps")  # devices on which accelerate joins processes only where it is told to use the CPU
+
+
+def usable_device(device: "torch.device | str") -> "torch.device":
+    """Return a device by name, with its index.
+
+    Raises:
+        ValueError: when it cannot be used here.
+    """
+    import torch
+
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {str(device)!r} cannot be used ({reason}); use cpu") from error
 
 
 class AgreedError(ValueError):

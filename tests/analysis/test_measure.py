@@ -65,6 +65,7 @@ def identity(images):
 
 def test_analyze_identity_is_exact_aligned_and_unflattened(identity):
     found = numbers(identity)
+    assert numbers(identity, "val/") == {f"val/{name}": value for name, value in found.items()}
     assert found["psnr"] == 100.0
     assert found["ssim"] == pytest.approx(1, abs=1e-6)
     curve = identity.decoding.lowpass

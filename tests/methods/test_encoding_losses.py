@@ -327,6 +327,54 @@ def test_esm_refuses_images_smaller_than_latents():
 
 
 @pytest.mark.unchecked
+@pytest.mark.unchecked
+def test_esm_refuses_a_posterior_in_place_of_latents(pair):
+    posterior = DiagonalGaussianDistribution(pair[0])
+    for arguments in ((posterior, pair[1]), (pair[0], posterior)):
+        with pytest.raises(ValueError, match="got DiagonalGaussianDistribution: of a posterior"):
+            ESM()(posterior, *arguments)
+
+
+# Sequences
+
+
+@pytest.mark.parametrize("delta", [0.0, 1.0])
+def test_esm_of_sequences_is_that_of_fields_of_one_row(delta, field):
+    latents, signals = field(30, (3, 4, 32)), field(31, (3, 2, 256))
+    expected = ESM(delta)(None, latents[:, :, None], signals[:, :, None])
+    assert expected > 0.01
+    assert torch.equal(ESM(delta, axis=-1)(None, latents, signals), expected)
+    assert torch.equal(ESM(delta, axis=1)(None, latents.mT, signals.mT), expected)
+    alone = ESM(delta, axis=1)(None, latents[:, 0], signals[:, 0])
+    assert torch.equal(alone, ESM(delta, axis=-1)(None, latents[:, :1], signals[:, :1]))
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.5])
+def test_esm_of_sequences_finds_the_flattening_that_was_made(alpha, field):
+    """Signals of power 1/f^alpha, and latents flattened by f^0.8; of many channels, since spectra of few are noise."""
+
+    def signals(seed, n, exponent):
+        amplitudes = torch.arange(n).double().clamp_min(0.5).pow(-exponent / 2)
+        return torch.from_numpy(scipy.fft.idct((field(seed, (4, 1000, n)) * amplitudes).numpy(), norm="ortho"))
+
+    images, latents = signals(32, 256, alpha), signals(33, 32, alpha - 0.8)
+    losses = {delta: float(ESM(delta, axis=-1)(None, latents, images)) for delta in (0.4, 0.6, 0.8, 1.0, 1.2)}
+    assert min(losses, key=losses.get) == 0.8
+    assert losses[0.8] < 0.01
+
+
+def test_esm_of_sequences_refuses_what_has_no_spectrum_along_the_axis(field):
+    tokens = field(34, (2, 64, 8))
+    with pytest.raises(ValueError, match=r"got \(2, 64, 8\) and \(2, 3, 32, 32\); for sequences say their axis"):
+        ESM()(None, tokens, field(35, (2, 3, 32, 32)))
+    with pytest.raises(ValueError, match=r"expected sequences .* along axis 1, got \(2, 3, 32, 32\)"):
+        ESM(axis=1)(None, tokens, field(35, (2, 3, 32, 32)))
+    with pytest.raises(ValueError, match="along axis 0, got"):
+        ESM(axis=0)(None, tokens, tokens)
+    with pytest.raises(ValueError, match="'paper' is defined for images alone"):
+        ESM(variant="paper", axis=1)(None, tokens, tokens)
+
+
 def test_losses_refuse_unknown_choices():
     with pytest.raises(ValueError, match="'papers'"):
         ESM(variant="papers")

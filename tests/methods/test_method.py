@@ -1,9 +1,10 @@
 import pytest
 import torch
 from diffusers.models import AutoencoderKL
+from torch import nn
 from torch.nn.functional import interpolate
 
-from spectrum_matching.methods import METHODS, Identity, Method, SpectralMask, Term, reconstruct
+from spectrum_matching.methods import ESM, METHODS, Identity, Method, SpectralMask, Term, esm_dsm, reconstruct
 from spectrum_matching.methods.shared_transforms import IdentityMap
 
 
@@ -131,6 +132,107 @@ def test_encoding_losses_get_posterior_latents_and_images(codec, images, generat
     result = reconstruct(codec, method, images, generator)
     method.encoding_losses(result.posterior, result.latents, images)
     assert seen == [(result.posterior, result.latents, images)]
+
+
+# Models as users hold them
+
+
+class Convolutions(nn.Module):
+    """A pair (mean, logvar) of one convolution, and a dict of another; images of any number of channels."""
+
+    def __init__(self, channels=3, convolution=nn.Conv2d, transposed=nn.ConvTranspose2d):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.down, self.up = convolution(channels, 8, 4, 4), transposed(4, channels, 4, 4)
+
+    def encode(self, x):
+        return self.down(x).chunk(2, dim=1)
+
+    def decode(self, z):
+        return {"sample": self.up(z)}
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "esm_dsm", "scale_equivariance", "eq_vae"])
+def test_reconstruct_takes_a_model_of_diffusers_as_it_is(name, codec, images, make):
+    """Also images that are transformed before encoding, at an eighth of EQ-VAE's steps, without knowing the factor."""
+    method = make(name)
+    seeds = range(40) if name == "eq_vae" else range(2)
+    drawn = [method.draw(seeded(seed), (16, 24)) for seed in seeds]
+    chosen = [seed for seed, draw in zip(seeds, drawn, strict=True) if not isinstance(draw.before, IdentityMap)][:1]
+    assert bool(chosen) == (name == "eq_vae")
+    with torch.no_grad():
+        for seed in (*chosen, 0):
+            ours, plain = (reconstruct(model, method, images, seeded(seed)) for model in (codec, codec.model))
+            assert ours.draw == plain.draw
+            assert torch.equal(ours.latents, plain.latents)
+            assert torch.equal(ours.output, plain.output)
+            assert torch.equal(ours.target, plain.target)
+            assert plain.encoded.latent_dist.mean.shape == plain.latents.shape
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_reconstruct_takes_pairs_dicts_and_any_number_of_image_channels(channels, field):
+    model, images = Convolutions(channels), field(5, (2, channels, 32, 64))
+    result = reconstruct(model, esm_dsm(), images, seeded(0))
+    losses = esm_dsm().encoding_losses(result.posterior, result.latents, result.images)
+    ((result.output - result.target).abs().mean() + losses["esm"]).backward()
+    assert result.output.shape == images.shape
+    assert all(weight.grad.isfinite().all() and weight.grad.any() for weight in model.parameters())
+
+
+def test_reconstruct_takes_a_compiled_model_and_low_precision(images):
+    model = Convolutions()
+    plain = reconstruct(model, esm_dsm(), images[..., :32], seeded(1))
+    compiled = reconstruct(torch.compile(model, backend="eager"), esm_dsm(), images[..., :32], seeded(1))
+    assert torch.equal(plain.output, compiled.output)
+    low = reconstruct(model.bfloat16(), esm_dsm(), images[..., :32].bfloat16(), seeded(1))
+    assert (low.output.dtype, low.latents.dtype) == (torch.bfloat16, torch.float32)
+    torch.testing.assert_close(low.output.float(), plain.output, rtol=0, atol=0.05)
+
+
+def test_reconstruct_takes_signals_of_one_dimension(field):
+    model, signals = Convolutions(2, nn.Conv1d, nn.ConvTranspose1d), field(6, (2, 2, 128))
+    method = Method("signals", (Term("esm", ESM(axis=-1), 0.1),), SpectralMask((3,), axis=-1), "none")
+    result = reconstruct(model, method, signals, seeded(0), sample=False)
+    assert torch.equal(result.target, result.draw.shared(signals))
+    assert torch.equal(result.output, model.up(result.draw.shared(result.latents)))
+    assert method.encoding_losses(*result[:3])["esm"] > 0
+    with pytest.raises(ValueError, match=r"expected a latent grid \(h, w\), got \(32,\); for sequences say their axis"):
+        reconstruct(model, esm_dsm(), signals, seeded(0))
+
+
+def test_reconstruct_refuses_tokens_of_images_unless_nothing_is_transformed(field):
+    class Tokens(Convolutions):
+        def encode(self, x):
+            return self.down(x).flatten(2).mT[..., :4]
+
+        def decode(self, z):
+            return self.up(z.mT.unflatten(2, (8, 8)))
+
+    images = field(7, (2, 3, 32, 32))
+    assert reconstruct(Tokens(), METHODS["autoencoder"](), images, seeded(0)).latents.shape == (2, 64, 4)
+    with pytest.raises(ValueError, match="for sequences say their axis"):
+        reconstruct(Tokens(), esm_dsm(), images, seeded(0))
+
+
+@pytest.mark.unchecked
+def test_reconstruct_names_what_does_not_fit(images):
+    class Grey(Convolutions):
+        def decode(self, z):
+            return self.up(z)[:, :1]
+
+    square = images[..., :32]
+    with pytest.raises(ValueError, match=r"Grey.decode gave images \(2, 1, 32, 32\), expected \(2, 3, 32, 32\)"):
+        reconstruct(Grey(), esm_dsm(), square, seeded(0))
+    with pytest.raises(ValueError, match=r"Linear has no encode\(\)"):
+        reconstruct(nn.Linear(1, 1), esm_dsm(), square, seeded(0))
+    with pytest.raises(ValueError, match="generator is None"):
+        reconstruct(Grey(), METHODS["autoencoder"](), square, None)
 
 
 def constant(value):

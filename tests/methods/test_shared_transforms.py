@@ -6,7 +6,7 @@ from torch.nn.functional import interpolate
 
 from spectrum_matching.methods import Downscale, Identity, ScaleRotate, SpectralMask
 from spectrum_matching.methods.shared_transforms import IdentityMap, Lowpass, ScaleTurn
-from spectrum_matching.spectrum import block_lowpass
+from spectrum_matching.spectrum import block_lowpass, sequence_lowpass
 
 TRANSFORMS = [Identity(), SpectralMask(), Downscale(), ScaleRotate(), ScaleRotate(probability=1.0)]
 
@@ -119,7 +119,7 @@ def test_spectral_mask_refuses_grids_that_do_not_divide(h, w, block):
         with pytest.raises(ValueError, match=f"{h} x {w} latent grid does not divide into blocks of {block}"):
             mask.draw(torch.Generator(), (h, w))
     else:
-        assert mask.draw(torch.Generator(), (h, w))(torch.zeros(1, h, w)).shape == (1, h, w)
+        assert mask.draw(torch.Generator(), (h, w))(torch.zeros(1, 1, h, w)).shape == (1, 1, h, w)
 
 
 @settings(max_examples=60, deadline=None)
@@ -190,10 +190,10 @@ def test_scale_rotate_samples_only_scales_to_whole_grids(h, w):
     if legal:
         moves = draws(transform, (h, w), 60)
         assert {move.numerator for move in moves} <= legal
-        x = torch.zeros(1, h, w)
+        x = torch.zeros(1, 1, h, w)
         for move in set(moves):
             size = (h * move.numerator // 32, w * move.numerator // 32)
-            assert move(x).shape[1:] == (size if move.turns == 2 else size[::-1])
+            assert move(x).shape[2:] == (size if move.turns == 2 else size[::-1])
     else:
         with pytest.raises(ValueError, match=f"{h} x {w} latent grid"):
             transform.draw(torch.Generator(), (h, w))
@@ -213,7 +213,9 @@ def test_scale_turn_rotates(turns, field):
         (lambda: SpectralMask(()), r"\(\)"),
         (lambda: SpectralMask((7, 16)), r"\(7, 16\)"),
         (lambda: SpectralMask((0,)), r"\(0,\)"),
-        (lambda: SpectralMask((7,), block=2), r"1 \.\.\. 3 for block 2"),
+        (lambda: SpectralMask((7,), block=2), r"1 \.\.\. 3 for block 2, got \(7,\); give keep=\(3, 1\)"),
+        (lambda: SpectralMask(block=4), r"give keep=\(7, 3, 2, 1\)"),
+        (lambda: SpectralMask(axis=-1), r"1 \.\.\. 8 for block 8 along one axis.*; give keep=\(8, 7, 5, 3\)"),
         (lambda: SpectralMask((1,), block=0), "block 0"),
         (lambda: Downscale(()), r"\(\)"),
         (lambda: Downscale((2, 0)), r"\(2, 0\)"),
@@ -227,3 +229,56 @@ def test_scale_turn_rotates(turns, field):
 def test_shared_transforms_refuse_impossible_arguments(make, arrived):
     with pytest.raises(ValueError, match=arrived):
         make()
+
+
+# Other latents than fields (b, c, h, w)
+
+MOVED = [SpectralMask((3,)), Downscale((2,)), ScaleRotate(probability=1.0)]
+moving = pytest.mark.parametrize("transform", MOVED, ids=repr)
+
+
+@moving
+@pytest.mark.parametrize("shape", [(2, 64, 8), (2, 8, 64), (2, 64, 64), (64, 8)])
+def test_transforms_never_touch_tokens(transform, shape):
+    """Also where a grid was said, or taken from the tokens' own shape, and every side divides."""
+    for grid in ((8, 8), shape[-2:]):
+        move = transform.draw(torch.Generator(), grid)
+        with pytest.raises(ValueError, match=r"expected latents or images \(b, c, h, w\), got .*SpectralMask\(axis="):
+            move(torch.zeros(shape))
+    with pytest.raises(ValueError, match=r"expected a latent grid \(h, w\), got \(64,\); for sequences"):
+        transform.draw(torch.Generator(), (64,))
+
+
+@moving
+def test_transforms_refuse_a_plane_that_is_not_the_grids(transform):
+    move = transform.draw(torch.Generator(), (8, 16))
+    move(torch.zeros(1, 3, 64, 128))
+    for shape in [(2, 8, 16, 8), (2, 64, 128, 3), (2, 3, 128, 64), (2, 3, 12, 24)]:
+        with pytest.raises(ValueError, match="a transform for latents of 8 x 16, or a whole multiple of it, was given"):
+            move(torch.zeros(shape))
+
+
+@moving
+def test_transforms_refuse_a_posterior_and_no_generator(transform):
+    with pytest.raises(ValueError, match=r"generator is None.*torch.Generator\(\).manual_seed\(0\)"):
+        transform.draw(None, (8, 8))
+    with pytest.raises(ValueError, match="got Generator: of a posterior give a sample or the mean"):
+        transform.draw(torch.Generator(), (8, 8))(torch.Generator())
+
+
+@pytest.mark.parametrize(("axis", "latents", "signals"), [(-1, (2, 4, 16), (2, 1, 128)), (1, (2, 16, 4), (2, 128, 1))])
+def test_spectral_mask_lowpasses_sequences_along_the_axis_that_is_said(axis, latents, signals, field):
+    mask = SpectralMask((8, 5, 3), axis=axis)
+    moves = draws(mask, (16,), 60)
+    assert {move.keep for move in moves} == {8, 5, 3}
+    for move in set(moves):
+        for x in (field(11, latents), field(12, signals)):
+            assert torch.equal(move(x), sequence_lowpass(x, move.keep, 8, axis))
+
+
+@pytest.mark.parametrize(
+    ("axis", "shape"), [(-1, (2, 3, 32, 32)), (0, (16, 4, 8)), (-3, (16, 4, 8)), (2, (8, 8)), (1, (8,))]
+)
+def test_spectral_mask_of_sequences_refuses_fields_and_the_batch(axis, shape):
+    with pytest.raises(ValueError, match=rf"expected sequences \(b, c, n\) or \(b, n, d\) along axis {axis}"):
+        SpectralMask((3,), axis=axis).draw(torch.Generator(), (16,))(torch.zeros(shape))

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spectrum_matching.spectrum import block_lowpass, lowpass_projection, merge_blocks, split_blocks
+from spectrum_matching.spectrum import block_lowpass, lowpass_projection, merge_blocks, sequence_lowpass, split_blocks
 
 FLOAT64 = torch.empty(0, dtype=torch.float64)
 
@@ -98,3 +98,24 @@ def test_block_lowpass_refuses_fields_that_do_not_divide(keep):
         block_lowpass(torch.zeros(12, 8), keep)
     with pytest.raises(ValueError, match="8 x 8 field does not divide into blocks of 0 x 0"):
         split_blocks(torch.zeros(8, 8), 0)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_sequence_lowpass_equals_scipy_along_its_axis(axis, field):
+    x = field(20, (16, 24, 8)).double()
+    for keep in range(1, 9):
+        blocks = x.movedim(axis, -1).unflatten(-1, (-1, 8)).numpy()
+        spectrum = scipy.fft.dct(blocks, norm="ortho") * (np.arange(8) < keep)
+        expected = torch.from_numpy(scipy.fft.idct(spectrum, norm="ortho")).flatten(-2).movedim(-1, axis)
+        torch.testing.assert_close(sequence_lowpass(x, keep, 8, axis), expected)
+    assert sequence_lowpass(x, 8, 8, axis) is x
+
+
+def test_sequence_lowpass_keeps_dtype_and_refuses_what_it_cannot_do(field):
+    x = field(21, (2, 3, 12)).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(sequence_lowpass(x, 2, 4), sequence_lowpass(x.float(), 2, 4).bfloat16())
+    with pytest.raises(ValueError, match="a sequence of 12 does not divide into blocks of 8"):
+        sequence_lowpass(x, 2)
+    with pytest.raises(ValueError, match=r"keep must lie in 1 \.\.\. 4 for blocks of 4, got 5"):
+        sequence_lowpass(x, 5, 4)

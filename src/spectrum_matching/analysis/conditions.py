@@ -37,9 +37,9 @@ def measurements(analysis: Analysis) -> dict[str, Measurement]:
     return found | {"normalised_std": analysis.normalisation.std}
 
 
-def numbers(analysis: Analysis) -> dict[str, float]:
-    """Return the values of `measurements`; numbers that were refused are left out."""
-    return {name: m.value for name, m in measurements(analysis).items() if m.value is not None}
+def numbers(analysis: Analysis, prefix: str = "") -> dict[str, float]:
+    """Return the values of `measurements`, their names after a prefix such as "val/"; what was refused is left out."""
+    return {prefix + name: m.value for name, m in measurements(analysis).items() if m.value is not None}
 
 
 def read_conditions(texts: Sequence[str]) -> list[Condition]:

@@ -11,8 +11,9 @@ from ..data.fingerprint import fingerprint
 from ..data.images import ImageBatch, ImageSet
 from ..data.order import fixed_batches
 from ..latent_space import LatentSpace
-from ..latents.latent_set import LOGVAR_RANGE, LatentSet
+from ..latents.latent_set import LatentSet
 from ..latents.statistics import latent_space
+from ..methods.models import LOGVAR_RANGE
 from ..metrics.generative.model import Progress, ReferenceLatents
 from ..metrics.latents.moments import ChannelMoments
 from ..metrics.rows import Rows

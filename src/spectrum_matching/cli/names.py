@@ -7,6 +7,7 @@ import torch
 
 from ..latents.open_latents import CACHED
 from ..nets.python_files import PREFIX
+from ..processes import usable_device
 
 # Names of folders that tell what is in them, not where it comes from.
 ANONYMOUS = {"export", "vae"}
@@ -55,8 +56,4 @@ def chosen_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device {name!r} cannot be used ({reason}); use cpu") from error
+    return usable_device(name)

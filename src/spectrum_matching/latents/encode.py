@@ -14,10 +14,11 @@ from ..data.images import ImageSet
 from ..data.order import batches_at
 from ..data.walk import BadFile
 from ..files.digests import digest_weights
+from ..methods.models import LOGVAR_RANGE
 from ..nets.autoencoder import Autoencoder, check_size, eval_mode
 from ..nets.vision.encoders import VisionEncoder, canonical
 from .alignment_targets import VISION, require_latents
-from .latent_set import LOGVAR_RANGE, BadLatentError, Holds, LatentInfo, LatentSet
+from .latent_set import BadLatentError, Holds, LatentInfo, LatentSet
 from .write_cache import SHARD_IMAGES, CacheJob, JobBatch, Storage, bytes_of_one
 
 TARGET_SHARD = 1 << 28  # bytes

@@ -16,12 +16,12 @@ from ..data.images import ImageChoice
 from ..data.order import PositionedBatches
 from ..data.walk import BadFile
 from ..latent_space import LatentSpace
+from ..methods.models import LOGVAR_RANGE
 from ..seeding import fraction
 from .gain_choice import GainChoice
 
 Layout = Literal["specmatch", "repa", "lightningdit", "mar"]
 Holds = Literal["posterior", "mean", "sample"]
-LOGVAR_RANGE = (-30.0, 20.0)  # the clamp of every sampler in this family, which also keeps log 0 finite
 REMEDY = "import the folder by `specmatch cache latents:FOLDER --out DIR`"
 
 Key = tuple[int, bool]

@@ -18,7 +18,8 @@ from ..data.walk import BadFile
 from ..files.npy import NpyHeader, NpyHeaderError, read_npy_header
 from ..files.regular import require_regular
 from ..files.threads import in_threads
-from .latent_set import LOGVAR_RANGE, BadLatentError, LatentInfo, LatentRow, LatentSet, Layout
+from ..methods.models import LOGVAR_RANGE
+from .latent_set import BadLatentError, LatentInfo, LatentRow, LatentSet, Layout
 
 MOST_OF_OTHER_SHAPE = 0.05
 

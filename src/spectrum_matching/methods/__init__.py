@@ -16,8 +16,9 @@ from .method import (
     Term,
     reconstruct,
 )
+from .models import Gaussian, images_of, posterior_of
 from .shared_transforms import Downscale, Identity, ScaleRotate, SpectralMask
-from .zoo import METHODS
+from .zoo import METHODS, autoencoder, dsm, eq_vae, esm, esm_dsm, scale_equivariance, sd_vae, va_vae
 
 __all__ = [
     "ESM",
@@ -29,6 +30,7 @@ __all__ = [
     "Draw",
     "EncodingLoss",
     "FeatureMatch",
+    "Gaussian",
     "Identity",
     "LatentMatch",
     "Method",
@@ -39,8 +41,18 @@ __all__ = [
     "SpectralMask",
     "TensorMap",
     "Term",
+    "autoencoder",
+    "dsm",
+    "eq_vae",
+    "esm",
+    "esm_dsm",
     "feature_gap",
+    "images_of",
+    "posterior_of",
     "reconstruct",
+    "scale_equivariance",
+    "sd_vae",
     "spectrum_distributions",
+    "va_vae",
     "zoo",
 ]

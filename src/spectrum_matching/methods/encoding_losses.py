@@ -15,12 +15,13 @@ from ..spectrum.filters import gaussian_matrix, resize_matrix
 from ..spectrum.power import Radius, power_spectrum, radial_bins, radial_profile
 from ..spectrum.separable import FLOAT64, apply_separable, constant, in_working_precision
 from .method import Posterior
+from .shapes import SEQUENCES, require_sequences, require_tensor
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    Latents = Float[Tensor, "b c h w"]
-    Images = Float[Tensor, "b 3 H W"]
+    Latents = Float[Tensor, "b *latent"]
+    Images = Float[Tensor, "b *image"]
     Bands = Float[Tensor, "b bins"]
     Scalar = Float[Tensor, ""]
 
@@ -54,14 +55,17 @@ class ESM:
     delta: flattening exponent; an image spectrum of 1/f^α asks for latents of 1/f^(α − delta). bins: radial bands.
     variant: "scale_free" or "paper", as in `spectrum_distributions`: with "paper" a delta means something only at a
     given scale of the latents. The posterior is not used and may be None. Source: Spectrum Matching (arXiv 2603.14645).
+
+    axis: of sequences, latents (b, c, n) or (b, n, d) and their signals: that along which spectra are taken.
     """
 
     delta: float = 1.0
     bins: int = 16
     variant: Variant = "scale_free"
+    axis: int | None = None
 
     def __post_init__(self) -> None:
-        if self.variant not in ("paper", "scale_free"):
+        if self.variant not in VARIANTS:
             raise ValueError(f"variant must be 'paper' or 'scale_free', got {self.variant!r}")
         if self.bins < 2 or not math.isfinite(self.delta):
             got = f"bins {self.bins} and delta {self.delta}"
@@ -69,7 +73,8 @@ class ESM:
 
     def distributions(self, latents: Latents, images: Images) -> tuple[Bands, Bands]:
         """Return target and actual band distributions, both (b, bins)."""
-        return spectrum_distributions(latents, images, delta=self.delta, bins=self.bins, variant=self.variant)
+        delta, bins, variant, axis = self.delta, self.bins, self.variant, self.axis
+        return spectrum_distributions(latents, images, delta=delta, bins=bins, variant=variant, axis=axis)
 
     def __call__(self, posterior: Posterior | None, latents: Latents, images: Images) -> Scalar:
         """Return the loss, a scalar."""
@@ -90,18 +95,31 @@ class SpectrumBands(NamedTuple):
 
 
 def spectrum_bands(
-    latents: Latents, images: Images, *, bins: int = 16, variant: Variant = "scale_free", drop_dc: bool = True
+    latents: Latents,
+    images: Images,
+    *,
+    bins: int = 16,
+    variant: Variant = "scale_free",
+    drop_dc: bool = True,
+    axis: int | None = None,
 ) -> SpectrumBands:
-    """Return the bands of latents (b, c, h, w) and images (b, 3, H, W), one row a sample.
+    """Return the bands of latents (b, c, h, w) and images (b, 3, H, W), one row a sample; or of sequences along `axis`.
 
     Raises:
-        ValueError: where shapes do not match or a latent has a single position.
+        ValueError: where shapes do not match or a latent has a single position; for sequences whose axis is not said.
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant must be 'paper' or 'scale_free', got {variant!r}")
+    require_tensor(latents)
+    require_tensor(images)
+    if axis is not None:
+        if variant == "paper":
+            raise ValueError("variant 'paper' is defined for images alone: sequences take 'scale_free'")
+        latents, images = _as_rows(latents, axis), _as_rows(images, axis)
     if latents.ndim != 4 or images.ndim != 4 or len(latents) != len(images):
         got = f"{tuple(latents.shape)} and {tuple(images.shape)}"
-        raise ValueError(f"expected latents (b, c, h, w) and images (b, 3, H, W) of one batch, got {got}")
+        expected = "expected latents (b, c, h, w) and images (b, 3, H, W) of one batch"
+        raise ValueError(f"{expected}, got {got}{f'; {SEQUENCES}' if latents.ndim == 3 else ''}")
     h, w = latents.shape[-2:]
     if images.shape[-2] < h or images.shape[-1] < w:
         raise ValueError(f"images {tuple(images.shape)} are smaller than their latents {tuple(latents.shape)}")
@@ -129,6 +147,7 @@ def spectrum_distributions(
     variant: Variant = "scale_free",
     drop_dc: bool = True,
     log_power: bool | None = None,
+    axis: int | None = None,
 ) -> tuple[Bands, Bands]:
     """Return the flattened band distribution of the images and that of the latents, one row a sample.
 
@@ -141,16 +160,23 @@ def spectrum_distributions(
     flattens by frequency in cycles per sample and takes no logarithm: scaling the latents changes nothing.
 
     drop_dc: leave out coefficient (0, 0), which is the same as centring each plane. log_power: override the variant's
-    choice.
+    choice. axis: of sequences, as in `ESM`.
 
     Raises:
-        ValueError: where shapes do not match or a latent has a single position.
+        ValueError: as `spectrum_bands` does.
     """
-    bands = spectrum_bands(latents, images, bins=bins, variant=variant, drop_dc=drop_dc)
+    bands = spectrum_bands(latents, images, bins=bins, variant=variant, drop_dc=drop_dc, axis=axis)
     if log_power is None:
         log_power = bands.log_power
     target = spectrum_distribution(flatten_bands(bands.images, bands.ranks, delta), log_power)
     return target, spectrum_distribution(bands.latents, log_power)
+
+
+def _as_rows(x: Tensor, axis: int) -> Tensor:
+    """Return sequences (b, n), (b, c, n) or (b, n, d) as fields of one row, (b, c, 1, n)."""
+    require_sequences(x, axis)
+    rows = x.movedim(axis, -1).unsqueeze(-2)
+    return rows if rows.ndim == 4 else rows.unsqueeze(1)
 
 
 def paper_image_power(images: Images, h: int, w: int) -> Float[Tensor, "b h w"]:

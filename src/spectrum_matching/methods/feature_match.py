@@ -106,6 +106,8 @@ class FeatureMatch(nn.Module):
 
     def forward(self, posterior: Posterior | None, latents: Latents, images: Images) -> Scalar:
         """Return the loss, a scalar."""
+        if latents.ndim != 4:
+            raise ValueError(f"latents are {tuple(latents.shape)}, expected (b, c, h, w): features lie on a grid")
         h, w = latents.shape[-2:]
         latents = in_working_precision(latents)
         with torch.autocast(latents.device.type, enabled=False):

@@ -10,43 +10,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from .models import Gaussian, images_of, posterior_of, require_autoencoder, within_forward
+from .shapes import Grid, require_generator
 from .shared_transforms import Identity, IdentityMap
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    Latents = Float[Tensor, "b c h w"]
-    Images = Float[Tensor, "b 3 H W"]
+    Latents = Float[Tensor, "b *latent"]
+    Images = Float[Tensor, "b *image"]
 
 TensorMap = Callable[[Tensor], Tensor]
-"""A sampled transform: (…, h, w) → (…, h', w'), for latents and for images of the same aspect ratio."""
+"""A sampled transform: (b, c, h, w) → (b, c, h', w'), for latents and for images of the same aspect ratio."""
 
 
 class Posterior(Protocol):
     """An encoder's distribution over latents; diffusers' diagonal Gaussian satisfies it."""
 
-    mean: Tensor
-    logvar: Tensor
+    @property
+    def mean(self) -> Tensor:
+        """The mean, of the latents' shape."""
+
+    @property
+    def logvar(self) -> Tensor:
+        """The logarithm of the variance, of the latents' shape."""
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Sample latents (b, c, h, w)."""
-
-
-class Codec(Protocol):
-    """An autoencoder: images (b, 3, H, W) → posterior over latents (b, c, H / factor, W / factor), and back."""
-
-    factor: int
-
-    def encode(self, images: Tensor) -> Posterior:
-        """Return the posterior over latents (b, c, h, w) of images (b, 3, H, W)."""
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Return images (b, 3, H, W) of latents (b, c, h, w)."""
 
 
 class EncodingLoss(Protocol):
@@ -59,7 +55,7 @@ class EncodingLoss(Protocol):
 class SharedTransform(Protocol):
     """A family of transforms. `draw` samples one that is legal on the latents' grid (h, w), or raises ValueError."""
 
-    def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> TensorMap:
+    def draw(self, generator: torch.Generator, grid: Grid) -> TensorMap:
         """Sample a transform that is legal on a latent grid (h, w), or raise ValueError."""
 
 
@@ -118,7 +114,7 @@ class Method:
     added: Added | None = None
     before: SharedTransform = field(default_factory=Identity)
 
-    def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> Draw:
+    def draw(self, generator: torch.Generator, grid: Grid) -> Draw:
         """Sample the transforms of one step, legal on the latent grid (h, w) of images that are not transformed.
 
         Raises:
@@ -141,38 +137,81 @@ class Method:
 class Decoded(NamedTuple):
     """`output` (b, 3, H', W'), decoded from transformed latents, approximates `target`, the transformed images."""
 
-    output: Float[Tensor, "b 3 u v"]
-    target: Float[Tensor, "b 3 u v"]
+    output: Images
+    target: Images
 
 
 class Reconstruction(NamedTuple):
     """One pass through an autoencoder: `output` (b, 3, H', W') approximates `target`, which is draw.shared(images).
 
-    images: as they were encoded. added: the second pair, for a method that has one.
+    images: as they were encoded. encoded: what the autoencoder's `encode` returned, with a VQ loss, if there is one.
+    added: the second pair, for a method that has one.
     """
 
     posterior: Posterior
     latents: Latents
     images: Images
     draw: Draw
-    output: Float[Tensor, "b 3 u v"]
-    target: Float[Tensor, "b 3 u v"]
+    output: Images
+    target: Images
     added: Decoded | None
+    encoded: Any
 
 
 def reconstruct(
-    autoencoder: Codec, method: Method, images: Images, generator: torch.Generator, sample: bool = True
+    autoencoder: Any, method: Method, images: Images, generator: torch.Generator, sample: bool = True
 ) -> Reconstruction:
     """Sample transforms, encode images (b, 3, H, W), decode the transformed latents; target: the transformed images.
 
+    autoencoder: any object with `encode` and `decode`, such as a model of diffusers, whose outputs `posterior_of` and
+    `images_of` read. Compiled, or within DistributedDataParallel, it runs as the wrapper's forward pass, which is what
+    averages gradients. Images are in its own range. Where it has a `factor`, from latent to image side, images are
+    encoded once; without, a method that transforms images before it encodes them encodes those twice.
+
     generator: on the CPU, so that the same seed gives the same numbers on every device. sample: latents are a sample
     of the posterior, otherwise its mean.
+
+    Raises:
+        ValueError: for outputs that are not read, images that the decoder returns in another shape, or no generator.
     """
-    height, width = images.shape[-2:]
-    draw = method.draw(generator, grid=(height // autoencoder.factor, width // autoencoder.factor))
-    images = draw.before(images)
-    posterior = autoencoder.encode(images)
-    latents = posterior.sample(generator) if sample else posterior.mean
-    output, target = autoencoder.decode(draw.shared(latents)), draw.shared(images)
-    added = None if draw.added is None else Decoded(autoencoder.decode(draw.added(latents)), draw.added(images))
-    return Reconstruction(posterior, latents, images, draw, output, target, added)
+    require_generator(generator)
+
+    def run(model: Any, images: Images) -> Reconstruction:
+        require_autoencoder(model)
+        decode, encoding = partial(_decode, model), None
+        if isinstance(factor := getattr(model, "factor", None), int):
+            grid = tuple(n // factor for n in _grid(images))
+        else:
+            encoding = _encode(model, images)
+            grid = _grid(encoding[1].mean)
+        draw = method.draw(generator, grid)
+        before = draw.before(images)
+        if encoding is None or before is not images:
+            encoding = _encode(model, before)
+        encoded, posterior = encoding
+        latents = posterior.sample(generator) if sample else posterior.mean
+        output, target = decode(draw.shared, latents, before)
+        added = None if draw.added is None else decode(draw.added, latents, before)
+        return Reconstruction(posterior, latents, before, draw, output, target, added, encoded)
+
+    return within_forward(autoencoder, run, images)
+
+
+def _encode(model: Any, images: Tensor) -> tuple[Any, Gaussian]:
+    encoded = model.encode(images)
+    return encoded, posterior_of(encoded, f"{type(model).__name__}.encode")
+
+
+def _decode(model: Any, transform: TensorMap, latents: Tensor, images: Tensor) -> Decoded:
+    name, target = f"{type(model).__name__}.decode", transform(images)
+    weights = model.parameters() if isinstance(model, nn.Module) else ()
+    dtype = next((weight.dtype for weight in weights if weight.is_floating_point()), latents.dtype)
+    output = images_of(model.decode(transform(latents).to(dtype)), name)
+    if output.shape != target.shape:
+        raise ValueError(f"{name} gave images {tuple(output.shape)}, expected {tuple(target.shape)}")
+    return Decoded(output, target)
+
+
+def _grid(x: Tensor) -> Grid:
+    """Return (h, w) of (b, c, h, w), with frames or without; (n,) of sequences (b, c, n)."""
+    return tuple(x.shape[2:][-2:])

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 
-from ..spectrum.block_lowpass import block_lowpass
+from ..spectrum.block_lowpass import block_lowpass, sequence_lowpass
 from ..spectrum.filters import resize
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
+from .shapes import Grid, require_field, require_generator, require_plane, require_sequences
 
 T = TypeVar("T")
 Interpolation = Literal["bilinear", "bicubic"]
 
 
 def _choose(generator: torch.Generator, options: Sequence[T]) -> T:
+    require_generator(generator)
     return options[int(torch.randint(len(options), (), generator=generator, device=generator.device))]
 
 
@@ -36,21 +35,43 @@ class IdentityMap:
 class Identity:
     """No transform: plain reconstruction."""
 
-    def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> IdentityMap:
+    def draw(self, generator: torch.Generator, grid: Grid) -> IdentityMap:
         """Return the identity."""
         return IdentityMap()
 
 
 @dataclass(frozen=True)
 class Lowpass:
-    """A low-pass on block DCT, as in `block_lowpass`: (…, h, w) → (…, h, w)."""
+    """A low-pass on block DCT, as in `block_lowpass`, of latents on `grid` and of their images.
+
+    (b, c, h, w) → (b, c, h, w). ValueError for any other plane than the grid's, or a whole multiple of it.
+    """
 
     keep: int
     block: int
+    grid: Grid | None = field(default=None, repr=False)
 
-    def __call__(self, x: Float[Tensor, "*batch h w"]) -> Float[Tensor, "*batch h w"]:
+    def __call__(self, x: Tensor) -> Tensor:
         """Zero every coefficient with u + v ≥ keep in each block."""
+        require_field(x, self.grid)
         return block_lowpass(x, self.keep, self.block)
+
+
+@dataclass(frozen=True)
+class SequenceLowpass:
+    """A low-pass on one-dimensional block DCT along an axis, as in `sequence_lowpass`: (b, c, n) or (b, n, d) → same.
+
+    ValueError for other shapes: along one axis of an image it would be no low-pass of the image.
+    """
+
+    keep: int
+    block: int
+    axis: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Zero every coefficient u ≥ keep in each block."""
+        require_sequences(x, self.axis)
+        return sequence_lowpass(x, self.keep, self.block, self.axis)
 
 
 @dataclass(frozen=True)
@@ -61,27 +82,39 @@ class SpectralMask:
     is applied to, so the cut-off relative to the Nyquist frequency is the same for latents and images. `draw` raises
     ValueError unless the grid divides into blocks. Source: Spectrum Matching (arXiv 2603.14645); its n = 0, 8, 10, 12
     are 15, 7, 5, 3.
+
+    axis: of sequences, latents (b, c, n) or (b, n, d) and their signals: that along which they are low-passed by a
+    one-dimensional DCT, of which coefficients 0 … keep − 1 stay; keep is then 1 … block. The grid is not used.
     """
 
     keep: tuple[int, ...] = (15, 7, 5, 3)
     block: int = 8
+    axis: int | None = None
 
     def __post_init__(self) -> None:
-        last = 2 * self.block - 1
-        if not self.keep or not all(1 <= keep <= last for keep in self.keep):
-            raise ValueError(f"every keep must lie in 1 ... {last} for block {self.block}, got {self.keep}")
+        last = 2 * self.block - 1 if self.axis is None else self.block
+        if self.block < 1 or not self.keep or not all(1 <= keep <= last for keep in self.keep):
+            # The published strengths, at the same frequencies.
+            nearest = tuple(dict.fromkeys((last, *(min(max(k * self.block // 8, 1), last) for k in (7, 5, 3)))))
+            what = f"block {self.block}" if self.axis is None else f"block {self.block} along one axis"
+            raise ValueError(f"every keep must lie in 1 ... {last} for {what}, got {self.keep}; give keep={nearest}")
 
-    def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> Lowpass:
+    def draw(self, generator: torch.Generator, grid: Grid) -> Lowpass | SequenceLowpass:
         """Sample a low-pass for a latent grid (h, w)."""
+        if self.axis is not None:
+            return SequenceLowpass(_choose(generator, self.keep), self.block, self.axis)
+        require_plane(grid)
         if grid[0] % self.block or grid[1] % self.block:
             what = f"a {grid[0]} x {grid[1]} latent grid does not divide into blocks of {self.block}"
             raise ValueError(f"{what}; choose a block that divides it or another image size")
-        return Lowpass(_choose(generator, self.keep), self.block)
+        return Lowpass(_choose(generator, self.keep), self.block, tuple(grid))
 
 
 @dataclass(frozen=True)
 class ScaleTurn:
-    """Scale by numerator / denominator, then rotate by quarter turns: (…, h, w) → (…, h', w').
+    """Scale by numerator / denominator, then rotate by quarter turns: (b, c, h, w) → (b, c, h', w').
+
+    ValueError for any other plane than that of latents on `grid` or a whole multiple of it.
 
     antialias: widen the interpolation's kernel when shrinking. Without it, as in the published code, frequencies above
     the new Nyquist frequency fold back: white noise keeps a variance of 0.25 at half the size, not 0.17.
@@ -92,14 +125,16 @@ class ScaleTurn:
     turns: int = 0
     interpolation: Interpolation = "bilinear"
     antialias: bool = False
+    grid: Grid | None = field(default=None, repr=False)
 
-    def __call__(self, x: Float[Tensor, "*batch h w"]) -> Float[Tensor, "*batch u v"]:
+    def __call__(self, x: Tensor) -> Tensor:
         """Scale, then rotate."""
+        require_field(x, self.grid)
         h, w = (n * self.numerator // self.denominator for n in x.shape[-2:])
         return resize(x, (h, w), self.interpolation, self.antialias).rot90(self.turns, (-2, -1))
 
 
-def _legal(grid: tuple[int, int], numerator: int, denominator: int) -> bool:
+def _legal(grid: Grid, numerator: int, denominator: int) -> bool:
     return all(n * numerator % denominator == 0 for n in grid)
 
 
@@ -119,12 +154,13 @@ class Downscale:
         if not self.factors or min(self.factors) < 1:
             raise ValueError(f"expected factors of at least 1, got {self.factors}")
 
-    def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> ScaleTurn:
+    def draw(self, generator: torch.Generator, grid: Grid) -> ScaleTurn:
         """Sample a downscaling for a latent grid (h, w)."""
+        require_plane(grid)
         legal = [factor for factor in self.factors if _legal(grid, 1, factor)]
         if max(legal, default=1) == 1 < max(self.factors):
             raise ValueError(f"no factor of {self.factors} above 1 divides a {grid[0]} x {grid[1]} latent grid")
-        return ScaleTurn(1, _choose(generator, legal), 0, self.interpolation, self.antialias)
+        return ScaleTurn(1, _choose(generator, legal), 0, self.interpolation, self.antialias, tuple(grid))
 
 
 @dataclass(frozen=True)
@@ -150,8 +186,10 @@ class ScaleRotate:
             got = f"scales {self.scales} over denominator {self.denominator} and turns {self.turns}"
             raise ValueError(f"expected positive scales and some turns, got {got}")
 
-    def draw(self, generator: torch.Generator, grid: tuple[int, int]) -> ScaleTurn | IdentityMap:
+    def draw(self, generator: torch.Generator, grid: Grid) -> ScaleTurn | IdentityMap:
         """Sample a scaling with rotation, or the identity, for a latent grid (h, w)."""
+        require_plane(grid)
+        require_generator(generator)
         legal = [scale for scale in self.scales if _legal(grid, scale, self.denominator)]
         if not legal:
             what = f"a {grid[0]} x {grid[1]} latent grid"
@@ -159,5 +197,5 @@ class ScaleRotate:
         # Sample both either way, so that the probability does not shift later random numbers.
         chance = float(torch.rand((), generator=generator, device=generator.device))
         scale, turns = _choose(generator, legal), _choose(generator, self.turns)
-        transform = ScaleTurn(scale, self.denominator, turns, self.interpolation, self.antialias)
+        transform = ScaleTurn(scale, self.denominator, turns, self.interpolation, self.antialias, tuple(grid))
         return transform if chance < self.probability else IdentityMap()

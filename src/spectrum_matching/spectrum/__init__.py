@@ -1,7 +1,7 @@
 """Pure tensor functions on spectra: nothing but torch."""
 
 from .bands import flatten_bands, kl_divergence, spectrum_distribution
-from .block_lowpass import block_lowpass, lowpass_projection, merge_blocks, split_blocks
+from .block_lowpass import block_lowpass, lowpass_projection, merge_blocks, sequence_lowpass, split_blocks
 from .contrast import directional_energy, directional_spectrum, rmsc, unit_tokens
 from .dct import dct2, dct_matrix, idct2
 from .filters import difference_of_gaussians, gaussian_blur, resize
@@ -29,6 +29,7 @@ __all__ = [
     "radial_profile",
     "resize",
     "rmsc",
+    "sequence_lowpass",
     "spectrum_distribution",
     "split_blocks",
     "unit_tokens",

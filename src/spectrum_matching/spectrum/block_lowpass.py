@@ -1,4 +1,4 @@
-"""Square blocks, and the low-pass on each block's DCT that DSM applies to latents and images."""
+"""Blocks of fields and of sequences, and the low-pass on each block's DCT that DSM applies to latents and images."""
 
 from __future__ import annotations
 
@@ -62,3 +62,31 @@ def block_lowpass(x: Field, keep: int, block: int = 8) -> Field:
     with torch.autocast(x.device.type, enabled=False):
         low = blocks.flatten(-2) @ lowpass_projection(keep, block, like=field)
     return merge_blocks(low.reshape(*low.shape[:-1], block, block)).to(x.dtype)
+
+
+@constant
+def sequence_projection(keep: int, block: int) -> Tensor:
+    """Return DCT, zeroing of coefficients u ≥ keep and inverse DCT as one projection, (block, block)."""
+    rows = dct_matrix(block, like=FLOAT64)[:keep]
+    return rows.mT @ rows
+
+
+def sequence_lowpass(x: Float[Tensor, "*shape"], keep: int, block: int = 8, axis: int = -1) -> Float[Tensor, "*shape"]:
+    """Zero every coefficient u ≥ keep in the orthonormal DCT of each block along one axis; the shape stays.
+
+    keep: 1 (block means) to `block` (everything: `x` itself is returned). The result has the dtype of `x`.
+
+    Raises:
+        ValueError: unless that axis is a multiple of `block` and keep is in range.
+    """
+    if not 1 <= keep <= block:
+        raise ValueError(f"keep must lie in 1 ... {block} for blocks of {block}, got {keep}")
+    field = in_working_precision(x, 1).movedim(axis, -1)
+    if field.shape[-1] % block:
+        raise ValueError(f"a sequence of {field.shape[-1]} does not divide into blocks of {block}")
+    if keep == block:
+        return x
+    blocks = field.reshape(*field.shape[:-1], -1, block)
+    with torch.autocast(x.device.type, enabled=False):
+        low = blocks @ sequence_projection(keep, block, like=field)
+    return low.flatten(-2).movedim(-1, axis).to(x.dtype)

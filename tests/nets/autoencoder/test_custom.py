@@ -1,6 +1,8 @@
 """A user's own autoencoder: what it may return, what is found out about it, and what each mistake is answered with."""
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +12,7 @@ import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from torch.optim.swa_utils import AveragedModel
 
 from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.nets.autoencoder import Autoencoder
@@ -141,6 +144,37 @@ def test_custom_mean_and_logvar_make_a_posterior() -> None:
     assert not torch.equal(draws[0], posterior.mean)
     one_for_all = blocks(encode=lambda x: SimpleNamespace(mean=Blocks().encode(x), logvar=torch.tensor(-2.0)))
     assert (Autoencoder(one_for_all).encode(images(1, 3, 8, 8)).logvar == -2).all()
+
+
+def test_custom_encode_may_return_pairs_and_dicts() -> None:
+    mean = Blocks().encode(images(1, 3, 8, 8))
+    for wrap in (tuple, lambda moments: dict(zip(("mu", "log_var"), moments, strict=True))):
+        encode = partial(lambda wrap, x: wrap((Blocks().encode(x), -Blocks().encode(x).abs())), wrap)
+        model = blocks(encode=encode, decode=lambda z: (Blocks().decode(z), None))
+        autoencoder = Autoencoder(model)
+        assert autoencoder.is_stochastic
+        posterior = autoencoder.encode(images(1, 3, 8, 8))
+        assert torch.equal(posterior.mean, mean)
+        assert torch.equal(posterior.logvar, -mean.abs())
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, AveragedModel, lambda m: torch.compile(m, backend="eager")])
+def test_custom_wrappers_are_passed_over(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.down = nn.Conv2d(3, 5, 4, stride=4)
+
+        def encode(self, x: Tensor) -> Tensor:
+            return self.down(x)
+
+        def decode(self, z: Tensor) -> Tensor:
+            return Blocks().decode(z[:, :3])
+
+    model = Network()
+    autoencoder, x = Autoencoder(wrap(model)), images(1, 3, 8, 8)
+    assert (autoencoder.kind, autoencoder.channels, autoencoder.factor) == ("Network", 5, 4)
+    assert torch.equal(autoencoder.encode(x).mean, model.down(x))
 
 
 def test_custom_half_precision_gives_float32() -> None:

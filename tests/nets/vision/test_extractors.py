@@ -77,6 +77,13 @@ def test_open_extractor_names_a_file_that_is_no_torchscript(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the device is here")
+def test_open_extractor_names_a_device_that_is_not_here(tmp_path):
+    path = saved(tmp_path, nn.Flatten())
+    with pytest.raises(ValueError, match=r"device 'cuda' cannot be used \(.*\); use cpu"):
+        open_extractor(path, "cuda")
+
+
 def test_open_extractor_refuses_a_state_dict(tmp_path):
     torch.save({"weight": torch.zeros(1)}, tmp_path / "state.pt")
     with pytest.raises(ValueError, match="is no TorchScript file"):

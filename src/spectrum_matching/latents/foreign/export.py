@@ -11,10 +11,11 @@ import torch
 from ...files.atomic import explain_write_errors, write_folder_atomically
 from ...files.documents import Document
 from ...latent_space import LatentSpace
+from ...methods.models import LOGVAR_RANGE
 from ...metrics.latents.moments import ChannelMoments
 from ...seeding import seeded
 from ..gain import cached_samples, with_gain
-from ..latent_set import LOGVAR_RANGE, BadLatentError, LatentRow, LatentSet, sample_moments, stack_rows
+from ..latent_set import BadLatentError, LatentRow, LatentSet, sample_moments, stack_rows
 from ..statistics import latent_space
 
 ForeignLayout = Literal["repa", "lightningdit", "uvit", "mar"]

@@ -9,11 +9,11 @@ from typing import Any, Literal, Self
 
 import torch
 from diffusers.models import AutoencoderKL
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Posterior
 from torch import Tensor, nn
 
 from ...latent_space import LatentSpace
 from ...methods.method import Term
+from ...methods.models import Gaussian, unwrap
 from ..folders import CONFIG
 from ..python_files import explain_user_errors
 from . import custom, diffusers_classes
@@ -51,7 +51,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 class Autoencoder(nn.Module):
     """Images (b, 3, H, W) in [-1, 1] to latents (b, channels, H / factor, W / factor) and back.
 
-    model: an autoencoder of diffusers, or any object as described in `custom`; it is neither moved nor changed.
+    model: an autoencoder of diffusers, or any object as described in `custom`, also in wrappers that compile or
+    distribute it; it is neither moved nor changed.
     kind: its class. is_of_diffusers: whether that is one of diffusers. image_range: of the images that the model itself
     takes and returns. multiple: the sides of images are multiples of it. size: the only side that it takes, if there is
     one. is_stochastic: whether latents have a variance.
@@ -64,9 +65,7 @@ class Autoencoder(nn.Module):
 
     def __init__(self, model: Any, pipeline: str = "") -> None:
         super().__init__()
-        if type(model).__name__ == "OptimizedModule":  # torch.compile's, whose encode and decode are the original's
-            model = model._orig_mod
-        self.model = model
+        self.model = model = unwrap(model)
         if not isinstance(model, nn.Module):
             self.parts = custom.modules_of(model)
         name = diffusers_classes.class_name(model)
@@ -80,7 +79,7 @@ class Autoencoder(nn.Module):
         self.is_stochastic = adapter.is_stochastic
         self.latent_space = adapter.latent_space
 
-    def encode(self, images: Tensor) -> Posterior:
+    def encode(self, images: Tensor) -> Gaussian:
         """Return the posterior of images (b, 3, H, W) in [-1, 1] in float32 or wider; the range is not checked.
 
         Its logvar is -30 unless `is_stochastic`.

@@ -1,26 +1,24 @@
 """A user-defined autoencoder: any object with `encode` and `decode`, live or from a Python file.
 
-encode(images (b, 3, H, W)) returns latents (b, c, h, w), or an object with `mean` and `logvar`, or one with
-`latent_dist`, `latent` or `latents`; decode(latents) returns images, or an object with `sample`. Optional attributes:
+encode(images (b, 3, H, W)) returns latents (b, c, h, w), or whatever else `posterior_of` reads; decode(latents) returns
+images, or whatever else `images_of` reads. Optional attributes:
 `image_range`, (-1, 1) or (0, 1); `multiple`, a divisor of the sides of its images; `latent_space`, a LatentSpace, or
 `scaling_factor` and `shift_factor`, with which (latents - shift) · scale has unit scale. To be trained it has
 `save_pretrained(folder)`, which writes it in a format of its own.
 """
 
 import math
-from collections.abc import Callable
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...latent_space import LatentSpace
+from ...methods.models import Gaussian, images_of, posterior_of, require_autoencoder
 from ..python_files import explain_user_errors
-from .interface import Adapter, eval_mode, images_of, posterior_of
+from .interface import Adapter, eval_mode, still, still_posterior
 
 TRIAL_SIZE = 64
-T = TypeVar("T")
 
 
 def modules_of(model: object) -> nn.ModuleDict:
@@ -39,9 +37,7 @@ def adapter_of(model: Any, modules: nn.Module) -> Adapter:
         ValueError: naming the class and the remedy, for what does not fit.
     """
     kind = type(model).__name__
-    for verb in ("encode", "decode"):
-        if not callable(getattr(model, verb, None)):
-            raise ValueError(f"{kind} has no {verb}(): an autoencoder has encode(images) and decode(latents)")
+    require_autoencoder(model)
     image_range = getattr(model, "image_range", (-1, 1))
     if image_range not in ((-1, 1), (0, 1), [-1, 1], [0, 1]):
         raise ValueError(f"{kind}.image_range is {image_range!r}, expected (-1, 1) or (0, 1)")
@@ -86,7 +82,7 @@ def adapter_of(model: Any, modules: nn.Module) -> Adapter:
         factor=factor,
         channels=latents.shape[1],
         multiple=math.lcm(multiple or factor, factor * space.patch),
-        is_stochastic=not posterior.deterministic,
+        is_stochastic=not posterior.is_certain,
         image_range=(float(low), float(high)),
         latent_space=space,
         declare=_declare,
@@ -119,15 +115,15 @@ def _latent_space(model: Any, kind: str) -> LatentSpace:
         raise ValueError(f"{kind} declares scaling {scale!r} and shift {shift!r}, expected two numbers") from None
 
 
-def _call(verb: str, expected: str, parse: Callable[[Any], T], model: Any, x: Tensor, hint: str = "") -> T:
-    name = f"{type(model).__name__}.{verb}"
-    with explain_user_errors(f"{name} fails on {tuple(x.shape)}{hint}"):
-        output = getattr(model, verb)(x)
-    try:
-        return parse(output)
-    except TypeError as error:
-        raise ValueError(f"{name} gave {error}, expected {expected}") from None
+def _call(verb: str, model: Any, x: Tensor, hint: str = "") -> Any:
+    with explain_user_errors(f"{type(model).__name__}.{verb} fails on {tuple(x.shape)}{hint}"):
+        return getattr(model, verb)(x)
 
 
-_encode = partial(_call, "encode", "latents (b, c, h, w) in floating point, or mean and logvar", posterior_of)
-_decode = partial(_call, "decode", "images (b, 3, H, W), or an object with sample", images_of)
+def _encode(model: Any, images: Tensor, hint: str = "") -> Gaussian:
+    encoded = _call("encode", model, images, hint)
+    return still_posterior(posterior_of(encoded, f"{type(model).__name__}.encode"))
+
+
+def _decode(model: Any, latents: Tensor) -> Tensor:
+    return still(images_of(_call("decode", model, latents), f"{type(model).__name__}.decode"))

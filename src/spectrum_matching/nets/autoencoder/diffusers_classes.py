@@ -7,14 +7,14 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 import torch
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Posterior
 from torch import Tensor
 
 from ...latent_space import LatentSpace
 from ...methods.method import Term
+from ...methods.models import Gaussian, images_of, posterior_of
 from . import declared
 from .declared import IN_BUFFERS, Declaration
-from .interface import Adapter, images_of, posterior_of
+from .interface import Adapter, still, still_posterior
 
 
 def _ltx_factor(model: Any) -> int:
@@ -192,25 +192,25 @@ def adapter_of(model: Any, kind: str, pipeline: str = "") -> Adapter:
     )
 
 
-def _encode(traits: Traits, model: Any, images: Tensor) -> Posterior:
+def _encode(traits: Traits, model: Any, images: Tensor) -> Gaussian:
     if traits.alpha:
         images = torch.cat([images, torch.ones_like(images[:, :1])], dim=1)
     if traits.frames:
         images = images.unsqueeze(2)
     if traits.single:
-        posteriors = [posterior_of(model.encode(image)) for image in images.split(1)]
-        return Posterior(torch.cat([posterior.parameters for posterior in posteriors]))
+        posteriors = [still_posterior(posterior_of(model.encode(image))) for image in images.split(1)]
+        return Gaussian(torch.cat([p.mean for p in posteriors]), torch.cat([p.logvar for p in posteriors]))
     encoded = model.encode(images)
     # A latent wrapped as a distribution, with a variance that means nothing.
     if not traits.is_stochastic and "latent_dist" in encoded:
         encoded = encoded.latent_dist.mode()
-    return posterior_of(encoded)
+    return still_posterior(posterior_of(encoded))
 
 
 def _decode(traits: Traits, model: Any, latents: Tensor) -> Tensor:
     if traits.frames:
         latents = latents.unsqueeze(2)
     if traits.single:
-        return torch.cat([images_of(traits.decode(model, latent)) for latent in latents.split(1)])
-    images = images_of(traits.decode(model, latents))
+        return torch.cat([still(images_of(traits.decode(model, latent))) for latent in latents.split(1)])
+    images = still(images_of(traits.decode(model, latents)))
     return images[:, :3] if traits.alpha else images

@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Posterior
 from torch import Tensor, nn
 
 from ...latent_space import LatentSpace
 from ...methods.method import Term
+from ...methods.models import Gaussian
 
-LOGVAR_OF_CERTAINTY = -30.0
 UNDECLARED = LatentSpace()
 
 
@@ -27,7 +26,7 @@ class Adapter:
     if it is not. terms: the losses on its latents that belong to the model.
     """
 
-    encode: Callable[[Any, Tensor], Posterior]
+    encode: Callable[[Any, Tensor], Gaussian]
     decode: Callable[[Any, Tensor], Tensor]
     factor: int
     channels: int
@@ -41,55 +40,13 @@ class Adapter:
     terms: tuple[Term, ...] = ()
 
 
-def posterior_of(encoded: Any) -> Posterior:
-    """Return an encoder's output as a Gaussian in float32 or wider; a time axis of one frame is dropped.
-
-    The output is a distribution, alone or under `latent_dist`; an object with `mean` and `logvar`, which is broadcast
-    to the mean; or latents, alone or under `latent` or `latents`, whose posterior has logvar -30 and samples its mean.
-
-    Raises:
-        TypeError: for anything else.
-    """
-    encoded = getattr(encoded, "latent_dist", encoded)
-    if isinstance(encoded, Posterior):
-        return certain(encoded.mean) if encoded.deterministic else _gaussian(encoded.parameters)
-    if not isinstance(encoded, Tensor):
-        mean, logvar = (getattr(encoded, name, None) for name in ("mean", "logvar"))
-        if isinstance(mean, Tensor) and isinstance(logvar, Tensor):
-            try:
-                logvar = logvar.expand_as(mean)
-            except RuntimeError:
-                raise TypeError(f"a mean of {tuple(mean.shape)} with a logvar of {tuple(logvar.shape)}") from None
-            return _gaussian(torch.cat([mean, logvar], dim=1))
-        encoded = getattr(encoded, "latent", getattr(encoded, "latents", encoded))
-    if not isinstance(encoded, Tensor) or not encoded.is_floating_point():
-        raise TypeError(str(encoded.dtype) if isinstance(encoded, Tensor) else type(encoded).__name__)
-    return certain(encoded)
+def still_posterior(posterior: Gaussian) -> Gaussian:
+    """Drop a time axis of one frame."""
+    return replace(posterior, mean=still(posterior.mean), logvar=still(posterior.logvar))
 
 
-def certain(latents: Tensor) -> Posterior:
-    """Return a posterior without variance: its samples are its mean."""
-    return _gaussian(torch.cat([latents, torch.full_like(latents, LOGVAR_OF_CERTAINTY)], dim=1), deterministic=True)
-
-
-def images_of(decoded: Any) -> Tensor:
-    """Return a decoder's output, or its `sample`, as images; a time axis of one frame is dropped.
-
-    Raises:
-        TypeError: if that is no tensor.
-    """
-    images = decoded if isinstance(decoded, Tensor) else getattr(decoded, "sample", None)
-    if not isinstance(images, Tensor):
-        raise TypeError(type(decoded).__name__)
-    return _still(images)
-
-
-def _gaussian(moments: Tensor, deterministic: bool = False) -> Posterior:
-    # Moments in bf16 (under autocast) would cost the samples, the KL and the spectra their digits.
-    return Posterior(_still(moments).to(torch.promote_types(moments.dtype, torch.float32)), deterministic)
-
-
-def _still(x: Tensor) -> Tensor:
+def still(x: Tensor) -> Tensor:
+    """Drop a time axis of one frame."""
     return x[:, :, 0] if x.ndim == 5 and x.shape[2] == 1 else x
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...files.digests import digest_files, digest_lines
 from ...files.settings import validate
+from ...processes import usable_device
 from ...spectrum.filters import Resampler, resize
 from ..folders import CONFIG, download, load_folder, read_config
 from . import shufflenet
@@ -165,18 +166,19 @@ def open_vision(spec: str, device: torch.device | str = "cpu", size: int | None 
     configuration, rounded down to a multiple of its patch. Gradients take images at their own size.
 
     Raises:
-        ValueError: in one line, if it does not open.
+        ValueError: in one line, if it does not open, or for a device that is not here.
     """
+    device = usable_device(device)
     name, _, rest = spec.partition(":")
     if name == "gradients":
         if size is not None:
             raise ValueError(f"{spec} takes images at their own size: leave size {size} out, or give gradients:CELL")
-        return _gradients(spec, rest if ":" in spec else str(CELL), torch.device(device))
+        return _gradients(spec, rest if ":" in spec else str(CELL), device)
     if name == SHUFFLENET:
-        return _shufflenet(spec, rest, torch.device(device), size)
+        return _shufflenet(spec, rest, device, size)
     if name in RECIPES:
-        return _pretrained(spec, torch.device(device), size, spec.removeprefix(f"{name}:"), RECIPES[name])
-    return _pretrained(spec, torch.device(device), size, spec, None)
+        return _pretrained(spec, device, size, spec.removeprefix(f"{name}:"), RECIPES[name])
+    return _pretrained(spec, device, size, spec, None)
 
 
 def canonical(spec: str) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...files.digests import digest_files, digest_lines, digest_weights
+from ...processes import usable_device
 from ..python_files import PREFIX, from_file
 from .encoders import SHUFFLENET, open_vision
 from .inception import REMEDY, RESIZER, Inception
@@ -53,9 +54,10 @@ def open_extractor(spec: str, device: torch.device | str = "cpu") -> Extractor:
     arguments and returns a function of images; a module is put into eval mode on `device`.
 
     Raises:
-        ValueError: in one line, if it does not open. The extractor raises it too, for images on which a user's function
-            fails, and for anything but finite features (b, d).
+        ValueError: in one line, if it does not open, or for a device that is not here. The extractor raises it too, for
+            images on which a user's function fails, and for anything but finite features (b, d).
     """
+    device = usable_device(device)
     name, _, source = spec.partition(":")
     return EXTRACTORS[name](source, device) if name in EXTRACTORS else _user_extractor(spec, device)
 
