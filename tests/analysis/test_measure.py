@@ -204,6 +204,28 @@ def test_analyze_refuses_tensors_that_are_not_images(tensor, message):
         analyze(Codec(4), tensor)
 
 
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_analyze_takes_images_of_as_many_channels_as_the_autoencoder(n):
+    """Of a repeated channel, the numbers are those of its RGB images; wrappers are passed over."""
+    grey = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    grey = nn.functional.interpolate(grey, (32, 32), mode="bilinear")
+    found, plain = (analyze(nn.DataParallel(Codec(4)), grey.repeat(1, c, 1, 1), n_tests=2) for c in (n, 3))
+    assert found.subject.kind == "Codec"
+    assert found.subject.channels == n
+    for key in ("psnr", "ssim", "exponent", "best_delta"):
+        assert numbers(found)[key] == pytest.approx(numbers(plain)[key], rel=1e-4)
+    assert {p.image for p in found.pictures} == {p.image for p in plain.pictures}
+
+
+def test_analyze_names_other_channels_and_what_needs_rgb():
+    grey = torch.rand(8, 1, 32, 32) * 2 - 1
+    with pytest.raises(ValueError, match="mine encodes images of 3 channels, and these have 1"):
+        analyze(Autoencoder(Codec(4)), grey, name="mine")
+    options = AnalysisOptions(perceptual=nn.Identity())
+    with pytest.raises(ValueError, match="images have 1 channels, and perceptual takes RGB alone: leave it out"):
+        analyze(Codec(4), grey, options=options)
+
+
 @pytest.mark.slow
 def test_analyze_restores_training_mode_and_random_state(images):
     model = Autoencoder.from_preset("tiny").model

@@ -43,7 +43,6 @@ def test_reconstruct_averages_gradients_over_processes(tmp_path):
     joined = gradient(model(), images())
     assert torch.equal(two[0]["within"], two[1]["within"])
     torch.testing.assert_close(two[0]["within"], joined, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(two[0]["compiled"], joined, rtol=1e-4, atol=1e-6)
     # What goes wrong without the wrapper's forward: each process has a gradient of its own.
     assert (two[0]["around"] - two[1]["around"]).norm() > 0.1 * joined.norm()
 
@@ -52,10 +51,8 @@ def main(out):
     """What each process does."""
     torch.distributed.init_process_group("gloo")
     rank = int(os.environ["RANK"])
-    mine, plain = images()[4 * rank : 4 * rank + 4], DistributedDataParallel(model())
-    within, around = gradient(plain, mine), DistributedDataParallel(model())
-    compiled = gradient(torch.compile(DistributedDataParallel(model()), backend="eager"), mine)
-    found = {"within": within, "compiled": compiled, "around": gradient(around.module, mine)}
+    mine, (within, around) = images()[4 * rank : 4 * rank + 4], (DistributedDataParallel(model()) for _ in range(2))
+    found = {"within": gradient(within, mine), "around": gradient(around.module, mine)}
     torch.save(found, out / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 

@@ -34,7 +34,7 @@ class Album:
         self.latent_pictures: tuple[LatentPicture, ...] = ()
 
     def add(self, rows: Sequence[int], images: Tensor, latents: Tensor, test: DecoderTest) -> None:
-        """Add images (b, 3, H, W) in [-1, 1] and what their latents decode to, whole and after each low-pass.
+        """Add images (b, c, H, W) in [-1, 1] and what their latents decode to, whole and after each low-pass.
 
         rows: their numbers among those measured; images that are not shown are passed over.
         """
@@ -68,7 +68,11 @@ class Album:
 
 
 def central_png(image: Tensor) -> str:
-    """Return the centre of an image (3, H, W) in [-1, 1], of 128 pixels at most, as a PNG in base64."""
+    """Return the centre of an image (c, H, W) in [-1, 1], of 128 pixels at most, as a PNG in base64.
+
+    Of other channels than RGB's, the first three are shown as such, or the first as grey.
+    """
+    image = image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
     side = min(image.shape[-1], LARGEST_SIDE)
     margin = (image.shape[-1] - side) // 2
     return as_png(image[None, :, margin : margin + side, margin : margin + side])

@@ -54,19 +54,25 @@ def analyze(
 ) -> Analysis:
     """Measure an autoencoder on `n_images` (None: all) spread over a set.
 
-    autoencoder: an `Autoencoder`, a model of diffusers, or an object with encode and decode. images: an image set, or a
-    tensor (n, 3, size, size) in [-1, 1]. n_tests: so many of these, spread over them, are also decoded from low-passed
-    and noisy latents, and encoded rotated and scaled. batch_size: changes the numbers only by rounding. device, dtype:
-    where and how the networks run, and stay; None leaves them as they are. Training mode is restored, and the global
-    random state is not touched. source, split, notes: for the record. progress: called with the number of images
-    encoded and decoded, and their total; those of generation among them.
+    autoencoder: an `Autoencoder`, a model of diffusers, or an object with encode and decode, in wrappers or not.
+    images: an image set, or a tensor (n, 3, size, size) in [-1, 1], or of as many channels as the autoencoder takes.
+    n_tests: so many of these, spread over them, are also decoded from low-passed and noisy latents, and encoded rotated
+    and scaled. batch_size: changes the numbers only by rounding. device, dtype: where and how the networks run, and
+    stay; None leaves them as they are. Training mode is restored, and the global random state is not touched. source,
+    split, notes: for the record. progress: called with the number of images encoded and decoded, and their total; those
+    of generation among them.
 
     Raises:
         ValueError: for images of a size that the autoencoder does not take, latents that do not vary, outputs that are
             not finite, and fewer than two images or tests.
     """
-    model = autoencoder if isinstance(autoencoder, Autoencoder) else Autoencoder(autoencoder)
     image_set = TensorImages(images) if isinstance(images, Tensor) else images
+    n_channels = image_set.channels if isinstance(image_set, TensorImages) else 3
+    model = autoencoder if isinstance(autoencoder, Autoencoder) else Autoencoder(autoencoder, image_channels=n_channels)
+    if model.image_channels != n_channels:
+        raise ValueError(f"{name} encodes images of {model.image_channels} channels, and these have {n_channels}")
+    if n_channels != 3 and options.needs_rgb:
+        raise ValueError(f"images have {n_channels} channels, and {options.needs_rgb} takes RGB alone: leave it out")
     if n_tests < 2:
         raise ValueError(f"n_tests is {n_tests}; standard errors need at least two images")
     check_size(name, model, image_set.size, SSIM_WINDOW)

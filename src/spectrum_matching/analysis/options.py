@@ -64,6 +64,11 @@ class AnalysisOptions:
         if self.reference and not self.features:
             raise ValueError(REFERENCE_NEEDS_FEATURES)
 
+    @property
+    def needs_rgb(self) -> str:
+        """The option whose network takes RGB images alone; "" for none."""
+        return next((name for name in ("perceptual", "features", "encoder") if getattr(self, name) is not None), "")
+
 
 DEFAULTS = AnalysisOptions()
 

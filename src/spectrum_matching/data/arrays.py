@@ -82,15 +82,16 @@ class ArchivedImages(Contents, Dataset[ImageRow]):
 
 
 class TensorImages(Contents, Dataset[ImageRow]):
-    """Images (n, 3, size, size) in [-1, 1] and, where given, their labels (n,).
+    """Images (n, channels, size, size) in [-1, 1], 3 channels for RGB, and, where given, their labels (n,).
 
     Raises:
         ValueError: for another shape, values that are not finite or outside [-1, 1], or images in [0, 1].
     """
 
     def __init__(self, images: Tensor, labels: Tensor | None = None, source: str = "tensor") -> None:
-        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3] or not len(images):
-            raise ValueError(f"images are {tuple(images.shape)}; expected (n, 3, size, size): crop them to squares")
+        if images.ndim != 4 or not images.shape[1] or images.shape[2] != images.shape[3] or not len(images):
+            expected = "expected (n, 3, size, size), or of other channels"
+            raise ValueError(f"images are {tuple(images.shape)}; {expected}: crop them to squares")
         if not images.is_floating_point() or not images.isfinite().all() or images.abs().max() > 1.001:
             raise ValueError(
                 "images must be finite floats in [-1, 1]; scale them: [0, 1] by 2x - 1, bytes by x / 127.5 - 1"
@@ -101,7 +102,7 @@ class TensorImages(Contents, Dataset[ImageRow]):
             raise ValueError(f"labels are {tuple(labels.shape)}; expected ({len(images)},)")
         self._images = images.detach().cpu().float()
         self._labels = labels.tolist() if labels is not None else [-1] * len(images)
-        self.source, self.size = source, images.shape[-1]
+        self.source, self.channels, self.size = source, *images.shape[1:3]
         self.bad: tuple[BadFile, ...] = ()
         self.classes: tuple[str, ...] = ()
         self.names = tuple(str(index) for index in range(len(images)))

@@ -177,6 +177,12 @@ def test_custom_wrappers_are_passed_over(wrap: Callable[[nn.Module], nn.Module])
     assert torch.equal(autoencoder.encode(x).mean, model.down(x))
 
 
+def test_custom_image_channels_are_said_or_given() -> None:
+    for autoencoder in (Autoencoder(blocks(image_channels=5)), Autoencoder(Blocks(), image_channels=5)):
+        assert (autoencoder.image_channels, autoencoder.channels) == (5, 5)
+        assert autoencoder.decode(autoencoder.encode(images(1, 5, 8, 8)).mean).shape == (1, 5, 8, 8)
+
+
 def test_custom_half_precision_gives_float32() -> None:
     model = blocks(encode=lambda x: Blocks().encode(x).bfloat16(), decode=lambda z: Blocks().decode(z.float()))
     assert Autoencoder(model).encode(images(1, 3, 8, 8)).mean.dtype == torch.float32
@@ -212,10 +218,14 @@ def test_custom_latent_space_or_factors_declare_the_scale() -> None:
         ({"image_range": (0, 255)}, "Blocks.image_range is (0, 255), expected (-1, 1) or (0, 1)"),
         ({"image_range": "unit"}, "Blocks.image_range is 'unit', expected (-1, 1) or (0, 1)"),
         ({"multiple": 0.5}, "Blocks.multiple is 0.5, expected a whole number of pixels"),
+        ({"image_channels": "RGB"}, "Blocks.image_channels is 'RGB', expected a whole number, such as 3 for RGB"),
         ({"latent_space": {}}, "Blocks.latent_space is a dict, expected a LatentSpace"),
         ({"scaling_factor": 0}, "Blocks declares scaling 0"),
         ({"scaling_factor": [1, 2]}, "Blocks declares scaling [1, 2]"),
-        ({"encode": lambda x: 1 / 0}, "Blocks.encode fails on (2, 3, 64, 64); if it needs other sizes, set `multiple`"),
+        (
+            {"encode": lambda x: 1 / 0},
+            "Blocks.encode fails on (2, 3, 64, 64); if it needs other sizes, set `multiple`, other",
+        ),
         ({"encode": lambda x: [x]}, "Blocks.encode gave list, expected latents (b, c, h, w)"),
         ({"encode": lambda x: x.long()}, "Blocks.encode gave torch.int64, expected latents (b, c, h, w)"),
         ({"encode": lambda x: x[0]}, "Blocks.encode gave latents (3, 64, 64) for images (2, 3, 64, 64)"),

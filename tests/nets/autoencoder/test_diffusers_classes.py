@@ -212,6 +212,18 @@ def test_decode_gives_noise_level_zero() -> None:
         Autoencoder(model)
 
 
+def test_autoencoder_of_grey_images_is_taken_live_and_refused_from_files(tmp_path: Path) -> None:
+    model = build("AutoencoderKL", KL | {"in_channels": 1, "out_channels": 1})
+    autoencoder, x = Autoencoder(model), images(2, 1, 16, 24)
+    assert autoencoder.image_channels == 1
+    assert autoencoder.decode(autoencoder.encode(x).mean).shape == x.shape
+    with pytest.raises(ValueError, match=r"images are \(2, 3, 16, 16\); expected \(b, 1, H, W\)"):
+        autoencoder.encode(images(2, 3, 16, 16))
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="encodes images of 1 channels, and files are read as RGB: in Python, analyze"):
+        Autoencoder.from_pretrained(tmp_path)
+
+
 def test_autoencoder_leaves_a_live_model_unchanged() -> None:
     model = build("AutoencoderKL", KL).train()
     model.encoder.requires_grad_(False)

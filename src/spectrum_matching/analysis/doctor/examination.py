@@ -7,10 +7,10 @@ from functools import cached_property, partial
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Posterior
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
+from ...methods.models import Gaussian
 from ...nets.autoencoder import Autoencoder
 from ...records.diagnosis import Level, Outcome
 
@@ -44,7 +44,7 @@ class Examination:
         self.peaks: dict[str, float] = {}
 
     @cached_property
-    def posterior(self) -> Posterior:
+    def posterior(self) -> Gaussian:
         """The posterior of the images; records in `peaks` the largest magnitude that each layer puts out."""
         with self._watched():
             return self.encode(self.images)
@@ -67,7 +67,7 @@ class Examination:
         named = dict(self.model.named_modules())
         return {name.partition(".")[2]: module for name, module in named.items() if "." in name}
 
-    def encode(self, images: Tensor) -> Posterior:
+    def encode(self, images: Tensor) -> Gaussian:
         """Return the posterior of images, in the range that the autoencoder declares."""
         with explained("encode", images):
             return self.model.encode(images)

@@ -172,7 +172,7 @@ class ImageStatistics:
         numbers: Sequence[int] | None = None,
         labels: Tensor | None = None,
     ) -> None:
-        """Add images (b, 3, size, size) in [-1, 1], which are rounded to 256 levels first, as a file would.
+        """Add images (b, c, size, size) in [-1, 1], which are rounded to 256 levels first, as a file would.
 
         numbers: their positions in the whole set; by default they follow those of earlier batches. labels (b,): -1 for
         none.
@@ -180,7 +180,7 @@ class ImageStatistics:
         Raises:
             ValueError: for images that are not square, of another size than earlier ones, or not finite.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
+        if images.ndim != 4 or images.shape[2] != images.shape[3]:
             raise ValueError(f"images are {tuple(images.shape)}, expected (b, 3, size, size)")
         if self.size not in (0, images.shape[-1]):
             raise ValueError(f"an image has {images.shape[-1]} pixels a side, earlier ones had {self.size}")

@@ -49,7 +49,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class Autoencoder(nn.Module):
-    """Images (b, 3, H, W) in [-1, 1] to latents (b, channels, H / factor, W / factor) and back.
+    """Images (b, image_channels, H, W) in [-1, 1] to latents (b, channels, H / factor, W / factor) and back.
 
     model: an autoencoder of diffusers, or any object as described in `custom`, also in wrappers that compile or
     distribute it; it is neither moved nor changed.
@@ -60,41 +60,43 @@ class Autoencoder(nn.Module):
     Latents are raw. `latent_space` is the declared transform to unit scale, and nothing here applies it. A null in a
     configuration means scale 1 and shift 0; a config.json without `scaling_factor` means its class's default, as in
     diffusers. pipeline: the class of the diffusion pipeline that the model comes from, some of which scale latents in
-    another way than its configuration says.
+    another way than its configuration says. image_channels: 3 for RGB; where given, of a user's object
+    that does not say its own.
     """
 
-    def __init__(self, model: Any, pipeline: str = "") -> None:
+    def __init__(self, model: Any, pipeline: str = "", image_channels: int = 3) -> None:
         super().__init__()
         self.model = model = unwrap(model)
         if not isinstance(model, nn.Module):
             self.parts = custom.modules_of(model)
         name = diffusers_classes.class_name(model)
         self.kind, self.is_of_diffusers = name or type(model).__name__, name is not None
-        self._adapter = adapter = (
-            diffusers_classes.adapter_of(model, name, pipeline) if name else custom.adapter_of(model, self)
-        )
+        if name:
+            adapter = diffusers_classes.adapter_of(model, name, pipeline)
+        else:
+            adapter = custom.adapter_of(model, self, image_channels)
+        self._adapter = adapter
         self.image_range = adapter.image_range
         self.factor, self.channels = adapter.factor, adapter.channels
-        self.multiple, self.size = adapter.multiple, adapter.size
+        self.image_channels, self.multiple, self.size = adapter.image_channels, adapter.multiple, adapter.size
         self.is_stochastic = adapter.is_stochastic
         self.latent_space = adapter.latent_space
 
     def encode(self, images: Tensor) -> Gaussian:
-        """Return the posterior of images (b, 3, H, W) in [-1, 1] in float32 or wider; the range is not checked.
+        """Return the posterior of images (b, image_channels, H, W) in [-1, 1] in float32 or wider.
 
-        Its logvar is -30 unless `is_stochastic`.
+        The range is not checked. The posterior's logvar is -30 unless `is_stochastic`.
 
         Raises:
-            ValueError: unless there are three channels and H and W are multiples of `multiple` (or are `size`), or if
+            ValueError: for other channels, unless H and W are multiples of `multiple` (or are `size`), or if
                 the model's latents are not of the expected shape.
         """
         *_, height, width = sides = images.shape[2:] if images.ndim == 4 else (0, 0)
         fits = height == width == self.size if self.size else not any(n == 0 or n % self.multiple for n in sides)
-        if images.ndim != 4 or images.shape[1] != 3 or not fits:
+        if images.ndim != 4 or images.shape[1] != self.image_channels or not fits:
             which = f"H = W = {self.size}" if self.size else f"H and W multiples of {self.multiple}"
-            raise ValueError(
-                f"images are {tuple(images.shape)}; expected (b, 3, H, W) with {which}: crop or resize them"
-            )
+            what = f"images are {tuple(images.shape)}; expected (b, {self.image_channels}, H, W) with {which}"
+            raise ValueError(f"{what}: crop or resize them")
         inputs = images.to(self.dtype)
         if self.image_range == (0.0, 1.0):
             inputs = inputs / 2 + 0.5
@@ -104,7 +106,7 @@ class Autoencoder(nn.Module):
         return posterior
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return the images (b, 3, h · factor, w · factor) of raw latents (b, channels, h, w).
+        """Return the images (b, image_channels, h · factor, w · factor) of raw latents (b, channels, h, w).
 
         Raises:
             ValueError: for any other shape; a model with a `size` decodes that grid alone.
@@ -117,7 +119,7 @@ class Autoencoder(nn.Module):
                 f"latents are {tuple(latents.shape)}; this autoencoder decodes h = w = {self.size // self.factor} alone"
             )
         images = self._adapter.decode(self.model, latents.to(self.dtype))
-        self._require_shape("decode", images, (b, 3, h * self.factor, w * self.factor))
+        self._require_shape("decode", images, (b, self.image_channels, h * self.factor, w * self.factor))
         return images * 2 - 1 if self.image_range == (0.0, 1.0) else images
 
     @cached_property
@@ -192,7 +194,7 @@ class Autoencoder(nn.Module):
 
     def _grey(self, device: torch.device) -> Tensor:
         side = self.size or -(-custom.TRIAL_SIZE // self.multiple) * self.multiple
-        return torch.zeros(1, 3, side, side, device=device)
+        return torch.zeros(1, self.image_channels, side, side, device=device)
 
     def require_saving(self) -> None:
         """Check that the model writes itself.
@@ -236,7 +238,11 @@ class Autoencoder(nn.Module):
             ValueError: naming the source and the remedy, for anything that does not open.
         """
         loaded = load(source)
-        return cls(loaded.model, loaded.pipeline)
+        opened = cls(loaded.model, loaded.pipeline)
+        if opened.image_channels != 3:
+            what = f"{source} encodes images of {opened.image_channels} channels, and files are read as RGB"
+            raise ValueError(f"{what}: in Python, analyze(model, images) measures it on a tensor")
+        return opened
 
     def save_pretrained(self, folder: str | Path, latent_space: LatentSpace | None = None) -> None:
         """Write the model in its own format: of diffusers, config.json and safetensors for its `from_pretrained`.

@@ -2,9 +2,9 @@
 
 encode(images (b, 3, H, W)) returns latents (b, c, h, w), or whatever else `posterior_of` reads; decode(latents) returns
 images, or whatever else `images_of` reads. Optional attributes:
-`image_range`, (-1, 1) or (0, 1); `multiple`, a divisor of the sides of its images; `latent_space`, a LatentSpace, or
-`scaling_factor` and `shift_factor`, with which (latents - shift) · scale has unit scale. To be trained it has
-`save_pretrained(folder)`, which writes it in a format of its own.
+`image_range`, (-1, 1) or (0, 1); `image_channels`, 3 for RGB; `multiple`, a divisor of the sides of its images;
+`latent_space`, a LatentSpace, or `scaling_factor` and `shift_factor`, with which (latents - shift) · scale has unit
+scale. To be trained it has `save_pretrained(folder)`, which writes it in a format of its own.
 """
 
 import math
@@ -28,10 +28,11 @@ def modules_of(model: object) -> nn.ModuleDict:
     )
 
 
-def adapter_of(model: Any, modules: nn.Module) -> Adapter:
+def adapter_of(model: Any, modules: nn.Module, image_channels: int = 3) -> Adapter:
     """Return how an object is called, from one trial on a grey image.
 
-    The trial leaves random generators and `modules`, the networks in the object, as they were.
+    image_channels: of the trial's image, unless the object has an attribute of this name. The trial leaves random
+    generators and `modules`, the networks in the object, as they were.
 
     Raises:
         ValueError: naming the class and the remedy, for what does not fit.
@@ -45,13 +46,16 @@ def adapter_of(model: Any, modules: nn.Module) -> Adapter:
     multiple = getattr(model, "multiple", None)
     if multiple is not None and not (isinstance(multiple, int) and multiple > 0):
         raise ValueError(f"{kind}.multiple is {multiple!r}, expected a whole number of pixels")
+    n_channels = getattr(model, "image_channels", image_channels)
+    if not (isinstance(n_channels, int) and n_channels > 0):
+        raise ValueError(f"{kind}.image_channels is {n_channels!r}, expected a whole number, such as 3 for RGB")
     space = _latent_space(model, kind)
 
     side = -(-TRIAL_SIZE // (multiple or 1)) * (multiple or 1)
     weight = next((p for p in modules.parameters() if p.is_floating_point()), torch.empty(0))
-    grey = torch.full((2, 3, side, side), (low + high) / 2, dtype=weight.dtype, device=weight.device)
+    grey = torch.full((2, n_channels, side, side), (low + high) / 2, dtype=weight.dtype, device=weight.device)
     with eval_mode(modules, None):
-        posterior = _encode(model, grey, "; if it needs other sizes, set `multiple`")
+        posterior = _encode(model, grey, "; if it needs other sizes, set `multiple`, other channels, `image_channels`")
         latents = posterior.mean
         if latents.ndim != 4 or len(latents) != 2 or not 0 < latents.shape[2] == latents.shape[3]:
             raise ValueError(
@@ -86,6 +90,7 @@ def adapter_of(model: Any, modules: nn.Module) -> Adapter:
         image_range=(float(low), float(high)),
         latent_space=space,
         declare=_declare,
+        image_channels=n_channels,
     )
 
 

@@ -166,12 +166,9 @@ def adapter_of(model: Any, kind: str, pipeline: str = "") -> Adapter:
     """Return how a model of the class `kind` is called, from a pipeline of that class.
 
     Raises:
-        ValueError: if the model takes no RGB images, or decodes at random.
+        ValueError: if the model decodes at random.
     """
     traits, config = CLASSES[kind], model.config
-    n_colours = config.get("in_channels", 3)
-    if n_colours != 3 and not traits.frames:
-        raise ValueError(f"this {kind} encodes images of {n_colours} channels, expected 3 (RGB)")
     if any(config.get("decoder_inject_noise") or ()):
         raise ValueError(f"this {kind} draws noise inside its decoder that no seed fixes: it cannot be measured")
     factor = traits.factor(model) if callable(traits.factor) else 2 ** (len(config[traits.factor]) - 1)
@@ -189,6 +186,7 @@ def adapter_of(model: Any, kind: str, pipeline: str = "") -> Adapter:
         declare=traits.latent_space.write,
         fixed_encoder=traits.fixed_encoder,
         terms=traits.terms(model),
+        image_channels=3 if traits.frames else config.get("in_channels", 3),
     )
 
 

@@ -23,7 +23,7 @@ class Adapter:
     of images are multiples of it. size: the only side that the model takes, if there is one. is_stochastic: whether
     latents have a variance. latent_space: the declared scale of latents. declare(model, latent_space): writes it into
     the model, for its own format, as far as that has a place for it. fixed_encoder: why the encoder is never trained,
-    if it is not. terms: the losses on its latents that belong to the model.
+    if it is not. terms: the losses on its latents that belong to the model. image_channels: 3 for RGB.
     """
 
     encode: Callable[[Any, Tensor], Gaussian]
@@ -38,6 +38,7 @@ class Adapter:
     declare: Callable[[Any, LatentSpace], None] = lambda model, latent_space: None
     fixed_encoder: str = ""
     terms: tuple[Term, ...] = ()
+    image_channels: int = 3
 
 
 def still_posterior(posterior: Gaussian) -> Gaussian:
