@@ -118,6 +118,7 @@ def test_train_ae_dry_run_refuses_invalid_runs(specmatch, arguments, named):
     [
         ((), "name a preset, such as tiny_autoencoder, or give --config FILE"),
         (("tiny_esm", "--network.train", "decoder"), "method esm has a loss on the latents (esm)"),
+        (("tiny_dsm", "--network.train", "decoder"), "network.train is decoder, and a new encoder has learned nothing"),
         (("tiny_va_vae", "--network.train", "decoder"), "method va_vae has a loss on the latents (kl, features)"),
         (("tiny_va_vae", "--method.encoder", "nowhere"), "nowhere is not a folder with config.json"),
         (("tiny_va_vae", "--data.size", "66"), "images of 66 x 66 pixels have no grid of cells of 4"),

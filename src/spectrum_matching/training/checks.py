@@ -50,6 +50,8 @@ def check_autoencoder_run(run: AutoencoderRun, device: torch.device | str = "cpu
             f"method {method.name} has a loss on the latents ({', '.join(on_latents)}), which {what}; set its weight "
             f"to 0 or {other}"
         )
+    if decoder_alone and not (run.network.pretrained or distills):
+        raise ValueError("network.train is decoder, and a new encoder has learned nothing: give network.pretrained")
     if not distills and run.distillation != Distillation():
         raise ValueError("distillation.teacher is not given, so that nothing else of distillation would be used")
     return vision
