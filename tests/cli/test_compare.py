@@ -156,6 +156,7 @@ def test_demo_writes_scores_and_analyses_on_one_page(plan, compared, monkeypatch
     main(["demo", "--out", plan.out, "--fast"])  # its stages are there already
     assert "| DSM |" in capfd.readouterr().out
     page = (Path(plan.out) / "report.html").read_text()
+    assert 'http-equiv="refresh"' not in page  # which the page had while it grew
     anchors = re.findall(r'\bid="([^"]+)"', page)
     assert len(anchors) == len(set(anchors))
     assert {"summary", "samples", "latents-summary", "latents-pictures"} <= set(anchors)

@@ -13,15 +13,16 @@ from .metric_rows import MAIN_METRICS
 TITLES = MAIN_METRICS | {SEC_50.key: "SEC (ρ = 0.5)"}
 
 
-def beside_atlas(analyses: Sequence[Analysis]) -> tuple[Table, list[str]]:
+def beside_atlas(analyses: Sequence[Analysis], spaces: Sequence[OwnSpace] | None = None) -> tuple[Table, list[str]]:
     """Return the numbers of each subject and of the atlas's latent spaces, a row each, and the names of the rows.
 
-    Of the sets of images on which the atlas has them: that of the subjects, or else the largest of their size.
+    spaces: those of the atlas to show. By default, of the sets of images on which the atlas has them: that of the
+    subjects, or else the largest of their size.
 
     Raises:
         ValueError: when there is none of their size.
     """
-    spaces = _comparable(analyses)
+    spaces = _comparable(analyses) if spaces is None else spaces
     entries: list[tuple[str, str, str, Mapping[str, Measurement]]] = [
         (a.subject.name, _shape(a.latent_shape, a.subject.factor), "these", _numbers(a)) for a in analyses
     ]

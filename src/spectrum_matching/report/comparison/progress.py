@@ -1,0 +1,40 @@
+"""The page of a comparison that is still running, which the browser loads again and again until its report is there."""
+
+from collections.abc import Sequence
+
+from ...metrics.atlas.spaces import read_atlas
+from ...records.analysis import Analysis
+from ..analysis.beside import beside_atlas
+from ..analysis.page import render_within
+from ..template import fill
+
+SHOWN = "bsds500"
+"""The images on which the atlas's latent spaces that are shown were measured."""
+
+
+def render_progress(title: str, now: str, lines: Sequence[str], analyses: Sequence[Analysis]) -> str:
+    """Return the page: what is being done, real latent spaces beside those that were analyzed, and their report.
+
+    now: the work in progress. lines: what comes next, and how long it may take.
+    """
+    spaces = [space for space in read_atlas().own if space.images == SHOWN]
+    table, names = beside_atlas(analyses, spaces)
+    under = (
+        f"Those named “tiny” are small autoencoders of published latent spaces, as we measured them on "
+        f"{spaces[0].n_images} photographs at {spaces[0].size} pixels; they come with the package. "
+    )
+    if analyses:
+        under += (
+            f"What is trained here sees {analyses[0].sample.size} pixels and some minutes of training: compare orders "
+            f"of magnitude, not digits."
+        )
+    return fill(
+        "comparison/progress.html",
+        title=title,
+        now=now,
+        lines=lines,
+        names=names,
+        table=table,
+        under=under,
+        analyses=render_within(analyses, "latents-") if analyses else "",
+    )
