@@ -39,9 +39,8 @@ else:
 class SamplingChoice:
     """Settings by which images are sampled."""
 
-    sampler: SamplerName = (
-        "euler"  # ODE: euler, heun, dpm_solver, dpm_solver_3; SDE: euler_maruyama, euler_maruyama_mean
-    )
+    # ODE: euler, heun, dpm_solver, dpm_solver_3; SDE: euler_maruyama, euler_maruyama_mean
+    sampler: SamplerName = "euler"
     steps: PositiveInt = 50  # of the sampler; heun calls the network twice in each
     last_step: Fraction = 0.0  # size of the last step in t, after equal others: 0.04 in SiT and REPA; 0: all equal
     end: Fraction = 0.0  # t at which sampling ends: 0.001 in U-ViT, whose samples keep that noise

@@ -47,7 +47,7 @@ class Network:
     preset: str = "tiny"  # built from scratch
     pretrained: str | None = None  # what to fine-tune, as for `analyze`: a folder, hub name, file or python:...
     train: Literal["all", "decoder"] = "all"  # decoder: at the latents of the original, which stay as they are
-    padding: Padding | None = None  # of the convolutions that are trained; None: as they are
+    padding: Padding | None = None  # of the convolutions that are trained; by default as they are
 
 
 @dataclass(frozen=True)
@@ -152,9 +152,8 @@ class DiscriminatorChoice:
     lr: NonNegative = 5e-5  # its own learning rate
     width: PositiveInt = 64  # channels of its first layer
     depth: PositiveInt = 3  # layers that halve the image
-    initial_std: Annotated[float, Field(gt=0)] = (
-        0.02  # of the convolutions' weights: pix2pix's; 0.2 in the paper's code
-    )
+    # of the convolutions' weights: pix2pix's; 0.2 in the paper's code
+    initial_std: Annotated[float, Field(gt=0)] = 0.02
 
 
 @dataclass(frozen=True)
@@ -185,6 +184,7 @@ class Intervals:
 class Tracking:
     """Under which names trackers show a run; of TensorBoard the project is a folder in the run directory."""
 
+    # that runs are collected in
     project: Annotated[str, Field(pattern=r"^[^./\\#?%:][^/\\#?%:]*$")] = "spectrum-matching"
     entity: str | None = None  # of wandb: the user or team; by default the account's own
     name: str | None = None  # of wandb: by default the run's name

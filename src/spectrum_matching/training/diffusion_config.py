@@ -89,9 +89,8 @@ class AlignmentChoice:
     """Alignment of the tokens of one block with a vision encoder's: projector, target filter and loss."""
 
     weight: NonNegative = 0.0  # 0: no alignment
-    encoder: NotHashed[str | None] = (
-        None  # as in `open_vision`, for instance repa:hub:facebook/dinov2-base; None: that of the cached targets
-    )
+    # as in `open_vision`, for instance repa:hub:facebook/dinov2-base; by default that of the cached targets
+    encoder: NotHashed[str | None] = None
     size: int | None = None  # of images: pixels on a side that the encoder sees; the encoder's own by default
     targets: Incidental[str | None] = None  # of latents: folder of cached targets; by default LATENTS/targets
     tap: PositiveInt = 2  # block whose tokens are aligned, from 1
