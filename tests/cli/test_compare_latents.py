@@ -82,6 +82,7 @@ def test_compare_latents_refuses_bad_input_in_one_line(
     arguments = [str(word).format(**known) for word in (*names, "--data", image_folder, "--size", 32, *options)]
     status, _, error = specmatch("compare-latents", *arguments, "--out", tmp_path / "out")
     assert status == 2
-    assert message in error
-    assert error.count("\n") == 1
+    *information, line = error.splitlines()
+    assert message in line
+    assert len(information) <= 1  # which images were opened
     assert not list((tmp_path / "out").glob("*.json"))
