@@ -7,8 +7,10 @@ several processes that run one command, only the first shows progress, informati
 import inspect
 import json
 import logging
+import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +37,9 @@ T = TypeVar("T")
 
 Callback = Callable[[int, int], None]
 """Takes the number done and the total."""
+
+BARS = ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS")
+"""Variables by which libraries are told to show no progress of their own."""
 
 PLAIN_INTERVAL = 30.0
 """Seconds between two lines of progress where standard error is no terminal."""
@@ -124,6 +129,9 @@ def show_messages(shown: Shown = Shown()) -> None:
     """Show the package's log messages on standard error from now on; in processes beside the main one, errors alone."""
     global _shown
     _shown = shown
+    if not is_main_process():
+        warnings.simplefilter("ignore")
+        os.environ |= dict.fromkeys(BARS, "1")
     logger = logging.getLogger("spectrum_matching")
     level = logging.WARNING if shown.quiet else logging.INFO
     logger.setLevel(level if is_main_process() else logging.ERROR)
