@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from spectrum_matching.nets.python_files import from_file
 from spectrum_matching.nets.vision.extractors import NO_RESIZE, open_extractor
 
 
@@ -41,6 +42,30 @@ def test_open_extractor_gives_features_of_torchscript_and_python(tmp_path):
 def test_open_extractor_puts_a_module_into_eval_mode(tmp_path):
     source = script(tmp_path, "def factory(): return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.9))")
     assert torch.equal(open_extractor(source)(images(8)), images(8).flatten(1))
+
+
+@pytest.mark.parametrize("last", ["x.mean((2, 3))", "x.view(len(x), -1)"])  # the usual layout alone allows this view
+def test_extractor_runs_networks_with_channels_last_where_they_can(tmp_path, last):
+    body = f"""
+class Network(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = torch.nn.Conv2d(3, 5, 3)
+
+    def forward(self, images):
+        x = self.conv(images)
+        return {last}
+
+network = Network()
+def factory(): return network
+"""
+    source = script(tmp_path, body)
+    plain = from_file(source)
+    expected = plain(images(8))
+    extractor = open_extractor(source)
+    for _ in range(2):
+        torch.testing.assert_close(extractor(images(8)), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
