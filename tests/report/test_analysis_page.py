@@ -633,6 +633,16 @@ def test_render_answers_on_the_first_screen(whole_page, visit, screen):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("screen", SCREENS)
+def test_render_answers_on_two_on_the_first_screen(visit, screen):
+    second = replace(WHOLE, subject=replace(WHOLE.subject, name="second"))
+    tab = visit(render([WHOLE, second]))
+    tab.set_viewport_size(dict(zip(("width", "height"), screen, strict=True)))
+    box = tab.locator(".answer > .said").bounding_box()
+    assert box["y"] + box["height"] <= screen[1]
+
+
+@pytest.mark.slow
 def test_render_explains_terms_on_hover_focus_and_touch(whole_page, visit):
     meaning = described(METRICS["psnr"])
     for options in ({}, {"has_touch": True, "is_mobile": True}):
