@@ -49,7 +49,8 @@ def main(steps: int = 300, every: int = 100) -> list[dict[str, float]]:
         optimizer.step()
         if step % every == 0:
             history.append(numbers(analyze(model, validation, n_tests=4), prefix="val/"))
-            print(step, f"loss {loss.item():.3f}", {name: history[-1][name] for name in ("val/psnr", "val/best_delta")})
+            psnr, delta = history[-1]["val/psnr"], history[-1]["val/best_delta"]
+            print(f"step {step}: loss {loss.item():.3f}, PSNR {psnr:.1f} dB, best delta {delta:.2f}")
     return history
 
 

@@ -259,6 +259,7 @@ def test_transforms_refuse_a_plane_that_is_not_the_grids(transform):
 
 
 @moving
+@pytest.mark.unchecked
 def test_transforms_refuse_a_posterior_and_no_generator(transform):
     with pytest.raises(ValueError, match=r"generator is None.*torch.Generator\(\).manual_seed\(0\)"):
         transform.draw(None, (8, 8))
