@@ -3,6 +3,8 @@
     cd experiments/results
     python ../paired_differences.py flatten compare_flatten.json
     python ../paired_differences.py flatten_controls compare_flatten.json flatten_controls.json
+    python ../paired_differences.py repa compare_repa.json
+    python ../paired_differences.py delta compare_cifar10.json compare_delta.json
 
 The paired tests of experiments/PREREGISTERED.md: the mean over seeds of a row's score less its control's, with its 95 %
 t interval, and p by Holm's correction over the tests of a family. Several comparisons are read as one. Writes
@@ -36,6 +38,7 @@ class Family(NamedTuple):
 
 
 DOSES = ("D minus 0.5", "D 0.5", "D 1", "D 1.5")
+TARGETS = ("gamma 0.25", "gamma 0.5", "gamma 0.75", "gamma 1", "DoG 0.5 and 1.6", "DoG 0.5 and 3", "DoG 0 and 1.6")
 FAMILIES = {
     "flatten": [
         Family(control, tuple(f"{control}, {dose}" for dose in DOSES), (outcome,))
@@ -47,6 +50,11 @@ FAMILIES = {
         for outcome in NAMES
     ],
     "delta": [Family("autoencoder", ("ESM, scale-free", "ESM, scale-free, delta 0.4"), ("fid", "fid_reconstructions"))],
+    "repa": [
+        Family(f"REPA, {encoder}", tuple(f"{target}, {encoder}" for target in TARGETS), (outcome,))
+        for encoder in ("gradients", "shufflenet")
+        for outcome in ("fid", "kid")
+    ],
 }
 """Of each experiment, as it was written down."""
 

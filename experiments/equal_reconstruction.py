@@ -1,0 +1,144 @@
+"""Do methods generate better where no decoder's blur decides: autoencoders that reconstruct as well as the control?
+
+    specmatch compare cifar10 --only autoencoder
+    python experiments/equal_reconstruction.py runs/compare/cifar10
+
+"At equal reconstruction" of experiments/PREREGISTERED.md: methods that reconstruct worse at equal updates train until
+the PSNR of reconstructed test images is the control's, looked at every 400 updates, or for 6,400. Then latents are
+cached, diffused, sampled and scored as in the comparison, whose folders the stages share. Each runs once: rerun the
+same command to resume, and several with other --seeds or --only at once. Writes
+experiments/results/equal_reconstruction.json.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from spectrum_matching.cli.compare import resolve
+from spectrum_matching.comparison.checks import OpenedPlan, autoencoder_run, open_plan
+from spectrum_matching.comparison.trial import RUN, run_trial
+from spectrum_matching.data.order import fixed_batches
+from spectrum_matching.evaluation.reconstruction import evaluate_reconstruction
+from spectrum_matching.files.documents import read_json
+from spectrum_matching.files.stages import FinishedStage, UnfinishedError, Work, read_finished_stage, run_stage
+from spectrum_matching.metrics.pooled import differences
+from spectrum_matching.nets.autoencoder import open_autoencoder
+from spectrum_matching.records.comparison import Stage
+from spectrum_matching.records.scores import EVALUATIONS
+from spectrum_matching.training.run_autoencoder import run_autoencoder
+
+RESULTS = Path(__file__).parent / "results"
+CONTROL = "autoencoder"
+METHODS = ("DSM", "ESM + DSM", "EQ-VAE", "Scale Equivariance")
+EVERY, MOST = 400, 6_400
+OUTCOMES = ("fid", "fid_reconstructions")
+
+
+def psnr_of(opened: OpenedPlan, seed: int, export: Path) -> float:
+    """Return the PSNR in dB of the images that the comparison reconstructs."""
+    images = fixed_batches(opened.measured[seed], 64, opened.plan.measuring.reconstructions)
+    found = evaluate_reconstruction("autoencoder", open_autoencoder(str(export), opened.device), images)
+    value = found.scores["psnr"].value
+    assert value is not None
+    return value
+
+
+def train_until_equal(opened: OpenedPlan, entry: str, seed: int, target: float, folder: Path) -> dict[str, Any]:
+    """Train in `folder` until PSNR reaches the target; return the updates, the PSNR at each look, and the weights."""
+    looks: dict[int, float] = {}
+    for steps in range(EVERY, MOST + 1, EVERY):
+        run = replace(autoencoder_run(opened.plan, entry, seed, folder / RUN), steps=steps)
+        export = run_autoencoder(run)
+        looks[steps] = psnr_of(opened, seed, export)
+        print(f"{entry}, seed {seed}: {looks[steps]:.2f} dB after {steps} updates, control {target:.2f} dB", flush=True)
+        if looks[steps] >= target:
+            break
+    weights = read_json(folder / RUN / "metrics.json", "run it again")["weights_digest"]
+    return {"steps": steps, "psnr": looks[steps], "looks": {str(k): v for k, v in looks.items()}, "weights": weights}
+
+
+def run_entry(
+    opened: OpenedPlan, entry: str, seed: int, target: float
+) -> tuple[dict[Stage, FinishedStage], Mapping[str, Any]]:
+    """Train an entry's autoencoder until it is equal, and run its other stages; return them and how it was trained."""
+    plan = opened.plan
+    longest = replace(plan, autoencoder=replace(plan.autoencoder, steps=MOST))
+    inputs = {"run": asdict(autoencoder_run(longest, entry, seed, Path())), "target": target, "every": EVERY}
+    inputs |= {"images": opened.training_digest}
+    trained = run_stage(
+        Path(plan.out) / "equal_reconstruction" / f"seed{seed}",
+        entry.lower().replace(" ", "_"),
+        json.loads(json.dumps(inputs)),
+        lambda folder: train_until_equal(opened, entry, seed, target, folder),
+    )
+    equal = replace(opened, plan=replace(plan, autoencoder=replace(plan.autoencoder, steps=trained.outputs["steps"])))
+
+    def with_trained(parent: Path, name: str, values: Mapping[str, Any], work: Work) -> FinishedStage:
+        def copy(folder: Path) -> Mapping[str, Any]:
+            shutil.copytree(trained.folder / RUN, folder / RUN, dirs_exist_ok=True)
+            return {"weights": trained.outputs["weights"]}
+
+        return run_stage(parent, name, values, copy if name == "autoencoder" else work)
+
+    return run_trial(equal, entry, seed, with_trained), trained.outputs
+
+
+def scores_of(stages: Mapping[Stage, FinishedStage]) -> dict[str, float | None]:
+    """Return the scores of a trial's samples and reconstructions."""
+    generation, reconstruction = EVALUATIONS.read(stages["scores"].folder / "scores.json")
+    scores = {f"reconstruction_{key}": each.value for key, each in reconstruction.scores.items()}
+    return {key: each.value for key, each in generation.scores.items()} | scores
+
+
+def tests(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return each method's difference from the control by outcome, tested as in the comparison."""
+    groups = {
+        entry: [row["scores"] for row in rows if row["entry"] == entry]
+        for entry in dict.fromkeys(row["entry"] for row in rows)
+    }
+    names, found = [CONTROL, *(entry for entry in groups if entry != CONTROL)], {}
+    for outcome in OUTCOMES:
+        values = [[float(scores[outcome]) for scores in groups.get(name, [])] for name in names]
+        tested = differences(values, [(i, 0) for i in range(1, len(names))])
+        found[outcome] = {
+            names[i]: {"mean": each.mean, "p": each.p, "word": each.word} for (i, _), each in tested.items()
+        }
+    return found
+
+
+def main() -> None:
+    """Run what is chosen, then save all that is finished."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", nargs="+", choices=METHODS, default=METHODS)
+    arguments = parser.parse_args()
+    opened = open_plan(resolve("cifar10", None, arguments.runs, None))
+    rows = []
+    for seed in arguments.seeds:
+        try:
+            control = run_trial(opened, CONTROL, seed, read_finished_stage)
+        except UnfinishedError as error:
+            parser.error(f"the control of seed {seed} is not finished (next: {error}): run the comparison first")
+        rows.append({"entry": CONTROL, "seed": seed, "scores": scores_of(control)})
+        target = float(rows[-1]["scores"]["reconstruction_psnr"])
+        for entry in arguments.only:
+            stages, training = run_entry(opened, entry, seed, target)
+            rows.append({"entry": entry, "seed": seed, "scores": scores_of(stages), "training": dict(training)})
+            print(json.dumps(rows[-1]), flush=True)
+    path = RESULTS / "equal_reconstruction.json"
+    if path.exists():  # of other seeds and entries, run before
+        ours = {(row["entry"], row["seed"]) for row in rows}
+        rows += [row for row in json.loads(path.read_text())["rows"] if (row["entry"], row["seed"]) not in ours]
+    rows.sort(key=lambda row: (row["seed"], (CONTROL, *METHODS).index(row["entry"])))
+    document = {"question": "equal_reconstruction", "rows": rows, "tests": tests(rows)}
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    print(json.dumps(document["tests"], indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from spectrum_matching.comparison.checks import open_plan
+from spectrum_matching.comparison.plans import Entry, Measuring, Plan
+from spectrum_matching.comparison.trial import run_trial
+from spectrum_matching.files.stages import run_stage
+from spectrum_matching.sampling.generate import SamplingChoice
+from spectrum_matching.training.autoencoder_config import AutoencoderRun, Data, Intervals, MethodChoice
+from spectrum_matching.training.diffusion_config import DenoiserChoice, DiffusionRun
+
+SPEC = importlib.util.spec_from_file_location(
+    "equal_reconstruction", Path(__file__).parents[1] / "experiments" / "equal_reconstruction.py"
+)
+equal = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(equal)
+
+
+@pytest.fixture
+def opened(image_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(equal, "EVERY", 2)
+    monkeypatch.setattr(equal, "MOST", 6)
+    intervals = Intervals(log=1, preview=0, checkpoint=1)
+    data = Data(path=str(image_folder), size=32, held_out=0.3)
+    plan = Plan(
+        out=str(tmp_path / "runs"),
+        seeds=(0,),
+        entries={"autoencoder": Entry(), "DSM": Entry(MethodChoice("dsm", block=4, keep=(7, 3)))},
+        autoencoder=AutoencoderRun(steps=2, batch_size=2, data=data, intervals=intervals),
+        diffusion=DiffusionRun(
+            steps=2,
+            batch_size=4,
+            denoiser=DenoiserChoice("SiT-micro/4", width=32, depth=2, heads=2),
+            intervals=intervals,
+        ),
+        sampling=SamplingChoice("euler", 2, batch_size=4),
+        measuring=Measuring(samples=6, reconstructions=8, analyzed=6, tested=2),
+    )
+    return open_plan(plan)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("target", "steps", "n_looks"), [(-100.0, 2, 1), (1000.0, 6, 3)])
+def test_an_entry_trains_until_it_is_equal_or_for_the_most_updates(opened, target, steps, n_looks):
+    stages, training = equal.run_entry(opened, "DSM", 0, target)
+    assert (training["steps"], len(training["looks"])) == (steps, n_looks)
+    scores = equal.scores_of(stages)
+    # What was trained in parts, with a look after each, is what the comparison trains in one go.
+    assert scores["reconstruction_psnr"] == pytest.approx(training["psnr"])
+    if target < 0:
+        plain = run_trial(opened, "DSM", 0, run_stage)
+        assert plain["autoencoder"].folder == stages["autoencoder"].folder
+        assert plain["scores"].digest == stages["scores"].digest
+    again, _ = equal.run_entry(opened, "DSM", 0, target)
+    assert {name: done.folder for name, done in again.items()} == {name: done.folder for name, done in stages.items()}
+
+
+def test_tests_compare_each_method_with_the_control():
+    rows = [
+        {"entry": entry, "seed": seed, "scores": {"fid": value + seed / 10, "fid_reconstructions": 5.0 + seed}}
+        for entry, value in ((equal.CONTROL, 35.0), ("DSM", 32.0), ("EQ-VAE", 35.1))
+        for seed in (0, 1, 2)
+    ]
+    found = equal.tests(rows)
+    assert {name: each["word"] for name, each in found["fid"].items()} == {"DSM": "lower", "EQ-VAE": "undecided"}
+    assert found["fid"]["DSM"]["mean"] == pytest.approx(-3.0)
+    assert {each["word"] for each in found["fid_reconstructions"].values()} == {"undecided"}
