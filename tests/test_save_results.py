@@ -46,7 +46,7 @@ def test_merged_names_what_is_missing(whole):
     [
         ("steps: 2500", "steps: 2501", "diffusion"),
         ("cache: float16", "cache: float32", "cache"),
-        ("esm_weight: 0.1", "esm_weight: 0.2", "entry ESM, paper"),
+        ("esm_weight: 0.1", "esm_weight: 0.2", r"entry ESM \+ DSM"),
     ],
 )
 def test_merged_refuses_another_plan(whole, old, new, what):
