@@ -31,9 +31,9 @@ def test_growing_page_is_there_at_once_and_says_what_is_left(tmp_path):
         (folder / "x.json").write_text("{}")
 
     page.run_stage(tmp_path / "a", "cache", {"n": 1}, work)
-    page.seconds = 30.0  # of cache, 0.14 of the first of two trials
-    assert page.left() == "about 7 min left"
+    page.seconds = 30.0  # of cache, 0.08 of the first of two trials
+    assert page.left() == "about 12 min left"
     page.write("scoring them")
-    assert "About 7 min left" in (tmp_path / "report.html").read_text()
+    assert "About 12 min left." in (tmp_path / "report.html").read_text()
     page.seconds, page.share = 60.0, 0.9
     assert page.left() == "about a minute left"

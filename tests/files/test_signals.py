@@ -6,6 +6,15 @@ import pytest
 from spectrum_matching.files.signals import ENDING, Stopped, noted, raised
 
 
+@pytest.fixture(autouse=True)
+def _not_ignored():
+    # A shell has what it starts in the background ignore Ctrl-C.
+    before = {number: signal.signal(number, signal.default_int_handler) for number in ENDING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", ENDING)
 def test_raised_stops_the_work_with_the_number_of_the_signal(number):
     before = [signal.getsignal(each) for each in ENDING]

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from spectrum_matching.files.yaml_files import override, read_mapping, to_yaml
+from spectrum_matching.files.yaml_files import nearest, override, read_mapping, to_yaml
 from spectrum_matching.training import autoencoder_config
 
 RUN = autoencoder_config.PRESETS["celeba256_f8d4_esm_dsm"]()
@@ -106,3 +106,8 @@ def test_read_mapping_names_a_missing_or_binary_file(tmp_path):
     (tmp_path / "picture.yaml").write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(ValueError, match=r"picture\.yaml"):
         read_mapping(tmp_path / "picture.yaml")
+
+
+def test_nearest_quotes_names_that_hold_a_comma():
+    assert nearest("DSMM", ["DSM", "ESM, paper"]) == "did you mean DSM?"
+    assert nearest("???", ["DSM", "ESM, paper"]) == "known are DSM, 'ESM, paper'"

@@ -23,7 +23,7 @@ from .output import print_results, progress_bar
 
 log = logging.getLogger(__name__)
 
-SHARES = {"autoencoder": 0.46, "analysis": 0.08, "cache": 0.14, "diffusion": 0.23, "samples": 0.05, "scores": 0.04}
+SHARES = {"autoencoder": 0.56, "analysis": 0.06, "cache": 0.08, "diffusion": 0.22, "samples": 0.05, "scores": 0.03}
 """The part of a trial's time that each stage takes, roughly: what is left is estimated from it."""
 
 WORDS = {
@@ -102,10 +102,11 @@ class GrowingPage:
 
     def write(self, doing: str) -> None:
         """Write the page as far as it has come."""
+        left = self.left()
         lines = [
             f"Three methods, one after the other ({', '.join(self.names)}), each through the same steps: "
             f"{', '.join(WORDS.values())}. Then this page becomes their comparison.",
-            " ".join(filter(None, ("This page loads itself again.", self.left().capitalize()))),
+            " ".join(filter(None, ("This page loads itself again.", left and f"{left.capitalize()}."))),
         ]
         with exclusive(self.path, waiting=True):
             text = render_progress("From photographs to generated images", doing, lines, self.analyses)

@@ -17,7 +17,8 @@ Run = TypeVar("Run")
 def nearest(word: str, known: list[str]) -> str:
     """Return a hint: the known word nearest to `word`, or all known words."""
     close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    listed = (repr(each) if "," in each else each for each in known)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(listed)}"
 
 
 def to_yaml(run: Any, brief: bool = False) -> str:
