@@ -249,8 +249,8 @@ FAULTS = {
         wired(latents_out=lambda z: z - 0.1 * z.mean((0, 2, 3), keepdim=True)), "batches", "rest of the batch"
     ),
     "odd sizes crash": Fault(wired(latents_in=only_even), "sizes", "fails at a size"),
-    "tiles of other sizes at both ends": Fault(
-        changed(lambda net: setattr(net, "tile_latent_min_size", 2 * net.tile_latent_min_size)), "tiling", ""
+    "tiles without overlap": Fault(
+        changed(lambda net: setattr(net, "tile_overlap_factor", 0.0)), "tiling", "Tiles leave seams"
     ),
 }
 

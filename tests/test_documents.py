@@ -223,6 +223,7 @@ TABLES = (
     ("memory_of_training", "memory_of_training", "docs/finetune.md"),
     ("forecast_on_cifar10", "forecast_cifar10", "docs/forecast.md"),
     ("beside_peers", "beside_peers", "docs/fidelity.md"),
+    ("seeded_faults", "seeded_faults", "docs/doctor.md"),
 )
 """The program that writes a table, the result it is made of, and the document that has it."""
 

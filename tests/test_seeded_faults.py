@@ -49,4 +49,7 @@ def test_doctor_finds_and_names(name, crops):
 def test_doctor_finds_nothing_in_a_sound_latent_space(name):
     model = Autoencoder.from_pretrained(faults.SOUND[name])
     diagnosis = examine(model, open_images("embedded", 64, split="held_out"))
-    assert not diagnosis.of("wrong") + diagnosis.of("look")
+    assert not diagnosis.of("wrong")
+    # Tiles of diffusers' AutoencoderTiny are encoded to 4 channels, whatever it has.
+    broken = ["tiling"] if model.kind == "AutoencoderTiny" and model.channels != 4 else []
+    assert [outcome.check for outcome in diagnosis.of("look")] == broken

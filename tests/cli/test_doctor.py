@@ -13,10 +13,10 @@ from torch import nn
 class Half(nn.Module):
     def encode(self, images):
         means = nn.functional.avg_pool2d(images, 2)
-        return torch.cat([means, nn.functional.avg_pool2d(images * torch.tensor([-1.0, 1.0]).repeat({n}), 2)], 1)
+        return 2 * torch.cat([means, nn.functional.avg_pool2d(images * torch.tensor([-1.0, 1.0]).repeat({n}), 2)], 1)
 
     def decode(self, latents):
-        means, slopes = latents.chunk(2, 1)
+        means, slopes = (latents / 2).chunk(2, 1)
         up = lambda x: nn.functional.interpolate(x, scale_factor=2)
         pictures = up(means) + up(slopes) * torch.tensor([-1.0, 1.0]).repeat(means.shape[-1])
         return pictures{after}
@@ -83,6 +83,7 @@ def test_doctor_says_which_weights_a_folder_lacks(specmatch, tmp_path):
     ("arguments", "named"),
     [
         (("nowhere/vae.safetensors",), "no such file"),
+        (("latents:somewhere",), "no network to examine"),
         (("python:nowhere.py:factory",), "no file nowhere.py"),
         (("{}", "--data", "nowhere"), "nowhere"),
         (("{}", "--size", "31"), "31"),

@@ -67,10 +67,7 @@ def analyze(
             not finite, and fewer than two images or tests.
     """
     image_set = TensorImages(images) if isinstance(images, Tensor) else images
-    n_channels = image_set.channels if isinstance(image_set, TensorImages) else 3
-    model = autoencoder if isinstance(autoencoder, Autoencoder) else Autoencoder(autoencoder, image_channels=n_channels)
-    if model.image_channels != n_channels:
-        raise ValueError(f"{name} encodes images of {model.image_channels} channels, and these have {n_channels}")
+    model, n_channels = model_for(autoencoder, image_set, name)
     if n_channels != 3 and options.needs_rgb:
         raise ValueError(f"images have {n_channels} channels, and {options.needs_rgb} takes RGB alone: leave it out")
     if n_tests < 2:
@@ -169,6 +166,19 @@ def analyze(
                 *(options.reference.notes if options.reference else ()),
             ),
         )
+
+
+def model_for(autoencoder: Any, images: Images, name: str) -> tuple[Autoencoder, int]:
+    """Return an `Autoencoder` of a model, or the one that is given, and the number of the images' channels.
+
+    Raises:
+        ValueError: if it takes images of another number of channels.
+    """
+    n_channels = images.channels if isinstance(images, TensorImages) else 3
+    model = autoencoder if isinstance(autoencoder, Autoencoder) else Autoencoder(autoencoder, image_channels=n_channels)
+    if model.image_channels != n_channels:
+        raise ValueError(f"{name} encodes images of {model.image_channels} channels, and these have {n_channels}")
+    return model, n_channels
 
 
 def subject_of(model: Autoencoder, name: str, source: str) -> Subject:

@@ -9,6 +9,7 @@ from tyro.conf import arg
 from ..analysis.doctor.examination import side_of
 from ..analysis.doctor.examine import examine
 from ..data.selection import choose_images
+from ..latents.open_latents import is_cached
 from ..nets.autoencoder import Autoencoder
 from ..nets.autoencoder.loading import load
 from ..records.diagnosis import DIAGNOSIS, Diagnosis, Level, Outcome
@@ -48,6 +49,8 @@ def doctor(
     """
     ((name, source),) = named_sources([autoencoder]).items()
     chosen = chosen_device(device)
+    if is_cached(source):
+        raise ValueError(f"{source} holds cached latents, and no network to examine: name their autoencoder")
     loaded = load(source, incomplete=True)
     model = Autoencoder(loaded.model, loaded.pipeline)
     trained = {name: training_data(source)}

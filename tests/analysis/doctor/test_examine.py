@@ -19,6 +19,9 @@ UNTRAINED = {"initial-weights", "reconstruction"}
 """What may be said of random weights: that they are new, or where a class has an initialisation of its own, that
 images do not come back."""
 
+BROKEN_TILES = {"AutoencoderTiny", "AutoencoderKLHunyuanImage", "AutoencoderKLWan"}
+"""Tiles of diffusers that fail: at any factor but 8; of images at all; where a configuration names another factor."""
+
 
 def levels(diagnosis):
     return {outcome.check: outcome.level for outcome in diagnosis.outcomes}
@@ -98,5 +101,7 @@ def test_examine_says_of_each_class_of_diffusers_only_that_it_is_untrained(name,
     diagnosis = examine(model, images)
     found = diagnosis.of("wrong") + diagnosis.of("look")
     assert found
-    assert {outcome.check for outcome in found} <= UNTRAINED, found
+    broken = {"tiling"} if name in BROKEN_TILES else set()
+    assert broken <= {outcome.check for outcome in found} <= UNTRAINED | broken, found
+    assert {outcome.level for outcome in found if outcome.check == "tiling"} <= {"look"}
     assert not [outcome for outcome in diagnosis.of("skipped") if "could not run" in outcome.verdict]

@@ -10,10 +10,11 @@ from spectrum_matching.nets.autoencoder import Autoencoder
 
 
 def std_of(blocks, coloured):
-    """Standard deviation of its latents over all channels together, each about its own mean."""
-    latents = blocks.encode(coloured)
-    means = latents.mean((0, 2, 3))
-    return float((latents.var((0, 2, 3), correction=0).mean() + means.var(correction=0)).sqrt())
+    """Standard deviation of its latents over all channels together, which are centred hereby."""
+    encode, means = blocks.encode, blocks.encode(coloured).mean((0, 2, 3), keepdim=True)
+    scale = blocks.weight.abs().max()
+    blocks.encode = lambda x: encode(x) - means * (blocks.weight.abs().max() / scale)
+    return float(blocks.encode(coloured).var((0, 2, 3), correction=0).mean().sqrt())
 
 
 def at_scale(factor):
@@ -58,9 +59,8 @@ def test_scale_says_nothing_where_nothing_is_declared_unless_it_is_far_off(case,
 
 @pytest.mark.parametrize(("shift", "level"), [(0.0, "fine"), (2.0, "look"), (5.0, "wrong")])
 def test_scale_reports_channels_that_are_off_centre(case, blocks, coloured, shift, level):
-    blocks.latent_space = at_scale(1 / std_of(blocks, coloured))
-    moved = shift * std_of(blocks, coloured)
-    encode = blocks.encode
+    std = std_of(blocks, coloured)
+    blocks.latent_space, moved, encode = at_scale(1 / std), shift * std, blocks.encode
     blocks.encode = lambda x: encode(x) + moved
     assert scale(case(blocks)).level == level
 
@@ -117,9 +117,11 @@ def test_posterior_has_collapsed_where_noise_is_all_but_a_hundredth(case, blocks
 
 def test_posterior_tells_collapse_of_some_channels_from_an_exploded_variance(case, blocks):
     assert posterior(case(blocks)).verdict == "latents have no variance"
+    encode = blocks.encode
     logvar = torch.full((12, 1, 1), -20.0)
     logvar[3] = 1.9
     outcome = posterior(case(with_noise(blocks, logvar)))
-    assert outcome.level == "fine"  # less than a hundredth of nothing is lost
-    blocks = with_noise(blocks, torch.full((12, 1, 1), 12.0))
-    assert "exploded in all channels" in posterior(case(blocks)).verdict
+    assert (outcome.level, "collapsed in channels 3:" in outcome.verdict) == ("look", True)
+    blocks.encode = encode
+    exploded = with_noise(blocks, torch.full((12, 1, 1), 12.0))
+    assert "exploded in all channels" in posterior(case(exploded)).verdict

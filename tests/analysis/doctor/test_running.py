@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -104,8 +106,21 @@ def test_tiling_restores_tiles_and_names_failures(case):
     model.tile_latent_min_size //= 4  # decodes in other tiles than it encodes
     model.tile_overlap_factor = 1.0
     outcome = tiling(case(model))
-    assert (outcome.level, outcome.verdict) == ("wrong", "It fails in tiles.")
+    assert (outcome.level, outcome.verdict) == ("look", "It fails in tiles.")
     assert not model.use_tiling
+    model.enable_tiling()
+    examination = case(model)
+    examination.images = examination.images[:, :, :32, :32]  # no larger than a tile: the rest of it runs
+    assert tiling(examination).level == "wrong"
+    assert model.use_tiling
+
+
+def test_tiling_names_seams(case):
+    model = tiny()
+    decode = model._decode
+    model._decode = lambda z: SimpleNamespace(sample=decode(z).sample + (1.0 if model.use_tiling else 0.0))
+    outcome = tiling(case(model))
+    assert (outcome.level, outcome.verdict) == ("look", "Tiles leave seams.")
 
 
 def test_tiling_skips_classes_without_tiles(case, blocks):

@@ -34,7 +34,7 @@ def test_wiring_is_fine_as_it_is(case, blocks):
     [
         ({"images_out": lambda x: x / 2 + 0.5}, "the decoder returns [0, 1]", "from [0, 1]"),
         ({"images_out": lambda x: RANGES[3].of(x)}, "the decoder returns ImageNet’s", "ImageNet’s"),
-        ({"images_out": lambda x: x.flip(1)}, "decoder returns blue, green, red", "in decode: images = images.flip(1)"),
+        ({"images_out": lambda x: x.flip(1)}, "blue, green, red", "images = images.flip(1)"),
         ({"images_in": lambda x: x.flip(1)}, "blue, green, red", "images.flip(1)"),
         ({"images_out": lambda x: -x}, "as negatives", "images * -1"),
         ({"images_out": lambda x: x.flip(-2)}, "upside down", "images.flip(-2)"),
@@ -63,7 +63,6 @@ def test_wiring_names_a_normalisation_at_one_end(case, blocks, way):
     assert (outcome.level, f"latent_space.{way}" in outcome.fix) == ("wrong", True)
 
 
-def test_wiring_says_nothing_of_pictures_that_are_merely_wrong(case, blocks, generator):
-    noise = torch.randn(4, 3, 64, 64, generator=generator)
-    outcome = wiring(case(altered(blocks, images_out=lambda x: x + noise[: len(x)])))
+def test_wiring_says_nothing_of_pictures_that_are_merely_wrong(case, blocks):
+    outcome = wiring(case(altered(blocks, images_out=lambda x: x.roll(32, -1))))
     assert outcome.level == "fine"

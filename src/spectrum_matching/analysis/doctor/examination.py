@@ -31,8 +31,8 @@ def side_of(model: Autoencoder) -> int:
 class Examination:
     """One autoencoder, in eval mode, and images (n, 3, side, side) in [-1, 1] on its device.
 
-    missing, unexpected: names of tensors that did not load. peaks: the largest magnitude that each layer put out, in
-    the order in which they ran. Whatever the model raises while it runs becomes a ValueError of one line.
+    missing, unexpected: names of tensors that did not load. Whatever the model raises while it runs becomes a
+    ValueError of one line.
     """
 
     def __init__(
@@ -41,19 +41,33 @@ class Examination:
         self.model, self.images = model, images
         self.missing, self.unexpected = missing, unexpected
         self.side = images.shape[-1]
-        self.peaks: dict[str, float] = {}
+        self._peaks: dict[str, float] = {}
+        self._first_bad = ""
 
     @cached_property
     def posterior(self) -> Gaussian:
-        """The posterior of the images; records in `peaks` the largest magnitude that each layer puts out."""
+        """The posterior of the images."""
         with self._watched():
             return self.encode(self.images)
 
     @cached_property
     def output(self) -> Tensor:
-        """The pictures of the posterior's means; records in `peaks` as `posterior` does."""
+        """The pictures of the posterior's means."""
+        latents = self.latents
         with self._watched():
-            return self.decode(self.latents)
+            return self.decode(latents)
+
+    @property
+    def peaks(self) -> dict[str, float]:
+        """The largest magnitude that each layer put out on the way from the images to their pictures."""
+        assert self.output is not None  # all have run
+        return self._peaks
+
+    @property
+    def first_bad(self) -> str:
+        """The layer that first put out what is not finite; "" for none."""
+        assert self.output is not None
+        return self._first_bad
 
     @property
     def latents(self) -> Tensor:
@@ -108,7 +122,9 @@ class Examination:
     def _see(self, name: str, layer: nn.Module, given: Any, output: Any) -> None:
         if isinstance(output, Tensor) and output.is_floating_point() and output.numel():
             peak = float(output.abs().max())  # NaN where there is one
-            self.peaks[name] = max(self.peaks.get(name, 0.0), math.inf if math.isnan(peak) else peak)
+            if not math.isfinite(peak):
+                peak, self._first_bad = math.inf, self._first_bad or name
+            self._peaks[name] = max(self._peaks.get(name, 0.0), peak)
 
 
 @contextmanager

@@ -9,12 +9,12 @@ from torch import Tensor
 from ...data.arrays import Images, TensorImages
 from ...data.fingerprint import fingerprint
 from ...data.order import fixed_batches
-from ...nets.autoencoder import Autoencoder, eval_mode
+from ...nets.autoencoder import check_size, eval_mode
 from ...records.analysis import Sample
 from ...records.coverage import Coverage
 from ...records.diagnosis import Diagnosis, Outcome
 from ...records.provenance import provenance
-from ..measure import subject_of
+from ..measure import model_for, subject_of
 from .catalogue import CHECKS, Check
 from .examination import Examination, skipped
 
@@ -41,10 +41,11 @@ def examine(
     training mode and the global random state are as before at the end.
 
     Raises:
-        ValueError: for fewer than three images, or of a size that the autoencoder does not take.
+        ValueError: for fewer than three images, or of a size or number of channels that the autoencoder does not take.
     """
-    model = autoencoder if isinstance(autoencoder, Autoencoder) else Autoencoder(autoencoder)
     image_set = TensorImages(images) if isinstance(images, Tensor) else images
+    model, _ = model_for(autoencoder, image_set, name)
+    check_size(name, model, image_set.size)
     subject = subject_of(model, name, source)
     with eval_mode(model, device) as on_device:
         batches = list(fixed_batches(image_set, n_images, n_images))

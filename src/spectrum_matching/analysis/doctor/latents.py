@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...latent_space import LatentSpace
-from ...metrics.latents.moments import ChannelMoments, Moments, check_normalisation, dead_channels
+from ...metrics.latents.moments import DEAD, ChannelMoments, Moments, check_normalisation, dead_channels
 from ...records.diagnosis import Outcome
 from ...seeding import seeded
 from .examination import HALF, Examination, fine, listed, look, skipped, wrong
@@ -122,11 +122,12 @@ def _misfit(moments: Moments) -> float:
 
 
 def channels(case: Examination) -> Outcome:
-    """Look for channels that do not vary, over images and positions."""
-    stds = moments_of(case.latents).channel_stds
+    """Look for channels that do not vary from image to image."""
+    stds = moments_of(case.latents - case.latents.mean(0)).channel_stds
     dead = [str(c) for c in dead_channels(stds).nonzero()[:, 0].tolist()]
-    if float(stds.max()) == 0:
-        return wrong("No channel varies: the encoder ignores the images.", "All standard deviations are 0.", _DEAD)
+    if float(stds.max()) <= DEAD * float(case.latents.abs().max()):
+        evidence = f"From image to image, standard deviations are {float(stds.max()):.2g} at most."
+        return wrong("No channel varies: the encoder ignores the images.", evidence, _DEAD)
     if dead:
         evidence = f"Of {len(stds)} channels, {listed(dead)}: at most a millionth of the largest standard deviation."
         return wrong("Some channels are dead: they carry nothing.", evidence, _DEAD)

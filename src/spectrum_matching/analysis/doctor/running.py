@@ -1,6 +1,5 @@
 """Checks of how an autoencoder runs: finite, the same twice and in batches, at other sizes, in tiles, in float16."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -31,8 +30,7 @@ def finite(case: Examination) -> Outcome:
     """Look for NaN and infinity in latents and pictures, and for the first layer that puts them out."""
     bad = [what for what, x in (("latents", case.latents), ("pictures", case.output)) if not x.isfinite().all()]
     if bad:
-        first = next((name for name, peak in case.peaks.items() if not math.isfinite(peak)), "")
-        evidence = f"First in {first}." if first else ""
+        evidence = f"First in {case.first_bad}." if case.first_bad else ""
         return wrong(
             f"{' and '.join(bad).capitalize()} are not finite.",
             evidence,
@@ -130,7 +128,10 @@ def sizes(case: Examination) -> Outcome:
 
 
 def tiling(case: Examination) -> Outcome:
-    """Encode and decode one picture in tiles, as diffusers does with large ones; tiles are shrunk to its size."""
+    """Encode and decode one picture in tiles, as diffusers does with large ones; tiles are shrunk to its size.
+
+    Where shrunk tiles fail, those of the class's own size decide: overlaps may not divide the shrunk ones.
+    """
     network, factor = case.model.model, case.model.factor
     found = {name: value for name, value in vars(network).items() if name.startswith(("tile_sample_", "tile_latent_"))}
     lengths = {name: value for name, value in found.items() if name.endswith(("_size", "_height", "_width"))}
@@ -139,22 +140,36 @@ def tiling(case: Examination) -> Outcome:
     if not is_known or not hasattr(network, "use_tiling") or case.model.size:
         return skipped("its class has no tiles, or not of a known kind")
     positions = 16 if factor <= 16 else 8
-    shrunk = {name: _shrunk(name, value, positions * factor / tile, factor) for name, value in lengths.items()}
+    by = positions * factor / tile
     picture = _repeated(case.images[:1], (positions + positions // 4) * factor, positions * factor)
-    plain = case.reconstruct(picture)
     try:
-        with _attributes(network, use_tiling=True, **shrunk):
+        with _attributes(network, use_tiling=True, **{n: _shrunk(n, x, by, factor) for n, x in lengths.items()}):
             tiled = case.reconstruct(picture)
-    except ValueError as error:
-        return wrong("It fails in tiles.", f"{error}.", _TILES)
-    ratio = times(squared_errors(tiled, picture), squared_errors(plain, picture))
+    except ValueError:
+        return _own_tiles(case, tile)
+    with _attributes(network, use_tiling=False):
+        plain = case.reconstruct(picture)
+    beyond = slice(positions * factor, None)  # the first tile
+    ratio = times(*(squared_errors(x[:, :, beyond], picture[:, :, beyond]) for x in (tiled, plain)))
     evidence = (
-        f"In tiles of {positions} latent positions, the error is {ratio:.2g} times that of the whole picture (the "
-        f"class’s tiles are of {tile} pixels)."
+        f"Beyond the first of tiles of {positions} latent positions, the error is {ratio:.2g} times that without tiles "
+        f"(the class’s are of {tile} pixels)."
     )
     if ratio >= 1 / HALF:
         return look("Tiles leave seams.", evidence, _TILES)
     return fine("In tiles it reconstructs as it does whole.", evidence)
+
+
+def _own_tiles(case: Examination, tile: int) -> Outcome:
+    """Say whether one picture a quarter larger than a tile of the class passes; failing is wrong if tiles are on."""
+    network, multiple = case.model.model, case.model.multiple
+    picture = _repeated(case.images[:1], *(-(-side // multiple) * multiple for side in (tile + tile // 4, tile)))
+    try:
+        with _attributes(network, use_tiling=True):
+            case.reconstruct(picture)
+    except ValueError as error:
+        return (wrong if network.use_tiling else look)("It fails in tiles.", f"{error}.", _TILES)
+    return fine("It runs in tiles of its class’s size.", f"They are of {tile} pixels; smaller ones do not fit.")
 
 
 _TILES = "vae.disable_tiling(), or larger tiles that overlap more (tile_sample_min_size, tile_overlap_factor)"

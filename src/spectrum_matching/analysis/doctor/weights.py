@@ -52,7 +52,7 @@ def finite_weights(case: Examination) -> Outcome:
 
 def initial_weights(case: Examination) -> Outcome:
     """Look for layers that run and still have the weights that PyTorch gives to a new layer, or none at all."""
-    layers = {name: layer for name, layer in case.layers.items() if name in case.peaks or not case.peaks}
+    layers = {name: layer for name, layer in case.layers.items() if name in case.peaks}
     judged = {name: layer.weight for name, layer in layers.items() if isinstance(layer, nn.Linear | _ConvNd)}
     judged = {name: weight for name, weight in judged.items() if weight.numel() >= MIN_WEIGHTS}
     initial = [name for name, weight in judged.items() if is_initial(weight)]

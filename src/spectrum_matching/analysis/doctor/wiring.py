@@ -12,7 +12,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from ...latent_space import LatentSpace
 from ...records.diagnosis import Outcome
-from .examination import TENTH, Examination, fine, gain, level_of, outcome, times
+from .examination import HALF, TENTH, Examination, fine, gain, level_of, outcome, times
 from .latents import fits
 
 NEAR = 1.25
@@ -53,7 +53,7 @@ RANGES = (
 class Alternative(NamedTuple):
     """Another wiring: what it says of the network, the fix, and its pictures (n, 3, H, W).
 
-    rescales: it only changes the contrast and brightness of the pictures.
+    rescales: it changes the contrast and brightness of the pictures, and perhaps nothing else.
     """
 
     says: str
@@ -65,20 +65,19 @@ class Alternative(NamedTuple):
 def wiring(case: Examination) -> Outcome:
     """Try other wirings one by one; the one that leaves the least error speaks, if it does so for each image.
 
-    Lower contrast alone brings any wrong picture nearer. So a wiring that only rescales pictures has to come near the
-    best contrast and brightness that they can have, and another has to leave less error than these would, with its own
-    best ones.
+    Lower contrast alone brings any wrong picture nearer. So a wiring has to leave less error than the best contrast and
+    brightness of the pictures as they are, with its own best ones; or, if it rescales pictures in which the image can
+    be seen at all, come near them.
     """
     rescaled = case.errors(rescaled_to(case.output, case.images))
+    is_seen = times(rescaled, case.images.var((1, 2, 3), correction=0)) <= HALF
     best: tuple[float, float, Alternative] | None = None
     nearest = float("inf")
     for alternative in _alternatives(case):
         errors = case.errors(alternative.output)
         nearest = min(nearest, times(errors, case.wired))
-        if alternative.rescales:
-            serves = times(errors, rescaled) <= NEAR
-        else:
-            serves = times(case.errors(rescaled_to(alternative.output, case.images)), rescaled) <= TENTH
+        serves = times(case.errors(rescaled_to(alternative.output, case.images)), rescaled) <= TENTH
+        serves = serves or (alternative.rescales and is_seen and times(errors, rescaled) <= NEAR)
         share = gain(errors, case.wired)
         if serves and share is not None and (best is None or float(errors.sum()) < best[0]):
             best = float(errors.sum()), share, alternative
@@ -115,6 +114,8 @@ def _ranges(case: Examination) -> Iterator[Alternative]:
 
 
 def _colours(case: Examination) -> Iterator[Alternative]:
+    if case.images.shape[1] != 3:
+        return
     # At both ends at once it hardly shows: networks treat colours alike.
     at_encoder = case.reconstruct(case.images.flip(1))
     yield Alternative("The encoder takes blue, green, red.", "in encode: images = images.flip(1)", at_encoder)
@@ -150,7 +151,8 @@ def _latents(case: Examination) -> Iterator[Alternative]:
         raw = space.from_unit(pixel_unshuffle(latents, space.patch))
         others["with the declared normalisation undone"] = ("latent_space.from_unit(latents)", raw)
     for how, (code, changed) in others.items():
-        yield Alternative(f"The decoder takes latents {how}.", f"in decode: latents = {code}", case.decode(changed))
+        picture = case.decode(changed)
+        yield Alternative(f"The decoder takes latents {how}.", f"in decode: latents = {code}", picture, rescales=True)
 
 
 def rescaled_to(output: Tensor, images: Tensor) -> Tensor:
@@ -163,4 +165,5 @@ def rescaled_to(output: Tensor, images: Tensor) -> Tensor:
 
 
 def _column(images: Tensor, values: tuple[float, ...]) -> Tensor:
-    return torch.tensor(values, dtype=images.dtype, device=images.device).view(3, 1, 1)
+    values = values if images.shape[1] == len(values) else values[:1]  # of images that are not RGB
+    return torch.tensor(values, dtype=images.dtype, device=images.device).view(-1, 1, 1)
