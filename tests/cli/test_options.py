@@ -120,5 +120,7 @@ def test_json_and_quiet_leave_one_object_on_standard_output(specmatch, small_aut
 
 
 def test_commands_of_several_kinds_list_them_and_suggest_the_nearest(specmatch):
-    assert "{reference,generation,reconstruction}" in specmatch("evaluate")[1]
+    out = specmatch("evaluate")[1]
+    for each in ("reference", "generation", "reconstruction"):
+        assert f"  {each:<20} {function_of('evaluate', each).__doc__.splitlines()[0]}\n" in out
     assert "did you mean generation?" in specmatch("evaluate", "generatoin")[2]

@@ -3,6 +3,7 @@
 What a command needs is imported when it runs, so that `specmatch --help` does not wait for torch.
 """
 
+import ast
 import os
 import re
 import signal
@@ -153,7 +154,8 @@ def _run(name: str, arguments: list[str]) -> None:
     if len(functions) > 1:
         function, *arguments = arguments or ["--help"]
         if function in ("-h", "--help"):
-            print(f"usage: {prog} {{{','.join(functions)}}} [options]\n\n{line}\n")
+            lines = "\n".join(f"  {each:<20} {said}" for each, said in first_lines(name, functions).items())
+            print(f"usage: {prog} {{{','.join(functions)}}} [options]\n\n{line}\n\n{lines}\n")
             print(f"{prog} {functions[0]} --help lists its options.")
             return
         if function not in functions:
@@ -171,6 +173,13 @@ def _run(name: str, arguments: list[str]) -> None:
     result = parse(command, prog, arguments)
     if isinstance(result, Path):
         print_written(result)
+
+
+def first_lines(name: str, functions: list[str]) -> dict[str, str]:
+    """Return the first line of the docstring of each function of a command, read without importing what it needs."""
+    tree = ast.parse((Path(__file__).parent / f"{name.replace('-', '_')}.py").read_text(encoding="utf-8"))
+    docstrings = {node.name: ast.get_docstring(node) or "" for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return {each: docstrings[each.replace("-", "_")].partition("\n")[0] for each in functions}
 
 
 def _destroy_process_group() -> None:
