@@ -45,21 +45,6 @@ def test_main_suggests_the_nearest_command(specmatch):
     assert specmatch("???") == (2, "", "specmatch: unknown command '???'; see `specmatch --help`\n")
 
 
-def test_train_ae_help_names_presets_and_options(specmatch):
-    status, out, _ = specmatch("train-ae", "--help")
-    assert status == 0
-    for shown in (
-        *autoencoder_config.FAMILIES,
-        *autoencoder_config.METHODS,
-        "--config",
-        "--dry-run",
-        "--data.path",
-        "--optimizer.lr",
-        "--method.name",
-    ):
-        assert shown in out
-
-
 @pytest.mark.parametrize("name", autoencoder_config.PRESETS)
 def test_train_ae_presets_are_valid_and_survive_yaml(name):
     run = autoencoder_config.PRESETS[name]()

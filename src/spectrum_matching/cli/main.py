@@ -39,14 +39,14 @@ COMMANDS = {
         "tell whether one latent space is a drop-in for another, after a linear map or not",
         "compare-all-latents",
     ),
-    "presets": ("list presets of trainings, plans of comparisons and protocols of sampling", "presets"),
-    "check": ("read everything below folders that specmatch wrote, and compare it with its checksums", "check"),
-    "cite": ("print the papers that trainings used, as BibTeX", "cite"),
-    "completion": ("print the script that completes commands and options in a shell", "completion"),
     "study": (
         "run a study: directional-energy, unified-view or frequency-bias",
         *("directional-energy", "unified-view", "frequency-bias"),
     ),
+    "presets": ("list presets of trainings, plans of comparisons and protocols of sampling", "presets"),
+    "check": ("read everything below folders that specmatch wrote, and compare it with its checksums", "check"),
+    "cite": ("print the papers that trainings used, as BibTeX", "cite"),
+    "completion": ("print the script that completes commands and options in a shell", "completion"),
 }
 """One line of help, then the functions in the file of the command; of several, the next argument names one."""
 
