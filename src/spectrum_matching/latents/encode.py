@@ -14,7 +14,6 @@ from ..data.images import ImageSet
 from ..data.order import batches_at
 from ..data.walk import BadFile
 from ..files.digests import digest_weights
-from ..methods.models import LOGVAR_RANGE
 from ..nets.autoencoder import Autoencoder, check_size, eval_mode
 from ..nets.vision.encoders import VisionEncoder, canonical
 from .alignment_targets import VISION, require_latents
@@ -52,7 +51,7 @@ def autoencoder_encoder(name: str, autoencoder: Autoencoder, size: int, device: 
         posterior = autoencoder.encode(images)
         if not autoencoder.is_stochastic:
             return {"mean": posterior.mean}
-        return {"mean": posterior.mean, "logvar": posterior.logvar.clamp(*LOGVAR_RANGE)}
+        return {"mean": posterior.mean, "logvar": posterior.logvar}
 
     holds: Holds = "posterior" if autoencoder.is_stochastic else "mean"
     digest = digest_weights(autoencoder)

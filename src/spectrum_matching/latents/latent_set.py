@@ -16,7 +16,7 @@ from ..data.images import ImageChoice
 from ..data.order import PositionedBatches
 from ..data.walk import BadFile
 from ..latent_space import LatentSpace
-from ..methods.models import LOGVAR_RANGE
+from ..methods.models import LOGVAR_RANGE, Gaussian
 from ..seeding import fraction
 from .gain_choice import GainChoice
 
@@ -209,7 +209,4 @@ def training_keys(latents: LatentSet, order: PositionedBatches, flip: bool = Tru
 
 def sample_moments(mean: Tensor, logvar: Tensor | None, generator: torch.Generator) -> Tensor:
     """Sample posteriors (b, c, h, w): mean + std · noise, sampled on the CPU; without logvar return the mean."""
-    if logvar is None:
-        return mean
-    noise = torch.randn(mean.shape, generator=generator).to(mean)
-    return mean + (logvar.clamp(*LOGVAR_RANGE) / 2).exp() * noise
+    return mean if logvar is None else Gaussian(mean, logvar.clamp(*LOGVAR_RANGE)).sample(generator)
