@@ -1,15 +1,10 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from spectrum_matching.methods import BandMatch, LatentMatch
 from spectrum_matching.methods.distillation import band_errors
+from spectrum_matching.methods.models import certain
 from spectrum_matching.spectrum.dct import dct2, idct2
-
-
-def posterior(mean):
-    return SimpleNamespace(mean=mean, logvar=None)
 
 
 @pytest.fixture
@@ -19,16 +14,16 @@ def latents(generator):
 
 def test_losses_are_0_for_the_teacher_and_1_for_nothing(latents):
     for loss in (LatentMatch(), BandMatch()):
-        assert loss(posterior(latents), latents) == 0
+        assert loss(certain(latents), latents) == 0
     centred = latents - latents.mean()
-    torch.testing.assert_close(LatentMatch()(posterior(torch.zeros_like(latents)), centred).item(), 1.0)
-    torch.testing.assert_close(BandMatch()(posterior(torch.zeros_like(latents)), latents).item(), 1.0)
+    torch.testing.assert_close(LatentMatch()(certain(torch.zeros_like(latents)), centred).item(), 1.0)
+    torch.testing.assert_close(BandMatch()(certain(torch.zeros_like(latents)), latents).item(), 1.0)
 
 
 def test_losses_do_not_depend_on_the_scale_of_the_teacher(latents, generator):
     student = latents + 0.3 * torch.randn(latents.shape, generator=generator, dtype=torch.float64)
     for loss in (LatentMatch(), BandMatch()):
-        torch.testing.assert_close(loss(posterior(5 * student), 5 * latents), loss(posterior(student), latents))
+        torch.testing.assert_close(loss(certain(5 * student), 5 * latents), loss(certain(student), latents))
 
 
 def test_band_match_counts_a_lost_band_in_full_however_little_power_it_holds(latents):
@@ -37,8 +32,8 @@ def test_band_match_counts_a_lost_band_in_full_however_little_power_it_holds(lat
     high = radius >= 7 * 2**0.5 / 2
     steep = idct2(torch.where(high, 1e-2 * spectrum, spectrum))
     lost = idct2(torch.where(high, 0, spectrum))
-    assert LatentMatch()(posterior(lost), steep) < 1e-3
-    torch.testing.assert_close(BandMatch(2)(posterior(lost), steep).item(), 0.5)
+    assert LatentMatch()(certain(lost), steep) < 1e-3
+    torch.testing.assert_close(BandMatch(2)(certain(lost), steep).item(), 0.5)
     error, power = band_errors(lost, steep, 2)
     assert error[0] < 1e-12 < error[1]
     torch.testing.assert_close(error[1], power[1])
@@ -47,8 +42,8 @@ def test_band_match_counts_a_lost_band_in_full_however_little_power_it_holds(lat
 def test_band_match_has_a_gradient_and_leaves_out_bands_without_power(latents):
     mean = torch.zeros_like(latents).requires_grad_()
     flat = torch.ones_like(latents)
-    assert BandMatch()(posterior(mean), flat) == 0
-    BandMatch()(posterior(mean), latents).backward()
+    assert BandMatch()(certain(mean), flat) == 0
+    BandMatch()(certain(mean), latents).backward()
     assert mean.grad.isfinite().all()
     assert mean.grad.any()
     with pytest.raises(ValueError, match="at least 1 bin, got 0"):
