@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 
 from spectrum_matching.data.images import BadFile
+from spectrum_matching.files.signals import ENDING
 from spectrum_matching.training.autoencoder_config import AutoencoderRun, Intervals
 from spectrum_matching.training.optimization import StepRecord
 from spectrum_matching.training.run_directory import report_bad_files, run_loop
@@ -27,21 +28,21 @@ def lines(path):
 
 @pytest.fixture
 def run(tmp_path, caplog):
-    """Run a loop over records with 4 images a step; return whether it finished, the log's lines, the messages."""
+    """Run a loop over records with 4 images a step; return the signal that stopped it, the log, the messages."""
 
     def run(stream, steps, log_every=2, actions=(), progress=None):
         log = tmp_path / "log.jsonl"
         caplog.set_level("INFO", "spectrum_matching")
         settings = AutoencoderRun(steps=steps, batch_size=4, intervals=Intervals(log=log_every))
-        finished = run_loop(settings, stream, log, actions, Accelerator(), progress)
-        return finished, lines(log), caplog.messages
+        stopped_by = run_loop(settings, stream, log, actions, Accelerator(), progress)
+        return stopped_by, lines(log), caplog.messages
 
     return run
 
 
 def test_run_loop_logs_every_so_many_steps_and_the_last(run):
-    finished, log, _ = run(records(range(1, 6)), 5)
-    assert finished
+    stopped_by, log, _ = run(records(range(1, 6)), 5)
+    assert stopped_by == 0
     assert [line["step"] for line in log] == [2, 4, 5]
     del log[0]["time"]
     assert log[0] == {
@@ -79,7 +80,7 @@ def test_run_loop_calls_actions_at_their_steps_and_at_the_last(run):
     assert called == [(2, 2), (3, 3), (2, 4), (2, 5), (3, 5)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", ENDING)
 def test_run_loop_stops_at_a_signal_after_the_step_and_its_actions(run, number):
     def stream():
         for record in records(range(1, 9)):
@@ -89,8 +90,8 @@ def test_run_loop_stops_at_a_signal_after_the_step_and_its_actions(run, number):
 
     before = signal.getsignal(number)
     called = []
-    finished, _, _ = run(stream(), 8, actions=((100, called.append),))
-    assert not finished
+    stopped_by, _, _ = run(stream(), 8, actions=((100, called.append),))
+    assert stopped_by == number
     assert called == [3]
     assert signal.getsignal(number) == before
 
@@ -100,7 +101,7 @@ def test_run_loop_finishes_despite_a_signal_in_the_last_step(run):
         os.kill(os.getpid(), signal.SIGTERM)
         yield from records([1])
 
-    assert run(stream(), 1)[0]
+    assert run(stream(), 1)[0] == 0
 
 
 def test_run_loop_is_interrupted_by_a_second_signal(run):
