@@ -27,13 +27,18 @@ class Gaussian:
     logvar: Tensor
     is_certain: bool = False
 
+    @property
+    def std(self) -> Tensor:
+        """The standard deviation, of the latents' shape."""
+        return (0.5 * self.logvar).exp()
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Sample latents. The noise is sampled on the generator's device, then moved."""
         if self.is_certain:
             return self.mean
         device = self.mean.device if generator is None else generator.device
         noise = torch.randn(self.mean.shape, generator=generator, device=device, dtype=self.mean.dtype)
-        return self.mean + (0.5 * self.logvar).exp() * noise.to(self.mean.device)
+        return self.mean + self.std * noise.to(self.mean.device)
 
 
 def posterior_of(encoded: Any, name: str = "encode()") -> Gaussian:
