@@ -18,16 +18,16 @@ OF_EVERY_RUN = {
     *("intervals.log", "intervals.preview", "intervals.checkpoint", "intervals.keep_last", "intervals.keep_every"),
 }
 NOT_HASHED = {
-    AutoencoderRun: OF_EVERY_RUN | {"data.workers", "method.encoder"},
+    AutoencoderRun: OF_EVERY_RUN | {"data.workers", "method.encoder", "push_to_hub"},
     DiffusionRun: OF_EVERY_RUN
     | {"source.latents", "source.images", "source.autoencoder", "source.workers"}
-    | {"alignment.encoder", "alignment.targets"}
+    | {"alignment.encoder", "alignment.targets", "shard"}
     | {f"preview.{field.name}" for field in fields(SamplingChoice)},
     SamplingChoice: {"batch_size"},
 }
-RESULTS = {"steps", "precision", "optimizer.lr"}  # change the result, and may change on resuming
+RESULTS = {"steps", "precision", "accumulation", "optimizer.lr"}  # change the result, and may change on resuming
 CHANGEABLE = {
-    AutoencoderRun: NOT_HASHED[AutoencoderRun] - {"method.encoder"} | RESULTS,
+    AutoencoderRun: NOT_HASHED[AutoencoderRun] - {"method.encoder"} | RESULTS | {"gradient_checkpointing"},
     DiffusionRun: NOT_HASHED[DiffusionRun] - {"source.latents", "source.images", "alignment.encoder"} | RESULTS,
 }
 
