@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from spectrum_matching.comparison.cost import copies, kept_for_backward, weight_bytes
+from spectrum_matching.comparison.cost import copies, weight_bytes
+from spectrum_matching.comparison.memory import kept_for_backward
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.training.autoencoder_config import Optimizer
 
