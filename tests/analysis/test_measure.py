@@ -193,7 +193,7 @@ def test_analyze_takes_a_tensor_of_images(images):
 @pytest.mark.parametrize(
     ("tensor", "message"),
     [
-        (torch.zeros(4, 3, 32, 24), r"expected \(n, 3, size, size\): crop"),
+        (torch.zeros(4, 3, 32, 24), r"expected \(n, 3, size, size\), or of other channels: crop"),
         (torch.rand(4, 3, 32, 32), r"seem to lie in \[0, 1\]: give 2x - 1"),
         (torch.full((4, 3, 32, 32), 255.0), r"bytes by x / 127.5 - 1"),
         (torch.zeros(4, 3, 32, 32, dtype=torch.uint8), "finite floats"),
