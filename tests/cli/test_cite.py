@@ -11,7 +11,7 @@ from spectrum_matching.training.diffusion_config import AlignmentChoice, Objecti
 
 
 def keys(run):
-    return [paper.key for paper in papers_of(run)]
+    return list(dict.fromkeys(paper.key for paper in papers_of(run)))
 
 
 @pytest.mark.parametrize("name", ROWS)
