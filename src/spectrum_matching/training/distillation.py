@@ -18,6 +18,7 @@ from ..data.order import fixed_batches
 from ..latent_space import LatentSpace
 from ..methods.distillation import BandMatch, LatentMatch, band_errors
 from ..methods.method import Posterior, Term
+from ..methods.models import Gaussian
 from ..metrics.images.pixels import psnr
 from ..metrics.latents.moments import ChannelMoments
 from ..nets.autoencoder import Autoencoder, eval_mode, open_autoencoder
@@ -119,24 +120,31 @@ class Taught:
 
     def encode(self, images: Tensor) -> "TaughtPosterior":
         """Return a posterior with the student's mean, whose samples are the teacher's latents."""
-        return TaughtPosterior(self.student.encode(images), self.teacher, images, self.sample)
+        student, taught = self.student.encode(images), self.teacher.posterior(images)
+        return TaughtPosterior(student.mean, student.logvar, space=self.teacher.space, taught=taught, drawn=self.sample)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return the student's images of latents."""
         return self.student.decode(latents)
 
 
-class TaughtPosterior:
-    """The student's mean and log-variance; samples are the teacher's latents."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TaughtPosterior(Gaussian):
+    """The student's mean and log-variance; samples are the teacher's latents.
 
-    def __init__(self, student: Posterior, teacher: Teacher, images: Tensor, sample: bool) -> None:
-        self.mean, self.logvar = student.mean, student.logvar
-        self._teacher, self._posterior, self._sample = teacher, teacher.posterior(images), sample
+    It is a Gaussian because `reconstruct` takes nothing but mean and log-variance from any other posterior.
+
+    taught: the teacher's posterior, over raw latents. space: brings these to the student's scale. drawn: samples are
+    samples of `taught`, otherwise its mean.
+    """
+
+    space: LatentSpace
+    taught: Posterior
+    drawn: bool
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """Return the teacher's latents (b, c, h, w): samples, or their means."""
-        raw = self._posterior.sample(generator) if self._sample else self._posterior.mean
-        return self._teacher.space.to_unit(raw)
+        """Return the teacher's latents (b, c, h, w)."""
+        return self.space.to_unit(self.taught.sample(generator) if self.drawn else self.taught.mean)
 
 
 def measure_distillation(student: Autoencoder, teacher: Teacher, images: ImageSet, bins: int) -> dict[str, Any]:
