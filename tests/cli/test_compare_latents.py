@@ -50,6 +50,14 @@ def test_compare_latents_answers_and_saves_a_map_that_decodes(
     assert float(whole.routes[0].r2) == 1
 
 
+def test_a_map_fitted_in_bfloat16_opens(specmatch, small_autoencoder, second, image_folder, tmp_path):
+    pair, saved = (f"A={small_autoencoder}", f"B={second}"), tmp_path / "map"
+    options = (*FEW, "--dtype", "bfloat16", "--out", tmp_path / "out", "--save-map", saved)
+    status, _, error = specmatch("compare-latents", *pair, "--data", image_folder, *options)
+    assert status == 0, error
+    assert MappedAutoencoder.from_pretrained(saved).decoder.dtype == torch.float32
+
+
 def test_compare_latents_of_three_gives_a_matrix(specmatch, small_autoencoder, second, image_folder, tmp_path):
     names = [f"A={small_autoencoder}", f"B={second}", f"C={small_autoencoder}"]
     status, output, _ = specmatch("compare-latents", *names, "--data", image_folder, *FEW, "--out", tmp_path)

@@ -11,8 +11,10 @@ from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.methods.method import reconstruct
 from spectrum_matching.methods.zoo import autoencoder
 from spectrum_matching.nets.autoencoder import Autoencoder
+from spectrum_matching.records.training_data import AutoencoderTraining, TrainingData
 from spectrum_matching.training import autoencoder_config
 from spectrum_matching.training.distillation import Taught, Teacher, measure_distillation, new_student, open_teacher
+from spectrum_matching.training.model_card import Exported, Quality, model_card
 
 COMMAND = "train-ae"
 CPU = torch.device("cpu")
@@ -119,3 +121,21 @@ def test_train_ae_refuses_a_student_of_another_shape(run, command, tmp_path):
     AutoencoderTiny(latent_channels=4).save_pretrained(tmp_path / "other")
     run = replace(run, network=autoencoder_config.Network(pretrained=str(tmp_path / "other")))
     assert "the student has factor 8 and 4 channels, its teacher 4 and 8" in command(run, "--dry-run")[2]
+
+
+def test_train_ae_refuses_a_student_that_declares_a_scale(run, command, source):
+    run = replace(run, network=autoencoder_config.Network(pretrained=source))
+    message = f"{source} declares a scale of its latents (shift and scale), and a student learns latents at unit scale"
+    assert message in command(run, "--dry-run")[2]
+
+
+def test_card_says_whether_a_students_latents_are_raw(run, teacher, image_folder):
+    images = open_images(str(image_folder), 32, split="all")
+    student, quality = new_student(teacher, 8, seed=0), Quality(24, 24, 20.0, 0.5)
+    data = TrainingData("photos", 0.1, 0, 32)
+    origin = AutoencoderTraining("run", "big/vae", "student", ("", ""), {"name": "autoencoder"}, 1, data, "0", "")
+    raw = Teacher(teacher.autoencoder, LatentSpace())  # as of one whose scale packs positions
+    for each, words in ((teacher, ("unit scale of big/vae", "at unit scale")), (raw, ("raw ones of", "are, raw"))):
+        distilled = measure_distillation(student, each, images, 3)
+        card = model_card(run, Exported(student, origin, autoencoder(), LatentSpace(), None, quality, distilled))
+        assert all(word in card for word in words)

@@ -107,18 +107,20 @@ def compare_all_latents(
     print_document(LATENT_COMPARISON, comparison)
     print_results(*latent_comparison_lines(comparison))
     if save_map is not None:
-        _save(compared, networks, sources, save_map)
+        _save(compared, sources, save_map)
     write_page(out / "report.html", lambda: render(comparison), str(out / FILE))
     print_results(str(out / "report.html"))
     return comparison
 
 
-def _save(compared: Compared, networks: dict[str, Autoencoder], sources: dict[str, str], folder: Path) -> None:
+def _save(compared: Compared, sources: dict[str, str], folder: Path) -> None:
     """Save the map from the first space to the second that decodes with the highest PSNR."""
-    (source, encoder), (target, decoder) = networks.items()
+    source, target = sources
     routes = [route for route in compared.record.direction(source, target).routes if route.kernel]
     _, best = max(zip(routes, compared.maps[source, target], strict=True), key=lambda pair: float(pair[0].psnr))
-    mapped = MappedAutoencoder(encoder.to("cpu"), best, decoder.to("cpu"))
+    # Opened again: the digests are of weights as they are saved, and those that ran may have been rounded by --dtype.
+    encoder, decoder = (Autoencoder.from_pretrained(sources[name]) for name in (source, target))
+    mapped = MappedAutoencoder(encoder, best, decoder)
     with explain_write_errors(str(folder), "rerun the same command, or choose another --save-map"):
         mapped.save_pretrained(folder, sources[source], sources[target])
     print_results(str(folder))

@@ -94,6 +94,11 @@ def check_student(run: AutoencoderRun, student: Autoencoder, teacher: Teacher) -
     if shapes[0] != shapes[1]:
         (f, c), (g, d) = shapes
         raise ValueError(f"the student has factor {f} and {c} channels, its teacher {g} and {d}: they must be the same")
+    if student.latent_space != LatentSpace():
+        raise ValueError(
+            f"{run.network.pretrained} declares a scale of its latents ({student.latent_space.convention}), and a "
+            f"student learns latents at unit scale: let it declare none"
+        )
     if run.network.train != "all":
         raise ValueError("distillation trains encoder and decoder: set network.train to all")
     size, autoencoder = run.data.size, teacher.autoencoder
@@ -151,7 +156,8 @@ def measure_distillation(student: Autoencoder, teacher: Teacher, images: ImageSe
     """Measure a student on images: its latents, overall and by band, and both decoders on the teacher's latents.
 
     r2: 1 − mean square of the difference over the variance of each of the teacher's channels; by_band the same of the
-    power in `bins` bands of frequency, without DC. PSNR in dB of the images.
+    power in `bins` bands of frequency, without DC. PSNR in dB of the images. unit_scale: whether the latents are at the
+    unit scale that the teacher declares, otherwise they are its raw ones.
     """
     weight = next(student.parameters())
     moments, n = ChannelMoments(), 0
@@ -172,6 +178,7 @@ def measure_distillation(student: Autoencoder, teacher: Teacher, images: ImageSe
     return {
         "n_images": n,
         "n_total": len(images),
+        "unit_scale": teacher.space == teacher.autoencoder.latent_space,
         "r2": float(1 - difference / variance),
         "r2_by_band": [float(1 - e / p) if p > 0 else None for e, p in zip(error, power, strict=True)],
         **dict(zip(names, scores.tolist(), strict=True)),

@@ -93,10 +93,11 @@ def _what(exported: Exported, base: str) -> str:
     kind = f"`{autoencoder.kind}`, f{autoencoder.factor} with {autoencoder.channels} latent channels"
     if not base:
         return f"{kind}, trained from scratch.\n"
-    if origin.trained == "student":
+    if exported.distilled:
+        scale = "at unit scale" if exported.distilled["unit_scale"] else "as they are, raw"
         return (
-            f"{kind}, distilled from {base}. Its latents approximate those of {base} at unit scale, so that it stands "
-            f"in for it where speed counts, such as in previews.\n"
+            f"{kind}, distilled from {base}. Its latents approximate those of {base} {scale}, so that it stands in for "
+            f"it where speed counts, such as in previews.\n"
         )
     if origin.trained == "decoder":
         return (
@@ -134,8 +135,10 @@ def _code(lines: list[str]) -> str:
 
 def _scale(exported: Exported, base: str) -> str:
     space = exported.latent_space
-    if exported.origin.trained == "student":
-        return f"Its latents are at the unit scale of {base}: nothing is to be scaled.\n"
+    if exported.distilled:
+        if exported.distilled["unit_scale"]:
+            return f"Its latents are at the unit scale of {base}: nothing is to be scaled.\n"
+        return f"Its latents are raw ones of {base}: scale them as {base} declares it.\n"
     if exported.origin.trained == "decoder":
         return f"As {base} declares it.\n"
     if len(space.std) > 1:
