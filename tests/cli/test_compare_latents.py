@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -43,9 +44,18 @@ def test_compare_latents_answers_and_saves_a_map_that_decodes(
     assert status == 0
     assert f"comparison of latents {tmp_path / 'out' / 'latent_comparison.json'}" in output
 
-    # As a whole it is an autoencoder of A's latents; a rerun replaces what it wrote.
-    status, _, error = specmatch("compare-latents", f"A={small_autoencoder}", f"whole={saved}", *arguments[2:])
+    # As a whole it is an autoencoder of A's latents, which no map to itself may replace.
+    whole = "compare-latents", f"A={small_autoencoder}", f"whole={saved}", *arguments[2:-1]
+    status, _, error = specmatch(*whole, saved)
+    assert status == 2
+    assert "is one of the two that are compared; choose another folder" in error
+    # Another map is replaced, and what lies beside it is kept.
+    another = shutil.copytree(saved, tmp_path / "another")
+    (another / "notes.txt").write_text("mine")
+    status, _, error = specmatch(*whole, another)
     assert status == 0, error
+    assert (another / "notes.txt").read_text() == "mine"
+    assert MappedAutoencoder.from_pretrained(another).decoder.kind == "MappedAutoencoder"
     whole = LATENT_COMPARISON.read(tmp_path / "out" / "latent_comparison.json").direction("A", "whole")
     assert float(whole.routes[0].r2) == 1
 

@@ -80,6 +80,8 @@ def compare_all_latents(
         require_creatable(save_map)
         if (path := first_content(save_map)) is not None and not is_product(save_map / CONFIG):
             raise ValueError(f"--save-map: {save_map} holds {path.name} and no map of specmatch; choose another folder")
+        if any(Path(source).expanduser().resolve() == save_map.resolve() for source in sources.values()):
+            raise ValueError(f"--save-map: {save_map} is one of the two that are compared; choose another folder")
     chosen = chosen_device(device)
     networks = {name: Autoencoder.from_pretrained(source) for name, source in sources.items()}
     trained = {name: training_data(source) for name, source in sources.items()}

@@ -102,7 +102,7 @@ class MappedAutoencoder(nn.Module):
             MAP.write(partial / CONFIG, config)
             save_file(self.map.state_dict(), partial / WEIGHTS)
 
-        write_folder_atomically(Path(folder), write)
+        write_folder_atomically(Path(folder), write, keep_others=True)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
