@@ -1,3 +1,5 @@
+import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -46,6 +48,17 @@ def test_scale_names_a_factor_that_was_inverted_or_is_not_needed(case, blocks, c
     blocks.weight.mul_(0.5)  # and of 1
     outcome = scale(case(blocks))
     assert (outcome.level, "unit scale already" in outcome.verdict) == ("wrong", True)
+
+
+def test_scale_of_each_channel_is_mended_by_statistics_that_then_fit(case):
+    model = Autoencoder.from_preset("tiny").model
+    found = re.compile(r'"latents_mean": (\[.*?\]), "latents_std": (\[.*?\]), "scaling_factor": (.*)')
+    model.register_to_config(latents_mean=[0.0] * 8, latents_std=[100.0] * 8)
+    outcome = scale(case(model))
+    assert outcome.level == "wrong"
+    mean, std, factor = map(json.loads, found.search(outcome.fix).groups())
+    model.register_to_config(latents_mean=mean, latents_std=std, scaling_factor=factor)
+    assert scale(case(model)).level == "fine"
 
 
 def test_scale_says_nothing_where_nothing_is_declared_unless_it_is_far_off(case, blocks, coloured):

@@ -54,15 +54,17 @@ def scale(case: Examination) -> Outcome:
         if 1 / FAR_OFF < std < FAR_OFF:
             return fine("No normalisation is declared, and none is needed for the scale.", evidence)
         return look("No normalisation is declared, and the latents are far from unit scale.", evidence, factor)
-    off = max(std, 1 / std)
+    off, by_channel = max(std, 1 / std), space.convention in ("per channel", "packed")
     if off > OFF_SCALE:
         size = f"{off:.2g} times too {'large' if std > 1 else 'small'}"
         verdict, fix = f"Normalised as declared ({space.convention}), latents are {size}.", factor
         if known := _known_mistake(case, space, off):
             verdict, fix = f"{verdict} {known[0]}", known[1]
+        if by_channel:  # beside means and deviations, a scaling factor of its own would be wrong
+            fix = measured_statistics(case)
         return (wrong if off > FAR_OFF or known else look)(verdict, evidence, fix)
     far = [c for c, mean in enumerate(means.tolist()) if abs(mean) > OFF_CENTRE]
-    if space.convention in ("per channel", "packed"):
+    if by_channel:
         far += [c for c, s in enumerate(stds.tolist()) if not 1 / FAR_OFF < s < FAR_OFF and c not in far]
     if far:
         verdict = f"Normalised as declared ({space.convention}), channels {listed([str(c) for c in far])} are off."
