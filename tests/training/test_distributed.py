@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -119,6 +121,10 @@ def process(folder, out):
             run_autoencoder(replace(whole_run(folder, out / "refused"), **part))
         except ValueError as error:
             said.append(str(error))
+    try:
+        run_autoencoder(whole_run(out / "lacking" if rank else folder, out / "refused"))
+    except ValueError as error:
+        said.append(str(error))
     run_autoencoder(whole_run(folder, out / "run"))
     (out / f"said_{rank}.json").write_text(json.dumps(said))
 
@@ -127,6 +133,8 @@ def process(folder, out):
 def two(image_folder, tmp_path_factory):
     """The folder of what two processes made."""
     out = tmp_path_factory.mktemp("two")
+    shutil.copytree(image_folder, out / "lacking")
+    next(path for path in sorted((out / "lacking").rglob("*")) if path.is_file()).unlink()
     run_in_two(__file__, image_folder, out)
     return out
 
@@ -189,8 +197,20 @@ def test_train_skips_in_both_what_is_not_finite_in_one(two):
 
 def test_run_autoencoder_refuses_a_batch_that_processes_cannot_share(two):
     for rank in (0, 1):
-        said = json.loads((two / f"said_{rank}.json").read_text())
+        said = json.loads((two / f"said_{rank}.json").read_text())[:2]
         assert [line.partition(", ")[0] for line in said] == ["batch_size is 3", "batch_size is 4"]
+    assert not (two / "refused").exists()
+
+
+def test_run_autoencoder_refuses_processes_that_see_other_images(two):
+    first, second = (json.loads((two / f"said_{rank}.json").read_text())[2:] for rank in (0, 1))
+    n = r"\d+ of digest \w+"
+    assert first == second
+    assert re.fullmatch(
+        rf"processes 0 and 1 of the launch do not start alike: training images \({n} and {n}\); let all "
+        r"machines see the same data and the same out",
+        first[0],
+    )
     assert not (two / "refused").exists()
 
 

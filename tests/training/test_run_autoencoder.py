@@ -191,6 +191,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         (("--intervals.log", -1), "intervals.log is -1: must be greater than or equal to 0"),
     ],
 )
+@pytest.mark.filterwarnings("error:`log_with:UserWarning")  # would be a second line
 def test_train_ae_refuses_in_one_line_before_writing(small_run, command, arguments, said):
     if "wandb" in arguments and importlib.util.find_spec("wandb"):
         pytest.skip("wandb is installed")

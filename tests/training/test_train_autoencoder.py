@@ -239,6 +239,14 @@ def test_balance_equals_published_weights(case):
     assert {name: value.item() for name, value in weights.items()} == pytest.approx({"features": case["weight"]})
 
 
+@pytest.mark.parametrize(("scale", "is_number"), [(1.0, True), (1e38, False)])
+def test_balance_gives_no_weight_where_a_scaled_gradient_overflows(scale, is_number):
+    layer = torch.ones(3, requires_grad=True)
+    term, losses = Term("features", None, 0.1, balanced=True), {"features": 20 * layer.sum()}
+    weights = balance([term], losses, 10 * layer, torch.ones(3), layer, Accelerator(), torch.tensor(scale))
+    assert weights["features"].isfinite() == is_number
+
+
 def test_generator_backward_balances_only_balanced_terms(small_run, batches, monkeypatch):
     for choice in (autoencoder_config.MethodChoice("esm"), replace(VA_VAE, feature_weight=0.0)):
         run = replace(small_run, method=choice, steps=1)

@@ -160,7 +160,7 @@ class AutoencoderTrainer:
                     torch.autograd.grad(output, last, grad, retain_graph=True)[0].norm() / scale
                     for grad in (reconstruction_grad, adversarial_grad)
                 ]
-                weight = options.weight * (norms[0] / (norms[1] + 1e-4)).clamp(0, 1e4)
+                weight = options.weight * ratio(norms[0], norms[1], 1e4)
                 losses["adversarial_weight"] = weight
                 total = (output * (reconstruction_grad + weight * adversarial_grad)).sum()
             else:
@@ -211,7 +211,7 @@ def balance(
     """Return each term's weight times the ratio of two gradients at `layer`, by name: the reconstruction's to its own.
 
     reconstruction_grad: at `output`, times `scale`, which keeps gradients of fp16 from vanishing on their way to
-    `layer`. Gradients are those of a micro-batch over all processes.
+    `layer`. Gradients are those of a micro-batch over all processes. NaN where a gradient is not finite.
     """
 
     def norm(y: Tensor, gradient: Tensor | None = None) -> Tensor:
@@ -219,7 +219,16 @@ def balance(
         return accelerator.reduce(at_layer, "mean").norm() / scale
 
     reconstruction = norm(output, reconstruction_grad)
-    return {t.name: t.weight * (reconstruction / (norm(scale * losses[t.name]) + 1e-4)).clamp(0, 1e8) for t in terms}
+    return {t.name: t.weight * ratio(reconstruction, norm(scale * losses[t.name]), 1e8) for t in terms}
+
+
+def ratio(reconstruction: Tensor, other: Tensor, most: float) -> Tensor:
+    """Return the ratio of two norms of gradients, `most` at the most; NaN where one is not finite.
+
+    A gradient that overflows at fp16's loss scale would otherwise give a weight of 0 or `most`, and the step be taken.
+    """
+    is_finite = reconstruction.isfinite() & other.isfinite()
+    return (reconstruction / (other + 1e-4)).clamp(0, most).where(is_finite, torch.nan)
 
 
 def compile_parts(state: AutoencoderState, perceptual: LPIPS | None) -> None:
