@@ -6,7 +6,7 @@ import pytest
 from spectrum_matching.cli.cite import papers_of
 from spectrum_matching.files.yaml_files import to_yaml
 from spectrum_matching.training import autoencoder_config, diffusion_config
-from spectrum_matching.training.autoencoder_config import FAMILIES, ROWS, MethodChoice, tiny
+from spectrum_matching.training.autoencoder_config import FAMILIES, ROWS, MethodChoice, Network, tiny
 from spectrum_matching.training.diffusion_config import AlignmentChoice, ObjectiveChoice
 
 
@@ -27,6 +27,8 @@ def test_papers_follow_what_a_run_uses():
     large = set(keys(autoencoder_config.celeba256_f16d16("eq_vae")))
     assert large >= {"kouzelis2025eqvae", "zhang2018unreasonable", "isola2017image", "esser2021taming"}
     assert not set(keys(tiny())) & {"zhang2018unreasonable", "isola2017image"}
+    assert "rombach2022high" in keys(tiny("dsm"))
+    assert "rombach2022high" not in keys(replace(tiny("dsm"), network=Network(pretrained="path/to/dc-ae")))
     plain = diffusion_config.tiny()
     assert not set(keys(plain)) & {"yu2025representation", "hang2023efficient", "lu2022dpmsolver"}
     aligned = replace(plain, alignment=AlignmentChoice(weight=1.0, encoder="hub:facebook/dinov2-base"))

@@ -24,7 +24,8 @@ def test_compare_latents_answers_and_saves_a_map_that_decodes(
 ):
     pair = f"A={small_autoencoder}", f"B={second}"
     saved = tmp_path / "map"
-    arguments = (*pair, "--data", image_folder, *FEW, "--out", tmp_path / "out", "--save-map", saved)
+    chosen = "--split", "all"
+    arguments = (*pair, "--data", image_folder, *FEW, *chosen, "--out", tmp_path / "out", "--save-map", saved)
     status, output, _ = specmatch("compare-latents", *arguments)
     assert status == 0
     lines = output.splitlines()
@@ -33,7 +34,8 @@ def test_compare_latents_answers_and_saves_a_map_that_decodes(
     assert lines[0] == comparison.direction("A", "B").sentence
     assert lines[-2:] == [str(saved), str(tmp_path / "out" / "report.html")]
     assert comparison.sample.n_images == 24
-    assert comparison.command.startswith(f"specmatch compare-latents A={small_autoencoder} B={second} --data")
+    given = f"--data {image_folder} --size 32 --num-images 256 --num-tests 2 --split all --out {tmp_path / 'out'}"
+    assert comparison.command == f"specmatch compare-latents {' '.join(pair)} {given}"
 
     mapped = MappedAutoencoder.from_pretrained(saved)
     routes = [route for route in comparison.direction("A", "B").routes if route.kernel]

@@ -74,7 +74,8 @@ def papers_of(run: AutoencoderRun | DiffusionRun) -> Iterator[Paper]:
 
 
 def _autoencoder_keys(run: AutoencoderRun) -> Iterator[str]:
-    yield "rombach2022high"  # the network, AutoencoderKL
+    if run.network.pretrained is None and run.distillation.teacher is None:
+        yield "rombach2022high"  # the network, AutoencoderKL
     if run.losses.perceptual:
         yield "zhang2018unreasonable"
     if run.discriminator.weight:

@@ -2,7 +2,7 @@
 
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -87,6 +87,8 @@ def compare_all_latents(
     trained = {name: training_data(source) for name, source in sources.items()}
     images, notes = choose_images(trained, data or "embedded", size=size, split=split)
     layouts(networks, images.size, min(num_images, len(images)), num_tests)
+    given = {"--data": data, "--size": images.size, "--num-images": num_images, "--num-tests": num_tests}
+    given |= {"--split": split, "--dtype": dtype if dtype != "float32" else None}
     with progress_bar("latents") as progress:
         compared = compare_latents(
             networks,
@@ -98,7 +100,7 @@ def compare_all_latents(
             batch_size=batch_size,
             device=chosen,
             dtype=getattr(torch, dtype),
-            command=_command(sources, data, images.size, num_images, num_tests, out),
+            command=_command(sources, out, given),
             notes=notes,
             progress=progress,
         )
@@ -128,8 +130,8 @@ def _save(compared: Compared, sources: dict[str, str], folder: Path) -> None:
     print_results(str(folder))
 
 
-def _command(sources: dict[str, str], data: str | None, size: int, num_images: int, num_tests: int, out: Path) -> str:
-    """Return the command line that the report shows."""
+def _command(sources: Mapping[str, str], out: Path, given: Mapping[str, object]) -> str:
+    """Return the command line that the report shows; of the options on which its numbers depend, None was not given."""
     named = [f"{name}={source}" for name, source in sources.items()]
-    options = ["--size", size, "--num-images", num_images, "--num-tests", num_tests, "--out", out]
-    return shlex.join(["specmatch", "compare-latents", *named, *(["--data", data] if data else []), *map(str, options)])
+    options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    return shlex.join(["specmatch", "compare-latents", *named, *options, "--out", str(out)])
