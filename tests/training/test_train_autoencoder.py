@@ -418,11 +418,13 @@ def test_fp16_lowers_its_loss_scale_until_gradients_are_finite(small_run, batche
     state, data = new_state(run), batches(1) * 12
     state.scaler.load_state_dict(state.scaler.state_dict() | {"scale": 2.0**22})
     records = train(run, state, data)
-    skipped = [record.skipped for record in records]
-    n = sum(skipped)
-    assert 1 <= n < 12
-    assert skipped == [True] * n + [False] * (12 - n)
-    assert [record.loss_scale for record in records] == [2.0 ** (22 - min(step, n)) for step in range(12)]
+    scales, skipped = zip(*((record.loss_scale, record.skipped) for record in records), strict=True)
+    assert skipped[0]
+    assert sum(skipped) < 12
+    # An update may make gradients larger, so that one overflows once more.
+    assert scales[1:] == tuple(
+        scale / 2 if overflows else scale for scale, overflows in zip(scales[:-1], skipped[:-1], strict=True)
+    )
     assert records[-1].losses["l1"] < records[0].losses["l1"]
 
 
