@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,17 @@ def image_folder(tmp_path_factory):
         cells = np.random.default_rng(i).integers(0, 256, (5, 4, 3), dtype=np.uint8)
         Image.fromarray(cells).resize((48, 40), Image.Resampling.BICUBIC).save(folder / f"{i:02d}.png")
     return folder
+
+
+@pytest.fixture
+def signals_not_ignored():
+    """Signals act as in a terminal: a shell has what it starts in the background ignore Ctrl-C."""
+    from spectrum_matching.files.signals import ENDING
+
+    before = {number: signal.signal(number, signal.default_int_handler) for number in ENDING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

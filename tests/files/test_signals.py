@@ -5,14 +5,7 @@ import pytest
 
 from spectrum_matching.files.signals import ENDING, Stopped, noted, raised
 
-
-@pytest.fixture(autouse=True)
-def _not_ignored():
-    # A shell has what it starts in the background ignore Ctrl-C.
-    before = {number: signal.signal(number, signal.default_int_handler) for number in ENDING}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("signals_not_ignored")
 
 
 @pytest.mark.parametrize("number", ENDING)

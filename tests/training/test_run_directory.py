@@ -80,6 +80,7 @@ def test_run_loop_calls_actions_at_their_steps_and_at_the_last(run):
     assert called == [(2, 2), (3, 3), (2, 4), (2, 5), (3, 5)]
 
 
+@pytest.mark.usefixtures("signals_not_ignored")
 @pytest.mark.parametrize("number", ENDING)
 def test_run_loop_stops_at_a_signal_after_the_step_and_its_actions(run, number):
     def stream():
@@ -96,6 +97,7 @@ def test_run_loop_stops_at_a_signal_after_the_step_and_its_actions(run, number):
     assert signal.getsignal(number) == before
 
 
+@pytest.mark.usefixtures("signals_not_ignored")
 def test_run_loop_finishes_despite_a_signal_in_the_last_step(run):
     def stream():
         os.kill(os.getpid(), signal.SIGTERM)
@@ -104,6 +106,7 @@ def test_run_loop_finishes_despite_a_signal_in_the_last_step(run):
     assert run(stream(), 1)[0] == 0
 
 
+@pytest.mark.usefixtures("signals_not_ignored")
 def test_run_loop_is_interrupted_by_a_second_signal(run):
     def stream():
         for record in records([1, 2]):
