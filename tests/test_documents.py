@@ -224,6 +224,7 @@ TABLES = (
     ("forecast_on_cifar10", "forecast_cifar10", "docs/forecast.md"),
     ("beside_peers", "beside_peers", "docs/fidelity.md"),
     ("seeded_faults", "seeded_faults", "docs/doctor.md"),
+    ("which_numbers", "compare_cifar10", "docs/which_numbers_to_trust.md"),
 )
 """The program that writes a table, the result it is made of, and the document that has it."""
 

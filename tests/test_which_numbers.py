@@ -1,0 +1,61 @@
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from spectrum_matching.metrics.atlas.known_pairs import published_pairs
+from spectrum_matching.metrics.catalogue import METRICS
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+SPEC = importlib.util.spec_from_file_location("which_numbers", EXPERIMENTS / "which_numbers.py")
+numbers = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(numbers)
+
+
+@pytest.fixture(scope="module")
+def trials():
+    return json.loads((EXPERIMENTS / "results" / "compare_cifar10.json").read_text())["comparison"]["trials"]
+
+
+def test_methods_have_autoencoders_of_their_own(trials):
+    methods = numbers.by_method(trials)
+    assert "curriculum" not in {trial["method"] for each in methods for trial in each}
+    digests = [trial["autoencoder_digest"] for each in methods for trial in each]
+    assert len(digests) == len(set(digests)) == 27
+
+
+def test_across_methods_is_the_rank_correlation_of_means(trials):
+    perfect = numbers.Predictor("", "", lambda trial: trial["generation"]["scores"]["fid"]["value"], 1)
+    to_images, to_reconstructions = numbers.across_methods(trials, perfect)
+    assert to_images == pytest.approx(1)
+    assert to_reconstructions < 1
+    assert numbers.across_methods(trials, perfect._replace(value=lambda trial: None)) is None
+
+
+@pytest.mark.parametrize("key", numbers.IN_WORDS)
+def test_words_of_a_record_say_the_same(key):
+    known, evidence = numbers.IN_WORDS[key], METRICS[key].evidence
+    assert all(numbers.signed(value) in evidence for value in (known.rho, *known.interval))
+    assert str(known.n) in evidence
+
+
+@pytest.mark.parametrize(
+    ("rho", "interval", "sign", "word"),
+    [
+        (0.8, (0.5, 0.9), 1, "foretells across families"),
+        (0.8, (0.5, 0.9), -1, "goes against its claim across families"),
+        (-0.8, (-0.9, -0.5), -1, "foretells across families"),
+        (0.3, (0.0, 0.9), 1, "foretells nothing across families: compare like with like"),
+    ],
+)
+def test_verdict_follows_sign_and_interval(rho, interval, sign, word):
+    predictor = numbers.PREDICTORS[0]._replace(sign=sign)
+    assert numbers.verdict(predictor, numbers.Published(rho, interval, 21)) == word
+
+
+def test_published_pairs_are_counted_by_the_claimed_sign(trials):
+    table = numbers.table({"trials": trials})
+    assert len(published_pairs()) == 3
+    (psnr,) = [line for line in table.splitlines() if line.startswith("| PSNR |")]
+    assert "| 0 of 3 |" in psnr  # the better the reconstruction, the worse
