@@ -14,6 +14,9 @@ import pytest
 import scipy.fft
 import torch
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell in the background, whose tests of signals would fail
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 if os.environ.get("CHECK_SHAPES"):
     import shape_checks
 
