@@ -4,7 +4,7 @@ import json
 import pkgutil
 import subprocess
 import sys
-import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -72,14 +72,15 @@ def test_import_of_exported_names_succeeds_once_each(package):
     assert len(set(module.__all__)) == len(module.__all__)
 
 
-def test_files_that_are_not_python_are_package_data():
-    patterns = tomllib.loads((ROOT.parents[1] / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
-    shipped = {
-        path
-        for package, globs in patterns.items()
-        for pattern in globs
-        for path in (ROOT.parent / package.replace(".", "/")).glob(pattern)
-    }
-    others = {path for path in ROOT.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
-    assert ROOT / "metrics" / "atlas" / "atlas.json" in others
-    assert others == shipped
+@pytest.mark.slow
+def test_the_wheel_holds_every_file_of_the_package(tmp_path):
+    repository = ROOT.parents[1]
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, repository]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("spectrum_matching-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        shipped = {name for name in archive.namelist() if name.startswith("spectrum_matching/")}
+    files = {path for path in ROOT.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert ROOT / "metrics" / "atlas" / "atlas.json" in files
+    assert shipped == {path.relative_to(ROOT.parent).as_posix() for path in files}
