@@ -90,7 +90,7 @@ def _line(finding: Finding) -> Line:
 
 
 def _pair(verdict: PairVerdict) -> Line:
-    words = "" if verdict.word == "cannot say" else f"{verdict.word} than {verdict.first}"
+    words = "" if verdict.word == "cannot say" else f"by a rule {verdict.word} than {verdict.first}"
     return Line(str(verdict), verdict.evidence, words=words)
 
 
