@@ -53,9 +53,8 @@ def test_evidence_has_the_shares_of_published_and_own_pairs():
     assert (published, images.decided) == (Share(3, 3, 3), 0)
     assert reconstructions.right <= reconstructions.decided <= reconstructions.n
     assert record() == (
-        f"The rule is right for 3 of 3 published pairs. Of our own that distance to images tells apart it decides none "
-        f"of {images.n}; of those that distance to reconstructions does, it decides {reconstructions.decided} of "
-        f"{reconstructions.n}, {reconstructions.right} of them rightly."
+        f"The rule is right for 3 of 3 published pairs, and of our own for 0 of {images.n} by distance to images, "
+        f"{reconstructions.right} of {reconstructions.n} to reconstructions."
     )
     assert record() in evidence()
     assert evidence().endswith("With guidance the question is open.")
