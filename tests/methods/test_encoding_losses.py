@@ -327,7 +327,6 @@ def test_esm_refuses_images_smaller_than_latents():
 
 
 @pytest.mark.unchecked
-@pytest.mark.unchecked
 def test_esm_refuses_a_posterior_in_place_of_latents(pair):
     posterior = DiagonalGaussianDistribution(pair[0])
     for arguments in ((posterior, pair[1]), (pair[0], posterior)):
@@ -375,6 +374,7 @@ def test_esm_of_sequences_refuses_what_has_no_spectrum_along_the_axis(field):
         ESM(variant="paper", axis=1)(None, tokens, tokens)
 
 
+@pytest.mark.unchecked
 def test_losses_refuse_unknown_choices():
     with pytest.raises(ValueError, match="'papers'"):
         ESM(variant="papers")
