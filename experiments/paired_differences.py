@@ -154,11 +154,9 @@ def markdown(tests: Sequence[Paired]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     lines += [
-        *(
-            f"| {each.row} | {each.control} | {NAMES[each.outcome]} | {each.n} | "
-            f"{each.mean:.3g} ({each.low:.3g} … {each.high:.3g}) | {each.p:.2g} | {each.word} |"
-            for each in tests
-        )
+        f"| {each.row} | {each.control} | {NAMES[each.outcome]} | {each.n} | "
+        f"{each.mean:.3g} ({each.low:.3g} … {each.high:.3g}) | {each.p:.2g} | {each.word} |"
+        for each in tests
     ]
     return "\n".join(lines)
 

@@ -73,9 +73,10 @@ PREDICTORS = (
     Predictor("neighbour correlation", "neighbour_correlation", _number("neighbour_correlation"), 1),
     Predictor("equivariance error at half size", "equivariance_scale_50", _number("equivariance_scale_50"), 1),
     Predictor("interpolation FD", "interpolation_fid", _unmeasured, 1),
+    Predictor("gap to a vision encoder", "affinity_gap", _unmeasured, 1),
     Predictor("linear probe", "probe_accuracy", _unmeasured, -1),
 )
-"""The predictors of experiments/PREREGISTERED.md of which anything is known."""
+"""Those of experiments/PREREGISTERED.md of which anything is known, and two that need a vision encoder or labels."""
 
 
 def by_method(trials: Sequence[Numbers]) -> list[list[Numbers]]:
