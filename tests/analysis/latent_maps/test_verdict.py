@@ -37,6 +37,6 @@ def test_interval_decides(error, answer):
     assert verdict.answer == answer
 
 
-@pytest.mark.parametrize(("r2", "answer"), [(-0.5, "no"), (0.01, "undecided"), (0.1, "after a map")])
-def test_a_route_that_explains_nothing_is_no_answer(r2, answer):
+@pytest.mark.parametrize(("r2", "answer"), [(0.08, "no"), (0.45, "no"), (0.505, "undecided"), (0.55, "after a map")])
+def test_a_route_that_explains_too_little_is_no_answer(r2, answer):
     assert judge("A", "B", "A", [route(1, -3.0, r2=r2)]).answer == answer

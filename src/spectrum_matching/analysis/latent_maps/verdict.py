@@ -10,9 +10,8 @@ from ..verdict import Comparison, compare
 DROP_IN = 0.5
 """Loss in dB below which a decoder counts as a drop-in: an eighth more squared error than the yardstick's."""
 
-EXPLAINED = 0.0
-"""R² that a route has to exceed: one that explains nothing draws the mean of all images, which a bad autoencoder may
-not even reach with its own latents."""
+EXPLAINED = 0.5
+"""R² that a route has to exceed: where less of the latents is explained, a small loss says that both are bad."""
 
 
 class Verdict(NamedTuple):
@@ -27,7 +26,7 @@ class Verdict(NamedTuple):
 def judge(source: str, target: str, yardstick: str, routes: Sequence[Route]) -> Verdict:
     """Return whether `target` is a drop-in for `source`, by the simplest route that loses less than `DROP_IN` dB.
 
-    routes: from the simplest to the widest map; one that explains nothing does not count. Intervals of 95 % decide;
+    routes: from the simplest to the widest map; one that explains too little does not count. Intervals of 95 % decide;
     where that of no route lies below the threshold and that of one holds it, the answer is "undecided".
     """
     sides = {_side(route): route for route in reversed(routes)}  # the simplest route of each side
@@ -51,7 +50,7 @@ def judge(source: str, target: str, yardstick: str, routes: Sequence[Route]) -> 
 
 
 def _side(route: Route) -> Comparison:
-    """Return on which side of the threshold the loss of a route lies; "above" where it explains nothing."""
+    """Return on which side of the threshold the loss of a route lies; "above" where it explains too little."""
     explained = compare(route.r2, EXPLAINED) if route.r2.value is not None else "below"
     loss = compare(route.loss, DROP_IN)
     return "above" if explained == "below" else "undecided" if (explained, loss) == ("undecided", "below") else loss
