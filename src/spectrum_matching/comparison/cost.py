@@ -14,10 +14,10 @@ from ..metrics.catalogue import GENERATIVE_METRICS
 from ..nets.autoencoder import Autoencoder
 from ..nets.denoiser.build import build_denoiser
 from ..nets.discriminator import PatchDiscriminator
+from ..nets.precision import HALF
 from ..nets.vision.perceptual import LPIPS, shapes_of_weights
 from ..training.autoencoder_config import AutoencoderRun, Optimizer
 from ..training.diffusion_config import DiffusionRun
-from ..training.precision import HALF
 from ..training.train_diffusion import path_of
 from .memory import kept_for_backward
 from .plans import Plan

@@ -133,7 +133,7 @@ def demo(fast: bool = False) -> Plan:
         entries={"SD-VAE": entries["SD-VAE"], "ESM": entries["ESM, scale-free"], "DSM": entries["DSM"]},
         autoencoder=tiny(240 // part, data=Data(size=32), optimizer=optimizer),
         diffusion=sit("micro/2", 320 // part, batch_size=32, optimizer=adam(1e-3, 20, ema=0.98)),
-        sampling=SamplingChoice("dpm_solver", 20, precision="bf16"),
+        sampling=SamplingChoice("dpm_solver", 20),
         measuring=Measuring(reference=256, samples=n, reconstructions=n, analyzed=n, tested=50 // part),
     )
     return named("demo-fast" if fast else "demo", lambda: plan)
@@ -163,7 +163,7 @@ def cifar10(everything: bool = False) -> Plan:
         diffusion=sit(
             "micro/2", 2500, batch_size=64, optimizer=adam(1e-3, 100, ema=0.998), intervals=Intervals(25, 2500, 500)
         ),
-        sampling=SamplingChoice("dpm_solver", 25, batch_size=256, precision="bf16"),
+        sampling=SamplingChoice("dpm_solver", 25, batch_size=256),
         measuring=Measuring("data/cifar10/test.parquet", features="data/cifar10/features.pt", samples=4096),
     )
 

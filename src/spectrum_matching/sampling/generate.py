@@ -25,6 +25,7 @@ from ..diffusion import (
     time_grid,
 )
 from ..files.settings import Fraction, NonNegative, NotHashed, validate
+from ..nets.precision import HALF, Precision, autocast
 from ..records.scores import Sampling
 from ..seeding import seeded
 from .model import DiffusionModel
@@ -52,7 +53,7 @@ class SamplingChoice:
     labels: str = "balanced"  # balanced (classes in turn), random, none, or a class by number
     seed: int = 0  # image i depends on the seed and on i alone
     batch_size: NotHashed[PositiveInt] = 64  # in a process; rounding depends on it: a byte may differ by one
-    precision: Literal["fp32", "bf16"] = "fp32"  # of the network; the sampler is in float32
+    precision: Precision = "fp32"  # of the network; the sampler is in float32
 
 
 SIT = SamplingChoice("euler_maruyama_mean", 250, last_step=0.04)
@@ -112,7 +113,7 @@ def generate_batch(
     def at_step(t: float) -> Predict:
         return bound(choice.guidance if is_guided(t, interval) else 1.0)
 
-    with torch.autocast(device.type, torch.bfloat16, enabled=choice.precision == "bf16"):
+    with autocast(choice.precision, device):
         sampler = SAMPLERS[choice.sampler]
         if choice.guidance_by == "step":
             units = by_steps(sampler, at_step, path, start, times)
@@ -170,7 +171,7 @@ def sampling_record(model: DiffusionModel, choice: SamplingChoice, n_images: int
         labels=choice.labels if model.n_classes else "none",
         n_images=n_images,
         seed=choice.seed,
-        dtype="bfloat16" if choice.precision == "bf16" else "float32",
+        dtype=str(HALF.get(choice.precision, torch.float32)).removeprefix("torch."),
     )
 
 

@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from ..data.pictures import encode_png, grid, to_bytes, write_png
 from ..files.atomic import explain_write_errors, open_atomically, write_folder_atomically
 from ..files.manifest import MANIFEST
+from ..nets.precision import require_precision
 from ..processes import exclusive_output, in_main
 from ..records.scores import SAMPLES_RECORD, Sampling
 from .generate import SamplingChoice, generate_batch, sampling_record
@@ -54,9 +55,10 @@ def write_samples(
     is not samples.
 
     Raises:
-        ValueError: if `out` holds anything but samples, or cannot be written.
+        ValueError: if `out` holds anything but samples, or cannot be written, or the device lacks the precision.
     """
     record = sampling_record(model, choice, n_images)
+    require_precision(choice.precision, accelerator.device)
     with exclusive_output(accelerator, out):
         batches: list[range] | None = in_main(accelerator, lambda: _begin(out, record, choice.batch_size, overwrite))
         if batches is None:

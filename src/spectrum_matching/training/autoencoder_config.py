@@ -16,9 +16,9 @@ from ..methods.method import Method
 from ..methods.shared_transforms import Interpolation
 from ..methods.zoo import METHODS
 from ..nets.autoencoder.padding import Padding
+from ..nets.precision import Precision
 from ..nets.vision.encoders import VisionEncoder, open_vision
 from ..spectrum.bands import Variant
-from .precision import Precision
 
 Run = TypeVar("Run")
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from ..diffusion.path import Kind, Prediction
 from ..diffusion.times import Distribution
 from ..files.settings import Changeable, Fraction, Incidental, NonNegative, NotHashed
 from ..latents.gain_choice import GainChoice
+from ..nets.precision import Precision
 from ..sampling.generate import PROTOCOLS, SamplingChoice
 from .autoencoder_config import Intervals, Optimizer, Tracking, renamed
-from .precision import Precision
 
 Size = Literal["B", "L", "XL"]
 Latents = Literal["f8d4", "f16d16"]
@@ -158,7 +158,6 @@ def tiny(network: str = "SiT", alignment: str | None = None) -> DiffusionRun:
     docs/alignment.md, bench/README.md.
     """
     run = DiffusionRun(
-        precision="bf16",
         denoiser=DenoiserChoice(f"{network}-tiny/1", time_scale=1000.0),
         optimizer=Optimizer(lr=5e-4, warmup=100, ema=0.999, weight_decay=0.0),
         intervals=Intervals(log=50, preview=1000, checkpoint=500),

@@ -21,11 +21,11 @@ from ..latents.latent_set import Key, LatentInfo, LatentSet, sample_moments, tra
 from ..latents.open_latents import open_latents
 from ..latents.statistics import encode_spread, measure_latent_space, samples_of, spread_images
 from ..nets.autoencoder import Autoencoder, open_autoencoder
+from ..nets.precision import autocast
 from ..nets.vision.encoders import canonical, open_vision
 from ..sampling.model import Decoder
 from ..seeding import seeded
 from .diffusion_config import DiffusionRun
-from .precision import autocast
 
 
 class DiffusionBatch(NamedTuple):

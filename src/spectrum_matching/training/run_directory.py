@@ -25,10 +25,10 @@ from ..files.run_folders import EXPORT, RUN
 from ..files.settings import Rule, as_line, differences, validate
 from ..files.signals import Stopped, noted
 from ..files.yaml_files import override, read_mapping, to_yaml
+from ..nets.precision import require_precision
 from ..processes import AgreedError, agreed, in_all, in_main, open_accelerator
 from .data_fingerprint import DataFingerprint, write_fingerprint
 from .optimization import Run, StepRecord, TrainingState, ema_weights
-from .precision import require_precision
 from .sharding import gathered
 from .trackers import require_trackers, start_trackers
 

@@ -13,11 +13,11 @@ from ..methods.method import Method, Reconstruction, Term, reconstruct
 from ..nets.autoencoder import Autoencoder
 from ..nets.autoencoder.padding import set_padding
 from ..nets.discriminator import PatchDiscriminator, hinge_discriminator_loss, hinge_generator_loss
+from ..nets.precision import Precision, autocast, loss_scaler
 from ..nets.vision.perceptual import LPIPS
 from .autoencoder_config import AutoencoderRun
 from .distillation import Taught, Teacher, distillation_terms, new_student
 from .optimization import StepRecord, TrainingState, adamw, averaged, train
-from .precision import Precision, autocast, loss_scaler
 
 
 class Reconstructor(nn.Module):

@@ -19,12 +19,12 @@ from ..diffusion.alignment import (
 )
 from ..diffusion.projectors import ConvolutionProjector, PerceptronProjector
 from ..nets.denoiser.build import build_denoiser, n_classes_of, token_grid
+from ..nets.precision import autocast, loss_scaler
 from ..seeding import seeded
 from ..spectrum.block_lowpass import block_lowpass
 from .diffusion_config import AlignmentChoice, Curriculum, DiffusionRun
 from .diffusion_data import DiffusionBatch
 from .optimization import StepRecord, TrainingState, adamw, averaged, train
-from .precision import autocast, loss_scaler
 from .sharding import shard
 
 

@@ -1,8 +1,11 @@
-"""Precision of a training: that of matrix products, and the scale that keeps gradients of fp16 from vanishing."""
+"""Precision of a network's matrix products, and the scale that keeps gradients of fp16 from vanishing."""
 
+import logging
 from typing import Literal
 
 import torch
+
+log = logging.getLogger(__name__)
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -23,7 +26,9 @@ def loss_scaler(precision: Precision, device: torch.device) -> torch.amp.GradSca
 
 
 def require_precision(precision: Precision, device: torch.device) -> None:
-    """Check that a device computes in this precision.
+    """Check that a device computes in this precision; warn of a CPU that has no instructions for it.
+
+    There torch multiplies bf16 matrices one product at a time, an order of magnitude slower than fp32.
 
     Raises:
         ValueError: for bf16 on a GPU that only emulates it.
@@ -31,3 +36,6 @@ def require_precision(precision: Precision, device: torch.device) -> None:
     if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         name = torch.cuda.get_device_name(device)
         raise ValueError(f"precision is bf16, which {name} does not have: use fp16, whose loss is scaled, or fp32")
+    supported = {"bf16": "_is_mkldnn_bf16_supported", "fp16": "_is_mkldnn_fp16_supported"}
+    if device.type == "cpu" and precision in HALF and not getattr(torch.ops.mkldnn, supported[precision])():
+        log.warning("precision is %s, which this CPU only emulates, many times slower: use fp32", precision)
