@@ -15,6 +15,7 @@ from ..files.locks import exclusive
 from ..files.stages import FinishedStage, Work, require_stage_folder, run_stage
 from ..records.analysis import ANALYSES, Analysis
 from ..records.comparison import Comparison
+from ..report.analysis.page import render_within
 from ..report.comparison.progress import render_progress
 from ..report.comparison.tables import comparison_markdown
 from ..report.terminal import answer_lines
@@ -71,6 +72,7 @@ def demo(out: Path | None = None, fast: bool = False) -> Comparison:
 class GrowingPage:
     """The report while it is made: what is being done, what comes next, and the analyses that there are.
 
+    report: the figures and tables of the analyses.
     seconds, share: of the stages that are finished, and their part of all trials.
     """
 
@@ -78,6 +80,7 @@ class GrowingPage:
     names: tuple[str, ...]
     method: str = ""
     analyses: list[Analysis] = field(default_factory=list)
+    report: str = ""
     seconds: float = 0.0
     share: float = 0.0
 
@@ -91,6 +94,7 @@ class GrowingPage:
         self.share += SHARES.get(name, 0.0) / len(self.names)
         if name == "analysis":
             self.analyses += ANALYSES.read(finished.folder / "analysis.json")
+            self.report = render_within(self.analyses, "latents-")
         return finished
 
     def left(self) -> str:
@@ -109,5 +113,5 @@ class GrowingPage:
             " ".join(filter(None, ("This page loads itself again.", left and f"{left.capitalize()}."))),
         ]
         with exclusive(self.path, waiting=True):
-            text = render_progress("From photographs to generated images", doing, lines, self.analyses)
+            text = render_progress("From photographs to generated images", doing, lines, self.analyses, self.report)
             write_text_atomically(self.path, text)

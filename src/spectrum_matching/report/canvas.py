@@ -348,11 +348,11 @@ def _frequency_ticks(axis: Any) -> None:
 
 def _power_ticks(axis: Any, low: float, high: float) -> None:
     """Label 10⁻³, 0.1, … without mathematical typesetting, which would bring its own fonts."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axis.set_major_locator(LogLocator(subs=(1,) if high / low > 200 else (1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def _short(value: float) -> str:

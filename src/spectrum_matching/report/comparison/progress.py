@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from ...metrics.atlas.spaces import read_atlas
 from ...records.analysis import Analysis
 from ..analysis.beside import beside_atlas
-from ..analysis.page import render_within
 from ..template import fill
 
 SHOWN = "bsds500"
 """The images on which the atlas's latent spaces that are shown were measured."""
 
 
-def render_progress(title: str, now: str, lines: Sequence[str], analyses: Sequence[Analysis]) -> str:
+def render_progress(title: str, now: str, lines: Sequence[str], analyses: Sequence[Analysis], report: str = "") -> str:
     """Return the page: what is being done, real latent spaces beside those that were analyzed, and their report.
 
     now: the work in progress. lines: what comes next, and how long it may take.
+    report: `render_within` of the analyses, whose figures take seconds to draw.
     """
     spaces = [space for space in read_atlas().own if space.images == SHOWN]
     table, names = beside_atlas(analyses, spaces)
@@ -36,5 +36,5 @@ def render_progress(title: str, now: str, lines: Sequence[str], analyses: Sequen
         names=names,
         table=table,
         under=under,
-        analyses=render_within(analyses, "latents-") if analyses else "",
+        analyses=report,
     )
