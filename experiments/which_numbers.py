@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 import torch
 from matplotlib.figure import Figure
+from scipy.stats import rankdata
 
 from spectrum_matching.metrics.atlas.known_pairs import lower_is_better, published_pairs, share
 from spectrum_matching.metrics.catalogue import METRICS
@@ -114,13 +115,17 @@ def across_methods(trials: Sequence[Numbers], predictor: Predictor) -> tuple[flo
 def chance(trials: Sequence[Numbers]) -> float:
     """Return the largest absolute correlation of all numbers that one of twenty shuffles of the methods exceeds."""
     methods = by_method(trials)
-    known = [values for predictor in PREDICTORS if (values := means(methods, predictor)) is not None]
+    known = [rankdata(values) for predictor in PREDICTORS if (values := means(methods, predictor)) is not None]
     n, generator = len(methods), seeded("which numbers")
-    largest = []
-    for _ in range(SHUFFLES):
-        order = [float(rank) for rank in torch.randperm(n, generator=generator)]
-        largest.append(max(abs(rank_correlation(values, order)) for values in known))
-    return sorted(largest)[int(0.95 * SHUFFLES)]
+    orders = [torch.randperm(n, generator=generator).double() for _ in range(SHUFFLES)]
+    ranks, orders = (_unit(torch.stack([torch.as_tensor(row) for row in rows])) for rows in (known, orders))
+    largest = (orders @ ranks.T).abs().amax(dim=1)
+    return float(largest.sort().values[int(0.95 * SHUFFLES)])
+
+
+def _unit(rows: torch.Tensor) -> torch.Tensor:
+    """Return rows without their means and of length 1, so that products of them are correlations."""
+    return torch.nn.functional.normalize(rows - rows.mean(dim=1, keepdim=True), dim=1)
 
 
 def verdict(predictor: Predictor, known: Published | None) -> str:

@@ -235,7 +235,8 @@ def test_document_numbers_match_results(name):
 
 
 @pytest.mark.slow
-def test_hold_refuses_every_changed_number():
+def test_hold_refuses_every_changed_number(monkeypatch):
+    monkeypatch.setitem(globals(), "expected_of", cache(expected_of))
     text = (ROOT / LEDGER).read_text()
     for match in hold(text, every=True):
         last = next(i for i in reversed(range(match.start(), match.end())) if text[i].isdecimal())
