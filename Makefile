@@ -1,19 +1,21 @@
 # make demo | test | test-fast | check | docs | package | bench | clean. Each sets up .venv by itself.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+# Tests start processes: what is compiled is kept for the next one, also where images of Python say otherwise.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-fast check docs package bench clean
 
 demo: .venv/ready
 	$(BIN)/specmatch demo $(ARGS)
 
-# Everything, then the library rooms once more with the shapes of their annotations checked.
+# Everything, then the library rooms once more with the shapes of their annotations checked; in a process for each core.
 test: check
-	$(BIN)/python -m pytest $(ARGS)
-	CHECK_SHAPES=1 $(BIN)/python -m pytest tests/spectrum tests/methods tests/diffusion
+	$(BIN)/python -m pytest -n auto $(ARGS)
+	CHECK_SHAPES=1 $(BIN)/python -m pytest -n auto tests/spectrum tests/methods tests/diffusion
 
 test-fast: .venv/ready
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)
 
 check: .venv/ready
 	$(BIN)/ruff check .

@@ -4,15 +4,21 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:  # each worker has one core
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import json
 import signal
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import scipy.fft
 import torch
+
+MOST_WORKERS = 8  # each takes up to 2 GB, with the processes that its tests start
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container on Linux: microseconds of each period, or "max"
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell in the background, whose tests of signals would fail
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -21,6 +27,17 @@ if os.environ.get("CHECK_SHAPES"):
     import shape_checks
 
     shape_checks.install()
+
+
+def pytest_xdist_auto_num_workers():
+    """What `-n auto` means: a worker for each core that this process may use; none on a single one."""
+    cores = [psutil.cpu_count(logical=False) or 1, MOST_WORKERS]
+    if hasattr(os, "sched_getaffinity"):
+        cores.append(len(os.sched_getaffinity(0)))
+    allowed, *period = QUOTA.read_text().split() if QUOTA.exists() else ["max"]
+    if allowed != "max":
+        cores.append(int(allowed) // int(*period))
+    return min(cores) if min(cores) > 1 else 0
 
 
 def pytest_collection_modifyitems(items):

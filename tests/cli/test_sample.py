@@ -333,7 +333,7 @@ def one_thread():
 
 
 def process(latents, model, out):
-    """What each process of torchrun does: it trains, then samples what is not there yet."""
+    """What each of two processes does: it trains, then samples what is not there yet."""
     accelerator = open_accelerator()
     rank, world = accelerator.process_index, accelerator.num_processes
     small = DenoiserChoice("SiT-micro/4", width=32, depth=2, heads=2)

@@ -140,7 +140,10 @@ def test_samplers_agree_for_every_prediction(name, kind, gaussian, start, genera
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [*product({*SAMPLERS} - {"euler_maruyama_mean"}, ["linear"]), *product(["dpm_solver", "dpm_solver_3"], KINDS)],
+    [
+        *product([name for name in SAMPLERS if name != "euler_maruyama_mean"], ["linear"]),
+        *product(["dpm_solver", "dpm_solver_3"], KINDS),
+    ],
 )
 def test_samplers_return_known_data_exactly(name, kind, start, generator):
     path = Path(kind, "data")

@@ -1,4 +1,4 @@
-"""Two processes of torchrun against one."""
+"""Two processes of a launch against one."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Two processes of torchrun on the CPU, started once, against one process with the joined batch."""
+"""Two processes of a launch on the CPU, started once, against one process with the joined batch."""
 
 import json
 import math
@@ -109,7 +109,7 @@ def aligned(folder):
 
 
 def process(folder, out):
-    """What each process of torchrun does."""
+    """What each of two processes does."""
     rank = open_accelerator().process_index
     torch.save(aligned(folder).state_dict(), out / f"aligned_{rank}.pt")
     for name in CASES:

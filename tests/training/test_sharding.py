@@ -38,7 +38,7 @@ CASES = {"whole": {}, "divided": {"shard": True}, "fp16": {"shard": True, "preci
 
 
 def process(folder, out):
-    """What each process of torchrun does; the divided run is resumed at step 2."""
+    """What each of two processes does; the divided run is resumed at step 2."""
     run_diffusion(run_of(folder, out / "divided", shard=True, steps=2))
     for name, changes in CASES.items():
         run_diffusion(run_of(folder, out / name, **changes))
