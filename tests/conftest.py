@@ -122,6 +122,27 @@ def image_folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def mixed_folder(tmp_path_factory):
+    """24 PNG files of smooth random colour: 10 of 60 × 40 pixels, 8 of 40 × 40 and 6 of 40 × 60."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("mixed")
+    for i in range(24):
+        size = (60, 40) if i < 10 else (40, 40) if i < 18 else (40, 60)
+        cells = np.random.default_rng(i).integers(0, 256, (5, 4, 3), dtype=np.uint8)
+        Image.fromarray(cells).resize(size, Image.Resampling.BICUBIC).save(folder / f"{i:02d}.png")
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def kept_apart(tmp_path_factory):
+    """What the package keeps in the user's cache folder goes to one of the tests'."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("kept")))
+        yield
+
+
 @pytest.fixture
 def signals_not_ignored():
     """Signals act as in a terminal: a shell has what it starts in the background ignore Ctrl-C."""

@@ -32,7 +32,7 @@ def judge(scenes: Scenes, random: Random) -> Outcome:
     try:
         with alarm(SECONDS):
             image_size(content)
-            image = to_tensor(crop_resize(decode_image(content), 32, random.random()))
+            image = to_tensor(crop_resize(decode_image(content), (32, 32), random.random()))
     except BadImageError as error:
         one_line = str(error) and "\n" not in str(error) and len(str(error)) < 300
         return Outcome("refused" if one_line else "unclear message", not one_line, f"{name}: {error}")

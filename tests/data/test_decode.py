@@ -5,8 +5,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
-from spectrum_matching.data.decode import BadImageError, crop_resize, decode_image, image_size, to_tensor
+from spectrum_matching.data.decode import (
+    ORIENTATION,
+    BadImageError,
+    Frame,
+    crop_resize,
+    decode_image,
+    image_frame,
+    image_size,
+    to_tensor,
+)
 
 
 def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -117,24 +127,48 @@ def test_crop_resize_halves_by_2x2_means() -> None:
     # Multiples of 16 stay whole numbers through two halvings, so nothing is rounded.
     picture = Image.fromarray(np.asarray(noise(32, 32)) // 16 * 16)
     means = np.asarray(picture, dtype=float).reshape(16, 2, 16, 2, 3).mean((1, 3))
-    assert np.array_equal(crop_resize(picture, 16), means)
-    assert np.array_equal(crop_resize(picture, 8), means.reshape(8, 2, 8, 2, 3).mean((1, 3)))
+    assert np.array_equal(crop_resize(picture, (16, 16)), means)
+    assert np.array_equal(crop_resize(picture, (8, 8)), means.reshape(8, 2, 8, 2, 3).mean((1, 3)))
 
 
 def test_crop_resize_cuts_square_at_position() -> None:
     ramp = Image.fromarray(np.tile(np.arange(13, dtype=np.uint8)[None, :, None], (4, 1, 3)))
     for position, first in ((None, 4), (0.0, 0), (0.5, 5), (0.999, 9)):
-        cut = np.asarray(crop_resize(ramp, 4, position))
+        cut = np.asarray(crop_resize(ramp, (4, 4), position))
         assert np.array_equal(cut[:, :, 0], np.tile(np.arange(first, first + 4), (4, 1)))
-    tall = np.asarray(crop_resize(ramp.transpose(Image.Transpose.TRANSPOSE), 4))
+    tall = np.asarray(crop_resize(ramp.transpose(Image.Transpose.TRANSPOSE), (4, 4)))
     assert np.array_equal(tall[:, :, 0], np.tile(np.arange(4, 8)[:, None], (1, 4)))
 
 
+@pytest.mark.parametrize("shape", [(32, 32), (24, 40), (40, 24), (16, 256)])
 @pytest.mark.parametrize(("width", "height"), [(301, 47), (32, 31), (63, 64), (17, 200), (33, 1000)])
-def test_crop_resize_takes_any_shape_and_keeps_flat(width: int, height: int) -> None:
-    cut = crop_resize(Image.new("RGB", (width, height), (9, 99, 199)), 32)
-    assert cut.size == (32, 32)
-    assert cut.getcolors() == [(1024, (9, 99, 199))]
+def test_crop_resize_takes_any_picture_and_keeps_flat(width: int, height: int, shape: tuple[int, int]) -> None:
+    cut = crop_resize(Image.new("RGB", (width, height), (9, 99, 199)), shape)
+    assert cut.size == shape[::-1]
+    assert cut.getcolors() == [(shape[0] * shape[1], (9, 99, 199))]
+
+
+def test_crop_resize_of_a_picture_of_the_shape_keeps_all_of_it() -> None:
+    picture = Image.fromarray(np.asarray(noise(96, 64)) // 16 * 16)
+    assert np.array_equal(crop_resize(picture, (64, 96), 0.7), picture)
+    means = np.asarray(picture, dtype=float).reshape(32, 2, 48, 2, 3).mean((1, 3))
+    assert np.array_equal(crop_resize(picture, (32, 48), 0.7), means)
+
+
+def test_image_frame_decodes_a_png_only_for_metadata_after_its_pixels(monkeypatch) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    plain, turned = encoded(noise(30, 20)), encoded(noise(30, 20), exif=exif)
+    start = turned.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(turned[start : start + 4], "big")
+    chunk, tail = turned[start:end], turned.index(b"IEND") - 4
+    late = turned[:start] + turned[end:tail] + chunk + turned[tail:]
+    assert image_frame(late) == Frame(30, 20, 6)
+    decoded: list[object] = []
+    monkeypatch.setattr(PngImageFile, "load", decoded.append)
+    assert image_frame(plain) == Frame(30, 20)
+    assert image_frame(turned) == Frame(30, 20, 6)
+    assert not decoded
 
 
 def test_to_tensor_range_is_minus_one_to_one() -> None:

@@ -80,7 +80,7 @@ def test_resized_equals_crop_resize(height: int, width: int, size: int) -> None:
             seen.append(self.size)
             return self.picture.crop(box)
 
-    crop_resize(Watched(Image.new("L", (width, height))), size)
+    crop_resize(Watched(Image.new("L", (width, height))), (size, size))
     assert seen == [resized(height, width, size)[::-1]]
 
 

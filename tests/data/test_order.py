@@ -32,20 +32,72 @@ def test_positioned_batches_hold_every_image_once_an_epoch(n: int, batch_size: i
         assert sorted(part) == [(index, epoch) for index in range(n)]
 
 
+# A number of items in each bucket, with none in some.
+filled = st.lists(st.integers(0, 20), min_size=1, max_size=4).filter(any)
+
+
+def bucket_of_each(counts: list[int], seed: int) -> list[int]:
+    """The bucket of each item, of so many items in each, mixed up."""
+    order = torch.randperm(sum(counts), generator=torch.Generator().manual_seed(seed)).tolist()
+    return [[bucket for bucket, n in enumerate(counts) for _ in range(n)][place] for place in order]
+
+
 @settings(deadline=None)
-@given(n=sizes, share=st.integers(1, 8), world=st.integers(1, 4), seed=seeds)
-def test_positioned_batches_of_ranks_join_to_global_batch(n: int, share: int, world: int, seed: int) -> None:
-    whole = PositionedBatches(n, share * world, seed, end=6)
-    ranks = [PositionedBatches(n, share * world, seed, rank=rank, world=world, end=6) for rank in range(world)]
+@given(counts=filled, batch_size=sizes, seed=seeds, epochs=st.integers(1, 4))
+def test_positioned_batches_hold_one_bucket_and_every_image_of_it_once_an_epoch(
+    counts: list[int], batch_size: int, seed: int, epochs: int
+) -> None:
+    buckets = bucket_of_each(counts, seed)
+    steps = sum(epochs * n // batch_size for n in counts)
+    batches = list(PositionedBatches(len(buckets), batch_size, seed, end=steps, buckets=buckets))
+    assert len(batches) == steps
+    streams: dict[int, list[tuple[int, int]]] = {bucket: [] for bucket in range(len(counts))}
+    for batch in batches:
+        (bucket,) = {buckets[index] for index, _ in batch}
+        assert len(batch) == batch_size
+        streams[bucket] += batch
+    for bucket, stream in streams.items():
+        members = [index for index, of in enumerate(buckets) if of == bucket]
+        assert len(stream) == epochs * len(members) // batch_size * batch_size  # all but less than a batch
+        for epoch in range(len(stream) // max(len(members), 1)):
+            part = stream[epoch * len(members) : (epoch + 1) * len(members)]
+            assert sorted(part) == [(index, epoch) for index in members]
+
+
+def test_positioned_batches_mix_buckets_within_an_epoch() -> None:
+    buckets = [0] * 40 + [1] * 40
+    first, second = (
+        [buckets[batch[0][0]] for batch in islice(PositionedBatches(80, 4, seed, buckets=buckets), 20)]
+        for seed in (0, 1)
+    )
+    assert sorted(first) == sorted(second) == [0] * 10 + [1] * 10
+    assert len({tuple(first), tuple(second), (0, 1) * 10, (1, 0) * 10, tuple(sorted(first))}) == 5
+
+
+@settings(deadline=None)
+@given(counts=filled, share=st.integers(1, 8), world=st.integers(1, 4), seed=seeds)
+def test_positioned_batches_of_ranks_join_to_global_batch(counts: list[int], share: int, world: int, seed: int) -> None:
+    options = {"end": 6, "buckets": bucket_of_each(counts, seed)}
+    whole = PositionedBatches(sum(counts), share * world, seed, **options)
+    ranks = [
+        PositionedBatches(sum(counts), share * world, seed, rank=rank, world=world, **options) for rank in range(world)
+    ]
     for batch, parts in zip(whole, zip(*ranks, strict=True), strict=True):
         assert batch == [key for part in parts for key in part]
 
 
 @settings(deadline=None)
-@given(n=sizes, batch_size=sizes, seed=seeds, start=st.integers(0, 30))
-def test_positioned_batches_start_skips_steps(n: int, batch_size: int, seed: int, start: int) -> None:
-    skipped = list(islice(PositionedBatches(n, batch_size, seed), start, start + 3))
-    assert list(PositionedBatches(n, batch_size, seed, start=start, end=start + 3)) == skipped
+@given(counts=filled, batch_size=sizes, seed=seeds, start=st.integers(0, 30))
+def test_positioned_batches_start_skips_steps(counts: list[int], batch_size: int, seed: int, start: int) -> None:
+    n, buckets = sum(counts), bucket_of_each(counts, seed)
+    skipped = list(islice(PositionedBatches(n, batch_size, seed, buckets=buckets), start, start + 3))
+    begun = PositionedBatches(n, batch_size, seed, start=start, end=start + 3, buckets=buckets)
+    assert list(begun) == skipped
+
+
+def test_positioned_batches_refuse_buckets_of_other_items() -> None:
+    with pytest.raises(ValueError, match="5 images and buckets of 4"):
+        PositionedBatches(5, 1, buckets=[0] * 4)
 
 
 def test_positioned_batches_shuffle_by_epoch_and_seed() -> None:
@@ -127,9 +179,9 @@ def test_positioned_batches_shuffle_once_an_epoch():
     drawn = []
 
     class Counted(PositionedBatches):
-        def _order(self, epoch):
+        def _order(self, epoch, members):
             drawn.append(epoch)
-            return super()._order(epoch)
+            return super()._order(epoch, members)
 
     list(Counted(10, 4, seed=0, end=10))
     assert drawn == [0, 1, 2, 3]

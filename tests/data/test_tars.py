@@ -14,7 +14,8 @@ from spectrum_matching.data.decode import BadImageError, Frame
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import PositionedBatches, image_batches
 from spectrum_matching.data.sources import open_source
-from spectrum_matching.data.tars import TarSource, index_folder
+from spectrum_matching.data.tars import TarSource
+from spectrum_matching.files.kept import kept_folder
 
 
 @pytest.fixture(autouse=True)
@@ -101,11 +102,11 @@ def test_headers_are_read_once_and_again_where_the_tar_or_what_was_kept_has_chan
     assert n_read() == ([1], 0)
     (tmp_path / "x.tar").write_bytes(tar_of({"a.png": png(4), "b.png": png(5)}))
     assert n_read() == ([4, 5], 1)
-    for kept in index_folder().glob("*.json"):
+    for kept in kept_folder("tars").glob("*.json"):
         kept.write_text("{}")
     assert n_read() == ([4, 5], 1)
-    shutil.rmtree(index_folder())
-    index_folder().write_text("no folder")  # nothing can be kept there
+    shutil.rmtree(kept_folder("tars"))
+    kept_folder("tars").write_text("no folder")  # nothing can be kept there
     assert n_read() == ([4, 5], 1)
     assert n_read() == ([4, 5], 1)
 

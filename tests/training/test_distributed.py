@@ -12,12 +12,14 @@ import pytest
 import torch
 
 from processes import run_in_two
+from spectrum_matching.data.buckets import fill_buckets
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import PositionedBatches, image_batches
 from spectrum_matching.methods.method import Method, Term
 from spectrum_matching.methods.shared_transforms import Identity
 from spectrum_matching.processes import open_accelerator
 from spectrum_matching.training import autoencoder_config, diffusion_config
+from spectrum_matching.training.checks import check_size
 from spectrum_matching.training.diffusion_data import open_learned
 from spectrum_matching.training.run_autoencoder import run_autoencoder
 from spectrum_matching.training.train_autoencoder import build_state, open_autoencoder, train_autoencoder
@@ -31,6 +33,12 @@ CASES = {
         "method": autoencoder_config.MethodChoice("dsm", keep=(7, 3, 2), block=4),
         "discriminator": autoencoder_config.DiscriminatorChoice(weight=0.5, start=1, width=8, depth=2),
         "accumulation": 2,
+    },
+    "bucketed": {
+        "sample_posterior": False,
+        "data": autoencoder_config.Data(size=32, aspect_ratios=(1.0, 1.5)),
+        "method": autoencoder_config.MethodChoice("esm"),
+        "steps": 5,
     },
     "bad": {"max_bad_steps": 9},
 }
@@ -51,7 +59,10 @@ def begun(name, rank=0, device="cpu"):
     """A case and its state at step 0."""
     run = replace(
         autoencoder_config.AutoencoderRun(
-            steps=3, batch_size=4, optimizer=autoencoder_config.Optimizer(lr=1e-3, warmup=2)
+            steps=3,
+            batch_size=4,
+            data=autoencoder_config.Data(size=32),
+            optimizer=autoencoder_config.Optimizer(lr=1e-3, warmup=2),
         ),
         **CASES[name],
     )
@@ -66,7 +77,9 @@ def trained(folder, name):
     rank, world = accelerator.process_index, accelerator.num_processes
     run, state = begun(name, rank, accelerator.device)
     images = open_images(str(folder), 32, seed=0, crop="random", flip=True)
-    batches = image_batches(images, PositionedBatches(len(images), run.batch_size, 0, rank, world, end=run.steps))
+    buckets = fill_buckets(images, check_size(run, state), run.batch_size)
+    order = PositionedBatches(len(images), run.batch_size, 0, rank, world, end=run.steps, buckets=buckets.members)
+    batches = image_batches(images.in_buckets(buckets), order)
     records = list(train_autoencoder(run, state, batches, accelerator))
     return state, [(r.transform, r.skipped, {k: float(v) for k, v in r.losses.items()}) for r in records]
 
@@ -108,12 +121,12 @@ def aligned(folder):
     return state
 
 
-def process(folder, out):
+def process(folder, mixed, out):
     """What each of two processes does."""
     rank = open_accelerator().process_index
     torch.save(aligned(folder).state_dict(), out / f"aligned_{rank}.pt")
     for name in CASES:
-        state, records = trained(folder, name)
+        state, records = trained(mixed if name == "bucketed" else folder, name)
         torch.save((state.state_dict(), records), out / f"{name}_{rank}.pt")
     said = []
     for part in ({"batch_size": 3}, {"batch_size": 4, "accumulation": 4}):
@@ -130,12 +143,12 @@ def process(folder, out):
 
 
 @pytest.fixture(scope="module")
-def two(image_folder, tmp_path_factory):
+def two(image_folder, mixed_folder, tmp_path_factory):
     """The folder of what two processes made."""
     out = tmp_path_factory.mktemp("two")
     shutil.copytree(image_folder, out / "lacking")
     next(path for path in sorted((out / "lacking").rglob("*")) if path.is_file()).unlink()
-    run_in_two(__file__, image_folder, out)
+    run_in_two(__file__, image_folder, mixed_folder, out)
     return out
 
 
@@ -158,9 +171,9 @@ def test_train_keeps_two_processes_in_step(two, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["joined", "accumulated", "balanced"])
-def test_train_of_two_processes_equals_one_with_the_joined_batch(two, image_folder, name):
-    one, alone = trained(image_folder, name)
+@pytest.mark.parametrize("name", ["joined", "accumulated", "balanced", "bucketed"])
+def test_train_of_two_processes_equals_one_with_the_joined_batch(two, image_folder, mixed_folder, name):
+    one, alone = trained(mixed_folder if name == "bucketed" else image_folder, name)
     (state, first), (_, second) = both(two, name)
     for step, ((_, _, a), (_, _, b), (_, _, c)) in enumerate(zip(first, second, alone, strict=True)):
         assert a.keys() == c.keys()
@@ -226,4 +239,4 @@ def test_run_autoencoder_of_two_processes_writes_once(two, image_folder):
 
 
 if __name__ == "__main__":
-    process(Path(sys.argv[1]), Path(sys.argv[2]))
+    process(*map(Path, sys.argv[1:]))

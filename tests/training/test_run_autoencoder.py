@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 from contextlib import nullcontext
@@ -110,6 +111,42 @@ def test_run_autoencoder_resumes_to_the_same_export(small_run, tmp_path, method)
 
 
 @pytest.mark.slow
+def test_run_autoencoder_of_several_shapes_resumes_at_any_step(small_run, mixed_folder, tmp_path):
+    data = replace(small_run.data, path=str(mixed_folder), aspect_ratios=(1.0, 1.5))
+    run = replace(small_run, **EVERYTHING | {"data": data, "steps": 7, "batch_size": 2})
+    run = replace(run, method=replace(run.method, block=2, keep=(3, 2)))
+    whole = files(run_autoencoder(replace(run, out=str(tmp_path / "whole"))))
+    for steps in (1, 2, 4, 5, 7):
+        export = run_autoencoder(replace(run, steps=steps))
+    assert files(export) == whole
+    assert logged(run) == logged(replace(run, out=str(tmp_path / "whole")))
+
+
+BSDS500 = Path(__file__).parents[2].parent / "shared" / "data" / "bsds500" / "train"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BSDS500.is_dir(), reason="needs BSDS500")
+def test_train_ae_trains_on_photographs_of_their_own_shapes(small_run, command, monkeypatch):
+    shapes, encode = [], Autoencoder.encode
+
+    def watched(self, images):
+        shapes.append(tuple(images.shape))
+        return encode(self, images)
+
+    monkeypatch.setattr(Autoencoder, "encode", watched)
+    data = replace(small_run.data, path=str(BSDS500), size=64, aspect_ratios=(1.0, 1.5))
+    method = autoencoder_config.MethodChoice("esm_dsm", block=4, keep=(7, 3))
+    run = replace(small_run, steps=6, batch_size=4, data=data, method=method)
+    status, _, err = command(run)
+    assert status == 0
+    assert re.search(r"\d+ images of 80 x 48; \d+ images of 48 x 80\n", err)  # and none is a square
+    assert {shape for shape in shapes if shape[0] == 4} == {(4, 3, 48, 80), (4, 3, 80, 48)}
+    assert shapes[-1][2:] == (64, 64)  # measured on squares
+    assert "about 64 × 64 pixels in aspect ratios 1, 1.5" in (Path(run.out) / "export" / "README.md").read_text()
+
+
+@pytest.mark.slow
 def test_train_ae_repeats_a_run_from_its_run_yaml(small_run, tmp_path, capfd):
     run = replace(small_run, method=autoencoder_config.MethodChoice("dsm", keep=(3, 2), block=4), precision="bf16")
     first = files(run_autoencoder(run))
@@ -178,6 +215,15 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         (("--data.held-out", 0), "data.held_out is 0.0: must be greater than 0"),
         (("--network.preset", "f5"), "no preset 'f5'"),
         (("--network.pretrained", "/no/such"), "/no/such is not a folder"),
+        (("--data.aspect-ratios", 0.5), "data.aspect_ratios.0 is 0.5: must be greater than or equal to 1"),
+        (
+            ("--data.aspect-ratios", 1.5, "--method.name", "va_vae"),
+            "method va_vae has a vision encoder, which takes squares: leave data.aspect_ratios at 1",
+        ),
+        (
+            ("--data.aspect-ratios", 1, 1.5, "--method.name", "esm", "--method.variant", "paper"),
+            "method.variant paper counts rings by index",
+        ),
         (("--discriminator.weight", 1), "the discriminator needs images of 24 pixels and method eq_vae"),
         (("--trackers", "wandb"), "trackers: wandb is not installed"),
         (("--tracking.project", "mine"), "tracking is given, and no tracker that would use it"),

@@ -2,11 +2,12 @@
 
 Every image becomes 8-bit RGB: transparency is composited on white, 16-bit grey is scaled by 1/257, EXIF orientation is
 applied, CMYK is multiplied out; embedded colour profiles are not applied. The crop is that of Dhariwal & Nichol,
-"Diffusion Models Beat GANs on Image Synthesis" (2021): halve by 2 × 2 means while the shorter side is at least twice
-the size, resize it to the size with an antialiased bicubic kernel, cut a square.
+"Diffusion Models Beat GANs on Image Synthesis" (2021), of any shape: halve by 2 × 2 means while both sides are at least
+twice those asked for, resize with an antialiased bicubic kernel until one side fits, cut the other.
 """
 
 import io
+import struct
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 
 from ..files.regular import require_regular
 
@@ -27,6 +29,7 @@ SUFFIXES = JPEG_2000 | NETPBM | JPEG | OTHERS
 """Suffixes of these formats, in lower case."""
 
 ORIENTATION = 0x0112  # EXIF's tag
+PNG_METADATA = {b"eXIf", b"iTXt", b"tEXt", b"zTXt"}  # chunks that may hold an orientation
 
 
 class BadImageError(Exception):
@@ -57,14 +60,17 @@ def image_size(source: Path | bytes) -> tuple[int, int]:
 
 
 def image_frame(source: Path | bytes) -> Frame:
-    """Return size and orientation, from the header alone where that holds both.
+    """Return size and orientation without decoding pixels, except of a PNG with metadata behind them.
 
     Raises:
         BadImageError: when there is no readable header.
     """
     with _open(source) as picture:
         try:
-            orientation = picture.getexif().get(ORIENTATION, 1)
+            # Of a PNG Pillow decodes all pixels to see whether metadata follow them.
+            is_read = isinstance(picture, PngImageFile) and not _has_metadata_after_pixels(picture)
+            exif = Image.Image.getexif(picture) if is_read else picture.getexif()
+            orientation = exif.get(ORIENTATION, 1)
         # EXIF is parsed by Pillow as it comes; decoding ignores what it cannot parse, or fails by itself.
         except Exception:
             orientation = 1
@@ -89,20 +95,24 @@ def decode_image(source: Path | bytes) -> Image.Image:
             raise BadImageError(f"truncated or corrupt ({one_line(error)})") from error
 
 
-def crop_resize(picture: Image.Image, size: int, position: float | None = None) -> Image.Image:
-    """Resize the shorter side to `size` and cut a square at `position` ∈ [0, 1) of the longer side (None: centre)."""
-    while min(picture.size) >= 2 * size:
+def crop_resize(picture: Image.Image, shape: tuple[int, int], position: float | None = None) -> Image.Image:
+    """Resize until the picture just covers `shape` (height, width), and cut what is beyond at `position` ∈ [0, 1).
+
+    None: at the centre.
+    """
+    wanted = shape[::-1]
+    while all(side >= 2 * least for side, least in zip(picture.size, wanted, strict=True)):
         width, height = picture.size
         picture = picture.resize((width // 2, height // 2), Image.Resampling.BOX)
-    width, height = picture.size
-    scale = size / min(width, height)
-    width, height = round(width * scale), round(height * scale)
+    scale = max(least / side for side, least in zip(picture.size, wanted, strict=True))
+    width, height = (round(side * scale) for side in picture.size)
     if (width, height) != picture.size:
         picture = picture.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (
-        extra // 2 if position is None else int((extra + 1) * position) for extra in (width - size, height - size)
+        extra // 2 if position is None else int((extra + 1) * position)
+        for extra in (width - wanted[0], height - wanted[1])
     )
-    return picture.crop((left, top, left + size, top + size))
+    return picture.crop((left, top, left + wanted[0], top + wanted[1]))
 
 
 def to_tensor(picture: Image.Image) -> torch.Tensor:
@@ -128,6 +138,24 @@ def _require_regular(path: Path) -> None:
         require_regular(path)
     except (OSError, ValueError) as error:
         raise BadImageError(getattr(error, "strerror", None) or one_line(error)) from error
+
+
+def _has_metadata_after_pixels(picture: PngImageFile) -> bool:
+    """Return whether a PNG has chunks of metadata behind its pixels, without reading these."""
+    assert picture.fp is not None
+    stream, has_begun = picture.fp, False
+    position = stream.tell()
+    try:
+        stream.seek(8)
+        while len(head := stream.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if has_begun and kind in PNG_METADATA:
+                return True
+            has_begun |= kind == b"IDAT"
+            stream.seek(length + 4, io.SEEK_CUR)
+        return False
+    finally:
+        stream.seek(position)
 
 
 @cache

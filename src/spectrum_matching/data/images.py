@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 
 from ..files.threads import in_threads
 from ..seeding import fraction, seeded
+from .buckets import Buckets
 from .decode import BadImageError, Frame, crop_resize, to_tensor
 from .embedded import EmbeddedSource
 from .fingerprint import Content, Contents
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class ImageRow(NamedTuple):
-    """One image (3, size, size) in [-1, 1], its label (-1: none), the bad files it stands in for, and its index."""
+    """One image (3, H, W) in [-1, 1], its label (-1: none), the bad files it stands in for, and its index."""
 
     image: Tensor
     label: int
@@ -44,7 +45,7 @@ class ImageRow(NamedTuple):
 
 
 class ImageBatch(NamedTuple):
-    """Images (b, 3, size, size) in [-1, 1], labels (b,) int64 (-1: none), bad files met, indices in the set.
+    """Images (b, 3, H, W) in [-1, 1], labels (b,) int64 (-1: none), bad files met, indices in the set.
 
     n_total, n_classes: of the set; 0 if unknown.
     """
@@ -82,7 +83,7 @@ class ImageChoice:
 
 
 class ImageSet(Contents, Dataset[ImageRow]):
-    """Images of one split. `bad` names what opening found in the whole source.
+    """Images of one split, as squares or in buckets. `bad` names what opening found in the whole source.
 
     choice: what opens them again. min_side: an image whose shorter side is under it is bad. A key is an index, or
     (index, epoch): crop position and flip are sampled anew in every epoch. Reading raises ValueError when no image of
@@ -104,6 +105,7 @@ class ImageSet(Contents, Dataset[ImageRow]):
         self.classes = files.classes
         self.names = tuple(files.names[item] for item in items)
         self._files, self._items, self._min_side, self._crop, self._flip = files, items, min_side, crop, flip
+        self._buckets: Buckets | None = None
 
     def __len__(self) -> int:
         return len(self._items)
@@ -117,6 +119,16 @@ class ImageSet(Contents, Dataset[ImageRow]):
         centred = copy.copy(self)
         centred._crop, centred._flip = "center", False
         return centred
+
+    def in_buckets(self, buckets: Buckets) -> Self:
+        """Return the same images, each cut to the shape of its bucket, or of the one it stands in for."""
+        bucketed = copy.copy(self)
+        bucketed._buckets = buckets
+        return bucketed
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Return height and width to which an image is cut."""
+        return self._buckets.shapes[self._buckets.members[index]] if self._buckets else (self.size, self.size)
 
     def part(self, split: Split, *, held_out: float | None = None, seed: int | None = None) -> "ImageSet":
         """Return another split of the same opened source, cropped at the centre and not mirrored.
@@ -148,7 +160,8 @@ class ImageSet(Contents, Dataset[ImageRow]):
                 continue
             generator = seeded("augment", self.choice.seed, epoch, index)
             position, side = torch.rand(2, generator=generator).tolist()
-            image = to_tensor(crop_resize(picture, self.size, position if self._crop == "random" else None))
+            cut = crop_resize(picture, self.shape(index), position if self._crop == "random" else None)
+            image = to_tensor(cut)
             image = image.flip(-1) if self._flip and side < 0.5 else image
             return ImageRow(image, self._files.labels[item], tuple(bad), index)
         raise ValueError(_complaint(f"{self.source}: no image can be read", bad))

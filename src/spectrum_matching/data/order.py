@@ -1,17 +1,21 @@
 """Order in which images are read: shuffled and endless for training, each once for measuring.
 
-Position p = step · batch_size + j of the training stream is item permutation(seed, epoch)[p mod n] of epoch p div n.
-Ranks take contiguous slices of each global batch, so that together they see what one process would.
+Each bucket of a training set (one, unless images of several shapes are not to be mixed) has a stream: position p of it
+is the item p mod n of its n items, shuffled by (seed, epoch), of epoch p div n. A batch is the next batch_size items of
+one stream. Those that do not fill a batch at the end of an epoch begin the bucket's first batch in the next one. The
+batches that are full by the end of an epoch and were not before are taken in an order shuffled by (seed, epoch). Ranks
+take contiguous slices of each global batch, so that together they see what one process would.
 """
 
 import os
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count, islice
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..seeding import seeded, spread
@@ -28,6 +32,8 @@ Row = TypeVar("Row")
 class PositionedBatches:
     """Keys (index, epoch) of this rank in the global batch of each step from `start` to `end` (None: endless).
 
+    buckets: number from 0 on of the bucket of each of the `n` items, which batches do not mix; None: all in one.
+
     Raises:
         ValueError: when there is nothing to order, or the ranks cannot share a batch evenly.
     """
@@ -39,27 +45,52 @@ class PositionedBatches:
     world: int = 1
     start: int = 0
     end: int | None = None
+    buckets: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ValueError("there are no images to order")
+        if self.buckets is not None and len(self.buckets) != self.n:
+            raise ValueError(f"there are {self.n} images and buckets of {len(self.buckets)}: expected as many")
         if self.batch_size < 1 or self.batch_size % self.world:
             raise ValueError(
                 f"batch_size is {self.batch_size}, expected a positive multiple of the {self.world} processes"
             )
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        orders: dict[int, list[int]] = {}
+        buckets = torch.zeros(self.n, dtype=torch.long) if self.buckets is None else torch.tensor(self.buckets)
+        sizes = buckets.bincount().tolist()
+        orders: list[dict[int, list[int]]] = [{} for _ in sizes]
         share = self.batch_size // self.world
-        for step in count(self.start) if self.end is None else range(self.start, self.end):
-            first = step * self.batch_size + self.rank * share
-            positions = [divmod(position, self.n) for position in range(first, first + share)]
-            epochs = {epoch for epoch, _ in positions}
-            orders = {epoch: orders.get(epoch) or self._order(epoch) for epoch in epochs}
-            yield [(orders[epoch][position], epoch) for epoch, position in positions]
+        # No step from `start` on is of an earlier epoch, as buckets leave some images of each to the next.
+        begin = self.start * self.batch_size // self.n
+        turns = chain.from_iterable(self._turns(sizes, epoch) for epoch in count(begin))
+        before = sum(self._n_full(size, begin) for size in sizes)
+        end = None if self.end is None else max(self.start, self.end) - before
+        for bucket, number in islice(turns, self.start - before, end):
+            first = number * self.batch_size + self.rank * share
+            positions = [divmod(position, sizes[bucket]) for position in range(first, first + share)]
+            known, epochs = orders[bucket], {epoch for epoch, _ in positions}
+            orders[bucket] = order = {
+                epoch: known.get(epoch) or self._order(epoch, buckets == bucket) for epoch in epochs
+            }
+            yield [(order[epoch][position], epoch) for epoch, position in positions]
 
-    def _order(self, epoch: int) -> list[int]:
-        return torch.randperm(self.n, generator=seeded("order", self.seed, epoch)).tolist()
+    def _turns(self, sizes: Sequence[int], epoch: int) -> list[tuple[int, int]]:
+        """Return the bucket of each batch of an epoch, and which batch of that bucket it is."""
+        spans = [range(self._n_full(size, epoch), self._n_full(size, epoch + 1)) for size in sizes]
+        turns = [bucket for bucket, span in enumerate(spans) for _ in span]
+        order = torch.randperm(len(turns), generator=seeded("buckets", self.seed, epoch)).tolist()
+        numbers = [iter(span) for span in spans]
+        return [(bucket, next(numbers[bucket])) for bucket in (turns[place] for place in order)]
+
+    def _n_full(self, size: int, epochs: int) -> int:
+        """Return how many batches a bucket of `size` items fills in the first epochs."""
+        return epochs * size // self.batch_size
+
+    def _order(self, epoch: int, members: Tensor) -> list[int]:
+        order = torch.randperm(self.n, generator=seeded("order", self.seed, epoch))
+        return order[members[order]].tolist()
 
 
 def image_batches(images: ImageSet, order: PositionedBatches, workers: int = 0) -> Iterator[ImageBatch]:

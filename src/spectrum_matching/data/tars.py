@@ -4,14 +4,11 @@ A tar has no table of contents, so its headers are read once, and what they say 
 """
 
 import logging
-import os
 import tarfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from tempfile import gettempdir
+from pathlib import PurePosixPath
 from typing import IO
 
 import numpy as np
@@ -19,7 +16,7 @@ from PIL import Image
 
 from ..files.digests import digest_lines
 from ..files.documents import Document
-from ..files.locks import exclusive
+from ..files.kept import kept
 from ..files.names import printable
 from .decode import SUFFIXES, BadImageError, Frame, decode_image, image_frame, one_line
 from .fingerprint import Content
@@ -153,29 +150,16 @@ def read_index(stream: IO[bytes]) -> TarIndex:
     )
 
 
-def index_folder() -> Path:
-    """Return the folder in which indices of tars are kept; of a user without a home, one that does not last."""
-    home = Path(os.path.expanduser("~"))
-    cache = home / ".cache" if home.is_absolute() else Path(gettempdir())
-    return Path(os.environ.get("XDG_CACHE_HOME") or cache) / "specmatch" / "tars"
-
-
 def _index_or_reason(store: Store, name: str) -> TarIndex | str:
     """Return the index of a tar, kept or read now, or why there is none."""
+
+    def read() -> TarIndex:
+        log.info("reading the headers of %s, once", store.path(name))
+        with store.open(name) as stream:
+            return read_index(stream)
+
     try:
-        kept = index_folder() / f"{digest_lines([store.path(name), store.version(name)])}.json"
-        with ExitStack() as stack:
-            with suppress(ValueError, OSError):  # where nothing can be written, nothing is kept
-                stack.enter_context(exclusive(kept, waiting=True))
-            if kept.exists():
-                with suppress(ValueError):
-                    return INDEX.read(kept)
-            log.info("reading the headers of %s, once", store.path(name))
-            with store.open(name) as stream:
-                index = read_index(stream)
-            with suppress(OSError, ValueError):
-                INDEX.write(kept, index)
-            return index
+        return kept(INDEX, "tars", digest_lines([store.path(name), store.version(name)]), read)
     except tarfile.TarError as error:
         return f"cannot be read as an uncompressed tar ({one_line(error)})"
     except Exception as error:  # of the store

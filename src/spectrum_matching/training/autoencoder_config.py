@@ -21,6 +21,7 @@ from ..nets.vision.encoders import VisionEncoder, open_vision
 from ..spectrum.bands import Variant
 
 Run = TypeVar("Run")
+AspectRatios = Annotated[tuple[Annotated[float, Field(ge=1, le=10)], ...], Field(min_length=1)]
 if TYPE_CHECKING:
     MethodName = str
 else:
@@ -32,9 +33,11 @@ class Data:
     """Images to train on, and how they are cropped."""
 
     path: str = "embedded"  # embedded, a folder, parquet or tar path, URL, or hub:NAME
-    size: PositiveInt = 64  # pixels on a side
+    size: PositiveInt = 64  # pixels on a side of a square; other shapes have about as many in all
+    # of the longer side to the shorter: the nearest is each image's shape, lying or standing; 1: squares
+    aspect_ratios: AspectRatios = (1.0,)
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05  # share that training never sees: for previews and metrics
-    crop: Literal["random", "center"] = "random"  # where images are cut to a square
+    crop: Literal["random", "center"] = "random"  # where images are cut to their shape
     flip: bool = True  # mirror half of the images
     on_bad: Literal["skip", "refuse"] = "skip"  # unreadable files: report and skip them, or refuse to start
     workers: Incidental[NonNegativeInt] = 0  # processes that read images

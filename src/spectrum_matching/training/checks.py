@@ -1,11 +1,13 @@
 """Checks of a run before any work is done for it; constraints on single settings stand at their fields."""
 
 import logging
+import math
 
 import torch
 
+from ..data.buckets import Shape, bucket_shapes
 from ..files.settings import validate
-from ..methods.encoding_losses import KL
+from ..methods.encoding_losses import ESM, KL
 from ..methods.method import Method
 from ..methods.shared_transforms import SpectralMask
 from ..metrics.images.pixels import SSIM_WINDOW
@@ -19,6 +21,7 @@ from .train_autoencoder import AutoencoderState
 from .train_diffusion import filter_of, path_of, times_of
 
 SMALLEST_LPIPS = 16
+SQUARES = "leave data.aspect_ratios at 1"
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +41,18 @@ def check_autoencoder_run(run: AutoencoderRun, device: torch.device | str = "cpu
     if run.losses.perceptual and run.losses.perceptual_weights is None:
         raise ValueError("losses.perceptual needs losses.perceptual_weights, a path or hub:NAME of LPIPS's VGG weights")
     vision = run.method.open_vision(device)
+    is_square = set(run.data.aspect_ratios) == {1.0}
     if vision is not None:
         vision.grid(run.data.size)
+        if not is_square:
+            raise ValueError(f"method {run.method.name} has a vision encoder, which takes squares: {SQUARES}")
     method = run.method.build(vision)
+    esm = [term.loss for term in method.terms if term.weight and isinstance(term.loss, ESM)]
+    if not is_square and any(loss.variant == "paper" for loss in esm):
+        raise ValueError(
+            "method.variant paper counts rings by index, which on other shapes than squares are no rings of frequency: "
+            f"take scale_free, or {SQUARES}"
+        )
     on_latents = [term.name for term in method.terms if term.weight]
     decoder_alone, distills = run.network.train == "decoder", run.distillation.teacher is not None
     if on_latents and (decoder_alone or distills):
@@ -112,25 +124,50 @@ def check_diffusion_run(run: DiffusionRun) -> None:
         raise ValueError("alignment.weight is 0, so that nothing else of alignment would be used: give it a weight")
 
 
-def check_size(run: AutoencoderRun, state: AutoencoderState) -> None:
-    """Check that images of the run's size fit the autoencoder, the method, the discriminator and the losses.
+def check_size(run: AutoencoderRun, state: AutoencoderState) -> tuple[Shape, ...]:
+    """Check that images of the run's shapes fit the autoencoder, the method, the discriminator and the losses.
+
+    Returns:
+        The shapes of the run's aspect ratios: height and width in pixels.
 
     Raises:
         ValueError: for the first of them that they do not fit.
     """
     autoencoder, size, method = state.autoencoder, run.data.size, state.reconstructor.method
-    factor = autoencoder.factor
+    teacher = state.reconstructor.teacher
+    factor, multiple, ratios = autoencoder.factor, autoencoder.multiple, run.data.aspect_ratios
     if autoencoder.size and size != autoencoder.size:
         raise ValueError(f"data.size is {size}, and this {autoencoder.kind} takes images of {autoencoder.size} alone")
-    if size % autoencoder.multiple:
-        what = "the autoencoder's factor" if autoencoder.multiple == factor else "what the autoencoder divides"
-        raise ValueError(f"data.size is {size}, expected a multiple of {what} {autoencoder.multiple}")
+    if size % multiple:
+        what = "the autoencoder's factor" if multiple == factor else "what the autoencoder divides"
+        raise ValueError(f"data.size is {size}, expected a multiple of {what} {multiple}")
     if size < SSIM_WINDOW:
         raise ValueError(f"data.size is {size}, expected at least {SSIM_WINDOW}, the window of SSIM")
-    latents = torch.empty(1, 1, size // factor, size // factor)
+    if set(ratios) != {1.0} and (alone := autoencoder.size or (teacher and teacher.autoencoder.size)):
+        raise ValueError(f"the autoencoder takes images of {alone} x {alone} pixels alone: {SQUARES}")
     generator = seeded("check")
+    method.draw(generator, (size // factor, size // factor))  # squares alone are measured at the end
+
+    def is_legal(shape: Shape) -> bool:
+        try:
+            return bool(method.draw(generator, (shape[0] // factor, shape[1] // factor)))
+        except ValueError:
+            return False
+
+    step = math.lcm(multiple, teacher.autoencoder.multiple if teacher else 1)
+    shapes = bucket_shapes(ratios, size, step, is_legal)
+    for shape in shapes:
+        _check_smallest(run, state, shape)
+    return shapes
+
+
+def _check_smallest(run: AutoencoderRun, state: AutoencoderState, shape: Shape) -> None:
+    """Check that the smallest images that the method makes of those of a shape fit the discriminator and the losses."""
+    factor, method = state.autoencoder.factor, state.reconstructor.method
+    grid = shape[0] // factor, shape[1] // factor
+    latents, generator = torch.empty(1, 1, *grid), seeded("check")
     # Transforms may shrink the images; so many draws include the smallest.
-    draws = {method.draw(generator, (size // factor, size // factor)) for _ in range(256)}
+    draws = {method.draw(generator, grid) for _ in range(256)}
     smallest = factor * min(min(draw.shared(draw.before(latents)).shape[-2:]) for draw in draws)
     added = [factor * min(draw.added(latents).shape[-2:]) for draw in draws if draw.added is not None]
     needs = {"losses.perceptual": (SMALLEST_LPIPS if run.losses.perceptual else 0, min([smallest, *added]))}
@@ -139,7 +176,7 @@ def check_size(run: AutoencoderRun, state: AutoencoderState) -> None:
         if given < least:
             raise ValueError(
                 f"{name} needs images of {least} pixels and method {method.name} gives it {given}; raise data.size "
-                f"({size}) or lower discriminator.depth ({run.discriminator.depth})"
+                f"({run.data.size}) or lower discriminator.depth ({run.discriminator.depth})"
             )
 
 

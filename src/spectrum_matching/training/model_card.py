@@ -178,11 +178,14 @@ def _training(run: AutoencoderRun, exported: Exported) -> str:
     weights = {"L1": losses.l1, "L2": losses.l2, "LPIPS": losses.perceptual, "adversarial": run.discriminator.weight}
     used = [f"{name} {weight:g}" for name, weight in weights.items() if weight]
     unused = [name for name, weight in weights.items() if not weight]
+    size, ratios = f"{origin.data.size} × {origin.data.size}", sorted({*run.data.aspect_ratios})
+    if ratios != [1.0]:
+        size = f"about {size} pixels in aspect ratios {', '.join(f'{ratio:g}' for ratio in ratios)}"
     lines = [
         f"- Method: {origin.method['name']}{f' ({options})' if options else ''}",
         f"- Losses on images: {', '.join(used)}; without {', '.join(unused) or 'none'}",
         f"- {origin.step} updates of {run.batch_size} images, AdamW at {run.optimizer.lr:g}, {run.precision}",
-        f"- Images: {last_part(origin.data.source)}, {origin.data.size} × {origin.data.size}, "
+        f"- Images: {last_part(origin.data.source)}, {size}, "
         f"but {origin.data.held_out:.1%} held out (seed {origin.data.seed})",
         f"- spectrum-matching {origin.version}{f', commit {origin.commit}' if origin.commit else ''}",
     ]

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from ..data.buckets import fill_buckets
 from ..data.images import open_images
 from ..data.order import PositionedBatches, fixed_batches, image_batches
 from ..data.pictures import grid, to_bytes, write_png
@@ -65,7 +66,7 @@ def _prepare(run: AutoencoderRun, accelerator: Accelerator) -> PreparedTraining:
     if teacher is not None:
         check_student(run, autoencoder, teacher)
     state = build_state(run, autoencoder, method, accelerator.device, teacher)
-    check_size(run, state)
+    shapes = check_size(run, state)
     perceptual = None
     if run.losses.perceptual:
         perceptual = LPIPS.from_weights(str(run.losses.perceptual_weights)).to(accelerator.device)
@@ -92,7 +93,11 @@ def _prepare(run: AutoencoderRun, accelerator: Accelerator) -> PreparedTraining:
     logger.info("%d images to train on, %d held out (%s)", len(training), len(held_out), data.path)
     examples = next(fixed_batches(held_out, N_PREVIEW, N_PREVIEW)).images.to(accelerator.device)
     ranks = accelerator.process_index, accelerator.num_processes
-    order = PositionedBatches(len(training), run.batch_size, run.seed, *ranks, state.step, run.steps)
+    buckets = fill_buckets(training, shapes, run.batch_size)
+    order = PositionedBatches(
+        len(training), run.batch_size, run.seed, *ranks, state.step, run.steps, buckets=buckets.members
+    )
+    batches = image_batches(training.in_buckets(buckets), order, data.workers)
 
     def preview(path: Path) -> None:
         if accelerator.is_main_process:
@@ -102,7 +107,7 @@ def _prepare(run: AutoencoderRun, accelerator: Accelerator) -> PreparedTraining:
         accelerator=accelerator,
         started_on=started_on,
         state=state,
-        records=train_autoencoder(run, state, image_batches(training, order, data.workers), accelerator, perceptual),
+        records=train_autoencoder(run, state, batches, accelerator, perceptual),
         preview=preview,
         export=partial(export, run, state, training, held_out, accelerator),
     )
