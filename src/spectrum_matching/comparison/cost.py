@@ -64,8 +64,8 @@ def cost_of(plan: Plan, n_processes: int = 1) -> Cost | None:
     autoencoder.model.to("meta")
     side = run.data.size // autoencoder.factor
     shape = autoencoder.channels, side, side
-    denoiser = build_denoiser(diffusion.denoiser.name, shape[0], shape[1:], **diffusion.denoiser.changes)
-    denoiser = denoiser.to("meta")
+    changes = diffusion.denoiser.changes
+    denoiser = build_denoiser(diffusion.denoiser.name, shape[0], shape[1:], device="meta", **changes).to("meta")
     images, latents = (torch.empty(1, *s, device="meta") for s in ((3, run.data.size, run.data.size), shape))
     t = torch.zeros(1, device="meta")
 

@@ -4,7 +4,7 @@ import difflib
 import inspect
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -40,9 +40,15 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def build_denoiser(
-    name: str, channels: int, grid: tuple[int, int], n_classes: int = 0, seed: int = 0, **overrides: Any
+    name: str,
+    channels: int,
+    grid: tuple[int, int],
+    n_classes: int = 0,
+    seed: int = 0,
+    device: Literal["cpu", "meta"] = "cpu",
+    **overrides: Any,
 ) -> nn.Module:
-    """Build a new denoiser of latents (b, channels, *grid) on the CPU.
+    """Build a new denoiser of latents (b, channels, *grid) on the CPU, or its shapes alone on "meta".
 
     name: network, size and patch, such as "SiT-B/2" or "UViT-S/1". n_classes 0: without labels. overrides: arguments of
     `SiT` or `UViT` in place of the size's. The weights depend on the seed alone.
@@ -56,7 +62,7 @@ def build_denoiser(
     if unknown := set(overrides) - allowed:
         raise ValueError(f"{name} has no setting {min(unknown)!r}: its settings are {', '.join(sorted(allowed))}")
     sizes = {**SIZES[family][size], **overrides}
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+    with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.default_generator.manual_seed(seed)
         built: nn.Module = network(channels=channels, grid=grid, patch=patch, n_classes=n_classes, **sizes)
     return built
