@@ -132,11 +132,33 @@ def test_analyze_gives_the_same_generation_from_images_and_from_their_cache(meas
     assert again.generative.reference == str(cached)
 
 
+def count_passes(model, monkeypatch):
+    """Return a list to which the numbers of images are added that the model encodes or decodes from now on."""
+    passes = []
+    for name in ("encode", "decode"):
+
+        def run(values, run=getattr(model, name)):
+            passes.append(len(values))
+            return run(values)
+
+        monkeypatch.setattr(model, name, run)
+    return passes
+
+
 def test_analyze_reports_all_of_the_work(tiny, images, options, monkeypatch):
     calls = []
-    analyze(tiny, images, n_tests=2, options=options, batch_size=8, progress=lambda *call: calls.append(call))
+    report = {"progress": lambda *call: calls.append(call)}
+    with monkeypatch.context() as patched:
+        passes = count_passes(tiny, patched)
+        analyze(tiny, images, n_tests=2, options=replace(options, reference=None), batch_size=8, **report)
     done, totals = zip(*calls, strict=True)
-    assert set(totals) == {24 + 30 + len(GENERATIVE_METRICS) * (30 + 24)}
+    assert set(totals) == {sum(passes)}
+    assert list(done) == sorted(done)
+    assert done[-1] == totals[-1]
+    calls.clear()
+    analyze(tiny, images, n_tests=2, options=options, batch_size=8, **report)
+    done, totals = zip(*calls, strict=True)
+    assert set(totals) == {sum(passes) + 30 + len(GENERATIVE_METRICS) * (30 + 24)}
     assert list(done) == sorted(done)
     assert done[-1] == totals[-1]
 

@@ -1,6 +1,6 @@
 """A few of the measured images, and what the decoder made of them, as PNG pictures for the report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -28,24 +28,33 @@ class Album:
     def __init__(self, size: int, indices: Sequence[int]) -> None:
         self._size = size
         self._side = min(size, LARGEST_SIDE)
-        self.rows = spread(len(indices), min(6, max(2, N_PIXELS // self._side**2)))
+        self.rows = shown(size, len(indices))
         self._names = {row: f"image {indices[row] + 1}" for row in self.rows}
         self._pictures: list[tuple[int, Picture]] = []
         self.latent_pictures: tuple[LatentPicture, ...] = ()
 
-    def add(self, rows: Sequence[int], images: Tensor, latents: Tensor, test: DecoderTest) -> None:
+    def add(
+        self,
+        rows: Sequence[int],
+        images: Tensor,
+        latents: Tensor,
+        test: DecoderTest,
+        passed: Callable[[int], None] = lambda n: None,
+    ) -> None:
         """Add images (b, c, H, W) in [-1, 1] and what their latents decode to, whole and after each low-pass.
 
-        rows: their numbers among those measured; images that are not shown are passed over.
+        rows: their numbers among those measured; images that are not shown are passed over. passed: called with numbers
+        of images decoded, which sum up to `album_work`.
         """
-        shown = [k for k, row in enumerate(rows) if row in self._names]
+        among = [k for k, row in enumerate(rows) if row in self._names]
         block = legal_block(test.grid)
-        for keep in dict.fromkeys((2 * block - 1, *lowpass_strengths(test.grid))) if shown else ():
-            decoded = test.decode(block_lowpass(latents[shown], keep, block))
-            pairs = (False, block_lowpass(images[shown], keep, block)), (True, decoded)
+        for keep in _strengths(test.grid) if among else ():
+            decoded = test.decode(block_lowpass(latents[among], keep, block))
+            pairs = (False, block_lowpass(images[among], keep, block)), (True, decoded)
             for is_decoded, pictures in pairs:
-                for k, picture in zip(shown, pictures, strict=True):
+                for k, picture in zip(among, pictures, strict=True):
                     self._add(rows[k], keep, is_decoded, picture)
+            passed(len(among))
 
     def _add(self, row: int, keep: int, is_decoded: bool, image: Tensor) -> None:
         self._pictures.append((row, Picture(self._names[row], keep, is_decoded, central_png(image))))
@@ -65,6 +74,20 @@ class Album:
     def pictures(self) -> tuple[Picture, ...]:
         """Return the pictures by image."""
         return tuple(picture for _, picture in sorted(self._pictures, key=lambda entry: entry[0]))
+
+
+def shown(size: int, n: int) -> list[int]:
+    """Return which of n images of `size` pixels an album shows."""
+    return spread(n, min(6, max(2, N_PIXELS // min(size, LARGEST_SIDE) ** 2)))
+
+
+def album_work(size: int, grid: tuple[int, int], n: int) -> int:
+    """Return how often images are decoded for an album of n of them."""
+    return len(shown(size, n)) * len(_strengths(grid))
+
+
+def _strengths(grid: tuple[int, int]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys((2 * legal_block(grid) - 1, *lowpass_strengths(grid))))
 
 
 def central_png(image: Tensor) -> str:

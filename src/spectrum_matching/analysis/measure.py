@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from ..metrics.catalogue import DECODER_METRICS
 from ..metrics.decoder.equivariance import equivariance_points
 from ..metrics.decoder.lowpass import legal_block, lowpass_points
 from ..metrics.decoder.noise import noise_points
-from ..metrics.decoder.sweep import DecoderSweep, DecoderTest
+from ..metrics.decoder.sweep import DecoderSweep, DecoderTest, decoder_work
 from ..metrics.decoder.transfer import transfer_matrix
 from ..metrics.images.fidelity import Fidelity
 from ..metrics.images.pixels import SSIM_WINDOW
@@ -26,9 +27,9 @@ from ..records.analysis import Analysis, Decoding, Sample, Subject
 from ..records.coverage import Coverage
 from ..records.provenance import provenance
 from ..seeding import spread
-from .album import Album
+from .album import Album, album_work
 from .encodings import Encodings
-from .generative import check_reference, generation_work, measure_generation
+from .generative import Steps, check_reference, generation_work, measure_generation
 from .latents import finish_analysis
 from .options import DEFAULTS, AnalysisOptions
 
@@ -59,8 +60,8 @@ def analyze(
     n_tests: so many of these, spread over them, are also decoded from low-passed and noisy latents, and encoded rotated
     and scaled. batch_size: changes the numbers only by rounding. device, dtype: where and how the networks run, and
     stay; None leaves them as they are. Training mode is restored, and the global random state is not touched. source,
-    split, notes: for the record. progress: called with the number of images encoded and decoded, and their total; those
-    of generation among them.
+    split, notes: for the record. progress: called with how often an image has been encoded or decoded, and the total,
+    tests of the decoder and generation among them.
 
     Raises:
         ValueError: for images of a size that the autoencoder does not take, latents that do not vary, outputs that are
@@ -82,7 +83,23 @@ def analyze(
     with Encodings(seed) as encodings:
         log.info("%s: encoding and decoding", name)
         done, n_chosen = 0, min(n_images or len(image_set), len(image_set))
-        total = n_chosen + generation_work(options.reference, n_chosen)
+        test = DecoderTest(
+            decode=lambda z: require_finite(name, "pictures", model.decode(z).float()),
+            encode=lambda x: model.encode(x).mean.float(),
+            channel_stds=torch.ones(model.channels),  # until they are known
+            size=(image_set.size, image_set.size),
+            grid=grid,
+            multiple=model.size or model.multiple,
+            seed=seed,
+            perceptual=options.perceptual,
+        )
+
+        def work_of_tests(n: int) -> int:
+            return decoder_work(test, DECODER_METRICS, min(n_tests, n)) + album_work(image_set.size, grid, n)
+
+        planned = 2 * n_chosen, work_of_tests(n_chosen), generation_work(options.reference, n_chosen)
+        steps = Steps(progress, sum(planned))
+        encoded = steps.part(planned[0])
         with eval_mode(model, device, dtype, seed=seed) as on_device:
             for batch in fixed_batches(image_set, batch_size, n_images):
                 x = batch.images.to(on_device)
@@ -96,7 +113,7 @@ def analyze(
                 encodings.add(mean, logvar, x, batch.labels, foreground, tokens_of(options.encoder, x))
                 fidelity.add(output, x)
                 done += len(x) + len(batch.bad)
-                progress(done, total)
+                encoded(done, n_chosen)
             if (n_measured := encodings.n_images) < 2:
                 remedy = "measure all of them (--split all) or add images" if split == "held_out" else "add images"
                 raise ValueError(
@@ -104,27 +121,19 @@ def analyze(
                     f"need at least two: {remedy}"
                 )
             log.info("%s: tests of the decoder", name)
-            test = DecoderTest(
-                decode=lambda z: require_finite(name, "pictures", model.decode(z).float()),
-                encode=lambda x: model.encode(x).mean.float(),
-                channel_stds=encodings.spectra["mean"].moments().channel_stds,
-                size=(image_set.size, image_set.size),
-                grid=grid,
-                multiple=model.size or model.multiple,
-                seed=seed,
-                perceptual=options.perceptual,
-            )
+            test = replace(test, channel_stds=encodings.spectra["mean"].moments().channel_stds)
             tested, album = frozenset(spread(n_measured, n_tests)), Album(image_set.size, indices)
             tests = DecoderSweep(test, DECODER_METRICS, len(tested))
+            passed = summed(steps.part(planned[1]), work_of_tests(n_measured))
             again = {indices[row]: row for row in sorted({*tested, *album.rows})}
             for batch in batches_at(image_set, batch_size, list(again)):
                 if not batch.indices:  # files that could be read before
                     continue
                 rows, x = [again[index] for index in batch.indices], batch.images.to(on_device)
                 mean = encodings.read("mean", rows).to(on_device)
-                album.add(rows, x, mean, test)
+                album.add(rows, x, mean, test, passed)
                 if among := [k for k, row in enumerate(rows) if row in tested]:
-                    tests.add(x[among], mean[among])
+                    tests.add(x[among], mean[among], passed)
             generative = None
             if options.reference and options.features:
                 generative = measure_generation(
@@ -137,7 +146,7 @@ def analyze(
                     device=on_device,
                     batch_size=batch_size,
                     seed=seed,
-                    progress=lambda work, of: progress(total - of + work, total),
+                    progress=steps.part(planned[2]),
                 )
         n_readable = len(image_set) - (done - n_measured)
         coverage = Coverage(n_measured, n_readable, encodings.n_classes(), len(image_set.classes))
@@ -166,6 +175,18 @@ def analyze(
                 *(options.reference.notes if options.reference else ()),
             ),
         )
+
+
+def summed(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:
+    """Return what takes numbers of passes as they are made, and reports their sum."""
+    made = 0
+
+    def passed(n: int) -> None:
+        nonlocal made
+        made += n
+        progress(made, total)
+
+    return passed
 
 
 def model_for(autoencoder: Any, images: Images, name: str) -> tuple[Autoencoder, int]:

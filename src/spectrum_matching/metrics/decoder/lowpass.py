@@ -13,7 +13,7 @@ from ...spectrum.block_lowpass import block_lowpass
 from ..estimates import estimate_mean
 from ..images.pixels import psnr
 from ..metric import SPECTRUM_MATCHING, Metric
-from .sweep import DecoderBatch, DecoderMetric, DecoderSweep
+from .sweep import DecoderBatch, DecoderMetric, DecoderSweep, DecoderTest
 
 LOWPASS_GAP = Metric(
     key="lowpass_gap",
@@ -95,4 +95,9 @@ def _numbers(sweep: DecoderSweep) -> Mapping[str, Measurement]:
     return {"lowpass_gap": gaps[0] if gaps else Measurement(None, refused="the latent grid has no blocks")}
 
 
-LOWPASS = DecoderMetric((LOWPASS_GAP,), _numbers, _collect)
+def _passes(test: DecoderTest) -> int:
+    """Return the number of strengths but the one that keeps everything, whose output is there already."""
+    return sum(keep < 2 * legal_block(test.grid) - 1 for keep in lowpass_strengths(test.grid))
+
+
+LOWPASS = DecoderMetric((LOWPASS_GAP,), _numbers, _collect, passes=_passes)

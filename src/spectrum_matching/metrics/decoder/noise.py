@@ -102,7 +102,7 @@ def _numbers(sweep: DecoderSweep) -> Mapping[str, Measurement]:
     return {"noise_psnr": estimate_mean(sweep.rows(f"noise_{NAMED_STRENGTH}")[:, 0])}
 
 
-NOISE = DecoderMetric((NOISE_PSNR,), _numbers, _collect)
+NOISE = DecoderMetric((NOISE_PSNR,), _numbers, _collect, passes=lambda test: len(STRENGTHS))
 
 
 def _collect_consistency(batch: DecoderBatch) -> Mapping[str, Tensor]:
@@ -117,4 +117,10 @@ def _consistency(sweep: DecoderSweep) -> Mapping[str, Measurement]:
     return {"lpc": estimate_mean(rows)} if len(rows) else {}
 
 
-CONSISTENCY = DecoderMetric((LPC,), _consistency, _collect_consistency, n_images=16)
+CONSISTENCY = DecoderMetric(
+    (LPC,),
+    _consistency,
+    _collect_consistency,
+    n_images=16,
+    passes=lambda test: 2 * len(CONSISTENCY_SCALES) if test.perceptual else 0,
+)

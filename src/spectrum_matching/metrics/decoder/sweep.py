@@ -57,13 +57,19 @@ class DecoderMetric:
 
     metrics: what their numbers mean. numbers: from a finished sweep to a number for each of them, or fewer where one
     does not apply. collect: what to keep of a batch by name, one row an image. n_images: of how many images at most,
-    spread over those of the sweep.
+    spread over those of the sweep. passes: how often each of these is encoded or decoded, which progress counts.
     """
 
     metrics: tuple[Metric, ...]
     numbers: Callable[["DecoderSweep"], Mapping[str, Measurement]]
     collect: Callable[[DecoderBatch], Mapping[str, Tensor]]
     n_images: int | None = None
+    passes: Callable[[DecoderTest], int] = lambda test: 1
+
+
+def decoder_work(test: DecoderTest, metrics: Sequence[DecoderMetric], n_tests: int) -> int:
+    """Return how often images are encoded or decoded in a sweep over `n_tests` of them."""
+    return n_tests + sum(metric.passes(test) * len(spread(n_tests, metric.n_images)) for metric in metrics)
 
 
 class DecoderSweep:
@@ -79,14 +85,19 @@ class DecoderSweep:
         self._chosen = [frozenset(spread(n_tests, metric.n_images)) for metric in metrics]
         self._rows: dict[str, list[Tensor]] = {}
 
-    def add(self, images: Tensor, latents: Tensor) -> None:
-        """Add a batch of images and their posterior means."""
+    def add(self, images: Tensor, latents: Tensor, passed: Callable[[int], None] = lambda n: None) -> None:
+        """Add a batch of images and their posterior means.
+
+        passed: called after each metric with the number of passes that it took, which sum up to `decoder_work`.
+        """
         numbers = tuple(range(self.n, self.n + len(images)))
         whole = DecoderBatch(self.test, images, latents, self.test.decode(latents), numbers, self._note)
         for metric, chosen in zip(self._metrics, self._chosen, strict=True):
             batch = whole.of(chosen)
             for name, rows in metric.collect(batch).items() if batch.numbers else ():
                 self._rows.setdefault(name, []).append(rows.cpu().double())
+            passed(metric.passes(self.test) * len(batch.numbers))
+        passed(len(images))
         self.n += len(images)
 
     def _note(self, sentence: str) -> None:

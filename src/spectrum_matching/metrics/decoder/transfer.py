@@ -113,4 +113,10 @@ def _numbers(sweep: DecoderSweep) -> Mapping[str, Measurement]:
     return {"transfer_diagonal": transfer_matrix(sweep).diagonal}
 
 
-TRANSFER = DecoderMetric((DIAGONAL,), _numbers, lambda batch: {"transfer": band_response(batch)}, n_images=16)
+TRANSFER = DecoderMetric(
+    (DIAGONAL,),
+    _numbers,
+    lambda batch: {"transfer": band_response(batch)},
+    n_images=16,
+    passes=lambda test: filled_rings(test.grid),
+)
