@@ -135,13 +135,16 @@ def test_analyze_gives_the_same_generation_from_images_and_from_their_cache(meas
 def count_passes(model, monkeypatch):
     """Return a list to which the numbers of images are added that the model encodes or decodes from now on."""
     passes = []
-    for name in ("encode", "decode"):
 
-        def run(values, run=getattr(model, name)):
+    def count(run):
+        def counted(values):
             passes.append(len(values))
             return run(values)
 
-        monkeypatch.setattr(model, name, run)
+        return counted
+
+    monkeypatch.setattr(model, "encode", count(model.encode))
+    monkeypatch.setattr(model, "decode", count(model.decode))
     return passes
 
 

@@ -1,11 +1,16 @@
 import logging
+import os
 import sys
 
+import datasets
+import huggingface_hub
 import pytest
 from rich.console import Console
 
 from spectrum_matching.cli import output as progress
 from spectrum_matching.cli.output import (
+    BARS,
+    Shown,
     draw_page,
     print_results,
     progress_bar,
@@ -14,6 +19,7 @@ from spectrum_matching.cli.output import (
     write_page,
     write_results,
 )
+from spectrum_matching.data import open_images
 from spectrum_matching.processes import RANKS, is_main_process
 
 log = logging.getLogger("spectrum_matching.somewhere")
@@ -87,6 +93,26 @@ def test_other_processes_show_errors_alone(variable, capsys, monkeypatch):
         report(2, 2)
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("", "error: broken\n")
+
+
+def test_quiet_hides_the_bars_of_libraries(image_folder, tmp_path, capfd, monkeypatch):
+    for name in BARS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    rows = [{"image": {"bytes": path.read_bytes(), "path": None}} for path in sorted(image_folder.glob("*.png"))]
+    table = datasets.Dataset.from_list(rows, datasets.Features({"image": datasets.Image()}))
+    datasets.enable_progress_bars()
+    try:
+        for quiet in (False, True):
+            table.to_parquet(tmp_path / f"{quiet}.parquet")
+            capfd.readouterr()
+            show_messages(Shown(quiet=quiet))
+            open_images(str(tmp_path / f"{quiet}.parquet"), 32)
+            assert ("Generating train split" in capfd.readouterr().err) == (not quiet)
+    finally:
+        datasets.enable_progress_bars()
+        huggingface_hub.utils.enable_progress_bars()
+    assert [os.environ[name] for name in BARS] == ["1", "1"]  # for what is imported later
 
 
 def test_print_results_wraps_nothing(capsys):

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import shutil
 import tarfile
 
@@ -10,10 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from spectrum_matching.data import stores
 from spectrum_matching.data.decode import BadImageError, Frame
 from spectrum_matching.data.images import open_images
 from spectrum_matching.data.order import PositionedBatches, image_batches
 from spectrum_matching.data.sources import open_source
+from spectrum_matching.data.stores import StoreError
 from spectrum_matching.data.tars import TarSource
 from spectrum_matching.files.kept import kept_folder
 
@@ -139,6 +142,54 @@ def test_tars_are_trained_on_in_the_order_of_a_folder(tmp_path, image_folder, st
     for a, b, c in zip(ours, theirs, stored, strict=True):
         assert torch.equal(a.images, b.images)
         assert torch.equal(c.images, b.images)
+
+
+def fail(store, monkeypatch, method, error, times=1_000):
+    """Let a method of the store, of which every thread has an instance, raise an error the first times it is called."""
+    kind, left = type(store), [times]
+    right = getattr(kind, method)
+
+    def call(self, *arguments, **options):
+        left[0] -= 1
+        if left[0] >= 0:
+            raise error
+        return right(self, *arguments, **options)
+
+    monkeypatch.setattr(kind, method, call)
+
+
+LOST = "memory://bucket/x.tar cannot be read from its store (connection reset): check the connection"
+
+
+@pytest.mark.parametrize("error", [OSError("connection reset"), RuntimeError("connection reset")])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_store_that_does_not_answer_makes_no_image_bad(store, monkeypatch, workers, error):
+    monkeypatch.setattr(stores, "WAITS", (0.0, 0.0))
+    store.pipe("/bucket/x.tar", tar_of({f"{i}.png": png(i) for i in range(4)}))
+    images = open_images("memory://bucket/x.tar", 8, split="all")
+    order = PositionedBatches(4, 2, end=2)
+    with monkeypatch.context() as patched:
+        fail(store, patched, "cat_file", error, times=2)
+        assert [len(batch.images) for batch in image_batches(images, order) if not batch.bad] == [2, 2]
+    with monkeypatch.context() as patched:
+        fail(store, patched, "cat_file", error)
+        with pytest.raises(ValueError, match=re.escape(LOST)) as caught:
+            list(image_batches(images, order, workers))
+        assert "\n" not in str(caught.value)
+    store.pipe("/bucket/x.tar", b"")  # bad content, and the store has answered
+    with pytest.raises(ValueError, match=r"no image can be read \(.*it ends \d+ bytes early"):
+        list(image_batches(images, order, workers))
+
+
+def test_a_store_that_does_not_answer_makes_no_tar_bad(store, monkeypatch):
+    for number in range(2):
+        store.pipe(f"/bucket/x-{number}.tar", tar_of(SAMPLES))
+    fail(store, monkeypatch, "open", OSError("connection reset"))
+    with pytest.raises(StoreError, match=r"x-.\.tar cannot be read from its store \(connection reset\)"):
+        open_source("memory://bucket/x-*.tar")
+    fail(store, monkeypatch, "open", FileNotFoundError(2, "No such file"))
+    with pytest.raises(ValueError, match=r"cannot be read \(No such file\)"):
+        open_source("memory://bucket/x-*.tar")
 
 
 def test_fingerprints_of_tars_tell_bytes_and_not_places(tmp_path):

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from spectrum_matching.files.names import printable, printable_lines, printable_values
+from spectrum_matching.files.names import listed, printable, printable_lines, printable_values
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,9 @@ def test_printable_lines_keeps_line_breaks_and_tabs():
 
 def test_printable_values_escapes_keys_and_values_at_any_depth():
     assert printable_values({"\udce9": [("\udce9", 1)], "n": None}) == {r"\xe9": [[r"\xe9", 1]], "n": None}
+
+
+def test_listed_quotes_names_that_hold_a_comma():
+    assert listed(["DSM", "ESM, paper", "ESM + DSM"]) == "DSM, 'ESM, paper', ESM + DSM"
+    assert listed(["Ann's, old"]) == '"Ann\'s, old"'
+    assert listed([]) == ""

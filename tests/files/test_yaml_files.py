@@ -110,4 +110,5 @@ def test_read_mapping_names_a_missing_or_binary_file(tmp_path):
 
 def test_nearest_quotes_names_that_hold_a_comma():
     assert nearest("DSMM", ["DSM", "ESM, paper"]) == "did you mean DSM?"
+    assert nearest("ESM paper", ["DSM", "ESM, paper"]) == "did you mean 'ESM, paper'?"
     assert nearest("???", ["DSM", "ESM, paper"]) == "known are DSM, 'ESM, paper'"

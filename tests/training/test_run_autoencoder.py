@@ -29,6 +29,7 @@ from spectrum_matching.training.diffusion_config import DiffusionRun, Source
 from spectrum_matching.training.diffusion_data import open_learned
 from spectrum_matching.training.run_autoencoder import run_autoencoder
 from spectrum_matching.training.run_directory import load_checkpoint
+from spectrum_matching.training.trackers import wandb_id
 from spectrum_matching.training.train_autoencoder import build_state, open_autoencoder
 
 COMMAND = "train-ae"
@@ -352,6 +353,9 @@ def test_run_autoencoder_names_its_wandb_run(small_run, monkeypatch):
     run_autoencoder(run)
     (written,) = (Path(run.out) / "wandb").glob("offline-run-*/*.wandb")
     assert all(word in written.read_bytes() for word in (b"mine", b"team", b"first"))
+    run_autoencoder(replace(run, steps=3))  # goes on in the same run
+    ids = {path.stem.removeprefix("run-") for path in (Path(run.out) / "wandb").glob("offline-run-*/*.wandb")}
+    assert ids == {wandb_id(Path(run.out))}
 
 
 @pytest.mark.slow

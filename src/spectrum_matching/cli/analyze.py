@@ -17,6 +17,7 @@ from ..analysis.measure import analyze
 from ..analysis.options import N_REFERENCE, REFERENCE_NEEDS_FEATURES, open_options, open_reference_data
 from ..data.images import Split
 from ..data.selection import choose_images
+from ..files.names import listed
 from ..latents.open_latents import is_cached
 from ..metrics.images.pixels import SSIM_WINDOW
 from ..nets.autoencoder import Autoencoder, check_size
@@ -170,7 +171,7 @@ def analyze_all(
                 if not analyses:
                     raise
                 write_numbers(analyses, out)
-                done = ", ".join(analysis.subject.name for analysis in analyses)
+                done = listed(analysis.subject.name for analysis in analyses)
                 why = f"{error} (the results for {done} are in {out})"
                 with suppress(ValueError):  # the first error is the one to name
                     write_report(analyses, out)

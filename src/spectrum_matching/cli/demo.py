@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,14 @@ def demo(out: Path | None = None, fast: bool = False) -> Comparison:
     opened, page = open_plan(plan), GrowingPage(folder / "report.html", names)
     page.write("preparing the images")
     log.info("open %s in a browser: it is kept up to date", page.path)
-    for name in names:
-        page.method = name
-        run_trial(opened, name, plan.seeds[0], page.run_stage, progress_bar)
+    try:
+        for name in names:
+            page.method = name
+            run_trial(opened, name, plan.seeds[0], page.run_stage, progress_bar)
+    except BaseException:
+        with suppress(OSError, ValueError):  # a full disk has an error of its own
+            page.interrupt()
+        raise
     with exclusive(page.path, waiting=True):
         comparison = collect_trials(opened, "specmatch demo --fast" if fast else "specmatch demo")
         write_comparison(comparison, folder, page.analyses)
@@ -81,6 +87,7 @@ class GrowingPage:
     method: str = ""
     analyses: list[Analysis] = field(default_factory=list)
     report: str = ""
+    doing: str = ""
     seconds: float = 0.0
     share: float = 0.0
 
@@ -106,12 +113,22 @@ class GrowingPage:
 
     def write(self, doing: str) -> None:
         """Write the page as far as it has come."""
-        left = self.left()
+        self.doing, left = doing, self.left()
         lines = [
             f"Three methods, one after the other ({', '.join(self.names)}), each through the same steps: "
             f"{', '.join(WORDS.values())}. Then this page becomes their comparison.",
             " ".join(filter(None, ("This page loads itself again.", left and f"{left.capitalize()}."))),
         ]
+        self._write(doing, lines, is_running=True)
+
+    def interrupt(self) -> None:
+        """Write where the work was interrupted, on a page that does not load itself again."""
+        lines = ["The same command goes on from there; what is finished is kept. Load this page again once it runs."]
+        self._write(f"Interrupted: {self.doing}", lines, is_running=False)
+
+    def _write(self, now: str, lines: list[str], is_running: bool) -> None:
         with exclusive(self.path, waiting=True):
-            text = render_progress("From photographs to generated images", doing, lines, self.analyses, self.report)
+            text = render_progress(
+                "From photographs to generated images", now, lines, self.analyses, self.report, is_running
+            )
             write_text_atomically(self.path, text)

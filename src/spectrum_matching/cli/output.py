@@ -39,7 +39,15 @@ Callback = Callable[[int, int], None]
 """Takes the number done and the total."""
 
 BARS = ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS")
-"""Variables by which libraries are told to show no progress of their own."""
+"""Variables by which libraries that are imported later are told to show no progress of their own."""
+
+SWITCHES = {
+    "datasets.utils.tqdm": "disable_progress_bars",
+    "huggingface_hub.utils.tqdm": "disable_progress_bars",
+    "transformers.utils.logging": "disable_progress_bar",
+    "diffusers.utils.logging": "disable_progress_bar",
+}
+"""Functions by which libraries that are imported already are told so, by their modules."""
 
 PLAIN_INTERVAL = 30.0
 """Seconds between two lines of progress where standard error is no terminal."""
@@ -131,7 +139,11 @@ def show_messages(shown: Shown = Shown()) -> None:
     _shown = shown
     if not is_main_process():
         warnings.simplefilter("ignore")
+    if shown.quiet or not is_main_process():
         os.environ |= dict.fromkeys(BARS, "1")
+        for module, switch in SWITCHES.items():
+            if module in sys.modules:
+                getattr(sys.modules[module], switch)()
     logger = logging.getLogger("spectrum_matching")
     level = logging.WARNING if shown.quiet else logging.INFO
     logger.setLevel(level if is_main_process() else logging.ERROR)

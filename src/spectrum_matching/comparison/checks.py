@@ -8,6 +8,7 @@ import torch
 
 from ..data.images import ImageSet, open_images
 from ..files.atomic import require_creatable
+from ..files.names import listed
 from ..files.settings import validate
 from ..nets.autoencoder import Autoencoder
 from ..nets.vision.encoders import open_vision
@@ -105,7 +106,7 @@ def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
     if len(set(plan.seeds)) < len(plan.seeds):
         raise ValueError(f"seeds must be unique, got {plan.seeds}")
     if plan.control not in plan.entries:
-        raise ValueError(f"control is {plan.control!r}, expected one of the entries: {', '.join(plan.entries)}")
+        raise ValueError(f"control is {plan.control!r}, expected one of the entries: {listed(plan.entries)}")
     encoders = {}
     for name in {entry.method: name for name, entry in plan.entries.items()}.values():
         vision, key = check_autoencoder_run(autoencoder_run(plan, name, 0, Path())), plan.entries[name].method.vision

@@ -50,6 +50,10 @@ class Fingerprint:
     groups: str = ""
     times: str = ""
 
+    def __str__(self) -> str:
+        """Return "1,000 of digest 0123456789abcdef"."""
+        return f"{self.n:,} of digest {self.digest}"
+
 
 class Contents:
     """A set of named items."""

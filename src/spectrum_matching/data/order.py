@@ -95,7 +95,7 @@ class PositionedBatches:
 
 def image_batches(images: ImageSet, order: PositionedBatches, workers: int = 0) -> Iterator[ImageBatch]:
     """Iterate over batches of images in this order; another image stands in for one that cannot be read."""
-    return iter(
+    return _loaded(
         DataLoader(
             images,
             batch_sampler=order,
@@ -159,12 +159,29 @@ def hold_back(
 
 
 def _read(images: Images, batches: Sequence[list[int]], workers: int) -> Iterator[ImageBatch]:
-    loaded = DataLoader(
-        images, batch_sampler=batches, collate_fn=_as_it_is, num_workers=_bounded(workers), generator=torch.Generator()
+    loaded = _loaded(
+        DataLoader(
+            images,
+            batch_sampler=batches,
+            collate_fn=_as_it_is,
+            num_workers=_bounded(workers),
+            generator=torch.Generator(),
+        )
     )
     groups = (([row for row in rows if not row.bad], [row.bad[0] for row in rows if row.bad]) for rows in loaded)
     for rows, bad in hold_back(groups):
         yield collate(rows)._replace(bad=bad)
+
+
+def _loaded(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Iterate over what a loader gives; an error in one of its processes is that of the line that raised it."""
+    try:
+        yield from loader
+    except ValueError as error:
+        text = str(error)
+        if not text.startswith("Caught ") or "DataLoader worker process" not in text:
+            raise
+        raise ValueError(text.strip().splitlines()[-1].partition(": ")[2]) from error
 
 
 def _bounded(workers: int) -> int:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from ..files.names import quoted
 from ..records.training_data import TrainingData
 from .images import ImageChoice, ImageSet, Split
 
@@ -38,8 +39,8 @@ def choose_images(
     records = {name: record for name, record in trained.items() if record}
     sizes = {record.size for record in records.values()} or {DEFAULT_SIZE}
     if size is None and len(sizes) > 1:
-        listed = ", ".join(f"{name} {record.size}" for name, record in records.items())
-        raise ValueError(f"the autoencoders were trained at several sizes ({listed}): choose one with --size")
+        which = ", ".join(f"{quoted(name)} {record.size}" for name, record in records.items())
+        raise ValueError(f"the autoencoders were trained at several sizes ({which}): choose one with --size")
     size = min(sizes) if size is None else size
 
     insiders = {name: record for name, record in records.items() if is_same_source(record.source, data)}
@@ -47,8 +48,8 @@ def choose_images(
     if insiders and data != "embedded":
         rules = {(record.held_out, record.seed) for record in insiders.values()}
         if len(rules) > 1 and split != "all":
-            listed = ", ".join(f"{name} {r.held_out:g} with seed {r.seed}" for name, r in insiders.items())
-            raise ValueError(f"the autoencoders held out different images of {data} ({listed}): take --split all")
+            which = ", ".join(f"{quoted(name)} {r.held_out:g} with seed {r.seed}" for name, r in insiders.items())
+            raise ValueError(f"the autoencoders held out different images of {data} ({which}): take --split all")
         held_out, seed = min(rules)
     elif data != "embedded":
         split = split or "all"
@@ -128,5 +129,5 @@ def is_same_source(one: str, other: str) -> bool:
 
 
 def _listed(names: Iterable[str]) -> str:
-    *most, last = names
+    *most, last = map(quoted, names)
     return f"{', '.join(most)} and {last}" if most else last

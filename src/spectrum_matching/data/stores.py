@@ -3,18 +3,25 @@
 import hashlib
 import os
 import posixpath
+import time
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from ..files.digests import LENGTH
 from ..files.os_errors import explain_read_error
 from ..files.regular import open_regular
-from .decode import one_line
+from .decode import BadImageError, one_line
 from .fingerprint import Content, range_content
+
+WAITS = (1.0, 4.0)  # seconds before a request to a store is made again
+
+
+class StoreError(ValueError):
+    """A store that did not answer, which says nothing about what lies there."""
 
 
 class Store(Protocol):
-    """Files by their names below one place."""
+    """Files by their names below one place; a method raises StoreError where a store does not answer."""
 
     def path(self, name: str) -> str:
         """Return the whole path of a file."""
@@ -26,10 +33,13 @@ class Store(Protocol):
         """Open a file to be read from its beginning on."""
 
     def read(self, name: str, start: int, n: int) -> bytes:
-        """Return `n` bytes from `start` on; OSError where there are fewer, or none can be had."""
+        """Return `n` bytes from `start` on; BadImageError where there are fewer, or none can be had."""
 
     def content(self, name: str, start: int, n: int) -> Content:
-        """Return what a fingerprint takes of these bytes; never raise."""
+        """Return what a fingerprint takes of these bytes."""
+
+    def fault(self, name: str, error: Exception) -> str:
+        """Return what is wrong with a file, by an error that opening or reading it raised."""
 
 
 class Folder:
@@ -53,12 +63,19 @@ class Folder:
 
     def read(self, name: str, start: int, n: int) -> bytes:
         """Read from the file."""
-        with open_regular(self._root / name) as stream:
-            return _whole(os.pread(stream.fileno(), n, start), n)
+        try:
+            with open_regular(self._root / name) as stream:
+                return _whole(os.pread(stream.fileno(), n, start), n)
+        except OSError as error:
+            raise BadImageError(self.fault(name, error)) from error
 
     def content(self, name: str, start: int, n: int) -> Content:
         """Return number and sampled bytes, and the file's time."""
         return range_content(self._root / name, start, n)
+
+    def fault(self, name: str, error: Exception) -> str:
+        """Return the reason that the operating system gives."""
+        return getattr(error, "strerror", None) or one_line(error)
 
 
 class Remote:
@@ -88,22 +105,41 @@ class Remote:
         return stream
 
     def read(self, name: str, start: int, n: int) -> bytes:
-        """Ask for the range."""
+        """Ask for the range, several times where the store does not answer."""
         system, path = open_system(self.path(name))
-        try:
-            return _whole(system.cat_file(path, start=start, end=start + n), n)
-        except OSError:
-            raise
-        except Exception as error:  # each store has errors of its own
-            raise OSError(one_line(error)) from error
+        waits = list(WAITS)
+        while True:
+            try:
+                return _whole(system.cat_file(path, start=start, end=start + n), n)
+            except BadImageError:
+                raise
+            except Exception as error:  # each store has errors of its own
+                if isinstance(error, ABSENT) or not waits:
+                    raise BadImageError(self.fault(name, error)) from error
+                time.sleep(waits.pop(0))
 
     def content(self, name: str, start: int, n: int) -> Content:
         """Return number and place of the bytes, and the object's version: to read bytes of each would take hours."""
         try:
             place = f"{self.version(name)}\0{start}".encode()
-        except Exception:  # each store has errors of its own
+        except Exception as error:  # each store has errors of its own
+            self.fault(name, error)
             return Content(-1)
         return Content(n, hashlib.sha256(place).digest()[: LENGTH // 2])
+
+    def fault(self, name: str, error: Exception) -> str:
+        """Return why there is no such object; raise StoreError for any other error, which is the store's own."""
+        if isinstance(error, ABSENT):
+            return getattr(error, "strerror", None) or one_line(error)
+        why = explain_read_error(error) if isinstance(error, OSError) else one_line(error)
+        raise StoreError(
+            f"{self.path(name)} cannot be read from its store ({why}): check the connection and what it lets you read, "
+            "then run the same command again"
+        ) from error
+
+
+ABSENT = (FileNotFoundError, IsADirectoryError)
+"""What a store raises where it has answered that there is no such object."""
 
 
 def is_url(source: str) -> bool:
@@ -148,5 +184,5 @@ def list_urls(source: str) -> tuple[str, list[str]]:
 
 def _whole(data: bytes, n: int) -> bytes:
     if len(data) < n:
-        raise OSError(f"it ends {n - len(data)} bytes early")
+        raise BadImageError(f"it ends {n - len(data)} bytes early")
     return data

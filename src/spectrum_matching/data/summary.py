@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from ..files.names import quoted
+
 N_NAMED = 3
 
 
@@ -17,7 +19,8 @@ def counted(names: Sequence[str], one: str, many: str) -> list[str]:
 
 def listed(names: Sequence[str], separator: str = ", ") -> str:
     """Return the first names, and an ellipsis where there are more."""
-    return separator.join([*names[:N_NAMED], *(["…"] if len(names) > N_NAMED else [])])
+    named = map(quoted, names[:N_NAMED]) if separator == ", " else names[:N_NAMED]
+    return separator.join([*named, *(["…"] if len(names) > N_NAMED else [])])
 
 
 def summary(

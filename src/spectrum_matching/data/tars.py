@@ -18,7 +18,7 @@ from ..files.digests import digest_lines
 from ..files.documents import Document
 from ..files.kept import kept
 from ..files.names import printable
-from .decode import SUFFIXES, BadImageError, Frame, decode_image, image_frame, one_line
+from .decode import SUFFIXES, Frame, decode_image, image_frame, one_line
 from .fingerprint import Content
 from .labels import number_labels
 from .stores import Store
@@ -56,7 +56,7 @@ class TarSource:
     names: of the tars in the store. what: names all of them in errors. Labels, if asked for, are those of members .cls.
 
     Raises:
-        ValueError: when labels are asked for and are too many to be classes.
+        ValueError: when labels are asked for and are too many to be classes, and where a store does not answer.
     """
 
     def __init__(self, store: Store, tars: Sequence[str], what: str, *, labels: bool) -> None:
@@ -98,10 +98,7 @@ class TarSource:
         return self._store.content(*self._place(item))
 
     def _payload(self, item: int) -> bytes:
-        try:
-            return self._store.read(*self._place(item))
-        except OSError as error:
-            raise BadImageError(error.strerror or one_line(error)) from error
+        return self._store.read(*self._place(item))
 
     def _place(self, item: int) -> tuple[str, int, int]:
         return self._tars[int(self._tar[item])], int(self._starts[item]), int(self._n_bytes[item])
@@ -162,8 +159,8 @@ def _index_or_reason(store: Store, name: str) -> TarIndex | str:
         return kept(INDEX, "tars", digest_lines([store.path(name), store.version(name)]), read)
     except tarfile.TarError as error:
         return f"cannot be read as an uncompressed tar ({one_line(error)})"
-    except Exception as error:  # of the store
-        return f"cannot be read ({getattr(error, 'strerror', None) or one_line(error)})"
+    except Exception as error:  # each store has errors of its own
+        return f"cannot be read ({store.fault(name, error)})"
 
 
 def _key(path: PurePosixPath) -> str:

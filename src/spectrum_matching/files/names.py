@@ -1,6 +1,7 @@
-"""Names of files as text that can be shown, stored and read back, whatever bytes they hold."""
+"""Names as text that can be shown, stored and read back, whatever bytes and commas they hold."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 # C0 and C1 controls, what reorders or hides text, line and paragraph separators, and lone surrogates: the bytes of a
@@ -34,6 +35,18 @@ def printable_values(values: Any) -> Any:
     if isinstance(values, list | tuple):
         return [printable_values(value) for value in values]
     return values
+
+
+def quoted(name: str) -> str:
+    """Return a name as it stands in a list of names: in quotes where it holds a comma."""
+    if "," not in name:
+        return name
+    return f'"{name}"' if "'" in name else f"'{name}'"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names as a list with commas: SD-VAE, 'ESM, paper', DSM."""
+    return ", ".join(map(quoted, names))
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from pydantic import TypeAdapter
 
 from .documents import read_bytes
+from .names import listed, quoted
 from .settings import validate
 from .yaml_text import dump_yaml, parse_yaml
 
@@ -17,8 +18,7 @@ Run = TypeVar("Run")
 def nearest(word: str, known: list[str]) -> str:
     """Return a hint: the known word nearest to `word`, or all known words."""
     close = difflib.get_close_matches(word, known, n=1)
-    listed = (repr(each) if "," in each else each for each in known)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(listed)}"
+    return f"did you mean {quoted(close[0])}?" if close else f"known are {listed(known)}"
 
 
 def to_yaml(run: Any, brief: bool = False) -> str:

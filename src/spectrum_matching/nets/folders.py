@@ -96,10 +96,22 @@ def download(repository: str, patterns: Sequence[str]) -> Path:
         return Path(snapshot_download(repository, allow_patterns=list(patterns)))
     except HFValidationError:
         raise ValueError(f"{repository!r} is neither a folder that exists nor a hub name ('owner/name')") from None
-    except Exception as error:
-        # The hub's client, its transport and the file system each raise their own; the first line says why.
-        why = str(error).strip().partition("\n")[0]
+    except Exception as error:  # the hub's client, its transport and the file system each raise their own
         raise ValueError(
-            f"{repository!r} is no local folder, and the hub did not give it ({why}): check the name, or run "
-            f"`hf download {repository}` where there is network and give the folder that it prints"
+            f"{repository!r} is no local folder, and the hub did not give it ({_why_not(error)}): check the name, or "
+            f"run `hf download {repository}` where there is network and give the folder that it prints"
         ) from error
+
+
+def _why_not(error: Exception) -> str:
+    """Return why the hub did not give a repository, in a few words; its own errors have several sentences."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        is_set = isinstance(error.__cause__, errors.OfflineModeIsEnabled)
+        return f"{'HF_HUB_OFFLINE is set' if is_set else 'it cannot be reached'}, and the cache has no copy"
+    if isinstance(error, errors.GatedRepoError):
+        return "its terms have to be accepted on its page, by an account that `hf auth login` knows"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "there is none of this name, or it is private and needs `hf auth login`"
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..files.documents import Document
+from ..files.names import quoted
 from .analysis import Provenance
 from .coverage import Coverage
 from .measurement import Measurement
@@ -127,6 +128,6 @@ def protocol_differences(evaluations: Sequence[Evaluation]) -> list[str]:
     for name in dict.fromkeys(name for column in columns for name in column):
         values = [str(column.get(name, "unknown")) for column in columns]
         if len(set(values)) > 1:
-            pairs = ", ".join(f"{e.name} {value}" for e, value in zip(evaluations, values, strict=True))
+            pairs = ", ".join(f"{quoted(e.name)} {value}" for e, value in zip(evaluations, values, strict=True))
             lines.append(f"{name.replace('_', ' ')}: {pairs}")
     return lines

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..files.names import printable, printable_lines
+from ..files.names import listed, printable, printable_lines
 from ..files.stages import slug
 from ..records.measurement import Measurement
 from .digits import number, power_of_ten
@@ -203,7 +203,7 @@ def curves(
     panels: list[Panel] = []
     series = list(series)
     names = dict.fromkeys(curve.name for curve in series if curve.name)
-    label = label or f"{y_label} over {x_label}: {', '.join(names)}"
+    label = label or f"{y_label} over {x_label}: {listed(names)}"
     with panel(title, label, panels, left, right, height) as canvas:
         axes = canvas.axes
         axes.set_ylabel(y_label)

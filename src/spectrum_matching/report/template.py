@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
 
-from ..files.names import printable_lines
+from ..files.names import listed, printable_lines
 from .canvas import figure_name
 from .marks import glyph, turn
 
@@ -32,6 +32,7 @@ def fill_part(template: str, **values: Any) -> str:
     # For our own files and drawings only, which escape what they are given.
     environment.filters["trusted"] = Markup
     environment.filters["as_url"] = as_url
+    environment.filters["listed"] = listed
     environment.globals |= {"glyph": glyph, "turn": turn, "figure_name": figure_name}
     return environment.get_template(template).render(**values)
 

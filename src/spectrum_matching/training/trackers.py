@@ -1,12 +1,22 @@
 """Trackers: where the numbers of a training are sent beside its log."""
 
 import importlib.util
+import logging
+import re
+import secrets
+from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 
+from ..files.atomic import write_text_atomically
 from ..files.settings import flat_settings
 from .autoencoder_config import Tracking
 from .optimization import Run
+
+WANDB_ID = "wandb-id.txt"
+
+logger = logging.getLogger(__name__)
 
 
 def require_trackers(run: Run) -> None:
@@ -31,5 +41,20 @@ def start_trackers(accelerator: Accelerator, run: Run) -> None:
     settings = ((key, value) for key, value, _ in flat_settings(run))  # trackers take numbers and strings alone
     plain = {key: value if isinstance(value, int | float | str) else str(value) for key, value in settings}
     tracking = run.tracking
-    wandb = {"entity": tracking.entity, "name": tracking.name or run.name, "dir": run.out}
+    wandb: dict[str, Any] = {"entity": tracking.entity, "name": tracking.name or run.name, "dir": run.out}
+    if "wandb" in run.trackers and accelerator.is_main_process:
+        wandb |= {"id": wandb_id(Path(run.out)), "resume": "allow"}
     accelerator.init_trackers(tracking.project, config=plain, init_kwargs={"wandb": wandb})
+
+
+def wandb_id(directory: Path) -> str:
+    """Return the id of a run directory's run on wandb, so that a resumed training goes on in it; kept in a file."""
+    file = directory / WANDB_ID
+    if file.is_file():
+        known = file.read_text(errors="replace").strip()
+        if re.fullmatch(r"[0-9a-f]{16}", known):
+            return known
+        logger.warning("%s is damaged: the training goes on as another run of wandb", file)
+    made = secrets.token_hex(8)
+    write_text_atomically(file, f"{made}\n")
+    return made

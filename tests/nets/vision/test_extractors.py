@@ -1,4 +1,6 @@
 import json
+import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -97,7 +99,27 @@ def test_extractor_explains_a_torchscript_failure_in_one_line(tmp_path):
 def test_open_extractor_names_a_file_that_is_no_torchscript(tmp_path, content):
     path = tmp_path / "<b>.pt"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="is no TorchScript file that can be read") as caught:
+    with pytest.raises(ValueError, match=r"does not open as TorchScript \(.*zip archive.*\): save it again") as caught:
+        open_extractor(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "why"),
+    [
+        ("/version", None, b"99\n", "Attempted to read a PyTorch file with version 99, but .* for reading is [0-9]+"),
+        (".py", b"torch.flatten", b"ops.vision.flatten", "Unknown builtin op: vision::flatten"),
+    ],
+)
+def test_open_extractor_says_why_torchscript_of_another_torch_does_not_open(tmp_path, name, old, new, why):
+    path = Path(saved(tmp_path, nn.Flatten()))
+    with zipfile.ZipFile(path) as archive:
+        contents = {each: archive.read(each) for each in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for each, content in contents.items():
+            changed = (content.replace(old, new) if old else new) if each.endswith(name) else content
+            archive.writestr(each, changed)
+    with pytest.raises(ValueError, match=rf"features.pt does not open as TorchScript \({why}\): save it") as caught:
         open_extractor(str(path))
     assert "\n" not in str(caught.value)
 
@@ -111,7 +133,7 @@ def test_open_extractor_names_a_device_that_is_not_here(tmp_path):
 
 def test_open_extractor_refuses_a_state_dict(tmp_path):
     torch.save({"weight": torch.zeros(1)}, tmp_path / "state.pt")
-    with pytest.raises(ValueError, match="is no TorchScript file"):
+    with pytest.raises(ValueError, match=r"does not open as TorchScript \(.*constants.pkl: file not found\)"):
         open_extractor(str(tmp_path / "state.pt"))
 
 

@@ -1,5 +1,6 @@
 """Feature extractors by name: they turn images into the vectors whose distributions are compared."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...files.digests import digest_files, digest_lines, digest_weights
+from ...files.os_errors import is_out_of_memory
 from ...processes import usable_device
 from ..python_files import PREFIX, from_file
 from .encoders import SHUFFLENET, open_vision
@@ -117,10 +119,7 @@ def _user_extractor(spec: str, device: torch.device | str) -> Extractor:
             f"no feature extractor {spec!r}: give inception:PATH, dinov2:FOLDER, shufflenet:PATH, a TorchScript file "
             f"that exists, or python:FILE.py:FACTORY"
         )
-    try:
-        function: Any = from_file(spec) if is_python else torch.jit.load(str(path), map_location=device)
-    except (RuntimeError, OSError) as error:
-        raise ValueError(f"{path} is no TorchScript file that can be read: save it by torch.jit.save") from error
+    function: Any = from_file(spec) if is_python else _torchscript(path, device)
     digest = digest_files([path])
     if not callable(function):
         raise ValueError(f"{spec} returned {type(function).__name__}, expected a function of images")
@@ -143,6 +142,21 @@ def _user_extractor(spec: str, device: torch.device | str) -> Extractor:
         return Extracted(_finite(features, spec))
 
     return Extractor(path.name, digest, NO_RESIZE, extract)
+
+
+def _torchscript(path: Path, device: torch.device | str) -> nn.Module:
+    try:
+        return torch.jit.load(str(path), map_location=device)
+    except (RuntimeError, OSError) as error:
+        if is_out_of_memory(error):
+            raise
+        # The first sentence says why; the next ones guess at causes, or quote the file's code.
+        text = re.sub(r"^\[enforce fail[^]]*\][ .]*", "", " ".join(str(error).split()))
+        why = re.split(r"\. |\.$", text)[0]
+        raise ValueError(
+            f"{path} does not open as TorchScript ({why}): save it again by torch.jit.save, or open it by "
+            f"python:FILE.py:FACTORY"
+        ) from error
 
 
 def _channels_last(network: nn.Module) -> Callable[[Tensor], Any]:

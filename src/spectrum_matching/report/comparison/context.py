@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from ...files.names import quoted
 from ...metrics.pooled import FAMILY_WISE
 from ...records.comparison import Comparison, Trial
 from ...records.scores import Evaluation
@@ -159,7 +160,7 @@ def _by_text(comparison: Comparison, of: Callable[[Trial], Iterable[Text]]) -> d
     names: dict[Text, list[str]] = {}
     for trial in comparison.trials:
         for text in dict.fromkeys(of(trial)):
-            names.setdefault(text, []).append(f"{trial.method}, seed {trial.seed}")
+            names.setdefault(text, []).append(f"{quoted(trial.method)}, seed {trial.seed}")
     n = len(comparison.trials)
     return {text: "" if len(concerned) == n else ", ".join(concerned) for text, concerned in names.items()}
 

@@ -1,4 +1,4 @@
-"""The page of a comparison that is still running, which the browser loads again and again until its report is there."""
+"""The page of a comparison that is not finished, which the browser loads again and again while it is running."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,14 @@ SHOWN = "bsds500"
 """The images on which the atlas's latent spaces that are shown were measured."""
 
 
-def render_progress(title: str, now: str, lines: Sequence[str], analyses: Sequence[Analysis], report: str = "") -> str:
+def render_progress(
+    title: str, now: str, lines: Sequence[str], analyses: Sequence[Analysis], report: str = "", is_running: bool = True
+) -> str:
     """Return the page: what is being done, real latent spaces beside those that were analyzed, and their report.
 
-    now: the work in progress. lines: what comes next, and how long it may take.
-    report: `render_within` of the analyses, whose figures take seconds to draw.
+    now: the work in progress, or where it was interrupted. lines: what comes next, and how long it may take.
+    report: `render_within` of the analyses, whose figures take seconds to draw. is_running: otherwise the page does not
+    load itself again.
     """
     spaces = [space for space in read_atlas().own if space.images == SHOWN]
     table, names = beside_atlas(analyses, spaces)
@@ -31,6 +34,7 @@ def render_progress(title: str, now: str, lines: Sequence[str], analyses: Sequen
     return fill(
         "comparison/progress.html",
         title=title,
+        is_running=is_running,
         now=now,
         lines=lines,
         names=names,

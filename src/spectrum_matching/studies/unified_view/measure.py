@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from statistics import mean
 
+from ...files.names import listed
 from ...metrics.pooled import differences
 from ...records.analysis import Analysis
 from ...spectrum.bands import Variant
@@ -22,7 +23,7 @@ def measure_unified_view(analyses: Sequence[Analysis], control: str, command: st
     """
     names = list(dict.fromkeys(analysis.subject.name for analysis in analyses))
     if control not in names:
-        raise ValueError(f"--control {control}: no analysis has that name; there are {', '.join(names) or 'none'}")
+        raise ValueError(f"--control {control}: no analysis has that name; there are {listed(names) or 'none'}")
     if len(names) < 2:
         raise ValueError(f"every analysis is of {control}: name those of another method too, to compare with it")
     _require_comparable(analyses)

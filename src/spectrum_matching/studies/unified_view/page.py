@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from statistics import mean
 from typing import TYPE_CHECKING
 
+from ...files.names import listed
 from ...metrics.pooled import FAMILY_WISE
 from ...report.canvas import Curve, Panel, curves, number_at, panel
 from ...report.digits import decimals, fixed, number
@@ -39,7 +40,7 @@ def unified_lead(study: UnifiedView) -> list[str]:
 
     def who(key: str) -> str:
         names = {word: [m.name for m in methods if m.change(key).word == word] for word in words}
-        return "; ".join(f"{words[word]}: {_join(those)}" for word, those in names.items() if those) + "."
+        return "; ".join(f"{words[word]}: {listed(those)}" for word, those in names.items() if those) + "."
 
     lead = [
         f"{len(study.methods)} methods from {_range(n_seeds)} seed{'s' * (max(n_seeds) > 1)} each, compared with "
@@ -49,7 +50,7 @@ def unified_lead(study: UnifiedView) -> list[str]:
     ]
     acting = [method for method in methods if method.change("lowpass_gap").word == "acts"]
     if worse := [method.name for method in acting if method.change("psnr").word == "lower"]:
-        lead.append(f"Of these {_join(worse)} reconstruct worse, which narrows the gap by itself.")
+        lead.append(f"Of these {listed(worse)} reconstruct worse, which narrows the gap by itself.")
     if n_control > 1 and max(len(method.seeds) for method in methods) > 1:
         lead.append(
             f"A method acts if it matches better than the control by a t test with the spread over seeds within "
@@ -125,7 +126,7 @@ def _cell(study: UnifiedView, method: MethodResult, change: Change) -> Cell:
 
 def _scatter(study: UnifiedView, x: Quantity, y: Quantity) -> Panel:
     panels: list[Panel] = []
-    names = ", ".join(method.name for method in study.methods)
+    names = listed(method.name for method in study.methods)
     label = f"change of {y.title} over change of {x.title}, a point for each seed: {names}"
     with panel(f"{y.title.split(',')[0]} over {x.title}", label, panels, right=16) as canvas:
         axes = canvas.axes
@@ -181,11 +182,6 @@ def _over_seeds(
         average = [mean(values) for values in zip(*lines, strict=True)]
         series.append(Curve(x, average, f"{method.name}\n{tip}", style))
     return series
-
-
-def _join(names: Sequence[str]) -> str:
-    """Join names with commas; one that contains a comma is quoted."""
-    return ", ".join(f"“{name}”" if "," in name else name for name in names)
 
 
 def _range(numbers: Sequence[int]) -> str:
