@@ -49,3 +49,21 @@ def test_tae_family_names_the_source_of_missing_weights(factory, tmp_path, monke
     missing = rf"no {factory}_encoder.safetensors in .*madebyollin/taesd \(MIT\).*SPECMATCH_TAE_FAMILY"
     with pytest.raises(ValueError, match=missing):
         Autoencoder.from_pretrained(source(factory))
+
+
+@pytest.mark.skipif(not (WEIGHTS.is_dir() and PHOTOGRAPHS.is_dir()), reason="needs the family's weights and Kodak")
+def test_tae_family_decodes_in_tiles_as_it_does_whole(monkeypatch):
+    monkeypatch.setenv("SPECMATCH_TAE_FAMILY", str(WEIGHTS))
+    autoencoder = Autoencoder.from_pretrained(source("taesd"))
+    network = autoencoder.model
+    network.tile_sample_min_size, network.tile_latent_min_size = 128, 16  # of the class: 512
+    (image,) = photographs(1, 384)
+    with torch.no_grad():
+        latents = autoencoder.encode(image).mean
+        whole = autoencoder.decode(latents)
+        autoencoder.enable_tiling()
+        tiled = autoencoder.decode(latents)
+        own = autoencoder.decode(autoencoder.encode(image).mean)
+    # Tiles change pictures by less than half of the reconstruction's own error.
+    assert float(psnr(whole, image)) + 3 < float(psnr(tiled, whole)) < 100
+    assert float(psnr(own, image)) > float(psnr(whole, image)) - 1

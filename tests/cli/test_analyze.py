@@ -264,3 +264,19 @@ def test_analyze_all_refuses_cached_latents_beside_the_atlas_before_any_work(lat
         analyze_all((f"latents:{latent_cache}",), out=tmp_path / "out", beside="atlas")
     assert not (tmp_path / "out" / "analysis.json").exists()
     assert not (tmp_path / "out" / "analysis.json").exists()
+
+
+def test_analyze_all_in_tiles_says_so(pictures, exported, tmp_path):
+    arguments = {"data": str(pictures), "num_images": 4, "num_tests": 2, "batch_size": 4}
+    analyses = {
+        (size, tiling): analyze_all(
+            (str(exported),), out=tmp_path / f"{size}{tiling}", size=size, tiling=tiling, **arguments
+        )[0]
+        for size in (64, 96)
+        for tiling in (False, True)
+    }
+    told = {case: [note for note in each.notes if "tiles of 64 pixels" in note] for case, each in analyses.items()}
+    assert {case for case, notes in told.items() if notes} == {(96, True)}  # else tiles are no smaller than images
+    whole, tiled = (analyses[96, tiling].measurement("psnr").value for tiling in (False, True))
+    assert 0 < abs(whole - tiled) < 1
+    assert "tiles of 64 pixels" in (tmp_path / "96True" / "report.html").read_text()

@@ -266,3 +266,21 @@ def test_cache_latents_two_processes_equal_one(autoencoder, image_folder, tmp_pa
     both = start_two(caching(autoencoder, image_folder, two))
     assert set(statuses(*both, forked(autoencoder, image_folder, one))) == {0}
     assert files(two) == files(one)
+
+
+def test_cache_latents_in_tiles_is_another_cache(specmatch, autoencoder, image_folder, tmp_path):
+    arguments = "cache", autoencoder, "--data", image_folder, "--size", 72, "--out", tmp_path
+    assert specmatch(*arguments, "--tiling")[0] == 0
+    tiled, network = open_latents(tmp_path), Autoencoder.from_pretrained(autoencoder)
+    assert tiled.info.tile == 64
+    x = open_images(str(image_folder), 72, split="all")[0].image[None]
+    with torch.no_grad():
+        whole = network.encode(x).mean
+        network.enable_tiling()
+        in_tiles = network.encode(x).mean
+    torch.testing.assert_close(tiled[0].mean[None], in_tiles, rtol=2e-3, atol=1e-3)  # of float16
+    assert (in_tiles - whole).abs().max() > 0.01
+    status, _, error = specmatch(*arguments)
+    assert (status, "tile is 64, not None" in error) == (2, True)
+    status, _, error = specmatch("cache", f"latents:{tmp_path}", "--tiling", "--out", tmp_path / "again")
+    assert (status, "--tiling is for an autoencoder that encodes" in error) == (2, True)

@@ -106,3 +106,11 @@ def test_compare_latents_refuses_bad_input_in_one_line(
     assert message in line
     assert len(information) <= 1  # which images were opened
     assert not list((tmp_path / "out").glob("*.json"))
+
+
+def test_compare_latents_in_tiles_says_so(specmatch, small_autoencoder, second, image_folder, tmp_path):
+    arguments = "--data", image_folder, "--size", 72, "--num-tests", 2, "--split", "all", "--out", tmp_path
+    assert specmatch("compare-latents", f"A={small_autoencoder}", f"B={second}", *arguments, "--tiling")[0] == 0
+    comparison = LATENT_COMPARISON.read(tmp_path / "latent_comparison.json")
+    assert [note[:2] for note in comparison.notes if "tiles of 64 pixels" in note] == ["A:", "B:"]
+    assert " --tiling --out " in comparison.command

@@ -16,7 +16,7 @@ from spectrum_matching.evaluation.reference import load_reference
 from spectrum_matching.files.manifest import sha256_of, write_manifest
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.records.coverage import Coverage
-from spectrum_matching.records.scores import EVALUATIONS, Sampling
+from spectrum_matching.records.scores import EVALUATIONS, Sampling, protocol_differences
 from spectrum_matching.sampling.sample_record import SAMPLES, SampleRecord
 
 
@@ -251,3 +251,14 @@ def test_evaluate_reports_user_errors_in_one_line(image_folder, features, known,
         with pytest.raises(ValueError, match=complaint) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_reconstruction_in_tiles_is_another_protocol(image_folder, tmp_path):
+    Autoencoder.from_preset("tiny").save_pretrained(tmp_path / "ae")
+    asked = {"data": str(image_folder), "size": 72, "num_images": 4}
+    whole, tiled = (
+        reconstruction([str(tmp_path / "ae")], out=tmp_path / str(tiling), tiling=tiling, **asked)[0]
+        for tiling in (False, True)
+    )
+    assert (whole.protocol.tile, tiled.protocol.tile) == (None, 64)
+    assert protocol_differences([whole, tiled]) == ["tile: ae None, ae 64"]

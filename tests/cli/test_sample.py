@@ -385,5 +385,51 @@ def test_train_diffusion_in_two_processes_trains_one_model(two, latent_cache):
         assert (torch.cat([mine[step], others[step]]) - whole[step]).abs().mean() < 1
 
 
+def test_sample_in_tiles_decodes_by_them_and_records_it(command, small_autoencoder, tmp_path):
+    folder = shutil.copytree(small_autoencoder, tmp_path / "tiled")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"sample_size": 16}))  # tiles of 4 × 4 of 8 × 8 positions
+    arguments = "--autoencoder", folder, "--out", tmp_path / "x.npz"
+    assert command(*arguments)[0] == 0
+    whole = np.load(tmp_path / "x.npz")["arr_0"]
+    assert read_sampling(tmp_path / "x.json").tile is None
+    assert command(*arguments, "--tiling")[0] == 0  # other samples, by other settings
+    tiled = np.load(tmp_path / "x.npz")["arr_0"]
+    assert read_sampling(tmp_path / "x.json").tile == 16
+    assert not np.array_equal(whole, tiled)
+    assert np.abs(whole.astype(float) - tiled).mean() < 16
+
+
+OWN = """
+from torch.nn.functional import avg_pool2d, interpolate
+
+class Halves:
+    def encode(self, x):
+        return avg_pool2d(x, 4).repeat(1, 3, 1, 1)[:, :8]
+
+    def decode(self, z):
+        if getattr(self, "use_tiling", False):
+            raise RuntimeError("no tiles here")
+        return interpolate(z[:, :3], scale_factor=4)
+
+class Tiles(Halves):
+    use_tiling, tile_sample_min_size = False, 8
+
+    def enable_tiling(self):
+        self.use_tiling = True
+"""
+
+
+def test_sample_refuses_tiles_that_fail_before_any_work(command, tmp_path):
+    (tmp_path / "mine.py").write_text(OWN)
+    for factory, why in (
+        ("Halves", "Halves cannot encode and decode in tiles"),
+        ("Tiles", "fails in its tiles of 8 p"),
+    ):
+        source = f"python:{tmp_path / 'mine.py'}:{factory}"
+        status, _, error = command("--autoencoder", source, "--tiling", "--out", tmp_path / "x.npz")
+        assert (status, why in error, len(error.strip().splitlines())) == (2, True, 1)
+
+
 if __name__ == "__main__":
     process(sys.argv[1], sys.argv[2], Path(sys.argv[3]))

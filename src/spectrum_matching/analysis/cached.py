@@ -24,7 +24,7 @@ from ..seeding import spread
 from .album import Album
 from .encodings import Encodings
 from .latents import finish_analysis
-from .measure import encoder_notes, mask_notes, tokens_of
+from .measure import encoder_notes, mask_notes, tile_notes, tokens_of
 from .options import DEFAULTS, AnalysisOptions
 
 ALONE = "Measured without images: there is no image spectrum to match."
@@ -109,6 +109,7 @@ def analyze_latents(
             notes=(
                 *notes,
                 *latents.notes,
+                *tile_notes(latents.info.tile, latents.info.image_size or size),
                 f"Latents and images are paired {pairs.note}." if pairs else ALONE,
                 *((f"{' and '.join(unmet)} cannot be measured on cached latents.",) if unmet else ()),
                 *mask_notes(masks),

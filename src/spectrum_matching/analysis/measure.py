@@ -171,7 +171,13 @@ def analyze(
             ),
             generative=generative,
             notes=(
-                *(*notes, *tests.notes, *mask_notes(masks), *encoder_notes(options.encoder)),
+                *(
+                    *notes,
+                    *tile_notes(model.tile, image_set.size),
+                    *tests.notes,
+                    *mask_notes(masks),
+                    *encoder_notes(options.encoder),
+                ),
                 *(options.reference.notes if options.reference else ()),
             ),
         )
@@ -240,6 +246,13 @@ def encoder_notes(encoder: VisionEncoder | None) -> tuple[str, ...]:
     if encoder is None:
         return ()
     return (f"Gaps are to the vision encoder {encoder.name} ({encoder.resizer}; digest {encoder.digest}).",)
+
+
+def tile_notes(tile: int | None, size: int) -> tuple[str, ...]:
+    """Return a note on tiles smaller than the images, in which latents and pictures are not those of whole images."""
+    if tile is None or tile >= size:
+        return ()
+    return (f"The network ran in tiles of {tile} pixels: near their borders values differ from those of whole images.",)
 
 
 def mask_notes(masks: MaskSet | None) -> tuple[str, ...]:

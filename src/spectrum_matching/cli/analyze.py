@@ -50,6 +50,7 @@ def analyze_all(
     split: Split | None = None,
     device: str = "auto",
     dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    tiling: bool = False,
     labels: bool = False,
     masks: Path | None = None,
     lpips: str | None = None,
@@ -85,6 +86,8 @@ def analyze_all(
         split: Part of the data; by default what training on the same data held out, otherwise all.
         device: "auto", "cpu", "cuda", "cuda:1", and so on.
         dtype: Precision of the networks; metrics are computed in float32 or float64.
+        tiling: Run networks in the tiles of their classes, one image at a time, so that large images fit; numbers
+            change.
         labels: Add a linear probe, neighbours by class and irreducible variance by class; needs images with classes.
         masks: Folder of foreground masks with the names of the images; adds SRSS.
         lpips: Weights of LPIPS, a path or hub name; adds LPIPS.
@@ -121,7 +124,8 @@ def analyze_all(
         device=chosen,
     )
     cached = {name: open_cached(source, data, size) for name, source in sources.items() if is_cached(source)}
-    networks = {name: Autoencoder.from_pretrained(s) for name, s in sources.items() if not is_cached(s)}
+    opened = {name: source for name, source in sources.items() if not is_cached(source)}
+    networks = {name: Autoencoder.from_pretrained(source, tiling=tiling) for name, source in opened.items()}
     if networks:
         trained = {name: training_data(sources[name]) for name in networks}
         images, notes = choose_images(trained, data or "embedded", size=size, split=split, labels=labels or None)

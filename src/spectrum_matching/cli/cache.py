@@ -41,6 +41,7 @@ def cache_latents(
     workers: int = 0,
     labels: bool = True,
     device: str = "auto",
+    tiling: bool = False,
     flatten: float | None = None,
     whiten: float | None = None,
     whiten_by: Literal["ring", "coefficient"] = "ring",
@@ -75,6 +76,7 @@ def cache_latents(
         workers: Processes that read images, for each process that encodes.
         labels: Also store the labels of the images, if there are any.
         device: "auto", "cpu", "cuda", "cuda:1", and so on.
+        tiling: Encode in the tiles of the autoencoder's class, one image at a time, so that large images fit.
         flatten: Recorded for what learns these latents: multiply their power spectrum by frequency to this power, and
             undo it before decoding; they are stored as they are.
         whiten: Instead: divide their power spectrum by itself to this power; 1 makes it white.
@@ -90,6 +92,8 @@ def cache_latents(
         raise ValueError(f"--beside and --encoder-size apply only to {VISION}ENCODER, not to {source}")
     if out is None and beside is None:
         raise ValueError("name the folder of the cache by --out")
+    if tiling and (is_cached(source) or is_vision):
+        raise ValueError(f"--tiling is for an autoencoder that encodes, not for {source}: leave it out")
     if (is_cached(source) or beside is not None) and (data, size, split) != (None, None, None):
         raise ValueError(f"{beside or source} is encoded already: --data, --size and --split have no effect")
     if export and not is_cached(source):
@@ -121,7 +125,8 @@ def cache_latents(
             name = source.removeprefix(VISION)
             encoder = vision_encoder(name, open_vision(name, chosen, encoder_size), images.size, chosen)
         else:
-            encoder = autoencoder_encoder(source, Autoencoder.from_pretrained(source), images.size, chosen)
+            network = Autoencoder.from_pretrained(source, tiling=tiling)
+            encoder = autoencoder_encoder(source, network, images.size, chosen)
         job = encode_images(encoder, images, storage, batch_size=batch_size, workers=workers)
     title = "caching" if accelerator.num_processes == 1 else f"caching, 1 of {accelerator.num_processes} shares"
     with progress_bar(title) as progress:

@@ -44,6 +44,7 @@ def compare_all_latents(
     split: Split | None = None,
     device: str = "auto",
     dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    tiling: bool = False,
     save_map: Path | None = None,
     overwrite: bool = False,
 ) -> LatentComparison:
@@ -65,6 +66,8 @@ def compare_all_latents(
         split: Part of the data; by default what training on the same data held out, otherwise all.
         device: "auto", "cpu", "cuda", "cuda:1", and so on.
         dtype: Precision of the networks; maps are fitted in float64.
+        tiling: Run networks in the tiles of their classes, one image at a time, so that large images fit; numbers
+            change.
         save_map: Folder for the map from A's latents to B's that decodes best, of two autoencoders: MappedAutoencoder
             and specmatch analyze open it.
         overwrite: Replace files of these names that specmatch did not write, in any folder.
@@ -83,12 +86,12 @@ def compare_all_latents(
         if any(Path(source).expanduser().resolve() == save_map.resolve() for source in sources.values()):
             raise ValueError(f"--save-map: {save_map} is one of the two that are compared; choose another folder")
     chosen = chosen_device(device)
-    networks = {name: Autoencoder.from_pretrained(source) for name, source in sources.items()}
+    networks = {name: Autoencoder.from_pretrained(source, tiling=tiling) for name, source in sources.items()}
     trained = {name: training_data(source) for name, source in sources.items()}
     images, notes = choose_images(trained, data or "embedded", size=size, split=split)
     layouts(networks, images.size, min(num_images, len(images)), num_tests)
     given = {"--data": data, "--size": images.size, "--num-images": num_images, "--num-tests": num_tests}
-    given |= {"--split": split, "--dtype": dtype if dtype != "float32" else None}
+    given |= {"--split": split, "--dtype": dtype if dtype != "float32" else None, "--tiling": tiling or None}
     with progress_bar("latents") as progress:
         compared = compare_latents(
             networks,
@@ -133,5 +136,6 @@ def _save(compared: Compared, sources: dict[str, str], folder: Path) -> None:
 def _command(sources: Mapping[str, str], out: Path, given: Mapping[str, object]) -> str:
     """Return the command line that the report shows; of the options on which its numbers depend, None was not given."""
     named = [f"{name}={source}" for name, source in sources.items()]
-    options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    kept = {name: value for name, value in given.items() if value is not None}
+    options = [word for name, value in kept.items() for word in ((name,) if value is True else (name, str(value)))]
     return shlex.join(["specmatch", "compare-latents", *named, *options, "--out", str(out)])

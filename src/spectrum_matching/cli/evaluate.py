@@ -188,6 +188,7 @@ def reconstruction(
     keep: tuple[int, ...] = KEEP,
     num_images: int | None = None,
     split: Split | None = None,
+    tiling: bool = False,
     seed: int = 0,
     overwrite: bool = False,
     reading: Options = Reading(batch_size=16),
@@ -208,6 +209,8 @@ def reconstruction(
         keep: Numbers of diagonals, of 15, that low-pass rFIDs keep, one rFID for each.
         num_images: Number of images, spread over the set; all by default.
         split: Part of the data; by default what training on the same data held out, otherwise all.
+        tiling: Run networks in the tiles of their classes, one image at a time, so that large images fit; numbers
+            change.
         seed: Seed of the directions of the sliced Wasserstein distance.
         overwrite: Replace a file of this name that specmatch did not write.
         reading: How images are read, and their features extracted.
@@ -218,7 +221,7 @@ def reconstruction(
     evaluator = Evaluator(reading)
     device = evaluator.accelerator.device
     perceptual = LPIPS.from_weights(lpips).to(device) if lpips else None
-    networks = {name: Autoencoder.from_pretrained(source) for name, source in sources.items()}
+    networks = {name: Autoencoder.from_pretrained(source, tiling=tiling) for name, source in sources.items()}
     trained = {name: training_data(source) for name, source in sources.items()}
     images, notes = choose_images(trained, data, size=size, split=split)
     protocol = evaluator.protocol(seed, notes) | {"keep": keep}

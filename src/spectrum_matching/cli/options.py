@@ -27,7 +27,7 @@ Command = Callable[..., Any]
 
 GROUPS = {
     "images": ("data", "size", "num_images", "split", "labels", "masks"),
-    "running": ("device", "dtype", "batch_size", "workers", "seed"),
+    "running": ("device", "dtype", "tiling", "batch_size", "workers", "seed"),
     "output": ("out", "figures", "overwrite", "dry_run"),
 }
 """Options that commands have in common, by the group in which --help shows them."""

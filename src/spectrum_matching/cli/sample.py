@@ -28,6 +28,7 @@ def sample(
     out: Path,
     num_images: int = 16,
     autoencoder: str | None = None,
+    tiling: bool = False,
     protocol: ProtocolName | None = None,
     overwrite: bool = False,
     sampling: Annotated[SamplingChoice, OmitArgPrefixes] = SamplingChoice(),  # noqa: B008
@@ -43,6 +44,7 @@ def sample(
         out: X.png for a grid, X.npz for uint8 arr_0 (ADM's format), else a folder of PNG files.
         num_images: Number of images.
         autoencoder: What decodes the samples; by default the autoencoder that the model was trained with.
+        tiling: Decode in the tiles of the autoencoder's class, one image at a time, so that large images fit.
         protocol: Sample as published numbers were; settings that are given as well are changed. `specmatch presets
             sample` lists protocols.
         overwrite: Replace a file X.npz or X.png, or its record, that is not samples.
@@ -57,7 +59,7 @@ def sample(
         }
         sampling = replace(PROTOCOLS[protocol], **changes)
     check_out(out, overwrite)
-    opened = open_model(model, accelerator.device, autoencoder)
+    opened = open_model(model, accelerator.device, autoencoder, tiling=tiling)
     check_sampling(opened, sampling)
     digest = opened.card.autoencoder_digest
     if opened.decoder and digest and digest != opened.decoder.digest and not autoencoder:

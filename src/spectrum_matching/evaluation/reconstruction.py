@@ -1,6 +1,7 @@
 """Scores of an autoencoder's reconstructions compared with their images, also below a low-pass."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from accelerate import Accelerator
@@ -76,7 +77,7 @@ def evaluate_reconstruction(
         kind="reconstruction",
         scores=fidelity.measurements(source, seed),
         spectrum=band_powers(SetComparison(fidelity.output, real)),
-        protocol=protocol(real, reference, extractor),
+        protocol=replace(protocol(real, reference, extractor), tile=autoencoder.tile),
         provenance=provenance(on, torch.float32, seed),
         warnings=(*warnings, *(few_images(n) if extractor else ()), *unread(real), *notes),
     )

@@ -57,7 +57,12 @@ def autoencoder_encoder(name: str, autoencoder: Autoencoder, size: int, device: 
     digest = digest_weights(autoencoder)
     return Encoder(
         LatentInfo(
-            holds=holds, channels=autoencoder.channels, grid=(side, side), autoencoder=name, autoencoder_digest=digest
+            holds=holds,
+            channels=autoencoder.channels,
+            grid=(side, side),
+            autoencoder=name,
+            autoencoder_digest=digest,
+            tile=autoencoder.tile,
         ),
         digest,
         encode,

@@ -74,7 +74,7 @@ class CacheIndex:
 
     def _settings(self) -> dict[str, object]:
         """Return what decides the latents, or which of them a shard holds; the rest only names their origin."""
-        info = {name: getattr(self.info, name) for name in ("image_size", "holds", "flips", "gain")}
+        info = {name: getattr(self.info, name) for name in ("image_size", "holds", "flips", "tile", "gain")}
         # A vision encoder's digest does not decide channels and grid.
         info |= {"channels": self.info.channels, "grid": self.info.grid}
         return info | {name: getattr(self, name) for name in ("encoder_digest", "dtype", "shard_images")}

@@ -23,7 +23,7 @@ class Sampling:
     classifier-free guidance, 1 for none; guidance_interval: t in which it acts; guidance_channels: the first
     channels that it acts on, 0 for all; guidance_by: whose time tells, the evaluation's or the step's. last_step,
     end, shift: of the grid of times, as in `time_grid`. labels: "balanced", "random", "none",
-    or one class.
+    or one class. tile: side in pixels of the tiles in which larger images were decoded; None: whole.
     """
 
     denoiser: str
@@ -48,6 +48,7 @@ class Sampling:
     shift: float = 1.0
     guidance_channels: int = 0
     guidance_by: str = "evaluation"
+    tile: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Protocol:
     sampling: None for reconstructions, and for images of unknown origin. images, reference_images: of how many in their
     sets. kept_images, kept_reference: those whose features and patches precision, recall, kernel and sliced distances
     take, one by one. None where it is unknown. reconstructions, reconstructions_digest, n_reconstructions: the decoded
-    images that generated ones are compared with as well, by which autoencoder; "" and 0 without.
+    images that generated ones are compared with as well, by which autoencoder; "" and 0 without. tile: of the tiles in
+    which larger images were reconstructed; None: whole, or none were.
     """
 
     n_images: int
@@ -78,6 +80,7 @@ class Protocol:
     reconstructions: str = ""
     reconstructions_digest: str = ""
     n_reconstructions: int = 0
+    tile: int | None = None
 
 
 @dataclass(frozen=True)

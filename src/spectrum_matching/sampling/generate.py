@@ -172,6 +172,7 @@ def sampling_record(model: DiffusionModel, choice: SamplingChoice, n_images: int
         n_images=n_images,
         seed=choice.seed,
         dtype=str(HALF.get(choice.precision, torch.float32)).removeprefix("torch."),
+        tile=model.decoder.autoencoder.tile if model.decoder else None,
     )
 
 

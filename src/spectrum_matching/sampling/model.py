@@ -92,14 +92,17 @@ def write_model(folder: Path, denoiser: nn.Module, card: Card) -> None:
     write_folder_atomically(folder, write, keep_others=True)
 
 
-def open_model(source: str | Path, device: torch.device, autoencoder: str | Decoder | None = None) -> DiffusionModel:
+def open_model(
+    source: str | Path, device: torch.device, autoencoder: str | Decoder | None = None, *, tiling: bool = False
+) -> DiffusionModel:
     """Open a run directory or its export.
 
-    autoencoder: a name, or a decoder that is open; in place of the autoencoder that the model was trained with.
+    autoencoder: a name, or a decoder that is open; in place of the autoencoder that the model was trained with. tiling:
+    decode in its own tiles.
 
     Raises:
-        ValueError: in one line, for a folder that holds no model, and for an autoencoder that is unknown, missing or of
-            other latents.
+        ValueError: in one line, for a folder that holds no model, for an autoencoder that is unknown, missing or of
+            other latents, and for tiling without tiles.
     """
     folder = exported(source)
     card = read_card(folder)
@@ -108,6 +111,8 @@ def open_model(source: str | Path, device: torch.device, autoencoder: str | Deco
     if (shape := (config.channels, *config.grid)) != card.shape:
         raise ValueError(f"{folder} is damaged: {CARD} declares samples of {card.shape}, but its network has {shape}")
     decoder = None
+    if card.is_pixels and tiling:
+        raise ValueError(f"{source} samples pixels, which nothing decodes: leave out --tiling")
     if card.is_pixels and autoencoder:
         raise ValueError(f"{source} samples pixels, which {autoencoder} does not decode: leave out --autoencoder")
     if not card.is_pixels:
@@ -115,24 +120,27 @@ def open_model(source: str | Path, device: torch.device, autoencoder: str | Deco
         if not autoencoder:
             raise ValueError(f"{source} does not record what decodes its latents; name it by --autoencoder")
         try:
-            decoder = open_decoder(card, autoencoder, device)
+            decoder = open_decoder(card, autoencoder, device, tiling=tiling)
         except ValueError as error:
             raise ValueError(f"{error}; name another by --autoencoder") from error
     return DiffusionModel(str(source), card, denoiser, digest_weights(denoiser), decoder)
 
 
-def open_decoder(card: Card, decoder: str | Decoder, device: torch.device) -> Decoder:
-    """Open what decodes the samples of a model.
+def open_decoder(card: Card, decoder: str | Decoder, device: torch.device, *, tiling: bool = False) -> Decoder:
+    """Open what decodes the samples of a model; tiling: in its own tiles, tried once, where it is not open yet.
 
     Raises:
-        ValueError: for an autoencoder that does not open, or decodes other latents.
+        ValueError: for an autoencoder that does not open, decodes other latents, or not in tiles.
     """
     if isinstance(decoder, str):
-        autoencoder = open_autoencoder(decoder, device)
+        autoencoder = open_autoencoder(decoder, device, tiling=tiling)
         decoder = Decoder(decoder, autoencoder, digest_weights(autoencoder))
     packed = decoder.autoencoder.channels * card.latent_space.patch**2
     if packed != card.shape[0]:
         raise ValueError(f"the model's latents have {card.shape[0]} channels, but {decoder.name} decodes {packed}")
+    if tiling:
+        with torch.no_grad():  # tiles of some classes fail, and hours of sampling come first
+            decoder.autoencoder.decode(card.latent_space.from_unit(torch.zeros(1, *card.shape, device=device)))
     return decoder
 
 

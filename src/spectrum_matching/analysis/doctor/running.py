@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...nets.autoencoder.interface import tile_side
 from ...records.diagnosis import Outcome
 from .examination import HALF, Examination, fine, listed, look, skipped, squared_errors, times, wrong
 
@@ -138,9 +139,9 @@ def tiling(case: Examination) -> Outcome:
     network, factor = case.model.model, case.model.factor
     found = {name: value for name, value in vars(network).items() if name.startswith(("tile_sample_", "tile_latent_"))}
     lengths = {name: value for name, value in found.items() if name.endswith(("_size", "_height", "_width"))}
-    tile = lengths.get("tile_sample_min_size") or lengths.get("tile_sample_min_height") or 0
-    is_known = tile != 0 and all(isinstance(value, int) for value in lengths.values())
-    if not is_known or not hasattr(network, "use_tiling") or case.model.size:
+    tile = tile_side(network)
+    is_known = lengths and all(isinstance(value, int) for value in lengths.values())
+    if not tile or not is_known or not hasattr(network, "use_tiling") or case.model.size:
         return skipped("its class has no tiles, or not of a known kind")
     positions = 16 if factor <= 16 else 8
     by = positions * factor / tile

@@ -21,7 +21,7 @@ from ...records.coverage import Coverage
 from ...records.latent_maps import LatentComparison, Space
 from ...records.provenance import provenance
 from ...seeding import spread
-from ..measure import require_finite
+from ..measure import require_finite, tile_notes
 from ..tensor_file import TensorFile
 from .decoded import Reconstruction, TestedImages
 from .direction import StoredLatents, measure_direction
@@ -103,6 +103,7 @@ def compare_latents(
             directions.append(direction)
             progress(n_chosen + done, total)
     given = sources or {}
+    tiled = [f"{name}: {note}" for name, each in networks.items() for note in tile_notes(each.tile, image_set.size)]
     record = LatentComparison(
         spaces=tuple(_space(name, networks[name], given.get(name, ""), stored[name], own[name]) for name in networks),
         directions=tuple(directions),
@@ -118,7 +119,7 @@ def compare_latents(
         pictures=tuple(tested.pictures),
         command=command,
         provenance=provenance(on_device, dtype or network.dtype, 0),
-        notes=(*notes, *dict.fromkeys(layout.note for layout in by_pair.values() if layout.note)),
+        notes=(*notes, *tiled, *dict.fromkeys(layout.note for layout in by_pair.values() if layout.note)),
     )
     return Compared(record, maps)
 

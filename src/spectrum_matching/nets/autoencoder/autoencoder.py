@@ -3,6 +3,7 @@
 import difflib
 import json
 import math
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,7 +18,7 @@ from ...methods.models import Gaussian, unwrap
 from ..folders import CONFIG
 from ..python_files import explain_user_errors
 from . import custom, diffusers_classes
-from .interface import eval_mode
+from .interface import eval_mode, tile_side
 from .layers import DECODING, Layers, find_layers
 from .loading import load
 
@@ -100,10 +101,16 @@ class Autoencoder(nn.Module):
         inputs = images.to(self.dtype)
         if self.image_range == (0.0, 1.0):
             inputs = inputs / 2 + 0.5
-        posterior = self._adapter.encode(self.model, inputs)
-        expected = (len(images), self.channels, height // self.factor, width // self.factor)
-        self._require_shape("encode", posterior.mean, expected)
-        return posterior
+        expected = (self.channels, height // self.factor, width // self.factor)
+        posteriors = []
+        for part in self._parts(inputs):
+            with self._explained("encode"):
+                posteriors.append(self._adapter.encode(self.model, part))
+                self._require_shape("encode", posteriors[-1].mean, (len(part), *expected))
+        if len(posteriors) == 1:
+            return posteriors[0]
+        mean, logvar = (torch.cat([getattr(each, name) for each in posteriors]) for name in ("mean", "logvar"))
+        return Gaussian(mean, logvar, posteriors[0].is_certain)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return the images (b, image_channels, h · factor, w · factor) of raw latents (b, channels, h, w).
@@ -113,14 +120,50 @@ class Autoencoder(nn.Module):
         """
         if latents.ndim != 4 or latents.shape[1] != self.channels:
             raise ValueError(f"latents are {tuple(latents.shape)}; this autoencoder decodes (b, {self.channels}, h, w)")
-        b, _, h, w = latents.shape
+        h, w = latents.shape[2:]
         if self.size and not h == w == self.size // self.factor:
             raise ValueError(
                 f"latents are {tuple(latents.shape)}; this autoencoder decodes h = w = {self.size // self.factor} alone"
             )
-        images = self._adapter.decode(self.model, latents.to(self.dtype))
-        self._require_shape("decode", images, (b, self.image_channels, h * self.factor, w * self.factor))
+        decoded = []
+        for part in self._parts(latents.to(self.dtype)):
+            with self._explained("decode"):
+                decoded.append(self._adapter.decode(self.model, part))
+                shape = len(part), self.image_channels, h * self.factor, w * self.factor
+                self._require_shape("decode", decoded[-1], shape)
+        images = torch.cat(decoded) if len(decoded) > 1 else decoded[0]
         return images * 2 - 1 if self.image_range == (0.0, 1.0) else images
+
+    def _parts(self, batch: Tensor) -> tuple[Tensor, ...]:
+        """Return what of a batch runs at once: one image where a class takes no more, and in tiles, to save memory."""
+        return batch.split(1) if self._adapter.single or self.tile else (batch,)
+
+    def _explained(self, verb: str) -> AbstractContextManager[None]:
+        """Name the tiles in what the model raises while it runs in them."""
+        what = f"{self.kind}.{verb} fails in its tiles of {self.tile} pixels, without which it may run"
+        return explain_user_errors(what) if self.tile else nullcontext()
+
+    @property
+    def tile(self) -> int | None:
+        """Side in pixels of the tiles in which larger images are encoded and decoded; None where they are whole."""
+        return tile_side(self.model) if getattr(self.model, "use_tiling", False) else None
+
+    def enable_tiling(self) -> None:
+        """Encode and decode in the model's own tiles, one image at a time, so that large images need less memory.
+
+        Values near the borders of tiles differ from those of whole images.
+
+        Raises:
+            ValueError: if the model has no tiles, or they save nothing.
+        """
+        switch = getattr(self.model, "enable_tiling", None)
+        why = self._adapter.untiled
+        if why or not callable(switch) or not hasattr(self.model, "use_tiling") or not tile_side(self.model):
+            raise ValueError(
+                f"{self.kind} cannot encode and decode in tiles{f': {why}' if why else ''}; leave tiling out, "
+                f"and lower the batch size"
+            )
+        switch()
 
     @cached_property
     def layers(self) -> Layers:
@@ -227,21 +270,23 @@ class Autoencoder(nn.Module):
             return cls(AutoencoderKL(**PRESETS[name]))
 
     @classmethod
-    def from_pretrained(cls, source: str | Path) -> Self:
+    def from_pretrained(cls, source: str | Path, *, tiling: bool = False) -> Self:
         """Open an autoencoder in float32.
 
         source: a folder of diffusers, of an autoencoder or a pipeline; a run directory of `train-ae`; a hub name; a
         .safetensors file in the layout of latent diffusion; or "python:FILE.py:FACTORY", whose code is run. Nothing is
-        unpickled.
+        unpickled. tiling: encode and decode in its own tiles, see `enable_tiling`.
 
         Raises:
-            ValueError: naming the source and the remedy, for anything that does not open.
+            ValueError: naming the source and the remedy, for anything that does not open, and for tiling without tiles.
         """
         loaded = load(source)
         opened = cls(loaded.model, loaded.pipeline)
         if opened.image_channels != 3:
             what = f"{source} encodes images of {opened.image_channels} channels, and files are read as RGB"
             raise ValueError(f"{what}: in Python, analyze(model, images) measures it on a tensor")
+        if tiling:
+            opened.enable_tiling()
         return opened
 
     def save_pretrained(self, folder: str | Path, latent_space: LatentSpace | None = None) -> None:
@@ -275,9 +320,9 @@ class Autoencoder(nn.Module):
             raise ValueError(f"{self.kind}.{verb} gave {tuple(tensor.shape)}, expected {expected}")
 
 
-def open_autoencoder(source: str, device: torch.device) -> Autoencoder:
-    """Open an autoencoder on the device, frozen, in eval mode."""
-    return Autoencoder.from_pretrained(source).to(device).eval().requires_grad_(False)
+def open_autoencoder(source: str, device: torch.device, *, tiling: bool = False) -> Autoencoder:
+    """Open an autoencoder on the device, frozen, in eval mode; tiling: as of `Autoencoder.from_pretrained`."""
+    return Autoencoder.from_pretrained(source, tiling=tiling).to(device).eval().requires_grad_(False)
 
 
 def check_size(name: str, codec: Autoencoder, size: int, smallest: int = 1) -> None:

@@ -54,8 +54,7 @@ class Traits(NamedTuple):
 
     factor: the configuration's key of widths, one for each level, where each level halves the resolution; or a function
     of the model. channels: the configuration's key. frames: it needs a time axis. alpha: it needs a fourth, opaque
-    channel. single: it takes one image at a time. latent_space: where it keeps the scale of its latents. Other fields
-    as in `Adapter`.
+    channel. latent_space: where it keeps the scale of its latents. Other fields as in `Adapter`.
     """
 
     factor: str | Callable[[Any], int] = "block_out_channels"
@@ -71,6 +70,7 @@ class Traits(NamedTuple):
     latent_space: Declaration = declared.IN_CONFIGURATION
     fixed_encoder: str = ""
     terms: Callable[[Any], tuple[Term, ...]] = lambda model: ()
+    untiled: str = ""
 
 
 CLASSES: dict[str, Traits] = {
@@ -96,6 +96,7 @@ CLASSES: dict[str, Traits] = {
         "encoder_block_out_channels",
         multiple=lambda model: 2 ** (len(model.config["decoder_block_out_channels"]) - 1),
         decode=_decode_from_fixed_noise,
+        untiled="its decoder does not use them",
     ),
     "AutoencoderKLHunyuanImage": Traits(_hunyuan_image_factor),
     "AutoencoderKLKVAE": Traits("ch_mult", "z_channels"),
@@ -112,6 +113,7 @@ CLASSES: dict[str, Traits] = {
         frames=True,
         is_stochastic=False,
         latent_space=declared.OF_FIRST_FRAME,
+        untiled="diffusers leaves them unused",
     ),
     "AutoencoderKLMochi": Traits(_RATIO, frames=True),
     "AutoencoderKLMagvit": Traits(_RATIO, frames=True),
@@ -187,6 +189,8 @@ def adapter_of(model: Any, kind: str, pipeline: str = "") -> Adapter:
         fixed_encoder=traits.fixed_encoder,
         terms=traits.terms(model),
         image_channels=3 if traits.frames else config.get("in_channels", 3),
+        single=traits.single,
+        untiled=traits.untiled,
     )
 
 
@@ -195,9 +199,6 @@ def _encode(traits: Traits, model: Any, images: Tensor) -> Gaussian:
         images = torch.cat([images, torch.ones_like(images[:, :1])], dim=1)
     if traits.frames:
         images = images.unsqueeze(2)
-    if traits.single:
-        posteriors = [still_posterior(posterior_of(model.encode(image))) for image in images.split(1)]
-        return Gaussian(torch.cat([p.mean for p in posteriors]), torch.cat([p.logvar for p in posteriors]))
     encoded = model.encode(images)
     # A latent wrapped as a distribution, with a variance that means nothing.
     if not traits.is_stochastic and "latent_dist" in encoded:
@@ -208,7 +209,5 @@ def _encode(traits: Traits, model: Any, images: Tensor) -> Gaussian:
 def _decode(traits: Traits, model: Any, latents: Tensor) -> Tensor:
     if traits.frames:
         latents = latents.unsqueeze(2)
-    if traits.single:
-        return torch.cat([still(images_of(traits.decode(model, latent))) for latent in latents.split(1)])
     images = still(images_of(traits.decode(model, latents)))
     return images[:, :3] if traits.alpha else images

@@ -23,7 +23,8 @@ class Adapter:
     of images are multiples of it. size: the only side that the model takes, if there is one. is_stochastic: whether
     latents have a variance. latent_space: the declared scale of latents. declare(model, latent_space): writes it into
     the model, for its own format, as far as that has a place for it. fixed_encoder: why the encoder is never trained,
-    if it is not. terms: the losses on its latents that belong to the model. image_channels: 3 for RGB.
+    if it is not. terms: the losses on its latents that belong to the model. image_channels: 3 for RGB. single: it takes
+    one image at a time. untiled: why its tiles save no memory, if it has tiles that do not.
     """
 
     encode: Callable[[Any, Tensor], Gaussian]
@@ -39,6 +40,8 @@ class Adapter:
     fixed_encoder: str = ""
     terms: tuple[Term, ...] = ()
     image_channels: int = 3
+    single: bool = False
+    untiled: str = ""
 
 
 def still_posterior(posterior: Gaussian) -> Gaussian:
@@ -49,6 +52,12 @@ def still_posterior(posterior: Gaussian) -> Gaussian:
 def still(x: Tensor) -> Tensor:
     """Drop a time axis of one frame."""
     return x[:, :, 0] if x.ndim == 5 and x.shape[2] == 1 else x
+
+
+def tile_side(model: Any) -> int | None:
+    """Return the side in pixels of a model's tiles, the shorter one; None where it has none, or not of a known kind."""
+    sides = (getattr(model, f"tile_sample_min_{name}", None) for name in ("size", "height", "width"))
+    return min((side for side in sides if isinstance(side, int)), default=None)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from ...files.manifest import verify_folder
 from ..folders import CONFIG
 from ..python_files import PREFIX
 from .autoencoder import Autoencoder
+from .interface import tile_side
 from .loading import MAP_FORMAT
 
 WEIGHTS = "map.safetensors"
@@ -82,6 +83,25 @@ class MappedAutoencoder(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Return the images (b, 3, H, W) of the encoder's raw latents (b, c, h, w), by the other's decoder."""
         return self.decoder.decode(self.map(latents))
+
+    def enable_tiling(self) -> None:
+        """Encode and decode in the tiles of both autoencoders.
+
+        Raises:
+            ValueError: if one has none.
+        """
+        for part in (self.encoder, self.decoder):
+            part.enable_tiling()
+
+    @property
+    def use_tiling(self) -> bool:
+        """Whether either runs in tiles."""
+        return any(part.tile for part in (self.encoder, self.decoder))
+
+    @property
+    def tile_sample_min_size(self) -> int | None:
+        """Side in pixels of the smaller tiles of the two."""
+        return min(filter(None, (tile_side(part.model) for part in (self.encoder, self.decoder))), default=None)
 
     def save_pretrained(self, folder: str | Path, encoder: str, decoder: str) -> None:
         """Write the map and where both autoencoders are from to a folder, for `from_pretrained`; not their weights.
