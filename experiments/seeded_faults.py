@@ -28,6 +28,7 @@ from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.autoencoder.loading import load
 from spectrum_matching.records.diagnosis import Diagnosis
+from spectrum_matching.records.provenance import commit
 
 RESULT = Path(__file__).parent / "results" / "seeded_faults.json"
 SOUND = {
@@ -311,6 +312,7 @@ def main() -> None:
     document = {
         "question": "seeded_faults",
         "command": "python experiments/seeded_faults.py",
+        "commit": commit(),
         "torch": torch.__version__,
         "n_faults": len(faults),
         "n_named": sum(fault["named"] for fault in faults),

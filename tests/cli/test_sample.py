@@ -397,7 +397,6 @@ def test_sample_in_tiles_decodes_by_them_and_records_it(command, small_autoencod
     tiled = np.load(tmp_path / "x.npz")["arr_0"]
     assert read_sampling(tmp_path / "x.json").tile == 16
     assert not np.array_equal(whole, tiled)
-    assert np.abs(whole.astype(float) - tiled).mean() < 16
 
 
 OWN = """

@@ -60,6 +60,25 @@ def test_posterior_of_samples_what_diffusers_does(encoded):
     torch.testing.assert_close(*samples, rtol=0, atol=0 if torch.equal(posterior.logvar, LOGVAR) else 1e-5)
 
 
+class Uniform:
+    """A posterior of a user's own, which is no Gaussian."""
+
+    def __init__(self, mean, logvar):
+        self.mean, self.logvar = mean, logvar
+
+    def sample(self, generator=None):
+        return self.mean + (torch.rand(self.mean.shape, generator=generator) - 0.5) * (12 * self.logvar.exp()).sqrt()
+
+
+def test_posterior_of_an_object_samples_as_it_does():
+    own = Uniform(MEAN.bfloat16(), LOGVAR.bfloat16())
+    posterior, generators = posterior_of(own), [torch.Generator().manual_seed(3) for _ in range(2)]
+    sample = posterior.sample(generators[0])
+    assert sample.dtype == torch.float32
+    assert torch.equal(sample, own.sample(generators[1]).float())
+    assert ((sample - posterior.mean).abs() <= 3**0.5 * posterior.std * 1.1 + 0.1).all()  # a Gaussian has tails
+
+
 @pytest.mark.parametrize("encoded", CERTAIN.values(), ids=CERTAIN)
 def test_posterior_of_latents_has_no_variance(encoded):
     posterior = posterior_of(encoded)

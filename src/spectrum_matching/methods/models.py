@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -20,12 +21,14 @@ LOGVAR_RANGE = (-30.0, 20.0)
 class Gaussian:
     """A diagonal Gaussian over latents: mean and logvar of one shape, in float32 or wider.
 
-    is_certain: it has no variance; its samples are its mean, and its logvar is -30.
+    is_certain: it has no variance; its samples are its mean, and its logvar is -30. own: the `sample` of the object
+    that these moments were read from, where it has one of its own.
     """
 
     mean: Tensor
     logvar: Tensor
     is_certain: bool = False
+    own: Callable[[torch.Generator | None], Tensor] | None = None
 
     @property
     def std(self) -> Tensor:
@@ -36,6 +39,8 @@ class Gaussian:
         """Sample latents. The noise is sampled on the generator's device, then moved."""
         if self.is_certain:
             return self.mean
+        if self.own is not None:
+            return self.own(generator)
         device = self.mean.device if generator is None else generator.device
         noise = torch.randn(self.mean.shape, generator=generator, device=device, dtype=self.mean.dtype)
         return self.mean + self.std * noise.to(self.mean.device)
@@ -48,6 +53,10 @@ def posterior_of(encoded: Any, name: str = "encode()") -> Gaussian:
     `log_var`), which is broadcast to the mean; one with `latent_dist`, `latents` or `latent`, as diffusers has them; a
     `torch.distributions.Normal`, also in an `Independent`; a tuple of one of these; and (latents, loss, …), as VQ
     autoencoders give it, whose loss is left out. Latents alone make a posterior without variance.
+
+    An object with mean and logvar samples by its own `sample(generator)`, where it has one. A `sample` that takes no
+    generator, as latent diffusion has it, cannot be repeated: the object is then taken for the Gaussian that it names.
+    Caches and analyses hold mean and logvar, and sample that Gaussian.
 
     Raises:
         ValueError: for anything else.
@@ -62,7 +71,9 @@ def posterior_of(encoded: Any, name: str = "encode()") -> Gaussian:
     mean, logvar = _held(encoded, "mean", "mu"), _held(encoded, "logvar", "log_var")
     if isinstance(mean, Tensor) and isinstance(logvar, Tensor):
         # diffusers wraps latents as a distribution, with a variance that means nothing.
-        return certain(_wide(mean, name)) if _held(encoded, "deterministic") else _gaussian(mean, logvar, name)
+        if _held(encoded, "deterministic"):
+            return certain(_wide(mean, name))
+        return replace(_gaussian(mean, logvar, name), own=_own_sample(encoded, name))
     if (inner := _held(encoded, "latent_dist", "latents", "latent")) is not None:
         return posterior_of(inner, name)
     match encoded if isinstance(encoded, tuple) else None:
@@ -166,6 +177,17 @@ def _inner(model: Any, *names: str) -> nn.Module | None:
     # Of its own: a compiled module hands on the attributes of the model inside.
     own = [name for name in names if name in model._modules or hasattr(type(model), name)]
     return next((inner for name in own if isinstance(inner := getattr(model, name), nn.Module)), None)
+
+
+def _own_sample(posterior: Any, name: str) -> Callable[[torch.Generator | None], Tensor] | None:
+    """Return the `sample` of a posterior of a user's own that takes a generator; None for none, and for diffusers'."""
+    sample = getattr(posterior, "sample", None)
+    if not callable(sample) or type(posterior).__module__.startswith("diffusers."):
+        return None
+    parameters = inspect.signature(sample).parameters
+    if "generator" not in parameters:
+        return None
+    return lambda generator: _wide(sample(generator=generator), name)
 
 
 def _gaussian(mean: Tensor, logvar: Tensor, name: str) -> Gaussian:

@@ -45,6 +45,13 @@ def test_examine_finds_nothing_in_a_sound_autoencoder(blocks, coloured):
     assert (diagnosis.subject.name, diagnosis.subject.source, diagnosis.sample.n_images) == ("blocks", "here", 4)
 
 
+@pytest.mark.parametrize("wrap", [torch.compile, torch.nn.DataParallel])
+def test_examine_looks_inside_wrappers(blocks, coloured, wrap):
+    diagnosis = examine(wrap(blocks), coloured)
+    assert diagnosis.subject.kind == "Blocks"
+    assert not diagnosis.of("wrong") + diagnosis.of("look")
+
+
 def test_examine_says_nothing_of_consequences(blocks, coloured):
     decode = blocks.decode
     blocks.decode = lambda latents: decode(latents).flip(1)

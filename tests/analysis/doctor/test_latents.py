@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import AutoencoderKLFlux2
 
 from spectrum_matching.analysis.doctor.latents import channels, packing, posterior, scale
 from spectrum_matching.analysis.doctor.wiring import wiring
@@ -37,7 +38,7 @@ def test_scale_is_wrong_from_a_factor_of_three(case, blocks, coloured, off, leve
     blocks.latent_space = at_scale(off / std)
     outcome = scale(case(blocks))
     assert (outcome.level, f"{off:.2g} times too large" in outcome.verdict) == (level, True)
-    assert outcome.fix == f'in config.json: "scaling_factor": {1 / std:.4g}'
+    assert outcome.fix == f"on the object: latent_space = LatentSpace('scale', (0,), ({std:.3g},), 1)"
 
 
 def test_scale_names_a_factor_that_was_inverted_or_is_not_needed(case, blocks, coloured):
@@ -67,7 +68,7 @@ def test_scale_says_nothing_where_nothing_is_declared_unless_it_is_far_off(case,
     assert scale(case(blocks)).level == "fine"
     blocks.weight.mul_(3.5)
     assert (outcome := scale(case(blocks))).level == "look"
-    assert f'"scaling_factor": {1 / 3.5:.4g}' in outcome.fix
+    assert outcome.fix == f"on the object: scaling_factor = {1 / 3.5:.4g}"
 
 
 @pytest.mark.parametrize(("shift", "level"), [(0.0, "fine"), (2.0, "look"), (5.0, "wrong")])
@@ -103,6 +104,35 @@ def test_packing_names_statistics_in_another_order(case, blocks, coloured):
     blocks.latent_space = LatentSpace("packed", tuple(mean), tuple(std), 2)
     outcome = packing(case(blocks))
     assert (outcome.level, "values.view(4, 12).T.flatten()" in outcome.fix) == ("wrong", True)
+
+
+def test_scale_of_packed_channels_is_mended_where_the_class_keeps_it(case):
+    torch.manual_seed(0)
+    model = AutoencoderKLFlux2(
+        block_out_channels=(32, 64),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        layers_per_block=1,
+        latent_channels=4,
+    )
+    model.bn.running_mean.fill_(3.0)
+    outcome = scale(case(model))
+    assert outcome.level == "wrong"
+    assert "latents_mean" not in outcome.fix
+    code = outcome.fix.partition("on these, ")[2]
+    assert code.count(",") == 2 * 15  # 16 packed channels of 4
+    exec(code, {"vae": model, "torch": torch})
+    assert scale(case(model)).level == "fine"
+
+
+def test_scale_of_packed_channels_of_an_object_is_mended_as_it_declares_them(case, blocks, coloured):
+    blocks.latent_space = LatentSpace("packed", (9.0,) * 48, (1.0,) * 48, 2)
+    code = scale(case(blocks)).fix.partition("on the object: ")[2]
+    found = {}
+    exec(code, {"LatentSpace": LatentSpace}, found)
+    assert (found["latent_space"].patch, len(found["latent_space"].mean)) == (2, 48)
+    blocks.latent_space = found["latent_space"]
+    assert scale(case(blocks)).level == "fine"
 
 
 def test_channels_names_dead_ones(case, blocks):

@@ -1,6 +1,7 @@
 """Every image autoencoder of diffusers through `Autoencoder`: shapes, ranges, normalisation, and its own numbers."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,32 @@ def test_latent_space_of_ernie_image_has_its_own_eps(tmp_path: Path, pipeline: s
     std = torch.sqrt(model.bn.running_var.view(1, -1, 1, 1) + (1e-5 if pipeline == "ErnieImagePipeline" else 1e-4))
     theirs = units * std + model.bn.running_mean.view(1, -1, 1, 1)
     torch.testing.assert_close(space.from_unit(units), torch.nn.functional.pixel_shuffle(theirs, 2))
+
+
+@pytest.mark.parametrize("measured", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "pipeline", "declared"),
+    [
+        ("AutoencoderKL", "GlmImagePipeline", {"latents_mean": [0.5] * 4, "latents_std": [2.0] * 4}),
+        ("AutoencoderKL", "Kandinsky5T2IPipeline", {"scaling_factor": 0.3611, "shift_factor": 0.1159}),
+        ("AutoencoderKLFlux2", "ErnieImagePipeline", {}),
+    ],
+)
+def test_save_pretrained_keeps_the_scale_of_a_pipeline_wherever_it_is_opened(
+    tmp_path: Path, kind: str, pipeline: str, declared: dict[str, Any], measured: bool
+) -> None:
+    model = build(kind, {**KL, **declared})
+    if kind == "AutoencoderKLFlux2":
+        model.bn.running_var.fill_(1e-4)
+    space = saved_pipeline(tmp_path / "base", model, pipeline)
+    new = replace(space, mean=tuple(x / 2 for x in space.mean), std=tuple(x * 3 for x in space.std))
+    Autoencoder.from_pretrained(tmp_path / "base").save_pretrained(tmp_path / "vae", new if measured else None)
+    alone = Autoencoder.from_pretrained(tmp_path / "vae").latent_space
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
+    within = Autoencoder.from_pretrained(tmp_path).latent_space
+    expected, units = new if measured else space, images(1, 4 * space.patch**2, 2, 2)
+    assert alone.to_unit(expected.from_unit(units)).allclose(units, atol=1e-5)
+    assert within.to_unit(expected.from_unit(units)).allclose(units, atol=1e-5)
 
 
 @torch.inference_mode()

@@ -200,3 +200,35 @@ def test_padding_of_a_side_is_set_and_found() -> None:
     assert not torch.equal(autoencoder.encode(x).mean, latents)
     with pytest.raises(ValueError, match="AutoencoderKLWan has no two-dimensional convolution that pads"):
         set_padding(build("AutoencoderKLWan").model, ("reflect", "reflect"))
+
+
+class Tied(torch.nn.Module):
+    """Encoder and decoder share one weight, as the same layer or by the same parameter."""
+
+    def __init__(self, as_layer: bool) -> None:
+        super().__init__()
+        self.encoder, self.decoder = torch.nn.Conv2d(3, 3, 1), torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1))
+        if as_layer:
+            self.decoder.insert(0, self.encoder)
+        else:
+            self.decoder[0].weight = self.encoder.weight
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        return self.encoder(images)
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        return self.decoder(latents)
+
+
+@pytest.mark.parametrize(("as_layer", "n_all", "n_decoder"), [(False, 15, 3), (True, 24, 12)])
+def test_train_only_decoder_leaves_weights_that_the_encoder_shares(as_layer: bool, n_all: int, n_decoder: int) -> None:
+    autoencoder = Autoencoder(Tied(as_layer))
+    assert sum(p.numel() for p in autoencoder.parameters()) == n_all  # each once
+    autoencoder.train_only("decoder")
+    assert sum(p.numel() for p in autoencoder.parameters() if p.requires_grad) == n_decoder
+    latents = autoencoder.encode(images()).mean
+    assert one_step(autoencoder)
+    assert torch.equal(autoencoder.encode(images()).mean, latents)
+    autoencoder.train_only("all")
+    one_step(autoencoder)
+    assert autoencoder.model.decoder[0].weight is autoencoder.model.encoder.weight

@@ -49,7 +49,7 @@ def scale(case: Examination) -> Outcome:
         f"Standard deviation {std:.3g} over all channels, {float(stds.min()):.3g} … {float(stds.max()):.3g} within "
         f"each; means {float(means.min()):.2g} … {float(means.max()):.2g}."
     )
-    factor = f'in config.json: "scaling_factor": {measured.suggested_scaling_factor:.4g}'
+    factor = case.model.declaration(LatentSpace("scale", (0.0,), (1 / measured.suggested_scaling_factor,)))
     if space.convention == "none":
         if 1 / FAR_OFF < std < FAR_OFF:
             return fine("No normalisation is declared, and none is needed for the scale.", evidence)
@@ -76,7 +76,7 @@ def scale(case: Examination) -> Outcome:
 def _known_mistake(case: Examination, space: LatentSpace, off: float) -> tuple[str, str] | None:
     """Return the usual mistake that explains a scale, and its fix, if it leaves less than a tenth of what is off."""
     mistakes = {
-        "They are of unit scale already.": (LatentSpace(), 'in config.json: "scaling_factor": 1.0'),
+        "They are of unit scale already.": (LatentSpace(), case.model.declaration(LatentSpace("scale"))),
         "Divided in place of multiplied, they are of unit scale.": (
             replace(space, std=tuple(1 / s for s in space.std)),
             "declare the reciprocal: scaling_factor is 1 / standard deviation",
@@ -91,11 +91,12 @@ def _known_mistake(case: Examination, space: LatentSpace, off: float) -> tuple[s
 
 
 def measured_statistics(case: Examination) -> str:
-    """Return the lines of a configuration that normalise each channel as it is on these images."""
-    moments = unit_moments(case, LatentSpace())
-    mean, std = (", ".join(f"{x:.3g}" for x in row.tolist()) for row in (moments.channel_means, moments.channel_stds))
-    values = f'"latents_mean": [{mean}], "latents_std": [{std}], "scaling_factor": 1.0'
-    return f"measure on your own images with `specmatch cache`; on these, in config.json: {values}"
+    """Return the declaration that normalises each channel, packed where it packs, as it is on these images."""
+    patch = case.model.latent_space.patch
+    moments = unit_moments(case, LatentSpace(patch=patch))
+    mean, std = (tuple(row.tolist()) for row in (moments.channel_means, moments.channel_stds))
+    measured = LatentSpace("packed" if patch > 1 else "per channel", mean, std, patch)
+    return f"measure on your own images with `specmatch cache`; on these, {case.model.declaration(measured)}"
 
 
 def packing(case: Examination) -> Outcome:

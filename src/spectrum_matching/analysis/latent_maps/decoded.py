@@ -26,13 +26,20 @@ class Reconstruction(NamedTuple):
 
 
 class TestedImages:
-    """The images whose latents are decoded, by their rows among all; pictures: what came of the first few."""
+    """The images whose latents are decoded, by their rows among all; pictures: what came of the first few.
+
+    devices: of the networks, by name.
+    """
 
     def __init__(
-        self, networks: Mapping[str, Autoencoder], images: Mapping[int, Tensor], batch_size: int, device: torch.device
+        self,
+        networks: Mapping[str, Autoencoder],
+        images: Mapping[int, Tensor],
+        batch_size: int,
+        devices: Mapping[str, torch.device],
     ) -> None:
         self.rows = list(images)
-        self._networks, self._batch_size, self._device = networks, batch_size, device
+        self._networks, self._batch_size, self._devices = networks, batch_size, devices
         self._images = torch.stack(list(images.values()))
         shown = spread(len(images), N_PICTURES.get(len(networks), 1))
         self._names = {k: f"image {self.rows[k] + 1}" for k in shown}
@@ -43,7 +50,7 @@ class TestedImages:
         errors, explained = [], Explained()
         for first in range(0, len(latents), self._batch_size):
             images = self._images[first : first + self._batch_size]
-            batch = latents[first : first + self._batch_size].float().to(self._device)
+            batch = latents[first : first + self._batch_size].float().to(self._devices[target])
             decoded = (
                 require_finite(target, "pictures", self._networks[target].decode(batch).float()).cpu().clamp(-1, 1)
             )

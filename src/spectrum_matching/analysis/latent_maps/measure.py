@@ -74,14 +74,13 @@ def compare_latents(
     by_pair = layouts(networks, image_set.size, n_chosen, n_tests)
     total = n_chosen + len(pairs)
     with ExitStack() as stack:
-        for network in networks.values():
-            on_device = stack.enter_context(eval_mode(network, device, dtype))
+        devices = {name: stack.enter_context(eval_mode(each, device, dtype)) for name, each in networks.items()}
         stored = {name: StoredLatents(stack.enter_context(TensorFile())) for name in networks}
         chosen, tests, indices = set(spread(n_chosen, n_tests)), dict[int, Tensor](), list[int]()
         bad, labels = list(map(str, image_set.bad)), set[int]()
         for batch in fixed_batches(image_set, batch_size, n_chosen):
-            x = batch.images.to(on_device)
             for name, network in networks.items():
+                x = batch.images.to(devices[name])
                 stored[name].add(require_finite(name, "latents", network.encode(x).mean.float()))
             tests |= {row: image for row, image in enumerate(batch.images, len(indices)) if row in chosen}
             indices += batch.indices
@@ -93,7 +92,7 @@ def compare_latents(
         for name, latents in stored.items():
             if not latents.std > 0:
                 raise ValueError(f"{name}: its latents are the same for all images; check its weights")
-        tested = TestedImages(networks, tests, batch_size, on_device)
+        tested = TestedImages(networks, tests, batch_size, devices)
         own = {name: tested.decode(name, name, 0, each.file.at(tested.rows)) for name, each in stored.items()}
         directions, maps = [], {}
         for done, (source, target) in enumerate(pairs, 1):
@@ -118,7 +117,7 @@ def compare_latents(
         n_tests=len(tests),
         pictures=tuple(tested.pictures),
         command=command,
-        provenance=provenance(on_device, dtype or network.dtype, 0),
+        provenance=provenance(devices[name], dtype or networks[name].dtype, 0),
         notes=(*notes, *tiled, *dict.fromkeys(layout.note for layout in by_pair.values() if layout.note)),
     )
     return Compared(record, maps)

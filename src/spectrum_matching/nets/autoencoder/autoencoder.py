@@ -110,7 +110,9 @@ class Autoencoder(nn.Module):
         if len(posteriors) == 1:
             return posteriors[0]
         mean, logvar = (torch.cat([getattr(each, name) for each in posteriors]) for name in ("mean", "logvar"))
-        return Gaussian(mean, logvar, posteriors[0].is_certain)
+        is_own = any(each.own for each in posteriors)
+        own = (lambda generator: torch.cat([each.sample(generator) for each in posteriors])) if is_own else None
+        return Gaussian(mean, logvar, posteriors[0].is_certain, own)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return the images (b, image_channels, h · factor, w · factor) of raw latents (b, channels, h, w).
@@ -193,7 +195,7 @@ class Autoencoder(nn.Module):
             ValueError: with the remedy, for a part that cannot be trained.
         """
         layers = self.layers
-        decoder = layers.of(layers.decoding)
+        decoder = layers.decoder
         if part == "all" and (self._adapter.fixed_encoder or len(decoder) == len(layers.trained)):
             why = self._adapter.fixed_encoder or "nothing in it has a gradient"
             raise ValueError(f"the encoder of this {self.kind} is not trained: {why}; set network.train to decoder")
@@ -255,6 +257,10 @@ class Autoencoder(nn.Module):
         self._adapter.declare(self.model, latent_space)
         self.latent_space = latent_space
 
+    def declaration(self, latent_space: LatentSpace) -> str:
+        """Return how the model's own format declares a scale, as a line of configuration or code."""
+        return self._adapter.declaration(self.model, latent_space)
+
     @classmethod
     def from_preset(cls, name: str, seed: int = 0) -> Self:
         """Return a new autoencoder of `PRESETS` on the CPU; its weights depend on the seed alone.
@@ -292,12 +298,15 @@ class Autoencoder(nn.Module):
     def save_pretrained(self, folder: str | Path, latent_space: LatentSpace | None = None) -> None:
         """Write the model in its own format: of diffusers, config.json and safetensors for its `from_pretrained`.
 
-        latent_space, if given, is declared first.
+        latent_space, if given, is declared first; so is the present one where a pipeline reads it in another way than
+        the model alone.
 
         Raises:
             ValueError: for an object without `save_pretrained`, and for whatever that raises.
         """
         self.require_saving()
+        if latent_space is None and not self._adapter.is_read_alike:
+            latent_space = self.latent_space
         if latent_space is not None:
             self.declare(latent_space)
         if not self.is_of_diffusers:

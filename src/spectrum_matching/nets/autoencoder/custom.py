@@ -90,6 +90,7 @@ def adapter_of(model: Any, modules: nn.Module, image_channels: int = 3) -> Adapt
         image_range=(float(low), float(high)),
         latent_space=space,
         declare=_declare,
+        declaration=_declaration,
         image_channels=n_channels,
     )
 
@@ -102,6 +103,15 @@ def _declare(model: Any, space: LatentSpace) -> None:
     for name, value in (("scaling_factor", 1 / space.std[0]), ("shift_factor", space.mean[0])):
         if getattr(model, name, None) is not None:
             setattr(model, name, value)
+
+
+def _declaration(model: Any, space: LatentSpace) -> str:
+    has_space = isinstance(getattr(model, "latent_space", None), LatentSpace)
+    if not has_space and space.convention in ("scale", "shift and scale"):
+        shift = f", shift_factor = {space.mean[0]:.4g}" if space.mean[0] or getattr(model, "shift_factor", None) else ""
+        return f"on the object: scaling_factor = {1 / space.std[0]:.4g}{shift}"
+    mean, std = (f"({', '.join(f'{x:.3g}' for x in values)},)" for values in (space.mean, space.std))
+    return f"on the object: latent_space = LatentSpace({space.convention!r}, {mean}, {std}, {space.patch})"
 
 
 def _latent_space(model: Any, kind: str) -> LatentSpace:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...latent_space import LatentSpace
 from ...methods.method import Term
 from ...methods.models import Gaussian, images_of, posterior_of
 from . import declared
@@ -123,11 +122,11 @@ CLASSES: dict[str, Traits] = {
     "Kandinsky6SRVAE": Traits(_RATIO, frames=True),
 }
 
-PIPELINES: dict[str, Callable[[Any], LatentSpace]] = {
-    "GlmImagePipeline": declared.read_without_scale,
-    "Kandinsky5T2IPipeline": declared.read_without_shift,
-    "Kandinsky5I2IPipeline": declared.read_without_shift,
-    "ErnieImagePipeline": partial(declared.read_batch_norm, eps=1e-5),
+PIPELINES: dict[str, Declaration] = {
+    "GlmImagePipeline": declared.WITHOUT_SCALE,
+    "Kandinsky5T2IPipeline": declared.WITHOUT_SHIFT,
+    "Kandinsky5I2IPipeline": declared.WITHOUT_SHIFT,
+    "ErnieImagePipeline": declared.OF_ERNIE,
 }
 """Pipelines of diffusers that scale latents in another way than other users of the same class of autoencoder."""
 
@@ -175,6 +174,8 @@ def adapter_of(model: Any, kind: str, pipeline: str = "") -> Adapter:
         raise ValueError(f"this {kind} draws noise inside its decoder that no seed fixes: it cannot be measured")
     factor = traits.factor(model) if callable(traits.factor) else 2 ** (len(config[traits.factor]) - 1)
     size = traits.size(model)
+    declaration = PIPELINES.get(pipeline, traits.latent_space)
+    space = declaration.read(model)
     return Adapter(
         encode=partial(_encode, traits),
         decode=partial(_decode, traits),
@@ -184,8 +185,10 @@ def adapter_of(model: Any, kind: str, pipeline: str = "") -> Adapter:
         size=size,
         is_stochastic=traits.is_stochastic,
         image_range=traits.image_range,
-        latent_space=PIPELINES.get(pipeline, traits.latent_space.read)(model),
-        declare=traits.latent_space.write,
+        latent_space=space,
+        declare=declaration.write,
+        declaration=declaration.say,
+        is_read_alike=space == traits.latent_space.read(model),
         fixed_encoder=traits.fixed_encoder,
         terms=traits.terms(model),
         image_channels=3 if traits.frames else config.get("in_channels", 3),

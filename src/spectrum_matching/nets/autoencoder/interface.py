@@ -22,9 +22,11 @@ class Adapter:
     image_range: of the images that the model takes and returns. factor: from latent to image side. multiple: the sides
     of images are multiples of it. size: the only side that the model takes, if there is one. is_stochastic: whether
     latents have a variance. latent_space: the declared scale of latents. declare(model, latent_space): writes it into
-    the model, for its own format, as far as that has a place for it. fixed_encoder: why the encoder is never trained,
-    if it is not. terms: the losses on its latents that belong to the model. image_channels: 3 for RGB. single: it takes
-    one image at a time. untiled: why its tiles save no memory, if it has tiles that do not.
+    the model, for its own format, as far as that has a place for it. declaration(model, latent_space): what that does,
+    as a line of configuration or code. is_read_alike: whether the model has this scale outside its pipeline too.
+    fixed_encoder: why the encoder is never trained, if it is not. terms: the losses on its latents that belong to the
+    model. image_channels: 3 for RGB. single: it takes one image at a time. untiled: why its tiles save no memory, if it
+    has tiles that do not.
     """
 
     encode: Callable[[Any, Tensor], Gaussian]
@@ -37,6 +39,8 @@ class Adapter:
     size: int | None = None
     latent_space: LatentSpace = UNDECLARED
     declare: Callable[[Any, LatentSpace], None] = lambda model, latent_space: None
+    declaration: Callable[[Any, LatentSpace], str] = lambda model, latent_space: ""
+    is_read_alike: bool = True
     fixed_encoder: str = ""
     terms: tuple[Term, ...] = ()
     image_channels: int = 3
@@ -46,7 +50,9 @@ class Adapter:
 
 def still_posterior(posterior: Gaussian) -> Gaussian:
     """Drop a time axis of one frame."""
-    return replace(posterior, mean=still(posterior.mean), logvar=still(posterior.logvar))
+    own = posterior.own
+    sample = None if own is None else lambda generator: still(own(generator))
+    return replace(posterior, mean=still(posterior.mean), logvar=still(posterior.logvar), own=sample)
 
 
 def still(x: Tensor) -> Tensor:

@@ -16,22 +16,19 @@ class Layers:
     """What is frozen, compiled or compared in training.
 
     decoding: the networks that only decoding runs; none where a model does not name them as in `DECODING`. trained:
-    the parameters that have a gradient. encoder_output, decoder_output: the weights of the last layers that run, at
+    the parameters that have a gradient. decoder: those of them in `decoding` and nowhere else, since a weight that the
+    encoder shares makes latents too. encoder_output, decoder_output: the weights of the last layers that run, at
     which gradients are compared; None where those have no gradient. encoder_blocks, decoder_blocks: the networks of
     several layers before these.
     """
 
     decoding: tuple[nn.Module, ...]
     trained: tuple[nn.Parameter, ...]
+    decoder: tuple[nn.Parameter, ...]
     encoder_output: Tensor | None
     decoder_output: Tensor | None
     encoder_blocks: tuple[nn.Module, ...]
     decoder_blocks: tuple[nn.Module, ...]
-
-    def of(self, modules: tuple[nn.Module, ...]) -> list[nn.Parameter]:
-        """Return the trained parameters within `modules`."""
-        within = {id(p) for module in modules for p in module.parameters()}
-        return [p for p in self.trained if id(p) in within]
 
 
 def find_layers(
@@ -67,17 +64,24 @@ def find_layers(
         for p in frozen:
             p.requires_grad_(False)
     trained = tuple(p for p, gradient in zip(parameters, gradients, strict=False) if gradient is not None)
+    elsewhere = {id(p) for name, p in network.named_parameters(remove_duplicate=False) if not _decodes(name)}
     # What comes behind the encoder proper, such as quant_conv, is not counted, as in VA-VAE's code.
     encoder_last = _last(ran[:n_encoding], encoder, trained)
     decoder_last = _last(ran[n_encoding:], None, trained)
     return Layers(
         decoding=decoding,
         trained=trained,
+        decoder=tuple(p for p in trained if id(p) not in elsewhere),
         encoder_output=None if encoder_last is None else encoder_last.weight,
         decoder_output=None if decoder_last is None else decoder_last.weight,
         encoder_blocks=() if encoder is None else tuple(_blocks(encoder, encoder_last)),
         decoder_blocks=() if decoder is None else tuple(_blocks(decoder, decoder_last)),
     )
+
+
+def _decodes(name: str) -> bool:
+    """Return whether a parameter of a network that holds a model, or its parts, is of a part that decodes."""
+    return name.split(".")[1] in DECODING
 
 
 def _part(model: Any, name: str) -> nn.Module | None:
