@@ -115,7 +115,7 @@ def test_scale_of_packed_channels_is_mended_where_the_class_keeps_it(case):
         layers_per_block=1,
         latent_channels=4,
     )
-    model.bn.running_mean.fill_(3.0)
+    model.bn.running_var.fill_(1e4)
     outcome = scale(case(model))
     assert outcome.level == "wrong"
     assert "latents_mean" not in outcome.fix

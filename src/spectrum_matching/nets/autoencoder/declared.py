@@ -115,7 +115,7 @@ def _write_batch_norm(model: Any, space: LatentSpace, eps: float | None = None) 
 
 
 def _say_batch_norm(model: Any, space: LatentSpace) -> str:
-    mean, variance = listed(space.mean), listed([std**2 for std in space.std])
+    mean, variance = listed(space.mean), listed([std**2 - model.config["batch_norm_eps"] for std in space.std])
     return f"vae.bn.running_mean[:] = torch.tensor({mean}); vae.bn.running_var[:] = torch.tensor({variance})"
 
 
