@@ -1,13 +1,18 @@
 """Processes of one launch: what the environment says, and every verb started as torchrun starts it."""
 
+import re
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from processes import launched, start_two, statuses, torchrun
 from runs import asked
 from spectrum_matching.cli.main import COMMANDS, SHARING
 from spectrum_matching.evaluation.reference import load_reference
+from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.latents.open_latents import open_latents
+from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.processes import LOCAL_RANKS, MEETING_POINT, RANKS, SIZES, Launch, launch
 from spectrum_matching.records.scores import EVALUATIONS
 
@@ -109,6 +114,46 @@ def in_two(words, folder):
 def test_every_sharing_verb_joins_its_processes_on_a_cpu(verbs, tmp_path, name):
     assert verbs[name][0] in SHARING
     assert in_two(verbs[name], tmp_path) == ([0, 0], ["2", "2"])
+
+
+@pytest.fixture
+def unlike(tmp_path):
+    """Two folders, 0 and 1, with `photos` of four images, of which one differs, and an untrained autoencoder `ae`."""
+    for rank in (0, 1):
+        (tmp_path / str(rank) / "photos").mkdir(parents=True)
+        for i in range(4):
+            pixels = np.random.default_rng(i + 9 * (rank and i == 3)).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / str(rank) / "photos" / f"{i}.png")
+        model = Autoencoder.from_preset("tiny", seed=rank)
+        model.save_pretrained(tmp_path / str(rank) / "ae", LatentSpace("scale", (0.0,), (1.0,)))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ("cache {model} --data photos --size 32 --out {out}", "images"),
+        ("cache ae --data {images} --size 32 --out {out}", "encoder"),
+        ("sample {sit} --autoencoder ae --steps 2 --num-images 4 --out {out}", "autoencoder"),
+        ("evaluate reference photos --size 32 --out {out}.safetensors", "images"),
+        ("evaluate reconstruction ae --data {images} --size 32 --out {out}", "autoencoder"),
+    ],
+)
+def test_sharing_verbs_refuse_processes_that_see_other_data_or_weights(
+    unlike, words, what, small_autoencoder, image_folder, trained_diffusion
+):
+    names = {"model": small_autoencoder, "images": image_folder, "sit": trained_diffusion, "out": unlike / "out"}
+    code = f"""
+        import os, sys
+        os.chdir({str(unlike)!r} + "/" + os.environ["RANK"])
+        sys.stderr = open("said", "w")
+        from spectrum_matching.cli.main import main
+        main({words.format(**names).split()!r})
+    """
+    assert statuses(*start_two(code)) == [2, 2]
+    said = (unlike / "0" / "said").read_text()
+    assert re.search(rf"processes 0 and 1 of the launch do not start alike: {what} \(\S.* and \S.*\); let all", said)
+    assert not list(unlike.glob("out*"))
 
 
 def test_evaluate_generation_in_two_processes_scores_as_one_does(verbs, specmatch, tmp_path):

@@ -1,7 +1,7 @@
 """Processes of one launch by torchrun or `accelerate launch`: how many there are, and what one decides for all."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -171,6 +171,30 @@ def in_all(accelerator: "Accelerator", work: Callable[[], T]) -> T:
     if reasons:
         raise AgreedError(reasons[0])
     return result
+
+
+def require_alike(accelerator: "Accelerator", mine: Mapping[str, object]) -> None:
+    """Check that all processes of a launch have the same data and networks; otherwise they would share other work.
+
+    mine: what this process has, by name. All processes must call it.
+
+    Raises:
+        AgreedError: in all of them, naming what the first that differs from the main process has of its own.
+    """
+    from accelerate.utils import gather_object
+
+    if accelerator.num_processes == 1:
+        return
+    first, *others = gather_object([{name: str(value) for name, value in mine.items()}])
+    for number, theirs in enumerate(others, 1):
+        differing = [
+            f"{name} ({known} and {theirs.get(name)})" for name, known in first.items() if theirs.get(name) != known
+        ]
+        if differing:
+            raise AgreedError(
+                f"processes 0 and {number} of the launch do not start alike: {', '.join(differing)}; let all machines "
+                f"see the same data and the same out"
+            )
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from ..files.settings import validate
 from ..nets.autoencoder import Autoencoder, check_size
 from ..nets.vision.extractors import open_extractor
 from ..nets.vision.perceptual import LPIPS
-from ..processes import open_accelerator
+from ..processes import open_accelerator, require_alike
 from ..records.scores import EVALUATIONS, Evaluation
 from ..records.training_data import training_data
 from ..report.terminal import scores
@@ -73,6 +73,7 @@ def reference(
     """Compute the statistics of real images, or of their reconstructions, that generated ones are compared with.
 
     To use several processes, launch it by torchrun.
+    It runs where Accelerate says: on a GPU if there is one, or where ACCELERATE_TORCH_DEVICE=cpu or cuda:1 says.
 
     For example:
         specmatch evaluate reference photos --size 256 --features dinov2 --out reference.safetensors
@@ -103,7 +104,7 @@ def reference(
         check_size(str(autoencoder), network, images.size)
     evaluator = Evaluator(reading)
     with progress_bar("reference") as progress:
-        batches = evaluator.share(images, progress, num_images)
+        batches = evaluator.share(images, progress, num_images, network)
         if network and evaluator.extractor:
             digest, device = digest_weights(network), evaluator.accelerator.device
             processes = {"accelerator": evaluator.accelerator, "device": device}
@@ -133,6 +134,7 @@ def generation(
     """Score sets of generated images against one reference; write scores.json.
 
     To use several processes, launch it by torchrun.
+    It runs where Accelerate says: on a GPU if there is one, or where ACCELERATE_TORCH_DEVICE=cpu or cuda:1 says.
 
     For example:
         specmatch evaluate generation samples.npz --reference reference.safetensors --features dinov2 --out scores
@@ -196,6 +198,7 @@ def reconstruction(
     """Score autoencoders by their reconstructions of the same images; write scores.json.
 
     To use several processes, launch it by torchrun.
+    It runs where Accelerate says: on a GPU if there is one, or where ACCELERATE_TORCH_DEVICE=cpu or cuda:1 says.
 
     For example:
         specmatch evaluate reconstruction runs/tiny stabilityai/sd-vae-ft-mse --data photos --size 256 --out scores
@@ -230,7 +233,7 @@ def reconstruction(
     evaluations: list[Evaluation] = []
     with progress_bars(networks) as bars:
         for name, network in networks.items():
-            batches = evaluator.share(images, bars[name], num_images)
+            batches = evaluator.share(images, bars[name], num_images, network)
             evaluations.append(evaluate_reconstruction(name, network, batches, source=data, **protocol))
             network.to("cpu")
     return evaluator.finish(evaluations, out)
@@ -259,13 +262,26 @@ class Evaluator:
         self.extractor = open_extractor(reading.features, self.accelerator.device) if reading.features else None
         self._bad: dict[BadFile, None] = {}
 
-    def share(self, images: Images, progress: Callback, n: int | None = None) -> Iterator[ImageBatch]:
-        """Iterate over this process's share of `n` images (None: all) spread over the set.
+    def share(
+        self, images: Images, progress: Callback, n: int | None = None, network: Autoencoder | None = None
+    ) -> Iterator[ImageBatch]:
+        """Return this process's share of `n` images (None: all) spread over the set, in batches.
 
-        The first batch names what opening found unusable.
+        The first batch names what opening found unusable. network: what the images go through.
+
+        Raises:
+            ValueError: for no image; where processes see other images or networks than the first.
         """
         if n is not None and n < 1:
             raise ValueError(f"num_images is {n}, expected at least 1")
+        if self.accelerator.num_processes > 1:
+            mine: dict[str, object] = {"images": fingerprint(images, spread(len(images), n))}
+            mine |= {"features": self.extractor.digest} if self.extractor else {}
+            mine |= {"autoencoder": digest_weights(network)} if network else {}
+            require_alike(self.accelerator, mine)
+        return self._share(images, progress, n)
+
+    def _share(self, images: Images, progress: Callback, n: int | None) -> Iterator[ImageBatch]:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         done, total = 0, -(-min(len(images), n or len(images)) // world)
         size, workers = self._reading.batch_size, self._reading.workers

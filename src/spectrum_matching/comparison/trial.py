@@ -26,6 +26,7 @@ from ..evaluation.reconstruction import evaluate_reconstruction
 from ..evaluation.reference import Reference, compute_reference, load_reference, save_reference
 from ..evaluation.samples import open_samples
 from ..files import stages
+from ..files.digests import digest_json
 from ..files.documents import read_json
 from ..files.settings import hashed_settings
 from ..files.stages import REMEDY, FinishedStage, StageRunner, Work, slug
@@ -34,7 +35,7 @@ from ..latents.open_latents import open_latents
 from ..latents.write_cache import Storage, write_cache
 from ..nets.autoencoder import Autoencoder, open_autoencoder
 from ..nets.vision.encoders import open_vision
-from ..processes import in_main, open_accelerator
+from ..processes import in_main, open_accelerator, require_alike
 from ..records.analysis import ANALYSES
 from ..records.comparison import Stage
 from ..records.generative import GENERATIVE
@@ -107,6 +108,7 @@ class TrialStage(NamedTuple):
 def run_stage(parent: Path, name: str, inputs: Mapping[str, Any], work: Work) -> FinishedStage:
     """Run a stage in all processes of this launch; see `files.stages.run_stage`."""
     accelerator = open_accelerator()
+    require_alike(accelerator, {f"what the stage {name} is of": digest_json(inputs)})
     return stages.run_stage(parent, name, inputs, work, partial(in_main, accelerator), accelerator.num_processes)
 
 

@@ -19,7 +19,7 @@ from ..data.walk import BadFile
 from ..files.atomic import require_writable
 from ..files.outputs import require_own_folder
 from ..latent_space import LatentSpace
-from ..processes import exclusive_output, in_main
+from ..processes import exclusive_output, in_main, require_alike
 from ..records.provenance import commit
 from .gain_choice import GainChoice
 from .latent_set import LatentInfo
@@ -146,6 +146,8 @@ def write_cache(
         ValueError: before any work, when another cache lies in `out` or the disk has no room; later, when a shard
             cannot be made or written, no item could be used, or rounding to the dtype is not small.
     """
+    info = job.index.info
+    require_alike(accelerator, {"images": info.fingerprint or job.n, "encoder": job.index.encoder_digest})
     with exclusive_output(accelerator, out):
         missing: dict[int, range] | None = in_main(accelerator, lambda: _start(job, out))
         if missing is None:

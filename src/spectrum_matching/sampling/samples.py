@@ -19,7 +19,7 @@ from ..data.pictures import encode_png, grid, to_bytes, write_png
 from ..files.atomic import explain_write_errors, open_atomically, write_folder_atomically
 from ..files.manifest import MANIFEST
 from ..nets.precision import require_precision
-from ..processes import exclusive_output, in_main
+from ..processes import exclusive_output, in_main, require_alike
 from ..records.scores import SAMPLES_RECORD, Sampling
 from .generate import SamplingChoice, generate_batch, sampling_record
 from .model import DiffusionModel
@@ -59,6 +59,7 @@ def write_samples(
     """
     record = sampling_record(model, choice, n_images)
     require_precision(choice.precision, accelerator.device)
+    require_alike(accelerator, {"model": record.denoiser_digest, "autoencoder": record.autoencoder_digest})
     with exclusive_output(accelerator, out):
         batches: list[range] | None = in_main(accelerator, lambda: _begin(out, record, choice.batch_size, overwrite))
         if batches is None:

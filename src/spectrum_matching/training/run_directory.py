@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 
 from ..files.atomic import explain_write_errors, remove, remove_leftovers, require_creatable, write_text_atomically
 from ..files.checkpoints import read_checkpoint, write_checkpoint
@@ -26,7 +25,7 @@ from ..files.settings import Rule, as_line, differences, validate
 from ..files.signals import Stopped, noted
 from ..files.yaml_files import override, read_mapping, to_yaml
 from ..nets.precision import require_precision
-from ..processes import AgreedError, agreed, in_all, in_main, open_accelerator
+from ..processes import agreed, in_all, in_main, open_accelerator, require_alike
 from .data_fingerprint import DataFingerprint, write_fingerprint
 from .optimization import Run, StepRecord, TrainingState, ema_weights
 from .sharding import gathered
@@ -147,29 +146,6 @@ class PreparedTraining:
     export: Callable[[], None]
 
 
-def require_alike(prepared: PreparedTraining) -> None:
-    """Check that all processes of a launch have the same data and networks, and start at the same step.
-
-    Otherwise they would divide batches of different orders. All processes must call it.
-
-    Raises:
-        AgreedError: in all of them, naming what the first that differs from the main process has of its own.
-    """
-    started_on = prepared.started_on
-    mine = {"step": str(prepared.state.step), **started_on.networks}
-    mine |= {name: f"{each.n:,} of digest {each.digest}" for name, each in started_on.data.items()}
-    first, *others = gather_object([mine])
-    for number, theirs in enumerate(others, 1):
-        differing = [
-            f"{name} ({known} and {theirs.get(name)})" for name, known in first.items() if theirs.get(name) != known
-        ]
-        if differing:
-            raise AgreedError(
-                f"processes 0 and {number} of the launch do not start alike: {', '.join(differing)}; let all machines "
-                f"see the same data and the same out"
-            )
-
-
 def train_in_directory(run: Run, prepared: PreparedTraining, progress: Progress | None = None) -> Path:
     """Run a trainer, with log, checkpoints and previews, then export its model; return the folder of the export.
 
@@ -178,8 +154,8 @@ def train_in_directory(run: Run, prepared: PreparedTraining, progress: Progress 
             finite, so that nothing was learned.
         Stopped: after a signal, with a checkpoint written.
     """
-    require_alike(prepared)
-    accelerator, state = prepared.accelerator, prepared.state
+    accelerator, state, started_on = prepared.accelerator, prepared.state, prepared.started_on
+    require_alike(accelerator, {"step": state.step, **started_on.networks, **started_on.data})
     directory, is_main = Path(run.out), accelerator.is_main_process
     kept = run.intervals.keep_last, run.intervals.keep_every
     if is_main:
