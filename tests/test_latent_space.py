@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from devices import Device
 from spectrum_matching.latent_space import LatentSpace, SpectralGain
 
 RADIAL = SpectralGain(((0.2, 1.5),), frequencies=(1 / 64, 0.5**0.5))
@@ -16,6 +17,17 @@ SPACES = {
     "per channel": LatentSpace("per channel", (-1.0, 0.0, 2.0, 30.0), (0.5, 1.0, 2.0, 40.0)),
     "packed": LatentSpace("packed", tuple(0.1 * i for i in range(16)), tuple(0.5 + 0.1 * i for i in range(16)), 2),
 }
+
+
+def test_latent_space_maps_on_a_device_without_float64(generator):
+    space = replace(SPACES["per channel"], rotation=TURN, gain=RADIAL)
+    raw = torch.randn(2, 4, 8, 8, generator=generator)
+    units = space.to_unit(raw)
+    with Device():
+        there = space.to_unit(raw.to("mps"))
+        assert there.device.type == "mps"
+        assert torch.equal(there.cpu(), units)
+        assert torch.equal(space.from_unit(there).cpu(), space.from_unit(units))
 
 
 @pytest.mark.parametrize("name", SPACES)

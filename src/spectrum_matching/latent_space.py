@@ -85,14 +85,14 @@ class LatentSpace:
         if self.rotation:
             units = _rotate(units, self._rotation(units))
         if self.gain is not None:
-            units = apply_gain(units, self._gain(units)).to(units.dtype)
+            units = apply_gain(units, self._placed(self._gain(units), units)).to(units.dtype)
         return units
 
     def from_unit(self, units: Tensor) -> Tensor:
         """Invert `to_unit`."""
         mean, std = self._statistics(units)
         if self.gain is not None:
-            units = apply_gain(units, 1 / self._gain(units)).to(units.dtype)
+            units = apply_gain(units, self._placed(1 / self._gain(units), units)).to(units.dtype)
         if self.rotation:
             units = _rotate(units, self._rotation(units).mT)
         return pixel_shuffle(units * std + mean, self.patch)
@@ -114,15 +114,24 @@ class LatentSpace:
         return mean.view(-1, 1, 1), std.view(-1, 1, 1)
 
     def _rotation(self, like: Tensor) -> Tensor:
-        return torch.tensor(self.rotation, dtype=torch.float64).to(like.device, non_blocking=True)
+        return self._placed(torch.tensor(self.rotation, dtype=torch.float64), like)
 
     def _gain(self, units: Tensor) -> Tensor:
         assert self.gain is not None
-        return self.gain.table(units.shape[-2], units.shape[-1]).to(units.device, non_blocking=True)
+        return self.gain.table(units.shape[-2], units.shape[-1])
+
+    @staticmethod
+    def _placed(table: Tensor, like: Tensor) -> Tensor:
+        """Return a table on the device of `like`, in float64 only if that is, which not every device has."""
+        return table.to(like.device, _precision(like), non_blocking=True)
+
+
+def _precision(units: Tensor) -> torch.dtype:
+    return torch.float64 if units.dtype == torch.float64 else torch.float32
 
 
 def _rotate(units: Tensor, rotation: Tensor) -> Tensor:
-    precise = units if units.dtype == torch.float64 else units.float()
+    precise = units.to(_precision(units))
     with torch.autocast(units.device.type, enabled=False):
         rotated = (rotation.to(precise) @ precise.flatten(2)).unflatten(-1, units.shape[-2:])
     return rotated.to(units.dtype)

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from devices import Device
 from spectrum_matching.analysis import analyze, numbers
 from spectrum_matching.analysis.options import AnalysisOptions
 from spectrum_matching.data import open_images
@@ -37,6 +38,14 @@ class Codec(nn.Module):
 
     def decode(self, latents):
         return nn.functional.interpolate(latents / self.scale, scale_factor=self.factor)
+
+
+def mean_square(one, other):
+    return (one - other).square().mean((1, 2, 3))
+
+
+def colours(images):
+    return torch.cat([images.mean((2, 3)), images.std((2, 3))], 1)
 
 
 def write_pictures(folder: Path, n: int, size: int = 48, seed: int = 0) -> Path:
@@ -105,6 +114,19 @@ def test_analyze_measures_what_the_catalogue_lists(identity, images):
     for key, m in measured:
         assert (m.value is None) == bool(m.refused), key
         assert m.value is None or math.isfinite(m.value), key
+
+
+def test_analyze_gives_the_same_numbers_on_a_device_without_float64(images):
+    def measure(device):
+        encoder = open_vision("gradients:4", device)
+        options = AnalysisOptions(perceptual=mean_square, features=colours, encoder=encoder, all_readings=True)
+        return analyze(Autoencoder.from_preset("tiny"), images, n_tests=3, options=options, device=device)
+
+    with Device() as device:
+        there = measure("mps")
+    assert device.n > 1000
+    assert there.provenance.device == "mps"
+    assert numbers(there) == numbers(measure("cpu"))
 
 
 def test_analyze_refuses_with_a_reason(identity):

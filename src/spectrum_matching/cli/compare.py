@@ -45,6 +45,7 @@ def compare(
 
     Rerun the same command to resume after an interruption. Several commands may share a plan: each stage runs once.
     Launched by torchrun, all processes share each stage.
+    It runs where Accelerate says: on a GPU if there is one, or where ACCELERATE_TORCH_DEVICE=cpu or cuda:1 says.
 
     For example:
         specmatch compare embedded --dry-run

@@ -35,6 +35,8 @@ def sample(
 ) -> Path:
     """Sample images; image i does not depend on batch size or number of processes. Rerun the same command to resume.
 
+    It runs where Accelerate says: on a GPU if there is one, or where ACCELERATE_TORCH_DEVICE=cpu or cuda:1 says.
+
     For example:
         specmatch sample runs/sit --out grid.png
         specmatch sample runs/sit --num-images 50000 --protocol sit_guided --out samples.npz

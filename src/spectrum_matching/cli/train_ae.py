@@ -23,6 +23,7 @@ def train_ae(
 
     Presets are FAMILY_METHOD, such as tiny_dsm; `specmatch presets train-ae` lists them. With a preset, --help shows
     its values. Launched by torchrun or `accelerate launch`, several processes share each batch.
+    It runs where Accelerate says: on a GPU if there is one, or where ACCELERATE_TORCH_DEVICE=cpu or cuda:1 says.
 
     For example:
         specmatch train-ae tiny_dsm --steps 200 --out runs/tiny

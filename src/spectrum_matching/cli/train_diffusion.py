@@ -22,6 +22,7 @@ def train_diffusion(
 
     Rerun the same command to resume. `specmatch presets train-diffusion` lists presets. With a preset, --help shows
     its values. Launched by torchrun or `accelerate launch`, several processes share each batch.
+    It runs where Accelerate says: on a GPU if there is one, or where ACCELERATE_TORCH_DEVICE=cpu or cuda:1 says.
 
     For example:
         specmatch train-diffusion tiny_sit --source.latents latents --out runs/sit

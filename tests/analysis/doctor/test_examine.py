@@ -8,6 +8,7 @@ import diffusers
 import pytest
 import torch
 
+from devices import Device
 from spectrum_matching.analysis.doctor import CHECKS, examine
 from spectrum_matching.analysis.doctor.examination import side_of
 from spectrum_matching.nets.autoencoder import Autoencoder
@@ -73,6 +74,13 @@ def test_examine_leaves_everything_as_it_was(coloured):
     assert model.training
     assert attributes == {name: value for name, value in vars(model).items() if not name.startswith("_")}
     assert (seen[0], seen[-1]) == ((0, len(CHECKS)), (len(CHECKS), len(CHECKS)))
+
+
+def test_examine_finds_the_same_on_a_device_without_float64(coloured):
+    with Device() as device:
+        there = examine(Autoencoder.from_preset("tiny"), coloured, device="mps")
+    assert device.n > 100
+    assert levels(there) == levels(examine(Autoencoder.from_preset("tiny"), coloured))
 
 
 def test_examine_goes_on_where_the_network_fails(blocks, coloured):

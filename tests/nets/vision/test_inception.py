@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from devices import Device
 from spectrum_matching.nets.vision.inception import Inception, InceptionOutput, tensorflow_bilinear
 
 # Layers by the names of the published state dict: (channels in, out, rows, columns).
@@ -186,3 +187,10 @@ def test_from_weights_refuses_other_files_in_one_line(weights, tmp_path):
         Inception.from_weights(path)
     with pytest.raises(ValueError, match=r"no weights at .*none.pth: download pt_inception-2015-12-05"):
         Inception.from_weights(tmp_path / "none.pth")
+
+
+def test_tensorflow_bilinear_resizes_on_a_device_without_float64(generator):
+    images = torch.rand(2, 3, 20, 24, generator=generator)
+    with Device():
+        there = tensorflow_bilinear(images.to("mps"), 29)
+        assert torch.equal(there.cpu(), tensorflow_bilinear(images, 29))

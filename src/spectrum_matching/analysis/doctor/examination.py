@@ -146,7 +146,7 @@ def squared_errors(output: Tensor, images: Tensor) -> Tensor:
 
 def times(errors: Tensor, others: Tensor) -> float:
     """Return how many times as large errors (n,) are as others, a geometric mean over images."""
-    return float((errors.double() / others.double().clamp_min(1e-12)).clamp(1e-6, 1e6).log().mean().exp())
+    return float((errors.cpu().double() / others.cpu().double().clamp_min(1e-12)).clamp(1e-6, 1e6).log().mean().exp())
 
 
 def gain(alternative: Tensor, wired: Tensor) -> float | None:
@@ -154,7 +154,7 @@ def gain(alternative: Tensor, wired: Tensor) -> float | None:
 
     The share is a geometric mean over the images that it changes by more than a thousandth, at least three of them.
     """
-    ratios = alternative.double() / wired.double().clamp_min(1e-12)
+    ratios = alternative.cpu().double() / wired.cpu().double().clamp_min(1e-12)
     changed = ratios[(ratios - 1).abs() > 1e-3]
     if len(changed) < 3 or not (changed < 1).all():
         return None

@@ -144,8 +144,8 @@ def posterior(case: Examination) -> Outcome:
     """Compare posterior noise with what the means tell, by channel."""
     if not case.model.is_stochastic:
         return skipped("latents have no variance")
-    noise = case.posterior.logvar.double().exp().transpose(0, 1).flatten(1).mean(1).cpu()
-    logvar = case.posterior.logvar.double().transpose(0, 1).flatten(1).mean(1).cpu()
+    noise = case.posterior.logvar.cpu().double().exp().transpose(0, 1).flatten(1).mean(1)
+    logvar = case.posterior.logvar.cpu().double().transpose(0, 1).flatten(1).mean(1)
     stds = moments_of(case.latents).channel_stds
     share = noise / (noise + stds.square())
     full = ((share > NOISE) & ~dead_channels(stds)).nonzero()[:, 0].tolist()

@@ -114,7 +114,7 @@ def is_initial(weight: Tensor) -> bool:
     uniform numbers the largest lies within 20/n of the bound but for a chance of e⁻²⁰; one step of training moves
     some beyond it. Mean and mean square have to be those of a uniform distribution, to five standard errors.
     """
-    magnitudes = weight.detach().double().abs().flatten()
+    magnitudes = weight.detach().cpu().double().abs().flatten()
     largest, n = float(magnitudes.max()), len(magnitudes)
     if largest == 0:
         return True

@@ -157,11 +157,11 @@ def _latents(case: Examination) -> Iterator[Alternative]:
 
 def rescaled_to(output: Tensor, images: Tensor) -> Tensor:
     """Return pictures with the gain and offset of each colour, one for all pictures, that leave the least error."""
-    x, y = (values.double().transpose(0, 1).flatten(1) for values in (output, images))
+    x, y = (values.cpu().double().transpose(0, 1).flatten(1) for values in (output, images))
     means, target = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
     slopes = ((x - means) * (y - target)).mean(1, keepdim=True) / (x - means).square().mean(1, keepdim=True)
     fitted = (x - means) * slopes.nan_to_num(0.0) + target
-    return fitted.view_as(output.transpose(0, 1)).transpose(0, 1).to(output.dtype)
+    return fitted.view_as(output.transpose(0, 1)).transpose(0, 1).to(output)
 
 
 def _column(images: Tensor, values: tuple[float, ...]) -> Tensor:

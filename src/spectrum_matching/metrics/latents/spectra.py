@@ -145,7 +145,7 @@ class LatentSpectra:
 
 def _varies(x: Tensor) -> Tensor:
     """Return whether each of (b, c, h, w) differs from its channels' means by more than rounding: (b,) bool."""
-    wide = x.double()
+    wide = x.cpu().double()
     spread = (wide - wide.mean((-2, -1), keepdim=True)).square().mean((1, 2, 3))
     return spread > 1e-12 * wide.square().mean((1, 2, 3))
 

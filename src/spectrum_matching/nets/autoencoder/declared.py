@@ -61,7 +61,7 @@ def _four_digits(value: float) -> str:
 
 
 def _read_buffers(model: Any) -> LatentSpace:
-    return per_channel(model.latents_mean, model.latents_std.double() / scale_of(model))
+    return per_channel(model.latents_mean, model.latents_std.cpu().double() / scale_of(model))
 
 
 def _write_buffers(model: Any, space: LatentSpace) -> None:
@@ -102,7 +102,7 @@ def _by_frame(model: Any) -> tuple[Tensor, ...]:
 
 def _read_batch_norm(model: Any, eps: float | None = None) -> LatentSpace:
     """Return the running statistics of 2 × 2 packed positions, as in FLUX.2."""
-    std = (model.bn.running_var.double() + (model.config["batch_norm_eps"] if eps is None else eps)).sqrt()
+    std = (model.bn.running_var.cpu().double() + (model.config["batch_norm_eps"] if eps is None else eps)).sqrt()
     return per_channel(model.bn.running_mean, std, model.config["patch_size"][0])
 
 
@@ -133,7 +133,7 @@ def _read_without_shift(model: Any) -> LatentSpace:
 def per_channel(mean: Tensor, std: Tensor, patch: int = 1) -> LatentSpace:
     """Return the normalisation of each channel, of packed ones for a patch above 1."""
     name: Convention = "per channel" if patch == 1 else "packed"
-    return LatentSpace(name, tuple(mean.double().tolist()), tuple(std.double().tolist()), patch)
+    return LatentSpace(name, tuple(mean.cpu().double().tolist()), tuple(std.cpu().double().tolist()), patch)
 
 
 def scale_of(model: Any) -> float:

@@ -120,9 +120,9 @@ def tensorflow_bilinear(x: Tensor, size: int) -> Tensor:
     """Resize (b, c, h, w) to (b, c, size, size): output i is taken at i · h / size, clamped to the last sample."""
     for axis in (2, 3):
         n = x.shape[axis]
-        position = torch.arange(size, device=x.device, dtype=torch.float64) * (n / size)
+        position = torch.arange(size, dtype=torch.float64) * (n / size)
         low = position.long().clamp_max(n - 1)
-        share = (position - low).to(x.dtype).view(-1, *([1] * (3 - axis)))
+        share, low = (position - low).to(x).view(-1, *([1] * (3 - axis))), low.to(x.device)
         a, b = x.index_select(axis, low), x.index_select(axis, (low + 1).clamp_max(n - 1))
         x = a + (b - a) * share
     return x
