@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from spectrum_matching.comparison.cost import BACKWARD, PEAK, SHARE, cost_of, count, hours_of_plan
-from spectrum_matching.comparison.memory import kept_for_backward
+from spectrum_matching.comparison.memory import kept_for_backward, n_bytes
 from spectrum_matching.comparison.plans import PLANS, Entry, Plan
 from spectrum_matching.training.autoencoder_config import MethodChoice, Network
 
@@ -18,6 +18,12 @@ def test_count_and_kept_for_backward_by_hand():
     assert count(lambda: net(x)) == 2 * 3 * 8 * 4
     assert kept_for_backward(lambda: net(x)) == 3 * 8 * 4  # the input in float32, and no weight
     assert kept_for_backward(lambda: net(x).exp().exp()) == 3 * 8 * 4 + 2 * 3 * 4 * 4  # and each result of exp
+
+
+def test_kept_for_backward_adds_what_it_counts_to_what_is_known():
+    net, x, kept = nn.Linear(8, 4, bias=False, device="meta"), torch.empty(3, 8, device="meta"), {}
+    assert kept_for_backward(lambda: net(x), kept=kept) == n_bytes(kept) == 3 * 8 * 4
+    assert kept_for_backward(lambda: net(x + 1), kept=kept) == n_bytes(kept) == 2 * 3 * 8 * 4
 
 
 def test_kept_for_backward_under_autocast_by_hand():

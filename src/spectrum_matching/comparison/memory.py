@@ -14,12 +14,13 @@ IN_FLOAT32 = {F.group_norm, F.layer_norm, F.rms_norm, F.softmax, torch.group_nor
 """Functions that CUDA's autocast runs in half precision, and in float32, as far as our networks call them."""
 
 
-def kept_for_backward(call: Callable[[], Any], *, half: bool = False) -> int:
+def kept_for_backward(call: Callable[[], Any], *, half: bool = False, kept: dict[int, Tensor] | None = None) -> int:
     """Return the bytes that a call on meta tensors keeps for its backward pass, beside weights.
 
-    half: as under autocast on a GPU; attention is a fused kernel, which keeps no matrix of weights.
+    half: as under autocast on a GPU; attention is a fused kernel, which keeps no matrix of weights. kept: takes the
+    tensors, by the address of their storage, while the call runs.
     """
-    kept: dict[int, Tensor] = {}
+    kept = {} if kept is None else kept
     mode = _OnGPU()
 
     def keep(tensor: Tensor) -> Tensor:
@@ -30,9 +31,14 @@ def kept_for_backward(call: Callable[[], Any], *, half: bool = False) -> int:
 
     with mode if half else nullcontext(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         result = call()
-    n = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    n = n_bytes(kept)
     del result
     return n
+
+
+def n_bytes(kept: dict[int, Tensor]) -> int:
+    """Return the bytes of the storages that `kept_for_backward` found."""
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
 class _OnGPU(TorchFunctionMode):
