@@ -168,6 +168,28 @@ def test_evaluate_generation_in_two_processes_scores_as_one_does(verbs, specmatc
     assert one.value("swd") == pytest.approx(two.value("swd"), rel=1e-6)
 
 
+def test_in_all_raises_in_every_process_what_one_has_found(tmp_path):
+    code = f"""
+        import os
+        from pathlib import Path
+        from spectrum_matching.processes import AgreedError, in_all, open_accelerator
+        accelerator = open_accelerator()
+        def check():
+            if accelerator.process_index == 1:
+                raise ValueError("the data are not on this machine")
+            return "fine"
+        try:
+            in_all(accelerator, check)
+        except AgreedError as error:
+            said = str(error)
+        both = in_all(accelerator, lambda: os.environ["RANK"])
+        Path({str(tmp_path)!r}, os.environ["RANK"]).write_text(f"{{said}}, {{both}}")
+    """
+    assert statuses(*start_two(code)) == [0, 0]
+    said = [(tmp_path / rank).read_text() for rank in ("0", "1")]
+    assert said == [f"the data are not on this machine, {rank}" for rank in (0, 1)]
+
+
 @pytest.mark.slow
 def test_plain_torchrun_writes_one_reference(verbs, tmp_path):
     done = torchrun("-m", "spectrum_matching", *verbs["reference"])

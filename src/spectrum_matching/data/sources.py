@@ -12,7 +12,7 @@ from .decode import Frame
 from .fingerprint import Content
 from .folders import FolderSource, find_images
 from .pieces import choose_pieces
-from .stores import Folder, Remote, is_url, list_urls
+from .stores import Folder, Remote, is_url, list_urls, open_system
 from .summary import counted, listed, summary
 from .tables import TABLE, Tables, TableSource, open_hub, open_parquet, open_tables, read_tables
 from .tars import TAR, TarSource
@@ -136,6 +136,7 @@ def _open_tars(listing: Listing, tars: Sequence[str], *, labels: bool) -> TarSou
 
 def _open_url(source: str, *, labels: bool) -> TarSource:
     """Open the tars of a store: one, all below a folder, or those that a pattern stands for."""
+    open_system(source)  # raises for a store that no package opens
     if source.lower().endswith(TAR) and "*" not in source:
         url, _, name = source.rpartition("/")  # not every store can list
         return _require_images(source, TarSource(Remote(url), [name], source, labels=labels))

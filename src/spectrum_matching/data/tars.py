@@ -5,9 +5,10 @@ A tar has no table of contents, so its headers are read once, and what they say 
 
 import logging
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import PurePosixPath
 from typing import IO
 
@@ -61,8 +62,9 @@ class TarSource:
 
     def __init__(self, store: Store, tars: Sequence[str], what: str, *, labels: bool) -> None:
         self._store, self._tars = store, tars
+        announce = cache(lambda: log.info("reading the headers of %s, once", what))
         with ThreadPoolExecutor(N_READ_AT_ONCE) as pool:
-            found = list(pool.map(lambda name: _index_or_reason(store, name), tars))
+            found = list(pool.map(lambda name: _index_or_reason(store, name, announce), tars))
         indices = {tar: index for tar, index in enumerate(found) if isinstance(index, TarIndex)}
         counts = np.array([len(index.names) for index in indices.values()], dtype=np.int64)
         self._tar = np.repeat(np.array(list(indices), dtype=np.int64), counts)
@@ -147,11 +149,11 @@ def read_index(stream: IO[bytes]) -> TarIndex:
     )
 
 
-def _index_or_reason(store: Store, name: str) -> TarIndex | str:
-    """Return the index of a tar, kept or read now, or why there is none."""
+def _index_or_reason(store: Store, name: str, announce: Callable[[], None]) -> TarIndex | str:
+    """Return the index of a tar, kept or read now, which is announced, or why there is none."""
 
     def read() -> TarIndex:
-        log.info("reading the headers of %s, once", store.path(name))
+        announce()
         with store.open(name) as stream:
             return read_index(stream)
 
@@ -159,6 +161,8 @@ def _index_or_reason(store: Store, name: str) -> TarIndex | str:
         return kept(INDEX, "tars", digest_lines([store.path(name), store.version(name)]), read)
     except tarfile.TarError as error:
         return f"cannot be read as an uncompressed tar ({one_line(error)})"
+    except FileNotFoundError:
+        return "it is not there"
     except Exception as error:  # each store has errors of its own
         return f"cannot be read ({store.fault(name, error)})"
 

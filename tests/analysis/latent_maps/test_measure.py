@@ -184,6 +184,5 @@ def test_grids_that_do_not_divide_one_another_are_refused(photographs):
 def test_few_images_leave_the_wide_map_out(photographs):
     record = compare_latents({"A": Halving(), "B": Mixed()}, photographs[:2], n_tests=2).record
     assert [route.kernel for route in record.directions[0].routes] == [0, 1]
-    assert record.notes == tuple(
-        f"{name}: no 3 × 3 map was fitted from its 27 inputs, as 256 positions are too few." for name in "AB"
-    )
+    why = "as 256 latent positions are too few: take more images, or larger ones."
+    assert record.notes == tuple(f"{name}: no 3 × 3 map was fitted from its 27 inputs, {why}" for name in "AB")

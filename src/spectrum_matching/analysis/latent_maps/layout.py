@@ -74,5 +74,7 @@ def _layout(name: str, source: Autoencoder, other: str, target: Autoencoder, siz
     kernels = tuple(k for k in KERNELS if inputs[k] <= MOST_INPUTS and positions >= least[k])
     if kernels == KERNELS:
         return Layout(patches, kernels)
-    why = f"{positions:,} positions are too few" if positions < least[3] else f"they are more than {MOST_INPUTS:,}"
+    why = f"they are more than {MOST_INPUTS:,}"
+    if positions < least[3]:
+        why = f"{positions:,} latent positions are too few: take more images, or larger ones"
     return Layout(patches, kernels[:1], f"{name}: no 3 × 3 map was fitted from its {inputs[3]:,} inputs, as {why}.")
