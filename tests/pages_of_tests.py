@@ -21,7 +21,8 @@ PARSED_ONLY = {
     r"specmatch demo": "minutes; tests/cli/test_compare.py runs its plan small",
     r"\bcompare (?!.*--dry-run)": "hours; tests/comparison runs a small plan",
     r"\bstudy (frequency-bias|unified-view)(?!.*--dry-run)": "minutes to hours; tests/studies runs small ones",
-    r"celeba256_|imagenet256_f(8d4|16d16)|imagenet256_sit_b_repa_dog --source.latents latents/imagenet": (
+    r"celeba256_|imagenet256_f(8d4|16d16)|runs/imagenet256|VIRTUAL_"
+    r"|imagenet256_sit_b_repa_dog --source.latents latents/imagenet": (
         "days of GPUs on data that are not ours to ship; tests/training opens every preset"
     ),
     r"\bcifar10\b.*--dry-run": "data that are not ours to ship; the plan on embedded images has its dry run",

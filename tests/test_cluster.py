@@ -14,11 +14,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = {
-    "srun": 'exec "$@"',
+    "srun": """trap 'kill -KILL "$task"' TERM; "$@" & task=$!; echo "$task" > task; wait "$task" """,
+    "scancel": '[ "$*" = "--signal=TERM 17" ] && kill -TERM "$(cat task)"',
     "scontrol": 'if [ "$1" = show ]; then echo localhost; else echo "$@" >> requeued; fi',
     "torchrun": f'exec {sys.executable} -m torch.distributed.run "$@"',
 }
-"""What stands for SLURM's programs on one machine, and torchrun of this environment."""
+"""What stands for SLURM's programs on one machine, of which srun kills its task at SIGTERM, and this torchrun."""
 OURS = (
     "train-ae tiny_dsm --data.size 32 --batch-size 2 --intervals.log 1 --intervals.preview 0 --intervals.checkpoint 999"
 )
