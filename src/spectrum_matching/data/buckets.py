@@ -23,6 +23,8 @@ Shape = tuple[int, int]
 
 log = logging.getLogger(__name__)
 
+N_STEPS = 32  # a size without bound would make shapes without bound
+
 
 @dataclass(frozen=True)
 class Buckets:
@@ -49,13 +51,11 @@ def bucket_shapes(
     """Return the shapes for ratios of the longer side to the shorter one, lying and standing; 1 is a square.
 
     Of the shapes with sides in multiples of `multiple` that are legal, the nearest in aspect ratio and in number of
-    pixels, which is size²; the ratio counts more.
+    pixels, which is size²; the ratio counts more. Sides lie within N_STEPS multiples of those wanted.
 
     Raises:
         ValueError: where none is legal.
     """
-    longest = 2 * size * max(ratios) ** 0.5
-    sides = range(multiple, max(multiple, math.ceil(longest)) + 1, multiple)
     found: dict[Shape, None] = {}
     for ratio in (ratio for given in ratios for ratio in (given, 1 / given)):
 
@@ -63,11 +63,17 @@ def bucket_shapes(
             height, width = shape
             return (2 * math.log(width / height / ratio)) ** 2 + math.log(height * width / size**2) ** 2
 
-        shape = next(filter(is_legal, sorted(product(sides, sides), key=distance)), None)
+        heights, widths = (_sides(size * factor, multiple) for factor in (ratio**-0.5, ratio**0.5))
+        shape = next(filter(is_legal, sorted(product(heights, widths), key=distance)), None)
         if shape is None:
             raise ValueError(f"no shape of about {size} x {size} pixels and aspect ratio {ratio:g} is legal")
         found[shape] = None
     return tuple(found)
+
+
+def _sides(wanted: float, multiple: int) -> list[int]:
+    nearest = round(wanted / multiple)
+    return [multiple * n for n in range(max(1, nearest - N_STEPS), nearest + N_STEPS + 1)]
 
 
 def fill_buckets(images: "ImageSet", shapes: Sequence[Shape], batch_size: int) -> Buckets:
