@@ -5,15 +5,17 @@
 Counts the floating-point operations of one update and of one sample of each plan on paper (no weights, no data), and
 divides by an assumed share of the card's bf16 peak. Writes experiments/results/cost_of_plans.json. Nothing of this size
 was run: the shares are assumptions; reading images, analysis, caching, features, scoring and the fits of models without
-training are not counted.
+training are not counted, nor is LPIPS; a discriminator adds a fifth to the autoencoder's operations.
 """
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from spectrum_matching.comparison.cost import PEAK, SHARE, cost_of, hours_of_plan
+from spectrum_matching.comparison.cost import PEAK, SHARE, cost_of, total
 from spectrum_matching.comparison.plans import PLANS, Plan
+from spectrum_matching.comparison.trial import planned_stages
 
 RESULTS = Path(__file__).parent / "results"
 STAGES = ("autoencoder", "generative", "diffusion", "samples")
@@ -30,7 +32,7 @@ def row_of(plan: Plan) -> dict[str, Any]:
         "seeds": len(plan.seeds),
         "gflops": {call: flops / 1e9 for call, flops in cost.operations.items()},
         "hours_of_a_trial": cost.hours,
-        "hours_of_the_plan": hours_of_plan(plan, cost),
+        "hours_of_the_plan": total(cost.hours, planned_stages(plan, product(plan.entries, plan.seeds))),
         "micro_batch": {
             stage: run.batch_size // run.accumulation
             for stage, run in (("autoencoder", plan.autoencoder), ("diffusion", plan.diffusion))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from spectrum_matching.cli.compare import amount, gigabytes
 from spectrum_matching.cli.main import main
 from spectrum_matching.comparison import plans
 from spectrum_matching.comparison import trial as trial_module
@@ -169,6 +170,7 @@ def test_compare_names_missing_trials(plan, compared, command, tmp_path):
     two = replace(plan, seeds=(0, 1), name="two")
     assert command(two, "--seeds", 0)[0] == 0
     comparison = COMPARISON.read(Path(plan.out) / "comparison.json")
+    assert comparison.command == "specmatch compare small --seeds 0"
     assert len(comparison.trials) == 3
     (note,) = [note for note in comparison.notes if note.startswith("Unfinished trials: ")]
     assert note.count("seed 1 (next: ") == 3
@@ -292,6 +294,50 @@ def test_compare_dry_run_prints_the_plan(plan, command, tmp_path):
     assert "checked up to the first step" in err
     assert "3 trials" in err
     assert not (tmp_path / "new").exists()
+
+
+def test_compare_dry_run_prices_what_will_run(plan, command, tmp_path):
+    large = replace(PLANS["celeba256_f8d4"](), out=str(tmp_path / "new"), entries=plan.entries, seeds=(0, 1))
+    large = replace(large, measuring=plan.measuring, autoencoder=replace(large.autoencoder, data=plan.autoencoder.data))
+    large = replace(large, autoencoder=replace(large.autoencoder, losses=Losses()))
+    latents = replace(plan.diffusion, steps=500_000, batch_size=256)
+    large = replace(large, diffusion=latents)
+
+    def hours(*arguments):
+        status, _, err = command(large, "--dry-run", *arguments)
+        assert status == 0, err
+        (left,) = re.findall(r"left to run ([\d,.]+) h,", err)
+        return float(left.replace(",", "")), err
+
+    (whole, _), (part, err) = hours(), hours("--only", "DSM", "--seeds", 1)
+    assert whole > 3 * part > 0
+    assert "1 trials: 1 entries x 1 seeds; 0 of their stages are finished" in err
+    assert "curriculum" not in err
+    assert "e+" not in err
+    assert "samples under 0.01 h" in err
+
+
+@pytest.mark.slow
+def test_compare_dry_run_leaves_out_finished_stages(plan, compared, command):
+    status, _, err = command(plan, "--dry-run")
+    assert status == 0, err
+    assert "left to run 0 h," in err
+    assert "disk for all that is left to run, roughly: 0 GB of latents, 0 GB of weights" in err
+    assert "0 of their stages are finished" not in err
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(2206.3, "2,206 h"), (47.77, "47.8 h"), (4e-5, "under 0.01 h"), (0, "0 h")]
+)
+def test_amount_is_written_as_people_read_it(value, said):
+    assert amount(value, "h") == said
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "said"), [(50.1e9, "50 GB"), (3.446e9, "3.4 GB"), (9.96e9, "10 GB"), (1e6, "under 0.01 GB")]
+)
+def test_gigabytes_have_two_significant_digits(n_bytes, said):
+    assert gigabytes(n_bytes) == said
 
 
 def test_plans_contain_the_controls_that_the_paper_lacks():

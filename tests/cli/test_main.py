@@ -15,7 +15,7 @@ from spectrum_matching.files.yaml_files import override, to_yaml
 from spectrum_matching.training import autoencoder_config
 from spectrum_matching.training.checks import check_autoencoder_run
 
-CHECKED = "checked up to the first step; not checked: whether it fits the memory of the device, and the disk\n"
+CHECKED = "checked up to the first step; the memory of the device and the space on the disk were not tried out\n"
 
 
 def dry_run(specmatch, *arguments):

@@ -1,16 +1,19 @@
 """Costs on paper beside counts by hand and numbers counted before."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from spectrum_matching.comparison.cost import BACKWARD, PEAK, SHARE, cost_of, count, hours_of_plan
+from spectrum_matching.comparison.cost import BACKWARD, PEAK, SHARE, cost_of, count, n_checkpoints, total
 from spectrum_matching.comparison.memory import kept_for_backward, n_bytes
 from spectrum_matching.comparison.plans import PLANS, Entry, Plan
-from spectrum_matching.training.autoencoder_config import MethodChoice, Network
+from spectrum_matching.comparison.trial import planned_stages
+from spectrum_matching.training.autoencoder_config import AutoencoderRun, Intervals, MethodChoice, Network
+from spectrum_matching.training.run_directory import checkpoints, discard_checkpoints
 
 
 def test_count_and_kept_for_backward_by_hand():
@@ -66,12 +69,37 @@ def test_cost_of_the_plans_by_hand():
     assert half.memory["diffusion"] == cost.memory["diffusion"]
 
 
-def test_hours_of_plan_count_shared_autoencoders_once():
+def test_total_of_planned_stages_counts_shared_autoencoders_once():
     entries = {"a": Entry(), "b": Entry(), "c": Entry(MethodChoice("dsm", block=4))}
     plan = replace(PLANS["cifar10"](), entries=entries, seeds=(0, 1))
     cost = cost_of(plan)
     shared, each = cost.hours["autoencoder"] + cost.hours["generative"], cost.hours["diffusion"] + cost.hours["samples"]
-    assert hours_of_plan(plan, cost) == pytest.approx(2 * (2 * shared + 3 * each))
+
+    def hours(*trials):
+        return total(cost.hours, planned_stages(plan, trials))
+
+    assert hours(*product(entries, plan.seeds)) == pytest.approx(2 * (2 * shared + 3 * each))
+    assert hours(("b", 0), ("a", 0)) == pytest.approx(shared + 2 * each)
+    assert hours() == 0
+
+
+@pytest.mark.parametrize(("keep_every", "expected"), [(0, 2), (4, 3), (3, 4), (10, 2)])
+def test_n_checkpoints_are_those_that_a_training_leaves(keep_every, expected, tmp_path):
+    intervals = Intervals(checkpoint=1, keep_last=2, keep_every=keep_every)
+    assert n_checkpoints(AutoencoderRun(steps=8, intervals=intervals)) == expected
+    for step in range(1, 9):
+        (tmp_path / f"{step:09d}").mkdir()
+        discard_checkpoints(tmp_path, 2, keep_every)
+    assert len(checkpoints(tmp_path)) == expected
+
+
+def test_cost_of_disk_counts_checkpoints_that_are_kept():
+    plan = PLANS["cifar10"]()
+    more = replace(plan.diffusion, intervals=replace(plan.diffusion.intervals, keep_every=500))
+    before, after = cost_of(plan).disk, cost_of(replace(plan, diffusion=more)).disk
+    # Weights alone, and at 500, 1000 and so on to 2500 weights, two moments and an average; before, at the last two.
+    assert after["diffusion"] / before["diffusion"] == pytest.approx((1 + 5 * 4) / (1 + 2 * 4))
+    assert {stage for stage in after if after[stage] != before[stage]} == {"diffusion"}
 
 
 def test_cost_of_generation_without_training_by_hand():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spectrum_matching.comparison.plans import PLANS
-from spectrum_matching.nets.precision import require_precision
+from spectrum_matching.nets.precision import _warn_once, require_precision
 from spectrum_matching.training.diffusion_config import PRESETS
 
 SUPPORT = {"bf16": "_is_mkldnn_bf16_supported", "fp16": "_is_mkldnn_fp16_supported"}
@@ -15,8 +15,10 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("supported", [True, False])
 def test_require_precision_warns_of_a_cpu_that_emulates_it(precision, supported, monkeypatch, caplog):
     monkeypatch.setattr(torch.ops.mkldnn, SUPPORT[precision], lambda: supported, raising=False)
+    _warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         require_precision(precision, CPU)
+        require_precision(precision, CPU)  # is not warned of again
     assert caplog.messages == (
         [] if supported else [f"precision is {precision}, which this CPU only emulates, many times slower: use fp32"]
     )

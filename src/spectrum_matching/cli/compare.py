@@ -1,7 +1,7 @@
 """The command `compare`: methods × seeds, each from images to scores at equal cost, in one report."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -10,20 +10,22 @@ from tyro.conf import arg
 
 from ..comparison.checks import OpenedPlan, open_plan
 from ..comparison.collect import collect_trials
-from ..comparison.cost import SHARE, cost_of, hours_of_plan
+from ..comparison.cost import SHARE, cost_of, total
 from ..comparison.plans import PLANS, Plan
-from ..comparison.trial import run_trial
+from ..comparison.trial import finished_stages, planned_stages, run_trial
 from ..files.locks import exclusive
-from ..files.stages import RECORD, FinishedStage, require_stage_folder
+from ..files.stages import FinishedStage, require_stage_folder
 from ..files.yaml_files import nearest, override, read_mapping, to_yaml
 from ..processes import agreed, in_all, in_main, open_accelerator
 from ..records.analysis import Analysis
 from ..records.comparison import COMPARISON, Comparison, Stage
 from ..report.comparison.page import render_comparison
 from ..report.comparison.tables import comparison_markdown
+from ..report.digits import number
 from ..report.table import Cell, Column, Table
 from ..report.terminal import terminal_table
 from .output import print_checked, print_document, print_results, progress_bar, show, write_page, write_results
+from .typed import typed_command
 
 log = logging.getLogger(__name__)
 
@@ -75,17 +77,18 @@ def compare(
     opened = in_all(accelerator, lambda: open_plan(resolved))
     if dry_run:
         print_checked(to_yaml(opened.plan, brief=True))
-        show(terminal_table(entries_table(opened.plan), list(opened.plan.entries)))
-        for line in cost_lines(opened, accelerator.num_processes):
+        show(terminal_table(entries_table(opened.plan, only), list(only or opened.plan.entries)))
+        finished = in_main(accelerator, lambda: finished_stages(opened, chosen))
+        for line in cost_lines(opened, planned_stages(opened.plan, chosen) - finished, accelerator.num_processes):
             log.info("%s", line)
-        n, m, finished = len(resolved.entries), len(resolved.seeds), list(Path(resolved.out).rglob(RECORD))
-        log.info("%d trials: %d entries x %d seeds; %d stages are finished", n * m, n, m, len(finished))
+        n, m = len(only or resolved.entries), len(seeds or resolved.seeds)
+        log.info("%d trials: %d entries x %d seeds; %d of their stages are finished", n * m, n, m, len(finished))
         return None
     run_trials(opened, chosen)
 
     def report() -> Comparison:
         with exclusive(Path(resolved.out) / "report.html", waiting=True):  # the last of several commands collects all
-            comparison = collect_trials(opened, f"specmatch compare {plan}")
+            comparison = collect_trials(opened, typed_command())
             write_comparison(comparison, Path(resolved.out))
         print_results(comparison_markdown(comparison), str(Path(resolved.out) / "report.html"))
         return comparison
@@ -94,10 +97,13 @@ def compare(
     return comparison
 
 
-def entries_table(plan: Plan) -> Table:
-    """Return a row for each entry: its method, with every option, and what its diffusion model has of its own."""
+def entries_table(plan: Plan, only: Sequence[str] = ()) -> Table:
+    """Return a row for each entry: its method, with every option, and what its diffusion model has of its own.
+
+    only: names of the entries; by default all.
+    """
     rows = []
-    for entry in plan.entries.values():
+    for entry in (plan.entries[name] for name in only or plan.entries):
         options = {name: getattr(entry.method, name) for name in entry.method.options()}
         said = ", ".join(f"{name} {value}" for name, value in options.items() if value is not None)
         own = [str(entry.gain)] if entry.gain.is_given else []
@@ -111,33 +117,42 @@ def entries_table(plan: Plan) -> Table:
     return Table(columns, tuple(enumerate(rows)))
 
 
-def cost_lines(opened: OpenedPlan, n_processes: int = 1) -> list[str]:
-    """Return what a plan would cost, as lines: hours of one H200, memory of each process, disk."""
+def cost_lines(opened: OpenedPlan, stages: Collection[tuple[Path, Stage]], n_processes: int = 1) -> list[str]:
+    """Return what stages of a plan would cost, as lines: hours of one H200, memory of each process, disk."""
     plan, cost = opened.plan, cost_of(opened.plan, n_processes)
     if cost is None:
         return ["no cost estimate: it is counted for autoencoders from a preset"]
-    hours = ", ".join(f"{stage} {value:.3g}" for stage, value in cost.hours.items())
+    hours = ", ".join(f"{stage} {amount(value, 'h')}" for stage, value in cost.hours.items())
     shares = " and ".join(f"{share:.0%} for {stage}" for stage, share in SHARE.items())
-    memory = ", ".join(f"{stage} {value / 1e9:.3g} GB" for stage, value in cost.memory.items())
+    memory = ", ".join(f"{stage} {gigabytes(value)}" for stage, value in cost.memory.items())
     much = [stage for stage, value in cost.memory.items() if value > plan.gigabytes * 1e9]
     held = f"memory that training holds in {'each' if n_processes > 1 else 'one'} process, on paper: {memory}"
     fits = f"too few: raise {' and '.join(f'{name}.accumulation' for name in much)}" if much else "which is enough"
-    n_autoencoders = len({entry.method for entry in plan.entries.values()})
-    cached = len(plan.seeds) * n_autoencoders * opened.n_training * cost.latents
-    disk = len(plan.seeds) * len(plan.entries) * cost.disk
+    cached = total({"cache": opened.n_training * cost.latents}, stages)
     return [
-        f"hours of one H200 for a trial, at assumed shares of its peak ({shares}): {hours}; for the plan "
-        f"{hours_of_plan(plan, cost):.3g}, without analysis, cache, features and scores",
+        f"hours of one H200 for a trial, at assumed shares of its peak ({shares}): {hours}; for all that is left to "
+        f"run {amount(total(cost.hours, stages), 'h')}, without analysis, cache, features and scores",
         f"{held}; the plan is for GPUs of {plan.gigabytes:g} GB, {fits}",
-        f"disk for the plan, roughly: {cached / 1e9:.3g} GB of latents, {disk / 1e9:.3g} GB of weights and samples",
+        f"disk for all that is left to run, roughly: {gigabytes(cached)} of latents, "
+        f"{gigabytes(total(cost.disk, stages))} of weights, checkpoints and samples",
     ]
+
+
+def amount(value: float, unit: str, digits: int = 3) -> str:
+    """Return an amount as people read it: "2,206 h", "0.59 GB", "under 0.01 h"."""
+    return f"under 0.01 {unit}" if 0 < value < 0.01 else f"{number(value, digits)} {unit}"
+
+
+def gigabytes(n_bytes: float) -> str:
+    """Return a number of bytes in GB, rounded to two significant digits."""
+    return amount(float(f"{n_bytes / 1e9:.2g}"), "GB", 2)
 
 
 def run_trials(opened: OpenedPlan, chosen: Sequence[tuple[str, int]]) -> list[dict[Stage, FinishedStage]]:
     """Run entries and seeds one after the other."""
     trials = []
-    for number, (name, seed) in enumerate(chosen, 1):
-        log.info("trial %d of %d: %s, seed %d", number, len(chosen), name, seed)
+    for n, (name, seed) in enumerate(chosen, 1):
+        log.info("trial %d of %d: %s, seed %d", n, len(chosen), name, seed)
         trials.append(run_trial(opened, name, seed, progress=progress_bar))
     return trials
 

@@ -1,8 +1,7 @@
 """The command `specmatch compare-latents`: is one latent space a drop-in for another, after a linear map or not?"""
 
 import logging
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,6 +23,7 @@ from ..report.latent_maps.page import render
 from ..report.terminal import latent_comparison_lines
 from .names import chosen_device, named_sources
 from .output import claims, print_document, print_results, progress_bar, write_page, write_results
+from .typed import typed_command
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +90,6 @@ def compare_all_latents(
     trained = {name: training_data(source) for name, source in sources.items()}
     images, notes = choose_images(trained, data or "embedded", size=size, split=split)
     layouts(networks, images.size, min(num_images, len(images)), num_tests)
-    given = {"--data": data, "--size": images.size, "--num-images": num_images, "--num-tests": num_tests}
-    given |= {"--split": split, "--dtype": dtype if dtype != "float32" else None, "--tiling": tiling or None}
     with progress_bar("latents") as progress:
         compared = compare_latents(
             networks,
@@ -103,7 +101,7 @@ def compare_all_latents(
             batch_size=batch_size,
             device=chosen,
             dtype=getattr(torch, dtype),
-            command=_command(sources, out, given),
+            command=typed_command(),
             notes=notes,
             progress=progress,
         )
@@ -131,11 +129,3 @@ def _save(compared: Compared, sources: dict[str, str], folder: Path) -> None:
     with explain_write_errors(str(folder), "rerun the same command, or choose another --save-map"):
         mapped.save_pretrained(folder, sources[source], sources[target])
     print_results(str(folder))
-
-
-def _command(sources: Mapping[str, str], out: Path, given: Mapping[str, object]) -> str:
-    """Return the command line that the report shows; of the options on which its numbers depend, None was not given."""
-    named = [f"{name}={source}" for name, source in sources.items()]
-    kept = {name: value for name, value in given.items() if value is not None}
-    options = [word for name, value in kept.items() for word in ((name,) if value is True else (name, str(value)))]
-    return shlex.join(["specmatch", "compare-latents", *named, *options, "--out", str(out)])

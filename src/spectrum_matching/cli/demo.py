@@ -22,6 +22,7 @@ from ..report.comparison.tables import comparison_markdown
 from ..report.terminal import answer_lines
 from .compare import RESULTS, write_comparison
 from .output import print_results, progress_bar
+from .typed import typed_command
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def demo(out: Path | None = None, fast: bool = False) -> Comparison:
             page.interrupt()
         raise
     with exclusive(page.path, waiting=True):
-        comparison = collect_trials(opened, "specmatch demo --fast" if fast else "specmatch demo")
+        comparison = collect_trials(opened, typed_command())
         write_comparison(comparison, folder, page.analyses)
     print_results(*answer_lines(page.analyses), comparison_markdown(comparison), str(page.path))
     return comparison

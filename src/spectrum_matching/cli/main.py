@@ -17,6 +17,7 @@ from ..files.names import printable
 from ..files.os_errors import explain_read_error, is_out_of_memory
 from ..files.signals import Stopped, raised
 from ..processes import AgreedError, agreed, is_main_process, launch
+from .typed import remember_typed
 
 COMMANDS = {
     "demo": ("train three methods on embedded photographs, from autoencoder to samples; write one report", "demo"),
@@ -147,6 +148,7 @@ def require_values(arguments: list[str]) -> None:
 
 def _run(name: str, arguments: list[str]) -> None:
     require_values(arguments)
+    remember_typed([name, *arguments])
     if launch().size > 1 and name not in SHARING:
         raise AgreedError(f"runs in one process; several share the work of {', '.join(SHARING)}")
     line, *functions = COMMANDS[name]

@@ -197,7 +197,7 @@ def print_checked(resolved: str) -> None:
     if is_main_process() and not _shown.json:
         print(resolved, end="")
     print_json(parse_yaml(resolved))
-    log.info("checked up to the first step; not checked: whether it fits the memory of the device, and the disk")
+    log.info("checked up to the first step; the memory of the device and the space on the disk were not tried out")
 
 
 def show(result: RenderableType) -> None:

@@ -1,8 +1,7 @@
 """The command `study`: one question about encoders, saved analyses or training, answered in numbers and on one page."""
 
 import logging
-import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -36,6 +35,7 @@ from .output import (
     write_page,
     write_results,
 )
+from .typed import typed_command
 
 log = logging.getLogger(__name__)
 
@@ -93,12 +93,10 @@ def directional_energy(
     images = open_images(data, size, split=split, labels=None)
     opened = {name: directional.open_encoder(source, torch_device) for name, source in sources.items()}
     filters: dict[str, Any] = {"gamma": gamma, "inner": inner, "outer": outer}
-    options = {"data": data, "out": out, "size": size, "num_images": num_images, "split": split}
-    command = _command("directional-energy", encoders, options | filters | {"masks": masks})
     with progress_bar("images") as progress:
         reading: dict[str, Any] = {"n_images": num_images, "masks": masks, "batch_size": batch_size, "split": split}
         study = directional.measure_directional_energy(
-            opened, images, **filters, **reading, command=command, progress=progress
+            opened, images, **filters, **reading, command=typed_command(), progress=progress
         )
     _write_numbers(out, DIRECTIONAL_ENERGY, study)
     print_results(terminal_table(number_table(study), list(opened), brief=True))
@@ -136,8 +134,7 @@ def unified_view(
         if not files:
             raise ValueError(f"{path} holds no analysis.json: name a folder that specmatch analyze or compare wrote")
         read += [analysis for file in files for analysis in ANALYSES.read(file)]
-    command = _command("unified-view", map(str, analyses), {"control": control, "out": out, "delta": delta})
-    study = measure_unified_view(read, control, command, delta)
+    study = measure_unified_view(read, control, typed_command(), delta)
     _write_numbers(out, UNIFIED_VIEW, study)
     print_results(*unified_lead(study))
     _write_page(out, lambda: unified_page(study))
@@ -194,26 +191,15 @@ def frequency_bias(
         print_checked(to_yaml(resolved))
         log.info("%d trainings of %d updates: %s", len(trials), resolved.steps, "; ".join(dict(trials)))
         return None
-    command = _command("frequency-bias", [plan], {"config": config, **options})
     opened = OpenedStudy(resolved, chosen_device(device))
     with progress_bars([f"{name}, seed {seed}" for name, seed in trials]) as bars:
         run_cases(opened, trials, bars)
     with exclusive(folder / "report.html", waiting=True):  # the last of several commands collects all
-        study = collect_cases(opened, command)
+        study = collect_cases(opened, typed_command())
         _write_numbers(folder, FREQUENCY_BIAS, study)
         print_results(terminal_table(case_table(study), study.names))
         _write_page(folder, lambda: frequency_page(study))
     return study
-
-
-def _command(study: str, words: Iterable[str], options: Mapping[str, object]) -> str:
-    """Return the command line that the report shows; options that are None are left out."""
-    line = ["specmatch", "study", study, *words]
-    for name, value in options.items():
-        if value is not None:
-            values = value if isinstance(value, tuple) else (value,)
-            line += ["--" + name.replace("_", "-"), *(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]
-    return shlex.join(line)
 
 
 def _write_numbers(out: Path, document: Document[Study], study: Study) -> None:

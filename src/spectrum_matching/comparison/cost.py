@@ -1,8 +1,10 @@
 """What a plan costs before it runs: operations, hours of one H200, memory and disk, counted on paper."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,8 +18,10 @@ from ..nets.denoiser.build import build_denoiser
 from ..nets.discriminator import PatchDiscriminator
 from ..nets.precision import HALF
 from ..nets.vision.perceptual import LPIPS, shapes_of_weights
+from ..records.comparison import Stage
 from ..training.autoencoder_config import AutoencoderRun, Optimizer
 from ..training.diffusion_config import DiffusionRun
+from ..training.run_directory import kept_steps
 from ..training.train_diffusion import path_of
 from .memory import kept_for_backward
 from .plans import Plan
@@ -25,7 +29,7 @@ from .plans import Plan
 PEAK = 989e12  # bf16 without sparsity, NVIDIA's data sheet of the H200
 SHARE = {"autoencoder": 0.25, "diffusion": 0.40}  # assumed: convolutions reach less of it than matrix products
 BACKWARD = 3  # forward and backward, in forwards
-DISCRIMINATOR = 1.2  # assumed: perceptual network and discriminator beside the autoencoder
+DISCRIMINATOR = 1.2  # assumed: discriminator and LPIPS beside the autoencoder, whose operations are not counted
 BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 
 
@@ -37,15 +41,15 @@ class Cost:
     memory: bytes that training holds at once in a process, by stage: weights, gradients, AdamW's moments, averages, and
     what the backward pass of a micro-batch keeps, with the larger of discriminator and perceptual network; without what
     kernels need for themselves, what the allocator cannot use, and the second pair of a method that adds one. latents:
-    bytes that the cache takes for each image. disk: bytes of a trial's weights, checkpoints and samples, without the
-    cache.
+    bytes that the cache takes for each image. disk: bytes that a trial leaves, by stage: weights with the checkpoints
+    that are kept, and samples; without the cache.
     """
 
     operations: dict[str, int]
     hours: dict[str, float]
     memory: dict[str, float]
     latents: int
-    disk: int
+    disk: dict[str, float]
 
 
 def cost_of(plan: Plan, n_processes: int = 1) -> Cost | None:
@@ -105,24 +109,29 @@ def cost_of(plan: Plan, n_processes: int = 1) -> Cost | None:
     }
     networks: dict[str, tuple[nn.Module, AutoencoderRun | DiffusionRun]]
     networks = {"autoencoder": (autoencoder, run), "diffusion": (denoiser, diffusion)}
-    memory, disk = {}, plan.measuring.samples * 3 * run.data.size**2
+    memory, disk = dict[str, float](), dict[str, float]()
+    disk["samples"] = plan.measuring.samples * 3 * run.data.size**2
     for name, (network, training) in networks.items():
         n_bytes, micro_batch = weight_bytes(network), training.batch_size / (training.accumulation * n_processes)
         n_copies = copies(training.optimizer, 4) + (0.5 if training.precision in HALF else 0)
         memory[name] = n_bytes * n_copies + micro_batch * kept[name]
-        disk += n_bytes * (1 + training.intervals.keep_last * copies(training.optimizer, 3))
+        disk[name] = n_bytes * (1 + n_checkpoints(training) * copies(training.optimizer, 3))
     flips = 2 if diffusion.source.flip else 1
     stored = 2 * latents[0].numel() * BYTES[plan.cache] * flips  # means and variances
     hours = {stage: flops / PEAK / 3600 for stage, flops in spent.items()}
     return Cost(operations, hours, memory, stored, disk)
 
 
-def hours_of_plan(plan: Plan, cost: Cost) -> float:
-    """Return the hours of all trials of a plan, of which those of one autoencoder share it."""
-    n_autoencoders = len({entry.method for entry in plan.entries.values()})
-    shared = cost.hours["autoencoder"] + cost.hours.get("generative", 0.0)
-    each = cost.hours["diffusion"] + cost.hours["samples"]
-    return len(plan.seeds) * (n_autoencoders * shared + len(plan.entries) * each)
+def total(values: Mapping[str, float], stages: Iterable[tuple[Path, Stage]]) -> float:
+    """Return the sum over stages, such as `planned_stages` returns, of what each takes by its name."""
+    return math.fsum(values.get(name, 0.0) for _, name in stages)
+
+
+def n_checkpoints(run: AutoencoderRun | DiffusionRun) -> int:
+    """Return how many checkpoints a training leaves at its end."""
+    intervals = run.intervals
+    written = [*range(intervals.checkpoint, run.steps, intervals.checkpoint), run.steps]
+    return len(kept_steps(written, intervals.keep_last, intervals.keep_every))
 
 
 def _judges(run: AutoencoderRun, images: Tensor) -> list[Callable[[], Any]]:

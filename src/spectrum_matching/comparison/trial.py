@@ -5,12 +5,12 @@ that are not trained, the main one measures while the others wait.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from .. import __version__
 from ..analysis.generative import generate_without_training
@@ -29,7 +29,7 @@ from ..files import stages
 from ..files.digests import digest_json
 from ..files.documents import read_json
 from ..files.settings import hashed_settings
-from ..files.stages import REMEDY, FinishedStage, StageRunner, Work, slug
+from ..files.stages import REMEDY, FinishedStage, StageRunner, UnfinishedError, Work, read_finished_stage, slug
 from ..latents.encode import Encoder, autoencoder_encoder, encode_images, images_of, vision_encoder
 from ..latents.open_latents import open_latents
 from ..latents.write_cache import Storage, write_cache
@@ -123,15 +123,48 @@ def run_trial(
 
     run_stage: `read_finished_stage` reads a finished trial, and runs nothing. progress: shows a bar under a title.
     """
-    plan, entries = opened.plan, opened.plan.entries
-    owner = next(name for name in entries if entries[name].method == entries[entry].method)
-    trial = TrialContext(opened, plan, entry, owner, seed, opened.measured[seed], progress)
+    plan = opened.plan
+    trial = TrialContext(opened, plan, entry, owner_of(plan, entry), seed, opened.measured[seed], progress)
     for name, is_shared, inputs, work in STAGES:
         values = inputs(trial)
         if values is not None:
-            parent = Path(plan.out) / slug(owner if is_shared else entry) / f"seed{seed}"
+            parent = parent_of(plan, entry, seed, is_shared)
             trial.done[name] = run_stage(parent, name, values, partial(work, trial))
     return trial.done
+
+
+def owner_of(plan: Plan, entry: str) -> str:
+    """Return the plan's first entry that trains the same autoencoder as an entry."""
+    return next(name for name, other in plan.entries.items() if other.method == plan.entries[entry].method)
+
+
+def parent_of(plan: Plan, entry: str, seed: int, is_shared: bool) -> Path:
+    """Return the folder in which the folders of a trial's stages lie."""
+    return Path(plan.out) / slug(owner_of(plan, entry) if is_shared else entry) / f"seed{seed}"
+
+
+def planned_stages(plan: Plan, trials: Iterable[tuple[str, int]]) -> set[tuple[Path, Stage]]:
+    """Return the stages of trials, given as entry and seed, each by its parent folder and name; shared ones once."""
+    return {(parent_of(plan, entry, seed, stage.is_shared), stage.name) for entry, seed in trials for stage in STAGES}
+
+
+def finished_stages(opened: OpenedPlan, trials: Iterable[tuple[str, int]]) -> set[tuple[Path, Stage]]:
+    """Return those of `planned_stages` that are finished, of each trial up to the first that is not.
+
+    Raises:
+        ValueError: where a finished stage is damaged.
+    """
+    finished = set[tuple[Path, Stage]]()
+
+    def read(parent: Path, name: str, inputs: Mapping[str, Any], work: Work) -> FinishedStage:
+        stage = read_finished_stage(parent, name, inputs, work)
+        finished.add((parent, cast(Stage, name)))
+        return stage
+
+    for entry, seed in trials:
+        with suppress(UnfinishedError):
+            run_trial(opened, entry, seed, read)
+    return finished
 
 
 def _autoencoder_inputs(trial: TrialContext) -> Values:

@@ -1,6 +1,7 @@
 """Precision of a network's matrix products, and the scale that keeps gradients of fp16 from vanishing."""
 
 import logging
+from functools import cache
 from typing import Literal
 
 import torch
@@ -28,7 +29,8 @@ def loss_scaler(precision: Precision, device: torch.device) -> torch.amp.GradSca
 def require_precision(precision: Precision, device: torch.device) -> None:
     """Check that a device computes in this precision; warn of a CPU that has no instructions for it.
 
-    There torch multiplies bf16 matrices one product at a time, an order of magnitude slower than fp32.
+    There torch multiplies bf16 matrices one product at a time, an order of magnitude slower than fp32. Warns once in a
+    process.
 
     Raises:
         ValueError: for bf16 on a GPU that only emulates it.
@@ -38,4 +40,9 @@ def require_precision(precision: Precision, device: torch.device) -> None:
         raise ValueError(f"precision is bf16, which {name} does not have: use fp16, whose loss is scaled, or fp32")
     supported = {"bf16": "_is_mkldnn_bf16_supported", "fp16": "_is_mkldnn_fp16_supported"}
     if device.type == "cpu" and precision in HALF and not getattr(torch.ops.mkldnn, supported[precision])():
-        log.warning("precision is %s, which this CPU only emulates, many times slower: use fp32", precision)
+        _warn_once(f"precision is {precision}, which this CPU only emulates, many times slower: use fp32")
+
+
+@cache  # training and sampling of one command both ask
+def _warn_once(message: str) -> None:
+    log.warning("%s", message)

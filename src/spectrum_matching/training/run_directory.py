@@ -248,9 +248,16 @@ def save_checkpoint(folder: Path, step: int, content: Mapping[str, Any]) -> None
 
 def discard_checkpoints(folder: Path, keep_last: int, keep_every: int) -> None:
     """Delete all checkpoints but the newest `keep_last` and multiples of `keep_every`."""
-    for path in checkpoints(folder)[:-keep_last]:
-        if not keep_every or int(path.name) % keep_every:
+    by_step = {int(path.name): path for path in checkpoints(folder)}
+    kept = kept_steps(list(by_step), keep_last, keep_every)
+    for step, path in by_step.items():
+        if step not in kept:
             remove(path)
+
+
+def kept_steps(steps: Sequence[int], keep_last: int, keep_every: int) -> list[int]:
+    """Return, of the steps of checkpoints in order, the newest `keep_last` and multiples of `keep_every` (0: none)."""
+    return [step for step in steps[:-keep_last] if keep_every and step % keep_every == 0] + list(steps[-keep_last:])
 
 
 def checkpoints(folder: Path) -> list[Path]:
