@@ -898,3 +898,11 @@ def test_answer_lines_take_what_was_not_measured():
     assert "These measurements allow no verdict; the numbers are below." in lines
     assert lines[0].endswith("PSNR none: there is no decoder")
     assert printed([PARTIAL["all refused"]])[0].endswith("PSNR none: not finite")
+
+
+def test_metric_rows_mark_the_ends_of_a_searched_range(analyses):
+    mean, *samples = analyses[0].views
+    measurements = {**mean.measurements, "best_delta": Measurement(-0.5, 0.004)}
+    at_end = replace(analyses[0], views=(replace(mean, measurements=measurements), *samples))
+    (row,) = [row for row in rows_of_metrics.metric_rows([at_end]) if row.metric.key == "best_delta"]
+    assert (row.values[0][0].value, row.values[0][0].spread) == ("≤ −0.50", "")

@@ -20,7 +20,7 @@ from spectrum_matching.records.scores import BandPower, Evaluation, Protocol, Sa
 from spectrum_matching.report.comparison.context import OF_A_TRIAL, protocol_fields, warnings
 from spectrum_matching.report.comparison.page import render_comparison
 from spectrum_matching.report.comparison.quantities import Quantity, main_quantities
-from spectrum_matching.report.comparison.tables import comparison_markdown, legend, pairs, score_table
+from spectrum_matching.report.comparison.tables import comparison_markdown, legend, pairs, score_table, seed_table
 from spectrum_matching.report.digits import number
 
 OWN = Provenance("0.3.0", "afc7f8e", "2.13.0", "0.42.0", "cpu", "float32", 0)
@@ -523,3 +523,19 @@ def test_render_comparison_fits_screens_and_paper(what, browser, tmp_path):
     context.close()
     assert complaints == []
     assert {url for url in requests if not url.startswith("data:")} == {path.as_uri()}
+
+
+def test_score_table_marks_the_ends_of_a_searched_range():
+    deltas = {"control": (-0.5, -0.5), "some": (-0.5, -0.3), "none": (0.2, 0.4)}
+    trials = []
+    for method, values in deltas.items():
+        for seed, value in enumerate(values):
+            made = trial(method, seed, 1.0)
+            trials.append(dataclasses.replace(made, numbers={**made.numbers, "best_delta": value}))
+    own = dataclasses.replace(SMALL, trials=tuple(trials))
+    (quantity,) = [each for each in main_quantities(own) if each.metric.key == "best_delta"]
+    cells = [row[0] for _, row in score_table(own, [quantity]).rows]
+    assert [(cell.value, cell.spread) for cell in cells] == [("≤ −0.50", ""), ("≤ −0.40", ""), ("0.30", "± 0.10")]
+    assert cells[0].hint.startswith("seed 0: ≤ −0.50")
+    values = [row[1].value for _, row in seed_table(own, [quantity]).rows]
+    assert values == ["≤ −0.50", "≤ −0.50", "≤ −0.50", "−0.30", "0.20", "0.40"]

@@ -3,6 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
+from spectrum_matching.metrics.catalogue import METRICS
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.report.table import (
     MISSING,
@@ -92,3 +93,10 @@ def test_attributed_names_the_owners_unless_that_is_all(lines, expected):
 
 def test_grouped_lists_the_owners_of_each_value():
     assert grouped(["250", "50", "250"], ["A", "B", "C"]) == "250 (A, C); 50 (B)"
+
+
+def test_measured_marks_the_ends_of_a_searched_range():
+    cells = [measured(Measurement(value, 0.004), 3, METRICS["best_delta"]) for value in (-0.5, -0.49, 2.5)]
+    assert [(c.value, c.spread) for c in cells] == [("≤ −0.50", ""), ("−0.490", "± 0.004"), ("≥ 2.50", "")]
+    # Zero is the least gap that there is, not the end of a search.
+    assert measured(Measurement(0.0, 0.004), 3, METRICS["gap_scale_free_1"]).value == "0.000"

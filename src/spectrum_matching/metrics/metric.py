@@ -39,7 +39,8 @@ class Metric:
     better: direction that is claimed to help generation; "target" for an optimum in between, "neither" where the
     literature disagrees or says nothing. one_sided: a blurred or constant latent would win. evidence: what its relation
     to generation rests on within one shape or family; across: across families, None where nobody published it. bounds:
-    least and greatest value that its definition allows, None where there is none.
+    least and greatest value that its definition allows, None where there is none. is_searched: whether these are the
+    ends of a searched range, beyond which the best value may lie.
     conventions: how it differs from others of the same name. is_alternative: another reading of a metric, measured only
     with all readings.
     """
@@ -50,6 +51,7 @@ class Metric:
     better: Literal["lower", "higher", "target", "neither"] = "neither"
     range: str
     bounds: tuple[float | None, float | None] = (None, None)
+    is_searched: bool = False
     one_sided: bool = False
     source: str
     evidence: str = NONE
@@ -62,6 +64,13 @@ class Metric:
         low, high = self.bounds
         slack = 1e-5 * max(1.0, abs(value))
         return (low is None or value >= low - slack) and (high is None or value <= high + slack)
+
+    def beyond(self, value: float) -> Literal["≤ ", "≥ ", ""]:
+        """Return the sign of a value at an end of the searched range; "" within it, and where none was searched."""
+        low, high = self.bounds
+        if not self.is_searched or low is None or high is None:
+            return ""
+        return "≤ " if value <= low + 1e-5 else "≥ " if value >= high - 1e-5 else ""
 
     @property
     def doubt(self) -> str:

@@ -2,6 +2,8 @@
 
 import math
 
+from ..metrics.metric import Metric
+
 MOST_DECIMALS = 6
 
 
@@ -26,6 +28,15 @@ def fixed(value: float, decimals: int) -> str:
     text = f"{value:,.{decimals}f}"
     # A number that rounds to zero has no sign.
     return text.removeprefix("-") if not text.strip("-0.,") else text.replace("-", "−")
+
+
+def at_end(value: float, metric: Metric) -> str:
+    """Return "≤ −0.50" or "≥ 2.50" at an end of the range that was searched for a metric, "" anywhere else.
+
+    Such a number has no uncertainty beside it: that of the images does not say how far beyond the end the best lies.
+    """
+    sign = metric.beyond(value)
+    return sign and sign + fixed(value, 2)
 
 
 def decimals(value: float, standard_error: float | None) -> int:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from ..metrics.metric import Metric
 from ..records.analysis import Provenance
 from ..records.measurement import Measurement
-from .digits import fixed, number, spread
+from .digits import at_end, fixed, number, spread
 
 
 class Mark(NamedTuple):
@@ -83,11 +84,13 @@ def markdown(table: Table, names: Sequence[str], rows_are: str) -> str:
     return "\n".join(lines)
 
 
-def measured(measurement: Measurement | None, n_decimals: int) -> Cell:
-    """Return a number with its standard error as a cell."""
+def measured(measurement: Measurement | None, n_decimals: int, metric: Metric | None = None) -> Cell:
+    """Return a number with its standard error as a cell; of a metric that is searched for, an end of the range."""
     if measurement is None or measurement.value is None:
         return Cell("refused") if measurement else MISSING
     value = float(measurement)
+    if metric and (end := at_end(value, metric)):
+        return Cell(end, "", value)
     return Cell(fixed(value, n_decimals), spread(measurement.standard_error, n_decimals), value)
 
 

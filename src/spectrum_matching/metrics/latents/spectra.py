@@ -37,6 +37,7 @@ BEST_DELTA = Metric(
     better="target",
     range="−0.5 to 2.5 searched; 0 keeps the images' spectrum, steeper latents lie below it, white ones far above 1",
     bounds=(-0.5, 2.5),
+    is_searched=True,
     source=SPECTRUM_MATCHING,
     evidence=NONE + " beyond the paper's own training runs",
     conventions="scale-free variant: frequencies, no logarithm, no DC; interval by bootstrap over images",
@@ -49,6 +50,7 @@ GAP = replace(
     better="lower",
     range="from 0 on; large for latents steeper and flatter than the target alike",
     bounds=(0.0, None),
+    is_searched=False,
     conventions="KL(flattened image spectrum ‖ latent spectrum) per image, 16 bands, no DC; any latent scale",
 )
 GAP_PAPER = replace(

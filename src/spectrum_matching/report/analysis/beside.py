@@ -31,7 +31,7 @@ def beside_atlas(analyses: Sequence[Analysis], spaces: Sequence[OwnSpace] | None
     columns = [Column("latents", is_text=True), Column("images", is_text=True)]
     columns += [Column(TITLES[key], METRICS[key].unit, one_sided=METRICS[key].one_sided) for key in keys]
     rows = [
-        (i, (Cell(shape), Cell(images), *(measured(numbers.get(key), 3) for key in keys)))
+        (i, (Cell(shape), Cell(images), *(measured(numbers.get(key), 3, METRICS[key]) for key in keys)))
         for i, (_, shape, images, numbers) in enumerate(entries)
     ]
     return Table(tuple(columns), tuple(rows)), [name for name, *_ in entries]

@@ -7,7 +7,7 @@ from ...metrics.catalogue import METRICS
 from ...metrics.metric import Metric, unknown_metric
 from ...records.analysis import Analysis
 from ...records.measurement import Measurement
-from ..digits import MOST_DECIMALS, decimals, fixed, number, spread
+from ..digits import MOST_DECIMALS, at_end, decimals, fixed, number, spread
 
 MAIN_METRICS = {
     "psnr": "PSNR",
@@ -95,6 +95,8 @@ def _value(metric: Metric, label: str, measurement: Measurement, analysis: Analy
     beside = [] if label or white is None else [f"white noise: {number(white)}"]
     if metric.one_sided and not label:
         beside.insert(0, psnr(analysis) if analysis.measurement("psnr") else "no PSNR beside it")
+    if end := at_end(value, metric):
+        return Value(label, end, "", tuple(beside), "")
     n = decimals(value, error)
     # Three digits where nothing tells how many are significant, or where there is no room for them.
     if error is None or n == MOST_DECIMALS:

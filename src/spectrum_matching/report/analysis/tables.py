@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ...metrics.catalogue import METRICS
+from ...metrics.latents.spectra import BEST_DELTA
 from ...records.analysis import Analysis, SpectrumMatch
-from ..digits import fixed
+from ..digits import at_end, fixed
 from ..table import MISSING, Cell, Column, Table, distinct, extremes, measured, plain
 from .metric_rows import MAIN_METRICS
 
@@ -132,9 +133,7 @@ def channel_lists(analyses: Sequence[Analysis]) -> list[tuple[str, Table]]:
 
 def best(match: SpectrumMatch) -> str:
     """Return the best delta, or the end of the searched range where it lies at or beyond that."""
-    low, high = match.deltas[0], match.deltas[-1]
-    sign = "≤ " if match.best_delta <= low else "≥ " if match.best_delta >= high else ""
-    return sign + fixed(min(max(match.best_delta, low), high), 2)
+    return at_end(match.best_delta, BEST_DELTA) or fixed(match.best_delta, 2)
 
 
 def shape(analysis: Analysis) -> str:

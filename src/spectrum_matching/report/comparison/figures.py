@@ -43,7 +43,7 @@ def scatters(comparison: Comparison, quantities: Sequence[Quantity]) -> list[Pan
                 style = line(index) | {"linestyle": "none", "markersize": 6}
                 axes.plot([x], [y], **style)
                 canvas.entry(f"{index + 1} {trial.method}", style)
-                numbers = f"{quantity.title} {number(x)}: {score.title} {number(y)}"
+                numbers = f"{quantity.title} {quantity.words(x)}: {score.title} {number(y)}"
                 canvas.tip(x, y, f"{trial.method}, seed {trial.seed}\n{numbers}")
                 canvas.datum(f"{trial.method}, seed {trial.seed}", x, y)
             for index in sorted({index for index, *_ in points}):

@@ -10,6 +10,7 @@ from ...metrics.pooled import Difference, differences
 from ...records.comparison import Comparison, Spread, Trial, spread
 from ...records.measurement import Measurement
 from ..analysis.metric_rows import MAIN_METRICS
+from ..digits import at_end, number
 from ..table import Mark
 
 Source = Literal["generation", "generative", "reconstruction", "autoencoder"]
@@ -64,6 +65,10 @@ class Quantity(NamedTuple):
     def values(self, comparison: Comparison, method: str) -> list[float]:
         """Return the number of each seed of one method that has it."""
         return [value for trial in comparison.of(method) if (value := self.of(trial)) is not None]
+
+    def words(self, value: float, digits: int = 3) -> str:
+        """Return a value with significant digits, or the end of a searched range."""
+        return at_end(value, self.metric) or number(value, digits)
 
     def mark(self, difference: Difference) -> Mark:
         """Return whether a difference is for the better."""

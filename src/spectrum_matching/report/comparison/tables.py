@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ...metrics.pooled import FAMILY_WISE, Difference
 from ...records.comparison import Comparison
 from ..analysis.metric_rows import DIRECTIONS
-from ..digits import decimals, fixed, number
+from ..digits import at_end, decimals, fixed, number
 from ..table import MISSING, Cell, Column, Mark, Table, distinct, markdown
 from .quantities import BETTER, UNDECIDED, WORSE, Quantity, Source, against_control, headline, main_quantities, pairwise
 
@@ -88,7 +88,7 @@ def seed_table(comparison: Comparison, quantities: Sequence[Quantity]) -> Table:
                 value, score = quantity.of(trial), quantity.score(trial)
                 half = score.half_width if score else None
                 spread = "" if half is None else f"± {_format(half, n)}"
-                cells.append(MISSING if value is None else Cell(_format(value, n), spread, value))
+                cells.append(MISSING if value is None else Cell(_mean(quantity, [value], n), spread, value))
             rows.append((index, tuple(cells)))
     return Table(columns, tuple(rows))
 
@@ -145,16 +145,16 @@ def _column(comparison: Comparison, quantity: Quantity) -> list[Cell]:
         if spread is None:
             cells.append(Cell("refused" if any(map(quantity.score, trials)) else "–"))
             continue
-        half = [f"± {_format((spread.greatest - spread.least) / 2, n_decimals)}"] if spread.n > 1 else []
+        mean = _mean(quantity, quantity.values(comparison, method), n_decimals)
+        is_end = mean.startswith(("≤", "≥"))
+        half = [f"± {_format((spread.greatest - spread.least) / 2, n_decimals)}"] * (spread.n > 1 and not is_end)
         part = [] if spread.n == len(trials) else [f"{spread.n} of {len(trials)} seeds"]
         difference = compared.get(method)
         mark = quantity.mark(difference) if difference else None
         values = {trial.seed: quantity.of(trial) for trial in trials}
-        hints = [f"seed {seed}: {'refused' if v is None else number(v, 5)}" for seed, v in values.items()]
+        hints = [f"seed {seed}: {'refused' if v is None else quantity.words(v, 5)}" for seed, v in values.items()]
         hints += [f"against the control: p = {number(difference.p, 2)}"] if difference else []
-        cells.append(
-            Cell(_format(spread.mean, n_decimals), " ".join([*half, *part]), spread.mean, mark, "\n".join(hints))
-        )
+        cells.append(Cell(mean, " ".join([*half, *part]), spread.mean, mark, "\n".join(hints)))
     return cells
 
 
@@ -163,6 +163,13 @@ def _decimals(comparison: Comparison, quantity: Quantity) -> int | None:
     spreads = (quantity.spread(comparison, method) for method in comparison.methods)
     halves = [half for each in spreads if each and (half := (each.greatest - each.least) / 2) > 0]
     return decimals(0, statistics.median(halves)) if halves else None
+
+
+def _mean(quantity: Quantity, values: Sequence[float], n_decimals: int | None) -> str:
+    """Return the mean, or its bound where one of the values is an end of the searched range."""
+    mean, signs = statistics.mean(values), {sign for value in values if (sign := quantity.metric.beyond(value))}
+    bound = signs.pop() if len(signs) == 1 else ""
+    return at_end(mean, quantity.metric) or bound + _format(mean, n_decimals)
 
 
 def _format(value: float, n_decimals: int | None) -> str:
