@@ -64,13 +64,13 @@ def test_pair_verdicts_compare_each_subject_with_the_first_of_its_shape(plain, b
     (verdict,) = pair_verdicts([same, better])
     assert (verdict.first, verdict.second, verdict.word) == ("plain", "blurred", "better")
     assert str(verdict).startswith(
-        "By a rule of published pairs, blurred will diffuse better than plain without guidance: SEC 0."
+        "A rule from published pairs ranks blurred above plain for generation without guidance: SEC 0."
     )
     assert str(verdict).endswith(f". {record()}")
     assert verdict.evidence == evidence()
     (verdict,) = pair_verdicts([better, same])
     assert str(verdict).startswith(
-        "By a rule of published pairs, plain will diffuse worse than blurred without guidance: SEC 0."
+        "A rule from published pairs ranks plain below blurred for generation without guidance: SEC 0."
     )
     assert len(pair_verdicts([same, better, same])) == 2
 

@@ -41,12 +41,11 @@ class PairVerdict:
     evidence: str
 
     def __str__(self) -> str:
-        """Return "By a rule of published pairs, new will diffuse better than old …", and the rule's record."""
+        """Return "A rule from published pairs ranks new above old …", and the rule's record."""
         if self.word == "cannot say":
             return f"We cannot say whether {self.second} will diffuse better than {self.first}: {self.reason}."
-        said = (
-            f"By a rule of published pairs, {self.second} will diffuse {self.word} than {self.first} without guidance"
-        )
+        side = "above" if self.word == "better" else "below"
+        said = f"A rule from published pairs ranks {self.second} {side} {self.first} for generation without guidance"
         return f"{said}: {self.reason}. {record()}"
 
 

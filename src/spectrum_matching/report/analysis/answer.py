@@ -90,7 +90,8 @@ def _line(finding: Finding) -> Line:
 
 
 def _pair(verdict: PairVerdict) -> Line:
-    words = "" if verdict.word == "cannot say" else f"by a rule {verdict.word} than {verdict.first}"
+    sides = {"better": "above", "worse": "below"}
+    words = "" if verdict.word == "cannot say" else f"ranked {sides[verdict.word]} {verdict.first} by a rule"
     return Line(str(verdict), verdict.evidence, words=words)
 
 
