@@ -872,7 +872,7 @@ def test_answers_say_which_of_two_will_diffuse_better_in_one_line():
     assert verdict.evidence in page
     many = printed([*both, with_sec("other", 0.4)])
     assert "ranked above before by a rule" in many[1]
-    assert "worse than before" in many[2]
+    assert "ranked below before by a rule" in many[2]
     assert "than" not in many[0]
 
 

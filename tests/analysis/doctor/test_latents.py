@@ -65,7 +65,12 @@ def test_scale_of_each_channel_is_mended_by_statistics_that_then_fit(case):
 def test_scale_says_nothing_where_nothing_is_declared_unless_it_is_far_off(case, blocks, coloured):
     std = std_of(blocks, coloured)
     blocks.weight.div_(std)
-    assert scale(case(blocks)).level == "fine"
+    outcome = scale(case(blocks))
+    assert (outcome.level, outcome.verdict) == (
+        "fine",
+        "No normalisation is declared; latents are within a factor of 3 of unit scale.",
+    )
+    assert outcome.evidence.endswith("`analyze` asks for a factor of 1.15.")
     blocks.weight.mul_(3.5)
     assert (outcome := scale(case(blocks))).level == "look"
     assert outcome.fix == f"on the object: scaling_factor = {1 / 3.5:.4g}"

@@ -10,6 +10,7 @@ from ...latent_space import LatentSpace
 from ...metrics.latents.moments import DEAD, ChannelMoments, Moments, check_normalisation, dead_channels
 from ...records.diagnosis import Outcome
 from ...seeding import seeded
+from ..verdict import UNIT_SCALE
 from .examination import HALF, Examination, fine, listed, look, skipped, wrong
 
 OFF_SCALE, FAR_OFF = 1.5, 3.0
@@ -52,7 +53,8 @@ def scale(case: Examination) -> Outcome:
     factor = case.model.declaration(LatentSpace("scale", (0.0,), (1 / measured.suggested_scaling_factor,)))
     if space.convention == "none":
         if 1 / FAR_OFF < std < FAR_OFF:
-            return fine("No normalisation is declared, and none is needed for the scale.", evidence)
+            verdict = f"No normalisation is declared; latents are within a factor of {FAR_OFF:g} of unit scale."
+            return fine(verdict, f"{evidence} `analyze` asks for a factor of {UNIT_SCALE:g}.")
         return look("No normalisation is declared, and the latents are far from unit scale.", evidence, factor)
     off, by_channel = max(std, 1 / std), space.convention in ("per channel", "packed")
     if off > OFF_SCALE:
