@@ -40,6 +40,14 @@ def pytest_xdist_auto_num_workers():
     return min(cores) if min(cores) > 1 else 0
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Escape what a worker cannot send: names of files that are not UTF-8, as tests log and print them."""
+    report = yield
+    report.sections = [(title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections]
+    return report
+
+
 def pytest_collection_modifyitems(items):
     """Skip what cannot run while shapes are checked."""
     if os.environ.get("CHECK_SHAPES"):
