@@ -156,8 +156,10 @@ class LatentSet(Dataset[LatentRow], ABC):
         """Return the normalisation to unit scale, by channel or by one mean and deviation for all.
 
         Raises:
-            ValueError: when no statistics lie with the latents.
+            ValueError: for other words, and when no statistics lie with the latents.
         """
+        if statistics not in ("channel", "global"):
+            raise ValueError(f"statistics is {statistics!r}, expected channel or global")
         space = self.info.latent_space if statistics == "channel" else self.info.global_space
         if space is None:
             raise ValueError(f"{self.source} holds no mean and std of its latents; {REMEDY}")
