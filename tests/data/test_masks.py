@@ -205,7 +205,7 @@ def test_open_masks_follows_links_to_one_mask_and_names_what_cannot_be_read(tmp_
     left = torch.tensor([[True, True, False, False]]).expand(4, 4)
     assert masks.read([0, 1], (4, 4)).equal(torch.stack([left, left]))
     (message,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
-    assert "2 files (a/3.png: No such file or directory, pipe.png: not a regular file, but a named pipe)" in message
+    assert "2 files (a/3.png: No such file or directory, 'pipe.png: not a regular file, but a named pipe')" in message
 
 
 def test_open_masks_of_tensors_are_squares(tmp_path: Path) -> None:
