@@ -407,7 +407,8 @@ def test_render_comparison_shows_samples_of_all_trials(page):
 def test_protocol_fields_flag_differences(page):
     assert not [field for field in protocol_fields(SMALL) if field.differs]
     names = {field.name for record in (Protocol, Sampling) for field in dataclasses.fields(record)}
-    assert len(protocol_fields(SMALL)) == len(names - {"sampling", *OF_A_TRIAL}) + 1  # n_images is of both
+    shown = names - {"sampling", "tile", *OF_A_TRIAL}  # no images were decoded in tiles
+    assert len(protocol_fields(SMALL)) == len(shown) + 1  # n_images is of both
     first = SMALL.trials[0]
     sampling = dataclasses.replace(first.generation.protocol.sampling, steps=50)
     protocol = dataclasses.replace(first.generation.protocol, sampling=sampling)

@@ -166,8 +166,10 @@ def _by_text(comparison: Comparison, of: Callable[[Trial], Iterable[Text]]) -> d
 
 
 def _settings(evaluation: Evaluation) -> list[tuple[str, str, str]]:
-    sampling = vars(evaluation.protocol.sampling) if evaluation.protocol.sampling else {}
-    protocol = {name: value for name, value in vars(evaluation.protocol).items() if value is not None}
+    protocol, sampling = (
+        {name: value for name, value in vars(each).items() if value is not None} if each else {}
+        for each in (evaluation.protocol, evaluation.protocol.sampling)
+    )
     settings = {TITLES.get(name, name): value for name, value in protocol.items() if name not in OF_A_TRIAL}
     settings.pop("sampling", None)
     settings |= {SAMPLING.get(name, name): value for name, value in sampling.items() if name not in OF_A_TRIAL}
