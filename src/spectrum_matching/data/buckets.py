@@ -23,7 +23,7 @@ Shape = tuple[int, int]
 
 log = logging.getLogger(__name__)
 
-N_STEPS = 32  # a size without bound would make shapes without bound
+N_STEPS = 32  # bounds the candidates, whose number would otherwise grow with the square of the size
 
 
 @dataclass(frozen=True)
