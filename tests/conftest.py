@@ -62,6 +62,15 @@ def generator():
     return torch.Generator().manual_seed(0)
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """For modules that compare with processes of their own: other numbers of threads round sums differently."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def specmatch(capfd):
     """Arguments of the command → exit status, standard output, standard error."""

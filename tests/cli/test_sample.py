@@ -27,6 +27,8 @@ from spectrum_matching.training.diffusion_config import DenoiserChoice, Diffusio
 from spectrum_matching.training.diffusion_data import open_learned
 from spectrum_matching.training.train_diffusion import build_diffusion_state, train_diffusion
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 N = 7
 CHOICE = SamplingChoice(steps=2, batch_size=3)
@@ -321,15 +323,6 @@ def test_sample_resumes_after_a_full_disk(trained_diffusion, pixels, tmp_path):
         assert not (tmp_path / "x.npz").exists()
     assert forked(trained_diffusion, tmp_path / "x.npz") == 0
     assert np.array_equal(np.load(tmp_path / "x.npz")["arr_0"], pixels)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Bytes are compared here, and sums by other numbers of threads round differently."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def process(latents, model, out):

@@ -2,7 +2,6 @@
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +15,7 @@ from spectrum_matching.evaluation.reference import tensors_of
 from spectrum_matching.metrics.images.catalogue import SET_SCORES
 from spectrum_matching.metrics.images.inception_score import INCEPTION_SCORE
 from spectrum_matching.metrics.images.score import SetComparison
+from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.vision.extractors import Extracted, Extractor
 from spectrum_matching.processes import open_accelerator
 
@@ -46,21 +46,13 @@ def reduced(n, accelerator):
     }
 
 
-class Halving(torch.nn.Module):
-    """What `evaluate_reconstruction` asks of an autoencoder, without any weights."""
-
-    def encode(self, images):
-        return SimpleNamespace(mean=torch.nn.functional.avg_pool2d(images, 2))
-
-    def decode(self, latents):
-        return torch.nn.functional.interpolate(latents, scale_factor=2)
-
-
 def reconstructed(n, accelerator):
     """Scores of n images by key, with the upper end of their intervals."""
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     batches = fixed_batches(TensorImages(images(n)), 4, rank=rank, world=world)
-    found = evaluate_reconstruction("halving", Halving(), batches, EXTRACTOR, accelerator=accelerator)
+    found = evaluate_reconstruction(
+        "tiny", Autoencoder.from_preset("tiny"), batches, EXTRACTOR, accelerator=accelerator
+    )
     return {key: torch.tensor([s.value, s.value + (s.half_width or 0.0)]) for key, s in found.scores.items()}
 
 
@@ -76,6 +68,7 @@ def process(out):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_reduce_over_two_processes_equals_one(tmp_path):
     run_in_two(__file__, tmp_path)
     for rank in (0, 1):
