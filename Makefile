@@ -9,13 +9,13 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: .venv/ready
 	$(BIN)/specmatch demo $(ARGS)
 
-# Everything, then the library rooms once more with the shapes of their annotations checked. ARGS="-n auto": on all cores.
+# Everything, then the library rooms once more with the shapes of their annotations checked, on all cores. ARGS="-n 0": on one.
 test: check
-	$(BIN)/python -m pytest $(ARGS)
-	CHECK_SHAPES=1 $(BIN)/python -m pytest tests/spectrum tests/methods tests/diffusion
+	$(BIN)/python -m pytest -n auto $(ARGS)
+	CHECK_SHAPES=1 $(BIN)/python -m pytest -n auto $(ARGS) tests/spectrum tests/methods tests/diffusion
 
 test-fast: .venv/ready
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)
 
 check: .venv/ready
 	$(BIN)/ruff check .
