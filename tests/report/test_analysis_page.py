@@ -893,6 +893,17 @@ def test_answer_lines_of_many_are_a_line_each():
     assert [line[:4] for line in lines[:4]] == ["a   ", "b   ", "c   ", "d   "]
 
 
+def test_answer_lines_warn_of_each_difference_as_the_page_does():
+    same, other = [synthetic("a"), synthetic("b")], [synthetic("a"), synthetic("b", shape=(4, 8, 8))]
+    assert not any("comparable" in line for line in printed(same))
+    (warning,) = comparability(other)
+    for analyses in (other, [*other, *other]):  # whole sentences, and a few words of each
+        assert [line for line in printed(analyses) if "comparable" in line] == [
+            f"not directly comparable {line}" for line in comparability(analyses)
+        ]
+    assert f"not directly comparable {warning}" in printed(other)
+
+
 def test_answer_lines_take_what_was_not_measured():
     lines = printed([PARTIAL["latents alone"]])
     assert "These measurements allow no verdict; the numbers are below." in lines

@@ -15,7 +15,7 @@ from ..records.measurement import Measurement
 from ..records.scores import Evaluation, Protocol, protocol_differences
 from .analysis.answer import FEW, answers, shared_facts
 from .analysis.beside import beside_atlas
-from .analysis.context import measured_on
+from .analysis.context import comparability, measured_on
 from .latent_maps.page import lead
 from .latent_maps.tables import direction_table, is_pair, matrix_table
 from .table import Cell, Column, Table, attributed, distinct
@@ -75,6 +75,7 @@ def answer_lines(analyses: Sequence[Analysis]) -> list[Text]:
         lines += [_text(Text(title, "dim"), line.text) for title, line in facts.items()]
         more += answer.others + len(answer.verdict) - len(shown)
     lines += [_text(answer.pair.text) for answer in each if answer.pair and len(each) <= FEW]
+    lines += [Text.assemble(("not directly comparable ", "yellow"), _text(line)) for line in comparability(analyses)]
     lines += [_text(Text(title, "dim"), line.text) for title, line in shared]
     measured = measured_on(analyses)
     if more:
