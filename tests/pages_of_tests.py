@@ -58,6 +58,7 @@ GIVEN = {
     "table.parquet": ("data/cifar10/train.parquet", "data/cifar10/test.parquet"),
     "shufflenet.pth": ("shufflenetv2_backbone.pth",),
     "mine.py": ("mine.py",),
+    "half_energy.py": ("half_energy.py",),
     "anything": ("vgg16-397923af.pth", "vgg.pth"),  # copied by a page, and not read
 }
 """What stands for the reader's own things, by the names that pages have for them."""
@@ -121,6 +122,7 @@ def make_things(folder):
         torch.jit.trace(network, torch.zeros(1, 3, 32, 32)).save("features.pt")
         torch.save(ShuffleNet().state_dict(), "shufflenet.pth")
         Path("mine.py").write_text(MINE)
+        Path("half_energy.py").write_text(dict(blocks("docs/extending.md")[::-1])["python"])  # the page's first
         Path("anything").touch()
         in_hub = {"stabilityai/sd-vae-ft-mse": "vae", "facebook/dinov2-base": "dinov2"}
         config = transformers.Dinov2Config(hidden_size=12, num_hidden_layers=1, num_attention_heads=2, image_size=28)

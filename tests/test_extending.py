@@ -7,12 +7,10 @@ import pytest
 import torch
 
 from spectrum_matching import reconstruct
+from spectrum_matching.analysis import analyze
 from spectrum_matching.data import images as image_sets
-from spectrum_matching.metrics.catalogue import LATENT_METRICS
 from spectrum_matching.metrics.images.score import SetComparison
 from spectrum_matching.metrics.images.statistics import ImageStatistics
-from spectrum_matching.metrics.latents.moments import ChannelMoments
-from spectrum_matching.metrics.latents.sweep import LatentBatch, LatentSweep
 from spectrum_matching.nets.autoencoder import Autoencoder, diffusers_classes
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
@@ -32,14 +30,19 @@ def test_extending_page_has_five_programs_under_15_lines():
         assert len([line for line in program.splitlines() if line.strip()]) < 15, title
 
 
+class Identity:
+    def encode(self, images):
+        return images
+
+    def decode(self, latents):
+        return latents
+
+
 def test_extending_page_metric_of_latents_measures(generator):
     metric = names_of("A metric of latents")["HALF_ENERGY"]
-    latents = torch.randn(32, 3, 8, 8, generator=generator)
-    moments = ChannelMoments()
-    moments.add(latents)
-    batches = [LatentBatch(latents, torch.full((32,), -1))]
-    numbers = LatentSweep(lambda: batches, moments.moments(), (*LATENT_METRICS, metric)).numbers()
-    assert abs(numbers["half_energy"].value - 0.5) < 4 * numbers["half_energy"].standard_error
+    images = torch.randn(32, 3, 16, 16, generator=generator).clamp(-1, 1)
+    half = analyze(Identity(), images, n_tests=2, metrics=[metric]).measurement("half_energy")
+    assert abs(half.value - 0.5) < 4 * half.standard_error
 
 
 def test_extending_page_score_compares_sets():

@@ -17,6 +17,7 @@ from ..latents.alignment_targets import require_latents
 from ..latents.foreign.pairing import pair
 from ..latents.latent_set import LatentSet
 from ..latents.open_latents import CACHED, latent_batches, open_latents
+from ..metrics.decoder.sweep import DecoderMetric
 from ..records.analysis import Analysis, Sample, Subject
 from ..records.coverage import Coverage
 from ..records.provenance import provenance
@@ -26,6 +27,7 @@ from .encodings import Encodings
 from .latents import finish_analysis
 from .measure import encoder_notes, mask_notes, tile_notes, tokens_of
 from .options import DEFAULTS, AnalysisOptions
+from .own_metrics import OwnMetric, checked_metrics
 
 ALONE = "Measured without images: there is no image spectrum to match."
 
@@ -39,6 +41,7 @@ def analyze_latents(
     batch_size: int = 16,
     seed: int = 0,
     options: AnalysisOptions = DEFAULTS,
+    metrics: Sequence[OwnMetric] = (),
     notes: tuple[str, ...] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Analysis:
@@ -49,6 +52,7 @@ def analyze_latents(
     Raises:
         ValueError: when latents and images do not pair, fewer than two latents can be used, or latents do not vary.
     """
+    own = checked_metrics(metrics)
     pairs = pair(latents, images) if images else None
     masks = open_masks(options.masks, images) if options.masks and images else None
     bad = list(map(str, (*latents.info.bad, *(images.bad if images else ()))))
@@ -82,6 +86,7 @@ def analyze_latents(
             "the gap to a vision encoder": None if images else options.encoder,
         }
         unmet = [number for number, request in requests.items() if request is not None]
+        unmet += [each.key for metric in own if isinstance(metric, DecoderMetric) for each in metric.metrics]
         return finish_analysis(
             encodings,
             latents.info.latent_space or LatentSpace(),
@@ -106,6 +111,7 @@ def analyze_latents(
                 tuple(bad),
             ),
             provenance=provenance(torch.device("cpu"), torch.float32, seed),
+            metrics=own,
             notes=(
                 *notes,
                 *latents.notes,

@@ -4,7 +4,7 @@ import difflib
 import math
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from ..metrics.catalogue import METRICS
@@ -42,13 +42,13 @@ def numbers(analysis: Analysis, prefix: str = "") -> dict[str, float]:
     return {prefix + name: m.value for name, m in measurements(analysis).items() if m.value is not None}
 
 
-def read_conditions(texts: Sequence[str]) -> list[Condition]:
-    """Parse conditions such as "best_delta > 1.3" or "decoder-idle".
+def read_conditions(texts: Sequence[str], own: Collection[str] = ()) -> list[Condition]:
+    """Parse conditions such as "best_delta > 1.3" or "decoder-idle"; own: keys of metrics beside the catalogue's.
 
     Raises:
         ValueError: for a text that is neither.
     """
-    conditions = []
+    conditions, keys = [], [*METRICS, *own]
     for text in texts:
         if text.strip() in FINDING_KEYS:
             conditions.append(Condition(text.strip(), text.strip(), "", 0.0))
@@ -60,8 +60,8 @@ def read_conditions(texts: Sequence[str]) -> list[Condition]:
                 f"verdict: {', '.join(FINDING_KEYS)}"
             )
         name = parts[1].removesuffix("_sample")
-        if name not in METRICS and name != "normalised_std" and not re.fullmatch(r"lowpass_\d+", name):
-            near = ", ".join(difflib.get_close_matches(name, METRICS, n=4, cutoff=0.0))
+        if name not in keys and name != "normalised_std" and not re.fullmatch(r"lowpass_\d+", name):
+            near = ", ".join(difflib.get_close_matches(name, keys, n=4, cutoff=0.0))
             raise ValueError(f"{text!r}: nothing measured is called {parts[1]!r}; the nearest are {near}")
         if math.isinf(bound := float(parts[3])):
             raise ValueError(f"{text!r}: {parts[3]} is too large for a number")

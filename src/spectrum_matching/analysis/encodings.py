@@ -11,7 +11,7 @@ from torch import Tensor
 from ..metrics.catalogue import LATENT_METRICS
 from ..metrics.latents.block_dct import BLOCK, block_amplitudes, block_profile
 from ..metrics.latents.spectra import LatentSpectra, image_bands
-from ..metrics.latents.sweep import LatentBatch, LatentSweep
+from ..metrics.latents.sweep import LatentBatch, LatentMetric, LatentSweep
 from ..metrics.rows import Rows
 from ..records.analysis import Kind
 from ..seeding import indexed_noise
@@ -113,8 +113,11 @@ class Encodings:
         """Read all latents (b, c, h, w) float32."""
         return self._files[kind].batches(BATCH_SIZE)
 
-    def sweep(self, kind: Kind, with_labels: bool) -> LatentSweep:
-        """Run every metric of latents over those of one kind; posterior noise is that of the means."""
+    def sweep(self, kind: Kind, with_labels: bool, own: Sequence[LatentMetric] = ()) -> LatentSweep:
+        """Run every metric of latents over those of one kind; posterior noise is that of the means.
+
+        own: metrics that the catalogue does not have.
+        """
         labels = self._labels.all() if with_labels else torch.full((self.n_images,), -1)
         noise = self._noise.all().split(BATCH_SIZE) if len(self._noise) and kind == "mean" else None
 
@@ -124,7 +127,7 @@ class Encodings:
             columns = self.batches(kind), labels.split(BATCH_SIZE), masks, noise or repeat(None), features
             return (LatentBatch(*batch) for batch in zip(*columns, strict=False))
 
-        return LatentSweep(batches, self.spectra[kind].moments(), LATENT_METRICS)
+        return LatentSweep(batches, self.spectra[kind].moments(), (*LATENT_METRICS, *own))
 
     def __enter__(self) -> Self:
         return self

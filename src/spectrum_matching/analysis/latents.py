@@ -1,6 +1,7 @@
 """Assemble an analysis from encodings: spectra, views of the latents, normalisation, verdict."""
 
 import logging
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from ..metrics.latents.eigenspectrum import principal_axes
 from ..metrics.latents.moments import ChannelMoments, check_normalisation
 from ..metrics.latents.similarity import mean_cosines
 from ..metrics.latents.spectra import VARIANTS, LatentSpectra, fit_spectrum, match_spectra, spectral_numbers
-from ..metrics.latents.sweep import LatentSweep
+from ..metrics.latents.sweep import LatentMetric, LatentSweep
 from ..records.analysis import (
     Analysis,
     Channel,
@@ -32,6 +33,7 @@ from ..spectrum.powerlaw import fit_power_law
 from .album import Album
 from .encodings import Encodings
 from .options import AnalysisOptions
+from .own_metrics import OwnMetric, own_notes
 from .verdict import with_findings
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ def finish_analysis(
     equivariance: tuple[EquivariancePoint, ...] = (),
     decoding: Decoding | None = None,
     generative: Generative | None = None,
+    metrics: Sequence[OwnMetric] = (),
     notes: tuple[str, ...] = (),
 ) -> Analysis:
     """Measure the encoded latents and return the whole analysis with its verdict; the album gets the latents' pictures.
@@ -57,11 +60,12 @@ def finish_analysis(
         ValueError: when latents do not vary within any image.
     """
     views, seed = [], provenance.seed
+    own = [metric for metric in metrics if isinstance(metric, LatentMetric)]
     for kind, spectra in encodings.spectra.items():
         if spectra.is_flat:
             raise ValueError(f"{subject.name}: its latents do not vary within any image, so they have no spectrum")
         log.info("%s: metrics of %ss", subject.name, kind)
-        sweep = encodings.sweep(kind, options.labels)
+        sweep = encodings.sweep(kind, options.labels, own)
         if kind == "mean":
             _, axes, scales = principal_axes(sweep)
             album.add_latents(encodings.read("mean", album.rows), sweep.moments.channel_means, axes, scales)
@@ -89,7 +93,7 @@ def finish_analysis(
             pictures=album.pictures(),
             latent_pictures=album.latent_pictures,
             findings=(),
-            notes=notes,
+            notes=(*notes, *own_notes(metrics)),
         )
     )
 

@@ -1,7 +1,7 @@
 """Analysis of one autoencoder on a fixed set of images."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..metrics.catalogue import DECODER_METRICS
 from ..metrics.decoder.equivariance import equivariance_points
 from ..metrics.decoder.lowpass import legal_block, lowpass_points
 from ..metrics.decoder.noise import noise_points
-from ..metrics.decoder.sweep import DecoderSweep, DecoderTest, decoder_work
+from ..metrics.decoder.sweep import DecoderMetric, DecoderSweep, DecoderTest, decoder_work
 from ..metrics.decoder.transfer import transfer_matrix
 from ..metrics.images.fidelity import Fidelity
 from ..metrics.images.pixels import SSIM_WINDOW
@@ -32,6 +32,7 @@ from .encodings import Encodings
 from .generative import Steps, check_reference, generation_work, measure_generation
 from .latents import finish_analysis
 from .options import DEFAULTS, AnalysisOptions
+from .own_metrics import OwnMetric, checked_metrics
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ def analyze(
     batch_size: int = 16,
     seed: int = 0,
     options: AnalysisOptions = DEFAULTS,
+    metrics: Sequence[OwnMetric] = (),
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     notes: tuple[str, ...] = (),
@@ -58,14 +60,15 @@ def analyze(
     autoencoder: an `Autoencoder`, a model of diffusers, or an object with encode and decode, in wrappers or not.
     images: an image set, or a tensor (n, 3, size, size) in [-1, 1], or of as many channels as the autoencoder takes.
     n_tests: so many of these, spread over them, are also decoded from low-passed and noisy latents, and encoded rotated
-    and scaled. batch_size: changes the numbers only by rounding. device, dtype: where and how the networks run, and
-    stay; None leaves them as they are. Training mode is restored, and the global random state is not touched. source,
-    split, notes: for the record. progress: called with how often an image has been encoded or decoded, and the total,
-    tests of the decoder and generation among them.
+    and scaled. batch_size: changes the numbers only by rounding. metrics: of your own, beside the catalogue's; what
+    they are is in the notes. device, dtype: where and how the networks run, and stay; None leaves them as they are.
+    Training mode is restored, and the global random state is not touched. source, split, notes: for the record.
+    progress: called with how often an image has been encoded or decoded, and the total, tests of the decoder and
+    generation among them.
 
     Raises:
         ValueError: for images of a size that the autoencoder does not take, latents that do not vary, outputs that are
-            not finite, and fewer than two images or tests.
+            not finite, fewer than two images or tests, and a metric that fails.
     """
     image_set = TensorImages(images) if isinstance(images, Tensor) else images
     model, n_channels = model_for(autoencoder, image_set, name)
@@ -75,6 +78,8 @@ def analyze(
         raise ValueError(f"n_tests is {n_tests}; standard errors need at least two images")
     check_size(name, model, image_set.size, SSIM_WINDOW)
     check_reference(name, model, image_set.size, options)
+    own = checked_metrics(metrics)
+    of_decoder = (*DECODER_METRICS, *(metric for metric in own if isinstance(metric, DecoderMetric)))
     subject = subject_of(model, name, source)
     grid = (image_set.size // model.factor, image_set.size // model.factor)
     bad, indices = list(map(str, image_set.bad)), list[int]()
@@ -95,7 +100,7 @@ def analyze(
         )
 
         def work_of_tests(n: int) -> int:
-            return decoder_work(test, DECODER_METRICS, min(n_tests, n)) + album_work(image_set.size, grid, n)
+            return decoder_work(test, of_decoder, min(n_tests, n)) + album_work(image_set.size, grid, n)
 
         planned = 2 * n_chosen, work_of_tests(n_chosen), generation_work(options.reference, n_chosen)
         steps = Steps(progress, sum(planned))
@@ -123,7 +128,7 @@ def analyze(
             log.info("%s: tests of the decoder", name)
             test = replace(test, channel_stds=encodings.spectra["mean"].moments().channel_stds)
             tested, album = frozenset(spread(n_measured, n_tests)), Album(image_set.size, indices)
-            tests = DecoderSweep(test, DECODER_METRICS, len(tested))
+            tests = DecoderSweep(test, of_decoder, len(tested))
             passed = summed(steps.part(planned[1]), work_of_tests(n_measured))
             again = {indices[row]: row for row in sorted({*tested, *album.rows})}
             for batch in batches_at(image_set, batch_size, list(again)):
@@ -170,6 +175,7 @@ def analyze(
                 transfer=transfer_matrix(tests),
             ),
             generative=generative,
+            metrics=own,
             notes=(
                 *(
                     *notes,

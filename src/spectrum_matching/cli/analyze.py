@@ -15,6 +15,7 @@ from ..analysis.conditions import failures, read_conditions
 from ..analysis.generative import check_reference
 from ..analysis.measure import analyze
 from ..analysis.options import N_REFERENCE, REFERENCE_NEEDS_FEATURES, open_options, open_reference_data
+from ..analysis.own_metrics import keys_of, open_metrics
 from ..data.images import Split
 from ..data.selection import choose_images
 from ..files.names import listed
@@ -59,6 +60,7 @@ def analyze_all(
     reference: str | None = None,
     num_reference: int = N_REFERENCE,
     all_readings: bool = False,
+    metric: tuple[str, ...] = (),
     fail_on: tuple[str, ...] = (),
     figures: Path | None = None,
     beside: Literal["atlas"] | None = None,
@@ -70,6 +72,7 @@ def analyze_all(
         specmatch analyze stabilityai/sd-vae-ft-mse --data photos --out report
         specmatch analyze mine=runs/tiny latents:latents --data photos --out report
         specmatch analyze runs/tiny --out report --fail-on "psnr < 26" decoder-idle --quiet
+        specmatch analyze runs/tiny --out report --metric python:mine.py:HALF_ENERGY
 
     Args:
         autoencoders: Folders in diffusers' format, hub names, LDM checkpoints (X.safetensors), python:FILE.py:FACTORY
@@ -99,6 +102,7 @@ def analyze_all(
             to; adds the distances of what they generate, by --features.
         num_reference: Number of these, spread over them.
         all_readings: Add alternative readings of metrics, such as SEC at ρ = 0.5.
+        metric: Add metrics of your own: python:FILE.py:NAME, a LatentMetric or a DecoderMetric.
         fail_on: Exit with status 1 if one holds, such as "best_delta > 1.3" "psnr < 26" decoder-idle.
         figures: Folder for the report's figures as PDF, and their numbers as CSV.
         beside: "atlas" puts the latent spaces that come with the package, as we analysed them, into a table with these.
@@ -111,7 +115,8 @@ def analyze_all(
         require_figures_folder(figures)
     if reference and not features:
         raise ValueError(REFERENCE_NEEDS_FEATURES)
-    conditions = read_conditions(fail_on)
+    metrics = open_metrics(metric)
+    conditions = read_conditions(fail_on, [key for each in metrics for key in keys_of(each)])
     sources = named_sources(autoencoders)
     chosen = chosen_device(device)
     options = open_options(
@@ -145,7 +150,8 @@ def analyze_all(
         options = replace(options, reference=open_reference_data(reference, images, num_reference))
         for name, network in networks.items():
             check_reference(name, network, images.size, options)
-    common: dict[str, Any] = {"n_images": num_images, "batch_size": batch_size, "seed": seed, "options": options}
+    common: dict[str, Any] = {"n_images": num_images, "batch_size": batch_size, "seed": seed}
+    common |= {"options": options, "metrics": metrics}
 
     def measure(name: str, progress: Callback) -> Analysis:
         if name in cached:

@@ -84,5 +84,5 @@ class Metric:
 
 
 def unknown_metric(key: str) -> Metric:
-    """Return the description of a metric that a saved file has and the catalogue does not."""
+    """Return the description of a metric that an analysis has and the catalogue does not."""
     return Metric(key=key, title=key, range="", source="", evidence="", conventions="")

@@ -1,5 +1,7 @@
 """Rows that are kept of many images, appended batch by batch."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -32,3 +34,15 @@ class Rows:
     def all(self) -> Tensor:
         """Return all rows (n, …)."""
         return self._buffer[: self._n]
+
+
+def claim(names: Iterable[str], taken: set[str]) -> None:
+    """Add names of rows to those that are taken.
+
+    Raises:
+        ValueError: if one is: rows of two metrics would be mixed.
+    """
+    for name in names:
+        if name in taken:
+            raise ValueError(f"two metrics keep rows named {name}: give those of your own another name")
+        taken.add(name)

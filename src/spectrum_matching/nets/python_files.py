@@ -12,10 +12,11 @@ from ..files.os_errors import is_out_of_memory
 PREFIX = "python:"
 
 
-def from_file(source: str) -> Any:
+def from_file(source: str, kinds: tuple[type, ...] = ()) -> Any:
     """Run the file of "python:FILE.py:FACTORY" and return what its factory returns.
 
     It is called without arguments, or with the folder after "@". The file's folder is on the import path meanwhile.
+    kinds: what is of one of these types is returned itself, and not called.
 
     Raises:
         ValueError: if there is no such file or function, and for whatever they raise.
@@ -38,6 +39,8 @@ def from_file(source: str) -> Any:
         with explain_user_errors(f"{path} fails to import"):
             spec.loader.exec_module(module)
         factory = getattr(module, factory_name, None)
+        if isinstance(factory, kinds):
+            return factory
         if not callable(factory):
             raise ValueError(f"{path} has no function {factory_name!r}: define it, without arguments that it needs")
         with explain_user_errors(f"{factory_name}({folder_name}) in {path} fails"):

@@ -9,6 +9,7 @@ from torch import Tensor
 from ...records.measurement import Measurement
 from ...seeding import spread
 from ..metric import Metric
+from ..rows import claim
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,12 @@ class DecoderSweep:
         """
         numbers = tuple(range(self.n, self.n + len(images)))
         whole = DecoderBatch(self.test, images, latents, self.test.decode(latents), numbers, self._note)
+        names = set[str]()
         for metric, chosen in zip(self._metrics, self._chosen, strict=True):
             batch = whole.of(chosen)
-            for name, rows in metric.collect(batch).items() if batch.numbers else ():
+            collected = metric.collect(batch) if batch.numbers else {}
+            claim(collected, names)
+            for name, rows in collected.items():
                 self._rows.setdefault(name, []).append(rows.cpu().double())
             passed(metric.passes(self.test) * len(batch.numbers))
         passed(len(images))

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...records.measurement import Measurement
 from ..estimates import GroupedSums
 from ..metric import Metric
-from ..rows import Rows
+from ..rows import Rows, claim
 from .moments import Moments, dead_channels
 
 
@@ -104,10 +104,12 @@ class LatentSweep:
         self.has_features = batch.features is not None
         self._rows["labels"].add(batch.labels)
         self._sums.add("images", torch.ones(len(batch.raw), dtype=torch.float64), self.n)
+        kept_names, summed_names = {"labels"}, {"images"}
         for metric in self._metrics:
             kept, summed = metric.collect(batch)
+            claim(kept, kept_names)
+            claim(summed, summed_names)
             for name, rows in kept.items():
-                assert len(self._rows[name]) == self.n, f"two metrics keep rows named {name}"
                 self._rows[name].add(rows)
             for name, rows in summed.items():
                 self._sums.add(name, rows, self.n)

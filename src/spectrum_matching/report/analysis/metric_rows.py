@@ -44,7 +44,7 @@ def metric_rows(analyses: Sequence[Analysis]) -> list[Row]:
     """Return what was measured of any of the autoencoders: in the catalogue's order, doubtful metrics last."""
     by_analysis = [_by_key(analysis) for analysis in analyses]
     measured = {key for each in by_analysis for key in each}
-    # A saved analysis may have metrics that this version's catalogue has dropped.
+    # An analysis may have metrics of its user's own, and a saved one such as the catalogue has dropped.
     known = sorted((key for key in METRICS if key in measured), key=lambda key: bool(METRICS[key].doubt))
     keys = [*known, *sorted(measured - METRICS.keys())]
     rows = []
