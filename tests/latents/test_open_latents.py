@@ -181,6 +181,14 @@ def test_open_latents_reports_wrong_folders_in_one_line(tmp_path: Path) -> None:
     assert "dataset.json is damaged" in complaint(tmp_path / "repa")
 
 
+def test_open_latents_says_how_to_encode_by_what_is_an_autoencoder(small_autoencoder, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "export").symlink_to(small_autoencoder)
+    for folder in (small_autoencoder, tmp_path / "run"):
+        with pytest.raises(ValueError, match=f"holds a network, not latents: .* `specmatch cache {folder} --out"):
+            open_latents(folder)
+
+
 def test_is_cached_knows_our_own_caches_without_the_prefix(latent_cache, small_autoencoder, tmp_path):
     assert is_cached(str(latent_cache))
     assert is_cached(f"latents:{tmp_path}")

@@ -10,7 +10,7 @@ from ..metrics.catalogue import METRICS
 from ..metrics.decoder.sweep import DecoderMetric
 from ..metrics.latents.sweep import LatentMetric
 from ..metrics.metric import Metric
-from ..nets.python_files import PREFIX, explain_user_errors, from_file
+from ..nets.python_files import PREFIX, explain_user_errors, from_file, require_prefix
 from ..records.measurement import Measurement
 
 OwnMetric = LatentMetric | DecoderMetric
@@ -27,6 +27,7 @@ def open_metrics(sources: Sequence[str]) -> tuple[OwnMetric, ...]:
         ValueError: when one does not open, or is not such a metric.
     """
     for source in sources:
+        require_prefix(source)
         if not source.startswith(PREFIX):
             raise ValueError(f"--metric {source}: give python:FILE.py:NAME, a LatentMetric or a DecoderMetric")
     metrics = tuple(from_file(source, KINDS) for source in sources)
@@ -85,4 +86,5 @@ def _guarded(metric: OwnMetric) -> OwnMetric:
         # A file holds no NaN, and no number of numpy's.
         return {key: validate(number, source=f"metric {key}") for key, number in found.items()}
 
-    return replace(metric, collect=collect, numbers=numbers)
+    parts: dict[str, Any] = {"collect": collect, "numbers": numbers}
+    return replace(metric, **parts)

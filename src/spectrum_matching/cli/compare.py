@@ -31,6 +31,12 @@ log = logging.getLogger(__name__)
 
 RESULTS = ("comparison.json", "report.html")
 
+OTHER_NAMES = (
+    "it compares methods, as a plan says; autoencoders are compared side by side by `specmatch analyze A B`, and as "
+    "drop-ins for one another by `specmatch compare-latents A B`"
+)
+"""What to say of a name beyond those that the command takes, and of a path in place of a plan."""
+
 
 def compare(
     plan: Annotated[str | None, arg(metavar="PLAN")] = None,
@@ -162,7 +168,8 @@ def resolve(name: str | None, config: Path | None, out: Path | None, data: str |
     if name is None:
         raise ValueError(f"name a plan: {', '.join(PLANS)}; `specmatch presets compare` says what they are")
     if name not in PLANS:
-        raise ValueError(f"no plan {name!r}; {nearest(name, list(PLANS))}")
+        others = f"; {OTHER_NAMES}" if Path(name).exists() else ""
+        raise ValueError(f"no plan {name!r}; {nearest(name, list(PLANS))}{others}")
     plan = PLANS[name]()
     if config is not None:
         plan = override(plan, read_mapping(config), str(config))

@@ -164,7 +164,7 @@ def _run(name: str, arguments: list[str]) -> None:
             close = get_close_matches(function, functions, n=1) or functions
             raise ValueError(f"unknown word {function!r}; did you mean {' or '.join(close)}?")
         prog = f"{prog} {function}"
-    from .options import described, parse
+    from .options import described, parse, require_names
     from .output import print_written, show_messages
 
     show_messages()
@@ -172,6 +172,8 @@ def _run(name: str, arguments: list[str]) -> None:
     with agreed():  # all processes read the same command line
         defaults = module.defaults(arguments) if hasattr(module, "defaults") else {}
     command = described(getattr(module, function.replace("-", "_")), defaults)
+    with agreed():
+        require_names(command, prog, arguments, getattr(module, "OTHER_NAMES", ""))
     result = parse(command, prog, arguments)
     if isinstance(result, Path):
         print_written(result)

@@ -5,7 +5,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, field, is_dataclass, make_dataclass, replace
-from typing import Annotated, Any, get_type_hints
+from itertools import takewhile
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import docstring_parser
 import tyro
@@ -51,6 +52,22 @@ def parse(command: Command, prog: str, arguments: Sequence[str]) -> Any:
     if {"--help", "-h"} & set(arguments):
         arguments = ["--help"]  # tyro leaves out of its help what was given already
     return tyro.cli(command, prog=prog, args=arguments, registry=_registry(), console_outputs=is_main_process())
+
+
+def require_names(command: Command, prog: str, arguments: Sequence[str], others: str) -> None:
+    """Check that a command, as `described` returns it, takes as many names as stand before the first option.
+
+    others: what to say of those that it does not take.
+
+    Raises:
+        ValueError: naming the first that is one too many.
+    """
+    names = list(takewhile(lambda word: not word.startswith("-"), arguments))
+    parameters = inspect.signature(command).parameters.values()
+    taken = [get_args(each.annotation)[0] for each in parameters if each.kind is each.POSITIONAL_ONLY]
+    if len(names) > len(taken) and not any(get_origin(kind) is Sequence for kind in taken):
+        few = f"{len(taken) or 'no'} name{'s' * (len(taken) != 1)}"
+        raise ValueError(f"{prog} takes {few}, and {names[len(taken)]!r} is one too many{others and f': {others}'}")
 
 
 def described(command: Command, defaults: Mapping[str, object] | None = None) -> Command:

@@ -10,6 +10,9 @@ from tyro.conf import arg
 from ..training.autoencoder_config import PRESETS, AutoencoderRun
 from .training import chosen_run, train
 
+OTHER_NAMES = "images are named by --data.path"
+"""What to say of a name beyond those that the command takes."""
+
 
 def train_ae(
     preset: Annotated[str | None, arg(metavar="PRESET")] = None,

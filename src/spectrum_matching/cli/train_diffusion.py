@@ -9,6 +9,9 @@ from tyro.conf import arg
 from ..training.diffusion_config import PRESETS, DiffusionRun
 from .training import chosen_run, train
 
+OTHER_NAMES = "latents are named by --source.latents, images by --source.images"
+"""What to say of a name beyond those that the command takes."""
+
 
 def train_diffusion(
     preset: Annotated[str | None, arg(metavar="PRESET")] = None,

@@ -16,8 +16,9 @@ Run = TypeVar("Run")
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """Return a hint: the known word nearest to `word`, or all known words."""
+    """Return a hint: the known word nearest to `word`, or one that begins or ends with it, or all known words."""
     close = difflib.get_close_matches(word, known, n=1)
+    close += [each for each in known if f"_{each}_".startswith(f"_{word}_") or each.endswith(f"_{word}")]
     return f"did you mean {quoted(close[0])}?" if close else f"known are {listed(known)}"
 
 

@@ -1,5 +1,6 @@
 """Objects from a user's Python file, named as "python:FILE.py:FACTORY", or "python:FILE.py:FACTORY@FOLDER"."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,12 @@ from typing import Any
 from ..files.os_errors import is_out_of_memory
 
 PREFIX = "python:"
+
+
+def require_prefix(source: str) -> None:
+    """Raise ValueError for "FILE.py:FACTORY" alone."""
+    if re.match(r"(?!python:).+\.py:\w", source):
+        raise ValueError(f"{source} names a function in a file: give {PREFIX}{source}")
 
 
 def from_file(source: str, kinds: tuple[type, ...] = ()) -> Any:

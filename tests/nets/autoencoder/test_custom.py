@@ -90,6 +90,7 @@ def test_from_file_gives_an_autoencoder(file: Path) -> None:
         ("python:{folder}:mine", "no file {folder}: give python:"),
         ("python:{folder}/mine.py", "names no function: give python:path/to/file.py:factory"),
         ("python:mine", "python:mine names no function"),
+        ("{folder}/mine.py:mine", "mine.py:mine names a function in a file: give python:{folder}/mine.py:mine"),
         ("python:{folder}/mine.py:yours", "{folder}/mine.py has no function 'yours'"),
         ("python:{folder}/mine.py:not_a_function", "{folder}/mine.py has no function 'not_a_function'"),
         ("python:{folder}/mine.py:needs_more", "needs_more() in {folder}/mine.py fails (TypeError: "),

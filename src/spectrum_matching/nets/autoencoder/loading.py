@@ -12,7 +12,7 @@ from ...files.manifest import verify_folder
 from ...files.run_folders import exported
 from ...records.training_data import FILE, training
 from ..folders import CONFIG, LoadedNetwork, download, fill_with_zeros, load_folder, read_config, read_folder
-from ..python_files import PREFIX, from_file
+from ..python_files import PREFIX, from_file, require_prefix
 from .diffusers_classes import CLASSES, REFUSED
 from .padding import set_padding
 from .single_file import load_single_file
@@ -55,6 +55,7 @@ def load(source: str | Path, *, incomplete: bool = False) -> Loaded:
     """
     if str(source).startswith(PREFIX):
         return Loaded(from_file(str(source)))
+    require_prefix(str(source))
     root = exported(source)
     if root.is_file() and root.suffix == ".safetensors":
         return Loaded(load_single_file(root))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...files.digests import digest_files, digest_lines, digest_weights
 from ...files.os_errors import is_out_of_memory
 from ...processes import usable_device
-from ..python_files import PREFIX, from_file
+from ..python_files import PREFIX, from_file, require_prefix
 from .encoders import SHUFFLENET, open_vision
 from .inception import REMEDY, RESIZER, Inception
 from .weights import weight_files
@@ -112,6 +112,7 @@ EXTRACTORS: dict[str, Callable[[str, torch.device | str], Extractor]] = {
 
 
 def _user_extractor(spec: str, device: torch.device | str) -> Extractor:
+    require_prefix(spec)
     is_python = spec.startswith(PREFIX)
     path = Path(spec.removeprefix(PREFIX).rpartition(":")[0] if is_python else spec).expanduser()
     if not (is_python or path.is_file()):
