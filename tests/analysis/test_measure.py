@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.utils.data import DataLoader
 
 from devices import Device
 from spectrum_matching.analysis import analyze, numbers
@@ -360,6 +361,15 @@ def test_analyze_refuses_outputs_that_are_not_finite(images):
     codec.decode = lambda latents: torch.full((len(latents), 3, 32, 32), torch.nan)
     with pytest.raises(ValueError, match="broken: its pictures contain values that are not finite"):
         analyze(codec, images, name="broken")
+
+
+def test_analyze_refuses_what_is_no_autoencoder_and_no_images(images):
+    loader = DataLoader(images)
+    with pytest.raises(ValueError, match=r"DataLoader has no encode\(\)"):
+        analyze(loader, images)
+    for autoencoder, given in ((Codec(), loader), (images, Codec())):
+        with pytest.raises(ValueError, match=f"images are {type(given).__name__}; expected a tensor"):
+            analyze(autoencoder, given)
 
 
 def test_analyze_refuses_constant_latents(images):

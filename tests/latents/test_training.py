@@ -154,6 +154,12 @@ def test_sample_moments_has_unit_scale_after_normalise(tmp_path: Path) -> None:
     assert sample_moments(batch.mean, None, torch.Generator()) is batch.mean
 
 
+def test_read_batch_refuses_rows_without_their_mirroring(tmp_path: Path) -> None:
+    write(tmp_path, moments())
+    with pytest.raises(ValueError, match="0 is no key: expected pairs"):
+        open_latents(tmp_path).read_batch([0, 1])  # type: ignore[list-item]
+
+
 def test_read_batch_names_damaged_shard(tmp_path: Path) -> None:
     write(tmp_path, moments())
     shard = tmp_path / "latents-00001.safetensors"

@@ -3,7 +3,15 @@ import scipy.fft
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
-from spectrum_matching.methods import ESM, KL, spectrum_distributions
+from spectrum_matching.methods import (
+    ESM,
+    KL,
+    Downscale,
+    FeatureMatch,
+    ScaleRotate,
+    SpectralMask,
+    spectrum_distributions,
+)
 from spectrum_matching.methods.encoding_losses import spectrum_bands
 from spectrum_matching.spectrum import idct2, kl_divergence
 
@@ -386,6 +394,25 @@ def test_losses_refuse_unknown_choices():
         ESM(delta=float("nan"))
     with pytest.raises(ValueError, match="'none'"):
         KL("none")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: ESM(delta="1"), "delta is '1': expected a number"),
+        (lambda: ESM(bins=16.0), "bins is 16.0: expected a whole number"),
+        (lambda: SpectralMask(keep=7), r"keep is 7: expected a sequence of whole numbers, such as keep=\(7,\)"),
+        (lambda: SpectralMask(keep="7"), "keep is '7': expected a sequence of whole numbers"),
+        (lambda: SpectralMask(keep=(7.5,)), r"keep is \(7.5,\): expected a sequence of whole numbers"),
+        (lambda: Downscale(2), r"factors is 2: .*factors=\(2,\)"),
+        (lambda: ScaleRotate(probability="0.5"), "probability is '0.5': expected a number"),
+        (lambda: ScaleRotate(denominator=None), "denominator is None: expected a whole number"),
+        (lambda: FeatureMatch(lambda x: x, "6", 4), "width is '6': expected a whole number"),
+    ],
+)
+def test_losses_and_transforms_refuse_values_of_another_type(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()
 
 
 # KL

@@ -233,6 +233,10 @@ def test_reconstruct_names_what_does_not_fit(images):
         reconstruct(nn.Linear(1, 1), esm_dsm(), square, seeded(0))
     with pytest.raises(ValueError, match="generator is None"):
         reconstruct(Grey(), METHODS["autoencoder"](), square, None)
+    with pytest.raises(ValueError, match=r"expected a Method, such as zoo.dsm\(\) returns"):
+        reconstruct(Grey(), METHODS["dsm"], square, seeded(0))
+    with pytest.raises(ValueError, match="expected latents or images, got list"):
+        reconstruct(Grey(), esm_dsm(), [square, None], seeded(0))
 
 
 def constant(value):

@@ -118,6 +118,8 @@ def test_spectrum_functions_take_or_refuse_any_size(name, grid, field):
 def test_spectrum_functions_refuse_what_is_no_field(name):
     with pytest.raises(ValueError, match=r"torch\.int64"):
         ALL[name](torch.ones(1, 2, 4, 4, dtype=torch.int64))
+    with pytest.raises(ValueError, match="expected a tensor, got list"):
+        ALL[name]([[0.0] * 4] * 4)
     with pytest.raises(ValueError, match=r"torch\.complex64"):
         ALL[name](torch.ones(1, 2, 4, 4, dtype=torch.complex64))
     with pytest.raises(ValueError, match=r"got \(4,\)"):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.arrays import Images, TensorImages
+from ..data.arrays import Images, TensorImages, as_image_set
 from ..data.fingerprint import fingerprint
 from ..data.masks import MaskSet, open_masks
 from ..data.order import batches_at, fixed_batches
@@ -70,7 +70,7 @@ def analyze(
         ValueError: for images of a size that the autoencoder does not take, latents that do not vary, outputs that are
             not finite, fewer than two images or tests, and a metric that fails.
     """
-    image_set = TensorImages(images) if isinstance(images, Tensor) else images
+    image_set = as_image_set(images)
     model, n_channels = model_for(autoencoder, image_set, name)
     if n_channels != 3 and options.needs_rgb:
         raise ValueError(f"images have {n_channels} channels, and {options.needs_rgb} takes RGB alone: leave it out")

@@ -124,3 +124,17 @@ class TensorImages(Contents, Dataset[ImageRow]):
 
 
 Images = ImageSet | TensorImages | ArchivedImages
+
+
+def as_image_set(images: Images | Tensor) -> Images:
+    """Return a set of images, or a tensor as one.
+
+    Raises:
+        ValueError: for anything else, such as a DataLoader, and as `TensorImages` does.
+    """
+    if isinstance(images, Tensor):
+        return TensorImages(images)
+    if not isinstance(images, Images):
+        expected = "expected a tensor (n, 3, size, size) in [-1, 1], or what open_images returns"
+        raise ValueError(f"images are {type(images).__name__}; {expected}")
+    return images

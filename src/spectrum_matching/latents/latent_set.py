@@ -28,6 +28,13 @@ Key = tuple[int, bool]
 """A row of a set, and whether its mirrored image is meant."""
 
 
+def require_keys(keys: Sequence[Key]) -> None:
+    """Raise ValueError for what is no key, such as a row alone."""
+    for key in keys:
+        if not isinstance(key, tuple | list) or len(key) != 2:
+            raise ValueError(f"{key!r} is no key: expected pairs (row, whether its mirrored image is meant)")
+
+
 class BadLatentError(Exception):
     """A stored latent that cannot be used; the message is the reason."""
 
@@ -169,8 +176,9 @@ class LatentSet(Dataset[LatentRow], ABC):
         """Read rows, in this order, of mirrored images where a key says so.
 
         Raises:
-            ValueError: when a shard or file is damaged; it is named.
+            ValueError: when a shard or file is damaged, which is named; for rows alone in place of keys.
         """
+        require_keys(keys)
         rows = []
         for row, is_mirrored in keys:
             try:

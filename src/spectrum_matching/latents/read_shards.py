@@ -16,7 +16,7 @@ from ..data.fingerprint import Contents, FileContents
 from ..files.os_errors import explain_read_error
 from ..files.regular import require_regular
 from .class_ids import MOST_CLASSES, class_ids
-from .latent_set import BadLatentError, CachedBatch, Key, LatentInfo, LatentRow, LatentSet, Layout
+from .latent_set import BadLatentError, CachedBatch, Key, LatentInfo, LatentRow, LatentSet, Layout, require_keys
 
 Statistic = Literal["mean", "logvar", "mean_flip", "logvar_flip", "label"]
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
@@ -79,6 +79,7 @@ class ShardLatents(LatentSet):
 
     def read_batch(self, keys: Sequence[Key]) -> CachedBatch:
         """Read rows; see `LatentSet.read_batch`."""
+        require_keys(keys)
         values = {name: self._gather(name, keys) for name in ("mean", "logvar") if name in self._tensors}
         for name, gathered in values.items():
             if not gathered.sum().isfinite():  # one number tells, nearly for free; where it is takes another pass

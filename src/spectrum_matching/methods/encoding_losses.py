@@ -15,7 +15,7 @@ from ..spectrum.filters import gaussian_matrix, resize_matrix
 from ..spectrum.power import Radius, power_spectrum, radial_bins, radial_profile
 from ..spectrum.separable import FLOAT64, apply_separable, constant, in_working_precision
 from .method import Posterior
-from .shapes import SEQUENCES, require_sequences, require_tensor
+from .shapes import SEQUENCES, require_number, require_sequences, require_tensor, require_whole
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -67,6 +67,8 @@ class ESM:
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
             raise ValueError(f"variant must be 'paper' or 'scale_free', got {self.variant!r}")
+        require_whole(bins=self.bins)
+        require_number(delta=self.delta)
         if self.bins < 2 or not math.isfinite(self.delta):
             got = f"bins {self.bins} and delta {self.delta}"
             raise ValueError(f"expected at least 2 bins and a finite delta, got {got}")

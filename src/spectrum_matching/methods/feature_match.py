@@ -13,6 +13,7 @@ from ..spectrum.contrast import unit_tokens
 from ..spectrum.filters import resize
 from ..spectrum.separable import in_working_precision
 from .method import Posterior
+from .shapes import require_number, require_whole
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -82,6 +83,8 @@ class FeatureMatch(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        require_whole(width=width, channels=channels)
+        require_number(cosine_margin=cosine_margin, distance_margin=distance_margin)
         if not 0 <= cosine_margin < 2 or not 0 <= distance_margin < 2:
             got = f"cosine_margin {cosine_margin} and distance_margin {distance_margin}"
             raise ValueError(f"margins must lie in [0, 2), got {got}")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .models import Gaussian, images_of, posterior_of, require_autoencoder, within_forward
-from .shapes import Grid, require_generator
+from .shapes import Grid, require_generator, require_tensor
 from .shared_transforms import Identity, IdentityMap
 
 if TYPE_CHECKING:
@@ -172,8 +172,12 @@ def reconstruct(
     of the posterior, otherwise its mean.
 
     Raises:
-        ValueError: for outputs that are not read, images that the decoder returns in another shape, or no generator.
+        ValueError: for outputs that are not read, images that the decoder returns in another shape, or no method,
+            tensor or generator.
     """
+    if not isinstance(method, Method):
+        raise ValueError(f"method is {method!r}: expected a Method, such as zoo.dsm() returns")
+    require_tensor(images)
     require_generator(generator)
 
     def run(model: Any, images: Images) -> Reconstruction:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from numbers import Integral, Real
+
 import torch
 from torch import Tensor
 
@@ -9,6 +12,29 @@ Grid = tuple[int, ...]
 """The sides of latents: (h, w), or (n,) of sequences."""
 
 SEQUENCES = "for sequences say their axis: SpectralMask(axis=...), ESM(axis=...)"
+
+
+def require_number(**values: object) -> None:
+    """Raise ValueError for what is no number, such as one in quotes."""
+    for name, value in values.items():
+        if not isinstance(value, Real):
+            raise ValueError(f"{name} is {value!r}: expected a number")
+
+
+def require_wholes(**values: object) -> None:
+    """Raise ValueError for what is no sequence of whole numbers, such as a single one."""
+    for name, value in values.items():
+        several = value if isinstance(value, Sequence) and not isinstance(value, str) else (None,)
+        if not all(isinstance(each, Integral) for each in several):
+            example = f", such as {name}=({value},)" if isinstance(value, Integral) else ""
+            raise ValueError(f"{name} is {value!r}: expected a sequence of whole numbers{example}")
+
+
+def require_whole(**values: object) -> None:
+    """Raise ValueError for what is no whole number."""
+    for name, value in values.items():
+        if not isinstance(value, Integral):
+            raise ValueError(f"{name} is {value!r}: expected a whole number")
 
 
 def require_generator(generator: object) -> None:

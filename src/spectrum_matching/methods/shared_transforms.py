@@ -11,7 +11,16 @@ from torch import Tensor
 
 from ..spectrum.block_lowpass import block_lowpass, sequence_lowpass
 from ..spectrum.filters import resize
-from .shapes import Grid, require_field, require_generator, require_plane, require_sequences
+from .shapes import (
+    Grid,
+    require_field,
+    require_generator,
+    require_number,
+    require_plane,
+    require_sequences,
+    require_whole,
+    require_wholes,
+)
 
 T = TypeVar("T")
 Interpolation = Literal["bilinear", "bicubic"]
@@ -92,6 +101,8 @@ class SpectralMask:
     axis: int | None = None
 
     def __post_init__(self) -> None:
+        require_wholes(keep=self.keep)
+        require_whole(block=self.block)
         last = 2 * self.block - 1 if self.axis is None else self.block
         if self.block < 1 or not self.keep or not all(1 <= keep <= last for keep in self.keep):
             # The published strengths, at the same frequencies.
@@ -151,6 +162,7 @@ class Downscale:
     antialias: bool = False
 
     def __post_init__(self) -> None:
+        require_wholes(factors=self.factors)
         if not self.factors or min(self.factors) < 1:
             raise ValueError(f"expected factors of at least 1, got {self.factors}")
 
@@ -180,6 +192,9 @@ class ScaleRotate:
     antialias: bool = False
 
     def __post_init__(self) -> None:
+        require_wholes(scales=self.scales, turns=self.turns)
+        require_whole(denominator=self.denominator)
+        require_number(probability=self.probability)
         if not 0 <= self.probability <= 1:
             raise ValueError(f"probability must lie in [0, 1], got {self.probability}")
         if not self.turns or not self.scales or min(self.scales) < 1 or self.denominator < 1:

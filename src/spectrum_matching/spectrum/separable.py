@@ -62,8 +62,10 @@ def in_working_precision(x: Shaped[Tensor, "*shape"], n_dims: int = 2) -> Float[
     """Return `x` in float32, or in float64 if it is that already.
 
     Raises:
-        ValueError: unless `x` is floating-point with at least `n_dims` axes, the last ones not empty.
+        ValueError: unless `x` is a floating-point tensor with at least `n_dims` axes, the last ones not empty.
     """
+    if not isinstance(x, Tensor):
+        raise ValueError(f"expected a tensor, got {type(x).__name__}")
     if not x.is_floating_point():
         raise ValueError(f"expected a floating-point tensor, got {x.dtype}; convert it first, such as by .float()")
     if x.ndim < n_dims or 0 in x.shape[-n_dims:]:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...data.arrays import Images, TensorImages
+from ...data.arrays import Images, as_image_set
 from ...data.fingerprint import fingerprint
 from ...data.order import fixed_batches
 from ...nets.autoencoder import check_size, eval_mode
@@ -43,7 +43,7 @@ def examine(
     Raises:
         ValueError: for fewer than three images, or of a size or number of channels that the autoencoder does not take.
     """
-    image_set = TensorImages(images) if isinstance(images, Tensor) else images
+    image_set = as_image_set(images)
     model, _ = model_for(autoencoder, image_set, name)
     check_size(name, model, image_set.size)
     subject = subject_of(model, name, source)

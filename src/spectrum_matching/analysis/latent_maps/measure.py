@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...data.arrays import Images, TensorImages
+from ...data.arrays import Images, as_image_set
 from ...data.fingerprint import fingerprint
 from ...data.order import fixed_batches
 from ...files.digests import digest_weights
@@ -68,7 +68,7 @@ def compare_latents(
     networks = {
         name: each if isinstance(each, Autoencoder) else Autoencoder(each) for name, each in autoencoders.items()
     }
-    image_set = TensorImages(images) if isinstance(images, Tensor) else images
+    image_set = as_image_set(images)
     n_chosen = min(n_images or len(image_set), len(image_set))
     pairs = [*permutations(networks, 2)]
     by_pair = layouts(networks, image_set.size, n_chosen, n_tests)
