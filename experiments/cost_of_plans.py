@@ -5,7 +5,7 @@
 Counts the floating-point operations of one update and of one sample of each plan on paper (no weights, no data), and
 divides by an assumed share of the card's bf16 peak. Writes experiments/results/cost_of_plans.json. Nothing of this size
 was run: the shares are assumptions; reading images, analysis, caching, features, scoring and the fits of models without
-training are not counted, nor is LPIPS; a discriminator adds a fifth to the autoencoder's operations.
+training are not counted. A discriminator counts from the first step.
 """
 
 import json

@@ -229,10 +229,27 @@ def test_compare_refuses_invalid_plans_before_any_work(plan, command, tmp_path, 
     assert not (tmp_path / "new").exists()
 
 
+def test_compare_names_all_that_is_missing_at_once(specmatch, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = specmatch("compare", "celeba256_f8d4", "--dry-run")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    plan = PLANS["celeba256_f8d4"]()
+    weights = (plan.autoencoder.losses.perceptual_weights, plan.measuring.features.partition(":")[2])
+    assert all(name in err for name in (*weights, plan.autoencoder.data.path, plan.measuring.data))
+
+
 def test_compare_suggests_the_nearest_plan(capfd):
     with pytest.raises(SystemExit):
         main(["compare", "cifar"])
     assert "did you mean cifar10?" in capfd.readouterr().err
+
+
+def test_compare_says_which_commands_compare_autoencoders(specmatch, tmp_path):
+    for names in ((tmp_path, tmp_path), (tmp_path,)):
+        status, out, err = specmatch("compare", *names)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert "`specmatch analyze A B`" in err
+        assert "`specmatch compare-latents A B`" in err
 
 
 def test_compare_without_a_plan_lists_plans(specmatch):

@@ -69,6 +69,21 @@ def test_cost_of_the_plans_by_hand():
     assert half.memory["diffusion"] == cost.memory["diffusion"]
 
 
+def test_cost_of_lpips_and_the_discriminator_by_hand():
+    plan = PLANS["celeba256_f8d4"]()
+    run, cost = plan.autoencoder, cost_of(plan)
+    assert run.losses.perceptual
+    assert (run.discriminator.width, run.discriminator.depth) == (64, 3)
+    vgg16 = [(3, 64, 256), (64, 64, 256), (64, 128, 128), (128, 128, 128), (128, 256, 64), *[(256, 256, 64)] * 2]
+    vgg16 += [(256, 512, 32), *[(512, 512, 32)] * 2, *[(512, 512, 16)] * 3]
+    lpips = 3 * sum(2 * 9 * before * after * side**2 for before, after, side in vgg16)  # two forward, one backward
+    patches = [(3, 64, 128), (64, 128, 64), (128, 256, 32), (256, 512, 31), (512, 1, 30)]
+    discriminator = 8 * sum(2 * 16 * before * after * side**2 for before, after, side in patches)
+    update = (cost.operations["encode"] + cost.operations["decode"]) * BACKWARD + lpips + discriminator
+    hours = run.steps * run.batch_size * update / SHARE["autoencoder"] / PEAK / 3600
+    assert cost.hours["autoencoder"] == pytest.approx(hours)
+
+
 def test_total_of_planned_stages_counts_shared_autoencoders_once():
     entries = {"a": Entry(), "b": Entry(), "c": Entry(MethodChoice("dsm", block=4))}
     plan = replace(PLANS["cifar10"](), entries=entries, seeds=(0, 1))

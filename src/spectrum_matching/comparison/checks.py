@@ -1,6 +1,7 @@
 """Check a plan before any work, open what its trials share, and derive the runs of an entry."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -50,15 +51,17 @@ def open_plan(plan: Plan) -> OpenedPlan:
     """Check a plan and open its images and networks.
 
     Raises:
-        ValueError: if the plan cannot be run.
+        ValueError: if the plan cannot be run, naming all images and networks that do not open.
     """
-    encoders = check_plan(plan)
+    encoders, missing = check_plan(plan), list[str]()
     plan = resolved(plan)
     require_creatable(Path(plan.out))
     if plan.autoencoder.network.pretrained is not None:
-        _check_latents(plan, Autoencoder.from_pretrained(plan.autoencoder.network.pretrained))
+        with _noted(missing):
+            _check_latents(plan, Autoencoder.from_pretrained(plan.autoencoder.network.pretrained))
     if plan.autoencoder.losses.perceptual:
-        LPIPS.from_weights(str(plan.autoencoder.losses.perceptual_weights))
+        with _noted(missing):
+            LPIPS.from_weights(str(plan.autoencoder.losses.perceptual_weights))
     accelerator = open_accelerator()
     for name, run in (("autoencoder", plan.autoencoder), ("diffusion", plan.diffusion)):
         try:
@@ -66,25 +69,41 @@ def open_plan(plan: Plan) -> OpenedPlan:
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     data, measuring = plan.autoencoder.data, plan.measuring
-    extractor = open_extractor(measuring.features, accelerator.device) if measuring.features else None
-    training = open_images(data.path, data.size, split="all", labels=None)
+    with _noted(missing):
+        extractor = open_extractor(measuring.features, accelerator.device) if measuring.features else None
+    opened = {}
+    for source in dict.fromkeys(filter(None, (data.path, measuring.data, measuring.reference_data))):
+        with _noted(missing):
+            opened[source] = open_images(source, data.size, split="all", labels=None)
+    for alignment in (entry.alignment for entry in plan.entries.values() if entry.alignment.weight):
+        key = (str(alignment.encoder), alignment.size)
+        if key not in encoders:
+            with _noted(missing):
+                encoder = open_vision(key[0], size=key[1])
+                encoder.grid(data.size)  # raises ValueError for images of another size
+                encoders[key] = encoder.digest
+    if missing:
+        raise ValueError("; ".join(dict.fromkeys(missing)))
+    training = opened[data.path]
     if measuring.data is not None:
-        measured = dict.fromkeys(plan.seeds, open_images(measuring.data, data.size, split="all", labels=None))
+        measured = dict.fromkeys(plan.seeds, opened[measuring.data])
     else:
         measured = {seed: training.part("held_out", held_out=data.held_out, seed=seed) for seed in plan.seeds}
     references = measured
     if measuring.reference_data is not None:
-        reference = open_images(measuring.reference_data, data.size, split="all", labels=None)
-        references = dict.fromkeys(plan.seeds, reference)
-    for alignment in (entry.alignment for entry in plan.entries.values() if entry.alignment.weight):
-        key = (str(alignment.encoder), alignment.size)
-        if key not in encoders:
-            encoder = open_vision(key[0], size=key[1])
-            encoder.grid(data.size)  # raises ValueError for images of another size
-            encoders[key] = encoder.digest
+        references = dict.fromkeys(plan.seeds, opened[measuring.reference_data])
     return OpenedPlan(
         plan, training.digest, len(training), measured, references, extractor, encoders, accelerator.device
     )
+
+
+@contextmanager
+def _noted(missing: list[str]) -> Iterator[None]:
+    """Note why what the block opens does not open, so that all that is missing is named at once."""
+    try:
+        yield
+    except ValueError as error:
+        missing.append(str(error))
 
 
 def resolved(plan: Plan) -> Plan:

@@ -29,7 +29,12 @@ from .plans import Plan
 PEAK = 989e12  # bf16 without sparsity, NVIDIA's data sheet of the H200
 SHARE = {"autoencoder": 0.25, "diffusion": 0.40}  # assumed: convolutions reach less of it than matrix products
 BACKWARD = 3  # forward and backward, in forwards
-DISCRIMINATOR = 1.2  # assumed: discriminator and LPIPS beside the autoencoder, whose operations are not counted
+JUDGED = {"perceptual": 1.5, "discriminator": 8}
+"""What an update costs of the networks that judge reconstructions, in forwards.
+
+LPIPS, frozen, runs backward to one of the two images that its forward compares. The discriminator runs forward and
+backward for the autoencoder, frozen (2), and for itself on two batches (6).
+"""
 BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 
 
@@ -57,8 +62,8 @@ def cost_of(plan: Plan, n_processes: int = 1) -> Cost | None:
 
     n_processes: among which each batch is divided.
 
-    Analysis, caching, features and scoring are not among the hours, nor the fits of models without training; labels are
-    not among the weights.
+    Analysis, caching, features and scoring are not among the hours, nor the fits of models without training; a
+    discriminator counts from the first step; labels are not among the weights.
     """
     run, diffusion = plan.autoencoder, plan.diffusion
     if run.network.pretrained is not None:
@@ -88,8 +93,9 @@ def cost_of(plan: Plan, n_processes: int = 1) -> Cost | None:
     choice = plan.sampling
     times = evaluation_times(choice.sampler, time_grid(path_of(diffusion), choice.steps), choice.guidance_by == "step")
     calls = guided_evaluations(times, choice.guidance, choice.guidance_interval)
-    beside = DISCRIMINATOR if run.discriminator.weight else 1.0
-    trained = run.steps * run.batch_size * a_pass * BACKWARD * beside
+    judges = _judges(run, images)
+    judged = sum(JUDGED[name] * count(call) for name, call in judges.items())
+    trained = run.steps * run.batch_size * (a_pass * BACKWARD + judged)
     denoised = diffusion.steps * diffusion.batch_size * operations["denoise"] * BACKWARD
     sampled = calls * operations["denoise"] / SHARE["diffusion"] + operations["decode"] / SHARE["autoencoder"]
     spent = {
@@ -102,7 +108,7 @@ def cost_of(plan: Plan, n_processes: int = 1) -> Cost | None:
         counted = measuring.reconstructions * a_pass + n * operations["decode"]
         spent["generative"] = counted / SHARE["autoencoder"]
     half = run.precision in HALF
-    beside_it = [kept_for_backward(call, half=half) for call in _judges(run, images)]
+    beside_it = [kept_for_backward(call, half=half) for call in judges.values()]
     kept = {
         "autoencoder": sum(kept_for_backward(call, half=half) for call in (encode, decode)) + max(beside_it, default=0),
         "diffusion": kept_for_backward(denoise, half=diffusion.precision in HALF),
@@ -134,15 +140,15 @@ def n_checkpoints(run: AutoencoderRun | DiffusionRun) -> int:
     return len(kept_steps(written, intervals.keep_last, intervals.keep_every))
 
 
-def _judges(run: AutoencoderRun, images: Tensor) -> list[Callable[[], Any]]:
+def _judges(run: AutoencoderRun, images: Tensor) -> dict[str, Callable[[], Any]]:
     """Return the calls of the networks that judge reconstructions; each is run backward before the next is called."""
-    output, judges = images.clone().requires_grad_(), list[Callable[[], Any]]()
+    output, judges = images.clone().requires_grad_(), dict[str, Callable[[], Any]]()
     if run.losses.perceptual:
         lpips = LPIPS({name: torch.empty(shape, device="meta") for name, shape in shapes_of_weights().items()})
-        judges.append(partial(lpips.to("meta"), output, images))
+        judges["perceptual"] = partial(lpips.to("meta"), output, images)
     if run.discriminator.weight:
         choice = run.discriminator
-        judges.append(partial(PatchDiscriminator(3, choice.width, choice.depth).to("meta"), output))
+        judges["discriminator"] = partial(PatchDiscriminator(3, choice.width, choice.depth).to("meta"), output)
     return judges
 
 
