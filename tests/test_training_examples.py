@@ -40,6 +40,7 @@ def test_page_on_training_loops_runs_as_printed():
     scope = {"__name__": "page"}
     for number, program in enumerate(programs):
         exec(compile(program, f"block {number}", "exec"), scope)
-    assert len(programs) == 3
+    assert len(programs) == 4
+    assert scope["model"].encoder.weight.grad.isfinite().all()
     assert scope["loss"].isfinite()
     assert all(name.startswith("val/") for name in scope["logged"])

@@ -1,5 +1,6 @@
 import ast
 import math
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import nn
 from spectrum_matching.analysis import analyze
 from spectrum_matching.analysis.conditions import failures, numbers, read_conditions
 from spectrum_matching.analysis.verdict import with_findings
+from spectrum_matching.metrics.catalogue import METRICS
 from spectrum_matching.records.analysis import FINDING_KEYS
 
 
@@ -77,3 +79,12 @@ def test_read_conditions_refuses_anything_else_in_one_line(text):
     with pytest.raises(ValueError, match=r"is not a condition|nothing measured is called") as caught:
         read_conditions([text])
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_have_the_keys_that_the_page_lists(analysis):
+    page = (Path(__file__).parents[2] / "docs" / "analyze.md").read_text()
+    rows = [line for line in page.partition("Its keys:")[2].splitlines() if line.startswith("| `")]
+    keys = {key for row in rows for key in re.findall("`([a-z0-9_]+)`", row.split("|")[1])}
+    keys |= {f"{key}_reconstructions" for key in keys if re.fullmatch(r"\w+_fid(_unit)?", key)}
+    assert keys - {"_reconstructions", "normalised_std"} == METRICS.keys()
+    assert {re.sub(r"lowpass_\d+", "lowpass_gap", key.removesuffix("_sample")) for key in numbers(analysis)} <= keys

@@ -38,7 +38,12 @@ def measurements(analysis: Analysis) -> dict[str, Measurement]:
 
 
 def numbers(analysis: Analysis, prefix: str = "") -> dict[str, float]:
-    """Return the values of `measurements`, their names after a prefix such as "val/"; what was refused is left out."""
+    """Return the values of `measurements`, their names after a prefix such as "val/"; what was refused is left out.
+
+    Names: the keys of `spectrum_matching.metrics.METRICS` and of metrics of your own; KEY_sample for posterior samples,
+    where KEY is of latents; lowpass_K for the PSNR of decoded latents of which K diagonals were kept; normalised_std
+    for the standard deviation after the declared normalisation. What was not asked for is not there.
+    """
     return {prefix + name: m.value for name, m in measurements(analysis).items() if m.value is not None}
 
 
