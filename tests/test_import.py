@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import spectrum_matching
+from spectrum_matching.cli.main import COMMANDS
 
 HEAVY = {"numpy", "diffusers", "accelerate", "transformers", "torchvision", "matplotlib", "PIL", "skimage", "datasets"}
 MODULES = sorted(m.name for m in pkgutil.walk_packages(spectrum_matching.__path__, "spectrum_matching."))
@@ -63,6 +64,13 @@ def test_import_of_every_module_prints_nothing_and_loads_no_optional_library():
     loaded = modules_after("\n".join(f"import {module}" for module in MODULES))
     # transformers is not named: diffusers imports it where it is installed.
     assert not loaded & {"matplotlib", "datasets", "skimage", "torchvision", "wandb"}
+
+
+@pytest.mark.slow
+def test_import_of_commands_loads_no_diffusers():
+    """Help of a command waits for the types of its options alone; diffusers takes as long as torch and all else."""
+    files = [name.replace("-", "_") for name in COMMANDS]
+    assert "diffusers" not in modules_after("\n".join(f"import spectrum_matching.cli.{file}" for file in files))
 
 
 @pytest.mark.parametrize("package", EXPORTING)

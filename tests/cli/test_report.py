@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from spectrum_matching.cli.analyze import analyze_all
 from spectrum_matching.cli.main import main
 from spectrum_matching.cli.report import with_unique_names
 from spectrum_matching.records.analysis import ANALYSES
+from spectrum_matching.records.comparison import COMPARISON
+from spectrum_matching.report.comparison.page import render_comparison
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +97,17 @@ def test_write_report_refuses_a_file_without_analyses(specmatch, tmp_path):
     status, _, error = specmatch("report", tmp_path)
     assert (status, error.count("\n")) == (2, 1)
     assert f"no analysis is in {tmp_path / 'analysis.json'}" in error
+
+
+def test_write_report_draws_the_page_of_a_comparison(specmatch, folder, tmp_path):
+    results = Path(__file__).parents[2] / "experiments" / "results" / "compare_cifar10.json"
+    (tmp_path / "run").mkdir()
+    shutil.copy(results, tmp_path / "run" / "comparison.json")
+    assert specmatch("report", tmp_path / "run", "--out", tmp_path)[0] == 0
+    assert (tmp_path / "report.html").read_text() == render_comparison(COMPARISON.read(results))
+    status, _, error = specmatch("report", tmp_path / "run", folder, "--out", tmp_path)
+    assert (status, error.count("\n")) == (2, 1)
+    assert "comparison.json has a page of its own, without --figures: name it alone" in error
 
 
 def test_with_unique_names_takes_folders_then_numbers(folder):

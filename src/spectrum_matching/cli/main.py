@@ -23,7 +23,7 @@ COMMANDS = {
     "demo": ("train three methods on embedded photographs, from autoencoder to samples; write one report", "demo"),
     "doctor": ("check how an autoencoder is loaded, wired and declared, with the fix of each finding", "doctor"),
     "analyze": ("measure how easy latent spaces are to diffuse; write a side-by-side report", "analyze-all"),
-    "report": ("put saved analyses on one page", "write-report"),
+    "report": ("put saved analyses, or a saved comparison, on one page", "write-report"),
     "train-ae": ("train or fine-tune an autoencoder by any method of the unified view", "train-ae"),
     "cache": ("encode images once into cached latents; import or export those of other tools", "cache-latents"),
     "train-diffusion": (

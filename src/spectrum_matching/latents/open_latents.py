@@ -5,12 +5,13 @@ from pathlib import Path
 
 from ..data.order import hold_back
 from ..data.walk import BadFile, walk
-from ..nets.folders import CONFIG
 from .foreign.layouts import is_lightningdit, is_mar, is_repa, open_lightningdit, open_mar, open_repa
 from .latent_set import BadLatentError, CachedBatch, LatentRow, LatentSet, stack_rows
 from .shards import is_cache, open_cache
 
 CACHED = "latents:"  # before a folder, where a command takes autoencoders as well
+
+NETWORK = "diffusion_pytorch_model*"  # weights of diffusers, whose suffix is that of LightningDiT's shards
 
 FOREIGN = (
     (is_repa, open_repa, "dataset.json above .npy files (REPA)"),
@@ -40,14 +41,12 @@ def open_latents(folder: str | Path) -> LatentSet:
         raise ValueError(f"{path} is empty")
     if is_cache(path):
         return open_cache(path)
+    if any((*path.glob(NETWORK), *path.glob(f"*/{NETWORK}"))):
+        raise ValueError(f"{path} holds a network, not latents: encode images by `specmatch cache {path} --out DIR`")
     listing = walk(path)
     for recognises, open_layout, _ in FOREIGN:
         if recognises(listing):
             return open_layout(listing)
-    if any((*path.glob(CONFIG), *path.glob(f"*/{CONFIG}"))):
-        raise ValueError(
-            f"{path} holds a network, not latents: encode images by `specmatch cache {path} --out LATENTS`"
-        )
     signs = "; ".join(["index.json (our own)", *(signs for *_, signs in FOREIGN)])
     unread = f" ({listing.unread[0]})" if listing.unread else ""
     raise ValueError(f"{path} holds no cached latents{unread}; looked for {signs}")

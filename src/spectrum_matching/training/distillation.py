@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import AutoencoderTiny
 from torch import Tensor
 
 from ..data.images import ImageSet
@@ -67,6 +66,8 @@ def new_student(teacher: Teacher, width: int, seed: int) -> Autoencoder:
     Raises:
         ValueError: for a factor that is no power of two.
     """
+    from diffusers import AutoencoderTiny
+
     factor, n_halvings = teacher.autoencoder.factor, round(math.log2(teacher.autoencoder.factor))
     if factor != 2**n_halvings or not n_halvings:
         raise ValueError(f"the teacher's factor is {factor}, and AutoencoderTiny halves a whole number of times")

@@ -5,11 +5,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from accelerate import Accelerator
-from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -18,6 +17,9 @@ from ..files.os_errors import is_out_of_memory
 from ..seeding import seeded
 from .autoencoder_config import AutoencoderRun, Optimizer
 from .diffusion_config import DiffusionRun
+
+if TYPE_CHECKING:
+    from diffusers.training_utils import EMAModel
 
 Run = AutoencoderRun | DiffusionRun
 
@@ -54,7 +56,7 @@ class TrainingState:
     """All that a checkpoint must hold: random numbers and the position in the data follow from `step` alone."""
 
     optimizer: torch.optim.Optimizer
-    ema: EMAModel | None
+    ema: "EMAModel | None"
     scaler: torch.amp.GradScaler | None = None
     step: int = 0
     skipped: int = 0
@@ -210,10 +212,12 @@ def adamw(net: nn.Module, options: Optimizer, lr: float | None = None) -> torch.
     return torch.optim.AdamW(trainable, lr=rate, betas=options.betas, weight_decay=options.weight_decay, fused=True)
 
 
-def averaged(net: nn.Module, options: Optimizer) -> EMAModel | None:
+def averaged(net: nn.Module, options: Optimizer) -> "EMAModel | None":
     """Return the average of a network's weights, None for a decay of 0. It starts from the first update's weights."""
     if not options.ema:
         return None
+    from diffusers.training_utils import EMAModel
+
     least = 0.0 if options.ema_ramp else options.ema
     return EMAModel(net.parameters(), decay=options.ema, min_decay=least, foreach=True)
 

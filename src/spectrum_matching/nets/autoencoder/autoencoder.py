@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from diffusers.models import AutoencoderKL
 from torch import Tensor, nn
 
 from ...latent_space import LatentSpace
@@ -271,6 +270,8 @@ class Autoencoder(nn.Module):
         if name not in PRESETS:
             nearest_first = difflib.get_close_matches(name, PRESETS, n=len(PRESETS), cutoff=0.0)
             raise ValueError(f"no preset {name!r}: the presets are {', '.join(nearest_first)}")
+        from diffusers.models import AutoencoderKL
+
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.default_generator.manual_seed(seed)
             return cls(AutoencoderKL(**PRESETS[name]))

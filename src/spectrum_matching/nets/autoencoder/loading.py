@@ -6,8 +6,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import diffusers
-
 from ...files.manifest import verify_folder
 from ...files.run_folders import exported
 from ...records.training_data import FILE, training
@@ -114,6 +112,8 @@ def _pipeline(folder: Path) -> str:
 
 
 def _class(folder: Path, kind: str) -> Any:
+    import diffusers
+
     if kind in REFUSED:
         raise ValueError(f"{folder} holds {kind}, which cannot be measured: {REFUSED[kind]}")
     if kind not in CLASSES:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution as Posterior
 from pydantic import PositiveInt
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -19,6 +18,7 @@ from ...files.atomic import write_folder_atomically
 from ...files.digests import digest_weights
 from ...files.documents import Document
 from ...files.manifest import verify_folder
+from ...methods.models import Gaussian
 from ..folders import CONFIG
 from ..python_files import PREFIX
 from .autoencoder import Autoencoder
@@ -76,7 +76,7 @@ class MappedAutoencoder(nn.Module):
         self.multiple = math.lcm(encoder.multiple, decoder.factor)
         self.latent_space = encoder.latent_space
 
-    def encode(self, images: Tensor) -> Posterior:
+    def encode(self, images: Tensor) -> Gaussian:
         """Return the encoder's posterior of images (b, 3, H, W) in [-1, 1]."""
         return self.encoder.encode(images)
 

@@ -2,20 +2,21 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
-from diffusers.models import AutoencoderKL
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from diffusers.models import AutoencoderKL
 
 PREFIXES = ("first_stage_model.", "vae.")  # of the autoencoder within a whole model
 PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.", "quantize.")
 N_GROUPS = 32  # of every group norm in that layout
 
 
-def load_single_file(path: Path) -> AutoencoderKL:
+def load_single_file(path: Path) -> "AutoencoderKL":
     """Load an AutoencoderKL in float32 from a .safetensors file of the autoencoder or of the whole model.
 
     Its configuration is inferred from the tensors' shapes. The scaling factor is the file's `scale_factor`, if it has
@@ -35,6 +36,9 @@ def load_single_file(path: Path) -> AutoencoderKL:
         raise ValueError(
             f"{path} is not a complete safetensors file ({error}): the download or copy is damaged"
         ) from None
+    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+    from diffusers.models import AutoencoderKL
+
     config = _configuration(path, tensors) | {"scaling_factor": scale}
     try:
         with torch.device("meta"):
