@@ -72,9 +72,10 @@ def open_plan(plan: Plan) -> OpenedPlan:
     with _noted(missing):
         extractor = open_extractor(measuring.features, accelerator.device) if measuring.features else None
     opened = {}
-    for source in dict.fromkeys(filter(None, (data.path, measuring.data, measuring.reference_data))):
-        with _noted(missing):
-            opened[source] = open_images(source, data.size, split="all", labels=None)
+    for source in dict.fromkeys((data.path, measuring.data, measuring.reference_data)):
+        if source is not None:
+            with _noted(missing):
+                opened[source] = open_images(source, data.size, split="all", labels=None)
     for alignment in (entry.alignment for entry in plan.entries.values() if entry.alignment.weight):
         key = (str(alignment.encoder), alignment.size)
         if key not in encoders:
