@@ -82,10 +82,7 @@ def test_train_ae_names_bad_options(specmatch, arguments, key):
         (("tiny_dms",), "no preset 'tiny_dms'; did you mean tiny_dsm"),
         (("zzz",), "no preset 'zzz'; known are tiny_autoencoder, "),
         (("dsm",), "no preset 'dsm'; did you mean tiny_dsm?"),
-        (
-            ("tiny_dsm", "photos"),
-            "specmatch train-ae takes 1 name, and 'photos' is one too many: images are named by --",
-        ),
+        (("tiny_dsm", "photos"), "takes 1 name, and 'photos' is one too many: images are named by --"),
         (("tiny_dsm", "--config", "none.yaml"), "cannot read none.yaml: No such file"),
         (("tiny_dsm", "--method.delta", "1"), "method dsm has no option delta; it has keep, block"),
         (("tiny_autoencoder", "--method.kl-weight", "1"), "method autoencoder has no option kl_weight; it has none"),

@@ -173,7 +173,7 @@ def _run(name: str, arguments: list[str]) -> None:
         defaults = module.defaults(arguments) if hasattr(module, "defaults") else {}
     command = described(getattr(module, function.replace("-", "_")), defaults)
     with agreed():
-        require_names(command, prog, arguments, getattr(module, "OTHER_NAMES", ""))
+        require_names(command, arguments, getattr(module, "OTHER_NAMES", ""))
     result = parse(command, prog, arguments)
     if isinstance(result, Path):
         print_written(result)

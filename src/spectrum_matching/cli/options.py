@@ -54,7 +54,7 @@ def parse(command: Command, prog: str, arguments: Sequence[str]) -> Any:
     return tyro.cli(command, prog=prog, args=arguments, registry=_registry(), console_outputs=is_main_process())
 
 
-def require_names(command: Command, prog: str, arguments: Sequence[str], others: str) -> None:
+def require_names(command: Command, arguments: Sequence[str], others: str) -> None:
     """Check that a command, as `described` returns it, takes as many names as stand before the first option.
 
     others: what to say of those that it does not take.
@@ -67,7 +67,7 @@ def require_names(command: Command, prog: str, arguments: Sequence[str], others:
     taken = [get_args(each.annotation)[0] for each in parameters if each.kind is each.POSITIONAL_ONLY]
     if len(names) > len(taken) and not any(get_origin(kind) is Sequence for kind in taken):
         few = f"{len(taken) or 'no'} name{'s' * (len(taken) != 1)}"
-        raise ValueError(f"{prog} takes {few}, and {names[len(taken)]!r} is one too many{others and f': {others}'}")
+        raise ValueError(f"takes {few}, and {names[len(taken)]!r} is one too many{others and f': {others}'}")
 
 
 def described(command: Command, defaults: Mapping[str, object] | None = None) -> Command:
