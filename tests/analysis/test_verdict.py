@@ -280,8 +280,26 @@ def test_spectrum_judges_samples_and_names_means_that_differ(analysis):
     assert found.verdict.startswith("The spectrum of posterior samples is flatter")
     assert found.evidence.startswith("Scale-free best delta of posterior samples 2.00")
     alone = judged(replace(analysis, views=(mean,)))["spectrum-steeper"]
-    assert alone.verdict.startswith("The latents’ spectrum is steeper")
+    assert alone.verdict.startswith("The spectrum of latents is steeper")
     assert "samples" not in alone.verdict + alone.evidence
+
+
+def test_findings_name_the_latents_that_their_numbers_are_of(analysis):
+    # Means of their own stand in the tables: a number of samples without a name would seem to contradict them.
+    mean = analysis.view("mean")
+    channel = mean.channels[0]
+    channels = (channel, replace(channel, kurtosis=50.0, state="outlier"), replace(channel, std=0.0, state="dead"))
+    noise = {**mean.measurements, "posterior_noise": Measurement(0.2, 0.001)}
+    mean = replace(mean, channels=channels, measurements=noise)
+    normalisation = replace(analysis.normalisation, channel_means=(-2.0, 2.0))
+    whole = replace(analysis, normalisation=normalisation, views=(mean, replace(mean, kind="sample")))
+    found = judged(whole)
+    of_decoder = {key for key in found if key.startswith(("decoder", "weak", "reconstruction"))}
+    assert {"noisy-posterior", "off-centre", "dead-channels", "outlier-channels"} <= found.keys()
+    for key in found.keys() - of_decoder:
+        assert "posterior samples" in found[key].evidence, key
+    for finding in judged(replace(whole, views=(mean,))).values():
+        assert "samples" not in finding.evidence or finding.key == "noisy-posterior"
 
 
 def with_high_band(analysis, interval, factor):

@@ -18,6 +18,7 @@ from spectrum_matching.metrics.images.frechet import FLOOR_METRIC
 from spectrum_matching.records import analysis as module
 from spectrum_matching.records.analysis import (
     ANALYSES,
+    KINDS,
     Analysis,
     Channel,
     Decoding,
@@ -40,6 +41,7 @@ from spectrum_matching.records.coverage import Coverage
 from spectrum_matching.records.generative import Generative
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.report.analysis import metric_rows as rows_of_metrics
+from spectrum_matching.report.analysis import tables
 from spectrum_matching.report.analysis.answer import answers
 from spectrum_matching.report.analysis.context import comparability, notes
 from spectrum_matching.report.analysis.page import render
@@ -382,8 +384,17 @@ def test_metric_rows_follow_the_catalogue_with_doubtful_metrics_last(analyses, p
     refused = re.search(r'<dl class="refusals">(.*?)</dl>', page, flags=re.DOTALL)[1]
     assert "<dt>needs 3 · 16 · 16 / 8 images or more, and there are 64</dt>" in refused
     assert METRICS["viv"].title.lower()[1:] in refused.lower()
-    assert "sample" in rows["sec_25"]
-    assert "sample" not in rows["psnr"]
+    assert "posterior samples" in rows["sec_25"]
+    assert "posterior samples" not in rows["psnr"]
+
+
+def test_tables_call_latents_as_the_verdict_does():
+    stochastic, without = synthetic(), synthetic(stochastic=False)
+    for table_of in (tables.latent_table, tables.gap_table, tables.normalisation_table):
+        both, alone = ([cells[0].value for _, cells in table_of([each]).rows] for each in (stochastic, without))
+        assert set(both) <= set(KINDS.values())
+        assert "posterior samples" in both
+        assert set(alone) == {"latents"}
 
 
 def test_metric_rows_show_unknown_metrics_by_key():
@@ -472,7 +483,12 @@ OF_IMAGES = ["How flattened", "images’ own exponent", "Gap to the images", "di
 ABSENT = {
     "latents alone": [*OF_DECODING, *OF_IMAGES, "Pictures</h2>", "Block-DCT profile</figcaption>"],
     "latents beside images": [*OF_DECODING, "Equivariance error by transform", "decoded from latents"],
-    "no low-pass, no samples": [*OF_DECODING[:2], "low-pass gap", "Means and samples", 'label">sample'],
+    "no low-pass, no samples": [
+        *OF_DECODING[:2],
+        "low-pass gap",
+        "Posterior means and samples",
+        'label">posterior samples',
+    ],
     "no noise, one channel": [OF_DECODING[2], "Response to noise", "Variance by direction", "false colour"],
     "all refused": ["PSNR 27", "decoded from latents"],
 }

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Literal
 
 from ..metrics.latents.channels import HEAVY, OUTLYING
-from ..records.analysis import Analysis, Finding, Normalisation, SpectrumFinding, SpectrumMatch
+from ..records.analysis import Analysis, Finding, SpectrumFinding, SpectrumMatch
 from ..records.measurement import Measurement
 from .commands import are_left, cache, fine_tune, flatten, measure_more
 
@@ -69,7 +69,7 @@ def with_findings(analysis: Analysis) -> Analysis:
         _posterior(analysis),
         _decoder(analysis),
         _scale(analysis),
-        _centre(analysis.normalisation),
+        _centre(analysis),
         _dead_channels(analysis),
         _outlier_channels(analysis),
         _reconstruction(analysis),
@@ -85,9 +85,8 @@ def _spectrum(analysis: Analysis) -> Finding | None:
     side = spectrum_side(match)
     low, high = match.best_delta_interval
     excess = high_band_excess(match)
-    is_sampled = view.kind == "sample"
     evidence = (
-        f"Scale-free best delta {'of posterior samples ' if is_sampled else ''}{_signed(match.best_delta)} "
+        f"Scale-free best delta of {analysis.name_of(view)} {_signed(match.best_delta)} "
         f"(95 % {_signed(low)} … {_signed(high)}; {MATCHED[0]:g} … {MATCHED[1]:g} counts as at the target); gap there "
         f"{match.best_gap:.3f} nats, at delta 1 {match.gap(1.0).value:.3f}; power above half of Nyquist "
         f"{_signed(excess, '+.1f')} dB from the target’s."
@@ -105,7 +104,7 @@ def _spectrum(analysis: Analysis) -> Finding | None:
     first, last = match.deltas[0], match.deltas[-1]
     beyond = " or less" if match.best_delta <= first else " or more" if match.best_delta >= last else ""
     fit = f"delta {_signed(match.best_delta)}{beyond} fits, {_signed(low)} … {_signed(high)}"
-    spectrum = "the spectrum of posterior samples" if is_sampled else "the latents’ spectrum"
+    spectrum = f"the spectrum of {analysis.name_of(view)}"
     if side == "undecided":
         verdict = f"Whether {spectrum} is as steep as the target, {TARGET}, is undecided: {fit}."
         advice, command = _more(analysis)
@@ -173,15 +172,17 @@ def _posterior(analysis: Analysis) -> Finding | None:
     if noise is None or noise.value is None or (side := compare(noise, NOISY_POSTERIOR)) == "below":
         return None
     evidence = (
-        f"{_share(noise)} of a sampled latent’s variance is posterior noise (reported from {NOISY_POSTERIOR:.0%})."
+        f"{_share(noise)} of the variance of posterior samples is posterior noise (reported from "
+        f"{NOISY_POSTERIOR:.0%})."
     )
     if side == "undecided":
-        verdict = "Whether samples are clearly noisier than means is undecided."
+        verdict = "Whether posterior samples are clearly noisier than posterior means is undecided."
         return Finding("posterior-undecided", "neutral", verdict, evidence, *_more(analysis))
     return Finding(
         "noisy-posterior",
         "neutral",
-        "Samples are clearly noisier than means: which of the two a diffusion model is trained on matters here.",
+        "Posterior samples are clearly noisier than posterior means: which of the two a diffusion model is trained on "
+        "matters here.",
         evidence,
         "Fine-tune without a KL term, which lets the posterior narrow, or diffuse posterior means.",
         fine_tune(analysis, "autoencoder"),
@@ -235,8 +236,9 @@ def _scale(analysis: Analysis) -> Finding:
     is_declared = normalisation.convention != "none"
     after = f"After the declared normalisation ({normalisation.convention}) the" if is_declared else "The"
     evidence = (
-        f"{after} standard deviation of {analysis.diffused.kind}s is {std:.3g}{within} over all channels together "
-        f"(within a factor of {UNIT_SCALE:g} of 1 is unit scale), {least:.3g} … {most:.3g} within single channels."
+        f"{after} standard deviation of {analysis.name_of(analysis.diffused)} is {std:.3g}{within} over all channels "
+        f"together (within a factor of {UNIT_SCALE:g} of 1 is unit scale), {least:.3g} … {most:.3g} within single "
+        f"channels."
     )
     lowest, highest = compare(normalisation.std, 1 / UNIT_SCALE), compare(normalisation.std, UNIT_SCALE)
     if lowest == "above" and highest == "below":
@@ -260,7 +262,8 @@ def _scale(analysis: Analysis) -> Finding:
     return Finding("scale-wrong", "bad", verdict, evidence, advice, cache(analysis))
 
 
-def _centre(normalisation: Normalisation) -> Finding | None:
+def _centre(analysis: Analysis) -> Finding | None:
+    normalisation, latents = analysis.normalisation, analysis.name_of(analysis.diffused)
     least, most = normalisation.channel_means
     if max(-least, most) <= OFF_CENTRE:
         return None
@@ -270,7 +273,8 @@ def _centre(normalisation: Normalisation) -> Finding | None:
         "off-centre",
         "warning",
         f"{channels} far from centred: a diffusion model starts from noise of mean 0.",
-        f"Means of channels are {_signed(least, '.3g')} … {_signed(most, '.3g')} (reported beyond ±{OFF_CENTRE:g}).",
+        f"Means of channels of {latents} are {_signed(least, '.3g')} … {_signed(most, '.3g')} (reported beyond "
+        f"±{OFF_CENTRE:g}).",
         "Normalise each channel by its own mean and standard deviation, measured on your images.",
     )
 
@@ -289,7 +293,8 @@ def _dead_channels(analysis: Analysis) -> Finding | None:
         "dead-channels",
         "bad",
         verdict,
-        f"{names} {have} a standard deviation of at most a millionth of the largest.",
+        f"{names} of {analysis.name_of(analysis.diffused)} {have} a standard deviation of at most a millionth of the "
+        f"largest.",
         f"Find what switches {these} off (a KL weight too high does), or train with fewer channels.",
     )
 
@@ -321,8 +326,8 @@ def _outlier_channels(analysis: Analysis) -> Finding | None:
         "outlier-channels",
         "warning",
         f"{len(outliers)} of {len(view.channels)} channels {differ} greatly from the others.",
-        f"{'; '.join(reasons).capitalize()} (median deviation of live channels {typical:.3g}; excess kurtosis counts "
-        f"above {HEAVY:g}).",
+        f"Of {analysis.name_of(view)}: {'; '.join(reasons)} (median deviation of live channels {typical:.3g}; excess "
+        f"kurtosis counts above {HEAVY:g}).",
         " ".join(advice),
     )
 

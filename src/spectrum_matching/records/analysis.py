@@ -14,6 +14,8 @@ from .generative import Generative
 from .measurement import Measurement
 
 Kind = Literal["mean", "sample"]
+KINDS: Mapping[Kind, str] = {"mean": "posterior means", "sample": "posterior samples"}
+"""What latents of each kind are called beside every number of theirs."""
 
 SpectrumFinding = Literal["spectrum-steeper", "spectrum-at-target", "spectrum-flatter", "spectrum-undecided"]
 LatentFinding = Literal["noisy-posterior", "posterior-undecided", "dead-channels", "outlier-channels"]
@@ -336,6 +338,10 @@ class Analysis:
     def view(self, kind: Kind) -> LatentView:
         """Return the view of posterior means or of samples."""
         return next(view for view in self.views if view.kind == kind)
+
+    def name_of(self, view: LatentView) -> str:
+        """Return what the latents of a view are called: by their kind, or "latents" where there is no posterior."""
+        return KINDS[view.kind] if len(self.views) > 1 else "latents"
 
     @property
     def diffused(self) -> LatentView:

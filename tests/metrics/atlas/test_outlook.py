@@ -128,7 +128,7 @@ def test_outlook_forecasts_what_was_measured_as_published(plain):
         ({"n_images": 49_999}, "50,000 images of ImageNet’s validation part; these were measured with 49,999 images"),
         ({"n_reference": 1_279_999}, "1,281,167 reference images; these were measured with 1,279,999"),
         ({"n_reference": 1_281_168}, "1,281,167 reference images; these were measured with 1,281,168"),
-        ({"holds": "mean"}, "samples of each posterior; these were measured with posterior means"),
+        ({"holds": "mean"}, "posterior samples; these were measured with posterior means"),
         ({"ifid": 80.0}, "interpolation FID is 80, outside of the 5.44 … 72.76"),
         ({"psnr": 40.0}, "PSNR is 40, outside of the 18.9 … 34.33"),
     ],

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ...records.analysis import Analysis
+from ...records.analysis import KINDS, Analysis
 from ...records.generative import Generative
 from .forecast import INTERPOLATION, PREDICTORS, TITLES, Forecast, forecast
 from .known_pairs import Numbers, Word
@@ -95,7 +95,7 @@ def _differences(analysis: Analysis, generative: Generative) -> list[tuple[str, 
         (f"images of {SIZE} pixels", f"{size} pixels", size == SIZE),
         (f"the {N_IMAGES:,} images of ImageNet’s validation part", f"{n_images:,} images", n_images == N_IMAGES),
         (f"{most:,} reference images", f"{n_reference:,} reference images", least <= n_reference <= most),
-        ("samples of each posterior", "posterior means", generative.holds == "sample"),
+        (KINDS["sample"], KINDS["mean"], generative.holds == "sample"),
     ]
     return [(expected, found) for expected, found, is_same in pairs if not is_same]
 

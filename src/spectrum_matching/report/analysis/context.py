@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ...records.analysis import Analysis
+from ...records.analysis import KINDS, Analysis
 from ..digits import fixed, spread
 from ..table import attributed, distinct, grouped, provenance_rows
 from .tables import shape
@@ -121,9 +121,8 @@ def _generated_by(analysis: Analysis) -> str:
     """Return what distances without training rest on beside the autoencoder; "–" where none were measured."""
     if (g := analysis.generative) is None:
         return "–"
-    held = {"sample": "samples", "mean": "means"}[g.holds]
     features = f"{g.extractor or 'an unnamed function'} {g.extractor_digest[:8]} {g.resizer}".strip()
-    return f"{g.coverage}, {held} of posteriors; features {features}"
+    return f"{g.coverage}, {KINDS[g.holds]}; features {features}"
 
 
 def _size(analysis: Analysis) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...records.analysis import Analysis, Kind, LatentView, Spectrum, SpectrumMatch
+from ...records.analysis import KINDS, Analysis, Kind, LatentView, Spectrum, SpectrumMatch
 from ...spectrum.bands import Variant
 from ...spectrum.powerlaw import fit_power_law
 from ..canvas import Curve, Panel, as_shares, curves, plotted, positive_limits
@@ -49,18 +49,18 @@ def against_target(analyses: Sequence[Analysis]) -> Panel:
 
     Each is divided by the target on its own latent grid.
     """
-    views = [(index, analysis.subject.name, analysis.diffused) for index, analysis in enumerate(analyses)]
-    matched = [(index, name, view.match("scale_free")) for index, name, view in views if view.matches]
+    views = [(index, a.subject.name, a.diffused, a.name_of(a.diffused)) for index, a in enumerate(analyses)]
+    matched = [(index, name, view.match("scale_free"), latents) for index, name, view, latents in views if view.matches]
     if not matched:
-        lines = [_power(name, view, view.spectrum.power, line(index)) for index, name, view in views]
+        lines = [_power(name, view, view.spectrum.power, line(index), latents) for index, name, view, latents in views]
         return curves("Power of the latents by frequency", FREQUENCY, "mean power", lines, **SPECTRUM)
     lines = []
-    for index, name, match in matched:
-        tip = f"{name}\n{{x}} {FREQUENCY}: {{y}} dB from the target"
+    for index, name, match, latents in matched:
+        tip = f"{name}\n{{x}} {FREQUENCY}: {latents} {{y}} dB from the target"
         lines.append(Curve(match.frequencies, _decibels(match.latent, match.target(1.0)), tip, line(index)))
 
     def draw_references(axes: "Axes") -> None:
-        match = matched[0][-1]
+        match = matched[0][2]
         for delta, name, tone in ((0.0, "images", MUTED), (1.0, "target", INK)):
             values = _decibels(match.target(delta), match.target(1.0))
             axes.plot(match.frequencies, values, color=tone, linewidth=1.4, linestyle="solid" if delta else DASHED)
@@ -140,14 +140,14 @@ def channel_spectra(analyses: Sequence[Analysis]) -> list[Panel]:
 
 
 def mean_and_sample(analyses: Sequence[Analysis]) -> list[Panel]:
-    """Draw the power of posterior means and of samples, one panel for each stochastic autoencoder on common axes."""
+    """Draw the power of posterior means and samples, one panel for each stochastic autoencoder on common axes."""
     stochastic = [(index, a.subject.name, a.views) for index, a in enumerate(analyses) if len(a.views) > 1]
     limits = positive_limits(power for *_, views in stochastic for view in views for power in view.spectrum.power)
     panels = []
     for index, name, views in stochastic:
         styles = [{"color": colour(index), "linestyle": DASHES[view.kind]} for view in views]
-        lines = [_power(f"{v.kind}s", v, v.spectrum.power, style) for v, style in zip(views, styles, strict=True)]
-        label = f"power of posterior means and of samples of {name}"
+        lines = [_power(KINDS[v.kind], v, v.spectrum.power, style) for v, style in zip(views, styles, strict=True)]
+        label = f"power of posterior means and of posterior samples of {name}"
         panels.append(curves(name, FREQUENCY, "mean power", lines, label=label, y_limits=limits, **SPECTRUM))
     return panels
 
@@ -178,8 +178,9 @@ def _ranked(values: Sequence[float], tip: str, index: int) -> Curve:
     return Curve(range(1, len(values) + 1), values, tip, line(index) | {"markersize": 3})
 
 
-def _power(name: str, view: LatentView, power: Sequence[float], style: dict[str, Any]) -> Curve:
-    return Curve(view.spectrum.frequencies, power, f"{name}\n{{x}} {FREQUENCY}: power {{y}}", style)
+def _power(name: str, view: LatentView, power: Sequence[float], style: dict[str, Any], latents: str = "") -> Curve:
+    of = f" of {latents}" if latents else ""
+    return Curve(view.spectrum.frequencies, power, f"{name}\n{{x}} {FREQUENCY}: power {{y}}{of}", style)
 
 
 def _shares(view: LatentView) -> Sequence[float]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ...metrics.catalogue import METRICS
 from ...metrics.metric import Metric, unknown_metric
-from ...records.analysis import Analysis
+from ...records.analysis import KINDS, Analysis
 from ...records.measurement import Measurement
 from ..digits import MOST_DECIMALS, at_end, decimals, fixed, number, spread
 
@@ -24,7 +24,7 @@ DIRECTIONS = {"lower": "↓ lower", "higher": "↑ higher", "target": "◎ in be
 
 
 class Value(NamedTuple):
-    """A number with its standard error, what to read it by, or why there is none; label: "sample" for samples."""
+    """A number with its standard error, what to read it by, or why there is none; label: for posterior samples."""
 
     label: str
     value: str
@@ -79,7 +79,7 @@ def psnr(analysis: Analysis) -> str:
 
 
 def _by_key(analysis: Analysis) -> dict[str, list[tuple[str, Measurement]]]:
-    labelled = [("" if view.kind == "mean" else "sample", view.measurements) for view in analysis.views]
+    labelled = [("" if view.kind == "mean" else KINDS[view.kind], view.measurements) for view in analysis.views]
     labelled += [("", part.measurements) for part in (analysis.decoding, analysis.generative) if part]
     by_key: dict[str, list[tuple[str, Measurement]]] = {}
     for label, measurements in labelled:

@@ -35,36 +35,40 @@ def summary_table(analyses: Sequence[Analysis]) -> Table:
 
 
 def latent_table(analyses: Sequence[Analysis]) -> Table:
-    """Return scale and shape of posterior means and of samples, raw."""
+    """Return scale and shape of posterior means and of posterior samples, raw."""
     return _table(
-        ((i, view) for i, analysis in enumerate(analyses) for view in analysis.views),
-        (Column("latents", is_text=True), lambda view: Cell(view.kind)),
-        (Column("mean"), lambda view: plain(view.mean)),
-        (Column("std"), lambda view: plain(view.std)),
-        (Column("channel means", "least … most"), lambda view: extremes(c.mean for c in view.channels)),
-        (Column("channel stds", "least … most"), lambda view: extremes(c.std for c in view.channels)),
-        (Column("exponent", "of 1 / f^α"), lambda view: measured(view.spectrum.exponent, 2)),
-        (Column("not live", "channels"), lambda view: _share([c.state != "live" for c in view.channels])),
+        ((i, (view, a.name_of(view))) for i, a in enumerate(analyses) for view in a.views),
+        (Column("latents", is_text=True), lambda row: Cell(row[1])),
+        (Column("mean"), lambda row: plain(row[0].mean)),
+        (Column("std"), lambda row: plain(row[0].std)),
+        (Column("channel means", "least … most"), lambda row: extremes(c.mean for c in row[0].channels)),
+        (Column("channel stds", "least … most"), lambda row: extremes(c.std for c in row[0].channels)),
+        (Column("exponent", "of 1 / f^α"), lambda row: measured(row[0].spectrum.exponent, 2)),
+        (Column("not live", "channels"), lambda row: _share([c.state != "live" for c in row[0].channels])),
     )
 
 
 def normalisation_table(analyses: Sequence[Analysis]) -> Table:
     """Return what diffusion sees after the declared normalisation."""
     return _table(
-        ((i, analysis.normalisation) for i, analysis in enumerate(analyses)),
-        (Column("declared", is_text=True), lambda n: Cell(n.convention)),
-        (Column("std", "after it"), lambda n: measured(n.std, 3)),
-        (Column("channel means", "least … most"), lambda n: extremes(n.channel_means)),
-        (Column("channel stds", "least … most"), lambda n: extremes(n.channel_stds)),
-        (Column("suggested scaling factor", "1 / std of raw latents"), lambda n: plain(n.suggested_scaling_factor, 4)),
+        ((i, (a.normalisation, a.name_of(a.diffused))) for i, a in enumerate(analyses)),
+        (Column("latents", is_text=True), lambda row: Cell(row[1])),
+        (Column("declared", is_text=True), lambda row: Cell(row[0].convention)),
+        (Column("std", "after it"), lambda row: measured(row[0].std, 3)),
+        (Column("channel means", "least … most"), lambda row: extremes(row[0].channel_means)),
+        (Column("channel stds", "least … most"), lambda row: extremes(row[0].channel_stds)),
+        (
+            Column("suggested scaling factor", "1 / std of raw latents"),
+            lambda row: plain(row[0].suggested_scaling_factor, 4),
+        ),
     )
 
 
 def gap_table(analyses: Sequence[Analysis]) -> Table:
-    """Return the gaps to the reference targets and the best delta, both variants, means and samples."""
+    """Return the gaps to the reference targets and the best delta, both variants, posterior means and samples."""
     return _table(
-        ((i, (view, match)) for i, a in enumerate(analyses) for view in a.views for match in view.matches),
-        (Column("latents", is_text=True), lambda row: Cell(row[0].kind)),
+        ((i, (a.name_of(view), match)) for i, a in enumerate(analyses) for view in a.views for match in view.matches),
+        (Column("latents", is_text=True), lambda row: Cell(row[0])),
         (Column("variant", is_text=True), lambda row: Cell(row[1].variant.replace("_", "-"))),
         *(
             (Column(f"at {delta:g}", "nats"), lambda row, delta=delta: measured(row[1].gap(delta), 3))
