@@ -284,6 +284,12 @@ def test_spectrum_judges_samples_and_names_means_that_differ(analysis):
     assert "samples" not in alone.verdict + alone.evidence
 
 
+def test_spectrum_says_that_a_best_delta_is_the_end_of_the_search(analysis):
+    found = judged(with_best_delta(analysis, 2.5, (2.4, 2.5)))["spectrum-flatter"]
+    assert "(delta ≥ 2.50 fits, 2.40 … ≥ 2.50)" in found.verdict
+    assert "≥ 2.50 (95 % 2.40 … ≥ 2.50;" in found.evidence
+
+
 def test_findings_name_the_latents_that_their_numbers_are_of(analysis):
     # Means of their own stand in the tables: a number of samples without a name would seem to contradict them.
     mean = analysis.view("mean")

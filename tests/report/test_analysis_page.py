@@ -44,6 +44,7 @@ from spectrum_matching.report.analysis import metric_rows as rows_of_metrics
 from spectrum_matching.report.analysis import tables
 from spectrum_matching.report.analysis.answer import answers
 from spectrum_matching.report.analysis.context import comparability, notes
+from spectrum_matching.report.analysis.figures import gap_curves
 from spectrum_matching.report.analysis.page import render
 from spectrum_matching.report.analysis.tables import best, summary_table
 from spectrum_matching.report.analysis.terms import described
@@ -577,6 +578,18 @@ def test_summary_table_has_sort_keys(analyses):
 def test_best_marks_ends_of_the_range(analyses):
     match = analyses[0].view("mean").match("scale_free")
     assert [best(replace(match, best_delta=delta)) for delta in (-0.5, -0.49, 2.5)] == ["≤ −0.50", "−0.49", "≥ 2.50"]
+    deltas = replace(match, best_delta=-0.48, best_delta_interval=(-0.5, -0.4)), replace(match, best_delta=2.5)
+    views = (replace(analyses[0].view("mean"), matches=deltas),)
+    cells = [cells[-2] for _, cells in tables.gap_table([replace(analyses[0], views=views)]).rows]
+    assert [(cell.value, cell.spread) for cell in cells] == [("−0.48", "≤ −0.50 … −0.40"), ("≥ 2.50", "")]
+
+
+def test_gap_curves_say_that_a_best_delta_is_the_end_of_the_search(analyses):
+    view = analyses[0].view("mean")
+    ends = tuple(replace(match, best_delta=-0.5) for match in view.matches)
+    for panel in gap_curves([replace(analyses[0], views=(replace(view, matches=ends),))]):
+        assert "best delta ≤ −0.50: " in panel.svg
+        assert "best delta −0.5" not in panel.svg
 
 
 def test_notes_name_their_autoencoders():

@@ -87,5 +87,7 @@ def failures(conditions: Sequence[Condition], analyses: Sequence[Analysis]) -> l
             elif number.value is None:
                 lines.append(f"{analysis.subject.name}: {condition.text} cannot be checked: {number.refused}")
             elif OPERATORS[condition.operator](number.value, condition.bound):
-                lines.append(f"{analysis.subject.name}: {condition.text} (it is {number.value:.4g})")
+                metric = METRICS.get(condition.name.removesuffix("_sample"))
+                end = metric.beyond(number.value) if metric else ""
+                lines.append(f"{analysis.subject.name}: {condition.text} (it is {end}{number.value:.4g})")
     return lines

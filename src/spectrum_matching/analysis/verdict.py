@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Literal
 
 from ..metrics.latents.channels import HEAVY, OUTLYING
+from ..metrics.latents.spectra import BEST_DELTA
 from ..records.analysis import Analysis, Finding, SpectrumFinding, SpectrumMatch
 from ..records.measurement import Measurement
 from .commands import are_left, cache, fine_tune, flatten, measure_more
@@ -86,8 +87,8 @@ def _spectrum(analysis: Analysis) -> Finding | None:
     low, high = match.best_delta_interval
     excess = high_band_excess(match)
     evidence = (
-        f"Scale-free best delta of {analysis.name_of(view)} {_signed(match.best_delta)} "
-        f"(95 % {_signed(low)} … {_signed(high)}; {MATCHED[0]:g} … {MATCHED[1]:g} counts as at the target); gap there "
+        f"Scale-free best delta of {analysis.name_of(view)} {_delta(match.best_delta)} "
+        f"(95 % {_delta(low)} … {_delta(high)}; {MATCHED[0]:g} … {MATCHED[1]:g} counts as at the target); gap there "
         f"{match.best_gap:.3f} nats, at delta 1 {match.gap(1.0).value:.3f}; power above half of Nyquist "
         f"{_signed(excess, '+.1f')} dB from the target’s."
     )
@@ -97,13 +98,11 @@ def _spectrum(analysis: Analysis) -> Finding | None:
         readings = {"Posterior means, without their noise, are": means} | readings
     # Other readings are named where they say something else.
     others = [
-        f"{words} {SIDES[other]} (delta {_signed(reading.best_delta)})."
+        f"{words} {SIDES[other]} (delta {_delta(reading.best_delta)})."
         for words, reading in readings.items()
         if (other := spectrum_side(reading)) not in (side, "undecided")
     ]
-    first, last = match.deltas[0], match.deltas[-1]
-    beyond = " or less" if match.best_delta <= first else " or more" if match.best_delta >= last else ""
-    fit = f"delta {_signed(match.best_delta)}{beyond} fits, {_signed(low)} … {_signed(high)}"
+    fit = f"delta {_delta(match.best_delta)} fits, {_delta(low)} … {_delta(high)}"
     spectrum = f"the spectrum of {analysis.name_of(view)}"
     if side == "undecided":
         verdict = f"Whether {spectrum} is as steep as the target, {TARGET}, is undecided: {fit}."
@@ -357,6 +356,10 @@ def _more(analysis: Analysis, *, tests: bool = False) -> tuple[str, str]:
 def _share(number: Measurement) -> str:
     spread = f" ± {number.half_width:.1%}" if number.half_width else ""
     return f"{float(number):.1%}{spread}"
+
+
+def _delta(delta: float) -> str:
+    return BEST_DELTA.beyond(delta) + _signed(delta)
 
 
 def _signed(value: float, digits: str = ".2f") -> str:

@@ -1,6 +1,7 @@
 """Format numbers with a true minus sign and as many digits as the uncertainty makes significant."""
 
 import math
+from collections.abc import Sequence
 
 from ..metrics.metric import Metric
 
@@ -37,6 +38,17 @@ def at_end(value: float, metric: Metric) -> str:
     """
     sign = metric.beyond(value)
     return sign and sign + fixed(value, 2)
+
+
+def bound(metric: Metric, values: Sequence[float], less: Sequence[float] = ()) -> str | None:
+    """Return "≤ " or "≥ " for a mean, less that of `less`, that numbers at ends of a searched range only bound.
+
+    "" where no number is at an end; None where they bound it from both sides, so that nothing is known of it.
+    """
+    turned = {"≤ ": "≥ ", "≥ ": "≤ ", "": ""}
+    signs = {metric.beyond(value) for value in values} | {turned[metric.beyond(value)] for value in less}
+    found = signs - {""}
+    return None if len(found) > 1 else "".join(found)
 
 
 def decimals(value: float, standard_error: float | None) -> int:

@@ -10,8 +10,9 @@ from ...records.analysis import KINDS, Analysis, Kind, LatentView, Spectrum, Spe
 from ...spectrum.bands import Variant
 from ...spectrum.powerlaw import fit_power_law
 from ..canvas import Curve, Panel, as_shares, curves, plotted, positive_limits
+from ..digits import number
 from ..marks import DASHED, INK, MUTED, colour, line
-from .tables import REFERENCE_DELTAS
+from .tables import REFERENCE_DELTAS, best
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,8 +87,8 @@ def gap_curves(analyses: Sequence[Analysis]) -> list[Panel]:
             tip = name + "\ndelta {x}: {y} nats"
             lines.append(Curve(match.deltas, gaps, tip, style | {"marker": ""}, errors=errors))
             lines.append(Curve(match.best_delta_interval, least * 2, "", bar))
-            tip = name + "\nbest delta {x}: {y} nats"
-            lines.append(Curve([match.best_delta], least, tip, style | {"markersize": 6}, ""))
+            tips = [f"{name}\nbest delta {best(match)}: {number(match.best_gap)} nats"]
+            lines.append(Curve([match.best_delta], least, tips, style | {"markersize": 6}, ""))
         panels.append(curves(title, "delta", "gap in nats", lines, y_scale="log"))
     return panels
 
@@ -125,9 +126,9 @@ def channel_spectra(analyses: Sequence[Analysis]) -> list[Panel]:
     panels = []
     for index, name, view in _means(analyses):
         lines = []
-        for number, channel in enumerate(view.channels):
+        for c, channel in enumerate(view.channels):
             style = {"color": colour(index), "linewidth": 1.0, "alpha": max(0.25, len(view.channels) ** -0.3)}
-            title, entry = f"channel {number}", "a channel"
+            title, entry = f"channel {c}", "a channel"
             if channel.state == "outlier":
                 style |= {"linewidth": 1.4, "alpha": 1.0, "linestyle": DASHED}
                 title, entry = f"{title} (outlier)", "an outlier"

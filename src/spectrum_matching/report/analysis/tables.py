@@ -137,7 +137,7 @@ def channel_lists(analyses: Sequence[Analysis]) -> list[tuple[str, Table]]:
 
 def best(match: SpectrumMatch) -> str:
     """Return the best delta, or the end of the searched range where it lies at or beyond that."""
-    return at_end(match.best_delta, BEST_DELTA) or fixed(match.best_delta, 2)
+    return _bounded(match.best_delta)
 
 
 def shape(analysis: Analysis) -> str:
@@ -170,8 +170,12 @@ def _best_delta(analysis: Analysis) -> Cell:
 
 
 def _delta(match: SpectrumMatch) -> Cell:
-    low, high = match.best_delta_interval
-    return Cell(best(match), f"{fixed(low, 2)} … {fixed(high, 2)}", match.best_delta)
+    within = "" if at_end(match.best_delta, BEST_DELTA) else " … ".join(map(_bounded, match.best_delta_interval))
+    return Cell(best(match), within, match.best_delta)
+
+
+def _bounded(delta: float) -> str:
+    return at_end(delta, BEST_DELTA) or fixed(delta, 2)
 
 
 def _mildest_gap(analysis: Analysis) -> Cell:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ...metrics.pooled import FAMILY_WISE, Difference
 from ...records.comparison import Comparison
 from ..analysis.metric_rows import DIRECTIONS
-from ..digits import at_end, decimals, fixed, number
+from ..digits import at_end, bound, decimals, fixed, number
 from ..table import MISSING, Cell, Column, Mark, Table, distinct, markdown
 from .quantities import BETTER, UNDECIDED, WORSE, Quantity, Source, against_control, headline, main_quantities, pairwise
 
@@ -146,8 +146,8 @@ def _column(comparison: Comparison, quantity: Quantity) -> list[Cell]:
             cells.append(Cell("refused" if any(map(quantity.score, trials)) else "–"))
             continue
         mean = _mean(quantity, quantity.values(comparison, method), n_decimals)
-        is_end = mean.startswith(("≤", "≥"))
-        half = [f"± {_format((spread.greatest - spread.least) / 2, n_decimals)}"] * (spread.n > 1 and not is_end)
+        is_measured = bound(quantity.metric, quantity.values(comparison, method)) == ""
+        half = [f"± {_format((spread.greatest - spread.least) / 2, n_decimals)}"] * (spread.n > 1 and is_measured)
         part = [] if spread.n == len(trials) else [f"{spread.n} of {len(trials)} seeds"]
         difference = compared.get(method)
         mark = quantity.mark(difference) if difference else None
@@ -167,9 +167,10 @@ def _decimals(comparison: Comparison, quantity: Quantity) -> int | None:
 
 def _mean(quantity: Quantity, values: Sequence[float], n_decimals: int | None) -> str:
     """Return the mean, or its bound where one of the values is an end of the searched range."""
-    mean, signs = statistics.mean(values), {sign for value in values if (sign := quantity.metric.beyond(value))}
-    bound = signs.pop() if len(signs) == 1 else ""
-    return at_end(mean, quantity.metric) or bound + _format(mean, n_decimals)
+    mean, sign = statistics.mean(values), bound(quantity.metric, values)
+    if sign is None:
+        return MISSING.value
+    return at_end(mean, quantity.metric) or sign + _format(mean, n_decimals)
 
 
 def _format(value: float, n_decimals: int | None) -> str:

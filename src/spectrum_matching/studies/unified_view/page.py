@@ -5,12 +5,13 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from ...files.names import listed
+from ...metrics.latents.spectra import BEST_DELTA
 from ...metrics.pooled import FAMILY_WISE
 from ...report.canvas import Curve, Panel, curves, number_at, panel
-from ...report.digits import decimals, fixed, number
+from ...report.digits import bound, decimals, fixed, number
 from ...report.marks import MUTED, line
 from ...report.study_page import Block, StudyTable, render_study
-from ...report.table import Cell, Column, Table
+from ...report.table import MISSING, Cell, Column, Table
 from ...spectrum.bands import Variant
 from .record import VARIANTS, Change, MethodResult, Quantity, SeedResult, UnifiedView
 
@@ -115,13 +116,19 @@ def change_table(study: UnifiedView) -> Table:
 
 def _cell(study: UnifiedView, method: MethodResult, change: Change) -> Cell:
     n = decimals(change.mean, change.half_range or None)
-    half = f"± {fixed(change.half_range, n)}" if len(change.values) > 1 else ""
-    if method.name == study.control:
+    is_control, control = method.name == study.control, study.of(study.control).change(change.key).values
+    end: str | None = ""
+    if change.key.startswith(BEST_DELTA.key):
+        end = bound(BEST_DELTA, change.values, () if is_control else control)
+    half = f"± {fixed(change.half_range, n)}" if len(change.values) > 1 and end == "" else ""
+    under = " ".join(filter(None, (half, "the control" if is_control else GLYPHS[change.word])))
+    if end is None:
+        return Cell(MISSING.value, under)
+    if is_control:
         value = mean(change.values)
-        n = n if change.half_range else decimals(value, None)
-        return Cell(fixed(value, n), " ".join(filter(None, (half, "the control"))), 0.0)
+        return Cell(end + fixed(value, n if change.half_range else decimals(value, None)), under, 0.0)
     sign = "+" if change.mean > 0 and fixed(change.mean, n).strip("0.,") else ""
-    return Cell(sign + fixed(change.mean, n), " ".join(filter(None, (half, GLYPHS[change.word]))), change.mean)
+    return Cell(end + sign + fixed(change.mean, n), under, change.mean)
 
 
 def _scatter(study: UnifiedView, x: Quantity, y: Quantity) -> Panel:
