@@ -125,6 +125,35 @@ def test_commands_of_the_verdict_on_cached_latents_name_the_cache(analyses, spec
     assert f"{N} of {N} images" in output
 
 
+def test_commands_of_the_verdict_go_on_from_the_method_of_the_training(analyses, noisy, photographs, tmp_path):
+    images = TrainingData(str(photographs), held_out=0.25, seed=5, size=SIZE)
+
+    def methods_after(name):
+        trained = tmp_path / name
+        shutil.copytree(noisy, trained)
+        record = AutoencoderTraining("run", "", "all", ("", ""), {"name": name}, 4, images, "0", "")
+        TRAINING.write(trained / "specmatch.json", record)
+        commands = suggested(replace(analyses[0], subject=replace(analyses[0].subject, source=str(trained))))
+        words = [
+            shlex.split(commands.get(key, "")) for key in ("spectrum-steeper", "decoder-misaligned", "noisy-posterior")
+        ]
+        return tuple(each[2] if each else "" for each in words)
+
+    assert methods_after("sd_vae") == ("finetune256_esm", "finetune256_dsm", "finetune256_autoencoder")
+    assert methods_after("dsm") == ("finetune256_esm_dsm", "", "")
+    assert methods_after("esm") == ("tiny_sit", "finetune256_esm_dsm", "")  # a gain, the autoencoder as it is
+    assert methods_after("esm_dsm") == ("tiny_sit", "", "")
+
+
+def test_commands_of_the_verdict_are_for_the_machine_of_the_analysis(analyses):
+    on_gpu = replace(analyses[0], provenance=replace(analyses[0].provenance, device="cuda"))
+    for analysis, is_short in ((analyses[0], True), (on_gpu, False)):
+        command = suggested(analysis)["spectrum-steeper"]
+        assert ("--precision fp32 --steps 1000" in command) == is_short
+    elsewhere = replace(on_gpu.sample, source="https://example.org/photographs-{000..009}.tar")
+    assert elsewhere.source in shlex.split(suggested(replace(on_gpu, sample=elsewhere))["spectrum-steeper"])
+
+
 def test_verdict_on_what_no_command_can_name_has_none(analyses):
     nameless = replace(analyses[0], subject=replace(analyses[0].subject, source=""))
     assert not suggested(nameless)

@@ -3,27 +3,48 @@
 import shlex
 from pathlib import Path
 
+from ..data.stores import is_url
 from ..files.stages import slug
 from ..latents.open_latents import CACHED
 from ..nets.autoencoder.diffusers_classes import CLASSES
 from ..records.analysis import Analysis
-from ..records.training_data import training_data
+from ..records.training_data import training, training_data
 
 MORE = 4
 """Factor by which more images are measured: intervals become half as wide."""
 
+ON_A_CPU = ("--precision", "fp32", "--steps", 1000)
+"""Options of a fine-tuning where analyses ran on a CPU: most emulate bf16, and 10,000 updates would take days."""
+
+PARTS = {"autoencoder": set[str](), "esm": {"esm"}, "dsm": {"dsm"}, "esm_dsm": {"esm", "dsm"}}
+"""The sides of spectrum matching in each method without a KL term."""
+
+
+def has_part(analysis: Analysis, part: str) -> bool:
+    """Return whether the autoencoder was trained with a side of spectrum matching, as its record says."""
+    return part in PARTS.get(_trained_by(analysis), ())
+
 
 def fine_tune(analysis: Analysis, method: str) -> str:
-    """Return the command that fine-tunes the autoencoder by a method on these images, or "" where there is none."""
-    subject = analysis.subject
+    """Return the command that fine-tunes the autoencoder by a method on these images, or "" where there is none.
+
+    A side of spectrum matching that it was trained with goes on; nothing is suggested that it was trained with already.
+    """
+    subject, trained_by = analysis.subject, _trained_by(analysis)
     traits = CLASSES.get(subject.kind)  # whether an object of the user's own can be saved is not known here
     if traits is None or traits.fixed_encoder or not _can_be_named(analysis):
         return ""
+    if trained_by in PARTS:
+        if PARTS[method] <= PARTS[trained_by]:
+            return ""
+        both = PARTS[method] | PARTS[trained_by]
+        method = next(name for name, parts in PARTS.items() if parts == both)
     return _command(
         f"train-ae finetune256_{method}",
         *("--network.pretrained", subject.source),
         *_images(analysis, "--data.path", "--data.held_out"),
         *("--data.size", analysis.sample.size),
+        *(ON_A_CPU if analysis.provenance.device == "cpu" else ()),
         *("--out", f"runs/{slug(subject.name)}_{method}"),
     )
 
@@ -92,6 +113,13 @@ def cache(analysis: Analysis) -> str:
     )
 
 
+def _trained_by(analysis: Analysis) -> str:
+    """Return the method that the autoencoder was trained by; "" where its folder does not say."""
+    source = analysis.subject.source
+    record = training(source) if source else None
+    return str(record.method.get("name", "")) if record else ""
+
+
 def _is_cached(analysis: Analysis) -> bool:
     return analysis.decoding is None
 
@@ -102,7 +130,7 @@ def _can_be_named(analysis: Analysis) -> bool:
 
 
 def _is_there(images: str) -> bool:
-    return images == "embedded" or images.startswith("hub:") or Path(images).exists()
+    return images == "embedded" or images.startswith("hub:") or is_url(images) or Path(images).exists()
 
 
 def _command(words: str, *options: object) -> str:

@@ -14,7 +14,7 @@ from ..metrics.latents.channels import HEAVY, OUTLYING
 from ..metrics.latents.spectra import BEST_DELTA
 from ..records.analysis import Analysis, Finding, SpectrumFinding, SpectrumMatch
 from ..records.measurement import Measurement
-from .commands import are_left, cache, fine_tune, flatten, measure_more
+from .commands import are_left, cache, fine_tune, flatten, has_part, measure_more
 
 MATCHED = (0.8, 1.3)
 """Best deltas that count as at the target, around the delta of 1.0 (f16) and 1.2 (f8) that the paper trained with."""
@@ -133,6 +133,8 @@ def _power(side: Side, excess: float) -> str:
 def _spectrum_advice(analysis: Analysis, side: Side, excess: float) -> str:
     if side == "at-target":
         return ""
+    if has_part(analysis, "esm"):
+        return "Training had ESM already: more updates or a larger --method.esm-weight may bring it there."
     advice, excess = "To bring it there, fine-tune with ESM", round(excess, 1)
     if side == "steeper":
         why = ", which asks for more power at high frequencies; a smoothness or equivariance term works against it"
@@ -207,6 +209,8 @@ def _decoder(analysis: Analysis) -> Finding | None:
     evidence += "."
     aligned, misaligned = compare(point.gap, ALIGNED), compare(point.gap, MISALIGNED)
     dsm = "To change that, fine-tune with DSM: low-passed latents are decoded into low-passed images."
+    if has_part(analysis, "dsm"):
+        dsm = "Training had DSM already: more updates may change that."
     if aligned == "below" and responds == "below":
         verdict = (
             "Less of a latent band’s energy decodes into that band than by an even spread: that low-passed latents "
