@@ -290,6 +290,17 @@ def test_spectrum_says_that_a_best_delta_is_the_end_of_the_search(analysis):
     assert "≥ 2.50 (95 % 2.40 … ≥ 2.50;" in found.evidence
 
 
+def test_findings_label_every_interval(analysis):
+    normalisation = replace(analysis.normalisation, std=Measurement(1.5, 0.01))
+    numbers = {**analysis.decoding.measurements, "psnr": Measurement(15.0, 0.2)}
+    decoding = replace(analysis.decoding, measurements=numbers)
+    noise = {**analysis.view("mean").measurements, "posterior_noise": Measurement(0.2, 0.001)}
+    changed = replace(with_view(analysis, measurements=noise), normalisation=normalisation, decoding=decoding)
+    evidence = [finding.evidence for finding in with_findings(changed).findings]
+    assert sum("±" in each for each in evidence) >= 4
+    assert all("95 %" in each for each in evidence if " ± " in each)
+
+
 def test_findings_name_the_latents_that_their_numbers_are_of(analysis):
     # Means of their own stand in the tables: a number of samples without a name would seem to contradict them.
     mean = analysis.view("mean")

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from codecs_of_tests import Halving
 from spectrum_matching.analysis.latent_maps import compare_latents
 from spectrum_matching.records.latent_maps import LATENT_COMPARISON
+from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.report.latent_maps.page import render
 from spectrum_matching.report.latent_maps.tables import direction_table, matrix_table
 from spectrum_matching.report.table import markdown
@@ -77,5 +80,17 @@ def test_tables_have_every_direction(pair, three):
     table = direction_table(pair)
     assert [cells[0].value for _, cells in table.rows] == [HOSTILE, "A"]
     assert [cells[-1].value for _, cells in table.rows] == ["drop-in after 1 × 1"] * 2
+    first = pair.directions[0]
+    routes = tuple(replace(route, loss=Measurement(float(route.kernel), 0.1)) for route in first.routes)
+    quoted = {
+        ("drop-in", 0): ("0.00", "drop-in"),
+        ("after a map", 1): ("1.00", "drop-in after 1 × 1"),
+        ("undecided", 1): ("1.00", "undecided after 1 × 1"),
+        ("no", 0): ("3.00", "no drop-in after 3 × 3"),
+    }
+    for (answer, kernel), shown in quoted.items():
+        direction = replace(first, routes=routes, answer=answer, kernel=kernel)
+        ((_, cells),) = direction_table(replace(pair, directions=(direction,))).rows
+        assert tuple(cell.value for cell in cells[-2:]) == shown
     matrix = matrix_table(three, lambda route: route.r2, 2)
     assert markdown(matrix, three.names, "from").splitlines()[2].startswith("| A | own | 1.00")

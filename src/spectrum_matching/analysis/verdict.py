@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+from ..metrics.estimates import half_interval
 from ..metrics.latents.channels import HEAVY, OUTLYING
 from ..metrics.latents.spectra import BEST_DELTA
 from ..records.analysis import Analysis, Finding, SpectrumFinding, SpectrumMatch
@@ -52,9 +53,12 @@ SIDES = {
 Comparison = Literal["below", "above", "undecided"]
 
 
-def compare(number: Measurement, threshold: float) -> Comparison:
-    """Return on which side of a threshold the interval of 95 % lies; one that touches it from above is above."""
-    value, half = float(number), number.half_width or 0.0
+def compare(number: Measurement, threshold: float, n: int | None = None) -> Comparison:
+    """Return on which side of a threshold the interval of 95 % lies; one that touches it from above is above.
+
+    n: images that the number was estimated over, where these may be few; None for many.
+    """
+    value, half = float(number), (half_interval(number, n) if n else number.half_width) or 0.0
     if value - half >= threshold:
         return "above"
     return "below" if value + half < threshold else "undecided"
@@ -235,7 +239,7 @@ def _decoder(analysis: Analysis) -> Finding | None:
 def _scale(analysis: Analysis) -> Finding:
     normalisation = analysis.normalisation
     std, (least, most) = float(normalisation.std), normalisation.channel_stds
-    within = f" ± {normalisation.std.half_width:.2g}" if normalisation.std.half_width else ""
+    within = f" ± {normalisation.std.half_width:.2g} (95 %)" if normalisation.std.half_width else ""
     is_declared = normalisation.convention != "none"
     after = f"After the declared normalisation ({normalisation.convention}) the" if is_declared else "The"
     evidence = (
@@ -339,7 +343,7 @@ def _reconstruction(analysis: Analysis) -> Finding | None:
     psnr = analysis.measurement("psnr")
     if psnr is None or psnr.value is None or (side := compare(psnr, WEAK_PSNR)) == "above":
         return None
-    evidence = f"PSNR {psnr.value:.2f} ± {psnr.half_width or 0:.2f} dB (weak below {WEAK_PSNR:g})."
+    evidence = f"PSNR {psnr.value:.2f} ± {psnr.half_width or 0:.2f} dB (95 %; weak below {WEAK_PSNR:g})."
     advice = "Read the one-sided metrics only beside those of an autoencoder that reconstructs as well."
     if side == "undecided":
         verdict = "Whether reconstructions are so weak that smooth latents may only mean lost information is undecided."
@@ -358,7 +362,7 @@ def _more(analysis: Analysis, *, tests: bool = False) -> tuple[str, str]:
 
 
 def _share(number: Measurement) -> str:
-    spread = f" ± {number.half_width:.1%}" if number.half_width else ""
+    spread = f" ± {number.half_width:.1%} (95 %)" if number.half_width else ""
     return f"{float(number):.1%}{spread}"
 
 

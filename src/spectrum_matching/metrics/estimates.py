@@ -36,6 +36,17 @@ def estimate_mean(rows: Tensor, white: float | None = None) -> Measurement:
     return Measurement(float(rows.mean()), float(rows.std()) / math.sqrt(n) if n > 1 else None, white)
 
 
+def half_interval(number: Measurement, n: int) -> float | None:
+    """Return half the interval of 95 % of an estimate over n images, by Student's t; None if it is not estimated.
+
+    Of 6 images it is 2.57 standard errors, where `Measurement.half_width` has the 1.96 of many.
+    """
+    from scipy.stats import t as student  # type: ignore[import-untyped]
+
+    error = number.standard_error
+    return None if error is None else float(student.ppf(0.975, n - 1)) * error
+
+
 def estimate_class_mean(rows: Tensor, labels: Tensor, white: float | None = None) -> Measurement:
     """Return the mean over classes of the means of `rows` (n,), labels (n,): classes count alike, however large.
 

@@ -88,6 +88,12 @@ class Direction:
         """The route by the widest map."""
         return self.routes[-1]
 
+    @property
+    def judged(self) -> Route:
+        """The route whose numbers the sentence quotes: where none will do, that by the widest map."""
+        found = (route for route in self.routes if route.kernel == self.kernel)
+        return self.widest if self.answer == "no" else next(found, self.widest)
+
 
 @dataclass(frozen=True)
 class MapPicture:

@@ -24,7 +24,7 @@ def route(kernel, loss, error=0.05, r2=0.7):
     ],
 )
 def test_simplest_route_below_the_threshold_answers(losses, answer, kernel, words):
-    verdict = judge("A", "B", "A", [route(k, loss) for k, loss in zip((0, 1, 3), losses, strict=True)])
+    verdict = judge("A", "B", "A", [route(k, loss) for k, loss in zip((0, 1, 3), losses, strict=True)], 100, 20)
     assert (verdict.answer, verdict.kernel) == (answer, kernel)
     assert words in verdict.sentence
     assert verdict.sentence.count(". ") == 0
@@ -33,10 +33,19 @@ def test_simplest_route_below_the_threshold_answers(losses, answer, kernel, word
 
 @pytest.mark.parametrize(("error", "answer"), [(0.01, "after a map"), (0.2, "undecided")])
 def test_interval_decides(error, answer):
-    verdict = judge("A", "B", "A", [route(1, DROP_IN - 0.1, error)])
+    verdict = judge("A", "B", "A", [route(1, DROP_IN - 0.1, error)], 100, 20)
     assert verdict.answer == answer
+
+
+@pytest.mark.parametrize(("n_tests", "answer"), [(1000, "after a map"), (6, "undecided")])
+def test_interval_of_few_images_is_wider(n_tests, answer):
+    # 0.1 dB below the threshold: 2.2 standard errors, between those of many images and of six, 1.96 and 2.57.
+    verdict = judge("A", "B", "A", [route(1, DROP_IN - 0.1, 0.1 / 2.2)], 100, n_tests)
+    assert verdict.answer == answer
+    if answer == "undecided":
+        assert "decode 0.40 ± 0.12 dB (95 %) below A’s own reconstructions, and" in verdict.sentence
 
 
 @pytest.mark.parametrize(("r2", "answer"), [(0.08, "no"), (0.45, "no"), (0.505, "undecided"), (0.55, "after a map")])
 def test_a_route_that_explains_too_little_is_no_answer(r2, answer):
-    assert judge("A", "B", "A", [route(1, -3.0, r2=r2)]).answer == answer
+    assert judge("A", "B", "A", [route(1, -3.0, r2=r2)], 100, 20).answer == answer

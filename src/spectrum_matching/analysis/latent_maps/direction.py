@@ -99,7 +99,7 @@ def measure_direction(
         cosines=equations.cosines() if is_same_shape else (),
         yardstick=yardstick,
         routes=tuple(routes),
-        **judge(source_name, target_name, yardstick, routes)._asdict(),
+        **judge(source_name, target_name, yardstick, routes, len(sources.file), len(tested.rows))._asdict(),
     )
     return direction, maps
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ...metrics.estimates import half_interval
 from ...records.latent_maps import Answer, Route
 from ...records.measurement import Measurement
 from ..verdict import Comparison, compare
@@ -23,14 +24,15 @@ class Verdict(NamedTuple):
     evidence: str
 
 
-def judge(source: str, target: str, yardstick: str, routes: Sequence[Route]) -> Verdict:
+def judge(source: str, target: str, yardstick: str, routes: Sequence[Route], n_images: int, n_tests: int) -> Verdict:
     """Return whether `target` is a drop-in for `source`, by the simplest route that loses less than `DROP_IN` dB.
 
-    routes: from the simplest to the widest map; one that explains too little does not count. Intervals of 95 % decide;
-    where that of no route lies below the threshold and that of one holds it, the answer is "undecided".
+    routes: from the simplest to the widest map; one that explains too little does not count. n_images, n_tests: those
+    that R² and losses are estimated over. Intervals of 95 % decide; where that of no route lies below the threshold and
+    that of one holds it, the answer is "undecided".
     """
-    sides = {_side(route): route for route in reversed(routes)}  # the simplest route of each side
-    evidence = _evidence(source, target, yardstick, routes)
+    sides = {_side(route, n_images, n_tests): route for route in reversed(routes)}  # the simplest route of each side
+    evidence = _evidence(source, target, yardstick, routes, n_images, n_tests)
     if route := sides.get("below"):
         answer: Answer = "after a map" if route.kernel else "drop-in"
         after = f" after a {side(route.kernel)} map" if route.kernel else " as it is"
@@ -40,7 +42,7 @@ def judge(source: str, target: str, yardstick: str, routes: Sequence[Route]) -> 
         after = f" after a {side(route.kernel)} map" if route.kernel else ""
         sentence = (
             f"Whether {target} is a drop-in for {source}{after} is undecided: "
-            f"{_decodes(source, target, yardstick, route)}, ± {route.loss.half_width or 0:.2f}."
+            f"{_decodes(source, target, yardstick, route, half_interval(route.loss, n_tests))}."
         )
         return Verdict("undecided", route.kernel, sentence, evidence)
     best = routes[-1]
@@ -49,10 +51,10 @@ def judge(source: str, target: str, yardstick: str, routes: Sequence[Route]) -> 
     return Verdict("no", 0, sentence, evidence)
 
 
-def _side(route: Route) -> Comparison:
+def _side(route: Route, n_images: int, n_tests: int) -> Comparison:
     """Return on which side of the threshold the loss of a route lies; "above" where it explains too little."""
-    explained = compare(route.r2, EXPLAINED) if route.r2.value is not None else "below"
-    loss = compare(route.loss, DROP_IN)
+    explained = compare(route.r2, EXPLAINED, n_images) if route.r2.value is not None else "below"
+    loss = compare(route.loss, DROP_IN, n_tests)
     return "above" if explained == "below" else "undecided" if (explained, loss) == ("undecided", "below") else loss
 
 
@@ -61,21 +63,22 @@ def side(kernel: int) -> str:
     return f"{kernel} × {kernel}"
 
 
-def _decodes(source: str, target: str, yardstick: str, route: Route) -> str:
-    loss = float(route.loss)
-    amount = f"{abs(loss):.2f} dB {'below' if loss > 0 else 'above'} {yardstick}’s own reconstructions"
+def _decodes(source: str, target: str, yardstick: str, route: Route, half: float | None = None) -> str:
+    loss, within = float(route.loss), "" if half is None else f" ± {half:.2f}"
+    decibels = f"{abs(loss):.2f}{within} dB{' (95 %)' if within else ''}"
+    amount = f"{decibels} {'below' if loss > 0 else 'above'} {yardstick}’s own reconstructions"
     explains = f", and the map explains {float(route.r2):.0%} of {target}’s latents" if route.kernel else ""
     return f"{source}’s latents decode {amount}{explains}"
 
 
-def _evidence(source: str, target: str, yardstick: str, routes: Sequence[Route]) -> str:
+def _evidence(source: str, target: str, yardstick: str, routes: Sequence[Route], n_images: int, n_tests: int) -> str:
     parts = []
     for route in routes:
         name = f"{side(route.kernel)} map" if route.kernel else "no map"
         fitted = f", {route.r2_fitted:.3f} on the images of its fit" if route.r2_fitted is not None else ""
         parts.append(
-            f"{name}: PSNR {float(route.psnr):.2f} dB, loss {_with_interval(route.loss, 2)} dB, held-out R² "
-            f"{_with_interval(route.r2, 3)}{fitted}"
+            f"{name}: PSNR {float(route.psnr):.2f} dB, loss {_with_interval(route.loss, n_tests, 2)} dB, held-out R² "
+            f"{_with_interval(route.r2, n_images, 3)}{fitted}"
         )
     return (
         f"{source}’s latents to {target}’s. {'; '.join(parts)} (95 %; a drop-in loses less than {DROP_IN:g} dB to "
@@ -83,6 +86,6 @@ def _evidence(source: str, target: str, yardstick: str, routes: Sequence[Route])
     )
 
 
-def _with_interval(number: Measurement, n_decimals: int) -> str:
-    text = f"{float(number):.{n_decimals}f} ± {number.half_width or 0:.{n_decimals}f}"
+def _with_interval(number: Measurement, n: int, n_decimals: int) -> str:
+    text = f"{float(number):.{n_decimals}f} ± {half_interval(number, n) or 0:.{n_decimals}f}"
     return text.replace("-", "−")

@@ -22,12 +22,12 @@ def targets(comparison: LatentComparison) -> list[str]:
 
 
 def direction_table(comparison: LatentComparison) -> Table:
-    """Return a row for each direction: R² and PSNR by every route, the loss by the widest map, and the answer."""
+    """Return a row for each direction: R² and PSNR by every route, and the answer with the loss that it quotes."""
     columns = (
         Column("decoder of", is_text=True),
         *(Column(f"R², {words}") for words in KERNELS.values()),
         *(Column(f"PSNR, {words}", "dB") for words in KERNELS.values()),
-        Column("loss", "dB, widest map"),
+        Column("loss", "dB, by the answer’s route"),
         Column("answer", is_text=True),
     )
     rows = []
@@ -38,7 +38,7 @@ def direction_table(comparison: LatentComparison) -> Table:
             Cell(direction.target),
             *(measured(route.r2, 3) if route else MISSING for route in routes),
             *(measured(route.psnr, 2) if route else MISSING for route in routes),
-            measured(direction.widest.loss, 2),
+            measured(direction.judged.loss, 2),
             Cell(answer(direction)),
         )
         rows.append((comparison.names.index(direction.source), cells))
@@ -46,10 +46,10 @@ def direction_table(comparison: LatentComparison) -> Table:
 
 
 def answer(direction: Direction) -> str:
-    """Return the answer in a few words."""
-    if direction.answer == "after a map":
-        return f"drop-in after {KERNELS[direction.kernel]}"
-    return {"drop-in": "drop-in", "no": "no drop-in", "undecided": "undecided"}[direction.answer]
+    """Return the answer in a few words, with the map that it is about."""
+    words = {"drop-in": "drop-in", "after a map": "drop-in", "no": "no drop-in", "undecided": "undecided"}
+    kernel = direction.judged.kernel
+    return f"{words[direction.answer]}{f' after {KERNELS[kernel]}' if kernel else ''}"
 
 
 def matrix_table(comparison: LatentComparison, of: Callable[[Route], Measurement], n_decimals: int) -> Table:
