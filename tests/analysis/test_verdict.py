@@ -70,7 +70,7 @@ def keys(codec, images):
 def test_with_findings_judges_spectra_of_known_delta(delta, key, images):
     found = keys(Flattened(delta), images)
     assert {k for k in found if k.startswith("spectrum")} == {key}
-    assert f"best delta {delta:.2f}"[:14] in found[key].evidence
+    assert f"best delta of latents {delta:.2f}"[:-1] in found[key].evidence
     assert " 0.0 dB" not in found[key].verdict
 
 
@@ -130,7 +130,7 @@ def test_with_findings_names_dead_and_outlier_channels(images):
 
     (one,) = [found for key, found in keys(Flattened(1.0, channels=4), images).items() if key == "dead-channels"]
     assert one.verdict == "1 of 4 channels is dead: it carries nothing."
-    assert one.evidence.startswith("Channel 3 has ")
+    assert one.evidence.startswith("Channel 3 of latents has ")
 
     class Loud(Flattened):
         def encode(self, images):

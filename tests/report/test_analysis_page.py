@@ -331,7 +331,7 @@ def test_render_titles_every_point(analyses, page):
         titles = re.findall(r"<circle [^>]*><title>([^<]+)</title>", drawing)
         assert len(titles) >= 4
     best = analyses[1].view("mean").match("scale_free")
-    assert f"second\nbest delta {number(best.best_delta)}: {number(best.best_gap)} nats" in page
+    assert f"second\nbest delta {fixed(best.best_delta, 2)}: {number(best.best_gap)} nats" in page
 
 
 def test_curves_overlay_points_on_their_line(page):

@@ -53,4 +53,4 @@ def test_change_table_shows_bounds_where_a_best_delta_is_an_end_of_the_search():
 def test_change_table_turns_the_bound_of_the_control():
     at_end = {"control": (-0.5, -0.5), "within": (0.5, 0.7), "end": (-0.5, -0.5)}
     # Of two that are both at an end, either may be the lower.
-    assert shown(at_end) == {"control": "≤ −0.50", "within": "≤ +1.10", "end": "–"}
+    assert shown(at_end) == {"control": "≤ −0.50", "within": "≥ +1.10", "end": "–"}

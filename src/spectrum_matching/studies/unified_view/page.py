@@ -120,13 +120,14 @@ def _cell(study: UnifiedView, method: MethodResult, change: Change) -> Cell:
     end: str | None = ""
     if change.key.startswith(BEST_DELTA.key):
         end = bound(BEST_DELTA, change.values, () if is_control else control)
+    n = 2 if end else n  # as an end of the range is printed everywhere
     half = f"± {fixed(change.half_range, n)}" if len(change.values) > 1 and end == "" else ""
     under = " ".join(filter(None, (half, "the control" if is_control else GLYPHS[change.word])))
     if end is None:
         return Cell(MISSING.value, under)
     if is_control:
         value = mean(change.values)
-        return Cell(end + fixed(value, n if change.half_range else decimals(value, None)), under, 0.0)
+        return Cell(end + fixed(value, n if change.half_range or end else decimals(value, None)), under, 0.0)
     sign = "+" if change.mean > 0 and fixed(change.mean, n).strip("0.,") else ""
     return Cell(end + sign + fixed(change.mean, n), under, change.mean)
 
