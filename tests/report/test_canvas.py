@@ -43,6 +43,25 @@ def test_curves_without_points_say_so(series, scale):
     assert NOTHING in panel.svg
 
 
+@pytest.mark.parametrize(
+    ("factor", "scale", "coincide"), [(1.0, "log", True), (1.001, "linear", True), (1.2, "linear", False)]
+)
+def test_curves_say_which_lines_hide_one_another(factor, scale, coincide):
+    y = [1.0, 2.0, 4.0]
+    series = [
+        Curve([1, 2, 3], values, f"{name}\n{{x}}: {{y}}", {"color": color})
+        for name, values, color in (
+            ("lower", y, COLOUR),
+            ("upper", [factor * each for each in y], "#654321"),
+            ("apart", [3.0, 2.0, 1.0], "#111111"),
+            ("none", [math.nan] * 3, "#222222"),
+            ("nothing", [math.nan] * 3, "#333333"),
+        )
+    ]
+    panel = curves("title", "x", "y", series, y_scale=scale)
+    assert re.findall(r">([^<>]* hides [^<]*)<", panel.svg) == ["upper hides lower"] * coincide
+
+
 def test_curves_take_names_that_are_not_utf8():
     panel = curves("caf\udce9", "x", "y", [Curve([1], [1], "caf\udce9\n{x}: {y}", {})])
     assert "<circle" in panel.svg

@@ -10,6 +10,7 @@ import io
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -46,6 +47,8 @@ STYLE: dict[Any, Any] = {
 WIDTH, HEIGHT = 316, 238
 NOTHING = "there is nothing to draw"
 TOP, BOTTOM = 10, 40
+LINE = STYLE["lines.linewidth"] / (HEIGHT - TOP - BOTTOM)
+"""Width of a line as a share of the height of the axes."""
 LEGEND_ROW, LEGEND_SAMPLE, LETTER = 15, 26, 5.4
 """Height of a row of a legend, width of the sample of a line in it, and about that of a letter, in pixels."""
 
@@ -225,6 +228,10 @@ def curves(
                 _annotate(canvas, curve, rows)
         axes.set_xlim(*x_limits)
         axes.set_ylim(y_limits)
+        if hidden := _hiding(axes, series):
+            said = shortened(printable(listed(hidden)), int((WIDTH - left - right) / LETTER))
+            style: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": 9, "color": MUTED}
+            axes.text(1.0, 1.0, said, transform=axes.transAxes, **style)
     return panels[0]
 
 
@@ -336,6 +343,20 @@ def _with_gaps(axes: "Axes", curve: Curve) -> tuple[list[float], list[float]]:
         for x, y in zip(curve.x, curve.y, strict=True)
     ]
     return [x for x, _ in points], [y for _, y in points]
+
+
+def _hiding(axes: "Axes", series: Sequence[Curve]) -> list[str]:
+    """Return "B hides A" for each line over one of another colour, nowhere a line's width from it."""
+    axes.get_ylim()  # brings the transform up to date
+    to_axes = axes.transData - axes.transAxes
+    named = [curve for curve in series if curve.tip and len(curve.x) > 1]
+    points = [to_axes.transform(np.column_stack(_with_gaps(axes, curve))) for curve in named]
+    hidden: dict[str, str] = {}  # by the line on top
+    for (below, a), (above, b) in combinations(zip(named, points, strict=True), 2):
+        differ = below.style.get("color") != above.style.get("color") and np.isfinite(a).any()
+        if differ and a.shape == b.shape and np.allclose(a, b, rtol=0, atol=LINE, equal_nan=True):
+            hidden.setdefault(above.name, f"{above.name} hides {below.name}")
+    return list(hidden.values())
 
 
 def _frequency_ticks(axis: Any) -> None:
