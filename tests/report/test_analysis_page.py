@@ -43,7 +43,7 @@ from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.report.analysis import metric_rows as rows_of_metrics
 from spectrum_matching.report.analysis import tables
 from spectrum_matching.report.analysis.answer import answers
-from spectrum_matching.report.analysis.context import comparability, notes
+from spectrum_matching.report.analysis.context import comparability, notes, own_findings, shared_findings
 from spectrum_matching.report.analysis.figures import gap_curves
 from spectrum_matching.report.analysis.page import render
 from spectrum_matching.report.analysis.tables import best, summary_table
@@ -358,7 +358,7 @@ def test_render_shows_findings_with_evidence_and_advice(analyses, page):
         )
         assert f'<p class="verdict">{finding.verdict}</p>' in page
         assert f'<p class="evidence">{finding.evidence}</p>' in page
-    assert page.count("<em>Try:</em>") == 2 * sum(bool(finding.command) for finding in analyses[0].findings)
+    assert page.count("<em>Try:</em>") == sum(bool(finding.command) for finding in analyses[0].findings)
     assert "No single number here is a calibrated score of diffusability" in page
 
 
@@ -425,6 +425,23 @@ def test_comparability_warns_of_each_difference():
         assert "(A, C); " in warning
         assert "(B). " in warning
     assert comparability([first, replace(second, generative=None)]) == []
+
+
+def test_shared_findings_are_said_once_with_the_evidence_of_each():
+    one = synthetic("a")
+    first, second, *rest = one.findings
+    other = replace(synthetic("b"), findings=(replace(first, evidence="Best delta 0.4.", command="other"), *rest))
+    shared = shared_findings([one, other])
+    assert [said.finding.key for said in shared] == [first.key, *(finding.key for finding in rest)]
+    assert shared[0].evidence == ["a: Best delta 0.31.", "b: Best delta 0.4."]
+    assert shared[0].commands == [("a", first.command), ("b", "other")]
+    assert shared[1].evidence == [rest[0].evidence]
+    assert [said.finding for said in own_findings(one, shared)] == [second]
+    assert own_findings(other, shared) == []
+    assert shared_findings([one]) == []
+    assert render([one, other]).count(f">{first.verdict}</p>") == 1
+    differs = replace(other, findings=tuple(replace(finding, advice="Other.") for finding in other.findings))
+    assert shared_findings([one, differs]) == []
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
 """Context of the numbers: comparability, conventions, provenance."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from ...records.analysis import KINDS, Analysis
+from ...records.analysis import KINDS, Analysis, Finding
 from ..digits import fixed, spread
 from ..table import attributed, distinct, grouped, provenance_rows
 from .tables import shape
@@ -54,6 +55,41 @@ def comparability(analyses: Sequence[Analysis]) -> list[str]:
         for title, values in properties.items()
         if len(set(values)) > 1
     ]
+
+
+class Said(NamedTuple):
+    """A finding, its evidence, and what to try: the names of whom a command is for, "" for all, and the command."""
+
+    finding: Finding
+    evidence: list[str]
+    commands: list[tuple[str, str]]
+
+
+def shared_findings(analyses: Sequence[Analysis]) -> list[Said]:
+    """Return the findings that several autoencoders have in the same words, which are said once."""
+    names, first = [analysis.subject.name for analysis in analyses], analyses[0].findings if len(analyses) > 1 else ()
+    shared = []
+    for finding in first:
+        same = [each for a in analyses for each in a.findings if _words(each) == _words(finding)]
+        if len(same) == len(analyses):
+            evidence = attributed([[each.evidence] for each in same], names)
+            commands = {each.command for each in same}
+            those = (
+                [("", finding.command)] if len(commands) == 1 else zip(names, (s.command for s in same), strict=True)
+            )
+            shared.append(Said(finding, evidence, [(name, command) for name, command in those if command]))
+    return shared
+
+
+def own_findings(analysis: Analysis, shared: Sequence[Said]) -> list[Said]:
+    """Return the findings of one autoencoder beside those that it shares."""
+    said = [_words(each.finding) for each in shared]
+    own = (finding for finding in analysis.findings if _words(finding) not in said)
+    return [Said(each, [each.evidence], [("", each.command)] if each.command else []) for each in own]
+
+
+def _words(finding: Finding) -> tuple[str, str, str]:
+    return finding.key, finding.verdict, finding.advice
 
 
 def notes(analyses: Sequence[Analysis]) -> list[str]:
