@@ -1,8 +1,8 @@
 """Which rows of a comparison differ from their control, seed by seed?
 
     cd experiments/results
-    python ../paired_differences.py flatten compare_cifar10.json compare_flatten.json
-    python ../paired_differences.py flatten_controls compare_cifar10.json compare_flatten.json flatten_controls.json
+    python ../paired_differences.py flatten compare_flatten.json
+    python ../paired_differences.py flatten_controls compare_flatten.json flatten_controls.json
     python ../paired_differences.py repa compare_repa.json
     python ../paired_differences.py delta compare_cifar10.json compare_delta.json
 

@@ -11,6 +11,7 @@ Numbers are rounded to six significant digits. Prints the table of a comparison,
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,15 @@ def without_pictures(value: Any) -> Any:
     return "" if isinstance(value, str) and value.startswith(PNG) else value
 
 
+def differences(one: dict[str, Any], other: dict[str, Any], of: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield what two plans set otherwise; of settings that a later version added, the earlier one has no word."""
+    for name in sorted(one.keys() & other.keys() - {"out", "seeds"}):
+        if isinstance(one[name], dict) and isinstance(other[name], dict):
+            yield from differences(one[name], other[name], f"{of}{name}.")
+        elif one[name] != other[name]:
+            yield f"{of}{name}", one[name], other[name]
+
+
 def merged(documents: list[dict[str, Any]]) -> dict[str, Any]:
     """Return one comparison with the trials of all, in the order of the last one's seeds and entries.
 
@@ -46,12 +56,10 @@ def merged(documents: list[dict[str, Any]]) -> dict[str, Any]:
     for document in documents:
         part = document["comparison"]
         theirs = yaml.safe_load(part["plan"])
-        pairs = {name: (theirs[name], plan[name]) for name in theirs.keys() & plan.keys() - {"out", "seeds", "entries"}}
-        entries, known = theirs["entries"], plan["entries"]
-        pairs |= {f"entry {name}": (entries[name], known[name]) for name in entries.keys() & known.keys()}
-        for name, (one, other) in sorted(pairs.items()):
-            if one != other:
-                raise ValueError(f"comparisons of different plans: {name} is {one} and {other}")
+        entries = {f"entry {name}": each for name, each in theirs.pop("entries").items()}
+        known = {f"entry {name}": each for name, each in plan["entries"].items()}
+        for name, one, other in differences({**theirs, **entries}, {**plan, **known}):
+            raise ValueError(f"comparisons of different plans: {name} is {one} and {other}")
         trials |= {(trial["seed"], trial["method"]): trial for trial in part["trials"]}
     keys = [(seed, entry) for seed in plan["seeds"] for entry in plan["entries"]]
     notes = [note for note in last["notes"] if not note.startswith(UNFINISHED)]

@@ -44,9 +44,9 @@ def test_merged_names_what_is_missing(whole):
 @pytest.mark.parametrize(
     ("old", "new", "what"),
     [
-        ("steps: 2500", "steps: 2501", "diffusion"),
+        ("steps: 2500", "steps: 2501", r"diffusion\.steps"),
         ("cache: float16", "cache: float32", "cache"),
-        ("esm_weight: 0.1", "esm_weight: 0.2", r"entry ESM \+ DSM"),
+        ("esm_weight: 0.1", "esm_weight: 0.2", r"entry ESM \+ DSM\.method\.esm_weight"),
     ],
 )
 def test_merged_refuses_another_plan(whole, old, new, what):
@@ -55,3 +55,10 @@ def test_merged_refuses_another_plan(whole, old, new, what):
     other["comparison"]["plan"] = plan.replace(old, new)
     with pytest.raises(ValueError, match=f"different plans: {what} is"):
         save_results.merged([other, whole])
+
+
+def test_merged_takes_plans_of_an_earlier_version(whole):
+    earlier, setting = deepcopy(whole), "  channels_last: true\n"
+    assert setting in earlier["comparison"]["plan"]
+    earlier["comparison"]["plan"] = earlier["comparison"]["plan"].replace(setting, "")
+    assert save_results.merged([earlier, whole])["comparison"]["trials"] == whole["comparison"]["trials"]
