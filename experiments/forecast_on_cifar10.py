@@ -1,10 +1,10 @@
-"""Does generation without training foretell what trained models of CIFAR-10's autoencoders score?
+"""Does what is measured without training foretell what trained models of CIFAR-10's autoencoders score?
 
     specmatch compare cifar10
-    python experiments/forecast_on_cifar10.py runs/compare/cifar10 [--images N] [--only ENTRY/seedN …]
+    python experiments/forecast_on_cifar10.py runs/compare/cifar10
 
-Measures the generative tier of `specmatch analyze` on every autoencoder of a comparison's folder whose latents are
-cached and whose trained model is scored, on images of the test split against the cache, and writes it to
+Reads the generative tier of every autoencoder in a comparison's folder whose trained model is scored, which the
+comparison measures, adds the semantic tier of `specmatch analyze`, on images of the test split, and writes both to
 results/forecast_cifar10.json beside the trained model's scores; again: those that have finished since. Prints the table
 of docs/forecast.md and the rank correlations with the trained scores.
 """
@@ -15,30 +15,47 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from spectrum_matching.analysis.conditions import measurements
 from spectrum_matching.analysis.measure import analyze
-from spectrum_matching.analysis.options import AnalysisOptions, open_reference_data
+from spectrum_matching.analysis.options import AnalysisOptions
+from spectrum_matching.comparison.trial import GENERATED
 from spectrum_matching.data.images import ImageSet, open_images
 from spectrum_matching.metrics.images.frechet import share_of_the_way
 from spectrum_matching.metrics.ranks import rank_correlation
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.nets.vision.extractors import Extractor, open_extractor
+from spectrum_matching.nets.vision.encoders import VisionEncoder, open_vision
+from spectrum_matching.records.generative import GENERATIVE
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.records.scores import EVALUATIONS
 
 RESULT = Path(__file__).parent / "results" / "forecast_cifar10.json"
-N_REFERENCE = 10_000
+N_IMAGES = 4096
 GAUSSIAN = "gaussian_fid_reconstructions"
-MODELS = ("white", "stationary", "gaussian", "solved", "interpolation")
-TITLES = ("white noise", "stationary", "Gaussian by class", "solved", "interpolation")
+MODELS = {
+    "white": "white noise",
+    "stationary": "stationary",
+    "gaussian": "Gaussian by class",
+    "solved": "solved",
+    "interpolation": "interpolation",
+    "interpolation_unit": "interpolation, unit scale",
+}
+SEMANTIC = {
+    "affinity_gap_direction": "affinity gap, direction",
+    "affinity_gap_distance": "affinity gap, distance",
+    "probe_accuracy": "linear probe",
+    "neighbour_accuracy": "five nearest neighbours",
+}
 
 
 def finished(runs: Path) -> Iterator[tuple[str, Path, Path, Path]]:
-    """Yield the name of each trial with a scored model, its autoencoder, its cache and its scores."""
+    """Yield the name of each trial with a scored model, its autoencoder, its generative tier and its scores."""
     for scores in sorted(runs.glob("*/seed*/scores-*/scores.json")):
         trial = scores.parents[1]
-        found = [sorted(trial.glob(kind)) for kind in ("autoencoder-*/run/export", "cache-*/latents/index.json")]
+        found = [sorted(trial.glob(kind)) for kind in ("autoencoder-*/run/export", f"generative-*/{GENERATED}")]
         if all(len(each) == 1 for each in found):
-            yield f"{trial.parent.name}/{trial.name}", found[0][0], found[1][0].parent, scores
+            yield f"{trial.parent.name}/{trial.name}", found[0][0], found[1][0], scores
 
 
 def trained(scores: Path) -> dict[str, Any]:
@@ -58,16 +75,15 @@ def plain(measurement: Measurement) -> list[float | None]:
     return [None if each is None else float(f"{each:.6g}") for each in pair]
 
 
-def measure(source: Path, cache: Path, images: ImageSet, extractor: Extractor, n_images: int) -> dict[str, Any]:
-    """Return the generative tier of one autoencoder."""
-    reference = open_reference_data(f"latents:{cache}", images, N_REFERENCE)
-    options = AnalysisOptions(features=extractor, reference=reference)
-    analysis = analyze(
-        Autoencoder.from_pretrained(source), images, n_images=n_images, n_tests=2, batch_size=64, options=options
-    )
-    record = analysis.generative
-    assert record is not None
+def measure(source: Path, generated: Path, images: ImageSet, encoder: VisionEncoder) -> dict[str, Any]:
+    """Return the generative tier of one autoencoder, which is read, and its semantic tier, which is measured."""
+    record = GENERATIVE.read(generated)
     numbers = {key: plain(number) for key, number in record.measurements.items()}
+    options = AnalysisOptions(labels=True, encoder=encoder)
+    analysis = analyze(
+        Autoencoder.from_pretrained(source), images, n_images=N_IMAGES, n_tests=2, batch_size=64, options=options
+    )
+    numbers |= {key: plain(number) for key, number in measurements(analysis).items() if key in SEMANTIC}
     facts = {"n_reference": record.coverage.n_images, "n_classes": record.coverage.n_classes, "n": record.n_generated}
     return {"digest": analysis.subject.digest, "numbers": numbers, **facts}
 
@@ -78,30 +94,45 @@ def share(row: dict[str, Any]) -> Measurement:
     return share_of_the_way(*(Measurement(*pair) for pair in (*distances, row["numbers"][GAUSSIAN])))
 
 
+def pair(row: dict[str, Any], model: str) -> tuple[float, float]:
+    """Return the distances of a model of the latents, to images and to reconstructions."""
+    name, unit = model.removesuffix("_unit"), model.endswith("_unit")
+    key = f"{name}_fid_unit" if unit else f"{name}_fid"
+    return row["numbers"][key][0], row["numbers"][f"{key}_reconstructions"][0]
+
+
+def parts(row: dict[str, Any]) -> dict[str, float]:
+    """Return what each model covers of the way from white noise to the floor, to reconstructions, and what is left."""
+    ends = [pair(row, model)[1] for model in ("white", "stationary", "gaussian", "solved")]
+    ends.append(row["numbers"]["fid_reconstructions_floor"][0])
+    names = "spectrum", "place, channels and class", "solved denoiser", "neither"
+    return {n: (one - other) / (ends[0] - ends[-1]) for n, one, other in zip(names, ends, ends[1:], strict=False)}
+
+
 def table(result: dict[str, Any]) -> str:
-    """Return the table in Markdown: both distances of each model, and the trained model's, by the latter."""
-    heads = ["trained", *TITLES, "rFD", "share left"]
+    """Return the table in Markdown, by the trained model's distance to images: the numbers of each autoencoder."""
+    heads = ["trained", *MODELS.values(), "rFD", "share left", *SEMANTIC.values()]
     lines = [f"| autoencoder | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for row in sorted(result["rows"], key=lambda row: row["trained"]["fid"][0]):
-        keys = [f"{model}_fid" for model in MODELS]
-        pairs = [[row["trained"][key] for key in ("fid", "fid_reconstructions")]]
-        pairs += [[row["numbers"][key + end] for end in ("", "_reconstructions")] for key in keys]
-        cells = [f"{one[0]:.1f} / {other[0]:.2f}" for one, other in pairs]
-        left = share(row)
-        ends = [f"{row['trained']['rfid'][0]:.1f}", f"{float(left):.2f} ± {left.standard_error or 0:.2f}"]
-        lines.append(f"| {row['trial'].replace('/seed', ', ')} | {' | '.join([*cells, *ends])} |")
+        scores, left = row["trained"], share(row)
+        pairs = [(scores["fid"][0], scores["fid_reconstructions"][0]), *(pair(row, model) for model in MODELS)]
+        cells = [f"{one:.1f} / {other:.2f}" for one, other in pairs]
+        cells += [f"{scores['rfid'][0]:.1f}", f"{float(left):.2f} ± {left.standard_error or 0:.2f}"]
+        cells += [f"{row['numbers'][key][0]:.3f}" for key in SEMANTIC]
+        lines.append(f"| {row['trial'].replace('/seed', ', ')} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def correlations(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
-    """Return Spearman's ρ of each model's distances with the trained model's of the same kind."""
-    found = {}
-    for model in MODELS:
-        for end in ("", "_reconstructions"):
-            measured = [row["numbers"][f"{model}_fid{end}"][0] for row in rows]
-            found[f"{model}_fid{end}"] = rank_correlation(measured, [row["trained"][f"fid{end}"][0] for row in rows])
-    found["rfid"] = rank_correlation(*([row["trained"][key][0] for row in rows] for key in ("rfid", "fid")))
-    return found
+def correlations(rows: Sequence[dict[str, Any]]) -> dict[str, list[float | None]]:
+    """Return Spearman's ρ of each number with the trained model's distances to images and to reconstructions.
+
+    A number with two distances is ranked by the one of the same kind.
+    """
+    trained = [[row["trained"][key][0] for row in rows] for key in ("fid", "fid_reconstructions")]
+    found = {model: list(zip(*(pair(row, model) for row in rows), strict=True)) for model in MODELS}
+    found["rfid"] = [tuple(row["trained"]["rfid"][0] for row in rows)] * 2
+    found |= {key: [tuple(row["numbers"][key][0] for row in rows)] * 2 for key in SEMANTIC}
+    return {key: [rank_correlation(*each) for each in zip(pairs, trained, strict=True)] for key, pairs in found.items()}
 
 
 def main() -> None:
@@ -109,28 +140,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="?", help="folder of the comparison; none: print what is there")
     parser.add_argument("--data", default="data/cifar10/test.parquet")
-    parser.add_argument("--features", default="data/cifar10/features.pt")
-    parser.add_argument("--images", type=int, default=4096)
-    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--encoder", default="shufflenet:data/shufflenetv2_05/shufflenetv2_backbone.pth")
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
     rows = json.loads(given.out.read_text())["rows"] if given.out.is_file() else []
     if given.runs:
-        images, extractor = open_images(given.data, 32, split="all"), open_extractor(given.features)
-        for trial, source, cache, scores in finished(given.runs):
-            if trial in {row["trial"] for row in rows} or (given.only and trial not in given.only):
-                continue
-            if others := {row["n"] for row in rows} - {given.images}:
-                raise SystemExit(
-                    f"{given.out} has rows of {others.pop()} images, biased unlike {given.images}: name another --out"
+        images, encoder = open_images(given.data, 32, split="all"), open_vision(given.encoder, torch.device("cpu"))
+        for trial, source, generated, scores in finished(given.runs):
+            if trial not in {row["trial"] for row in rows}:
+                row = {"trial": trial, "trained": trained(scores)} | measure(source, generated, images, encoder)
+                rows.append(row | {"parts": parts(row)})
+                given.out.write_text(
+                    json.dumps({"rows": rows, "rank_correlations": correlations(rows)}, indent=1) + "\n"
                 )
-            row = {"trial": trial, "trained": trained(scores)}
-            rows.append(row | measure(source, cache, images, extractor, given.images))
-            given.out.write_text(json.dumps({"rows": rows, "rank_correlations": correlations(rows)}, indent=1) + "\n")
-            print(trial, flush=True)
+                print(trial, flush=True)
     print(table({"rows": rows}))
-    for key, rho in correlations(rows).items():
-        print(f"{key}: {'–' if rho is None else f'{rho:.2f}'}")
+    for key, (images_rho, reconstructions_rho) in correlations(rows).items():
+        print(f"{key}: {images_rho:.2f} to images, {reconstructions_rho:.2f} to reconstructions")
 
 
 if __name__ == "__main__":

@@ -199,6 +199,7 @@ DOCUMENTS = {
     "docs/evaluate.md": 13,
     "docs/five_latent_spaces.md": 66,
     "docs/fidelity.md": 45,
+    "docs/forecast.md": 32,
     "docs/reliability.md": 20,
     "docs/study.md": 5,
     "docs/theory.md": 41,
