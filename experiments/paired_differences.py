@@ -171,7 +171,7 @@ def main() -> None:
     tests = [each for family in FAMILIES[arguments.name] for each in tested(family, scores)]
     document: dict[str, Any] = {"question": f"paired_{arguments.name}", "tests": {}}
     for each in tests:
-        document["tests"][f"{slug(each.row)}/{NAMES[each.outcome]}"] = {**each._asdict(), "word": each.word}
+        document["tests"].setdefault(slug(each.row), {})[NAMES[each.outcome]] = {**each._asdict(), "word": each.word}
     controls = {family.control: family.rows for family in FAMILIES[arguments.name]}
     if arguments.name == "flatten":  # only the doses of which the hypothesis says that they help
         controls = {control: tuple(f"{control}, {dose}" for dose in ("D 0.5", "D 1")) for control in controls}
