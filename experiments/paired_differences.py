@@ -147,15 +147,16 @@ def read_scores(paths: Sequence[Path]) -> dict[tuple[str, int], dict[str, float]
     return scores
 
 
-def markdown(tests: Sequence[Paired]) -> str:
-    """Return the table of an experiment."""
+def table(document: Mapping[str, Any]) -> str:
+    """Return the table of an experiment in Markdown, row by row."""
     lines = [
         "| row | less | outcome | seeds | mean difference, 95 % interval | p, corrected | |",
         "|---|---|---|---|---|---|---|",
     ]
+    tests = (test for tests in document["tests"].values() for test in tests.values())
     lines += [
-        f"| {each.row} | {each.control} | {NAMES[each.outcome]} | {each.n} | "
-        f"{each.mean:.3g} ({each.low:.3g} … {each.high:.3g}) | {each.p:.2g} | {each.word} |"
+        f"| {each['row']} | {each['control']} | {NAMES[each['outcome']]} | {each['n']} | "
+        f"{each['mean']:.3g} ({each['low']:.3g} … {each['high']:.3g}) | {each['p']:.2g} | {each['word']} |"
         for each in tests
     ]
     return "\n".join(lines)
@@ -180,7 +181,7 @@ def main() -> None:
     if arguments.name == "flatten_controls":
         document["carriers"] = carriers(tests, scores)
     (RESULTS / f"paired_{arguments.name}.json").write_text(json.dumps(document, indent=1) + "\n")
-    print(markdown(tests))
+    print(table(document))
     print("\n".join(f"{control}: {word}" for control, word in document["readings"].items()))
 
 
