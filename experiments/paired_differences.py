@@ -153,12 +153,18 @@ def table(document: Mapping[str, Any]) -> str:
         "| row | less | outcome | seeds | mean difference, 95 % interval | p, corrected | |",
         "|---|---|---|---|---|---|---|",
     ]
-    tests = (test for tests in document["tests"].values() for test in tests.values())
-    lines += [
-        f"| {each['row']} | {each['control']} | {NAMES[each['outcome']]} | {each['n']} | "
-        f"{each['mean']:.3g} ({each['low']:.3g} … {each['high']:.3g}) | {each['p']:.2g} | {each['word']} |"
-        for each in tests
-    ]
+    for each in (test for tests in document["tests"].values() for test in tests.values()):
+        change = f"{each['mean']:.3g} ({each['low']:.3g} … {each['high']:.3g})".replace("-", "−")
+        cells = (
+            each["row"],
+            each["control"],
+            NAMES[each["outcome"]],
+            each["n"],
+            change,
+            f"{each['p']:.2g}",
+            each["word"],
+        )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 
