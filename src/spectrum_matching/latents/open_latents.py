@@ -12,6 +12,7 @@ from .shards import is_cache, open_cache
 CACHED = "latents:"  # before a folder, where a command takes autoencoders as well
 
 NETWORK = "diffusion_pytorch_model*"  # weights of diffusers, whose suffix is that of LightningDiT's shards
+NETWORKS = (".", "vae", "export")  # where an autoencoder, a pipeline and a run directory have them
 
 FOREIGN = (
     (is_repa, open_repa, "dataset.json above .npy files (REPA)"),
@@ -41,7 +42,7 @@ def open_latents(folder: str | Path) -> LatentSet:
         raise ValueError(f"{path} is empty")
     if is_cache(path):
         return open_cache(path)
-    if any((*path.glob(NETWORK), *path.glob(f"*/{NETWORK}"))):
+    if any(any((path / name).glob(NETWORK)) for name in NETWORKS):
         raise ValueError(f"{path} holds a network, not latents: encode images by `specmatch cache {path} --out DIR`")
     listing = walk(path)
     for recognises, open_layout, _ in FOREIGN:
