@@ -12,6 +12,7 @@ of docs/forecast.md and the rank correlations with the trained scores.
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def parts(row: dict[str, Any]) -> dict[str, float]:
     ends = [pair(row, model)[1] for model in ("white", "stationary", "gaussian", "solved")]
     ends.append(row["numbers"]["fid_reconstructions_floor"][0])
     names = "spectrum", "place, channels and class", "solved denoiser", "neither"
-    return {n: (one - other) / (ends[0] - ends[-1]) for n, one, other in zip(names, ends, ends[1:], strict=False)}
+    return {n: (one - other) / (ends[0] - ends[-1]) for n, (one, other) in zip(names, pairwise(ends), strict=True)}
 
 
 def table(result: dict[str, Any]) -> str:

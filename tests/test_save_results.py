@@ -62,3 +62,25 @@ def test_merged_takes_plans_of_an_earlier_version(whole):
     assert setting in earlier["comparison"]["plan"]
     earlier["comparison"]["plan"] = earlier["comparison"]["plan"].replace(setting, "")
     assert save_results.merged([earlier, whole])["comparison"]["trials"] == whole["comparison"]["trials"]
+
+
+def marks(document, path):
+    """Marks of the table, by method and column."""
+    path.write_text(json.dumps(document))
+    table = save_results.comparison_markdown(save_results.COMPARISON.read(path)).split("\n\n")[0].splitlines()
+    heads, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    return {
+        (row[0], head): cell[-1] for row in rows for head, cell in zip(heads, row, strict=True) if cell[-1] in "▲▼△▽="
+    }
+
+
+def test_a_fourth_seed_changes_what_the_page_says(whole, tmp_path):
+    """docs/compare.md: no mark of the distances, of precision and of recall; two of the kernel distance."""
+    fourth = json.loads((ROOT / "experiments" / "results" / "compare_cifar10_seed3.json").read_text())
+    before, after = (marks(each, tmp_path / "x.json") for each in (whole, save_results.merged([whole, fourth])))
+    changed = {at: (before[at], after[at]) for at in before if before[at] != after[at]}
+    scores = {"Fréchet distance ↓", "Fréchet distance to reconstructions ↓", "precision ↑ (share)", "recall ↑ (share)"}
+    assert scores <= {head for _, head in before}
+    assert not scores & {head for _, head in changed}
+    kernel = {method: both for (method, head), both in changed.items() if head == "kernel distance ↓"}
+    assert kernel == {"DSM": ("▲", "="), "EQ-VAE": ("=", "▼")}

@@ -14,7 +14,7 @@ MORE = 4
 """Factor by which more images are measured: intervals become half as wide."""
 
 ON_A_CPU = ("--precision", "fp32", "--steps", 1000)
-"""Options of a fine-tuning where analyses ran on a CPU: most emulate bf16, and 10,000 updates would take days."""
+"""Options of a fine-tuning where analyses ran on a CPU: most emulate bf16, and a preset has 10,000 updates."""
 
 PARTS = {"autoencoder": set[str](), "esm": {"esm"}, "dsm": {"dsm"}, "esm_dsm": {"esm", "dsm"}}
 """The sides of spectrum matching in each method without a KL term."""
