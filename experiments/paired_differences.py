@@ -1,14 +1,13 @@
 """Which rows of a comparison differ from their control, seed by seed?
 
-    cd experiments/results
-    python ../paired_differences.py flatten compare_flatten.json
-    python ../paired_differences.py flatten_controls compare_flatten.json flatten_controls.json
-    python ../paired_differences.py repa compare_repa.json
-    python ../paired_differences.py delta compare_cifar10.json compare_delta.json
+    python experiments/paired_differences.py flatten compare_flatten
+    python experiments/paired_differences.py flatten_controls compare_flatten flatten_controls
+    python experiments/paired_differences.py repa compare_repa
+    python experiments/paired_differences.py delta compare_cifar10 compare_delta
 
 The paired tests of experiments/PREREGISTERED.md: the mean over seeds of a row's score less its control's, with its 95 %
-t interval, and p by Holm's correction over the tests of a family. Several comparisons are read as one. Writes
-experiments/results/paired_NAME.json and prints its tables.
+t interval, and p by Holm's correction over the tests of a family. Several results of experiments/results are read as
+one. Writes experiments/results/paired_NAME.json and prints its tables.
 """
 
 import argparse
@@ -172,9 +171,9 @@ def main() -> None:
     """Read, test, save, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=FAMILIES)
-    parser.add_argument("comparisons", type=Path, nargs="+")
+    parser.add_argument("results", nargs="+", help="names of files in experiments/results, without .json")
     arguments = parser.parse_args()
-    scores = read_scores(arguments.comparisons)
+    scores = read_scores([RESULTS / f"{name}.json" for name in arguments.results])
     tests = [each for family in FAMILIES[arguments.name] for each in tested(family, scores)]
     document: dict[str, Any] = {"question": f"paired_{arguments.name}", "tests": {}}
     for each in tests:
