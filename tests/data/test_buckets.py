@@ -84,7 +84,7 @@ def test_fill_buckets_refuses_a_store(tmp_path: Path) -> None:
     class Stored:
         source = "s3://bucket/tars"
 
-    with pytest.raises(ValueError, match="costs a request to s3://bucket/tars: copy the tars"):
+    with pytest.raises(ValueError, match="costs a request to s3://bucket/tars: copy the images"):
         fill_buckets(Stored(), SHAPES, batch_size=2)
 
 

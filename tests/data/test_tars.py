@@ -251,7 +251,7 @@ def test_open_source_of_tars_reports_errors_in_one_line(tmp_path, store):
         str(tmp_path / "x.tar.gz"): "neither a folder nor .*; a compressed tar is to be unpacked first",
         "memory://bucket/none.tar": r"memory://bucket/none.tar holds no images \(none.tar: it is not there",
         "memory://nothing": "memory://nothing: nothing of this name is there",
-        "memory://bucket": "memory://bucket holds no .tar file: of stores, tars are read; copy anything else to a disk",
+        "memory://bucket": "memory://bucket holds no .parquet and no .tar file: of stores, these are read",
         "nonsense://bucket": "nonsense://bucket cannot be opened: .*nonsense",
     }
     for source, message in expected.items():

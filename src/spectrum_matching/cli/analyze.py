@@ -78,7 +78,7 @@ def analyze_all(
         autoencoders: Folders in diffusers' format, hub names, LDM checkpoints (X.safetensors), python:FILE.py:FACTORY
             for your own class, or latents:FOLDER for cached latents; NAME=SOURCE sets the name shown.
         out: Folder for analysis.json and report.html.
-        data: "embedded" (the default), a folder, parquet or tar path, URL, or hub:NAME[:SPLIT]. For cached
+        data: "embedded" (the default), a folder, parquet or tar path, URL, or (hub|stream):NAME[:SPLIT]. For cached
             latents, by default the images that the cache names, if any.
         size: Side of the square images in pixels; by default that of training, or 256.
         num_images: Number of images, spread over the split.

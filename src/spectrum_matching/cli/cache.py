@@ -62,7 +62,7 @@ def cache_latents(
             your own; latents:FOLDER, to import what another tool cached; or vision:ENCODER for alignment targets, with
             ENCODER gradients[:CELL], a folder in transformers' format, or hub:NAME.
         out: Folder for index.json and the shards; by default `targets` in the folder of --beside.
-        data: "embedded", a folder, parquet or tar path, URL, or hub:NAME[:SPLIT]; by default what the
+        data: "embedded", a folder, parquet or tar path, URL, or (hub|stream):NAME[:SPLIT]; by default what the
             autoencoder was trained on.
         size: Side of the square images in pixels; that of training by default, or 256.
         split: By default "train" where the autoencoder was trained on this data, and otherwise "all".

@@ -65,7 +65,7 @@ def compare(
         config: YAML file of changes to the plan; its `entries` replace all entries of the plan.
         out: Folder for all stages, comparison.json and report.html; by default runs/compare/PLAN.
         data: Images to train on, by default the plan's: "embedded", a folder, parquet or tar path, URL, or
-            hub:NAME[:SPLIT].
+            (hub|stream):NAME[:SPLIT].
         seeds: Run only these seeds; by default all.
         only: Run only these entries; by default all.
         dry_run: Check the plan, its data and networks, print it and stop.

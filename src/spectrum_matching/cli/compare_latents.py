@@ -58,7 +58,7 @@ def compare_all_latents(
         autoencoders: Two or more, as for specmatch analyze; NAME=SOURCE sets the name shown. Of more than two every
             pair is compared.
         out: Folder for latent_comparison.json and report.html.
-        data: A folder or parquet path, hub:NAME[:SPLIT], or "embedded", which is the default.
+        data: A folder or parquet path, (hub|stream):NAME[:SPLIT], or "embedded", which is the default.
         size: Side of the square images in pixels; by default that of training, or 256.
         num_images: Number of images, spread over the split, that maps are fitted to and tried on.
         num_tests: Number of these whose latents are decoded.

@@ -42,7 +42,7 @@ def doctor(
         autoencoder: Folder in diffusers' format, run directory, hub name, LDM checkpoint (X.safetensors), or
             python:FILE.py:FACTORY; NAME=SOURCE sets the name shown.
         data: "embedded" (photographs that come with the package), a folder, parquet or tar path, URL, or
-            hub:NAME[:SPLIT].
+            (hub|stream):NAME[:SPLIT].
         size: Side of the images in pixels; by default at least 64, and 8 latent positions.
         device: "auto", "cpu", "cuda", "cuda:1", and so on.
         strict: Exit with status 1 also for what may be intended.

@@ -14,7 +14,7 @@ from ..data.arrays import ArchivedImages, Images
 from ..data.fingerprint import fingerprint
 from ..data.given import given_images
 from ..data.images import ImageBatch, ImageSet, Split, open_images
-from ..data.order import fixed_batches
+from ..data.order import fixed_batches, spread_items
 from ..data.selection import choose_images
 from ..data.tables import TABLE, read_tables
 from ..data.tars import TAR
@@ -34,7 +34,6 @@ from ..records.scores import EVALUATIONS, Evaluation
 from ..records.training_data import training_data
 from ..report.terminal import scores
 from ..sampling.sample_record import verify_samples
-from ..seeding import spread
 from .names import named_sources
 from .output import Callback, claims, print_document, print_results, progress_bar, progress_bars, write_results
 
@@ -79,7 +78,7 @@ def reference(
         specmatch evaluate reference photos --size 256 --features dinov2 --out reference.safetensors
 
     Args:
-        data: A folder, parquet or tar path, URL, hub:NAME[:SPLIT], "embedded", or an .npz of images as arr_0.
+        data: A folder, parquet or tar path, URL, (hub|stream):NAME[:SPLIT], "embedded", or an .npz of images as arr_0.
         out: File to write, X.safetensors.
         size: Side of the square images in pixels, by ADM's centre crop; an .npz has its own.
         num_images: Number of images, spread over the set; all by default.
@@ -205,7 +204,7 @@ def reconstruction(
 
     Args:
         autoencoders: As for `specmatch analyze`; NAME=SOURCE sets the name shown.
-        data: A folder, parquet or tar path, URL, hub:NAME[:SPLIT], or "embedded".
+        data: A folder, parquet or tar path, URL, (hub|stream):NAME[:SPLIT], or "embedded".
         out: Folder for scores.json.
         size: Side of the square images in pixels; by default that of training, or 256.
         lpips: Weights of LPIPS, a path or hub name.
@@ -228,7 +227,7 @@ def reconstruction(
     trained = {name: training_data(source) for name, source in sources.items()}
     images, notes = choose_images(trained, data, size=size, split=split)
     protocol = evaluator.protocol(seed, notes) | {"keep": keep}
-    protocol |= {"source_digest": fingerprint(images, spread(len(images), num_images)).digest}
+    protocol |= {"source_digest": fingerprint(images, spread_items(images, num_images)).digest}
     protocol |= {"device": device, "lpips": perceptual}
     evaluations: list[Evaluation] = []
     with progress_bars(networks) as bars:
@@ -275,7 +274,7 @@ class Evaluator:
         if n is not None and n < 1:
             raise ValueError(f"num_images is {n}, expected at least 1")
         if self.accelerator.num_processes > 1:
-            mine: dict[str, object] = {"images": fingerprint(images, spread(len(images), n))}
+            mine: dict[str, object] = {"images": fingerprint(images, spread_items(images, n))}
             mine |= {"features": self.extractor.digest} if self.extractor else {}
             mine |= {"autoencoder": digest_weights(network)} if network else {}
             require_alike(self.accelerator, mine)

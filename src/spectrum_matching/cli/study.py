@@ -70,7 +70,7 @@ def directional_energy(
     Args:
         encoders: gradients[:CELL] (no weights), shufflenet:PATH, a folder in transformers' format, hub:OWNER/NAME, or
             autoencoder:SOURCE for latents, as in `specmatch analyze`; NAME=ENCODER sets the displayed name.
-        data: A folder, parquet or tar path, URL, hub:NAME[:SPLIT], or "embedded".
+        data: A folder, parquet or tar path, URL, (hub|stream):NAME[:SPLIT], or "embedded".
         out: Folder for study.json and report.html.
         size: Side of the square images in pixels.
         num_images: Number of images, spread over the split.

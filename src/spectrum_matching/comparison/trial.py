@@ -18,7 +18,7 @@ from ..analysis.measure import analyze
 from ..analysis.options import N_REFERENCE, ReferenceData
 from ..data.fingerprint import fingerprint
 from ..data.images import ImageBatch, ImageSet
-from ..data.order import Images, fixed_batches
+from ..data.order import Images, fixed_batches, spread_items
 from ..data.selection import images_to_cache
 from ..evaluation.decoded_reference import decoded_reference_of
 from ..evaluation.generation import evaluate_generation
@@ -44,7 +44,6 @@ from ..records.training_data import training_data
 from ..sampling.model import Decoder, open_model
 from ..sampling.sample_record import verify_samples
 from ..sampling.samples import write_samples
-from ..seeding import spread
 from ..training.run_autoencoder import run_autoencoder
 from ..training.run_diffusion import run_diffusion
 from .checks import OpenedPlan, autoencoder_run, diffusion_run
@@ -330,7 +329,7 @@ def _score(trial: TrialContext, folder: Path) -> None:
         _batches(trial.images, n, trial.plan),
         trial.opened.extractor,
         source=trial.images.source,
-        source_digest=fingerprint(trial.images, spread(len(trial.images), n)).digest,
+        source_digest=fingerprint(trial.images, spread_items(trial.images, n)).digest,
         accelerator=accelerator,
         seed=trial.seed,
     )

@@ -90,7 +90,7 @@ def fill_buckets(images: "ImageSet", shapes: Sequence[Shape], batch_size: int) -
     if is_url(images.source):
         raise ValueError(
             f"data.aspect_ratios needs the size of every image, and each costs a request to {images.source}: copy the "
-            "tars to a disk, or leave it at 1"
+            "images to a disk, or leave it at 1"
         )
     sides = read_sides(images)
     known = np.array(sides.widths) > 0

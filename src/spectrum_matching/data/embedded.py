@@ -47,6 +47,8 @@ class EmbeddedSource:
     `size` with antialiasing and mirrored with probability one half. Of the photographs, one third is grey.
     """
 
+    groups: Sequence[int] | None = None
+
     def __init__(self, size: int) -> None:
         if size > LARGEST:
             raise ValueError(f"the embedded photographs give images up to {LARGEST} pixels, not {size}")

@@ -56,9 +56,14 @@ class Fingerprint:
 
 
 class Contents:
-    """A set of named items."""
+    """A set of named items.
+
+    groups: the number of each one's group, ascending, where items are had by groups alone, as rows of a table in a
+    store are; None: each is read by itself.
+    """
 
     names: Sequence[str]
+    groups: Sequence[int] | None = None
 
     def content(self, index: int) -> Content:
         """Return what a fingerprint takes of an item; never raise for one that cannot be read."""

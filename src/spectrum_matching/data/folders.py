@@ -21,6 +21,8 @@ SUFFIX = re.compile(r"\.(?=.*[a-z])[a-z0-9]{1,8}")
 class ImageFiles:
     """Image files below a folder, by their names relative to it."""
 
+    groups: Sequence[int] | None = None
+
     def __init__(self, root: Path, names: Sequence[str]) -> None:
         self._root = root
         self.names: Sequence[str] = names

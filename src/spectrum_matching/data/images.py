@@ -104,6 +104,7 @@ class ImageSet(Contents, Dataset[ImageRow]):
         self.choice, self.source, self.size, self.bad = choice, choice.source, size, files.bad
         self.classes = files.classes
         self.names = tuple(files.names[item] for item in items)
+        self.groups = None if files.groups is None else [int(files.groups[item]) for item in items]
         self._files, self._items, self._min_side, self._crop, self._flip = files, items, min_side, crop, flip
         self._buckets: Buckets | None = None
 
@@ -187,7 +188,7 @@ def open_images(
     min_side: int | None = None,
     labels: bool | None = True,
 ) -> ImageSet:
-    """Open "embedded", a folder, a table, a tar, a URL of tars or "hub:NAME[:SPLIT]" as squares of `size` pixels.
+    """Open images as squares of `size` pixels: "embedded", or what `open_source` takes.
 
     What is found, and what is left out, is logged in one line; docs/images.md has the rule. A file is held out when a
     hash of (seed, name) falls below the fraction `held_out`, so that it stays on its side when others come or go; each

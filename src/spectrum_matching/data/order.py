@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from ..seeding import seeded, spread
 from .arrays import Images
 from .images import ImageBatch, ImageSet, collate
+from .row_groups import N_LANES
 from .walk import BadFile
 
 GRACE = 60  # seconds in which a trainer that received a signal must have ended its step
@@ -33,6 +34,8 @@ class PositionedBatches:
     """Keys (index, epoch) of this rank in the global batch of each step from `start` to `end` (None: endless).
 
     buckets: number from 0 on of the bucket of each of the `n` items, which batches do not mix; None: all in one.
+    groups: the group of each item, where items are read by groups: rows are shuffled within their group, and groups as
+    a whole, of which a batch takes from `N_LANES` at once, each rank from its share of them.
 
     Raises:
         ValueError: when there is nothing to order, or the ranks cannot share a batch evenly.
@@ -46,12 +49,15 @@ class PositionedBatches:
     start: int = 0
     end: int | None = None
     buckets: Sequence[int] | None = None
+    groups: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ValueError("there are no images to order")
         if self.buckets is not None and len(self.buckets) != self.n:
             raise ValueError(f"there are {self.n} images and buckets of {len(self.buckets)}: expected as many")
+        if self.groups is not None and len(self.groups) != self.n:
+            raise ValueError(f"there are {self.n} images and groups of {len(self.groups)}: expected as many")
         if self.batch_size < 1 or self.batch_size % self.world:
             raise ValueError(
                 f"batch_size is {self.batch_size}, expected a positive multiple of the {self.world} processes"
@@ -89,8 +95,24 @@ class PositionedBatches:
         return epochs * size // self.batch_size
 
     def _order(self, epoch: int, members: Tensor) -> list[int]:
-        order = torch.randperm(self.n, generator=seeded("order", self.seed, epoch))
+        generator = seeded("order", self.seed, epoch)
+        order = torch.randperm(self.n, generator=generator)
+        if self.groups is not None:
+            order = self._by_groups(order, torch.as_tensor(self.groups), generator)
         return order[members[order]].tolist()
+
+    def _by_groups(self, order: Tensor, groups: Tensor, generator: torch.Generator) -> Tensor:
+        """Return items in the order in which lanes, each a share of the shuffled groups, are read side by side."""
+        _, groups = groups.unique(return_inverse=True)
+        place = torch.randperm(int(groups.max()) + 1, generator=generator)
+        order = order[place[groups[order]].argsort(stable=True)]
+        places = torch.arange(self.n)
+        lanes = places * N_LANES // self.n
+        starts = (torch.arange(N_LANES) * self.n + N_LANES - 1) // N_LANES
+        side_by_side = (places - starts[lanes]).argsort(stable=True)
+        order, lanes = order[side_by_side], lanes[side_by_side]
+        # Ranks take slices of a batch: its lanes lie side by side, so that none reads the groups of another.
+        return order[(places // self.batch_size * N_LANES + lanes).argsort(stable=True)]
 
 
 def image_batches(images: ImageSet, order: PositionedBatches, workers: int = 0) -> Iterator[ImageBatch]:
@@ -100,7 +122,7 @@ def image_batches(images: ImageSet, order: PositionedBatches, workers: int = 0) 
             images,
             batch_sampler=order,
             collate_fn=collate,
-            num_workers=_bounded(workers),
+            num_workers=_bounded(workers, images),
             worker_init_fn=_outlive_the_trainer,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),
@@ -111,7 +133,7 @@ def image_batches(images: ImageSet, order: PositionedBatches, workers: int = 0) 
 def fixed_batches(
     images: Images, batch_size: int, n: int | None = None, *, rank: int = 0, world: int = 1, workers: int = 0
 ) -> Iterator[ImageBatch]:
-    """Iterate over `n` images (None: all) spread over the set, in order; each rank takes every `world`-th batch.
+    """Iterate over `n` images (None: all) chosen by `spread_items`; each rank takes every `world`-th batch.
 
     An image that cannot be read is named in a batch and left out: a measurement never sees another twice in its stead.
     A rank without any readable image yields and names nothing.
@@ -119,7 +141,7 @@ def fixed_batches(
     Raises:
         ValueError: when one process reads all, and none can be read.
     """
-    chosen = spread(len(images), n)
+    chosen = spread_items(images, n)
     starts = range(rank * batch_size, len(chosen), world * batch_size)
     is_empty = True
     for batch in _read(images, [chosen[start : start + batch_size] for start in starts], workers):
@@ -128,6 +150,22 @@ def fixed_batches(
             yield batch._replace(n_total=len(images), n_classes=len(images.classes))
     if is_empty and world == 1:
         raise ValueError(f"{images.source}: none of {len(chosen)} images can be read")
+
+
+def spread_items(images: Images, n: int | None = None, seed: int = 0) -> list[int]:
+    """Return `n` indices of a set, ascending, that stand for all, as `seeding.spread` does; None: all.
+
+    Where images are had by groups, they are those of as few groups as hold `n`, spread over the set.
+    """
+    if images.groups is None or n is None or n >= len(images):
+        return spread(len(images), n, seed)
+    _, groups = torch.as_tensor(images.groups).unique(return_inverse=True)
+    counts = groups.bincount()
+    n_groups = max(1, n * len(counts) // len(images))
+    while int(counts[chosen := spread(len(counts), n_groups, seed)].sum()) < n:
+        n_groups += 1
+    items = torch.isin(groups, torch.tensor(chosen)).nonzero()[:, 0]
+    return items[spread(len(items), n, seed)].tolist()
 
 
 def batches_at(images: Images, batch_size: int, indices: Sequence[int], *, workers: int = 0) -> Iterator[ImageBatch]:
@@ -164,7 +202,7 @@ def _read(images: Images, batches: Sequence[list[int]], workers: int) -> Iterato
             images,
             batch_sampler=batches,
             collate_fn=_as_it_is,
-            num_workers=_bounded(workers),
+            num_workers=_bounded(workers, images),
             generator=torch.Generator(),
         )
     )
@@ -184,9 +222,12 @@ def _loaded(loader: DataLoader[Any]) -> Iterator[Any]:
         raise ValueError(text.strip().splitlines()[-1].partition(": ")[2]) from error
 
 
-def _bounded(workers: int) -> int:
-    """Return how many processes read: at most one for each processor, more only take memory."""
-    return min(workers, os.cpu_count() or 1)
+def _bounded(workers: int, images: Images) -> int:
+    """Return how many processes read: at most one for each processor, more only take memory.
+
+    One where images are had by groups, since all of them would read the groups of all; it reads by threads.
+    """
+    return min(workers, 1 if images.groups is not None else os.cpu_count() or 1)
 
 
 def _outlive_the_trainer(worker: int) -> None:

@@ -1,10 +1,10 @@
-"""Sources of images: what a folder, a table, a tar, a URL or the hub's data set is taken for (docs/images.md)."""
+"""Sources of images: what a folder, a table, a tar, a URL or a data set of the hub is taken for (docs/images.md)."""
 
 import posixpath
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from PIL import Image
 
@@ -12,25 +12,29 @@ from .decode import Frame
 from .fingerprint import Content
 from .folders import FolderSource, find_images
 from .pieces import choose_pieces
-from .stores import Folder, Remote, is_url, list_urls, open_system
+from .row_groups import StoredTables
+from .stores import STREAM, Folder, Remote, is_url, list_urls, open_system
 from .summary import counted, listed, summary
-from .tables import TABLE, Tables, TableSource, open_hub, open_parquet, open_tables, read_tables
+from .tables import TABLE, Tables, TableSource, hub_files, open_hub, open_parquet, open_tables, read_tables
 from .tars import TAR, TarSource
 from .walk import BadFile, Listing, walk
 
+Packed = TypeVar("Packed", bound=TarSource | StoredTables)
+WITHOUT_IMAGES = "table without images", "tables without images"
 REVISION = re.compile(r"[0-9a-f]{7,40}")
 
 
 class Source(Protocol):
     """Images by number, each with a name and a label (-1: none).
 
-    part: the training part that was taken, "" where there are no parts. bad: files that opening finds unusable;
-    left_out: what else was not taken, in phrases such as "2 tables (a.parquet, b.parquet)".
+    groups: as in `Contents`. part: the training part that was taken, "" where there are no parts. bad: files that
+    opening finds unusable; left_out: what else was not taken, in phrases such as "2 tables (a.parquet, b.parquet)".
     """
 
     names: Sequence[str]
     labels: Sequence[int]
     classes: tuple[str, ...]
+    groups: Sequence[int] | None
     part: str
     bad: tuple[BadFile, ...]
     left_out: tuple[str, ...]
@@ -46,7 +50,9 @@ class Source(Protocol):
 
 
 def open_source(source: str, *, labels: bool | None = True) -> Source:
-    """Open a folder, a parquet file, a tar, a URL of tars, or "hub:NAME[:SPLIT]" (SPLIT: train), reading no image.
+    """Open a folder, a parquet file, a tar, a URL of these, or a data set of the hub, reading no image.
+
+    "hub:NAME[:SPLIT]" is downloaded, "stream:NAME[:SPLIT]" is read in place; SPLIT is train by default.
 
     labels: whether they are asked for; otherwise there are none, and no column is taken for them. None: those of class
     folders, if these can be classes, since they cost nothing.
@@ -56,6 +62,8 @@ def open_source(source: str, *, labels: bool | None = True) -> Source:
     """
     if source.startswith("hub:"):
         return open_hub(source, labels=bool(labels))
+    if source.startswith(STREAM):
+        return _open_stored(source, *_located(hub_files(source)), labels=bool(labels))
     if is_url(source):
         return _open_url(source, labels=bool(labels))
     path = Path(source).expanduser()
@@ -112,7 +120,7 @@ def _open_folder(root: Path, labels: bool | None) -> Source:
         raise _nothing_in(root, tables, source.bad, others)
     source.bad += tables.bad
     source.left_out += (
-        *counted([*tables.others], "table without images", "tables without images"),
+        *counted([*tables.others], *WITHOUT_IMAGES),
         *counted(tars, "tar", "tars"),
         *counted(others, "other file", "other files"),
     )
@@ -134,24 +142,45 @@ def _open_tars(listing: Listing, tars: Sequence[str], *, labels: bool) -> TarSou
     return _require_images(root, source)
 
 
-def _open_url(source: str, *, labels: bool) -> TarSource:
-    """Open the tars of a store: one, all below a folder, or those that a pattern stands for."""
+def _open_url(source: str, *, labels: bool) -> TarSource | StoredTables:
+    """Open files of a store: one, all below a folder, or those that a pattern stands for."""
     open_system(source)  # raises for a store that no package opens
-    if source.lower().endswith(TAR) and "*" not in source:
-        url, _, name = source.rpartition("/")  # not every store can list
-        return _require_images(source, TarSource(Remote(url), [name], source, labels=labels))
+    if source.lower().endswith((TAR, TABLE)) and "*" not in source:
+        return _open_stored(source, *_located([source]), labels=labels)  # not every store can list
     url, names = list_urls(source)
-    tars = [name for name in names if name.lower().endswith(TAR)]
-    if not tars:
-        raise ValueError(f"{source} holds no {TAR} file: of stores, tars are read; copy anything else to a disk")
-    pieces = choose_pieces(url, tars, names, "tar")
-    opened = TarSource(Remote(url), pieces.names, source, labels=labels)
-    opened.part, opened.left_out = pieces.part, (*opened.left_out, *pieces.left_out)
+    return _open_stored(source, url, names, labels=labels)
+
+
+def _open_stored(source: str, url: str, names: Sequence[str], *, labels: bool) -> TarSource | StoredTables:
+    """Open the tables of images among files of a store, or its tars where there are none."""
+    tars, tables = ([name for name in names if name.lower().endswith(suffix)] for suffix in (TAR, TABLE))
+    if not tars and not tables:
+        raise ValueError(
+            f"{source} holds no {TABLE} and no {TAR} file: of stores, these are read; copy anything else to a disk, or "
+            "take hub:NAME"
+        )
+    opened: TarSource | StoredTables | None = None
+    if tables:
+        pieces = choose_pieces(url, tables, names, "table")
+        opened = StoredTables(Remote(url), pieces.names, source, labels=labels)
+        others = (*counted(opened.without_images, *WITHOUT_IMAGES), *counted(tars, "tar", "tars"))
+    if tars and not (opened and opened.names):
+        pieces = choose_pieces(url, tars, names, "tar")
+        opened = TarSource(Remote(url), pieces.names, source, labels=labels)
+        others = opened.left_out
+    assert opened is not None
+    opened.part, opened.left_out = pieces.part, (*others, *pieces.left_out)
     return _require_images(source, opened)
 
 
-def _require_images(what: str, source: TarSource) -> TarSource:
-    """Return a source of tars that holds images.
+def _located(urls: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the URL of the folder that files share, and their names below it."""
+    folder = posixpath.commonprefix([url.rpartition("/")[0] + "/" for url in urls]).rpartition("/")[0]
+    return folder, [url.removeprefix(folder + "/") for url in urls]
+
+
+def _require_images(what: str, source: Packed) -> Packed:
+    """Return a source that holds images.
 
     Raises:
         ValueError: with the reason why there are none.

@@ -89,6 +89,11 @@ class Remote:
         """Return the URL."""
         return posixpath.join(self._url, name)
 
+    def size(self, name: str) -> int:
+        """Return the length of the object in bytes."""
+        system, path = open_system(self.path(name))
+        return int(system.size(path))
+
     def version(self, name: str) -> str:
         """Return the store's own checksum of the object where it has one, otherwise all that it says of it."""
         if name not in self._versions:
@@ -138,13 +143,16 @@ class Remote:
         ) from error
 
 
+STREAM = "stream:"
+"""Before the name of a data set of the hub that is read in place."""
+
 ABSENT = (FileNotFoundError, IsADirectoryError)
 """What a store raises where it has answered that there is no such object."""
 
 
 def is_url(source: str) -> bool:
-    """Return whether a source names a store rather than a path."""
-    return "://" in source
+    """Return whether the images of a source are read from a store, and not from a disk."""
+    return "://" in source or source.startswith(STREAM)
 
 
 def open_system(url: str) -> tuple[Any, str]:

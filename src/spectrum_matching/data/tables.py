@@ -1,7 +1,8 @@
 """Tables of images: parquet files, and data sets of the hub."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,6 +35,8 @@ class TableSource:
         ValueError: when there is no image column, or when labels are asked for and their column holds no classes.
     """
 
+    groups: Sequence[int] | None = None
+
     def __init__(
         self, rows: "datasets.Dataset", names: Sequence[str], what: str, folders: Sequence[Path], *, labels: bool
     ) -> None:
@@ -42,11 +45,14 @@ class TableSource:
             raise ValueError(f"{what}: no column 'image' of images among {', '.join(rows.column_names)}")
         self._rows, self._image, self.names = rows, image, names
         self._folders = [Path(given(folder)) for folder in folders for given in (os.path.abspath, os.path.realpath)]
-        label = _column(rows.features, "label", "ClassLabel") if labels else None
+        label = label_column(rows.features) if labels else None
         self.labels: Sequence[int] = [-1] * len(names)
         self.classes: tuple[str, ...] = ()
         if label is not None:
-            self.classes, self.labels = _read_labels(rows, label, f"{what}: column {label!r}")
+            values, known = rows.data.column(label), getattr(rows.features[label], "names", ())
+            of = f"{what}: column {label!r}"
+            require_classes(values.type, of)
+            self.classes, self.labels = read_labels(values.to_pylist(), known, of)
         self.part = ""
         self.bad: tuple[BadFile, ...] = ()
         self.left_out: tuple[str, ...] = ()
@@ -164,21 +170,47 @@ def open_hub(source: str, *, labels: bool) -> TableSource:
     Raises:
         ValueError: when there is no such data set or split, or no way to it.
     """
-    name, _, split = source.removeprefix("hub:").partition(":")
+    name, split = _name_and_split(source)
     datasets = import_datasets(source)
-    try:
-        rows = datasets.load_dataset(name, split=split or "train")
-    except Exception as error:
-        raise ValueError(
-            f"hub data set {name!r} cannot be opened: {type(error).__name__}: {one_line(error)}"
-        ) from error
+    with _explaining(name):
+        rows = datasets.load_dataset(name, split=split)
     from huggingface_hub.constants import HF_HUB_CACHE
 
     # Images that were downloaded as files lie in the library's folders, or in the one that is named.
     folders = [Path(folder).expanduser() for folder in (datasets.config.HF_DATASETS_CACHE, HF_HUB_CACHE)]
     folders += [path] if (path := Path(name)).is_dir() else []
-    names = [f"{name}:{split or 'train'}:{row}" for row in range(len(rows))]
+    names = [f"{name}:{split}:{row}" for row in range(len(rows))]
     return TableSource(rows, names, source, folders, labels=labels)
+
+
+def hub_files(source: str) -> list[str]:
+    """Return the URLs, or paths, of the files of "stream:NAME[:SPLIT]", downloading none.
+
+    Raises:
+        ValueError: when there is no such data set or split, or no way to it.
+    """
+    name, split = _name_and_split(source)
+    with _explaining(name):
+        files = import_datasets(source).load_dataset_builder(name).config.data_files or {}
+    if split not in files:
+        raise ValueError(f"hub data set {name!r} has no split {split!r}: give one of {', '.join(map(str, files))}")
+    return list(map(str, files[split]))
+
+
+def _name_and_split(source: str) -> tuple[str, str]:
+    name, _, split = source.partition(":")[2].partition(":")
+    return name, split or "train"
+
+
+@contextmanager
+def _explaining(name: str) -> Iterator[None]:
+    """Turn any error of the library of data sets into a ValueError of one line."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"hub data set {name!r} cannot be opened: {type(error).__name__}: {one_line(error)}"
+        ) from error
 
 
 def import_datasets(source: str) -> Any:
@@ -207,22 +239,28 @@ def image_column(features: Any) -> str | None:
     return column if is_bytes or (kind.num_fields and kind.get_field_index("bytes") >= 0) else None
 
 
+def label_column(features: Any) -> str | None:
+    """Return the name of the column of labels, None without one."""
+    return _column(features, "label", "ClassLabel")
+
+
+def require_classes(kind: Any, what: str) -> None:
+    """Raise ValueError for a column of labels whose type is neither a whole number nor a text."""
+    from pyarrow import types
+
+    is_text = types.is_string(kind) or types.is_large_string(kind)
+    if not (is_text or types.is_integer(kind) or types.is_boolean(kind) or types.is_null(kind)):
+        raise ValueError(f"{what} holds {kind}, which is not a class: a whole number or a text is; {REMEDY}")
+
+
+def read_labels(values: Sequence[Any], known: Sequence[str], what: str) -> tuple[tuple[str, ...], list[int]]:
+    """Return the names of the classes that occur, and the label of each row; known: names of numbers, perhaps none."""
+    classes, labels = number_labels([None if value == NO_LABEL else value for value in values], what)
+    return tuple(known[int(name)] if known and int(name) < len(known) else name for name in classes), labels
+
+
 def _column(features: Any, name: str, kind: str) -> str | None:
     if name in features:
         return name
     others = [column for column, feature in features.items() if type(feature).__name__ == kind]
     return others[0] if len(others) == 1 else None
-
-
-def _read_labels(rows: "datasets.Dataset", column: str, what: str) -> tuple[tuple[str, ...], list[int]]:
-    """Return the names of the classes that occur, and the label of each row."""
-    from pyarrow import types
-
-    values, feature = rows.data.column(column), rows.features[column]
-    kind = values.type
-    is_text = types.is_string(kind) or types.is_large_string(kind)
-    if not (is_text or types.is_integer(kind) or types.is_boolean(kind) or types.is_null(kind)):
-        raise ValueError(f"{what} holds {kind}, which is not a class: a whole number or a text is; {REMEDY}")
-    classes, labels = number_labels([None if value == NO_LABEL else value for value in values.to_pylist()], what)
-    known = getattr(feature, "names", ())
-    return tuple(known[int(name)] if known and int(name) < len(known) else name for name in classes), labels

@@ -60,6 +60,8 @@ class TarSource:
         ValueError: when labels are asked for and are too many to be classes, and where a store does not answer.
     """
 
+    groups: Sequence[int] | None = None
+
     def __init__(self, store: Store, tars: Sequence[str], what: str, *, labels: bool) -> None:
         self._store, self._tars = store, tars
         announce = cache(lambda: log.info("reading the headers of %s, once", what))

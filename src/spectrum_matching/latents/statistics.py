@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn.functional import pixel_unshuffle
 
 from ..data.images import ImageSet
-from ..data.order import batches_at
+from ..data.order import batches_at, spread_items
 from ..latent_space import LatentSpace
 from ..methods.method import Posterior
 from ..metrics.latents.moments import ChannelMoments
 from ..nets.autoencoder import Autoencoder, eval_mode
-from ..seeding import seeded, spread
+from ..seeding import seeded
 from .latent_set import sample_moments
 
 N_IMAGES, BATCH_SIZE = 512, 16
@@ -135,7 +135,7 @@ def spread_images(
     ranks: as for `encode_spread`.
     """
     rank, world = ranks
-    for batch in batches_at(images.centred(), BATCH_SIZE, spread(len(images), n, seed)[rank::world], workers=workers):
+    for batch in batches_at(images.centred(), BATCH_SIZE, spread_items(images, n, seed)[rank::world], workers=workers):
         if batch.indices:
             yield batch.images
 

@@ -32,7 +32,7 @@ else:
 class Data:
     """Images to train on, and how they are cropped."""
 
-    path: str = "embedded"  # embedded, a folder, parquet or tar path, URL, or hub:NAME
+    path: str = "embedded"  # embedded, a folder, parquet or tar path, URL, hub:NAME, or stream:NAME
     size: PositiveInt = 64  # pixels on a side of a square; other shapes have about as many in all
     # of the longer side to the shorter: the nearest is each image's shape, lying or standing; 1: squares
     aspect_ratios: AspectRatios = (1.0,)

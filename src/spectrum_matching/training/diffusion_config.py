@@ -27,7 +27,7 @@ class Source(GainChoice):
     """Data to learn: cached latents, images encoded on the fly, or pixels (images without an autoencoder)."""
 
     latents: NotHashed[str | None] = None  # a folder of cached latents
-    images: NotHashed[str | None] = None  # instead: embedded, a folder, parquet or tar path, URL, or hub:NAME
+    images: NotHashed[str | None] = None  # instead: embedded, folder, parquet, tar, URL, hub:NAME, stream:NAME
     autoencoder: Incidental[str | None] = None  # encodes images, decodes samples; the cache's own by default
     size: PositiveInt = 64  # of images: pixels on a side
     held_out: Fraction = 0.05  # of images: share that training never sees

@@ -202,7 +202,7 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
     space = _gained(source, space, started_at, read)
 
     def batches(rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]:
-        order = PositionedBatches(len(images), run.batch_size, run.seed, rank, world, start, end)
+        order = PositionedBatches(len(images), run.batch_size, run.seed, rank, world, start, end, groups=images.groups)
         for step, batch in enumerate(image_batches(images, order, source.workers), start):
             pixels = batch.images.to(device, non_blocking=True)
             if autoencoder is None:

@@ -95,7 +95,7 @@ def _prepare(run: AutoencoderRun, accelerator: Accelerator) -> PreparedTraining:
     ranks = accelerator.process_index, accelerator.num_processes
     buckets = fill_buckets(training, shapes, run.batch_size)
     order = PositionedBatches(
-        len(training), run.batch_size, run.seed, *ranks, state.step, run.steps, buckets=buckets.members
+        len(training), run.batch_size, run.seed, *ranks, state.step, run.steps, buckets.members, training.groups
     )
     batches = image_batches(training.in_buckets(buckets), order, data.workers)
 

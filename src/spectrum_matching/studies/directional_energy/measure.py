@@ -13,7 +13,7 @@ from ...data.arrays import Images
 from ...data.fingerprint import fingerprint
 from ...data.images import Split
 from ...data.masks import MaskSet, open_masks
-from ...data.order import batches_at
+from ...data.order import batches_at, spread_items
 from ...data.walk import BadFile
 from ...diffusion.alignment import DifferenceOfGaussians, SpatialNormalisation, Std, TargetFilter, Unfiltered
 from ...files.digests import digest_weights
@@ -26,7 +26,6 @@ from ...records.analysis import Sample
 from ...records.coverage import Coverage
 from ...records.measurement import Measurement
 from ...records.provenance import provenance
-from ...seeding import spread
 from ...spectrum.contrast import directional_energy, directional_spectrum, rmsc, unit_tokens
 from ...spectrum.power import radial_bins, radial_profile
 from .record import DirectionalEnergy, EncoderResult, FilterResult
@@ -132,7 +131,7 @@ def measure_directional_energy(
             raise ValueError(f"{name}: {error}") from error
     foreground = open_masks(masks, images) if masks else None
     rows: dict[str, list[list[dict[str, Tensor]]]] = {name: [[] for _ in filters[name]] for name in encoders}
-    indices, bad, chosen, labels = list[int](), list[BadFile](images.bad), spread(len(images), n_images), set[int]()
+    indices, bad, chosen, labels = list[int](), list[BadFile](images.bad), spread_items(images, n_images), set[int]()
     for batch in batches_at(images, batch_size, chosen):
         bad += batch.bad
         indices += batch.indices

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ... import __version__
 from ...data.images import ImageSet, open_images
-from ...data.order import batches_at
+from ...data.order import batches_at, spread_items
 from ...files.atomic import remove, require_creatable
 from ...files.digests import digest_weights
 from ...files.settings import hashed_settings
@@ -23,7 +23,6 @@ from ...nets.autoencoder import check_size, open_autoencoder
 from ...nets.denoiser.build import build_denoiser
 from ...nets.vision.extractors import open_extractor
 from ...records.provenance import provenance
-from ...seeding import spread
 from .band_errors import radial_bands
 from .fields import Fields, coefficient_moments, gaussian_fields, gaussian_surrogates, latent_fields, tilted, unit_scale
 from .perception import evaluate_injected_errors, sensitivity_weights
@@ -117,7 +116,7 @@ def read_images(images: ImageSet, n: int) -> Tensor:
     Raises:
         ValueError: when fewer than `n` can be read.
     """
-    chosen, pixels = spread(len(images), n), list[Tensor]()
+    chosen, pixels = spread_items(images, n), list[Tensor]()
     others = iter(sorted(set(range(len(images))).difference(chosen)))
     while chosen:
         for batch in batches_at(images, 256, chosen):
