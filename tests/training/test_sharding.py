@@ -34,7 +34,11 @@ def run_of(folder, out, **changes):
     return replace(run, **changes)
 
 
-CASES = {"whole": {}, "divided": {"shard": True}, "fp16": {"shard": True, "precision": "fp16"}}
+CASES = {
+    "whole": {},
+    "divided": {"shard": True, "gradient_checkpointing": True},
+    "fp16": {"shard": True, "precision": "fp16"},
+}
 
 
 def process(folder, out):

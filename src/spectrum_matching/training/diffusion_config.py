@@ -116,6 +116,7 @@ class DiffusionRun:
     accumulation: Changeable[PositiveInt] = 1  # micro-batches of one update: more of them need less memory
     precision: Changeable[Precision] = "fp32"  # of the network; fp16 is for GPUs without bf16
     compile: bool = False  # by torch.compile
+    gradient_checkpointing: Changeable[bool] = False  # less memory, for about a third more time
     shard: Incidental[bool] = False  # divide weights, moments and averages over the processes (FSDP2)
     max_bad_steps: Incidental[PositiveInt] = 10  # non-finite steps in a row after which training stops
     trackers: Incidental[tuple[Literal["tensorboard", "wandb"], ...]] = ()  # beside log.jsonl

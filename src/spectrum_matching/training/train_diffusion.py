@@ -137,6 +137,8 @@ def build_diffusion_state(
     choice = run.denoiser
     n_conditions = n_classes if choice.labels else 0
     denoiser = build_denoiser(choice.name, channels, (h, w), n_conditions, run.seed, **choice.changes).to(device)
+    if run.gradient_checkpointing:
+        denoiser.enable_gradient_checkpointing()
     trained, alignment = denoiser, None
     if target_shape is not None:
         width: Any = denoiser.width

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from spectrum_matching.nets.denoiser.build import build_denoiser
 from spectrum_matching.nets.denoiser.transformer import Attention, fixed_positions, patchify, unpatchify
 
 
@@ -41,3 +42,25 @@ def test_attention_under_autocast_is_rounded_once(generator):
     exact = ((q @ k.mT / 8**0.5).softmax(-1) @ v).transpose(1, 2).reshape(3, 16, 32)
     assert mixed.dtype == torch.bfloat16
     assert ((mixed - exact).abs() <= 2**-7.99 * exact.abs() + 1e-6).all()
+
+
+@pytest.mark.parametrize("name", ["SiT-micro/2", "UViT-micro/2"])
+def test_gradient_checkpointing_keeps_less_and_gives_the_same_gradients(name, generator):
+    noisy, t = torch.randn(3, 4, 8, 8, generator=generator), torch.rand(3, generator=generator)
+    labels, gradients, kept = torch.tensor([0, 1, -1]), [], []
+    for checkpointing in (False, True):
+        denoiser = build_denoiser(name, 4, (8, 8), n_classes=2)
+        for parameter in denoiser.parameters():  # the last layers are zero at first
+            torch.nn.init.normal_(parameter, std=0.05, generator=torch.Generator().manual_seed(parameter.numel()))
+        if checkpointing:
+            denoiser.enable_gradient_checkpointing()
+        n_bytes = []
+        keep = torch.autograd.graph.saved_tensors_hooks(lambda x, n=n_bytes: (n.append(x.nbytes), x)[1], lambda x: x)
+        with keep:
+            prediction, tokens = denoiser(noisy, t, labels, tap=1)
+        (prediction.square().mean() + tokens.square().mean()).backward()
+        gradients.append([parameter.grad for parameter in denoiser.parameters() if parameter.grad is not None])
+        kept.append(sum(n_bytes))
+    assert len(gradients[0]) > 20
+    torch.testing.assert_close(*gradients, rtol=0, atol=0)
+    assert kept[1] < kept[0] / 4

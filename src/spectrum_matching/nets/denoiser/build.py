@@ -4,13 +4,16 @@ import difflib
 import inspect
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
 
 from ...files.manifest import verify_folder
 from ..folders import CONFIG, load_folder, read_config
+
+if TYPE_CHECKING:
+    from .transformer import PatchTransformer
 
 
 def _size(width: int, depth: int, heads: int, **others: Any) -> dict[str, Any]:
@@ -47,7 +50,7 @@ def build_denoiser(
     seed: int = 0,
     device: Literal["cpu", "meta"] = "cpu",
     **overrides: Any,
-) -> nn.Module:
+) -> "PatchTransformer":
     """Build a new denoiser of latents (b, channels, *grid) on the CPU, or its shapes alone on "meta".
 
     name: network, size and patch, such as "SiT-B/2" or "UViT-S/1". n_classes 0: without labels. overrides: arguments of
@@ -64,7 +67,7 @@ def build_denoiser(
     sizes = {**SIZES[family][size], **overrides}
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.default_generator.manual_seed(seed)
-        built: nn.Module = network(channels=channels, grid=grid, patch=patch, n_classes=n_classes, **sizes)
+        built: PatchTransformer = network(channels=channels, grid=grid, patch=patch, n_classes=n_classes, **sizes)
     return built
 
 
@@ -79,7 +82,7 @@ def n_blocks(name: str, depth: int | None = None) -> int:
     return depth + 1 if family == "UViT" else depth  # U-ViT's middle block belongs to neither half
 
 
-def open_denoiser(folder: str | Path) -> nn.Module:
+def open_denoiser(folder: str | Path) -> "PatchTransformer":
     """Open a denoiser that save_pretrained wrote to a folder, in float32 and eval mode on the CPU.
 
     Nothing is unpickled.
@@ -94,7 +97,7 @@ def open_denoiser(folder: str | Path) -> nn.Module:
     kind = str(read_config(folder / CONFIG).get("_class_name"))
     if kind not in SIZES:
         raise ValueError(f"{folder} holds {kind}, which is no denoiser: expected one of {', '.join(SIZES)}")
-    network: nn.Module = load_folder(_class(kind), folder, strict=True)
+    network: PatchTransformer = load_folder(_class(kind), folder, strict=True)
     return network
 
 

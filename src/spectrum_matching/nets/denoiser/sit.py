@@ -74,7 +74,7 @@ class SiT(PatchTransformer):
         condition = F.silu(condition)
         tokens = None
         for depth, block in enumerate(self.blocks, start=1):
-            x = block(x, condition)
+            x = self._run(block, x, condition)
             if depth == tap:
                 tokens = x
         shift, scale = self.modulation(condition)[:, None].chunk(2, dim=-1)

@@ -13,9 +13,14 @@ class PatchTransformer(ModelMixin, ConfigMixin):
 
     Subclasses name the arguments once more, since diffusers takes the configuration from their own signatures.
 
+    `enable_gradient_checkpointing` computes the activations of blocks again in the backward pass, in place of keeping
+    them.
+
     Raises:
         ValueError: for sizes that do not fit each other.
     """
+
+    _supports_gradient_checkpointing = True
 
     def __init__(
         self,
@@ -45,6 +50,13 @@ class PatchTransformer(ModelMixin, ConfigMixin):
         self.channels, self.grid, self.patch, self.width = channels, (grid[0], grid[1]), patch, width
         self.n_classes, self.n_blocks, self.time_scale = n_classes, depth, time_scale
         self.first = nn.Linear(patch**2 * channels, width)
+        self.gradient_checkpointing = False  # what diffusers' switch sets
+
+    def _run(self, block: nn.Module, *inputs: Tensor | None) -> Tensor:
+        """Return what a block makes of its inputs."""
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return self._gradient_checkpointing_func(block, *inputs)
+        return block(*inputs)
 
     def _check_inputs(self, noisy: Tensor, t: Tensor, labels: Tensor | None, tap: int | None) -> None:
         """Check what the network is called with.

@@ -67,7 +67,7 @@ class UViT(PatchTransformer):
         skips: list[Tensor] = []
         tokens = None
         for i, block in enumerate(self.blocks):
-            x = block(x, skips.pop() if i > half else None)
+            x = self._run(block, x, skips.pop() if i > half else None)
             if i < half:
                 skips.append(x)
             if i + 1 == tap:
