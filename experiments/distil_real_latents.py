@@ -4,11 +4,12 @@
 
 Distils TAESD3, whose latents are those of Stable Diffusion 3, into an AutoencoderTiny of half its width, by
 `distill_tiny` at 64 × 64, with and without the loss by band. Numbers are of held-out photographs. Rerun the same
-command to resume. Writes experiments/results/distil_real_latents.json.
+command to resume. Writes experiments/results/distil_real_latents.json, and prints the table of docs/finetune.md.
 """
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,21 @@ def row_of(run: AutoencoderRun) -> dict[str, Any]:
     }
 
 
+def table(document: Mapping[str, Any]) -> str:
+    """Return what the students keep of their teacher, in Markdown."""
+    lines = [
+        "| weight of the loss by band | R² of latents | in the lowest band | in the highest "
+        "| PSNR of the student | of its decoder on the teacher's latents | of the teacher |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in document["rows"]:
+        bands = [value for value in row["r2_by_band"] if value is not None]
+        shares = (f"{value:.3f}".replace("-", "−") for value in (row["r2"], bands[0], bands[-1]))
+        scores = (f"{row[key]:.2f}" for key in ("psnr", "psnr_of_teacher_latents", "psnr_of_teacher"))
+        lines.append(f"| {' | '.join((format(row['bands'], 'g'), *shares, *scores))} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Distil twice, save and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -67,9 +83,10 @@ def main() -> None:
         run = run_of(bands, arguments.steps, arguments.data, arguments.out)
         run_autoencoder(run)
         rows.append(row_of(run))
-    document = {"question": "distil_real_latents", "command": "python experiments/distil_real_latents.py", "rows": rows}
+    command = "python experiments/distil_real_latents.py runs/distil --data data/bsds500/train"
+    document = {"question": "distil_real_latents", "command": command, "rows": rows}
     (RESULTS / "distil_real_latents.json").write_text(json.dumps(document, indent=1) + "\n")
-    print(json.dumps(rows, indent=1))
+    print(table(document))
 
 
 if __name__ == "__main__":
