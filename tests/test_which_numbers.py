@@ -6,6 +6,7 @@ import pytest
 
 from spectrum_matching.metrics.atlas.known_pairs import published_pairs
 from spectrum_matching.metrics.catalogue import METRICS
+from spectrum_matching.report.analysis.answer import NOT_SHOWN
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SPEC = importlib.util.spec_from_file_location("which_numbers", EXPERIMENTS / "which_numbers.py")
@@ -59,3 +60,12 @@ def test_published_pairs_are_counted_by_the_claimed_sign(trials):
     assert len(published_pairs()) == 3
     (psnr,) = [line for line in table.splitlines() if line.startswith("| PSNR |")]
     assert "| 0 of 3 |" in psnr  # the better the reconstruction, the worse
+
+
+def test_first_screen_says_of_spectra_what_the_table_does(trials):
+    assert "no number of the spectrum correlates with FID beyond chance (docs/which_numbers_to_trust.md)" in NOT_SHOWN
+    bound = numbers.chance(trials)
+    spectral = ("gap_scale_free_1", "best_delta", "exponent", "sec_25")
+    for predictor in numbers.PREDICTORS:
+        if predictor.key in spectral:
+            assert max(map(abs, numbers.across_methods(trials, predictor))) < bound, predictor.title

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
+from spectrum_matching.analysis.verdict import with_findings
 from spectrum_matching.metrics.atlas.outlook import pair_verdicts
 from spectrum_matching.metrics.catalogue import GENERATIVE_METRICS, METRICS
 from spectrum_matching.metrics.images.frechet import FLOOR_METRIC
@@ -42,12 +43,12 @@ from spectrum_matching.records.generative import Generative
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.report.analysis import metric_rows as rows_of_metrics
 from spectrum_matching.report.analysis import tables
-from spectrum_matching.report.analysis.answer import answers
+from spectrum_matching.report.analysis.answer import NOT_SHOWN, answers
 from spectrum_matching.report.analysis.context import comparability, notes, own_findings, shared_findings
 from spectrum_matching.report.analysis.figures import gap_curves
 from spectrum_matching.report.analysis.page import render
 from spectrum_matching.report.analysis.tables import best, summary_table
-from spectrum_matching.report.analysis.terms import described
+from spectrum_matching.report.analysis.terms import described, explained, split_terms
 from spectrum_matching.report.canvas import NOTHING
 from spectrum_matching.report.digits import decimals, fixed, number
 from spectrum_matching.report.terminal import answer_lines
@@ -717,6 +718,22 @@ def test_render_terms_are_explained_without_the_script(whole_page):
     assert WHOLE.findings[0].evidence in meanings
 
 
+def test_terms_of_sentences_and_of_evidence_are_explained():
+    text = "The spectrum of posterior samples differs from that of posterior means."
+    assert [word for word, meaning in split_terms(text) if meaning] == [
+        "spectrum",
+        "posterior samples",
+        "posterior means",
+    ]
+    evidence = with_findings(synthetic()).findings[0].evidence
+    said, *meanings = explained(evidence).split("\n")
+    assert said == evidence
+    assert [meaning.partition(":")[0] for meaning in meanings] == ["Scale-free", "Gap"]
+    assert "A nat is" in meanings[1]
+    assert explained("Std 1.31.") == "Std 1.31."
+    assert explained(evidence) in [a.get("title") for a in Elements(render([with_findings(synthetic())])).named("abbr")]
+
+
 @pytest.mark.slow
 def test_render_folds_the_table_of_metrics_until_it_is_asked_for(whole_page, visit):
     tab = visit(whole_page)
@@ -876,13 +893,14 @@ def printed(analyses, width=300):
     return [line.rstrip() for line in output.getvalue().splitlines()]
 
 
-def test_answer_lines_are_nine_at_most_for_one_autoencoder():
+def test_answer_lines_are_ten_at_most_for_one_autoencoder():
     lines = printed([synthetic()])
     facts = dict(answers([synthetic()])[0].facts)
     measured = "Measured on 64 of 512 images, of 9 of 10 classes, from photographs (held out), at 64 × 64 pixels."
     assert lines == [
         f"first AutoencoderKL · f4 · latents 8 × 16 × 16 · PSNR {facts.pop('PSNR').text}",
         "The latents’ spectrum is steeper than the target.",
+        NOT_SHOWN,
         "bad The declared scale does not match.",
         "warning Some channels are far from centred.",
         "Try: specmatch train-ae finetune256_esm --network.pretrained folder",
@@ -891,7 +909,7 @@ def test_answer_lines_are_nine_at_most_for_one_autoencoder():
     ]
     wrong = synthetic().findings[2]
     worse = replace(synthetic(), findings=(*synthetic().findings, *[wrong] * 5))
-    assert len(printed([worse])) == len(lines) == 9
+    assert len(printed([worse])) == len(lines) == 10
     assert printed([worse])[-1].endswith("6 more findings in the report.")
 
 
@@ -901,6 +919,15 @@ def test_answer_lines_say_what_all_have_in_common_once():
     forecast = dict(answers(both)[0].facts)["forecast"].text
     assert lines.count(f"forecast {forecast}") == 1
     assert sum(line.endswith("PSNR 27.41 ± 0.00 dB") for line in lines) == 2
+
+
+def test_answers_say_once_what_no_spectrum_has_shown():
+    for analyses in ([synthetic()], [synthetic("a"), synthetic("b")], [synthetic(name) for name in "abc"]):
+        assert printed(analyses).count(NOT_SHOWN) == 1
+        assert render(analyses).count(f'<p class="open">{NOT_SHOWN}</p>') == 1
+    of_latents_alone = [PARTIAL["latents alone"]]
+    assert NOT_SHOWN not in printed(of_latents_alone)
+    assert NOT_SHOWN not in render(of_latents_alone)
 
 
 def test_answers_say_which_of_two_will_diffuse_better_in_one_line():

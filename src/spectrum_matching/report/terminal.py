@@ -13,7 +13,7 @@ from ..records.coverage import Coverage
 from ..records.latent_maps import LatentComparison
 from ..records.measurement import Measurement
 from ..records.scores import Evaluation, Protocol, protocol_differences
-from .analysis.answer import FEW, answers, shared_facts
+from .analysis.answer import FEW, answers, not_shown, shared_facts
 from .analysis.beside import beside_atlas
 from .analysis.context import comparability, measured_on
 from .latent_maps.page import lead
@@ -55,9 +55,10 @@ def terminal_table(
 
 
 def answer_lines(analyses: Sequence[Analysis]) -> list[Text]:
-    """Return the first screen of the page in lines: nine at most for one autoencoder, a few for each of several."""
+    """Return the first screen of the page in lines: ten at most for one autoencoder, a few for each of several."""
     each = answers(analyses)
     shared = shared_facts(each)
+    said = [_text("", sentence) for sentence in [not_shown(analyses)] if sentence]
     lines, more = [], 0
     for answer in each:
         facts = dict(fact for fact in answer.facts if fact not in shared)
@@ -71,10 +72,13 @@ def answer_lines(analyses: Sequence[Analysis]) -> list[Text]:
         for line in shown:
             level = () if line.level == "neutral" else ((line.level, STYLES[line.level]), " ")
             lines.append(Text.assemble(*level, _text(line.text)))
+            if line is shown[0] and len(each) == 1:
+                lines += said
         lines += [_text("Try:", line.command) for line in shown if line.command][:1]
         lines += [_text(Text(title, "dim"), line.text) for title, line in facts.items()]
         more += answer.others + len(answer.verdict) - len(shown)
     lines += [_text(answer.pair.text) for answer in each if answer.pair and len(each) <= FEW]
+    lines += said if len(each) > 1 else []
     lines += [Text.assemble(("not directly comparable ", "yellow"), _text(line)) for line in comparability(analyses)]
     lines += [_text(Text(title, "dim"), line.text) for title, line in shared]
     measured = measured_on(analyses)

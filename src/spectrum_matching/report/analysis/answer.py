@@ -1,11 +1,11 @@
 """The answer in one look, for the first screen of the page and for the terminal: verdict, forecast, place, fidelity."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from ...metrics.atlas.outlook import PairVerdict, pair_verdicts, statements
 from ...metrics.catalogue import GENERATIVE_METRICS
-from ...records.analysis import Analysis, Finding
+from ...records.analysis import Analysis, Finding, SpectrumFinding
 from ..digits import decimals, fixed, spread
 from .tables import shape
 from .terms import model_name
@@ -19,6 +19,11 @@ MAIN_MODELS = ("interpolation ", "Gaussian ")
 """Models of the latents whose distances the first screen shows; the others stand in the evidence."""
 
 NO_VERDICT = "These measurements allow no verdict; the numbers are below."
+NOT_SHOWN = (
+    "Whether latents nearer to the target generate better is undecided: in our comparison on CIFAR-10 no number of the "
+    "spectrum correlates with FID beyond chance (docs/which_numbers_to_trust.md)."
+)
+"""What a verdict on the spectrum says of generation; tests/test_which_numbers.py holds it against the results."""
 
 
 class Line(NamedTuple):
@@ -62,6 +67,12 @@ def shared_facts(each: Sequence[Answer]) -> tuple[tuple[str, Line], ...]:
     """Return the facts that several autoencoders have in common, which are said once; none for a single one."""
     common = (fact for fact in each[0].facts if len(each) > 1 and all(fact in other.facts for other in each))
     return tuple(fact for fact in common if fact[0] != "PSNR")  # a number of each, also where these are equal
+
+
+def not_shown(analyses: Sequence[Analysis]) -> str:
+    """Return what verdicts on the spectrum say of generation, "" where the first finding of none is one."""
+    first = [analysis.findings[0].key for analysis in analyses if analysis.findings]
+    return NOT_SHOWN if set(first) & set(get_args(SpectrumFinding)) else ""
 
 
 def subject_line(analysis: Analysis) -> str:

@@ -12,7 +12,7 @@ from ..template import fill, fill_part
 from . import answer, context, decoder_figures, figures, metric_rows, tables
 from .beside import beside_atlas
 from .generation_figure import generation_figures
-from .terms import split_terms
+from .terms import explained, split_terms
 
 LATENT = 0  # in place of the strength of a low-pass, among pictures by strength
 
@@ -45,9 +45,11 @@ def page_context(analyses: Sequence[Analysis], beside: bool = False) -> dict[str
         "tables": tables,
         "answers": each,
         "shared": answer.shared_facts(each),
+        "not_shown": answer.not_shown(analyses),
         "few": answer.FEW,
         "level_glyphs": answer.GLYPHS,
         "split_terms": split_terms,
+        "explained": explained,
         "figures": figure_sections(analyses),
         "analyses": analyses,
         "names": [analysis.subject.name for analysis in analyses],

@@ -14,6 +14,9 @@ OF_METRICS = {
     "interpolation FID": "interpolation_fid",
 }
 OTHERS = {
+    "posterior samples": "Posterior samples: the encoder gives a mean and a variance for each latent value of an image; "
+    "a sample is one draw from these, on which diffusion models are often trained.",
+    "posterior means": "Posterior means: the latents that the encoder gives for an image, without its noise.",
     "the target": "The target: the images’ spectrum on the latent grid, times f (delta 1), as shares of its sum. "
     "Spectrum matching trains latents towards it.",
     "spectrum": "Spectrum: mean power by spatial frequency of the latent maps, from coarse structure to fine detail.",
@@ -26,6 +29,13 @@ OTHERS = {
     "SiT": "SiT: a transformer that denoises latents (arXiv 2401.08740), in sizes B and XL.",
     "guidance": "Guidance: sampling with the difference of the predictions with and without the class.",
 }
+
+IN_EVIDENCE = {
+    "scale-free": "Scale-free: latents times any factor have the same.",
+    "nats": "Gap: Kullback–Leibler divergence of the latents’ shares of power by band from the target’s, 0 where they "
+    "are equal. A nat is 1.44 bits.",
+}
+"""Words of evidence, which stands in tooltips: no other tooltip opens there."""
 
 
 @cache
@@ -56,6 +66,12 @@ def split_terms(text: str) -> list[tuple[str, str]]:
         parts.append((part, "" if part in seen else meanings.get(part, "")))
         seen |= {part} & meanings.keys()
     return [part for part in parts if part[0]]
+
+
+def explained(evidence: str) -> str:
+    """Return evidence and, below it, what its words mean."""
+    meanings = [IN_EVIDENCE[word] for word in IN_EVIDENCE if re.search(rf"\b{word}\b", evidence, re.IGNORECASE)]
+    return "\n".join([evidence, *meanings])
 
 
 def _sentence(text: str) -> str:
