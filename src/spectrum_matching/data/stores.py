@@ -83,7 +83,7 @@ class Remote:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._versions: dict[str, str] = {}
+        self._known: dict[str, dict[str, Any]] = {}
 
     def path(self, name: str) -> str:
         """Return the URL."""
@@ -91,17 +91,20 @@ class Remote:
 
     def size(self, name: str) -> int:
         """Return the length of the object in bytes."""
-        system, path = open_system(self.path(name))
-        return int(system.size(path))
+        return int(self._facts(name)["size"])
 
     def version(self, name: str) -> str:
         """Return the store's own checksum of the object where it has one, otherwise all that it says of it."""
-        if name not in self._versions:
+        facts = self._facts(name)
+        known = (facts[key] for key in ("ETag", "etag", "md5Hash", "blob_id") if facts.get(key))
+        return f"{facts['size']} {next(known, None) or sorted(facts.items(), key=str)}"
+
+    def _facts(self, name: str) -> dict[str, Any]:
+        """Return what the store says of the object, which is asked for once."""
+        if name not in self._known:
             system, path = open_system(self.path(name))
-            facts = system.info(path)
-            known = (facts[key] for key in ("ETag", "etag", "md5Hash", "blob_id") if facts.get(key))
-            self._versions[name] = f"{facts.get('size')} {next(known, None) or system.ukey(path)}"
-        return self._versions[name]
+            self._known[name] = system.info(path)
+        return self._known[name]
 
     def open(self, name: str) -> IO[bytes]:
         """Open the object."""
