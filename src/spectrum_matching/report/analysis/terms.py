@@ -14,8 +14,8 @@ OF_METRICS = {
     "interpolation FID": "interpolation_fid",
 }
 OTHERS = {
-    "posterior samples": "Posterior samples: the encoder gives a mean and a variance for each latent value of an image; "
-    "a sample is one draw from these, on which diffusion models are often trained.",
+    "posterior samples": "Posterior samples: the encoder gives a mean and a variance for each latent value; a sample "
+    "is one draw from these, on which diffusion models are often trained.",
     "posterior means": "Posterior means: the latents that the encoder gives for an image, without its noise.",
     "the target": "The target: the images’ spectrum on the latent grid, times f (delta 1), as shares of its sum. "
     "Spectrum matching trains latents towards it.",

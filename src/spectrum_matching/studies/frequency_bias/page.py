@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
+from ...files.names import listed
 from ...report.canvas import Curve, Panel, curves
 from ...report.digits import fixed
 from ...report.marks import INK, MUTED, line
@@ -28,15 +29,53 @@ CASE_COLUMNS: tuple[tuple[Column, int, Callable[[Case], float | None]], ...] = (
     (Column("by CSF", "all, middle t"), 2, lambda case: case.levels[len(case.levels) // 2].csf_over_wiener),
 )
 
+ORDERED = 0.5
+"""Rank correlation of the updates to half with frequency from which a case counts as learned in the order of bands."""
+
+FEW = 3
+"""Cases without an order up to which all are named."""
+
 
 def frequency_page(study: FrequencyBias) -> str:
     """Return the page."""
     settings = [("the plan", "; ".join(f"{key} {value}" for key, value in asdict(study.plan).items()))]
     title = "The frequency bias of diffusion training"
-    return render_study(study, title, _lead(study), _blocks(study), study.names, settings)
+    return render_study(study, title, [*findings(study), *_setting(study)], _blocks(study), study.names, settings)
 
 
-def _lead(study: FrequencyBias) -> tuple[str, ...]:
+def findings(study: FrequencyBias) -> list[str]:
+    """Return which cases are learned in the order of frequency, and how well the highest band is learned."""
+    order = {"low bands first": 1, "high bands first": -1, "in neither order": 0}
+    cases = {words: [n for n in study.names if _order(study.of(n)) == sign] for words, sign in order.items()}
+    said = {words: listed(names) for words, names in cases.items() if names}
+    if len(rest := cases["in neither order"]) > FEW:
+        said["in neither order"] = f"{len(rest)} cases{', images among them' if 'images' in rest else ''}"
+    found = [
+        f"Learned {'; '.join(f'{words}: {names}' for words, names in said.items())}. An order counts from a rank "
+        f"correlation of {ORDERED:g} between a band’s frequency and the updates until half of it is learned, in every "
+        f"seed."
+    ]
+    ratios = {name: [case.bands[-1].ratio.value for case in study.of(name)] for name in ("images", "white noise")}
+    known = [
+        f"{' and '.join(fixed(value, 2) for value in values if value is not None)} for {name}"
+        for name, values in ratios.items()
+        if values and None not in values
+    ]
+    if known:
+        found.append(f"Final error in the highest band over that of the best linear denoiser: {', '.join(known)}.")
+    return found
+
+
+def _order(cases: Sequence[Case]) -> int:
+    """Return 1 where every seed learns low bands first, −1 where every seed learns high bands first, else 0."""
+    correlations = [case.rank_correlation.half for case in cases]
+    for sign in (1, -1):
+        if all(rho is not None and sign * rho >= ORDERED for rho in correlations):
+            return sign
+    return 0
+
+
+def _setting(study: FrequencyBias) -> tuple[str, ...]:
     plan, first, n, n_names = study.plan, study.cases[0], len(study.cases), len(study.names)
     return (
         f"{plan.name}: {n} training{'s' * (n > 1)} of {n_names} case{'s' * (n_names > 1)}. Each is a denoiser "
