@@ -1,6 +1,7 @@
 """What a training leaves for others: each class in its own format, the card, what is refused before the start."""
 
 import json
+import shutil
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,7 @@ import huggingface_hub
 import pytest
 import torch
 
+from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.autoencoder.padding import padding_of
 from spectrum_matching.records.training_data import (
@@ -66,6 +68,45 @@ def test_train_ae_exports_each_class_with_its_measured_scale(fine_tuning, comman
         assert space != original.latent_space
     log = [json.loads(line) for line in (Path(run.out) / "log.jsonl").read_text().splitlines()]
     assert ("codebook" in log[0]) == (kind == "VQModel")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("train", ["all", "decoder"])
+@pytest.mark.parametrize(
+    ("pipeline", "kind", "config"),
+    [
+        ("GlmImagePipeline", "AutoencoderKL", {"latents_mean": [0.5] * 4, "latents_std": [2.0] * 4}),
+        ("Kandinsky5T2IPipeline", "AutoencoderKL", {"scaling_factor": 0.3611, "shift_factor": 0.1159}),
+        ("ErnieImagePipeline", "AutoencoderKLFlux2", {}),
+    ],
+)
+def test_train_ae_of_a_pipeline_keeps_one_scale_with_it_and_alone(
+    fine_tuning, command, tmp_path, pipeline, kind, config, train
+):
+    run = fine_tuning(kind, {"latent_channels": 4, **config} if kind == "AutoencoderKL" else config, train=train)
+    folder = tmp_path / "pipeline"
+    folder.mkdir()
+    (tmp_path / kind).rename(folder / "vae")
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
+    run = replace(run, network=replace(run.network, pretrained=str(folder)))
+    status, out, err = command(run)
+    assert status == 0, err
+    measured = json.loads((Path(run.out) / "metrics.json").read_text())["latent_space"]
+    before = Autoencoder.from_pretrained(folder)
+    alone = Autoencoder.from_pretrained(out.strip())
+    shutil.rmtree(folder / "vae")
+    shutil.copytree(out.strip(), folder / "vae")  # as its user puts it back
+    within = Autoencoder.from_pretrained(folder)
+    units = torch.randn(1, alone.channels, 4, 4, generator=torch.Generator().manual_seed(0))
+    units = torch.nn.functional.pixel_unshuffle(units, before.latent_space.patch)
+    raw = within.latent_space.from_unit(units)
+    torch.testing.assert_close(alone.latent_space.from_unit(units), raw)
+    if train == "decoder":
+        torch.testing.assert_close(raw, before.latent_space.from_unit(units))
+    else:
+        space = LatentSpace(measured["convention"], tuple(measured["mean"]), tuple(measured["std"]), measured["patch"])
+        torch.testing.assert_close(raw, space.from_unit(units), rtol=1e-4, atol=1e-4)
+        assert not raw.allclose(before.latent_space.from_unit(units), rtol=1e-2)
 
 
 @pytest.mark.slow
