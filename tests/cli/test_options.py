@@ -62,6 +62,9 @@ def test_help_has_words_and_a_default_for_every_option_and_an_example(specmatch,
         assert shown, option
         assert re.search(r"[a-z]{2}", shown["words"]), option
         assert "None" not in option, option
+        assert shown["hint"] != "(default: none)" or "{none," in option, option
+        if re.match(r"[A-Z]+ \.\.\. ", option):  # of names, one is needed
+            assert shown["hint"] == "(required)", option
 
 
 @pytest.mark.parametrize(("name", "function"), FUNCTIONS)

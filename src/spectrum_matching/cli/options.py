@@ -118,12 +118,13 @@ def described(command: Command, defaults: Mapping[str, object] | None = None) ->
 def _shown_as(kind: Any, words: str | None, default: object) -> Any:
     """Return the type of an option with what --help says of it; what is off by default needs no --no-OPTION."""
     flags = (FlagCreatePairsOff,) if default is False else ()
-    return Annotated[(kind, arg(help=words, help_behavior_hint=_said), *flags)]
+    hint = "(required)" if default is inspect.Parameter.empty else _said
+    return Annotated[(kind, arg(help=words, help_behavior_hint=hint), *flags)]
 
 
 def _said(default: str) -> str:
-    """Return what --help says of a default, given as text; what stands for None is in the option's own words."""
-    return "(optional)" if default == "None" else f"(default: {default or 'none'})"
+    """Return what --help says of a default, given as text; what None or no value means is in the option's own words."""
+    return "(optional)" if default in ("None", "") else f"(default: {default})"
 
 
 def _registry() -> ConstructorRegistry:
