@@ -1,6 +1,7 @@
 """Processes of one launch by torchrun or `accelerate launch`: how many there are, and what one decides for all."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -36,7 +37,7 @@ def usable_device(device: "torch.device | str") -> "torch.device":
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = re.split(r"\.?\s*(?:\n|$)|\.\s", str(error), maxsplit=1)[0]  # the first sentence of torch's many
         raise ValueError(f"device {str(device)!r} cannot be used ({reason}); use cpu") from error
 
 

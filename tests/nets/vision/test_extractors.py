@@ -131,6 +131,12 @@ def test_open_extractor_names_a_device_that_is_not_here(tmp_path):
         open_extractor(path, "cuda")
 
 
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="the device is here")
+def test_open_extractor_names_a_device_in_the_first_of_many_sentences(tmp_path):
+    with pytest.raises(ValueError, match=r"device 'mps' cannot be used \([^()]* the 'MPS' backend\); use cpu$"):
+        open_extractor(saved(tmp_path, nn.Flatten()), "mps")
+
+
 def test_open_extractor_refuses_a_state_dict(tmp_path):
     torch.save({"weight": torch.zeros(1)}, tmp_path / "state.pt")
     with pytest.raises(ValueError, match=r"does not open as TorchScript \(.*constants.pkl: file not found\)"):
