@@ -104,6 +104,24 @@ def test_spectral_mask_samples_keep_uniformly():
     assert_uniform([move.keep for move in draws(SpectralMask(), (16, 16))], (15, 7, 5, 3), 2000)
 
 
+@pytest.mark.parametrize(
+    ("options", "keep"),
+    [
+        ({}, (15, 7, 5, 3)),
+        ({"block": 16}, (31, 14, 10, 6)),
+        ({"block": 4}, (7, 3, 2, 1)),
+        ({"block": 2}, (3, 1)),
+        ({"block": 1}, (1,)),
+        ({"axis": -1}, (8, 7, 5, 3)),
+        ({"axis": 1, "block": 4}, (4, 3, 2, 1)),
+    ],
+)
+def test_spectral_mask_scales_the_published_strengths_to_its_block(options, keep):
+    mask = SpectralMask(**options)
+    assert mask == SpectralMask(keep=keep, **options)
+    assert mask.keep == keep
+
+
 def test_spectral_mask_is_block_lowpass_on_latents_and_images(field):
     latents, images = field(6, (1, 4, 8, 16)), field(7, (1, 3, 64, 128))
     for move in set(draws(SpectralMask(), (8, 16), 50)):
@@ -213,10 +231,9 @@ def test_scale_turn_rotates(turns, field):
         (lambda: SpectralMask(()), r"\(\)"),
         (lambda: SpectralMask((7, 16)), r"\(7, 16\)"),
         (lambda: SpectralMask((0,)), r"\(0,\)"),
-        (lambda: SpectralMask((7,), block=2), r"1 \.\.\. 3 for block 2, got \(7,\); give keep=\(3, 1\)"),
-        (lambda: SpectralMask(block=4), r"give keep=\(7, 3, 2, 1\)"),
-        (lambda: SpectralMask(axis=-1), r"1 \.\.\. 8 for block 8 along one axis.*; give keep=\(8, 7, 5, 3\)"),
-        (lambda: SpectralMask((1,), block=0), "block 0"),
+        (lambda: SpectralMask((7,), block=2), r"1 \.\.\. 3 for block 2, got \(7,\); leave keep out"),
+        (lambda: SpectralMask((9,), axis=-1), r"1 \.\.\. 8 for block 8 along one axis, got \(9,\); leave keep out"),
+        (lambda: SpectralMask(block=0), "block 0"),
         (lambda: Downscale(()), r"\(\)"),
         (lambda: Downscale((2, 0)), r"\(2, 0\)"),
         (lambda: ScaleRotate(probability=1.5), "1.5"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import spectrum_matching
-from spectrum_matching.methods import FeatureMatch
+from spectrum_matching.methods import FeatureMatch, SpectralMask
 from spectrum_matching.methods.zoo import METHODS
 from spectrum_matching.nets.autoencoder import PRESETS as NETWORKS
 from spectrum_matching.nets.vision.gradients import gradient_map
@@ -104,6 +104,13 @@ def test_method_choice_build_passes_options_or_refuses_them(name):
         else:
             with pytest.raises(ValueError, match=f"method {name} has no option {option}; it has"):
                 choice.build()
+
+
+def test_method_choice_scales_the_published_strengths_to_its_block():
+    for block, keep in ((None, (15, 7, 5, 3)), (4, (7, 3, 2, 1))):
+        resolved = autoencoder_config.MethodChoice("dsm", block=block).resolved()
+        assert (resolved.keep, resolved.block) == (keep, block or 8)
+        assert resolved.build().shared == resolved.resolved().build().shared == SpectralMask(keep, block or 8)
 
 
 def test_method_choice_build_gives_the_vision_encoder_to_its_row():

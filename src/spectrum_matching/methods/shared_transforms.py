@@ -83,35 +83,48 @@ class SequenceLowpass:
         return sequence_lowpass(x, self.keep, self.block, self.axis)
 
 
+def published_keep(block: int, axis: int | None = None) -> tuple[int, ...]:
+    """Return the published strengths of DSM, 15, 7, 5, 3 at block 8, for any block, each once.
+
+    Everything stays everything, and the others keep as large a part of the block's side, rounded down. axis: as in
+    `SpectralMask`.
+    """
+    last = 2 * block - 1 if axis is None else block
+    return tuple(dict.fromkeys((last, *(min(max(k * block // 8, 1), last) for k in (7, 5, 3)))))
+
+
 @dataclass(frozen=True)
 class SpectralMask:
     """Decoding spectrum matching (DSM): a block low-pass with `keep` sampled uniformly.
 
-    keep: diagonals kept in each block × block DCT, 1 … 2·block − 1 (everything). A block counts samples of the grid it
-    is applied to, so the cut-off relative to the Nyquist frequency is the same for latents and images. `draw` raises
-    ValueError unless the grid divides into blocks. Source: Spectrum Matching (arXiv 2603.14645); its n = 0, 8, 10, 12
-    are 15, 7, 5, 3.
+    keep: diagonals kept in each block × block DCT, 1 … 2·block − 1 (everything); by default those of `published_keep`,
+    which `keep` then holds. A block counts samples of the grid it is applied to, so the cut-off relative to the Nyquist
+    frequency is the same for latents and images. `draw` raises ValueError unless the grid divides into blocks. Source:
+    Spectrum Matching (arXiv 2603.14645); its n = 0, 8, 10, 12 are 15, 7, 5, 3.
 
     axis: of sequences, latents (b, c, n) or (b, n, d) and their signals: that along which they are low-passed by a
     one-dimensional DCT, of which coefficients 0 … keep − 1 stay; keep is then 1 … block. The grid is not used.
     """
 
-    keep: tuple[int, ...] = (15, 7, 5, 3)
+    keep: tuple[int, ...] | None = None
     block: int = 8
     axis: int | None = None
 
     def __post_init__(self) -> None:
-        require_wholes(keep=self.keep)
         require_whole(block=self.block)
-        last = 2 * self.block - 1 if self.axis is None else self.block
-        if self.block < 1 or not self.keep or not all(1 <= keep <= last for keep in self.keep):
-            # The published strengths, at the same frequencies.
-            nearest = tuple(dict.fromkeys((last, *(min(max(k * self.block // 8, 1), last) for k in (7, 5, 3)))))
+        if self.block < 1:
+            raise ValueError(f"block {self.block} is too small: give 1 or more")
+        published = published_keep(self.block, self.axis)
+        keep = published if self.keep is None else self.keep
+        require_wholes(keep=keep)
+        if not keep or not all(1 <= each <= published[0] for each in keep):
             what = f"block {self.block}" if self.axis is None else f"block {self.block} along one axis"
-            raise ValueError(f"every keep must lie in 1 ... {last} for {what}, got {self.keep}; give keep={nearest}")
+            raise ValueError(f"every keep must lie in 1 ... {published[0]} for {what}, got {keep}; leave keep out")
+        object.__setattr__(self, "keep", keep)
 
     def draw(self, generator: torch.Generator, grid: Grid) -> Lowpass | SequenceLowpass:
         """Sample a low-pass for a latent grid (h, w)."""
+        assert self.keep is not None  # since it was made
         if self.axis is not None:
             return SequenceLowpass(_choose(generator, self.keep), self.block, self.axis)
         require_plane(grid)

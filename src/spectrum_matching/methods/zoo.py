@@ -45,7 +45,7 @@ def esm(esm_weight: float = 0.01, delta: float = 1.0, bins: int = 16, variant: V
     return Method("esm", (Term("esm", ESM(delta, bins, variant), esm_weight),), Identity(), SPECTRUM_MATCHING)
 
 
-def dsm(keep: tuple[int, ...] = (15, 7, 5, 3), block: int = 8) -> Method:
+def dsm(keep: tuple[int, ...] | None = None, block: int = 8) -> Method:
     """Return decoding spectrum matching."""
     return Method("dsm", (), SpectralMask(keep, block), SPECTRUM_MATCHING)
 
@@ -55,7 +55,7 @@ def esm_dsm(
     delta: float = 1.0,
     bins: int = 16,
     variant: Variant = "scale_free",
-    keep: tuple[int, ...] = (15, 7, 5, 3),
+    keep: tuple[int, ...] | None = None,
     block: int = 8,
 ) -> Method:
     """Return both sides of spectrum matching."""

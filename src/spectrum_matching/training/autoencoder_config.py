@@ -13,7 +13,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from ..files.settings import Changeable, Fraction, Incidental, NonNegative, NotHashed
 from ..methods.method import Method
-from ..methods.shared_transforms import Interpolation
+from ..methods.shared_transforms import Interpolation, published_keep
 from ..methods.zoo import METHODS
 from ..nets.autoencoder.padding import Padding
 from ..nets.precision import Precision
@@ -101,6 +101,8 @@ class MethodChoice:
         defaults = {name: parameters[name].default for name in self.options() if name in parameters}
         if "encoder" in defaults:
             defaults["encoder"] = "gradients"
+        if "keep" in defaults:
+            defaults["keep"] = published_keep(self.block or defaults["block"])
         return replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
 
     @property
