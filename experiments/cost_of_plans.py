@@ -42,15 +42,16 @@ def row_of(plan: Plan) -> dict[str, Any]:
 
 
 def table(document: dict[str, Any]) -> str:
-    """Format the rows as Markdown."""
+    """Format the rows as Markdown. Memory is that of the stage that needs more."""
     lines = [
-        "| plan | entries × seeds | autoencoder, h | without training, h | diffusion, h | samples, h | whole plan, h |",
-        "|---" * 7 + "|",
+        "| plan | entries × seeds | autoencoder, h | without training, h | diffusion, h | samples, h | whole plan, h "
+        "| memory, GB |",
+        "|---" * 8 + "|",
     ]
     for row in document["rows"]:
         stages = " | ".join(f"{row['hours_of_a_trial'][stage]:.3g}" for stage in STAGES)
-        whole = f"{row['hours_of_the_plan']:,.0f}"
-        lines.append(f"| {row['plan']} | {row['entries']} × {row['seeds']} | {stages} | {whole} |")
+        whole, memory = f"{row['hours_of_the_plan']:,.0f}", f"{max(row['gigabytes_of_memory'].values()):.0f}"
+        lines.append(f"| {row['plan']} | {row['entries']} × {row['seeds']} | {stages} | {whole} | {memory} |")
     return "\n".join(lines)
 
 

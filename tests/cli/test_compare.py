@@ -21,6 +21,8 @@ from spectrum_matching.records.comparison import COMPARISON
 from spectrum_matching.sampling.generate import SamplingChoice
 from spectrum_matching.training.autoencoder_config import AutoencoderRun, Data, Intervals, Losses, MethodChoice, Network
 from spectrum_matching.training.diffusion_config import Curriculum, DenoiserChoice, DiffusionRun
+from spectrum_matching.training.train_autoencoder import AutoencoderTrainer
+from spectrum_matching.training.train_diffusion import DiffusionTrainer
 
 FEATURES = """
 import torch
@@ -227,6 +229,25 @@ def test_compare_refuses_invalid_plans_before_any_work(plan, command, tmp_path, 
     assert (status, out) == (2, "")
     assert said in err.splitlines()[-1]
     assert not (tmp_path / "new").exists()
+
+
+def test_compare_names_the_key_of_the_plan_where_memory_does_not_suffice(plan, command, monkeypatch, tmp_path):
+    def short_of_memory(trainer, images, *arguments):
+        if len(images) == 1:
+            return backward(trainer, images, *arguments)
+        raise RuntimeError("out of memory")
+
+    backward = AutoencoderTrainer.backward
+    monkeypatch.setattr(AutoencoderTrainer, "backward", short_of_memory)
+    monkeypatch.setattr(DiffusionTrainer, "backward", short_of_memory)
+    small, changes = replace(plan, out=str(tmp_path / "out"), entries={"autoencoder": Entry()}), tmp_path / "part.yaml"
+    changes.write_text("{}")
+    for key in ("autoencoder", "diffusion"):
+        status, _, err = command(small, "--config", changes)
+        assert status == 2
+        named = f"--accumulation 2; in a plan, {key}.accumulation"
+        assert f"raise accumulation to 2 ({named}), or take gradient_checkpointing, precision bf16 or " in err
+        changes.write_text(f"{key}: {{accumulation: 2}}")
 
 
 def test_compare_names_all_that_is_missing_at_once(specmatch, tmp_path, monkeypatch):

@@ -219,8 +219,8 @@ def test_training_names_the_accumulation_that_is_to_be_tried(small_run, command,
         status, _, err = command(run, "--accumulation", accumulation)
         assert status == 2
         assert f"micro-batches of {micro_batch} do not fit the memory of this device" in err
-        assert f"rerun with --accumulation {tried}, or " in err
-        assert "take gradient_checkpointing, precision bf16 or smaller sizes" in err
+        named = f"--accumulation {tried}; in a plan, autoencoder.accumulation"
+        assert f"raise accumulation to {tried} ({named}), or take gradient_checkpointing, precision bf16 or " in err
     status, out, err = command(run, "--accumulation", 6)
     assert (status, out) == (0, f"{run.out}/export\n"), err
 

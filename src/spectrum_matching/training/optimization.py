@@ -189,9 +189,12 @@ def explain_memory(run: Run, n_processes: int) -> Iterator[None]:
         micro_batch = share // run.accumulation
         fewer = [n for n in range(run.accumulation * 2, share + 1) if share % n == 0]
         others = "precision bf16 or smaller sizes"
-        if isinstance(run, AutoencoderRun) and not run.gradient_checkpointing:
+        if not run.gradient_checkpointing:
             others = f"gradient_checkpointing, {others}"
-        remedy = f"rerun with --accumulation {fewer[0]}, or " if fewer else ""
+        part, remedy = "autoencoder" if isinstance(run, AutoencoderRun) else "diffusion", ""
+        if fewer:
+            option = f"--accumulation {fewer[0]}; in a plan, {part}.accumulation"
+            remedy = f"raise accumulation to {fewer[0]} ({option}), or "
         raise TooLargeError(
             f"micro-batches of {micro_batch} do not fit the memory of this device: {remedy}take {others}"
         ) from error
