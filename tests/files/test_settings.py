@@ -25,9 +25,10 @@ NOT_HASHED = {
     | {f"preview.{field.name}" for field in fields(SamplingChoice)},
     SamplingChoice: {"batch_size"},
 }
-RESULTS = {"steps", "precision", "accumulation", "optimizer.lr"}  # change the result, and may change on resuming
+# These change the result, or its cost, and may change on resuming.
+RESULTS = {"steps", "precision", "accumulation", "gradient_checkpointing", "optimizer.lr"}
 CHANGEABLE = {
-    AutoencoderRun: NOT_HASHED[AutoencoderRun] - {"method.encoder"} | RESULTS | {"gradient_checkpointing"},
+    AutoencoderRun: NOT_HASHED[AutoencoderRun] - {"method.encoder"} | RESULTS,
     DiffusionRun: NOT_HASHED[DiffusionRun] - {"source.latents", "source.images", "alignment.encoder"} | RESULTS,
 }
 
