@@ -317,12 +317,14 @@ def test_open_source_of_stored_tables_reports_errors_in_one_line(store):
 
 
 def test_large_groups_of_rows_are_warned_of(store, monkeypatch, caplog):
-    monkeypatch.setattr(row_groups, "LARGE", N_HELD * 2_000)
     caplog.set_level(logging.WARNING, "spectrum_matching")
-    for rows_of_group, n_warnings in ((2, 0), (60, 1)):
-        store.pipe("/bucket/x.parquet", table_of(range(120), rows_of_group))
+    n_rows = 4 * N_HELD
+    store.pipe("/bucket/x.parquet", table_of([i % 251 for i in range(n_rows)], 2))  # twice as many groups as are held
+    n_bytes = sum(open_source("memory://bucket/x.parquet", labels=False)._indices["x.parquet"].n_bytes)
+    for limit, n_warnings in ((0.6, 0), (0.4, 1)):
+        monkeypatch.setattr(row_groups, "LARGE", limit * n_bytes)
         caplog.clear()
-        open_source("memory://bucket/x.parquet")
+        open_source("memory://bucket/x.parquet", labels=False)
         assert len(caplog.messages) == n_warnings
 
 

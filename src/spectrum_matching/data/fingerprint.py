@@ -58,8 +58,8 @@ class Fingerprint:
 class Contents:
     """A set of named items.
 
-    groups: the number of each one's group, ascending, where items are had by groups alone, as rows of a table in a
-    store are; None: each is read by itself.
+    groups: the number of each item's group, ascending, where items can only be read in groups, as rows of a table in a
+    store; None: each is read by itself.
     """
 
     names: Sequence[str]

@@ -34,8 +34,8 @@ class PositionedBatches:
     """Keys (index, epoch) of this rank in the global batch of each step from `start` to `end` (None: endless).
 
     buckets: number from 0 on of the bucket of each of the `n` items, which batches do not mix; None: all in one.
-    groups: the group of each item, where items are read by groups: rows are shuffled within their group, and groups as
-    a whole, of which a batch takes from `N_LANES` at once, each rank from its share of them.
+    groups: the group of each item, where items can only be read in groups: groups are shuffled, and items within each;
+    a batch takes from `N_LANES` groups, each rank from its own share of them.
 
     Raises:
         ValueError: when there is nothing to order, or the ranks cannot share a batch evenly.
@@ -102,7 +102,7 @@ class PositionedBatches:
         return order[members[order]].tolist()
 
     def _by_groups(self, order: Tensor, groups: Tensor, generator: torch.Generator) -> Tensor:
-        """Return items in the order in which lanes, each a share of the shuffled groups, are read side by side."""
+        """Return the items of all lanes, each a share of the shuffled groups, as they are read side by side."""
         _, groups = groups.unique(return_inverse=True)
         place = torch.randperm(int(groups.max()) + 1, generator=generator)
         order = order[place[groups[order]].argsort(stable=True)]
@@ -155,7 +155,7 @@ def fixed_batches(
 def spread_items(images: Images, n: int | None = None, seed: int = 0) -> list[int]:
     """Return `n` indices of a set, ascending, that stand for all, as `seeding.spread` does; None: all.
 
-    Where images are had by groups, they are those of as few groups as hold `n`, spread over the set.
+    Where images can only be read in groups, they are those of as few groups as hold `n`, spread over the set.
     """
     if images.groups is None or n is None or n >= len(images):
         return spread(len(images), n, seed)
@@ -225,7 +225,7 @@ def _loaded(loader: DataLoader[Any]) -> Iterator[Any]:
 def _bounded(workers: int, images: Images) -> int:
     """Return how many processes read: at most one for each processor, more only take memory.
 
-    One where images are had by groups, since all of them would read the groups of all; it reads by threads.
+    One where images can only be read in groups, since several would each read all groups; it reads by threads.
     """
     return min(workers, 1 if images.groups is not None else os.cpu_count() or 1)
 

@@ -1,8 +1,8 @@
 """Tables of images in a store, read as they are needed: parquet files, one group of rows at a time.
 
-A row cannot be had without the group of rows that it is compressed with. So items say their groups, the order of
-training takes a few groups at a time (`order.PositionedBatches`), and measurements choose whole groups
-(`order.spread_items`).
+A row cannot be read without the group of rows that it is compressed with. So the source names the group of each row,
+the order of training takes from a few groups at a time (`order.PositionedBatches`), and measurements choose whole
+groups (`order.spread_items`).
 """
 
 import io
@@ -95,13 +95,14 @@ class StoredTables:
         self._held: dict[int, Future[Any]] = {}
         self._files: dict[str, Any] = {}
         self._lock = threading.Lock()
-        n_bytes = N_HELD * max((n for index in self._indices.values() for n in index.n_bytes), default=0)
-        if len(n_rows) > 1 and n_bytes > LARGE:
+        n_held = min(N_HELD, len(n_rows))
+        n_bytes = n_held * max((n for index in self._indices.values() for n in index.n_bytes), default=0)
+        if n_bytes > LARGE:
             log.warning(
                 "%s: its groups of rows are large, and a process that reads holds up to %d of them (%.0f GB): a copy "
                 "on a disk needs no such memory",
                 what,
-                N_HELD,
+                n_held,
                 n_bytes / 1e9,
             )
 
