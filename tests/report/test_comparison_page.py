@@ -5,6 +5,7 @@ import io
 import math
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from spectrum_matching.report.comparison.quantities import Quantity, main_quanti
 from spectrum_matching.report.comparison.tables import comparison_markdown, legend, pairs, score_table, seed_table
 from spectrum_matching.report.digits import number
 
+RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 OWN = Provenance("0.3.0", "afc7f8e", "2.13.0", "0.42.0", "cpu", "float32", 0)
 FREQUENCIES = tuple((i + 0.5) / 16 * math.sqrt(0.5) for i in range(1, 16))
 
@@ -524,6 +526,40 @@ def test_render_comparison_fits_screens_and_paper(what, browser, tmp_path):
     context.close()
     assert complaints == []
     assert {url for url in requests if not url.startswith("data:")} == {path.as_uri()}
+
+
+BROKEN = """table => {
+  const broken = [];
+  const texts = document.createTreeWalker(table.tHead, NodeFilter.SHOW_TEXT);
+  for (let text = texts.nextNode(); text; text = texts.nextNode())
+    for (const word of text.data.matchAll(/[\\p{L}\\p{N}]+/gu)) {
+      const range = document.createRange();
+      range.setStart(text, word.index);
+      range.setEnd(text, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map((box) => box.top)).size > 1) broken.push(word[0]);
+    }
+  return broken;
+}"""
+"""Words of a table's head that stand on several lines."""
+
+
+@pytest.mark.slow
+def test_render_comparison_of_ten_methods_fits_a_desk_and_breaks_no_word(visit):
+    kept = COMPARISON.read(RESULTS / "compare_cifar10.json")
+    tab = visit(render_comparison(kept))
+    tab.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    for width in (1400, 390):
+        tab.set_viewport_size({"width": width, "height": 900})
+        for name in ("scores", "quantities"):
+            assert tab.locator(f"table.{name}").evaluate(BROKEN) == [], (name, width)
+    tab.set_viewport_size({"width": 1400, "height": 900})
+    assert len(kept.methods) == 10
+    around = tab.locator(".wide:has(table.scores)")
+    assert around.evaluate("each => each.scrollWidth - each.clientWidth") <= 0
+    (sec,) = (head for head in tab.locator("table.scores thead th").all() if "SEC" in head.inner_text())
+    assert len(sec.inner_text().split("\n")) <= 3
+    tops = "head => new Set([...head.querySelectorAll('small')].flatMap(e => [...e.getClientRects()]).map(r => r.top))"
+    assert sec.evaluate(f"head => ({tops})(head).size") == 1
 
 
 def test_score_table_marks_the_ends_of_a_searched_range():

@@ -31,7 +31,7 @@ def test_glossary_has_each_metric_in_its_own_words():
         assert explained(f"{name} 3.2 ± 0.1") == [name]
     assert glossary().keys() >= OTHERS.keys()
     text = described(METRICS["sec_25"])
-    assert text.startswith("Spectral energy concentration, ρ = 0.25, in share of energy: 0 to 1. DCT of the whole map")
+    assert text.startswith("Spectral energy concentration, ρ = 0.25, in share: 0 to 1. DCT of the whole map")
     assert "Evidence: |r| with gFID" in text
     assert text.endswith(".")
     assert ".." not in text

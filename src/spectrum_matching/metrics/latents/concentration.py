@@ -14,7 +14,7 @@ from .sweep import BatchRows, LatentMetric, LatentSweep, StandardisedBatch
 SEC_25 = Metric(
     key="sec_25",
     title="spectral energy concentration, ρ = 0.25",
-    unit="share of energy",
+    unit="share",
     better="lower",
     range="0 to 1",
     bounds=(0.0, 1.0),

@@ -64,6 +64,8 @@ def unified_lead(study: UnifiedView) -> list[str]:
 def _blocks(study: UnifiedView) -> tuple[Block, ...]:
     quantities = {quantity.key: quantity for quantity in study.quantities}
     gap = quantities["lowpass_gap"]
+    paper = [quantity for quantity in study.quantities if quantity.key.endswith("_paper")]
+    main = [quantity for quantity in study.quantities if quantity not in paper]
 
     def section(heading: str, text: Sequence[str], panels: Sequence[Panel], *tables: StudyTable) -> Block:
         return Block(heading, tuple(text), tuple(panels), tables, numbered=True)
@@ -79,7 +81,10 @@ def _blocks(study: UnifiedView) -> tuple[Block, ...]:
                 "A low-pass gap also falls where reconstructions get worse: hence the third panel.",
             ),
             [_scatter(study, quantities[key], gap) for key in (*(f"gap_{variant}" for variant in VARIANTS), "psnr")],
-            StudyTable("Change against the control", change_table(study), "method", LEGEND, dense=True),
+            StudyTable("Change against the control", change_table(study, main), "method", LEGEND, dense=True),
+            StudyTable(
+                "The same by the paper’s variant", change_table(study, paper), "method", folded=True, dense=True
+            ),
         ),
         section(
             "Encoding side",
@@ -103,15 +108,20 @@ def _blocks(study: UnifiedView) -> tuple[Block, ...]:
     )
 
 
-def change_table(study: UnifiedView) -> Table:
+def change_table(study: UnifiedView, quantities: Sequence[Quantity]) -> Table:
     """Return the mean change ± half the range over seeds, with the outcome; for the control its value."""
     columns = []
-    for quantity in study.quantities:
+    for quantity in quantities:
         title, _, variant = quantity.title.partition(", ")
         side = "" if quantity.side == "neither" else quantity.side
-        columns.append(Column(title, " · ".join(filter(None, (variant, side, quantity.unit)))))
-    rows = [tuple(_cell(study, m, m.change(quantity.key)) for quantity in study.quantities) for m in study.methods]
+        columns.append(Column(title, _lines(variant, side, quantity.unit)))
+    rows = [tuple(_cell(study, m, m.change(quantity.key)) for quantity in quantities) for m in study.methods]
     return Table(tuple(columns), tuple(enumerate(rows)))
+
+
+def _lines(*parts: str) -> str:
+    """Return parts that are not empty, separated by points, after which alone a line may break."""
+    return "\u00a0· ".join(part.replace(" ", "\u00a0") for part in parts if part)
 
 
 def _cell(study: UnifiedView, method: MethodResult, change: Change) -> Cell:
