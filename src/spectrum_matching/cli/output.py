@@ -26,7 +26,7 @@ from rich.text import Text
 from ..files.atomic import require_writable, write_text_atomically
 from ..files.documents import Document
 from ..files.locks import exclusive
-from ..files.names import printable, printable_lines
+from ..files.names import listed, printable, printable_lines
 from ..files.os_errors import explain_write_error
 from ..files.outputs import require_replaceable, require_result_folder
 from ..files.yaml_text import parse_yaml
@@ -226,6 +226,7 @@ def claims(*names: str, shared: bool = False) -> Callable[[Callable[P, T]], Call
                 else:
                     require_replaceable(out, overwrite)
                 require_writable(out if names else out.parent)
+                say_replaced(*(out / name for name in names) if names else (out,))
 
             path = out / names[-1] if names else out
             if not shared:
@@ -240,6 +241,12 @@ def claims(*names: str, shared: bool = False) -> Callable[[Callable[P, T]], Call
         return run
 
     return decorate
+
+
+def say_replaced(*paths: Path) -> None:
+    """Say which of these files exist, and so will be replaced."""
+    if existing := [str(path) for path in paths if path.exists()]:
+        log.info("replacing %s", listed(existing))
 
 
 def write_results(out: Path, write: Callable[[Path], None]) -> None:

@@ -16,7 +16,7 @@ from ..records.comparison import COMPARISON
 from ..report.analysis.page import figure_sections, render
 from ..report.comparison.page import render_comparison
 from ..report.saved import require_figures_folder, write_figures
-from .output import draw_page
+from .output import draw_page, say_replaced
 
 COMPARED = "comparison.json"
 
@@ -55,6 +55,7 @@ def write_report(
             raise ValueError(f"no analysis is in {', '.join(map(str, paths))}; run `specmatch analyze` again")
     page = out / "report.html" if out.is_dir() else out
     require_replaceable(page, overwrite)
+    say_replaced(page)
     if figures:
         require_figures_folder(figures)
     with exclusive(page):
