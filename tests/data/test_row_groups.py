@@ -6,6 +6,8 @@ import multiprocessing
 import pickle
 import re
 import shutil
+import tarfile
+from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import chain, islice
 
 import fsspec
@@ -137,6 +139,32 @@ def test_tables_beside_tars_and_tables_without_images(store):
         open_source("memory://bucket/captions.parquet")
 
 
+def test_tars_beside_tables_without_images(store):
+    file = io.BytesIO()
+    parquet.write_table(pyarrow.table({"caption": ["none"]}), file)
+    for name in ("meta", "captions"):
+        store.pipe(f"/bucket/set/{name}.parquet", file.getvalue())
+    store.pipe("/bucket/set/broken.parquet", b"PAR1")
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        facts = tarfile.TarInfo("a.png")
+        facts.size = len(png(7))
+        archive.addfile(facts, io.BytesIO(png(7)))
+    store.pipe("/bucket/set/x-0.tar", tar.getvalue())
+    found = open_source("memory://bucket/set")
+    assert (greys(found), [bad.name for bad in found.bad]) == ([7], ["broken.parquet"])
+    assert found.left_out == ("2 tables without images (captions.parquet, meta.parquet)",)
+    store.pipe("/bucket/set/train.parquet", table_of([1]))  # a table of images goes before them
+    found = open_source("memory://bucket/set")
+    assert (greys(found), len(found.left_out)) == ([1], 2)
+
+
+def test_a_folder_may_be_named_as_a_table(store):
+    store.pipe("/bucket/train.parquet/part-0.parquet", table_of([1]))
+    store.pipe("/bucket/train.parquet/part-1.parquet", table_of([2]))
+    assert greys(open_source("memory://bucket/train.parquet")) == [1, 2]
+
+
 def test_the_training_part_of_tables_in_a_store_is_taken(store):
     for part, greys_of_it in (("train", [1, 2]), ("test", [3])):
         store.pipe(f"/bucket/set/{part}-00000-of-00001.parquet", table_of(greys_of_it))
@@ -208,18 +236,25 @@ def test_positioned_batches_refuse_groups_of_another_number():
         PositionedBatches(3, 1, groups=[0, 0])
 
 
-def test_spread_items_takes_whole_groups(store, requests):
+def test_spread_items_takes_few_groups(store, requests):
     images = many(store)
     requests.clear()
-    chosen = order.spread_items(images, 40)
-    assert len(set(chosen)) == 40
-    assert chosen == sorted(chosen) == order.spread_items(images, 40)
-    taken = [images.groups[item] for item in chosen]
-    assert len(set(taken)) == 10
-    assert max(abs(group - 9.6 * (place + 0.5)) for place, group in enumerate(dict.fromkeys(taken))) < 9.6
+    chosen = order.spread_items(images, 10)
+    assert len(set(chosen)) == 10
+    assert chosen == sorted(chosen) == order.spread_items(images, 10)
     assert order.spread_items(images, None) == order.spread_items(images, 10_000) == list(range(len(images)))
-    assert [len(batch.images) for batch in batches_at(images, 16, chosen)] == [16, 16, 8]
+    assert [len(batch.images) for batch in batches_at(images, 4, chosen)] == [4, 4, 2]
     assert len(requests) <= 12
+
+
+@pytest.mark.parametrize(("n", "n_groups"), [(5000, 500), (1000, 256), (100, 100), (1, 1)])
+def test_spread_in_groups_is_of_as_few_groups_as_may_stand_for_all(n, n_groups):
+    groups = [item // 10 for item in range(10_000)]
+    chosen = order.spread_in_groups(groups, 10_000, n)
+    assert len(set(chosen)) == n
+    taken = sorted({groups[item] for item in chosen})
+    assert len(taken) == n_groups
+    assert all(abs(group - 1000 / n_groups * (place + 0.5)) < 1000 / n_groups for place, group in enumerate(taken))
 
 
 def test_threads_and_processes_read_each_group_once(store, requests, monkeypatch):
@@ -280,9 +315,81 @@ def test_damaged_tables_are_bad_and_the_others_are_read(store):
     whole = table_of([1, 2, 3])
     store.pipe("/bucket/y.parquet", whole[:8] + bytes(200) + whole[208:])
     found = open_source("memory://bucket/y.parquet")
-    with pytest.raises(BadImageError, match="its group of rows cannot be read"):
+    with pytest.raises(BadImageError, match="its row group cannot be read"):
         found.read(0)
     assert found.read(2).getpixel((0, 0)) == (3, 3, 3)
+
+
+def test_a_damaged_row_group_is_read_once(store, requests):
+    whole = table_of(range(100), 50)
+    start = whole.index(b"PNG")
+    store.pipe("/bucket/x.parquet", whole[: start - 8] + bytes(400) + whole[start + 392 :])
+    images = open_images("memory://bucket/x.parquet", 8, split="all")
+    requests.clear()
+    row = images[0]
+    assert row.item == 0
+    assert len(row.bad) == 50
+    assert len({bad.reason for bad in row.bad}) == 1
+    assert len(requests) <= 4  # the footer, and each group once
+
+
+def test_damaged_footers_and_odd_columns_are_named(store):
+    store.pipe("/bucket/x-0.parquet", table_of([1, 2]))
+    whole = table_of([3])
+    store.pipe("/bucket/x-1.parquet", whole[:-60] + bytes(40) + whole[-20:])
+    odd = pyarrow.array([[("a", 1)]], type=pyarrow.map_("string", "int64"))
+    for number, columns in ((2, {"image": [[1]]}), (3, {"image": [1], "odd": odd})):
+        file = io.BytesIO()
+        parquet.write_table(pyarrow.table(columns), file)
+        store.pipe(f"/bucket/x-{number}.parquet", file.getvalue())
+    found = open_source("memory://bucket/x-*.parquet")
+    assert greys(found) == [1, 2]
+    assert [bad.name for bad in found.bad] == ["x-1.parquet", "x-3.parquet"]
+    assert all(bad.reason.startswith("cannot be read as parquet (") for bad in found.bad)
+    assert found.left_out == ("1 table without images (x-2.parquet)",)
+
+
+def test_an_interrupted_read_can_be_made_again(store, monkeypatch):
+    store.pipe("/bucket/x.parquet", table_of([1, 2]))
+    found = open_source("memory://bucket/x.parquet")
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StoredTables, "_read_group", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            found.read(0)
+    assert greys(found) == [1, 2]
+
+
+def test_a_forked_process_waits_for_no_thread_of_its_parent(store):
+    store.pipe("/bucket/x.parquet", table_of([1, 2]))
+    found = open_source("memory://bucket/x.parquet")
+    found._held[0] = Future()  # what a thread of the parent is reading
+    found._lock.acquire()
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+        assert pool.submit(greys, found).result(timeout=60) == [1, 2]
+    found._process = -1  # as one that was forked sees it
+    assert greys(found) == [1, 2]
+
+
+def test_large_batches_read_each_group_about_once(store, requests):
+    store.pipe("/bucket/x.parquet", table_of([i % 251 for i in range(4000)], 20))
+    images = open_images("memory://bucket/x.parquet", 8, split="all")
+    requests.clear()
+    for batch in image_batches(images, PositionedBatches(4000, 250, end=16, groups=images.groups)):
+        assert len(batch.images) == 250
+    assert len(requests) <= 200 + N_LANES + 2
+
+
+def test_refusing_bad_images_reads_each_group_once(store, requests, monkeypatch):
+    images = many(store)
+    requests.clear()
+    open_images("memory://bucket/x.parquet", 8, on_bad="refuse")
+    assert len(requests) <= max(images.groups) + 1 + 16  # each thread may read the footer
+    with pytest.raises(ValueError, match=f"{len(images)} of {len(images)} images are bad"):
+        open_images("memory://bucket/x.parquet", 32, on_bad="refuse")
 
 
 def test_rows_that_name_files_are_bad(store):
@@ -304,7 +411,14 @@ def test_open_source_of_stored_tables_reports_errors_in_one_line(store):
     store.pipe("/bucket/b/x.parquet", table_of([1], label=[0.5]))
     store.pipe("/bucket/c/one.parquet", table_of([1]))
     store.pipe("/bucket/c/two.parquet", table_of([1]))
+    for number, names in enumerate((["cat", "dog"], ["dog", "cat"])):
+        features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
+        rows = datasets.Dataset.from_dict({"image": [{"bytes": png(1), "path": None}], "label": [0]}, features=features)
+        rows.to_parquet(file := io.BytesIO())
+        store.pipe(f"/bucket/d/x-{number}.parquet", file.getvalue())
+    assert greys(open_source("memory://bucket/d", labels=False)) == [1, 1]
     expected = {
+        "memory://bucket/d": "x-0.parquet and x-1.parquet have different names of classes: give one of them",
         "memory://bucket/a": "x-0.parquet and x-1.parquet have different columns: give one of them",
         "memory://bucket/b": "b/x.parquet: column 'label' holds double, which is not a class",
         "memory://bucket/c": "holds several tables: .*one.parquet.*two.parquet.*; give one of them",
@@ -338,6 +452,11 @@ def test_stream_reads_a_split_of_a_data_set_in_place(tmp_path):
     found = open_source(name)
     assert (greys(found), greys(open_source(f"{name}:test"))) == ([1, 2, 3], [4])
     assert list(found.names)[2] == "train-00001-of-00002.parquet:0"
+    (tmp_path / "set" / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: both\n    path: data/*.parquet\n---\n"
+    )
+    assert greys(open_source(f"{name}:both")) == [4, 1, 2, 3]  # whatever the files are named
+    (tmp_path / "set" / "README.md").unlink()
     images = open_images(name, 8, split="all")
     assert [row.item for row in images.__getitems__([2, 0])] == [2, 0]
     assert images.choice.is_available()

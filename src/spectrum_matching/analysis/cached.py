@@ -10,6 +10,7 @@ from ..data.decode import BadImageError
 from ..data.fingerprint import fingerprint
 from ..data.images import ImageChoice, ImageSet
 from ..data.masks import open_masks
+from ..data.order import spread_in_groups
 from ..data.selection import DEFAULT_SIZE
 from ..data.sources import open_source
 from ..latent_space import LatentSpace
@@ -59,7 +60,8 @@ def analyze_latents(
     h, w = latents.info.grid
     # In the order of the images, so that they are those that an autoencoder is measured on.
     in_order = sorted(range(len(latents)), key=pairs.indices.__getitem__) if pairs else range(len(latents))
-    rows = [in_order[position] for position in spread(len(latents), n_images)]
+    groups = [images.groups[pairs.indices[row]] for row in in_order] if images and pairs and images.groups else None
+    rows = [in_order[position] for position in spread_in_groups(groups, len(latents), n_images)]
     done, measured = 0, list[int]()
     with Encodings(seed) as encodings:
         for batch in latent_batches(latents, batch_size, rows):

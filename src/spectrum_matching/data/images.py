@@ -171,8 +171,12 @@ class ImageSet(Contents, Dataset[ImageRow]):
         """Return the images of a batch; those of a store by several threads, each of which waits for its request."""
         if not is_url(self.source):
             return [self[key] for key in keys]
+        indices = [key if isinstance(key, int) else key[0] for key in keys]
+        together = _together([None if self.groups is None else self.groups[index] for index in indices])
         with ThreadPoolExecutor(N_REQUESTS) as pool:
-            return list(pool.map(self.__getitem__, keys))
+            read = pool.map(lambda positions: [(at, self[keys[at]]) for at in positions], together)
+            rows = dict(row for group in read for row in group)
+        return [rows[at] for at in range(len(keys))]
 
 
 def open_images(
@@ -225,6 +229,14 @@ def _read(files: Source, item: int, min_side: int) -> Image.Image:
     return picture
 
 
+def _together(groups: Sequence[int | None]) -> list[list[int]]:
+    """Return positions that one thread reads: those of a group, or one where there is no group."""
+    positions: dict[object, list[int]] = {}
+    for at, group in enumerate(groups):
+        positions.setdefault((at, None) if group is None else group, []).append(at)
+    return list(positions.values())
+
+
 def _refuse_bad(source: str, files: Source, min_side: int) -> None:
     """Decode every image; raise ValueError if any is bad, or if opening found a bad file."""
 
@@ -235,8 +247,13 @@ def _refuse_bad(source: str, files: Source, min_side: int) -> None:
             return str(error)
         return None
 
-    reasons = enumerate(in_threads(complaint, len(files.names)))
-    bad = [*files.bad, *(BadFile(files.names[item], reason) for item, reason in reasons if reason)]
+    if files.groups is None:
+        reasons = dict(enumerate(in_threads(complaint, len(files.names))))
+    else:
+        with ThreadPoolExecutor(N_REQUESTS) as pool:
+            read = pool.map(lambda items: [(item, complaint(item)) for item in items], _together(files.groups))
+            reasons = dict(row for group in read for row in group)
+    bad = [*files.bad, *(BadFile(files.names[item], reason) for item, reason in reasons.items() if reason)]
     if bad:
         n = len(files.names) + len(files.bad)
         raise ValueError(_complaint(f"{source}: {len(bad)} of {n} images are bad", bad))

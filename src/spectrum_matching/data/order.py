@@ -24,6 +24,7 @@ from .images import ImageBatch, ImageSet, collate
 from .row_groups import N_LANES
 from .walk import BadFile
 
+MIN_GROUPS = 256  # from which a measurement takes images
 GRACE = 60  # seconds in which a trainer that received a signal must have ended its step
 
 Row = TypeVar("Row")
@@ -103,7 +104,6 @@ class PositionedBatches:
 
     def _by_groups(self, order: Tensor, groups: Tensor, generator: torch.Generator) -> Tensor:
         """Return the items of all lanes, each a share of the shuffled groups, as they are read side by side."""
-        _, groups = groups.unique(return_inverse=True)
         place = torch.randperm(int(groups.max()) + 1, generator=generator)
         order = order[place[groups[order]].argsort(stable=True)]
         places = torch.arange(self.n)
@@ -111,7 +111,7 @@ class PositionedBatches:
         starts = (torch.arange(N_LANES) * self.n + N_LANES - 1) // N_LANES
         side_by_side = (places - starts[lanes]).argsort(stable=True)
         order, lanes = order[side_by_side], lanes[side_by_side]
-        # Ranks take slices of a batch: its lanes lie side by side, so that none reads the groups of another.
+        # Ranks take slices of a batch: its lanes lie side by side, so that ranks share few groups, or none.
         return order[(places // self.batch_size * N_LANES + lanes).argsort(stable=True)]
 
 
@@ -155,16 +155,24 @@ def fixed_batches(
 def spread_items(images: Images, n: int | None = None, seed: int = 0) -> list[int]:
     """Return `n` indices of a set, ascending, that stand for all, as `seeding.spread` does; None: all.
 
-    Where images can only be read in groups, they are those of as few groups as hold `n`, spread over the set.
+    Where images can only be read in groups, they are those of few groups, spread over the set.
     """
-    if images.groups is None or n is None or n >= len(images):
-        return spread(len(images), n, seed)
-    _, groups = torch.as_tensor(images.groups).unique(return_inverse=True)
-    counts = groups.bincount()
-    n_groups = max(1, n * len(counts) // len(images))
+    return spread_in_groups(images.groups, len(images), n, seed)
+
+
+def spread_in_groups(groups: Sequence[int] | None, n_total: int, n: int | None = None, seed: int = 0) -> list[int]:
+    """Return `n` of `n_total` indices as `spread_items` does; groups: the group of each of them.
+
+    They are of at least `MIN_GROUPS` groups, if there are so many: a few may hold a few classes alone.
+    """
+    if groups is None or n is None or n >= n_total:
+        return spread(n_total, n, seed)
+    _, numbers = torch.as_tensor(groups).unique(return_inverse=True)
+    counts = numbers.bincount()
+    n_groups = max(1, min(n, MIN_GROUPS, len(counts)), n * len(counts) // n_total)
     while int(counts[chosen := spread(len(counts), n_groups, seed)].sum()) < n:
         n_groups += 1
-    items = torch.isin(groups, torch.tensor(chosen)).nonzero()[:, 0]
+    items = torch.isin(numbers, torch.tensor(chosen)).nonzero()[:, 0]
     return items[spread(len(items), n, seed)].tolist()
 
 

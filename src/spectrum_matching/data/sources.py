@@ -3,6 +3,7 @@
 import posixpath
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -11,8 +12,8 @@ from PIL import Image
 from .decode import Frame
 from .fingerprint import Content
 from .folders import FolderSource, find_images
-from .pieces import choose_pieces
-from .row_groups import StoredTables
+from .pieces import Pieces, choose_pieces
+from .row_groups import StoredTables, TableIndex, read_indices
 from .stores import STREAM, Folder, Remote, is_url, list_urls, open_system
 from .summary import counted, listed, summary
 from .tables import TABLE, Tables, TableSource, hub_files, open_hub, open_parquet, open_tables, read_tables
@@ -63,7 +64,7 @@ def open_source(source: str, *, labels: bool | None = True) -> Source:
     if source.startswith("hub:"):
         return open_hub(source, labels=bool(labels))
     if source.startswith(STREAM):
-        return _open_stored(source, *_located(hub_files(source)), labels=bool(labels))
+        return _open_stored(source, *_located(hub_files(source)), labels=bool(labels), is_one_set=True)
     if is_url(source):
         return _open_url(source, labels=bool(labels))
     path = Path(source).expanduser()
@@ -144,32 +145,47 @@ def _open_tars(listing: Listing, tars: Sequence[str], *, labels: bool) -> TarSou
 
 def _open_url(source: str, *, labels: bool) -> TarSource | StoredTables:
     """Open files of a store: one, all below a folder, or those that a pattern stands for."""
-    open_system(source)  # raises for a store that no package opens
-    if source.lower().endswith((TAR, TABLE)) and "*" not in source:
-        return _open_stored(source, *_located([source]), labels=labels)  # not every store can list
+    system, path = open_system(source)  # raises for a store that no package opens
+    is_file = source.lower().endswith((TAR, TABLE)) and "*" not in source
+    with suppress(Exception):  # not every store can say, or list
+        is_file = is_file and not (source.lower().endswith(TABLE) and system.isdir(path))  # as Spark names folders
+    if is_file:
+        return _open_stored(source, *_located([source]), labels=labels)
     url, names = list_urls(source)
     return _open_stored(source, url, names, labels=labels)
 
 
-def _open_stored(source: str, url: str, names: Sequence[str], *, labels: bool) -> TarSource | StoredTables:
-    """Open the tables of images among files of a store, or its tars where there are none."""
+def _open_stored(
+    source: str, url: str, names: Sequence[str], *, labels: bool, is_one_set: bool = False
+) -> TarSource | StoredTables:
+    """Open the tables of images among files of a store, or its tars where there are none.
+
+    is_one_set: whether all of them belong together, so that none is of another part.
+    """
+    store = Remote(url)
     tars, tables = ([name for name in names if name.lower().endswith(suffix)] for suffix in (TAR, TABLE))
     if not tars and not tables:
         raise ValueError(
             f"{source} holds no {TABLE} and no {TAR} file: of stores, these are read; copy anything else to a disk, or "
             "take hub:NAME"
         )
-    opened: TarSource | StoredTables | None = None
-    if tables:
-        pieces = choose_pieces(url, tables, names, "table")
-        opened = StoredTables(Remote(url), pieces.names, source, labels=labels)
-        others = (*counted(opened.without_images, *WITHOUT_IMAGES), *counted(tars, "tar", "tars"))
-    if tars and not (opened and opened.names):
-        pieces = choose_pieces(url, tars, names, "tar")
-        opened = TarSource(Remote(url), pieces.names, source, labels=labels)
-        others = opened.left_out
-    assert opened is not None
-    opened.part, opened.left_out = pieces.part, (*others, *pieces.left_out)
+    read = read_indices(store, tables, source, labels=labels) if tables else {}
+    indices = {name: index for name, index in read.items() if isinstance(index, TableIndex)}
+    holding = {name: index for name, index in indices.items() if index.image}
+    kind, among = ("table", [*holding]) if holding or not tars else ("tar", tars)
+    pieces = Pieces(tuple(among), "", ()) if is_one_set else choose_pieces(url, among, names, kind)
+    opened: TarSource | StoredTables
+    if kind == "table":
+        opened = StoredTables(store, {name: holding[name] for name in pieces.names}, source, labels=labels)
+    else:
+        opened = TarSource(store, pieces.names, source, labels=labels)
+    opened.part = pieces.part
+    opened.bad += tuple(BadFile(name, why) for name, why in read.items() if isinstance(why, str))
+    opened.left_out += (
+        *pieces.left_out,
+        *counted([name for name in indices if name not in holding], *WITHOUT_IMAGES),
+        *(counted(tars, "tar", "tars") if kind == "table" else ()),
+    )
     return _require_images(source, opened)
 
 

@@ -84,6 +84,7 @@ class Remote:
     def __init__(self, url: str) -> None:
         self._url = url
         self._known: dict[str, dict[str, Any]] = {}
+        self._versions: dict[str, str] = {}
 
     def path(self, name: str) -> str:
         """Return the URL."""
@@ -95,9 +96,11 @@ class Remote:
 
     def version(self, name: str) -> str:
         """Return the store's own checksum of the object where it has one, otherwise all that it says of it."""
-        facts = self._facts(name)
-        known = (facts[key] for key in ("ETag", "etag", "md5Hash", "blob_id") if facts.get(key))
-        return f"{facts['size']} {next(known, None) or sorted(facts.items(), key=str)}"
+        if name not in self._versions:
+            facts = self._facts(name)
+            known = (facts[key] for key in ("ETag", "etag", "md5Hash", "blob_id") if facts.get(key))
+            self._versions[name] = f"{facts['size']} {next(known, None) or sorted(facts.items(), key=str)}"
+        return self._versions[name]
 
     def _facts(self, name: str) -> dict[str, Any]:
         """Return what the store says of the object, which is asked for once."""

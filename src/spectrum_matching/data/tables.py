@@ -236,7 +236,7 @@ def image_column(features: Any) -> str | None:
         return None
     kind = features.arrow_schema.field(column).type
     is_bytes = pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
-    return column if is_bytes or (kind.num_fields and kind.get_field_index("bytes") >= 0) else None
+    return column if is_bytes or (pyarrow.types.is_struct(kind) and kind.get_field_index("bytes") >= 0) else None
 
 
 def label_column(features: Any) -> str | None:
