@@ -207,6 +207,16 @@ def test_table_source_opens_files_of_its_folder_alone(tmp_path: Path) -> None:
     ]
 
 
+def test_open_tables_refuses_pieces_with_other_names_of_classes(tmp_path: Path, datasets) -> None:
+    for number, names in enumerate((["cat", "dog"], ["dog", "cat"])):
+        features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
+        rows = {"image": [{"bytes": png(number), "path": None}], "label": [0]}
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / f"x-{number}.parquet")
+    with pytest.raises(ValueError, match=r"x-0.parquet and x-1.parquet have different names of classes: give one"):
+        opened(tmp_path)
+    assert len(opened(tmp_path, labels=False).names) == 2
+
+
 def test_open_hub_by_name_and_split(tmp_path: Path, datasets) -> None:
     # A local folder is a name that the hub library takes, so the real path is run without a network.
     for split, grey in (("train", 10), ("test", 20)):

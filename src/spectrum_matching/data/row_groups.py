@@ -25,7 +25,7 @@ from ..files.kept import kept
 from .decode import BadImageError, Frame, decode_image, image_frame, one_line
 from .fingerprint import Content
 from .stores import Remote, StoreError
-from .tables import image_column, import_datasets, label_column, read_labels, require_classes
+from .tables import class_names, image_column, import_datasets, label_column, read_labels, require_classes
 from .walk import BadFile
 
 N_LANES = 32
@@ -280,5 +280,5 @@ def _read_index(file: Any, what: str, *, labels: bool) -> TableIndex:
         n_rows=tuple(group.num_rows for group in groups),
         n_bytes=tuple(sum(part.total_uncompressed_size for part in group) for group in of_images),
         labels="" if values is None else json.dumps(values),
-        classes=tuple(getattr(features[label], "names", ()) if label else ()),
+        classes=class_names(features) if label else (),
     )

@@ -1,7 +1,7 @@
 """Tables of images: parquet files, and data sets of the hub."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -49,7 +49,7 @@ class TableSource:
         self.labels: Sequence[int] = [-1] * len(names)
         self.classes: tuple[str, ...] = ()
         if label is not None:
-            values, known = rows.data.column(label), getattr(rows.features[label], "names", ())
+            values, known = rows.data.column(label), class_names(rows.features)
             of = f"{what}: column {label!r}"
             require_classes(values.type, of)
             self.classes, self.labels = read_labels(values.to_pylist(), known, of)
@@ -136,11 +136,15 @@ def open_tables(listing: Listing, tables: Sequence[Table], *, labels: bool) -> T
     """
     pieces = choose_pieces(str(listing.root), [table.name for table in tables], listing.names, "table")
     taken = [table for table in tables if table.name in set(pieces.names)]
+    kinds: dict[str, Callable[[Table], object]] = {"columns": lambda table: table.features.type}
+    if labels:
+        kinds["names of classes"] = lambda table: class_names(table.features)
     for table in taken:
-        if table.features.type != taken[0].features.type:
-            raise ValueError(
-                f"{listing.root / taken[0].name} and {table.name} have different columns: give one of them"
-            )
+        for kind, of in kinds.items():
+            if of(table) != of(taken[0]):
+                raise ValueError(
+                    f"{listing.root / taken[0].name} and {table.name} have different {kind}: give one of them"
+                )
     source = open_parquet(listing.root, taken, labels=labels)
     source.part = pieces.part
     source.left_out = (*pieces.left_out, *counted(listing.again, "second name", "second names"))
@@ -242,6 +246,12 @@ def image_column(features: Any) -> str | None:
 def label_column(features: Any) -> str | None:
     """Return the name of the column of labels, None without one."""
     return _column(features, "label", "ClassLabel")
+
+
+def class_names(features: Any) -> tuple[str, ...]:
+    """Return the names that a table gives to numbers in its column of labels, if any."""
+    label = label_column(features)
+    return tuple(getattr(features[label], "names", ())) if label else ()
 
 
 def require_classes(kind: Any, what: str) -> None:

@@ -31,7 +31,7 @@ OTHERS = {
 }
 
 IN_EVIDENCE = {
-    "scale-free": "Scale-free: latents times any factor have the same.",
+    "scale-free": "Scale-free: unchanged when the latents are multiplied by any factor.",
     "nats": "Gap: Kullback–Leibler divergence of the latents’ shares of power by band from the target’s, 0 where they "
     "are equal. A nat is 1.44 bits.",
 }
