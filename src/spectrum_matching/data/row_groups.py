@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -34,6 +34,8 @@ N_LANES = 32
 N_HELD = 2 * N_LANES  # row groups in the memory of a process: all lanes may be between two of them
 N_READ_AT_ONCE = 8
 LARGE = 4e9  # bytes
+
+Key = TypeVar("Key")
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +118,7 @@ class StoredTables:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what another process needs: it reads for itself."""
-        return self.__dict__ | {"_held": {}, "_files": {}, "_lock": None}
+        return self.__dict__ | {"_held": {}, "_footers": {}, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over what another process knows."""
@@ -126,7 +128,7 @@ class StoredTables:
     def _start_anew(self) -> None:
         """Forget what was read, by threads of which a forked process has none."""
         self._held: dict[int, Future[Any]] = {}
-        self._files: dict[str, Any] = {}
+        self._footers: dict[str, Future[Any]] = {}
         self._lock, self._process = threading.Lock(), os.getpid()
 
     def frame(self, item: int) -> Frame:
@@ -159,39 +161,40 @@ class StoredTables:
         return bytes(content)
 
     def _rows(self, group: int) -> Any:
-        """Return the images of a row group, or why there are none; one of the threads that ask for it reads it."""
+        """Return the images of a row group, or why there are none."""
         if self._process != os.getpid():
             self._start_anew()
-        with self._lock:
-            known = self._held.pop(group, None)
-            asked = self._held[group] = known or Future()  # the last one that was used lies last
-            while len(self._held) > N_HELD:
-                del self._held[next(iter(self._held))]
-        if known is None:
-            try:
-                asked.set_result(self._read_group(*self._groups[group]))
-            except BaseException as error:  # a store that does not answer, or an interrupt: it may be asked for again
-                with self._lock:
-                    self._held.pop(group, None)
-                asked.set_exception(error)
-                raise
-        return asked.result()
+        return self._once(self._held, group, lambda: self._read_group(*self._groups[group]), N_HELD)
 
     def _read_group(self, name: str, group: int) -> Any:
         import pyarrow  # type: ignore[import-untyped]
 
-        with self._lock:
-            metadata = self._files.get(name)
         try:
-            with _open(self._store, name, metadata) as file:
-                with self._lock:
-                    self._files[name] = file.metadata
+            footer = self._once(self._footers, name, lambda: _read_footer(self._store, name), len(self._indices))
+            with _open(self._store, name, footer) as file:
                 column = self._indices[name].image
                 return file.read_row_group(group, columns=[column], use_threads=False).column(column)
         except BadImageError as error:
             return str(error)
         except (pyarrow.ArrowException, OSError) as error:
             return f"its row group cannot be read ({one_line(error)})"
+
+    def _once(self, held: dict[Key, Future[Any]], key: Key, read: Callable[[], Any], most: int) -> Any:
+        """Return what one of the threads that ask for it reads, and hold it among the `most` that were last used."""
+        with self._lock:
+            known = held.pop(key, None)
+            asked = held[key] = known or Future()
+            while len(held) > most:
+                del held[next(iter(held))]
+        if known is None:
+            try:
+                asked.set_result(read())
+            except BaseException as error:  # a store that does not answer, or an interrupt: it may be asked for again
+                with self._lock:
+                    held.pop(key, None)
+                asked.set_exception(error)
+                raise
+        return asked.result()
 
     def _require_alike(self, kind: str, values: Mapping[str, object], what: str) -> None:
         for name, value in values.items():
@@ -230,6 +233,11 @@ def _open(store: Remote, name: str, metadata: Any = None) -> Any:
     import pyarrow.parquet as parquet  # type: ignore[import-untyped]
 
     return parquet.ParquetFile(pyarrow.PythonFile(_Ranges(store, name), mode="r"), metadata=metadata, pre_buffer=True)
+
+
+def _read_footer(store: Remote, name: str) -> Any:
+    with _open(store, name) as file:
+        return file.metadata
 
 
 def _index_or_reason(store: Remote, name: str, announce: Callable[[], None], *, labels: bool) -> TableIndex | str:
