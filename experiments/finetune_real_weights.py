@@ -1,10 +1,10 @@
-"""What does an hour of fine-tuning do to a real autoencoder, as `analyze` sees it?
+"""What does half an hour of fine-tuning do to a real autoencoder, as `analyze` sees it?
 
     python experiments/finetune_real_weights.py runs/finetune
 
 Fine-tunes the tiny autoencoder of Stable Diffusion 1 (examples/tae_family.py) on BSDS500's training photographs with
 DSM and with ESM, whole, and with DSM its decoder alone; plain training, whole and decoder alone, is the control.
-Every row has the same updates, which take one thread 25 minutes to an hour. `analyze` measures each on BSDS500's
+Every row has the same updates, which take one thread about half an hour. `analyze` measures each on BSDS500's
 validation photographs, and the original. Rerun the same command to resume, and several with other --only at once.
 Writes experiments/results/finetune_real_weights.json, and prints the table of docs/finetune.md.
 """
@@ -92,23 +92,23 @@ def numbers_of(name: str, source: str, folder: Path) -> dict[str, Any]:
 
 
 COLUMNS = {
-    "psnr": ("PSNR", 2),
-    "lowpass_3": ("at the strongest low-pass", 2),
-    "lowpass_gap": ("low-pass gap, dB", 2),
-    "exponent": ("exponent", 2),
-    "best_delta": ("best delta", 2),
-    "normalised_std": ("std at its scale", 2),
+    "psnr": "PSNR",
+    "lowpass_3": "at the strongest low-pass",
+    "lowpass_gap": "low-pass gap, dB",
+    "exponent": "exponent",
+    "best_delta": "best delta",
+    "normalised_std": "std at its scale",
 }
 
 
 def table(document: Mapping[str, Any]) -> str:
     """Return what `analyze` says before and after, in Markdown."""
-    lines = [f"| | {' | '.join(name for name, _ in COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
+    lines = [f"| | {' | '.join(COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
     for name, row in document["rows"].items():
         cells = []
-        for key, (_, digits) in COLUMNS.items():
+        for key in COLUMNS:
             value, error = (row["numbers"][key][part] for part in ("value", "standard_error"))
-            cells.append(f"{value:.{digits}f} ± {error:.{digits}f}".replace("-", "−"))
+            cells.append(f"{value:.2f} ± {error:.2f}".replace("-", "−"))
         lines.append(f"| {' | '.join((name, *cells))} |")
     return "\n".join(lines)
 

@@ -6,15 +6,13 @@ import multiprocessing
 import pickle
 import re
 import shutil
-import tarfile
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import chain, islice
 
-import fsspec
 import pytest
 import torch
-from PIL import Image
 
+from files_of_tests import png, tar_of
 from spectrum_matching.data import order, row_groups, stores
 from spectrum_matching.data.decode import BadImageError, Frame
 from spectrum_matching.data.images import open_images
@@ -29,20 +27,6 @@ parquet = pytest.importorskip("pyarrow.parquet")
 datasets = pytest.importorskip("datasets")
 
 
-@pytest.fixture(autouse=True)
-def _kept_elsewhere(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("kept")))
-
-
-@pytest.fixture
-def store():
-    """The store in memory, empty at first."""
-    system = fsspec.filesystem("memory")
-    yield system
-    system.store.clear()
-    system.pseudo_dirs[:] = [""]
-
-
 @pytest.fixture
 def requests(store, monkeypatch):
     """The ranges of bytes that the store was asked for: path, start, end."""
@@ -55,12 +39,6 @@ def requests(store, monkeypatch):
 
     monkeypatch.setattr(type(store), "cat_file", call)
     return asked
-
-
-def png(grey, size=(8, 8)):
-    file = io.BytesIO()
-    Image.new("L", size, grey).save(file, "PNG")
-    return file.getvalue()
 
 
 def table_of(greys, rows_of_group=2, **columns):
@@ -145,12 +123,7 @@ def test_tars_beside_tables_without_images(store):
     for name in ("meta", "captions"):
         store.pipe(f"/bucket/set/{name}.parquet", file.getvalue())
     store.pipe("/bucket/set/broken.parquet", b"PAR1")
-    tar = io.BytesIO()
-    with tarfile.open(fileobj=tar, mode="w") as archive:
-        facts = tarfile.TarInfo("a.png")
-        facts.size = len(png(7))
-        archive.addfile(facts, io.BytesIO(png(7)))
-    store.pipe("/bucket/set/x-0.tar", tar.getvalue())
+    store.pipe("/bucket/set/x-0.tar", tar_of({"a.png": png(7)}))
     found = open_source("memory://bucket/set")
     assert (greys(found), [bad.name for bad in found.bad]) == ([7], ["broken.parquet"])
     assert found.left_out == ("2 tables without images (captions.parquet, meta.parquet)",)

@@ -9,18 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from files_of_tests import png
 from spectrum_matching.data.decode import BadImageError, Frame
 from spectrum_matching.data.sources import open_source
 from spectrum_matching.data.tables import TableSource
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
-
-
-def png(grey: int) -> bytes:
-    file = io.BytesIO()
-    Image.new("L", (8, 8), grey).save(file, "PNG")
-    return file.getvalue()
 
 
 def write(path: Path, greys: Sequence[int] = (1,), **columns: object) -> None:

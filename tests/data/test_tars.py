@@ -1,16 +1,13 @@
 """Tars of images: real ones, on the disk and in fsspec's store in memory."""
 
-import io
 import logging
 import re
 import shutil
-import tarfile
 
-import fsspec
 import pytest
 import torch
-from PIL import Image
 
+from files_of_tests import png, tar_of
 from spectrum_matching.data import stores
 from spectrum_matching.data.decode import BadImageError, Frame
 from spectrum_matching.data.images import open_images
@@ -19,38 +16,6 @@ from spectrum_matching.data.sources import open_source
 from spectrum_matching.data.stores import StoreError
 from spectrum_matching.data.tars import TarSource
 from spectrum_matching.files.kept import kept_folder
-
-
-@pytest.fixture(autouse=True)
-def _kept_elsewhere(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("kept")))
-
-
-@pytest.fixture
-def store():
-    """The store in memory, empty at first."""
-    system = fsspec.filesystem("memory")
-    yield system
-    system.store.clear()
-    system.pseudo_dirs[:] = [""]
-
-
-def png(grey, size=(8, 8)):
-    file = io.BytesIO()
-    Image.new("L", size, grey).save(file, "PNG")
-    return file.getvalue()
-
-
-def tar_of(members):
-    """The bytes of a tar."""
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as tar:
-        for name, content in members.items():
-            facts = tarfile.TarInfo(name)
-            facts.size = len(content)
-            tar.addfile(facts, io.BytesIO(content))
-    return file.getvalue()
-
 
 SAMPLES = {
     "./a.png": png(1),

@@ -24,7 +24,7 @@ from .images import ImageBatch, ImageSet, collate
 from .row_groups import N_LANES
 from .walk import BadFile
 
-MIN_GROUPS = 256  # from which a measurement takes images
+MIN_GROUPS = 256  # of images that can only be read in groups, a measurement takes from at least so many
 GRACE = 60  # seconds in which a trainer that received a signal must have ended its step
 
 Row = TypeVar("Row")
@@ -36,7 +36,7 @@ class PositionedBatches:
 
     buckets: number from 0 on of the bucket of each of the `n` items, which batches do not mix; None: all in one.
     groups: the group of each item, where items can only be read in groups: groups are shuffled, and items within each;
-    a batch takes from `N_LANES` groups, each rank from its own share of them.
+    a batch takes from `N_LANES` groups, each rank from its own share of them. None: each item is read by itself.
 
     Raises:
         ValueError: when there is nothing to order, or the ranks cannot share a batch evenly.

@@ -1,8 +1,8 @@
 """Tables of images in a store, read as they are needed: parquet files, one row group at a time.
 
 A row cannot be read without the row group that it is compressed with. So the source names the group of each row,
-the order of training takes from a few groups at a time (`order.PositionedBatches`), and measurements choose whole
-groups (`order.spread_items`).
+the order of training takes from a few groups at a time (`order.PositionedBatches`), and so do measurements
+(`order.spread_items`).
 """
 
 import io
@@ -25,7 +25,16 @@ from ..files.kept import kept
 from .decode import BadImageError, Frame, decode_image, image_frame, one_line
 from .fingerprint import Content
 from .stores import Remote, StoreError
-from .tables import class_names, image_column, import_datasets, label_column, read_labels, require_classes
+from .tables import (
+    bytes_and_path,
+    class_names,
+    image_column,
+    import_datasets,
+    label_column,
+    read_labels,
+    require_alike,
+    require_classes,
+)
 from .walk import BadFile
 
 N_LANES = 32
@@ -93,11 +102,11 @@ class StoredTables:
         self.names: Sequence[str] = [
             f"{name}:{row}" for name, index in indices.items() for row in range(sum(index.n_rows))
         ]
-        self._require_alike("columns", {name: index.schema for name, index in indices.items()}, what)
+        require_alike(what, "columns", {name: index.schema for name, index in indices.items()})
         self.labels: Sequence[int] = [-1] * len(self.names)
         self.classes: tuple[str, ...] = ()
         if labels and any(index.labels for index in indices.values()):
-            self._require_alike("names of classes", {name: index.classes for name, index in indices.items()}, what)
+            require_alike(what, "names of classes", {name: index.classes for name, index in indices.items()})
             values = [value for index in indices.values() for value in json.loads(index.labels)]
             known = next(iter(indices.values())).classes
             self.classes, self.labels = read_labels(values, known, f"{what}: labels")
@@ -141,24 +150,18 @@ class StoredTables:
 
     def content(self, item: int) -> Content:
         """Return a row's place and its table's version: to read bytes of each would be to read all."""
-        group = self._group_of(item)
-        name, number = self._groups[group]
-        row = sum(self._indices[name].n_rows[:number]) + item - int(self._first[group])
-        return self._store.content(name, row, 1)
-
-    def _group_of(self, item: int) -> int:
-        return int(np.searchsorted(self._first, item, side="right")) - 1
+        name, _, row = self.names[item].rpartition(":")
+        return self._store.content(name, int(row), 1)
 
     def _payload(self, item: int) -> bytes:
-        group = self._group_of(item)
+        group = int(np.searchsorted(self._first, item, side="right")) - 1
         rows = self._rows(group)
         if isinstance(rows, str):
             raise BadImageError(rows)
-        value = rows[item - int(self._first[group])].as_py()
-        content, path = (value["bytes"], value.get("path")) if isinstance(value, dict) else (value, None)
+        content, path = bytes_and_path(rows[item - int(self._first[group])])
         if not content:
             raise BadImageError(f"the row names {path}, and holds no image" if path else "the row holds no image")
-        return bytes(content)
+        return content
 
     def _rows(self, group: int) -> Any:
         """Return the images of a row group, or why there are none."""
@@ -195,11 +198,6 @@ class StoredTables:
                 asked.set_exception(error)
                 raise
         return asked.result()
-
-    def _require_alike(self, kind: str, values: Mapping[str, object], what: str) -> None:
-        for name, value in values.items():
-            if value != values[first := next(iter(values))]:
-                raise ValueError(f"{what}: {first} and {name} have different {kind}: give one of them")
 
 
 class _Ranges(io.RawIOBase):

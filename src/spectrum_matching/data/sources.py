@@ -146,9 +146,10 @@ def _open_tars(listing: Listing, tars: Sequence[str], *, labels: bool) -> TarSou
 def _open_url(source: str, *, labels: bool) -> TarSource | StoredTables:
     """Open files of a store: one, all below a folder, or those that a pattern stands for."""
     system, path = open_system(source)  # raises for a store that no package opens
-    is_file = source.lower().endswith((TAR, TABLE)) and "*" not in source
-    with suppress(Exception):  # not every store can say, or list
-        is_file = is_file and not (source.lower().endswith(TABLE) and system.isdir(path))  # as Spark names folders
+    is_file = source.lower().endswith((TAR, TABLE)) and "*" not in source  # not every store can list
+    if is_file and source.lower().endswith(TABLE):
+        with suppress(Exception):  # nor tell a folder, which Spark names so
+            is_file = not system.isdir(path)
     if is_file:
         return _open_stored(source, *_located([source]), labels=labels)
     url, names = list_urls(source)

@@ -1,7 +1,7 @@
 """Tables of images: parquet files, and data sets of the hub."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -78,10 +78,9 @@ class TableSource:
         return file_content(file) if isinstance(file, Path) else Content(-1)
 
     def _payload(self, item: int) -> bytes | Path:
-        value = self._rows.data.column(self._image)[item].as_py()
-        content, path = (value["bytes"], value.get("path")) if isinstance(value, dict) else (value, None)
+        content, path = bytes_and_path(self._rows.data.column(self._image)[item])
         if content:
-            return bytes(content)
+            return content
         if not path:
             raise BadImageError("the row holds no image")
         # A table from elsewhere must not read other files of its reader into a page or a cache.
@@ -136,15 +135,11 @@ def open_tables(listing: Listing, tables: Sequence[Table], *, labels: bool) -> T
     """
     pieces = choose_pieces(str(listing.root), [table.name for table in tables], listing.names, "table")
     taken = [table for table in tables if table.name in set(pieces.names)]
-    kinds: dict[str, Callable[[Table], object]] = {"columns": lambda table: table.features.type}
+    require_alike(str(listing.root), "columns", {table.name: table.features.type for table in taken})
     if labels:
-        kinds["names of classes"] = lambda table: class_names(table.features)
-    for table in taken:
-        for kind, of in kinds.items():
-            if of(table) != of(taken[0]):
-                raise ValueError(
-                    f"{listing.root / taken[0].name} and {table.name} have different {kind}: give one of them"
-                )
+        require_alike(
+            str(listing.root), "names of classes", {table.name: class_names(table.features) for table in taken}
+        )
     source = open_parquet(listing.root, taken, labels=labels)
     source.part = pieces.part
     source.left_out = (*pieces.left_out, *counted(listing.again, "second name", "second names"))
@@ -252,6 +247,20 @@ def class_names(features: Any) -> tuple[str, ...]:
     """Return the names that a table gives to numbers in its column of labels, if any."""
     label = label_column(features)
     return tuple(getattr(features[label], "names", ())) if label else ()
+
+
+def require_alike(what: str, kind: str, values: Mapping[str, object]) -> None:
+    """Raise ValueError where tables, by name, differ from the first in a kind of value; what: names all of them."""
+    for name, value in values.items():
+        if value != values[first := next(iter(values))]:
+            raise ValueError(f"{what}: {first} and {name} have different {kind}: give one of them")
+
+
+def bytes_and_path(cell: Any) -> tuple[bytes, str | None]:
+    """Return the bytes of an image and the file that it names, from a cell of Arrow; b"" and None where they lack."""
+    value = cell.as_py()
+    content, path = (value["bytes"], value.get("path")) if isinstance(value, dict) else (value, None)
+    return bytes(content or b""), path
 
 
 def require_classes(kind: Any, what: str) -> None:
