@@ -740,6 +740,7 @@ def test_render_folds_the_table_of_metrics_until_it_is_asked_for(whole_page, vis
     table = tab.locator("table.metrics")
     assert not table.is_visible()
     tab.get_by_role("link", name="Every metric").click()
+    table.wait_for(state="visible")  # the page hears of its new address a moment later
     assert table.is_visible()
 
 
