@@ -2,6 +2,8 @@
 
     python experiments/paired_differences.py flatten compare_flatten
     python experiments/paired_differences.py flatten_controls compare_flatten flatten_controls
+    python experiments/paired_differences.py flatten_retraining compare_flatten
+    python experiments/paired_differences.py flatten_forms compare_flatten_forms
     python experiments/paired_differences.py repa compare_repa
     python experiments/paired_differences.py delta compare_cifar10 compare_delta
 
@@ -37,6 +39,7 @@ class Family(NamedTuple):
 
 
 DOSES = ("D minus 0.5", "D 0.5", "D 1", "D 1.5")
+FORMS = ("whiten 0.5", "whiten 1", "whiten 0.5 by coefficient and channel", "whiten 0.5, decorrelated")
 TARGETS = ("gamma 0.25", "gamma 0.5", "gamma 0.75", "gamma 1", "DoG 0.5 and 1.6", "DoG 0.5 and 3", "DoG 0 and 1.6")
 FAMILIES = {
     "flatten": [
@@ -48,6 +51,12 @@ FAMILIES = {
         Family("autoencoder", ("permuted rings", "gain by channel", "coloured noise", "loss weights"), (outcome,))
         for outcome in NAMES
     ],
+    "flatten_retraining": [
+        Family(control, (row,), (outcome,))
+        for control, row in (("autoencoder, D 0.75", "ESM"), ("DSM, D 1", "ESM + DSM"))
+        for outcome in NAMES
+    ],
+    "flatten_forms": [Family("autoencoder, D 1", FORMS, (outcome,)) for outcome in NAMES],
     "delta": [Family("autoencoder", ("ESM, scale-free", "ESM, scale-free, delta 0.4"), ("fid", "fid_reconstructions"))],
     "repa": [
         Family(f"REPA, {encoder}", tuple(f"{target}, {encoder}" for target in TARGETS), (outcome,))

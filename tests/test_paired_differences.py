@@ -95,6 +95,8 @@ def test_families_name_rows_of_the_plans():
     flatten = yaml.safe_load((EXPERIMENTS / "flatten.yaml").read_text())["entries"]
     known = {"flatten": set(flatten), "delta": set(cifar10(everything=True).entries)}
     known["repa"] = set(yaml.safe_load((EXPERIMENTS / "repa.yaml").read_text())["entries"])
+    known["flatten_retraining"] = known["flatten"]
+    known["flatten_forms"] = set(yaml.safe_load((EXPERIMENTS / "flatten_forms.yaml").read_text())["entries"])
     known["flatten_controls"] = {"autoencoder", *imported("flatten_controls").CONTROLS}
     for name, families in paired.FAMILIES.items():
         assert {entry for family in families for entry in (family.control, *family.rows)} <= known[name]
