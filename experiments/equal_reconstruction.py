@@ -20,7 +20,7 @@ from typing import Any
 
 from spectrum_matching.cli.compare import resolve
 from spectrum_matching.comparison.checks import OpenedPlan, autoencoder_run, open_plan
-from spectrum_matching.comparison.trial import RUN, run_trial
+from spectrum_matching.comparison.trial import RUN, SCORES, run_trial
 from spectrum_matching.data.order import fixed_batches
 from spectrum_matching.evaluation.reconstruction import evaluate_reconstruction
 from spectrum_matching.files.documents import read_json
@@ -89,7 +89,8 @@ def run_entry(
 
 def scores_of(stages: Mapping[Stage, FinishedStage]) -> dict[str, float | None]:
     """Return the scores of a trial's samples and reconstructions."""
-    generation, reconstruction = EVALUATIONS.read(stages["scores"].folder / "scores.json")
+    (generation,) = EVALUATIONS.read(stages["scores"].folder / SCORES)
+    (reconstruction,) = EVALUATIONS.read(stages["reconstruction"].folder / SCORES)
     scores = {f"reconstruction_{key}": each.value for key, each in reconstruction.scores.items()}
     return {key: each.value for key, each in generation.scores.items()} | scores
 

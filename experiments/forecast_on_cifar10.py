@@ -21,7 +21,7 @@ import torch
 from spectrum_matching.analysis.conditions import measurements
 from spectrum_matching.analysis.measure import analyze
 from spectrum_matching.analysis.options import AnalysisOptions
-from spectrum_matching.comparison.trial import GENERATED
+from spectrum_matching.comparison.trial import GENERATED, SCORES
 from spectrum_matching.data.images import ImageSet, open_images
 from spectrum_matching.metrics.images.frechet import share_of_the_way
 from spectrum_matching.metrics.ranks import rank_correlation
@@ -50,24 +50,25 @@ SEMANTIC = {
 }
 
 
-def finished(runs: Path) -> Iterator[tuple[str, Path, Path, Path]]:
-    """Yield the name of each trial with a scored model, its autoencoder, its generative tier and its scores."""
-    for scores in sorted(runs.glob("*/seed*/scores-*/scores.json")):
+def finished(runs: Path) -> Iterator[tuple[str, Path, Path, tuple[Path, Path]]]:
+    """Yield each scored trial: its name, autoencoder, generative tier, and scores of reconstructions and samples."""
+    kinds = ("autoencoder-*/run/export", f"generative-*/{GENERATED}", f"reconstruction-*/{SCORES}")
+    for scores in sorted(runs.glob(f"*/seed*/scores-*/{SCORES}")):
         trial = scores.parents[1]
-        found = [sorted(trial.glob(kind)) for kind in ("autoencoder-*/run/export", f"generative-*/{GENERATED}")]
+        found = [sorted(trial.glob(kind)) for kind in kinds]
         if all(len(each) == 1 for each in found):
-            yield f"{trial.parent.name}/{trial.name}", found[0][0], found[1][0], scores
+            autoencoder, generative, reconstruction = (each[0] for each in found)
+            yield f"{trial.parent.name}/{trial.name}", autoencoder, generative, (reconstruction, scores)
 
 
-def trained(scores: Path) -> dict[str, Any]:
-    """Return a trained model's distances and errors by key, and its steps."""
-    evaluations = {each.kind: each for each in EVALUATIONS.read(scores)}
-    generation = evaluations["generation"]
+def trained(scores: tuple[Path, Path]) -> dict[str, Any]:
+    """Return a trained model's distances and errors by key, and its steps; scores: of reconstructions and samples."""
+    (reconstruction,), (generation,) = map(EVALUATIONS.read, scores)
     keys = ("fid", "fid_reconstructions", "fid_reconstructions_floor")
     found = {key: plain(generation.scores[key]) for key in keys if key in generation.scores}
     sampling = generation.protocol.sampling
     steps = {"step": sampling.step if sampling else 0, "n_images": generation.protocol.n_images}
-    return found | {"rfid": plain(evaluations["reconstruction"].scores["rfid"])} | steps
+    return found | {"rfid": plain(reconstruction.scores["rfid"])} | steps
 
 
 def plain(measurement: Measurement) -> list[float | None]:

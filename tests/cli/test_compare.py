@@ -94,7 +94,7 @@ def test_compare_runs_from_images_to_scores(plan, compared):
         images = trial.reconstruction.protocol.images
         assert 2 <= images.n_images == trial.reconstruction.protocol.n_images == min(8, images.n_total)
         assert [point.step for point in trial.curve] == [1, 2]
-        shared = {"autoencoder", "analysis", "cache", "generative"}
+        shared = {"autoencoder", "analysis", "reconstruction", "cache", "generative"}
         shared = set() if trial.method == "curriculum" else shared  # counted once
         assert set(trial.seconds) == {"diffusion", "samples", "scores"} | shared
     assert override(Plan(), yaml.safe_load(compared.plan), "plan") == resolved(plan)
@@ -128,7 +128,8 @@ def test_run_trial_shares_equal_autoencoders(plan, compared):
 @pytest.mark.slow
 def test_compare_does_not_rerun_finished_stages(plan, compared, command, monkeypatch):
     before = stages(plan)
-    for verb in ("run_autoencoder", "run_diffusion", "write_cache", "write_samples", "analyze", "evaluate_generation"):
+    evaluations = ("analyze", "evaluate_reconstruction", "evaluate_generation")
+    for verb in ("run_autoencoder", "run_diffusion", "write_cache", "write_samples", *evaluations):
         monkeypatch.setattr(trial_module, verb, pytest.fail)
     status, out, _ = command(plan)
     assert status == 0
@@ -139,7 +140,7 @@ def test_compare_does_not_rerun_finished_stages(plan, compared, command, monkeyp
 @pytest.mark.slow
 def test_compare_reruns_only_stages_after_a_change(plan, compared, command, monkeypatch):
     before = stages(plan)
-    for verb in ("run_autoencoder", "write_cache", "analyze"):
+    for verb in ("run_autoencoder", "write_cache", "analyze", "evaluate_reconstruction"):
         monkeypatch.setattr(trial_module, verb, pytest.fail)
     longer = replace(plan, diffusion=replace(plan.diffusion, steps=3), entries={"autoencoder": Entry()})
     assert command(longer, "--out", plan.out)[0] == 0

@@ -26,16 +26,25 @@ from .typed import typed_command
 
 log = logging.getLogger(__name__)
 
-SHARES = {"autoencoder": 0.56, "analysis": 0.06, "cache": 0.08, "diffusion": 0.22, "samples": 0.05, "scores": 0.03}
+SHARES = {
+    "autoencoder": 0.56,
+    "analysis": 0.06,
+    "reconstruction": 0.02,
+    "cache": 0.08,
+    "diffusion": 0.22,
+    "samples": 0.05,
+    "scores": 0.01,
+}
 """The part of a trial's time that each stage takes, roughly: what is left is estimated from it."""
 
 WORDS = {
     "autoencoder": "training the autoencoder",
     "analysis": "measuring its latents",
+    "reconstruction": "scoring its reconstructions",
     "cache": "encoding all images",
     "diffusion": "training a diffusion model on the latents",
     "samples": "generating images",
-    "scores": "scoring them",
+    "scores": "scoring these",
 }
 
 

@@ -25,7 +25,7 @@ from ..records.provenance import provenance
 from ..records.scores import EVALUATIONS, Evaluation
 from .checks import OpenedPlan
 from .plans import Plan
-from .trial import EXPORT, GENERATED, SAMPLES, run_trial
+from .trial import EXPORT, GENERATED, SAMPLES, SCORES, run_trial
 
 N_SHOWN, N_CURVE = 36, 50
 
@@ -94,7 +94,8 @@ def collect_trial(entry: str, seed: int, stages: Mapping[Stage, FinishedStage]) 
     analysis = _analysis(stages)
     view = analysis.view("mean")
     power = tuple(value / view.std**2 for value in view.spectrum.power)  # at unit scale
-    generation, reconstruction = EVALUATIONS.read(stages["scores"].folder / "scores.json")
+    (generation,) = EVALUATIONS.read(stages["scores"].folder / SCORES)
+    (reconstruction,) = EVALUATIONS.read(stages["reconstruction"].folder / SCORES)
     generative = None
     if "generative" in stages:
         generative = GENERATIVE.read(stages["generative"].folder / GENERATED)
@@ -104,7 +105,7 @@ def collect_trial(entry: str, seed: int, stages: Mapping[Stage, FinishedStage]) 
         seed=seed,
         numbers=numbers(analysis),
         latent_spectrum=replace(view.spectrum, power=power),
-        reconstruction=reconstruction,
+        reconstruction=replace(reconstruction, name=entry),  # entries that train the same autoencoder share it
         generation=generation,
         curve=curve(stages["diffusion"].folder / "run" / "log.jsonl"),
         samples=_some_images(open_samples(stages["samples"].folder / SAMPLES)),

@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 BATCH_SIZE = 64
 RUN, EXPORT, LATENTS, TARGETS, SAMPLES = "run", "run/export", "latents", "targets", "samples.npz"
-GENERATED = "generative.json"
+GENERATED, SCORES = "generative.json", "scores.json"
 REFERENCE, RECONSTRUCTIONS = "reference.safetensors", "reconstructions.safetensors"
 
 Values = dict[str, Any]
@@ -204,6 +204,26 @@ def _analyze(trial: TrialContext, folder: Path) -> None:
     in_main(open_accelerator(), measure)
 
 
+def _reconstruction_inputs(trial: TrialContext) -> Values:
+    values = _measured_images(trial) | {"spread": trial.plan.measuring.reconstructions, "seed": trial.seed}
+    return values | {"weights": trial.weights("autoencoder"), "extractor": trial.opened.extractor_digest}
+
+
+def _reconstruct(trial: TrialContext, folder: Path) -> None:
+    n, accelerator = trial.plan.measuring.reconstructions, open_accelerator()
+    reconstruction = evaluate_reconstruction(
+        trial.owner,
+        trial.autoencoder,
+        _batches(trial.images, n, trial.plan),
+        trial.opened.extractor,
+        source=trial.images.source,
+        source_digest=fingerprint(trial.images, spread_items(trial.images, n)).digest,
+        accelerator=accelerator,
+        seed=trial.seed,
+    )
+    in_main(accelerator, lambda: EVALUATIONS.write(folder / SCORES, [reconstruction]))
+
+
 def _cache_inputs(trial: TrialContext) -> Values:
     diffusion = trial.plan.diffusion
     storage = {"flips": diffusion.source.flip, "labels": diffusion.denoiser.labels, "dtype": trial.plan.cache}
@@ -304,13 +324,14 @@ def _sample(trial: TrialContext, folder: Path) -> None:
 def _scores_inputs(trial: TrialContext) -> Values:
     opened, measuring = trial.opened, trial.plan.measuring
     reference = {"reference": opened.references[trial.seed].digest, "n_reference": measuring.reference}
-    images = _measured_images(trial) | {"spread": measuring.reconstructions}
-    return images | reference | {"samples": trial.done["samples"].digest, "extractor": opened.extractor_digest}
+    decoded = {"generative": trial.done["generative"].digest} if "generative" in trial.done else {}
+    values = {"samples": trial.done["samples"].digest, "extractor": opened.extractor_digest, "version": __version__}
+    return values | reference | decoded
 
 
 def _score(trial: TrialContext, folder: Path) -> None:
     log.info("scoring")
-    samples, n = trial.folder("samples") / SAMPLES, trial.plan.measuring.reconstructions
+    samples = trial.folder("samples") / SAMPLES
     verified, accelerator = verify_samples(samples), open_accelerator()
     decoded = load_reference(trial.folder("generative") / RECONSTRUCTIONS) if "generative" in trial.done else None
     generation = evaluate_generation(
@@ -323,22 +344,13 @@ def _score(trial: TrialContext, folder: Path) -> None:
         accelerator=accelerator,
         seed=trial.seed,
     )
-    reconstruction = evaluate_reconstruction(
-        trial.entry,
-        trial.autoencoder,
-        _batches(trial.images, n, trial.plan),
-        trial.opened.extractor,
-        source=trial.images.source,
-        source_digest=fingerprint(trial.images, spread_items(trial.images, n)).digest,
-        accelerator=accelerator,
-        seed=trial.seed,
-    )
-    in_main(accelerator, lambda: EVALUATIONS.write(folder / "scores.json", [generation, reconstruction]))
+    in_main(accelerator, lambda: EVALUATIONS.write(folder / SCORES, [generation]))
 
 
 STAGES = (
     TrialStage("autoencoder", True, _autoencoder_inputs, _train_autoencoder),
     TrialStage("analysis", True, _analysis_inputs, _analyze),
+    TrialStage("reconstruction", True, _reconstruction_inputs, _reconstruct),
     TrialStage("cache", True, _cache_inputs, _cache_latents),
     TrialStage("targets", True, _targets_inputs, _cache_targets),
     TrialStage("generative", True, _generative_inputs, _generate_without_training),

@@ -10,7 +10,9 @@ from .analysis import Provenance, Spectrum
 from .generative import Generative
 from .scores import Evaluation
 
-Stage = Literal["autoencoder", "analysis", "cache", "targets", "generative", "diffusion", "samples", "scores"]
+Stage = Literal[
+    "autoencoder", "analysis", "reconstruction", "cache", "targets", "generative", "diffusion", "samples", "scores"
+]
 
 
 @dataclass(frozen=True)
