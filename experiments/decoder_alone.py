@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
-    opened = open_plan(resolve("cifar10", None, arguments.runs, None))
+    opened = open_plan(resolve("cifar10", (), arguments.runs, None))
     for seed in arguments.seeds:
         stages = run_trial(opened, CONTROL, seed, read_finished_stage)
         model, latents = sampled_latents(opened, stages)

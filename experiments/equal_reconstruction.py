@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=METHODS, default=METHODS)
     arguments = parser.parse_args()
-    opened = open_plan(resolve("cifar10", None, arguments.runs, None))
+    opened = open_plan(resolve("cifar10", (), arguments.runs, None))
     rows = []
     for seed in arguments.seeds:
         try:

@@ -41,7 +41,7 @@ from spectrum_matching.training.diffusion_data import DiffusionBatch, open_learn
 from spectrum_matching.training.optimization import ema_weights, train
 from spectrum_matching.training.train_diffusion import DiffusionTrainer, build_diffusion_state, path_of
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS, CONFIG = Path(__file__).parent / "results", Path(__file__).parent / "flatten.yaml"
 ENTRY = "autoencoder"
 CONTROLS = ("permuted rings", "gain by channel", "coloured noise", "loss weights")
 
@@ -192,8 +192,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--only", nargs="+", choices=CONTROLS, default=CONTROLS)
     arguments = parser.parse_args()
-    config = Path(__file__).parent / "flatten.yaml"
-    opened = open_plan(resolve("cifar10", config, arguments.runs, None))
+    opened = open_plan(resolve("cifar10", [CONFIG], arguments.runs, None))
     for seed in arguments.seeds:
         for control in arguments.only:
             stages = run_trial(opened, ENTRY, seed, read_finished_stage)

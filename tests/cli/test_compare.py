@@ -251,6 +251,17 @@ def test_compare_names_the_key_of_the_plan_where_memory_does_not_suffice(plan, c
         changes.write_text(f"{key}: {{accumulation: 2}}")
 
 
+def test_later_configs_change_what_earlier_ones_left(plan, command, tmp_path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("diffusion: {steps: 7, batch_size: 6}\nentries: {autoencoder: {}}")
+    second.write_text("diffusion: {steps: 9}")
+    status, out, _ = command(plan, "--config", first, second, "--dry-run", "--out", tmp_path / "out")
+    assert status == 0
+    found = yaml.safe_load(out)
+    assert (found["diffusion"]["steps"], found["diffusion"]["batch_size"]) == (9, 6)
+    assert list(found["entries"]) == ["autoencoder"]
+
+
 def test_compare_names_all_that_is_missing_at_once(specmatch, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, out, err = specmatch("compare", "celeba256_f8d4", "--dry-run")

@@ -42,7 +42,7 @@ def compare(
     plan: Annotated[str | None, arg(metavar="PLAN")] = None,
     /,
     *,
-    config: Path | None = None,
+    config: tuple[Path, ...] = (),
     out: Path | None = None,
     data: str | None = None,
     seeds: tuple[int, ...] = (),
@@ -62,7 +62,7 @@ def compare(
 
     Args:
         plan: The plan; `specmatch presets compare` lists them.
-        config: YAML file of changes to the plan; its `entries` replace all entries of the plan.
+        config: YAML files of changes to the plan, one after the other; `entries` replace all entries before them.
         out: Folder for all stages, comparison.json and report.html; by default runs/compare/PLAN.
         data: Images to train on, by default the plan's: "embedded", a folder, parquet or tar path, URL, or
             (hub|stream):NAME[:SPLIT].
@@ -163,15 +163,15 @@ def run_trials(opened: OpenedPlan, chosen: Sequence[tuple[str, int]]) -> list[di
     return trials
 
 
-def resolve(name: str | None, config: Path | None, out: Path | None, data: str | None) -> Plan:
-    """Return a plan with the changes of the command line and of its file."""
+def resolve(name: str | None, configs: Sequence[Path], out: Path | None, data: str | None) -> Plan:
+    """Return a plan with the changes of its files, one after the other, and of the command line."""
     if name is None:
         raise ValueError(f"name a plan: {', '.join(PLANS)}; `specmatch presets compare` says what they are")
     if name not in PLANS:
         others = f"; {OTHER_NAMES}" if Path(name).exists() else ""
         raise ValueError(f"no plan {name!r}; {nearest(name, list(PLANS))}{others}")
     plan = PLANS[name]()
-    if config is not None:
+    for config in configs:
         plan = override(plan, read_mapping(config), str(config))
     if data is not None:
         autoencoder = replace(plan.autoencoder, data=replace(plan.autoencoder.data, path=data))

@@ -1,0 +1,309 @@
+"""Which numbers of an autoencoder foretell generation, over settings of the methods at one shape and budget?
+
+    specmatch compare cifar10 --config experiments/calibration.yaml --out runs/compare/calibration
+    python experiments/save_results.py runs/compare/calibration/comparison.json compare_calibration
+    python experiments/calibration.py compare_calibration
+
+The analysis of "The calibration" in experiments/PREREGISTERED.md, for one budget of the denoiser; that of 800 updates
+is run with experiments/budgets/800.yaml beside. Writes experiments/results/calibration_NAME.json, prints its table.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import NormalDist, mean
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+from scipy.stats import rankdata
+
+from spectrum_matching.metrics.ranks import FEWEST
+from spectrum_matching.seeding import seeded
+
+RESULTS = Path(__file__).parent / "results"
+OUTCOMES = {"fid": "y1", "fid_reconstructions": "y2"}
+DRAWS, LEVEL = 2000, 0.05
+LEAST_DOSES = 4
+"""Settings of a method from which its own correlation is read: Fisher's z of fewer has no variance."""
+Values = NDArray[np.float64]
+Numbers = Mapping[str, Any]
+
+
+def _number(key: str) -> Callable[[Numbers], float]:
+    return lambda trial: float(trial["numbers"][key])
+
+
+def _generated(key: str) -> Callable[[Numbers], float]:
+    return lambda trial: float(trial["generative"]["measurements"][key]["value"])
+
+
+class Predictor(NamedTuple):
+    """A number, how its value in a trial is read, and the written sign of its correlation with the distances."""
+
+    title: str
+    value: Callable[[Numbers], float]
+    sign: int
+
+
+PREDICTORS = {
+    "psnr": Predictor("PSNR", _number("psnr"), -1),
+    "rfid": Predictor("rFD", lambda trial: float(trial["reconstruction"]["scores"]["rfid"]["value"]), 1),
+    "gap": Predictor("gap at delta 1, scale-free", _number("gap_scale_free_1"), 1),
+    "delta": Predictor(
+        "distance of the best delta from 1", lambda trial: abs(float(trial["numbers"]["best_delta"]) - 1), 1
+    ),
+    "exponent": Predictor("exponent", _number("exponent"), 1),
+    "sec": Predictor("SEC at 0.25", _number("sec_25"), 1),
+    "viv": Predictor("VIV by class", _number("viv_class"), 1),
+    "lowpass_gap": Predictor("low-pass gap", _number("lowpass_gap"), 1),
+    "lowpass_3": Predictor("PSNR after the strongest low-pass", _number("lowpass_3"), -1),
+    "noise_psnr": Predictor("noise PSNR", _number("noise_psnr"), -1),
+    "neighbours": Predictor("neighbour correlation", _number("neighbour_correlation"), 1),
+    "equivariance": Predictor("equivariance error", _number("equivariance_scale_50"), 1),
+    "interpolation": Predictor(
+        "interpolation FD, to reconstructions", _generated("interpolation_fid_reconstructions"), 1
+    ),
+    "gaussian": Predictor("Gaussian FD by class, to reconstructions", _generated("gaussian_fid_reconstructions"), 1),
+}
+GIVEN = ("psnr", "rfid")
+"""What partial correlations are given."""
+
+
+class Settings(NamedTuple):
+    """Of the settings that have both seeds: name, method, predictors and outcomes as means, outcomes by seed."""
+
+    names: list[str]
+    methods: list[str]
+    predictors: dict[str, Values]
+    outcomes: dict[str, Values]
+    by_seed: dict[str, Values]
+
+
+def methods_of(plan: str) -> dict[str, str]:
+    """Return the method of each entry of a plan in YAML; the variants of ESM are two."""
+    choices = {name: entry["method"] for name, entry in yaml.safe_load(plan)["entries"].items()}
+    return {name: f"{choice['name']} {choice['variant'] or ''}".strip() for name, choice in choices.items()}
+
+
+def read(trials: Sequence[Numbers], methods: Mapping[str, str]) -> Settings:
+    """Return the settings of a comparison that all seeds have finished; methods: that of each entry."""
+    seeds = sorted({trial["seed"] for trial in trials})
+    table = {(trial["method"], trial["seed"]): trial for trial in trials}
+    names = [name for name in methods if all((name, seed) in table for seed in seeds)]
+    each = [[table[name, seed] for seed in seeds] for name in names]
+    by_seed = {
+        outcome: np.array([[t["generation"]["scores"][outcome]["value"] for t in of] for of in each])
+        for outcome in OUTCOMES
+    }
+    return Settings(
+        names,
+        [methods[name] for name in names],
+        {key: np.array([mean(p.value(trial) for trial in of) for of in each]) for key, p in PREDICTORS.items()},
+        {outcome: values.mean(axis=1) for outcome, values in by_seed.items()},
+        by_seed,
+    )
+
+
+def rho(one: Values, other: Values) -> float:
+    """Return Spearman's ρ, 0 for a constant."""
+    a, b = (rankdata(values) - (len(values) + 1) / 2 for values in (one, other))
+    scale = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / scale if scale else 0.0
+
+
+def bca(statistic: Callable[[NDArray[np.int64]], float], strata: Sequence[Sequence[int]], seed: str) -> list[float]:
+    """Return the 95 % BCa interval of a statistic of item numbers, items drawn anew within each stratum.
+
+    Source: Efron, "Better Bootstrap Confidence Intervals" (1987); its acceleration by leaving out one item at a time.
+    """
+    items = np.concatenate([np.asarray(stratum) for stratum in strata])
+    observed, normal = statistic(items), NormalDist()
+    generator = seeded("calibration", seed)
+
+    def drawn() -> NDArray[np.int64]:
+        picks = [torch.randint(len(stratum), (len(stratum),), generator=generator).numpy() for stratum in strata]
+        return np.concatenate([np.asarray(stratum)[pick] for stratum, pick in zip(strata, picks, strict=True)])
+
+    values = np.sort([statistic(drawn()) for _ in range(DRAWS)])
+    below = (np.sum(values < observed) + 0.5 * np.sum(values == observed)) / DRAWS
+    bias = normal.inv_cdf(min(max(float(below), 1 / DRAWS), 1 - 1 / DRAWS))
+    left = np.array([statistic(np.delete(items, i)) for i in range(len(items))])
+    off = left.mean() - left
+    spread = float(np.sum(off**2)) ** 1.5
+    acceleration = float(np.sum(off**3)) / (6 * spread) if spread else 0.0
+    ends = []
+    for share in (LEVEL / 2, 1 - LEVEL / 2):
+        z = bias + normal.inv_cdf(share)
+        ends.append(float(np.quantile(values, normal.cdf(bias + z / (1 - acceleration * z)))))
+    return ends
+
+
+def strata_of(methods: Sequence[str]) -> list[list[int]]:
+    """Return the numbers of the settings of each method."""
+    return [[i for i, method in enumerate(methods) if method == name] for name in dict.fromkeys(methods)]
+
+
+def partial(one: Values, other: Values, given: Sequence[Values]) -> float:
+    """Return the correlation of what a linear fit on the ranks of `given` leaves of the ranks of two numbers."""
+    base = np.column_stack([np.ones(len(one)), *(rankdata(values) for values in given)])
+    left = []
+    for values in (one, other):
+        ranks = rankdata(values)
+        left.append(ranks - base @ np.linalg.lstsq(base, ranks, rcond=None)[0])
+    scale = float(np.linalg.norm(left[0]) * np.linalg.norm(left[1]))
+    return float(left[0] @ left[1]) / scale if scale > 1e-9 else 0.0
+
+
+def within(one: Values, other: Values, strata: Sequence[Sequence[int]]) -> dict[str, float] | None:
+    """Return ρ within methods of enough settings, pooled by Fisher's z with weights n − 3, with its 95 % ends.
+
+    A perfect order of n settings is taken as (n² − 1)/n² of one, as its z has no end.
+    """
+    terms = []
+    for items in strata:
+        if (n := len(items)) >= LEAST_DOSES:
+            most = (n * n - 1) / n**2
+            terms.append((n - 3, math.atanh(min(max(rho(one[list(items)], other[list(items)]), -most), most))))
+    if not terms:
+        return None
+    total = sum(weight for weight, _ in terms)
+    z = sum(weight * value for weight, value in terms) / total
+    half = NormalDist().inv_cdf(1 - LEVEL / 2) / math.sqrt(total)
+    return {"rho": math.tanh(z), "low": math.tanh(z - half), "high": math.tanh(z + half)}
+
+
+def ordered(x: Values, y: Values, strata: Sequence[Sequence[int]]) -> tuple[Values, Values]:
+    """Return of each method the pairs (its setting, another method's) that a fit without it orders rightly, and all.
+
+    x: predictor times its written sign. The isotonic fit is on the other methods; settings that it holds equal count
+    half.
+    """
+    right, counted = [], []
+    for items in strata:
+        others = np.array([i for i in range(len(x)) if i not in items])
+        order = others[np.argsort(x[others], kind="stable")]
+        known, first = np.unique(x[order], return_index=True)
+        means = [y[order][start:stop].mean() for start, stop in zip(first, [*first[1:], len(order)], strict=True)]
+        fit = isotonic_regression(means, weights=np.diff([*first, len(order)])).x
+        held, rest = (np.interp(x[list(group)], known, fit) for group in (items, others))
+        sides = np.sign(held[:, None] - rest[None, :]) * np.sign(y[list(items)][:, None] - y[others][None, :])
+        right.append(float(np.sum((1 + sides) / 2)))
+        counted.append(float(sides.size))
+    return np.array(right), np.array(counted)
+
+
+def shares(settings: Settings, outcome: str) -> dict[str, dict[str, float | bool]]:
+    """Return each predictor's share of pairs ordered rightly, with what remains above rFD's; 95 % over methods."""
+    strata, y = strata_of(settings.methods), settings.outcomes[outcome]
+    found = {key: ordered(p.sign * settings.predictors[key], y, strata) for key, p in PREDICTORS.items()}
+    generator = seeded("calibration", "shares", outcome)
+    draws = torch.randint(len(strata), (DRAWS, len(strata)), generator=generator).numpy()
+
+    def share(key: str, picks: NDArray[np.int64]) -> Values:
+        right, counted = found[key]
+        return right[picks].sum(axis=-1) / counted[picks].sum(axis=-1)
+
+    everything, rows = np.arange(len(strata)), {}
+    for key in PREDICTORS:
+        drawn, above = share(key, draws), share(key, draws) - share("rfid", draws)
+        low, high = np.quantile(drawn, (LEVEL / 2, 1 - LEVEL / 2))
+        above_low, above_high = np.quantile(above, (LEVEL / 2, 1 - LEVEL / 2))
+        rows[key] = {
+            "share": float(share(key, everything)),
+            "low": float(low),
+            "high": float(high),
+            "above_rfid": float(share(key, everything) - share("rfid", everything)),
+            "above_low": float(above_low),
+            "above_high": float(above_high),
+            "exceeds": bool(low > 0.5 and above_low > 0),
+        }
+    return rows
+
+
+def chance(settings: Settings, outcome: str) -> float:
+    """Return the largest |ρ| of all predictors that one of twenty shuffles of the outcome exceeds."""
+    generator, y = seeded("calibration", "chance", outcome), settings.outcomes[outcome]
+    orders = [torch.randperm(len(y), generator=generator).numpy() for _ in range(DRAWS)]
+    largest = [max(abs(rho(x, y[order])) for x in settings.predictors.values()) for order in orders]
+    return float(np.quantile(largest, 1 - LEVEL))
+
+
+def analysed(settings: Settings) -> dict[str, Any]:
+    """Return the whole analysis of one budget."""
+    strata = strata_of(settings.methods)
+    document: dict[str, Any] = {"settings": settings.names, "outcomes": {}}
+    for outcome, name in OUTCOMES.items():
+        y = settings.outcomes[outcome]
+        ordering, rows = shares(settings, outcome), {}
+        groups = [y[items].mean() for items in strata]
+        for key, predictor in PREDICTORS.items():
+            x = settings.predictors[key]
+            given = [settings.predictors[other] for other in GIVEN if other != key]
+            rows[key] = {
+                "rho": rho(x, y),
+                "interval": bca(lambda items, x=x, y=y: rho(x[items], y[items]), strata, f"{outcome} {key}"),
+                "partial": partial(x, y, given),
+                "within": within(x, y, strata),
+                "between": rho(np.array([x[items].mean() for items in strata]), np.array(groups)),
+                **ordering[key],
+                "as_written": bool(rho(x, y) * predictor.sign > 0),
+            }
+        seeds = settings.by_seed[outcome]
+        document["outcomes"][name] = {
+            "ceiling": rho(seeds[:, 0], seeds[:, 1]),
+            "chance": chance(settings, outcome),
+            "predictors": rows,
+        }
+    predicts = [
+        key for key in PREDICTORS if all(each["predictors"][key]["exceeds"] for each in document["outcomes"].values())
+    ]
+    return document | {"predicts": predicts}
+
+
+def table(document: Mapping[str, Any]) -> str:
+    """Return the table of an analysis in Markdown."""
+    lines = [
+        "| number | written sign | ρ with y1 | ρ with y2 | within methods, y1 / y2 | given PSNR and rFD, y1 / y2 "
+        "| pairs ordered rightly, y1 / y2 |",
+        "|---" * 7 + "|",
+    ]
+    y1, y2 = (document["outcomes"][name]["predictors"] for name in OUTCOMES.values())
+    for key, predictor in PREDICTORS.items():
+        one, two = y1[key], y2[key]
+        inner = " / ".join(f"{each['within']['rho']:.2f}" if each["within"] else "–" for each in (one, two))
+        cells = (
+            predictor.title,
+            "+" if predictor.sign > 0 else "−",
+            *(f"{each['rho']:.2f} ({each['interval'][0]:.2f} … {each['interval'][1]:.2f})" for each in (one, two)),
+            inner,
+            f"{one['partial']:.2f} / {two['partial']:.2f}",
+            f"{one['share']:.2f} / {two['share']:.2f}",
+        )
+        lines.append(f"| {' | '.join(cells).replace('-', '−')} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Read, analyse, save, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("result", help="name of a file in experiments/results, without .json")
+    arguments = parser.parse_args()
+    comparison = json.loads((RESULTS / f"{arguments.result}.json").read_text())["comparison"]
+    methods = methods_of(comparison["plan"])
+    settings = read(comparison["trials"], methods)
+    if len(settings.names) < FEWEST:
+        parser.error(f"{arguments.result} has {len(settings.names)} settings with all seeds; it takes {FEWEST}")
+    document = {"question": f"calibration_{arguments.result}"} | analysed(settings)
+    (RESULTS / f"calibration_{arguments.result}.json").write_text(json.dumps(document, indent=1) + "\n")
+    print(table(document))
+    print("predicts:", ", ".join(document["predicts"]) or "none")
+
+
+if __name__ == "__main__":
+    main()
