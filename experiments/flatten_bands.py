@@ -1,0 +1,100 @@
+"""Where in the spectrum does a gain on the latents make the diffusion model better or worse?
+
+    specmatch compare cifar10 --config experiments/flatten.yaml --out runs/compare/flatten
+    python experiments/flatten_bands.py runs/compare/flatten
+
+"Loss by band" of experiments/PREREGISTERED.md, "Flattened latents": of every finished dose, on 1,024 test images, the
+error of its predictions by ring of frequency over that of the best linear denoiser of the same latents at the same
+times, which a gain changes as well; and over the power of the ring. Both are ratios that the gain itself leaves as they
+are. Predictions are without a class. Writes experiments/results/flatten_bands.json.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spectrum_matching.cli.compare import resolve
+from spectrum_matching.comparison.checks import OpenedPlan, open_plan
+from spectrum_matching.comparison.trial import EXPORT, LATENTS, run_trial
+from spectrum_matching.data.order import fixed_batches
+from spectrum_matching.files.stages import UnfinishedError, read_finished_stage
+from spectrum_matching.latents.gain import cached_samples
+from spectrum_matching.latents.open_latents import open_latents
+from spectrum_matching.nets.autoencoder import open_autoencoder
+from spectrum_matching.sampling.model import open_model
+from spectrum_matching.studies.frequency_bias.band_errors import (
+    band_sums,
+    coefficient_power,
+    held_out_noise,
+    jackknife_ratios,
+    radial_bands,
+    squared_errors,
+)
+from spectrum_matching.studies.frequency_bias.fields import coefficient_moments, wiener_denoiser
+
+HERE = Path(__file__).parent
+TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
+N_IMAGES, N_BANDS = 1024, 6
+DOSES = ("autoencoder", "DSM")
+
+
+@torch.no_grad()
+def held_out(opened: OpenedPlan, seed: int, export: Path) -> Tensor:
+    """Return the raw latents of test images, posterior means (n, c, h, w)."""
+    autoencoder = open_autoencoder(str(export), opened.device)
+    batches = fixed_batches(opened.measured[seed], 64, N_IMAGES)
+    return torch.cat([autoencoder.encode(batch.images.to(opened.device)).mean.float() for batch in batches])
+
+
+def measure(opened: OpenedPlan, entry: str, seed: int) -> dict[str, Any]:
+    """Return the errors of one trial by band, mean over times.
+
+    Raises:
+        UnfinishedError: if it is not finished.
+    """
+    stages = run_trial(opened, entry, seed, read_finished_stage)
+    export = stages["autoencoder"].folder / EXPORT
+    model = open_model(stages["diffusion"].folder / EXPORT, opened.device, str(export))
+    space, path = model.card.latent_space, model.card.path
+    data = space.to_unit(held_out(opened, seed, export))
+    known = torch.cat([space.to_unit(each) for each in cached_samples(open_latents(stages["cache"].folder / LATENTS))])
+    linear = wiener_denoiser(coefficient_moments(known), path)
+    bands, noise = radial_bands(data.shape[2:], N_BANDS), held_out_noise(data)
+    errors, linear_errors = (
+        band_sums(squared_errors(denoiser, path, data, noise, TIMES), bands) for denoiser in (model.denoiser, linear)
+    )
+    power = band_sums(coefficient_power(data), bands)
+    return {
+        "entry": entry,
+        "seed": seed,
+        "frequencies": bands.frequencies.tolist(),
+        "over_linear": [measured.value for measured in jackknife_ratios(errors, linear_errors)],
+        "over_power": (errors.mean(dim=(0, 1)) / power).tolist(),
+    }
+
+
+def main() -> None:
+    """Measure what is finished, and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path)
+    arguments = parser.parse_args()
+    opened = open_plan(resolve("cifar10", [HERE / "flatten.yaml"], arguments.runs, None))
+    rows = []
+    for entry in opened.plan.entries:
+        for seed in opened.plan.seeds:
+            if entry.partition(",")[0] in DOSES:
+                try:
+                    rows.append(measure(opened, entry, seed))
+                except UnfinishedError:
+                    continue
+                print(json.dumps(rows[-1]), flush=True)
+    document = {"question": "flatten_bands", "times": TIMES, "n_images": N_IMAGES, "rows": rows}
+    (HERE / "results" / "flatten_bands.json").write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
