@@ -176,6 +176,19 @@ def summary(rows: Sequence[Mapping[str, Any]], whole: Sequence[Mapping[str, floa
     return found
 
 
+def table(document: Mapping[str, Any]) -> str:
+    """Return both distances at each dose as Markdown: means, and each seed."""
+    values = {(row["seed"], row["dose"]): row["scores"] for row in document["rows"]}
+    seeds = document["summary"]["seeds"]
+    at = f"at seeds {', '.join(map(str, seeds))}"
+    lines = [f"| updates low-passed | y1 | {at} | y2 | {at} |", "|---" * 5 + "|"]
+    for dose in DOSES:
+        each = [[values[seed, dose][outcome] for seed in seeds] for outcome in OUTCOMES]
+        cells = [cell for row in each for cell in (f"{mean(row):.2f}", ", ".join(f"{value:.2f}" for value in row))]
+        lines.append(f"| {dose}/{len(DOSES)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Run what is chosen, then save all that is finished."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -209,6 +222,8 @@ def main() -> None:
     document = {"question": "decoder_alone", "rows": rows, "summary": summary(rows, whole)}
     (RESULTS / "decoder_alone.json").write_text(json.dumps(document, indent=1) + "\n")
     print(json.dumps(document["summary"], indent=1))
+    if document["summary"]:
+        print(table(document))
 
 
 if __name__ == "__main__":

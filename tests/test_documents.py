@@ -230,6 +230,7 @@ TABLES = (
     ("distil_real_latents", "distil_real_latents", "docs/finetune.md"),
     ("finetune_real_weights", "finetune_real_weights", "docs/finetune.md"),
     ("forecast_on_cifar10", "forecast_cifar10", "docs/forecast.md"),
+    ("decoder_alone", "decoder_alone", "docs/compare.md"),
     ("paired_differences", "paired_flatten", "docs/flatten.md"),
     ("beside_peers", "beside_peers", "docs/fidelity.md"),
     ("seeded_faults", "seeded_faults", "docs/doctor.md"),
