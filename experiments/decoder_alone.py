@@ -24,7 +24,8 @@ from torch import Tensor
 
 from spectrum_matching.cli.compare import resolve
 from spectrum_matching.comparison.checks import OpenedPlan, autoencoder_run, open_plan
-from spectrum_matching.comparison.trial import EXPORT, RUN, open_reference, run_trial
+from spectrum_matching.comparison.shared import open_reference
+from spectrum_matching.comparison.trial import EXPORT, RUN, run_trial
 from spectrum_matching.data.order import fixed_batches
 from spectrum_matching.evaluation.decoded_reference import compute_decoded_reference
 from spectrum_matching.evaluation.generation import evaluate_generation

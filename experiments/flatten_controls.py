@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from spectrum_matching.cli.compare import resolve
 from spectrum_matching.comparison.checks import OpenedPlan, diffusion_run, open_plan
-from spectrum_matching.comparison.trial import EXPORT, LATENTS, SAMPLES, open_reference, run_trial
+from spectrum_matching.comparison.shared import open_reference
+from spectrum_matching.comparison.trial import EXPORT, LATENTS, SAMPLES, run_trial
 from spectrum_matching.data.order import fixed_batches
 from spectrum_matching.diffusion import diffusion_loss
 from spectrum_matching.evaluation.decoded_reference import compute_decoded_reference

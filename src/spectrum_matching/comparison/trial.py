@@ -5,7 +5,7 @@ that are not trained, the main one measures while the others wait.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -17,16 +17,14 @@ from ..analysis.generative import generate_without_training
 from ..analysis.measure import analyze
 from ..analysis.options import N_REFERENCE, ReferenceData
 from ..data.fingerprint import fingerprint
-from ..data.images import ImageBatch, ImageSet
-from ..data.order import Images, fixed_batches, spread_items
+from ..data.images import ImageSet
+from ..data.order import spread_items
 from ..data.selection import images_to_cache
 from ..evaluation.decoded_reference import decoded_reference_of
 from ..evaluation.generation import evaluate_generation
 from ..evaluation.reconstruction import evaluate_reconstruction
-from ..evaluation.reference import Reference, compute_reference, load_reference, save_reference
+from ..evaluation.reference import load_reference, save_reference
 from ..evaluation.samples import open_samples
-from ..files import stages
-from ..files.digests import digest_json
 from ..files.documents import read_json
 from ..files.settings import hashed_settings
 from ..files.stages import REMEDY, FinishedStage, StageRunner, UnfinishedError, Work, read_finished_stage, slug
@@ -35,7 +33,7 @@ from ..latents.open_latents import open_latents
 from ..latents.write_cache import Storage, write_cache
 from ..nets.autoencoder import Autoencoder, open_autoencoder
 from ..nets.vision.encoders import open_vision
-from ..processes import in_main, open_accelerator, require_alike
+from ..processes import in_main, open_accelerator
 from ..records.analysis import ANALYSES
 from ..records.comparison import Stage
 from ..records.generative import GENERATIVE
@@ -48,13 +46,13 @@ from ..training.run_autoencoder import run_autoencoder
 from ..training.run_diffusion import run_diffusion
 from .checks import OpenedPlan, autoencoder_run, diffusion_run
 from .plans import Plan
+from .shared import BATCH_SIZE, open_reference, run_stage, share_of
 
 log = logging.getLogger(__name__)
 
-BATCH_SIZE = 64
 RUN, EXPORT, LATENTS, TARGETS, SAMPLES = "run", "run/export", "latents", "targets", "samples.npz"
 GENERATED, SCORES = "generative.json", "scores.json"
-REFERENCE, RECONSTRUCTIONS = "reference.safetensors", "reconstructions.safetensors"
+RECONSTRUCTIONS = "reconstructions.safetensors"
 
 Values = dict[str, Any]
 ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
@@ -102,13 +100,6 @@ class TrialStage(NamedTuple):
     is_shared: bool
     inputs: Callable[[TrialContext], Values | None]
     work: Callable[[TrialContext, Path], Values | None]
-
-
-def run_stage(parent: Path, name: str, inputs: Mapping[str, Any], work: Work) -> FinishedStage:
-    """Run a stage in all processes of this launch; see `files.stages.run_stage`."""
-    accelerator = open_accelerator()
-    require_alike(accelerator, {f"what the stage {name} is of": digest_json(inputs)})
-    return stages.run_stage(parent, name, inputs, work, partial(in_main, accelerator), accelerator.num_processes)
 
 
 def run_trial(
@@ -214,7 +205,7 @@ def _reconstruct(trial: TrialContext, folder: Path) -> None:
     reconstruction = evaluate_reconstruction(
         trial.owner,
         trial.autoencoder,
-        _batches(trial.images, n, trial.plan),
+        share_of(trial.images, n, trial.plan.autoencoder.data.workers),
         trial.opened.extractor,
         source=trial.images.source,
         source_digest=fingerprint(trial.images, spread_items(trial.images, n)).digest,
@@ -336,7 +327,7 @@ def _score(trial: TrialContext, folder: Path) -> None:
     decoded = load_reference(trial.folder("generative") / RECONSTRUCTIONS) if "generative" in trial.done else None
     generation = evaluate_generation(
         trial.entry,
-        _share(open_samples(samples)),
+        share_of(open_samples(samples)),
         open_reference(trial.opened, trial.seed),
         trial.opened.extractor,
         reconstructions=decoded,
@@ -360,26 +351,6 @@ STAGES = (
 )
 
 
-def open_reference(opened: OpenedPlan, seed: int) -> Reference:
-    """Return statistics of the images that samples are compared with, computed once for all trials that share them.
-
-    All processes must call it.
-    """
-    images, plan = opened.references[seed], opened.plan
-    n = min(len(images), plan.measuring.reference)
-
-    def compute(folder: Path) -> Values:
-        accelerator = open_accelerator()
-        batches = _batches(images, n, plan)
-        reference = compute_reference(images.source, batches, opened.extractor, accelerator=accelerator)
-        in_main(accelerator, lambda: save_reference(reference, folder / REFERENCE))
-        return {}
-
-    inputs = {"images": images.digest, "size": images.size, "spread": n}
-    inputs |= {"extractor": opened.extractor_digest, "version": __version__}
-    return load_reference(run_stage(Path(plan.out), "reference", inputs, compute).folder / REFERENCE)
-
-
 def _outputs(export: Path) -> Values:
     path = export.parent / "metrics.json"
     content = read_json(path, REMEDY)
@@ -390,17 +361,6 @@ def _outputs(export: Path) -> Values:
 
 def _measured_images(trial: TrialContext) -> Values:
     return {"images": trial.images.digest, "size": trial.images.size, "version": __version__}
-
-
-def _batches(images: ImageSet, n: int, plan: Plan) -> Iterator[ImageBatch]:
-    return _share(images, n, plan.autoencoder.data.workers)
-
-
-def _share(images: Images, n: int | None = None, workers: int = 0) -> Iterator[ImageBatch]:
-    """Iterate over this process's share of `n` images (None: all) spread over a set."""
-    accelerator = open_accelerator()
-    ranks = {"rank": accelerator.process_index, "world": accelerator.num_processes}
-    return fixed_batches(images, BATCH_SIZE, n, **ranks, workers=workers)
 
 
 def _cache(trial: TrialContext, encoder: Encoder, images: ImageSet, storage: Storage, out: Path) -> None:
