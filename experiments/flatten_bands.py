@@ -11,7 +11,9 @@ are. Predictions are without a class. Writes experiments/results/flatten_bands.j
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -77,6 +79,17 @@ def measure(opened: OpenedPlan, entry: str, seed: int) -> dict[str, Any]:
     }
 
 
+def table(document: Mapping[str, Any]) -> str:
+    """Return the error over the best linear denoiser's by band as Markdown, means over seeds."""
+    rows = document["rows"]
+    frequencies = " | ".join(f"{frequency:.2f}" for frequency in rows[0]["frequencies"])
+    lines = [f"| cycles per latent | {frequencies} |", "|---" * (len(rows[0]["frequencies"]) + 1) + "|"]
+    for entry in dict.fromkeys(row["entry"] for row in rows):
+        bands = zip(*(row["over_linear"] for row in rows if row["entry"] == entry), strict=True)
+        lines.append(f"| {entry} | {' | '.join(f'{mean(values):.3f}' for values in bands)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Measure what is finished, and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -94,6 +107,7 @@ def main() -> None:
                 print(json.dumps(rows[-1]), flush=True)
     document = {"question": "flatten_bands", "times": TIMES, "n_images": N_IMAGES, "rows": rows}
     (HERE / "results" / "flatten_bands.json").write_text(json.dumps(document, indent=1) + "\n")
+    print(table(document))
 
 
 if __name__ == "__main__":

@@ -232,6 +232,7 @@ TABLES = (
     ("forecast_on_cifar10", "forecast_cifar10", "docs/forecast.md"),
     ("decoder_alone", "decoder_alone", "docs/compare.md"),
     ("paired_differences", "paired_flatten", "docs/flatten.md"),
+    ("flatten_bands", "flatten_bands", "docs/flatten.md"),
     ("beside_peers", "beside_peers", "docs/fidelity.md"),
     ("seeded_faults", "seeded_faults", "docs/doctor.md"),
     ("which_numbers", "compare_cifar10", "docs/which_numbers_to_trust.md"),
