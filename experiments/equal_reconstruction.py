@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from spectrum_matching.cli.compare import resolve
@@ -36,6 +37,9 @@ CONTROL = "autoencoder"
 METHODS = ("DSM", "ESM + DSM", "EQ-VAE", "Scale Equivariance")
 EVERY, MOST = 400, 6_400
 OUTCOMES = ("fid", "fid_reconstructions")
+SHOWN = {"reconstruction_psnr": 2, "reconstruction_rfid": 1, "fid": 1, "fid_reconstructions": 1}
+SHOWN |= {"precision": 3, "recall": 3}
+"""Columns of the table, and their digits."""
 
 
 def psnr_of(opened: OpenedPlan, seed: int, export: Path) -> float:
@@ -111,6 +115,26 @@ def tests(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def table(document: Mapping[str, Any]) -> str:
+    """Return means over seeds, each seed's distances, and the words of the tests, as Markdown."""
+    lines = [
+        "| autoencoder | updates | PSNR, dB | rFD | y1 | at each seed | | y2 | at each seed | | precision | recall |",
+        "|---" * 12 + "|",
+    ]
+    for entry in dict.fromkeys(row["entry"] for row in document["rows"]):
+        rows = [row for row in document["rows"] if row["entry"] == entry]
+        cells = [entry, ", ".join(str(row["training"]["steps"]) if "training" in row else "–" for row in rows)]
+        for key, digits in SHOWN.items():
+            values = [float(row["scores"][key]) for row in rows]
+            cells.append(f"{mean(values):.{digits}f}")
+            if key in OUTCOMES:
+                tested = document["tests"][key].get(entry)
+                cells.append(", ".join(f"{value:.1f}" for value in values))
+                cells.append(f"{tested['word']}, p = {tested['p']:.2g}" if tested else "")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Run what is chosen, then save all that is finished."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -138,7 +162,7 @@ def main() -> None:
     rows.sort(key=lambda row: (row["seed"], (CONTROL, *METHODS).index(row["entry"])))
     document = {"question": "equal_reconstruction", "rows": rows, "tests": tests(rows)}
     path.write_text(json.dumps(document, indent=1) + "\n")
-    print(json.dumps(document["tests"], indent=1))
+    print(table(document))
 
 
 if __name__ == "__main__":

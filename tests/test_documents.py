@@ -48,7 +48,7 @@ REDUCE = {
     "greatest": lambda values: [max(value for value in values if value is not None)],
     "least": lambda values: [min(value for value in values if value is not None)],
 }
-NAMES = ("name", "method", "key", "metric", "family", "plan")
+NAMES = ("name", "method", "entry", "key", "metric", "family", "plan")
 DIRECTION = re.compile(r", (lower|higher|undecided)\b")
 
 
@@ -231,6 +231,7 @@ TABLES = (
     ("finetune_real_weights", "finetune_real_weights", "docs/finetune.md"),
     ("forecast_on_cifar10", "forecast_cifar10", "docs/forecast.md"),
     ("decoder_alone", "decoder_alone", "docs/compare.md"),
+    ("equal_reconstruction", "equal_reconstruction", "docs/compare.md"),
     ("paired_differences", "paired_flatten", "docs/flatten.md"),
     ("flatten_bands", "flatten_bands", "docs/flatten.md"),
     ("beside_peers", "beside_peers", "docs/fidelity.md"),
