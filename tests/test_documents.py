@@ -233,6 +233,7 @@ TABLES = (
     ("decoder_alone", "decoder_alone", "docs/compare.md"),
     ("equal_reconstruction", "equal_reconstruction", "docs/compare.md"),
     ("paired_differences", "paired_flatten", "docs/flatten.md"),
+    ("paired_differences", "paired_flatten_retraining", "docs/flatten.md"),
     ("flatten_bands", "flatten_bands", "docs/flatten.md"),
     ("beside_peers", "beside_peers", "docs/fidelity.md"),
     ("seeded_faults", "seeded_faults", "docs/doctor.md"),
