@@ -83,7 +83,7 @@ def table(document: Mapping[str, Any]) -> str:
     """Return the error over the best linear denoiser's by band as Markdown, means over seeds."""
     rows = document["rows"]
     frequencies = " | ".join(f"{frequency:.2f}" for frequency in rows[0]["frequencies"])
-    lines = [f"| cycles per latent | {frequencies} |", "|---" * (len(rows[0]["frequencies"]) + 1) + "|"]
+    lines = [f"| cycles per position | {frequencies} |", "|---" * (len(rows[0]["frequencies"]) + 1) + "|"]
     for entry in dict.fromkeys(row["entry"] for row in rows):
         bands = zip(*(row["over_linear"] for row in rows if row["entry"] == entry), strict=True)
         lines.append(f"| {entry} | {' | '.join(f'{mean(values):.3f}' for values in bands)} |")
