@@ -209,8 +209,12 @@ def main() -> None:
     for path in sorted(arguments.runs.glob("controls/*/control-*/stage.json")):
         stage = json.loads(path.read_text())["stage"]
         rows.append({**stage["inputs"], "scores": stage["outputs"], "seconds": stage["seconds"]})
-    document = {"question": "flatten_controls", "rows": rows}
-    (RESULTS / "flatten_controls.json").write_text(json.dumps(document, indent=1) + "\n")
+    path = RESULTS / "flatten_controls.json"
+    if path.exists():  # of other seeds and controls, run before
+        ours = {(row["control"], row["seed"]) for row in rows}
+        rows += [row for row in json.loads(path.read_text())["rows"] if (row["control"], row["seed"]) not in ours]
+    rows.sort(key=lambda row: (row["seed"], CONTROLS.index(row["control"])))
+    path.write_text(json.dumps({"question": "flatten_controls", "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
