@@ -79,8 +79,11 @@ def main() -> None:
     document = merged(documents) if len(documents) > 1 else documents[0]
     if "comparison" in document:  # where it ran says nothing
         part = document["comparison"]
-        part["plan"] = re.sub(r"^out: .*$", f"out: runs/compare/{part['name']}", part["plan"], flags=re.MULTILINE)
-    out.write_text(json.dumps(without_pictures(document), separators=(",", ":")) + "\n")
+        ran, said = yaml.safe_load(part["plan"])["out"], f"runs/compare/{part['name']}"
+        part["plan"] = re.sub(r"^out: .*$", f"out: {said}", part["plan"], flags=re.MULTILINE)
+        document = json.loads(json.dumps(document).replace(f'"{ran}/', f'"{said}/'))
+    text = json.dumps(without_pictures(document), separators=(",", ":"))
+    out.write_text(text + "\n")
     if "comparison" in document:
         print(comparison_markdown(COMPARISON.read(out)))
 

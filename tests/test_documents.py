@@ -341,11 +341,13 @@ def test_compare_page_counts_decided_pairs():
     assert text in page
 
 
-def test_results_hold_no_pictures():
+def test_results_hold_no_pictures_and_no_folder_of_a_machine():
     files = list(RESULTS.glob("*.json"))
     assert len(files) >= 18
     for file in files:
-        assert experiment("save_results").PNG not in file.read_text(), file.name
+        text = file.read_text()
+        assert experiment("save_results").PNG not in text, file.name
+        assert '"/' not in text, file.name
 
 
 def test_every_page_has_its_place_in_the_site():
