@@ -1,11 +1,12 @@
 """Which rows of a comparison differ from their control, seed by seed?
 
     python experiments/paired_differences.py flatten compare_flatten
+    python experiments/paired_differences.py flatten_more compare_flatten_more
     python experiments/paired_differences.py flatten_controls compare_flatten flatten_controls
     python experiments/paired_differences.py flatten_retraining compare_flatten
     python experiments/paired_differences.py flatten_forms compare_flatten_forms
     python experiments/paired_differences.py repa compare_repa
-    python experiments/paired_differences.py delta compare_cifar10 compare_delta
+    python experiments/paired_differences.py delta compare_delta
 
 The paired tests of experiments/PREREGISTERED.md: the mean over seeds of a row's score less its control's, with its 95 %
 t interval, and p by Holm's correction over the tests of a family. Several results of experiments/results are read as
@@ -47,6 +48,11 @@ FAMILIES = {
         for control in ("autoencoder", "DSM")
         for outcome in NAMES
     ],
+    "flatten_more": [
+        Family(control, tuple(f"{control}, {dose}" for dose in ("D 0.5", "D 1")), (outcome,))
+        for control in ("autoencoder", "DSM")
+        for outcome in NAMES
+    ],
     "flatten_controls": [
         Family("autoencoder", ("permuted rings", "gain by channel", "coloured noise", "loss weights"), (outcome,))
         for outcome in NAMES
@@ -57,7 +63,7 @@ FAMILIES = {
         for outcome in NAMES
     ],
     "flatten_forms": [Family("autoencoder, D 1", FORMS, (outcome,)) for outcome in NAMES],
-    "delta": [Family("autoencoder", ("ESM, scale-free", "ESM, scale-free, delta 0.4"), ("fid", "fid_reconstructions"))],
+    "delta": [Family("autoencoder", ("ESM, delta 0.4", "ESM, delta 1"), ("fid", "fid_reconstructions"))],
     "repa": [
         Family(f"REPA, {encoder}", tuple(f"{target}, {encoder}" for target in TARGETS), (outcome,))
         for encoder in ("gradients", "shufflenet")

@@ -6,8 +6,6 @@ import pytest
 import yaml
 from scipy.stats import t as student
 
-from spectrum_matching.comparison.plans import cifar10
-
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
 
@@ -92,11 +90,11 @@ def test_a_control_carries_what_its_interval_holds(at_one, expected):
 
 
 def test_families_name_rows_of_the_plans():
-    flatten = yaml.safe_load((EXPERIMENTS / "flatten.yaml").read_text())["entries"]
-    known = {"flatten": set(flatten), "delta": set(cifar10(everything=True).entries)}
-    known["repa"] = set(yaml.safe_load((EXPERIMENTS / "repa.yaml").read_text())["entries"])
-    known["flatten_retraining"] = known["flatten"]
-    known["flatten_forms"] = set(yaml.safe_load((EXPERIMENTS / "flatten_forms.yaml").read_text())["entries"])
+    plans = {"flatten": "flatten", "flatten_more": "flatten", "flatten_retraining": "flatten"}
+    plans |= {name: name for name in ("flatten_forms", "delta", "repa")}
+    known = {
+        name: set(yaml.safe_load((EXPERIMENTS / f"{plan}.yaml").read_text())["entries"]) for name, plan in plans.items()
+    }
     known["flatten_controls"] = {"autoencoder", *imported("flatten_controls").CONTROLS}
     for name, families in paired.FAMILIES.items():
         assert {entry for family in families for entry in (family.control, *family.rows)} <= known[name]
