@@ -278,14 +278,13 @@ def table(document: Mapping[str, Any]) -> str:
         one, two = y1[key], y2[key]
         inner = " / ".join(f"{each['within']['rho']:.2f}" if each["within"] else "–" for each in (one, two))
         cells = (
-            predictor.title,
             "+" if predictor.sign > 0 else "−",
             *(f"{each['rho']:.2f} ({each['interval'][0]:.2f} … {each['interval'][1]:.2f})" for each in (one, two)),
             inner,
             f"{one['partial']:.2f} / {two['partial']:.2f}",
             f"{one['share']:.2f} / {two['share']:.2f}",
         )
-        lines.append(f"| {' | '.join(cells).replace('-', '−')} |")
+        lines.append(f"| {predictor.title} | {' | '.join(cells).replace('-', '−')} |")
     return "\n".join(lines)
 
 

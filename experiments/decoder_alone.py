@@ -11,10 +11,11 @@ at once. Writes experiments/results/decoder_alone.json.
 
 import argparse
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -25,12 +26,13 @@ from torch import Tensor
 from spectrum_matching.cli.compare import resolve
 from spectrum_matching.comparison.checks import OpenedPlan, autoencoder_run, open_plan
 from spectrum_matching.comparison.shared import open_reference
-from spectrum_matching.comparison.trial import EXPORT, RUN, run_trial
+from spectrum_matching.comparison.trial import EXPORT, RUN, SCORES, run_trial
 from spectrum_matching.data.order import fixed_batches
 from spectrum_matching.evaluation.decoded_reference import compute_decoded_reference
 from spectrum_matching.evaluation.generation import evaluate_generation
 from spectrum_matching.files.stages import FinishedStage, read_finished_stage, run_stage
 from spectrum_matching.nets.autoencoder import open_autoencoder
+from spectrum_matching.records.scores import EVALUATIONS
 from spectrum_matching.sampling.generate import generate_batch
 from spectrum_matching.sampling.model import Decoder, DiffusionModel, open_model
 from spectrum_matching.seeding import seeded
@@ -102,6 +104,12 @@ def run_dose(
     return {key: measured.value for key, measured in evaluation.scores.items()}
 
 
+def scores_of(stages: Mapping[Any, FinishedStage]) -> dict[str, float | None]:
+    """Return every score of the samples of a finished trial."""
+    (evaluation,) = EVALUATIONS.read(stages["scores"].folder / SCORES)
+    return {key: measured.value for key, measured in evaluation.scores.items()}
+
+
 def falls(scores: Scores) -> tuple[float, float]:
     """Return Spearman's ρ of dose and outcome, a mean over seeds, and its one-sided p for a fall with dose.
 
@@ -136,6 +144,14 @@ def slope(scores: Scores) -> tuple[float, float, float]:
     return line.slope, line.slope - half, line.slope + half
 
 
+def slopes(scores: Scores) -> tuple[list[float], float, float]:
+    """Return each seed's own change by its line, and the 95 % t interval of their mean: for other autoencoders too."""
+    span = len(DOSES) - 1
+    each = [float(linregress([dose / span for dose in DOSES], values).slope) for values in scores.values()]
+    half = float(student.ppf(0.975, len(each) - 1)) * stdev(each) / len(each) ** 0.5 if len(each) > 1 else math.inf
+    return each, mean(each) - half, mean(each) + half
+
+
 def reading(y1: Scores, whole: float) -> str:
     """Return whose the gain is, as written down; whole: the change of y1 from the control to whole DSM.
 
@@ -150,8 +166,8 @@ def reading(y1: Scores, whole: float) -> str:
     return "encoder" if not fell and low > whole / 2 else "undecided"
 
 
-def summary(rows: Sequence[Mapping[str, Any]], whole: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Return the tests of the seeds that have all doses; whole: scores of DSM less the control's, seed by seed."""
+def summary(rows: Sequence[Mapping[str, Any]], whole: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the tests of the seeds that have all doses; whole: scores of DSM minus the control's, seed by seed."""
     table = {(row["seed"], row["dose"]): row["scores"] for row in rows}
     seeds = [seed for seed in sorted({seed for seed, _ in table}) if all((seed, dose) in table for dose in DOSES)]
     if not seeds:
@@ -161,8 +177,9 @@ def summary(rows: Sequence[Mapping[str, Any]], whole: Sequence[Mapping[str, floa
         scores = {seed: [table[seed, dose][outcome] for dose in DOSES] for seed in seeds}
         rho, p = falls(scores)
         change, low, high = slope(scores)
+        by_seed, low_over_seeds, high_over_seeds = slopes(scores)
         means = [mean(values[dose] for values in scores.values()) for dose in DOSES]
-        change_of_whole = mean(each[outcome] for each in whole)
+        change_of_whole = mean(each[outcome] for each in whole if each["seed"] in seeds)
         found["outcomes"][outcome] = {
             "means": means,
             "rho": rho,
@@ -170,6 +187,9 @@ def summary(rows: Sequence[Mapping[str, Any]], whole: Sequence[Mapping[str, floa
             "slope": change,
             "low": low,
             "high": high,
+            "by_seed": by_seed,
+            "low_over_seeds": low_over_seeds,
+            "high_over_seeds": high_over_seeds,
             "whole": change_of_whole,
         }
         if outcome == "fid":
@@ -197,6 +217,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
     opened = open_plan(resolve("cifar10", (), arguments.runs, None))
+    rows: list[dict[str, Any]] = []
+    whole: list[dict[str, Any]] = []
     for seed in arguments.seeds:
         stages = run_trial(opened, CONTROL, seed, read_finished_stage)
         model, latents = sampled_latents(opened, stages)
@@ -207,21 +229,18 @@ def main() -> None:
                 return run_dose(opened, seed, dose, model, latents, folder)  # noqa: B023
 
             stage = run_stage(arguments.runs / "decoder_alone" / f"seed{seed}", f"dose{dose}", inputs, work)
-            print(f"seed {seed}, dose {dose}/8: {stage.outputs}", flush=True)
-    rows = []
-    for path in sorted(arguments.runs.glob("decoder_alone/*/dose*/stage.json")):
-        stage_record = json.loads(path.read_text())["stage"]
-        seed, dose = int(path.parts[-3].removeprefix("seed")), int(path.parts[-2].removeprefix("dose").split("-")[0])
-        rows.append({"seed": seed, "dose": dose, "scores": stage_record["outputs"], "seconds": stage_record["seconds"]})
-    comparison = json.loads((RESULTS / "compare_cifar10.json").read_text())["comparison"]["trials"]
-    scores = {
-        (trial["method"], trial["seed"]): {key: each["value"] for key, each in trial["generation"]["scores"].items()}
-        for trial in comparison
-    }
-    seeds = sorted({row["seed"] for row in rows if (WHOLE, row["seed"]) in scores})
-    whole = [{key: scores[WHOLE, seed][key] - scores[CONTROL, seed][key] for key in OUTCOMES} for seed in seeds]
-    document = {"question": "decoder_alone", "rows": rows, "summary": summary(rows, whole)}
-    (RESULTS / "decoder_alone.json").write_text(json.dumps(document, indent=1) + "\n")
+            rows.append({"seed": seed, "dose": dose, "scores": stage.outputs})
+            print(json.dumps(rows[-1]), flush=True)
+        scores = {entry: scores_of(run_trial(opened, entry, seed, read_finished_stage)) for entry in (CONTROL, WHOLE)}
+        whole.append({"seed": seed} | {key: scores[WHOLE][key] - scores[CONTROL][key] for key in OUTCOMES})
+    path = RESULTS / "decoder_alone.json"
+    if path.exists():  # of other seeds, run before
+        before = json.loads(path.read_text())
+        rows += [row for row in before["rows"] if row["seed"] not in arguments.seeds]
+        whole += [row for row in before["whole"] if row["seed"] not in arguments.seeds]
+    rows.sort(key=lambda row: (row["seed"], row["dose"]))
+    document = {"question": "decoder_alone", "rows": rows, "whole": whole, "summary": summary(rows, whole)}
+    path.write_text(json.dumps(document, indent=1) + "\n")
     print(json.dumps(document["summary"], indent=1))
     if document["summary"]:
         print(table(document))

@@ -5,8 +5,9 @@
 
 "Loss by band" of experiments/PREREGISTERED.md, "Flattened latents": of every finished dose, on 1,024 test images, the
 error of its predictions by ring of frequency over that of the best linear denoiser of the same latents at the same
-times, which a gain changes as well; and over the power of the ring. Both are ratios that the gain itself leaves as they
-are. Predictions are without a class. Writes experiments/results/flatten_bands.json.
+times, which a gain changes as well; and over the power of the ring. A gain also changes the signal-to-noise ratio of a
+ring at each time, on which both ratios depend: a lower one need not mean that the network learned more. Predictions are
+without a class. Writes experiments/results/flatten_bands.json.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from spectrum_matching.data.order import fixed_batches
 from spectrum_matching.files.stages import UnfinishedError, read_finished_stage
 from spectrum_matching.latents.gain import cached_samples
 from spectrum_matching.latents.open_latents import open_latents
+from spectrum_matching.latents.statistics import samples_of
 from spectrum_matching.nets.autoencoder import open_autoencoder
 from spectrum_matching.sampling.model import open_model
 from spectrum_matching.studies.frequency_bias.band_errors import (
@@ -46,10 +48,11 @@ DOSES = ("autoencoder", "DSM")
 
 @torch.no_grad()
 def held_out(opened: OpenedPlan, seed: int, export: Path) -> Tensor:
-    """Return the raw latents of test images, posterior means (n, c, h, w)."""
+    """Return the raw latents of test images, samples of their posteriors (n, c, h, w)."""
     autoencoder = open_autoencoder(str(export), opened.device)
     batches = fixed_batches(opened.measured[seed], 64, N_IMAGES)
-    return torch.cat([autoencoder.encode(batch.images.to(opened.device)).mean.float() for batch in batches])
+    posteriors = (autoencoder.encode(batch.images.to(opened.device)) for batch in batches)
+    return torch.cat([latents.float() for latents in samples_of(posteriors)])
 
 
 def measure(opened: OpenedPlan, entry: str, seed: int) -> dict[str, Any]:

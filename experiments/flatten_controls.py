@@ -22,7 +22,6 @@ from spectrum_matching.comparison.checks import OpenedPlan, diffusion_run, open_
 from spectrum_matching.comparison.shared import open_reference
 from spectrum_matching.comparison.trial import EXPORT, LATENTS, SAMPLES, run_trial
 from spectrum_matching.data.order import fixed_batches
-from spectrum_matching.diffusion import diffusion_loss
 from spectrum_matching.evaluation.decoded_reference import compute_decoded_reference
 from spectrum_matching.evaluation.generation import evaluate_generation
 from spectrum_matching.evaluation.samples import open_samples
@@ -60,31 +59,6 @@ class Coloured(nn.Module):
         """Return G · denoiser(G⁻¹ · noisy)."""
         prediction, tokens = self.denoiser(apply_gain(noisy, 1 / self.gain), t, labels, tap)
         return apply_gain(prediction, self.gain), tokens
-
-
-class WeightedTrainer(DiffusionTrainer):
-    """The backward pass of the squared error with a weight for each DCT coefficient."""
-
-    spectral_weights: Tensor | None = None
-
-    def backward(
-        self, micro_batch: DiffusionBatch, step: int, generator: torch.Generator, n_micro: int
-    ) -> tuple[dict[str, Tensor], str]:
-        """Accumulate the gradient of the weighted loss."""
-        run = self.run
-        with torch.autocast("cpu", torch.bfloat16, enabled=run.precision == "bf16"):
-            loss = diffusion_loss(
-                self.denoiser,
-                self.path,
-                micro_batch.data,
-                micro_batch.labels,
-                times=self.times,
-                generator=generator,
-                label_dropout=run.objective.label_dropout,
-                spectral_weights=self.spectral_weights,
-            )
-        self.accelerator.backward(loss.total / n_micro)
-        return {"loss": loss.total}, ""
 
 
 def permuted_rings(gain: Tensor, seed: int) -> Tensor:
@@ -131,7 +105,7 @@ def run_control(opened: OpenedPlan, control: str, dose: float, seed: int, folder
     gain = flattened.gain.table(*data.shape[1:])[0].float()
     space = spaces(control, plain, flattened, mean_power(plain, lambda: cached_samples(latents)), seed)
     state = build_diffusion_state(run, data.shape, len(data.info.classes), opened.device)
-    trainer = WeightedTrainer(run, state, accelerator)
+    trainer = DiffusionTrainer(run, state, accelerator)
     seen: nn.Module = state.denoiser
     if control == "coloured noise":
         seen, trainer.spectral_weights = Coloured(state.denoiser, gain), gain**-2
@@ -193,22 +167,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--only", nargs="+", choices=CONTROLS, default=CONTROLS)
     arguments = parser.parse_args()
-    opened = open_plan(resolve("cifar10", [CONFIG], arguments.runs, None))
+    opened, rows = open_plan(resolve("cifar10", [CONFIG], arguments.runs, None)), []
     for seed in arguments.seeds:
         for control in arguments.only:
             stages = run_trial(opened, ENTRY, seed, read_finished_stage)
             # The entry's own training has the same settings and latents, the scores the same sampling and features.
             alike = {name: stages[name].digest for name in ("diffusion", "samples", "scores")}
             inputs = {"control": control, "dose": arguments.dose, "seed": seed, **alike}
+            weights = stages["autoencoder"].outputs["weights"]
 
             def work(folder: Path, control: str = control, seed: int = seed) -> dict[str, float | None]:
                 return run_control(opened, control, arguments.dose, seed, folder)
 
-            run_stage(arguments.runs / "controls" / f"seed{seed}", "control", inputs, work)
-    rows = []
-    for path in sorted(arguments.runs.glob("controls/*/control-*/stage.json")):
-        stage = json.loads(path.read_text())["stage"]
-        rows.append({**stage["inputs"], "scores": stage["outputs"], "seconds": stage["seconds"]})
+            stage = run_stage(arguments.runs / "controls" / f"seed{seed}", "control", inputs, work)
+            rows.append({**inputs, "autoencoder": weights, "scores": stage.outputs})
     path = RESULTS / "flatten_controls.json"
     if path.exists():  # of other seeds and controls, run before
         ours = {(row["control"], row["seed"]) for row in rows}

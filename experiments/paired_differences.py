@@ -32,11 +32,12 @@ Scores = Mapping[tuple[str, int], Mapping[str, float]]
 
 
 class Family(NamedTuple):
-    """Tests whose p values are corrected together."""
+    """Tests whose p values are corrected together; of one autoencoder, or of several."""
 
     control: str
     rows: tuple[str, ...]
     outcomes: tuple[str, ...]
+    is_of_one: bool = True
 
 
 DOSES = ("D minus 0.5", "D 0.5", "D 1", "D 1.5")
@@ -58,12 +59,14 @@ FAMILIES = {
         for outcome in NAMES
     ],
     "flatten_retraining": [
-        Family(control, (row,), (outcome,))
+        Family(control, (row,), (outcome,), is_of_one=False)
         for control, row in (("autoencoder, D 0.75", "ESM"), ("DSM, D 1", "ESM + DSM"))
         for outcome in NAMES
     ],
     "flatten_forms": [Family("autoencoder, D 1", FORMS, (outcome,)) for outcome in NAMES],
-    "delta": [Family("autoencoder", ("ESM, delta 0.4", "ESM, delta 1"), ("fid", "fid_reconstructions"))],
+    "delta": [
+        Family("autoencoder", ("ESM, delta 0.4", "ESM, delta 1"), ("fid", "fid_reconstructions"), is_of_one=False)
+    ],
     "repa": [
         Family(f"REPA, {encoder}", tuple(f"{target}, {encoder}" for target in TARGETS), (outcome,))
         for encoder in ("gradients", "shufflenet")
@@ -94,7 +97,10 @@ class Paired(NamedTuple):
 
 
 def tested(family: Family, scores: Scores) -> list[Paired]:
-    """Return the tests of a family on the seeds that row and control share; rows of fewer than two are left out."""
+    """Return the tests of a family on the seeds that row and control share; rows of fewer than two are left out.
+
+    p is corrected for all tests of the family, those that are left out as well.
+    """
     found = []
     for row in family.rows:
         seeds = sorted({seed for entry, seed in scores if entry == row and (family.control, seed) in scores})
@@ -106,7 +112,9 @@ def tested(family: Family, scores: Scores) -> list[Paired]:
             low, high = map(float, test.confidence_interval(0.95))
             change, p = mean(changes), float(test.pvalue)
             found.append(Paired(row, family.control, outcome, len(seeds), change, low, high, p))
-    return [each._replace(p=p) for each, p in zip(found, holm([each.p for each in found]), strict=True)]
+    missing = len(family.rows) * len(family.outcomes) - len(found)
+    corrected = holm([each.p for each in found] + missing * [1.0])
+    return [each._replace(p=p) for each, p in zip(found, corrected, strict=False)]
 
 
 def reading(tests: Sequence[Paired], rows: Sequence[str]) -> str:
@@ -148,37 +156,46 @@ def carriers(tests: Sequence[Paired], scores: Scores) -> list[str]:
     return found
 
 
-def read_scores(paths: Sequence[Path]) -> dict[tuple[str, int], dict[str, float]]:
-    """Return the scores of every finished trial in files of comparisons and of flatten_controls.py."""
-    scores = {}
+def read_scores(paths: Sequence[Path]) -> tuple[dict[tuple[str, int], dict[str, float]], dict[tuple[str, int], str]]:
+    """Return the scores of every finished trial in comparisons and of flatten_controls.py, and their autoencoders.
+
+    Raises:
+        ValueError: where two files have the same trial.
+    """
+    scores, autoencoders = {}, {}
     for path in paths:
         document = json.loads(path.read_text())
-        for row in document.get("rows", []):
-            scores[row["control"], row["seed"]] = row["scores"]
+        rows = [((row["control"], row["seed"]), row["scores"], row["autoencoder"]) for row in document.get("rows", [])]
         for trial in document.get("comparison", {}).get("trials", []):
             values = {key: measured["value"] for key, measured in trial["generation"]["scores"].items()}
-            scores[trial["method"], trial["seed"]] = values
-    return scores
+            rows.append(((trial["method"], trial["seed"]), values, trial["autoencoder_digest"]))
+        for key, values, autoencoder in rows:
+            if key in scores:
+                raise ValueError(f"{path.name} has {key[0]}, seed {key[1]}, which a file before it has too")
+            scores[key], autoencoders[key] = values, autoencoder
+    return scores, autoencoders
+
+
+def require_pairs(family: Family, autoencoders: Mapping[tuple[str, int], str]) -> None:
+    """Raise a ValueError where a row and its control, which should share an autoencoder, do not."""
+    for (entry, seed), autoencoder in autoencoders.items():
+        control = autoencoders.get((family.control, seed), autoencoder)
+        if family.is_of_one and entry in family.rows and autoencoder != control:
+            raise ValueError(f"{entry}, seed {seed}, is of autoencoder {autoencoder}, {family.control} of {control}")
 
 
 def table(document: Mapping[str, Any]) -> str:
-    """Return the table of an experiment in Markdown, row by row."""
-    lines = [
-        "| row | less | outcome | seeds | mean difference, 95 % interval | p, corrected | |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for each in (test for tests in document["tests"].values() for test in tests.values()):
-        change = f"{each['mean']:.3g} ({each['low']:.3g} … {each['high']:.3g})".replace("-", "−")
-        cells = (
-            each["row"],
-            each["control"],
-            NAMES[each["outcome"]],
-            each["n"],
-            change,
-            f"{each['p']:.2g}",
-            each["word"],
-        )
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+    """Return the table of an experiment in Markdown, a line for each row; what is decided is set in bold."""
+    outcomes = list(dict.fromkeys(name for tests in document["tests"].values() for name in tests))
+    lines = [f"| row | minus | seeds | {' | '.join(outcomes)} |", "|---" * (3 + len(outcomes)) + "|"]
+    for tests in document["tests"].values():
+        row, control, n = (next(iter(tests.values()))[key] for key in ("row", "control", "n"))
+        cells = []
+        for each in (tests[name] for name in outcomes):
+            cell = f"{each['mean']:.2g} ({each['low']:.2g} … {each['high']:.2g}), p = {each['p']:.2g}"
+            cells.append(cell if each["word"] == "undecided" else f"**{each['word']}**: {cell}")
+        line = f"| {' | '.join(map(str, (row, control, n, *cells)))} |"
+        lines.append(line.replace("minus ", "−").replace(" -", " −").replace("(-", "(−"))
     return "\n".join(lines)
 
 
@@ -188,7 +205,9 @@ def main() -> None:
     parser.add_argument("name", choices=FAMILIES)
     parser.add_argument("results", nargs="+", help="names of files in experiments/results, without .json")
     arguments = parser.parse_args()
-    scores = read_scores([RESULTS / f"{name}.json" for name in arguments.results])
+    scores, autoencoders = read_scores([RESULTS / f"{name}.json" for name in arguments.results])
+    for family in FAMILIES[arguments.name]:
+        require_pairs(family, autoencoders)
     tests = [each for family in FAMILIES[arguments.name] for each in tested(family, scores)]
     document: dict[str, Any] = {"question": f"paired_{arguments.name}", "tests": {}}
     for each in tests:
@@ -197,7 +216,8 @@ def main() -> None:
     if arguments.name == "flatten":  # only the doses of which the hypothesis says that they help
         controls = {control: tuple(f"{control}, {dose}" for dose in ("D 0.5", "D 1")) for control in controls}
         document["best_is_inside"] = {control: best_is_inside(control, scores) for control in controls}
-    document["readings"] = {control: reading(tests, rows) for control, rows in controls.items()}
+    if arguments.name in ("flatten", "flatten_more", "flatten_retraining"):  # the others have none written down
+        document["readings"] = {control: reading(tests, rows) for control, rows in controls.items()}
     if arguments.name == "flatten_controls":
         document["carriers"] = carriers(tests, scores)
     (RESULTS / f"paired_{arguments.name}.json").write_text(json.dumps(document, indent=1) + "\n")

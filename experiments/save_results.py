@@ -45,14 +45,14 @@ def differences(one: dict[str, Any], other: dict[str, Any], of: str = "") -> Ite
 
 
 def merged(documents: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return one comparison with the trials of all, in the order of the last one's seeds and entries.
+    """Return one comparison with the trials of all, of the seeds and entries of all.
 
     Raises:
         ValueError: for comparisons whose control, number of updates or networks differ.
     """
     last = documents[-1]["comparison"]
     plan = yaml.safe_load(last["plan"])
-    trials = {}
+    trials: dict[tuple[int, str], Any] = {}
     for document in documents:
         part = document["comparison"]
         theirs = yaml.safe_load(part["plan"])
@@ -61,27 +61,37 @@ def merged(documents: list[dict[str, Any]]) -> dict[str, Any]:
         for name, one, other in differences({**theirs, **entries}, {**plan, **known}):
             raise ValueError(f"comparisons of different plans: {name} is {one} and {other}")
         trials |= {(trial["seed"], trial["method"]): trial for trial in part["trials"]}
+        plan["seeds"] = sorted({*plan["seeds"], *theirs["seeds"]})
+        for name, each in entries.items():
+            plan["entries"].setdefault(name.removeprefix("entry "), each)
     keys = [(seed, entry) for seed in plan["seeds"] for entry in plan["entries"]]
-    notes = [note for note in last["notes"] if not note.startswith(UNFINISHED)]
+    seeds = f"{len(plan['seeds'])} seeds."
+    notes = [re.sub(r"\d+ seeds?\.$", seeds, note) for note in last["notes"] if not note.startswith(UNFINISHED)]
     if missing := [f"{entry}, seed {seed}" for seed, entry in keys if (seed, entry) not in trials]:
         notes.append(f"{UNFINISHED}{'; '.join(missing)}.")
-    whole = {**last, "trials": [trials[key] for key in keys if key in trials], "notes": notes}
+    trials_of_all = [trials[key] for key in keys if key in trials]
+    whole = {**last, "plan": yaml.safe_dump(plan, sort_keys=False), "trials": trials_of_all, "notes": notes}
     return {**documents[-1], "comparison": whole}
+
+
+def read(source: Path) -> dict[str, Any]:
+    """Return a document of rounded numbers; a comparison without the folder that it ran in, which says nothing."""
+    document: dict[str, Any] = json.loads(source.read_text(), parse_float=lambda text: float(f"{float(text):.6g}"))
+    if "comparison" not in document:
+        return document
+    part = document["comparison"]
+    ran, said = yaml.safe_load(part["plan"])["out"], f"runs/compare/{part['name']}"
+    part["plan"] = re.sub(r"^out: .*$", f"out: {said}", part["plan"], flags=re.MULTILINE)
+    moved: dict[str, Any] = json.loads(json.dumps(document).replace(f'"{ran}/', f'"{said}/'))
+    return moved
 
 
 def main() -> None:
     """Read, save, print."""
     *sources, name = sys.argv[1:]
     out = RESULTS / f"{name}.json"
-    documents = [
-        json.loads(Path(source).read_text(), parse_float=lambda text: float(f"{float(text):.6g}")) for source in sources
-    ]
+    documents = [read(Path(source)) for source in sources]
     document = merged(documents) if len(documents) > 1 else documents[0]
-    if "comparison" in document:  # where it ran says nothing
-        part = document["comparison"]
-        ran, said = yaml.safe_load(part["plan"])["out"], f"runs/compare/{part['name']}"
-        part["plan"] = re.sub(r"^out: .*$", f"out: {said}", part["plan"], flags=re.MULTILINE)
-        document = json.loads(json.dumps(document).replace(f'"{ran}/', f'"{said}/'))
     text = json.dumps(without_pictures(document), separators=(",", ":"))
     out.write_text(text + "\n")
     if "comparison" in document:

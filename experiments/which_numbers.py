@@ -131,13 +131,13 @@ def _unit(rows: torch.Tensor) -> torch.Tensor:
 def verdict(predictor: Predictor, known: Published | None) -> str:
     """Return how to read a number, from what public tokenizers say of it."""
     if known is None:
-        return "nobody has shown that it foretells across families: compare like with like"
+        return "untested across families: compare only within one latent shape"
     low, high = known.interval
     if low <= 0 <= high:
-        return "foretells nothing across families: compare like with like"
+        return "not predictive across families: compare only within one latent shape"
     if (known.rho > 0) != (predictor.sign > 0):
-        return "goes against its claim across families"
-    return "foretells across families"
+        return "predicts the opposite of what is claimed across families"
+    return "predictive across families"
 
 
 IN_WORDS = {"psnr": Published(0.58, (0.18, 0.84), 21), "rfid": Published(-0.24, (-0.65, 0.25), 21)}
@@ -154,7 +154,7 @@ def published(key: str) -> Published | None:
 def table(comparison: Numbers) -> str:
     """Return what is known of each predictor, as Markdown; comparison: compare_cifar10.json."""
     lines = [
-        "| number | FID should | across families: ρ with FID | before and after one change "
+        "| number | claimed: as it rises, FID should | across families: ρ with FID | before and after one change "
         "| ours: ρ to images / to reconstructions | read it as |",
         "|---" * 6 + "|",
     ]
@@ -175,7 +175,8 @@ def table(comparison: Numbers) -> str:
     bound = f"{chance(comparison['trials']):.2f}"
     lines += [
         "",
-        f"By chance alone the largest of our correlations with one distance exceeds {bound} in one case of twenty.",
+        f"If methods are permuted at random, the largest absolute correlation in one of our columns exceeds {bound} "
+        "in one case of twenty.",
     ]
     return "\n".join(lines)
 

@@ -55,6 +55,14 @@ def test_slope_is_the_change_over_the_range_of_doses():
     assert low < change < high
 
 
+def test_slopes_over_seeds_are_a_t_test_of_each_seeds_own():
+    values = {seed: (change * np.linspace(0, 1, 8)).tolist() for seed, change in enumerate((-3.0, -2.0, -1.0))}
+    each, low, high = alone.slopes(values)
+    assert each == pytest.approx([-3.0, -2.0, -1.0])
+    assert ((low + high) / 2, high - low) == (pytest.approx(-2.0), pytest.approx(2 * 4.30265 / 3**0.5))
+    assert alone.slopes({0: values[0]})[1] == -np.inf
+
+
 @pytest.mark.parametrize(
     ("change", "noise", "expected"),
     [
@@ -75,8 +83,10 @@ def test_summary_has_the_seeds_with_all_doses():
         for dose in alone.DOSES
         if (seed, dose) != (1, 7)
     ]
-    found = alone.summary(rows, [{"fid": -4.0, "fid_reconstructions": -4.0}])
+    whole = [{"seed": seed, "fid": -4.0 - seed, "fid_reconstructions": -4.0} for seed in (0, 1)]
+    found = alone.summary(rows, whole)
     assert found["seeds"] == [0]
     assert found["outcomes"]["fid"]["means"] == [35.0 - dose for dose in range(8)]
+    assert found["outcomes"]["fid"]["whole"] == -4.0
     assert found["reading"] == "decoder"
     assert alone.summary(rows[-7:], []) == {}

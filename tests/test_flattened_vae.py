@@ -1,6 +1,7 @@
 import importlib.util
 from pathlib import Path
 
+import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 
@@ -13,10 +14,10 @@ example = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(example)
 
 
-@torch.no_grad()
-def test_flattened_vae_reconstructs_alike_and_serves_a_pipeline(generator):
+@pytest.fixture
+def small_vae():
     torch.manual_seed(0)
-    vae = AutoencoderKL(
+    return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
         block_out_channels=(8, 8),
@@ -24,6 +25,11 @@ def test_flattened_vae_reconstructs_alike_and_serves_a_pipeline(generator):
         scaling_factor=0.7,
         shift_factor=0.1,
     ).eval()
+
+
+@torch.no_grad()
+def test_flattened_vae_reconstructs_alike_and_serves_a_pipeline(small_vae, generator):
+    vae = small_vae
     images = torch.rand(64, 3, 32, 32, generator=generator) * 2 - 1
     raw = vae.encode(images).latent_dist
     flat = example.flattened(vae, lambda: [raw.sample(generator)], flatten=1.0)
@@ -39,3 +45,19 @@ def test_flattened_vae_reconstructs_alike_and_serves_a_pipeline(generator):
     pipeline.set_progress_bar_config(disable=True)
     (image,) = pipeline([1], guidance_scale=1.0, num_inference_steps=2, output_type="np").images
     assert image.shape == (32, 32, 3)
+
+
+@torch.no_grad()
+def test_flattened_vae_is_saved_with_its_gain(small_vae, generator, tmp_path):
+    images = torch.rand(16, 3, 32, 32, generator=generator) * 2 - 1
+    flat = example.flattened(small_vae, lambda: [small_vae.encode(images).latent_dist.mode()])
+    flat.save_pretrained(tmp_path)
+    loaded = example.FlattenedVAE.from_pretrained(tmp_path)
+    latents = flat.encode(images).latent_dist.mode()
+    assert torch.equal(loaded.encode(images).latent_dist.mode(), latents)
+    assert torch.equal(loaded.decode(latents).sample, flat.decode(latents).sample)
+    (tmp_path / loaded.file).unlink()
+    with pytest.raises(ValueError, match=loaded.file):
+        example.FlattenedVAE.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="this VAE has no gain"):
+        example.FlattenedVAE.from_config(small_vae.config).encode(images)

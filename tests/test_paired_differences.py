@@ -53,6 +53,29 @@ def test_rows_are_compared_on_the_seeds_that_they_share():
     values = scores({"A": [-1.0, -1.2], "B": [0.5]})
     (test,) = paired.tested(paired.Family("control", ("A", "B", "never run"), ("fid",)), values)
     assert (test.row, test.n) == ("A", 2)
+    (alone,) = paired.tested(paired.Family("control", ("A",), ("fid",)), values)
+    assert test.p == pytest.approx(3 * alone.p)  # corrected for those that have not run as well
+
+
+@pytest.mark.parametrize(("is_of_one", "digest"), [(True, "a"), (False, "a"), (False, "b")])
+def test_pairs_share_an_autoencoder_where_the_family_says_so(is_of_one, digest):
+    family = paired.Family("control", ("A",), ("fid",), is_of_one)
+    paired.require_pairs(family, {("control", 0): "a", ("A", 0): digest, ("another", 0): "c"})
+
+
+def test_pairs_of_two_autoencoders_are_refused():
+    family = paired.Family("control", ("A",), ("fid",))
+    with pytest.raises(ValueError, match="A, seed 1, is of autoencoder b, control of a"):
+        paired.require_pairs(family, {("control", 1): "a", ("A", 1): "b"})
+
+
+def test_read_scores_refuses_a_trial_that_two_files_have():
+    path = EXPERIMENTS / "results" / "compare_cifar10.json"
+    scores, autoencoders = paired.read_scores([path])
+    assert scores.keys() == autoencoders.keys()
+    assert len({autoencoders[name, 0] for name in ("autoencoder", "curriculum", "DSM")}) == 2
+    with pytest.raises(ValueError, match="which a file before it has too"):
+        paired.read_scores([path, path])
 
 
 @pytest.mark.parametrize(

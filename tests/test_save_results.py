@@ -1,9 +1,11 @@
 import importlib.util
 import json
+import re
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 SPEC = importlib.util.spec_from_file_location("save_results", ROOT / "experiments" / "save_results.py")
@@ -32,6 +34,31 @@ def test_merged_parts_are_the_whole(whole):
     key = lambda trial: (trial["seed"], trial["method"])  # noqa: E731
     assert sorted(found["trials"], key=key) == sorted(trials, key=key)
     assert [trial["seed"] for trial in found["trials"]] == sorted(trial["seed"] for trial in trials)
+
+
+def test_merged_has_the_seeds_and_entries_of_all_plans(whole):
+    """Also where none of the plans has them all."""
+    seeds, entries = deepcopy(whole), deepcopy(whole)
+    for trial in seeds["comparison"]["trials"]:
+        trial["seed"] += 10
+    seeds["comparison"]["plan"] = re.sub(
+        r"^seeds:\n(- \d+\n)+", "seeds:\n- 10\n- 11\n- 12\n", whole["comparison"]["plan"], flags=re.MULTILINE
+    )
+    plan = yaml.safe_load(whole["comparison"]["plan"])
+    plan["entries"] = {"another": plan["entries"]["DSM"]}
+    entries["comparison"]["plan"] = yaml.safe_dump(plan, sort_keys=False)
+    entries["comparison"]["trials"] = [
+        trial | {"method": "another"} for trial in whole["comparison"]["trials"] if trial["method"] == "DSM"
+    ]
+    parts = [whole, seeds, entries]
+    for order in (parts, parts[::-1]):
+        found = save_results.merged(order)["comparison"]
+        assert len(found["trials"]) == sum(len(part["comparison"]["trials"]) for part in parts)
+        assert {trial["seed"] for trial in found["trials"]} == {0, 1, 2, 10, 11, 12}
+        assert found["notes"][0].endswith("6 seeds.")
+        note = next(note for note in found["notes"] if note.startswith("Unfinished"))
+        assert "another, seed 10" in note
+        assert "DSM, seed 10" not in note
 
 
 def test_merged_names_what_is_missing(whole):

@@ -44,10 +44,10 @@ def test_words_of_a_record_say_the_same(key):
 @pytest.mark.parametrize(
     ("rho", "interval", "sign", "word"),
     [
-        (0.8, (0.5, 0.9), 1, "foretells across families"),
-        (0.8, (0.5, 0.9), -1, "goes against its claim across families"),
-        (-0.8, (-0.9, -0.5), -1, "foretells across families"),
-        (0.3, (0.0, 0.9), 1, "foretells nothing across families: compare like with like"),
+        (0.8, (0.5, 0.9), 1, "predictive across families"),
+        (0.8, (0.5, 0.9), -1, "predicts the opposite of what is claimed across families"),
+        (-0.8, (-0.9, -0.5), -1, "predictive across families"),
+        (0.3, (0.0, 0.9), 1, "not predictive across families: compare only within one latent shape"),
     ],
 )
 def test_verdict_follows_sign_and_interval(rho, interval, sign, word):
@@ -63,7 +63,7 @@ def test_published_pairs_are_counted_by_the_claimed_sign(trials):
 
 
 def test_first_screen_says_of_spectra_what_the_table_does(trials):
-    assert "no number of the spectrum correlates with FID beyond chance (docs/which_numbers_to_trust.md)" in NOT_SHOWN
+    assert "no spectral metric correlates significantly with the Fréchet distance" in NOT_SHOWN
     bound = numbers.chance(trials)
     spectral = ("gap_scale_free_1", "best_delta", "exponent", "sec_25")
     for predictor in numbers.PREDICTORS:

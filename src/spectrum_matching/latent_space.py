@@ -1,5 +1,6 @@
 """Normalisation of raw latents to the unit scale of diffusion models, and back."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -70,6 +71,11 @@ class LatentSpace:
     def without_gain(self) -> "LatentSpace":
         """The same without rotation and gain."""
         return replace(self, rotation=(), gain=None)
+
+    @property
+    def with_one_std(self) -> "LatentSpace":
+        """The same with one standard deviation for all channels, the root mean square of theirs."""
+        return replace(self, std=(math.sqrt(math.fsum(std**2 for std in self.std) / len(self.std)),))
 
     def to_unit(self, latents: Tensor) -> Tensor:
         """Map raw latents (b, c, h, w) to unit scale (b, c·patch², h/patch, w/patch), in their dtype.

@@ -286,8 +286,9 @@ def test_spectrum_judges_samples_and_names_means_that_differ(analysis):
 
 def test_spectrum_says_that_a_best_delta_is_the_end_of_the_search(analysis):
     found = judged(with_best_delta(analysis, 2.5, (2.4, 2.5)))["spectrum-flatter"]
-    assert "(delta ≥ 2.50 fits, 2.40 … ≥ 2.50)" in found.verdict
+    assert "(best delta ≥ 2.50, 95 % 2.40 … ≥ 2.50)" in found.verdict
     assert "≥ 2.50 (95 % 2.40 … ≥ 2.50;" in found.evidence
+    assert "gain" not in found.advice  # by which power is not known
 
 
 def test_findings_label_every_interval(analysis):
@@ -345,6 +346,9 @@ def test_spectrum_says_where_high_frequencies_contradict_the_slope(interval, fac
     for words in ("more power at high frequencies", "removes the excess"):
         assert (words in finding.advice) == (words == reason)
     assert finding.advice.startswith("To bring it there, fine-tune with ESM")
+    assert ("latents with a gain have the target’s slope" in finding.advice) == (
+        "no single slope" not in (clause or "")
+    )
 
 
 @pytest.mark.parametrize("noise", [None, NOISY_POSTERIOR / 2, 2 * NOISY_POSTERIOR])

@@ -164,7 +164,8 @@ def test_verdict_on_what_cannot_be_fine_tuned_suggests_a_gain(analyses, noisy, s
     foreign = suggested(replace(analyses[0], subject=replace(analyses[0].subject, kind="Mine")))
     assert not any("train-ae" in command for command in foreign.values())
     match = analyses[0].diffused.match("scale_free")
-    for key in ("spectrum-steeper", "spectrum-flatter"):
+    assert "spectrum-steeper" in foreign
+    for key in {"spectrum-steeper", "spectrum-flatter"} & foreign.keys():  # not against what high frequencies say
         program, verb, *words = shlex.split(foreign[key])
         assert (program, verb) == ("specmatch", "train-diffusion")
         assert float(words[words.index("--source.flatten") + 1]) == pytest.approx(1 - match.best_delta, abs=0.005)

@@ -16,6 +16,7 @@ from spectrum_matching.comparison.collect import notes
 from spectrum_matching.comparison.plans import PLANS, Entry, Measuring, Plan
 from spectrum_matching.files.settings import differences
 from spectrum_matching.files.yaml_files import override, to_yaml
+from spectrum_matching.latents.gain_choice import GainChoice
 from spectrum_matching.metrics.images.frechet import share_of_the_way
 from spectrum_matching.records.comparison import COMPARISON
 from spectrum_matching.sampling.generate import SamplingChoice
@@ -203,6 +204,11 @@ def test_notes_name_what_varies_between_seeds(plan, data, said):
             "cannot be divided into 3 x 3 patches",
         ),
         ({"entries": {"autoencoder": Entry(MethodChoice("dsm", delta=1.0))}}, (), "has no option delta"),
+        (
+            {"entries": {"autoencoder": Entry(gain=GainChoice(gain_channels="decorrelated"))}},
+            (),
+            "entry autoencoder: gain_channels decorrelated is of flatten and whiten: give one of them",
+        ),
         ({"entries": {"autoencoder": Entry(MethodChoice("va_vae", encoder="nowhere"))}}, (), "nowhere is not a folder"),
         ({"entries": {"autoencoder": Entry(MethodChoice("va_vae", encoder="nowhere"))}}, ("--dry-run",), "nowhere is"),
         *(

@@ -106,7 +106,7 @@ def _spectrum(analysis: Analysis) -> Finding | None:
         for words, reading in readings.items()
         if (other := spectrum_side(reading)) not in (side, "undecided")
     ]
-    fit = f"delta {_delta(match.best_delta)} fits, {_delta(low)} … {_delta(high)}"
+    fit = f"best delta {_delta(match.best_delta)}, 95 % {_delta(low)} … {_delta(high)}"
     spectrum = f"the spectrum of {analysis.name_of(view)}"
     if side == "undecided":
         verdict = f"Whether {spectrum} is as steep as the target, {TARGET}, is undecided: {fit}."
@@ -115,10 +115,13 @@ def _spectrum(analysis: Analysis) -> Finding | None:
         verdict = f"T{spectrum[1:]} is {SIDES[side]}, {TARGET} ({fit}){_power(side, excess)}."
         advice, command = _spectrum_advice(analysis, side, excess), ""
     if side in ("steeper", "flatter"):
-        exponent = round(1 - match.best_delta, 2)
-        gain = f"latents with a gain, --source.flatten {exponent:g}, have the target’s slope"
-        advice += f" Or leave the autoencoder as it is: {gain}."
-        command = fine_tune(analysis, "esm") or flatten(analysis, exponent)
+        command = fine_tune(analysis, "esm")
+        # A power law has a slope alone, and at an end of the search that is not known.
+        if not BEST_DELTA.beyond(match.best_delta) and _has_one_slope(side, excess):
+            exponent = round(1 - match.best_delta, 2)
+            gain, command = flatten(analysis, exponent), command or flatten(analysis, exponent)
+            how = gain if gain and gain != command else f"--source.flatten {exponent:g}"
+            advice += f" Or leave the autoencoder as it is: latents with a gain have the target’s slope, {how}."
     return Finding(KEYS[side], "neutral", " ".join([verdict, *others]), evidence, advice, command)
 
 
@@ -127,11 +130,13 @@ def _power(side: Side, excess: float) -> str:
     if side == "at-target" or not round(abs(excess), 1):
         return ""
     power = f"{abs(excess):.1f} dB {'more' if excess > 0 else 'less'} power above half of Nyquist"
-    return (
-        f", with {power}"
-        if (excess > 0) == (side == "flatter")
-        else f", though it has {power}: no single slope describes it"
-    )
+    if _has_one_slope(side, excess):
+        return f", with {power}"
+    return f", though it has {power}: no single slope describes it"
+
+
+def _has_one_slope(side: Side, excess: float) -> bool:
+    return not round(abs(excess), 1) or (excess > 0) == (side == "flatter")
 
 
 def _spectrum_advice(analysis: Analysis, side: Side, excess: float) -> str:

@@ -135,6 +135,10 @@ def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
     for name in {
         (entry.gain, entry.curriculum, entry.alignment): name for name, entry in plan.entries.items()
     }.values():
+        try:
+            plan.entries[name].gain.check()
+        except ValueError as error:
+            raise ValueError(f"entry {name}: {error}") from None
         alignment, run = plan.entries[name].alignment, diffusion_run(plan, name, 0, Path(), Path())
         if alignment.weight and alignment.encoder is None:
             raise ValueError(f"entry {name}: alignment.encoder is required when alignment.weight > 0")

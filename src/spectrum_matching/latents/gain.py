@@ -25,8 +25,9 @@ Read = Callable[[], Iterable[Tensor]]
 def with_gain(space: LatentSpace, choice: GainChoice, read: Read) -> LatentSpace:
     """Return the space with the chosen gain in place of its own, and unit variance after it.
 
-    The variance is that of all channels together where the space has one standard deviation for all, and else, or with
-    a gain for each channel, of each; these are then centred one by one, whatever the space's means.
+    Channels are centred one by one, whatever the space's means: a constant offset is no signal, and a gain would change
+    its share of the variance. The variance is that of all channels together where the space has one standard deviation
+    for all, and else, or with a gain for each channel, of each.
 
     Raises:
         ValueError: for settings that do not go together.
@@ -34,12 +35,10 @@ def with_gain(space: LatentSpace, choice: GainChoice, read: Read) -> LatentSpace
     choice.check()
     if not choice.is_given:
         return space
-    plain = space.without_gain
-    if choice.gain_channels != "all":
-        plain = _centred(plain, read)
     strength = choice.whiten if choice.flatten is None else choice.flatten
     if not strength and choice.gain_channels != "decorrelated":
         return space.without_gain
+    plain = _centred(space.without_gain, read)
     if choice.gain_channels == "decorrelated":
         plain = replace(plain, rotation=_principal_axes(plain, read))
     power = mean_power(plain, read)  # (c, h, w)
@@ -70,7 +69,7 @@ def mean_power(space: LatentSpace, read: Read) -> Tensor:
     """Return the mean squared DCT coefficients (c, h, w) of latents in a space, float64; white noise has 1 each."""
     total, n = torch.zeros(()), 0
     for latents in read():
-        total = total + power_spectrum(space.to_unit(latents.double())).sum(0).cpu()
+        total = total + power_spectrum(space.to_unit(latents.cpu().double())).sum(0).cpu()
         n += len(latents)
     if not n:
         raise ValueError("no latents to measure a spectrum of")
@@ -81,7 +80,7 @@ def _centred(space: LatentSpace, read: Read) -> LatentSpace:
     """Return the space with the mean of each channel as its mean."""
     total, n = torch.zeros(()), 0
     for latents in read():
-        units = space.to_unit(latents.double())
+        units = space.to_unit(latents.cpu().double())
         total, n = total + units.mean((2, 3)).sum(0).cpu(), n + len(units)
     mean, std = (torch.tensor(values, dtype=torch.float64) for values in (space.mean, space.std))
     return replace(space, mean=tuple((mean + std * total / n).tolist()))
@@ -119,7 +118,7 @@ def _principal_axes(space: LatentSpace, read: Read) -> tuple[tuple[float, ...], 
     """Return the eigenvectors of the channels' covariance at unit scale as rows, that of the largest variance first."""
     products, n = torch.zeros(()), 0
     for latents in read():
-        units = space.to_unit(latents.double()).transpose(0, 1).flatten(1)
+        units = space.to_unit(latents.cpu().double()).transpose(0, 1).flatten(1)
         products, n = products + (units @ units.mT).cpu(), n + units.shape[1]
     axes = torch.linalg.eigh(products / n).eigenvectors.flip(1).mT
     axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()  # eigh leaves the sign open

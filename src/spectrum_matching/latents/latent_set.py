@@ -159,18 +159,20 @@ class LatentSet(Dataset[LatentRow], ABC):
         """Names of the classes: by default their numbers."""
         return self.info.classes or tuple(str(label) for label in range(self.n_classes))
 
-    def space(self, statistics: Literal["channel", "global"] = "channel") -> LatentSpace:
-        """Return the normalisation to unit scale, by channel or by one mean and deviation for all.
+    def space(self, statistics: Literal["channel", "centred", "global"] = "channel") -> LatentSpace:
+        """Return the normalisation to unit scale, by channel or by one mean and standard deviation for all.
+
+        "centred" has the mean of each channel and one standard deviation.
 
         Raises:
             ValueError: for other words, and when no statistics lie with the latents.
         """
-        if statistics not in ("channel", "global"):
-            raise ValueError(f"statistics is {statistics!r}, expected channel or global")
-        space = self.info.latent_space if statistics == "channel" else self.info.global_space
+        if statistics not in ("channel", "centred", "global"):
+            raise ValueError(f"statistics is {statistics!r}, expected channel, centred or global")
+        space = self.info.global_space if statistics == "global" else self.info.latent_space
         if space is None:
             raise ValueError(f"{self.source} holds no mean and std of its latents; {REMEDY}")
-        return space
+        return space.with_one_std if statistics == "centred" else space
 
     def read_batch(self, keys: Sequence[Key]) -> CachedBatch:
         """Read rows, in this order, of mirrored images where a key says so.

@@ -36,7 +36,7 @@ class Source(GainChoice):
     on_bad: Literal["skip", "refuse"] = "skip"  # unreadable files: report and skip them, or refuse to start
     workers: Incidental[NonNegativeInt] = 0  # processes that read images
     sample: bool = True  # sample latents from their posteriors; otherwise take the means
-    statistics: Literal["global", "channel", "declared"] = "global"  # by which latents are normalised
+    statistics: Literal["global", "centred", "channel", "declared"] = "global"  # by which latents are normalised
 
 
 @dataclass(frozen=True)

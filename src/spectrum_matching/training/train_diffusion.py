@@ -49,7 +49,12 @@ def train_diffusion(
 
 
 class DiffusionTrainer:
-    """The backward pass of denoiser and projector on a micro-batch."""
+    """The backward pass of denoiser and projector on a micro-batch.
+
+    spectral_weights: of the loss, as `diffusion_loss` takes them; None: all 1.
+    """
+
+    spectral_weights: Tensor | None = None
 
     def __init__(self, run: DiffusionRun, state: DiffusionState, accelerator: Accelerator) -> None:
         self.run, self.state, self.accelerator = run, state, accelerator
@@ -90,6 +95,7 @@ class DiffusionTrainer:
                 label_dropout=objective.label_dropout if self.is_conditional else 0.0,
                 weighting=objective.weighting,
                 gamma=objective.gamma,
+                spectral_weights=self.spectral_weights,
                 tap=None if self.alignment is None else run.alignment.tap,
             )
             total, losses = loss.total, {"loss": loss.total}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.optim.swa_utils import AveragedModel
 
-from spectrum_matching.latent_space import LatentSpace
+from spectrum_matching.latent_space import LatentSpace, SpectralGain
 from spectrum_matching.nets.autoencoder import Autoencoder
 
 FILE = """
@@ -44,6 +44,8 @@ def unlucky():
 
 not_a_function = 3
 """
+
+GAINED = LatentSpace(gain=SpectralGain(((1.0, 2.0),), frequencies=(0.1, 0.5)))
 
 
 class Blocks:
@@ -221,6 +223,7 @@ def test_custom_latent_space_or_factors_declare_the_scale() -> None:
         ({"multiple": 0.5}, "Blocks.multiple is 0.5, expected a whole number of pixels"),
         ({"image_channels": "RGB"}, "Blocks.image_channels is 'RGB', expected a whole number, such as 3 for RGB"),
         ({"latent_space": {}}, "Blocks.latent_space is a dict, expected a LatentSpace"),
+        ({"latent_space": GAINED}, "Blocks.latent_space has a gain or a rotation: diffusion takes one, source.flatten"),
         ({"scaling_factor": 0}, "Blocks declares scaling 0"),
         ({"scaling_factor": [1, 2]}, "Blocks declares scaling [1, 2]"),
         (

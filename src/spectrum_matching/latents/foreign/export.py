@@ -85,8 +85,11 @@ def export_latents(
 
     with explain_write_errors(f"into {folder}", "rerun the same command"):
         # A file of ours among theirs could be taken for a latent.
+        beside = folder.resolve().with_name(f"{folder.resolve().name}.latent_space.json")
         if space is not None:
-            LATENT_SPACE.write(folder.resolve().with_name(f"{folder.resolve().name}.latent_space.json"), space)
+            LATENT_SPACE.write(beside, space)
+        else:
+            beside.unlink(missing_ok=True)  # of an earlier folder of this name
         write_folder_atomically(folder, write, manifest=False, keep_others=True)
 
 

@@ -117,6 +117,8 @@ def _declaration(model: Any, space: LatentSpace) -> str:
 def _latent_space(model: Any, kind: str) -> LatentSpace:
     space = getattr(model, "latent_space", None)
     if isinstance(space, LatentSpace):
+        if space != space.without_gain:
+            raise ValueError(f"{kind}.latent_space has a gain or a rotation: diffusion takes one, source.flatten")
         return space
     if space is not None:
         raise ValueError(f"{kind}.latent_space is a {type(space).__name__}, expected a LatentSpace")
