@@ -222,7 +222,7 @@ def main() -> None:
         document["carriers"] = carriers(tests, scores)
     (RESULTS / f"paired_{arguments.name}.json").write_text(json.dumps(document, indent=1) + "\n")
     print(table(document))
-    print("\n".join(f"{control}: {word}" for control, word in document["readings"].items()))
+    print("\n".join(f"{control}: {word}" for control, word in document.get("readings", {}).items()))
 
 
 if __name__ == "__main__":

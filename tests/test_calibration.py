@@ -36,7 +36,7 @@ def test_plan_has_what_was_written_down():
 
 
 def test_entries_are_read_by_method_where_all_seeds_are_finished():
-    comparison = json.loads((EXPERIMENTS / "results" / "compare_flatten.json").read_text())["comparison"]
+    comparison = json.loads((EXPERIMENTS / "results" / "compare_flatten_uncentred.json").read_text())["comparison"]
     methods = calibration.methods_of(comparison["plan"])
     assert methods["autoencoder, D 1"] == methods["autoencoder"] != methods["DSM"]
     kept = [("autoencoder", 0), ("autoencoder", 1), ("autoencoder, D 1", 0)]

@@ -15,6 +15,7 @@ from ...latent_space import LatentSpace
 from ...nets.autoencoder import Autoencoder
 from ...seeding import indexed_noise
 from ...spectrum.dct import dct2, idct2
+from ...spectrum.gain import apply_gain, dct_frequencies
 
 
 class Fields(NamedTuple):
@@ -44,9 +45,7 @@ def coefficient_moments(fields: Tensor, batch_size: int = 256) -> CoefficientMom
 
 def coefficient_frequencies(h: int, w: int) -> Tensor:
     """Return √((u/2h)² + (v/2w)²) in cycles per sample: (h, w), float64. DC gets the lowest of the others."""
-    frequencies = torch.hypot(
-        torch.arange(h, dtype=torch.float64)[:, None] / (2 * h), torch.arange(w, dtype=torch.float64) / (2 * w)
-    )
+    frequencies = dct_frequencies(h, w)
     frequencies[0, 0] = frequencies.flatten()[1:].min() if h * w > 1 else 1.0
     return frequencies
 
@@ -58,8 +57,7 @@ def tilted(fields: Tensor, delta: float) -> Tensor:
     """
     if delta == 0:
         return fields
-    gain = coefficient_frequencies(fields.shape[-2], fields.shape[-1]) ** (delta / 2)
-    return idct2(dct2(fields) * gain.to(fields))
+    return apply_gain(fields, coefficient_frequencies(fields.shape[-2], fields.shape[-1]) ** (delta / 2))
 
 
 def unit_scale(train: Tensor, test: Tensor) -> Fields:
