@@ -121,7 +121,7 @@ def _spectrum(analysis: Analysis) -> Finding | None:
             exponent = round(1 - match.best_delta, 2)
             gain, command = flatten(analysis, exponent), command or flatten(analysis, exponent)
             how = gain if gain and gain != command else f"--source.flatten {exponent:g}"
-            advice += f" Or leave the autoencoder as it is: latents with a gain have the target’s slope, {how}."
+            advice += f" Or keep the autoencoder; a gain on its latents gives them the target’s slope: {how}."
     return Finding(KEYS[side], "neutral", " ".join([verdict, *others]), evidence, advice, command)
 
 
