@@ -104,7 +104,7 @@ def test_open_learned_keeps_the_scale_a_run_was_started_at(small_diffusion, sour
     assert open_learned(run, CPU, began).latent_space == began
 
 
-@pytest.mark.parametrize("statistics", ["global", "channel"])
+@pytest.mark.parametrize("statistics", ["global", "centred", "channel"])
 def test_open_learned_agrees_on_scale_between_cache_and_images(small_diffusion, sources, statistics):
     cached = learned(small_diffusion, replace(sources["cached"], statistics=statistics)).latent_space
     images = replace(sources["encoded"], statistics=statistics, flip=True, crop="random")
@@ -112,6 +112,15 @@ def test_open_learned_agrees_on_scale_between_cache_and_images(small_diffusion, 
     assert encoded.convention == cached.convention
     assert encoded.mean == pytest.approx(cached.mean, rel=1e-5, abs=1e-6)
     assert encoded.std == pytest.approx(cached.std, rel=1e-5)
+    assert (len(cached.mean) > 1, len(cached.std) > 1) == (statistics != "global", statistics == "channel")
+
+
+@pytest.mark.parametrize("kind", ["cached", "encoded"])
+def test_open_learned_centres_channels_at_one_scale(small_diffusion, sources, kind):
+    data = of_every_image(small_diffusion, replace(sources[kind], statistics="centred"))
+    torch.testing.assert_close(data.mean((0, 2, 3)), torch.zeros(data.shape[1]), rtol=0, atol=0.05)
+    assert float(data.std()) == pytest.approx(1, rel=0.04)
+    assert float(data.std((0, 2, 3)).max()) > 1.05  # not of each channel
 
 
 def test_measure_latent_space_measures_all_classes(class_folder, small_autoencoder):
