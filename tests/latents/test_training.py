@@ -147,7 +147,7 @@ def test_sample_moments_has_unit_scale_after_normalise(tmp_path: Path) -> None:
     units = latents.space("channel").to_unit(samples)
     torch.testing.assert_close(units.mean((0, 2, 3)), torch.zeros(C), rtol=0, atol=0.03)
     torch.testing.assert_close(units.std((0, 2, 3)), torch.ones(C), rtol=0, atol=0.03)
-    with pytest.raises(ValueError, match="statistics is 'channels', expected channel or global"):
+    with pytest.raises(ValueError, match="statistics is 'channels', expected channel, centred or global"):
         latents.space("channels")
     units = latents.space("global").to_unit(samples)
     assert (float(units.mean()), float(units.std())) == pytest.approx((0, 1), abs=0.03)
