@@ -119,8 +119,9 @@ def _spectrum(analysis: Analysis) -> Finding | None:
         # A power law has a slope alone, and at an end of the search that is not known.
         if not BEST_DELTA.beyond(match.best_delta) and _has_one_slope(side, excess):
             exponent = round(1 - match.best_delta, 2)
-            gain, command = flatten(analysis, exponent), command or flatten(analysis, exponent)
-            how = gain if gain and gain != command else f"--source.flatten {exponent:g}"
+            gain = flatten(analysis, exponent)
+            how = gain if gain and command else f"--source.flatten {exponent:g}"
+            command = command or gain
             advice += f" Or keep the autoencoder; a gain on its latents gives them the target’s slope: {how}."
     return Finding(KEYS[side], "neutral", " ".join([verdict, *others]), evidence, advice, command)
 
