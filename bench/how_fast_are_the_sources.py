@@ -5,8 +5,8 @@
 The image files of FOLDER, by default 200 embedded ones, are copied into a folder, a tar and a parquet file, and these
 into the store that fsspec keeps in memory, and read in the random order of training, decoded and cropped, by one
 process. The table in the store holds them ten times, in groups of 20 rows, so that not all of its groups fit the memory
-of a process. All take turns, and what is printed is the ratio of neighbours: its median and quartiles by the clock, its
-median in processor time. Everything lies in memory already, so a disk's or a network's own speed is not measured.
+of a process. All take turns, and what is printed is the ratio of neighbours: its median and quartiles in wall-clock
+time, its median in CPU time. Everything lies in memory already, so a disk's or a network's own speed is not measured.
 """
 
 import argparse
@@ -118,7 +118,7 @@ def main() -> None:
     for name, found in document["ratio"].items():
         print(
             f"{name} over folder: {found['median']:.2f} ({found['q1']:.2f} to {found['q3']:.2f}), "
-            f"{found['of_work']:.2f} in processor time"
+            f"{found['of_work']:.2f} in CPU time"
         )
     if arguments.json:
         arguments.json.write_text(json.dumps(document, indent=1) + "\n")

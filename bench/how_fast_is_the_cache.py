@@ -1,7 +1,7 @@
 """How much faster are cached latents than one .npy file for each image, written and read in random order?
 
 The same moments (mean and log-variance, random numbers) go through both in turns, and what is printed is the ratio of
-neighbours: its median and quartiles by the clock, its median in processor time. Read means: a batch of random images as
+neighbours: its median and quartiles in wall-clock time, its median in CPU time. Read means: a batch of random images as
 float32 tensors. Files of float16 hold the same bytes as the cache; files of float32 are what other tools write. What is
 read was just written, so it lies in memory: a disk's own speed is not measured.
 
@@ -126,7 +126,7 @@ def main() -> None:
                 rate = rates[dtype]["images_per_second"]["median"]
                 print(
                     f"  {ratio['median']:.1f} times files of {dtype} (quartiles {ratio['q1']:.1f} ... "
-                    f"{ratio['q3']:.1f}; {work['median']:.1f} in processor time), which give {rate:,.0f} images/s"
+                    f"{ratio['q3']:.1f}; {work['median']:.1f} in CPU time), which give {rate:,.0f} images/s"
                 )
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")

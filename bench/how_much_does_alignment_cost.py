@@ -2,7 +2,7 @@
 
     python bench/how_much_does_alignment_cost.py [--json FILE]
 
-Forward, backward and AdamW on random latents and targets, in turns, in processor time: plain;
+Forward, backward and AdamW on random latents and targets, in turns, in CPU time: plain;
 plain without any word of taps in the network's forward; with REPA, iREPA and REPA-DoG. Opening and reading targets is
 not counted. On a CPU SiT-micro at 64 tokens, on a GPU SiT-B at 256 tokens towards targets of 768 channels.
 """

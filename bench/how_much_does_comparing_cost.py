@@ -4,8 +4,8 @@
 
 A checkpoint of SiT-S/2 with its averages and AdamW's moments, the export of an autoencoder of Stable Diffusion's
 size and a cache of f16d16 latents are opened in turns with the comparison and without: without the manifest, or the
-call that compares shards. What is printed is the ratio of neighbours: its median and quartiles by the clock, its median
-in processor time. An epoch opens the cache and reads all latents in random order. All lies in memory: a disk's own
+call that compares shards. What is printed is the ratio of neighbours: its median and quartiles in wall-clock time, its
+median in CPU time. An epoch opens the cache and reads all latents in random order. All lies in memory: a disk's own
 speed is not measured.
 """
 
@@ -116,7 +116,7 @@ def main() -> None:
             row = results[what]
             print(
                 f"{what:<12}{row['megabytes']:8.0f} MB{row['seconds']:8.2f} s with, {row['seconds_added']:.2f} s more; "
-                f"{median:.2f} × ({q1:.2f} … {q3:.2f}), {row['ratio_of_work']:.2f} × in processor time"
+                f"{median:.2f} × ({q1:.2f} … {q3:.2f}), {row['ratio_of_work']:.2f} × in CPU time"
             )
     if arguments.json:
         document = {"machine": describe(), "repeats": arguments.repeats, "opening": results}

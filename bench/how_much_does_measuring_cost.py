@@ -5,7 +5,7 @@
 Encoding and decoding are timed call by call; what is left is everything else: reading images, metrics, fits and
 bootstraps. Without an autoencoder: a preset with random weights, by default tiny at 64 × 64. Where a network would
 take hours, --timed N runs it on N images of each shape, and multiplies; the numbers of the analysis mean nothing then.
-Seconds are of the clock; with one thread on a CPU, of that processor at work.
+Seconds are wall-clock time; with one thread on a CPU, CPU time.
 """
 
 import argparse
@@ -35,7 +35,7 @@ class Calls:
 
 
 def now() -> float:
-    """Seconds: of the processor at work where one alone works, otherwise of the clock."""
+    """Seconds: CPU time where one thread works, otherwise wall-clock time."""
     return time.process_time() if is_alone() else time.perf_counter()
 
 

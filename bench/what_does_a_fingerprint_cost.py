@@ -4,7 +4,7 @@
 
 Files of random bytes in 100 folders, written for the purpose, of which a fingerprint reads three blocks of 4 KiB each.
 They lie in the page cache, so a disk's own speed is not measured. The three are timed in turns, and what is printed is
-the ratio of neighbours: its median and quartiles by the clock, its median in processor time.
+the ratio of neighbours: its median and quartiles in wall-clock time, its median in CPU time.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def main() -> None:
     for name, found in document["ratio"].items():
         print(
             f"fingerprint over {name}: {found['median']:.2f} ({found['q1']:.2f} to {found['q3']:.2f}), "
-            f"{found['of_work']:.2f} in processor time"
+            f"{found['of_work']:.2f} in CPU time"
         )
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(document, indent=1))

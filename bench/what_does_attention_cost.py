@@ -3,7 +3,7 @@
     python bench/what_does_attention_cost.py [--rounds 10] [--json FILE]
 
 A training step in bf16 of SiT-micro on latents of 8 × 8, batch 64, with 16 and 64 tokens: forward, backward, AdamW and
-averaged weights. The two are timed in turns; what is printed is the ratio of neighbours in processor time.
+averaged weights. The two are timed in turns; what is printed is the ratio of neighbours in CPU time.
 """
 
 import argparse

@@ -5,7 +5,7 @@
 One thread trains the denoiser and the autoencoder of the plan cifar10 on random numbers, each case in a process of its
 own, in turns: as the plan has it, compiled, and with matrix products in AVX-512. MKL, which PyTorch calls for float32
 products, uses AVX2 on processors of other makers than Intel; a preloaded library of one function, by which MKL asks for
-the maker, lifts that, and needs a C compiler. Ratios are of neighbours, in processor time of a step.
+the maker, lifts that, and needs a C compiler. Ratios are of neighbours, in CPU time of a step.
 """
 
 import argparse

@@ -295,6 +295,8 @@ def main() -> None:
     arguments = parser.parse_args()
     comparison = json.loads((RESULTS / f"{arguments.result}.json").read_text())["comparison"]
     methods = methods_of(comparison["plan"])
+    if len({trial["seed"] for trial in comparison["trials"]}) < 2:
+        parser.error(f"{arguments.result} has one seed; between two the ceiling is measured")
     settings = read(comparison["trials"], methods)
     if len(settings.names) < FEWEST:
         parser.error(f"{arguments.result} has {len(settings.names)} settings with all seeds; it takes {FEWEST}")

@@ -23,23 +23,17 @@ from scipy.stats import linregress
 from scipy.stats import t as student
 from torch import Tensor
 
-from spectrum_matching.cli.compare import resolve
-from spectrum_matching.comparison.checks import OpenedPlan, autoencoder_run, open_plan
-from spectrum_matching.comparison.shared import open_reference
-from spectrum_matching.comparison.trial import EXPORT, RUN, SCORES, run_trial
-from spectrum_matching.data.order import fixed_batches
-from spectrum_matching.evaluation.decoded_reference import compute_decoded_reference
-from spectrum_matching.evaluation.generation import evaluate_generation
+from spectrum_matching.comparison.checks import OpenedPlan, autoencoder_run
+from spectrum_matching.comparison.trial import EXPORT, RUN, run_trial
 from spectrum_matching.files.stages import FinishedStage, read_finished_stage, run_stage
 from spectrum_matching.nets.autoencoder import open_autoencoder
-from spectrum_matching.records.scores import EVALUATIONS
 from spectrum_matching.sampling.generate import generate_batch
 from spectrum_matching.sampling.model import Decoder, DiffusionModel, open_model
 from spectrum_matching.seeding import seeded
 from spectrum_matching.training.autoencoder_config import MethodChoice, Network
 from spectrum_matching.training.run_autoencoder import run_autoencoder
+from trials import RESULTS, finished, open_runs, save_rows, score, scores_of
 
-RESULTS = Path(__file__).parent / "results"
 CONTROL, WHOLE = "autoencoder", "DSM"
 DOSES, STEPS = range(8), 400  # eighths of the updates that are low-passed
 OUTCOMES = ("fid", "fid_reconstructions")
@@ -83,31 +77,13 @@ def run_dose(
     export = str(folder / EXPORT)
     digest = json.loads((folder / RUN / "metrics.json").read_text())["weights_digest"]
     decoder = Decoder(export, open_autoencoder(export, opened.device), digest)
-    images, n = opened.measured[seed], opened.plan.measuring.reconstructions
-    assert opened.extractor is not None
 
     def decoded() -> Iterator[Tensor]:
         for units in latents:
             batch = replace(model, decoder=decoder).decode(units)
             yield ((batch + 1) * 127.5).round() / 127.5 - 1  # as samples are stored
 
-    evaluation = evaluate_generation(
-        f"dose {dose}",
-        decoded(),
-        open_reference(opened, seed),
-        opened.extractor,
-        reconstructions=compute_decoded_reference(
-            images.source, fixed_batches(images, 64, n), opened.extractor, CONTROL, digest, decoder.autoencoder
-        ),
-        seed=seed,
-    )
-    return {key: measured.value for key, measured in evaluation.scores.items()}
-
-
-def scores_of(stages: Mapping[Any, FinishedStage]) -> dict[str, float | None]:
-    """Return every score of the samples of a finished trial."""
-    (evaluation,) = EVALUATIONS.read(stages["scores"].folder / SCORES)
-    return {key: measured.value for key, measured in evaluation.scores.items()}
+    return score(opened, seed, decoded(), decoder)
 
 
 def falls(scores: Scores) -> tuple[float, float]:
@@ -156,10 +132,12 @@ def reading(y1: Scores, whole: float) -> str:
     """Return whose the gain is, as written down; whole: the change of y1 from the control to whole DSM.
 
     "decoder": y1 falls with dose and by at least half of that. "encoder": it does not fall, and the interval of the
-    slope excludes half of that. Else "undecided".
+    slope excludes half of that. Else "undecided", as where whole DSM gains nothing.
     """
     change = mean(values[-1] - values[0] for values in y1.values())
     fell = falls(y1)[1] < LEVEL
+    if whole >= 0:  # there is no gain to attribute
+        return "undecided"
     if fell and change <= whole / 2:
         return "decoder"
     _, low, _ = slope(y1)
@@ -216,11 +194,12 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
-    opened = open_plan(resolve("cifar10", (), arguments.runs, None))
+    opened = open_runs(arguments.runs, arguments.seeds)
     rows: list[dict[str, Any]] = []
     whole: list[dict[str, Any]] = []
     for seed in arguments.seeds:
-        stages = run_trial(opened, CONTROL, seed, read_finished_stage)
+        finished_trials = {entry: finished(parser, opened, entry, seed) for entry in (CONTROL, WHOLE)}
+        stages = finished_trials[CONTROL]
         model, latents = sampled_latents(opened, stages)
         for dose in DOSES:
             inputs = {"samples": stages["samples"].digest, "steps": STEPS, "method": asdict(method(dose))}
@@ -231,16 +210,13 @@ def main() -> None:
             stage = run_stage(arguments.runs / "decoder_alone" / f"seed{seed}", f"dose{dose}", inputs, work)
             rows.append({"seed": seed, "dose": dose, "scores": stage.outputs})
             print(json.dumps(rows[-1]), flush=True)
-        scores = {entry: scores_of(run_trial(opened, entry, seed, read_finished_stage)) for entry in (CONTROL, WHOLE)}
+        scores = {entry: scores_of(trial) for entry, trial in finished_trials.items()}
         whole.append({"seed": seed} | {key: scores[WHOLE][key] - scores[CONTROL][key] for key in OUTCOMES})
-    path = RESULTS / "decoder_alone.json"
-    if path.exists():  # of other seeds, run before
-        before = json.loads(path.read_text())
-        rows += [row for row in before["rows"] if row["seed"] not in arguments.seeds]
-        whole += [row for row in before["whole"] if row["seed"] not in arguments.seeds]
-    rows.sort(key=lambda row: (row["seed"], row["dose"]))
-    document = {"question": "decoder_alone", "rows": rows, "whole": whole, "summary": summary(rows, whole)}
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    document = save_rows(
+        RESULTS / "decoder_alone.json",
+        {"rows": (rows, ("seed", "dose")), "whole": (whole, ("seed",))},
+        lambda merged: {"summary": summary(merged["rows"], merged["whole"])},
+    )
     print(json.dumps(document["summary"], indent=1))
     if document["summary"]:
         print(table(document))

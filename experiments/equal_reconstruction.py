@@ -19,20 +19,20 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from spectrum_matching.cli.compare import resolve
-from spectrum_matching.comparison.checks import OpenedPlan, autoencoder_run, open_plan
+from spectrum_matching.comparison.checks import OpenedPlan, autoencoder_run
 from spectrum_matching.comparison.trial import RUN, SCORES, run_trial
 from spectrum_matching.data.order import fixed_batches
 from spectrum_matching.evaluation.reconstruction import evaluate_reconstruction
+from spectrum_matching.files.atomic import write_text_atomically
 from spectrum_matching.files.documents import read_json
-from spectrum_matching.files.stages import FinishedStage, UnfinishedError, Work, read_finished_stage, run_stage
+from spectrum_matching.files.stages import FinishedStage, Work, run_stage
 from spectrum_matching.metrics.pooled import differences
 from spectrum_matching.nets.autoencoder import open_autoencoder
 from spectrum_matching.records.comparison import Stage
 from spectrum_matching.records.scores import EVALUATIONS
 from spectrum_matching.training.run_autoencoder import run_autoencoder
+from trials import RESULTS, finished, open_runs, save_rows, scores_of, values_of
 
-RESULTS = Path(__file__).parent / "results"
 CONTROL = "autoencoder"
 METHODS = ("DSM", "ESM + DSM", "EQ-VAE", "Scale Equivariance")
 EVERY, MOST = 400, 6_400
@@ -53,16 +53,19 @@ def psnr_of(opened: OpenedPlan, seed: int, export: Path) -> float:
 
 def train_until_equal(opened: OpenedPlan, entry: str, seed: int, target: float, folder: Path) -> dict[str, Any]:
     """Train in `folder` until PSNR reaches the target; return the updates, the PSNR at each look, and the weights."""
-    looks: dict[int, float] = {}
+    path, steps = folder / "looks.json", 0
+    looks: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
     for steps in range(EVERY, MOST + 1, EVERY):
-        run = replace(autoencoder_run(opened.plan, entry, seed, folder / RUN), steps=steps)
-        export = run_autoencoder(run)
-        looks[steps] = psnr_of(opened, seed, export)
-        print(f"{entry}, seed {seed}: {looks[steps]:.2f} dB after {steps} updates, control {target:.2f} dB", flush=True)
-        if looks[steps] >= target:
+        if str(steps) not in looks:  # not looked at by a call that was interrupted later
+            run = replace(autoencoder_run(opened.plan, entry, seed, folder / RUN), steps=steps)
+            looks[str(steps)] = psnr_of(opened, seed, run_autoencoder(run))
+            write_text_atomically(path, json.dumps(looks))
+        psnr = looks[str(steps)]
+        print(f"{entry}, seed {seed}: {psnr:.2f} dB after {steps} updates, control {target:.2f} dB", flush=True)
+        if psnr >= target:
             break
     weights = read_json(folder / RUN / "metrics.json", "run it again")["weights_digest"]
-    return {"steps": steps, "psnr": looks[steps], "looks": {str(k): v for k, v in looks.items()}, "weights": weights}
+    return {"steps": steps, "psnr": looks[str(steps)], "looks": looks, "weights": weights}
 
 
 def run_entry(
@@ -91,12 +94,10 @@ def run_entry(
     return run_trial(equal, entry, seed, with_trained), trained.outputs
 
 
-def scores_of(stages: Mapping[Stage, FinishedStage]) -> dict[str, float | None]:
+def all_scores_of(stages: Mapping[Stage, FinishedStage]) -> dict[str, float | None]:
     """Return the scores of a trial's samples and reconstructions."""
-    (generation,) = EVALUATIONS.read(stages["scores"].folder / SCORES)
     (reconstruction,) = EVALUATIONS.read(stages["reconstruction"].folder / SCORES)
-    scores = {f"reconstruction_{key}": each.value for key, each in reconstruction.scores.items()}
-    return {key: each.value for key, each in generation.scores.items()} | scores
+    return scores_of(stages) | {f"reconstruction_{key}": value for key, value in values_of(reconstruction).items()}
 
 
 def tests(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -118,11 +119,14 @@ def tests(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def table(document: Mapping[str, Any]) -> str:
     """Return means over seeds, each seed's distances, and the words of the tests, as Markdown."""
     lines = [
-        "| autoencoder | updates | PSNR, dB | rFD | y1 | at each seed | | y2 | at each seed | | precision | recall |",
+        "| autoencoder | updates | PSNR, dB | rFD | y1 | at each seed | test of y1 "
+        "| y2 | at each seed | test of y2 | precision | recall |",
         "|---" * 12 + "|",
     ]
-    for entry in dict.fromkeys(row["entry"] for row in document["rows"]):
+    for entry in (CONTROL, *METHODS):
         rows = [row for row in document["rows"] if row["entry"] == entry]
+        if not rows:
+            continue
         cells = [entry, ", ".join(str(row["training"]["steps"]) if "training" in row else "–" for row in rows)]
         for key, digits in SHOWN.items():
             values = [float(row["scores"][key]) for row in rows]
@@ -142,26 +146,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=METHODS, default=METHODS)
     arguments = parser.parse_args()
-    opened = open_plan(resolve("cifar10", (), arguments.runs, None))
-    rows = []
+    opened, rows = open_runs(arguments.runs, arguments.seeds), []
     for seed in arguments.seeds:
-        try:
-            control = run_trial(opened, CONTROL, seed, read_finished_stage)
-        except UnfinishedError as error:
-            parser.error(f"the control of seed {seed} is not finished (next: {error}): run the comparison first")
-        rows.append({"entry": CONTROL, "seed": seed, "scores": scores_of(control)})
+        control = finished(parser, opened, CONTROL, seed)
+        rows.append({"entry": CONTROL, "seed": seed, "scores": all_scores_of(control)})
         target = float(rows[-1]["scores"]["reconstruction_psnr"])
         for entry in arguments.only:
             stages, training = run_entry(opened, entry, seed, target)
-            rows.append({"entry": entry, "seed": seed, "scores": scores_of(stages), "training": dict(training)})
+            rows.append({"entry": entry, "seed": seed, "scores": all_scores_of(stages), "training": dict(training)})
             print(json.dumps(rows[-1]), flush=True)
-    path = RESULTS / "equal_reconstruction.json"
-    if path.exists():  # of other seeds and entries, run before
-        ours = {(row["entry"], row["seed"]) for row in rows}
-        rows += [row for row in json.loads(path.read_text())["rows"] if (row["entry"], row["seed"]) not in ours]
-    rows.sort(key=lambda row: (row["seed"], (CONTROL, *METHODS).index(row["entry"])))
-    document = {"question": "equal_reconstruction", "rows": rows, "tests": tests(rows)}
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    document = save_rows(
+        RESULTS / "equal_reconstruction.json",
+        {"rows": (rows, ("seed", "entry"))},
+        lambda merged: {"tests": tests(merged["rows"])},
+    )
     print(table(document))
 
 

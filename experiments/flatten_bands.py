@@ -108,6 +108,8 @@ def main() -> None:
                 except UnfinishedError:
                     continue
                 print(json.dumps(rows[-1]), flush=True)
+    if not rows:
+        parser.error(f"{arguments.runs} has no finished dose: run the comparison first")
     document = {"question": "flatten_bands", "times": TIMES, "n_images": N_IMAGES, "rows": rows}
     (HERE / "results" / "flatten_bands.json").write_text(json.dumps(document, indent=1) + "\n")
     print(table(document))

@@ -9,7 +9,6 @@ same command to resume, and several with other --only at once. Writes experiment
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from spectrum_matching.cli.compare import resolve
-from spectrum_matching.comparison.checks import OpenedPlan, diffusion_run, open_plan
-from spectrum_matching.comparison.shared import open_reference
+from spectrum_matching.comparison.checks import OpenedPlan, diffusion_run
 from spectrum_matching.comparison.trial import EXPORT, LATENTS, SAMPLES, run_trial
 from spectrum_matching.data.order import fixed_batches
-from spectrum_matching.evaluation.decoded_reference import compute_decoded_reference
-from spectrum_matching.evaluation.generation import evaluate_generation
 from spectrum_matching.evaluation.samples import open_samples
 from spectrum_matching.files.stages import read_finished_stage, run_stage
 from spectrum_matching.latent_space import LatentSpace, SpectralGain
@@ -40,8 +35,9 @@ from spectrum_matching.spectrum.power import radial_bins
 from spectrum_matching.training.diffusion_data import DiffusionBatch, open_learned
 from spectrum_matching.training.optimization import ema_weights, train
 from spectrum_matching.training.train_diffusion import DiffusionTrainer, build_diffusion_state, path_of
+from trials import RESULTS, finished, open_runs, save_rows, score
 
-RESULTS, CONFIG = Path(__file__).parent / "results", Path(__file__).parent / "flatten.yaml"
+CONFIG = Path(__file__).parent / "flatten.yaml"
 ENTRY = "autoencoder"
 CONTROLS = ("permuted rings", "gain by channel", "coloured noise", "loss weights")
 
@@ -138,25 +134,7 @@ def run_control(opened: OpenedPlan, control: str, dose: float, seed: int, folder
     with ema_weights(state):
         model = DiffusionModel(str(folder), card, seen.eval(), "", decoder)
         write_samples(model, opened.plan.sampling, opened.plan.measuring.samples, samples, accelerator)
-    return score(opened, seed, samples, decoder)
-
-
-def score(opened: OpenedPlan, seed: int, samples: Path, decoder: Decoder) -> dict[str, float | None]:
-    """Return every score of the samples, as the comparison has them."""
-    assert opened.extractor is not None
-    images, n = opened.measured[seed], opened.plan.measuring.reconstructions
-    decoded = compute_decoded_reference(
-        images.source, fixed_batches(images, 64, n), opened.extractor, ENTRY, decoder.digest, decoder.autoencoder
-    )
-    evaluation = evaluate_generation(
-        "control",
-        fixed_batches(open_samples(samples), 64),
-        open_reference(opened, seed),
-        opened.extractor,
-        reconstructions=decoded,
-        seed=seed,
-    )
-    return {key: measured.value for key, measured in evaluation.scores.items()}
+    return score(opened, seed, fixed_batches(open_samples(samples), 64), decoder)
 
 
 def main() -> None:
@@ -167,10 +145,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--only", nargs="+", choices=CONTROLS, default=CONTROLS)
     arguments = parser.parse_args()
-    opened, rows = open_plan(resolve("cifar10", [CONFIG], arguments.runs, None)), []
+    opened, rows = open_runs(arguments.runs, arguments.seeds, [CONFIG]), []
     for seed in arguments.seeds:
+        stages = finished(parser, opened, ENTRY, seed)
         for control in arguments.only:
-            stages = run_trial(opened, ENTRY, seed, read_finished_stage)
             # The entry's own training has the same settings and latents, the scores the same sampling and features.
             alike = {name: stages[name].digest for name in ("diffusion", "samples", "scores")}
             inputs = {"control": control, "dose": arguments.dose, "seed": seed, **alike}
@@ -181,12 +159,7 @@ def main() -> None:
 
             stage = run_stage(arguments.runs / "controls" / f"seed{seed}", "control", inputs, work)
             rows.append({**inputs, "autoencoder": weights, "scores": stage.outputs})
-    path = RESULTS / "flatten_controls.json"
-    if path.exists():  # of other seeds and controls, run before
-        ours = {(row["control"], row["seed"]) for row in rows}
-        rows += [row for row in json.loads(path.read_text())["rows"] if (row["control"], row["seed"]) not in ours]
-    rows.sort(key=lambda row: (row["seed"], CONTROLS.index(row["control"])))
-    path.write_text(json.dumps({"question": "flatten_controls", "rows": rows}, indent=1) + "\n")
+    save_rows(RESULTS / "flatten_controls.json", {"rows": (rows, ("seed", "control", "dose"))}, lambda merged: {})
 
 
 if __name__ == "__main__":

@@ -21,8 +21,10 @@ import torch
 from spectrum_matching.analysis.conditions import measurements
 from spectrum_matching.analysis.measure import analyze
 from spectrum_matching.analysis.options import AnalysisOptions
+from spectrum_matching.comparison.plans import main_entries
 from spectrum_matching.comparison.trial import GENERATED, SCORES
 from spectrum_matching.data.images import ImageSet, open_images
+from spectrum_matching.files.stages import slug
 from spectrum_matching.metrics.images.frechet import share_of_the_way
 from spectrum_matching.metrics.ranks import rank_correlation
 from spectrum_matching.nets.autoencoder import Autoencoder
@@ -50,14 +52,24 @@ SEMANTIC = {
 }
 
 
+SCORED = ("reconstruction", "scores")
+"""Stages that score images."""
+
+
 def finished(runs: Path) -> Iterator[tuple[str, Path, Path, tuple[Path, Path]]]:
     """Yield each scored trial: its name, autoencoder, generative tier, and scores of reconstructions and samples."""
-    kinds = ("autoencoder-*/run/export", f"generative-*/{GENERATED}", f"reconstruction-*/{SCORES}")
-    for scores in sorted(runs.glob(f"*/seed*/scores-*/{SCORES}")):
-        trial = scores.parents[1]
+    kinds = (
+        "autoencoder-*/run/export",
+        f"generative-*/{GENERATED}",
+        f"reconstruction-*/{SCORES}",
+        f"scores-*/{SCORES}",
+    )
+    for trial in sorted(runs.glob("*/seed*")):
         found = [sorted(trial.glob(kind)) for kind in kinds]
-        if all(len(each) == 1 for each in found):
-            autoencoder, generative, reconstruction = (each[0] for each in found)
+        if any(len(each) > 1 for each in found):
+            raise ValueError(f"{trial} was run with several settings: delete the stages that do not count")
+        if all(found):
+            autoencoder, generative, reconstruction, scores = (each[0] for each in found)
             yield f"{trial.parent.name}/{trial.name}", autoencoder, generative, (reconstruction, scores)
 
 
@@ -115,13 +127,17 @@ def table(result: dict[str, Any]) -> str:
     """Return the table in Markdown, by the trained model's distance to images: the numbers of each autoencoder."""
     heads = ["trained", *MODELS.values(), "rFD", "share left", *SEMANTIC.values()]
     lines = [f"| autoencoder | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    names = {slug(entry): entry for entry in main_entries()}
+    has_seeds = len({row["trial"].partition("/")[2] for row in result["rows"]}) > 1
     for row in sorted(result["rows"], key=lambda row: row["trained"]["fid"][0]):
         scores, left = row["trained"], share(row)
         pairs = [(scores["fid"][0], scores["fid_reconstructions"][0]), *(pair(row, model) for model in MODELS)]
         cells = [f"{one:.1f} / {other:.2f}" for one, other in pairs]
         cells += [f"{scores['rfid'][0]:.1f}", f"{float(left):.2f} ± {left.standard_error or 0:.2f}"]
         cells += [f"{row['numbers'][key][0]:.3f}" for key in SEMANTIC]
-        lines.append(f"| {row['trial'].replace('/seed', ', ')} | {' | '.join(cells)} |")
+        method, _, seed = row["trial"].partition("/seed")
+        name = names.get(method, method) + f", seed {seed}" * has_seeds
+        lines.append(f"| {' | '.join((name, *cells))} |")
     return "\n".join(lines)
 
 
@@ -157,8 +173,9 @@ def main() -> None:
                 )
                 print(trial, flush=True)
     print(table({"rows": rows}))
-    for key, (images_rho, reconstructions_rho) in correlations(rows).items():
-        print(f"{key}: {images_rho:.2f} to images, {reconstructions_rho:.2f} to reconstructions")
+    for key, found in correlations(rows).items():
+        to_images, to_reconstructions = ("undefined" if rho is None else f"{rho:.2f}" for rho in found)
+        print(f"{key}: {to_images} to images, {to_reconstructions} to reconstructions")
 
 
 if __name__ == "__main__":

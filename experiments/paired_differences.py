@@ -2,6 +2,7 @@
 
     python experiments/paired_differences.py flatten compare_flatten
     python experiments/paired_differences.py flatten_more compare_flatten_more
+    python experiments/paired_differences.py centring compare_flatten_more compare_centring
     python experiments/paired_differences.py flatten_controls compare_flatten flatten_controls
     python experiments/paired_differences.py flatten_retraining compare_flatten
     python experiments/paired_differences.py flatten_forms compare_flatten_forms
@@ -53,6 +54,9 @@ FAMILIES = {
         Family(control, tuple(f"{control}, {dose}" for dose in ("D 0.5", "D 1")), (outcome,))
         for control in ("autoencoder", "DSM")
         for outcome in NAMES
+    ],
+    "centring": [
+        Family(f"{name}, one mean", (name,), (outcome,)) for name in ("autoencoder", "DSM") for outcome in NAMES
     ],
     "flatten_controls": [
         Family("autoencoder", ("permuted rings", "gain by channel", "coloured noise", "loss weights"), (outcome,))
@@ -125,6 +129,14 @@ def reading(tests: Sequence[Paired], rows: Sequence[str]) -> str:
         if {word} in both.values():
             return name
     return "undecided"
+
+
+def becomes_default(tests: Sequence[Paired]) -> bool:
+    """Return whether centring is lower in y1 and y2 on `autoencoder`, and higher in neither on DSM."""
+    words = {(each.row, each.outcome): each.word for each in tests}
+    main = ("fid", "fid_reconstructions")
+    helps = all(words.get(("autoencoder", key)) == "lower" for key in main)
+    return helps and all(words.get(("DSM", key)) in ("lower", "undecided") for key in main)
 
 
 def best_is_inside(control: str, scores: Scores) -> bool | None:
@@ -205,7 +217,10 @@ def main() -> None:
     parser.add_argument("name", choices=FAMILIES)
     parser.add_argument("results", nargs="+", help="names of files in experiments/results, without .json")
     arguments = parser.parse_args()
-    scores, autoencoders = read_scores([RESULTS / f"{name}.json" for name in arguments.results])
+    paths = [RESULTS / f"{name}.json" for name in arguments.results]
+    if missing := [path.name for path in paths if not path.exists()]:
+        parser.error(f"experiments/results has no {', '.join(missing)}")
+    scores, autoencoders = read_scores(paths)
     for family in FAMILIES[arguments.name]:
         require_pairs(family, autoencoders)
     tests = [each for family in FAMILIES[arguments.name] for each in tested(family, scores)]
@@ -216,8 +231,15 @@ def main() -> None:
     if arguments.name == "flatten":  # only the doses of which the hypothesis says that they help
         controls = {control: tuple(f"{control}, {dose}" for dose in ("D 0.5", "D 1")) for control in controls}
         document["best_is_inside"] = {control: best_is_inside(control, scores) for control in controls}
-    if arguments.name in ("flatten", "flatten_more", "flatten_retraining"):  # the others have none written down
+    if arguments.name in (
+        "flatten",
+        "flatten_more",
+        "flatten_retraining",
+        "centring",
+    ):  # the others have none written down
         document["readings"] = {control: reading(tests, rows) for control, rows in controls.items()}
+    if arguments.name == "centring":
+        document["becomes_default"] = becomes_default(tests)
     if arguments.name == "flatten_controls":
         document["carriers"] = carriers(tests, scores)
     (RESULTS / f"paired_{arguments.name}.json").write_text(json.dumps(document, indent=1) + "\n")

@@ -175,15 +175,15 @@ def table(comparison: Numbers) -> str:
     bound = f"{chance(comparison['trials']):.2f}"
     lines += [
         "",
-        f"If methods are permuted at random, the largest absolute correlation in one of our columns exceeds {bound} "
-        "in one case of twenty.",
+        "Under random permutations of the methods, the largest absolute correlation in one of our columns exceeds "
+        f"{bound} in 5 % of cases.",
     ]
     return "\n".join(lines)
 
 
-def signed(value: float) -> str:
-    """Return a correlation with two digits."""
-    return f"{value:.2f}".replace("-", "−")
+def signed(value: float | None) -> str:
+    """Return a correlation with two digits; None, of a constant, has none."""
+    return "–" if value is None else f"{value:.2f}".replace("-", "−")
 
 
 def draw(comparison: Numbers) -> None:

@@ -1,9 +1,9 @@
 """Checks every call into `spectrum`, `methods` and `diffusion` against the shapes that its annotations declare.
 
 The library itself needs neither jaxtyping nor beartype: annotations are not evaluated when it runs. With
-CHECK_SHAPES=1 in the environment, pytest imports these rooms through a finder that executes what they import for type
-checkers and wraps their functions. Tests marked `unchecked` are left out there: torch.compile cannot look through the
-wrappers, and what is passed in the wrong shape on purpose is refused by them before the library can.
+CHECK_SHAPES=1 in the environment, pytest imports these packages through a finder that executes what they import for
+type checkers and wraps their functions. Tests marked `unchecked` are left out there: torch.compile cannot look through
+the wrappers, and what is passed in the wrong shape on purpose is refused by them before the library can.
 """
 
 import ast
@@ -16,7 +16,7 @@ import typing
 import beartype
 import jaxtyping
 
-ROOMS = tuple(f"spectrum_matching.{room}" for room in ("spectrum", "methods", "diffusion"))
+PACKAGES = tuple(f"spectrum_matching.{package}" for package in ("spectrum", "methods", "diffusion"))
 
 
 def _module_of(value):
@@ -52,7 +52,7 @@ class _CheckingLoader(importlib.machinery.SourceFileLoader):
 
 class _CheckingFinder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if not name.startswith(ROOMS):
+        if not name.startswith(PACKAGES):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
@@ -62,6 +62,6 @@ class _CheckingFinder(importlib.abc.MetaPathFinder):
 
 def install():
     """Check the shapes of all modules imported from now on."""
-    early = [name for name in sys.modules if name.startswith(ROOMS)]
-    assert not early, "install before these rooms are imported"
+    early = [name for name in sys.modules if name.startswith(PACKAGES)]
+    assert not early, "install before these packages are imported"
     sys.meta_path.insert(0, _CheckingFinder())

@@ -23,13 +23,13 @@ DIRECTION = (
     ("studies",),
     ("cli",),
 )
-"""Each room imports only rooms of earlier lines; those of one line do not know each other."""
+"""Each package imports only packages of earlier lines; those of one line do not know each other."""
 
-LINE = {room: line for line, rooms in enumerate(DIRECTION) for room in rooms}
+LINE = {package: line for line, packages in enumerate(DIRECTION) for package in packages}
 FRONT_DOOR = {"__init__", "__main__"}
 
 
-def room_of(path):
+def package_of(path):
     """The folder or the module right below the package that a file belongs to."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
@@ -85,9 +85,9 @@ def foreign_imports(path):
     return found - {PACKAGE.name}
 
 
-def test_direction_names_every_room_and_no_other():
-    rooms = {room_of(path) for path in SOURCES} - FRONT_DOOR
-    assert rooms == set(LINE)
+def test_direction_names_every_package_and_no_other():
+    packages = {package_of(path) for path in SOURCES} - FRONT_DOOR
+    assert packages == set(LINE)
 
 
 def test_package_root_has_at_most_23_entries():
@@ -95,15 +95,15 @@ def test_package_root_has_at_most_23_entries():
     assert len(entries) <= 23, sorted(path.name for path in entries)
 
 
-@pytest.mark.parametrize("room", LINE)
-def test_imports_follow_direction(room):
+@pytest.mark.parametrize("package", LINE)
+def test_imports_follow_direction(package):
     against = []
     for path in SOURCES:
-        if room_of(path) != room:
+        if package_of(path) != package:
             continue
         for module in imports_within(path) - {PACKAGE.name}:
             other = module.split(".")[1]
-            if other != room and LINE[other] >= LINE[room]:
+            if other != package and LINE[other] >= LINE[package]:
                 against.append(f"{path.relative_to(PACKAGE)} imports {module}")
     assert not against
 
@@ -116,14 +116,14 @@ def test_imports_have_no_circles():
 
 def test_spectrum_and_methods_need_torch_and_the_standard_library_alone():
     for path in SOURCES:
-        if room_of(path) in ("spectrum", "methods"):
+        if package_of(path) in ("spectrum", "methods"):
             assert foreign_imports(path) - {"torch"} <= sys.stdlib_module_names, path
 
 
 @pytest.mark.slow
 def test_only_cli_and_report_terminal_draw_on_the_terminal():
     for path in SOURCES:
-        if room_of(path) != "cli" and path != PACKAGE / "report" / "terminal.py":
+        if package_of(path) != "cli" and path != PACKAGE / "report" / "terminal.py":
             assert "rich" not in foreign_imports(path), path
             calls = [node.func for node in ast.walk(parse(path)) if isinstance(node, ast.Call)]
             assert not any(isinstance(call, ast.Name) and call.id == "print" for call in calls), path

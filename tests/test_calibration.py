@@ -1,4 +1,3 @@
-import importlib.util
 import json
 from pathlib import Path
 
@@ -7,10 +6,9 @@ import pytest
 import yaml
 from scipy.stats import bootstrap, spearmanr
 
+import calibration
+
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-SPEC = importlib.util.spec_from_file_location("calibration", EXPERIMENTS / "calibration.py")
-calibration = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(calibration)
 
 STRATA = [[0], [1, 2, 3, 4, 5], [6, 7, 8, 9], [10, 11, 12], [13, 14, 15, 16, 17, 18], [19, 20, 21], [22, 23]]
 METHODS = [f"method {number}" for number, items in enumerate(STRATA) for _ in items]

@@ -1,17 +1,9 @@
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+import decoder_alone as alone
 from spectrum_matching.training.autoencoder_config import MethodChoice
-
-SPEC = importlib.util.spec_from_file_location(
-    "decoder_alone", Path(__file__).parents[1] / "experiments" / "decoder_alone.py"
-)
-alone = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(alone)
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, (3, 8))
 

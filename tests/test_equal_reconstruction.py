@@ -1,8 +1,6 @@
-import importlib.util
-from pathlib import Path
-
 import pytest
 
+import equal_reconstruction as equal
 from spectrum_matching.comparison.checks import open_plan
 from spectrum_matching.comparison.plans import Entry, Measuring, Plan
 from spectrum_matching.comparison.trial import run_trial
@@ -10,12 +8,6 @@ from spectrum_matching.files.stages import run_stage
 from spectrum_matching.sampling.generate import SamplingChoice
 from spectrum_matching.training.autoencoder_config import AutoencoderRun, Data, Intervals, MethodChoice
 from spectrum_matching.training.diffusion_config import DenoiserChoice, DiffusionRun
-
-SPEC = importlib.util.spec_from_file_location(
-    "equal_reconstruction", Path(__file__).parents[1] / "experiments" / "equal_reconstruction.py"
-)
-equal = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(equal)
 
 
 @pytest.fixture
@@ -46,7 +38,7 @@ def opened(image_folder, tmp_path, monkeypatch):
 def test_an_entry_trains_until_it_is_equal_or_for_the_most_updates(opened, target, steps, n_looks):
     stages, training = equal.run_entry(opened, "DSM", 0, target)
     assert (training["steps"], len(training["looks"])) == (steps, n_looks)
-    scores = equal.scores_of(stages)
+    scores = equal.all_scores_of(stages)
     # What was trained in parts, with a look after each, is what the comparison trains in one go.
     assert scores["reconstruction_psnr"] == pytest.approx(training["psnr"])
     if target < 0:

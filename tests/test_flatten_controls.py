@@ -1,21 +1,13 @@
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
+import flatten_controls as controls
 from spectrum_matching.diffusion import Path as DiffusionPath
 from spectrum_matching.diffusion import Times, diffusion_loss
 from spectrum_matching.latent_space import LatentSpace, SpectralGain
 from spectrum_matching.nets.denoiser.build import build_denoiser
 from spectrum_matching.spectrum.gain import apply_gain, dct_frequencies
 from spectrum_matching.spectrum.power import radial_bins
-
-SPEC = importlib.util.spec_from_file_location(
-    "flatten_controls", Path(__file__).parents[1] / "experiments" / "flatten_controls.py"
-)
-controls = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(controls)
 
 GAIN = dct_frequencies(8, 8).clamp_min(1 / 16).sqrt()
 

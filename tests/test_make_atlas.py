@@ -1,10 +1,8 @@
 import csv
-import importlib.util
 import sys
 from pathlib import Path
 
-import pytest
-
+import make_atlas as program
 from spectrum_matching.metrics.atlas.forecast import support
 from spectrum_matching.metrics.atlas.paired import most_given_up
 from spectrum_matching.metrics.atlas.spaces import ATLAS, read_atlas
@@ -13,21 +11,13 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "forecast.md"
 
 
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("make_atlas", ROOT / "experiments" / "make_atlas.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_own_rows_of_the_atlas_are_those_of_the_results(program):
+def test_own_rows_of_the_atlas_are_those_of_the_results():
     """Where this fails, results have changed: run `python experiments/make_atlas.py`."""
     assert program.trials() == read_atlas().trials
     assert program.own() == read_atlas().own
 
 
-def test_main_without_tables_remakes_the_atlas_as_it_is(program, tmp_path, monkeypatch, capsys):
+def test_main_without_tables_remakes_the_atlas_as_it_is(tmp_path, monkeypatch, capsys):
     there = program.TARGET.read_bytes()
     monkeypatch.setattr(program, "TARGET", tmp_path / "atlas.json")
     (tmp_path / "atlas.json").write_bytes(there)
@@ -47,7 +37,7 @@ def write_table(path, **row):
         writer.writerow(row)
 
 
-def test_main_reads_published_tables(program, tmp_path, monkeypatch):
+def test_main_reads_published_tables(tmp_path, monkeypatch):
     board = {"tokenizer": "DC-AE", "gfid_sit_b": 42.01, "gfid_sit_xl": "", "ifid": 47.4, "viv": 1.36}
     facts = {"released": "24.10", "shape": "32x8x8", "tokens": "8x8", "paper": "https://arxiv.org/abs/2410.10733"}
     write_table(tmp_path / "gfid_by_tokenizer.csv", **board, **facts)
@@ -66,7 +56,7 @@ def test_main_reads_published_tables(program, tmp_path, monkeypatch):
     assert known.numbers["interpolation_fid"] == 47.4
 
 
-def test_forecast_page_has_the_numbers_of_the_atlas(program):
+def test_forecast_page_has_the_numbers_of_the_atlas():
     """Where this fails, run `python experiments/make_atlas.py`, which makes the tables anew."""
     page = " ".join(PAGE.read_text().split())
     assert program.with_tables(PAGE.read_text()) == PAGE.read_text()

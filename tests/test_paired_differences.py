@@ -1,4 +1,3 @@
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -6,17 +5,10 @@ import pytest
 import yaml
 from scipy.stats import t as student
 
+import flatten_controls
+import paired_differences as paired
+
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-
-
-def imported(name):
-    spec = importlib.util.spec_from_file_location(name, EXPERIMENTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-paired = imported("paired_differences")
 
 CONTROL = [35.0, 36.0, 34.5, 35.5]
 CHANGES = {"A": [-1.0, -1.2, -0.9, -1.1], "B": [-0.5, 0.6, 0.1, -0.3], "C": [0.2, 0.4, 0.1, 0.3]}
@@ -114,10 +106,10 @@ def test_a_control_carries_what_its_interval_holds(at_one, expected):
 
 def test_families_name_rows_of_the_plans():
     plans = {"flatten": "flatten", "flatten_more": "flatten", "flatten_retraining": "flatten"}
-    plans |= {name: name for name in ("flatten_forms", "delta", "repa")}
+    plans |= {name: name for name in ("flatten_forms", "centring", "delta", "repa")}
     known = {
         name: set(yaml.safe_load((EXPERIMENTS / f"{plan}.yaml").read_text())["entries"]) for name, plan in plans.items()
     }
-    known["flatten_controls"] = {"autoencoder", *imported("flatten_controls").CONTROLS}
+    known["flatten_controls"] = {"autoencoder", *flatten_controls.CONTROLS}
     for name, families in paired.FAMILIES.items():
         assert {entry for family in families for entry in (family.control, *family.rows)} <= known[name]

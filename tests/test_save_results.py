@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import re
 from copy import deepcopy
@@ -7,10 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+import save_results
+
 ROOT = Path(__file__).parents[1]
-SPEC = importlib.util.spec_from_file_location("save_results", ROOT / "experiments" / "save_results.py")
-save_results = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(save_results)
 
 
 @pytest.fixture

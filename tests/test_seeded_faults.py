@@ -1,11 +1,11 @@
 """Faults in a real autoencoder, one a test, on real weights if they are on this machine: each is found and named."""
 
-import importlib.util
 import os
 from pathlib import Path
 
 import pytest
 
+import seeded_faults as faults
 from spectrum_matching.analysis.doctor import examine
 from spectrum_matching.data import open_images
 from spectrum_matching.nets.autoencoder import Autoencoder
@@ -15,9 +15,6 @@ DATA = ROOT.parent / "shared" / "data"
 FOLDERS = {"SPECMATCH_TAE_FAMILY": DATA / "tae_family", "SPECMATCH_TAEF2": DATA / "taef2"}
 FOLDERS = {name: Path(os.environ.get(name, folder)) for name, folder in FOLDERS.items()}
 
-SPEC = importlib.util.spec_from_file_location("seeded_faults", ROOT / "experiments" / "seeded_faults.py")
-faults = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(faults)
 
 pytestmark = [
     pytest.mark.slow,

@@ -1,17 +1,14 @@
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 
+import which_numbers as numbers
 from spectrum_matching.metrics.atlas.known_pairs import published_pairs
 from spectrum_matching.metrics.catalogue import METRICS
 from spectrum_matching.report.analysis.answer import NOT_SHOWN
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-SPEC = importlib.util.spec_from_file_location("which_numbers", EXPERIMENTS / "which_numbers.py")
-numbers = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(numbers)
 
 
 @pytest.fixture(scope="module")

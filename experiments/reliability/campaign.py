@@ -15,6 +15,8 @@ from typing import Any
 
 from forked import Result
 
+from spectrum_matching.files.json_lines import keep_json_lines
+
 FOUND = ("error: failed ", "DAMAGED ")
 """What lines begin with where a command exits with status 1: `analyze --fail-on` and `check` found something."""
 USAGE = ("For full helptext", "error: argument")
@@ -62,7 +64,7 @@ def run_trials(trials: Iterator[Trial], count: int, journal: Path, private: dict
 
     private: text that the summary must not hold, such as paths of this machine, and what stands for it.
     """
-    done = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
+    done = keep_json_lines(journal)  # a crash may have cut the last line
     started, total = time.monotonic(), sum(map(_weight, done))
     with journal.open("a", buffering=1) as file:
         for number, trial in enumerate(trials):

@@ -139,9 +139,6 @@ def readers(scenes: Scenes) -> list[Reader]:
             words = [word.replace(place, path) if word.startswith(place) else word for word in words]
         return words
 
-    def of_cache(name: str, words: list[str]) -> Reader:
-        return Reader(name, out, written("cache", latents), words, "latents")
-
     def reader(name: str, prepare: Callable[[Path], None], words: list[str], *rest: Any) -> Reader:
         return Reader(name, out, prepare, verb(words), *rest)
 

@@ -77,6 +77,18 @@ class LatentSpace:
         """The same with one standard deviation for all channels, the root mean square of theirs."""
         return replace(self, std=(math.sqrt(math.fsum(std**2 for std in self.std) / len(self.std)),))
 
+    def with_std_of(self, joint: "LatentSpace") -> "LatentSpace":
+        """Return the same with one standard deviation for all channels; joint: that of all channels together.
+
+        Channels that do not vary are recorded with a standard deviation of 1 (`latents.statistics`), and count as 0.
+        """
+        if 1.0 not in self.std:
+            return self.with_one_std
+        mean = math.fsum(self.mean) / len(self.mean)
+        of_means = math.fsum((each - mean) ** 2 for each in self.mean) / len(self.mean)
+        variance = joint.std[0] ** 2 - of_means
+        return replace(self, std=(math.sqrt(variance),)) if variance > 0 else self.with_one_std
+
     def to_unit(self, latents: Tensor) -> Tensor:
         """Map raw latents (b, c, h, w) to unit scale (b, c·patch², h/patch, w/patch), in their dtype.
 

@@ -109,7 +109,7 @@ def test_analyze_measures_interpolation_as_restated(measured, tiny, images, othe
 
 def test_analyze_records_the_protocol_of_generation(measured, others, tmp_path):
     record = measured.generative
-    assert (record.reference, record.holds, record.is_by_class) == (str(others), "sample", True)
+    assert (record.reference, record.holds) == (str(others), "sample")
     assert (record.coverage.n_images, record.coverage.n_total, record.coverage.n_classes) == (30, 30, 2)
     assert (record.n_evaluated, record.n_generated) == (24, 24)
     assert len(record.reference_digest) == 16
@@ -253,3 +253,19 @@ def test_analyze_interpolates_within_means_of_a_deterministic_codec(images, othe
     assert record.coverage.n_images == 20
     assert record.measurements["interpolation_fid"].value > 0
     assert record.holds == "sample"
+
+
+def test_paired_images_have_the_numbers_of_those_they_are_paired_with(tiny):
+    """Of more images than features are kept of, those of the same images are then kept on both sides."""
+
+    class Noise:
+        def sample(self, indices):
+            return indexed_noise((len(indices), tiny.channels, 4, 4), indices, "numbers")
+
+    numbers = [40, 7, 23, 1, 99]
+    drawn = generative._Images(tiny, features, torch.device("cpu"), 2, 5, lambda done, total: None, numbers)
+    statistics = drawn.of(Noise())
+    plain = replace(drawn, indices=None).of(Noise())
+    assert statistics.rows("indices").tolist() == sorted(numbers)
+    order = sorted(range(5), key=numbers.__getitem__)
+    torch.testing.assert_close(statistics.rows("features"), plain.rows("features")[order])

@@ -73,6 +73,10 @@ def test_sample_by_a_protocol_changes_what_is_given_as_well(command, tmp_path):
     record = read_sampling(record_path(out))
     assert (record.sampler, record.last_step, record.guidance_interval) == ("euler_maruyama_mean", 0.04, (0.0, 0.7))
     assert (record.steps, record.guidance) == (2, 2.5)
+    # What is given counts, also where it is the default of sampling without a protocol.
+    assert command("--protocol=repa_guided", "--guidance", 1, "--sampler", "euler", "--out", out)[0] == 0
+    record = read_sampling(record_path(out))
+    assert (record.sampler, record.guidance, record.guidance_interval) == ("euler", 1.0, (0.0, 0.7))
     status, _, err = command("--protocol", "rapa", "--out", out)
     assert status == 2
     assert "sit_guided" in err

@@ -132,7 +132,7 @@ def test_unified_view_reads_files_and_folders(analyses, tmp_path, capfd):
     text = texts(page)
     assert "Encoding side, gap to the target at delta 1, scale-free: acts: other." in text
     assert "Decoding side, low-pass gap, mean over keep: undecided: other." in text
-    assert "with a probability of at most 5%" in text
+    assert "the probability that a side names any is at most 5%" in text
     drawn = figures(page)
     assert len(drawn) == 7
     scatter = drawn["low-pass gap over gap at delta 1, scale-free"]
@@ -145,6 +145,15 @@ def test_unified_view_reads_files_and_folders(analyses, tmp_path, capfd):
     cells = re.findall(r"<td data-sort=\"([^\"]*)\">", page)
     for each in other.changes:
         assert any(float(cell) == pytest.approx(each.mean) for cell in cells if cell), each.key
+
+
+def test_unified_view_refuses_two_analyses_of_one_trial(analyses, tmp_path, capfd):
+    for file, name in zip(analyses, ("analysis-0123456789", "analysis-abcdef0123"), strict=True):
+        (tmp_path / "dsm" / "seed0" / name).mkdir(parents=True)
+        (tmp_path / "dsm" / "seed0" / name / "analysis.json").write_bytes(file.read_bytes())
+    with pytest.raises(SystemExit):
+        main(["study", "unified-view", str(tmp_path), "--control", "control", "--out", str(tmp_path / "out")])
+    assert f"{tmp_path / 'dsm' / 'seed0'} has several analyses, " in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

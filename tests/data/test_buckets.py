@@ -15,11 +15,6 @@ from spectrum_matching.files.kept import kept_folder
 SHAPES = ((32, 32), (24, 40), (40, 24))
 
 
-@pytest.fixture(autouse=True)
-def nothing_kept(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("kept")))
-
-
 @pytest.fixture
 def mixed(tmp_path: Path) -> ImageSet:
     """Six lying images, four nearly square ones and two standing ones, one of these by its EXIF orientation."""

@@ -44,6 +44,18 @@ def test_latent_space_keeps_scale_of_constant_channel() -> None:
     assert space.to_unit(latents)[:, 0].eq(0).all()
 
 
+def test_a_constant_channel_counts_as_none_in_one_scale_for_all() -> None:
+    latents = torch.randn(500, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 0.2 + torch.tensor(
+        [1.0, -2.0, 3.0]
+    ).view(3, 1, 1)
+    latents[:, 0] = 1
+    moments = moments_of(latents, None)
+    space = latent_space(moments, "centred")
+    centred = latents - latents.mean((0, 2, 3), keepdim=True)
+    assert space.std == pytest.approx([float(centred.double().square().mean().sqrt())], rel=1e-6)
+    assert latent_space(moments).with_std_of(latent_space(moments, "global")).std == pytest.approx(space.std)
+
+
 @pytest.mark.parametrize("convention", ["none", "scale", "shift and scale", "per channel", "packed"])
 @torch.no_grad()
 def test_measure_as_declared_makes_unit_latents_in_the_same_convention(

@@ -42,7 +42,7 @@ def fine_tune(analysis: Analysis, method: str) -> str:
     return _command(
         f"train-ae finetune256_{method}",
         *("--network.pretrained", subject.source),
-        *_images(analysis, "--data.path", "--data.held_out"),
+        *_images(analysis, "--data.path", "--data.held-out"),
         *("--data.size", analysis.sample.size),
         *(ON_A_CPU if analysis.provenance.device == "cpu" else ()),
         *("--out", f"runs/{slug(subject.name)}_{method}"),
@@ -55,7 +55,7 @@ def flatten(analysis: Analysis, exponent: float) -> str:
         return ""
     return _command(
         "train-diffusion tiny_sit",
-        *_images(analysis, "--source.images", "--source.held_out"),
+        *_images(analysis, "--source.images", "--source.held-out"),
         *("--source.autoencoder", analysis.subject.source),
         *("--source.size", analysis.sample.size),
         *("--source.flatten", f"{exponent:g}"),

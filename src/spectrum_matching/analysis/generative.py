@@ -7,6 +7,7 @@ encoded for it lie in a temporary file, those of a cache where they are.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,6 +88,7 @@ def measure_generation(
     extract: Extract,
     *,
     n_drawn: int | None = None,
+    indices: Sequence[int] | None = None,
     device: torch.device,
     batch_size: int,
     seed: int,
@@ -96,8 +98,9 @@ def measure_generation(
 
     autoencoder: in eval mode on the device. evaluated, images, output: latents, features and features of the
     reconstructions, collected by `in_halves`, of the images measured, in one order. n_drawn: images of each model that
-    is not paired with these; by default as many. progress: called with the work done and all of it, as
-    `generation_work` counts it. Too few images for a Fréchet distance refuse all numbers before any work.
+    is not paired with these; by default as many. indices: of the images, by which the statistics know them; by default
+    0, 1, …. progress: called with the work done and all of it, as `generation_work` counts it. Too few images for a
+    Fréchet distance refuse all numbers before any work.
 
     Raises:
         ValueError: as `open_reference_latents` does.
@@ -129,7 +132,8 @@ def measure_generation(
                     fitting._replace(progress=steps.part(reference.n_chosen)),
                     n if metric.is_paired else n_drawn,
                 )
-                drawn = _Images(autoencoder, extract, device, batch_size, m, steps.part(m))
+                known_as = indices if metric.is_paired else None
+                drawn = _Images(autoencoder, extract, device, batch_size, m, steps.part(m), known_as)
                 numbers |= _measure(metric, fitted, drawn, images, output)
         numbers[FLOOR_METRIC.key] = floor(output)
     known = extract if isinstance(extract, Extractor) else None
@@ -176,7 +180,7 @@ def generate_without_training(
             statistics.add(batch.images, extractor.extract, batch.indices, batch.labels)
             output.add(autoencoder.decode(mean).float(), extractor.extract, batch.indices, batch.labels)
 
-        evaluated, _ = encode_samples(
+        evaluated, indices = encode_samples(
             file,
             autoencoder,
             images,
@@ -196,6 +200,7 @@ def generate_without_training(
             reference,
             extractor,
             n_drawn=n_drawn,
+            indices=indices,
             device=device,
             batch_size=batch_size,
             seed=seed,
@@ -214,13 +219,15 @@ class _Images:
     batch_size: int
     n: int
     progress: Progress
+    indices: Sequence[int] | None = None
 
     def of(self, model: LatentModel) -> ImageStatistics:
         """Decode the first n samples of a model; ValueError where these are not finite."""
         statistics = ImageStatistics()
         for start in range(0, self.n, self.batch_size):
-            latents = model.sample(range(start, min(start + self.batch_size, self.n)))
-            statistics.add(self.autoencoder.decode(latents.to(self.device)).float(), self.extract)
+            batch = range(start, min(start + self.batch_size, self.n))
+            decoded = self.autoencoder.decode(model.sample(batch).to(self.device)).float()
+            statistics.add(decoded, self.extract, self.indices and [self.indices[i] for i in batch])
             self.progress(statistics.n_images, self.n)
         return statistics
 

@@ -35,7 +35,7 @@ COMMANDS = {
         "score generated images or reconstructions against a reference, and record the protocol",
         *("reference", "generation", "reconstruction"),
     ),
-    "compare": ("compare methods from training to scores at equal cost, over several seeds", "compare"),
+    "compare": ("compare methods from training to scores at equal updates, over several seeds", "compare"),
     "compare-latents": (
         "tell whether one latent space is a drop-in for another, after a linear map or not",
         "compare-all-latents",

@@ -1,9 +1,10 @@
 """The command `sample`: images from a trained diffusion model, as a grid, a folder of PNG files, or one .npz."""
 
+import argparse
 import logging
-from dataclasses import fields, replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, arg
 
@@ -47,19 +48,14 @@ def sample(
         num_images: Number of images.
         autoencoder: What decodes the samples; by default the autoencoder that the model was trained with.
         tiling: Decode in the tiles of the autoencoder's class, one image at a time, so that large images fit.
-        protocol: Sample as published numbers were; settings that are given as well are changed. `specmatch presets
-            sample` lists protocols.
+        protocol: Sample as published numbers were; with it, --help shows its values, which options change. `specmatch
+            presets sample` lists protocols.
         overwrite: Replace a file X.npz or X.png, or its record, that is not samples.
         sampling: How images are sampled.
     """
     accelerator = open_accelerator()
     if num_images < 1:
         raise ValueError(f"num_images is {num_images}, expected at least 1")
-    if protocol is not None:
-        changes = {
-            f.name: getattr(sampling, f.name) for f in fields(sampling) if getattr(sampling, f.name) != f.default
-        }
-        sampling = replace(PROTOCOLS[protocol], **changes)
     check_out(out, overwrite)
     opened = open_model(model, accelerator.device, autoencoder, tiling=tiling)
     check_sampling(opened, sampling)
@@ -70,3 +66,11 @@ def sample(
     with progress_bar("sampling") as progress:
         write_samples(opened, sampling, num_images, out, accelerator, progress, overwrite)
     return out
+
+
+def defaults(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the values that options have where the command line does not set them: those of its protocol."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--protocol", nargs="?")
+    name = parser.parse_known_args(arguments)[0].protocol
+    return {"sampling": PROTOCOLS[name]} if name in PROTOCOLS else {}

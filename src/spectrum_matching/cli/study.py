@@ -10,7 +10,7 @@ from tyro.conf import arg
 from ..data.images import Split, open_images
 from ..files.documents import Document
 from ..files.locks import exclusive
-from ..files.stages import require_stage_folder
+from ..files.stages import STAGE_NAME, require_stage_folder
 from ..files.yaml_files import nearest, override, read_mapping, to_yaml
 from ..records.analysis import ANALYSES
 from ..report.terminal import terminal_table
@@ -133,12 +133,25 @@ def unified_view(
         files = sorted(path.rglob("analysis.json")) if path.is_dir() else [path]
         if not files:
             raise ValueError(f"{path} holds no analysis.json: name a folder that specmatch analyze or compare wrote")
+        _require_one_analysis_a_trial(files)
         read += [analysis for file in files for analysis in ANALYSES.read(file)]
     study = measure_unified_view(read, control, typed_command(), delta)
     _write_numbers(out, UNIFIED_VIEW, study)
     print_results(*unified_lead(study))
     _write_page(out, lambda: unified_page(study))
     return study
+
+
+def _require_one_analysis_a_trial(files: Sequence[Path]) -> None:
+    """Check that no trial of a comparison was analyzed with several settings, which would count as several seeds."""
+    found: dict[Path, Path] = {}
+    for file in files:
+        if STAGE_NAME.fullmatch(file.parent.name):
+            trial, first = file.parents[1], found.setdefault(file.parents[1], file)
+            if first != file:
+                raise ValueError(
+                    f"{trial} has several analyses, {first} and {file}: name those to compare, one a trial"
+                )
 
 
 def frequency_bias(

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..diffusion import evaluation_times, guided_evaluations, time_grid
+from ..latents.latent_set import LatentInfo
+from ..latents.write_cache import bytes_of_one
 from ..metrics.catalogue import GENERATIVE_METRICS
 from ..nets.autoencoder import Autoencoder
 from ..nets.denoiser.build import build_denoiser
@@ -35,7 +37,6 @@ JUDGED = {"perceptual": 1.5, "discriminator": 8}
 LPIPS, frozen, runs backward to one of the two images that its forward compares. The discriminator runs forward and
 backward for the autoencoder, frozen (2), and for itself on two batches (6).
 """
-BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ def cost_of(plan: Plan, n_processes: int = 1) -> Cost | None:
     operations = {call.__name__: count(call) for call in (encode, decode, denoise)}
     a_pass = operations["encode"] + operations["decode"]
     choice = plan.sampling
-    times = evaluation_times(choice.sampler, time_grid(path_of(diffusion), choice.steps), choice.guidance_by == "step")
+    grid = time_grid(path_of(diffusion), choice.steps, choice.shift, choice.last_step, choice.end)
+    times = evaluation_times(choice.sampler, grid, choice.guidance_by == "step")
     calls = guided_evaluations(times, choice.guidance, choice.guidance_interval)
     judges = _judges(run, images)
     judged = sum(JUDGED[name] * count(call) for name, call in judges.items())
@@ -122,8 +124,7 @@ def cost_of(plan: Plan, n_processes: int = 1) -> Cost | None:
         n_copies = copies(training.optimizer, 4) + (0.5 if training.precision in HALF else 0)
         memory[name] = n_bytes * n_copies + micro_batch * kept[name]
         disk[name] = n_bytes * (1 + n_checkpoints(training) * copies(training.optimizer, 3))
-    flips = 2 if diffusion.source.flip else 1
-    stored = 2 * latents[0].numel() * BYTES[plan.cache] * flips  # means and variances
+    stored = bytes_of_one(LatentInfo(channels=shape[0], grid=shape[1:], flips=diffusion.source.flip), plan.cache)
     hours = {stage: flops / PEAK / 3600 for stage, flops in spent.items()}
     return Cost(operations, hours, memory, stored, disk)
 

@@ -88,7 +88,7 @@ class TensorImages(Contents, Dataset[ImageRow]):
         ValueError: for another shape, values that are not finite or outside [-1, 1], or images in [0, 1].
     """
 
-    def __init__(self, images: Tensor, labels: Tensor | None = None, source: str = "tensor") -> None:
+    def __init__(self, images: Tensor, labels: Tensor | None = None) -> None:
         if images.ndim != 4 or not images.shape[1] or images.shape[2] != images.shape[3] or not len(images):
             expected = "expected (n, 3, size, size), or of other channels"
             raise ValueError(f"images are {tuple(images.shape)}; {expected}: crop them to squares")
@@ -102,7 +102,7 @@ class TensorImages(Contents, Dataset[ImageRow]):
             raise ValueError(f"labels are {tuple(labels.shape)}; expected ({len(images)},)")
         self._images = images.detach().cpu().float()
         self._labels = labels.tolist() if labels is not None else [-1] * len(images)
-        self.source, self.channels, self.size = source, *images.shape[1:3]
+        self.source, self.channels, self.size = "tensor", *images.shape[1:3]
         self.bad: tuple[BadFile, ...] = ()
         self.classes: tuple[str, ...] = ()
         self.names = tuple(str(index) for index in range(len(images)))

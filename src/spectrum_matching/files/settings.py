@@ -72,9 +72,9 @@ def _adapter(kind: type[T]) -> TypeAdapter[tuple[T]]:
     return TypeAdapter(tuple[kind], config=ConfigDict(allow_inf_nan=False))  # type: ignore[arg-type, valid-type]
 
 
-def infinite_numbers(record: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
+def infinite_numbers(record: Any) -> Iterator[tuple[str, float]]:
     """Yield dotted key and value of every number in a value, tuple, mapping or record that is NaN or infinite."""
-    for key, value, _ in flat_settings(record, prefix):
+    for key, value, _ in flat_settings(record):
         for number in value if isinstance(value, tuple | list) else (value,):
             if isinstance(number, float) and not math.isfinite(number):
                 yield key, number

@@ -57,9 +57,9 @@ def with_gain(space: LatentSpace, choice: GainChoice, read: Read) -> LatentSpace
     return replace(plain, gain=replace(gain, values=tuple(map(tuple, values.tolist()))))
 
 
-def cached_samples(latents: LatentSet, n: int = N_LATENTS) -> Iterator[Tensor]:
-    """Yield batches of samples of the posteriors of `n` latents spread over a set, raw; the same at every call."""
-    rows = spread(len(latents), n)
+def cached_samples(latents: LatentSet) -> Iterator[Tensor]:
+    """Yield batches of samples of the posteriors of latents spread over a set, raw; the same at every call."""
+    rows = spread(len(latents), N_LATENTS)
     for start in range(0, len(rows), BATCH_SIZE):
         batch = latents.read_batch([(row, False) for row in rows[start : start + BATCH_SIZE]])
         yield sample_moments(batch.mean, batch.logvar, seeded("gain", start))

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from .gain_choice import GainChoice
 
 Layout = Literal["specmatch", "repa", "lightningdit", "mar"]
 Holds = Literal["posterior", "mean", "sample"]
+Statistics = Literal["channel", "centred", "global"]
 REMEDY = "import the folder by `specmatch cache latents:FOLDER --out DIR`"
 
 Key = tuple[int, bool]
@@ -159,7 +160,7 @@ class LatentSet(Dataset[LatentRow], ABC):
         """Names of the classes: by default their numbers."""
         return self.info.classes or tuple(str(label) for label in range(self.n_classes))
 
-    def space(self, statistics: Literal["channel", "centred", "global"] = "channel") -> LatentSpace:
+    def space(self, statistics: Statistics = "channel") -> LatentSpace:
         """Return the normalisation to unit scale, by channel or by one mean and standard deviation for all.
 
         "centred" has the mean of each channel and one standard deviation.
@@ -167,12 +168,14 @@ class LatentSet(Dataset[LatentRow], ABC):
         Raises:
             ValueError: for other words, and when no statistics lie with the latents.
         """
-        if statistics not in ("channel", "centred", "global"):
+        if statistics not in get_args(Statistics):
             raise ValueError(f"statistics is {statistics!r}, expected channel, centred or global")
         space = self.info.global_space if statistics == "global" else self.info.latent_space
         if space is None:
             raise ValueError(f"{self.source} holds no mean and std of its latents; {REMEDY}")
-        return space.with_one_std if statistics == "centred" else space
+        if statistics == "centred":
+            return space.with_std_of(self.info.global_space) if self.info.global_space else space.with_one_std
+        return space
 
     def read_batch(self, keys: Sequence[Key]) -> CachedBatch:
         """Read rows, in this order, of mirrored images where a key says so.

@@ -183,7 +183,7 @@ def finish_cache(folder: Path, index: CacheIndex, shards: Iterable[ShardEntry]) 
         rounding.merge(RoundingErrors.from_state(metadata["rounding"]))
         bad += [BadFile(*file) for file in metadata["bad"]]
     rounding.require_small(index.dtype)
-    spaces = latent_space(moments), latent_space(moments, by_channel=False)
+    spaces = latent_space(moments), latent_space(moments, "global")
     info = replace(index.info, bad=tuple(dict.fromkeys(bad)), latent_space=spaces[0], global_space=spaces[1])
     index = replace(index, info=info, shards=shards)
     write_index(folder, index)

@@ -18,22 +18,24 @@ from ..methods.method import Posterior
 from ..metrics.latents.moments import ChannelMoments
 from ..nets.autoencoder import Autoencoder, eval_mode
 from ..seeding import seeded
-from .latent_set import sample_moments
+from .latent_set import Statistics, sample_moments
 
 N_IMAGES, BATCH_SIZE = 512, 16
 SMALLEST = 1e-6  # posteriors without variance have a standard deviation of e⁻¹⁵
 
 
-def latent_space(moments: ChannelMoments, by_channel: bool = True) -> LatentSpace:
+def latent_space(moments: ChannelMoments, by: Statistics = "channel") -> LatentSpace:
     """Return the normalisation to mean 0 and standard deviation 1, of each channel or of all together.
 
-    A channel that does not vary keeps its scale: std 1.
+    "centred": the mean of each channel, one standard deviation for all. A channel that does not vary keeps its scale:
+    std 1.
     """
     mean, std, channel_means, channel_stds = moments.moments()
-    if not by_channel:
+    if by == "global":
         return LatentSpace("shift and scale", (mean,), (std if std > SMALLEST else 1.0,))
-    stds = (std if std > SMALLEST else 1.0 for std in channel_stds.tolist())
-    return LatentSpace("per channel", tuple(channel_means.tolist()), tuple(stds))
+    stds = [std if std > SMALLEST else 1.0 for std in channel_stds.tolist()]
+    space = LatentSpace("per channel", tuple(channel_means.tolist()), tuple(stds))
+    return space.with_std_of(LatentSpace("shift and scale", (mean,), (std,))) if by == "centred" else space
 
 
 def joint_space(space: LatentSpace) -> LatentSpace:
@@ -48,7 +50,7 @@ def measure_latent_space(
     images: ImageSet,
     device: torch.device,
     *,
-    by_channel: bool = False,
+    by: Statistics = "global",
     patch: int = 1,
     n: int = N_IMAGES,
     seed: int = 0,
@@ -58,7 +60,7 @@ def measure_latent_space(
     """Measure the normalisation that a cache of these images would declare, over `n` of them spread over the set.
 
     Images are cropped at the centre and not mirrored, whatever the set does for training. The variance is that of
-    posterior samples. patch: with `by_channel`, of channels in which so many × as many positions are packed. seed:
+    posterior samples. patch: by "channel", of channels in which so many × as many positions are packed. seed:
     chooses the images. accelerator: of processes that share the images; all must call it.
 
     Raises:
@@ -80,8 +82,8 @@ def measure_latent_space(
             f"the latents of these images have standard deviation {std:.3g}: they do not vary, or are not finite, and "
             f"cannot be normalised"
         )
-    space = latent_space(moments, by_channel)
-    return replace(space, convention="packed", patch=patch) if patch > 1 and by_channel else space
+    space = latent_space(moments, by)
+    return replace(space, convention="packed", patch=patch) if patch > 1 and by == "channel" else space
 
 
 def measure_as_declared(
@@ -104,7 +106,8 @@ def measure_as_declared(
     by_channel = declared.convention in ("per channel", "packed")
     patch = declared.patch if by_channel else 1
     options: dict[str, Any] = {"seed": seed, "workers": workers, "accelerator": accelerator}
-    space = measure_latent_space(autoencoder, images, device, by_channel=by_channel, patch=patch, **options)
+    by: Statistics = "channel" if by_channel else "global"
+    space = measure_latent_space(autoencoder, images, device, by=by, patch=patch, **options)
     return space if by_channel or declared.convention == "shift and scale" else LatentSpace("scale", (0.0,), space.std)
 
 

@@ -31,11 +31,6 @@ class Generative:
     extractor_digest: str
     resizer: str
 
-    @property
-    def is_by_class(self) -> bool:
-        """Whether models could be fitted by class."""
-        return self.coverage.n_classes > 0
-
 
 GENERATIVE = Document(Generative, "specmatch-generative-1", "generation without training", "run the same command again")
 """generative.json of a stage."""

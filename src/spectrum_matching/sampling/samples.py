@@ -79,7 +79,8 @@ def write_samples(
 def _begin(out: Path, record: Sampling, batch_size: int, overwrite: bool) -> list[range] | None:
     """Begin or resume; return the batches that are missing, None where the samples are in `out` already."""
     check_out(out, overwrite)
-    if out.exists() and _is_same(read_sampling(record_path(out)), record):
+    known = read_sampling(record_path(out)) if out.exists() else None
+    if known is not None and without_names(known) == without_names(record):
         if is_whole(out, record.n_images):
             log.info("%s already contains these samples; nothing to do", out)
             for parts in all_parts_of(out):
@@ -171,8 +172,3 @@ def _write_npz(path: Path, batches: Iterator[np.ndarray], n_images: int) -> None
         np.lib.format.write_array_header_1_0(stream, header)
         for batch in chain([first], batches):
             stream.write(batch.tobytes())
-
-
-def _is_same(one: Sampling | None, other: Sampling) -> bool:
-    """Return whether two records describe the same samples."""
-    return one is not None and without_names(one) == without_names(other)

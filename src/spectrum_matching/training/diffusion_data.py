@@ -190,11 +190,9 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
         if source.statistics == "declared":
             space = autoencoder.latent_space
         else:
-            by_channel = source.statistics != "global"
             space = started_at or measure_latent_space(
-                autoencoder, images, device, by_channel=by_channel, seed=run.seed, workers=source.workers
+                autoencoder, images, device, by=source.statistics, seed=run.seed, workers=source.workers
             )
-            space = space.with_one_std if source.statistics == "centred" else space
         channels, side = autoencoder.channels, source.size // autoencoder.factor
         encode = partial(encode_spread, autoencoder, images, device, seed=run.seed, workers=source.workers)
         read = lambda: samples_of(encode())  # noqa: E731

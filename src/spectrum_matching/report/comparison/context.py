@@ -80,9 +80,9 @@ def chance(pairs: Pairs) -> list[str]:
     n = pairs.n_pairs
     return [
         f"By {title}, {pairs.n_decided} of {n} pair{'s' * (n > 1)} of methods "
-        f"{'is' if pairs.n_decided == 1 else 'are'} decided, by t tests with the spread over seeds within methods, "
-        f"pooled over all methods, and Holm’s correction over these pairs: if no two methods differ, any is decided "
-        f"with a probability of at most {FAMILY_WISE:.0%}."
+        f"{'is' if pairs.n_decided == 1 else 'are'} decided, by t tests with the variance over seeds pooled over all "
+        f"methods, Holm-corrected over these pairs: if no two methods differ, the probability that any is decided is "
+        f"at most {FAMILY_WISE:.0%}."
     ]
 
 

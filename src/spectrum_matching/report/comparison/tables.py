@@ -109,9 +109,15 @@ def cost_table(comparison: Comparison) -> Table:
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """Return the main table as Markdown, with its legend."""
-    table = score_table(comparison, main_quantities(comparison))
-    return f"{markdown(table, comparison.methods, 'method')}\n\n{legend(comparison)}\n"
+    """Return the main table as Markdown, with its legend; without numbers of an autoencoder that all rows share."""
+    quantities, shared = main_quantities(comparison), ""
+    generated = [quantity for quantity in quantities if quantity.source == "generation"]
+    autoencoders = {(trial.seed, trial.autoencoder_digest) for trial in comparison.trials}
+    if generated and len(comparison.methods) > 1 and len(autoencoders) == len({seed for seed, _ in autoencoders}):
+        quantities = generated
+        shared = " All rows of a seed share one autoencoder, whose own numbers are left out."
+    table = score_table(comparison, quantities)
+    return f"{markdown(table, comparison.methods, 'method')}\n\n{legend(comparison)}{shared}\n"
 
 
 def legend(comparison: Comparison) -> str:
@@ -125,9 +131,9 @@ def legend(comparison: Comparison) -> str:
         return text
     return (
         f"{text} Compared with {the_control(comparison)}: ▲ better, ▼ worse (△ higher, ▽ lower where neither is "
-        f"better), = undecided. The tests are t tests with the spread over seeds within methods, pooled over all, and "
-        f"Holm’s correction over the methods of a column: if none differs from the control, a column has a mark with a "
-        f"probability of at most {FAMILY_WISE:.0%}."
+        f"better), = undecided. Marks are by t tests with the variance over seeds pooled over all methods, "
+        f"Holm-corrected over the methods of a column: if none differs from the control, the probability of any mark "
+        f"in a column is at most {FAMILY_WISE:.0%}."
     )
 
 

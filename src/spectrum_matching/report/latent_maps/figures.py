@@ -15,7 +15,10 @@ FLOOR = -0.25
 
 def latent_panels(comparison: LatentComparison) -> tuple[Panel, ...]:
     """Draw the share of each target's latents that is explained, by frequency."""
-    return tuple(_panel(comparison, target, "cycles per position", _latent_bands, []) for target in targets(comparison))
+    return tuple(
+        _panel(comparison, target, "cycles per position", lambda route: route.bands, [])
+        for target in targets(comparison)
+    )
 
 
 def image_panels(comparison: LatentComparison) -> tuple[Panel, ...]:
@@ -30,10 +33,6 @@ def image_panels(comparison: LatentComparison) -> tuple[Panel, ...]:
             own.append(_curve(f"{source}’s own decoder", spaces[source].kept, style))
         panels.append(_panel(comparison, target, "cycles per pixel", lambda route: route.kept, own))
     return tuple(panels)
-
-
-def _latent_bands(route: Route) -> Bands:
-    return route.bands
 
 
 def _panel(

@@ -32,9 +32,9 @@ class CoefficientMoments(NamedTuple):
     covariance: Tensor
 
 
-def coefficient_moments(fields: Tensor, batch_size: int = 256) -> CoefficientMoments:
+def coefficient_moments(fields: Tensor) -> CoefficientMoments:
     """Return the moments of fields (n, c, h, w)."""
-    batches = fields.split(batch_size)
+    batches = fields.split(256)  # so that memory is bounded
     mean = torch.stack([dct2(batch).double().sum(0) for batch in batches]).sum(0) / len(fields)
     products = torch.zeros(*mean.shape[1:], len(mean), len(mean), dtype=torch.float64)
     for batch in batches:

@@ -91,7 +91,7 @@ def _methods(
             shifts = tuple(value - mean(values[against]) for value in values[i])
             word: Outcome = found[i, against].word if (i, against) in found else "undecided"
             if quantity.acts and word != "undecided":
-                word = "acts" if (word == "lower") == (quantity.acts == "down") else "does not"
+                word = "acts" if (word == "lower") == (quantity.acts == "down") else "worse"
             half_range = (max(shifts) - min(shifts)) / 2
             changes[name].append(Change(quantity.key, values[i], shifts, mean(shifts), half_range, word))
     return tuple(MethodResult(name, tuple(results[name]), tuple(changes[name])) for name in names)

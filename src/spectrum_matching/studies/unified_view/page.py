@@ -18,11 +18,11 @@ from .record import VARIANTS, Change, MethodResult, Quantity, SeedResult, Unifie
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-GLYPHS = {"acts": "▲ acts", "does not": "▼ does not", "higher": "△", "lower": "▽", "undecided": "="}
+GLYPHS = {"acts": "▲ acts", "worse": "▼ worse", "higher": "△", "lower": "▽", "undecided": "="}
 LEGEND = (
-    "Change of the mean over seeds ± half the range; the control’s row has its values. ▲ acts: every seed matches "
-    "better than every seed of the control; ▼ does not: every seed matches worse; △ higher, ▽ lower where neither is "
-    "better; = undecided, as seeds overlap or are too few."
+    "Change of the mean over seeds ± half the range; the control’s row has its values. ▲ acts: matches significantly "
+    "better than the control; ▼ worse: significantly worse; △ significantly higher, ▽ lower where neither is better; "
+    "= undecided."
 )
 
 
@@ -37,7 +37,7 @@ def unified_lead(study: UnifiedView) -> list[str]:
     """Return who acts on which side, and how often chance alone would say so."""
     methods = [method for method in study.methods if method.name != study.control]
     n_seeds, n_control = [len(method.seeds) for method in study.methods], len(study.of(study.control).seeds)
-    words = {"acts": "acts", "does not": "does not, but moves away", "undecided": "undecided"}
+    words = {"acts": "acts", "worse": "matches worse", "undecided": "undecided"}
 
     def who(key: str) -> str:
         names = {word: [m.name for m in methods if m.change(key).word == word] for word in words}
@@ -54,9 +54,9 @@ def unified_lead(study: UnifiedView) -> list[str]:
         lead.append(f"Of these {listed(worse)} reconstruct worse, which narrows the gap by itself.")
     if n_control > 1 and max(len(method.seeds) for method in methods) > 1:
         lead.append(
-            f"A method acts if it matches better than the control by a t test with the spread over seeds within "
-            f"methods, pooled over all methods, and Holm’s correction over the methods: if none differs from the "
-            f"control, a side names any with a probability of at most {FAMILY_WISE:.0%}."
+            f"A method acts if it matches better than the control by a t test with the variance over seeds pooled over "
+            f"all methods, Holm-corrected over the methods: if none differs from the control, the probability that a "
+            f"side names any is at most {FAMILY_WISE:.0%}."
         )
     return lead
 

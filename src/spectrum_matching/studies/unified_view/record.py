@@ -7,7 +7,7 @@ from ...files.documents import Document
 from ...records.analysis import Provenance
 from ...spectrum.bands import Variant
 
-Outcome = Literal["acts", "does not", "lower", "higher", "undecided"]
+Outcome = Literal["acts", "worse", "lower", "higher", "undecided"]
 VARIANTS: dict[Variant, str] = {"scale_free": "scale-free", "paper": "the paper’s"}
 """The variants of ESM, with their names."""
 
@@ -56,7 +56,7 @@ class Change:
 
     values: of the seeds; changes: minus the mean of the control; mean, half_range: of the changes. word: by
     `metrics.pooled.differences` against the control, Holm's correction over the methods: "acts" in the direction of
-    `Quantity.acts`, "does not" in the other, "lower" or "higher" if no direction is better, "undecided" otherwise and
+    `Quantity.acts`, "worse" in the other, "lower" or "higher" if no direction is better, "undecided" otherwise and
     with a single seed.
     """
 
