@@ -3,7 +3,8 @@ from itertools import product
 import pytest
 import torch
 
-from spectrum_matching.diffusion import Path, Times, diffusion_loss, min_snr_weight
+from spectrum_matching.diffusion import Path, Times, diffusion_loss, frequency_weights, min_snr_weight
+from spectrum_matching.spectrum.gain import radial_gain
 
 EVERY = [Path(*names) for names in product(["linear", "cosine", "vp"], ["velocity", "noise", "data"])]
 
@@ -82,6 +83,17 @@ def test_diffusion_loss_total_is_the_mean_of_weighted_errors(data):
     torch.testing.assert_close(weighted.total, (min_snr_weight(path, plain.t) * plain.per_image).mean())
     assert weighted.total.requires_grad
     assert not weighted.per_image.requires_grad
+
+
+def test_frequency_weights_are_those_of_flattened_latents():
+    weights, h, w = frequency_weights(4, 8, 1.5), 4, 8
+    assert float(weights.mean()) == pytest.approx(1)
+    assert weights[0, 0] == weights[0, 1] < weights[1, 0]
+    assert float(weights[2, 0] / weights[1, 0]) == pytest.approx(2**1.5)
+    ends = (1 / 16, 0.5**0.5)
+    gain = radial_gain(torch.tensor(ends), torch.tensor([[end**0.75 for end in ends]]), h, w)[0]
+    torch.testing.assert_close(weights, gain.square() / gain.square().mean(), rtol=1e-6, atol=0)
+    assert frequency_weights(4, 8, 0.0).eq(1).all()
 
 
 def test_diffusion_loss_weighs_dct_coefficients(data):

@@ -9,7 +9,16 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 
 from runs import differing, flat
-from spectrum_matching.diffusion import SAMPLERS, Path, SampleNoise, Times, diffusion_loss, guided, time_grid
+from spectrum_matching.diffusion import (
+    SAMPLERS,
+    Path,
+    SampleNoise,
+    Times,
+    diffusion_loss,
+    frequency_weights,
+    guided,
+    time_grid,
+)
 from spectrum_matching.seeding import seeded
 from spectrum_matching.spectrum.block_lowpass import block_lowpass
 from spectrum_matching.training import autoencoder_config, diffusion_config
@@ -82,7 +91,7 @@ def test_train_diffusion_resumes_bit_for_bit(small_diffusion, sources, kind, cha
     }
 
 
-def plain_loop(run, net, batches, keep=lambda step: None):
+def plain_loop(run, net, batches, keep=lambda step: None, **options):
     """What training is, without any of its machinery: the losses of each step."""
     optimizer = torch.optim.AdamW(
         net.parameters(), lr=run.optimizer.lr, weight_decay=run.optimizer.weight_decay, fused=True
@@ -94,7 +103,9 @@ def plain_loop(run, net, batches, keep=lambda step: None):
         generator = seeded("step", run.seed, 0, step)
         parts = zip(data.chunk(run.accumulation), batch.labels.chunk(run.accumulation), strict=True)
         losses = [
-            diffusion_loss(net, path, part, labels, times=Times(), generator=generator, label_dropout=0.1).total
+            diffusion_loss(
+                net, path, part, labels, times=Times(), generator=generator, label_dropout=0.1, **options
+            ).total
             for part, labels in parts
         ]
         loss = torch.stack(losses).mean()
@@ -103,6 +114,14 @@ def plain_loop(run, net, batches, keep=lambda step: None):
         optimizer.step()
         optimizer.zero_grad()
         yield loss.detach()
+
+
+def test_train_diffusion_weighs_frequencies(small_diffusion, batches):
+    run = replace(small_diffusion, objective=diffusion_config.ObjectiveChoice(frequency_weight=1.0))
+    losses = [record.losses["loss"] for record in train(run, new_state(run), batches(4))]
+    weights = frequency_weights(*SHAPE[1:], 1.0)
+    assert losses == list(plain_loop(run, new_state(run).denoiser, batches(4), spectral_weights=weights))
+    assert losses != list(plain_loop(run, new_state(run).denoiser, batches(4)))
 
 
 def test_train_diffusion_is_the_plain_loop_bit_for_bit(small_diffusion, batches):

@@ -1,7 +1,7 @@
 """Paths between data and noise, the training loss on them, and samplers: for any denoiser, anyone's trainer."""
 
 from .guidance import guided, guided_evaluations, is_guided
-from .objective import Loss, diffusion_loss, min_snr_weight
+from .objective import Loss, diffusion_loss, frequency_weights, min_snr_weight
 from .path import Denoiser, Path, Predict
 from .samplers import SAMPLERS, SampleNoise, by_steps, evaluation_times, evaluations, time_grid
 from .times import Times
@@ -18,6 +18,7 @@ __all__ = [
     "diffusion_loss",
     "evaluation_times",
     "evaluations",
+    "frequency_weights",
     "guided",
     "guided_evaluations",
     "is_guided",

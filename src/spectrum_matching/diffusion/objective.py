@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..spectrum.dct import dct2
+from ..spectrum.gain import dct_frequencies
 from ..spectrum.separable import in_working_precision
 from .path import Denoiser, Path
 from .times import Times
@@ -52,7 +53,7 @@ def diffusion_loss(
     data (b, c, h, w); labels (b,) int64 or None. t, the noise and which labels are dropped (each with probability
     `label_dropout`) are sampled from `generator`, a CPU generator, in this order; t is scaled to `path.ends`. weighting
     "min_snr": `min_snr_weight`. spectral_weights (h, w): of the squared DCT coefficients of the error, in `per_image`
-    too. Works under autocast.
+    too, such as `frequency_weights`. Works under autocast.
 
     Raises:
         ValueError: where an argument is out of range, or the prediction does not have the shape of the data.
@@ -98,3 +99,12 @@ def min_snr_weight(path: Path, t: Float[Tensor, " b"], gamma: float = 5.0) -> Fl
 def _to_device(values: Tensor, device: torch.device) -> Tensor:
     # Only from pinned memory does a copy not wait for what the accelerator still has to do.
     return (values.pin_memory() if device.type == "cuda" else values).to(device, non_blocking=True)
+
+
+def frequency_weights(h: int, w: int, exponent: float) -> Float[Tensor, "h w"]:
+    """Return weights of the DCT coefficients of an h × w grid, float64: frequency^exponent, with mean 1.
+
+    That of DC is that of the lowest other frequency. Flattening latents by the same exponent weighs their loss so.
+    """
+    weights = dct_frequencies(h, w).clamp_min(1 / (2 * max(h, w))) ** exponent
+    return weights / weights.mean()

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..diffusion import Path, Times, diffusion_loss
+from ..diffusion import Path, Times, diffusion_loss, frequency_weights
 from ..diffusion.alignment import (
     LOSSES,
     Alignment,
@@ -51,7 +51,7 @@ def train_diffusion(
 class DiffusionTrainer:
     """The backward pass of denoiser and projector on a micro-batch.
 
-    spectral_weights: of the loss, as `diffusion_loss` takes them; None: all 1.
+    spectral_weights: of the loss, as `diffusion_loss` takes them; None: those of the run's objective.
     """
 
     spectral_weights: Tensor | None = None
@@ -84,6 +84,9 @@ class DiffusionTrainer:
     ) -> tuple[dict[str, Tensor], str]:
         """Accumulate the gradients of the diffusion loss and, with alignment, of its loss."""
         run, objective, data = self.run, self.run.objective, micro_batch.data
+        if self.spectral_weights is None and objective.frequency_weight:
+            h, w = data.shape[-2:]
+            self.spectral_weights = frequency_weights(h, w, objective.frequency_weight).to(data.device)
         with autocast(run.precision, data.device):
             loss = diffusion_loss(
                 self.denoiser,
