@@ -12,7 +12,6 @@ One evaluation of ESM is compared with one; the paper's code makes two in each s
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 import baseline
+from clock import quartiles, seconds
 from machine import describe as describe_machine
 from spectrum_matching import ESM, block_lowpass
 
@@ -27,21 +27,10 @@ IMAGES, LATENTS = (16, 3, 256, 256), (16, 16, 16, 16)
 KEEP = (7, 5, 3)  # the strengths that filter at all, each as often as the others
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def quartiles(values: list[float]) -> dict[str, float]:
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return {"q1": low, "median": middle, "q3": high}
-
-
 def compare(slow: Callable[[], list[Tensor]], fast: Callable[[], list[Tensor]], repeats: int) -> dict:
     """Times of both in turns, their ratios pair by pair, and how far apart at most what they return is, in norm."""
     differences = [((a - b).norm() / a.norm()).item() for a, b in zip(slow(), fast(), strict=True)]  # also the warm-up
-    turns = [([seconds(slow) for _ in range(5)], [seconds(fast) for _ in range(5)]) for _ in range(repeats)]
+    turns = [([seconds(slow).clock for _ in range(5)], [seconds(fast).clock for _ in range(5)]) for _ in range(repeats)]
     cold = [(a[0], b[0]) for a, b in turns]
     warm = [(statistics.median(a[1:]), statistics.median(b[1:])) for a, b in turns]
     result: dict = {
@@ -88,7 +77,7 @@ def training_step(repeats: int) -> float:
         optimizer.zero_grad()
 
     step()
-    return statistics.median(seconds(step) for _ in range(repeats))
+    return statistics.median(seconds(step).clock for _ in range(repeats))
 
 
 def describe(name: str, result: dict) -> str:

@@ -11,7 +11,6 @@ read was just written, so it lies in memory: a disk's own speed is not measured.
 import argparse
 import json
 import shutil
-import statistics
 import tempfile
 from collections.abc import Iterator
 from functools import partial
@@ -22,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clock import Seconds, seconds
+from clock import Seconds, quartiles, seconds
 from machine import describe as describe_machine
 from spectrum_matching.data.order import PositionedBatches
 from spectrum_matching.latents.latent_set import LatentInfo, training_keys
@@ -32,11 +31,6 @@ from spectrum_matching.latents.shards import CacheIndex, finish_cache, write_sha
 SHAPES = {"f16d16": (16, 16, 16), "f8d4": (4, 32, 32)}
 BATCH, SHARD = 256, 2048
 N_BATCHES = 8  # in one turn of reading
-
-
-def quartiles(values: list[float]) -> dict[str, float]:
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return {"q1": low, "median": middle, "q3": high}
 
 
 def write_ours(mean: Tensor, logvar: Tensor, folder: Path) -> None:

@@ -3,6 +3,12 @@
 from torch import nn
 
 
+class Same(nn.Module):
+    """Latents are the images."""
+
+    encode = decode = staticmethod(lambda x: x)
+
+
 class Halving(nn.Module):
     """Latents are the images at half size; decoding doubles pixels."""
 

@@ -152,6 +152,14 @@ def mixed_folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """12 PNG files, 48 × 48 pixels, of smooth random colour."""
+    from files_of_tests import write_pictures
+
+    return write_pictures(tmp_path_factory.mktemp("data") / "pictures", 12)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def kept_apart(tmp_path_factory):
     """What the package keeps in the user's cache folder goes to one of the tests'."""
@@ -210,6 +218,16 @@ def small_autoencoder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("small") / "autoencoder"
     Autoencoder.from_preset("tiny").save_pretrained(folder, LatentSpace("scale", (0.0,), (1 / 0.9,)))
     return folder
+
+
+@pytest.fixture(scope="session")
+def analysis():
+    """The analysis, named "same", of an autoencoder whose latents are the images, on six of 24 × 24 pixels."""
+    from codecs_of_tests import Same
+    from spectrum_matching.analysis import analyze
+
+    images = torch.rand(6, 3, 24, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return analyze(Same(), images, name="same")
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,11 @@
-"""Files of images for tests, as bytes."""
+"""Files for tests: images in several forms, and programs as modules."""
 
+import importlib.util
 import io
 import tarfile
+from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 
@@ -22,3 +25,26 @@ def tar_of(members):
             facts.size = len(content)
             tar.addfile(facts, io.BytesIO(content))
     return file.getvalue()
+
+
+def write_pictures(folder: Path, n: int, size: int = 48, seed: int = 0) -> Path:
+    """Write PNG files of smooth random colour into a new folder, and return it."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(seed)
+    for i in range(n):
+        coarse = Image.fromarray(generator.integers(0, 256, (size // 4, size // 4, 3), dtype=np.uint8))
+        coarse.resize((size, size), Image.Resampling.BICUBIC).save(folder / f"{i:03d}.png")
+    return folder
+
+
+def greys(source):
+    """The first pixel of each image of a source."""
+    return [source.read(item).getpixel((0, 0))[0] for item in range(len(source.names))]
+
+
+def loaded(path: Path):
+    """The module of a program that is not on the path of imports."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

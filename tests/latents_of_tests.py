@@ -1,4 +1,4 @@
-"""Reference latents held in memory."""
+"""Latents for tests: reference latents held in memory, and how far apart positions are."""
 
 import torch
 
@@ -21,3 +21,9 @@ class MemoryLatents:
 
     def read(self, indices):
         return self.latents[list(indices)]
+
+
+def distances(h, w):
+    """Manhattan distance of every ordered pair of positions: (T, T)."""
+    positions = torch.cartesian_prod(torch.arange(h), torch.arange(w))
+    return (positions[:, None] - positions).abs().sum(-1)

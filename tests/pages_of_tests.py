@@ -1,7 +1,6 @@
 """What pages show, as tests run it: their blocks, the small data that they name, and small settings of each command."""
 
 import argparse
-import importlib.util
 import re
 import shlex
 import shutil
@@ -12,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
+from files_of_tests import loaded
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("*.md", "docs/**/*.md", "experiments/*.md", "bench/*.md")
@@ -202,10 +203,8 @@ def parse(words, monkeypatch):
     else:
         assert program == "python"
         path, *arguments = rest
-        spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-        module = importlib.util.module_from_spec(spec)
         monkeypatch.syspath_prepend((ROOT / path).parent)
-        spec.loader.exec_module(module)
+        module = loaded(ROOT / path)
         read = argparse.ArgumentParser.parse_args
 
         def stop(parser, *given):

@@ -1,17 +1,13 @@
-import importlib.util
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 
+from files_of_tests import loaded
 from spectrum_matching.spectrum import power_spectrum
 
-SPEC = importlib.util.spec_from_file_location(
-    "flattened_vae", Path(__file__).parents[1] / "examples" / "flattened_vae.py"
-)
-example = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(example)
+example = loaded(Path(__file__).parents[1] / "examples" / "flattened_vae.py")
 
 
 @pytest.fixture
@@ -52,12 +48,12 @@ def test_flattened_vae_is_saved_with_its_gain(small_vae, generator, tmp_path):
     images = torch.rand(16, 3, 32, 32, generator=generator) * 2 - 1
     flat = example.flattened(small_vae, lambda: [small_vae.encode(images).latent_dist.mode()])
     flat.save_pretrained(tmp_path)
-    loaded = example.FlattenedVAE.from_pretrained(tmp_path)
+    again = example.FlattenedVAE.from_pretrained(tmp_path)
     latents = flat.encode(images).latent_dist.mode()
-    assert torch.equal(loaded.encode(images).latent_dist.mode(), latents)
-    assert torch.equal(loaded.decode(latents).sample, flat.decode(latents).sample)
-    (tmp_path / loaded.file).unlink()
-    with pytest.raises(ValueError, match=loaded.file):
+    assert torch.equal(again.encode(images).latent_dist.mode(), latents)
+    assert torch.equal(again.decode(latents).sample, flat.decode(latents).sample)
+    (tmp_path / again.file).unlink()
+    with pytest.raises(ValueError, match=again.file):
         example.FlattenedVAE.from_pretrained(tmp_path)
     with pytest.raises(ValueError, match="this VAE has no gain"):
         example.FlattenedVAE.from_config(small_vae.config).encode(images)

@@ -3,10 +3,11 @@
 import inspect
 import math
 import re
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
+
+from files_of_tests import loaded
 
 ROOT = Path(__file__).parents[1]
 TRAINERS = sorted((ROOT / "examples").glob("train_*.py"))
@@ -24,9 +25,7 @@ def test_trainers_are_short_and_name_the_lines_that_they_add():
 @pytest.mark.parametrize("path", TRAINERS, ids=lambda path: path.stem)
 def test_trainers_train_and_log(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    spec = spec_from_file_location(path.stem, path)
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = loaded(path)
     options = {"every": 2} if "every" in inspect.signature(module.main).parameters else {}
     history = module.main(steps=2, **options, **(QUIET if path.stem == "train_lightning" else {}))
     expected = {"val/psnr", "val/best_delta", "val/lowpass_gap"} if options else {"rec_loss", "esm_loss"}

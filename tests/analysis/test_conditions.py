@@ -6,26 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
 
-from spectrum_matching.analysis import analyze
 from spectrum_matching.analysis.conditions import failures, numbers, read_conditions
 from spectrum_matching.analysis.verdict import with_findings
 from spectrum_matching.metrics.catalogue import METRICS
 from spectrum_matching.records.analysis import FINDING_KEYS
-
-
-class Same(nn.Module):
-    """Latents are the images."""
-
-    encode = decode = staticmethod(lambda x: x)
-
-
-@pytest.fixture(scope="module")
-def analysis():
-    images = torch.rand(6, 3, 24, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    return analyze(Same(), images, name="same")
 
 
 def test_numbers_are_finite_and_named_by_the_catalogue(analysis):

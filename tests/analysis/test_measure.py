@@ -1,7 +1,6 @@
 import json
 import math
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from devices import Device
+from files_of_tests import write_pictures
 from spectrum_matching.analysis import analyze, numbers
 from spectrum_matching.analysis.options import AnalysisOptions
 from spectrum_matching.data import open_images
@@ -47,20 +47,6 @@ def mean_square(one, other):
 
 def colours(images):
     return torch.cat([images.mean((2, 3)), images.std((2, 3))], 1)
-
-
-def write_pictures(folder: Path, n: int, size: int = 48, seed: int = 0) -> Path:
-    folder.mkdir(parents=True)
-    generator = np.random.default_rng(seed)
-    for i in range(n):
-        coarse = Image.fromarray(generator.integers(0, 256, (size // 4, size // 4, 3), dtype=np.uint8))
-        coarse.resize((size, size), Image.Resampling.BICUBIC).save(folder / f"{i:03d}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return write_pictures(tmp_path_factory.mktemp("data") / "pictures", 12)
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from random_of_tests import pixels
 from spectrum_matching.data.arrays import ArchivedImages
 from spectrum_matching.data.order import fixed_batches
-
-
-def pixels(n=7, size=8):
-    return np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

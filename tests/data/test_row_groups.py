@@ -12,7 +12,7 @@ from itertools import chain, islice
 import pytest
 import torch
 
-from files_of_tests import png, tar_of
+from files_of_tests import greys, png, tar_of
 from spectrum_matching.data import order, row_groups, stores
 from spectrum_matching.data.decode import BadImageError, Frame
 from spectrum_matching.data.images import open_images
@@ -47,10 +47,6 @@ def table_of(greys, rows_of_group=2, **columns):
     images = [{"bytes": png(grey), "path": None} for grey in greys]
     parquet.write_table(pyarrow.table({"image": images, **columns}), file, row_group_size=rows_of_group)
     return file.getvalue()
-
-
-def greys(source):
-    return [source.read(item).getpixel((0, 0))[0] for item in range(len(source.names))]
 
 
 def test_stored_tables_are_those_of_a_folder(tmp_path, store):

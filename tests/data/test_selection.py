@@ -1,26 +1,11 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
+from files_of_tests import write_pictures
 from spectrum_matching.data import open_images
 from spectrum_matching.data.selection import choose_images, choose_reference
 from spectrum_matching.records.training_data import TrainingData
-
-
-def write_pictures(folder: Path, n: int, size: int = 48, seed: int = 0) -> Path:
-    folder.mkdir(parents=True)
-    generator = np.random.default_rng(seed)
-    for i in range(n):
-        coarse = Image.fromarray(generator.integers(0, 256, (size // 4, size // 4, 3), dtype=np.uint8))
-        coarse.resize((size, size), Image.Resampling.BICUBIC).save(folder / f"{i:03d}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return write_pictures(tmp_path_factory.mktemp("data") / "pictures", 12)
 
 
 def trained_on(source: Path | str, **changes) -> TrainingData:

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 
-from files_of_tests import png, tar_of
+from files_of_tests import greys, png, tar_of
 from spectrum_matching.data import stores
 from spectrum_matching.data.decode import BadImageError, Frame
 from spectrum_matching.data.images import open_images
@@ -32,10 +32,6 @@ def opened(source, labels=True):
     found = open_source(str(source), labels=labels)
     assert isinstance(found, TarSource)
     return found
-
-
-def greys(source):
-    return [source.read(item).getpixel((0, 0))[0] for item in range(len(source.names))]
 
 
 def test_tar_source_reads_each_image_at_its_place(tmp_path):

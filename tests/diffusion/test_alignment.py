@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from random_of_tests import white
 from spectrum_matching.diffusion.alignment import (
     Alignment,
     DifferenceOfGaussians,
@@ -35,10 +36,6 @@ FILTERS = [
 ]
 
 
-def normal(seed, shape):
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
-
-
 def square(tokens):
     side = math.isqrt(tokens.shape[1])
     return as_field(tokens, (side, side))
@@ -56,7 +53,7 @@ class Projected(nn.Module):
 
 @pytest.mark.parametrize("case", ORACLES["irepa"]["cases"], ids=lambda case: f"gamma {case['gamma']}")
 def test_irepa_equals_published_values(case):
-    target, student = 2 * normal(case["seed"], case["shape"]) + 1, normal(case["seed"] + 100, case["shape"])
+    target, student = 2 * white(case["seed"], case["shape"]) + 1, white(case["seed"] + 100, case["shape"])
     filtered = SpatialNormalisation(case["gamma"], "empirical")(square(target))
     assert filtered.flatten(2).mT[0, 1].tolist() == pytest.approx(case["row"], rel=1e-9)
     assert float(filtered.square().sum()) == pytest.approx(case["sum_of_squares"], rel=1e-9)
@@ -68,7 +65,7 @@ def test_irepa_equals_published_values(case):
 
 @pytest.mark.parametrize("case", ORACLES["repa"]["cases"], ids=lambda case: str(case["shape"]))
 def test_repa_equals_published_values(case):
-    target, student = 2 * normal(case["seed"], case["shape"]) + 1, normal(case["seed"] + 100, case["shape"])
+    target, student = 2 * white(case["seed"], case["shape"]) + 1, white(case["seed"] + 100, case["shape"])
     side = math.isqrt(case["shape"][1])
     found = Alignment(Projected(), Unfiltered())(student, (side, side), square(target))
     assert float(found) == pytest.approx(case["projection_loss"], abs=1e-9)
@@ -82,7 +79,7 @@ def test_projectors_equal_published_ones(kind, projector, seed):
     rng = np.random.default_rng(seed)
     for parameter in projector.double().parameters():
         parameter.data = torch.from_numpy(rng.standard_normal(tuple(parameter.shape)) * 0.1)
-    found = projector(normal(7, (2, 12, 4)), (3, 4))
+    found = projector(white(7, (2, 12, 4)), (3, 4))
     assert found.shape == (2, 3, 3, 4)
     torch.testing.assert_close(found[1].flatten(1).mT, torch.tensor(ORACLES["projectors"][kind], dtype=torch.float64))
 

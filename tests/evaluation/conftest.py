@@ -1,19 +1,15 @@
 import pytest
 import torch
 
+from features_of_tests import quarters
 from spectrum_matching.nets.vision.extractors import Extracted, Extractor
-
-
-def pooled(images):
-    """Twelve numbers of an image: means of its quarters."""
-    return torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
 
 
 @pytest.fixture
 def extractor():
     """Quarters' means as features, the upper ones as spatial features, and logits that follow from them."""
     return Extractor(
-        "quarters", "0" * 16, "none", lambda x: Extracted(pooled(x), pooled(x)[:, ::2], 4 * pooled(x)[:, :5])
+        "quarters", "0" * 16, "none", lambda x: Extracted(quarters(x), quarters(x)[:, ::2], 4 * quarters(x)[:, :5])
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from features_of_tests import quarters
 from processes import run_in_two
 from spectrum_matching.data.arrays import TensorImages
 from spectrum_matching.data.order import fixed_batches
@@ -19,12 +20,7 @@ from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.vision.extractors import Extracted, Extractor
 from spectrum_matching.processes import open_accelerator
 
-
-def pooled(images):
-    return torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
-
-
-EXTRACTOR = Extractor("quarters", "", "", lambda x: Extracted(pooled(x), pooled(x)[:, ::2], pooled(x)[:, :5]))
+EXTRACTOR = Extractor("quarters", "", "", lambda x: Extracted(quarters(x), quarters(x)[:, ::2], quarters(x)[:, :5]))
 
 
 def images(n):

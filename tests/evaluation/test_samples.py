@@ -5,12 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from random_of_tests import pixels
 from spectrum_matching.data.order import fixed_batches
 from spectrum_matching.evaluation.samples import open_samples
-
-
-def pixels(n=7, size=8):
-    return np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
 
 
 def folder_of(path, arrays, suffix="png"):

@@ -3,19 +3,15 @@ import json
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from random_of_tests import white
 from spectrum_matching.methods import METHODS, FeatureMatch, feature_gap
 
 ORACLE = json.loads((Path(__file__).parents[1] / "oracles" / "alignment_values.json").read_text())["va_vae"]
-
-
-def white(seed, shape):
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
 
 
 def row(*tokens):

@@ -5,13 +5,13 @@ import io
 import math
 import re
 from dataclasses import fields, replace
-from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
 
+from html_of_tests import Elements
 from spectrum_matching.analysis.verdict import with_findings
 from spectrum_matching.metrics.atlas.outlook import pair_verdicts
 from spectrum_matching.metrics.catalogue import GENERATIVE_METRICS, METRICS
@@ -223,21 +223,6 @@ def analyses():
 @pytest.fixture(scope="module")
 def page(analyses):
     return render(analyses)
-
-
-class Elements(HTMLParser):
-    """Every start tag with its attributes."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.all: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag, attributes):
-        self.all.append((tag, dict(attributes)))
-
-    def named(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.all if name == tag]
 
 
 @pytest.mark.slow

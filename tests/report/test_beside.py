@@ -2,29 +2,14 @@ import io
 from dataclasses import replace
 
 import pytest
-import torch
 from rich.console import Console
-from torch import nn
 
-from spectrum_matching.analysis import analyze
 from spectrum_matching.metrics.atlas.spaces import OwnSpace, read_atlas
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.report.analysis import beside as module
 from spectrum_matching.report.analysis.beside import beside_atlas
 from spectrum_matching.report.analysis.page import render
 from spectrum_matching.report.terminal import beside_table
-
-
-class Same(nn.Module):
-    """Latents are the images."""
-
-    encode = decode = staticmethod(lambda x: x)
-
-
-@pytest.fixture(scope="module")
-def analysis():
-    images = torch.rand(6, 3, 24, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    return analyze(Same(), images, name="same")
 
 
 def own(name, images, size, n_images=24, psnr=25.0):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from html_of_tests import Elements
 from spectrum_matching.metrics.catalogue import METRICS
 from spectrum_matching.metrics.pooled import FAMILY_WISE, Difference, differences
 from spectrum_matching.records.analysis import Provenance, Spectrum
@@ -162,21 +163,6 @@ MANY = comparison(trial(f"method {i} of a long list", seed, 0.02 * i) for i in r
 @pytest.fixture(scope="module")
 def page():
     return render_comparison(SMALL)
-
-
-class Elements(HTMLParser):
-    """Every start tag with its attributes."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.all = []
-        self.feed(page)
-
-    def handle_starttag(self, tag, attributes):
-        self.all.append((tag, dict(attributes)))
-
-    def named(self, tag):
-        return [attributes for name, attributes in self.all if name == tag]
 
 
 class Rows(HTMLParser):

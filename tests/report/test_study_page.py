@@ -1,12 +1,12 @@
 import base64
 import hashlib
 import re
-from html.parser import HTMLParser
 from typing import NamedTuple
 from urllib.parse import unquote
 
 import pytest
 
+from html_of_tests import Elements
 from spectrum_matching.files.stages import slug
 from spectrum_matching.records.analysis import Provenance
 from spectrum_matching.report.canvas import Curve, curves
@@ -18,24 +18,6 @@ HOSTILE = "<i>A</i> & \"quoted\" {x} </script><script>document.title='owned'</sc
 GRID = Table(
     (Column("filter", is_text=True), Column("value", "dB")), ((0, (Cell("none"), Cell("1.25", "± 0.1", 1.25))),)
 )
-
-
-class Elements(HTMLParser):
-    """Every start tag with its attributes, and all text."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.all, self.text = [], ""
-        self.feed(page)
-
-    def handle_starttag(self, tag, attributes):
-        self.all.append((tag, dict(attributes)))
-
-    def handle_data(self, data):
-        self.text += data
-
-    def named(self, tag):
-        return [attributes for name, attributes in self.all if name == tag]
 
 
 def drawing(name="one", x_label="band"):

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from latents_of_tests import MemoryLatents
+from random_of_tests import normal
 from spectrum_matching.metrics.generative import gaussian
 from spectrum_matching.metrics.generative.gaussian import classes_of, fit_gaussian
 from spectrum_matching.metrics.generative.laws import Dense, Separable
@@ -11,10 +12,6 @@ from spectrum_matching.metrics.images.statistics import RunningMoments
 from spectrum_matching.spectrum.dct import dct2, idct2
 
 SHAPE = (2, 4, 4)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def fitted(latents, labels=None, progress=lambda done, total: None):

@@ -1,11 +1,8 @@
 import torch
 
+from random_of_tests import normal
 from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.metrics.generative.laws import ClassLaws, Cosine, Dense, GaussianLaw, Separable
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def rotation(n, seed):

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from features_of_tests import quarters
 from spectrum_matching.metrics.images.fidelity import Fidelity
 from spectrum_matching.metrics.images.frechet import frechet_distance
 from spectrum_matching.metrics.images.pixels import SSIM_WINDOW, psnr, round_to_bytes
@@ -11,10 +12,6 @@ def pair(n=40, size=16):
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(n, 3, size, size, generator=generator) * 2 - 1
     return images + 0.1 * torch.randn(images.shape, generator=generator), images
-
-
-def quarters(images):
-    return torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
 
 
 def squared_distance(a, b):

@@ -3,6 +3,7 @@ import pytest
 import scipy.linalg
 import torch
 
+from features_of_tests import features, moments
 from spectrum_matching.metrics.images.frechet import (
     frechet_distance,
     frechet_influence,
@@ -12,17 +13,6 @@ from spectrum_matching.metrics.images.frechet import (
 )
 from spectrum_matching.metrics.images.statistics import RunningMoments
 from spectrum_matching.records.measurement import Measurement
-
-
-def features(seed, n, d):
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal((n, d)))
-
-
-def moments(rows, batch_size=64):
-    result = RunningMoments()
-    for batch in rows.split(batch_size):
-        result.add(batch)
-    return result
 
 
 def by_square_root(a, b):

@@ -1,19 +1,8 @@
-import numpy as np
 import pytest
 import torch
 
+from features_of_tests import features, moments
 from spectrum_matching.metrics.images.statistics import RunningMoments
-
-
-def features(seed, n, d):
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal((n, d)))
-
-
-def moments(rows, batch_size=64):
-    result = RunningMoments()
-    for batch in rows.split(batch_size):
-        result.add(batch)
-    return result
 
 
 def test_running_moments_do_not_depend_on_batches_or_order():

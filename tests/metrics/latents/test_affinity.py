@@ -7,16 +7,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from random_of_tests import white
 from spectrum_matching.methods import FeatureMatch, feature_gap
 from spectrum_matching.metrics.latents.affinity import AFFINITY, MIN_IMAGES, N_FOLDS, affinity_gaps, fold_maps, map_gaps
 from spectrum_matching.metrics.latents.moments import ChannelMoments
 from spectrum_matching.metrics.latents.sweep import LatentBatch, LatentSweep
 
 ORACLE = json.loads((Path(__file__).parents[2] / "oracles" / "alignment_values.json").read_text())["va_vae"]
-
-
-def white(seed, shape):
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
 
 
 def smooth(n, c, seed, grid=6):

@@ -1,15 +1,10 @@
 import pytest
 import torch
 
+from latents_of_tests import distances
 from spectrum_matching.metrics.latents.region_similarity import MASK_SHARE, REGION_SIMILARITY, srss
 from spectrum_matching.metrics.latents.sweep import StandardisedBatch
 from spectrum_matching.spectrum import unit_tokens
-
-
-def distances(h, w):
-    """Manhattan distance of every ordered pair of positions: (T, T)."""
-    positions = torch.cartesian_prod(torch.arange(h), torch.arange(w))
-    return (positions[:, None] - positions).abs().sum(-1)
 
 
 @pytest.mark.parametrize(("near", "far"), [(1, 6), (2, 5), (3, 4)])

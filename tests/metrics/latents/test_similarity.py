@@ -1,16 +1,11 @@
 import pytest
 import torch
 
+from latents_of_tests import distances
 from spectrum_matching.metrics.latents.similarity import cds, distance_cosines, lds, pair_counts
 from spectrum_matching.spectrum import unit_tokens
 
 SHAPES = [(2, 5, 8, 8), (3, 2, 6, 9), (1, 4, 16, 16), (2, 1, 3, 5)]
-
-
-def distances(h, w):
-    """Manhattan distance of every ordered pair of positions: (T, T)."""
-    positions = torch.cartesian_prod(torch.arange(h), torch.arange(w))
-    return (positions[:, None] - positions).abs().sum(-1)
 
 
 def cosine_matrix(x):

@@ -13,6 +13,7 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
+from random_of_tests import images
 from spectrum_matching.files.digests import digest_weights
 from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.nets.autoencoder import PRESETS, Autoencoder, check_size
@@ -29,10 +30,6 @@ def autoencoder() -> Autoencoder:
 def exported(tmp_path: Path, autoencoder: Autoencoder) -> Path:
     autoencoder.save_pretrained(tmp_path / "export")
     return tmp_path / "export"
-
-
-def images(*shape: int) -> torch.Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
 def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:

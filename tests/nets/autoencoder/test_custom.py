@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.optim.swa_utils import AveragedModel
 
+from random_of_tests import images
 from spectrum_matching.latent_space import LatentSpace, SpectralGain
 from spectrum_matching.nets.autoencoder import Autoencoder
 
@@ -63,10 +64,6 @@ def blocks(**attributes: Any) -> Any:
     for name, value in attributes.items():
         setattr(model, name, value)
     return model
-
-
-def images(*shape: int) -> Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
 @pytest.fixture

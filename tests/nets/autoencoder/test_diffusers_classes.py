@@ -11,6 +11,7 @@ import torch
 from diffusers import AutoencoderKL, Flux2Pipeline
 from diffusers.models import autoencoders
 
+from random_of_tests import images
 from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.autoencoder.diffusers_classes import CLASSES, REFUSED
@@ -26,10 +27,6 @@ def build(kind: str, config: dict[str, Any]) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return getattr(diffusers, kind)(**config).eval()
-
-
-def images(*shape: int) -> torch.Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from random_of_tests import normal
 from spectrum_matching.diffusion import Path
 from spectrum_matching.spectrum import idct2
 from spectrum_matching.studies.frequency_bias.band_errors import band_sums, radial_bands, squared_errors
@@ -12,10 +13,6 @@ from spectrum_matching.studies.frequency_bias.fields import (
 )
 
 GRID, CHANNELS = (8, 6), 2
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 @pytest.fixture
