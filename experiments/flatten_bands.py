@@ -18,6 +18,7 @@ from statistics import mean
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor
 
 from spectrum_matching.cli.compare import resolve
@@ -39,8 +40,9 @@ from spectrum_matching.studies.frequency_bias.band_errors import (
     squared_errors,
 )
 from spectrum_matching.studies.frequency_bias.fields import coefficient_moments, wiener_denoiser
+from trials import RESULTS, save_rows
 
-HERE = Path(__file__).parent
+CONFIG = Path(__file__).parent / "flatten.yaml"
 TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
 N_IMAGES, N_BANDS = 1024, 6
 DOSES = ("autoencoder", "DSM")
@@ -87,7 +89,8 @@ def table(document: Mapping[str, Any]) -> str:
     rows = document["rows"]
     frequencies = " | ".join(f"{frequency:.2f}" for frequency in rows[0]["frequencies"])
     lines = [f"| cycles per position | {frequencies} |", "|---" * (len(rows[0]["frequencies"]) + 1) + "|"]
-    for entry in dict.fromkeys(row["entry"] for row in rows):
+    order = list(yaml.safe_load(CONFIG.read_text())["entries"])
+    for entry in sorted({row["entry"] for row in rows}, key=order.index):
         bands = zip(*(row["over_linear"] for row in rows if row["entry"] == entry), strict=True)
         lines.append(f"| {entry} | {' | '.join(f'{mean(values):.3f}' for values in bands)} |")
     return "\n".join(lines)
@@ -98,7 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path)
     arguments = parser.parse_args()
-    opened = open_plan(resolve("cifar10", [HERE / "flatten.yaml"], arguments.runs, None))
+    opened = open_plan(resolve("cifar10", [CONFIG], arguments.runs, None))
     rows = []
     for entry in opened.plan.entries:
         for seed in opened.plan.seeds:
@@ -110,8 +113,11 @@ def main() -> None:
                 print(json.dumps(rows[-1]), flush=True)
     if not rows:
         parser.error(f"{arguments.runs} has no finished dose: run the comparison first")
-    document = {"question": "flatten_bands", "times": TIMES, "n_images": N_IMAGES, "rows": rows}
-    (HERE / "results" / "flatten_bands.json").write_text(json.dumps(document, indent=1) + "\n")
+    document = save_rows(
+        RESULTS / "flatten_bands.json",
+        {"rows": (rows, ("seed", "entry"))},
+        lambda merged: {"times": TIMES, "n_images": N_IMAGES},
+    )
     print(table(document))
 
 

@@ -22,6 +22,7 @@ COMPARISONS = {625: "compare_flatten_625", 2500: "compare_flatten", 10000: "comp
 """By the denoiser's updates."""
 AUTOENCODERS = ("autoencoder", "DSM", "EQ-VAE")
 DOSES = {-0.5: ", D minus 0.5", 0.0: "", 0.5: ", D 0.5", 1.0: ", D 1", 1.5: ", D 1.5", 2.0: ", D 2"}
+COLOURS = ("#1d1f23", "#c2452d", "#1f6f8b")
 OUTCOMES = {"fid": "y1", "fid_reconstructions": "y2"}
 
 
@@ -75,27 +76,36 @@ def table(document: Mapping[str, Any]) -> str:
 
 
 def draw(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Draw y2 at each dose over that without a gain: by autoencoder, and by budget."""
+    """Draw y2 at each dose over that without a gain: by autoencoder, and by budget on the seeds that all have."""
+    by_autoencoder = [row for row in rows if row["updates"] == 2500]
+    by_budget = [row for row in rows if row["autoencoder"] == "autoencoder"]
+    shared = set.intersection(*(set(row["seeds"]) for row in by_budget))
     style = {"svg.fonttype": "path", "svg.hashsalt": "flatten", "font.size": 9}
     with mpl.rc_context({**style, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(7.6, 3.2), layout="constrained", facecolor="white")
-        left, right = figure.subplots(1, 2, sharey=True)
+        left, right = figure.subplots(1, 2, sharex=True, sharey=True)
         panels = (
-            (left, [row for row in rows if row["updates"] == 2500], lambda row: row["autoencoder"], "by autoencoder"),
-            (right, [row for row in rows if row["autoencoder"] == "autoencoder"],
-             lambda row: f"{row['updates']:,} updates", "by updates of the denoiser"),
-        )  # fmt: skip
-        colours = ("#1d1f23", "#c2452d", "#1f6f8b")
-        for axes, chosen, label, title in panels:
-            for colour, row in zip(colours, chosen, strict=False):
-                plain = row["y2"][row["doses"].index(0)]
-                ratios = [[y / base for y, base in zip(each, plain, strict=True)] for each in row["y2"]]
+            (left, "by autoencoder, 2,500 updates", by_autoencoder, [row["autoencoder"] for row in by_autoencoder]),
+            (
+                right,
+                "autoencoder, by updates of the denoiser",
+                by_budget,
+                [f"{row['updates']:,} updates" for row in by_budget],
+            ),
+        )
+        for axes, title, chosen, labels in panels:
+            for colour, row, label in zip(COLOURS, chosen, labels, strict=False):
+                seeds = [k for k, seed in enumerate(row["seeds"]) if axes is left or seed in shared]
+                y2 = [[each[k] for k in seeds] for each in row["y2"]]
+                plain = y2[row["doses"].index(0)]
+                ratios = [[y / base for y, base in zip(each, plain, strict=True)] for each in y2]
                 for ratio in zip(*ratios, strict=True):
                     axes.plot(row["doses"], ratio, color=colour, linewidth=0.5, alpha=0.5)
-                axes.plot(row["doses"], [mean(each) for each in ratios], "o-", color=colour, label=label(row))
+                axes.plot(row["doses"], [mean(each) for each in ratios], "o-", color=colour, label=label)
             axes.axhline(1, color="#6b6f76", linewidth=0.8)
             axes.set_title(title, fontsize=9)
             axes.set_xlabel("D, exponent of the gain on the power")
+            axes.set_xticks(list(DOSES))
             axes.legend(frameon=False, fontsize=8)
         left.set_ylabel("y2 over that at D = 0")
         figure.savefig(FIGURE, metadata={"Date": None})

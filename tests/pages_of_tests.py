@@ -52,7 +52,7 @@ SMALLER = {
 GIVEN = {
     "vae": ("path/to/vae", "old/export", "new/export", "runs/vae/export", "runs/mine/export"),
     "pipeline": ("path/to/pipeline",),
-    "photographs": ("photographs", "train", "val", "b"),
+    "photographs": ("photographs", "train", "val", "b", "kodak"),
     "latents": ("latents",),
     "samples.npz": ("a.npz", "samples.npz"),
     "features.pt": ("features.pt", "data/cifar10/features.pt"),
@@ -125,7 +125,8 @@ def make_things(folder):
         Path("mine.py").write_text(MINE)
         Path("half_energy.py").write_text(dict(blocks("docs/extending.md")[::-1])["python"])  # the page's first
         Path("anything").touch()
-        in_hub = {"stabilityai/sd-vae-ft-mse": "vae", "facebook/dinov2-base": "dinov2"}
+        in_hub = dict.fromkeys(("stabilityai/sd-vae-ft-mse", "madebyollin/taef1"), "vae")
+        in_hub["facebook/dinov2-base"] = "dinov2"
         config = transformers.Dinov2Config(hidden_size=12, num_hidden_layers=1, num_attention_heads=2, image_size=28)
         transformers.Dinov2Model(config).save_pretrained("dinov2")
         for name, source in in_hub.items():
