@@ -2,6 +2,7 @@
 
     python experiments/paired_differences.py flatten compare_flatten
     python experiments/paired_differences.py flatten_more compare_flatten_more
+    python experiments/paired_differences.py flatten_625 compare_flatten_625
     python experiments/paired_differences.py centring compare_flatten_more compare_centring
     python experiments/paired_differences.py flatten_controls compare_flatten flatten_controls
     python experiments/paired_differences.py flatten_retraining compare_flatten
@@ -54,6 +55,9 @@ FAMILIES = {
         Family(control, tuple(f"{control}, {dose}" for dose in ("D 0.5", "D 1")), (outcome,))
         for control in ("autoencoder", "DSM")
         for outcome in NAMES
+    ],
+    "flatten_625": [
+        Family("autoencoder", ("autoencoder, D minus 0.5", "autoencoder, D 1"), (outcome,)) for outcome in NAMES
     ],
     "centring": [
         Family(f"{name}, one mean", (name,), (outcome,)) for name in ("autoencoder", "DSM") for outcome in NAMES
