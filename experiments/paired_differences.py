@@ -3,6 +3,8 @@
     python experiments/paired_differences.py flatten compare_flatten
     python experiments/paired_differences.py flatten_more compare_flatten_more
     python experiments/paired_differences.py flatten_625 compare_flatten_625
+    python experiments/paired_differences.py flatten_10000 compare_flatten_10000
+    python experiments/paired_differences.py flatten_eq_vae compare_flatten
     python experiments/paired_differences.py centring compare_flatten_more compare_centring
     python experiments/paired_differences.py flatten_controls compare_flatten flatten_controls
     python experiments/paired_differences.py flatten_retraining compare_flatten
@@ -56,8 +58,13 @@ FAMILIES = {
         for control in ("autoencoder", "DSM")
         for outcome in NAMES
     ],
-    "flatten_625": [
-        Family("autoencoder", ("autoencoder, D minus 0.5", "autoencoder, D 1"), (outcome,)) for outcome in NAMES
+    **{
+        name: [Family("autoencoder", ("autoencoder, D minus 0.5", "autoencoder, D 1"), (outcome,)) for outcome in NAMES]
+        for name in ("flatten_625", "flatten_10000")
+    },
+    "flatten_eq_vae": [
+        Family("EQ-VAE", ("EQ-VAE, D 0.5", "EQ-VAE, D 1", "EQ-VAE, D 1.5", "EQ-VAE, D 2"), (outcome,))
+        for outcome in NAMES
     ],
     "centring": [
         Family(f"{name}, one mean", (name,), (outcome,)) for name in ("autoencoder", "DSM") for outcome in NAMES

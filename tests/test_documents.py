@@ -236,7 +236,7 @@ TABLES = (
     ("paired_differences", "paired_flatten_retraining", "docs/flatten.md"),
     ("paired_differences", "paired_flatten_controls", "docs/flatten.md"),
     ("paired_differences", "paired_flatten_forms", "docs/flatten.md"),
-    ("paired_differences", "paired_flatten_625", "docs/flatten.md"),
+    *(("paired_differences", f"paired_flatten_{name}", "docs/flatten.md") for name in ("625", "10000", "eq_vae")),
     ("flatten_curves", "flatten_curves", "docs/flatten.md"),
     ("flatten_bands", "flatten_bands", "docs/flatten.md"),
     ("beside_peers", "beside_peers", "docs/fidelity.md"),

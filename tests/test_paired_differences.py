@@ -105,7 +105,8 @@ def test_a_control_carries_what_its_interval_holds(at_one, expected):
 
 
 def test_families_name_rows_of_the_plans():
-    plans = {"flatten": "flatten", "flatten_more": "flatten", "flatten_retraining": "flatten", "flatten_625": "flatten"}
+    plans = {"flatten": "flatten", "flatten_more": "flatten", "flatten_retraining": "flatten"}
+    plans |= dict.fromkeys(("flatten_625", "flatten_10000", "flatten_eq_vae"), "flatten")
     plans |= {name: name for name in ("flatten_forms", "centring", "delta", "repa")}
     known = {
         name: set(yaml.safe_load((EXPERIMENTS / f"{plan}.yaml").read_text())["entries"]) for name, plan in plans.items()
