@@ -52,10 +52,6 @@ SEMANTIC = {
 }
 
 
-SCORED = ("reconstruction", "scores")
-"""Stages that score images."""
-
-
 def finished(runs: Path) -> Iterator[tuple[str, Path, Path, tuple[Path, Path]]]:
     """Yield each scored trial: its name, autoencoder, generative tier, and scores of reconstructions and samples."""
     kinds = (

@@ -68,6 +68,10 @@ def test_reading_is_as_written_down(change, noise, expected):
     assert alone.reading(scores(change, noise), whole=-4.0) == expected
 
 
+def test_reading_attributes_no_gain_where_whole_dsm_has_none():
+    assert alone.reading(scores(-3.0), whole=0.5) == "undecided"
+
+
 def test_summary_has_the_seeds_with_all_doses():
     rows = [
         {"seed": seed, "dose": dose, "scores": {"fid": 35.0 - dose + seed, "fid_reconstructions": 5.0 - dose / 8}}

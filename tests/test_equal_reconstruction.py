@@ -49,6 +49,24 @@ def test_an_entry_trains_until_it_is_equal_or_for_the_most_updates(opened, targe
     assert {name: done.folder for name, done in again.items()} == {name: done.folder for name, done in stages.items()}
 
 
+@pytest.mark.slow
+def test_training_until_equal_goes_on_after_its_last_look(opened, tmp_path, monkeypatch):
+    whole = equal.train_until_equal(opened, "DSM", 0, 1000.0, tmp_path / "whole")
+    looked, first = equal.psnr_of, []
+
+    def interrupted(*arguments):
+        if first:
+            raise KeyboardInterrupt
+        first.append(looked(*arguments))
+        return first[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(equal, "psnr_of", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            equal.train_until_equal(opened, "DSM", 0, 1000.0, tmp_path / "parts")
+    assert equal.train_until_equal(opened, "DSM", 0, 1000.0, tmp_path / "parts") == whole
+
+
 def test_tests_compare_each_method_with_the_control():
     rows = [
         {"entry": entry, "seed": seed, "scores": {"fid": value + seed / 10, "fid_reconstructions": 5.0 + seed}}

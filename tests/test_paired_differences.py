@@ -114,3 +114,23 @@ def test_families_name_rows_of_the_plans():
     known["flatten_controls"] = {"autoencoder", *flatten_controls.CONTROLS}
     for name, families in paired.FAMILIES.items():
         assert {entry for family in families for entry in (family.control, *family.rows)} <= known[name]
+
+
+@pytest.mark.parametrize(
+    ("main", "dsm", "expected"),
+    [
+        (("lower", "lower"), ("undecided", "undecided"), True),
+        (("lower", "lower"), ("lower", "lower"), True),
+        (("lower", "undecided"), ("undecided", "undecided"), False),
+        (("lower", "lower"), ("undecided", "higher"), False),
+        (("lower", "lower"), (), False),  # not run
+    ],
+)
+def test_centring_becomes_the_default_if_it_helps_and_does_no_harm(main, dsm, expected):
+    sizes = {"lower": (-1.0, 0.01), "higher": (1.0, 0.01), "undecided": (0.1, 0.5)}
+    tests = [
+        paired.Paired(row, f"{row}, one mean", outcome, 4, sizes[word][0], -2.0, 2.0, sizes[word][1])
+        for row, words in (("autoencoder", main), ("DSM", dsm))
+        for outcome, word in zip(("fid", "fid_reconstructions"), words, strict=False)
+    ]
+    assert paired.becomes_default(tests) is expected

@@ -151,9 +151,10 @@ def test_unified_view_refuses_two_analyses_of_one_trial(analyses, tmp_path, capf
     for file, name in zip(analyses, ("analysis-0123456789", "analysis-abcdef0123"), strict=True):
         (tmp_path / "dsm" / "seed0" / name).mkdir(parents=True)
         (tmp_path / "dsm" / "seed0" / name / "analysis.json").write_bytes(file.read_bytes())
-    with pytest.raises(SystemExit):
-        main(["study", "unified-view", str(tmp_path), "--control", "control", "--out", str(tmp_path / "out")])
-    assert f"{tmp_path / 'dsm' / 'seed0'} has several analyses, " in capfd.readouterr().err
+    for named in ([tmp_path], sorted((tmp_path / "dsm" / "seed0").iterdir())):
+        with pytest.raises(SystemExit):
+            main(["study", "unified-view", *map(str, named), "--control", "control", "--out", str(tmp_path / "out")])
+        assert f"{tmp_path / 'dsm' / 'seed0'} has several analyses, " in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -128,13 +128,14 @@ def unified_view(
     """
     if not analyses:
         raise ValueError("no analysis was given: name analysis.json files, or the folders that hold them")
-    read = []
+    files = []
     for path in analyses:
-        files = sorted(path.rglob("analysis.json")) if path.is_dir() else [path]
-        if not files:
+        found = sorted(path.rglob("analysis.json")) if path.is_dir() else [path]
+        if not found:
             raise ValueError(f"{path} holds no analysis.json: name a folder that specmatch analyze or compare wrote")
-        _require_one_analysis_a_trial(files)
-        read += [analysis for file in files for analysis in ANALYSES.read(file)]
+        files += found
+    _require_one_analysis_a_trial(files)
+    read = [analysis for file in files for analysis in ANALYSES.read(file)]
     study = measure_unified_view(read, control, typed_command(), delta)
     _write_numbers(out, UNIFIED_VIEW, study)
     print_results(*unified_lead(study))
@@ -145,13 +146,11 @@ def unified_view(
 def _require_one_analysis_a_trial(files: Sequence[Path]) -> None:
     """Check that no trial of a comparison was analyzed with several settings, which would count as several seeds."""
     found: dict[Path, Path] = {}
-    for file in files:
+    for file in (path.absolute() for path in files):
         if STAGE_NAME.fullmatch(file.parent.name):
             trial, first = file.parents[1], found.setdefault(file.parents[1], file)
             if first != file:
-                raise ValueError(
-                    f"{trial} has several analyses, {first} and {file}: name those to compare, one a trial"
-                )
+                raise ValueError(f"{trial} has several analyses, {first} and {file}: name one of them")
 
 
 def frequency_bias(

@@ -86,7 +86,7 @@ class DiffusionTrainer:
         run, objective, data = self.run, self.run.objective, micro_batch.data
         if self.spectral_weights is None and objective.frequency_weight:
             h, w = data.shape[-2:]
-            self.spectral_weights = frequency_weights(h, w, objective.frequency_weight).to(data.device)
+            self.spectral_weights = frequency_weights(h, w, objective.frequency_weight).float().to(data.device)
         with autocast(run.precision, data.device):
             loss = diffusion_loss(
                 self.denoiser,
