@@ -746,6 +746,11 @@ def test_render_dark_and_light_schemes(page, visit):
     assert colours == [("rgb(194, 69, 45)", "rgb(254, 253, 251)"), ("rgb(240, 128, 106)", "rgb(23, 24, 26)")]
 
 
+def after_scrolling(tab):
+    """Wait until the page has handled a scroll, which hides the tooltip: its event comes with the next frame."""
+    tab.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 @pytest.mark.slow
 def test_render_shows_value_on_hover(analyses, page, visit):
     tab = visit(page)
@@ -755,6 +760,7 @@ def test_render_shows_value_on_hover(analyses, page, visit):
     gaps = analyses[1].view("mean").match("scale_free").gaps
     point = figure.locator("circle").nth(len(DELTAS) + 1)  # the curve and the minimum of the first come before
     point.scroll_into_view_if_needed()
+    after_scrolling(tab)
     box = point.bounding_box()
     tab.mouse.move(box["x"] + box["width"] / 2 + 1, box["y"] + box["height"] / 2 - 1)
     assert tip.inner_text() == f"second\ndelta −0.500: {number(gaps[0].value)} nats"
@@ -769,8 +775,7 @@ def test_render_arrow_keys_walk_points(page, visit):
     tab = visit(page)
     figure = tab.locator("figure", has_text="Aligned less decoded")
     figure.focus()
-    # Focus scrolls, and a scroll hides what is shown: its event comes with the next frame, before the keys then.
-    tab.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    after_scrolling(tab)
     texts = []
     for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
         figure.press(key)
@@ -786,6 +791,7 @@ def test_render_shows_value_on_tap(page, visit):
     tab.set_viewport_size({"width": 390, "height": 800})
     drawing = tab.locator("figure", has_text="Equivariance error by transform").locator("svg")
     drawing.scroll_into_view_if_needed()
+    after_scrolling(tab)
     box = drawing.locator("circle").first.bounding_box()
     tab.touchscreen.tap(box["x"] + 4, box["y"] + 4)
     assert "half size, area: 0.210 ± 0.0021" in tab.locator(".tip").inner_text()
