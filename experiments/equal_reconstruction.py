@@ -26,7 +26,7 @@ from spectrum_matching.evaluation.reconstruction import evaluate_reconstruction
 from spectrum_matching.files.atomic import write_text_atomically
 from spectrum_matching.files.documents import read_json
 from spectrum_matching.files.stages import FinishedStage, Work, run_stage
-from spectrum_matching.metrics.pooled import differences
+from spectrum_matching.metrics.pooled import differences, holm
 from spectrum_matching.nets.autoencoder import open_autoencoder
 from spectrum_matching.records.comparison import Stage
 from spectrum_matching.records.scores import EVALUATIONS
@@ -101,7 +101,10 @@ def all_scores_of(stages: Mapping[Stage, FinishedStage]) -> dict[str, float | No
 
 
 def tests(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return each method's difference from the control by outcome, tested as in the comparison."""
+    """Return each method's difference from the control by outcome, tested as in the comparison.
+
+    p is corrected for all methods, those that have not run as well.
+    """
     groups = {
         entry: [row["scores"] for row in rows if row["entry"] == entry]
         for entry in dict.fromkeys(row["entry"] for row in rows)
@@ -109,9 +112,12 @@ def tests(rows: list[dict[str, Any]]) -> dict[str, Any]:
     names, found = [CONTROL, *(entry for entry in groups if entry != CONTROL)], {}
     for outcome in OUTCOMES:
         values = [[float(scores[outcome]) for scores in groups.get(name, [])] for name in names]
-        tested = differences(values, [(i, 0) for i in range(1, len(names))])
+        alone = [differences(values, [(i, 0)])[i, 0] for i in range(1, len(names))]
+        corrected = holm([each.p for each in alone] + (len(METHODS) - len(alone)) * [1.0])
+        tested = [each._replace(p=p) for each, p in zip(alone, corrected, strict=False)]
         found[outcome] = {
-            names[i]: {"mean": each.mean, "p": each.p, "word": each.word} for (i, _), each in tested.items()
+            name: {"mean": each.mean, "p": each.p, "word": each.word}
+            for name, each in zip(names[1:], tested, strict=True)
         }
     return found
 

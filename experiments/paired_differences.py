@@ -7,7 +7,9 @@
     python experiments/paired_differences.py flatten_eq_vae compare_flatten
     python experiments/paired_differences.py centring compare_flatten_more compare_centring
     python experiments/paired_differences.py flatten_controls compare_flatten flatten_controls
-    python experiments/paired_differences.py flatten_retraining compare_flatten
+    python experiments/paired_differences.py controls_uncentred compare_flatten_uncentred flatten_controls_uncentred
+    python experiments/paired_differences.py flatten_halves compare_flatten flatten_controls
+    python experiments/paired_differences.py flatten_retraining compare_flatten_uncentred
     python experiments/paired_differences.py flatten_forms compare_flatten_forms
     python experiments/paired_differences.py repa compare_repa
     python experiments/paired_differences.py delta compare_delta
@@ -46,6 +48,7 @@ class Family(NamedTuple):
 
 DOSES = ("D minus 0.5", "D 0.5", "D 1", "D 1.5")
 FORMS = ("whiten 0.5", "whiten 1", "whiten 0.5 by coefficient and channel", "whiten 0.5, decorrelated")
+ABLATIONS = ("permuted rings", "gain by channel", "coloured noise", "loss weights")
 TARGETS = ("gamma 0.25", "gamma 0.5", "gamma 0.75", "gamma 1", "DoG 0.5 and 1.6", "DoG 0.5 and 3", "DoG 0 and 1.6")
 FAMILIES = {
     "flatten": [
@@ -69,10 +72,11 @@ FAMILIES = {
     "centring": [
         Family(f"{name}, one mean", (name,), (outcome,)) for name in ("autoencoder", "DSM") for outcome in NAMES
     ],
-    "flatten_controls": [
-        Family("autoencoder", ("permuted rings", "gain by channel", "coloured noise", "loss weights"), (outcome,))
-        for outcome in NAMES
-    ],
+    **{
+        name: [Family("autoencoder", ABLATIONS, (outcome,)) for outcome in NAMES]
+        for name in ("flatten_controls", "controls_uncentred")
+    },
+    "flatten_halves": [Family("loss weights", ("autoencoder, D 1",), (outcome,)) for outcome in NAMES],
     "flatten_retraining": [
         Family(control, (row,), (outcome,), is_of_one=False)
         for control, row in (("autoencoder, D 0.75", "ESM"), ("DSM, D 1", "ESM + DSM"))

@@ -117,7 +117,7 @@ def expected_of(source, base=""):
 def p_of(path, control):
     """The corrected p of FILE/trials/METHOD/KEY/… against the same number of the control."""
     file, trials, method, *keys = path.split("/")
-    methods = list(dict.fromkeys(trial["method"] for trial in load(file)[trials]))
+    methods = list(dict.fromkeys(trial["method"] for each in nodes(f"{file}/{trials}") for trial in each))
     groups = [nodes("/".join([file, trials, name, *keys])) for name in methods]
     pairs = [(index, methods.index(control)) for index, name in enumerate(methods) if name != control]
     return differences(groups, pairs)[methods.index(method), methods.index(control)].p

@@ -1,4 +1,5 @@
 import pytest
+from scipy.stats import t as student_t
 
 import equal_reconstruction as equal
 from spectrum_matching.comparison.checks import open_plan
@@ -77,3 +78,14 @@ def test_tests_compare_each_method_with_the_control():
     assert {name: each["word"] for name, each in found["fid"].items()} == {"DSM": "lower", "EQ-VAE": "undecided"}
     assert found["fid"]["DSM"]["mean"] == pytest.approx(-3.0)
     assert {each["word"] for each in found["fid_reconstructions"].values()} == {"undecided"}
+
+
+def test_p_is_corrected_for_methods_that_have_not_run():
+    rows = [
+        {"entry": entry, "seed": seed, "scores": dict.fromkeys(equal.OUTCOMES, value + seed)}
+        for entry, value in ((equal.CONTROL, 35.0), ("DSM", 32.0))
+        for seed in (0, 1, 2)
+    ]
+    # t = 3 / (1 · √(2/3)) with 4 degrees of freedom, p = 0.0213 two-sided, of four methods.
+    expected = 4 * 2 * student_t.sf(3 / (2 / 3) ** 0.5, 4)
+    assert equal.tests(rows)["fid"]["DSM"]["p"] == pytest.approx(expected)

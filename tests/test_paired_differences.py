@@ -111,7 +111,8 @@ def test_families_name_rows_of_the_plans():
     known = {
         name: set(yaml.safe_load((EXPERIMENTS / f"{plan}.yaml").read_text())["entries"]) for name, plan in plans.items()
     }
-    known["flatten_controls"] = {"autoencoder", *flatten_controls.CONTROLS}
+    known["flatten_controls"] = known["controls_uncentred"] = {"autoencoder", *flatten_controls.CONTROLS}
+    known["flatten_halves"] = known["flatten"] | known["flatten_controls"]
     for name, families in paired.FAMILIES.items():
         assert {entry for family in families for entry in (family.control, *family.rows)} <= known[name]
 

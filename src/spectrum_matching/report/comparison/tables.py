@@ -132,8 +132,8 @@ def legend(comparison: Comparison) -> str:
     return (
         f"{text} Compared with {the_control(comparison)}: ▲ better, ▼ worse (△ higher, ▽ lower where neither is "
         f"better), = undecided. Marks are by t tests with the variance over seeds pooled over all methods, "
-        f"Holm-corrected over the methods of a column: if none differs from the control, the probability of any mark "
-        f"in a column is at most {FAMILY_WISE:.0%}."
+        f"Holm-corrected over the methods of a column: if none differs from the control, and all vary alike over "
+        f"seeds, the probability of any mark in a column is at most {FAMILY_WISE:.0%}."
     )
 
 

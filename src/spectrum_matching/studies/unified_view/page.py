@@ -55,8 +55,8 @@ def unified_lead(study: UnifiedView) -> list[str]:
     if n_control > 1 and max(len(method.seeds) for method in methods) > 1:
         lead.append(
             f"A method acts if it matches better than the control by a t test with the variance over seeds pooled over "
-            f"all methods, Holm-corrected over the methods: if none differs from the control, the probability that a "
-            f"side names any is at most {FAMILY_WISE:.0%}."
+            f"all methods, Holm-corrected over the methods: if none differs from the control, and all vary alike over "
+            f"seeds, the probability that a side names any is at most {FAMILY_WISE:.0%}."
         )
     return lead
 
