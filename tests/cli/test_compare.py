@@ -15,9 +15,11 @@ from spectrum_matching.comparison.checks import check_plan, open_plan, resolved
 from spectrum_matching.comparison.collect import notes
 from spectrum_matching.comparison.plans import PLANS, Entry, Measuring, Plan
 from spectrum_matching.files.settings import differences
+from spectrum_matching.files.stages import run_stage
 from spectrum_matching.files.yaml_files import override, to_yaml
 from spectrum_matching.latents.gain_choice import GainChoice
 from spectrum_matching.metrics.images.frechet import share_of_the_way
+from spectrum_matching.records.analysis import ANALYSES
 from spectrum_matching.records.comparison import COMPARISON
 from spectrum_matching.sampling.generate import SamplingChoice
 from spectrum_matching.training.autoencoder_config import AutoencoderRun, Data, Intervals, Losses, MethodChoice, Network
@@ -307,6 +309,22 @@ def test_plans_pass_check_plan_and_survive_yaml(name):
 
 class AskedError(Exception):
     """Raised in place of the first stage that is to be run."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("labels", [False, True])
+def test_measuring_labels_asks_for_metrics_by_class(plan, class_folder, tmp_path, labels):
+    measuring = replace(plan.measuring, data=str(class_folder), features=None, analyzed=12, labels=labels)
+    opened = open_plan(replace(plan, out=str(tmp_path), entries={"autoencoder": Entry()}, measuring=measuring))
+    done = trial_module.run_trial(opened, "autoencoder", 0, run_stage)
+    (analysis,) = ANALYSES.read(done["analysis"].folder / "analysis.json")
+    refused = analysis.view("mean").measurements["viv_class"].refused
+    assert ("no labels" in refused) is not labels
+
+
+def test_labels_need_images_with_classes(plan):
+    with pytest.raises(ValueError, match="class"):
+        open_plan(replace(plan, measuring=replace(plan.measuring, labels=True)))
 
 
 def test_run_trial_hashes_vision_encoder_weights(plan, save_dinov2, tmp_path):

@@ -71,11 +71,15 @@ def open_plan(plan: Plan) -> OpenedPlan:
     data, measuring = plan.autoencoder.data, plan.measuring
     with _noted(missing):
         extractor = open_extractor(measuring.features, accelerator.device) if measuring.features else None
-    opened = {}
+    opened, by_class = {}, (measuring.data or data.path) if measuring.labels else None
     for source in dict.fromkeys((data.path, measuring.data, measuring.reference_data)):
         if source is not None:
             with _noted(missing):
-                opened[source] = open_images(source, data.size, split="all", labels=None)
+                opened[source] = open_images(source, data.size, split="all", labels=source == by_class or None)
+                if source == by_class and not opened[source].classes:
+                    raise ValueError(
+                        f"measuring.labels: {source} has no classes; put its images into a folder for each class"
+                    )
     for alignment in (entry.alignment for entry in plan.entries.values() if entry.alignment.weight):
         key = (str(alignment.encoder), alignment.size)
         if key not in encoders:

@@ -46,6 +46,7 @@ class Measuring:
     reconstructions: Several = 2048  # images to reconstruct
     analyzed: Several = 512  # images whose latents are analyzed
     tested: Several = 128  # of these, images for tests of the decoder
+    labels: bool = False  # metrics by class, of the classes of the images that are analyzed
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 from .. import __version__
 from ..analysis.generative import generate_without_training
 from ..analysis.measure import analyze
-from ..analysis.options import N_REFERENCE, ReferenceData
+from ..analysis.options import N_REFERENCE, AnalysisOptions, ReferenceData
 from ..data.fingerprint import fingerprint
 from ..data.images import ImageSet
 from ..data.order import spread_items
@@ -173,7 +173,8 @@ def _train_autoencoder(trial: TrialContext, folder: Path) -> Values:
 def _analysis_inputs(trial: TrialContext) -> Values:
     measuring = trial.plan.measuring
     numbers = {"spread": measuring.analyzed, "tested": measuring.tested, "seed": trial.seed}
-    return _measured_images(trial) | numbers | {"weights": trial.weights("autoencoder")}
+    classes = {"labels": True} if measuring.labels else {}
+    return _measured_images(trial) | numbers | classes | {"weights": trial.weights("autoencoder")}
 
 
 def _analyze(trial: TrialContext, folder: Path) -> None:
@@ -187,6 +188,7 @@ def _analyze(trial: TrialContext, folder: Path) -> None:
                 name=trial.owner,
                 n_images=n_images,
                 n_tests=min(trial.plan.measuring.tested, n_images),
+                options=AnalysisOptions(labels=trial.plan.measuring.labels),
                 seed=trial.seed,
                 progress=progress,
             )
