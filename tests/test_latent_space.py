@@ -71,6 +71,35 @@ def test_to_unit_refuses_other_channels():
         LatentSpace(rotation=TURN).to_unit(torch.zeros(1, 3, 4, 4))
 
 
+@pytest.mark.parametrize("shape", [(16, 16, 16), (1, 16, 1, 8, 8), (1, 16, 16, 8, 8)])
+def test_to_unit_refuses_what_is_no_batch_of_fields(shape):
+    space = LatentSpace("per channel", (0.5,) * 16, (2.0,) * 16)
+    for change in (space.to_unit, space.from_unit):
+        with pytest.raises(ValueError, match=r"expected latents \(b, c, h, w\)"):
+            change(torch.zeros(shape))
+
+
+def test_to_unit_refuses_integers():
+    with pytest.raises(ValueError, match="floating-point"):
+        LatentSpace("scale", (0.5,), (0.7,)).to_unit(torch.arange(4).view(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("gain", [None, RADIAL])
+def test_half_precision_is_rounded_once(dtype, gain, generator):
+    space = LatentSpace("per channel", (3.05, -2.9, 0.4, 1.7), (0.5, 0.31, 0.77, 1.3))
+    space = replace(space, gain=gain, rotation=TURN if gain else ())
+    raw = (torch.randn(8, 4, 8, 8, generator=generator) + 2).to(dtype)
+    assert torch.equal(space.to_unit(raw), space.to_unit(raw.float()).to(dtype))
+    assert torch.equal(space.from_unit(raw), space.from_unit(raw.float()).to(dtype))
+
+
+@pytest.mark.parametrize("change", [{"std": (0.0,)}, {"std": (-1.0,)}, {"mean": (float("nan"),)}, {"patch": 0}])
+def test_latent_space_refuses_what_nothing_undoes(change):
+    with pytest.raises(ValueError, match="finite means"):
+        LatentSpace(**change)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

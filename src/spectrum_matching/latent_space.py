@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from .spectrum.gain import apply_gain, radial_gain, resample_gain
+from .spectrum.separable import in_working_precision
 
 Convention = Literal["none", "scale", "shift and scale", "per channel", "packed"]
 
@@ -58,6 +59,9 @@ class LatentSpace:
     into channels beforehand, as FLUX.2 packs them (channel-major, then row, then column); mean and std are then those
     of the c·p² packed channels. rotation: orthonormal rows that take channels to decorrelated ones, after mean and std;
     none: ( ). gain: on the DCT coefficients of each of these channels, at last; None: no gain.
+
+    Raises:
+        ValueError: for means that are not finite, and standard deviations or a patch that are not positive.
     """
 
     convention: Convention = "none"
@@ -66,6 +70,11 @@ class LatentSpace:
     patch: int = 1
     rotation: tuple[tuple[float, ...], ...] = ()
     gain: SpectralGain | None = None
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, self.mean)) or not all(0 < std < math.inf for std in self.std) or self.patch < 1:
+            got = f"mean {self.mean}, std {self.std} and patch {self.patch}"
+            raise ValueError(f"a latent space has finite means, and std and patch that are positive; got {got}")
 
     @property
     def without_gain(self) -> "LatentSpace":
@@ -92,28 +101,29 @@ class LatentSpace:
     def to_unit(self, latents: Tensor) -> Tensor:
         """Map raw latents (b, c, h, w) to unit scale (b, c·patch², h/patch, w/patch), in their dtype.
 
-        Rotation and gain are computed in float32 or float64, also under autocast.
+        It is computed in float32 or float64, also under autocast, and rounded once.
 
         Raises:
-            ValueError: when the number of channels does not fit.
+            ValueError: for another shape, integers, or a number of channels that does not fit.
         """
-        packed = pixel_unshuffle(latents, self.patch)
-        mean, std = self._statistics(packed)
-        units = (packed - mean) / std
+        units = pixel_unshuffle(_precise(latents), self.patch)
+        mean, std = self._statistics(units)
+        units = (units - mean) / std
         if self.rotation:
             units = _rotate(units, self._rotation(units))
         if self.gain is not None:
-            units = apply_gain(units, self._placed(self._gain(units), units)).to(units.dtype)
-        return units
+            units = apply_gain(units, self._placed(self._gain(units), units))
+        return units.to(latents.dtype)
 
     def from_unit(self, units: Tensor) -> Tensor:
         """Invert `to_unit`."""
-        mean, std = self._statistics(units)
+        precise = _precise(units)
+        mean, std = self._statistics(precise)
         if self.gain is not None:
-            units = apply_gain(units, self._placed(1 / self._gain(units), units)).to(units.dtype)
+            precise = apply_gain(precise, self._placed(1 / self._gain(precise), precise))
         if self.rotation:
-            units = _rotate(units, self._rotation(units).mT)
-        return pixel_shuffle(units * std + mean, self.patch)
+            precise = _rotate(precise, self._rotation(precise).mT)
+        return pixel_shuffle(precise * std + mean, self.patch).to(units.dtype)
 
     def _statistics(self, packed: Tensor) -> tuple[Tensor, Tensor]:
         rows = {"mean": self.mean, "std": self.std, "rotation": self.rotation or (0.0,)}
@@ -140,16 +150,17 @@ class LatentSpace:
 
     @staticmethod
     def _placed(table: Tensor, like: Tensor) -> Tensor:
-        """Return a table on the device of `like`, in float64 only if that is, which not every device has."""
-        return table.to(like.device, _precision(like), non_blocking=True)
+        """Return a table on the device of `like` and in its dtype, as not every device has float64."""
+        return table.to(like.device, like.dtype, non_blocking=True)
 
 
-def _precision(units: Tensor) -> torch.dtype:
-    return torch.float64 if units.dtype == torch.float64 else torch.float32
+def _precise(latents: Tensor) -> Tensor:
+    if latents.ndim != 4:
+        got = f"{tuple(latents.shape)}"
+        raise ValueError(f"expected latents (b, c, h, w), got {got}: add a batch, or take frames one by one")
+    return in_working_precision(latents)
 
 
 def _rotate(units: Tensor, rotation: Tensor) -> Tensor:
-    precise = units.to(_precision(units))
     with torch.autocast(units.device.type, enabled=False):
-        rotated = (rotation.to(precise) @ precise.flatten(2)).unflatten(-1, units.shape[-2:])
-    return rotated.to(units.dtype)
+        return (rotation @ units.flatten(2)).unflatten(-1, units.shape[-2:])

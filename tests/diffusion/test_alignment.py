@@ -230,6 +230,9 @@ def one_line(said):
         (lambda: DifferenceOfGaussians(2.0, 1.0), "0 <= inner < outer"),
         (lambda: DifferenceOfGaussians(0.0, math.inf), "outer inf"),
         (lambda: repa(4, 3)(torch.zeros(2, 4, 4), (2, 2), torch.zeros(1, 3, 2, 2)), "for 2 images"),
+        (lambda: repa(4, 3)(torch.zeros(2, 5, 4), (2, 2), torch.zeros(2, 3, 2, 2)), "of the grid alone"),
+        (lambda: repa(4, 3)(torch.zeros(2, 4, 4), (2, 2), torch.zeros(2, 1, 2, 2)), "batch and grid and width"),
+        (lambda: gram(torch.zeros(2, 3, 2, 2), torch.zeros(1, 3, 2, 2)), "of one batch and grid, got"),
         (
             lambda: repa(4, 3)(torch.zeros(2, 4, 4), (2, 2), torch.zeros(2, 3, 2, 4)),
             "aspect ratio of the tokens' grid, 2 x",

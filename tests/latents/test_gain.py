@@ -137,6 +137,9 @@ def test_with_gain_survives_a_channel_that_does_not_vary(read):
         (GainChoice(whiten_by="coefficient"), "give whiten as well"),
         (GainChoice(flatten=1.0, gain_channels="each"), "same for every channel"),
         (GainChoice(gain_channels="decorrelated"), "give one of them"),
+        (GainChoice(whiten=1.0, whiten_by="coef"), "whiten_by is 'coef': expected ring, coefficient"),
+        (GainChoice(whiten=1.0, gain_channels="eahc"), "expected all, each, decorrelated"),
+        (GainChoice(whiten=-1.0), "whiten is -1, expected 0 or more"),
     ],
 )
 def test_with_gain_refuses_settings_that_do_not_go_together(choice, message, read):

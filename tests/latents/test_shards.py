@@ -331,3 +331,14 @@ def test_cached_latents_page_program_reads_unit_batches(tmp_path: Path, monkeypa
     noise = [torch.randn(256, 2, *GRID, generator=generator) for _ in range(2)][-1]
     expected = space.to_unit(batch.mean + (batch.logvar / 2).exp() * noise)
     torch.testing.assert_close(scope["x"], expected)
+
+
+@pytest.mark.parametrize("row", [-1, 12])
+def test_reading_refuses_rows_that_are_not_there(tmp_path: Path, row: int) -> None:
+    write_cache(tmp_path)
+    found = open_latents(tmp_path)
+    for read in (found.read, lambda row: found.read_batch([(row, False)])):
+        with pytest.raises(IndexError, match=f"row {row} of 12"):
+            read(row)
+    with pytest.raises(ValueError, match="holds no mirrored latents"):
+        found.read_batch([(0, True)])

@@ -20,6 +20,14 @@ def test_losses_are_0_for_the_teacher_and_1_for_nothing(latents):
     torch.testing.assert_close(BandMatch()(certain(torch.zeros_like(latents)), latents).item(), 1.0)
 
 
+@pytest.mark.unchecked
+@pytest.mark.parametrize("shape", [(1, 4, 8, 8), (3, 1, 8, 8), (3, 4, 1, 8)])
+def test_losses_refuse_shapes_that_would_broadcast(latents, shape):
+    for loss in (LatentMatch(), BandMatch()):
+        with pytest.raises(ValueError, match="two fields"):
+            loss(certain(latents), torch.zeros(shape))
+
+
 def test_losses_do_not_depend_on_the_scale_of_the_teacher(latents, generator):
     student = latents + 0.3 * torch.randn(latents.shape, generator=generator, dtype=torch.float64)
     for loss in (LatentMatch(), BandMatch()):

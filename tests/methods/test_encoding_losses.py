@@ -297,6 +297,27 @@ def test_esm_of_collapsed_latents_is_finite(variant, value, noise, field):
 
 
 @both
+@pytest.mark.parametrize("value", [60 / 127.5 - 1, 195 / 127.5 - 1, 1.0])
+@pytest.mark.parametrize("size", [64, 256])
+def test_esm_of_constant_images_adds_nothing(variant, value, size, field):
+    latents, images = field(14, (3, 4, 8, 8)).float(), field(15, (3, 3, size, size), 2.0).float()
+    images[0] = value  # whose spectrum in float32 is rounding alone
+    latents.requires_grad_()
+    loss = ESM(variant=variant)(None, latents, images)
+    loss.backward()
+    torch.testing.assert_close(loss, ESM(variant=variant)(None, latents[1:], images[1:]) * 2 / 3)
+    assert not latents.grad[0].any()
+    assert latents.grad[1:].any()
+
+
+@both
+def test_esm_of_constant_latents_has_no_gradient_of_rounding(variant, field):
+    latents = torch.full((1, 4, 32, 32), 0.7, requires_grad=True)
+    ESM(variant=variant)(None, latents, field(16, (1, 3, 64, 64), 2.0).float()).backward()
+    assert not latents.grad.any()
+
+
+@both
 def test_esm_of_blank_images_is_finite(variant, pair):
     latents = pair[0].clone().requires_grad_()
     loss = ESM(variant=variant)(None, latents, torch.zeros(3, 3, 64, 64))
@@ -388,9 +409,9 @@ def test_losses_refuse_unknown_choices():
         ESM(variant="papers")
     with pytest.raises(ValueError, match="'papers'"):
         spectrum_distributions(torch.ones(1, 1, 4, 4), torch.ones(1, 3, 8, 8), variant="papers")
-    with pytest.raises(ValueError, match="bins 1 and delta 1"):
+    with pytest.raises(ValueError, match="at least 2 bins, got 1"):
         ESM(bins=1)
-    with pytest.raises(ValueError, match="delta nan"):
+    with pytest.raises(ValueError, match="delta is nan"):
         ESM(delta=float("nan"))
     with pytest.raises(ValueError, match="'none'"):
         KL("none")
@@ -399,13 +420,13 @@ def test_losses_refuse_unknown_choices():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: ESM(delta="1"), "delta is '1': expected a number"),
+        (lambda: ESM(delta="1"), "delta is '1': expected a finite number"),
         (lambda: ESM(bins=16.0), "bins is 16.0: expected a whole number"),
         (lambda: SpectralMask(keep=7), r"keep is 7: expected a sequence of whole numbers, such as keep=\(7,\)"),
         (lambda: SpectralMask(keep="7"), "keep is '7': expected a sequence of whole numbers"),
         (lambda: SpectralMask(keep=(7.5,)), r"keep is \(7.5,\): expected a sequence of whole numbers"),
         (lambda: Downscale(2), r"factors is 2: .*factors=\(2,\)"),
-        (lambda: ScaleRotate(probability="0.5"), "probability is '0.5': expected a number"),
+        (lambda: ScaleRotate(probability="0.5"), "probability is '0.5': expected a finite number"),
         (lambda: ScaleRotate(denominator=None), "denominator is None: expected a whole number"),
         (lambda: FeatureMatch(lambda x: x, "6", 4), "width is '6': expected a whole number"),
     ],

@@ -4,7 +4,18 @@ from diffusers.models import AutoencoderKL
 from torch import nn
 from torch.nn.functional import interpolate
 
-from spectrum_matching.methods import ESM, METHODS, Identity, Method, SpectralMask, Term, esm_dsm, reconstruct
+from spectrum_matching.methods import (
+    ESM,
+    METHODS,
+    Added,
+    Identity,
+    Method,
+    SpectralMask,
+    Term,
+    balance,
+    esm_dsm,
+    reconstruct,
+)
 from spectrum_matching.methods.shared_transforms import IdentityMap
 
 
@@ -114,7 +125,9 @@ def test_reconstruct_trains_encoder_and_decoder_by_every_method(name, codec, ima
     method = make(name)
     result = reconstruct(codec, method, images, generator)
     losses = method.encoding_losses(result.posterior, result.latents, result.images)
-    loss = (result.output - result.target).square().mean() + method.weigh(losses)
+    reconstruction = (result.output - result.target).square().mean()
+    weights = balance(method, losses, reconstruction, codec.model.encoder.conv_out.weight)
+    loss = reconstruction + method.weigh(losses, weights)
     codec.model.zero_grad()
     loss.backward()
     assert loss.isfinite()
@@ -255,6 +268,32 @@ def test_weigh_sums_weighted_losses_and_skips_zero_weights():
     assert losses == {"a": torch.tensor(3.0), "b": torch.tensor(5.0)}
     torch.testing.assert_close(method.weigh(losses), torch.tensor(6.5))
     torch.testing.assert_close(method.weigh(losses, {"b": torch.tensor(4.0)}), torch.tensor(26.0))
+
+
+def test_balance_weighs_by_gradients_at_a_layer():
+    layer = torch.tensor([3.0, 4.0], requires_grad=True)
+    terms = (Term("kl", constant(1.0), 0.5), Term("features", lambda p, z, x: 2 * layer.square().sum(), 0.1, True))
+    method = Method("m", terms, Identity(), "none")
+    losses = method.encoding_losses(None, None, None)
+    weights = balance(method, losses, layer.square().sum() / 2, layer)
+    # Gradients: the layer, of length 5, and 4 times it.
+    torch.testing.assert_close(weights, {"features": torch.tensor(0.1 * 5 / 20)}, rtol=1e-4, atol=0)
+    torch.testing.assert_close(method.weigh(losses, weights), 0.5 + weights["features"] * 50)
+    with pytest.raises(ValueError, match=r"balances features at each step: .* balance\(method"):
+        method.weigh(losses)
+    assert balance(METHODS["dsm"](), {}, layer.sum(), layer) == {}
+
+
+@pytest.mark.parametrize("weight", ["0.1", float("nan"), float("inf")])
+def test_terms_refuse_weights_that_are_no_numbers(weight):
+    for make in (lambda: Term("a", ESM(), weight), lambda: Added(Identity(), weight)):
+        with pytest.raises(ValueError, match="expected a finite number"):
+            make()
+
+
+def test_method_refuses_two_terms_of_one_name():
+    with pytest.raises(ValueError, match="name of its own"):
+        Method("m", (Term("esm", ESM(1.0), 1.0), Term("esm", ESM(0.0), 1.0)), Identity(), "")
 
 
 def test_weigh_of_no_terms_is_zero():

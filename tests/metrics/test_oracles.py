@@ -32,13 +32,13 @@ from spectrum_matching.spectrum import (
     dct2,
     flatten_bands,
     kl_divergence,
-    lowpass_projection,
     power_spectrum,
     radial_bins,
     radial_profile,
     rmsc,
     spectrum_distribution,
 )
+from spectrum_matching.spectrum.block_lowpass import lowpass_projection
 from spectrum_matching.spectrum.separable import FLOAT64
 
 ORACLES = json.loads((Path(__file__).parents[1] / "oracles" / "metric_values.json").read_text())["oracles"]

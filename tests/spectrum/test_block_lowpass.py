@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spectrum_matching.spectrum import block_lowpass, lowpass_projection, merge_blocks, sequence_lowpass, split_blocks
+from spectrum_matching.spectrum import block_lowpass, merge_blocks, sequence_lowpass, split_blocks
+from spectrum_matching.spectrum.block_lowpass import lowpass_projection
 
 FLOAT64 = torch.empty(0, dtype=torch.float64)
 

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spectrum_matching.spectrum import dct2, dct_matrix, idct2, power_spectrum
+from spectrum_matching.spectrum import dct2, idct2, power_spectrum
+from spectrum_matching.spectrum.dct import dct_matrix
 
 SIZES = [1, 2, 3, 5, 8, 16, 17]
 GRIDS = [(n, n) for n in SIZES] + [(1, 7), (5, 2), (16, 24), (17, 8)]

@@ -4,7 +4,7 @@ import scipy.ndimage
 import torch
 from torch.nn import functional
 
-from spectrum_matching.spectrum import difference_of_gaussians, gaussian_blur, resize
+from spectrum_matching.spectrum import difference_of_gaussians, gaussian_blur, resize, separable
 
 
 def scipys_blur(x, sigma):
@@ -112,3 +112,10 @@ def test_filters_refuse_impossible_arguments():
         resize(x, (0, 3))
     with pytest.raises(ValueError, match="'nearest'"):
         resize(x, (2, 2), "nearest")
+
+
+def test_blurs_drawn_anew_at_each_step_are_not_all_kept():
+    n_before = len(vars(separable._shelf))
+    for step in range(200):
+        gaussian_blur(torch.zeros(1, 1, 8, 8), 0.5 + step / 1000)
+    assert len(vars(separable._shelf)) == n_before

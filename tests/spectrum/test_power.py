@@ -123,3 +123,9 @@ def test_radial_bins_refuse_impossible_arguments():
         radial_profile(torch.ones(4, 4), 0)
     with pytest.raises(ValueError, match="'diagonal'"):
         radial_profile(torch.ones(4, 4), radius="diagonal")
+
+
+def test_writing_into_radial_bins_changes_no_later_ones():
+    first = radial_bins(8, 8)
+    first.frequencies.zero_()
+    assert radial_bins(8, 8).frequencies.any()

@@ -76,6 +76,16 @@ def test_fit_power_law_leaves_out_bands_without_power():
     torch.testing.assert_close(fit_power_law(holed, FREQUENCIES).exponent, fit_power_law(bands, FREQUENCIES).exponent)
 
 
+def test_fit_power_law_takes_a_band_of_weight_0_as_none(generator):
+    bands = FREQUENCIES**-1.5 * (1 + 0.1 * torch.randn(len(FREQUENCIES), generator=generator)).abs()
+    weights = torch.ones(len(FREQUENCIES))
+    weights[5:] = 0
+    some = fit_power_law(bands, FREQUENCIES, weights), fit_power_law(bands[:5], FREQUENCIES[:5])
+    torch.testing.assert_close(*some)
+    weights[:] = torch.arange(3, 3 + len(weights))
+    assert fit_power_law(bands * (torch.arange(len(bands)) == 7), FREQUENCIES, weights).exponent.isnan()
+
+
 def test_fit_power_law_gives_nan_for_too_few_positive_bands():
     bands = torch.zeros(3, 4)
     bands[1, 2] = 1

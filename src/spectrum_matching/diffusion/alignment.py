@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..spectrum.contrast import unit_tokens
 from ..spectrum.filters import difference_of_gaussians, resize
-from ..spectrum.separable import in_working_precision
+from ..spectrum.separable import in_working_precision, require_alike
 from .projectors import ConvolutionProjector, PerceptronProjector
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ def check_std(std: Std) -> None:
 
 def negative_cosine(student: Field, target: Field) -> Float[Tensor, ""]:
     """Return minus the mean cosine over tokens and images, a scalar in [−1, 1]. Source: REPA."""
+    require_alike(student, target)
     return -(unit_tokens(student) * unit_tokens(target)).sum(1).mean()
 
 
@@ -122,6 +123,7 @@ def gram(student: Field, target: Float[Tensor, "b e h w"]) -> Float[Tensor, ""]:
     student (b, d, h, w), target (b, d', h, w): the widths may differ. Relational knowledge distillation (arXiv
     1904.05068) on cosines.
     """
+    require_alike(student, target, width=False)
     student, target = unit_tokens(student).flatten(2), unit_tokens(target).flatten(2)
     return (student.mT @ student - target.mT @ target).square().mean()
 

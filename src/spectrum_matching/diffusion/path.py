@@ -99,7 +99,12 @@ class Path:
         """Return α, σ and their derivatives at t, each of the shape of t.
 
         σ' of "vp" and "stable_diffusion" is infinite at t = 0.
+
+        Raises:
+            ValueError: for integers.
         """
+        if not t.is_floating_point():
+            raise ValueError(f"t is {t.dtype}: expected levels in [0, 1]; divide steps by their number")
         return _COEFFICIENTS[self.kind](t)
 
     def alpha(self, t: Levels) -> Levels:

@@ -55,5 +55,12 @@ class ConvolutionProjector(nn.Module):
 
 
 def as_field(tokens: Float[Tensor, "b n width"], grid: tuple[int, int]) -> Float[Tensor, "b width h w"]:
-    """Arrange tokens (b, n, width), row by row, as a field (b, width, *grid)."""
+    """Arrange tokens (b, n, width), row by row, as a field (b, width, *grid).
+
+    Raises:
+        ValueError: for tokens of another number, such as with class tokens among them.
+    """
+    if tokens.ndim != 3 or tokens.shape[1] != grid[0] * grid[1]:
+        expected = f"(b, {grid[0]} x {grid[1]}, width) of the grid alone"
+        raise ValueError(f"tokens are {tuple(tokens.shape)}, expected {expected}")
     return tokens.mT.reshape(len(tokens), -1, *grid)

@@ -1,9 +1,12 @@
 """The choice of a spectral gain, as commands, caches and runs hold it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from ..files.settings import NonNegative
+
+Resolution = Literal["ring", "coefficient"]
+Channels = Literal["all", "each", "decorrelated"]
 
 
 @dataclass(frozen=True)
@@ -15,8 +18,8 @@ class GainChoice:
 
     flatten: float | None = None  # multiply the power spectrum by frequency^flatten; 0: no gain
     whiten: NonNegative | None = None  # divide it by the measured one to this power; 1: white, 0: no gain
-    whiten_by: Literal["ring", "coefficient"] = "ring"  # of whiten: the measured spectrum's resolution
-    gain_channels: Literal["all", "each", "decorrelated"] = "all"  # one gain, one each, or after a rotation
+    whiten_by: Resolution = "ring"  # of whiten: the measured spectrum's resolution
+    gain_channels: Channels = "all"  # one gain, one each, or after a rotation
 
     @property
     def is_given(self) -> bool:
@@ -29,6 +32,11 @@ class GainChoice:
         Raises:
             ValueError: naming those that do not.
         """
+        for name, words in (("whiten_by", Resolution), ("gain_channels", Channels)):
+            if (value := getattr(self, name)) not in get_args(words):
+                raise ValueError(f"{name} is {value!r}: expected {', '.join(get_args(words))}")
+        if self.whiten is not None and self.whiten < 0:
+            raise ValueError(f"whiten is {self.whiten:g}, expected 0 or more")
         if self.flatten is not None and self.whiten is not None:
             raise ValueError(f"flatten is {self.flatten:g} and whiten is {self.whiten:g}: give one of them")
         if self.whiten is None and self.whiten_by != "ring":

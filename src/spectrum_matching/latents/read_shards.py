@@ -89,6 +89,8 @@ class ShardLatents(LatentSet):
 
     def _gather(self, name: str, keys: Sequence[Key]) -> Tensor:
         """Return rows (b, …) in float32."""
+        if not self.info.flips and any(side for _, side in keys):
+            raise ValueError(f"{self.source} holds no mirrored latents: cache them with --flips")
         sides = {side: self._map(f"{name}_flip" if side else name) for side in {side for _, side in keys}}
         places = [(sides[side].rows, *self._locate(row)) for row, side in keys]
         first = next(iter(sides.values()))
@@ -120,6 +122,8 @@ class ShardLatents(LatentSet):
         return torch.cat(labels).tolist()
 
     def _locate(self, row: int) -> tuple[int, int]:
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)} cached latents")
         shard = bisect.bisect_right(self._ends, row)
         return shard, row - (self._ends[shard - 1] if shard else 0)
 

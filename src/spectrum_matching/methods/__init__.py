@@ -14,6 +14,7 @@ from .method import (
     SharedTransform,
     TensorMap,
     Term,
+    balance,
     reconstruct,
 )
 from .models import Gaussian, images_of, posterior_of
@@ -42,6 +43,7 @@ __all__ = [
     "TensorMap",
     "Term",
     "autoencoder",
+    "balance",
     "dsm",
     "eq_vae",
     "esm",

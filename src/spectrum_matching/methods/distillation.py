@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..spectrum.power import power_spectrum, radial_profile
-from ..spectrum.separable import in_working_precision
+from ..spectrum.separable import in_working_precision, require_alike
 from .method import Posterior
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class LatentMatch:
 
     def __call__(self, posterior: Posterior, latents: Latents, images: Tensor | None = None) -> Scalar:
         """Return the loss, a scalar."""
+        require_alike(posterior.mean, latents)
         student, teacher = in_working_precision(posterior.mean), in_working_precision(latents)
         return (student - teacher).square().mean() / (teacher - teacher.mean()).square().mean().clamp_min(SMALLEST)
 
@@ -65,6 +66,7 @@ def band_errors(student: Latents, teacher: Latents, bins: int) -> tuple[Tensor, 
 
     Means over batch, channels and the coefficients of a band, without DC; 0 in a band without coefficients.
     """
+    require_alike(student, teacher)
     student, teacher = in_working_precision(student), in_working_precision(teacher)
     spectra = (power_spectrum(x).mean((0, 1)) for x in (student - teacher, teacher))
     error, power = (radial_profile(spectrum, bins, "frequency", drop_dc=True) for spectrum in spectra)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -18,12 +17,16 @@ from .method import Posterior
 from .shapes import SEQUENCES, require_number, require_sequences, require_tensor, require_whole
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
 
     Latents = Float[Tensor, "b *latent"]
     Images = Float[Tensor, "b *image"]
     Bands = Float[Tensor, "b bins"]
     Scalar = Float[Tensor, ""]
+
+
+ROUNDING = 1e-12
+"""The share of a constant field's power that float32 may leave outside of DC."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class ESM:
 
     delta: flattening exponent; an image spectrum of 1/f^α asks for latents of 1/f^(α − delta). bins: radial bands.
     variant: "scale_free" or "paper", as in `spectrum_distributions`: with "paper" a delta means something only at a
-    given scale of the latents. The posterior is not used and may be None. Source: Spectrum Matching (arXiv 2603.14645).
+    given scale of the latents, and images in [-1, 1]. A constant image says nothing and adds 0. The posterior is not
+    used and may be None. Source: Spectrum Matching (arXiv 2603.14645).
 
     axis: of sequences, latents (b, c, n) or (b, n, d) and their signals: that along which spectra are taken.
     """
@@ -69,9 +73,8 @@ class ESM:
             raise ValueError(f"variant must be 'paper' or 'scale_free', got {self.variant!r}")
         require_whole(bins=self.bins)
         require_number(delta=self.delta)
-        if self.bins < 2 or not math.isfinite(self.delta):
-            got = f"bins {self.bins} and delta {self.delta}"
-            raise ValueError(f"expected at least 2 bins and a finite delta, got {got}")
+        if self.bins < 2:
+            raise ValueError(f"expected at least 2 bins, got {self.bins}")
 
     def distributions(self, latents: Latents, images: Images) -> tuple[Bands, Bands]:
         """Return target and actual band distributions, both (b, bins)."""
@@ -107,6 +110,8 @@ def spectrum_bands(
 ) -> SpectrumBands:
     """Return the bands of latents (b, c, h, w) and images (b, 3, H, W), one row a sample; or of sequences along `axis`.
 
+    Those of a constant field are 0.
+
     Raises:
         ValueError: where shapes do not match or a latent has a single position; for sequences whose axis is not said.
     """
@@ -130,6 +135,7 @@ def spectrum_bands(
     faithful = variant == "paper"
     latent_power = power_spectrum(latents).mean(1)
     image_power = paper_image_power(images, h, w) if faithful else power_spectrum(images, size=(h, w)).mean(1)
+    image_varies, latent_varies = varies(images)[:, None], varies(latents)[:, None]
     if faithful and drop_dc:
         other = _all_but_dc(h, w, like=latent_power)
         image_power, latent_power, drop_dc = image_power * other, latent_power * other, False
@@ -137,7 +143,18 @@ def spectrum_bands(
     image_bands = radial_profile(image_power, bins, radius, drop_dc)
     latent_bands = radial_profile(latent_power, bins, radius, drop_dc)
     ranks = _band_numbers(bins, like=image_bands) if faithful else _ring_frequencies(h, w, bins, like=image_bands)
-    return SpectrumBands(image_bands, latent_bands, ranks, log_power=faithful)
+    return SpectrumBands(image_bands * image_varies, latent_bands * latent_varies, ranks, log_power=faithful)
+
+
+def varies(x: Tensor) -> Bool[Tensor, " b"]:
+    """Return whether each of (b, c, h, w) differs from its channels' means by more than rounding: (b,).
+
+    A constant picture has a spectrum of rounding alone, which would weigh as much as any other's.
+    """
+    precise = in_working_precision(x.detach())
+    level = precise.mean((-2, -1), keepdim=True)
+    spread = (precise - level).square().mean((1, 2, 3))
+    return spread > ROUNDING * precise.square().mean((1, 2, 3))
 
 
 def spectrum_distributions(

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ..spectrum.contrast import unit_tokens
 from ..spectrum.filters import resize
-from ..spectrum.separable import in_working_precision
+from ..spectrum.separable import in_working_precision, require_alike
 from .method import Posterior
 from .shapes import require_number, require_whole
 
@@ -43,6 +43,7 @@ def feature_gap(
     pairs of tokens of an image of relu(|cosine in the one field - cosine in the other| - distance_margin).
     Source: VA-VAE (arXiv 2501.01423).
     """
+    require_alike(mapped, features)
     with torch.autocast(mapped.device.type, enabled=False):
         ours, theirs = (unit_tokens(x).flatten(2) for x in (mapped, features))
         cosines = (ours * theirs).sum(1)

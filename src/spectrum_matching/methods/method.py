@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .models import Gaussian, images_of, posterior_of, require_autoencoder, within_forward
-from .shapes import Grid, require_generator, require_tensor
+from .shapes import Grid, require_generator, require_number, require_tensor
 from .shared_transforms import Identity, IdentityMap
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     Latents = Float[Tensor, "b *latent"]
     Images = Float[Tensor, "b *image"]
 
+MOST = 1e8
+"""The largest ratio by which a balanced term is weighted."""
 TensorMap = Callable[[Tensor], Tensor]
 """A sampled transform: (b, c, h, w) → (b, c, h', w'), for latents and for images of the same aspect ratio."""
 
@@ -64,13 +66,16 @@ class Term:
     """A named, weighted encoding loss. With weight 0 it is not computed.
 
     balanced: at each step the weight is multiplied by the norm of the reconstruction losses' gradient over that of its
-    own, at the encoder's last layer.
+    own, at the encoder's last layer (`balance`).
     """
 
     name: str
     loss: EncodingLoss
     weight: float
     balanced: bool = False
+
+    def __post_init__(self) -> None:
+        require_number(weight=self.weight)
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,9 @@ class Added:
 
     shared: SharedTransform
     weight: float
+
+    def __post_init__(self) -> None:
+        require_number(weight=self.weight)
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,9 @@ class Method:
 
     added: a second pair beside the first. before: transforms of images before they are encoded, sampled at the steps
     whose shared transform is the identity.
+
+    Raises:
+        ValueError: for two terms of one name.
     """
 
     name: str
@@ -113,6 +124,11 @@ class Method:
     citation: str
     added: Added | None = None
     before: SharedTransform = field(default_factory=Identity)
+
+    def __post_init__(self) -> None:
+        names = [term.name for term in self.terms]
+        if len(set(names)) < len(names):
+            raise ValueError(f"terms are named {', '.join(names)}: give each a name of its own")
 
     def draw(self, generator: torch.Generator, grid: Grid) -> Draw:
         """Sample the transforms of one step, legal on the latent grid (h, w) of images that are not transformed.
@@ -130,8 +146,45 @@ class Method:
         return {t.name: t.loss(posterior, latents, images) for t in self.terms if t.weight}
 
     def weigh(self, losses: dict[str, Tensor], weights: Mapping[str, Tensor] | None = None) -> Tensor | float:
-        """Return the weighted sum of `encoding_losses`; `weights` by name override the terms' own."""
-        return sum((weights or {}).get(t.name, t.weight) * losses[t.name] for t in self.terms if t.name in losses)
+        """Return the weighted sum of `encoding_losses`; `weights` by name override the terms' own.
+
+        Raises:
+            ValueError: for a balanced term without a weight of this step.
+        """
+        weights = weights or {}
+        terms = [term for term in self.terms if term.name in losses]
+        if missing := [term.name for term in terms if term.balanced and term.name not in weights]:
+            given = "method.weigh(losses, balance(method, losses, reconstruction, layer))"
+            raise ValueError(f"{self.name} balances {', '.join(missing)} at each step: call {given}")
+        return sum(weights.get(term.name, term.weight) * losses[term.name] for term in terms)
+
+
+def balance(method: Method, losses: Mapping[str, Tensor], reconstruction: Tensor, layer: Tensor) -> dict[str, Tensor]:
+    """Return the weight of each balanced term at this step, by name, for `Method.weigh`; {} where none is balanced.
+
+    losses: as `Method.encoding_losses` returns them. reconstruction: the sum of the reconstruction losses, a scalar.
+    layer: the weight of the encoder's last layer. Source: VA-VAE (arXiv 2501.01423).
+    """
+    balanced = [term for term in method.terms if term.balanced and term.name in losses]
+    if not balanced:
+        return {}
+
+    def norm(loss: Tensor) -> Tensor:
+        (gradient,) = torch.autograd.grad(loss, layer, retain_graph=True)
+        length: Tensor = gradient.norm()
+        return length
+
+    reference = norm(reconstruction)
+    return {term.name: term.weight * gradient_ratio(reference, norm(losses[term.name]), MOST) for term in balanced}
+
+
+def gradient_ratio(reconstruction: Tensor, other: Tensor, most: float) -> Tensor:
+    """Return the ratio of two norms of gradients, `most` at the most; NaN where one is not finite.
+
+    A gradient that overflows at fp16's loss scale would otherwise give a weight of 0 or `most`, and the step be taken.
+    """
+    is_finite = reconstruction.isfinite() & other.isfinite()
+    return (reconstruction / (other + 1e-4)).clamp(0, most).where(is_finite, torch.nan)
 
 
 class Decoded(NamedTuple):

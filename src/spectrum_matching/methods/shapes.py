@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 
@@ -15,10 +16,10 @@ SEQUENCES = "for sequences say their axis: SpectralMask(axis=...), ESM(axis=...)
 
 
 def require_number(**values: object) -> None:
-    """Raise ValueError for what is no number, such as one in quotes."""
+    """Raise ValueError for what is no finite number, such as one in quotes."""
     for name, value in values.items():
-        if not isinstance(value, Real):
-            raise ValueError(f"{name} is {value!r}: expected a number")
+        if not isinstance(value, Real) or not math.isfinite(value):
+            raise ValueError(f"{name} is {value!r}: expected a finite number")
 
 
 def require_wholes(**values: object) -> None:

@@ -1,9 +1,9 @@
 """Pure tensor functions on spectra: nothing but torch."""
 
 from .bands import flatten_bands, kl_divergence, spectrum_distribution
-from .block_lowpass import block_lowpass, lowpass_projection, merge_blocks, sequence_lowpass, split_blocks
+from .block_lowpass import block_lowpass, merge_blocks, sequence_lowpass, split_blocks
 from .contrast import directional_energy, directional_spectrum, rmsc, unit_tokens
-from .dct import dct2, dct_matrix, idct2
+from .dct import dct2, idct2
 from .filters import difference_of_gaussians, gaussian_blur, resize
 from .power import RadialBins, power_spectrum, radial_bins, radial_profile
 from .powerlaw import PowerLaw, fit_power_law
@@ -13,7 +13,6 @@ __all__ = [
     "RadialBins",
     "block_lowpass",
     "dct2",
-    "dct_matrix",
     "difference_of_gaussians",
     "directional_energy",
     "directional_spectrum",
@@ -22,7 +21,6 @@ __all__ = [
     "gaussian_blur",
     "idct2",
     "kl_divergence",
-    "lowpass_projection",
     "merge_blocks",
     "power_spectrum",
     "radial_bins",

@@ -54,7 +54,6 @@ def squared_radii(h: int, w: int, radius: Radius = "index") -> Int[Tensor, "h w"
     return (a * u).square() + (b * v).square()
 
 
-@lru_cache(maxsize=64)
 def radial_bins(h: int, w: int, bins: int = 16, radius: Radius = "index") -> RadialBins:
     """Assign every DCT coefficient (u, v) of an h × w grid to one of `bins` rings (float64, int64; CPU).
 
@@ -68,6 +67,11 @@ def radial_bins(h: int, w: int, bins: int = 16, radius: Radius = "index") -> Rad
         raise ValueError(f"expected a grid of at least 1 x 1 and at least 1 bin, got {h} x {w} and {bins}")
     if radius not in ("index", "frequency"):
         raise ValueError(f"radius must be 'index' or 'frequency', got {radius!r}")
+    return RadialBins(*(part.clone() for part in _radial_bins(h, w, bins, radius)))
+
+
+@lru_cache(maxsize=64)
+def _radial_bins(h: int, w: int, bins: int, radius: Radius) -> RadialBins:
     with torch.inference_mode(False), torch.device("cpu"):
         squared = squared_radii(h, w, radius)
         corner = int(squared[-1, -1])

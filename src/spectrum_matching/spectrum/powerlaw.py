@@ -25,8 +25,8 @@ def fit_power_law(
     """Fit a least-squares line to log(bands) over log(frequencies): (…, n), (n,) → fields of shape (…).
 
     weights (n,): weight of each squared residual, for instance the number of coefficients in a band; equal by default.
-    Bands that are not positive are left out. The standard error is that of the residuals about the line; it is NaN
-    where fewer than three bands are positive, and so is the exponent where fewer than two are.
+    Bands that are not positive, or of weight 0, are left out. The standard error is that of the residuals about the
+    line; it is NaN where fewer than three bands are left, and so is the exponent where fewer than two are.
 
     Raises:
         ValueError: for fewer than three bands, or frequencies of another number.
@@ -36,8 +36,9 @@ def fit_power_law(
         got = f"bands {tuple(bands.shape)} and frequencies {tuple(frequencies.shape)}"
         raise ValueError(f"expected at least 3 bands and a frequency for each, got {got}")
     bands, frequencies = bands.double(), frequencies.to(bands.device).double()
-    usable = (bands > 0) & (frequencies > 0)
-    weight = usable * (1.0 if weights is None else weights.to(bands))
+    weights = torch.ones_like(frequencies) if weights is None else weights.to(bands)
+    usable = (bands > 0) & (frequencies > 0) & (weights > 0)
+    weight = usable * weights
     x = torch.where(frequencies > 0, frequencies, 1).log()
     y = torch.where(usable, bands, 1).log()
 
@@ -46,6 +47,7 @@ def fit_power_law(
     y_centred = y - (weight * y).sum(-1, keepdim=True) / total
     spread = (weight * x_centred.square()).sum(-1)
     slope = (weight * x_centred * y_centred).sum(-1) / spread
+    slope = slope.where(usable.sum(-1) > 1, torch.nan)  # of one band rounding leaves a spread
     residual = y_centred - slope[..., None] * x_centred
     degrees = (usable.sum(-1) - 2).clamp_min(0)
     # Scaling all weights alike must not change the error: the variance is per mean weight.

@@ -33,15 +33,24 @@ _serial = itertools.count()
 
 
 def constant(build: Callable[..., Tensor]) -> Constant:
-    """Cache `build(*args)`, computed once on the CPU in float64, for each device and dtype."""
+    """Cache `build(*args)`, computed once on the CPU in float64, for each device and dtype.
+
+    Callers must not write into it, and public functions not return it. Of constants that depend on a float, which may
+    be drawn anew at each step, only the latest are kept.
+    """
+
+    def built(device: torch.device, dtype: torch.dtype, *args: object) -> Tensor:
+        # A first call under inference_mode would leave a tensor that no later backward may use,
+        # and one under a default device would build in float32 where there is no float64.
+        with torch.inference_mode(False), torch.device("cpu"):
+            return build(*args).to(device, dtype)
+
+    latest = functools.lru_cache(maxsize=64)(built)
 
     @functools.cache
     def shelve(device: torch.device, dtype: torch.dtype, *args: object) -> str:
         name = f"{build.__name__}_{next(_serial)}"
-        # A first call under inference_mode would leave a tensor that no later backward may use,
-        # and one under a default device would build in float32 where there is no float64.
-        with torch.inference_mode(False), torch.device("cpu"):
-            setattr(_shelf, name, build(*args).to(device, dtype))
+        setattr(_shelf, name, built(device, dtype, *args))
         return name
 
     # torch.compile calls it once, while tracing, instead of looking inside.
@@ -52,6 +61,8 @@ def constant(build: Callable[..., Tensor]) -> Constant:
     def lookup(*args: object, like: Tensor) -> Tensor:
         # A size may be symbolic under torch.compile; a range has a length only if it is a number.
         fixed = [len(range(a)) if isinstance(a, int) and not isinstance(a, bool) else a for a in args]
+        if not torch.compiler.is_compiling() and any(isinstance(a, float) for a in fixed):
+            return latest(like.device, like.dtype, *fixed)
         matrix: Tensor = getattr(_shelf, place(like.device, like.dtype, *fixed))
         return matrix
 
@@ -72,6 +83,17 @@ def in_working_precision(x: Shaped[Tensor, "*shape"], n_dims: int = 2) -> Float[
         axes = ", ".join("bchw"[4 - n_dims :])
         raise ValueError(f"expected a tensor of shape (..., {axes}) with no empty axis, got {tuple(x.shape)}")
     return x if x.dtype == torch.float64 else x.float()
+
+
+def require_alike(one: Tensor, other: Tensor, *, width: bool = True) -> None:
+    """Raise ValueError unless two fields (b, c, h, w) have one batch and grid, and one c if `width`.
+
+    Unlike shapes would broadcast to a number that means nothing.
+    """
+    shapes = [tuple(x.shape) if width else (*x.shape[:1], *x.shape[2:]) for x in (one, other)]
+    if one.ndim != 4 or shapes[0] != shapes[1]:
+        expected = f"expected two fields (b, c, h, w) of one batch and grid{' and width' if width else ''}"
+        raise ValueError(f"{expected}, got {tuple(one.shape)} and {tuple(other.shape)}")
 
 
 def apply_separable(

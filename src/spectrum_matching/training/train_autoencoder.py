@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ..data.images import ImageBatch
-from ..methods.method import Method, Reconstruction, Term, reconstruct
+from ..methods.method import MOST, Method, Reconstruction, Term, gradient_ratio, reconstruct
 from ..nets.autoencoder import Autoencoder
 from ..nets.autoencoder.padding import set_padding
 from ..nets.discriminator import PatchDiscriminator, hinge_discriminator_loss, hinge_generator_loss
@@ -160,7 +160,7 @@ class AutoencoderTrainer:
                     torch.autograd.grad(output, last, grad, retain_graph=True)[0].norm() / scale
                     for grad in (reconstruction_grad, adversarial_grad)
                 ]
-                weight = options.weight * ratio(norms[0], norms[1], 1e4)
+                weight = options.weight * gradient_ratio(norms[0], norms[1], 1e4)
                 losses["adversarial_weight"] = weight
                 total = (output * (reconstruction_grad + weight * adversarial_grad)).sum()
             else:
@@ -219,16 +219,7 @@ def balance(
         return accelerator.reduce(at_layer, "mean").norm() / scale
 
     reconstruction = norm(output, reconstruction_grad)
-    return {t.name: t.weight * ratio(reconstruction, norm(scale * losses[t.name]), 1e8) for t in terms}
-
-
-def ratio(reconstruction: Tensor, other: Tensor, most: float) -> Tensor:
-    """Return the ratio of two norms of gradients, `most` at the most; NaN where one is not finite.
-
-    A gradient that overflows at fp16's loss scale would otherwise give a weight of 0 or `most`, and the step be taken.
-    """
-    is_finite = reconstruction.isfinite() & other.isfinite()
-    return (reconstruction / (other + 1e-4)).clamp(0, most).where(is_finite, torch.nan)
+    return {t.name: t.weight * gradient_ratio(reconstruction, norm(scale * losses[t.name]), MOST) for t in terms}
 
 
 def compile_parts(state: AutoencoderState, perceptual: LPIPS | None) -> None:

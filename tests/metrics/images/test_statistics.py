@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from features_of_tests import features, moments
-from spectrum_matching.metrics.images.statistics import RunningMoments
+from spectrum_matching.metrics.images.statistics import ImageStatistics, RunningMoments
 
 
 def test_running_moments_do_not_depend_on_batches_or_order():
@@ -39,3 +39,17 @@ def test_running_moments_scalar_is_mean_with_standard_error():
     assert result.value == pytest.approx(float(values.mean()), rel=1e-12)
     assert result.standard_error == pytest.approx(float(values.std()) / 30**0.5, rel=1e-12)
     assert moments(values[:1]).scalar().standard_error is None
+
+
+@pytest.mark.parametrize("images", [torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.full((2, 3, 8, 8), 255.0)])
+def test_image_statistics_refuse_bytes(images):
+    with pytest.raises(ValueError, match=r"floats in \[-1, 1\]"):
+        ImageStatistics().add(images)
+
+
+@pytest.mark.parametrize(("lowest", "warns"), [(0.0, True), (-0.01, False)])
+def test_image_statistics_warn_of_images_from_0_to_1(lowest, warns, caplog):
+    images = torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    images[0, 0, 0, 0] = lowest
+    ImageStatistics().add(images)
+    assert ("as in [0, 1]: give 2x - 1" in caplog.text) is warns

@@ -1,5 +1,6 @@
 """Streaming statistics of a set of images: moments of features, sums, and rows of some that stand for all."""
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from ...records.coverage import Coverage
 from ...records.measurement import Measurement
 from ...seeding import spread_keys
 from .pixels import round_to_bytes
+
+log = logging.getLogger(__name__)
 
 N_KEPT = 10_000
 """Images of which rows are kept: about 300 MB at 256 pixels and 2048 features."""
@@ -119,6 +122,12 @@ class Collected(NamedTuple):
 Collect = Callable[[FeatureBatch], Collected]
 
 
+FARTHEST = 16.0
+"""Images beyond it are bytes, and no overshoot of a decoder."""
+TELLING = 16
+"""Images of which one has a value below 0, if they lie in [-1, 1]."""
+
+
 @dataclass
 class ImageStatistics:
     """Statistics of a set of images, or of one process's share of it.
@@ -178,7 +187,8 @@ class ImageStatistics:
         none.
 
         Raises:
-            ValueError: for images that are not square, of another size than earlier ones, or not finite.
+            ValueError: for images that are not square, of another size than earlier ones, no floats, not finite, or
+                far outside of [-1, 1].
         """
         if images.ndim != 4 or images.shape[2] != images.shape[3]:
             raise ValueError(f"images are {tuple(images.shape)}, expected (b, 3, size, size)")
@@ -186,6 +196,10 @@ class ImageStatistics:
             raise ValueError(f"an image has {images.shape[-1]} pixels a side, earlier ones had {self.size}")
         if not images.isfinite().all():
             raise ValueError("images hold values that are not finite: check what generated them")
+        if not images.is_floating_point() or (len(images) and images.abs().max() > FARTHEST):
+            raise ValueError("images must be floats in [-1, 1]; scale them: [0, 1] by 2x - 1, bytes by x / 127.5 - 1")
+        if not self.n_images and len(images) >= TELLING and images.min() >= 0:
+            log.warning("no value of the first %d images is below 0, as in [0, 1]: give 2x - 1", len(images))
         images = round_to_bytes(images.float())
         extracted = extract(images) if extract else None
         features, spatial, logits = extracted if isinstance(extracted, tuple) else (extracted, None, None)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...methods.encoding_losses import spectrum_bands
+from ...methods.encoding_losses import spectrum_bands, varies
 from ...records.analysis import Spectrum, SpectrumMatch
 from ...records.measurement import Measurement
 from ...spectrum.bands import Variant, flatten_bands, kl_divergence, spectrum_distribution
@@ -114,12 +114,11 @@ class LatentSpectra:
         self.n += len(latents)
         self.has_images = images is not None
         paired = latents.new_zeros(len(latents), 3, *self._grid) if images is None else images
-        # A constant picture has a spectrum of rounding alone, which would weigh as much as any other image's.
-        varies = _varies(latents) if images is None else _varies(latents) & _varies(images)
-        self.n_flat += int((~varies).sum())
+        kept = varies(latents) if images is None else varies(latents) & varies(images)
+        self.n_flat += int((~kept).sum())
         for variant in VARIANTS if self.has_images else VARIANTS[:1]:
-            if varies.any():
-                bands = spectrum_bands(latents[varies], paired[varies], bins=N_BINS, variant=variant)
+            if kept.any():
+                bands = spectrum_bands(latents[kept], paired[kept], bins=N_BINS, variant=variant)
                 for rows, values in zip(self._rows[variant], (bands.images, bands.latents), strict=True):
                     rows.add(values)
                 self._axes[variant] = bands.ranks.cpu(), bands.log_power
@@ -143,13 +142,6 @@ class LatentSpectra:
     def channel_power(self) -> Tensor:
         """Return the mean power of each channel by the bands of "scale_free": (c, bins)."""
         return self._channel_power[:, filled_bands(self._grid, N_BINS, "frequency")[0]] / self.n
-
-
-def _varies(x: Tensor) -> Tensor:
-    """Return whether each of (b, c, h, w) differs from its channels' means by more than rounding: (b,) bool."""
-    wide = x.cpu().double()
-    spread = (wide - wide.mean((-2, -1), keepdim=True)).square().mean((1, 2, 3))
-    return spread > 1e-12 * wide.square().mean((1, 2, 3))
 
 
 def filled_bands(grid: tuple[int, int], n_bins: int, radius: Radius) -> tuple[Tensor, Tensor]:
