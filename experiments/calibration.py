@@ -54,23 +54,26 @@ class Predictor(NamedTuple):
 PREDICTORS = {
     "psnr": Predictor("PSNR", _number("psnr"), -1),
     "rfid": Predictor("rFD", lambda trial: float(trial["reconstruction"]["scores"]["rfid"]["value"]), 1),
-    "gap": Predictor("gap at delta 1, scale-free", _number("gap_scale_free_1"), 1),
-    "delta": Predictor(
+    "gap_scale_free_1": Predictor("gap at delta 1, scale-free", _number("gap_scale_free_1"), 1),
+    "best_delta": Predictor(
         "distance of the best delta from 1", lambda trial: abs(float(trial["numbers"]["best_delta"]) - 1), 1
     ),
     "exponent": Predictor("exponent", _number("exponent"), 1),
-    "sec": Predictor("SEC at 0.25", _number("sec_25"), 1),
+    "sec_25": Predictor("SEC at 0.25", _number("sec_25"), 1),
     "viv": Predictor("VIV by class", _number("viv_class"), 1),
     "lowpass_gap": Predictor("low-pass gap", _number("lowpass_gap"), 1),
     "lowpass_3": Predictor("PSNR after the strongest low-pass", _number("lowpass_3"), -1),
     "noise_psnr": Predictor("noise PSNR", _number("noise_psnr"), -1),
-    "neighbours": Predictor("neighbour correlation", _number("neighbour_correlation"), 1),
-    "equivariance": Predictor("equivariance error", _number("equivariance_scale_50"), 1),
-    "interpolation": Predictor(
+    "neighbour_correlation": Predictor("neighbour correlation", _number("neighbour_correlation"), 1),
+    "equivariance_scale_50": Predictor("equivariance error", _number("equivariance_scale_50"), 1),
+    "interpolation_fid": Predictor(
         "interpolation FD, to reconstructions", _generated("interpolation_fid_reconstructions"), 1
     ),
-    "gaussian": Predictor("Gaussian FD by class, to reconstructions", _generated("gaussian_fid_reconstructions"), 1),
+    "gaussian_fid": Predictor(
+        "Gaussian FD by class, to reconstructions", _generated("gaussian_fid_reconstructions"), 1
+    ),
 }
+"""By the key of the metric in the catalogue."""
 GIVEN = ("psnr", "rfid")
 """What partial correlations are given."""
 
@@ -256,7 +259,7 @@ def analysed(settings: Settings) -> dict[str, Any]:
             }
         seeds = settings.by_seed[outcome]
         document["outcomes"][name] = {
-            "ceiling": rho(seeds[:, 0], seeds[:, 1]),
+            "ceiling": rho(seeds[:, 0], seeds[:, 1]) if seeds.shape[1] > 1 else None,
             "chance": chance(settings, outcome),
             "predictors": rows,
         }
@@ -292,15 +295,15 @@ def main() -> None:
     """Read, analyse, save, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("result", help="name of a file in experiments/results, without .json")
+    parser.add_argument("--seeds", type=int, nargs="+", help="those to take; all by default")
     arguments = parser.parse_args()
     comparison = json.loads((RESULTS / f"{arguments.result}.json").read_text())["comparison"]
-    methods = methods_of(comparison["plan"])
-    if len({trial["seed"] for trial in comparison["trials"]}) < 2:
-        parser.error(f"{arguments.result} has one seed; between two the ceiling is measured")
-    settings = read(comparison["trials"], methods)
+    chosen = [trial for trial in comparison["trials"] if trial["seed"] in (arguments.seeds or {trial["seed"]})]
+    settings = read(chosen, methods_of(comparison["plan"]))
     if len(settings.names) < FEWEST:
         parser.error(f"{arguments.result} has {len(settings.names)} settings with all seeds; it takes {FEWEST}")
-    document = {"question": f"calibration_{arguments.result}"} | analysed(settings)
+    seeds = sorted({trial["seed"] for trial in chosen})
+    document = {"question": f"calibration_{arguments.result}", "seeds": seeds} | analysed(settings)
     (RESULTS / f"calibration_{arguments.result}.json").write_text(json.dumps(document, indent=1) + "\n")
     print(table(document))
     print("predicts:", ", ".join(document["predicts"]) or "none")

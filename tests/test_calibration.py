@@ -62,6 +62,14 @@ def test_a_perfect_number_predicts_and_noise_does_not():
     assert len(calibration.table(found).splitlines()) == 2 + len(calibration.PREDICTORS)
 
 
+def test_one_seed_has_no_ceiling():
+    both = settings()
+    one = both._replace(by_seed={key: values[:, :1] for key, values in both.by_seed.items()})
+    found = calibration.analysed(one)
+    assert found["outcomes"]["y1"] | {"ceiling": None} == found["outcomes"]["y1"]
+    assert found["predicts"] == calibration.analysed(both)["predicts"]
+
+
 def test_a_number_of_the_wrong_sign_orders_pairs_wrongly():
     wrong = settings(psnr=lambda y: y)
     row = calibration.shares(wrong, "fid")["psnr"]

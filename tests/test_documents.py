@@ -206,6 +206,7 @@ DOCUMENTS = {
     "docs/reliability.md": 20,
     "docs/study.md": 5,
     "docs/theory.md": 41,
+    "docs/which_numbers_to_trust.md": 9,
     "experiments/CLAIMS.md": 226,
     "experiments/README.md": 12,
 }
@@ -241,7 +242,8 @@ TABLES = (
     ("flatten_bands", "flatten_bands", "docs/flatten.md"),
     ("beside_peers", "beside_peers", "docs/fidelity.md"),
     ("seeded_faults", "seeded_faults", "docs/doctor.md"),
-    ("which_numbers", "compare_cifar10", "docs/which_numbers_to_trust.md"),
+    ("which_numbers", "calibration_compare_calibration", "docs/which_numbers_to_trust.md"),
+    ("calibration", "calibration_compare_calibration", "experiments/README.md"),
 )
 """The program that writes a table, the result it is made of, and the document that has it."""
 

@@ -74,7 +74,7 @@ def test_sample_by_a_protocol_changes_what_is_given_as_well(command, tmp_path):
     assert (record.sampler, record.last_step, record.guidance_interval) == ("euler_maruyama_mean", 0.04, (0.0, 0.7))
     assert (record.steps, record.guidance) == (2, 2.5)
     # What is given counts, also where it is the default of sampling without a protocol.
-    assert command("--protocol=repa_guided", "--guidance", 1, "--sampler", "euler", "--out", out)[0] == 0
+    assert command("--protocol=repa_guided", "--guidance", 1, "--sampler", "euler", "--out", out, "--overwrite")[0] == 0
     record = read_sampling(record_path(out))
     assert (record.sampler, record.guidance, record.guidance_interval) == ("euler", 1.0, (0.0, 0.7))
     status, _, err = command("--protocol", "rapa", "--out", out)
@@ -101,7 +101,7 @@ def test_sample_writes_folder_and_grid(trained_diffusion, model, pixels, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["x.npz", "x.png", "folder"])
-def test_sample_again_does_nothing_and_another_replaces(command, trained_diffusion, name, tmp_path):
+def test_sample_again_does_nothing_and_another_replaces_if_asked(command, trained_diffusion, name, tmp_path):
     out = tmp_path / name
     assert command("--out", out)[:2] == (0, f"{out}\n")
     before, times = contents(tmp_path), {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
@@ -109,11 +109,30 @@ def test_sample_again_does_nothing_and_another_replaces(command, trained_diffusi
         status, _, err = command("--out", out, *again, model=os.path.relpath(trained_diffusion))
         assert (status, err) == (0, f"{out} already contains these samples; nothing to do\n")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == times
-    assert command("--out", out, "--num-images", 3, "--seed", 1)[0] == 0
+    status, _, err = command("--out", out, "--num-images", 3, "--seed", 1)
+    assert status == 2
+    assert f"{out} holds other samples: " in err
+    assert "3 now" in err
+    assert err.endswith("choose another --out, or --overwrite\n")
+    assert contents(tmp_path) == before
+    assert command("--out", out, "--num-images", 3, "--seed", 1, "--overwrite")[0] == 0
     record = read_sampling(record_path(out))
     assert (record.n_images, record.seed) == (3, 1)
-    assert command("--out", out)[0] == 0
+    assert command("--out", out, "--overwrite")[0] == 0
     assert contents(tmp_path) == before  # of the three nothing is left
+
+
+@pytest.mark.slow
+def test_sample_keeps_unfinished_samples_of_other_settings(command, tmp_path):
+    assert command("--out", tmp_path / "first")[0] == 0
+    parts = parts_of(tmp_path / "x", replace(read_sampling(record_path(tmp_path / "first")), steps=99))
+    parts.mkdir()
+    write_part(parts, range(2), np.zeros((2, 8, 8, 3), np.uint8))
+    status, _, err = command("--out", tmp_path / "x")
+    assert (status, "holds unfinished samples of other settings" in err) == (2, True)
+    assert list(parts.iterdir())
+    assert command("--out", tmp_path / "x", "--overwrite")[0] == 0
+    assert not parts.exists()
 
 
 def test_sample_keeps_other_formats_of_the_same_name(command, tmp_path):
@@ -289,7 +308,7 @@ def forked(model, out, kill_at=0, limit=0):
         from spectrum_matching.cli.sample import sample
         from spectrum_matching.sampling.generate import SamplingChoice
         try:
-            sample({str(model)!r}, out=Path({str(out)!r}), **{ASKED!r})
+            sample({str(model)!r}, out=Path({str(out)!r}), overwrite=True, **{ASKED!r})
         except ValueError as error:
             Path({str(out)!r}).with_suffix(".said").write_text(str(error))
             raise SystemExit(2)
@@ -390,7 +409,7 @@ def test_sample_in_tiles_decodes_by_them_and_records_it(command, small_autoencod
     assert command(*arguments)[0] == 0
     whole = np.load(tmp_path / "x.npz")["arr_0"]
     assert read_sampling(tmp_path / "x.json").tile is None
-    assert command(*arguments, "--tiling")[0] == 0  # other samples, by other settings
+    assert command(*arguments, "--tiling", "--overwrite")[0] == 0  # other samples, by other settings
     tiled = np.load(tmp_path / "x.npz")["arr_0"]
     assert read_sampling(tmp_path / "x.json").tile == 16
     assert not np.array_equal(whole, tiled)

@@ -17,6 +17,7 @@ def test_choose_images_takes_held_out_of_training(pictures):
     assert found.images.choice.split == "held_out"
     assert found.images.names == open_images(str(pictures), 32, split="held_out", held_out=0.5, seed=7).names
     assert found.notes[0].startswith("None of these images is among the training images of a")
+    assert found.notes[1].startswith(f"They are {len(found.images)} of 12: --split all takes all")
     seen = choose_images({"a": trained_on(pictures)}, str(pictures), size=None, split="all")
     assert len(seen.images) == 12
     assert seen.notes == ("These images include the training images of a.",)

@@ -245,7 +245,9 @@ def test_read_index_refuses_other_shard_names(tmp_path: Path, shards: list) -> N
 def test_open_latents_without_index_takes_other_layout(tmp_path: Path) -> None:
     write_cache(tmp_path)
     (tmp_path / "index.json").unlink()
-    with pytest.raises(ValueError, match="expected latents and labels"):
+    with pytest.raises(
+        ValueError, match=r"expected latents \(n, c, h, w\) .* read by their index.json, which is missing"
+    ):
         open_latents(tmp_path)
 
 

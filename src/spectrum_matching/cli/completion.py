@@ -1,6 +1,9 @@
 """The command `completion`: what completes `specmatch COMMAND --option` in a shell."""
 
+import io
+import re
 from collections.abc import Sequence
+from contextlib import redirect_stdout, suppress
 from importlib import import_module
 from typing import Annotated, Any, Literal, Union
 
@@ -11,6 +14,8 @@ from .main import COMMANDS
 from .options import described
 
 Shell = Literal["bash", "zsh", "fish", "tcsh"]
+NO_VALUE = re.compile(r"'None', |, 'None'(?=\])")
+"""A choice that an option has by being left out."""
 
 
 def completion(shell: Annotated[Shell, arg(metavar="SHELL")], /) -> None:
@@ -26,7 +31,18 @@ def completion(shell: Annotated[Shell, arg(metavar="SHELL")], /) -> None:
     Args:
         shell: bash, zsh, fish or tcsh.
     """
-    tyro.cli(_all_commands(), prog="specmatch", args=["--tyro-print-completion", shell])
+    with redirect_stdout(io.StringIO()) as printed, suppress(SystemExit):
+        tyro.cli(_all_commands(), prog="specmatch", args=["--tyro-print-completion", shell])
+    script = NO_VALUE.sub("", printed.getvalue())
+    print(with_paths(script) if shell == "bash" else script, end="")
+
+
+def with_paths(script: str) -> str:
+    """Return tyro's script for bash completing paths where it knows no word; it adds a blank to them otherwise."""
+    answer, register = '  COMPREPLY=("${matches[@]}")\n', "complete -F "
+    paths = 'COMPREPLY=($(compgen -f -- "${COMP_WORDS[COMP_CWORD]}"))'
+    filled = script.replace(answer, f"  [[ -n $completions ]] || {{ {paths}; return 0; }}\n{answer}")
+    return filled.replace(register, "complete -o filenames -F ")
 
 
 def _all_commands() -> Any:

@@ -54,7 +54,7 @@ def doctor(
     loaded = load(source, incomplete=True)
     model = Autoencoder(loaded.model, loaded.pipeline)
     trained = {name: training_data(source)}
-    images, _ = choose_images(trained, data, size=size or side_of(model), split=None)
+    images, _ = choose_images(trained, data, size=size or side_of(model), split="all" if data != "embedded" else None)
     with progress_bar(name) as progress:
         diagnosis = examine(
             model,

@@ -30,6 +30,10 @@ from .trial import EXPORT, GENERATED, SAMPLES, SCORES, run_trial
 N_SHOWN, N_CURVE = 36, 50
 
 
+NAMED = 5
+"""Unfinished trials that are named, of any number."""
+
+
 def collect_trials(opened: OpenedPlan, command: str) -> Comparison:
     """Collect every finished trial of a plan; the notes name those that are missing.
 
@@ -75,6 +79,7 @@ def notes(plan: Plan, autoencoder: int, denoiser: int, missing: Sequence[str]) -
     autoencoder, denoiser: their numbers of parameters.
     """
     n_seeds = len(plan.seeds)
+    more = [f"and {len(missing) - NAMED} more"] if len(missing) > NAMED else []
     if plan.measuring.data is None:
         varies = "each seed trains on and holds out other images, so that the spread over seeds has both causes"
     else:
@@ -85,7 +90,7 @@ def notes(plan: Plan, autoencoder: int, denoiser: int, missing: Sequence[str]) -
         f"of {plan.diffusion.batch_size} latents; {n_seeds} seed{'s' * (n_seeds > 1)}.",
         "All trials have equal updates, not equal computation.",
         f"Samples of all trials start from the same noise: {varies}.",
-        *([f"Unfinished trials: {'; '.join(missing)}."] if missing else []),
+        *([f"Unfinished trials: {'; '.join((*missing[:NAMED], *more))}."] if missing else []),
     )
 
 

@@ -53,6 +53,7 @@ def choose_images(
         held_out, seed = min(rules)
     elif data != "embedded":
         split = split or "all"
+    was_chosen = split is None
     split = split or ("held_out" if held_out else "all")
     notes: tuple[str, ...] = ()
     if insiders:
@@ -65,7 +66,11 @@ def choose_images(
             "all": "These images include",
         }
         notes = (f"{among[split]} {whose}.",)
-    return ChosenImages(ImageChoice(data, size, split, held_out, seed).open(size, labels=labels), notes)
+    images = ImageChoice(data, size, split, held_out, seed).open(size, labels=labels)
+    if insiders and was_chosen and split == "held_out" and data != "embedded":
+        n = f"{len(images):,} of {len(images.part('all')):,}"
+        notes += (f"They are {n}: --split all takes all, another --data others that training never saw.",)
+    return ChosenImages(images, notes)
 
 
 def choose_reference(source: str, images: ImageSet) -> ChosenImages:

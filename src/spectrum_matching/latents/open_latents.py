@@ -50,7 +50,8 @@ def open_latents(folder: str | Path) -> LatentSet:
             return open_layout(listing)
     signs = "; ".join(["index.json (our own)", *(signs for *_, signs in FOREIGN)])
     unread = f" ({listing.unread[0]})" if listing.unread else ""
-    raise ValueError(f"{path} holds no cached latents{unread}; looked for {signs}")
+    own = "a tensor of your own: save it as `latents` (n, c, h, w) into a .safetensors file there"
+    raise ValueError(f"{path} holds no cached latents{unread}; looked for {signs}; {own}")
 
 
 def latent_batches(latents: LatentSet, batch_size: int, rows: Sequence[int]) -> Iterator[CachedBatch]:

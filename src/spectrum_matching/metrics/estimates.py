@@ -124,3 +124,11 @@ def effective_rank_share(aspect: float) -> float:
     singular = values.sqrt()
     mean = float(singular @ weights)
     return mean * math.exp(-float((singular * singular.log()) @ weights) / mean)
+
+
+def stretch(n: int) -> float:
+    """Return how much wider a 95 % interval of a mean of n values is than its bootstrap's percentiles, n at least 2."""
+    from scipy.stats import t as student
+
+    n = max(n, 2)
+    return float(student.ppf(0.975, n - 1)) / 1.96 * math.sqrt(n / (n - 1))

@@ -1,5 +1,6 @@
 """Networks from the hub, and from folders that save_pretrained of diffusers or transformers wrote."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,6 +63,7 @@ def read_folder(network: Any, folder: Path, pattern: str = "diffusion_pytorch_mo
             f"no {pattern} in {folder}: pickled weights (.bin, .ckpt) are not opened; if you trust them, save them "
             f"again with {network.__name__}.save_pretrained"
         )
+    logging.getLogger("diffusers.configuration_utils").addFilter(_is_news)
     try:
         model, report = network.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, output_loading_info=True
@@ -72,6 +74,12 @@ def read_folder(network: Any, folder: Path, pattern: str = "diffusion_pytorch_mo
         raise ValueError(f"weights in {folder} do not load as {network.__name__}: {why}") from error
     missing, others = (tuple(sorted(report[f"{kind}_keys"])) for kind in ("missing", "unexpected"))
     return LoadedNetwork(model.float().eval(), missing, others)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return False for a warning of AutoencoderTiny of a key of its configuration that it wrote itself."""
+    message = record.getMessage()
+    return "block_out_channels" not in message or "AutoencoderTiny" not in message
 
 
 def fill_with_zeros(network: nn.Module, names: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from ..data.pictures import encode_png, grid, to_bytes, write_png
 from ..files.atomic import explain_write_errors, open_atomically, write_folder_atomically
 from ..files.manifest import MANIFEST
+from ..files.settings import as_line, differences
 from ..nets.precision import require_precision
 from ..processes import exclusive_output, in_main, require_alike
 from ..records.scores import SAMPLES_RECORD, Sampling
@@ -51,11 +52,12 @@ def write_samples(
 ) -> None:
     """Write images 0 to n_images − 1 and their `Sampling` to `out`, resuming what was interrupted.
 
-    progress: called with the number of finished images and the total, of this process. overwrite: replace a file that
-    is not samples.
+    progress: called with the number of finished images and the total, of this process. overwrite: replace other
+    samples, finished or not, and a file that is not samples.
 
     Raises:
-        ValueError: if `out` holds anything but samples, or cannot be written, or the device lacks the precision.
+        ValueError: if `out` holds other samples or anything else, or cannot be written, or the device lacks the
+            precision.
     """
     record = sampling_record(model, choice, n_images)
     require_precision(choice.precision, accelerator.device)
@@ -80,7 +82,12 @@ def _begin(out: Path, record: Sampling, batch_size: int, overwrite: bool) -> lis
     """Begin or resume; return the batches that are missing, None where the samples are in `out` already."""
     check_out(out, overwrite)
     known = read_sampling(record_path(out)) if out.exists() else None
-    if known is not None and without_names(known) == without_names(record):
+    changes = {} if known is None else differences(without_names(known), without_names(record))
+    others = [parts for parts in all_parts_of(out) if parts != parts_of(out, record)]
+    if not overwrite and (changes or others):
+        what = f"other samples: {as_line(changes)}" if changes else "unfinished samples of other settings"
+        raise ValueError(f"{out} holds {what}; choose another --out, or --overwrite")
+    if known is not None and not changes:
         if is_whole(out, record.n_images):
             log.info("%s already contains these samples; nothing to do", out)
             for parts in all_parts_of(out):

@@ -69,7 +69,7 @@ class ObjectiveChoice:
     shift: float = 1.0  # of shifted
     weighting: Literal["none", "min_snr"] = "none"  # of the loss over times
     gamma: NonNegative = 5.0  # of min_snr
-    frequency_weight: float = 0.0  # D: the loss of each frequency f is weighted by f^D, with mean 1
+    frequency_weight: float = 0.0  # D: the loss of frequency f is weighted by f^D; tested with centred statistics
     label_dropout: Fraction = 0.1  # share of images that are learned without their class, for guidance
 
 

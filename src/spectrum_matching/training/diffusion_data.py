@@ -1,5 +1,6 @@
 """Data that a diffusion model learns: cached latents, images encoded on the fly, or pixels."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,6 +27,8 @@ from ..nets.vision.encoders import canonical, open_vision
 from ..sampling.model import Decoder
 from ..seeding import seeded
 from .diffusion_config import DiffusionRun
+
+log = logging.getLogger(__name__)
 
 
 class DiffusionBatch(NamedTuple):
@@ -91,7 +94,9 @@ def open_learned(run: DiffusionRun, device: torch.device, started_at: LatentSpac
     """
     source = run.source
     if (source.latents is None) == (source.images is None):
-        raise ValueError("give source.latents, a folder that `specmatch cache` wrote, or else source.images")
+        both = "source.latents and source.images are both given: leave one out"
+        neither = "give source.latents, a folder that `specmatch cache` wrote, or else source.images"
+        raise ValueError(both if source.latents is not None else neither)
     if source.latents is not None:
         return _open_cached(run, open_latents(source.latents), device, started_at)
     return _open_images(run, str(source.images), device, started_at)
@@ -123,6 +128,8 @@ def _open_cached(
         raise ValueError(f"{source.latents} names no autoencoder to declare statistics: set source.autoencoder")
     gain: GainChoice = source if source.is_given else info.gain
     space = _gained(gain, space, started_at, lambda: cached_samples(latents))
+    if gain is info.gain and gain.is_given:
+        log.info("latents are %s, as %s records; --source.flatten 0 leaves them as they are", gain, source.latents)
 
     targets, choice = None, run.alignment
     if choice.weight:

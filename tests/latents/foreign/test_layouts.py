@@ -109,8 +109,17 @@ def test_shard_latents_pickle_for_data_loader(tmp_path: Path) -> None:
 
 def test_open_lightningdit_names_other_safetensors(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(save({"weight": torch.zeros(2)}))
-    with pytest.raises(ValueError, match="holds weight; expected latents and labels"):
+    with pytest.raises(ValueError, match="holds weight; expected latents"):
         open_latents(tmp_path)
+
+
+def test_open_latents_of_ones_own_without_labels(tmp_path: Path) -> None:
+    latents = torch.randn(5, C, H, W)
+    (tmp_path / "mine.safetensors").write_bytes(save({"latents": latents}))
+    found = open_latents(tmp_path)
+    assert [row.label for row in found] == [-1] * 5
+    assert torch.equal(torch.stack([row.mean for row in found]), latents)
+    assert found.n_classes == 0
 
 
 def test_open_lightningdit_refuses_mixed_shapes(tmp_path: Path) -> None:

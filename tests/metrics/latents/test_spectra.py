@@ -92,6 +92,21 @@ def test_match_spectra_best_delta_recovers_delta_at_any_scale(delta, scale):
     assert found.best_delta_interval[0] <= found.best_delta <= found.best_delta_interval[1]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [2, 4, 16])
+def test_match_spectra_interval_covers_the_truth_of_few_images(n):
+    images, latents = power_law_fields((400, 3, 32, 32), 2.0), power_law_fields((400, 4, 8, 8), 1.0, seed=9)
+    bands = measured(latents, images).bands("scale_free")
+    truth, generator = match_spectra(bands, "scale_free", seeded(0)).best_delta, torch.Generator().manual_seed(0)
+    covered = 0
+    for _ in range(200):
+        rows = torch.randperm(400, generator=generator)[:n]
+        some = bands._replace(images=bands.images[rows], latents=bands.latents[rows])
+        low, high = match_spectra(some, "scale_free", generator).best_delta_interval
+        covered += low <= truth <= high
+    assert covered >= 176  # 88 %; percentiles alone cover 50 % of two images
+
+
 def test_match_spectra_best_delta_of_independent_power_laws():
     images, latents = power_law_fields((48, 3, 64, 64), 2.0), power_law_fields((48, 16, 16, 16), 1.0, seed=9)
     low, high = match_spectra(

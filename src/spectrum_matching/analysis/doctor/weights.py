@@ -50,6 +50,9 @@ def finite_weights(case: Examination) -> Outcome:
     return fine(f"All {len(tensors)} tensors are finite.")
 
 
+RELOAD = "load these layers too: load_state_dict(state, strict=True) names the tensors that do not fit"
+
+
 def initial_weights(case: Examination) -> Outcome:
     """Look for layers that run and still have the weights that PyTorch gives to a new layer, or none at all."""
     layers = {name: layer for name, layer in case.layers.items() if name in case.peaks}
@@ -61,17 +64,15 @@ def initial_weights(case: Examination) -> Outcome:
         everything = len(initial) == len(judged)
         return wrong(
             "The network is untrained." if everything else "Some layers that run are untrained.",
-            f"{len(initial)} of {len(judged)} layers have exactly the weights of a new layer (uniform up to the bound "
+            f"{len(initial)} of {len(judged)} layers have weights like those of a new layer (uniform up to the bound "
             f"that PyTorch draws from, or zero): {listed(initial)}.",
-            "load trained weights"
-            if everything
-            else "load these layers too: load_state_dict(state, strict=True) names the tensors that do not fit",
+            f"{'load trained weights' if everything else RELOAD}; after a few updates weights still look like this",
         )
     if norms and len(norms) < len([layer for layer in layers.values() if isinstance(layer, NORMS)]):
         return look(
             "Some normalisation layers have the weights of a new one.",
             f"{len(norms)} have weight 1 and bias 0 everywhere, while others of the network do not: {listed(norms)}.",
-            "load these layers too: load_state_dict(state, strict=True) names the tensors that do not fit",
+            RELOAD,
         )
     if not judged:
         return skipped("no layer that runs is large enough to tell a new one from a trained one")

@@ -117,9 +117,11 @@ def open_lightningdit(listing: Listing) -> ShardLatents:
         raise ValueError(f"{folder}: mixed shapes or types ({', '.join(sorted(kinds))})")
     image_keys, n_ranks = _interleaved(paths, [shape[0] for shape in shapes])
     spaces = _latent_spaces(folder / "latents_stats.pt", shapes[0][1])
-    tensors: dict[Statistic, str] = {"mean": "latents", "label": "labels"}
-    if all("latents_flip" in open_shard(path).keys() for path in paths):  # noqa: SIM118 - no mapping
-        tensors["mean_flip"] = "latents_flip"
+    tensors: dict[Statistic, str] = {"mean": "latents"}
+    optional: dict[Statistic, str] = {"label": "labels", "mean_flip": "latents_flip"}
+    for statistic, name in optional.items():
+        if all(name in open_shard(path).keys() for path in paths):  # noqa: SIM118 - no mapping
+            tensors[statistic] = name
     notes = [
         "LightningDiT's layout: one sample of each posterior, taken when the cache was made, before any scaling; means"
         " and variances are not stored; mirrored images are left out."
@@ -150,14 +152,15 @@ def _rank_and_shard(path: Path) -> tuple[int, int, str]:
 def _shape(path: Path) -> tuple[tuple[int, ...], str]:
     """Return the shape (n, c, h, w) and the type of a shard's latents."""
     shard = open_shard(path)
-    if not {"latents", "labels"} <= (keys := set(shard.keys())):
+    if "latents" not in (keys := set(shard.keys())):
         held = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-        raise ValueError(f"shard {path} holds {held}; expected latents and labels")
+        own = "; our own caches are read by their index.json, which is missing" if {"mean", "index"} <= keys else ""
+        raise ValueError(f"shard {path} holds {held}; expected latents (n, c, h, w) and perhaps labels (n,){own}")
     slices = [shard.get_slice(name) for name in ("latents", "latents_flip") if name in keys]
     kinds = {(tuple(each.get_shape()), each.get_dtype()) for each in slices}
     shape, dtype = next(iter(kinds))
-    n_labels = shard.get_slice("labels").get_shape()
-    if len(kinds) > 1 or len(shape) != 4 or 0 in shape[1:] or dtype not in FLOATS or n_labels != [shape[0]]:
+    n_labels = shard.get_slice("labels").get_shape() if "labels" in keys else shape[:1]
+    if len(kinds) > 1 or len(shape) != 4 or 0 in shape[1:] or dtype not in FLOATS or list(n_labels) != [shape[0]]:
         found = " and ".join(f"{dtype} {shape}" for shape, dtype in sorted(kinds))
         raise ValueError(
             f"shard {path} holds latents {found} and labels {n_labels}, expected floats (n, c, h, w) and (n,)"

@@ -122,8 +122,7 @@ class Collected(NamedTuple):
 Collect = Callable[[FeatureBatch], Collected]
 
 
-FARTHEST = 16.0
-"""Images beyond it are bytes, and no overshoot of a decoder."""
+SCALING = "scale them: [0, 1] by 2x - 1, bytes by x / 127.5 - 1"
 TELLING = 16
 """Images of which one has a value below 0, if they lie in [-1, 1]."""
 
@@ -187,8 +186,7 @@ class ImageStatistics:
         none.
 
         Raises:
-            ValueError: for images that are not square, of another size than earlier ones, no floats, not finite, or
-                far outside of [-1, 1].
+            ValueError: for images that are not square, of another size than earlier ones, no floats, or not finite.
         """
         if images.ndim != 4 or images.shape[2] != images.shape[3]:
             raise ValueError(f"images are {tuple(images.shape)}, expected (b, 3, size, size)")
@@ -196,10 +194,10 @@ class ImageStatistics:
             raise ValueError(f"an image has {images.shape[-1]} pixels a side, earlier ones had {self.size}")
         if not images.isfinite().all():
             raise ValueError("images hold values that are not finite: check what generated them")
-        if not images.is_floating_point() or (len(images) and images.abs().max() > FARTHEST):
-            raise ValueError("images must be floats in [-1, 1]; scale them: [0, 1] by 2x - 1, bytes by x / 127.5 - 1")
+        if not images.is_floating_point():
+            raise ValueError(f"images are {images.dtype}, expected floats in [-1, 1]; {SCALING}")
         if not self.n_images and len(images) >= TELLING and images.min() >= 0:
-            log.warning("no value of the first %d images is below 0, as in [0, 1]: give 2x - 1", len(images))
+            log.warning("no value of the first %d images is below 0, expected [-1, 1]; %s", len(images), SCALING)
         images = round_to_bytes(images.float())
         extracted = extract(images) if extract else None
         features, spatial, logits = extracted if isinstance(extracted, tuple) else (extracted, None, None)

@@ -17,7 +17,7 @@ from ...records.measurement import Measurement
 from ...spectrum.bands import Variant, flatten_bands, kl_divergence, spectrum_distribution
 from ...spectrum.power import Radius, power_spectrum, radial_bins, radial_profile
 from ...spectrum.powerlaw import fit_power_law
-from ..estimates import estimate_mean
+from ..estimates import estimate_mean, stretch
 from ..metric import NONE, SPECTRUM_MATCHING, Metric
 from ..rows import Rows
 from .moments import ChannelMoments, Moments
@@ -182,11 +182,17 @@ def gaps(bands: Bands, deltas: Sequence[float]) -> Tensor:
 
 
 def match_spectra(bands: Bands, variant: Variant, generator: torch.Generator) -> SpectrumMatch:
-    """Return the latents' bands compared with the images' at every delta; the interval is of 1000 resamples."""
+    """Return the latents' bands compared with the images' at every delta.
+
+    The interval of the best delta is of 1000 resamples of the images, stretched about it as Student's t interval of a
+    mean is about a normal one: percentiles of few images cover too little.
+    """
     by_image = gaps(bands, SEARCH_DELTAS)
     mean, deltas = by_image.mean(0), torch.tensor(SEARCH_DELTAS, dtype=torch.float64)
     resampled = deltas[resampled_means(by_image, generator).argmin(-1)]
-    low, high = resampled.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    ends = resampled.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
+    best = deltas[mean.argmin()]
+    low, high = (best + (ends - best) * stretch(len(by_image))).clamp(deltas[0], deltas[-1]).tolist()
     return SpectrumMatch(
         variant=variant,
         frequencies=tuple(bands.frequencies.tolist()),
@@ -194,7 +200,7 @@ def match_spectra(bands: Bands, variant: Variant, generator: torch.Generator) ->
         deltas=CURVE_DELTAS,
         targets=tuple(tuple(targets(bands, delta).mean(0).tolist()) for delta in CURVE_DELTAS),
         gaps=tuple(map(estimate_mean, gaps(bands, CURVE_DELTAS).unbind(1))),
-        best_delta=float(deltas[mean.argmin()]),
+        best_delta=float(best),
         best_delta_interval=(low, high),
         best_gap=float(mean.min()),
     )
