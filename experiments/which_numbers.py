@@ -102,8 +102,8 @@ def table(calibration: Numbers) -> str:
     lines += [
         "",
         f"{len(calibration['settings'])} settings of seed {listed(list(map(str, calibration['seeds'])))}. If the "
-        "distances are permuted at random, the largest absolute correlation of all our numbers with those to images and "
-        f"to reconstructions exceeds {bounds} in 5 % of cases.",
+        "distances are permuted at random, the largest absolute correlation of all our numbers with those to images "
+        f"and to reconstructions exceeds {bounds} in 5 % of cases.",
     ]
     return "\n".join(lines)
 
