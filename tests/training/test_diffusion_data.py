@@ -199,7 +199,7 @@ def test_open_learned_refuses_what_does_not_fit_together(small_diffusion, source
     (tmp_path / "empty").mkdir()
     for source, said in (
         (Source(), "give source.latents, a folder that `specmatch cache` wrote, or else source.images"),
-        (replace(cached, images=encoded.images), "or else source.images"),
+        (replace(cached, images=encoded.images), "are both given: leave one out"),
         (Source(latents=str(tmp_path / "none")), "no such folder"),
         (Source(latents=str(tmp_path / "empty")), "is empty"),
         (Source(latents=str(tmp_path)), "holds no cached latents"),

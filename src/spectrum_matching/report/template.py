@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
@@ -9,6 +10,8 @@ from urllib.parse import quote
 from ..files.names import listed, printable_lines
 from .canvas import figure_name
 from .marks import glyph, turn
+
+OPTION = re.compile(r"--[a-z][\w.-]*\w")
 
 
 def fill(template: str, styles: tuple[str, ...] = ("page.css",), **values: Any) -> str:
@@ -33,8 +36,16 @@ def fill_part(template: str, **values: Any) -> str:
     environment.filters["trusted"] = Markup
     environment.filters["as_url"] = as_url
     environment.filters["listed"] = listed
+    environment.filters["unbroken"] = unbroken
     environment.globals |= {"glyph": glyph, "turn": turn, "figure_name": figure_name}
     return environment.get_template(template).render(**values)
+
+
+def unbroken(text: str) -> Any:
+    """Return a text, escaped, whose command-line options do not break at the end of a line."""
+    from markupsafe import Markup, escape
+
+    return Markup(OPTION.sub(r'<span class="option">\g<0></span>', str(escape(text))))
 
 
 def as_url(csv: str) -> str:
