@@ -50,7 +50,8 @@ def sample(
         tiling: Decode in the tiles of the autoencoder's class, one image at a time, so that large images fit.
         protocol: Sample as published numbers were; with it, --help shows its values, which options change. `specmatch
             presets sample` lists protocols.
-        overwrite: Replace a file X.npz or X.png, or its record, that is not samples.
+        overwrite: Replace other samples, finished or not, or a file X.npz or X.png, or its record, that is not
+            samples.
         sampling: How images are sampled.
     """
     accelerator = open_accelerator()
