@@ -135,6 +135,7 @@ def test_path_converts_in_the_precision_of_the_noisy_data(generator):
     assert Path("vp").as_data(noisy.bfloat16(), noisy, t).dtype == torch.float32
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("kind", ["linear", "stable_diffusion"])
 def test_path_refuses_the_integer_steps_of_a_schedule(kind):
     with pytest.raises(ValueError, match=r"levels in \[0, 1\]"):

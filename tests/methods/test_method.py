@@ -270,6 +270,7 @@ def test_weigh_sums_weighted_losses_and_skips_zero_weights():
     torch.testing.assert_close(method.weigh(losses, {"b": torch.tensor(4.0)}), torch.tensor(26.0))
 
 
+@pytest.mark.unchecked
 def test_balance_weighs_by_gradients_at_a_layer():
     layer = torch.tensor([3.0, 4.0], requires_grad=True)
     terms = (Term("kl", constant(1.0), 0.5), Term("features", lambda p, z, x: 2 * layer.square().sum(), 0.1, True))
