@@ -5,9 +5,9 @@ comment of this kind:
 
     <!-- results in BASE: SOURCE; SOURCE; … -->
 
-A source is a path, or several joined by ` - ` and ` / ` (one by one), by ` ~ ` (rank correlation) or by ` ! ` (p of
-one method of a comparison against its control, corrected for all methods); `mean of` and the like before it make one
-number of all. A path is FILE/KEY/KEY/…: the key of an object, the index or the name of a record
+A source is a path, or several joined by ` - ` and ` / ` (one by one), by ` ~ ` (rank correlation), by ` ! ` (p of one
+method of a comparison against its control, corrected for all methods) or by ` ? ` (the difference that this test would
+find with a power of 80 %); `mean of` and the like before it make one number of all. A path is FILE/KEY/KEY/…: the key of an object, the index or the name of a record
 in a list, `name#1` for the second of that name, `*` for all. FILE&FILE reads two files one after the other; {a|b}
 stands for several paths. BASE, which may be left out, stands before every path. Several values are written as mean ±
 half their range, text as it is, nothing as "never"; the author chooses the digits. Numbers in code are settings, and
@@ -25,8 +25,9 @@ from typing import NamedTuple
 
 import pytest
 import yaml
+from scipy.stats import t as student
 
-from spectrum_matching.metrics.pooled import differences
+from spectrum_matching.metrics.pooled import FAMILY_WISE, differences
 from spectrum_matching.metrics.ranks import rank_correlation
 from spectrum_matching.records.comparison import COMPARISON
 from spectrum_matching.report.comparison.tables import comparison_markdown, pairs
@@ -97,9 +98,10 @@ def expanded(path):
 def expected_of(source, base=""):
     """What a source says should be written, one for each choice among its braces: a text or a Measured."""
     reduce, formula = REDUCER.fullmatch(" ".join(source.split())).groups()
-    first, *rest = re.split(r" ([-/~!]) ", formula)
-    if rest[:1] == ["!"]:
-        return [Measured(p_of(base + path, rest[1]), None, "") for path in expanded(first)]
+    first, *rest = re.split(r" ([-/~!?]) ", formula)
+    if rest[:1] in (["!"], ["?"]):
+        of = p_of if rest[0] == "!" else detectable
+        return [Measured(of(base + path, rest[1]), None, "") for path in expanded(first)]
     choices = [nodes(base + path) for path in expanded(first)]
     for sign, operand in zip(rest[::2], rest[1::2], strict=True):
         others = [[float(operand)]] if CONSTANT.fullmatch(operand) else [nodes(base + p) for p in expanded(operand)]
@@ -114,13 +116,29 @@ def expected_of(source, base=""):
     return [written(REDUCE[reduce](each) if reduce else each, " - " in formula) for each in choices]
 
 
+def seeds_of(path):
+    """For FILE/trials/METHOD/KEY/… the same number of every method: all seeds, by method."""
+    file, trials, _, *keys = path.split("/")
+    methods = dict.fromkeys(trial["method"] for each in nodes(f"{file}/{trials}") for trial in each)
+    return {name: nodes("/".join([file, trials, name, *keys])) for name in methods}
+
+
 def p_of(path, control):
     """The corrected p of FILE/trials/METHOD/KEY/… against the same number of the control."""
-    file, trials, method, *keys = path.split("/")
-    methods = list(dict.fromkeys(trial["method"] for each in nodes(f"{file}/{trials}") for trial in each))
-    groups = [nodes("/".join([file, trials, name, *keys])) for name in methods]
+    groups, method = seeds_of(path), path.split("/")[2]
+    methods = list(groups)
     pairs = [(index, methods.index(control)) for index, name in enumerate(methods) if name != control]
-    return differences(groups, pairs)[methods.index(method), methods.index(control)].p
+    return differences(list(groups.values()), pairs)[methods.index(method), methods.index(control)].p
+
+
+def detectable(path, control, power=0.8):
+    """The difference whose p, corrected as that of the first of Holm's steps, is below 5 % with this power."""
+    groups, method = seeds_of(path), path.split("/")[2]
+    spread = {tuple(sorted(group)) for group in groups.values()}
+    freedom = sum(len(group) - 1 for group in spread)
+    pooled = (sum((len(group) - 1) * statistics.variance(group) for group in spread) / freedom) ** 0.5
+    error = pooled * (1 / len(groups[method]) + 1 / len(groups[control])) ** 0.5
+    return error * float(student.isf(FAMILY_WISE / 2 / (len(groups) - 1), freedom) + student.ppf(power, freedom))
 
 
 def combined(one, sign, other):

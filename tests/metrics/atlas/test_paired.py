@@ -51,10 +51,10 @@ def test_evidence_has_the_shares_of_published_and_own_pairs():
         share(pairs, says) for pairs in (published_pairs(), own_pairs("fid"), own_pairs("fid_reconstructions"))
     )
     assert (published, images.decided) == (Share(3, 3, 3), 0)
-    assert (images.n, reconstructions) == (6, Share(0, 3, 13))
+    assert (images.n, reconstructions) == (9, Share(0, 3, 15))
     assert record() == (
-        "Of 3 published pairs it decides 3 (3 rightly); of our own, by distance to images, none of 6; by distance to "
-        "reconstructions, 3 (none rightly) of 13."
+        "Of 3 published pairs it decides 3 (3 rightly); of our own, by distance to images, none of 9; by distance to "
+        "reconstructions, 3 (none rightly) of 15."
     )
     assert record() in evidence()
     assert evidence().endswith("With guidance the question is open.")
