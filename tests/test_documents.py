@@ -7,11 +7,11 @@ comment of this kind:
 
 A source is a path, or several joined by ` - ` and ` / ` (one by one), by ` ~ ` (rank correlation), by ` ! ` (p of one
 method of a comparison against its control, corrected for all methods) or by ` ? ` (the difference that this test would
-find with a power of 80 %); `mean of` and the like before it make one number of all. A path is FILE/KEY/KEY/…: the key of an object, the index or the name of a record
-in a list, `name#1` for the second of that name, `*` for all. FILE&FILE reads two files one after the other; {a|b}
-stands for several paths. BASE, which may be left out, stands before every path. Several values are written as mean ±
-half their range, text as it is, nothing as "never"; the author chooses the digits. Numbers in code are settings, and
-have no source.
+find with a power of 80 %); `mean of` and the like before it make one number of all. A path is FILE/KEY/KEY/…: the key
+of an object, the index or the name of a record in a list, `name#1` for the second of that name, `*` for all. FILE&FILE
+reads two files one after the other; {a|b} stands for several paths. BASE, which may be left out, stands before every
+path. Several values are written as mean ± half their range, text as it is, nothing as "never"; the author chooses the
+digits. Numbers in code are settings, and have no source.
 """
 
 import itertools
