@@ -27,6 +27,9 @@ from .weights import weight_files
 
 RGB = tuple[float, float, float]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CPU_BATCH = 8
+"""Images that an encoder takes at once on a CPU, whose caches more do not fit (bench/how_fast_are_encoders.py)."""
+
 PREPROCESSING, INDEX, WEIGHTS = "preprocessor_config.json", "model.safetensors.index.json", "model*.safetensors"
 
 
@@ -84,7 +87,9 @@ class VisionEncoder:
             raise ValueError(f"{self.name} got images of {images.dtype}, expected floats in [-1, 1]")
         self.grid(images.shape[-1])
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            return self.encode(images.to(self.device, torch.float32))
+            images = images.to(self.device, torch.float32)
+            chunks = images.split(CPU_BATCH) if self.device.type == "cpu" else (images,)
+            return torch.cat([self.encode(chunk) for chunk in chunks])
 
 
 class _Kind(NamedTuple):

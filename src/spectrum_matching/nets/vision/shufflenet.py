@@ -4,10 +4,12 @@ Names of the weights are those of the backbone of FastestDet (dog-qiuqiu, BSD-3)
 pixels in 0 … 1, blue first, not normalised. The statistics kept in the file's batch norms are those of such pixels.
 """
 
+from itertools import pairwise
 from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .weights import read_weights
 
@@ -46,11 +48,14 @@ class ShuffleNet(nn.Module):
             network = cls()
         shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
         network.load_state_dict(read_weights(path, shapes, "ShuffleNetV2 x 0.5", REMEDY, others="refuse"))
-        return network
+        for layers in [each for each in network.modules() if isinstance(each, nn.Sequential)]:
+            _fuse(layers)
+        return network.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the last features."""
-        x = self.pool(self.first_conv(((images + 1) / 2).flip(1)))
+        x = ((images + 1) / 2).flip(1).contiguous(memory_format=torch.channels_last)
+        x = self.pool(self.first_conv(x))
         for name in STAGES:
             x = getattr(self, name)(x)
         return x
@@ -93,3 +98,10 @@ def _branch(channels: int, inner: int, outer: int, stride: int) -> nn.Sequential
 def _convolution(channels: int, width: int, kernel: int, stride: int = 1, groups: int = 1) -> tuple[nn.Module, ...]:
     convolution = nn.Conv2d(channels, width, kernel, stride, kernel // 2, groups=groups, bias=False)
     return convolution, nn.BatchNorm2d(width)
+
+
+def _fuse(layers: nn.Sequential) -> None:
+    """Put each batch norm into the convolution before it."""
+    for i, (convolution, norm) in enumerate(pairwise(list(layers))):
+        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            layers[i], layers[i + 1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
