@@ -25,9 +25,8 @@ from typing import NamedTuple
 
 import pytest
 import yaml
-from scipy.stats import t as student
 
-from spectrum_matching.metrics.pooled import FAMILY_WISE, differences
+from spectrum_matching.metrics.pooled import differences
 from spectrum_matching.metrics.ranks import rank_correlation
 from spectrum_matching.records.comparison import COMPARISON
 from spectrum_matching.report.comparison.tables import comparison_markdown, pairs
@@ -100,8 +99,8 @@ def expected_of(source, base=""):
     reduce, formula = REDUCER.fullmatch(" ".join(source.split())).groups()
     first, *rest = re.split(r" ([-/~!?]) ", formula)
     if rest[:1] in (["!"], ["?"]):
-        of = p_of if rest[0] == "!" else detectable
-        return [Measured(of(base + path, rest[1]), None, "") for path in expanded(first)]
+        found = [against(base + path, rest[1]) for path in expanded(first)]
+        return [Measured(each.p if rest[0] == "!" else each.detectable, None, "") for each in found]
     choices = [nodes(base + path) for path in expanded(first)]
     for sign, operand in zip(rest[::2], rest[1::2], strict=True):
         others = [[float(operand)]] if CONSTANT.fullmatch(operand) else [nodes(base + p) for p in expanded(operand)]
@@ -123,22 +122,12 @@ def seeds_of(path):
     return {name: nodes("/".join([file, trials, name, *keys])) for name in methods}
 
 
-def p_of(path, control):
-    """The corrected p of FILE/trials/METHOD/KEY/… against the same number of the control."""
+def against(path, control):
+    """How FILE/trials/METHOD/KEY/… differs from the same number of the control, among all methods of the comparison."""
     groups, method = seeds_of(path), path.split("/")[2]
     methods = list(groups)
     pairs = [(index, methods.index(control)) for index, name in enumerate(methods) if name != control]
-    return differences(list(groups.values()), pairs)[methods.index(method), methods.index(control)].p
-
-
-def detectable(path, control, power=0.8):
-    """The difference whose p, corrected as that of the first of Holm's steps, is below 5 % with this power."""
-    groups, method = seeds_of(path), path.split("/")[2]
-    spread = {tuple(sorted(group)) for group in groups.values()}
-    freedom = sum(len(group) - 1 for group in spread)
-    pooled = (sum((len(group) - 1) * statistics.variance(group) for group in spread) / freedom) ** 0.5
-    error = pooled * (1 / len(groups[method]) + 1 / len(groups[control])) ** 0.5
-    return error * float(student.isf(FAMILY_WISE / 2 / (len(groups) - 1), freedom) + student.ppf(power, freedom))
+    return differences(list(groups.values()), pairs)[methods.index(method), methods.index(control)]
 
 
 def combined(one, sign, other):

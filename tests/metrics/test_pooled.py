@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
-from spectrum_matching.metrics.pooled import FAMILY_WISE, Difference, differences
+from spectrum_matching.metrics.pooled import FAMILY_WISE, POWER, Difference, differences
 
 ONE, OTHER, THIRD = (1.0, 1.4, 1.1), (2.0, 2.5), (5.0, 5.1, 5.6)
 
@@ -44,14 +44,14 @@ def test_differences_leave_out_groups_without_spread():
 def test_differences_count_methods_of_one_autoencoder_once():
     twice = differences([ONE, OTHER, ONE], [(0, 1)])
     assert twice == differences([ONE, OTHER], [(0, 1)])
-    assert differences([ONE, OTHER, ONE], [(2, 0)])[2, 0] == Difference(0.0, 1.0)
+    assert differences([ONE, OTHER, ONE], [(2, 0)])[2, 0]._replace(detectable=0.0) == Difference(0.0, 1.0, 0.0)
 
 
 def test_difference_word_follows_the_sign_and_the_family_wise_error():
-    assert Difference(-1.0, FAMILY_WISE - 1e-9).word == "lower"
-    assert Difference(1.0, FAMILY_WISE - 1e-9).word == "higher"
-    assert Difference(1.0, FAMILY_WISE).word == "undecided"
-    assert Difference(0.0, 0.0).word == "undecided"
+    assert Difference(-1.0, FAMILY_WISE - 1e-9, 1.0).word == "lower"
+    assert Difference(1.0, FAMILY_WISE - 1e-9, 1.0).word == "higher"
+    assert Difference(1.0, FAMILY_WISE, 1.0).word == "undecided"
+    assert Difference(0.0, 0.0, 1.0).word == "undecided"
 
 
 def test_differences_of_equal_methods_are_rarely_decided():
@@ -62,3 +62,19 @@ def test_differences_of_equal_methods_are_rarely_decided():
         wrong += any(found.word != "undecided" for found in differences(groups, pairs).values())
     # Holm's bound is an upper one: tests against one control are not independent.
     assert 0.02 < wrong / n < FAMILY_WISE + 3 * (FAMILY_WISE * (1 - FAMILY_WISE) / n) ** 0.5
+
+
+@pytest.mark.parametrize(("n_methods", "n_seeds"), [(2, 2), (4, 2), (7, 3)])
+def test_differences_of_the_detectable_size_are_found_with_the_power(n_methods, n_seeds):
+    generator, n = np.random.default_rng(1), 600
+    pairs = [(method, 0) for method in range(1, n_methods)]
+    # The standard error, and so the detectable difference, is proportional to the estimated deviation: here it is 1.
+    unit = [[-(0.5**0.5), 0.5**0.5]] * n_methods if n_seeds == 2 else [[-1.0, 0.0, 1.0]] * n_methods
+    shifted = [[value + 10 * method for value in group] for method, group in enumerate(unit)]
+    detectable = differences(shifted, pairs)[1, 0].detectable
+    found = 0
+    for _ in range(n):
+        groups = generator.normal(size=(n_methods, n_seeds))
+        groups[1] += detectable
+        found += differences(groups.tolist(), pairs)[1, 0].word == "higher"
+    assert found / n == pytest.approx(POWER, abs=3 * (POWER * (1 - POWER) / n) ** 0.5)

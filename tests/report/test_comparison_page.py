@@ -19,7 +19,7 @@ from spectrum_matching.records.coverage import Coverage
 from spectrum_matching.records.generative import Generative
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.records.scores import BandPower, Evaluation, Protocol, Sampling
-from spectrum_matching.report.comparison.context import OF_A_TRIAL, protocol_fields, warnings
+from spectrum_matching.report.comparison.context import OF_A_TRIAL, protocol_fields, reading, warnings
 from spectrum_matching.report.comparison.page import render_comparison
 from spectrum_matching.report.comparison.quantities import Quantity, main_quantities
 from spectrum_matching.report.comparison.tables import comparison_markdown, legend, pairs, score_table, seed_table
@@ -312,8 +312,11 @@ def test_marks_say_which_differences_from_the_control_are_decided(page):
     assert marks(rows[2], ["fid", "exponent", "best_delta"]) == [["▲"], ["▽"], ["△"]]
     (cells,) = [row for row in Rows(page, "scores").rows if row[0][0].get("data-text") == SMALL.methods[2]]
     groups = [[each.generation.value("fid") for each in SMALL.of(method)] for method in SMALL.methods]
-    p = differences(groups, [(1, 0), (2, 0)])[2, 0].p
-    assert cells[1][0]["title"].endswith(f"against the control: p = {number(p, 2)}")
+    found = differences(groups, [(1, 0), (2, 0)])
+    told = f"p = {number(found[2, 0].p, 2)}\ndetectable difference: {number(found[2, 0].detectable, 2)}"
+    assert cells[1][0]["title"].endswith(f"against the control: {told}")
+    power = f"Detectable with 80% power: differences of {number(found[1, 0].detectable, 2)} and more"
+    assert f"= undecided: {SMALL.methods[1]}. {power}" in reading(SMALL)[1]
 
 
 @pytest.mark.parametrize(
@@ -327,8 +330,8 @@ def test_marks_say_which_differences_from_the_control_are_decided(page):
 )
 def test_quantity_mark_follows_the_direction_of_the_metric(better, words):
     quantity = Quantity("autoencoder", dataclasses.replace(METRICS["psnr"], better=better), "PSNR")
-    assert tuple(quantity.mark(Difference(change, 0.01)).word for change in (-1.0, 1.0)) == words
-    assert quantity.mark(Difference(-1.0, FAMILY_WISE)).word == "undecided"
+    assert tuple(quantity.mark(Difference(change, 0.01, 1.0)).word for change in (-1.0, 1.0)) == words
+    assert quantity.mark(Difference(-1.0, FAMILY_WISE, 1.0)).word == "undecided"
 
 
 def test_pairs_ranks_and_counts(page):

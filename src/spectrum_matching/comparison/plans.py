@@ -72,7 +72,7 @@ class Plan:
 def main_entries(esm_weight: float = ESM_WEIGHT, delta: float = DELTA, cell: int = 4) -> dict[str, Entry]:
     """Return the rows of the unified view, and two controls: no extra term, and a curriculum on latents.
 
-    cell: side in pixels of the patches whose orientations of gradients VA-VAE is aligned with; one latent position.
+    cell: side in pixels of a cell of the histograms of oriented gradients that VA-VAE aligns with; one latent position.
     """
     paper = MethodChoice("esm", variant="paper", esm_weight=esm_weight, delta=delta)
     return {
@@ -170,7 +170,7 @@ def cifar10(everything: bool = False) -> Plan:
 
 
 def cifar10_alignment() -> Plan:
-    """Compare alignments with orientations of gradients on CIFAR-10 at 32 × 32, 8 × 8 tokens, equal steps.
+    """Compare alignments with histograms of oriented gradients on CIFAR-10 at 32 × 32, 8 × 8 tokens, equal steps.
 
     Results and cost are in docs/alignment.md.
     """

@@ -155,8 +155,8 @@ a fifth of the grid and half a token, the middle of what others use.
 def tiny(network: str = "SiT", alignment: str | None = None) -> DiffusionRun:
     """Return the CPU-sized preset, a transformer of width 192 and depth 6; set source.latents or source.images.
 
-    alignment: one of ALIGNMENTS, towards orientations of gradients in cells of 4 pixels; cache the targets. Sigmas are
-    for 16 × 16 tokens, which images of 64 pixels have at f4. Cost and expected numbers: docs/compare.md,
+    alignment: one of ALIGNMENTS, towards histograms of oriented gradients in cells of 4 pixels; cache the targets.
+    Sigmas are for 16 × 16 tokens, which images of 64 pixels have at f4. Cost and expected numbers: docs/compare.md,
     docs/alignment.md, bench/README.md.
     """
     run = DiffusionRun(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from ...files.names import quoted
-from ...metrics.pooled import FAMILY_WISE
+from ...metrics.pooled import FAMILY_WISE, POWER
 from ...records.comparison import Comparison, Trial
 from ...records.scores import Evaluation
 from ..digits import fixed, number
@@ -62,13 +62,16 @@ def reading(comparison: Comparison) -> tuple[str, list[str]]:
     if quantity is None:
         return "No score of generated images was measured: nothing here orders the methods.", []
     names: dict[Mark, list[str]] = {}
-    for method, difference in against_control(comparison, quantity).items():
+    found = against_control(comparison, quantity)
+    for method, difference in found.items():
         names.setdefault(quantity.mark(difference), []).append(method)
     if not names:
         why = "that takes two seeds or more of the control and of another method"
         return f"The methods cannot be ordered by {quantity.title}: {why}.", []
     order = [mark for mark in (BETTER, WORSE, UNDECIDED) if mark in names]
     lines = [f"{mark.glyph} {mark.word}: {'; '.join(names[mark])}" for mark in order]
+    if detectable := max((found[name].detectable for name in names.get(UNDECIDED, [])), default=0.0):
+        lines[-1] += f". Detectable with {POWER:.0%} power: differences of {number(detectable, 2)} and more"
     return f"By {quantity.title}, compared with {the_control(comparison)}:", lines
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from ...metrics.pooled import FAMILY_WISE, Difference
+from ...metrics.pooled import FAMILY_WISE
 from ...records.comparison import Comparison
 from ..analysis.metric_rows import DIRECTIONS
 from ..digits import at_end, bound, decimals, fixed, number
@@ -67,7 +67,7 @@ def pairs(comparison: Comparison) -> Pairs | None:
     spreads = {index: spread for index, spread in enumerate(all_spreads) if spread}
     ranked = sorted(spreads, key=lambda i: spreads[i].mean, reverse=quantity.metric.better != "lower")
     found = pairwise(comparison, quantity, combinations(ranked, 2))
-    both = found | {(j, i): Difference(-each.mean, each.p) for (i, j), each in found.items()}
+    both = found | {(j, i): each._replace(mean=-each.mean) for (i, j), each in found.items()}
     cells, rows = _column(comparison, quantity), []
     for i in ranked:
         marks = tuple(quantity.mark(both[i, j]) if (i, j) in both else None for j in ranked)
@@ -159,7 +159,9 @@ def _column(comparison: Comparison, quantity: Quantity) -> list[Cell]:
         mark = quantity.mark(difference) if difference else None
         values = {trial.seed: quantity.of(trial) for trial in trials}
         hints = [f"seed {seed}: {'refused' if v is None else quantity.words(v, 5)}" for seed, v in values.items()]
-        hints += [f"against the control: p = {number(difference.p, 2)}"] if difference else []
+        if difference:
+            hints.append(f"against the control: p = {number(difference.p, 2)}")
+            hints.append(f"detectable difference: {number(difference.detectable, 2)}")
         cells.append(Cell(mean, " ".join([*half, *part]), spread.mean, mark, "\n".join(hints)))
     return cells
 
