@@ -26,9 +26,10 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from spectrum_matching.metrics.pooled import differences
+from spectrum_matching.metrics.images.catalogue import SCORES
 from spectrum_matching.metrics.ranks import rank_correlation
 from spectrum_matching.records.comparison import COMPARISON
+from spectrum_matching.report.comparison.quantities import Quantity, against_control
 from spectrum_matching.report.comparison.tables import comparison_markdown, pairs
 
 ROOT = Path(__file__).parents[1]
@@ -115,19 +116,12 @@ def expected_of(source, base=""):
     return [written(REDUCE[reduce](each) if reduce else each, " - " in formula) for each in choices]
 
 
-def seeds_of(path):
-    """For FILE/trials/METHOD/KEY/… the same number of every method: all seeds, by method."""
-    file, trials, _, *keys = path.split("/")
-    methods = dict.fromkeys(trial["method"] for each in nodes(f"{file}/{trials}") for trial in each)
-    return {name: nodes("/".join([file, trials, name, *keys])) for name in methods}
-
-
 def against(path, control):
-    """How FILE/trials/METHOD/KEY/… differs from the same number of the control, among all methods of the comparison."""
-    groups, method = seeds_of(path), path.split("/")[2]
-    methods = list(groups)
-    pairs = [(index, methods.index(control)) for index, name in enumerate(methods) if name != control]
-    return differences(list(groups.values()), pairs)[methods.index(method), methods.index(control)]
+    """How FILE/trials/METHOD/SOURCE/scores/KEY/value differs from the control's, as the comparison's page says."""
+    file, _, method, source, _, key, _ = path.split("/")
+    comparison = COMPARISON.read(RESULTS / f"{file}.json")
+    assert comparison.control == control
+    return against_control(comparison, Quantity(source, SCORES[key], key))[method]
 
 
 def combined(one, sign, other):

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from scipy.stats import ttest_ind
+from scipy.stats import t as student
+from scipy.stats import ttest_ind, ttest_rel
 
-from spectrum_matching.metrics.pooled import FAMILY_WISE, POWER, Difference, differences
+from spectrum_matching.metrics.pooled import FAMILY_WISE, POWER, Difference, differences, paired_differences
 
 ONE, OTHER, THIRD = (1.0, 1.4, 1.1), (2.0, 2.5), (5.0, 5.1, 5.6)
 
@@ -61,6 +62,62 @@ def test_differences_of_equal_methods_are_rarely_decided():
         groups = generator.normal(size=(7, 3)).tolist()
         wrong += any(found.word != "undecided" for found in differences(groups, pairs).values())
     # Holm's bound is an upper one: tests against one control are not independent.
+    assert 0.02 < wrong / n < FAMILY_WISE + 3 * (FAMILY_WISE * (1 - FAMILY_WISE) / n) ** 0.5
+
+
+def by_seed(*groups):
+    return [dict(enumerate(group)) for group in groups]
+
+
+def test_paired_differences_of_two_groups_are_those_of_the_paired_t_test():
+    one, other = (1.0, 5.4, 3.1, 9.0), (2.0, 6.1, 4.5, 9.7)
+    found = paired_differences(by_seed(one, other), [(0, 1)])[0, 1]
+    assert found.mean == pytest.approx(np.mean(one) - np.mean(other))
+    assert found.p == pytest.approx(ttest_rel(one, other).pvalue)
+
+
+def test_paired_differences_are_those_of_the_two_way_analysis_of_variance():
+    values = np.random.default_rng(2).normal(size=(3, 4))
+    found = paired_differences(by_seed(*values), [(0, 2)])[0, 2]
+    # Least squares with a column for each group, and for each seed but the first.
+    groups, seeds = np.divmod(np.arange(12), 4)
+    design = np.column_stack([np.eye(3)[groups], np.eye(4)[seeds][:, 1:]])
+    fit, (squares,), *_ = np.linalg.lstsq(design, values.ravel(), rcond=None)
+    contrast = np.array([1, 0, -1, 0, 0, 0])
+    error = np.sqrt(squares / 6 * contrast @ np.linalg.inv(design.T @ design) @ contrast)
+    assert found.mean == pytest.approx(contrast @ fit)
+    assert found.p == pytest.approx(2 * student.sf(abs(contrast @ fit) / error, 6))
+
+
+def test_paired_differences_ignore_what_seeds_add():
+    values = np.random.default_rng(3).normal(size=(3, 4))
+    pairs = [(1, 0), (2, 0)]
+    plain = paired_differences(by_seed(*values), pairs)
+    shifted = paired_differences(by_seed(*(values + np.array([0, 100, -50, 7]))), pairs)
+    for pair in pairs:
+        assert shifted[pair] == pytest.approx(plain[pair])
+
+
+def test_paired_differences_take_the_seeds_that_all_groups_share():
+    one, other, third = by_seed((1.0, 5.0, 3.5, 8.0), (2.0, 5.5, 4.0), (1.5, 5.1, 3.1, 7.0))
+    found = paired_differences([one, other, {7: 1.0}, third], [(1, 0), (2, 0), (3, 0)])
+    short = [{seed: group[seed] for seed in range(3)} for group in (one, other, third)]
+    assert list(found) == [(1, 0), (3, 0)]
+    assert list(found.values()) == list(paired_differences(short, [(1, 0), (2, 0)]).values())
+    assert paired_differences([{0: 1.0, 1: 2.0}, {2: 1.0, 3: 2.0}], [(0, 1)]) == {}
+    assert paired_differences([{0: 1.0}, {0: 2.0}], [(0, 1)]) == {}
+
+
+def test_paired_differences_of_equal_groups_are_undecided():
+    assert paired_differences(by_seed(ONE, ONE), [(0, 1)])[0, 1] == Difference(0.0, 1.0, 0.0)
+
+
+def test_paired_differences_of_equal_methods_are_rarely_decided_however_seeds_differ():
+    generator, n = np.random.default_rng(4), 600
+    pairs, wrong = [(method, 0) for method in range(1, 7)], 0
+    for _ in range(n):
+        values = generator.normal(size=(7, 3)) + 10 * generator.normal(size=3)
+        wrong += any(found.word != "undecided" for found in paired_differences(by_seed(*values), pairs).values())
     assert 0.02 < wrong / n < FAMILY_WISE + 3 * (FAMILY_WISE * (1 - FAMILY_WISE) / n) ** 0.5
 
 

@@ -19,7 +19,7 @@ from spectrum_matching.records.coverage import Coverage
 from spectrum_matching.records.generative import Generative
 from spectrum_matching.records.measurement import Measurement
 from spectrum_matching.records.scores import BandPower, Evaluation, Protocol, Sampling
-from spectrum_matching.report.comparison.context import OF_A_TRIAL, protocol_fields, reading, warnings
+from spectrum_matching.report.comparison.context import OF_A_TRIAL, chance, protocol_fields, reading, warnings
 from spectrum_matching.report.comparison.page import render_comparison
 from spectrum_matching.report.comparison.quantities import Quantity, main_quantities
 from spectrum_matching.report.comparison.tables import comparison_markdown, legend, pairs, score_table, seed_table
@@ -371,6 +371,23 @@ def test_comparison_markdown_leaves_out_numbers_of_a_shared_autoencoder():
     assert "PSNR" not in text
     assert "All rows of a seed share one autoencoder" in text
     assert "All rows" not in comparison_markdown(SMALL)
+
+
+def test_methods_that_share_autoencoders_are_compared_seed_by_seed():
+    def shifted(own):
+        scores = own.generation.scores
+        fid = dataclasses.replace(scores["fid"], value=scores["fid"].value + 30 * own.seed)
+        return dataclasses.replace(own, generation=dataclasses.replace(own.generation, scores=scores | {"fid": fid}))
+
+    shared = [dataclasses.replace(each, autoencoder_digest=f"seed {each.seed}") for each in SMALL.trials]
+    for trials in (shared, [shifted(each) for each in shared]):
+        paired = dataclasses.replace(SMALL, trials=tuple(trials))
+        assert reading(paired)[1][0] == f"▲ better: {SMALL.methods[2]}"
+        assert "t tests paired by seed" in legend(paired)
+        assert "t tests paired by seed" in chance(pairs(paired))[0]
+    apart = dataclasses.replace(SMALL, trials=tuple(shifted(each) for each in SMALL.trials))
+    assert reading(apart)[1][0].startswith("= undecided")
+    assert "paired" not in legend(apart)
 
 
 def drawings(page):

@@ -1,7 +1,7 @@
 """Differences between methods over seeds, judged by the spread within methods that all of them share."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, variance
 from typing import Literal, NamedTuple
 
@@ -40,24 +40,53 @@ def differences(
     of fewer than two seeds, which shows no spread of its own, are left out. p: with `holm`'s correction over the pairs.
     detectable: by the noncentral t distribution at the first, strictest level of that correction.
     """
-    from scipy.special import nctdtrinc  # type: ignore[import-untyped]
-    from scipy.stats import t as student  # type: ignore[import-untyped]
-
     spread = [group for group in {tuple(sorted(group)) for group in groups} if len(group) > 1]
     kept = [(i, j) for i, j in pairs if min(len(groups[i]), len(groups[j])) > 1]
     if not kept:
         return {}
     freedom = sum(len(group) - 1 for group in spread)
     pooled = math.sqrt(sum((len(group) - 1) * variance(group) for group in spread) / freedom)
-    n_errors = float(nctdtrinc(freedom, 1 - POWER, student.isf(FAMILY_WISE / 2 / len(kept), freedom)))
-    found = {}
-    for i, j in kept:
-        change = mean(groups[i]) - mean(groups[j])
-        error = pooled * math.sqrt(1 / len(groups[i]) + 1 / len(groups[j]))
-        p = 2 * float(student.sf(abs(change) / error, freedom)) if error else float(change == 0)
-        found[i, j] = Difference(change, p, n_errors * error)
-    corrected = holm([difference.p for difference in found.values()])
-    return {pair: found[pair]._replace(p=p) for pair, p in zip(found, corrected, strict=True)}
+    errors = (pooled * math.sqrt(1 / len(groups[i]) + 1 / len(groups[j])) for i, j in kept)
+    changes = (mean(groups[i]) - mean(groups[j]) for i, j in kept)
+    return _tested(dict(zip(kept, zip(changes, errors, strict=True), strict=True)), freedom)
+
+
+def paired_differences(
+    groups: Sequence[Mapping[int, float]], pairs: Iterable[tuple[int, int]]
+) -> dict[tuple[int, int], Difference]:
+    """Compare groups of values by seed, pair by pair, where a seed shifts all groups alike.
+
+    As `differences`, but on the seeds that all groups of two or more share, and with the variance that is left beside
+    the means of groups and of seeds: the two-way analysis of variance. Two groups: the paired t test.
+    """
+    several = [group for group in groups if len(group) > 1]
+    seeds = sorted(set.intersection(*map(set, several))) if several else []
+    kept = [(i, j) for i, j in pairs if min(len(groups[i]), len(groups[j])) > 1]
+    if len(seeds) < 2 or not kept:
+        return {}
+    rows = {tuple(group[seed] for seed in seeds) for group in several}
+    shifts = [mean(column) for column in zip(*rows, strict=True)]
+    left = [[value - shift for value, shift in zip(row, shifts, strict=True)] for row in rows]
+    freedom = (len(rows) - 1) * (len(seeds) - 1)
+    pooled = math.sqrt(sum((len(seeds) - 1) * variance(row) for row in left) / freedom) if freedom else 0.0
+    error = pooled * math.sqrt(2 / len(seeds))
+    changes = {(i, j): mean(groups[i][seed] - groups[j][seed] for seed in seeds) for i, j in kept}
+    return _tested({pair: (change, error) for pair, change in changes.items()}, freedom)
+
+
+def _tested(found: Mapping[tuple[int, int], tuple[float, float]], freedom: int) -> dict[tuple[int, int], Difference]:
+    """Test differences by their standard errors, which have the same degrees of freedom."""
+    from scipy.special import nctdtrinc  # type: ignore[import-untyped]
+    from scipy.stats import t as student  # type: ignore[import-untyped]
+
+    p = [
+        2 * float(student.sf(abs(change) / error, freedom)) if error else float(change == 0)
+        for change, error in found.values()
+    ]
+    level = FAMILY_WISE / 2 / len(found)
+    n_errors = float(nctdtrinc(freedom, 1 - POWER, student.isf(level, freedom))) if freedom else 0.0
+    corrected = zip(found.items(), holm(p), strict=True)
+    return {pair: Difference(change, p, n_errors * error) for (pair, (change, error)), p in corrected}
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -72,6 +72,12 @@ class Comparison:
         """Names of the methods, in the plan's order."""
         return tuple(dict.fromkeys(trial.method for trial in self.trials))
 
+    @property
+    def is_paired(self) -> bool:
+        """Whether all methods of a seed share one autoencoder, which shifts their scores alike."""
+        autoencoders = {(trial.seed, trial.autoencoder_digest) for trial in self.trials}
+        return len(self.methods) > 1 and len(autoencoders) == len({seed for seed, _ in autoencoders})
+
     def of(self, method: str) -> tuple[Trial, ...]:
         """Return the trials of one method, by seed."""
         return tuple(sorted((t for t in self.trials if t.method == method), key=lambda trial: trial.seed))

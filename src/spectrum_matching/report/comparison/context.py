@@ -83,9 +83,9 @@ def chance(pairs: Pairs) -> list[str]:
     n = pairs.n_pairs
     return [
         f"By {title}, {pairs.n_decided} of {n} pair{'s' * (n > 1)} of methods "
-        f"{'is' if pairs.n_decided == 1 else 'are'} decided, by t tests with the variance over seeds pooled over all "
-        f"methods, Holm-corrected over these pairs: if no two methods differ, and all vary alike over seeds, the "
-        f"probability that any is decided is at most {FAMILY_WISE:.0%}."
+        f"{'is' if pairs.n_decided == 1 else 'are'} decided, by {pairs.tests}, Holm-corrected over these pairs: if no "
+        f"two methods differ, and all vary alike over seeds, the probability that any is decided is at most "
+        f"{FAMILY_WISE:.0%}."
     ]
 
 

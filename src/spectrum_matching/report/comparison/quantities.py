@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from ...metrics.catalogue import METRICS
 from ...metrics.images.catalogue import SCORES, SET_SCORES
 from ...metrics.metric import Metric, unknown_metric
-from ...metrics.pooled import Difference, differences
+from ...metrics.pooled import Difference, differences, paired_differences
 from ...records.comparison import Comparison, Spread, Trial, spread
 from ...records.measurement import Measurement
 from ..analysis.metric_rows import MAIN_METRICS
@@ -92,7 +92,13 @@ def pairwise(
     comparison: Comparison, quantity: Quantity, pairs: Iterable[tuple[int, int]]
 ) -> dict[tuple[int, int], Difference]:
     """Return how methods compare with one another by a number, for those pairs that have two seeds or more each."""
-    return differences([quantity.values(comparison, method) for method in comparison.methods], pairs)
+    groups = [
+        {trial.seed: value for trial in comparison.of(method) if (value := quantity.of(trial)) is not None}
+        for method in comparison.methods
+    ]
+    if comparison.is_paired:
+        return paired_differences(groups, pairs)
+    return differences([list(group.values()) for group in groups], pairs)
 
 
 def against_control(comparison: Comparison, quantity: Quantity) -> dict[str, Difference]:

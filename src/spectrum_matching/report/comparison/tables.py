@@ -28,13 +28,14 @@ class PairRow(NamedTuple):
 class Pairs(NamedTuple):
     """Methods by their mean of one score, best first, pair by pair.
 
-    n_decided: pairs that differ, of n_pairs of which both have two seeds or more.
+    n_decided: pairs that differ by tests, of n_pairs of which both have two seeds or more.
     """
 
     quantity: Quantity
     rows: tuple[PairRow, ...]
     n_decided: int
     n_pairs: int
+    tests: str
 
 
 GROUPS: dict[Source, str] = {
@@ -73,7 +74,7 @@ def pairs(comparison: Comparison) -> Pairs | None:
         marks = tuple(quantity.mark(both[i, j]) if (i, j) in both else None for j in ranked)
         rows.append(PairRow(i, cells[i], (marks.count(BETTER), marks.count(WORSE), marks.count(UNDECIDED)), marks))
     n_decided = sum(each.word != "undecided" for each in found.values())
-    return Pairs(quantity, tuple(rows), n_decided, n_pairs=len(found))
+    return Pairs(quantity, tuple(rows), n_decided, len(found), tests(comparison))
 
 
 def seed_table(comparison: Comparison, quantities: Sequence[Quantity]) -> Table:
@@ -112,8 +113,7 @@ def comparison_markdown(comparison: Comparison) -> str:
     """Return the main table as Markdown, with its legend; without numbers of an autoencoder that all rows share."""
     quantities, shared = main_quantities(comparison), ""
     generated = [quantity for quantity in quantities if quantity.source == "generation"]
-    autoencoders = {(trial.seed, trial.autoencoder_digest) for trial in comparison.trials}
-    if generated and len(comparison.methods) > 1 and len(autoencoders) == len({seed for seed, _ in autoencoders}):
+    if generated and comparison.is_paired:
         quantities = generated
         shared = " All rows of a seed share one autoencoder, whose own numbers are left out."
     table = score_table(comparison, quantities)
@@ -131,10 +131,19 @@ def legend(comparison: Comparison) -> str:
         return text
     return (
         f"{text} Compared with {the_control(comparison)}: ▲ better, ▼ worse (△ higher, ▽ lower where neither is "
-        f"better), = undecided. Marks are by t tests with the variance over seeds pooled over all methods, "
-        f"Holm-corrected over the methods of a column: if none differs from the control, and all vary alike over "
-        f"seeds, the probability of any mark in a column is at most {FAMILY_WISE:.0%}."
+        f"better), = undecided. Marks are by {tests(comparison)}, Holm-corrected over the methods of a column: if none "
+        f"differs from the control, and all vary alike over seeds, the probability of any mark in a column is at most "
+        f"{FAMILY_WISE:.0%}."
     )
+
+
+def tests(comparison: Comparison) -> str:
+    """Name the tests by which methods are compared."""
+    if comparison.is_paired:
+        return (
+            "t tests paired by seed, as all methods share a seed's autoencoder, with the variance pooled over methods"
+        )
+    return "t tests with the variance over seeds pooled over all methods"
 
 
 def the_control(comparison: Comparison) -> str:
