@@ -128,7 +128,14 @@ def test_commands_replace_foreign_files_only_with_overwrite(verbs, specmatch, tm
     status, _, err = specmatch(*verbs[name].split(), "--out", out)
     assert status == 0  # what we wrote is ours to replace
     if name != "npz":
-        assert any(line.startswith("replacing ") and str(folder / target) in line for line in err.splitlines())
+        assert any(line.startswith("will replace ") and str(folder / target) in line for line in err.splitlines())
+
+
+def test_refused_command_leaves_no_folder_of_its_own(specmatch, tmp_path):
+    (tmp_path / "mine").mkdir()
+    for out in (tmp_path / "new" / "deeper", tmp_path / "mine"):
+        assert specmatch("analyze", tmp_path / "nothing", "--out", out)[0] == 2
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
 
 
 @pytest.mark.parametrize("option", ["--out", "--data", "--lpips", "--features"])

@@ -40,7 +40,7 @@ def test_write_report_writes_figures_into_a_folder_of_their_own(specmatch, folde
     assert page.read_text().count('class="save"') == len(pdfs)
     status, _, error = specmatch("report", folder, "--out", page, "--figures", folder)
     assert status == 2
-    assert f"replacing {page}" in error
+    assert f"will replace {page}" in error
     assert "analysis.json and no figures of specmatch; choose another folder" in error
 
 

@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -229,24 +229,38 @@ def claims(*names: str, shared: bool = False) -> Callable[[Callable[P, T]], Call
                 say_replaced(*(out / name for name in names) if names else (out,))
 
             path = out / names[-1] if names else out
-            if not shared:
-                check()
-                with exclusive(path):
+            with _removed_while_empty(path.parent):
+                if not shared:
+                    check()
+                    with exclusive(path):
+                        return command(*args, **kwargs)
+                accelerator = open_accelerator()
+                in_main(accelerator, check)
+                with exclusive_output(accelerator, path):
                     return command(*args, **kwargs)
-            accelerator = open_accelerator()
-            in_main(accelerator, check)
-            with exclusive_output(accelerator, path):
-                return command(*args, **kwargs)
 
         return run
 
     return decorate
 
 
+@contextmanager
+def _removed_while_empty(folder: Path) -> Iterator[None]:
+    """Where the block fails, remove the folder and those above it that it made and left empty."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # one has files, or was not made
+            for path in made:
+                path.rmdir()
+        raise
+
+
 def say_replaced(*paths: Path) -> None:
     """Say which of these files exist, and so will be replaced."""
     if existing := [str(path) for path in paths if path.exists()]:
-        log.info("replacing %s", listed(existing))
+        log.info("will replace %s", listed(existing))
 
 
 def write_results(out: Path, write: Callable[[Path], None]) -> None:

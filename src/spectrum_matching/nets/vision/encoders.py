@@ -28,7 +28,7 @@ from .weights import weight_files
 RGB = tuple[float, float, float]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CPU_BATCH = 8
-"""Images that an encoder takes at once on a CPU, whose caches more do not fit (bench/how_fast_are_encoders.py)."""
+"""Images that an encoder takes at once on a CPU, whose caches more do not fit (bench/how_fast_are_features.py)."""
 
 PREPROCESSING, INDEX, WEIGHTS = "preprocessor_config.json", "model.safetensors.index.json", "model*.safetensors"
 
