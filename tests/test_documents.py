@@ -26,6 +26,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from spectrum_matching.metrics.atlas.known_pairs import own_pairs
 from spectrum_matching.metrics.images.catalogue import SCORES
 from spectrum_matching.metrics.ranks import rank_correlation
 from spectrum_matching.records.comparison import COMPARISON
@@ -347,6 +348,17 @@ def test_compare_page_counts_decided_pairs():
     text = f"Of {decided.n_pairs} pairs of methods {decided.n_decided} are decided"
     page = " ".join((ROOT / "docs" / "compare.md").read_text().split())
     assert text in page
+
+
+def test_forecast_page_says_which_autoencoders_our_pairs_reuse():
+    images, reconstructions = own_pairs("fid"), own_pairs("fid_reconstructions")
+    (other,) = [pair.names for pair in images if pair.names[0] != "EQ-VAE"]
+    assert other[1] != "EQ-VAE"
+    assert {pair.names[1] for pair in reconstructions} == {"DSM", "ESM + DSM", "EQ-VAE"}
+    page = (ROOT / "docs" / "forecast.md").read_text()
+    numbers = {8: "eight", 9: "nine"}
+    said = f"in {numbers[len(images) - 1]} of the {numbers[len(images)]} by distance to images EQ-VAE is the worse one"
+    assert f"{said}, and in all {len(reconstructions)} by distance to reconstructions the better one is DSM" in page
 
 
 def test_results_hold_no_pictures_and_no_folder_of_a_machine():
