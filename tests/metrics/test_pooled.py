@@ -45,7 +45,7 @@ def test_differences_leave_out_groups_without_spread():
 def test_differences_count_methods_of_one_autoencoder_once():
     twice = differences([ONE, OTHER, ONE], [(0, 1)])
     assert twice == differences([ONE, OTHER], [(0, 1)])
-    assert differences([ONE, OTHER, ONE], [(2, 0)])[2, 0]._replace(detectable=0.0) == Difference(0.0, 1.0, 0.0)
+    assert differences([ONE, OTHER, ONE], [(2, 0)])[2, 0][:2] == (0.0, 1.0)
 
 
 def test_difference_word_follows_the_sign_and_the_family_wise_error():
@@ -98,18 +98,36 @@ def test_paired_differences_ignore_what_seeds_add():
         assert shifted[pair] == pytest.approx(plain[pair])
 
 
-def test_paired_differences_take_the_seeds_that_all_groups_share():
-    one, other, third = by_seed((1.0, 5.0, 3.5, 8.0), (2.0, 5.5, 4.0), (1.5, 5.1, 3.1, 7.0))
-    found = paired_differences([one, other, {7: 1.0}, third], [(1, 0), (2, 0), (3, 0)])
-    short = [{seed: group[seed] for seed in range(3)} for group in (one, other, third)]
-    assert list(found) == [(1, 0), (3, 0)]
-    assert list(found.values()) == list(paired_differences(short, [(1, 0), (2, 0)]).values())
-    assert paired_differences([{0: 1.0, 1: 2.0}, {2: 1.0, 3: 2.0}], [(0, 1)]) == {}
+def test_paired_differences_take_every_seed_that_connects_groups():
+    values = np.random.default_rng(5).normal(size=(4, 4))
+    groups = by_seed(*values)
+    groups[1] = {0: values[1, 0], 3: values[1, 3]}
+    groups[3] = {1: values[3, 1]}
+    found = paired_differences(groups, [(1, 0), (2, 0), (3, 0)])
+    assert list(found) == [(1, 0), (2, 0)]
+    # Least squares with a column for each group, and for each seed but the first.
+    cells = [(i, seed, value) for i, group in enumerate(groups[:3]) for seed, value in group.items()]
+    design = np.array([np.eye(3)[i].tolist() + np.eye(4)[seed].tolist()[1:] for i, seed, _ in cells])
+    fit, (squares,), *_ = np.linalg.lstsq(design, np.array([value for *_, value in cells]), rcond=None)
+    contrast = np.array([-1, 1, 0, 0, 0, 0])
+    error = np.sqrt(squares / 4 * contrast @ np.linalg.inv(design.T @ design) @ contrast)
+    p = 2 * student.sf(abs(contrast @ fit) / error, 4)
+    assert found[1, 0].mean == pytest.approx(contrast @ fit)
+    assert found[1, 0].p in (pytest.approx(2 * p), pytest.approx(max(p, found[2, 0].p)))
+
+
+def test_paired_differences_leave_out_groups_that_no_seed_connects():
+    apart = [{0: 1.0, 1: 2.0}, {2: 1.0, 3: 2.5}]
+    assert paired_differences(apart, [(0, 1)]) == {}
+    assert list(paired_differences([*apart, {0: 1.1, 1: 2.3}], [(0, 1), (0, 2)])) == [(0, 2)]
     assert paired_differences([{0: 1.0}, {0: 2.0}], [(0, 1)]) == {}
 
 
-def test_paired_differences_of_equal_groups_are_undecided():
-    assert paired_differences(by_seed(ONE, ONE), [(0, 1)])[0, 1] == Difference(0.0, 1.0, 0.0)
+@pytest.mark.parametrize("groups", [(ONE, ONE), ((0.1, 0.7), (0.2, 0.8)), ((0.0, 1.0), (1.0, 2.0))])
+def test_paired_differences_without_any_spread_are_undecided(groups):
+    found = paired_differences(by_seed(*groups), [(0, 1)])[0, 1]
+    assert found.p == 1
+    assert np.isnan(found.detectable)
 
 
 def test_paired_differences_of_equal_methods_are_rarely_decided_however_seeds_differ():
@@ -121,17 +139,23 @@ def test_paired_differences_of_equal_methods_are_rarely_decided_however_seeds_di
     assert 0.02 < wrong / n < FAMILY_WISE + 3 * (FAMILY_WISE * (1 - FAMILY_WISE) / n) ** 0.5
 
 
-@pytest.mark.parametrize(("n_methods", "n_seeds"), [(2, 2), (4, 2), (7, 3)])
-def test_differences_of_the_detectable_size_are_found_with_the_power(n_methods, n_seeds):
+@pytest.mark.parametrize("shift", [None, 10.0])
+@pytest.mark.parametrize(("n_methods", "n_seeds"), [(3, 3), (7, 3)])
+def test_differences_of_the_detectable_size_are_found_with_the_power(n_methods, n_seeds, shift):
     generator, n = np.random.default_rng(1), 600
     pairs = [(method, 0) for method in range(1, n_methods)]
-    # The standard error, and so the detectable difference, is proportional to the estimated deviation: here it is 1.
-    unit = [[-(0.5**0.5), 0.5**0.5]] * n_methods if n_seeds == 2 else [[-1.0, 0.0, 1.0]] * n_methods
-    shifted = [[value + 10 * method for value in group] for method, group in enumerate(unit)]
-    detectable = differences(shifted, pairs)[1, 0].detectable
-    found = 0
+
+    def compared(values):
+        if shift is None:
+            return differences(values.tolist(), pairs)[1, 0]
+        return paired_differences(by_seed(*(values + shift * generator.normal(size=n_seeds))), pairs)[1, 0]
+
+    # Proportional to the estimated spread, whose square is unbiased.
+    draws = [compared(generator.normal(size=(n_methods, n_seeds))).detectable for _ in range(n)]
+    detectable, found = np.sqrt(np.mean(np.square(draws))), 0
     for _ in range(n):
-        groups = generator.normal(size=(n_methods, n_seeds))
-        groups[1] += detectable
-        found += differences(groups.tolist(), pairs)[1, 0].word == "higher"
-    assert found / n == pytest.approx(POWER, abs=3 * (POWER * (1 - POWER) / n) ** 0.5)
+        values = generator.normal(size=(n_methods, n_seeds))
+        values[1] += detectable
+        found += compared(values).word == "higher"
+    # Three deviations of each of the two simulations.
+    assert found / n == pytest.approx(POWER, abs=6 * (POWER * (1 - POWER) / n) ** 0.5)

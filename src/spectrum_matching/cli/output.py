@@ -229,7 +229,7 @@ def claims(*names: str, shared: bool = False) -> Callable[[Callable[P, T]], Call
                 say_replaced(*(out / name for name in names) if names else (out,))
 
             path = out / names[-1] if names else out
-            with _removed_while_empty(path.parent):
+            with _removed_if_left_empty(path.parent):
                 if not shared:
                     check()
                     with exclusive(path):
@@ -245,14 +245,14 @@ def claims(*names: str, shared: bool = False) -> Callable[[Callable[P, T]], Call
 
 
 @contextmanager
-def _removed_while_empty(folder: Path) -> Iterator[None]:
-    """Where the block fails, remove the folder and those above it that it made and left empty."""
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+def _removed_if_left_empty(folder: Path) -> Iterator[None]:
+    """If the block fails, remove the folder and those above it that were not there before and are empty."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         yield
     except BaseException:
-        with suppress(OSError):  # one has files, or was not made
-            for path in made:
+        for path in new:
+            with suppress(OSError):  # it has files, or was not made
                 path.rmdir()
         raise
 

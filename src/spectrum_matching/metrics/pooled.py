@@ -16,7 +16,8 @@ Word = Literal["lower", "higher", "undecided"]
 class Difference(NamedTuple):
     """Mean of one method less that of another, and the two-sided p corrected for all pairs that were compared.
 
-    detectable: the true difference that this test finds with probability `POWER`, or more if other pairs differ too.
+    detectable: the true difference that this test finds with probability `POWER`, or more if other pairs differ too, if
+    seeds vary as much as here; NaN where nothing varies.
     """
 
     mean: float
@@ -37,8 +38,8 @@ def differences(
     """Compare groups of seeds, pair by pair, by t tests with the variance within groups pooled over all of them.
 
     Groups of equal values, such as methods that share an autoencoder, count once in that variance. Pairs with a group
-    of fewer than two seeds, which shows no spread of its own, are left out. p: with `holm`'s correction over the pairs.
-    detectable: by the noncentral t distribution at the first, strictest level of that correction.
+    of fewer than two seeds, which shows no spread of its own, are left out. p: with `holm`'s correction over the pairs;
+    1 where nothing varies. detectable: by the noncentral t distribution at the strictest level of that correction.
     """
     spread = [group for group in {tuple(sorted(group)) for group in groups} if len(group) > 1]
     kept = [(i, j) for i, j in pairs if min(len(groups[i]), len(groups[j])) > 1]
@@ -46,9 +47,11 @@ def differences(
         return {}
     freedom = sum(len(group) - 1 for group in spread)
     pooled = math.sqrt(sum((len(group) - 1) * variance(group) for group in spread) / freedom)
-    errors = (pooled * math.sqrt(1 / len(groups[i]) + 1 / len(groups[j])) for i, j in kept)
-    changes = (mean(groups[i]) - mean(groups[j]) for i, j in kept)
-    return _tested(dict(zip(kept, zip(changes, errors, strict=True), strict=True)), freedom)
+    found = {
+        (i, j): (mean(groups[i]) - mean(groups[j]), pooled * math.sqrt(1 / len(groups[i]) + 1 / len(groups[j])))
+        for i, j in kept
+    }
+    return _tested(found, freedom)
 
 
 def paired_differences(
@@ -56,22 +59,35 @@ def paired_differences(
 ) -> dict[tuple[int, int], Difference]:
     """Compare groups of values by seed, pair by pair, where a seed shifts all groups alike.
 
-    As `differences`, but on the seeds that all groups of two or more share, and with the variance that is left beside
-    the means of groups and of seeds: the two-way analysis of variance. Two groups: the paired t test.
+    As `differences`, with the variance that remains after least squares with a term for each group and each seed: the
+    two-way analysis of variance; of two groups, the paired t test. It assumes that all differences between groups vary
+    alike over seeds: p is too small for a group that varies more than the others.
     """
-    several = [group for group in groups if len(group) > 1]
-    seeds = sorted(set.intersection(*map(set, several))) if several else []
-    kept = [(i, j) for i, j in pairs if min(len(groups[i]), len(groups[j])) > 1]
-    if len(seeds) < 2 or not kept:
+    import numpy as np
+
+    rows = list({tuple(sorted(group.items())) for group in groups if len(group) > 1})
+    row_of = {i: rows.index(row) for i, group in enumerate(groups) if (row := tuple(sorted(group.items()))) in rows}
+    kept = [(i, j) for i, j in pairs if i in row_of and j in row_of]
+    if not kept:
         return {}
-    rows = {tuple(group[seed] for seed in seeds) for group in several}
-    shifts = [mean(column) for column in zip(*rows, strict=True)]
-    left = [[value - shift for value, shift in zip(row, shifts, strict=True)] for row in rows]
-    freedom = (len(rows) - 1) * (len(seeds) - 1)
-    pooled = math.sqrt(sum((len(seeds) - 1) * variance(row) for row in left) / freedom) if freedom else 0.0
-    error = pooled * math.sqrt(2 / len(seeds))
-    changes = {(i, j): mean(groups[i][seed] - groups[j][seed] for seed in seeds) for i, j in kept}
-    return _tested({pair: (change, error) for pair, change in changes.items()}, freedom)
+    seeds = sorted({seed for row in rows for seed, _ in row})
+    cells = [(k, seeds.index(seed), value) for k, row in enumerate(rows) for seed, value in row]
+    row, seed = (np.array([cell[axis] for cell in cells]) for axis in (0, 1))
+    values = np.array([value for *_, value in cells])
+    design = np.hstack([np.eye(len(rows))[row], np.eye(len(seeds))[seed]])
+    inverse = np.linalg.pinv(design.T @ design)
+    fit = inverse @ design.T @ values
+    freedom = len(values) - int(np.linalg.matrix_rank(design))
+    left = float(np.linalg.norm(values - design @ fit))
+    varies = left > 1e-9 * float(np.abs(values).max())  # more than by rounding
+    spread = left / math.sqrt(freedom) if freedom and varies else 0.0
+    contrasts = {(i, j): np.eye(design.shape[1])[row_of[i]] - np.eye(design.shape[1])[row_of[j]] for i, j in kept}
+    found = {
+        pair: (float(contrast @ fit), spread * math.sqrt(max(0.0, float(contrast @ inverse @ contrast))))
+        for pair, contrast in contrasts.items()
+        if np.allclose(contrast @ inverse @ design.T @ design, contrast)  # else no seeds connect the two
+    }
+    return _tested(found, freedom)
 
 
 def _tested(found: Mapping[tuple[int, int], tuple[float, float]], freedom: int) -> dict[tuple[int, int], Difference]:
@@ -79,14 +95,11 @@ def _tested(found: Mapping[tuple[int, int], tuple[float, float]], freedom: int) 
     from scipy.special import nctdtrinc  # type: ignore[import-untyped]
     from scipy.stats import t as student  # type: ignore[import-untyped]
 
-    p = [
-        2 * float(student.sf(abs(change) / error, freedom)) if error else float(change == 0)
-        for change, error in found.values()
-    ]
-    level = FAMILY_WISE / 2 / len(found)
-    n_errors = float(nctdtrinc(freedom, 1 - POWER, student.isf(level, freedom))) if freedom else 0.0
+    p = [2 * float(student.sf(abs(change) / error, freedom)) if error else 1.0 for change, error in found.values()]
+    level = FAMILY_WISE / 2 / max(len(found), 1)
+    n_errors = float(nctdtrinc(freedom, 1 - POWER, student.isf(level, freedom))) if freedom else math.nan
     corrected = zip(found.items(), holm(p), strict=True)
-    return {pair: Difference(change, p, n_errors * error) for (pair, (change, error)), p in corrected}
+    return {pair: Difference(change, p, n_errors * error or math.nan) for (pair, (change, error)), p in corrected}
 
 
 def holm(p: Sequence[float]) -> list[float]:

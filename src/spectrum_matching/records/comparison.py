@@ -1,6 +1,7 @@
 """Records of a comparison: methods × seeds at equal training cost; the only input of its report."""
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -74,9 +75,10 @@ class Comparison:
 
     @property
     def is_paired(self) -> bool:
-        """Whether all methods of a seed share one autoencoder, which shifts their scores alike."""
+        """Whether at two seeds or more, methods share a seed's autoencoder, which shifts their scores alike."""
         autoencoders = {(trial.seed, trial.autoencoder_digest) for trial in self.trials}
-        return len(self.methods) > 1 and len(autoencoders) == len({seed for seed, _ in autoencoders})
+        n_trials = Counter(trial.seed for trial in self.trials)
+        return len(autoencoders) == len(n_trials) and sum(n > 1 for n in n_trials.values()) > 1
 
     def of(self, method: str) -> tuple[Trial, ...]:
         """Return the trials of one method, by seed."""

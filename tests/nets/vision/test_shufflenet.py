@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from spectrum_matching.files.digests import digest_files
 from spectrum_matching.latents.encode import vision_encoder
-from spectrum_matching.nets.vision.encoders import IMAGENET_MEAN, IMAGENET_STD, canonical, open_vision
+from spectrum_matching.nets.vision.encoders import CPU_BATCH, IMAGENET_MEAN, IMAGENET_STD, canonical, open_vision
 from spectrum_matching.nets.vision.extractors import open_extractor
 from spectrum_matching.nets.vision.shufflenet import STAGES, ShuffleNet
+from spectrum_matching.nets.vision.weights import read_weights
 from spectrum_matching.training.autoencoder_config import MethodChoice
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data"
@@ -173,7 +174,9 @@ def test_shufflenet_sees_photographs_as_in_training():
                 np.array(image.convert("RGB").crop((left, top, left + 320, top + 320)).resize((224, 224)))
             )
     images = torch.from_numpy(np.stack(photographs)).permute(0, 3, 1, 2) / 127.5 - 1
-    network = ShuffleNet.from_weights(str(WEIGHTS))
+    network = ShuffleNet()  # opened, it has its batch norms in the convolutions
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    network.load_state_dict(read_weights(str(WEIGHTS), shapes, "ShuffleNetV2", "", others="refuse"))
 
     def misfit(x):
         found = []
@@ -194,3 +197,13 @@ def test_shufflenet_sees_photographs_as_in_training():
     assert right[0] < 0.05 < red_first[0]
     assert max(right) < 0.5
     assert min(normalised[0], max(normalised)) > 1
+
+
+@pytest.mark.parametrize("n", [0, CPU_BATCH, CPU_BATCH + 1])
+def test_tokens_do_not_depend_on_the_images_beside(file, n):
+    encoder = open_vision(f"shufflenet:{file}", size=64)
+    images = pictures(n, 32)
+    tokens = encoder(images).tokens
+    assert tokens.shape == (n, 4, 192)
+    for image, own in zip(images, tokens, strict=True):
+        torch.testing.assert_close(own, encoder(image[None]).tokens[0])

@@ -28,7 +28,7 @@ from .weights import weight_files
 RGB = tuple[float, float, float]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CPU_BATCH = 8
-"""Images that an encoder takes at once on a CPU, whose caches more do not fit (bench/how_fast_are_features.py)."""
+"""Images that a network takes at once on a CPU: activations of more overflow its caches."""
 
 PREPROCESSING, INDEX, WEIGHTS = "preprocessor_config.json", "model.safetensors.index.json", "model*.safetensors"
 
@@ -87,9 +87,7 @@ class VisionEncoder:
             raise ValueError(f"{self.name} got images of {images.dtype}, expected floats in [-1, 1]")
         self.grid(images.shape[-1])
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            images = images.to(self.device, torch.float32)
-            chunks = images.split(CPU_BATCH) if self.device.type == "cpu" else (images,)
-            return torch.cat([self.encode(chunk) for chunk in chunks])
+            return self.encode(images.to(self.device, torch.float32))
 
 
 class _Kind(NamedTuple):
@@ -215,6 +213,8 @@ def _shufflenet(spec: str, path: str, device: torch.device, size: int | None) ->
         raise ValueError(f"{spec} needs weights: {shufflenet.REMEDY}")
     side = _input_side(spec, size, shufflenet.PATCH, shufflenet.SIDE)
     network = shufflenet.ShuffleNet.from_weights(path).to(device)
+    if device.type == "cpu":
+        network = network.to(memory_format=torch.channels_last)
     return VisionEncoder(
         name=spec,
         digest=digest_files(weight_files(path, shufflenet.REMEDY)),
@@ -222,7 +222,7 @@ def _shufflenet(spec: str, path: str, device: torch.device, size: int | None) ->
         resizer=f"bilinear to {side}, antialiased; {shufflenet.PREPARATION}",
         device=device,
         grid=lambda _: (side // shufflenet.PATCH, side // shufflenet.PATCH),
-        encode=lambda images: network(resize(images, (side, side), "bilinear")).flatten(2).mT,
+        encode=_in_batches(lambda images: network(resize(images, (side, side), "bilinear")).flatten(2).mT),
     )
 
 
@@ -271,8 +271,19 @@ def _pretrained(spec: str, device: torch.device, size: int | None, source: str, 
         model_type=model_type,
         n_leading=kind.n_class + getattr(model.config, "num_register_tokens", 0),
         grid=lambda _: (side // patch, side // patch),
-        encode=encode,
+        encode=_in_batches(encode),
     )
+
+
+def _in_batches(encode: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Let a function take `CPU_BATCH` images at once on a CPU."""
+
+    def encode_all(images: Tensor) -> Tensor:
+        if images.device.type != "cpu" or len(images) <= CPU_BATCH:
+            return encode(images)
+        return torch.cat([encode(batch) for batch in images.split(CPU_BATCH)])
+
+    return encode_all
 
 
 def _resample_positions(model: Any, side: int) -> None:

@@ -50,12 +50,11 @@ class ShuffleNet(nn.Module):
         network.load_state_dict(read_weights(path, shapes, "ShuffleNetV2 x 0.5", REMEDY, others="refuse"))
         for layers in [each for each in network.modules() if isinstance(each, nn.Sequential)]:
             _fuse(layers)
-        return network.to(memory_format=torch.channels_last)
+        return network.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the last features."""
-        x = ((images + 1) / 2).flip(1).contiguous(memory_format=torch.channels_last)
-        x = self.pool(self.first_conv(x))
+        x = self.pool(self.first_conv(((images + 1) / 2).flip(1)))
         for name in STAGES:
             x = getattr(self, name)(x)
         return x

@@ -1,5 +1,6 @@
 """The words of a comparison's page: its scale, its outcome, expected false positives, confounders, the protocol."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -10,7 +11,7 @@ from ...records.scores import Evaluation
 from ..digits import fixed, number
 from ..table import Mark, distinct
 from .quantities import BETTER, UNDECIDED, WORSE, Quantity, against_control, headline, scores_of
-from .tables import Pairs, the_control
+from .tables import Pairs, tests, the_control
 
 Text = TypeVar("Text")
 
@@ -70,22 +71,24 @@ def reading(comparison: Comparison) -> tuple[str, list[str]]:
         return f"The methods cannot be ordered by {quantity.title}: {why}.", []
     order = [mark for mark in (BETTER, WORSE, UNDECIDED) if mark in names]
     lines = [f"{mark.glyph} {mark.word}: {'; '.join(names[mark])}" for mark in order]
-    if detectable := max((found[name].detectable for name in names.get(UNDECIDED, [])), default=0.0):
-        lines[-1] += f". Detectable with {POWER:.0%} power: differences of {number(detectable, 2)} and more"
+    sizes = [size for name in names.get(UNDECIDED, []) if not math.isnan(size := found[name].detectable)]
+    if sizes:
+        size = number(max(sizes), 2)
+        lines[-1] += f". Detectable with {POWER:.0%} power, if seeds vary as here: differences of {size} and more"
     return f"By {quantity.title}, compared with {the_control(comparison)}:", lines
 
 
-def chance(pairs: Pairs) -> list[str]:
+def chance(comparison: Comparison, pairs: Pairs) -> list[str]:
     """Return how many pairs are decided, and how likely it is that any of these is due to chance."""
     title = pairs.quantity.title
     if not pairs.n_pairs:
         return [f"No two methods have a {title} from two seeds or more: no order can be told from chance."]
     n = pairs.n_pairs
+    test, assumed = tests(comparison)
     return [
         f"By {title}, {pairs.n_decided} of {n} pair{'s' * (n > 1)} of methods "
-        f"{'is' if pairs.n_decided == 1 else 'are'} decided, by {pairs.tests}, Holm-corrected over these pairs: if no "
-        f"two methods differ, and all vary alike over seeds, the probability that any is decided is at most "
-        f"{FAMILY_WISE:.0%}."
+        f"{'is' if pairs.n_decided == 1 else 'are'} decided, by {test}, Holm-corrected over these pairs: if no two "
+        f"methods differ, and {assumed}, the probability that any is decided is at most {FAMILY_WISE:.0%}."
     ]
 
 

@@ -1,5 +1,6 @@
 """Tables of a comparison: methods by mean and spread over seeds, pair by pair, seed by seed, and their costs."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from itertools import combinations
@@ -28,14 +29,13 @@ class PairRow(NamedTuple):
 class Pairs(NamedTuple):
     """Methods by their mean of one score, best first, pair by pair.
 
-    n_decided: pairs that differ by tests, of n_pairs of which both have two seeds or more.
+    n_decided: pairs that differ, of n_pairs that can be compared.
     """
 
     quantity: Quantity
     rows: tuple[PairRow, ...]
     n_decided: int
     n_pairs: int
-    tests: str
 
 
 GROUPS: dict[Source, str] = {
@@ -74,7 +74,7 @@ def pairs(comparison: Comparison) -> Pairs | None:
         marks = tuple(quantity.mark(both[i, j]) if (i, j) in both else None for j in ranked)
         rows.append(PairRow(i, cells[i], (marks.count(BETTER), marks.count(WORSE), marks.count(UNDECIDED)), marks))
     n_decided = sum(each.word != "undecided" for each in found.values())
-    return Pairs(quantity, tuple(rows), n_decided, len(found), tests(comparison))
+    return Pairs(quantity, tuple(rows), n_decided, n_pairs=len(found))
 
 
 def seed_table(comparison: Comparison, quantities: Sequence[Quantity]) -> Table:
@@ -129,21 +129,20 @@ def legend(comparison: Comparison) -> str:
     others = sorted({len(comparison.of(m)) for m in comparison.methods if m != comparison.control} - {1})
     if n_control < 2 or not others:
         return text
+    test, assumed = tests(comparison)
     return (
         f"{text} Compared with {the_control(comparison)}: ▲ better, ▼ worse (△ higher, ▽ lower where neither is "
-        f"better), = undecided. Marks are by {tests(comparison)}, Holm-corrected over the methods of a column: if none "
-        f"differs from the control, and all vary alike over seeds, the probability of any mark in a column is at most "
-        f"{FAMILY_WISE:.0%}."
+        f"better), = undecided. Marks are by {test}, Holm-corrected over the methods of a column: if none differs from "
+        f"the control, and {assumed}, the probability of any mark in a column is at most {FAMILY_WISE:.0%}."
     )
 
 
-def tests(comparison: Comparison) -> str:
-    """Name the tests by which methods are compared."""
+def tests(comparison: Comparison) -> tuple[str, str]:
+    """Return by which tests methods are compared, and what these assume."""
     if comparison.is_paired:
-        return (
-            "t tests paired by seed, as all methods share a seed's autoencoder, with the variance pooled over methods"
-        )
-    return "t tests with the variance over seeds pooled over all methods"
+        name = "t tests paired by seed, since all methods of a seed share its autoencoder, with the variance"
+        return f"{name} pooled over all methods", "all differences between methods vary alike over seeds"
+    return "t tests with the variance over seeds pooled over all methods", "all vary alike over seeds"
 
 
 def the_control(comparison: Comparison) -> str:
@@ -170,7 +169,8 @@ def _column(comparison: Comparison, quantity: Quantity) -> list[Cell]:
         hints = [f"seed {seed}: {'refused' if v is None else quantity.words(v, 5)}" for seed, v in values.items()]
         if difference:
             hints.append(f"against the control: p = {number(difference.p, 2)}")
-            hints.append(f"detectable difference: {number(difference.detectable, 2)}")
+            if not math.isnan(difference.detectable):
+                hints.append(f"detectable difference: {number(difference.detectable, 2)}")
         cells.append(Cell(mean, " ".join([*half, *part]), spread.mean, mark, "\n".join(hints)))
     return cells
 
