@@ -65,16 +65,16 @@ def paired_differences(
     """
     import numpy as np
 
-    rows = list({tuple(sorted(group.items())) for group in groups if len(group) > 1})
-    row_of = {i: rows.index(row) for i, group in enumerate(groups) if (row := tuple(sorted(group.items()))) in rows}
+    items = [tuple(sorted(group.items())) for group in groups]
+    rows = list(dict.fromkeys(each for each in items if len(each) > 1))
+    row_of = {i: rows.index(each) for i, each in enumerate(items) if each in rows}
     kept = [(i, j) for i, j in pairs if i in row_of and j in row_of]
     if not kept:
         return {}
     seeds = sorted({seed for row in rows for seed, _ in row})
     cells = [(k, seeds.index(seed), value) for k, row in enumerate(rows) for seed, value in row]
-    row, seed = (np.array([cell[axis] for cell in cells]) for axis in (0, 1))
-    values = np.array([value for *_, value in cells])
-    design = np.hstack([np.eye(len(rows))[row], np.eye(len(seeds))[seed]])
+    of_row, of_seed, values = map(np.array, zip(*cells, strict=True))
+    design = np.hstack([np.eye(len(rows))[of_row], np.eye(len(seeds))[of_seed]])
     inverse = np.linalg.pinv(design.T @ design)
     fit = inverse @ design.T @ values
     freedom = len(values) - int(np.linalg.matrix_rank(design))

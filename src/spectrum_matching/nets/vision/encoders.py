@@ -214,7 +214,7 @@ def _shufflenet(spec: str, path: str, device: torch.device, size: int | None) ->
     side = _input_side(spec, size, shufflenet.PATCH, shufflenet.SIDE)
     network = shufflenet.ShuffleNet.from_weights(path).to(device)
     if device.type == "cpu":
-        network = network.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return VisionEncoder(
         name=spec,
         digest=digest_files(weight_files(path, shufflenet.REMEDY)),

@@ -71,10 +71,10 @@ def reading(comparison: Comparison) -> tuple[str, list[str]]:
         return f"The methods cannot be ordered by {quantity.title}: {why}.", []
     order = [mark for mark in (BETTER, WORSE, UNDECIDED) if mark in names]
     lines = [f"{mark.glyph} {mark.word}: {'; '.join(names[mark])}" for mark in order]
-    sizes = [size for name in names.get(UNDECIDED, []) if not math.isnan(size := found[name].detectable)]
-    if sizes:
-        size = number(max(sizes), 2)
-        lines[-1] += f". Detectable with {POWER:.0%} power, if seeds vary as here: differences of {size} and more"
+    sizes = [found[name].detectable for name in names.get(UNDECIDED, [])]
+    if sizes := [size for size in sizes if not math.isnan(size)]:
+        least = number(max(sizes), 2)
+        lines[-1] += f". Detectable with {POWER:.0%} power, if seeds vary as here: differences of {least} and more"
     return f"By {quantity.title}, compared with {the_control(comparison)}:", lines
 
 
