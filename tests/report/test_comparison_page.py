@@ -375,6 +375,27 @@ def test_comparison_markdown_leaves_out_numbers_of_a_shared_autoencoder():
     assert "All rows" not in comparison_markdown(SMALL)
 
 
+def test_comparison_is_paired_where_methods_share_the_autoencoders_of_two_seeds():
+    def paired(*cells):
+        return comparison([trial(name, seed, 0.0, autoencoder_digest=f"{seed}") for name, seed in cells]).is_paired
+
+    assert paired(("control", 0), ("control", 1), ("other", 0), ("other", 1), ("third", 0))
+    assert not paired(("control", 0), ("control", 1), ("other", 0), ("other", 2))
+    assert not paired(("control", 0), ("control", 1), ("other", 2), ("other", 3))
+    assert not paired(("control", 0), ("control", 1))
+    assert not SMALL.is_paired
+
+
+def test_numbers_of_a_shared_autoencoder_have_no_detectable_difference():
+    shared = [
+        dataclasses.replace(each, autoencoder_digest=f"{each.seed}", numbers={"psnr": 20.0 + each.seed})
+        for each in SMALL.trials
+    ]
+    (quantity,) = [each for each in main_quantities(comparison(shared)) if each.metric.key == "psnr"]
+    cell = score_table(comparison(shared), [quantity]).rows[1][1][0]
+    assert cell.hint.endswith("p = 1.0")
+
+
 def test_methods_that_share_autoencoders_are_compared_seed_by_seed():
     def shifted(own):
         scores = own.generation.scores
