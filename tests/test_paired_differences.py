@@ -107,10 +107,11 @@ def test_a_control_carries_what_its_interval_holds(at_one, expected):
 def test_families_name_rows_of_the_plans():
     plans = {"flatten": "flatten", "flatten_more": "flatten", "flatten_retraining": "flatten"}
     plans |= dict.fromkeys(("flatten_625", "flatten_10000", "flatten_eq_vae"), "flatten")
-    plans |= {name: name for name in ("flatten_forms", "centring", "delta", "repa")}
+    plans |= {name: name for name in ("flatten_forms", "centring", "delta", "repa", "repa_shufflenet")}
     known = {
         name: set(yaml.safe_load((EXPERIMENTS / f"{plan}.yaml").read_text())["entries"]) for name, plan in plans.items()
     }
+    known["repa"] |= known["repa_shufflenet"]
     known["flatten_controls"] = known["controls_uncentred"] = {"autoencoder", *flatten_controls.CONTROLS}
     known["flatten_halves"] = known["flatten"] | known["flatten_controls"]
     for name, families in paired.FAMILIES.items():
