@@ -273,7 +273,8 @@ def test_later_configs_change_what_earlier_ones_left(plan, command, tmp_path):
 def test_compare_names_all_that_is_missing_at_once(specmatch, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, out, err = specmatch("compare", "celeba256_f8d4", "--dry-run")
-    assert (status, out, err.count("\n")) == (2, "", 1)
+    errors = [line for line in err.splitlines() if "this CPU only emulates" not in line]  # of bf16, on some CPUs
+    assert (status, out, len(errors)) == (2, "", 1)
     plan = PLANS["celeba256_f8d4"]()
     weights = (plan.autoencoder.losses.perceptual_weights, plan.measuring.features.partition(":")[2])
     assert all(name in err for name in (*weights, plan.autoencoder.data.path, plan.measuring.data))
