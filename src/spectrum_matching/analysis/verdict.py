@@ -53,12 +53,14 @@ SIDES = {
 Comparison = Literal["below", "above", "undecided"]
 
 
-def compare(number: Measurement, threshold: float, n: int | None = None) -> Comparison:
+def compare(number: Measurement, threshold: float, n: int) -> Comparison:
     """Return on which side of a threshold the interval of 95 % lies; one that touches it from above is above.
 
-    n: images that the number was estimated over, where these may be few; None for many.
+    n: images that the number was estimated over.
     """
-    value, half = float(number), (half_interval(number, n) if n else number.half_width) or 0.0
+    value, half = float(number), half_interval(number, n)
+    if half is None:
+        return "undecided"
     if value - half >= threshold:
         return "above"
     return "below" if value + half < threshold else "undecided"
@@ -149,8 +151,8 @@ def _spectrum_advice(analysis: Analysis, side: Side, excess: float) -> str:
     if side == "steeper":
         why = ", which asks for more power at high frequencies; a smoothness or equivariance term works against it"
         return f"{advice}{why if excess < 0 else ''}."
-    noise = analysis.measurement("posterior_noise")
-    is_noisy = noise is not None and noise.value is not None and compare(noise, NOISY_POSTERIOR) != "below"
+    noise, n = analysis.measurement("posterior_noise"), analysis.sample.n_images
+    is_noisy = noise is not None and noise.value is not None and compare(noise, NOISY_POSTERIOR, n) != "below"
     advice += ", which removes the excess in the encoder" if excess > 0 else ""
     return f"{advice}{', and without a KL term, since posterior noise whitens latents' if is_noisy else ''}."
 
@@ -179,11 +181,11 @@ def high_band_excess(match: SpectrumMatch) -> float:
 
 
 def _posterior(analysis: Analysis) -> Finding | None:
-    noise = analysis.measurement("posterior_noise")
-    if noise is None or noise.value is None or (side := compare(noise, NOISY_POSTERIOR)) == "below":
+    noise, n = analysis.measurement("posterior_noise"), analysis.sample.n_images
+    if noise is None or noise.value is None or (side := compare(noise, NOISY_POSTERIOR, n)) == "below":
         return None
     evidence = (
-        f"{_share(noise)} of the variance of posterior samples is posterior noise (reported from "
+        f"{_share(noise, n)} of the variance of posterior samples is posterior noise (reported from "
         f"{NOISY_POSTERIOR:.0%})."
     )
     if side == "undecided":
@@ -204,20 +206,21 @@ def _decoder(analysis: Analysis) -> Finding | None:
     if analysis.decoding is None or (point := analysis.decoding.mildest) is None:
         return None
     gap, everything, transfer = float(point.gap), analysis.decoding.diagonals, analysis.decoding.transfer
+    n_tests = analysis.decoding.n_tests
+    half = half_interval(point.gap, n_tests) or 0
     evidence = (
         f"Low-pass keep {point.keep} of {everything}: low-passed latents decode to {point.decoded.value:.1f} dB, the "
-        f"low-passed output has {point.aligned.value:.1f} dB; gap {gap:.2f} ± {point.gap.half_width or 0:.2f} dB "
-        f"(95 %; a decoder is aligned below {ALIGNED:g}, misaligned from {MISALIGNED:g})"
+        f"low-passed output has {point.aligned.value:.1f} dB; gap {gap:.2f} ± {half:.2f} dB (95 %; a decoder is "
+        f"aligned below {ALIGNED:g}, misaligned from {MISALIGNED:g})"
     )
     responds: Comparison = "above"
     if transfer:
         even = sum(transfer.even[: len(transfer.frequencies)]) / len(transfer.frequencies)
-        responds = compare(transfer.diagonal, even)
-        evidence += (
-            f"; {_share(transfer.diagonal)} of a band’s energy decodes into that band (evenly spread: {even:.2%})"
-        )
+        responds = compare(transfer.diagonal, even, transfer.n_images)
+        share = _share(transfer.diagonal, transfer.n_images)
+        evidence += f"; {share} of a band’s energy decodes into that band (evenly spread: {even:.2%})"
     evidence += "."
-    aligned, misaligned = compare(point.gap, ALIGNED), compare(point.gap, MISALIGNED)
+    aligned, misaligned = (compare(point.gap, threshold, n_tests) for threshold in (ALIGNED, MISALIGNED))
     dsm = "To change that, fine-tune with DSM: low-passed latents are decoded into low-passed images."
     if has_part(analysis, "dsm"):
         dsm = "Training had DSM already: more updates may change that."
@@ -245,7 +248,8 @@ def _decoder(analysis: Analysis) -> Finding | None:
 def _scale(analysis: Analysis) -> Finding:
     normalisation = analysis.normalisation
     std, (least, most) = float(normalisation.std), normalisation.channel_stds
-    within = f" ± {normalisation.std.half_width:.2g} (95 %)" if normalisation.std.half_width else ""
+    n = analysis.sample.n_images
+    within = f" ± {half:.2g} (95 %)" if (half := half_interval(normalisation.std, n)) else ""
     is_declared = normalisation.convention != "none"
     after = f"After the declared normalisation ({normalisation.convention}) the" if is_declared else "The"
     evidence = (
@@ -253,7 +257,7 @@ def _scale(analysis: Analysis) -> Finding:
         f"together (within a factor of {UNIT_SCALE:g} of 1 is unit scale), {least:.3g} … {most:.3g} within single "
         f"channels."
     )
-    lowest, highest = compare(normalisation.std, 1 / UNIT_SCALE), compare(normalisation.std, UNIT_SCALE)
+    lowest, highest = (compare(normalisation.std, threshold, n) for threshold in (1 / UNIT_SCALE, UNIT_SCALE))
     if lowest == "above" and highest == "below":
         undeclared = "No normalisation is declared, and over all channels together the latents are of unit scale."
         verdict = "The declared scale matches these latents." if is_declared else undeclared
@@ -347,9 +351,10 @@ def _outlier_channels(analysis: Analysis) -> Finding | None:
 
 def _reconstruction(analysis: Analysis) -> Finding | None:
     psnr = analysis.measurement("psnr")
-    if psnr is None or psnr.value is None or (side := compare(psnr, WEAK_PSNR)) == "above":
+    if psnr is None or psnr.value is None or (side := compare(psnr, WEAK_PSNR, analysis.sample.n_images)) == "above":
         return None
-    evidence = f"PSNR {psnr.value:.2f} ± {psnr.half_width or 0:.2f} dB (95 %; weak below {WEAK_PSNR:g})."
+    half = half_interval(psnr, analysis.sample.n_images) or 0
+    evidence = f"PSNR {psnr.value:.2f} ± {half:.2f} dB (95 %; weak below {WEAK_PSNR:g})."
     advice = "Read the one-sided metrics only beside those of an autoencoder that reconstructs as well."
     if side == "undecided":
         verdict = "Whether reconstructions are so weak that smooth latents may only mean lost information is undecided."
@@ -367,8 +372,8 @@ def _more(analysis: Analysis, *, tests: bool = False) -> tuple[str, str]:
     return advice, measure_more(analysis, tests=tests)
 
 
-def _share(number: Measurement) -> str:
-    spread = f" ± {number.half_width:.1%} (95 %)" if number.half_width else ""
+def _share(number: Measurement, n: int) -> str:
+    spread = f" ± {half:.1%} (95 %)" if (half := half_interval(number, n)) else ""
     return f"{float(number):.1%}{spread}"
 
 

@@ -7,7 +7,9 @@ from torch.nn import functional as F
 
 from codecs_of_tests import Halving
 from spectrum_matching.analysis.latent_maps import compare_latents
+from spectrum_matching.analysis.latent_maps.layout import layouts
 from spectrum_matching.data.images import open_images
+from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.autoencoder.mapped import LatentMap
 
 MIXING = torch.tensor([[1.0, 0.5, -0.2], [0.3, -1.0, 0.4], [0.2, 0.1, 2.0]])
@@ -49,6 +51,20 @@ class Noise(Halving):
     def encode(self, images):
         b, _, h, w = images.shape
         return torch.randn(b, 3, h // 2, w // 2, generator=self.generator)
+
+
+class Unshuffled(nn.Module):
+    """Latents are all pixels, each block of them the channels of one position."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.multiple = factor
+
+    def encode(self, images):
+        return F.pixel_unshuffle(images, self.multiple)
+
+    def decode(self, latents):
+        return F.pixel_shuffle(latents, self.multiple)
 
 
 class Quartering(nn.Module):
@@ -158,12 +174,34 @@ def test_pictures_and_tests_are_of_the_same_images_whatever_the_batches(photogra
         ({"A": Halving(), "B": Halving()}, 1, 32, "standard errors need two images and two tests or more; got 1 and 6"),
         ({"A": Halving(), "B": Halving()}, 24, 31, "A: size 31 is not a multiple of 2"),
         ({"A": Quartering(), "B": Halving()}, 2, 12, "2 images are too few to fit a map from A’s 3 channels: take 5"),
+        (
+            {"A": Unshuffled(2), "B": Unshuffled(32)},
+            24,
+            96,
+            "from A to B would have 3,072 inputs at each position of the coarser grid; at most 2,400",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_any_work(networks, n_images, size, message, generator):
     images = torch.rand(24, 3, size, size, generator=generator) * 2 - 1
     with pytest.raises(ValueError, match=message):
         compare_latents(networks, images, n_images=n_images, n_tests=6)
+
+
+def test_the_least_number_of_images_is_enough():
+    networks = {name: Autoencoder(Unshuffled(4)) for name in "AB"}
+    with pytest.raises(ValueError, match="56 images are too few to fit a map from A’s 48 channels: take 57"):
+        layouts(networks, 12, 56)
+    assert layouts(networks, 12, 57)
+
+
+def test_constant_latents_are_refused(photographs):
+    class Constant(Halving):
+        def encode(self, images):
+            return torch.tensor([0.1, -0.7, 1.3])[:, None, None].expand_as(super().encode(images))
+
+    with pytest.raises(ValueError, match="B: its latents are the same for all images; check its weights"):
+        between(photographs, Constant())
 
 
 def test_grids_that_do_not_divide_one_another_are_refused(photographs):

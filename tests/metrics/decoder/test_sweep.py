@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -16,6 +18,11 @@ def collect(batch):
 
 
 FEW = DecoderMetric((LOWPASS_GAP,), lambda sweep: {}, collect, n_images=3)
+
+
+def test_a_metric_of_few_images_takes_more_of_more():
+    assert [len(FEW.chosen(n)) for n in (2, 10, 50, 51, 200)] == [2, 3, 3, 3, 12]
+    assert len(replace(FEW, n_images=None).chosen(200)) == 200
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 10])

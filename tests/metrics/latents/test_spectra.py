@@ -135,6 +135,20 @@ def test_match_spectra_best_delta_has_the_smallest_gap():
     assert (curve >= -1e-12).all()
 
 
+def test_one_image_has_no_interval():
+    images = power_law_fields((1, 3, 64, 64), 2.0)
+    bands = measured(flattened(images, 16, 0.6), images).bands("scale_free")
+    assert match_spectra(bands, "scale_free", seeded(0)).best_delta_interval == (SEARCH_DELTAS[0], SEARCH_DELTAS[-1])
+    assert fit_spectrum(bands.latents, bands.frequencies, seeded(0)).exponent.standard_error is None
+
+
+def test_fit_spectrum_error_is_that_of_a_few_other_images():
+    rows = 1 + 0.1 * torch.randn(500, 4, 6, generator=seeded(1), dtype=torch.float64)
+    fits = [fit_spectrum(each, torch.arange(1.0, 7.0, dtype=torch.float64), seeded(2)).exponent for each in rows]
+    variance = float(torch.tensor([fit.value for fit in fits]).var())
+    assert sum(fit.standard_error**2 for fit in fits) / 500 == pytest.approx(variance, rel=0.15)
+
+
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0])
 def test_fit_spectrum_recovers_exponent(exponent):
     # Bands average 1/f^α over their width, which for steep laws is not its value at the mean frequency: the slack.

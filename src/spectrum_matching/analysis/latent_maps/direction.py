@@ -46,6 +46,12 @@ class StoredLatents:
         return math.sqrt(max(0.0, float(self._squares.mean() / self._n_positions - mean.square())))
 
     @property
+    def is_constant(self) -> bool:
+        """Whether each channel has one value throughout, up to rounding."""
+        squares = self._squares / self._n_positions
+        return bool((squares - self.mean.flatten().square() <= 1e-12 * squares).all())
+
+    @property
     def _n_positions(self) -> int:
         return len(self.file) * math.prod(self.file.shape[1:])
 

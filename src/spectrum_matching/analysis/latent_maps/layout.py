@@ -1,7 +1,7 @@
 """How two latent spaces are brought to one grid, and which maps a set of images suffices for."""
 
 from collections.abc import Mapping
-from itertools import permutations
+from itertools import count, permutations
 from typing import NamedTuple
 
 from torch import Tensor
@@ -61,12 +61,22 @@ def _layout(name: str, source: Autoencoder, other: str, target: Autoencoder, siz
             f"the factors {source.factor} of {name} and {target.factor} of {other} do not divide one another: "
             f"no grid holds the positions of both"
         )
-    n_groups = min(N_GROUPS, n_images)
-    positions = n_images * (n_groups - 1) // n_groups * (size // coarse) ** 2
+
+    def positions_of(n: int) -> int:
+        """Return how many positions of n images a fit sees that leaves one group out."""
+        n_groups = min(N_GROUPS, n)
+        return n * (n_groups - 1) // n_groups * (size // coarse) ** 2
+
+    positions = positions_of(n_images)
     inputs = {kernel: source.channels * patches[0] ** 2 * kernel**2 for kernel in KERNELS}
     least = {kernel: LEAST_POSITIONS * n for kernel, n in inputs.items()}
+    if inputs[1] > MOST_INPUTS:
+        raise ValueError(
+            f"a map from {name} to {other} would have {inputs[1]:,} inputs at each position of the coarser grid; at "
+            f"most {MOST_INPUTS:,} are fitted: compare autoencoders of fewer channels, or of closer factors"
+        )
     if positions < least[1]:
-        need = -(-least[1] // (size // coarse) ** 2) + 1
+        need = next(n for n in count(n_images) if positions_of(n) >= least[1])
         raise ValueError(
             f"{n_images} images are too few to fit a map from {name}’s {inputs[1]} channels: take {need} or more, or a "
             f"larger size"

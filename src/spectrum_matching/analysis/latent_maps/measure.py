@@ -90,7 +90,7 @@ def compare_latents(
         if len(tests) < 2:
             raise ValueError(f"{image_set.source}: {len(indices)} images can be read; standard errors need two or more")
         for name, latents in stored.items():
-            if not latents.std > 0:
+            if latents.is_constant:
                 raise ValueError(f"{name}: its latents are the same for all images; check its weights")
         tested = TestedImages(networks, tests, batch_size, devices)
         own = {name: tested.decode(name, name, 0, each.file.at(tested.rows)) for name, each in stored.items()}

@@ -11,6 +11,9 @@ from ...seeding import spread
 from ..metric import Metric
 from ..rows import claim
 
+USUAL_TESTS = 50
+"""Images that `analyze` tests a decoder on by default."""
+
 
 @dataclass(frozen=True)
 class DecoderTest:
@@ -57,8 +60,9 @@ class DecoderMetric:
     """One metric of a decoder, or several that share what they keep of an image.
 
     metrics: what their numbers mean. numbers: from a finished sweep to a number for each of them, or fewer where one
-    does not apply. collect: what to keep of a batch by name, one row an image. n_images: of how many images at most,
-    spread over those of the sweep. passes: how often each of these is encoded or decoded, which progress counts.
+    does not apply. collect: what to keep of a batch by name, one row an image. n_images: of how many of `USUAL_TESTS`
+    images, in proportion of more, spread over those of the sweep; None for all. passes: how often each of these is
+    encoded or decoded, which progress counts.
     """
 
     metrics: tuple[Metric, ...]
@@ -67,10 +71,14 @@ class DecoderMetric:
     n_images: int | None = None
     passes: Callable[[DecoderTest], int] = lambda test: 1
 
+    def chosen(self, n_tests: int) -> Sequence[int]:
+        """Return the positions of its images among those of a sweep."""
+        return spread(n_tests, self.n_images and self.n_images * max(n_tests, USUAL_TESTS) // USUAL_TESTS)
+
 
 def decoder_work(test: DecoderTest, metrics: Sequence[DecoderMetric], n_tests: int) -> int:
     """Return how often images are encoded or decoded in a sweep over `n_tests` of them."""
-    return n_tests + sum(metric.passes(test) * len(spread(n_tests, metric.n_images)) for metric in metrics)
+    return n_tests + sum(metric.passes(test) * len(metric.chosen(n_tests)) for metric in metrics)
 
 
 class DecoderSweep:
@@ -83,7 +91,7 @@ class DecoderSweep:
         self.test, self.n = test, 0
         self.notes: list[str] = []
         self._metrics = metrics
-        self._chosen = [frozenset(spread(n_tests, metric.n_images)) for metric in metrics]
+        self._chosen = [frozenset(metric.chosen(n_tests)) for metric in metrics]
         self._rows: dict[str, list[Tensor]] = {}
 
     def add(self, images: Tensor, latents: Tensor, passed: Callable[[int], None] = lambda n: None) -> None:

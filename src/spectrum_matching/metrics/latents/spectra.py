@@ -185,14 +185,16 @@ def match_spectra(bands: Bands, variant: Variant, generator: torch.Generator) ->
     """Return the latents' bands compared with the images' at every delta.
 
     The interval of the best delta is of 1000 resamples of the images, stretched about it as Student's t interval of a
-    mean is about a normal one: percentiles of few images cover too little.
+    mean is about a normal one: percentiles of few images cover too little. Of a single image it is the
+    whole searched range.
     """
     by_image = gaps(bands, SEARCH_DELTAS)
     mean, deltas = by_image.mean(0), torch.tensor(SEARCH_DELTAS, dtype=torch.float64)
     resampled = deltas[resampled_means(by_image, generator).argmin(-1)]
     ends = resampled.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
-    best = deltas[mean.argmin()]
-    low, high = (best + (ends - best) * stretch(len(by_image))).clamp(deltas[0], deltas[-1]).tolist()
+    best, searched = deltas[mean.argmin()], deltas[[0, -1]]
+    ends = best + (ends - best) * stretch(len(by_image)) if len(by_image) > 1 else searched
+    low, high = ends.clamp(*searched).tolist()
     return SpectrumMatch(
         variant=variant,
         frequencies=tuple(bands.frequencies.tolist()),
@@ -214,7 +216,8 @@ def fit_spectrum(rows: Tensor, frequencies: Tensor, generator: torch.Generator) 
     """
     exponents = fit_power_law(resampled_means(rows, generator), frequencies, 1 / frequencies).exponent
     exponent = fit_power_law(rows.mean(0), frequencies, 1 / frequencies).exponent
-    error = float(exponents.std())
+    n = len(rows)  # resampled means vary less than means of other images, by the factor that makes a variance unbiased
+    error = float(exponents.std()) * math.sqrt(n / (n - 1)) if n > 1 else math.nan
     if exponent.isnan():
         estimate = Measurement(None, refused="fewer than two bands have power")
     else:
