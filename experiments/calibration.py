@@ -1,4 +1,4 @@
-"""Which numbers of an autoencoder foretell generation, over settings of the methods at one shape and budget?
+"""Which numbers of an autoencoder predict generation, over settings of the methods at one shape and budget?
 
     specmatch compare cifar10 --config experiments/calibration.yaml --out runs/compare/calibration
     python experiments/save_results.py runs/compare/calibration/comparison.json compare_calibration
@@ -44,7 +44,7 @@ def _generated(key: str) -> Callable[[Numbers], float]:
 
 
 class Predictor(NamedTuple):
-    """A number, how its value in a trial is read, and the written sign of its correlation with the distances."""
+    """A number, how its value in a trial is read, and the expected sign of its correlation with the distances."""
 
     title: str
     value: Callable[[Numbers], float]
@@ -182,9 +182,9 @@ def within(one: Values, other: Values, strata: Sequence[Sequence[int]]) -> dict[
 
 
 def ordered(x: Values, y: Values, strata: Sequence[Sequence[int]]) -> tuple[Values, Values]:
-    """Return of each method the pairs (its setting, another method's) that a fit without it orders rightly, and all.
+    """Return of each method the pairs (its setting, another method's) that a fit without it orders correctly, and all.
 
-    x: predictor times its written sign. The isotonic fit is on the other methods; settings that it holds equal count
+    x: predictor times its expected sign. The isotonic fit is on the other methods; settings that it holds equal count
     half.
     """
     right, counted = [], []
@@ -202,7 +202,7 @@ def ordered(x: Values, y: Values, strata: Sequence[Sequence[int]]) -> tuple[Valu
 
 
 def shares(settings: Settings, outcome: str) -> dict[str, dict[str, float | bool]]:
-    """Return each predictor's share of pairs ordered rightly, with what remains above rFD's; 95 % over methods."""
+    """Return each predictor's pairwise accuracy, with what remains above rFD's; 95 % over methods."""
     strata, y = strata_of(settings.methods), settings.outcomes[outcome]
     found = {key: ordered(p.sign * settings.predictors[key], y, strata) for key, p in PREDICTORS.items()}
     generator = seeded("calibration", "shares", outcome)
@@ -272,8 +272,8 @@ def analysed(settings: Settings) -> dict[str, Any]:
 def table(document: Mapping[str, Any]) -> str:
     """Return the table of an analysis in Markdown."""
     lines = [
-        "| number | written sign | ρ with y1 | ρ with y2 | within methods, y1 / y2 | given PSNR and rFD, y1 / y2 "
-        "| pairs ordered rightly, y1 / y2 |",
+        "| number | expected sign | ρ with y1 | ρ with y2 | within methods, y1 / y2 | given PSNR and rFD, y1 / y2 "
+        "| pairwise accuracy, y1 / y2 |",
         "|---" * 7 + "|",
     ]
     y1, y2 = (document["outcomes"][name]["predictors"] for name in OUTCOMES.values())

@@ -1,4 +1,4 @@
-"""Does what is measured without training foretell what trained models of CIFAR-10's autoencoders score?
+"""Does what is measured without training predict what trained models of CIFAR-10's autoencoders score?
 
     specmatch compare cifar10
     python experiments/forecast_on_cifar10.py runs/compare/cifar10
@@ -25,7 +25,7 @@ from spectrum_matching.comparison.plans import main_entries
 from spectrum_matching.comparison.trial import GENERATED, SCORES
 from spectrum_matching.data.images import ImageSet, open_images
 from spectrum_matching.files.stages import slug
-from spectrum_matching.metrics.images.frechet import share_of_the_way
+from spectrum_matching.metrics.images.frechet import normalised_distance
 from spectrum_matching.metrics.ranks import rank_correlation
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.vision.encoders import VisionEncoder, open_vision
@@ -98,10 +98,10 @@ def measure(source: Path, generated: Path, images: ImageSet, encoder: VisionEnco
     return {"digest": analysis.subject.digest, "numbers": numbers, **facts}
 
 
-def share(row: dict[str, Any]) -> Measurement:
-    """Return the share of the way from the floor to the Gaussian that the trained model has left."""
+def normalised(row: dict[str, Any]) -> Measurement:
+    """Return the trained model's distance to reconstructions between its floor, 0, and the Gaussian's, 1."""
     distances = row["trained"]["fid_reconstructions"], row["trained"]["fid_reconstructions_floor"]
-    return share_of_the_way(*(Measurement(*pair) for pair in (*distances, row["numbers"][GAUSSIAN])))
+    return normalised_distance(*(Measurement(*pair) for pair in (*distances, row["numbers"][GAUSSIAN])))
 
 
 def pair(row: dict[str, Any], model: str) -> tuple[float, float]:
@@ -121,12 +121,12 @@ def parts(row: dict[str, Any]) -> dict[str, float]:
 
 def table(result: dict[str, Any]) -> str:
     """Return the table in Markdown, by the trained model's distance to images: the numbers of each autoencoder."""
-    heads = ["trained", *MODELS.values(), "rFD", "share left", *SEMANTIC.values()]
+    heads = ["trained", *MODELS.values(), "rFD", "normalised", *SEMANTIC.values()]
     lines = [f"| autoencoder | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     names = {slug(entry): entry for entry in main_entries()}
     has_seeds = len({row["trial"].partition("/")[2] for row in result["rows"]}) > 1
     for row in sorted(result["rows"], key=lambda row: row["trained"]["fid"][0]):
-        scores, left = row["trained"], share(row)
+        scores, left = row["trained"], normalised(row)
         pairs = [(scores["fid"][0], scores["fid_reconstructions"][0]), *(pair(row, model) for model in MODELS)]
         cells = [f"{one:.1f} / {other:.2f}" for one, other in pairs]
         cells += [f"{scores['rfid'][0]:.1f}", f"{float(left):.2f} ± {left.standard_error or 0:.2f}"]

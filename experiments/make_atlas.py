@@ -13,16 +13,25 @@ import json
 import math
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from spectrum_matching.metrics.atlas import spaces
 from spectrum_matching.metrics.atlas.forecast import MODELS, PREDICTORS, TITLES, calibrate
-from spectrum_matching.metrics.atlas.known_pairs import Rule, Share, lower_is_better, own_pairs, published_pairs, share
+from spectrum_matching.metrics.atlas.known_pairs import (
+    KnownPair,
+    Rule,
+    Share,
+    lower_is_better,
+    own_pairs,
+    published_pairs,
+    share,
+)
 from spectrum_matching.metrics.atlas.paired import says
 from spectrum_matching.metrics.atlas.spaces import ATLAS, Atlas, OwnSpace, OwnTrial, PublishedSpace, Source
 from spectrum_matching.metrics.catalogue import METRICS
-from spectrum_matching.records.comparison import COMPARISON
+from spectrum_matching.records.comparison import COMPARISON, Trial
 from spectrum_matching.records.measurement import Measurement
 
 RESULTS = Path(__file__).parent / "results"
@@ -140,11 +149,16 @@ def trials() -> tuple[OwnTrial, ...]:
             trial.method,
             trial.seed,
             trial.autoencoder_digest,
-            {key: value for key, value in trial.numbers.items() if key in METRICS},
+            {key: value for key, value in (trial.numbers | _rfid(trial)).items() if key in METRICS},
             {key: float(trial.generation.scores[key]) for key in SCORES if key in trial.generation.scores},
         )
         for trial in comparison.trials
     )
+
+
+def _rfid(trial: Trial) -> dict[str, float]:
+    """Return rFD, which a trial has among the scores of its reconstructions."""
+    return {"rfid": float(trial.reconstruction.scores["rfid"])}
 
 
 def own() -> tuple[OwnSpace, ...]:
@@ -178,7 +192,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def forecast_table() -> str:
-    """Return how much is foretold of each model, with each tokenizer left out in turn, as Markdown."""
+    """Return how well each model is predicted, with each tokenizer left out in turn, as Markdown."""
     lines = [
         "| FID of | guidance | tokenizers | ρ by interpolation FID | ρ with PSNR | interval of 80 % |",
         "|---" * 6 + "|",
@@ -198,19 +212,23 @@ def pairs_table() -> str:
     known["ours, by distance to reconstructions"] = own_pairs("fid_reconstructions")
     known = {title: pairs for title, pairs in known.items() if pairs}
     lines = [f"| number | better | {' | '.join(known)} |", "|---" * (2 + len(known)) + "|"]
-    rules = {"the rule": ("", says)} | {
-        TITLES.get(key, metric.title): (
-            metric.better,
-            lower_is_better(key) if metric.better == "lower" else higher_is_better(key),
-        )
-        for key, metric in METRICS.items()
-        if metric.better in ("lower", "higher")
-    }
-    for title, (better, rule) in rules.items():
-        shares = [share(pairs, rule) for pairs in known.values()]
-        if any(each.decided for each in shares):
-            lines.append(f"| {title} | {better} | {' | '.join(map(in_words, shares))} |")
+    cells = [in_words(share(pairs, says)) for pairs in known.values()]
+    lines.append(f"| the rule |  | {' | '.join(cells)} |")
+    for key, metric in METRICS.items():
+        if metric.better not in ("lower", "higher"):
+            continue
+        rule = lower_is_better(key) if metric.better == "lower" else higher_is_better(key)
+        cells = [in_words(share(pairs, rule)) if has(pairs, key) else "–" for pairs in known.values()]
+        if any(cell != "–" for cell in cells):
+            lines.append(f"| {TITLES.get(key, metric.title)} | {metric.better} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def has(pairs: Sequence[KnownPair], key: str) -> bool:
+    """Return whether a number was measured on both sides of any of the pairs."""
+    return any(
+        key in worse and key in better for pair in pairs for worse, better in zip(pair.worse, pair.better, strict=True)
+    )
 
 
 def higher_is_better(key: str) -> Rule:

@@ -65,8 +65,11 @@ def merged(documents: list[dict[str, Any]]) -> dict[str, Any]:
         for name, each in entries.items():
             plan["entries"].setdefault(name.removeprefix("entry "), each)
     keys = [(seed, entry) for seed in plan["seeds"] for entry in plan["entries"]]
-    seeds = f"{len(plan['seeds'])} seeds."
-    notes = [re.sub(r"\d+ seeds?\.$", seeds, note) for note in last["notes"] if not note.startswith(UNFINISHED)]
+    run, planned = len({seed for seed, _ in trials}), len(plan["seeds"])
+    seeds = f"{run} of {planned} seeds." if run < planned else f"{planned} seeds."
+    notes = [
+        re.sub(r"(\d+ of )?\d+ seeds?\.$", seeds, note) for note in last["notes"] if not note.startswith(UNFINISHED)
+    ]
     if missing := [f"{entry}, seed {seed}" for seed, entry in keys if (seed, entry) not in trials]:
         notes.append(f"{UNFINISHED}{'; '.join(missing)}.")
     trials_of_all = [trials[key] for key in keys if key in trials]

@@ -18,7 +18,7 @@ from spectrum_matching.files.settings import differences
 from spectrum_matching.files.stages import run_stage
 from spectrum_matching.files.yaml_files import override, to_yaml
 from spectrum_matching.latents.gain_choice import GainChoice
-from spectrum_matching.metrics.images.frechet import share_of_the_way
+from spectrum_matching.metrics.images.frechet import normalised_distance
 from spectrum_matching.records.analysis import ANALYSES
 from spectrum_matching.records.comparison import COMPARISON
 from spectrum_matching.sampling.generate import SamplingChoice
@@ -115,8 +115,8 @@ def test_compare_measures_generation_without_training(plan, compared, command, m
         scores = trial.generation.scores
         assert scores["fid_reconstructions_floor"] == record.measurements["fid_reconstructions_floor"]
         gaussian = record.measurements["gaussian_fid_reconstructions"]
-        expected = share_of_the_way(scores["fid_reconstructions"], scores["fid_reconstructions_floor"], gaussian)
-        assert scores["share_of_the_way"] == expected
+        expected = normalised_distance(scores["fid_reconstructions"], scores["fid_reconstructions_floor"], gaussian)
+        assert scores["fid_reconstructions_normalised"] == expected
     control, moved, curriculum = compared.trials
     assert control.generative == curriculum.generative != moved.generative
 
@@ -185,7 +185,7 @@ def test_compare_names_missing_trials(plan, compared, command, tmp_path):
 @pytest.mark.parametrize(("data", "said"), [(None, "holds out other images"), ("test", "that of training alone")])
 def test_notes_name_what_varies_between_seeds(plan, data, said):
     measured = replace(plan, measuring=replace(plan.measuring, data=data))
-    (note,) = [note for note in notes(measured, 1, 1, ()) if "the spread over seeds" in note]
+    (note,) = [note for note in notes(measured, 1, 1, (), 1) if "the spread over seeds" in note]
     assert said in note
 
 

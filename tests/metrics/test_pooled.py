@@ -48,6 +48,11 @@ def test_differences_count_methods_of_one_autoencoder_once():
     assert differences([ONE, OTHER, ONE], [(2, 0)])[2, 0][:2] == (0.0, 1.0)
 
 
+def test_differences_count_the_finished_seeds_of_a_shared_autoencoder_once():
+    (found,) = differences([ONE, ONE[:2], OTHER], [(0, 2)]).values()
+    assert found == differences([ONE, OTHER], [(0, 1)])[0, 1]
+
+
 def test_difference_word_follows_the_sign_and_the_family_wise_error():
     assert Difference(-1.0, FAMILY_WISE - 1e-9, 1.0).word == "lower"
     assert Difference(1.0, FAMILY_WISE - 1e-9, 1.0).word == "higher"

@@ -276,7 +276,7 @@ def with_generative(own, gaussian):
     shares = {
         "fid_reconstructions": Measurement(gaussian - 1, 0.1),
         "fid_reconstructions_floor": Measurement(0.25),
-        "share_of_the_way": Measurement((gaussian - 1.25) / (gaussian - 0.25), 0.03),
+        "fid_reconstructions_normalised": Measurement((gaussian - 1.25) / (gaussian - 0.25), 0.03),
     }
     generation = dataclasses.replace(own.generation, scores={**own.generation.scores, **shares})
     return dataclasses.replace(own, generation=generation, generative=record)
@@ -290,7 +290,7 @@ def test_render_comparison_shows_generation_without_training_beside_the_trained_
     table = score_table(own, main_quantities(own))
     titles = [column.title for column in table.columns]
     at = titles.index("Gaussian to reconstructions")
-    assert titles[1:3] == ["Fréchet distance to reconstructions", "share of the way left"]
+    assert titles[1:3] == ["Fréchet distance to reconstructions", "normalised distance"]
     assert (table.columns[at].group, table.columns[at + 1].title) == ("without training", "rFréchet distance")
     assert [cells[at].value for _, cells in table.rows] == ["5.5", "6.5"]
     others = [quantity.metric.key for quantity in main_quantities(own, others=True)]
@@ -354,13 +354,15 @@ def test_pairs_ranks_and_counts(page):
 
 def test_comparison_markdown_matches_page(page):
     text = comparison_markdown(SMALL)
-    lines = text.splitlines()
-    assert lines[0].startswith("| method | Fréchet distance ↓ | precision ↑ (share) |")
-    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines[:5]]
-    assert len({len(row) for row in cells}) == 1
+    images, autoencoders = text.split("\n\n")[:2]
+    assert images.startswith("| method | Fréchet distance ↓ | precision ↑ (share) |")
+    assert images.splitlines()[0].endswith("| rFréchet distance ↓ | PSNR ↑ (dB) |")
+    assert autoencoders.startswith("| method | exponent | SEC (share) | best delta |")
+    parts = [[re.split(r"(?<!\\)\|", line)[1:-1] for line in part.splitlines()] for part in (images, autoencoders)]
     shown = [[text.replace(" ", "") for text in row[1:]] for row in Rows(page, "scores").texts()[1:]]
-    for row, own in zip(shown, cells[2:], strict=True):
-        for on_page, written in zip(row, own[1:], strict=True):
+    for row, own, more in zip(shown, parts[0][2:], parts[1][2:], strict=True):
+        assert own[0] == more[0]
+        for on_page, written in zip(row, own[1:] + more[1:], strict=True):
             assert sorted(on_page) == sorted(written.replace(" ", ""))
     assert "<i>" not in text.replace("\\<", "")
     assert legend(SMALL) in text
@@ -373,6 +375,26 @@ def test_comparison_markdown_leaves_out_numbers_of_a_shared_autoencoder():
     assert "PSNR" not in text
     assert "All rows of a seed share one autoencoder" in text
     assert "All rows" not in comparison_markdown(SMALL)
+
+
+def test_score_table_says_of_which_seeds_a_mean_is():
+    cells = [(name, seed) for name in ("control", "ESM") for seed in (0, 1, 2)][:-1]
+    own = comparison([trial(name, seed, 0.0) for name, seed in cells])
+    whole, part = (row[0] for _, row in score_table(own, main_quantities(own)).rows)
+    assert "seeds" not in whole.spread
+    assert part.spread.endswith("2 of 3 seeds")
+
+
+def test_legend_says_where_some_methods_share_autoencoders():
+    alone = comparison([trial(name, seed, seed) for name in ("control", "ESM") for seed in (0, 1)])
+    digests = {"control": "a", "gain": "a", "ESM": "b"}
+    shared = [
+        trial(name, seed, seed, autoencoder_digest=f"{digest}{seed}")
+        for name, digest in digests.items()
+        for seed in (0, 1)
+    ]
+    assert "although some share autoencoders" in legend(comparison(shared))
+    assert "although" not in legend(alone)
 
 
 def test_comparison_is_paired_where_methods_share_the_autoencoders_of_two_seeds():
@@ -519,7 +541,8 @@ def test_render_comparison_of_partial_results(what):
     }
     for text in said[what]:
         assert text in page, text
-    assert comparison_markdown(comparison(PARTIAL[what])).count("\n| ") == len(comparison(PARTIAL[what]).methods)
+    *tables, _ = comparison_markdown(comparison(PARTIAL[what])).split("\n\n")
+    assert {len(table.splitlines()) - 2 for table in tables} == {len(comparison(PARTIAL[what]).methods)}
 
 
 def test_render_comparison_without_control():

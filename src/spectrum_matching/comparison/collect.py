@@ -15,7 +15,7 @@ from ..files.json_lines import read_json_lines
 from ..files.stages import FinishedStage, UnfinishedError, read_finished_stage, slug
 from ..files.yaml_files import to_yaml
 from ..metrics.generative.gaussian import GAUSSIAN
-from ..metrics.images.frechet import FLOOR_METRIC, RECONSTRUCTIONS_METRIC, SHARE_METRIC, share_of_the_way
+from ..metrics.images.frechet import FLOOR_METRIC, NORMALISED_METRIC, RECONSTRUCTIONS_METRIC, normalised_distance
 from ..nets.autoencoder import Autoencoder
 from ..nets.denoiser.build import open_denoiser
 from ..records.analysis import ANALYSES, Analysis
@@ -69,16 +69,16 @@ def collect_trials(opened: OpenedPlan, command: str) -> Comparison:
         images=_some_images(opened.references[plan.seeds[0]]),
         trials=tuple(collect_trial(entry, seed, stages) for entry, seed, stages in finished_trials),
         provenance=provenance(opened.device, torch.float32, plan.seeds[0]),
-        notes=notes(plan, autoencoder, denoiser, missing),
+        notes=notes(plan, autoencoder, denoiser, missing, len({seed for _, seed, _ in finished_trials})),
     )
 
 
-def notes(plan: Plan, autoencoder: int, denoiser: int, missing: Sequence[str]) -> tuple[str, ...]:
+def notes(plan: Plan, autoencoder: int, denoiser: int, missing: Sequence[str], n_seeds: int) -> tuple[str, ...]:
     """Return what a reader must know: scale, cost, what varies between seeds, and the trials that are missing.
 
-    autoencoder, denoiser: their numbers of parameters.
+    autoencoder, denoiser: their numbers of parameters. n_seeds: with a finished trial.
     """
-    n_seeds = len(plan.seeds)
+    seeds = f"{n_seeds} of {len(plan.seeds)}" if n_seeds < len(plan.seeds) else f"{n_seeds}"
     more = [f"and {len(missing) - NAMED} more"] if len(missing) > NAMED else []
     if plan.measuring.data is None:
         varies = "each seed trains on and holds out other images, so that the spread over seeds has both causes"
@@ -87,7 +87,7 @@ def notes(plan: Plan, autoencoder: int, denoiser: int, missing: Sequence[str]) -
     return (
         f"Autoencoders of {autoencoder:,} parameters, {plan.autoencoder.steps:,} updates of "
         f"{plan.autoencoder.batch_size} images; denoisers of {denoiser:,} parameters, {plan.diffusion.steps:,} updates "
-        f"of {plan.diffusion.batch_size} latents; {n_seeds} seed{'s' * (n_seeds > 1)}.",
+        f"of {plan.diffusion.batch_size} latents; {seeds} seed{'s' * (len(plan.seeds) > 1)}.",
         "All trials have equal updates, not equal computation.",
         f"Samples of all trials start from the same noise: {varies}.",
         *([f"Unfinished trials: {'; '.join((*missing[:NAMED], *more))}."] if missing else []),
@@ -104,7 +104,7 @@ def collect_trial(entry: str, seed: int, stages: Mapping[Stage, FinishedStage]) 
     generative = None
     if "generative" in stages:
         generative = GENERATIVE.read(stages["generative"].folder / GENERATED)
-        generation = with_share(generation, generative)
+        generation = with_normalised(generation, generative)
     return Trial(
         method=entry,
         seed=seed,
@@ -122,13 +122,13 @@ def collect_trial(entry: str, seed: int, stages: Mapping[Stage, FinishedStage]) 
     )
 
 
-def with_share(generation: Evaluation, generative: Generative) -> Evaluation:
-    """Add the share of the way from the Gaussian to the floor that the trained model has left."""
+def with_normalised(generation: Evaluation, generative: Generative) -> Evaluation:
+    """Add the distance to reconstructions on a scale from its floor, 0, to the Gaussian's distance, 1."""
     scores, gaussian = generation.scores, generative.measurements[GAUSSIAN.metrics[1].key]
     if RECONSTRUCTIONS_METRIC.key not in scores:
         return generation
-    share = share_of_the_way(scores[RECONSTRUCTIONS_METRIC.key], scores[FLOOR_METRIC.key], gaussian)
-    return replace(generation, scores={**scores, SHARE_METRIC.key: share})
+    normalised = normalised_distance(scores[RECONSTRUCTIONS_METRIC.key], scores[FLOOR_METRIC.key], gaussian)
+    return replace(generation, scores={**scores, NORMALISED_METRIC.key: normalised})
 
 
 def curve(log: Path) -> tuple[CurvePoint, ...]:

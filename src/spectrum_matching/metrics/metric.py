@@ -8,6 +8,7 @@ RIGHT_SPACE = "Diffusing in the Right Space (arXiv 2606.03578)"
 IREPA = "iREPA (arXiv 2512.10794)"
 PAE = "PAE (arXiv 2605.07915)"
 NONE = "none published"
+Direction = Literal["lower", "higher", "target", "neither"]
 STANDARDISED = "latents standardised channel by channel, dead channels left out"
 
 
@@ -48,7 +49,7 @@ class Metric:
     key: str
     title: str
     unit: str = ""
-    better: Literal["lower", "higher", "target", "neither"] = "neither"
+    better: Direction = "neither"
     range: str
     bounds: tuple[float | None, float | None] = (None, None)
     is_searched: bool = False

@@ -1,6 +1,7 @@
 """Differences between methods over seeds, judged by the spread within methods that all of them share."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, variance
 from typing import Literal, NamedTuple
@@ -37,11 +38,13 @@ def differences(
 ) -> dict[tuple[int, int], Difference]:
     """Compare groups of seeds, pair by pair, by t tests with the variance within groups pooled over all of them.
 
-    Groups of equal values, such as methods that share an autoencoder, count once in that variance. Pairs with a group
-    of fewer than two seeds, which shows no spread of its own, are left out. p: with `holm`'s correction over the pairs;
-    1 where nothing varies. detectable: by the noncentral t distribution at the strictest level of that correction.
+    A group whose values all occur in another, such as numbers of a shared autoencoder, adds nothing to that variance.
+    Pairs with a group of fewer than two seeds, which shows no spread of its own, are left out. p: with `holm`'s
+    correction over the pairs; 1 where nothing varies. detectable: by the noncentral t distribution at the strictest
+    level of that correction.
     """
-    spread = [group for group in {tuple(sorted(group)) for group in groups} if len(group) > 1]
+    once = {tuple(sorted(group)): Counter(group) for group in groups if len(group) > 1}
+    spread = [group for group, values in once.items() if not any(values < others for others in once.values())]
     kept = [(i, j) for i, j in pairs if min(len(groups[i]), len(groups[j])) > 1]
     if not kept:
         return {}

@@ -53,8 +53,8 @@ class Comparison:
     """All finished trials of a plan, which is kept as YAML.
 
     control: the method that the others are compared with. n_parameters: of the autoencoder and of the denoiser.
-    image_spectrum: of the images, averaged onto the latent grid. images: some of the reference as one PNG, in base64.
-    notes: what a reader must know, the scale of the comparison first.
+    image_spectrum: of the images up to the latent grid's Nyquist frequency. images: some of the reference as one PNG,
+    in base64. notes: what a reader must know, the scale of the comparison first.
     """
 
     name: str

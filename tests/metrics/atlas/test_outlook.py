@@ -64,13 +64,13 @@ def test_pair_verdicts_compare_each_subject_with_the_first_of_its_shape(plain, b
     (verdict,) = pair_verdicts([same, better])
     assert (verdict.first, verdict.second, verdict.word) == ("plain", "blurred", "better")
     assert str(verdict).startswith(
-        "A rule from published pairs ranks blurred above plain for generation without guidance: SEC 0."
+        "A rule from published pairs ranks blurred above plain for generation without guidance: SEC at ρ = 0.25 is 0."
     )
     assert str(verdict).endswith(f". {record()}")
     assert verdict.evidence == evidence()
     (verdict,) = pair_verdicts([better, same])
     assert str(verdict).startswith(
-        "A rule from published pairs ranks plain below blurred for generation without guidance: SEC 0."
+        "A rule from published pairs ranks plain below blurred for generation without guidance: SEC at ρ = 0.25 is 0."
     )
     assert len(pair_verdicts([same, better, same])) == 2
 
@@ -78,7 +78,9 @@ def test_pair_verdicts_compare_each_subject_with_the_first_of_its_shape(plain, b
 def test_pair_verdicts_do_not_praise_lost_detail(plain, blurred):
     (verdict,) = pair_verdicts([plain, blurred])
     assert verdict.word == "cannot say"
-    assert str(verdict).startswith("We cannot say whether blurred will diffuse better than plain: SEC 0.")
+    assert str(verdict).startswith(
+        "We cannot say whether blurred will diffuse better than plain: SEC at ρ = 0.25 is 0."
+    )
     assert "dB less PSNR" in verdict.reason
 
 

@@ -9,7 +9,7 @@ from spectrum_matching.metrics.images.frechet import (
     frechet_influence,
     frechet_measurement,
     frechet_refusal,
-    share_of_the_way,
+    normalised_distance,
 )
 from spectrum_matching.metrics.images.statistics import RunningMoments
 from spectrum_matching.records.measurement import Measurement
@@ -137,33 +137,33 @@ def test_frechet_measurement_has_error_from_three_images_a_feature():
     assert frechet_measurement(moments(rows), reference, 0, rows).value is not None  # an unknown number
 
 
-def test_share_of_the_way_is_0_at_the_floor_and_1_at_the_gaussian():
+def test_normalised_distance_is_0_at_the_floor_and_1_at_the_gaussian():
     floor, gaussian = Measurement(0.1), Measurement(2.1, 0.04)
-    assert share_of_the_way(floor, floor, gaussian) == Measurement(0.0)
-    assert float(share_of_the_way(gaussian, floor, gaussian)) == 1
-    assert float(share_of_the_way(Measurement(1.1), floor, gaussian)) == pytest.approx(0.5)
-    assert float(share_of_the_way(Measurement(4.1), floor, gaussian)) == pytest.approx(2)
+    assert normalised_distance(floor, floor, gaussian) == Measurement(0.0)
+    assert float(normalised_distance(gaussian, floor, gaussian)) == 1
+    assert float(normalised_distance(Measurement(1.1), floor, gaussian)) == pytest.approx(0.5)
+    assert float(normalised_distance(Measurement(4.1), floor, gaussian)) == pytest.approx(2)
     # A decoder that halves all features quarters all distances and changes no share.
-    assert float(share_of_the_way(*map(Measurement, (0.3, 0.025, 0.525)))) == pytest.approx(
-        float(share_of_the_way(*map(Measurement, (1.2, 0.1, 2.1))))
+    assert float(normalised_distance(*map(Measurement, (0.3, 0.025, 0.525)))) == pytest.approx(
+        float(normalised_distance(*map(Measurement, (1.2, 0.1, 2.1))))
     )
 
 
-def test_share_of_the_way_propagates_errors():
+def test_normalised_distance_propagates_errors():
     generator = np.random.default_rng(0)
     numbers, errors = (1.1, 0.1, 2.1), (0.05, 0.01, 0.04)
-    found = share_of_the_way(*(Measurement(*pair) for pair in zip(numbers, errors, strict=True)))
+    found = normalised_distance(*(Measurement(*pair) for pair in zip(numbers, errors, strict=True)))
     distance, floor, gaussian = (generator.normal(n, e, 200_000) for n, e in zip(numbers, errors, strict=True))
     assert found.standard_error == pytest.approx(((distance - floor) / (gaussian - floor)).std(), rel=0.02)
-    fixed = share_of_the_way(Measurement(1.1, 0.05), Measurement(0.1), Measurement(2.1))
+    fixed = normalised_distance(Measurement(1.1, 0.05), Measurement(0.1), Measurement(2.1))
     assert fixed.standard_error == pytest.approx(0.05 / 2)
 
 
-def test_share_of_the_way_is_refused_without_a_way():
-    refused = share_of_the_way(Measurement(1.0), Measurement(0.5), Measurement(0.4))
+def test_normalised_distance_is_refused_without_a_way():
+    refused = normalised_distance(Measurement(1.0), Measurement(0.5), Measurement(0.4))
     assert refused.value is None
     assert "as near as the floor: 0.4" in refused.refused
-    assert share_of_the_way(Measurement(1.0), Measurement(None, refused="few"), Measurement(2.0)).refused == "few"
+    assert normalised_distance(Measurement(1.0), Measurement(None, refused="few"), Measurement(2.0)).refused == "few"
 
 
 def test_frechet_measurement_of_independent_images_has_the_spread_of_both(generator):
@@ -174,3 +174,10 @@ def test_frechet_measurement_of_independent_images_has_the_spread_of_both(genera
         found.append(frechet_measurement(*moments, 300, a, independent=b))
     spread = torch.tensor([each.value for each in found]).std()
     assert sum(each.standard_error for each in found) / 200 == pytest.approx(float(spread), rel=0.15)
+
+
+def test_frechet_measurement_of_kept_rows_has_the_error_of_all_images(generator):
+    a, b = (torch.randn(4000, 3, generator=generator, dtype=torch.float64) + shift for shift in (0.0, 0.5))
+    moments = RunningMoments().add(a), RunningMoments().add(b)
+    error = frechet_measurement(*moments, 4000, a, independent=b).standard_error
+    assert frechet_measurement(*moments, 4000, a, independent=b[::8]).standard_error == pytest.approx(error, rel=0.1)

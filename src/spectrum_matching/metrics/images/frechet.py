@@ -49,10 +49,10 @@ RECONSTRUCTIONS_METRIC = replace(
     conventions="to what the generator's autoencoder decodes real images to, from posterior means; "
     f"{BIAS}. Interval as for the distance to images",
 )
-SHARE_METRIC = replace(
+NORMALISED_METRIC = replace(
     RECONSTRUCTIONS_METRIC,
-    key="share_of_the_way",
-    title="share of the way to the floor that is left",
+    key="fid_reconstructions_normalised",
+    title="normalised distance to reconstructions",
     unit="",
     range="any; 0 at the floor, 1 at the Gaussian",
     bounds=(None, None),
@@ -157,7 +157,8 @@ def frechet_measurement(
     error = float(influence.std()) / math.sqrt(n)
     if independent is not None:
         theirs = frechet_influence(independent, reference, images)
-        error = math.hypot(error, float(theirs.std()) / math.sqrt(len(theirs)))
+        # A sample of rows tells the spread of influences; how many images there are decides how they average out.
+        error = math.hypot(error, float(theirs.std()) / math.sqrt(max(n_reference, len(theirs))))
     return Measurement(distance, error)
 
 
@@ -180,12 +181,11 @@ def floor(statistics: ImageStatistics) -> Measurement:
     return frechet_measurement(first, second, second.count)
 
 
-def share_of_the_way(distance: Measurement, floor: Measurement, gaussian: Measurement) -> Measurement:
+def normalised_distance(distance: Measurement, floor: Measurement, gaussian: Measurement) -> Measurement:
     """Return a distance to reconstructions on the scale of one autoencoder: 0 at its floor, 1 at its Gaussian's.
 
-    (distance − floor) / (gaussian − floor), in any real number: the share of the way from the floor to what decoding a
-    Gaussian of the latents gives that a generator has not yet covered. A decoder that blurs brings all three nearer
-    together, so that it cannot buy a smaller share. Lower is better. The standard error is by the delta method, the
+    (distance − floor) / (gaussian − floor), any real number. A decoder that blurs brings all three nearer together, so
+    it cannot buy a smaller one. Lower is better. The standard error is by the delta method, the
     three taken as independent, and an error that was not estimated, as a floor's, as none; None without the distance's.
     """
     for measured in (distance, floor, gaussian):
@@ -223,6 +223,6 @@ def _compare_reconstructions(comparison: SetComparison) -> Mapping[str, Measurem
 FID = SetScore((FID_METRIC,), lambda comparison: _compare("fid", "features", comparison))
 SFID = SetScore((SFID_METRIC,), lambda comparison: _compare("sfid", "spatial", comparison))
 FID_RECONSTRUCTIONS = SetScore(
-    (RECONSTRUCTIONS_METRIC, SHARE_METRIC), _compare_reconstructions, details=(FLOOR_METRIC,)
+    (RECONSTRUCTIONS_METRIC, NORMALISED_METRIC), _compare_reconstructions, details=(FLOOR_METRIC,)
 )
 RFID = SetScore((RFID_METRIC,), lambda comparison: _compare("rfid", "features", comparison), of=("reconstruction",))

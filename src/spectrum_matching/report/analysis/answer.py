@@ -20,8 +20,8 @@ MAIN_MODELS = ("interpolation ", "Gaussian ")
 
 NO_VERDICT = "These measurements allow no verdict; the numbers are below."
 NOT_SHOWN = (
-    "It is not known whether latents nearer to the target generate better: on CIFAR-10 no spectral metric correlated "
-    "significantly with our Fréchet distances."
+    "It is not known whether latents nearer to the target generate better: on CIFAR-10, no metric of the latents’ "
+    "spectrum has been shown to predict both of our Fréchet distances."
 )
 """What a verdict on the spectrum says of generation; tests/test_which_numbers.py holds it against the results."""
 

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from ...metrics.catalogue import METRICS
 from ...metrics.images.catalogue import SCORES, SET_SCORES
-from ...metrics.metric import Metric, unknown_metric
+from ...metrics.metric import Direction, Metric, unknown_metric
 from ...metrics.pooled import Difference, differences, paired_differences
 from ...records.comparison import Comparison, Spread, Trial, spread
 from ...records.measurement import Measurement
@@ -18,7 +18,7 @@ Source = Literal["generation", "generative", "reconstruction", "autoencoder"]
 SHORT = MAIN_METRICS | {
     "fid": "Fréchet distance",
     "fid_reconstructions": "Fréchet distance to reconstructions",
-    "share_of_the_way": "share of the way left",
+    "fid_reconstructions_normalised": "normalised distance",
     "gaussian_fid_reconstructions": "Gaussian to reconstructions",
     "spectrum_error": "spectrum error",
     "swd": "sliced Wasserstein",
@@ -70,12 +70,22 @@ class Quantity(NamedTuple):
         """Return a value with significant digits, or the end of a searched range."""
         return at_end(value, self.metric) or number(value, digits)
 
+    @property
+    def scores_images(self) -> bool:
+        """Whether it scores images, generated or decoded; others describe latents and decoder."""
+        return self.source != "autoencoder" or self.metric.key in SCORES
+
+    @property
+    def better(self) -> Direction:
+        """The better direction; "neither" for latents and decoder, where only claims name one."""
+        return self.metric.better if self.scores_images else "neither"
+
     def mark(self, difference: Difference) -> Mark:
         """Return whether a difference is for the better."""
         if difference.word == "undecided":
             return UNDECIDED
-        if self.metric.better in ("lower", "higher"):
-            return BETTER if difference.word == self.metric.better else WORSE
+        if self.better in ("lower", "higher"):
+            return BETTER if difference.word == self.better else WORSE
         return LOWER if difference.word == "lower" else HIGHER
 
 
@@ -120,7 +130,7 @@ def headline(comparison: Comparison) -> Quantity | None:
     """Return the score that orders the methods: FID, else sliced Wasserstein, else the first with a direction."""
     scores = [quantity for quantity in main_quantities(comparison) if quantity.source == "generation"]
     named = [quantity for key in HEADLINES for quantity in scores if quantity.metric.key == key]
-    return next((each for each in [*named, *scores] if each.metric.better in ("lower", "higher")), None)
+    return next((each for each in [*named, *scores] if each.better in ("lower", "higher")), None)
 
 
 def _is_main(quantity: Quantity) -> bool:

@@ -50,8 +50,9 @@ def score_table(comparison: Comparison, quantities: Sequence[Quantity], *, full_
     """Return a row for each method: means over seeds, ± half their range, marks against the control, seeds as hints."""
     sources = [quantity.source for quantity in quantities]
     columns = []
-    for index, (source, metric, title) in enumerate(quantities):
-        heading, better = metric.title if full_titles else title, DIRECTIONS[metric.better]
+    for index, quantity in enumerate(quantities):
+        source, metric, title = quantity
+        heading, better = metric.title if full_titles else title, DIRECTIONS[quantity.better]
         group = GROUPS[source] if sources.index(source) == index else ""
         columns.append(Column(heading, metric.unit, one_sided=metric.one_sided, better=better, group=group))
     cells = [_column(comparison, quantity) for quantity in quantities]
@@ -66,7 +67,7 @@ def pairs(comparison: Comparison) -> Pairs | None:
         return None
     all_spreads = (quantity.spread(comparison, method) for method in comparison.methods)
     spreads = {index: spread for index, spread in enumerate(all_spreads) if spread}
-    ranked = sorted(spreads, key=lambda i: spreads[i].mean, reverse=quantity.metric.better != "lower")
+    ranked = sorted(spreads, key=lambda i: spreads[i].mean, reverse=quantity.better != "lower")
     found = pairwise(comparison, quantity, combinations(ranked, 2))
     both = found | {(j, i): each._replace(mean=-each.mean) for (i, j), each in found.items()}
     cells, rows = _column(comparison, quantity), []
@@ -110,14 +111,18 @@ def cost_table(comparison: Comparison) -> Table:
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """Return the main table as Markdown, with its legend; without numbers of an autoencoder that all rows share."""
+    """Return the main tables as Markdown, with their legend: scores of images, then numbers of latents and decoder.
+
+    The numbers of an autoencoder that all rows share are left out.
+    """
     quantities, shared = main_quantities(comparison), ""
     generated = [quantity for quantity in quantities if quantity.source == "generation"]
     if generated and comparison.is_paired:
         quantities = generated
         shared = " All rows of a seed share one autoencoder, whose own numbers are left out."
-    table = score_table(comparison, quantities)
-    return f"{markdown(table, comparison.methods, 'method')}\n\n{legend(comparison)}{shared}\n"
+    parts = [[each for each in quantities if each.scores_images is of_images] for of_images in (True, False)]
+    tables = [markdown(score_table(comparison, part), comparison.methods, "method") for part in parts if part]
+    return "\n\n".join([*tables, f"{legend(comparison)}{shared}\n"])
 
 
 def legend(comparison: Comparison) -> str:
@@ -132,8 +137,9 @@ def legend(comparison: Comparison) -> str:
     test, assumed = tests(comparison)
     return (
         f"{text} Compared with {the_control(comparison)}: ▲ better, ▼ worse (△ higher, ▽ lower where neither is "
-        f"better), = undecided. Marks are by {test}, Holm-corrected over the methods of a column: if none differs from "
-        f"the control, and {assumed}, the probability of any mark in a column is at most {FAMILY_WISE:.0%}."
+        f"known to be better), = undecided. Marks are by {test}, Holm-corrected over the methods of a column: if none "
+        f"differs from the control, and {assumed}, the probability of any mark in a column is at most "
+        f"{FAMILY_WISE:.0%}."
     )
 
 
@@ -142,7 +148,10 @@ def tests(comparison: Comparison) -> tuple[str, str]:
     if comparison.is_paired:
         name = "t tests paired by seed, since all methods of a seed share its autoencoder, with the variance"
         return f"{name} pooled over all methods", "all differences between methods vary alike over seeds"
-    return "t tests with the variance over seeds pooled over all methods", "all vary alike over seeds"
+    assumed = "all vary alike over seeds"
+    if len({(trial.seed, trial.autoencoder_digest) for trial in comparison.trials}) < len(comparison.trials):
+        assumed += " and independently, although some share autoencoders"
+    return "t tests with the variance over seeds pooled over all methods", assumed
 
 
 def the_control(comparison: Comparison) -> str:
@@ -152,7 +161,7 @@ def the_control(comparison: Comparison) -> str:
 
 def _column(comparison: Comparison, quantity: Quantity) -> list[Cell]:
     n_decimals = _decimals(comparison, quantity)
-    compared = against_control(comparison, quantity)
+    compared, seeds = against_control(comparison, quantity), {trial.seed for trial in comparison.trials}
     cells = []
     for method in comparison.methods:
         trials, spread = comparison.of(method), quantity.spread(comparison, method)
@@ -162,7 +171,7 @@ def _column(comparison: Comparison, quantity: Quantity) -> list[Cell]:
         mean = _mean(quantity, quantity.values(comparison, method), n_decimals)
         is_measured = bound(quantity.metric, quantity.values(comparison, method)) == ""
         half = [f"± {_format((spread.greatest - spread.least) / 2, n_decimals)}"] * (spread.n > 1 and is_measured)
-        part = [] if spread.n == len(trials) else [f"{spread.n} of {len(trials)} seeds"]
+        part = [] if spread.n == len(seeds) else [f"{spread.n} of {len(seeds)} seeds"]
         difference = compared.get(method)
         mark = quantity.mark(difference) if difference else None
         values = {trial.seed: quantity.of(trial) for trial in trials}
