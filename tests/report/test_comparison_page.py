@@ -291,7 +291,7 @@ def test_render_comparison_shows_generation_without_training_beside_the_trained_
     titles = [column.title for column in table.columns]
     at = titles.index("Gaussian to reconstructions")
     assert titles[1:3] == ["Fréchet distance to reconstructions", "normalised distance"]
-    assert (table.columns[at].group, table.columns[at + 1].title) == ("without training", "rFréchet distance")
+    assert (table.columns[at].group, table.columns[at + 1].title) == ("without training", "rFD")
     assert [cells[at].value for _, cells in table.rows] == ["5.5", "6.5"]
     others = [quantity.metric.key for quantity in main_quantities(own, others=True)]
     assert "white_fid_reconstructions" in others
@@ -356,7 +356,7 @@ def test_comparison_markdown_matches_page(page):
     text = comparison_markdown(SMALL)
     images, autoencoders = text.split("\n\n")[:2]
     assert images.startswith("| method | Fréchet distance ↓ | precision ↑ (share) |")
-    assert images.splitlines()[0].endswith("| rFréchet distance ↓ | PSNR ↑ (dB) |")
+    assert images.splitlines()[0].endswith("| rFD ↓ | PSNR ↑ (dB) |")
     assert autoencoders.startswith("| method | exponent | SEC (share) | best delta |")
     parts = [[re.split(r"(?<!\\)\|", line)[1:-1] for line in part.splitlines()] for part in (images, autoencoders)]
     shown = [[text.replace(" ", "") for text in row[1:]] for row in Rows(page, "scores").texts()[1:]]
@@ -442,7 +442,7 @@ def drawings(page):
 def test_render_comparison_figures_have_titles_and_tooltips(page):
     shown = drawings(page)
     assert [re.search(r"<figcaption>([^:<]*)", drawing)[1] for drawing in shown] == [
-        *("PSNR", "best delta", "gap at delta 1", "low-pass gap", "rFréchet distance"),
+        *("PSNR", "best delta", "gap at delta 1", "low-pass gap", "rFD"),
         *("Latents beside the images", "Fréchet distance, lower is better"),
         *("Generated images", "Reconstructions", "Training loss"),
     ]

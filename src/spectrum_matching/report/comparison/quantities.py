@@ -23,7 +23,7 @@ SHORT = MAIN_METRICS | {
     "spectrum_error": "spectrum error",
     "swd": "sliced Wasserstein",
     "kid": "kernel distance",
-    "rfid": "rFréchet distance",
+    "rfid": "rFD",
 }
 # Only Inception's features make a Fréchet distance the FID.
 BY_EXTRACTOR = {
