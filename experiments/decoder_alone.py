@@ -1,4 +1,4 @@
-"""Is it the decoder's correspondence of frequencies that makes latents of DSM generate better?
+"""Does training the decoder alone with DSM bring samples closer to images, or to reconstructions?
 
     specmatch compare cifar10 --only autoencoder DSM
     python experiments/decoder_alone.py runs/compare/cifar10

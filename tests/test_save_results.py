@@ -51,7 +51,7 @@ def test_merged_has_the_seeds_and_entries_of_all_plans(whole):
         found = save_results.merged(order)["comparison"]
         assert len(found["trials"]) == sum(len(part["comparison"]["trials"]) for part in parts)
         assert {trial["seed"] for trial in found["trials"]} == kept | other
-        assert found["notes"][0].endswith(f"{len(kept | other)} seeds.")
+        assert found["notes"][0].endswith(f"; {len(kept | other)} seeds.")
         note = next(note for note in found["notes"] if note.startswith("Unfinished"))
         assert "another, seed 10" in note
         assert "DSM, seed 10" not in note
@@ -62,6 +62,11 @@ def test_merged_names_what_is_missing(whole):
     first, second = (part(whole, lambda trial: trial["method"] != control) for _ in range(2))
     (note,) = [n for n in save_results.merged([first, second])["comparison"]["notes"] if n.startswith("Unfinished")]
     assert note.startswith(f"Unfinished trials: {control}, seed 0")
+
+
+def test_merged_counts_the_seeds_that_have_a_trial(whole):
+    first, second = (part(whole, lambda trial: trial["seed"] < 2) for _ in range(2))
+    assert save_results.merged([first, second])["comparison"]["notes"][0].endswith("; 2 of 5 seeds.")
 
 
 @pytest.mark.parametrize(

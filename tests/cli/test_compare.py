@@ -182,6 +182,12 @@ def test_compare_names_missing_trials(plan, compared, command, tmp_path):
     assert note.count("seed 1 (next: ") == 3
 
 
+def test_notes_count_the_seeds_that_have_a_trial(plan):
+    planned = replace(plan, seeds=(0, 1))
+    assert notes(planned, 1, 1, (), 1)[0].endswith("; 1 of 2 seeds.")
+    assert notes(planned, 1, 1, (), 2)[0].endswith("; 2 seeds.")
+
+
 @pytest.mark.parametrize(("data", "said"), [(None, "holds out other images"), ("test", "that of training alone")])
 def test_notes_name_what_varies_between_seeds(plan, data, said):
     measured = replace(plan, measuring=replace(plan.measuring, data=data))

@@ -108,7 +108,8 @@ def _normalisation(encodings: Encodings, space: LatentSpace) -> Normalisation:
     moments, (means, squares) = normalised.moments(), torch.cat(rows, 1)
     # The variance is the mean square less the square of the mean: how each image moves it, to first order.
     influence = squares - 2 * moments.mean * means
-    error = float(estimate_mean(influence).standard_error or 0.0) / (2 * moments.std) if moments.std > 0 else None
+    error = estimate_mean(influence).standard_error
+    error = error / (2 * moments.std) if error is not None and moments.std > 0 else None
     return check_normalisation(space, moments.channel_means, moments.channel_stds, error)
 
 

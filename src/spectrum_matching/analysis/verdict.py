@@ -1,7 +1,8 @@
 """The verdict: what the numbers of an analysis mean in words, with the evidence and what to do.
 
 No threshold is calibrated against generation: each is named here, stated in the evidence and in docs/analyze.md. A
-number is compared with one by its interval of 95 %; where that holds the threshold, the finding is "undecided".
+number is compared with one by its interval of 95 %, by Student's t; where that holds the threshold, or there is none,
+the finding is "undecided".
 """
 
 import math
@@ -207,11 +208,10 @@ def _decoder(analysis: Analysis) -> Finding | None:
         return None
     gap, everything, transfer = float(point.gap), analysis.decoding.diagonals, analysis.decoding.transfer
     n_tests = analysis.decoding.n_tests
-    half = half_interval(point.gap, n_tests) or 0
     evidence = (
         f"Low-pass keep {point.keep} of {everything}: low-passed latents decode to {point.decoded.value:.1f} dB, the "
-        f"low-passed output has {point.aligned.value:.1f} dB; gap {gap:.2f} ± {half:.2f} dB (95 %; a decoder is "
-        f"aligned below {ALIGNED:g}, misaligned from {MISALIGNED:g})"
+        f"low-passed output has {point.aligned.value:.1f} dB; gap {gap:.2f}{_within(point.gap, n_tests)} dB (95 %; a "
+        f"decoder is aligned below {ALIGNED:g}, misaligned from {MISALIGNED:g})"
     )
     responds: Comparison = "above"
     if transfer:
@@ -353,8 +353,8 @@ def _reconstruction(analysis: Analysis) -> Finding | None:
     psnr = analysis.measurement("psnr")
     if psnr is None or psnr.value is None or (side := compare(psnr, WEAK_PSNR, analysis.sample.n_images)) == "above":
         return None
-    half = half_interval(psnr, analysis.sample.n_images) or 0
-    evidence = f"PSNR {psnr.value:.2f} ± {half:.2f} dB (95 %; weak below {WEAK_PSNR:g})."
+    within = _within(psnr, analysis.sample.n_images)
+    evidence = f"PSNR {psnr.value:.2f}{within} dB (95 %; weak below {WEAK_PSNR:g})."
     advice = "Read the one-sided metrics only beside those of an autoencoder that reconstructs as well."
     if side == "undecided":
         verdict = "Whether reconstructions are so weak that smooth latents may only mean lost information is undecided."
@@ -370,6 +370,11 @@ def _more(analysis: Analysis, *, tests: bool = False) -> tuple[str, str]:
         return f"{what} of this set{'' if tests else ' were measured'}: measure a larger one.", ""
     advice = "Run the decoder’s tests on more images." if tests else "Measure more images."
     return advice, measure_more(analysis, tests=tests)
+
+
+def _within(number: Measurement, n: int) -> str:
+    half = half_interval(number, n)
+    return " ± unknown" if half is None else f" ± {half:.2f}"
 
 
 def _share(number: Measurement, n: int) -> str:
