@@ -931,7 +931,7 @@ def test_answers_say_which_of_two_will_diffuse_better_in_one_line():
     both = [with_sec("before", 0.3), with_sec("after", 0.2)]
     (verdict,) = pair_verdicts(both)
     assert verdict.word == "better"
-    assert printed(both).count(str(verdict)) == 1
+    assert printed(both, width=400).count(str(verdict)) == 1
     page = render(both)
     assert page.count('<p class="main pair">') == 1
     assert verdict.evidence in page

@@ -62,7 +62,7 @@ def test_evidence_has_the_shares_of_published_and_own_pairs():
     assert (published, images.decided) == (Share(3, 3, 3), 0)
     assert (images.n, reconstructions) == (9, Share(0, 3, 15))
     assert record() == (
-        "At ρ = 0.5 it decides 3 (3 rightly) of 3 published pairs. At ρ = 0.25, of our own, it decides none of 9 by "
+        "At ρ = 0.5 it decides 3 (3 rightly) of 3 published pairs; at ρ = 0.25, of ours, none of 9 by "
         "distance to images and 3 (none rightly) of 15 by distance to reconstructions."
     )
     assert record() in evidence()

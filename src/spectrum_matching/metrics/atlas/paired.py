@@ -68,12 +68,12 @@ def most_given_up() -> float:
 
 @cache
 def record() -> str:
-    """Return how many pairs the rule decides and how many of these rightly, in two sentences."""
+    """Return how many pairs the rule decides and how many of these rightly, in one sentence."""
     published = share(published_pairs(), says)
     images, reconstructions = (share(own_pairs(m.key), says) for m in (FID_METRIC, RECONSTRUCTIONS_METRIC))
     return (
-        f"At ρ = {RHO[SEC_50.key]} it decides {_fared(published)} of {published.n} published pairs. At "
-        f"ρ = {RHO[SEC_25.key]}, of our own, it decides {_fared(images)} of {images.n} by distance to images and "
+        f"At ρ = {RHO[SEC_50.key]} it decides {_fared(published)} of {published.n} published pairs; at "
+        f"ρ = {RHO[SEC_25.key]}, of ours, {_fared(images)} of {images.n} by distance to images and "
         f"{_fared(reconstructions)} of {reconstructions.n} by distance to reconstructions."
     )
 
