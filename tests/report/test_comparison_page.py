@@ -22,7 +22,14 @@ from spectrum_matching.records.scores import BandPower, Evaluation, Protocol, Sa
 from spectrum_matching.report.comparison.context import OF_A_TRIAL, chance, protocol_fields, reading, warnings
 from spectrum_matching.report.comparison.page import render_comparison
 from spectrum_matching.report.comparison.quantities import Quantity, main_quantities
-from spectrum_matching.report.comparison.tables import comparison_markdown, legend, pairs, score_table, seed_table
+from spectrum_matching.report.comparison.tables import (
+    asides,
+    comparison_markdown,
+    legend,
+    pairs,
+    score_table,
+    seed_table,
+)
 from spectrum_matching.report.digits import number
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
@@ -384,12 +391,12 @@ def test_numbers_of_latents_and_decoder_have_no_better_side():
     assert [Quantity("autoencoder", METRICS[key], key).mark(more).word for key in ("psnr", "ssim")] == ["better"] * 2
 
 
-def test_score_table_says_of_which_seeds_a_mean_is():
+def test_tables_say_of_which_seeds_the_means_of_a_method_are():
     cells = [(name, seed) for name in ("control", "ESM") for seed in (0, 1, 2)][:-1]
     own = comparison([trial(name, seed, 0.0) for name, seed in cells])
-    whole, part = (row[0] for _, row in score_table(own, main_quantities(own)).rows)
-    assert "seeds" not in whole.spread
-    assert part.spread.endswith("2 of 3 seeds")
+    assert asides(own) == {"control": "the control", "ESM": "2 of 3 seeds"}
+    assert "\n| control | " in comparison_markdown(own)
+    assert "\n| ESM (2 of 3 seeds) | " in comparison_markdown(own)
 
 
 def test_legend_says_where_some_methods_share_autoencoders():

@@ -38,6 +38,7 @@ def render_comparison(comparison: Comparison, analyses: Sequence[Analysis] = ())
         refusals=context.refusals(comparison),
         table=tables.score_table(comparison, main),
         others=tables.score_table(comparison, others, full_titles=True),
+        asides=tables.asides(comparison),
         legend=tables.legend(comparison),
         seeds=tables.seed_table(comparison, main),
         headline=headline(comparison),

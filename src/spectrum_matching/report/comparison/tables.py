@@ -120,9 +120,28 @@ def comparison_markdown(comparison: Comparison) -> str:
     if generated and comparison.is_paired:
         quantities = generated
         shared = " All rows of a seed share one autoencoder, whose own numbers are left out."
+    names = [
+        f"{method} ({part})" if (part := part_of_seeds(comparison, method)) else method for method in comparison.methods
+    ]
     parts = [[each for each in quantities if each.scores_images is of_images] for of_images in (True, False)]
-    tables = [markdown(score_table(comparison, part), comparison.methods, "method") for part in parts if part]
+    tables = [markdown(score_table(comparison, part), names, "method") for part in parts if part]
     return "\n\n".join([*tables, f"{legend(comparison)}{shared}\n"])
+
+
+def part_of_seeds(comparison: Comparison, method: str) -> str:
+    """Return "2 of 4 seeds" where a method has no trial of some, else ""."""
+    n, n_all = len(comparison.of(method)), len({trial.seed for trial in comparison.trials})
+    return f"{n} of {n_all} seeds" if n < n_all else ""
+
+
+def asides(comparison: Comparison) -> dict[str, str]:
+    """Return what a table says below the name of a method."""
+    return {
+        method: ", ".join(
+            filter(None, ("the control" * (method == comparison.control), part_of_seeds(comparison, method)))
+        )
+        for method in comparison.methods
+    }
 
 
 def legend(comparison: Comparison) -> str:
@@ -161,7 +180,7 @@ def the_control(comparison: Comparison) -> str:
 
 def _column(comparison: Comparison, quantity: Quantity) -> list[Cell]:
     n_decimals = _decimals(comparison, quantity)
-    compared, seeds = against_control(comparison, quantity), {trial.seed for trial in comparison.trials}
+    compared = against_control(comparison, quantity)
     cells = []
     for method in comparison.methods:
         trials, spread = comparison.of(method), quantity.spread(comparison, method)
@@ -171,7 +190,7 @@ def _column(comparison: Comparison, quantity: Quantity) -> list[Cell]:
         mean = _mean(quantity, quantity.values(comparison, method), n_decimals)
         is_measured = bound(quantity.metric, quantity.values(comparison, method)) == ""
         half = [f"± {_format((spread.greatest - spread.least) / 2, n_decimals)}"] * (spread.n > 1 and is_measured)
-        part = [] if spread.n == len(seeds) else [f"{spread.n} of {len(seeds)} seeds"]
+        part = [] if spread.n == len(trials) else [f"{spread.n} of {len(trials)} seeds"]
         difference = compared.get(method)
         mark = quantity.mark(difference) if difference else None
         values = {trial.seed: quantity.of(trial) for trial in trials}
