@@ -68,7 +68,7 @@ def compared(plan, tmp_path_factory):
 def test_compare_in_two_processes_speaks_once(plan, compared):
     statuses, (first, second) = compared
     assert statuses == [0, 0], first + second
-    assert first.count("training the autoencoder: 2 of 2") == first.count("| autoencoder |") == 1
+    assert first.count("training the autoencoder: 2 of 2") == first.count("One seed each") == 1
     assert second == ""
 
 
