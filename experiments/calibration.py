@@ -5,7 +5,8 @@
     python experiments/calibration.py compare_calibration
 
 The analysis of "The calibration" in experiments/PREREGISTERED.md, for one budget of the denoiser; that of 800 updates
-is run with experiments/budgets/800.yaml beside. Writes experiments/results/calibration_NAME.json, prints its table.
+is run with experiments/budgets/800.yaml beside. Writes experiments/results/calibration_NAME.json, with --seeds 1
+calibration_NAME_seeds_1.json, and prints its table.
 """
 
 import argparse
@@ -74,18 +75,31 @@ PREDICTORS = {
     ),
 }
 """By the key of the metric in the catalogue."""
+FORECASTS = {
+    "white": "white noise",
+    "stationary": "stationary Gaussian",
+    "gaussian": "Gaussian by class",
+    "solved": "solved denoiser",
+    "interpolation": "interpolation",
+}
+"""Models that need no training (docs/forecast.md), by the start of their metrics' keys: each forecasts a distance of
+the trained model's samples by the same distance of its own. Added after seed 0; no part of the rule for PREDICTORS."""
 GIVEN = ("psnr", "rfid")
 """What partial correlations are given."""
 
 
 class Settings(NamedTuple):
-    """Of the settings that have both seeds: name, method, predictors and outcomes as means, outcomes by seed."""
+    """Of the settings that all seeds have finished: name, method, means of predictors and outcomes, outcomes by seed.
+
+    forecasts: by outcome, those of FORECASTS.
+    """
 
     names: list[str]
     methods: list[str]
     predictors: dict[str, Values]
     outcomes: dict[str, Values]
     by_seed: dict[str, Values]
+    forecasts: dict[str, dict[str, Values]]
 
 
 def methods_of(plan: str) -> dict[str, str]:
@@ -104,12 +118,17 @@ def read(trials: Sequence[Numbers], methods: Mapping[str, str]) -> Settings:
         outcome: np.array([[t["generation"]["scores"][outcome]["value"] for t in of] for of in each])
         for outcome in OUTCOMES
     }
+
+    def means(value: Callable[[Numbers], float]) -> Values:
+        return np.array([mean(value(trial) for trial in of) for of in each])
+
     return Settings(
         names,
         [methods[name] for name in names],
-        {key: np.array([mean(p.value(trial) for trial in of) for of in each]) for key, p in PREDICTORS.items()},
+        {key: means(p.value) for key, p in PREDICTORS.items()},
         {outcome: values.mean(axis=1) for outcome, values in by_seed.items()},
         by_seed,
+        {outcome: {key: means(_generated(f"{key}_{outcome}")) for key in FORECASTS} for outcome in OUTCOMES},
     )
 
 
@@ -201,10 +220,15 @@ def ordered(x: Values, y: Values, strata: Sequence[Sequence[int]]) -> tuple[Valu
     return np.array(right), np.array(counted)
 
 
+def sign_of(key: str) -> int:
+    """Return the expected sign of a predictor's correlation with a distance; a forecast's is 1."""
+    return PREDICTORS[key].sign if key in PREDICTORS else 1
+
+
 def shares(settings: Settings, outcome: str) -> dict[str, dict[str, float | bool]]:
     """Return each predictor's pairwise accuracy, with what remains above rFD's; 95 % over methods."""
     strata, y = strata_of(settings.methods), settings.outcomes[outcome]
-    found = {key: ordered(p.sign * settings.predictors[key], y, strata) for key, p in PREDICTORS.items()}
+    found = {key: ordered(sign_of(key) * x, y, strata) for key, x in settings.predictors.items()}
     generator = seeded("calibration", "shares", outcome)
     draws = torch.randint(len(strata), (DRAWS, len(strata)), generator=generator).numpy()
 
@@ -213,7 +237,7 @@ def shares(settings: Settings, outcome: str) -> dict[str, dict[str, float | bool
         return right[picks].sum(axis=-1) / counted[picks].sum(axis=-1)
 
     everything, rows = np.arange(len(strata)), {}
-    for key in PREDICTORS:
+    for key in found:
         drawn, above = share(key, draws), share(key, draws) - share("rfid", draws)
         low, high = np.quantile(drawn, (LEVEL / 2, 1 - LEVEL / 2))
         above_low, above_high = np.quantile(above, (LEVEL / 2, 1 - LEVEL / 2))
@@ -237,31 +261,37 @@ def chance(settings: Settings, outcome: str) -> float:
     return float(np.quantile(largest, 1 - LEVEL))
 
 
+def described(settings: Settings, outcome: str) -> dict[str, dict[str, Any]]:
+    """Return how each predictor of the settings goes with an outcome."""
+    strata, y = strata_of(settings.methods), settings.outcomes[outcome]
+    ordering, rows = shares(settings, outcome), {}
+    groups = [y[items].mean() for items in strata]
+    for key, x in settings.predictors.items():
+        given = [settings.predictors[other] for other in GIVEN if other != key]
+        rows[key] = {
+            "rho": rho(x, y),
+            "interval": bca(lambda items, x=x: rho(x[items], y[items]), strata, f"{outcome} {key}"),
+            "partial": partial(x, y, given),
+            "within": within(x, y, strata),
+            "between": rho(np.array([x[items].mean() for items in strata]), np.array(groups)),
+            **ordering[key],
+            "as_written": bool(rho(x, y) * sign_of(key) > 0),
+        }
+    return rows
+
+
 def analysed(settings: Settings) -> dict[str, Any]:
     """Return the whole analysis of one budget."""
-    strata = strata_of(settings.methods)
     document: dict[str, Any] = {"settings": settings.names, "outcomes": {}}
     for outcome, name in OUTCOMES.items():
-        y = settings.outcomes[outcome]
-        ordering, rows = shares(settings, outcome), {}
-        groups = [y[items].mean() for items in strata]
-        for key, predictor in PREDICTORS.items():
-            x = settings.predictors[key]
-            given = [settings.predictors[other] for other in GIVEN if other != key]
-            rows[key] = {
-                "rho": rho(x, y),
-                "interval": bca(lambda items, x=x, y=y: rho(x[items], y[items]), strata, f"{outcome} {key}"),
-                "partial": partial(x, y, given),
-                "within": within(x, y, strata),
-                "between": rho(np.array([x[items].mean() for items in strata]), np.array(groups)),
-                **ordering[key],
-                "as_written": bool(rho(x, y) * predictor.sign > 0),
-            }
         seeds = settings.by_seed[outcome]
+        beside = {key: settings.predictors[key] for key in GIVEN} | settings.forecasts[outcome]
+        forecasts = described(settings._replace(predictors=beside), outcome)
         document["outcomes"][name] = {
             "ceiling": rho(seeds[:, 0], seeds[:, 1]) if seeds.shape[1] > 1 else None,
             "chance": chance(settings, outcome),
-            "predictors": rows,
+            "predictors": described(settings, outcome),
+            "forecasts": {key: forecasts[key] for key in FORECASTS},
         }
     predicts = [
         key for key in PREDICTORS if all(each["predictors"][key]["exceeds"] for each in document["outcomes"].values())
@@ -276,18 +306,20 @@ def table(document: Mapping[str, Any]) -> str:
         "| pairwise accuracy, y1 / y2 |",
         "|---" * 7 + "|",
     ]
-    y1, y2 = (document["outcomes"][name]["predictors"] for name in OUTCOMES.values())
-    for key, predictor in PREDICTORS.items():
+    y1, y2 = (each["predictors"] | each["forecasts"] for each in document["outcomes"].values())
+    titles = {key: predictor.title for key, predictor in PREDICTORS.items()}
+    titles |= {key: f"{title}, each distance by its own" for key, title in FORECASTS.items()}
+    for key, title in titles.items():
         one, two = y1[key], y2[key]
         inner = " / ".join(f"{each['within']['rho']:.2f}" if each["within"] else "–" for each in (one, two))
         cells = (
-            "+" if predictor.sign > 0 else "−",
+            "+" if sign_of(key) > 0 else "−",
             *(f"{each['rho']:.2f} ({each['interval'][0]:.2f} … {each['interval'][1]:.2f})" for each in (one, two)),
             inner,
             f"{one['partial']:.2f} / {two['partial']:.2f}",
             f"{one['share']:.2f} / {two['share']:.2f}",
         )
-        lines.append(f"| {predictor.title} | {' | '.join(cells).replace('-', '−')} |")
+        lines.append(f"| {title} | {' | '.join(cells).replace('-', '−')} |")
     return "\n".join(lines)
 
 
@@ -303,8 +335,9 @@ def main() -> None:
     if len(settings.names) < FEWEST:
         parser.error(f"{arguments.result} has {len(settings.names)} settings with all seeds; it takes {FEWEST}")
     seeds = sorted({trial["seed"] for trial in chosen})
-    document = {"question": f"calibration_{arguments.result}", "seeds": seeds} | analysed(settings)
-    (RESULTS / f"calibration_{arguments.result}.json").write_text(json.dumps(document, indent=1) + "\n")
+    name = "_".join(["calibration", arguments.result, *(["seeds", *map(str, seeds)] if arguments.seeds else [])])
+    document = {"question": name, "seeds": seeds} | analysed(settings)
+    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
     print(table(document))
     print("predicts:", ", ".join(document["predicts"]) or "none")
 

@@ -14,16 +14,23 @@ STRATA = [[0], [1, 2, 3, 4, 5], [6, 7, 8, 9], [10, 11, 12], [13, 14, 15, 16, 17,
 METHODS = [f"method {number}" for number, items in enumerate(STRATA) for _ in items]
 
 
-def settings(seed=0, **predictors):
-    """Of 24 settings whose predictors are noise, but those given as functions of the distance."""
+def settings(seed=0, forecast=None, **predictors):
+    """Of 24 settings whose predictors and forecasts are noise, but those given as functions of the distance."""
     generator = np.random.default_rng(seed)
     distance = generator.normal(size=24)
     by_seed = distance[:, None] + 0.05 * generator.normal(size=(24, 2))
     values = {key: generator.normal(size=24) for key in calibration.PREDICTORS}
     values |= {key: make(by_seed.mean(axis=1)) for key, make in predictors.items()}
     outcomes = dict.fromkeys(calibration.OUTCOMES, by_seed.mean(axis=1))
+    forecasts = {key: generator.normal(size=24) for key in calibration.FORECASTS}
+    forecasts |= {"gaussian": forecast(by_seed.mean(axis=1))} if forecast else {}
     return calibration.Settings(
-        [str(i) for i in range(24)], METHODS, values, outcomes, dict.fromkeys(outcomes, by_seed)
+        [str(i) for i in range(24)],
+        METHODS,
+        values,
+        outcomes,
+        dict.fromkeys(outcomes, by_seed),
+        dict.fromkeys(outcomes, forecasts),
     )
 
 
@@ -47,6 +54,8 @@ def test_entries_are_read_by_method_where_all_seeds_are_finished():
     assert found.predictors["psnr"] == pytest.approx([np.mean([each["numbers"]["psnr"] for each in control])])
     distances = [each["generation"]["scores"]["fid"]["value"] for each in control]
     assert found.outcomes["fid"] == pytest.approx([np.mean(distances)])
+    forecasts = [each["generative"]["measurements"]["solved_fid"]["value"] for each in control]
+    assert found.forecasts["fid"]["solved"] == pytest.approx([np.mean(forecasts)])
 
 
 def test_a_perfect_number_predicts_and_noise_does_not():
@@ -59,7 +68,17 @@ def test_a_perfect_number_predicts_and_noise_does_not():
     assert rows["noise_psnr"]["between"] == pytest.approx(-1)
     assert found["outcomes"]["y1"]["ceiling"] > 0.95
     assert 0.4 < found["outcomes"]["y1"]["chance"] < 0.75
-    assert len(calibration.table(found).splitlines()) == 2 + len(calibration.PREDICTORS)
+    assert len(calibration.table(found).splitlines()) == 2 + len(calibration.PREDICTORS) + len(calibration.FORECASTS)
+
+
+def test_forecasts_stand_beside_the_rule():
+    found = calibration.analysed(settings(forecast=lambda y: y))
+    rows = found["outcomes"]["y2"]["forecasts"]
+    assert rows["gaussian"]["rho"] == pytest.approx(1)
+    assert rows["gaussian"]["exceeds"]
+    assert not rows["solved"]["exceeds"]
+    assert set(found["outcomes"]["y2"]["predictors"]) == set(calibration.PREDICTORS)
+    assert "gaussian" not in found["predicts"]
 
 
 def test_one_seed_has_no_ceiling():
