@@ -125,6 +125,7 @@ def run_control(opened: OpenedPlan, control: str, dose: float, seed: int, folder
         path=path_of(run),
         shape=data.shape,
         classes=data.info.classes,
+        class_counts=data.class_counts,
         latent_space=space,
         autoencoder=export,
         data=str(run.source.latents),

@@ -212,7 +212,7 @@ def test_image_set_labels_are_class_folders(tmp_path: Path) -> None:
             write(tmp_path / name / f"{number}.png", 80 * label)
     images = open_images(str(tmp_path), 16)
     assert images.classes == ("ant", "bee", "cow")
-    assert [80 * images[i].label for i in range(len(images))] == greys(images)
+    assert [80 * label for label in images.labels] == [80 * row.label for row in images] == greys(images)
 
 
 def test_image_set_digest_follows_names_and_lengths(folder: Path) -> None:

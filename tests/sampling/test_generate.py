@@ -94,49 +94,73 @@ def test_protocols_sample_as_published(name, model):
         assert (choice.sampler, record.end) == ("dpm_solver_3", 0.001)
 
 
-def test_labels_of_balanced_are_equally_frequent():
-    labels = labels_of(CHOICE, range(30), 3)
+def with_counts(card, *counts):
+    return replace(card, classes=tuple("abcd"[: len(counts)]), class_counts=counts)
+
+
+def test_labels_of_balanced_are_equally_frequent(model):
+    card = with_counts(model.card, 5, 1, 9)
+    labels = labels_of(CHOICE, range(30), card)
     assert Counter(labels.tolist()) == {0: 10, 1: 10, 2: 10}
-    assert torch.equal(labels_of(CHOICE, range(7, 11), 3), labels[7:11])
+    assert torch.equal(labels_of(CHOICE, range(7, 11), card), labels[7:11])
 
 
-def test_labels_of_random_are_uniform_and_depend_on_the_index():
-    random = replace(CHOICE, labels="random")
-    labels = labels_of(random, range(3000), 3)
+def test_labels_of_random_are_uniform_and_depend_on_the_index(model):
+    random, card = replace(CHOICE, labels="random"), with_counts(model.card, 5, 1, 9)
+    labels = labels_of(random, range(3000), card)
     assert all(abs(count - 1000) < 4 * 26 for count in labels.bincount())
-    assert torch.equal(labels_of(random, [2999, 5], 3), labels[[2999, 5]])
-    assert not torch.equal(labels_of(replace(random, seed=1), range(3000), 3), labels)
+    assert torch.equal(labels_of(random, [2999, 5], card), labels[[2999, 5]])
+    assert not torch.equal(labels_of(replace(random, seed=1), range(3000), card), labels)
 
 
-def test_labels_of_one_class_and_none():
-    assert labels_of(replace(CHOICE, labels="2"), range(4), 3).tolist() == [2] * 4
-    assert labels_of(replace(CHOICE, labels="none"), range(4), 3).tolist() == [-1] * 4
-    assert labels_of(CHOICE, range(4), 0).tolist() == labels_of(replace(CHOICE, labels="random"), [9], 0).tolist() * 4
+@pytest.mark.parametrize("labels", ["balanced", "random"])
+def test_labels_of_leaves_out_classes_that_were_not_learned(model, labels):
+    choice = replace(CHOICE, labels=labels)
+    drawn = labels_of(choice, range(200), with_counts(model.card, 0, 1, 0, 9))
+    assert set(drawn.tolist()) == {1, 3}
+    assert torch.equal(drawn // 2, labels_of(choice, range(200), with_counts(model.card, 1, 1)))
+    assert labels_of(choice, range(4), with_counts(model.card, 0, 0)).tolist() == [-1] * 4
+
+
+def test_labels_of_one_class_and_none(model):
+    card = with_counts(model.card, 5, 1, 9)
+    assert labels_of(replace(CHOICE, labels="2"), range(4), card).tolist() == [2] * 4
+    assert labels_of(replace(CHOICE, labels="none"), range(4), card).tolist() == [-1] * 4
+    none = with_counts(model.card)
+    assert (
+        labels_of(CHOICE, range(4), none).tolist()
+        == labels_of(replace(CHOICE, labels="random"), [9], none).tolist() * 4
+    )
 
 
 @pytest.mark.parametrize(
-    ("change", "n_classes", "message"),
+    ("change", "counts", "message"),
     [
-        ({"steps": 0}, 2, "steps is 0: must be greater than 0"),
-        ({"batch_size": 0}, 2, "batch_size is 0: must be greater than 0"),
-        ({"labels": "2"}, 2, "'2', expected balanced, random or none, or a class from 0 to 1"),
-        ({"labels": "-1"}, 2, "a class from 0 to 1"),
-        ({"labels": "cat"}, 2, "'cat', expected balanced"),
-        ({"labels": "0"}, 0, "expected balanced, random or none: the model knows no classes"),
-        ({"guidance": -1.0}, 2, "guidance is -1.0: must be greater than or equal to 0"),
-        ({"guidance": float("nan")}, 2, "guidance is nan"),
-        ({"guidance": 2.0}, 0, "is unconditional: leave it at 1"),
-        ({"guidance": 2.0, "labels": "none"}, 2, "guidance needs labels"),
-        ({"guidance_interval": (0.5, 0.2)}, 2, "the guidance interval is 0.5 to 0.2"),
-        ({"guidance_by": "step", "sampler": "dpm_solver"}, 2, "guidance_by is step, which dpm_solver does not have"),
-        ({"steps": 1, "last_step": 0.04}, 2, "expected a last step"),
-        ({"guidance_channels": -1}, 2, "guidance_channels is -1"),
+        ({"steps": 0}, (5, 5), "steps is 0: must be greater than 0"),
+        ({"batch_size": 0}, (5, 5), "batch_size is 0: must be greater than 0"),
+        ({"labels": "2"}, (5, 5), "'2', expected balanced, random or none, or a class from 0 to 1"),
+        ({"labels": "-1"}, (5, 5), "a class from 0 to 1"),
+        ({"labels": "cat"}, (5, 5), "'cat', expected balanced"),
+        ({"labels": "1"}, (5, 0, 5), "labels is '1', and trained learned no image of class 'b': take balanced, random"),
+        ({"labels": "0"}, (), "expected balanced, random or none: the model knows no classes"),
+        ({"guidance": -1.0}, (5, 5), "guidance is -1.0: must be greater than or equal to 0"),
+        ({"guidance": float("nan")}, (5, 5), "guidance is nan"),
+        ({"guidance": 2.0}, (0, 0), "is unconditional: leave it at 1"),
+        ({"guidance": 2.0}, (), "is unconditional: leave it at 1"),
+        ({"guidance": 2.0, "labels": "none"}, (5, 5), "guidance needs labels"),
+        ({"guidance_interval": (0.5, 0.2)}, (5, 5), "the guidance interval is 0.5 to 0.2"),
+        (
+            {"guidance_by": "step", "sampler": "dpm_solver"},
+            (5, 5),
+            "guidance_by is step, which dpm_solver does not have",
+        ),
+        ({"steps": 1, "last_step": 0.04}, (5, 5), "expected a last step"),
+        ({"guidance_channels": -1}, (5, 5), "guidance_channels is -1"),
     ],
 )
-def test_check_sampling_reports_errors_in_one_line(model, change, n_classes, message, monkeypatch):
-    monkeypatch.setattr(type(model), "n_classes", n_classes)
+def test_check_sampling_reports_errors_in_one_line(model, change, counts, message):
     with pytest.raises(ValueError, match=message) as caught:
-        check_sampling(model, replace(CHOICE, **change))
+        check_sampling(replace(model, card=with_counts(model.card, *counts)), replace(CHOICE, **change))
     assert "\n" not in str(caught.value)
 
 

@@ -19,6 +19,7 @@ CARD = Card(
     path=DiffusionPath("vp", "noise"),
     shape=(8, 8, 8),
     classes=("a cat", "ein Hund"),
+    class_counts=(3, 0),
     latent_space=LatentSpace("per channel", tuple(0.1 * c for c in range(8)), tuple(1 + 0.1 * c for c in range(8))),
     autoencoder="",
     data="latents",
@@ -41,7 +42,7 @@ def test_open_model_returns_what_was_written(denoiser, small_autoencoder, tmp_pa
     assert read_card(tmp_path / "run" / "export") == card
     for folder in (tmp_path / "run", tmp_path / "run" / "export"):
         model = open_model(folder, CPU)
-        assert (model.card, model.n_classes, model.decoder.name) == (card, 2, card.autoencoder)
+        assert (model.card, model.decoder.name) == (card, card.autoencoder)
         noisy, t, labels = torch.randn(3, 8, 8, 8), torch.rand(3), torch.tensor([0, 1, -1])
         assert torch.equal(model.denoiser(noisy, t, labels)[0], denoiser(noisy, t, labels)[0])
         assert not any(p.requires_grad for net in (model.denoiser, model.decoder.autoencoder) for p in net.parameters())
@@ -77,7 +78,8 @@ def test_read_card_without_a_gain_has_none(denoiser, tmp_path):
 
 def test_decode_of_pixels_clamps_alone(tmp_path, small_autoencoder):
     net = build_denoiser("SiT-micro/4", 3, (8, 8), 0, width=32, depth=2, heads=2)
-    write_model(tmp_path / "m", net, replace(CARD, shape=(3, 8, 8), latent_space=LatentSpace(), is_pixels=True))
+    unconditional = replace(CARD, shape=(3, 8, 8), classes=(), class_counts=(), latent_space=LatentSpace())
+    write_model(tmp_path / "m", net, replace(unconditional, is_pixels=True))
     model = open_model(tmp_path / "m", CPU)
     images = torch.linspace(-2, 2, 192).view(1, 3, 8, 8)
     assert torch.equal(model.decode(images), images.clamp(-1, 1))
@@ -98,9 +100,11 @@ def test_open_model_reports_errors_in_one_line(denoiser, small_autoencoder, tmp_
     odd = made("odd")
     shutil.rmtree(odd)
     write_model(odd, other, known)
-    torn, foreign, unweighed = (made(name) for name in ("torn", "foreign", "unweighed"))
+    torn, foreign, unweighed, uncounted = (made(name) for name in ("torn", "foreign", "unweighed", "uncounted"))
     (torn / "specmatch.json").write_text("{")
     (foreign / "specmatch.json").write_text(json.dumps({"run": "an autoencoder's"}))
+    old = {**asdict(known), "class_counts": [3]}
+    (uncounted / "specmatch.json").write_text(json.dumps(old))
     (unweighed / "diffusion_pytorch_model.safetensors").unlink()
     wide = {**asdict(CARD.latent_space), "mean": [0.0], "std": [1.0], "patch": 2}
     for source, autoencoder, said in (
@@ -109,7 +113,9 @@ def test_open_model_reports_errors_in_one_line(denoiser, small_autoencoder, tmp_
         (tmp_path / "unfinished", None, "holds an unfinished training: rerun the same"),
         (torn, None, "specmatch.json is damaged: it is not JSON"),
         (foreign, None, "describes no diffusion model"),
+        (uncounted, None, "2 classes and 1 class_counts: expected as many of each"),
         (odd, None, "is damaged"),
+        (made("classless", replace(known, classes=(), class_counts=())), None, "declares 0 classes, .* network has 2"),
         (unweighed, None, r"diffusion_pytorch_model\.safetensors is missing; copy the folder again"),
         (made("unknown", CARD), None, "does not record what decodes its latents; name it by --autoencoder"),
         (

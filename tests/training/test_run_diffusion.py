@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from runs import asked, checkpointed, files, logged, wait_for
 from spectrum_matching.cli.cache import cache_latents
 from spectrum_matching.cli.main import main
+from spectrum_matching.data.images import open_images
 from spectrum_matching.files.digests import digest_weights
 from spectrum_matching.files.manifest import write_manifest
 from spectrum_matching.files.yaml_files import override, read_mapping
@@ -61,6 +63,7 @@ def test_run_diffusion_writes_its_directory(small_diffusion, sources, small_auto
     )
     card = model.card
     assert (card.run, card.step, card.averaged, card.classes) == ("small", 4, True, ("cat", "dog"))
+    assert card.class_counts == (8, 8)
     assert card.is_pixels == (kind == "pixels")
     if kind != "pixels":
         assert card.autoencoder == str(small_autoencoder)
@@ -221,6 +224,41 @@ def test_train_diffusion_refuses_missing_flips_and_autoencoders(
         assert not Path(run.out).exists()
     assert command(run)[0] == 0
     assert read_card(Path(run.out) / "export").autoencoder_digest == ""
+
+
+def test_train_diffusion_names_classes_without_latents_which_are_not_sampled(
+    small_diffusion, specmatch, command, tmp_path
+):
+    generator = torch.Generator().manual_seed(0)
+    (tmp_path / "foreign").mkdir()
+    save_file(
+        {"latents": torch.randn(6, 8, 8, 8, generator=generator), "labels": torch.tensor([1, 2, 2, 4, 2, 1])},
+        tmp_path / "foreign" / "latents_rank00_shard000.safetensors",
+    )
+    assert specmatch("cache", f"latents:{tmp_path / 'foreign'}", "--out", tmp_path / "latents")[0] == 0
+    run = replace(small_diffusion, source=diffusion_config.Source(latents=str(tmp_path / "latents")), steps=1)
+    status, _, err = command(run)
+    assert (status, "8 x 8 x 8, 5 classes" in err) == (0, True)
+    assert "warning: nothing to learn from of these classes, which are not sampled: 0, 3\n" in err
+    assert read_card(Path(run.out) / "export").class_counts == (0, 2, 3, 0, 1)
+    err = command(replace(run, out=str(tmp_path / "other")), "--denoiser.no-labels")[2]
+    assert "nothing to learn" not in err
+    assert read_card(tmp_path / "other" / "export").class_counts == ()
+
+
+def test_train_diffusion_counts_the_classes_of_its_own_part(small_diffusion, class_folder, command, tmp_path):
+    shutil.copytree(class_folder, tmp_path / "images")
+    (tmp_path / "images" / "ape").mkdir()
+    shutil.copy(class_folder / "cat" / "00.png", tmp_path / "images" / "ape")
+    source = diffusion_config.Source(images=str(tmp_path / "images"), size=32, held_out=0.3)
+    seed = next(  # that holds the only ape out
+        seed for seed in range(100) if open_images(source.images, 32, held_out=0.3, seed=seed).labels.count(0) == 0
+    )
+    run = replace(small_diffusion, source=source, seed=seed, steps=1)
+    assert "which are not sampled: ape\n" in command(run)[2]
+    card = read_card(Path(run.out) / "export")
+    assert (card.classes, card.class_counts[0]) == (("ape", "cat", "dog"), 0)
+    assert card.learned_classes == (1, 2)
 
 
 def test_train_diffusion_warns_of_latents_off_scale(small_diffusion, latent_cache, command, tmp_path):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import OmitArgPrefixes, arg
 
 from ..processes import open_accelerator
-from ..sampling.generate import PROTOCOLS, SamplingChoice, check_sampling
+from ..sampling.generate import PROTOCOLS, SamplingChoice
 from ..sampling.model import open_model
 from ..sampling.samples import check_out, write_samples
 from .output import progress_bar
@@ -59,7 +59,6 @@ def sample(
         raise ValueError(f"num_images is {num_images}, expected at least 1")
     check_out(out, overwrite)
     opened = open_model(model, accelerator.device, autoencoder, tiling=tiling)
-    check_sampling(opened, sampling)
     digest = opened.card.autoencoder_digest
     if opened.decoder and digest and digest != opened.decoder.digest and not autoencoder:
         name = opened.decoder.name

@@ -111,6 +111,11 @@ class ImageSet(Contents, Dataset[ImageRow]):
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def labels(self) -> Sequence[int]:
+        """Labels of all images, -1 for none."""
+        return [self._files.labels[item] for item in self._items]
+
     def content(self, index: int) -> Content:
         """Return what is taken of an image for a fingerprint."""
         return self._files.content(self._items[index])

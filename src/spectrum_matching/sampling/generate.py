@@ -28,7 +28,7 @@ from ..files.settings import Fraction, NonNegative, NotHashed, validate
 from ..nets.precision import HALF, Precision, autocast
 from ..records.scores import Sampling
 from ..seeding import seeded
-from .model import DiffusionModel
+from .model import Card, DiffusionModel
 
 if TYPE_CHECKING:
     SamplerName = str
@@ -50,7 +50,7 @@ class SamplingChoice:
     guidance_interval: tuple[float, float] = (0.0, 1.0)  # t in which guidance acts; 0: data, 1: noise
     guidance_channels: NonNegativeInt = 0  # the first ones that are guided: 3 in SiT and LightningDiT; 0: all
     guidance_by: Literal["evaluation", "step"] = "evaluation"  # whose time the interval tells: REPA's Heun, the step's
-    labels: str = "balanced"  # balanced (classes in turn), random, none, or a class by number
+    labels: str = "balanced"  # balanced (learned classes in turn), random, none, or a class by number
     seed: int = 0  # image i depends on the seed and on i alone
     batch_size: NotHashed[PositiveInt] = 64  # in a process; rounding depends on it: a byte may differ by one
     precision: Precision = "fp32"  # of the network; the sampler is in float32
@@ -76,20 +76,20 @@ def check_sampling(model: DiffusionModel, choice: SamplingChoice) -> None:
     """Check that a model can be sampled this way.
 
     Raises:
-        ValueError: for numbers out of range, and for guidance or a class that the model does not have.
+        ValueError: for numbers out of range, and for guidance or a class that the model did not learn.
     """
     validate(choice)
     low, high = choice.guidance_interval
     if not 0 <= low <= high <= 1:
         raise ValueError(f"the guidance interval is {low} to {high}, expected 0 <= low <= high <= 1")
-    if choice.guidance != 1 and not model.n_classes:
+    if choice.guidance != 1 and not model.card.learned_classes:
         raise ValueError(f"guidance is {choice.guidance}, but {model.source} is unconditional: leave it at 1")
     if choice.guidance != 1 and choice.labels == "none":
         raise ValueError(f"guidance is {choice.guidance} and labels is none: guidance needs labels")
     if choice.guidance_by == "step" and choice.sampler not in ("euler", "heun"):
         raise ValueError(f"guidance_by is step, which {choice.sampler} does not have: use heun or euler")
     times_of(model, choice)
-    labels_of(choice, (), model.n_classes)
+    labels_of(choice, (), model.card)
 
 
 def times_of(model: DiffusionModel, choice: SamplingChoice) -> Tensor:
@@ -102,12 +102,12 @@ def generate_batch(
     model: DiffusionModel, choice: SamplingChoice, indices: Sequence[int], device: torch.device
 ) -> Tensor:
     """Return the images (b, 3, H, W) in [-1, 1] of these indices."""
-    path = model.card.path
+    card = model.card
     noise = SampleNoise(choice.seed, tuple(indices))
-    labels = labels_of(choice, indices, model.n_classes).to(device)
-    given, channels = labels if model.n_classes else None, choice.guidance_channels or None
+    labels = labels_of(choice, indices, card).to(device)
+    given, channels = labels if card.classes else None, choice.guidance_channels or None
     bound = partial(guided, model.denoiser, given, channels=channels)
-    shape, interval = model.card.shape, choice.guidance_interval
+    path, shape, interval = card.path, card.shape, choice.guidance_interval
     start, times = noise.start(shape).to(device), times_of(model, choice)
 
     def at_step(t: float) -> Predict:
@@ -123,26 +123,31 @@ def generate_batch(
     return model.decode(units.float())
 
 
-def labels_of(choice: SamplingChoice, indices: Sequence[int], n_classes: int) -> Tensor:
+def labels_of(choice: SamplingChoice, indices: Sequence[int], card: Card) -> Tensor:
     """Return the class of each image (n,) int64, -1 for none.
 
-    "balanced" gives the classes in turn, so that n · n_classes images have n of each. Without classes "balanced" and
-    "random" mean "none".
+    "balanced" gives the k classes that were learned in turn, so that n · k images have n of each, and "random" draws
+    from them. Without any, both mean "none".
 
     Raises:
-        ValueError: for a class that the model does not have.
+        ValueError: for a class that the model does not have, or learned no image of.
     """
+    n_classes, learned = len(card.classes), card.learned_classes
     if choice.labels not in ("balanced", "random", "none"):
         if not choice.labels.isdecimal() or int(choice.labels) >= n_classes:
             known = f", or a class from 0 to {n_classes - 1}" if n_classes else ": the model knows no classes"
             raise ValueError(f"labels is {choice.labels!r}, expected balanced, random or none{known}")
-        labels = [int(choice.labels)] * len(indices)
-    elif choice.labels == "none" or not n_classes:
+        if (label := int(choice.labels)) not in learned:
+            why = f"{card.run} learned no image of class {card.classes[label]!r}"
+            raise ValueError(f"labels is {choice.labels!r}, and {why}: take balanced, random or another class")
+        labels = [label] * len(indices)
+    elif choice.labels == "none" or not learned:
         labels = [-1] * len(indices)
     elif choice.labels == "balanced":
-        labels = [index % n_classes for index in indices]
+        labels = [learned[index % len(learned)] for index in indices]
     else:
-        labels = [int(torch.randint(n_classes, (), generator=seeded("label", choice.seed, i))) for i in indices]
+        drawn = [torch.randint(len(learned), (), generator=seeded("label", choice.seed, i)) for i in indices]
+        labels = [learned[int(place)] for place in drawn]
     return torch.tensor(labels, dtype=torch.int64)
 
 
@@ -168,7 +173,7 @@ def sampling_record(model: DiffusionModel, choice: SamplingChoice, n_images: int
         guidance_interval=choice.guidance_interval,
         guidance_channels=choice.guidance_channels,
         guidance_by=choice.guidance_by,
-        labels=choice.labels if model.n_classes else "none",
+        labels=choice.labels if model.card.learned_classes else "none",
         n_images=n_images,
         seed=choice.seed,
         dtype=str(HALF.get(choice.precision, torch.float32)).removeprefix("torch."),

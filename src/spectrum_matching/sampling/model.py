@@ -12,7 +12,7 @@ from .. import __version__
 from ..diffusion import Path as DiffusionPath
 from ..files.atomic import write_folder_atomically
 from ..files.digests import digest_weights
-from ..files.documents import read_json
+from ..files.documents import read_json, require_equal_lengths
 from ..files.run_folders import exported
 from ..files.settings import explain_problem
 from ..latent_space import LatentSpace
@@ -27,8 +27,10 @@ CARD = "specmatch.json"
 class Card:
     """Record of how an exported denoiser was trained.
 
-    shape: (c, h, w) of its samples. is_pixels: whether these are images, which nothing decodes. autoencoder: what
-    decodes them otherwise, "" if unknown. autoencoder_digest: of its weights during training, "" if they were not read.
+    shape: (c, h, w) of its samples. class_counts: how many images of each class it learned; the embedding of a class
+    without any is as it was initialised. is_pixels: whether its samples are images, which nothing decodes. autoencoder:
+    what decodes them otherwise, "" if unknown. autoencoder_digest: of its weights during training, "" if they were not
+    read.
     """
 
     run: str
@@ -37,12 +39,21 @@ class Card:
     path: DiffusionPath
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
+    class_counts: tuple[int, ...]
     latent_space: LatentSpace
     autoencoder: str
     data: str
     data_digest: str
     is_pixels: bool = False
     autoencoder_digest: str = ""
+
+    def __post_init__(self) -> None:
+        require_equal_lengths(self, "classes", "class_counts")
+
+    @property
+    def learned_classes(self) -> tuple[int, ...]:
+        """Numbers of the classes that it learned images of; none for an unconditional model."""
+        return tuple(label for label, count in enumerate(self.class_counts) if count)
 
 
 class Decoder(NamedTuple):
@@ -62,11 +73,6 @@ class DiffusionModel:
     denoiser: nn.Module
     denoiser_digest: str
     decoder: Decoder | None
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes, 0 for an unconditional model."""
-        return n_classes_of(self.denoiser)
 
     @torch.no_grad()
     def decode(self, units: Tensor) -> Tensor:
@@ -110,6 +116,9 @@ def open_model(
     config: Any = denoiser.config
     if (shape := (config.channels, *config.grid)) != card.shape:
         raise ValueError(f"{folder} is damaged: {CARD} declares samples of {card.shape}, but its network has {shape}")
+    if (n_classes := n_classes_of(denoiser)) != len(card.classes):
+        declared = f"{CARD} declares {len(card.classes)} classes"
+        raise ValueError(f"{folder} is damaged: {declared}, but its network has {n_classes}")
     decoder = None
     if card.is_pixels and tiling:
         raise ValueError(f"{source} samples pixels, which nothing decodes: leave out --tiling")

@@ -22,7 +22,7 @@ from ..files.settings import as_line, differences
 from ..nets.precision import require_precision
 from ..processes import exclusive_output, in_main, require_alike
 from ..records.scores import SAMPLES_RECORD, Sampling
-from .generate import SamplingChoice, generate_batch, sampling_record
+from .generate import SamplingChoice, check_sampling, generate_batch, sampling_record
 from .model import DiffusionModel
 from .parts import all_parts_of, begin_parts, joined, missing_batches, parts_of, write_part
 from .sample_record import (
@@ -56,9 +56,10 @@ def write_samples(
     samples, finished or not, and a file that is not samples.
 
     Raises:
-        ValueError: if `out` holds other samples or anything else, or cannot be written, or the device lacks the
-            precision.
+        ValueError: if the model cannot be sampled this way, `out` holds other samples or anything else, or cannot be
+            written, or the device lacks the precision.
     """
+    check_sampling(model, choice)
     record = sampling_record(model, choice, n_images)
     require_precision(choice.precision, accelerator.device)
     require_alike(accelerator, {"model": record.denoiser_digest, "autoencoder": record.autoencoder_digest})

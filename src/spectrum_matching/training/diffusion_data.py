@@ -55,6 +55,7 @@ class LearnedData:
     """Opened data of `n` latents or images.
 
     info: what is known of them, before normalisation; images that nothing encodes (`is_pixels`) have 3 channels.
+    labels (n,): of all of them, -1 for none.
     latent_space: normalises them to unit scale. contents: the data, and what they are aligned with, by what they are.
     networks: digests of the networks that encode, by what these are. target_shape (d, h', w'): of alignment targets,
     None without alignment. decoder: the autoencoder that encodes images on the fly,
@@ -65,6 +66,7 @@ class LearnedData:
     latent_space: LatentSpace
     contents: Mapping[str, Contents]
     n: int
+    labels: Tensor
     batches: Batches
     is_pixels: bool = False
     target_shape: tuple[int, int, int] | None = None
@@ -76,6 +78,11 @@ class LearnedData:
         """Digest of the data, and of what they are encoded by and aligned with."""
         digests = [*(contents.digest for contents in self.contents.values()), *self.networks.values()]
         return digests[0] if len(digests) == 1 else digest_lines(digests)
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """How many of them are of each class."""
+        return tuple((self.labels + 1).bincount(minlength=len(self.info.classes) + 1)[1:].tolist())
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -158,6 +165,7 @@ def _open_cached(
         latent_space=space,
         contents={"latents": latents.files} | ({} if targets is None else {"alignment targets": targets.files}),
         n=len(latents),
+        labels=latents.labels,
         batches=batches,
         target_shape=None if targets is None else (targets.width, *targets.grid),
     )
@@ -227,6 +235,7 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
         contents={"training images": images},
         networks=networks,
         n=len(images),
+        labels=torch.tensor(images.labels),
         batches=batches,
         is_pixels=autoencoder is None,
         target_shape=target_shape,

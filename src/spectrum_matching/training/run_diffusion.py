@@ -15,6 +15,7 @@ from torch import nn
 from ..data.pictures import write_grid
 from ..files.atomic import explain_write_errors, write_text_atomically
 from ..files.digests import digest_weights
+from ..files.names import listed
 from ..processes import exclusive_output, in_all, in_main
 from ..records.provenance import commit
 from ..sampling.generate import check_sampling, generate_batch
@@ -30,6 +31,7 @@ from .train_diffusion import DiffusionState, build_diffusion_state, path_of, tra
 UNIT = (0.8, 1.25)  # standard deviations that pass for 1
 CENTRED = 0.5  # means that pass for 0
 N_PREVIEW = 16
+N_NAMED = 10  # classes without images that are named
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +81,7 @@ def _prepare(run: DiffusionRun, accelerator: Accelerator) -> PreparedTraining:
         path=path_of(run),
         shape=data.shape,
         classes=data.info.classes if run.denoiser.labels else (),
+        class_counts=data.class_counts if run.denoiser.labels else (),
         latent_space=data.latent_space,
         autoencoder=_in_full(data.info.autoencoder),
         data=_in_full(run.source.latents or run.source.images or ""),
@@ -92,6 +95,11 @@ def _prepare(run: DiffusionRun, accelerator: Accelerator) -> PreparedTraining:
         logger.warning("skipped %s: %s", bad.name, bad.reason)
     shape, n_parameters = " x ".join(map(str, data.shape)), sum(p.numel() for p in state.denoiser.parameters())
     logger.info("%d to learn from, %s, %s classes", data.n, shape, len(data.info.classes) or "no")
+    if empty := [name for name, count in zip(described.classes, described.class_counts, strict=True) if not count]:
+        more = f", and {len(empty) - N_NAMED} more" if len(empty) > N_NAMED else ""
+        logger.warning(
+            "nothing to learn from of these classes, which are not sampled: %s%s", listed(empty[:N_NAMED]), more
+        )
     logger.info("%s of %s parameters", run.denoiser.name, f"{n_parameters:,}")
 
     def preview(path: Path) -> None:
