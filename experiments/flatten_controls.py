@@ -126,6 +126,7 @@ def run_control(opened: OpenedPlan, control: str, dose: float, seed: int, folder
         shape=data.shape,
         classes=data.info.classes,
         class_counts=data.class_counts,
+        learned_none=bool(run.objective.label_dropout) or sum(data.class_counts) < data.n,
         latent_space=space,
         autoencoder=export,
         data=str(run.source.latents),

@@ -23,7 +23,7 @@ from spectrum_matching.records.analysis import ANALYSES
 from spectrum_matching.records.comparison import COMPARISON
 from spectrum_matching.sampling.generate import SamplingChoice
 from spectrum_matching.training.autoencoder_config import AutoencoderRun, Data, Intervals, Losses, MethodChoice, Network
-from spectrum_matching.training.diffusion_config import Curriculum, DenoiserChoice, DiffusionRun
+from spectrum_matching.training.diffusion_config import Curriculum, DenoiserChoice, DiffusionRun, ObjectiveChoice
 from spectrum_matching.training.train_autoencoder import AutoencoderTrainer
 from spectrum_matching.training.train_diffusion import DiffusionTrainer
 
@@ -205,6 +205,14 @@ def test_notes_name_what_varies_between_seeds(plan, data, said):
         ({"control": "nobody"}, (), "control is 'nobody'"),
         ({"seeds": (0, 0)}, (), "seeds must be unique"),
         ({"sampling": SamplingChoice(steps=0)}, (), "sampling.steps is 0"),
+        (
+            {
+                "sampling": SamplingChoice(guidance=4.0),
+                "diffusion": DiffusionRun(objective=ObjectiveChoice(label_dropout=0.0)),
+            },
+            (),
+            "sampling.guidance is 4.0, and diffusion.objective.label_dropout is 0",
+        ),
         ({"measuring": Measuring(samples=1)}, (), "measuring.samples is 1"),
         (
             {"diffusion": DiffusionRun(denoiser=DenoiserChoice("SiT-micro/3"))},

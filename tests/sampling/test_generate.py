@@ -165,6 +165,24 @@ def test_check_sampling_reports_errors_in_one_line(model, change, counts, messag
 
 
 @pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"guidance": 4.0},
+            "guidance is 4.0, but .*run learned no image without its class: train with objective.label_dr",
+        ),
+        ({"guidance": 0.0}, "guidance is 0.0, but"),
+        ({"labels": "none"}, "labels is none, but"),
+    ],
+)
+def test_check_sampling_refuses_what_was_learned_with_classes_alone(model, change, said):
+    model = replace(model, card=replace(model.card, learned_none=False))
+    check_sampling(model, CHOICE)
+    with pytest.raises(ValueError, match=said):
+        check_sampling(model, replace(CHOICE, **change))
+
+
+@pytest.mark.parametrize(
     ("change", "calls"),
     [
         ({}, 3),

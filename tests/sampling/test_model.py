@@ -20,6 +20,7 @@ CARD = Card(
     shape=(8, 8, 8),
     classes=("a cat", "ein Hund"),
     class_counts=(3, 0),
+    learned_none=True,
     latent_space=LatentSpace("per channel", tuple(0.1 * c for c in range(8)), tuple(1 + 0.1 * c for c in range(8))),
     autoencoder="",
     data="latents",
@@ -100,11 +101,13 @@ def test_open_model_reports_errors_in_one_line(denoiser, small_autoencoder, tmp_
     odd = made("odd")
     shutil.rmtree(odd)
     write_model(odd, other, known)
-    torn, foreign, unweighed, uncounted = (made(name) for name in ("torn", "foreign", "unweighed", "uncounted"))
+    torn, foreign, unweighed, uncounted, unknown = map(made, ("torn", "foreign", "unweighed", "uncounted", "old"))
     (torn / "specmatch.json").write_text("{")
     (foreign / "specmatch.json").write_text(json.dumps({"run": "an autoencoder's"}))
-    old = {**asdict(known), "class_counts": [3]}
-    (uncounted / "specmatch.json").write_text(json.dumps(old))
+    content = asdict(known)
+    (uncounted / "specmatch.json").write_text(json.dumps({**content, "class_counts": [3]}))
+    del content["class_counts"], content["learned_none"]
+    (unknown / "specmatch.json").write_text(json.dumps(content))
     (unweighed / "diffusion_pytorch_model.safetensors").unlink()
     wide = {**asdict(CARD.latent_space), "mean": [0.0], "std": [1.0], "patch": 2}
     for source, autoencoder, said in (
@@ -113,6 +116,7 @@ def test_open_model_reports_errors_in_one_line(denoiser, small_autoencoder, tmp_
         (tmp_path / "unfinished", None, "holds an unfinished training: rerun the same"),
         (torn, None, "specmatch.json is damaged: it is not JSON"),
         (foreign, None, "describes no diffusion model"),
+        (unknown, None, "describes no diffusion model .class_counts: .*: expected what `specmatch train-diff"),
         (uncounted, None, "2 classes and 1 class_counts: expected as many of each"),
         (odd, None, "is damaged"),
         (made("classless", replace(known, classes=(), class_counts=())), None, "declares 0 classes, .* network has 2"),

@@ -31,6 +31,21 @@ COMMAND = "train-diffusion"
 CPU = torch.device("cpu")
 
 
+@pytest.fixture
+def imported(specmatch, tmp_path):
+    """Labels → a cache of latents that another tool wrote, 8 x 8 x 8, one of each label in turn."""
+
+    def made(*labels):
+        (tmp_path / "foreign").mkdir()
+        latents = torch.randn(len(labels), 8, 8, 8, generator=torch.Generator().manual_seed(0))
+        path = tmp_path / "foreign" / "latents_rank00_shard000.safetensors"
+        save_file({"latents": latents, "labels": torch.tensor(labels)}, path)
+        assert specmatch("cache", f"latents:{path.parent}", "--out", tmp_path / "imported")[0] == 0
+        return str(tmp_path / "imported")
+
+    return made
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cached", "encoded", "pixels"])
 def test_run_diffusion_writes_its_directory(small_diffusion, sources, small_autoencoder, command, kind):
@@ -196,15 +211,36 @@ def test_require_same_data_refuses_another_declared_scale(small_diffusion, small
         (("--intervals.preview", 1, "--preview.steps", 0), "preview.steps is 0: must be greater than 0"),
         (("--intervals.preview", 1, "--preview.labels", 2), "a class from 0 to 1"),
         (("--intervals.preview", 1, "--denoiser.no-labels", "--preview.guidance", 2), "is unconditional"),
+        (
+            ("--intervals.preview", 1, "--objective.label-dropout", 0, "--preview.guidance", 2),
+            "guidance is 2.0, but {run} learned no image without its class: train with objective.label_dropout above 0",
+        ),
     ],
 )
 def test_train_diffusion_refuses_in_one_line_before_writing(small_diffusion, command, arguments, said):
     status, out, err = command(small_diffusion, *arguments)
     assert (status, out) == (2, "")
     assert err.startswith("specmatch train-diffusion: ")
-    assert said in err
+    assert said.replace("{run}", small_diffusion.out) in err
     assert err.count("\n") == 1
     assert not Path(small_diffusion.out).exists()
+
+
+def test_train_diffusion_records_whether_anything_was_learned_without_its_class(
+    small_diffusion, imported, specmatch, tmp_path
+):
+    run = replace(small_diffusion, steps=1)
+    kept = replace(run.objective, label_dropout=0.0)
+    export = run_diffusion(replace(run, objective=kept))
+    assert not read_card(export).learned_none
+    for options in (("--guidance", 4), ("--labels", "none"), ("--protocol", "sit_guided")):
+        status, _, err = specmatch("sample", run.out, "--out", tmp_path / "x.png", *options)
+        assert (status, "learned no image without its class" in err) == (2, True)
+        assert not (tmp_path / "x.png").exists()
+    assert read_card(run_diffusion(replace(run, out=str(tmp_path / "dropped")))).learned_none
+    source = replace(run.source, latents=imported(-1, 0, 1, 1))
+    card = read_card(run_diffusion(replace(run, out=str(tmp_path / "mixed"), source=source, objective=kept)))
+    assert (card.learned_none, sum(card.class_counts)) == (True, 3)
 
 
 def test_train_diffusion_refuses_missing_flips_and_autoencoders(
@@ -227,16 +263,9 @@ def test_train_diffusion_refuses_missing_flips_and_autoencoders(
 
 
 def test_train_diffusion_names_classes_without_latents_which_are_not_sampled(
-    small_diffusion, specmatch, command, tmp_path
+    small_diffusion, imported, command, tmp_path
 ):
-    generator = torch.Generator().manual_seed(0)
-    (tmp_path / "foreign").mkdir()
-    save_file(
-        {"latents": torch.randn(6, 8, 8, 8, generator=generator), "labels": torch.tensor([1, 2, 2, 4, 2, 1])},
-        tmp_path / "foreign" / "latents_rank00_shard000.safetensors",
-    )
-    assert specmatch("cache", f"latents:{tmp_path / 'foreign'}", "--out", tmp_path / "latents")[0] == 0
-    run = replace(small_diffusion, source=diffusion_config.Source(latents=str(tmp_path / "latents")), steps=1)
+    run = replace(small_diffusion, source=diffusion_config.Source(latents=imported(1, 2, 2, 4, 2, 1)), steps=1)
     status, _, err = command(run)
     assert (status, "8 x 8 x 8, 5 classes" in err) == (0, True)
     assert "warning: nothing to learn from of these classes, which are not sampled: 0, 3\n" in err

@@ -131,6 +131,12 @@ def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
         raise ValueError(f"seeds must be unique, got {plan.seeds}")
     if plan.control not in plan.entries:
         raise ValueError(f"control is {plan.control!r}, expected one of the entries: {listed(plan.entries)}")
+    dropout, sampled = plan.diffusion.objective.label_dropout, plan.sampling
+    if sampled.guidance != 1 and not dropout:
+        raise ValueError(
+            f"sampling.guidance is {sampled.guidance}, and diffusion.objective.label_dropout is 0, so that nothing is "
+            f"learned without its class: raise the latter, or leave guidance at 1"
+        )
     encoders = {}
     for name in {entry.method: name for name, entry in plan.entries.items()}.values():
         vision, key = check_autoencoder_run(autoencoder_run(plan, name, 0, Path())), plan.entries[name].method.vision

@@ -76,7 +76,7 @@ def check_sampling(model: DiffusionModel, choice: SamplingChoice) -> None:
     """Check that a model can be sampled this way.
 
     Raises:
-        ValueError: for numbers out of range, and for guidance or a class that the model did not learn.
+        ValueError: for numbers out of range, and for guidance, a class or no class where the model did not learn it.
     """
     validate(choice)
     low, high = choice.guidance_interval
@@ -86,6 +86,10 @@ def check_sampling(model: DiffusionModel, choice: SamplingChoice) -> None:
         raise ValueError(f"guidance is {choice.guidance}, but {model.source} is unconditional: leave it at 1")
     if choice.guidance != 1 and choice.labels == "none":
         raise ValueError(f"guidance is {choice.guidance} and labels is none: guidance needs labels")
+    if not model.card.learned_none and (choice.guidance != 1 or choice.labels == "none"):
+        asked = "labels is none" if choice.labels == "none" else f"guidance is {choice.guidance}"
+        why = f"{model.source} learned no image without its class"
+        raise ValueError(f"{asked}, but {why}: train with objective.label_dropout above 0 for that")
     if choice.guidance_by == "step" and choice.sampler not in ("euler", "heun"):
         raise ValueError(f"guidance_by is step, which {choice.sampler} does not have: use heun or euler")
     times_of(model, choice)

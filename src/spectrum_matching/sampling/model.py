@@ -28,9 +28,9 @@ class Card:
     """Record of how an exported denoiser was trained.
 
     shape: (c, h, w) of its samples. class_counts: how many images of each class it learned; the embedding of a class
-    without any is as it was initialised. is_pixels: whether its samples are images, which nothing decodes. autoencoder:
-    what decodes them otherwise, "" if unknown. autoencoder_digest: of its weights during training, "" if they were not
-    read.
+    without any is as it was initialised. learned_none: whether it learned images without a class, as guidance needs it.
+    is_pixels: whether its samples are images, which nothing decodes. autoencoder: what decodes them otherwise, "" if
+    unknown. autoencoder_digest: of its weights during training, "" if they were not read.
     """
 
     run: str
@@ -40,6 +40,7 @@ class Card:
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
     class_counts: tuple[int, ...]
+    learned_none: bool
     latent_space: LatentSpace
     autoencoder: str
     data: str

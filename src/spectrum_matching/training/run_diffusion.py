@@ -74,14 +74,16 @@ def _prepare(run: DiffusionRun, accelerator: Accelerator) -> PreparedTraining:
     require_same_data(directory, started_on, data.contents)
     check_curriculum(run, data.shape)
     state = build_diffusion_state(run, data.shape, len(data.info.classes), device, data.target_shape)
+    classes, counts = (data.info.classes, data.class_counts) if run.denoiser.labels else ((), ())
     described = Card(
         run=run.name,
         step=0,
         averaged=bool(run.optimizer.ema),
         path=path_of(run),
         shape=data.shape,
-        classes=data.info.classes if run.denoiser.labels else (),
-        class_counts=data.class_counts if run.denoiser.labels else (),
+        classes=classes,
+        class_counts=counts,
+        learned_none=bool(run.objective.label_dropout) or sum(counts) < data.n,
         latent_space=data.latent_space,
         autoencoder=_in_full(data.info.autoencoder),
         data=_in_full(run.source.latents or run.source.images or ""),
@@ -95,7 +97,7 @@ def _prepare(run: DiffusionRun, accelerator: Accelerator) -> PreparedTraining:
         logger.warning("skipped %s: %s", bad.name, bad.reason)
     shape, n_parameters = " x ".join(map(str, data.shape)), sum(p.numel() for p in state.denoiser.parameters())
     logger.info("%d to learn from, %s, %s classes", data.n, shape, len(data.info.classes) or "no")
-    if empty := [name for name, count in zip(described.classes, described.class_counts, strict=True) if not count]:
+    if empty := [name for name, count in zip(classes, counts, strict=True) if not count]:
         more = f", and {len(empty) - N_NAMED} more" if len(empty) > N_NAMED else ""
         logger.warning(
             "nothing to learn from of these classes, which are not sampled: %s%s", listed(empty[:N_NAMED]), more
