@@ -18,7 +18,8 @@ import torch
 from accelerate import Accelerator
 from torch.utils.flop_counter import FlopCounterMode
 
-from machine import describe  # the file beside this one
+from how_fast_is_training import seconds_of  # files beside this one
+from machine import describe
 from spectrum_matching.diffusion import SAMPLERS, SampleNoise, evaluations, guided, time_grid
 from spectrum_matching.training.autoencoder_config import Intervals
 from spectrum_matching.training.diffusion_config import DenoiserChoice, DiffusionRun
@@ -45,7 +46,7 @@ def training(
     labels = torch.zeros(run.batch_size, dtype=torch.int64, device=device)
     run = replace(run, steps=warmup + steps + 1, intervals=Intervals(log=0))
     records = train_diffusion(run, state, repeat(DiffusionBatch(data, labels, ())), accelerator)
-    seconds = [record.seconds for record in islice(records, warmup + steps)][warmup:]
+    seconds = seconds_of(list(islice(records, warmup + steps))[warmup:])
     result = {"trained_per_second": run.batch_size / statistics.median(seconds)}
     if device.type == "cuda":
         result["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30

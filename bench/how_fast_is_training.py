@@ -8,7 +8,7 @@ Images are random numbers: reading them is not measured. On a GPU: what_does_a_g
 import argparse
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice, repeat
 
@@ -20,6 +20,7 @@ from machine import describe  # the file beside this one
 from spectrum_matching.data.images import ImageBatch
 from spectrum_matching.nets.vision.perceptual import LPIPS
 from spectrum_matching.training.autoencoder_config import AutoencoderRun, Data, Intervals, tiny
+from spectrum_matching.training.optimization import StepRecord
 from spectrum_matching.training.train_autoencoder import build_state, open_autoencoder, train_autoencoder
 
 
@@ -29,6 +30,13 @@ def cases() -> Iterator[tuple[str, AutoencoderRun]]:
         for size in (32, 64):
             run = replace(tiny("esm_dsm"), precision=precision, batch_size=16, data=Data(size=size))
             yield f"tiny, {size} x {size}, ESM + DSM, {precision}", run
+
+
+def seconds_of(records: Sequence[StepRecord]) -> list[float]:
+    """Return the seconds of each update; one that was skipped did less, and is refused."""
+    if any(record.skipped for record in records):
+        raise ValueError("an update was skipped, as its gradient is not finite: it is no measure of speed")
+    return [record.seconds for record in records]
 
 
 def measure(
@@ -41,7 +49,7 @@ def measure(
     batches = repeat(ImageBatch(images, torch.zeros(run.batch_size), ()))
     run = replace(run, steps=warmup + steps + 1, intervals=Intervals(log=0))
     records = train_autoencoder(run, state, batches, accelerator, perceptual)
-    seconds = [record.seconds for record in islice(records, warmup + steps)][warmup:]
+    seconds = seconds_of(list(islice(records, warmup + steps))[warmup:])
     result = {"images_per_second": run.batch_size / statistics.median(seconds), "batch_size": run.batch_size}
     if device.type == "cuda":
         result["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30

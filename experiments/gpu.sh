@@ -10,4 +10,8 @@ mkdir -p "$out"
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 [ -x "$(command -v "$python")" ] || python=python3
-exec "$python" bench/what_does_a_gpu_do.py --json "$out/gpu.json" --minutes 8 "$@"
+if ! why=$("$python" -c 'import diffusers, pydantic, spectrum_matching.records.provenance, torchmetrics' 2>&1); then
+    echo "$python lacks what is needed (${why##*$'\n'}): install the package there, or name another by PYTHON" >&2
+    exit 1
+fi
+exec "$python" bench/what_does_a_gpu_do.py --json "$out/gpu.json" --minutes 7.5 "$@"  # and half a minute to import

@@ -459,6 +459,19 @@ def test_compile_parts_leaves_out_layers_of_compared_gradients(small_run, choice
     assert donated == (not balanced)
 
 
+@pytest.mark.slow
+def test_compile_parts_leaves_no_block_uncompiled(small_run, monkeypatch):
+    compile_by_inductor = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda part: compile_by_inductor(part, backend="eager"))
+    state = new_state(replace(small_run, network=autoencoder_config.Network(preset="f8d4")))
+    autoencoder = state.autoencoder
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True, recompile_limit=8):
+        compile_parts(state, None)
+        for images, has_gradients in ((torch.zeros(2, 3, 32, 32), True), (torch.zeros(1, 3, 32, 32), False)):
+            with torch.set_grad_enabled(has_gradients):
+                autoencoder.decode(autoencoder.encode(images).mean)
+
+
 def test_train_autoencoder_in_channels_last_gives_the_same_losses(small_run, batches):
     runs_ = [replace(small_run, discriminator=DISCRIMINATOR, channels_last=last, steps=2) for last in (False, True)]
     states = [new_state(run) for run in runs_]

@@ -19,6 +19,9 @@ from .autoencoder_config import AutoencoderRun
 from .distillation import Taught, Teacher, distillation_terms, new_student
 from .optimization import StepRecord, TrainingState, adamw, averaged, train
 
+VARIANTS = 64
+"""Compiled variants of a block's code that are kept: of each block of its class, with and without gradients, by size."""
+
 
 class Reconstructor(nn.Module):
     """One forward for encoder, transform, decoder and encoding losses, so that a distributed wrapper sees all of it.
@@ -228,6 +231,8 @@ def compile_parts(state: AutoencoderState, perceptual: LPIPS | None) -> None:
     A gradient at the last layer of a network compiled whole would cost a backward pass through all of it.
     """
     layers = state.autoencoder.layers
+    # Blocks of one class share their compiled variants: beyond the limit, 8 by default, the others would run eagerly.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, VARIANTS)
     if state.balanced_terms:
         # The decoder runs backward twice: once for the gradient at the encoder's last layer.
         torch._functorch.config.donated_buffer = False
