@@ -164,7 +164,7 @@ def test_shard_rows_refuses_values_beyond_dtype(ours, value, said):
     index = replace(index, dtype="float16", info=replace(index.info, channels=1, grid=(1, 1)))
     batch = JobBatch({"mean": torch.tensor([0.0, value]).view(2, 1, 1, 1)}, [0, 1], ["none", "one"], torch.zeros(2))
     with pytest.raises(ValueError, match=said):
-        ShardRows(index, False).add(batch)
+        ShardRows(index).add(batch)
 
 
 @pytest.mark.slow
@@ -201,6 +201,22 @@ def labelled(folder):
         colours = torch.randint(0, 256, (4, 4, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(i))
         Image.fromarray(colours.numpy()).resize((32, 32)).save(path)
     return folder
+
+
+def test_cache_latents_takes_labels_for_a_setting(autoencoder, tmp_path):
+    options = {"data": str(labelled(tmp_path / "images")), **SHARDS}
+    for labels in (False, True):
+        out = cache_latents(autoencoder, out=tmp_path / str(labels), labels=labels, **options)
+        assert (open_latents(out).classes, read_index(out).labels) == (("a", "b", "c") if labels else (), labels)
+        (out / "latents-00002.safetensors").write_bytes(b"")
+        before = files(out)
+        with pytest.raises(ValueError, match=f"holds another cache: labels is {labels}, not {not labels}"):
+            cache_latents(autoencoder, out=out, labels=not labels, **options)
+        assert files(out) == before
+        cache_latents(autoencoder, out=out, labels=labels, **options)
+    assert open_latents(out).labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    imported = cache_latents(f"latents:{out}", out=tmp_path / "imported", labels=False)
+    assert (read_index(imported).info.classes, set(open_latents(imported).labels.tolist())) == ((), {-1})
 
 
 def test_cache_latents_exports_mar_by_image_names(autoencoder, tmp_path):

@@ -38,7 +38,7 @@ def job(values: Tensor, dtype: str, shard_images: int = 8, logvar: Tensor | None
 
     holds = "mean" if logvar is None else "posterior"
     info = LatentInfo(holds=holds, channels=C, grid=GRID, n_images=(len(values), len(values)))
-    return CacheJob(Storage(dtype, False, shard_images).index(info, "encoder"), len(values), False, batches)
+    return CacheJob(Storage(dtype, False, shard_images).index(info, "encoder"), len(values), batches)
 
 
 @pytest.mark.parametrize("dtype", SPACING, ids=str)

@@ -54,6 +54,7 @@ def index_of(shards: list[ShardEntry], n_images: int = 100, channels: int = 2, *
         shard_images=4,
         versions={"torch": torch.__version__},
         shards=tuple(shards),
+        labels=True,
     )
 
 
@@ -214,6 +215,15 @@ def test_open_cache_refuses_shards_of_other_shape(tmp_path: Path) -> None:
         open_latents(tmp_path)
 
 
+def test_open_cache_refuses_shards_of_other_tensors(tmp_path: Path) -> None:
+    shards = [write_shard(tmp_path, k, tensors(4, 4 * k)) for k in range(2)]
+    unlabelled = {name: values for name, values in tensors(4, 8).items() if name != "label"}
+    write_index(tmp_path, index_of([*shards, write_shard(tmp_path, 2, unlabelled)], 12))
+    said = r"00002.safetensors holds index, logvar, mean, the first one index, label, logvar, mean: delete"
+    with pytest.raises(ValueError, match=said):
+        open_latents(tmp_path)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -295,6 +305,15 @@ def test_finished_shards_hold_every_one_of_their_items(tmp_path: Path) -> None:
     assert set(finished_shards(tmp_path, index, 11)) == {0, 1, 2}
     write_shard(tmp_path, 1, tensors(4, 4) | {"index": torch.tensor([4, 5, 5, 6])})  # one image twice
     assert list(finished_shards(tmp_path, index, 12)) == [0]
+
+
+def test_finished_shards_hold_the_tensors_of_the_index(tmp_path: Path) -> None:
+    write_shard(tmp_path, 0, tensors(4))
+    write_shard(tmp_path, 1, {name: values for name, values in tensors(4, 4).items() if name != "label"})
+    index = index_of([], 8)
+    assert list(finished_shards(tmp_path, index, 8)) == [0]
+    assert list(finished_shards(tmp_path, replace(index, labels=False), 8)) == [1]
+    assert not finished_shards(tmp_path, replace(index, info=replace(index.info, holds="mean")), 8)
 
 
 def anonymous_memory() -> int:

@@ -113,7 +113,7 @@ def cache_latents(
             in_main(accelerator, lambda: _export(latents, export, out))
         return out
     if latents is not None and not is_vision:
-        job = import_cache(latents, storage)
+        job = import_cache(latents, storage, labels=labels)
     else:
         if latents is not None:
             images = images_of(latents)

@@ -116,11 +116,12 @@ def encode_images(encoder: Encoder, images: ImageSet, storage: Storage, *, batch
                     moments, batch.indices, [images.names[i] for i in batch.indices], batch.labels, batch.bad
                 )
 
-    return CacheJob(storage.index(info, encoder.digest), len(images), bool(images.classes), batches, images.names)
+    index = storage.index(info, encoder.digest, bool(images.classes))
+    return CacheJob(index, len(images), batches, images.names)
 
 
-def import_cache(latents: LatentSet, storage: Storage) -> CacheJob:
-    """Return the job of copying moments and labels from another cache.
+def import_cache(latents: LatentSet, storage: Storage, *, labels: bool = True) -> CacheJob:
+    """Return the job of copying moments from another cache, and labels where they are asked for and it holds any.
 
     Raises:
         ValueError: when mirrored images are wanted and it does not hold them.
@@ -134,7 +135,9 @@ def import_cache(latents: LatentSet, storage: Storage) -> CacheJob:
     n = max(info.n_images[1], len(latents))
     # Only the order of another tool's images is known.
     images = info.images if info.fingerprint else None
+    labels = labels and bool((latents.labels >= 0).any())
     info = replace(info, flips=storage.flips, images=images, n_images=(n, n), latent_space=None, global_space=None)
+    info = replace(info, classes=info.classes if labels else ())
 
     def batches(number: int, items: range) -> Iterator[JobBatch]:
         for item in items:
@@ -151,8 +154,7 @@ def import_cache(latents: LatentSet, storage: Storage) -> CacheJob:
             else:
                 yield JobBatch(moments, [indices[item]], [name], label)
 
-    is_labelled = bool((latents.labels >= 0).any())
-    return CacheJob(storage.index(info, latents.digest), len(latents), is_labelled, batches)
+    return CacheJob(storage.index(info, latents.digest, labels), len(latents), batches)
 
 
 def images_of(latents: LatentSet) -> ImageSet:

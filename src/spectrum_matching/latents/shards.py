@@ -50,7 +50,7 @@ class CacheIndex:
     """Content of index.json.
 
     encoder_digest: of the encoder's weights; of an imported folder, that folder's. dtype: of the moments. versions: of
-    the libraries that wrote them. Shard k holds images from k · shard_images on.
+    the libraries that wrote them. Shard k holds images from k · shard_images on. labels: whether shards hold labels.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - no field
@@ -61,6 +61,15 @@ class CacheIndex:
     shard_images: int
     versions: Mapping[str, str]
     shards: tuple[ShardEntry, ...] = ()
+    labels: bool = False
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of the tensors in each shard."""
+        moments = ("mean", "logvar") if self.info.holds == "posterior" else ("mean",)
+        sides = ("", "_flip") if self.info.flips else ("",)
+        numbers = ("index", "label") if self.labels else ("index",)
+        return (*(f"{name}{side}" for name in moments for side in sides), *numbers)
 
     def differences(self, other: "CacheIndex", names: Sequence[str] = ()) -> tuple[str, ...]:
         """Return what keeps the other from resuming this cache: "dtype is float16, not float32".
@@ -77,7 +86,7 @@ class CacheIndex:
         info = {name: getattr(self.info, name) for name in ("image_size", "holds", "flips", "tile", "gain")}
         # A vision encoder's digest does not decide channels and grid.
         info |= {"channels": self.info.channels, "grid": self.info.grid}
-        return info | {name: getattr(self, name) for name in ("encoder_digest", "dtype", "shard_images")}
+        return info | {name: getattr(self, name) for name in ("encoder_digest", "dtype", "shard_images", "labels")}
 
 
 DOCUMENT = Document(CacheIndex, FORMAT, "cache", "delete its folder and cache the images again", sealed=True)
@@ -133,7 +142,7 @@ def started_cache(folder: Path) -> CacheIndex | None:
 
 
 def finished_shards(folder: Path, index: CacheIndex, n_items: int) -> dict[int, ShardEntry]:
-    """Return whole shards by number: with the SHA-256 of the index or their hidden entry, and every one of their items.
+    """Return whole shards by number: with the SHA-256 of the index or their hidden entry, all tensors and all items.
 
     n_items: of the cache. An item of a shard is a latent in it, or a bad file that it names.
     """
@@ -150,17 +159,19 @@ def finished_shards(folder: Path, index: CacheIndex, n_items: int) -> dict[int, 
     unchanged = are_unchanged({folder / entry.name: entry.sha256 for entry in complete.values()})
     whole = {}
     for (number, entry), is_unchanged in zip(complete.items(), unchanged, strict=True):
-        if is_unchanged and _holds(folder, entry, n_held[number]):
+        if is_unchanged and _holds(folder, entry, n_held[number], index.tensors):
             whole[number] = entry
         elif (folder / entry.name).exists():
             log.warning("shard %s is damaged: it is written again", folder / entry.name)
     return whole
 
 
-def _holds(folder: Path, entry: ShardEntry, n_items: int) -> bool:
-    """Return whether a shard that is what was written holds as many items."""
+def _holds(folder: Path, entry: ShardEntry, n_items: int, tensors: Sequence[str]) -> bool:
+    """Return whether a shard that is what was written holds as many items, and these tensors."""
     try:
         shard = open_shard(folder / entry.name)
+        if set(shard.keys()) != set(tensors):
+            return False
         n_bad = len(json.loads(shard.metadata()[METADATA])["bad"])
         return entry.n + n_bad == n_items and len(set(shard.get_tensor("index").tolist())) == entry.n
     except (ValueError, KeyError, TypeError):  # of another format
@@ -248,19 +259,23 @@ def open_cache(folder: Path) -> ShardLatents:
         ValueError: when the index or a shard is damaged.
     """
     index = read_index(folder)
-    info, image_keys = index.info, []
+    info, image_keys, names = index.info, [], set[str]()
     _compare(folder, index.shards)
     for shard in index.shards:
         tensors = open_shard(folder / shard.name)
+        if (held := set(tensors.keys())) != (names := names or held):
+            found, first = (", ".join(sorted(each)) for each in (held, names))
+            raise ValueError(
+                f"shard {folder / shard.name} holds {found}, the first one {first}: delete {folder} and cache again"
+            )
         shape, expected = tuple(tensors.get_slice("mean").get_shape()), (shard.n, info.channels, *info.grid)
         if shape != expected:
             raise ValueError(f"shard {folder / shard.name} holds latents {shape}, not {expected}; {REMEDY}")
         image_keys += tensors.get_tensor("index").tolist()
     if len(set(image_keys)) < len(image_keys):
         raise ValueError(f"{folder}: an image is in its shards more than once; cache the images again")
-    names = set(tensors.keys())
     stored: dict[Statistic, str] = {name: name for name in STATISTICS if name in names}
-    held = {"posterior": "mean and log-variance", "mean": "mean", "sample": "one sample"}[info.holds]
+    moments = {"posterior": "mean and log-variance", "mean": "mean", "sample": "one sample"}[info.holds]
     encoder = info.autoencoder or "an unknown autoencoder"
     flips = "; mirrored images are left out" if "mean_flip" in names else ""
     return ShardLatents(
@@ -271,7 +286,7 @@ def open_cache(folder: Path) -> ShardLatents:
         [(shard.n, info.channels, *info.grid) for shard in index.shards],
         stored,
         image_keys,
-        notes=(f"Our own cache: {held} of each posterior of {encoder}, {index.dtype}, before any scaling{flips}.",),
+        notes=(f"Our own cache: {moments} of each posterior of {encoder}, {index.dtype}, before any scaling{flips}.",),
         files=KnownContents(
             {shard.name: Content(shard.n_bytes, bytes.fromhex(shard.sha256)) for shard in index.shards}
         ),

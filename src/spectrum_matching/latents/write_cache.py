@@ -54,8 +54,8 @@ class Storage:
     shard_images: int | None = None
     gain: GainChoice = field(default_factory=GainChoice)
 
-    def index(self, info: LatentInfo, encoder_digest: str) -> CacheIndex:
-        """Return the index of a cache that is stored like this."""
+    def index(self, info: LatentInfo, encoder_digest: str, labels: bool = False) -> CacheIndex:
+        """Return the index of a cache that is stored like this; labels: whether it holds them."""
         libraries = [name for name in ("torch", "diffusers", "safetensors", "transformers") if find_spec(name)]
         return CacheIndex(
             info=replace(info, gain=self.gain),
@@ -63,6 +63,7 @@ class Storage:
             dtype=self.dtype,
             shard_images=self.shard_images or SHARD_IMAGES,
             versions={"specmatch": __version__, "commit": commit()} | {name: version(name) for name in libraries},
+            labels=labels,
         )
 
 
@@ -78,33 +79,29 @@ class JobBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class CacheJob:
-    """The index of a cache to be written, of how many items it is made, and whether they have labels.
+    """The index of a cache to be written, and of how many items it is made.
 
     batches: makes the latents of a shard, given its number and items. names: of the images, where they are known.
     """
 
     index: CacheIndex
     n: int
-    is_labelled: bool
     batches: Callable[[int, range], Iterator[JobBatch]]
     names: Sequence[str] = ()
 
 
 class ShardRows:
-    """Rows of a shard, added batch by batch, in the cache's dtype; labels are dropped unless `is_labelled`.
+    """Rows of a shard, added batch by batch, in the cache's dtype; labels are dropped unless the cache holds them.
 
     rounding: errors of these rows.
     """
 
-    def __init__(self, index: CacheIndex, is_labelled: bool) -> None:
+    def __init__(self, index: CacheIndex) -> None:
         self._dtype: torch.dtype = getattr(torch, index.dtype)
-        statistics = ["mean", *(["logvar"] if index.info.holds == "posterior" else [])]
-        sides = ("", "_flip") if index.info.flips else ("",)
         empty = torch.empty(0, index.info.channels, *index.info.grid, dtype=self._dtype)
         numbers = torch.empty(0, dtype=torch.int64)
-        self._parts = {f"{name}{side}": [empty] for name in statistics for side in sides}
+        self._parts = {name: [numbers if name in ("index", "label") else empty] for name in index.tensors}
         self.rounding = RoundingErrors()
-        self._parts |= {name: [numbers] for name in (("index", "label") if is_labelled else ("index",))}
 
     def add(self, batch: JobBatch) -> None:
         """Add a batch.
@@ -156,7 +153,7 @@ def write_cache(
         total, done = sum(len(items) for _, items in mine), 0
         progress(0, total)
         for number, items in mine:
-            rows = ShardRows(job.index, job.is_labelled)
+            rows = ShardRows(job.index)
             bad: tuple[BadFile, ...] = ()
             for batch in job.batches(number, items):
                 rows.add(batch)
