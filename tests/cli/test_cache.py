@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from files_of_tests import write_labelled
 from processes import start, start_two, statuses
 from spectrum_matching.analysis.cached import open_cached
 from spectrum_matching.cli.cache import cache_latents
@@ -207,7 +208,7 @@ def test_cache_latents_takes_labels_for_a_setting(autoencoder, tmp_path):
     options = {"data": str(labelled(tmp_path / "images")), **SHARDS}
     for labels in (False, True):
         out = cache_latents(autoencoder, out=tmp_path / str(labels), labels=labels, **options)
-        assert (open_latents(out).classes, read_index(out).labels) == (("a", "b", "c") if labels else (), labels)
+        assert open_latents(out).classes == (("a", "b", "c") if labels else ())
         (out / "latents-00002.safetensors").write_bytes(b"")
         before = files(out)
         with pytest.raises(ValueError, match=f"holds another cache: labels is {labels}, not {not labels}"):
@@ -217,6 +218,31 @@ def test_cache_latents_takes_labels_for_a_setting(autoencoder, tmp_path):
     assert open_latents(out).labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     imported = cache_latents(f"latents:{out}", out=tmp_path / "imported", labels=False)
     assert (read_index(imported).info.classes, set(open_latents(imported).labels.tolist())) == ((), {-1})
+
+
+@pytest.mark.parametrize("suffix", ["tar", "parquet"])
+def test_cache_latents_refuses_images_that_were_labelled_anew(autoencoder, tmp_path, monkeypatch, suffix):
+    if suffix == "parquet":
+        monkeypatch.setattr(pytest.importorskip("datasets").config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    images = tmp_path / f"images.{suffix}"
+
+    def cache(of_images, out="out", **options):
+        write_labelled(images, of_images)
+        return cache_latents(autoencoder, data=str(images), out=tmp_path / out, **SHARDS, **options)
+
+    first, other, named = ["a", "b", "c"] * 4, ["c", "a", "b"] * 4, ["a", "b", "d"] * 4
+    out = cache(first)
+    before = files(out)
+    for changed in (other, named):
+        with pytest.raises(ValueError, match="another cache: of the same images with other labels; choose another"):
+            cache(changed)
+    assert files(cache(first)) == before
+    assert open_latents(out).labels.tolist() == [0, 1, 2] * 4
+    # What takes no labels takes the same images for the same.
+    unlabelled = files(cache(first, "unlabelled", labels=False))
+    assert files(cache(other, "unlabelled", labels=False)) == unlabelled
+    targets = [cache_latents("vision:gradients:8", beside=out) for _ in range(2)]
+    assert open_latents(targets[0]).n_classes == 0
 
 
 def test_cache_latents_exports_mar_by_image_names(autoencoder, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from files_of_tests import write_labelled
 from spectrum_matching.cli.compare import amount, gigabytes
 from spectrum_matching.cli.main import main
 from spectrum_matching.comparison import plans
@@ -335,6 +336,31 @@ def test_measuring_labels_asks_for_metrics_by_class(plan, class_folder, tmp_path
     (analysis,) = ANALYSES.read(done["analysis"].folder / "analysis.json")
     refused = analysis.view("mean").measurements["viv_class"].refused
     assert ("no labels" in refused) is not labels
+
+
+@pytest.mark.parametrize("by_class", [False, True])
+def test_run_trial_repeats_the_stages_that_take_labels(plan, tmp_path, by_class):
+    tar = tmp_path / "images.tar"
+    data = replace(plan.autoencoder.data, path=str(tar))
+    measuring = replace(plan.measuring, features=None, labels=by_class)
+    plan = replace(plan, autoencoder=replace(plan.autoencoder, data=data), measuring=measuring, out=str(tmp_path))
+
+    def stages(labels, asked=True):
+        write_labelled(tar, labels)
+        denoiser = replace(plan.diffusion.denoiser, labels=asked)
+        opened = open_plan(replace(plan, diffusion=replace(plan.diffusion, denoiser=denoiser)))
+        done = trial_module.run_trial(opened, "autoencoder", 0, untrained)
+        return {(name, stage.digest) for name, stage in done.items()}
+
+    def untrained(parent, name, inputs, work):
+        return run_stage(parent, name, inputs, lambda folder: {"weights": ""})
+
+    first, other = ["a", "b"] * 6, ["b", "a", "a", "b"] * 3
+    assert stages(first) == stages(first)
+    changed = {name for name, _ in stages(first) - stages(other)}
+    assert changed == {"cache", "diffusion", "samples", "scores"} | ({"analysis"} if by_class else set())
+    if not by_class:
+        assert stages(first, asked=False) == stages(other, asked=False)
 
 
 def test_labels_need_images_with_classes(plan):

@@ -54,7 +54,7 @@ def index_of(shards: list[ShardEntry], n_images: int = 100, channels: int = 2, *
         shard_images=4,
         versions={"torch": torch.__version__},
         shards=tuple(shards),
-        labels=True,
+        labels="0123456789abcdef",
     )
 
 
@@ -312,7 +312,7 @@ def test_finished_shards_hold_the_tensors_of_the_index(tmp_path: Path) -> None:
     write_shard(tmp_path, 1, {name: values for name, values in tensors(4, 4).items() if name != "label"})
     index = index_of([], 8)
     assert list(finished_shards(tmp_path, index, 8)) == [0]
-    assert list(finished_shards(tmp_path, replace(index, labels=False), 8)) == [1]
+    assert list(finished_shards(tmp_path, replace(index, labels=""), 8)) == [1]
     assert not finished_shards(tmp_path, replace(index, info=replace(index.info, holds="mean")), 8)
 
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from files_of_tests import write_labelled
 from runs import asked, checkpointed, files, logged, wait_for
 from spectrum_matching.cli.cache import cache_latents
 from spectrum_matching.cli.main import main
@@ -173,6 +174,42 @@ def test_require_same_data_refuses_other_data_of_the_same_name(
     status, _, err = command(run, "--steps", 4)
     assert status == 2
     assert err.endswith("was started on other data: another autoencoder; restore the data, or choose another out\n")
+
+
+def test_require_same_data_refuses_other_labels_of_the_same_images(small_diffusion, command, tmp_path):
+    tar, labels = tmp_path / "images.tar", ["a", "b"] * 4
+    source = diffusion_config.Source(images=str(tar), size=32, held_out=0.0)
+    run, unlabelled = (
+        replace(
+            small_diffusion, source=source, steps=1, out=str(tmp_path / name), denoiser=replace(denoiser, labels=asked)
+        )
+        for denoiser in (small_diffusion.denoiser,)
+        for name, asked in (("labelled", True), ("unlabelled", False))
+    )
+    write_labelled(tar, labels)
+    assert [command(each)[0] for each in (run, unlabelled)] == [0, 0]
+    write_labelled(tar, labels[::-1])
+    status, _, err = command(run, "--steps", 2)
+    assert status == 2
+    assert err.endswith(
+        "was started on other data: the labels, or the names of their classes, are others; restore the data, or choose "
+        "another out\n"
+    )
+    assert command(unlabelled, "--steps", 2)[0] == 0
+    write_labelled(tar, labels)
+    assert command(run, "--steps", 2)[0] == 0
+
+
+def test_require_same_data_refuses_latents_of_other_class_names(small_diffusion, small_autoencoder, command, tmp_path):
+    folder = tmp_path / "latents"
+    run = replace(small_diffusion, source=diffusion_config.Source(latents=str(folder)))
+    for names, steps, expected in (("ab", 1, 0), ("ac", 2, 2)):
+        write_labelled(tmp_path / "images.tar", names * 2)
+        shutil.rmtree(folder, ignore_errors=True)
+        cache_latents(str(small_autoencoder), data=str(tmp_path / "images.tar"), size=32, out=folder)
+        status, _, err = command(run, "--steps", steps)
+        assert status == expected, err
+    assert "was started on other data: the labels, or the names of their classes, are others; restore" in err
 
 
 def test_require_same_data_refuses_another_declared_scale(small_diffusion, small_autoencoder, command, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from ..data.images import ImageSet, open_images
+from ..data.labels import labels_digest
 from ..files.atomic import require_creatable
 from ..files.names import listed
 from ..files.settings import validate
@@ -27,13 +28,15 @@ from .plans import Plan
 class OpenedPlan:
     """A plan with what its trials share.
 
-    training_digest, n_training: of all images that training uses, held out or not. measured: by seed, the images that
+    training_digest, n_training: of all images that training uses, held out or not; training_labels: digest of their
+    labels, "" where diffusion models learn none. measured: by seed, the images that
     autoencoders are measured on, none of them trained on. references: by seed, the images that samples are compared
     with. encoders: digests of the vision encoders that methods and alignments use, by name and image size.
     """
 
     plan: Plan
     training_digest: str
+    training_labels: str
     n_training: int
     measured: Mapping[int, ImageSet]
     references: Mapping[int, ImageSet]
@@ -75,7 +78,8 @@ def open_plan(plan: Plan) -> OpenedPlan:
     for source in dict.fromkeys((data.path, measuring.data, measuring.reference_data)):
         if source is not None:
             with _noted(missing):
-                opened[source] = open_images(source, data.size, split="all", labels=source == by_class or None)
+                asked = source == by_class or (source == data.path and plan.diffusion.denoiser.labels)
+                opened[source] = open_images(source, data.size, split="all", labels=asked or None)
                 if source == by_class and not opened[source].classes:
                     raise ValueError(
                         f"measuring.labels: {source} has no classes; put its images into a folder for each class"
@@ -97,8 +101,9 @@ def open_plan(plan: Plan) -> OpenedPlan:
     references = measured
     if measuring.reference_data is not None:
         references = dict.fromkeys(plan.seeds, opened[measuring.reference_data])
+    labels = labels_digest(training.classes, training.labels) if plan.diffusion.denoiser.labels else ""
     return OpenedPlan(
-        plan, training.digest, len(training), measured, references, extractor, encoders, accelerator.device
+        plan, training.digest, labels, len(training), measured, references, extractor, encoders, accelerator.device
     )
 
 

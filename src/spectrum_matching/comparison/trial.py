@@ -18,6 +18,7 @@ from ..analysis.measure import analyze
 from ..analysis.options import N_REFERENCE, AnalysisOptions, ReferenceData
 from ..data.fingerprint import fingerprint
 from ..data.images import ImageSet
+from ..data.labels import labels_digest
 from ..data.order import spread_items
 from ..data.selection import images_to_cache
 from ..evaluation.decoded_reference import decoded_reference_of
@@ -173,7 +174,7 @@ def _train_autoencoder(trial: TrialContext, folder: Path) -> Values:
 def _analysis_inputs(trial: TrialContext) -> Values:
     measuring = trial.plan.measuring
     numbers = {"spread": measuring.analyzed, "tested": measuring.tested, "seed": trial.seed}
-    classes = {"labels": True} if measuring.labels else {}
+    classes = {"labels": labels_digest(trial.images.classes, trial.images.labels)} if measuring.labels else {}
     return _measured_images(trial) | numbers | classes | {"weights": trial.weights("autoencoder")}
 
 
@@ -219,7 +220,7 @@ def _reconstruct(trial: TrialContext, folder: Path) -> None:
 
 def _cache_inputs(trial: TrialContext) -> Values:
     diffusion = trial.plan.diffusion
-    storage = {"flips": diffusion.source.flip, "labels": diffusion.denoiser.labels, "dtype": trial.plan.cache}
+    storage = {"flips": diffusion.source.flip, "labels": trial.opened.training_labels, "dtype": trial.plan.cache}
     return storage | {"weights": trial.weights("autoencoder"), "images": trial.opened.training_digest}
 
 

@@ -112,7 +112,7 @@ class ImageSet(Contents, Dataset[ImageRow]):
         return len(self._items)
 
     @property
-    def labels(self) -> Sequence[int]:
+    def labels(self) -> list[int]:
         """Labels of all images, -1 for none."""
         return [self._files.labels[item] for item in self._items]
 

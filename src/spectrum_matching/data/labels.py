@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ..files.digests import digest_json
+
 FEW = 1000
 REMEDY = "open it without labels (cache with --no-labels, train with --denoiser.no-labels)"
 
@@ -23,3 +25,13 @@ def number_labels(values: Sequence[Any], what: str) -> tuple[tuple[str, ...], li
         )
     ids = {value: label for label, value in enumerate(present)}
     return tuple(map(str, present)), [-1 if value is None else ids[value] for value in values]
+
+
+def labels_digest(classes: Sequence[str], labels: Sequence[int]) -> str:
+    """Return the digest of the names of classes and of each item's label, "" where there are none.
+
+    It stands beside the fingerprint of the images, which is the same whether labels are asked for or not.
+    """
+    if not classes and all(label < 0 for label in labels):
+        return ""
+    return digest_json({"classes": list(classes), "labels": list(labels)})

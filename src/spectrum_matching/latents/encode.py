@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..data.fingerprint import changes, warn_if_rewritten
 from ..data.images import ImageSet
+from ..data.labels import labels_digest
 from ..data.order import batches_at
 from ..data.walk import BadFile
 from ..files.digests import digest_weights
@@ -116,7 +117,7 @@ def encode_images(encoder: Encoder, images: ImageSet, storage: Storage, *, batch
                     moments, batch.indices, [images.names[i] for i in batch.indices], batch.labels, batch.bad
                 )
 
-    index = storage.index(info, encoder.digest, bool(images.classes))
+    index = storage.index(info, encoder.digest, labels_digest(images.classes, images.labels))
     return CacheJob(index, len(images), batches, images.names)
 
 
@@ -135,9 +136,9 @@ def import_cache(latents: LatentSet, storage: Storage, *, labels: bool = True) -
     n = max(info.n_images[1], len(latents))
     # Only the order of another tool's images is known.
     images = info.images if info.fingerprint else None
-    labels = labels and bool((latents.labels >= 0).any())
+    digest = labels_digest(info.classes, latents.labels.tolist()) if labels else ""
     info = replace(info, flips=storage.flips, images=images, n_images=(n, n), latent_space=None, global_space=None)
-    info = replace(info, classes=info.classes if labels else ())
+    info = replace(info, classes=info.classes if digest else ())
 
     def batches(number: int, items: range) -> Iterator[JobBatch]:
         for item in items:
@@ -154,11 +155,11 @@ def import_cache(latents: LatentSet, storage: Storage, *, labels: bool = True) -
             else:
                 yield JobBatch(moments, [indices[item]], [name], label)
 
-    return CacheJob(storage.index(info, latents.digest, labels), len(latents), batches)
+    return CacheJob(storage.index(info, latents.digest, digest), len(latents), batches)
 
 
 def images_of(latents: LatentSet) -> ImageSet:
-    """Open the images of a cache.
+    """Open the images of a cache, without labels, which lie beside the latents.
 
     Raises:
         ValueError: when they are not known, not available, or have changed.
@@ -170,7 +171,7 @@ def images_of(latents: LatentSet) -> ImageSet:
             f"{latents.source} does not say of which images it is, or these are gone: targets lie beside latents that "
             f"`specmatch cache` made of images which still exist"
         )
-    images = choice.open(choice.size, labels=bool(info.classes))
+    images = choice.open(choice.size, labels=False)
     if changed := changes(info.fingerprint, images.fingerprint, images.names):
         raise ValueError(
             f"the images in {choice.source} have changed since {latents.source} was made ({changed}): restore them, or "

@@ -50,7 +50,8 @@ class CacheIndex:
     """Content of index.json.
 
     encoder_digest: of the encoder's weights; of an imported folder, that folder's. dtype: of the moments. versions: of
-    the libraries that wrote them. Shard k holds images from k · shard_images on. labels: whether shards hold labels.
+    the libraries that wrote them. Shard k holds images from k · shard_images on. labels: digest of the labels in the
+    shards, with the names of their classes, "" without any.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - no field
@@ -61,7 +62,7 @@ class CacheIndex:
     shard_images: int
     versions: Mapping[str, str]
     shards: tuple[ShardEntry, ...] = ()
-    labels: bool = False
+    labels: str = ""
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -79,14 +80,18 @@ class CacheIndex:
         pairs = zip(self._settings().items(), other._settings().values(), strict=True)
         settings = (f"{name} is {value}, not {wanted}" for (name, value), wanted in pairs if value != wanted)
         changed = changes(self.info.fingerprint, other.info.fingerprint, names)
-        return (*([f"of other images ({changed})"] if changed else []), *settings)
+        origin = [f"of other images ({changed})"] if changed else []
+        if not changed and self.labels and other.labels and self.labels != other.labels:
+            origin = ["of the same images with other labels"]
+        return (*origin, *settings)
 
     def _settings(self) -> dict[str, object]:
         """Return what decides the latents, or which of them a shard holds; the rest only names their origin."""
         info = {name: getattr(self.info, name) for name in ("image_size", "holds", "flips", "tile", "gain")}
         # A vision encoder's digest does not decide channels and grid.
         info |= {"channels": self.info.channels, "grid": self.info.grid}
-        return info | {name: getattr(self, name) for name in ("encoder_digest", "dtype", "shard_images", "labels")}
+        info |= {name: getattr(self, name) for name in ("encoder_digest", "dtype", "shard_images")}
+        return info | {"labels": bool(self.labels)}
 
 
 DOCUMENT = Document(CacheIndex, FORMAT, "cache", "delete its folder and cache the images again", sealed=True)

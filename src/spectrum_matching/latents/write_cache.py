@@ -54,8 +54,8 @@ class Storage:
     shard_images: int | None = None
     gain: GainChoice = field(default_factory=GainChoice)
 
-    def index(self, info: LatentInfo, encoder_digest: str, labels: bool = False) -> CacheIndex:
-        """Return the index of a cache that is stored like this; labels: whether it holds them."""
+    def index(self, info: LatentInfo, encoder_digest: str, labels: str = "") -> CacheIndex:
+        """Return the index of a cache that is stored like this; labels: their digest, "" without any."""
         libraries = [name for name in ("torch", "diffusers", "safetensors", "transformers") if find_spec(name)]
         return CacheIndex(
             info=replace(info, gain=self.gain),
@@ -144,7 +144,8 @@ def write_cache(
             cannot be made or written, no item could be used, or rounding to the dtype is not small.
     """
     info = job.index.info
-    require_alike(accelerator, {"images": info.fingerprint or job.n, "encoder": job.index.encoder_digest})
+    images = {"images": info.fingerprint or job.n, "labels": job.index.labels}
+    require_alike(accelerator, images | {"encoder": job.index.encoder_digest})
     with exclusive_output(accelerator, out):
         missing: dict[int, range] | None = in_main(accelerator, lambda: _start(job, out))
         if missing is None:

@@ -17,13 +17,15 @@ class DataFingerprint:
     """Content of data.json.
 
     data: fingerprints by what they are of, such as "training images". networks: digests of the weights that make data
-    of others, such as a vision encoder's. shape (c, h, w), latent_space: of what a diffusion model learns.
+    of others, such as a vision encoder's. shape (c, h, w), latent_space: of what a diffusion model learns. labels:
+    digest of those that it learns, with the names of their classes, "" without any.
     """
 
     data: Mapping[str, Fingerprint]
     networks: Mapping[str, str] = field(default_factory=dict)
     shape: tuple[int, int, int] | None = None
     latent_space: LatentSpace | None = None
+    labels: str = ""
 
 
 DOCUMENT = Document(
@@ -54,7 +56,7 @@ def require_same_data(directory: Path, now: DataFingerprint, data: Mapping[str, 
     as these are sampled, a warning says so.
 
     Raises:
-        ValueError: naming what differs: how many there were, the first that is another.
+        ValueError: naming what differs: how many there were, the first that is another; labels, of the same images.
     """
     before = read_fingerprint(directory)
     if before is None:
@@ -68,7 +70,9 @@ def require_same_data(directory: Path, now: DataFingerprint, data: Mapping[str, 
     for name in {**before.networks, **now.networks}:
         if before.networks.get(name) != now.networks.get(name):
             lines.append(f"another {name}")
-    was, is_now = (replace(each, data={}, networks={}) for each in (before, now))
+    if not lines and before.labels != now.labels:
+        lines.append("the labels, or the names of their classes, are others")
+    was, is_now = (replace(each, data={}, networks={}, labels="") for each in (before, now))
     if scale := differences(was, is_now):
         lines.append(as_line(scale))
     if lines:

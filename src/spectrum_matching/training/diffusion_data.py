@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..data.fingerprint import Contents
 from ..data.images import open_images
+from ..data.labels import labels_digest
 from ..data.order import PositionedBatches, image_batches
 from ..data.walk import BadFile
 from ..files.digests import digest_lines, digest_weights
@@ -57,7 +58,8 @@ class LearnedData:
     info: what is known of them, before normalisation; images that nothing encodes (`is_pixels`) have 3 channels.
     labels (n,): of all of them, -1 for none.
     latent_space: normalises them to unit scale. contents: the data, and what they are aligned with, by what they are.
-    networks: digests of the networks that encode, by what these are. target_shape (d, h', w'): of alignment targets,
+    networks: digests of the networks that encode, by what these are. labels: digest of the labels that are learned,
+    with the names of their classes, "" without any. target_shape (d, h', w'): of alignment targets,
     None without alignment. decoder: the autoencoder that encodes images on the fly,
     None for cached latents and for pixels.
     """
@@ -72,6 +74,7 @@ class LearnedData:
     target_shape: tuple[int, int, int] | None = None
     decoder: Decoder | None = None
     networks: Mapping[str, str] = field(default_factory=dict)
+    labels: str = ""
 
     @property
     def digest(self) -> str:
@@ -167,6 +170,7 @@ def _open_cached(
         n=len(latents),
         labels=latents.labels,
         batches=batches,
+        labels=labels_digest(latents.classes, latents.labels.tolist()) if run.denoiser.labels else "",
         target_shape=None if targets is None else (targets.width, *targets.grid),
     )
 
@@ -237,6 +241,7 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
         n=len(images),
         labels=torch.tensor(images.labels),
         batches=batches,
+        labels=labels_digest(images.classes, images.labels),
         is_pixels=autoencoder is None,
         target_shape=target_shape,
         decoder=decoder,

@@ -70,6 +70,7 @@ def _prepare(run: DiffusionRun, accelerator: Accelerator) -> PreparedTraining:
         data.networks,
         data.shape,
         data.latent_space,
+        data.labels,
     )
     require_same_data(directory, started_on, data.contents)
     check_curriculum(run, data.shape)
