@@ -13,6 +13,7 @@ from spectrum_matching.latents.shards import DOCUMENT
 from spectrum_matching.latents.statistics import measure_latent_space
 from spectrum_matching.nets.autoencoder import open_autoencoder
 from spectrum_matching.spectrum import power_spectrum
+from spectrum_matching.training.data_fingerprint import DataFingerprint
 from spectrum_matching.training.diffusion_config import Source
 from spectrum_matching.training.diffusion_data import DiffusionBatch, open_learned
 from spectrum_matching.training.run_diffusion import warn_if_off_scale
@@ -101,7 +102,7 @@ def test_open_learned_keeps_the_scale_a_run_was_started_at(small_diffusion, sour
     began = LatentSpace("shift and scale", (0.5,), (3.0,))
     run = replace(small_diffusion, source=sources["encoded"])
     assert open_learned(run, CPU).latent_space != began
-    assert open_learned(run, CPU, began).latent_space == began
+    assert open_learned(run, CPU, DataFingerprint({}, latent_space=began)).latent_space == began
 
 
 @pytest.mark.parametrize("statistics", ["global", "centred", "channel"])
@@ -241,8 +242,11 @@ def test_open_learned_keeps_the_gain_a_run_was_started_with(small_diffusion, sou
     run = replace(small_diffusion, source=replace(sources[kind], flatten=1.0))
     own = open_learned(run, CPU).latent_space
     began = replace(own, gain=replace(own.gain, values=tuple((2 * a, 3 * b) for a, b in own.gain.values)))
-    assert open_learned(run, CPU, began).latent_space == began
-    assert open_learned(small_diffusion, CPU, began).latent_space.gain is None
+    started_on = DataFingerprint({}, latent_space=began, gain=run.source.gain)
+    assert open_learned(run, CPU, started_on).latent_space == began
+    assert open_learned(small_diffusion, CPU, started_on).latent_space.gain is None
+    other = replace(run, source=replace(run.source, flatten=0.5))
+    assert open_learned(other, CPU, started_on).latent_space.gain.values != began.gain.values
 
 
 def test_open_learned_takes_the_gain_of_the_cache_unless_the_run_has_its_own(small_diffusion, latent_cache, tmp_path):

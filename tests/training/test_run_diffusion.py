@@ -212,6 +212,37 @@ def test_require_same_data_refuses_latents_of_other_class_names(small_diffusion,
     assert "was started on other data: the labels, or the names of their classes, are others; restore" in err
 
 
+def test_require_same_data_refuses_another_gain_of_the_cache(
+    small_diffusion, small_autoencoder, class_folder, command, tmp_path
+):
+    lat, options = tmp_path / "latents", {"data": str(class_folder), "split": "all", "size": 32}
+    run = replace(small_diffusion, source=diffusion_config.Source(latents=str(lat)), steps=1)
+    gains = [{}, {"flatten": 2.0}, {"flatten": 1.0}]
+    for before, now, said in (
+        (gains[0], gains[1], "gain.flatten (None there, 2.0 now)"),
+        (gains[1], gains[2], "gain.flatten (2.0 there, 1.0 now)"),
+    ):
+        for folder in (Path(run.out), lat):
+            shutil.rmtree(folder, ignore_errors=True)
+        cache_latents(str(small_autoencoder), out=lat, **options, **before)
+        assert command(run)[0] == 0
+        shutil.rmtree(lat)
+        cache_latents(str(small_autoencoder), out=lat, **options, **now)
+        status, _, err = command(run, "--steps", 2)
+        assert (status, err.count("\n")) == (2, 1)
+        assert f"was started on other data: {said}; restore the data" in err
+
+
+def test_run_diffusion_says_which_gain_of_the_cache_it_applies(small_diffusion, latent_cache, command, tmp_path):
+    flat = str(cache_latents(f"latents:{latent_cache}", out=tmp_path / "flat", dtype="float32", flatten=2.0))
+    run = replace(small_diffusion, source=diffusion_config.Source(latents=flat), steps=1)
+    for steps in (1, 2):
+        status, _, err = command(run, "--steps", steps)
+        assert status == 0
+        assert "latents are flattened by 2, as" in err
+    assert read_card(Path(run.out) / "export").latent_space.gain is not None
+
+
 def test_require_same_data_refuses_another_declared_scale(small_diffusion, small_autoencoder, command, tmp_path):
     source = replace(small_diffusion.source, statistics="declared")
     run = replace(small_diffusion, source=source, steps=2)

@@ -8,6 +8,7 @@ from ..data.fingerprint import Contents, Fingerprint, changes, warn_if_rewritten
 from ..files.documents import Document
 from ..files.settings import as_line, differences
 from ..latent_space import LatentSpace
+from ..latents.gain_choice import GainChoice
 
 FILE = "data.json"
 
@@ -17,8 +18,8 @@ class DataFingerprint:
     """Content of data.json.
 
     data: fingerprints by what they are of, such as "training images". networks: digests of the weights that make data
-    of others, such as a vision encoder's. shape (c, h, w), latent_space: of what a diffusion model learns. labels:
-    digest of those that it learns, with the names of their classes, "" without any.
+    of others, such as a vision encoder's. shape (c, h, w), latent_space, gain (the choice, a cache's too): of what a
+    diffusion model learns. labels: digest of those that it learns, with the names of their classes, "" without any.
     """
 
     data: Mapping[str, Fingerprint]
@@ -26,10 +27,11 @@ class DataFingerprint:
     shape: tuple[int, int, int] | None = None
     latent_space: LatentSpace | None = None
     labels: str = ""
+    gain: GainChoice = field(default_factory=GainChoice)
 
 
 DOCUMENT = Document(
-    DataFingerprint, "specmatch-data-2", "data", "choose another out, or remove the folder it is in", sealed=True
+    DataFingerprint, "specmatch-data-3", "data", "choose another out, or remove the folder it is in", sealed=True
 )
 
 
@@ -73,8 +75,10 @@ def require_same_data(directory: Path, now: DataFingerprint, data: Mapping[str, 
     if not lines and before.labels != now.labels:
         lines.append("the labels, or the names of their classes, are others")
     was, is_now = (replace(each, data={}, networks={}, labels="") for each in (before, now))
-    if scale := differences(was, is_now):
-        lines.append(as_line(scale))
+    if was.gain != is_now.gain:  # the scale then differs as well, in numbers that say less
+        was, is_now = (replace(each, latent_space=None) for each in (was, is_now))
+    if changed_settings := differences(was, is_now):
+        lines.append(as_line(changed_settings))
     if lines:
         raise ValueError(
             f"{directory} was started on other data: {'; '.join(lines)}; restore the data, or choose another out"

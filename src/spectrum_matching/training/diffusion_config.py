@@ -38,6 +38,11 @@ class Source(GainChoice):
     sample: bool = True  # sample latents from their posteriors; otherwise take the means
     statistics: Literal["global", "centred", "channel", "declared"] = "global"  # by which latents are normalised
 
+    @property
+    def gain(self) -> GainChoice:
+        """The choice of a gain alone, as a cache holds its own."""
+        return GainChoice(self.flatten, self.whiten, self.whiten_by, self.gain_channels)
+
 
 @dataclass(frozen=True)
 class DenoiserChoice:

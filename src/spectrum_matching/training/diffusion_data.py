@@ -1,6 +1,5 @@
 """Data that a diffusion model learns: cached latents, images encoded on the fly, or pixels."""
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -27,9 +26,8 @@ from ..nets.precision import autocast
 from ..nets.vision.encoders import canonical, open_vision
 from ..sampling.model import Decoder
 from ..seeding import seeded
+from .data_fingerprint import DataFingerprint
 from .diffusion_config import DiffusionRun
-
-log = logging.getLogger(__name__)
 
 
 class DiffusionBatch(NamedTuple):
@@ -56,11 +54,11 @@ class LearnedData:
     """Opened data of `n` latents or images.
 
     info: what is known of them, before normalisation; images that nothing encodes (`is_pixels`) have 3 channels.
-    labels (n,): of all of them, -1 for none.
-    latent_space: normalises them to unit scale. contents: the data, and what they are aligned with, by what they are.
-    networks: digests of the networks that encode, by what these are. labels: digest of the labels that are learned,
-    with the names of their classes, "" without any. target_shape (d, h', w'): of alignment targets,
-    None without alignment. decoder: the autoencoder that encodes images on the fly,
+    labels (n,): of all of them, -1 for none; labels_digest: of those that are learned, with the names of their classes,
+    "" without any. latent_space: normalises them to unit scale, with the `gain` that was chosen. contents: the data, and
+    what they are aligned with, by what they are. networks: digests of the networks that encode, by what these are.
+    target_shape (d, h', w'): of alignment targets, None without alignment. decoder: the autoencoder that encodes images
+    on the fly,
     None for cached latents and for pixels.
     """
 
@@ -74,7 +72,8 @@ class LearnedData:
     target_shape: tuple[int, int, int] | None = None
     decoder: Decoder | None = None
     networks: Mapping[str, str] = field(default_factory=dict)
-    labels: str = ""
+    labels_digest: str = ""
+    gain: GainChoice = field(default_factory=GainChoice)
 
     @property
     def digest(self) -> str:
@@ -94,10 +93,10 @@ class LearnedData:
         return c, h, w
 
 
-def open_learned(run: DiffusionRun, device: torch.device, started_at: LatentSpace | None = None) -> LearnedData:
+def open_learned(run: DiffusionRun, device: torch.device, started_on: DataFingerprint | None = None) -> LearnedData:
     """Open what `run.source` names.
 
-    started_at: the scale at which a training that is resumed was started, so that it is not measured again.
+    started_on: what a training that is resumed was started on, whose scale is not measured again.
 
     Raises:
         ValueError: in one line, for what does not open or does not fit together.
@@ -108,12 +107,12 @@ def open_learned(run: DiffusionRun, device: torch.device, started_at: LatentSpac
         neither = "give source.latents, a folder that `specmatch cache` wrote, or else source.images"
         raise ValueError(both if source.latents is not None else neither)
     if source.latents is not None:
-        return _open_cached(run, open_latents(source.latents), device, started_at)
-    return _open_images(run, str(source.images), device, started_at)
+        return _open_cached(run, open_latents(source.latents), device, started_on)
+    return _open_images(run, str(source.images), device, started_on)
 
 
 def _open_cached(
-    run: DiffusionRun, latents: LatentSet, device: torch.device, started_at: LatentSpace | None
+    run: DiffusionRun, latents: LatentSet, device: torch.device, started_on: DataFingerprint | None
 ) -> LearnedData:
     source, info = run.source, latents.info
     require_latents(latents)
@@ -136,10 +135,8 @@ def _open_cached(
         space = opened.latent_space
     else:
         raise ValueError(f"{source.latents} names no autoencoder to declare statistics: set source.autoencoder")
-    gain: GainChoice = source if source.is_given else info.gain
-    space = _gained(gain, space, started_at, lambda: cached_samples(latents))
-    if gain is info.gain and gain.is_given:
-        log.info("latents are %s, as %s records; --source.flatten 0 leaves them as they are", gain, source.latents)
+    gain = source.gain if source.is_given else info.gain
+    space = _gained(gain, space, started_on, lambda: cached_samples(latents))
 
     targets, choice = None, run.alignment
     if choice.weight:
@@ -170,12 +167,13 @@ def _open_cached(
         n=len(latents),
         labels=latents.labels,
         batches=batches,
-        labels=labels_digest(latents.classes, latents.labels.tolist()) if run.denoiser.labels else "",
+        labels_digest=labels_digest(latents.classes, latents.labels.tolist()) if run.denoiser.labels else "",
         target_shape=None if targets is None else (targets.width, *targets.grid),
+        gain=gain,
     )
 
 
-def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at: LatentSpace | None) -> LearnedData:
+def _open_images(run: DiffusionRun, name: str, device: torch.device, started_on: DataFingerprint | None) -> LearnedData:
     """Open images that are encoded on the fly, or that are learned themselves where no autoencoder is named."""
     source = run.source
     images = open_images(
@@ -209,7 +207,7 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
         if source.statistics == "declared":
             space = autoencoder.latent_space
         else:
-            space = started_at or measure_latent_space(
+            space = (started_on and started_on.latent_space) or measure_latent_space(
                 autoencoder, images, device, by=source.statistics, seed=run.seed, workers=source.workers
             )
         channels, side = autoencoder.channels, source.size // autoencoder.factor
@@ -217,7 +215,7 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
         read = lambda: samples_of(encode())  # noqa: E731
         decoder = Decoder(source.autoencoder, autoencoder, digest_weights(autoencoder))
         networks["autoencoder"] = decoder.digest
-    space = _gained(source, space, started_at, read)
+    space = _gained(source.gain, space, started_on, read)
 
     def batches(rank: int, world: int, start: int, end: int) -> Iterator[DiffusionBatch]:
         order = PositionedBatches(len(images), run.batch_size, run.seed, rank, world, start, end, groups=images.groups)
@@ -241,19 +239,21 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_at:
         n=len(images),
         labels=torch.tensor(images.labels),
         batches=batches,
-        labels=labels_digest(images.classes, images.labels),
+        labels_digest=labels_digest(images.classes, images.labels),
         is_pixels=autoencoder is None,
         target_shape=target_shape,
         decoder=decoder,
+        gain=source.gain,
     )
 
 
-def _gained(choice: GainChoice, space: LatentSpace, started_at: LatentSpace | None, read: Read) -> LatentSpace:
-    """Return the space with a gain: that which a resumed training was started with, or measured now."""
-    if choice.is_given and started_at is not None:
-        before = replace(started_at.without_gain, mean=space.mean)  # which a gain by channel may have centred
-        if before == space.without_gain:
-            return started_at
+def _gained(choice: GainChoice, space: LatentSpace, started_on: DataFingerprint | None, read: Read) -> LatentSpace:
+    """Return the space with a gain: that of the same choice with which a resumed training was started, or measured."""
+    before = started_on.latent_space if started_on and started_on.gain == choice else None
+    if choice.is_given and before is not None:
+        plain = replace(before.without_gain, mean=space.mean)  # which a gain by channel may have centred
+        if plain == space.without_gain:
+            return before
     return with_gain(space, choice, read)
 
 

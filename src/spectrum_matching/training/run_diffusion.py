@@ -63,16 +63,19 @@ def _prepare(run: DiffusionRun, accelerator: Accelerator) -> PreparedTraining:
     """Do what `prepare_diffusion` does in each process by itself."""
     check_diffusion_run(run)
     device, directory = accelerator.device, Path(run.out)
-    before = read_fingerprint(directory)
-    data = open_learned(run, device, before.latent_space if before else None)
+    data = open_learned(run, device, read_fingerprint(directory))
     started_on = DataFingerprint(
         {name: contents.fingerprint for name, contents in data.contents.items()},
         data.networks,
         data.shape,
         data.latent_space,
-        data.labels,
+        data.labels_digest,
+        data.gain,
     )
     require_same_data(directory, started_on, data.contents)
+    if data.gain.is_given and not run.source.is_given:
+        said = "latents are %s, as %s records; --source.flatten 0 leaves them as they are"
+        logger.info(said, data.gain, run.source.latents)
     check_curriculum(run, data.shape)
     state = build_diffusion_state(run, data.shape, len(data.info.classes), device, data.target_shape)
     classes, counts = (data.info.classes, data.class_counts) if run.denoiser.labels else ((), ())

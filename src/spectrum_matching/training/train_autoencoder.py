@@ -20,7 +20,7 @@ from .distillation import Taught, Teacher, distillation_terms, new_student
 from .optimization import StepRecord, TrainingState, adamw, averaged, train
 
 VARIANTS = 64
-"""Compiled variants of a block's code that are kept: of each block of its class, with and without gradients, by size."""
+"""Compiled variants of a class of blocks that are kept: of each block, with and without gradients, by size."""
 
 
 class Reconstructor(nn.Module):
