@@ -194,10 +194,12 @@ def test_sample_reports_user_errors_in_one_line(command, arguments, said, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_sample_records_another_decoder_and_warns_of_changed(command, trained_diffusion, small_autoencoder, tmp_path):
+def test_sample_warns_of_another_decoder_and_refuses_a_changed(command, trained_diffusion, small_autoencoder, tmp_path):
     other = tmp_path / "other"
     Autoencoder.from_preset("tiny", seed=1).save_pretrained(other)
-    assert command("--out", tmp_path / "x.npz", "--autoencoder", other, "--num-images", 2)[0] == 0
+    status, _, err = command("--out", tmp_path / "x.npz", "--autoencoder", other, "--num-images", 2)
+    assert status == 0
+    assert "warning: the model's latents are of another autoencoder" in err
     record = read_sampling(tmp_path / "x.json")
     assert (record.autoencoder, record.autoencoder_digest) == (
         str(other),
@@ -208,9 +210,12 @@ def test_sample_records_another_decoder_and_warns_of_changed(command, trained_di
     (copy / "export" / "SHA256SUMS").unlink()
     card.write_text(json.dumps(json.loads(card.read_text()) | {"autoencoder_digest": "0123456789abcdef"}))
     status, _, err = command("--out", tmp_path / "y.png", "--num-images", 2, model=copy)
-    assert status == 0
-    assert f"warning: the weights of {small_autoencoder} have changed since" in err.replace("\n", "")
-    assert "warning" not in command("--out", tmp_path / "z.png", "--num-images", 2)[2]
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"the model's latents are of another autoencoder (0123456789abcdef) than {small_autoencoder}" in err
+    assert "name another by --autoencoder" in err
+    assert not (tmp_path / "y.png").exists()
+    arguments = "--out", tmp_path / "z.png", "--num-images", 2
+    assert "warning" not in command(*arguments, "--autoencoder", small_autoencoder)[2]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 100])

@@ -327,7 +327,41 @@ def test_train_diffusion_refuses_missing_flips_and_autoencoders(
         assert said in err
         assert not Path(run.out).exists()
     assert command(run)[0] == 0
-    assert read_card(Path(run.out) / "export").autoencoder_digest == ""
+    encoded_by = digest_weights(Autoencoder.from_pretrained(small_autoencoder))
+    assert read_card(Path(run.out) / "export").autoencoder_digest == encoded_by
+
+
+def test_train_diffusion_refuses_latents_of_another_autoencoder(
+    small_diffusion, small_autoencoder, class_folder, command, specmatch, tmp_path
+):
+    own = shutil.copytree(small_autoencoder, tmp_path / "autoencoder")
+    cache = cache_latents(str(own), data=str(class_folder), split="all", size=32, out=tmp_path / "latents")
+    encoded_by = digest_weights(Autoencoder.from_pretrained(own))
+    Autoencoder.from_preset("tiny", seed=1).save_pretrained(own)
+    run = replace(small_diffusion, source=diffusion_config.Source(latents=str(cache)), steps=1)
+    for arguments, said, remedy in (
+        (
+            ("--source.statistics", "declared"),
+            f"latents of another autoencoder ({own} {encoded_by})",
+            "cache the images",
+        ),
+        (("--intervals.preview", 1), f"of another autoencoder ({encoded_by})", "or set intervals.preview to 0"),
+    ):
+        status, _, err = command(run, *arguments)
+        assert (status, err.count("\n")) == (2, 1)
+        assert f"{said} than {own} (" in err
+        assert remedy in err
+        assert not Path(run.out).exists()
+    status, _, err = command(run, "--source.autoencoder", own, "--intervals.preview", 1)
+    assert status == 0
+    assert err.count("warning") == 1
+    assert "images and scale are right only if both encode alike" in err
+    for arguments in ((), ("--steps", 2)):
+        assert command(replace(run, out=f"{run.out} quiet"), *arguments)[0] == 0
+        assert read_card(Path(f"{run.out} quiet") / "export").autoencoder_digest == encoded_by
+    status, _, err = specmatch("sample", f"{run.out} quiet", "--out", tmp_path / "x.png", "--num-images", 1)
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"the model's latents are of another autoencoder ({encoded_by}) than {own}" in err
 
 
 def test_train_diffusion_names_classes_without_latents_which_are_not_sampled(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..data.images import ImageBatch, ImageSet
 from ..files.digests import digest_weights
+from ..latents.encoded_by import require_encoded_by
 from ..latents.latent_set import LatentSet
 from ..metrics.catalogue import GENERATIVE_METRICS
 from ..metrics.generative.model import Fitting, GenerativeMetric, LatentModel, Progress, ReferenceLatents
@@ -50,12 +51,14 @@ def check_reference(name: str, autoencoder: Autoencoder, size: int, options: Ana
             f"{latents.source} holds latents of {shapes[0]}, but {name} makes {shapes[1]} of images of {size} pixels: "
             "cache the reference images with this autoencoder at this size"
         )
-    known, digest = latents.info.autoencoder_digest, digest_weights(autoencoder)
-    if known not in ("", digest):
-        raise ValueError(
-            f"{latents.source} holds latents of another autoencoder ({latents.info.autoencoder} {known}) than {name} "
-            f"({digest}): cache the reference images with this one, or name the images themselves"
-        )
+    require_encoded_by(
+        f"{latents.source} holds latents",
+        latents.info.autoencoder_digest,
+        name,
+        digest_weights(autoencoder),
+        "cache the reference images with this one, or name the images themselves",
+        encoder=latents.info.autoencoder,
+    )
 
 
 class Steps:

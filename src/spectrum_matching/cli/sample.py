@@ -1,7 +1,6 @@
 """The command `sample`: images from a trained diffusion model, as a grid, a folder of PNG files, or one .npz."""
 
 import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,8 +12,6 @@ from ..sampling.generate import PROTOCOLS, SamplingChoice
 from ..sampling.model import open_model
 from ..sampling.samples import check_out, write_samples
 from .output import progress_bar
-
-log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     ProtocolName = str
@@ -46,7 +43,8 @@ def sample(
         model: Run directory of train-diffusion, or the export in it.
         out: X.png for a grid, X.npz for uint8 arr_0 (ADM's format), else a folder of PNG files.
         num_images: Number of images.
-        autoencoder: What decodes the samples; by default the autoencoder that the model was trained with.
+        autoencoder: What decodes the samples; by default the autoencoder that the model was trained with, which must be
+            unchanged.
         tiling: Decode in the tiles of the autoencoder's class, one image at a time, so that large images fit.
         protocol: Sample as published numbers were; with it, --help shows its values, which options change. `specmatch
             presets sample` lists protocols.
@@ -59,10 +57,6 @@ def sample(
         raise ValueError(f"num_images is {num_images}, expected at least 1")
     check_out(out, overwrite)
     opened = open_model(model, accelerator.device, autoencoder, tiling=tiling)
-    digest = opened.card.autoencoder_digest
-    if opened.decoder and digest and digest != opened.decoder.digest and not autoencoder:
-        name = opened.decoder.name
-        log.warning("the weights of %s have changed since %s was trained on its latents", name, model)
     with progress_bar("sampling") as progress:
         write_samples(opened, sampling, num_images, out, accelerator, progress, overwrite)
     return out

@@ -16,6 +16,7 @@ from ..files.documents import read_json, require_equal_lengths
 from ..files.run_folders import exported
 from ..files.settings import explain_problem
 from ..latent_space import LatentSpace
+from ..latents.encoded_by import require_encoded_by
 from ..nets.autoencoder import Autoencoder, open_autoencoder
 from ..nets.denoiser.build import n_classes_of, open_denoiser
 from ..records.provenance import commit
@@ -30,7 +31,7 @@ class Card:
     shape: (c, h, w) of its samples. class_counts: how many images of each class it learned; the embedding of a class
     without any is as it was initialised. learned_none: whether it learned images without a class, as guidance needs it.
     is_pixels: whether its samples are images, which nothing decodes. autoencoder: what decodes them otherwise, "" if
-    unknown. autoencoder_digest: of its weights during training, "" if they were not read.
+    unknown. autoencoder_digest: of the weights that encoded the latents, "" if unknown.
     """
 
     run: str
@@ -126,8 +127,7 @@ def open_model(
     if card.is_pixels and autoencoder:
         raise ValueError(f"{source} samples pixels, which {autoencoder} does not decode: leave out --autoencoder")
     if not card.is_pixels:
-        autoencoder = autoencoder or card.autoencoder
-        if not autoencoder:
+        if not (autoencoder or card.autoencoder):
             raise ValueError(f"{source} does not record what decodes its latents; name it by --autoencoder")
         try:
             decoder = open_decoder(card, autoencoder, device, tiling=tiling)
@@ -136,15 +136,22 @@ def open_model(
     return DiffusionModel(str(source), card, denoiser, digest_weights(denoiser), decoder)
 
 
-def open_decoder(card: Card, decoder: str | Decoder, device: torch.device, *, tiling: bool = False) -> Decoder:
+def open_decoder(card: Card, decoder: str | Decoder | None, device: torch.device, *, tiling: bool = False) -> Decoder:
     """Open what decodes the samples of a model; tiling: in its own tiles, tried once, where it is not open yet.
 
+    decoder: in place of the card's, for which it has to be named where the latents are of another autoencoder.
+
     Raises:
-        ValueError: for an autoencoder that does not open, decodes other latents, or not in tiles.
+        ValueError: for an autoencoder that does not open, decodes other latents, or not in tiles; for the card's own,
+            where the latents are of another.
     """
-    if isinstance(decoder, str):
-        autoencoder = open_autoencoder(decoder, device, tiling=tiling)
-        decoder = Decoder(decoder, autoencoder, digest_weights(autoencoder))
+    if not isinstance(decoder, Decoder):
+        name = decoder or card.autoencoder
+        autoencoder = open_autoencoder(name, device, tiling=tiling)
+        digest, remedy = digest_weights(autoencoder), "restore its weights, or cache and train again"
+        known, is_chosen = card.autoencoder_digest, decoder is not None
+        require_encoded_by("the model's latents are", known, name, digest, remedy, is_chosen=is_chosen)
+        decoder = Decoder(name, autoencoder, digest)
     packed = decoder.autoencoder.channels * card.latent_space.patch**2
     if packed != card.shape[0]:
         raise ValueError(f"the model's latents have {card.shape[0]} channels, but {decoder.name} decodes {packed}")

@@ -16,12 +16,13 @@ from ..data.walk import BadFile
 from ..files.digests import digest_lines, digest_weights
 from ..latent_space import LatentSpace
 from ..latents.alignment_targets import open_training_targets, require_latents
+from ..latents.encoded_by import require_encoded_by
 from ..latents.gain import Read, cached_samples, with_gain
 from ..latents.gain_choice import GainChoice
 from ..latents.latent_set import Key, LatentInfo, LatentSet, sample_moments, training_keys
 from ..latents.open_latents import open_latents
 from ..latents.statistics import encode_spread, measure_latent_space, samples_of, spread_images
-from ..nets.autoencoder import Autoencoder, open_autoencoder
+from ..nets.autoencoder import open_autoencoder
 from ..nets.precision import autocast
 from ..nets.vision.encoders import canonical, open_vision
 from ..sampling.model import Decoder
@@ -58,8 +59,7 @@ class LearnedData:
     "" without any. latent_space: normalises them to unit scale, with the `gain` that was chosen. contents: the data, and
     what they are aligned with, by what they are. networks: digests of the networks that encode, by what these are.
     target_shape (d, h', w'): of alignment targets, None without alignment. decoder: the autoencoder that encodes images
-    on the fly,
-    None for cached latents and for pixels.
+    on the fly; of cached latents that which the run names, or which declares their scale; else None.
     """
 
     info: LatentInfo
@@ -116,14 +116,7 @@ def _open_cached(
 ) -> LearnedData:
     source, info = run.source, latents.info
     require_latents(latents)
-    autoencoder, opened = source.autoencoder or info.autoencoder, None
-    if source.autoencoder or (autoencoder and source.statistics == "declared"):
-        opened = Autoencoder.from_pretrained(autoencoder)
-        if opened.channels != info.channels:
-            raise ValueError(
-                f"{source.latents} holds latents of {info.channels} channels and {autoencoder} decodes "
-                f"{opened.channels}: they do not belong together"
-            )
+    decoder, info = _open_own(run, info, device)
     if latents.n_classes > len(latents.classes):
         raise ValueError(
             f"{source.latents} has labels up to {latents.n_classes - 1} and names {len(latents.classes)} classes: "
@@ -131,8 +124,8 @@ def _open_cached(
         )
     if source.statistics != "declared":
         space = latents.space(source.statistics)
-    elif opened is not None:
-        space = opened.latent_space
+    elif decoder is not None:
+        space = decoder.autoencoder.latent_space
     else:
         raise ValueError(f"{source.latents} names no autoencoder to declare statistics: set source.autoencoder")
     gain = source.gain if source.is_given else info.gain
@@ -161,7 +154,7 @@ def _open_cached(
         return (read(step_keys, rank, step) for step, step_keys in enumerate(keys, start))
 
     return LearnedData(
-        info=replace(info, classes=latents.classes, autoencoder=autoencoder),
+        info=replace(info, classes=latents.classes),
         latent_space=space,
         contents={"latents": latents.files} | ({} if targets is None else {"alignment targets": targets.files}),
         n=len(latents),
@@ -169,8 +162,33 @@ def _open_cached(
         batches=batches,
         labels_digest=labels_digest(latents.classes, latents.labels.tolist()) if run.denoiser.labels else "",
         target_shape=None if targets is None else (targets.width, *targets.grid),
+        decoder=decoder,
         gain=gain,
     )
+
+
+def _open_own(run: DiffusionRun, info: LatentInfo, device: torch.device) -> tuple[Decoder | None, LatentInfo]:
+    """Open the autoencoder of cached latents, if a run names one or needs the scale it declares; complete the info."""
+    source, name = run.source, run.source.autoencoder or info.autoencoder
+    if not source.autoencoder and not (name and source.statistics == "declared"):
+        return None, info
+    opened = open_autoencoder(name, device)
+    if opened.channels != info.channels:
+        raise ValueError(
+            f"{source.latents} holds latents of {info.channels} channels and {name} decodes {opened.channels}: they do "
+            f"not belong together"
+        )
+    known, digest = info.autoencoder_digest, digest_weights(opened)
+    require_encoded_by(
+        f"{source.latents} holds latents",
+        known,
+        name,
+        digest,
+        "restore its weights, or cache the images again",
+        encoder=info.autoencoder,
+        is_chosen=source.autoencoder is not None,
+    )
+    return Decoder(name, opened, digest), replace(info, autoencoder=name, autoencoder_digest=known or digest)
 
 
 def _open_images(run: DiffusionRun, name: str, device: torch.device, started_on: DataFingerprint | None) -> LearnedData:
@@ -231,8 +249,10 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_on:
             yield DiffusionBatch(data, batch.labels.to(device, non_blocking=True), batch.bad, targets)
 
     info = LatentInfo(channels=channels, grid=(side, side), classes=images.classes, bad=images.bad)
+    if decoder is not None:
+        info = replace(info, autoencoder=decoder.name, autoencoder_digest=decoder.digest)
     return LearnedData(
-        info=replace(info, autoencoder=source.autoencoder or ""),
+        info=info,
         latent_space=space,
         contents={"training images": images},
         networks=networks,

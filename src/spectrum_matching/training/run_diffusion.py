@@ -93,6 +93,7 @@ def _prepare(run: DiffusionRun, accelerator: Accelerator) -> PreparedTraining:
         data=_in_full(run.source.latents or run.source.images or ""),
         data_digest=data.digest,
         is_pixels=data.is_pixels,
+        autoencoder_digest=data.info.autoencoder_digest,
     )
     model = preview_model(run, described, data, state, device)
     resume(run, state)
@@ -115,9 +116,7 @@ def _prepare(run: DiffusionRun, accelerator: Accelerator) -> PreparedTraining:
                 write_grid(path, images)
 
     def finish() -> None:
-        decoder = model.decoder if model else data.decoder
-        digest = decoder.digest if decoder else ""
-        card = replace(described, step=state.step, autoencoder_digest=digest)
+        card = replace(described, step=state.step)
         in_main(accelerator, partial(export, run, state, whole_network(state.denoiser), card))
 
     return PreparedTraining(
@@ -157,7 +156,7 @@ def preview_model(
     decoder = None
     if not data.is_pixels:
         try:
-            decoder = open_decoder(described, data.decoder or data.info.autoencoder, device)
+            decoder = open_decoder(described, data.decoder, device)
         except ValueError as error:
             raise ValueError(f"{error}; name another by source.autoencoder, or set intervals.preview to 0") from error
     model = DiffusionModel(run.out, described, state.denoiser, "", decoder)
