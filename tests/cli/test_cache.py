@@ -90,6 +90,31 @@ def test_cache_latents_refuses_other_settings(ours, autoencoder, image_folder, c
     assert files(ours) == before
 
 
+def test_cache_latents_refuses_other_code_of_an_autoencoder(image_folder, tmp_path):
+    code = """
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+class Scaled:
+    def encode(self, images):
+        return pixel_unshuffle(images, 4) * SCALE
+
+    def decode(self, latents):
+        return pixel_shuffle(latents, 4) / SCALE
+
+make = Scaled
+"""
+    file, options = (
+        tmp_path / "own.py",
+        {"data": str(image_folder), "size": 32, "split": "all", "out": tmp_path / "lat"},
+    )
+    for scale in ("1.0", "0.25"):
+        file.write_text(code.replace("SCALE", scale))
+        if scale == "1.0":
+            cache_latents(f"python:{file}:make", **options)
+    with pytest.raises(ValueError, match="holds another cache: "):
+        cache_latents(f"python:{file}:make", **options)
+
+
 def test_cache_latents_rewrites_damaged_shards(ours, autoencoder, image_folder, tmp_path):
     copy = shutil.copytree(ours, tmp_path / "copy")
     (copy / "latents-00001.safetensors").write_bytes(b"")

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ..data.images import ImageBatch, ImageSet
-from ..files.digests import digest_weights
 from ..latents.encoded_by import require_encoded_by
 from ..latents.latent_set import LatentSet
 from ..metrics.catalogue import GENERATIVE_METRICS
@@ -55,7 +54,7 @@ def check_reference(name: str, autoencoder: Autoencoder, size: int, options: Ana
         f"{latents.source} holds latents",
         latents.info.autoencoder_digest,
         name,
-        digest_weights(autoencoder),
+        autoencoder.digest,
         "cache the reference images with this one, or name the images themselves",
         encoder=latents.info.autoencoder,
     )

@@ -12,7 +12,6 @@ from ..data.arrays import Images, TensorImages, as_image_set
 from ..data.fingerprint import fingerprint
 from ..data.masks import MaskSet, open_masks
 from ..data.order import batches_at, fixed_batches
-from ..files.digests import digest_weights
 from ..metrics.catalogue import DECODER_METRICS
 from ..metrics.decoder.equivariance import equivariance_points
 from ..metrics.decoder.lowpass import legal_block, lowpass_points
@@ -224,7 +223,7 @@ def subject_of(model: Autoencoder, name: str, source: str) -> Subject:
         channels=model.channels,
         stochastic=model.is_stochastic,
         parameters=sum(weight.numel() for weight in model.parameters()),
-        digest=digest_weights(model),
+        digest=model.digest,
     )
 
 

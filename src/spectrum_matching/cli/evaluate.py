@@ -24,7 +24,6 @@ from ..evaluation.generation import evaluate_generation
 from ..evaluation.reconstruction import KEEP, evaluate_reconstruction
 from ..evaluation.reference import compute_reference, load_reference, open_reference, save_reference
 from ..evaluation.samples import open_samples
-from ..files.digests import digest_weights
 from ..files.settings import validate
 from ..nets.autoencoder import Autoencoder, check_size
 from ..nets.vision.extractors import open_extractor
@@ -105,7 +104,7 @@ def reference(
     with progress_bar("reference") as progress:
         batches = evaluator.share(images, progress, num_images, network)
         if network and evaluator.extractor:
-            digest, device = digest_weights(network), evaluator.accelerator.device
+            digest, device = network.digest, evaluator.accelerator.device
             processes = {"accelerator": evaluator.accelerator, "device": device}
             result = compute_decoded_reference(
                 data, batches, evaluator.extractor, str(autoencoder), digest, network, **processes
@@ -276,7 +275,7 @@ class Evaluator:
         if self.accelerator.num_processes > 1:
             mine: dict[str, object] = {"images": fingerprint(images, spread_items(images, n))}
             mine |= {"features": self.extractor.digest} if self.extractor else {}
-            mine |= {"autoencoder": digest_weights(network)} if network else {}
+            mine |= {"autoencoder": network.digest} if network else {}
             require_alike(self.accelerator, mine)
         return self._share(images, progress, n)
 

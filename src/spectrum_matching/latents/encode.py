@@ -14,7 +14,6 @@ from ..data.images import ImageSet
 from ..data.labels import labels_digest
 from ..data.order import batches_at
 from ..data.walk import BadFile
-from ..files.digests import digest_weights
 from ..nets.autoencoder import Autoencoder, check_size, eval_mode
 from ..nets.vision.encoders import VisionEncoder, canonical
 from .alignment_targets import VISION, require_latents
@@ -27,7 +26,7 @@ TARGET_SHARD = 1 << 28  # bytes
 class Encoder(NamedTuple):
     """An encoder from images of one size to latents or alignment targets.
 
-    info: what it decides of the latents. digest: of its weights. encode: images (b, 3, H, W) → `mean`
+    info: what it decides of the latents. digest: by which it is known again. encode: images (b, 3, H, W) → `mean`
     (b, channels, *grid), perhaps `logvar`. running: a context in which shard number n is encoded, which yields the
     device of the images.
     """
@@ -55,7 +54,7 @@ def autoencoder_encoder(name: str, autoencoder: Autoencoder, size: int, device: 
         return {"mean": posterior.mean, "logvar": posterior.logvar}
 
     holds: Holds = "posterior" if autoencoder.is_stochastic else "mean"
-    digest = digest_weights(autoencoder)
+    digest = autoencoder.digest
     return Encoder(
         LatentInfo(
             holds=holds,

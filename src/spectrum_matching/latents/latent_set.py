@@ -67,8 +67,8 @@ class LatentInfo:
     """Facts about cached latents (channels, *grid).
 
     holds: what `mean` of a row is. flips: whether there are latents of the mirrored images as well. classes: names of
-    the labels; autoencoder: what encoded the images, or the vision encoder of targets; autoencoder_digest: of its
-    weights; empty where unknown. tile: side in pixels of the tiles in which larger images were encoded; None: whole.
+    the labels; autoencoder: what encoded the images, or the vision encoder of targets; autoencoder_digest: its
+    own; empty where unknown. tile: side in pixels of the tiles in which larger images were encoded; None: whole.
     images: what opens the images; fingerprint: that which they must have; None where unknown. n_images: how many images
     (at least, at most) the latents were made from. latent_space: the normalisation to unit scale by channel,
     global_space: that of all channels together; None without statistics, which are of samples of the posteriors,

@@ -8,6 +8,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+from ..files.digests import digest_files, digest_lines
 from ..files.os_errors import is_out_of_memory
 
 PREFIX = "python:"
@@ -28,8 +29,7 @@ def from_file(source: str, kinds: tuple[type, ...] = ()) -> Any:
     Raises:
         ValueError: if there is no such file or function, and for whatever they raise.
     """
-    whole, at, folder_name = source.removeprefix(PREFIX).partition("@")
-    name, _, factory_name = whole.rpartition(":")
+    name, factory_name, at, folder_name = _divided(source)
     path = Path(name).expanduser()
     if not name or not factory_name.isidentifier():
         raise ValueError(f"{source} names no function: give python:path/to/file.py:factory")
@@ -54,6 +54,28 @@ def from_file(source: str, kinds: tuple[type, ...] = ()) -> Any:
             return factory(Path(folder_name).expanduser()) if at else factory()
     finally:
         sys.path.remove(folder)
+
+
+def digest_source(source: str) -> str:
+    """Return the digest of what "python:FILE.py:FACTORY@FOLDER" names: the file, the factory and the folder's files.
+
+    What the file imports, and what it reads elsewhere, is not seen, nor hidden files and compiled ones.
+    """
+    name, factory_name, at, folder_name = _divided(source)
+    lines = [digest_files([Path(name).expanduser()]), factory_name]
+    folder = Path(folder_name).expanduser()
+    for path in sorted(folder.rglob("*")) if at else ():
+        inside = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in inside.parts):
+            lines.append(f"{inside} {digest_files([path])}")
+    return digest_lines(lines)
+
+
+def _divided(source: str) -> tuple[str, str, str, str]:
+    """Return the file, the factory, "@" or "", and the folder of "python:FILE.py:FACTORY@FOLDER"."""
+    whole, at, folder_name = source.removeprefix(PREFIX).partition("@")
+    name, _, factory_name = whole.rpartition(":")
+    return name, factory_name, at, folder_name
 
 
 @contextmanager

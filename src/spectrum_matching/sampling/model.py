@@ -31,7 +31,7 @@ class Card:
     shape: (c, h, w) of its samples. class_counts: how many images of each class it learned; the embedding of a class
     without any is as it was initialised. learned_none: whether it learned images without a class, as guidance needs it.
     is_pixels: whether its samples are images, which nothing decodes. autoencoder: what decodes them otherwise, "" if
-    unknown. autoencoder_digest: of the weights that encoded the latents, "" if unknown.
+    unknown. autoencoder_digest: of what encoded the latents, "" if unknown.
     """
 
     run: str
@@ -59,7 +59,7 @@ class Card:
 
 
 class Decoder(NamedTuple):
-    """An autoencoder that decodes latents, its name, and the digest of its weights."""
+    """An autoencoder that decodes latents, its name and its digest."""
 
     name: str
     autoencoder: Autoencoder
@@ -148,7 +148,7 @@ def open_decoder(card: Card, decoder: str | Decoder | None, device: torch.device
     if not isinstance(decoder, Decoder):
         name = decoder or card.autoencoder
         autoencoder = open_autoencoder(name, device, tiling=tiling)
-        digest, remedy = digest_weights(autoencoder), "restore its weights, or cache and train again"
+        digest, remedy = autoencoder.digest, "restore it, or cache and train again"
         known, is_chosen = card.autoencoder_digest, decoder is not None
         require_encoded_by("the model's latents are", known, name, digest, remedy, is_chosen=is_chosen)
         decoder = Decoder(name, autoencoder, digest)

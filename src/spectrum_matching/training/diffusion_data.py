@@ -13,7 +13,7 @@ from ..data.images import open_images
 from ..data.labels import labels_digest
 from ..data.order import PositionedBatches, image_batches
 from ..data.walk import BadFile
-from ..files.digests import digest_lines, digest_weights
+from ..files.digests import digest_lines
 from ..latent_space import LatentSpace
 from ..latents.alignment_targets import open_training_targets, require_latents
 from ..latents.encoded_by import require_encoded_by
@@ -55,11 +55,11 @@ class LearnedData:
     """Opened data of `n` latents or images.
 
     info: what is known of them, before normalisation; images that nothing encodes (`is_pixels`) have 3 channels.
-    labels (n,): of all of them, -1 for none; labels_digest: of those that are learned, with the names of their classes,
-    "" without any. latent_space: normalises them to unit scale, with the `gain` that was chosen. contents: the data, and
-    what they are aligned with, by what they are. networks: digests of the networks that encode, by what these are.
-    target_shape (d, h', w'): of alignment targets, None without alignment. decoder: the autoencoder that encodes images
-    on the fly; of cached latents that which the run names, or which declares their scale; else None.
+    labels (n,): of all of them, -1 for none. labels_digest: of those that are learned, with the names of their classes,
+    "" without any. latent_space: normalises them to unit scale, with the `gain` that was chosen. contents: the data,
+    and what they are aligned with, by what they are. networks: digests of the networks that encode, by what these are.
+    target_shape (d, h', w'): of alignment targets, None without alignment. decoder: the autoencoder that encodes
+    images on the fly; of cached latents that which the run names, or which declares their scale; else None.
     """
 
     info: LatentInfo
@@ -178,13 +178,13 @@ def _open_own(run: DiffusionRun, info: LatentInfo, device: torch.device) -> tupl
             f"{source.latents} holds latents of {info.channels} channels and {name} decodes {opened.channels}: they do "
             f"not belong together"
         )
-    known, digest = info.autoencoder_digest, digest_weights(opened)
+    known, digest = info.autoencoder_digest, opened.digest
     require_encoded_by(
         f"{source.latents} holds latents",
         known,
         name,
         digest,
-        "restore its weights, or cache the images again",
+        "restore it, or cache the images again",
         encoder=info.autoencoder,
         is_chosen=source.autoencoder is not None,
     )
@@ -231,7 +231,7 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_on:
         channels, side = autoencoder.channels, source.size // autoencoder.factor
         encode = partial(encode_spread, autoencoder, images, device, seed=run.seed, workers=source.workers)
         read = lambda: samples_of(encode())  # noqa: E731
-        decoder = Decoder(source.autoencoder, autoencoder, digest_weights(autoencoder))
+        decoder = Decoder(source.autoencoder, autoencoder, autoencoder.digest)
         networks["autoencoder"] = decoder.digest
     space = _gained(source.gain, space, started_on, read)
 

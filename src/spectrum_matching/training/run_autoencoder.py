@@ -13,7 +13,6 @@ from ..data.buckets import fill_buckets
 from ..data.images import open_images
 from ..data.order import PositionedBatches, fixed_batches, image_batches
 from ..data.pictures import grid, to_bytes, write_png
-from ..files.digests import digest_weights
 from ..nets.autoencoder import Autoencoder, eval_mode
 from ..nets.vision.perceptual import LPIPS
 from ..processes import exclusive_output, in_all, in_main
@@ -84,7 +83,7 @@ def _prepare(run: AutoencoderRun, accelerator: Accelerator) -> PreparedTraining:
     held_out = training.part("held_out")
     contents = {"training images": training, "held-out images": held_out}
     digests = {"vision encoder": vision.digest} if vision else {}
-    digests |= {"teacher": digest_weights(teacher.autoencoder)} if teacher else {}
+    digests |= {"teacher": teacher.autoencoder.digest} if teacher else {}
     started_on = DataFingerprint({name: images.fingerprint for name, images in contents.items()}, digests)
     require_same_data(Path(run.out), started_on, contents)
     resume(run, state)

@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 from torch.optim.swa_utils import AveragedModel
 
 from random_of_tests import images
+from spectrum_matching.files.digests import digest_weights
 from spectrum_matching.latent_space import LatentSpace, SpectralGain
 from spectrum_matching.nets.autoencoder import Autoencoder
 
@@ -283,6 +284,46 @@ def test_adapter_of_leaves_modes_statistics_and_generators_unchanged() -> None:
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_digest_covers_code_factory_folder_and_tensors(tmp_path: Path) -> None:
+    def digest(name: str = "mine", folder: str = "") -> str:
+        return Autoencoder.from_pretrained(f"python:{tmp_path}/own.py:{name}{folder}").digest
+
+    (tmp_path / "beside.py").write_text("FACTOR = 4\n")
+    file, folder = tmp_path / "own.py", tmp_path / "weights"
+    code = FILE + "other = mine\n\ndef opened(folder):\n    return Mine()\n"
+    file.write_text(code)
+    folder.mkdir()
+    (folder / "scale.json").write_text("1.0")
+    digests = [digest(), digest("other"), digest("opened", f"@{folder}")]
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "a.pyc").write_text("compiled")
+    assert digests == [digest(), digest("other"), digest("opened", f"@{folder}")]
+    (folder / "scale.json").write_text("0.5")
+    digests.append(digest("opened", f"@{folder}"))
+    file.write_text(f"{code}# and more\n")
+    digests.append(digest())
+    digests += [Autoencoder(blocks(basis=[torch.full((2,), value)])).digest for value in (1.0, 2.0)]
+    assert len(set(digests)) == len(digests)
+
+
+def test_digest_of_a_module_is_that_of_its_weights() -> None:
+    class Network(Blocks, nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.unused = nn.Linear(2, 2)
+
+    autoencoder = Autoencoder(Network())
+    assert autoencoder.digest == digest_weights(autoencoder)
+
+
+def test_modules_of_finds_networks_in_lists_and_dictionaries() -> None:
+    layers = [nn.Linear(2, n) for n in (1, 2, 3)]
+    model = blocks(nets=[layers[0], {"a.b": layers[1]}], more=(layers[2], "no network"))
+    model.nets.append(model.nets)
+    autoencoder = Autoencoder(model)
+    assert {id(p) for p in autoencoder.parameters()} == {id(p) for layer in layers for p in layer.parameters()}
 
 
 def test_modules_of_finds_networks_inside_a_plain_object() -> None:

@@ -49,6 +49,26 @@ def test_saved_map_opens_as_an_autoencoder(saved):
         assert torch.allclose(whole.decode(latents), mapped.decode(latents), atol=1e-5)
 
 
+def test_changed_code_of_an_autoencoder_is_refused(small_autoencoder, tmp_path):
+    file, source = tmp_path / "own.py", f"python:{tmp_path}/own.py:make"
+    code = f"""
+from spectrum_matching.nets.autoencoder import Autoencoder
+
+def make():
+    return Autoencoder.from_pretrained({str(small_autoencoder)!r}).model
+"""
+    file.write_text(code)
+    encoder, decoder = Autoencoder.from_pretrained(source), Autoencoder.from_pretrained(small_autoencoder)
+    mapped = MappedAutoencoder(encoder, LatentMap((8, 8)), decoder)
+    mapped.save_pretrained(tmp_path / "map", source, str(small_autoencoder))
+    whole = Autoencoder.from_pretrained(tmp_path / "map").digest
+    assert whole == Autoencoder(mapped).digest
+    file.write_text(f"{code}# and more\n")
+    assert Autoencoder(MappedAutoencoder(Autoencoder.from_pretrained(source), mapped.map, decoder)).digest != whole
+    with pytest.raises(ValueError, match="was fitted to another encoder than"):
+        MappedAutoencoder.from_pretrained(tmp_path / "map")
+
+
 def test_changed_autoencoder_is_refused(saved):
     Autoencoder.from_preset("tiny", seed=2).save_pretrained(saved.parent / "second")
     with pytest.raises(ValueError, match=r"was fitted to another decoder than .*second is now: fit the map again"):

@@ -177,9 +177,10 @@ def factory():
     digests = [open_extractor(spec).digest]
     torch.save({"scale": 2 * torch.ones(3)}, tmp_path / "w.pt")
     digests.append(open_extractor(spec).digest)
-    path.write_text(code + "# other code\n")
+    path.write_text(code + "another = factory\n")
     digests.append(open_extractor(spec).digest)
-    assert len(set(digests)) == 3
+    digests.append(open_extractor(f"python:{path}:another").digest)
+    assert len(set(digests)) == 4
 
 
 @pytest.fixture(scope="module")

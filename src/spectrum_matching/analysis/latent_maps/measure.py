@@ -12,7 +12,6 @@ from torch import Tensor
 from ...data.arrays import Images, as_image_set
 from ...data.fingerprint import fingerprint
 from ...data.order import fixed_batches
-from ...files.digests import digest_weights
 from ...metrics.estimates import estimate_mean
 from ...nets.autoencoder import Autoencoder, eval_mode
 from ...nets.autoencoder.mapped import LatentMap
@@ -132,7 +131,7 @@ def _space(name: str, network: Autoencoder, source: str, latents: StoredLatents,
         channels=network.channels,
         stochastic=network.is_stochastic,
         parameters=sum(weight.numel() for weight in network.parameters()),
-        digest=digest_weights(network),
+        digest=network.digest,
     )
     c, h, w = latents.file.shape
     return Space(subject, (c, h, w), latents.std, estimate_mean(own.psnr), own.kept)

@@ -11,11 +11,12 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from ...files.digests import digest_lines, digest_tensors, digest_weights
 from ...latent_space import LatentSpace
 from ...methods.method import Term
 from ...methods.models import Gaussian, unwrap
 from ..folders import CONFIG
-from ..python_files import explain_user_errors
+from ..python_files import PREFIX, digest_source, explain_user_errors
 from . import custom, diffusers_classes
 from .interface import eval_mode, tile_side
 from .layers import DECODING, Layers, find_layers
@@ -67,8 +68,10 @@ class Autoencoder(nn.Module):
     def __init__(self, model: Any, pipeline: str = "", image_channels: int = 3) -> None:
         super().__init__()
         self.model = model = unwrap(model)
+        self._beside: tuple[str, ...] = ()  # digests of what decides its output beside its weights
         if not isinstance(model, nn.Module):
             self.parts = custom.modules_of(model)
+            self._beside += tuple(digest_tensors({name: each}) for name, each in custom.tensors_of(model).items())
         name = diffusers_classes.class_name(model)
         self.kind, self.is_of_diffusers = name or type(model).__name__, name is not None
         if name:
@@ -289,6 +292,8 @@ class Autoencoder(nn.Module):
         """
         loaded = load(source)
         opened = cls(loaded.model, loaded.pipeline)
+        if str(source).startswith(PREFIX):
+            opened._beside += (digest_source(str(source)),)
         if opened.image_channels != 3:
             what = f"{source} encodes images of {opened.image_channels} channels, and files are read as RGB"
             raise ValueError(f"{what}: in Python, analyze(model, images) measures it on a tensor")
@@ -319,6 +324,17 @@ class Autoencoder(nn.Module):
         config = json.loads(path.read_text())
         config.pop("_name_or_path", None)  # the folder from which these weights were once read
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+    @property
+    def digest(self) -> str:
+        """Digest by which it is known again: of its weights, and of what `_beside` them decides what it computes.
+
+        That is, of a user's object the tensors that it holds outside its networks, as they were when it was opened; of
+        one from a file, `digest_source`; of one made of others, theirs.
+        """
+        beside = [each for part in self.modules() if isinstance(part, Autoencoder) for each in part._beside]
+        weights = digest_weights(self)
+        return digest_lines([weights, *beside]) if beside else weights
 
     @property
     def dtype(self) -> torch.dtype:

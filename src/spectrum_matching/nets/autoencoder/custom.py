@@ -8,6 +8,7 @@ scale. To be trained it has `save_pretrained(folder)`, which writes it in a form
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -22,10 +23,27 @@ TRIAL_SIZE = 64
 
 
 def modules_of(model: object) -> nn.ModuleDict:
-    """Return the networks among an object's attributes, so that they are moved and counted with it."""
-    return nn.ModuleDict(
-        {name: part for name, part in getattr(model, "__dict__", {}).items() if isinstance(part, nn.Module)}
-    )
+    """Return the networks that an object holds, so that they are moved and counted with it."""
+    return nn.ModuleDict({name: part for name, part in _held(model) if isinstance(part, nn.Module)})
+
+
+def tensors_of(model: object) -> dict[str, Tensor]:
+    """Return the tensors that an object holds outside its networks."""
+    return {name: part for name, part in _held(model) if isinstance(part, Tensor)}
+
+
+def _held(model: object) -> Iterator[tuple[str, object]]:
+    """Yield an object's attributes, and what is in those that are lists, tuples or dictionaries, each once, by name."""
+    waiting, seen = list(getattr(model, "__dict__", {}).items()), set()
+    while waiting:
+        name, value = waiting.pop(0)
+        if isinstance(value, dict | list | tuple):
+            inside = value.items() if isinstance(value, dict) else enumerate(value)
+            new = id(value) not in seen
+            waiting += [(f"{name}:{key}".replace(".", ":"), each) for key, each in inside if new]
+            seen.add(id(value))
+        else:
+            yield name, value
 
 
 def adapter_of(model: Any, modules: nn.Module, image_channels: int = 3) -> Adapter:

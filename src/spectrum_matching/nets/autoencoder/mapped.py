@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ...files.atomic import write_folder_atomically
-from ...files.digests import digest_weights
 from ...files.documents import Document
 from ...files.manifest import verify_folder
 from ...methods.models import Gaussian
@@ -49,7 +48,7 @@ class LatentMap(nn.Module):
 
 @dataclass(frozen=True)
 class MapConfig:
-    """What a folder says of a map. encoder, decoder: their sources and the digests of their weights."""
+    """What a folder says of a map. encoder, decoder: their sources and digests."""
 
     channels: tuple[PositiveInt, PositiveInt]
     kernel: PositiveInt
@@ -114,8 +113,8 @@ class MappedAutoencoder(nn.Module):
             patches=(self.map.pack.downscale_factor, self.map.unpack.upscale_factor),
             encoder=_from_anywhere(encoder),
             decoder=_from_anywhere(decoder),
-            encoder_digest=digest_weights(self.encoder),
-            decoder_digest=digest_weights(self.decoder),
+            encoder_digest=self.encoder.digest,
+            decoder_digest=self.decoder.digest,
         )
 
         def write(partial: Path) -> None:
@@ -150,7 +149,7 @@ class MappedAutoencoder(nn.Module):
                 network = Autoencoder.from_pretrained(source)
             except ValueError as error:
                 raise ValueError(f"{folder}: its {part} does not open: {error}") from error
-            if digest_weights(network) != digest:
+            if network.digest != digest:
                 raise ValueError(f"{folder} was fitted to another {part} than {source} is now: fit the map again")
             opened.append(network)
         return cls(opened[0], latent_map, opened[1]).eval().requires_grad_(False)

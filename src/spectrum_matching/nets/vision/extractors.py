@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...files.digests import digest_files, digest_lines, digest_weights
 from ...files.os_errors import is_out_of_memory
 from ...processes import usable_device
-from ..python_files import PREFIX, from_file, require_prefix
+from ..python_files import PREFIX, digest_source, from_file, require_prefix
 from .encoders import SHUFFLENET, open_vision
 from .inception import REMEDY, RESIZER, Inception
 from .weights import weight_files
@@ -121,7 +121,7 @@ def _user_extractor(spec: str, device: torch.device | str) -> Extractor:
             f"that exists, or python:FILE.py:FACTORY"
         )
     function: Any = from_file(spec) if is_python else _torchscript(path, device)
-    digest = digest_files([path])
+    digest = digest_source(spec) if is_python else digest_files([path])
     if not callable(function):
         raise ValueError(f"{spec} returned {type(function).__name__}, expected a function of images")
     if isinstance(function, nn.Module):

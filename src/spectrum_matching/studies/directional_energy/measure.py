@@ -16,7 +16,6 @@ from ...data.masks import MaskSet, open_masks
 from ...data.order import batches_at, spread_items
 from ...data.walk import BadFile
 from ...diffusion.alignment import DifferenceOfGaussians, SpatialNormalisation, Std, TargetFilter, Unfiltered
-from ...files.digests import digest_weights
 from ...metrics.estimates import estimate_mean
 from ...metrics.latents.region_similarity import are_balanced, srss
 from ...metrics.latents.similarity import cds, distance_cosines, lds
@@ -66,7 +65,7 @@ def open_encoder(source: str, device: torch.device) -> VisionEncoder:
         return network.encode(images).mean.flatten(2).mT
 
     resizer = "none: images as they are"
-    return VisionEncoder(source, digest_weights(network), network.channels, resizer, device, grid, tokens)
+    return VisionEncoder(source, network.digest, network.channels, resizer, device, grid, tokens)
 
 
 def target_filters(

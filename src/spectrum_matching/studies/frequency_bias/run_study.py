@@ -16,7 +16,6 @@ from ... import __version__
 from ...data.images import ImageSet, open_images
 from ...data.order import batches_at, spread_items
 from ...files.atomic import remove, require_creatable
-from ...files.digests import digest_weights
 from ...files.settings import hashed_settings
 from ...files.stages import StageRunner, UnfinishedError, read_finished_stage, run_stage, slug
 from ...nets.autoencoder import check_size, open_autoencoder
@@ -93,7 +92,7 @@ class OpenedStudy:
             "seed": seed,
             "train": self.training.digest,
             "test": self.held_out.digest,
-            "autoencoder": digest_weights(autoencoder) if autoencoder else "",
+            "autoencoder": autoencoder.digest if autoencoder else "",
             "version": __version__,
             "format": CASE.format,
         }
