@@ -216,6 +216,12 @@ def test_open_learned_refuses_what_does_not_fit_together(small_diffusion, source
         assert "\n" not in str(caught.value)
 
 
+def test_open_learned_encodes_in_float32_whatever_the_precision(small_diffusion, sources):
+    plain = drawn(learned(small_diffusion, sources["encoded"]))[0].data
+    for precision in ("bf16", "fp16"):
+        assert drawn(learned(small_diffusion, sources["encoded"], precision=precision))[0].data.equal(plain)
+
+
 def test_open_learned_refuses_labels_beyond_the_classes(small_diffusion, latent_cache, tmp_path):
     copy = shutil.copytree(latent_cache, tmp_path / "copy")
     index = DOCUMENT.read(copy / "index.json")

@@ -120,7 +120,7 @@ class DiffusionRun:
     steps: Changeable[PositiveInt] = 2000  # updates
     batch_size: PositiveInt = 64  # latents in one update, over all processes and micro-batches
     accumulation: Changeable[PositiveInt] = 1  # micro-batches of one update: more of them need less memory
-    precision: Changeable[Precision] = "fp32"  # of the network; fp16 is for GPUs without bf16
+    precision: Changeable[Precision] = "fp32"  # of the denoiser; images are encoded in fp32; fp16: GPUs without bf16
     compile: bool = False  # by torch.compile
     gradient_checkpointing: Changeable[bool] = False  # less memory, for about a third more time
     shard: Incidental[bool] = False  # divide weights, moments and averages over the processes (FSDP2)

@@ -23,7 +23,6 @@ from ..latents.latent_set import Key, LatentInfo, LatentSet, sample_moments, tra
 from ..latents.open_latents import open_latents
 from ..latents.statistics import encode_spread, measure_latent_space, samples_of, spread_images
 from ..nets.autoencoder import open_autoencoder
-from ..nets.precision import autocast
 from ..nets.vision.encoders import canonical, open_vision
 from ..sampling.model import Decoder
 from ..seeding import seeded
@@ -242,7 +241,7 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_on:
             if autoencoder is None:
                 data = space.to_unit(pixels)
             else:
-                with torch.no_grad(), autocast(run.precision, device):
+                with torch.no_grad():  # in float32 as for a cache, whose scale this is
                     posterior = autoencoder.encode(pixels)
                 data = space.to_unit(_sample(run, posterior.mean, posterior.logvar, rank, step).float())
             targets = None if encoder is None else encoder(pixels).field
