@@ -39,7 +39,7 @@ def denoiser():
 def test_open_model_returns_what_was_written(denoiser, small_autoencoder, tmp_path):
     card = replace(CARD, autoencoder=str(small_autoencoder))
     write_model(tmp_path / "run" / "export", denoiser, card)
-    (tmp_path / "run" / "run.yaml").write_text("{}\n")
+    (tmp_path / "run" / "run.yaml").write_text(f"steps: {card.step}\n")
     assert read_card(tmp_path / "run" / "export") == card
     for folder in (tmp_path / "run", tmp_path / "run" / "export"):
         model = open_model(folder, CPU)

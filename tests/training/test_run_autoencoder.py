@@ -18,6 +18,7 @@ from runs import EVERYTHING, asked, checkpointed, files, logged, wait_for
 from spectrum_matching.cli.cache import cache_latents
 from spectrum_matching.cli.main import main
 from spectrum_matching.data.images import open_images
+from spectrum_matching.files.signals import Stopped
 from spectrum_matching.files.yaml_files import override, read_mapping
 from spectrum_matching.latents.open_latents import open_latents
 from spectrum_matching.latents.statistics import measure_latent_space
@@ -397,6 +398,20 @@ def test_run_autoencoder_resumes_after_kills_to_the_same_export(small_run, forke
     assert [line["step"] for line in logged(run)] == list(range(1, 8))
     assert checkpointed(run) == ["0000006", "0000007"]
     assert not list(directory.rglob(".*"))  # what the killed runs left
+
+
+def test_from_pretrained_refuses_a_run_that_is_continued(small_run):
+    export = run_autoencoder(replace(small_run, steps=1))
+    longer = replace(small_run, steps=10_000)
+    with pytest.raises(Stopped):
+        run_autoencoder(longer, lambda step, total: os.kill(os.getpid(), signal.SIGTERM) if step == 2 else None)
+    for opened in (Autoencoder.from_pretrained, training_data):
+        with pytest.raises(ValueError, match=r"run.yaml says 10000 steps, the export is of step 1; rerun the same"):
+            opened(longer.out)
+        assert opened(export) is not None
+    run_autoencoder(replace(longer, steps=3))
+    assert TRAINING.read(export / "specmatch.json").step == 3
+    assert training_data(longer.out) == training_data(str(export))
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from spectrum_matching.cli.main import main
 from spectrum_matching.data.images import open_images
 from spectrum_matching.files.digests import digest_weights
 from spectrum_matching.files.manifest import write_manifest
+from spectrum_matching.files.signals import Stopped
 from spectrum_matching.files.yaml_files import override, read_mapping
 from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.latents.shards import DOCUMENT
@@ -416,6 +417,18 @@ def test_run_diffusion_refuses_to_export_what_is_not_finite(small_diffusion):
     with pytest.raises(ValueError, match="the weights are not finite: nothing is exported"):
         run_diffusion(run)
     assert not (Path(run.out) / "export").exists()
+
+
+def test_open_model_refuses_a_run_that_is_continued(small_diffusion):
+    export = run_diffusion(replace(small_diffusion, steps=1))
+    longer = replace(small_diffusion, steps=10_000)
+    with pytest.raises(Stopped):
+        run_diffusion(longer, lambda step, total: os.kill(os.getpid(), signal.SIGTERM) if step == 2 else None)
+    with pytest.raises(ValueError, match=r"run.yaml says 10000 steps, the export is of step 1; rerun the same command"):
+        open_model(longer.out, CPU)
+    assert open_model(export, CPU).card.step == 1
+    run_diffusion(replace(longer, steps=3))
+    assert open_model(longer.out, CPU).card.step == 3
 
 
 @pytest.mark.slow

@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.documents import Document
-from ..files.run_folders import exported
-
-FILE = "specmatch.json"
+from ..files.run_folders import RECORD, exported
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def training(source: str | Path) -> AutoencoderTraining | None:
         source = str(source).partition("@")[2]
         if not source:
             return None
-    path = exported(source) / FILE
+    path = exported(source) / RECORD
     return TRAINING.read(path) if path.is_file() else None
 
 

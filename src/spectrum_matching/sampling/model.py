@@ -13,15 +13,13 @@ from ..diffusion import Path as DiffusionPath
 from ..files.atomic import write_folder_atomically
 from ..files.digests import digest_weights
 from ..files.documents import read_json, require_equal_lengths
-from ..files.run_folders import exported
+from ..files.run_folders import RECORD, exported
 from ..files.settings import explain_problem
 from ..latent_space import LatentSpace
 from ..latents.encoded_by import require_encoded_by
 from ..nets.autoencoder import Autoencoder, open_autoencoder
 from ..nets.denoiser.build import n_classes_of, open_denoiser
 from ..records.provenance import commit
-
-CARD = "specmatch.json"
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def write_model(folder: Path, denoiser: nn.Module, card: Card) -> None:
     def write(folder: Path) -> None:
         denoiser.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
         content = {**asdict(card), "version": __version__, "commit": commit()}
-        (folder / CARD).write_text(json.dumps(content, indent=1) + "\n")
+        (folder / RECORD).write_text(json.dumps(content, indent=1) + "\n")
 
     write_folder_atomically(folder, write, keep_others=True)
 
@@ -117,9 +115,9 @@ def open_model(
     denoiser = open_denoiser(folder).to(device).eval().requires_grad_(False)
     config: Any = denoiser.config
     if (shape := (config.channels, *config.grid)) != card.shape:
-        raise ValueError(f"{folder} is damaged: {CARD} declares samples of {card.shape}, but its network has {shape}")
+        raise ValueError(f"{folder} is damaged: {RECORD} declares samples of {card.shape}, but its network has {shape}")
     if (n_classes := n_classes_of(denoiser)) != len(card.classes):
-        declared = f"{CARD} declares {len(card.classes)} classes"
+        declared = f"{RECORD} declares {len(card.classes)} classes"
         raise ValueError(f"{folder} is damaged: {declared}, but its network has {n_classes}")
     decoder = None
     if card.is_pixels and tiling:
@@ -169,7 +167,7 @@ def read_card(folder: Path) -> Card:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    path, command = folder / CARD, "`specmatch train-diffusion`"
+    path, command = folder / RECORD, "`specmatch train-diffusion`"
     if not path.is_file():
         why = f"{folder} holds no trained diffusion model: expected the run directory of {command}, or the export in it"
         raise ValueError(why)

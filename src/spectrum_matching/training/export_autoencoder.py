@@ -16,6 +16,7 @@ from ..data.order import fixed_batches
 from ..files.atomic import explain_write_errors, write_folder_atomically, write_text_atomically
 from ..files.digests import digest_weights
 from ..files.manifest import MANIFEST
+from ..files.run_folders import RECORD
 from ..latent_space import LatentSpace
 from ..latents.statistics import measure_as_declared
 from ..metrics.images.pixels import psnr, ssim
@@ -23,7 +24,7 @@ from ..nets.autoencoder import Autoencoder, eval_mode
 from ..nets.autoencoder.padding import padding_of
 from ..processes import AgreedError, agreed, in_all, in_main
 from ..records.provenance import commit
-from ..records.training_data import FILE, TRAINING, AutoencoderTraining, TrainingData
+from ..records.training_data import TRAINING, AutoencoderTraining, TrainingData
 from .autoencoder_config import AutoencoderRun
 from .distillation import measure_distillation
 from .model_card import Exported, Quality, last_part, model_card, write_card
@@ -101,7 +102,7 @@ def _write(
 
     def write(folder: Path) -> None:
         autoencoder.save_pretrained(folder, measured)
-        TRAINING.write(folder / FILE, origin)
+        TRAINING.write(folder / RECORD, origin)
 
     folder = directory / "export"
     with explain_write_errors(f"the export under {directory}"):
@@ -177,13 +178,13 @@ def push(folder: Path, repository: str) -> None:
     """
     from huggingface_hub import HfApi
 
-    origin = TRAINING.read(folder / FILE)
+    origin = TRAINING.read(folder / RECORD)
     data = dataclasses.replace(origin.data, source=last_part(origin.data.source))
     public = dataclasses.replace(origin, base=last_part(origin.base), data=data)
     try:
         HfApi().create_repo(repository, exist_ok=True, private=True)
-        HfApi().upload_folder(repo_id=repository, folder_path=folder, ignore_patterns=[FILE, MANIFEST])
-        HfApi().upload_file(repo_id=repository, path_in_repo=FILE, path_or_fileobj=TRAINING.to_json(public).encode())
+        HfApi().upload_folder(repo_id=repository, folder_path=folder, ignore_patterns=[RECORD, MANIFEST])
+        HfApi().upload_file(repo_id=repository, path_in_repo=RECORD, path_or_fileobj=TRAINING.to_json(public).encode())
     except Exception as error:
         why = str(error).strip().partition("\n")[0].rstrip(".")
         raise ValueError(

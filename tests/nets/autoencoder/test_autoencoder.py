@@ -272,7 +272,7 @@ def test_check_size_names_a_size_that_serves(size: int) -> None:
 
 def test_from_pretrained_takes_a_run_directory_for_its_export(small_autoencoder, tmp_path):
     shutil.copytree(small_autoencoder, tmp_path / "export")
-    (tmp_path / "run.yaml").touch()
+    (tmp_path / "run.yaml").write_text("steps: 4\n")
     one, same = (Autoencoder.from_pretrained(source) for source in (tmp_path, tmp_path / "export"))
     assert digest_weights(one) == digest_weights(same)
     shutil.rmtree(tmp_path / "export")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...files.manifest import verify_folder
-from ...files.run_folders import exported
-from ...records.training_data import FILE, training
+from ...files.run_folders import RECORD, exported
+from ...records.training_data import training
 from ..folders import CONFIG, LoadedNetwork, download, fill_with_zeros, load_folder, read_config, read_folder
 from ..python_files import PREFIX, from_file, require_prefix
 from .diffusers_classes import CLASSES, REFUSED
@@ -26,7 +26,7 @@ _FILES = (
     "diffusion_pytorch_model.safetensors",
     "diffusion_pytorch_model-*.safetensors",
     "diffusion_pytorch_model.safetensors.index.json",
-    FILE,
+    RECORD,
 )
 
 
