@@ -5,6 +5,7 @@ import torch
 
 from codecs_of_tests import Halving
 from spectrum_matching.data.images import ImageBatch
+from spectrum_matching.data.walk import BadFile
 from spectrum_matching.evaluation.decoded_reference import compute_decoded_reference
 from spectrum_matching.evaluation.generation import evaluate_generation
 from spectrum_matching.evaluation.reference import compute_reference, load_reference, save_reference
@@ -12,7 +13,8 @@ from spectrum_matching.metrics.images.frechet import frechet_distance
 from spectrum_matching.metrics.images.pixels import round_to_bytes
 from spectrum_matching.metrics.images.statistics import RunningMoments
 from spectrum_matching.nets.autoencoder import Autoencoder
-from spectrum_matching.records.scores import Sampling
+from spectrum_matching.records.scores import Sampling, protocol_differences
+from spectrum_matching.report.terminal import protocol_line
 from spectrum_matching.seeding import spread_keys
 
 SAMPLING = Sampling(
@@ -90,6 +92,28 @@ def test_evaluate_generation_adds_the_distance_to_reconstructions(decoded, extra
     plain = evaluate_generation("mine", [samples], reference, extractor)
     assert plain.scores.keys() == found.scores.keys() - {"fid_reconstructions", "fid_reconstructions_floor"}
     assert not any("confound" in line for line in plain.warnings)
+
+
+def test_evaluate_generation_tells_reconstructions_of_another_size(extractor, photographs):
+    def scored(size):
+        images = ImageBatch(photographs(0, 60, size), torch.full((60,), -1), (BadFile("torn.png", "truncated"),))
+        arguments = "photographs", [images], extractor, "vae", "a" * 16, Autoencoder(Halving())
+        reconstructions = compute_decoded_reference(*arguments)
+        return evaluate_generation("mine", samples, reference, extractor, reconstructions=reconstructions)
+
+    reference, samples = compute_reference("photographs", [photographs(0, 60)], extractor), [photographs(1, 60)]
+    same, other = scored(16), scored(32)
+    assert same.value("fid_reconstructions") != other.value("fid_reconstructions")
+    assert {line for line in same.warnings if line.startswith("reconstructions of photographs: ")} == {
+        "reconstructions of photographs: 1 of 61 files could not be used",
+        "reconstructions of photographs: a set of 60 images is small: its own sampling error is in every distance",
+    }
+    (line,) = set(other.warnings) - set(same.warnings)
+    assert line == "reconstructions of photographs: images of 16 pixels a side are compared with images of 32"
+    assert protocol_differences([same, other]) == ["reconstructions size: mine 16, mine 32"]
+    for found, size in ((same, 16), (other, 32)):
+        decoded = f"photographs by vae {found.protocol.reconstructions_digest}: 60 images, {size} pixels a side"
+        assert f"; reconstructions {decoded}; " in protocol_line(found.protocol)
 
 
 def test_evaluate_generation_names_reconstructions_of_another_autoencoder(decoded, extractor, photographs):

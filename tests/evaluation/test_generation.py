@@ -102,7 +102,7 @@ def test_evaluate_generation_refuses_too_few_images(reference, extractor, photog
     assert fid.value is None
     assert "10 images cannot fill a covariance of 12 features" in fid.refused
     assert any("10 images are few" in line for line in found.warnings)
-    assert any("a reference of 100 images is small" in line for line in found.warnings)
+    assert any("a set of 100 images is small" in line for line in found.warnings)
     with pytest.raises(ValueError, match="a: at least 2 images are needed, got 0"):
         evaluate_generation("a", [], reference, extractor)
 

@@ -128,7 +128,7 @@ def test_open_reference_reads_moments_of_pytorch_fid(extractor, photographs, tmp
     assert found.value("fid") == pytest.approx(expected, rel=1e-5)
     refused = {key for key, score in found.scores.items() if score.value is None}
     assert refused == {"precision", "recall", "kid", "spectrum_error", "swd"}
-    assert any("does not say which extractor" in line for line in found.warnings)
+    assert any("nothing says which extractor" in line for line in found.warnings)
     assert found.protocol.n_reference == 0
 
 

@@ -45,7 +45,8 @@ def evaluate_generation(
         ValueError: before any image is read, for references of another extractor, and for reconstructions that no
             autoencoder decoded; for features of another size, and for fewer than two images.
     """
-    for one in (reference, *((reconstructions,) if reconstructions else ())):
+    references = (reference, *((reconstructions,) if reconstructions else ()))
+    for one in references:
         _require_same_extractor(one, extractor)
     if reconstructions and not reconstructions.autoencoder_digest:
         raise ValueError(
@@ -76,7 +77,9 @@ def evaluate_generation(
         provenance=provenance(share.device, share.dtype, seed),
         warnings=(
             *warnings,
-            *_warnings(statistics, reference, extractor),
+            *unread(statistics),
+            *(few_images(statistics.n_images) if extractor else ()),
+            *(line for one in references for line in _warnings(one, statistics.size, extractor)),
             *(_confound(reconstructions, sampling) if reconstructions else ()),
         ),
     )
@@ -110,6 +113,7 @@ def _decoded_by(reconstructions: Reference | None) -> dict[str, Any]:
         "reconstructions": f"{reconstructions.source} by {reconstructions.autoencoder}",
         "reconstructions_digest": reconstructions.digest,
         "n_reconstructions": reconstructions.n_images,
+        "reconstructions_size": reconstructions.statistics.size,
     }
 
 
@@ -139,18 +143,18 @@ def unread(statistics: ImageStatistics) -> Iterator[str]:
         yield f"{len(bad)} of {statistics.n_images + len(bad)} files could not be used, the first {bad[0]}"
 
 
-def _warnings(statistics: ImageStatistics, reference: Reference, extractor: Extractor | None) -> Iterator[str]:
-    yield from unread(statistics)
+def _warnings(reference: Reference, size: int, extractor: Extractor | None) -> Iterator[str]:
+    """Yield the warnings that a reference calls for, which images of this size are compared with."""
+    name = f"{'reconstructions of' if reference.autoencoder_digest else 'reference'} {reference.source}"
     if reference.n_bad:
         n = reference.n_images + reference.n_bad
-        yield f"{reference.n_bad} of {n} files of the reference {reference.source} could not be used"
+        yield f"{name}: {reference.n_bad} of {n} files could not be used"
     if extractor is not None:
-        yield from few_images(statistics.n_images)
         if 0 < reference.n_images < FEW:
-            yield f"a reference of {reference.n_images} images is small: its own sampling error is in every distance"
+            yield f"{name}: a set of {reference.n_images} images is small: its own sampling error is in every distance"
         if not reference.statistics.n_features:
-            yield f"reference {reference.source} has no features: nothing was scored by {extractor.name}"
+            yield f"{name}: there are no features, so nothing was scored by {extractor.name}"
         elif not reference.extractor_digest:
-            yield f"reference {reference.source} does not say which extractor and resizer made it"
-    if (size := reference.statistics.size) not in (0, statistics.size):
-        yield f"images of {statistics.size} pixels a side are compared with a reference of {size}"
+            yield f"{name}: nothing says which extractor and resizer made it"
+    if (theirs := reference.statistics.size) not in (0, size):
+        yield f"{name}: images of {size} pixels a side are compared with images of {theirs}"

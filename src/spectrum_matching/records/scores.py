@@ -58,9 +58,10 @@ class Protocol:
     resizer: how images are resized for the extractor. rounding: how they became bytes before, "none" if they did not.
     sampling: None for reconstructions, and for images of unknown origin. images, reference_images: of how many in their
     sets. kept_images, kept_reference: those whose features and patches precision, recall, kernel and sliced distances
-    take, one by one. None where it is unknown. reconstructions, reconstructions_digest, n_reconstructions: the decoded
-    images that generated ones are compared with as well, by which autoencoder; "" and 0 without. tile: of the tiles in
-    which larger images were reconstructed; None: whole, or none were.
+    take, one by one. None where it is unknown. reconstructions, reconstructions_digest, n_reconstructions,
+    reconstructions_size: the decoded images that generated ones are compared with as well, by which autoencoder, how
+    many and of which side in pixels; "" and 0 without. tile: of the tiles in which larger images were reconstructed;
+    None: whole, or none were.
     """
 
     n_images: int
@@ -80,6 +81,7 @@ class Protocol:
     reconstructions: str = ""
     reconstructions_digest: str = ""
     n_reconstructions: int = 0
+    reconstructions_size: int = 0
     tile: int | None = None
 
 

@@ -140,7 +140,10 @@ def protocol_line(protocol: Protocol) -> str:
         f"{images}, {protocol.size} pixels a side",
         f"reference {protocol.reference} {protocol.reference_digest}: {reference}",
         *(
-            [f"reconstructions {protocol.reconstructions} of {protocol.n_reconstructions}"]
+            [
+                f"reconstructions {protocol.reconstructions} {protocol.reconstructions_digest}: "
+                f"{protocol.n_reconstructions:,} images, {protocol.reconstructions_size} pixels a side"
+            ]
             * bool(protocol.reconstructions)
         ),
         f"extractor {protocol.extractor} {protocol.extractor_digest}" if protocol.extractor else "no extractor",
