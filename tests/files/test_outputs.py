@@ -62,8 +62,9 @@ def test_require_replaceable_keeps_what_is_not_ours(tmp_path):
     path.write_text(OURS["scores.json"])
     require_replaceable(path)
     path.write_text(FOREIGN["scores.json"])
-    with pytest.raises(ValueError, match=r"scores.json exists and was not written by specmatch.*--overwrite"):
-        require_replaceable(path)
+    for overwrite, remedy in ((None, "choose another --out$"), (False, "choose another --out, or --overwrite$")):
+        with pytest.raises(ValueError, match=f"scores.json exists and was not written by specmatch: {remedy}"):
+            require_replaceable(path, overwrite)
     require_replaceable(path, overwrite=True)
     for overwrite in (False, True):
         with pytest.raises(ValueError, match="is a folder, expected the name of a file"):

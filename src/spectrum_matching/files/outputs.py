@@ -35,8 +35,10 @@ def is_product(path: Path) -> bool:
     return False
 
 
-def require_replaceable(path: Path, overwrite: bool = False) -> None:
-    """Check that a file may be written under this name; overwrite: also where another file has it.
+def require_replaceable(path: Path, overwrite: bool | None = None) -> None:
+    """Check that a file may be written under this name.
+
+    overwrite: also where another file has it; None: the command has no such option.
 
     Raises:
         ValueError: where a folder has it, or a file that specmatch did not write.
@@ -44,7 +46,8 @@ def require_replaceable(path: Path, overwrite: bool = False) -> None:
     if path.is_dir():
         raise ValueError(f"{path} is a folder, expected the name of a file; choose another --out")
     if path.exists() and not overwrite and not is_product(path):
-        raise ValueError(f"{path} exists and was not written by specmatch: choose another --out, or --overwrite")
+        remedy = "" if overwrite is None else ", or --overwrite"
+        raise ValueError(f"{path} exists and was not written by specmatch: choose another --out{remedy}")
 
 
 def require_result_folder(folder: Path, names: tuple[str, ...], overwrite: bool = False) -> None:

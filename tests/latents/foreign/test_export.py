@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -143,6 +144,30 @@ def test_export_latents_with_a_gain_of_nothing_writes_moments(tmp_path: Path) ->
     assert not (tmp_path / "theirs.latent_space.json").exists()
     for ours, theirs in zip(plain, open_latents(tmp_path / "theirs"), strict=True):
         assert torch.equal(ours.mean, theirs.mean)
+
+
+@pytest.mark.parametrize("flatten", [0.0, 1.0])
+def test_export_latents_keeps_what_others_wrote_beside_the_folder(tmp_path: Path, flatten: float) -> None:
+    ours, beside = cached(tmp_path / "ours", gain=GainChoice(flatten=flatten)), tmp_path / "theirs.latent_space.json"
+    beside.write_text('{"mine": 1}')
+    with pytest.raises(ValueError, match=r"latent_space.json exists and was not written by specmatch: .* --out$"):
+        export_latents(ours, "repa", tmp_path / "theirs")
+    assert (beside.read_text(), (tmp_path / "theirs").exists()) == ('{"mine": 1}', False)
+
+
+def test_export_latents_replaces_its_own_file_beside_the_folder_once_all_latents_are_written(tmp_path: Path) -> None:
+    beside = tmp_path / "theirs.latent_space.json"
+    gained, plain = (cached(tmp_path / f"{f}", gain=GainChoice(flatten=f)) for f in (1.0, 0.0))
+    export_latents(gained, "mar", tmp_path / "theirs")
+    shutil.rmtree(tmp_path / "theirs")
+    before = beside.read_bytes()
+    for flatten in (2.0, 0.0):
+        odd = cached(tmp_path / f"odd {flatten}", [0, 2] * (N // 2), gain=GainChoice(flatten=flatten))
+        with pytest.raises(ValueError, match="class 1 has no latents"):
+            export_latents(odd, "mar", tmp_path / "theirs")
+        assert beside.read_bytes() == before
+    export_latents(plain, "repa", tmp_path / "theirs")
+    assert not beside.exists()
 
 
 @pytest.mark.parametrize(

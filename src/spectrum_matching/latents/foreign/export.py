@@ -10,6 +10,7 @@ import torch
 
 from ...files.atomic import explain_write_errors, write_folder_atomically
 from ...files.documents import Document
+from ...files.outputs import require_replaceable
 from ...latent_space import LatentSpace
 from ...methods.models import LOGVAR_RANGE
 from ...metrics.latents.moments import ChannelMoments
@@ -53,9 +54,9 @@ def export_latents(
     holds what undoes it: see `read_latent_space`.
 
     Raises:
-        ValueError: when the folder is not empty or cannot be written into, a latent cannot be read, or the layout
-            cannot express the set: it holds samples where moments are stored, no mirrored images for MAR or
-            LightningDiT, or for MAR labels that leave out a class.
+        ValueError: when the folder is not empty or cannot be written into, another's file has the name beside it, a
+            latent cannot be read, or the layout cannot express the set: it holds samples where moments are stored, no
+            mirrored images for MAR or LightningDiT, or for MAR labels that leave out a class.
     """
     if layout in NEEDS_FLIPS and not latents.info.flips:
         raise ValueError(
@@ -66,6 +67,9 @@ def export_latents(
         raise ValueError(f"{latents.source} holds samples alone: the moments that {layout} stores are not known")
     if folder.is_dir() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty; name a new folder")
+    # A file of ours among theirs could be taken for a latent.
+    beside = folder.resolve().with_name(f"{folder.resolve().name}.latent_space.json")
+    require_replaceable(beside)
     rows: Rows = _read(latents, progress)
     space: LatentSpace | None = None
     if latents.info.gain.is_given:
@@ -82,14 +86,14 @@ def export_latents(
             _write_mar(latents, rows, partial, names)
         else:
             _write_lightningdit(latents, rows, partial, seed)
-
-    with explain_write_errors(f"into {folder}", "rerun the same command"):
-        # A file of ours among theirs could be taken for a latent.
-        beside = folder.resolve().with_name(f"{folder.resolve().name}.latent_space.json")
+        # At last, so that a failure costs no earlier file, but before the folder is there: latents with a gain are
+        # never without what undoes it.
         if space is not None:
             LATENT_SPACE.write(beside, space)
         else:
             beside.unlink(missing_ok=True)  # of an earlier folder of this name
+
+    with explain_write_errors(f"into {folder}", "rerun the same command"):
         write_folder_atomically(folder, write, manifest=False, keep_others=True)
 
 
