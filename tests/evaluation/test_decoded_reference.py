@@ -113,7 +113,7 @@ def test_evaluate_generation_tells_reconstructions_of_another_size(extractor, ph
     assert protocol_differences([same, other]) == ["reconstructions size: mine 16, mine 32"]
     for found, size in ((same, 16), (other, 32)):
         decoded = f"photographs by vae {found.protocol.reconstructions_digest}: 60 images, {size} pixels a side"
-        assert f"; reconstructions {decoded}; " in protocol_line(found.protocol)
+        assert f"; reconstructions {decoded}" in protocol_line(found.protocol)
 
 
 def test_evaluate_generation_names_reconstructions_of_another_autoencoder(decoded, extractor, photographs):

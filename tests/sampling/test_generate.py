@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from spectrum_matching.diffusion import SAMPLERS
+from spectrum_matching.latent_space import SpectralGain
 from spectrum_matching.sampling.generate import (
     PROTOCOLS,
     SamplingChoice,
@@ -201,6 +202,18 @@ def test_sampling_record_counts_network_evaluations(model, change, calls):
     hook.remove()
     record = sampling_record(model, replace(CHOICE, **change), 4)
     assert sum(seen) / 4 == record.evaluations == calls
+
+
+def test_sampling_record_tells_normalisations_and_gains_apart(model):
+    space = model.card.latent_space
+    gains = [SpectralGain(((1.0, high),), frequencies=(1 / 16, 0.7)) for high in (2.0, 3.0)]
+    records = {}
+    for each in (space, *(replace(space, gain=gain) for gain in gains)):
+        changed = replace(model, card=replace(model.card, latent_space=each))
+        records[each.gain] = sampling_record(changed, CHOICE, 4)
+    assert {record.normalisation for record in records.values()} == {space.convention}
+    assert records[None].gain == ""
+    assert len({record.gain for record in records.values()}) == 3
 
 
 def test_sampling_record_names_models_relative_to_cwd(

@@ -23,7 +23,9 @@ class Sampling:
     classifier-free guidance, 1 for none; guidance_interval: t in which it acts; guidance_channels: the first
     channels that it acts on, 0 for all; guidance_by: whose time tells, the evaluation's or the step's. last_step,
     end, shift: of the grid of times, as in `time_grid`. labels: "balanced", "random", "none",
-    or one class. tile: side in pixels of the tiles in which larger images were decoded; None: whole.
+    or one class. tile: side in pixels of the tiles in which larger images were decoded; None: whole. normalisation,
+    gain: of the latents that were sampled: the convention of their `LatentSpace`, and the digest of its spectral gain
+    with the rotation before it, "" without.
     """
 
     denoiser: str
@@ -49,6 +51,8 @@ class Sampling:
     guidance_channels: int = 0
     guidance_by: str = "evaluation"
     tile: int | None = None
+    normalisation: str = "none"
+    gain: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ EVALUATIONS = Document(list[Evaluation], "specmatch-scores-2", "evaluations", "r
 
 # What may differ in a comparison: the models, and the random numbers.
 SUBJECT = {"denoiser", "denoiser_digest", "step", "autoencoder", "autoencoder_digest", "seed", "n_images"}
+SUBJECT |= {"normalisation", "gain"}
 # Names of what a digest identifies, and what follows from numbers of images and the reference.
 LABELS = {"reference", "extractor", "sampling", "images", "kept_images", "reference_images", "kept_reference"}
 LABELS |= {"reconstructions", "reconstructions_digest"}

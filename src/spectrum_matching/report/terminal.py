@@ -1,6 +1,8 @@
 """Tables, verdicts and scores for the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, fields, replace
+from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table as TerminalTable
@@ -12,7 +14,7 @@ from ..records.analysis import Analysis
 from ..records.coverage import Coverage
 from ..records.latent_maps import LatentComparison
 from ..records.measurement import Measurement
-from ..records.scores import Evaluation, Protocol, protocol_differences
+from ..records.scores import Evaluation, Protocol, Sampling, protocol_differences
 from .analysis.answer import FEW, answers, not_shown, shared_facts
 from .analysis.beside import beside_atlas
 from .analysis.context import comparability, measured_on
@@ -133,38 +135,66 @@ def score_table(evaluations: Sequence[Evaluation]) -> Table:
 
 
 def protocol_line(protocol: Protocol) -> str:
-    """Return everything that a score depends on, in one line."""
-    images = _counts(protocol.images, protocol.n_images, protocol.kept_images)
-    reference = _counts(protocol.reference_images, protocol.n_reference, protocol.kept_reference)
-    parts = [
-        f"{images}, {protocol.size} pixels a side",
-        f"reference {protocol.reference} {protocol.reference_digest}: {reference}",
-        *(
-            [
-                f"reconstructions {protocol.reconstructions} {protocol.reconstructions_digest}: "
-                f"{protocol.n_reconstructions:,} images, {protocol.reconstructions_size} pixels a side"
-            ]
-            * bool(protocol.reconstructions)
-        ),
-        f"extractor {protocol.extractor} {protocol.extractor_digest}" if protocol.extractor else "no extractor",
-        *([f"resizer {protocol.resizer}"] if protocol.resizer else []),
-        f"rounding {protocol.rounding}",
-    ]
-    if (sampling := protocol.sampling) is not None:
-        low, high = sampling.guidance_interval
-        guided = f" of {sampling.guidance_channels} channels" if sampling.guidance_channels else ""
-        guided += " by step" if sampling.guidance_by == "step" else ""
-        parts += [
-            f"{sampling.denoiser} {sampling.denoiser_digest} at step {sampling.step}{', averaged' * sampling.averaged}",
-            f"autoencoder {sampling.autoencoder} {sampling.autoencoder_digest}",
-            f"{sampling.sampler}, {sampling.steps} steps, {sampling.evaluations} evaluations",
-            *([f"last step {sampling.last_step:g}"] if sampling.last_step else []),
-            *([f"to t = {sampling.end:g}"] if sampling.end else []),
-            *([f"shift {sampling.shift:g}"] if sampling.shift != 1 else []),
-            f"guidance {sampling.guidance:g} in {low:g} to {high:g}{guided}",
-            f"labels {sampling.labels}, seed {sampling.seed}, {sampling.dtype}",
-        ]
-    return "; ".join(parts)
+    """Return everything that a score depends on, in one line: but for what is none, or as by default."""
+    facts = _facts(replace(protocol, sampling=None), _OF_PROTOCOL)
+    return "; ".join(facts + (_facts(protocol.sampling, _OF_SAMPLING) if protocol.sampling else []))
+
+
+Phrases = Mapping[tuple[str, ...], Callable[[Any], str]]
+"""What says several fields of a record, or one in other words than its name and value; "" for nothing."""
+
+_OF_PROTOCOL: Phrases = {
+    ("n_images", "images", "kept_images", "size"): lambda p: (
+        f"{_counts(p.images, p.n_images, p.kept_images)}, {p.size} pixels a side"
+    ),
+    ("n_reference", "reference", "reference_digest", "reference_images", "kept_reference"): lambda p: (
+        f"reference {p.reference} {p.reference_digest}: {_counts(p.reference_images, p.n_reference, p.kept_reference)}"
+    ),
+    ("reconstructions", "reconstructions_digest", "n_reconstructions", "reconstructions_size"): lambda p: (
+        p.reconstructions
+        and f"reconstructions {p.reconstructions} {p.reconstructions_digest}: {p.n_reconstructions:,} images, "
+        f"{p.reconstructions_size} pixels a side"
+    ),
+    ("extractor", "extractor_digest"): lambda p: (
+        f"extractor {p.extractor} {p.extractor_digest}" if p.extractor else "no extractor"
+    ),
+    ("tile",): lambda p: p.tile and f"reconstructed in tiles of {p.tile}",
+}
+_OF_SAMPLING: Phrases = {
+    ("denoiser", "denoiser_digest", "step", "averaged"): lambda s: (
+        f"{s.denoiser} {s.denoiser_digest} at step {s.step}{', averaged' * s.averaged}"
+    ),
+    ("autoencoder", "autoencoder_digest"): lambda s: (
+        s.autoencoder and f"autoencoder {s.autoencoder} {s.autoencoder_digest}"
+    ),
+    ("path", "prediction"): lambda s: f"{s.path} path, {s.prediction} predicted",
+    ("sampler", "steps", "evaluations"): lambda s: f"{s.sampler}, {s.steps} steps, {s.evaluations} evaluations",
+    ("end",): lambda s: s.end and f"to t = {s.end:g}",
+    ("guidance", "guidance_interval", "guidance_channels", "guidance_by"): lambda s: (
+        f"guidance {s.guidance:g} in {s.guidance_interval[0]:g} to {s.guidance_interval[1]:g}"
+        + (f" of {s.guidance_channels} channels" if s.guidance_channels else "")
+        + (" by step" if s.guidance_by == "step" else "")
+    ),
+    ("labels", "n_images", "seed", "dtype"): lambda s: (
+        f"labels {s.labels}, {s.n_images:,} sampled, seed {s.seed}, {s.dtype}"
+    ),
+    ("tile",): lambda s: s.tile and f"decoded in tiles of {s.tile}",
+}
+
+
+def _facts(record: Protocol | Sampling, phrases: Phrases) -> list[str]:
+    """Return every field of a record in words, those of a phrase where the first of them stands."""
+    facts = {}
+    for field in fields(record):
+        names = next((names for names in phrases if field.name in names), (field.name,))
+        facts[names] = phrases[names](record) if names in phrases else _plain(field, getattr(record, field.name))
+    return [fact for fact in facts.values() if fact]
+
+
+def _plain(field: Field[Any], value: Any) -> str:
+    if value in (None, "", field.default):
+        return ""
+    return f"{field.name.replace('_', ' ')} {f'{value:g}' if isinstance(value, float) else value}"
 
 
 def _counts(images: Coverage | None, n_images: int, kept: Coverage | None) -> str:

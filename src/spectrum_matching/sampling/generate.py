@@ -4,7 +4,7 @@ Only the rounding of the network's kernels depends on the batch size, so that a 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -24,7 +24,9 @@ from ..diffusion import (
     is_guided,
     time_grid,
 )
+from ..files.digests import digest_json
 from ..files.settings import Fraction, NonNegative, NotHashed, validate
+from ..latent_space import LatentSpace
 from ..nets.precision import HALF, Precision, autocast
 from ..records.scores import Sampling
 from ..seeding import seeded
@@ -182,7 +184,15 @@ def sampling_record(model: DiffusionModel, choice: SamplingChoice, n_images: int
         seed=choice.seed,
         dtype=str(HALF.get(choice.precision, torch.float32)).removeprefix("torch."),
         tile=model.decoder.autoencoder.tile if model.decoder else None,
+        normalisation=model.card.latent_space.convention,
+        gain=_gain_digest(model.card.latent_space),
     )
+
+
+def _gain_digest(space: LatentSpace) -> str:
+    """Return the digest of the gain, with the rotation before it; "" without."""
+    gain = {"rotation": space.rotation, "gain": space.gain and asdict(space.gain)}
+    return digest_json(gain) if any(gain.values()) else ""
 
 
 def relative_to_cwd(name: str) -> str:

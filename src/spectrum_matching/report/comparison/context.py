@@ -17,7 +17,7 @@ Text = TypeVar("Text")
 
 # What differs between trials of one protocol.
 OF_A_TRIAL = (
-    *("denoiser", "denoiser_digest", "autoencoder", "autoencoder_digest"),
+    *("denoiser", "denoiser_digest", "autoencoder", "autoencoder_digest", "normalisation", "gain"),
     *("reconstructions", "reconstructions_digest", "seed"),
 )
 SAMPLING = {"n_images": "sampled images"}
