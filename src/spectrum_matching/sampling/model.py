@@ -143,19 +143,20 @@ def open_decoder(card: Card, decoder: str | Decoder | None, device: torch.device
         ValueError: for an autoencoder that does not open, decodes other latents, or not in tiles; for the card's own,
             where the latents are of another.
     """
+    is_open, is_chosen = isinstance(decoder, Decoder), decoder is not None
     if not isinstance(decoder, Decoder):
         name = decoder or card.autoencoder
         autoencoder = open_autoencoder(name, device, tiling=tiling)
-        digest, remedy = autoencoder.digest, "restore it, or cache and train again"
-        known, is_chosen = card.autoencoder_digest, decoder is not None
-        require_encoded_by("the model's latents are", known, name, digest, remedy, is_chosen=is_chosen)
-        decoder = Decoder(name, autoencoder, digest)
+        decoder = Decoder(name, autoencoder, autoencoder.digest)
     packed = decoder.autoencoder.channels * card.latent_space.patch**2
     if packed != card.shape[0]:
         raise ValueError(f"the model's latents have {card.shape[0]} channels, but {decoder.name} decodes {packed}")
     if tiling:
         with torch.no_grad():  # tiles of some classes fail, and hours of sampling come first
             decoder.autoencoder.decode(card.latent_space.from_unit(torch.zeros(1, *card.shape, device=device)))
+    if not is_open:
+        known, remedy = card.autoencoder_digest, "restore it, or cache and train again"
+        require_encoded_by("the model's latents are", known, decoder.name, decoder.digest, remedy, is_chosen=is_chosen)
     return decoder
 
 
