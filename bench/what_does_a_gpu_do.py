@@ -247,7 +247,7 @@ def whole(accelerator: Accelerator, toy: bool) -> Iterator[tuple[str, Callable[[
                     moments, places = encoder.encode(images[rows].to(device)), rows.tolist()
                     yield JobBatch(moments, places, list(map(str, places)), torch.full((len(rows),), -1))
 
-        job = CacheJob(Storage("float16", flips=False).index(encoder.info, encoder.digest), n, False, batches)
+        job = CacheJob(Storage("float16", flips=False).index(encoder.info, encoder.digest), n, batches)
         with TemporaryDirectory() as folder:
             started = time.perf_counter()
             write_cache(job, Path(folder) / "latents", accelerator)

@@ -12,17 +12,11 @@ import huggingface_hub
 import pytest
 import torch
 
+from spectrum_matching.files.run_folders import RECORD
 from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.autoencoder.padding import padding_of
-from spectrum_matching.records.training_data import (
-    FILE,
-    TRAINING,
-    AutoencoderTraining,
-    TrainingData,
-    training,
-    training_data,
-)
+from spectrum_matching.records.training_data import TRAINING, AutoencoderTraining, TrainingData, training, training_data
 from spectrum_matching.training import autoencoder_config
 from spectrum_matching.training.export_autoencoder import check_hub, push
 from spectrum_matching.training.model_card import last_part, write_card
@@ -300,7 +294,7 @@ def test_push_asks_for_a_private_repository_and_names_the_command_that_uploads_l
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_TOKEN", "hf_mine")
     data = TrainingData(str(tmp_path / "photographs"), 0.1, 0, 32)
-    TRAINING.write(tmp_path / FILE, AutoencoderTraining("run", "", "all", ("", ""), {}, 4, data, "0", ""))
+    TRAINING.write(tmp_path / RECORD, AutoencoderTraining("run", "", "all", ("", ""), {}, 4, data, "0", ""))
     try:
         check_hub("me/mine")
         with pytest.raises(ValueError, match=rf"{tmp_path} is complete, but was not uploaded \(.*`hf upload me/mine"):
