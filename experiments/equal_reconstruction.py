@@ -101,7 +101,7 @@ def all_scores_of(stages: Mapping[Stage, FinishedStage]) -> dict[str, float | No
 
 
 def tests(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return each method's difference from the control by outcome, tested as in the comparison.
+    """Return each method's difference from the control by outcome, tested as in the comparison, from two seeds on.
 
     p is corrected for all methods, those that have not run as well.
     """
@@ -109,7 +109,8 @@ def tests(rows: list[dict[str, Any]]) -> dict[str, Any]:
         entry: [row["scores"] for row in rows if row["entry"] == entry]
         for entry in dict.fromkeys(row["entry"] for row in rows)
     }
-    names, found = [CONTROL, *(entry for entry in groups if entry != CONTROL)], {}
+    names = [CONTROL, *(entry for entry, rows in groups.items() if entry != CONTROL and len(rows) > 1)]
+    found: dict[str, Any] = {}
     for outcome in OUTCOMES:
         values = [[float(scores[outcome]) for scores in groups.get(name, [])] for name in names]
         alone = [differences(values, [(i, 0)])[i, 0] for i in range(1, len(names))]

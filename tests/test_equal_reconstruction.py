@@ -89,3 +89,12 @@ def test_p_is_corrected_for_methods_that_have_not_run():
     # t = 3 / (1 · √(2/3)) with 4 degrees of freedom, p = 0.0213 two-sided, of four methods.
     expected = 4 * 2 * student_t.sf(3 / (2 / 3) ** 0.5, 4)
     assert equal.tests(rows)["fid"]["DSM"]["p"] == pytest.approx(expected)
+
+
+def test_a_method_of_one_seed_is_shown_untested():
+    scores = dict.fromkeys((*equal.SHOWN, "fid"), 35.0)
+    rows = [{"entry": equal.CONTROL, "seed": seed, "scores": scores} for seed in (0, 1)]
+    rows += [{"entry": "EQ-VAE", "seed": 0, "scores": scores, "training": {"steps": 800}}]
+    found = equal.tests(rows)
+    assert found == dict.fromkeys(equal.OUTCOMES, {})
+    assert "| EQ-VAE | 800 |" in equal.table({"rows": rows, "tests": found})
