@@ -96,5 +96,5 @@ def test_a_method_of_one_seed_is_shown_untested():
     rows = [{"entry": equal.CONTROL, "seed": seed, "scores": scores} for seed in (0, 1)]
     rows += [{"entry": "EQ-VAE", "seed": 0, "scores": scores, "training": {"steps": 800}}]
     found = equal.tests(rows)
-    assert found == dict.fromkeys(equal.OUTCOMES, {})
+    assert found == {key: {} for key in equal.OUTCOMES}
     assert "| EQ-VAE | 800 |" in equal.table({"rows": rows, "tests": found})
