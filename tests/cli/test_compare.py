@@ -212,7 +212,7 @@ def test_notes_name_what_varies_between_seeds(plan, data, said):
                 "diffusion": DiffusionRun(objective=ObjectiveChoice(label_dropout=0.0)),
             },
             (),
-            "sampling.guidance is 4.0, and diffusion.objective.label_dropout is 0",
+            "guidance is 4.0, but the plan is unconditional",
         ),
         ({"measuring": Measuring(samples=1)}, (), "measuring.samples is 1"),
         (

@@ -238,7 +238,7 @@ def test_read_index_reports_damage_in_one_line(tmp_path: Path, change: dict) -> 
     write_cache(tmp_path)
     change_index(tmp_path, change)
     with pytest.raises(
-        ValueError, match=r"index.json .* .?specmatch-latents-3.*; delete its folder and cache"
+        ValueError, match=r"index.json .* .?specmatch-latents-4.*; delete its folder and cache"
     ) as caught:
         open_latents(tmp_path)
     assert "\n" not in str(caught.value)

@@ -357,6 +357,10 @@ def test_train_diffusion_refuses_latents_of_another_autoencoder(
     assert status == 0
     assert err.count("warning") == 1
     assert "images and scale are right only if both encode alike" in err
+    status, _, err = specmatch("sample", run.out, "--out", tmp_path / "named.png", "--num-images", 1)
+    assert (status, err.count("warning")) == (0, 1)  # by the one that the training was told
+    Autoencoder.from_preset("tiny", seed=2).save_pretrained(own)
+    assert specmatch("sample", run.out, "--out", tmp_path / "changed.png", "--num-images", 1)[0] == 2
     for arguments in ((), ("--steps", 2)):
         assert command(replace(run, out=f"{run.out} quiet"), *arguments)[0] == 0
         assert read_card(Path(f"{run.out} quiet") / "export").autoencoder_digest == encoded_by
@@ -371,10 +375,10 @@ def test_train_diffusion_names_classes_without_latents_which_are_not_sampled(
     run = replace(small_diffusion, source=diffusion_config.Source(latents=imported(1, 2, 2, 4, 2, 1)), steps=1)
     status, _, err = command(run)
     assert (status, "8 x 8 x 8, 5 classes" in err) == (0, True)
-    assert "warning: nothing to learn from of these classes, which are not sampled: 0, 3\n" in err
+    assert "warning: no training data for these classes, and `sample` leaves them out: 0, 3\n" in err
     assert read_card(Path(run.out) / "export").class_counts == (0, 2, 3, 0, 1)
     err = command(replace(run, out=str(tmp_path / "other")), "--denoiser.no-labels")[2]
-    assert "nothing to learn" not in err
+    assert "no training data" not in err
     assert read_card(tmp_path / "other" / "export").class_counts == ()
 
 
@@ -387,7 +391,7 @@ def test_train_diffusion_counts_the_classes_of_its_own_part(small_diffusion, cla
         seed for seed in range(100) if open_images(source.images, 32, held_out=0.3, seed=seed).labels.count(0) == 0
     )
     run = replace(small_diffusion, source=source, seed=seed, steps=1)
-    assert "which are not sampled: ape\n" in command(run)[2]
+    assert "`sample` leaves them out: ape\n" in command(run)[2]
     card = read_card(Path(run.out) / "export")
     assert (card.classes, card.class_counts[0]) == (("ape", "cat", "dog"), 0)
     assert card.learned_classes == (1, 2)

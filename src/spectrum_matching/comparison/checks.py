@@ -17,6 +17,7 @@ from ..nets.vision.encoders import open_vision
 from ..nets.vision.extractors import Extractor, open_extractor
 from ..nets.vision.perceptual import LPIPS
 from ..processes import open_accelerator
+from ..sampling.generate import check_condition
 from ..training.autoencoder_config import AutoencoderRun
 from ..training.checks import check_autoencoder_run, check_curriculum, check_diffusion_run
 from ..training.diffusion_config import DiffusionRun
@@ -29,9 +30,9 @@ class OpenedPlan:
     """A plan with what its trials share.
 
     training_digest, n_training: of all images that training uses, held out or not; training_labels: digest of their
-    labels, "" where diffusion models learn none. measured: by seed, the images that
-    autoencoders are measured on, none of them trained on. references: by seed, the images that samples are compared
-    with. encoders: digests of the vision encoders that methods and alignments use, by name and image size.
+    labels, "" where diffusion models learn none. measured: by seed, the images that autoencoders are measured on, none
+    of them trained on. references: by seed, the images that samples are compared with. encoders: digests of the vision
+    encoders that methods and alignments use, by name and image size.
     """
 
     plan: Plan
@@ -102,6 +103,8 @@ def open_plan(plan: Plan) -> OpenedPlan:
     if measuring.reference_data is not None:
         references = dict.fromkeys(plan.seeds, opened[measuring.reference_data])
     labels = labels_digest(training.classes, training.labels) if plan.diffusion.denoiser.labels else ""
+    learned_none = bool(plan.diffusion.objective.label_dropout) or min(training.labels, default=-1) < 0
+    check_condition(plan.sampling, "the plan", bool(labels), learned_none or not labels)
     return OpenedPlan(
         plan, training.digest, labels, len(training), measured, references, extractor, encoders, accelerator.device
     )
@@ -136,12 +139,6 @@ def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
         raise ValueError(f"seeds must be unique, got {plan.seeds}")
     if plan.control not in plan.entries:
         raise ValueError(f"control is {plan.control!r}, expected one of the entries: {listed(plan.entries)}")
-    dropout, sampled = plan.diffusion.objective.label_dropout, plan.sampling
-    if sampled.guidance != 1 and not dropout:
-        raise ValueError(
-            f"sampling.guidance is {sampled.guidance}, and diffusion.objective.label_dropout is 0, so that nothing is "
-            f"learned without its class: raise the latter, or leave guidance at 1"
-        )
     encoders = {}
     for name in {entry.method: name for name, entry in plan.entries.items()}.values():
         vision, key = check_autoencoder_run(autoencoder_run(plan, name, 0, Path())), plan.entries[name].method.vision

@@ -29,7 +29,7 @@ def compute_decoded_reference(
 ) -> Reference:
     """Compute a reference from what posterior means of batches of images (b, 3, size, size) in [-1, 1] decode to.
 
-    name, digest: of the autoencoder and of its weights. The reference's `floor` is the Fréchet distance of one half of
+    name, digest: of the autoencoder. The reference's `floor` is the Fréchet distance of one half of
     these images to the other: what a generator as good as the images themselves would get, at half their number. Other
     arguments as in `compute_reference`.
 

@@ -136,8 +136,15 @@ def import_cache(latents: LatentSet, storage: Storage, *, labels: bool = True) -
     # Only the order of another tool's images is known.
     images = info.images if info.fingerprint else None
     digest = labels_digest(info.classes, latents.labels.tolist()) if labels else ""
-    info = replace(info, flips=storage.flips, images=images, n_images=(n, n), latent_space=None, global_space=None)
-    info = replace(info, classes=info.classes if digest else ())
+    info = replace(
+        info,
+        classes=info.classes if digest else (),
+        flips=storage.flips,
+        images=images,
+        n_images=(n, n),
+        latent_space=None,
+        global_space=None,
+    )
 
     def batches(number: int, items: range) -> Iterator[JobBatch]:
         for item in items:

@@ -27,7 +27,7 @@ from .read_shards import STATISTICS, ShardLatents, Statistic, open_shard
 from .rounding import RoundingErrors
 from .statistics import latent_space
 
-FORMAT = "specmatch-latents-3"
+FORMAT = "specmatch-latents-4"
 INDEX = "index.json"
 UNFINISHED = ".unfinished.json"
 REMEDY = "the same `specmatch cache` writes it again"
@@ -49,7 +49,7 @@ class ShardEntry:
 class CacheIndex:
     """Content of index.json.
 
-    encoder_digest: of the encoder's weights; of an imported folder, that folder's. dtype: of the moments. versions: of
+    encoder_digest: the encoder's; of an imported folder, that folder's. dtype: of the moments. versions: of
     the libraries that wrote them. Shard k holds images from k · shard_images on. labels: digest of the labels in the
     shards, with the names of their classes, "" without any.
     """

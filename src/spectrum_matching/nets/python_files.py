@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ..files.digests import digest_files, digest_lines
+from ..files.manifest import MANIFEST
 from ..files.os_errors import is_out_of_memory
+from ..files.run_folders import RECORD
 
 PREFIX = "python:"
+UNREAD = (RECORD, MANIFEST, "README.md")
 
 
 def require_prefix(source: str) -> None:
@@ -59,14 +62,16 @@ def from_file(source: str, kinds: tuple[type, ...] = ()) -> Any:
 def digest_source(source: str) -> str:
     """Return the digest of what "python:FILE.py:FACTORY@FOLDER" names: the file, the factory and the folder's files.
 
-    What the file imports, and what it reads elsewhere, is not seen, nor hidden files and compiled ones.
+    What the file imports, and what it reads elsewhere, is not seen, nor files of the folder that are hidden, compiled,
+    or say where it is from (`UNREAD`), which a rerun of its training or its author may change.
     """
     name, factory_name, at, folder_name = _divided(source)
     lines = [digest_files([Path(name).expanduser()]), factory_name]
     folder = Path(folder_name).expanduser()
     for path in sorted(folder.rglob("*")) if at else ():
         inside = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in inside.parts):
+        is_hidden = any(part.startswith((".", "__pycache__")) for part in inside.parts)
+        if path.is_file() and not is_hidden and path.name not in UNREAD:
             lines.append(f"{inside} {digest_files([path])}")
     return digest_lines(lines)
 

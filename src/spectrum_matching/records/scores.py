@@ -18,7 +18,7 @@ SAMPLES_RECORD = "samples.json"
 class Sampling:
     """Settings by which images were sampled.
 
-    denoiser_digest, autoencoder_digest: of weights, 16 hexadecimal digits; "" without an autoencoder. step: optimizer
+    denoiser_digest, autoencoder_digest: 16 hexadecimal digits; "" without an autoencoder. step: optimizer
     updates of the denoiser. evaluations: denoiser calls an image, two where guidance acts. guidance: scale of
     classifier-free guidance, 1 for none; guidance_interval: t in which it acts; guidance_channels: the first
     channels that it acts on, 0 for all; guidance_by: whose time tells, the evaluation's or the step's. last_step,

@@ -152,8 +152,8 @@ _OF_PROTOCOL: Phrases = {
     ),
     ("reconstructions", "reconstructions_digest", "n_reconstructions", "reconstructions_size"): lambda p: (
         p.reconstructions
-        and f"reconstructions {p.reconstructions} {p.reconstructions_digest}: {p.n_reconstructions:,} images, "
-        f"{p.reconstructions_size} pixels a side"
+        and f"reconstructions {p.reconstructions} {p.reconstructions_digest}: {p.n_reconstructions:,} images"
+        + (f", {p.reconstructions_size} pixels a side" if p.reconstructions_size else "")
     ),
     ("extractor", "extractor_digest"): lambda p: (
         f"extractor {p.extractor} {p.extractor_digest}" if p.extractor else "no extractor"

@@ -84,18 +84,29 @@ def check_sampling(model: DiffusionModel, choice: SamplingChoice) -> None:
     low, high = choice.guidance_interval
     if not 0 <= low <= high <= 1:
         raise ValueError(f"the guidance interval is {low} to {high}, expected 0 <= low <= high <= 1")
-    if choice.guidance != 1 and not model.card.learned_classes:
-        raise ValueError(f"guidance is {choice.guidance}, but {model.source} is unconditional: leave it at 1")
-    if choice.guidance != 1 and choice.labels == "none":
-        raise ValueError(f"guidance is {choice.guidance} and labels is none: guidance needs labels")
-    if not model.card.learned_none and (choice.guidance != 1 or choice.labels == "none"):
-        asked = "labels is none" if choice.labels == "none" else f"guidance is {choice.guidance}"
-        why = f"{model.source} learned no image without its class"
-        raise ValueError(f"{asked}, but {why}: train with objective.label_dropout above 0 for that")
+    check_condition(choice, model.source, bool(model.card.learned_classes), model.card.learned_none)
     if choice.guidance_by == "step" and choice.sampler not in ("euler", "heun"):
         raise ValueError(f"guidance_by is step, which {choice.sampler} does not have: use heun or euler")
     times_of(model, choice)
     labels_of(choice, (), model.card)
+
+
+def check_condition(choice: SamplingChoice, source: str, is_conditional: bool, learned_none: bool) -> None:
+    """Check that a model of classes, or of none, can be guided and labelled this way.
+
+    learned_none: whether it learned images without their class.
+
+    Raises:
+        ValueError: for guidance or no class where it did not learn what these need.
+    """
+    if choice.guidance != 1 and not is_conditional:
+        raise ValueError(f"guidance is {choice.guidance}, but {source} is unconditional: leave it at 1")
+    if choice.guidance != 1 and choice.labels == "none":
+        raise ValueError(f"guidance is {choice.guidance} and labels is none: guidance needs labels")
+    if not learned_none and (choice.guidance != 1 or choice.labels == "none"):
+        asked = "labels is none" if choice.labels == "none" else f"guidance is {choice.guidance}"
+        why = f"{source} learned no image without its class"
+        raise ValueError(f"{asked}, but {why}: train with objective.label_dropout above 0 for that")
 
 
 def times_of(model: DiffusionModel, choice: SamplingChoice) -> Tensor:

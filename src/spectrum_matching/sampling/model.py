@@ -29,7 +29,8 @@ class Card:
     shape: (c, h, w) of its samples. class_counts: how many images of each class it learned; the embedding of a class
     without any is as it was initialised. learned_none: whether it learned images without a class, as guidance needs it.
     is_pixels: whether its samples are images, which nothing decodes. autoencoder: what decodes them otherwise, "" if
-    unknown. autoencoder_digest: of what encoded the latents, "" if unknown.
+    unknown; decoder_digest: its digest in training, "" if it was not opened. autoencoder_digest: of what encoded the
+    latents, "" if unknown.
     """
 
     run: str
@@ -46,6 +47,7 @@ class Card:
     data_digest: str
     is_pixels: bool = False
     autoencoder_digest: str = ""
+    decoder_digest: str = ""
 
     def __post_init__(self) -> None:
         require_equal_lengths(self, "classes", "class_counts")
@@ -137,27 +139,29 @@ def open_model(
 def open_decoder(card: Card, decoder: str | Decoder | None, device: torch.device, *, tiling: bool = False) -> Decoder:
     """Open what decodes the samples of a model; tiling: in its own tiles, tried once, where it is not open yet.
 
-    decoder: in place of the card's, for which it has to be named where the latents are of another autoencoder.
+    decoder: in place of the card's own.
 
     Raises:
         ValueError: for an autoencoder that does not open, decodes other latents, or not in tiles; for the card's own,
-            where the latents are of another.
+            where it is neither what encoded the latents nor what the training was told to decode them by.
     """
-    is_open, is_chosen = isinstance(decoder, Decoder), decoder is not None
-    if not isinstance(decoder, Decoder):
-        name = decoder or card.autoencoder
-        autoencoder = open_autoencoder(name, device, tiling=tiling)
-        decoder = Decoder(name, autoencoder, autoencoder.digest)
-    packed = decoder.autoencoder.channels * card.latent_space.patch**2
+    opened = decoder if isinstance(decoder, Decoder) else _opened(decoder or card.autoencoder, device, tiling)
+    packed = opened.autoencoder.channels * card.latent_space.patch**2
     if packed != card.shape[0]:
-        raise ValueError(f"the model's latents have {card.shape[0]} channels, but {decoder.name} decodes {packed}")
+        raise ValueError(f"the model's latents have {card.shape[0]} channels, but {opened.name} decodes {packed}")
     if tiling:
         with torch.no_grad():  # tiles of some classes fail, and hours of sampling come first
-            decoder.autoencoder.decode(card.latent_space.from_unit(torch.zeros(1, *card.shape, device=device)))
-    if not is_open:
+            opened.autoencoder.decode(card.latent_space.from_unit(torch.zeros(1, *card.shape, device=device)))
+    if opened is not decoder:
         known, remedy = card.autoencoder_digest, "restore it, or cache and train again"
-        require_encoded_by("the model's latents are", known, decoder.name, decoder.digest, remedy, is_chosen=is_chosen)
-    return decoder
+        is_chosen = decoder is not None or opened.digest == card.decoder_digest
+        require_encoded_by("the model's latents are", known, opened.name, opened.digest, remedy, is_chosen=is_chosen)
+    return opened
+
+
+def _opened(name: str, device: torch.device, tiling: bool) -> Decoder:
+    autoencoder = open_autoencoder(name, device, tiling=tiling)
+    return Decoder(name, autoencoder, autoencoder.digest)
 
 
 def read_card(folder: Path) -> Card:

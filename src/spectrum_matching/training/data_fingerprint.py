@@ -17,7 +17,7 @@ FILE = "data.json"
 class DataFingerprint:
     """Content of data.json.
 
-    data: fingerprints by what they are of, such as "training images". networks: digests of the weights that make data
+    data: fingerprints by what they are of, such as "training images". networks: digests of what makes data
     of others, such as a vision encoder's. shape (c, h, w), latent_space, gain (the choice, a cache's too): of what a
     diffusion model learns. labels: digest of those that it learns, with the names of their classes, "" without any.
     """

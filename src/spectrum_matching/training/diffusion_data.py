@@ -115,7 +115,7 @@ def _open_cached(
 ) -> LearnedData:
     source, info = run.source, latents.info
     require_latents(latents)
-    decoder, info = _open_own(run, info, device)
+    decoder, info = _open_own(run, info)
     if latents.n_classes > len(latents.classes):
         raise ValueError(
             f"{source.latents} has labels up to {latents.n_classes - 1} and names {len(latents.classes)} classes: "
@@ -166,12 +166,12 @@ def _open_cached(
     )
 
 
-def _open_own(run: DiffusionRun, info: LatentInfo, device: torch.device) -> tuple[Decoder | None, LatentInfo]:
-    """Open the autoencoder of cached latents, if a run names one or needs the scale it declares; complete the info."""
+def _open_own(run: DiffusionRun, info: LatentInfo) -> tuple[Decoder | None, LatentInfo]:
+    """Open the autoencoder of cached latents on the CPU, if a run names one or needs its scale; complete the info."""
     source, name = run.source, run.source.autoencoder or info.autoencoder
     if not source.autoencoder and not (name and source.statistics == "declared"):
         return None, info
-    opened = open_autoencoder(name, device)
+    opened = open_autoencoder(name, torch.device("cpu"))  # only previews need it on a GPU
     if opened.channels != info.channels:
         raise ValueError(
             f"{source.latents} holds latents of {info.channels} channels and {name} decodes {opened.channels}: they do "

@@ -94,6 +94,7 @@ def _prepare(run: DiffusionRun, accelerator: Accelerator) -> PreparedTraining:
         data_digest=data.digest,
         is_pixels=data.is_pixels,
         autoencoder_digest=data.info.autoencoder_digest,
+        decoder_digest=data.decoder.digest if data.decoder else "",
     )
     model = preview_model(run, described, data, state, device)
     resume(run, state)
@@ -105,7 +106,7 @@ def _prepare(run: DiffusionRun, accelerator: Accelerator) -> PreparedTraining:
     if empty := [name for name, count in zip(classes, counts, strict=True) if not count]:
         more = f", and {len(empty) - N_NAMED} more" if len(empty) > N_NAMED else ""
         logger.warning(
-            "nothing to learn from of these classes, which are not sampled: %s%s", listed(empty[:N_NAMED]), more
+            "no training data for these classes, and `sample` leaves them out: %s%s", listed(empty[:N_NAMED]), more
         )
     logger.info("%s of %s parameters", run.denoiser.name, f"{n_parameters:,}")
 
@@ -157,6 +158,7 @@ def preview_model(
     if not data.is_pixels:
         try:
             decoder = open_decoder(described, data.decoder, device)
+            decoder.autoencoder.to(device)
         except ValueError as error:
             raise ValueError(f"{error}; name another by source.autoencoder, or set intervals.preview to 0") from error
     model = DiffusionModel(run.out, described, state.denoiser, "", decoder)

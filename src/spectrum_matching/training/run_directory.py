@@ -155,7 +155,8 @@ def train_in_directory(run: Run, prepared: PreparedTraining, progress: Progress 
         Stopped: after a signal, with a checkpoint written.
     """
     accelerator, state, started_on = prepared.accelerator, prepared.state, prepared.started_on
-    require_alike(accelerator, {"step": state.step, **started_on.networks, **started_on.data})
+    told_apart = {"labels": started_on.labels, "gain": str(started_on.gain)}
+    require_alike(accelerator, {"step": state.step, **told_apart, **started_on.networks, **started_on.data})
     directory, is_main = Path(run.out), accelerator.is_main_process
     kept = run.intervals.keep_last, run.intervals.keep_every
     if is_main:

@@ -299,6 +299,7 @@ def test_digest_covers_code_factory_folder_and_tensors(tmp_path: Path) -> None:
     digests = [digest(), digest("other"), digest("opened", f"@{folder}")]
     (folder / "__pycache__").mkdir()
     (folder / "__pycache__" / "a.pyc").write_text("compiled")
+    (folder / "README.md").write_text("edited")
     assert digests == [digest(), digest("other"), digest("opened", f"@{folder}")]
     (folder / "scale.json").write_text("0.5")
     digests.append(digest("opened", f"@{folder}"))

@@ -8,6 +8,7 @@ scale. To be trained it has `save_pretrained(folder)`, which writes it in a form
 """
 
 import math
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,9 +35,9 @@ def tensors_of(model: object) -> dict[str, Tensor]:
 
 def _held(model: object) -> Iterator[tuple[str, object]]:
     """Yield an object's attributes, and what is in those that are lists, tuples or dictionaries, each once, by name."""
-    waiting, seen = list(getattr(model, "__dict__", {}).items()), set()
+    waiting, seen = deque(getattr(model, "__dict__", {}).items()), set()
     while waiting:
-        name, value = waiting.pop(0)
+        name, value = waiting.popleft()
         if isinstance(value, dict | list | tuple):
             inside = value.items() if isinstance(value, dict) else enumerate(value)
             new = id(value) not in seen

@@ -139,7 +139,7 @@ def provenance(analyses: Sequence[Analysis]) -> list[tuple[str, list[str]]]:
             "weights": a.subject.source,
             "class": a.subject.kind,
             "parameters": f"{a.subject.parameters:,}" if a.subject.parameters else "–",
-            "weights’ digest": a.subject.digest or "–",
+            "digest": a.subject.digest or "–",
             "normalisation declared": a.normalisation.convention,
             "images": a.sample.source or "–",
             "split": SPLITS.get(a.sample.split, a.sample.split),

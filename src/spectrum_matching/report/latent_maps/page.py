@@ -14,7 +14,7 @@ def render(comparison: LatentComparison) -> str:
     if is_pair(comparison):
         title = f"Is {names[1]} a drop-in for {names[0]}?"
     subjects = [space.subject for space in comparison.spaces]
-    settings = [(s.name, f"{s.source} · {s.kind}, weights {s.digest}".strip(" ·")) for s in subjects]
+    settings = [(s.name, f"{s.source} · {s.kind}, digest {s.digest}".strip(" ·")) for s in subjects]
     return render_study(comparison, title, lead(comparison), _blocks(comparison), names, settings)
 
 
