@@ -467,9 +467,9 @@ def test_compile_parts_leaves_no_block_uncompiled(small_run, monkeypatch):
     autoencoder = state.autoencoder
     with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True, recompile_limit=8):
         compile_parts(state, None)
-        for images, has_gradients in ((torch.zeros(2, 3, 32, 32), True), (torch.zeros(1, 3, 32, 32), False)):
+        for n, side, has_gradients in ((2, 32, True), (1, 32, False), (1, 64, False)):  # training, and two previews
             with torch.set_grad_enabled(has_gradients):
-                autoencoder.decode(autoencoder.encode(images).mean)
+                autoencoder.decode(autoencoder.encode(torch.zeros(n, 3, side, side)).mean)
 
 
 def test_train_autoencoder_in_channels_last_gives_the_same_losses(small_run, batches):
