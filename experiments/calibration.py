@@ -308,7 +308,7 @@ def table(document: Mapping[str, Any]) -> str:
     ]
     y1, y2 = (each["predictors"] | each["forecasts"] for each in document["outcomes"].values())
     titles = {key: predictor.title for key, predictor in PREDICTORS.items()}
-    titles |= {key: f"{title}, each distance by its own" for key, title in FORECASTS.items()}
+    titles |= {key: f"{title}, matched distance" for key, title in FORECASTS.items()}
     for key, title in titles.items():
         one, two = y1[key], y2[key]
         inner = " / ".join(f"{each['within']['rho']:.2f}" if each["within"] else "–" for each in (one, two))

@@ -73,3 +73,9 @@ def test_definitions_that_the_board_lacks_take_none_of_its_numbers(calibration):
     assert ours[2:4] == ["–", "–"]
     assert boards[3:7] == ["3 of 3", "–", "–", "–"]
     assert boards[2] == "−0.14 [−0.55, 0.28], n = 21"
+
+
+def test_evidence_of_interpolation_is_the_calibrations(calibration):
+    found, n = calibration["outcomes"]["y1"]["forecasts"]["interpolation"], len(calibration["settings"])
+    said = METRICS["interpolation_fid"].evidence
+    assert said.endswith(f"ours: over {n} small autoencoders of one shape {numbers.signed(found['rho'])}")

@@ -17,7 +17,7 @@ from ..nets.vision.encoders import open_vision
 from ..nets.vision.extractors import Extractor, open_extractor
 from ..nets.vision.perceptual import LPIPS
 from ..processes import open_accelerator
-from ..sampling.generate import check_condition
+from ..sampling.generate import check_conditioning
 from ..training.autoencoder_config import AutoencoderRun
 from ..training.checks import check_autoencoder_run, check_curriculum, check_diffusion_run
 from ..training.diffusion_config import DiffusionRun
@@ -104,7 +104,7 @@ def open_plan(plan: Plan) -> OpenedPlan:
         references = dict.fromkeys(plan.seeds, opened[measuring.reference_data])
     labels = labels_digest(training.classes, training.labels) if plan.diffusion.denoiser.labels else ""
     learned_none = bool(plan.diffusion.objective.label_dropout) or min(training.labels, default=-1) < 0
-    check_condition(plan.sampling, "the plan", bool(labels), learned_none or not labels)
+    check_conditioning(plan.sampling, "the plan", bool(labels), learned_none or not labels)
     return OpenedPlan(
         plan, training.digest, labels, len(training), measured, references, extractor, encoders, accelerator.device
     )

@@ -84,14 +84,14 @@ def check_sampling(model: DiffusionModel, choice: SamplingChoice) -> None:
     low, high = choice.guidance_interval
     if not 0 <= low <= high <= 1:
         raise ValueError(f"the guidance interval is {low} to {high}, expected 0 <= low <= high <= 1")
-    check_condition(choice, model.source, bool(model.card.learned_classes), model.card.learned_none)
+    check_conditioning(choice, model.source, bool(model.card.learned_classes), model.card.learned_none)
     if choice.guidance_by == "step" and choice.sampler not in ("euler", "heun"):
         raise ValueError(f"guidance_by is step, which {choice.sampler} does not have: use heun or euler")
     times_of(model, choice)
     labels_of(choice, (), model.card)
 
 
-def check_condition(choice: SamplingChoice, source: str, is_conditional: bool, learned_none: bool) -> None:
+def check_conditioning(choice: SamplingChoice, source: str, is_conditional: bool, learned_none: bool) -> None:
     """Check that a model of classes, or of none, can be guided and labelled this way.
 
     learned_none: whether it learned images without their class.

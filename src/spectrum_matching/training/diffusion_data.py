@@ -250,15 +250,16 @@ def _open_images(run: DiffusionRun, name: str, device: torch.device, started_on:
     info = LatentInfo(channels=channels, grid=(side, side), classes=images.classes, bad=images.bad)
     if decoder is not None:
         info = replace(info, autoencoder=decoder.name, autoencoder_digest=decoder.digest)
+    labels = images.labels
     return LearnedData(
         info=info,
         latent_space=space,
         contents={"training images": images},
         networks=networks,
         n=len(images),
-        labels=torch.tensor(images.labels),
+        labels=torch.tensor(labels),
         batches=batches,
-        labels_digest=labels_digest(images.classes, images.labels),
+        labels_digest=labels_digest(images.classes, labels),
         is_pixels=autoencoder is None,
         target_shape=target_shape,
         decoder=decoder,
