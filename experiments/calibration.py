@@ -13,6 +13,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations, permutations
 from pathlib import Path
 from statistics import NormalDist, mean
 from typing import Any, NamedTuple
@@ -29,10 +30,11 @@ from spectrum_matching.seeding import seeded
 
 RESULTS = Path(__file__).parent / "results"
 OUTCOMES = {"fid": "y1", "fid_reconstructions": "y2"}
-DRAWS, LEVEL = 2000, 0.05
+DRAWS, SHUFFLES, LEVEL = 2000, 400, 0.05
 LEAST_DOSES = 4
 """Settings of a method from which its own correlation is read: Fisher's z of fewer has no variance."""
 Values = NDArray[np.float64]
+Strata = Sequence[Sequence[int]]
 Numbers = Mapping[str, Any]
 
 
@@ -61,7 +63,7 @@ PREDICTORS = {
     ),
     "exponent": Predictor("exponent", _number("exponent"), 1),
     "sec_25": Predictor("SEC at 0.25", _number("sec_25"), 1),
-    "viv": Predictor("VIV by class", _number("viv_class"), 1),
+    "viv_class": Predictor("VIV by class", _number("viv_class"), 1),
     "lowpass_gap": Predictor("low-pass gap", _number("lowpass_gap"), 1),
     "lowpass_3": Predictor("PSNR after the strongest low-pass", _number("lowpass_3"), -1),
     "noise_psnr": Predictor("noise PSNR", _number("noise_psnr"), -1),
@@ -89,7 +91,7 @@ GIVEN = ("psnr", "rfid")
 
 
 class Settings(NamedTuple):
-    """Of the settings that all seeds have finished: name, method, means of predictors and outcomes, outcomes by seed.
+    """Of each setting: name, method, means of predictors and outcomes over seeds, outcomes by seed.
 
     forecasts: by outcome, those of FORECASTS.
     """
@@ -108,11 +110,16 @@ def methods_of(plan: str) -> dict[str, str]:
     return {name: f"{choice['name']} {choice['variant'] or ''}".strip() for name, choice in choices.items()}
 
 
-def read(trials: Sequence[Numbers], methods: Mapping[str, str]) -> Settings:
-    """Return the settings of a comparison that all seeds have finished; methods: that of each entry."""
-    seeds = sorted({trial["seed"] for trial in trials})
+def whole_seeds(trials: Sequence[Numbers], names: Sequence[str]) -> list[int]:
+    """Return the seeds at which every setting has finished."""
+    finished = {(trial["method"], trial["seed"]) for trial in trials}
+    return [seed for seed in sorted({seed for _, seed in finished}) if {(name, seed) for name in names} <= finished]
+
+
+def read(trials: Sequence[Numbers], methods: Mapping[str, str], seeds: Sequence[int]) -> Settings:
+    """Return the settings of a comparison at seeds that are whole; methods: that of each entry."""
     table = {(trial["method"], trial["seed"]): trial for trial in trials}
-    names = [name for name in methods if all((name, seed) in table for seed in seeds)]
+    names = list(methods)
     each = [[table[name, seed] for seed in seeds] for name in names]
     by_seed = {
         outcome: np.array([[t["generation"]["scores"][outcome]["value"] for t in of] for of in each])
@@ -139,7 +146,7 @@ def rho(one: Values, other: Values) -> float:
     return float(a @ b) / scale if scale else 0.0
 
 
-def bca(statistic: Callable[[NDArray[np.int64]], float], strata: Sequence[Sequence[int]], seed: str) -> list[float]:
+def bca(statistic: Callable[[NDArray[np.int64]], float], strata: Strata, seed: str) -> list[float]:
     """Return the 95 % BCa interval of a statistic of item numbers, items drawn anew within each stratum.
 
     Source: Efron, "Better Bootstrap Confidence Intervals" (1987); its acceleration by leaving out one item at a time.
@@ -182,7 +189,7 @@ def partial(one: Values, other: Values, given: Sequence[Values]) -> float:
     return float(left[0] @ left[1]) / scale if scale > 1e-9 else 0.0
 
 
-def within(one: Values, other: Values, strata: Sequence[Sequence[int]]) -> dict[str, float] | None:
+def within(one: Values, other: Values, strata: Strata) -> dict[str, float] | None:
     """Return ρ within methods of enough settings, pooled by Fisher's z with weights n − 3, with its 95 % ends.
 
     A perfect order of n settings is taken as (n² − 1)/n² of one, as its z has no end.
@@ -200,24 +207,45 @@ def within(one: Values, other: Values, strata: Sequence[Sequence[int]]) -> dict[
     return {"rho": math.tanh(z), "low": math.tanh(z - half), "high": math.tanh(z + half)}
 
 
-def ordered(x: Values, y: Values, strata: Sequence[Sequence[int]]) -> tuple[Values, Values]:
-    """Return of each method the pairs (its setting, another method's) that a fit without it orders correctly, and all.
+class Fold(NamedTuple):
+    """The settings of two methods of a predictor x, and those that a fit is on.
 
-    x: predictor times its expected sign. The isotonic fit is on the other methods; settings that it holds equal count
-    half.
+    places: of each setting of the fit, the number of its value among those `known`. weights: how often each is there.
     """
-    right, counted = [], []
-    for items in strata:
-        others = np.array([i for i in range(len(x)) if i not in items])
-        order = others[np.argsort(x[others], kind="stable")]
-        known, first = np.unique(x[order], return_index=True)
-        means = [y[order][start:stop].mean() for start, stop in zip(first, [*first[1:], len(order)], strict=True)]
-        fit = isotonic_regression(means, weights=np.diff([*first, len(order)])).x
-        held, rest = (np.interp(x[list(group)], known, fit) for group in (items, others))
-        sides = np.sign(held[:, None] - rest[None, :]) * np.sign(y[list(items)][:, None] - y[others][None, :])
-        right.append(float(np.sum((1 + sides) / 2)))
-        counted.append(float(sides.size))
-    return np.array(right), np.array(counted)
+
+    methods: tuple[int, int]
+    one: NDArray[np.int64]
+    other: NDArray[np.int64]
+    fit: NDArray[np.int64]
+    known: Values
+    places: NDArray[np.int64]
+    weights: NDArray[np.int64]
+
+
+def folds(x: Values, strata: Strata, *, of_both: bool) -> list[Fold]:
+    """Return a fold for each two methods, fitted on neither; without `of_both` two, each fitted without its first."""
+    found = []
+    for i, j in (combinations if of_both else permutations)(range(len(strata)), 2):
+        left = [*strata[i], *strata[j]] if of_both else strata[i]
+        fit = np.setdiff1d(np.arange(len(x)), left)
+        known, places, weights = np.unique(x[fit], return_inverse=True, return_counts=True)
+        found.append(Fold((i, j), np.array(strata[i]), np.array(strata[j]), fit, known, places, weights))
+    return found
+
+
+def ordered(x: Values, y: Values, of: Sequence[Fold], methods: int) -> tuple[Values, Values]:
+    """Return the pairs of settings that isotonic fits order correctly, and all, by (method, method).
+
+    x: predictor times its expected sign. Settings that a fit holds equal count half.
+    """
+    right, counted = np.zeros((2, methods, methods))
+    for fold in of:
+        means = np.bincount(fold.places, y[fold.fit]) / fold.weights
+        fit = isotonic_regression(means, weights=fold.weights).x
+        fitted = np.subtract.outer(np.interp(x[fold.one], fold.known, fit), np.interp(x[fold.other], fold.known, fit))
+        sides = np.sign(fitted) * np.sign(np.subtract.outer(y[fold.one], y[fold.other]))
+        right[fold.methods], counted[fold.methods] = np.sum((1 + sides) / 2), sides.size
+    return right, counted
 
 
 def sign_of(key: str) -> int:
@@ -225,32 +253,55 @@ def sign_of(key: str) -> int:
     return PREDICTORS[key].sign if key in PREDICTORS else 1
 
 
-def shares(settings: Settings, outcome: str) -> dict[str, dict[str, float | bool]]:
-    """Return each predictor's pairwise accuracy, with what remains above rFD's; 95 % over methods."""
+def shares(settings: Settings, outcome: str, *, of_both: bool = True) -> dict[str, dict[str, float | bool]]:
+    """Return each predictor's pairwise accuracy, with what remains above rFD's, 95 % over methods drawn anew.
+
+    of_both: fit on neither method of a pair. Without, as was written down first, on all but one, which methods drawn
+    anew then stand for: an uninformative predictor then has more than one half, and intervals are too narrow.
+    """
     strata, y = strata_of(settings.methods), settings.outcomes[outcome]
-    found = {key: ordered(sign_of(key) * x, y, strata) for key, x in settings.predictors.items()}
+    signed = {key: sign_of(key) * x for key, x in settings.predictors.items()}
+    found = {key: ordered(x, y, folds(x, strata, of_both=of_both), len(strata)) for key, x in signed.items()}
     generator = seeded("calibration", "shares", outcome)
     draws = torch.randint(len(strata), (DRAWS, len(strata)), generator=generator).numpy()
+    times = np.stack([np.bincount(draw, minlength=len(strata)) for draw in draws])
+    times = times[np.count_nonzero(times, axis=1) > 1]  # one method alone has no pairs
 
-    def share(key: str, picks: NDArray[np.int64]) -> Values:
-        right, counted = found[key]
-        return right[picks].sum(axis=-1) / counted[picks].sum(axis=-1)
+    def share(key: str, first: NDArray[np.int64]) -> Values:
+        second = first if of_both else np.ones_like(first)
+        right, counted = (np.einsum("ni,ij,nj->n", first, each, second) for each in found[key])
+        return np.asarray(right / counted)
 
-    everything, rows = np.arange(len(strata)), {}
+    once, rows = np.ones((1, len(strata)), dtype=np.int64), {}
     for key in found:
-        drawn, above = share(key, draws), share(key, draws) - share("rfid", draws)
+        drawn, above = share(key, times), share(key, times) - share("rfid", times)
         low, high = np.quantile(drawn, (LEVEL / 2, 1 - LEVEL / 2))
         above_low, above_high = np.quantile(above, (LEVEL / 2, 1 - LEVEL / 2))
         rows[key] = {
-            "share": float(share(key, everything)),
+            "share": float(share(key, once)[0]),
             "low": float(low),
             "high": float(high),
-            "above_rfid": float(share(key, everything) - share("rfid", everything)),
+            "above_rfid": float(share(key, once)[0] - share("rfid", once)[0]),
             "above_low": float(above_low),
             "above_high": float(above_high),
             "exceeds": bool(low > 0.5 and above_low > 0),
         }
     return rows
+
+
+def largest_shares(settings: Settings, outcome: str) -> Values:
+    """Return the largest pairwise accuracy of all predictors for each of SHUFFLES orders of the outcome, ascending."""
+    strata, y = strata_of(settings.methods), settings.outcomes[outcome]
+    signed = [sign_of(key) * x for key, x in settings.predictors.items()]
+    prepared = [(x, folds(x, strata, of_both=True)) for x in signed]
+    generator = seeded("calibration", "largest share", outcome)
+
+    def share(x: Values, of: Sequence[Fold], values: Values) -> float:
+        right, counted = ordered(x, values, of, len(strata))
+        return float(right.sum() / counted.sum())
+
+    orders = [torch.randperm(len(y), generator=generator).numpy() for _ in range(SHUFFLES)]
+    return np.sort([max(share(x, of, y[order]) for x, of in prepared) for order in orders])
 
 
 def chance(settings: Settings, outcome: str) -> float:
@@ -265,9 +316,11 @@ def described(settings: Settings, outcome: str) -> dict[str, dict[str, Any]]:
     """Return how each predictor of the settings goes with an outcome."""
     strata, y = strata_of(settings.methods), settings.outcomes[outcome]
     ordering, rows = shares(settings, outcome), {}
+    registered, largest = shares(settings, outcome, of_both=False), largest_shares(settings, outcome)
     groups = [y[items].mean() for items in strata]
     for key, x in settings.predictors.items():
         given = [settings.predictors[other] for other in GIVEN if other != key]
+        p = (1 + np.count_nonzero(largest >= ordering[key]["share"])) / (1 + len(largest))
         rows[key] = {
             "rho": rho(x, y),
             "interval": bca(lambda items, x=x: rho(x[items], y[items]), strata, f"{outcome} {key}"),
@@ -275,6 +328,9 @@ def described(settings: Settings, outcome: str) -> dict[str, dict[str, Any]]:
             "within": within(x, y, strata),
             "between": rho(np.array([x[items].mean() for items in strata]), np.array(groups)),
             **ordering[key],
+            "p": float(p),
+            "exceeds": bool(ordering[key]["exceeds"] and p < LEVEL),
+            "registered": registered[key],
             "as_written": bool(rho(x, y) * sign_of(key) > 0),
         }
     return rows
@@ -293,10 +349,10 @@ def analysed(settings: Settings) -> dict[str, Any]:
             "predictors": described(settings, outcome),
             "forecasts": {key: forecasts[key] for key in FORECASTS},
         }
-    predicts = [
-        key for key in PREDICTORS if all(each["predictors"][key]["exceeds"] for each in document["outcomes"].values())
-    ]
-    return document | {"predicts": predicts}
+    rows = [each["predictors"] for each in document["outcomes"].values()]
+    predicts = [key for key in PREDICTORS if all(row[key]["exceeds"] for row in rows)]
+    registered = [key for key in PREDICTORS if all(row[key]["registered"]["exceeds"] for row in rows)]
+    return document | {"predicts": predicts, "predicts_as_registered": registered}
 
 
 def table(document: Mapping[str, Any]) -> str:
@@ -317,7 +373,7 @@ def table(document: Mapping[str, Any]) -> str:
             *(f"{each['rho']:.2f} ({each['interval'][0]:.2f} … {each['interval'][1]:.2f})" for each in (one, two)),
             inner,
             f"{one['partial']:.2f} / {two['partial']:.2f}",
-            f"{one['share']:.2f} / {two['share']:.2f}",
+            " / ".join(f"{each['share']:.2f}, p = {each['p']:.2g}" for each in (one, two)),
         )
         lines.append(f"| {title} | {' | '.join(cells).replace('-', '−')} |")
     return "\n".join(lines)
@@ -327,16 +383,23 @@ def main() -> None:
     """Read, analyse, save, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("result", help="name of a file in experiments/results, without .json")
-    parser.add_argument("--seeds", type=int, nargs="+", help="those to take; all by default")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", help="those to take; by default those at which every setting has finished"
+    )
     arguments = parser.parse_args()
     comparison = json.loads((RESULTS / f"{arguments.result}.json").read_text())["comparison"]
-    chosen = [trial for trial in comparison["trials"] if trial["seed"] in (arguments.seeds or {trial["seed"]})]
-    settings = read(chosen, methods_of(comparison["plan"]))
-    if len(settings.names) < FEWEST:
-        parser.error(f"{arguments.result} has {len(settings.names)} settings with all seeds; it takes {FEWEST}")
-    seeds = sorted({trial["seed"] for trial in chosen})
+    trials, methods = comparison["trials"], methods_of(comparison["plan"])
+    whole = whole_seeds(trials, list(methods))
+    seeds = sorted(arguments.seeds or whole)
+    finished = {(trial["method"], trial["seed"]) for trial in trials}
+    if missing := [f"{name}, seed {seed}" for seed in seeds for name in methods if (name, seed) not in finished]:
+        parser.error(f"{arguments.result} lacks {len(missing)} trials: {'; '.join(missing)}")
+    if not seeds:
+        parser.error(f"no seed of {arguments.result} is whole; name seeds by --seeds to see what each lacks")
+    if len(methods) < FEWEST:
+        parser.error(f"{arguments.result} has {len(methods)} settings; the analysis takes {FEWEST}")
     name = "_".join(["calibration", arguments.result, *(["seeds", *map(str, seeds)] if arguments.seeds else [])])
-    document = {"question": name, "seeds": seeds} | analysed(settings)
+    document = {"question": name, "seeds": seeds} | analysed(read(trials, methods, seeds))
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
     print(table(document))
     print("predicts:", ", ".join(document["predicts"]) or "none")

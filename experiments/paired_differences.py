@@ -8,10 +8,11 @@
     python experiments/paired_differences.py centring compare_flatten_more compare_centring
     python experiments/paired_differences.py flatten_controls compare_flatten flatten_controls
     python experiments/paired_differences.py controls_uncentred compare_flatten_uncentred flatten_controls_uncentred
+    python experiments/paired_differences.py loss_weights compare_flatten_more flatten_controls
     python experiments/paired_differences.py flatten_halves compare_flatten flatten_controls
     python experiments/paired_differences.py flatten_retraining compare_flatten_uncentred
     python experiments/paired_differences.py flatten_forms compare_flatten_forms
-    python experiments/paired_differences.py repa compare_repa
+    python experiments/paired_differences.py repa compare_repa compare_repa_shufflenet
     python experiments/paired_differences.py delta compare_delta
 
 The paired tests of experiments/PREREGISTERED.md: the mean over seeds of a row's score less its control's, with its 95 %
@@ -76,6 +77,7 @@ FAMILIES = {
         name: [Family("autoencoder", ABLATIONS, (outcome,)) for outcome in NAMES]
         for name in ("flatten_controls", "controls_uncentred")
     },
+    "loss_weights": [Family("autoencoder", ("loss weights",), (outcome,)) for outcome in NAMES],
     "flatten_halves": [Family("loss weights", ("autoencoder, D 1",), (outcome,)) for outcome in NAMES],
     "flatten_retraining": [
         Family(control, (row,), (outcome,), is_of_one=False)
@@ -93,6 +95,8 @@ FAMILIES = {
     ],
 }
 """Of each experiment, as it was written down."""
+READ = ("flatten", "flatten_more", "flatten_retraining", "centring", "loss_weights")
+"""Experiments whose readings were written down."""
 
 
 class Paired(NamedTuple):
@@ -246,12 +250,7 @@ def main() -> None:
     if arguments.name == "flatten":  # only the doses of which the hypothesis says that they help
         controls = {control: tuple(f"{control}, {dose}" for dose in ("D 0.5", "D 1")) for control in controls}
         document["best_is_inside"] = {control: best_is_inside(control, scores) for control in controls}
-    if arguments.name in (
-        "flatten",
-        "flatten_more",
-        "flatten_retraining",
-        "centring",
-    ):  # the others have none written down
+    if arguments.name in READ:
         document["readings"] = {control: reading(tests, rows) for control, rows in controls.items()}
     if arguments.name == "centring":
         document["becomes_default"] = becomes_default(tests)

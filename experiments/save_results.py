@@ -11,16 +11,20 @@ Numbers are rounded to six significant digits. Prints the table of a comparison,
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from spectrum_matching.comparison.plans import Entry, Plan
+from spectrum_matching.files.yaml_files import to_yaml
 from spectrum_matching.records.comparison import COMPARISON
 from spectrum_matching.report.comparison.tables import comparison_markdown
 
 RESULTS = Path(__file__).parent / "results"
+UNSHARED = ("out", "seeds", "entries")
+"""Settings of a plan that its parts may differ in."""
 UNFINISHED = "Unfinished trials: "
 PNG = "iVBORw0KGgo"
 """The first bytes of every PNG file, in base64."""
@@ -35,20 +39,36 @@ def without_pictures(value: Any) -> Any:
     return "" if isinstance(value, str) and value.startswith(PNG) else value
 
 
-def differences(one: dict[str, Any], other: dict[str, Any], of: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield what two plans set otherwise; of settings that a later version added, the earlier one has no word."""
-    for name in sorted(one.keys() & other.keys() - {"out", "seeds"}):
-        if isinstance(one[name], dict) and isinstance(other[name], dict):
-            yield from differences(one[name], other[name], f"{of}{name}.")
-        elif one[name] != other[name]:
-            yield f"{of}{name}", one[name], other[name]
+def flat(values: Mapping[str, Any], of: str = "") -> dict[str, Any]:
+    """Return the values of nested mappings, by their names joined with full stops."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{of}{key}.") if isinstance(value, dict) else {f"{of}{key}": value}
+    return found
+
+
+PLAN, ENTRY = (flat(yaml.safe_load(to_yaml(record))) for record in (Plan(), Entry()))
+"""Settings by default: what those that a later version added were before."""
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield what two plans set otherwise, in what all trials share and in the entries that both have."""
+    shared = {"plan": ({key: value for key, value in plan.items() if key not in UNSHARED} for plan in (one, other))}
+    entries = {
+        name: (one["entries"][name], other["entries"][name]) for name in one["entries"] if name in other["entries"]
+    }
+    for where, both in (shared | entries).items():
+        first, second = ((PLAN if where == "plan" else ENTRY) | flat(each) for each in both)
+        for name in sorted(first.keys() | second.keys()):
+            if first.get(name) != second.get(name):
+                yield f"{where}: {name}", first.get(name), second.get(name)
 
 
 def merged(documents: list[dict[str, Any]]) -> dict[str, Any]:
     """Return one comparison with the trials of all, of the seeds and entries of all.
 
     Raises:
-        ValueError: for comparisons whose control, number of updates or networks differ.
+        ValueError: for comparisons whose plans differ in more than seeds and entries.
     """
     last = documents[-1]["comparison"]
     plan = yaml.safe_load(last["plan"])
@@ -56,14 +76,12 @@ def merged(documents: list[dict[str, Any]]) -> dict[str, Any]:
     for document in documents:
         part = document["comparison"]
         theirs = yaml.safe_load(part["plan"])
-        entries = {f"entry {name}": each for name, each in theirs.pop("entries").items()}
-        known = {f"entry {name}": each for name, each in plan["entries"].items()}
-        for name, one, other in differences({**theirs, **entries}, {**plan, **known}):
-            raise ValueError(f"comparisons of different plans: {name} is {one} and {other}")
+        for name, value, ours in differences(theirs, plan):
+            raise ValueError(f"comparisons of different plans: {name} is {value} and {ours}")
         trials |= {(trial["seed"], trial["method"]): trial for trial in part["trials"]}
         plan["seeds"] = sorted({*plan["seeds"], *theirs["seeds"]})
-        for name, each in entries.items():
-            plan["entries"].setdefault(name.removeprefix("entry "), each)
+        for name, entry in theirs["entries"].items():
+            plan["entries"].setdefault(name, entry)
     keys = [(seed, entry) for seed in plan["seeds"] for entry in plan["entries"]]
     run, planned = len({seed for seed, _ in trials}), len(plan["seeds"])
     seeds = f"{run} of {planned} seeds." if run < planned else f"{planned} seeds."

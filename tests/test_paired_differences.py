@@ -104,6 +104,16 @@ def test_a_control_carries_what_its_interval_holds(at_one, expected):
     assert paired.carriers(paired.tested(family, found), found) == expected
 
 
+def test_loss_weights_alone_are_tested_without_correction():
+    seeds = range(4, 8)
+    values = {("autoencoder", seed): dict.fromkeys(paired.NAMES, 35.0) for seed in seeds}
+    changes = dict(zip(seeds, CHANGES["A"], strict=True))
+    values |= {("loss weights", seed): dict.fromkeys(paired.NAMES, 35.0 + changes[seed]) for seed in seeds}
+    (alone,) = paired.tested(paired.Family("autoencoder", ("loss weights",), ("fid",)), values)
+    tests = [each for family in paired.FAMILIES["loss_weights"] for each in paired.tested(family, values)]
+    assert [each.p for each in tests] == 3 * [alone.p]
+
+
 def test_families_name_rows_of_the_plans():
     plans = {"flatten": "flatten", "flatten_more": "flatten", "flatten_retraining": "flatten"}
     plans |= dict.fromkeys(("flatten_625", "flatten_10000", "flatten_eq_vae"), "flatten")
@@ -113,6 +123,7 @@ def test_families_name_rows_of_the_plans():
     }
     known["repa"] |= known["repa_shufflenet"]
     known["flatten_controls"] = known["controls_uncentred"] = {"autoencoder", *flatten_controls.CONTROLS}
+    known["loss_weights"] = known["flatten_controls"]
     known["flatten_halves"] = known["flatten"] | known["flatten_controls"]
     for name, families in paired.FAMILIES.items():
         assert {entry for family in families for entry in (family.control, *family.rows)} <= known[name]

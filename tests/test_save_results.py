@@ -72,9 +72,9 @@ def test_merged_counts_the_seeds_that_have_a_trial(whole):
 @pytest.mark.parametrize(
     ("old", "new", "what"),
     [
-        ("steps: 2500", "steps: 2501", r"diffusion\.steps"),
-        ("cache: float16", "cache: float32", "cache"),
-        ("esm_weight: 0.1", "esm_weight: 0.2", r"entry ESM \+ DSM\.method\.esm_weight"),
+        ("steps: 2500", "steps: 2501", r"plan: diffusion\.steps"),
+        ("cache: float16", "cache: float32", "plan: cache"),
+        ("esm_weight: 0.1", "esm_weight: 0.2", r"ESM, paper: method\.esm_weight"),
     ],
 )
 def test_merged_refuses_another_plan(whole, old, new, what):
@@ -85,8 +85,13 @@ def test_merged_refuses_another_plan(whole, old, new, what):
         save_results.merged([other, whole])
 
 
-def test_merged_takes_plans_of_an_earlier_version(whole):
-    earlier, setting = deepcopy(whole), "  channels_last: true\n"
-    assert setting in earlier["comparison"]["plan"]
-    earlier["comparison"]["plan"] = earlier["comparison"]["plan"].replace(setting, "")
+def test_settings_that_an_earlier_version_lacks_had_their_default(whole):
+    earlier, setting = deepcopy(whole), "    statistics: global\n"
+    plan = whole["comparison"]["plan"]
+    assert setting in plan
+    earlier["comparison"]["plan"] = plan.replace(setting, "")
     assert save_results.merged([earlier, whole])["comparison"]["trials"] == whole["comparison"]["trials"]
+    later = deepcopy(whole)
+    later["comparison"]["plan"] = plan.replace(setting, setting.replace("global", "centred"))
+    with pytest.raises(ValueError, match=r"plan: diffusion\.source\.statistics is global and centred"):
+        save_results.merged([earlier, later])
