@@ -74,6 +74,7 @@ class TarSource:
             np.array([value for index in indices.values() for value in getattr(index, part)], dtype=np.int64)
             for part in ("starts", "n_bytes")
         )
+        self.root = store.path("")
         self.names: Sequence[str] = [f"{tars[tar]}/{name}" for tar, index in indices.items() for name in index.names]
         self.labels: Sequence[int] = [-1] * len(self.names)
         self.classes: tuple[str, ...] = ()
