@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
+from ..files.digests import digest_lines
 from .decode import BadImageError, Frame, decode_image, image_frame, one_line
 from .fingerprint import Content, buffer_content, file_content
 from .labels import REMEDY, number_labels
@@ -163,11 +164,18 @@ def open_parquet(root: Path, tables: Sequence[Table], *, labels: bool) -> TableS
     """
     files = [str(root / table.name) for table in tables]
     what = files[0] if len(files) == 1 else f"{root} ({len(files)} tables)"
+    datasets = import_datasets(what)
+    # The library names its copy of a table by path and time alone, and would read that of a table since replaced.
+    contents = (file_content(Path(file)) for file in files)
+    held = digest_lines([f"{content.n_bytes} {content.digest.hex()}" for content in contents])
+    copies = Path(datasets.config.HF_DATASETS_CACHE) / f"specmatch-{held}"
     try:
-        rows = import_datasets(what).Dataset.from_parquet(files)
+        rows = datasets.Dataset.from_parquet(files, cache_dir=str(copies))
     except Exception as error:
         raise ValueError(f"{what} cannot be read as parquet: {type(error).__name__}: {one_line(error)}") from error
     names = [f"{table.name}:{row}" for table in tables for row in range(table.n_rows)]
+    if len(rows) != len(names):
+        raise ValueError(f"{what} has {len(names):,} rows, and its copy in {copies} has {len(rows):,}: delete the copy")
     return TableSource(rows, str(root), names, what, [root], labels=labels)
 
 
