@@ -171,6 +171,27 @@ def test_image_frame_decodes_a_png_only_for_metadata_after_its_pixels(monkeypatc
     assert not decoded
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["TIFF", "PNG", "JPEG", "WEBP"])
+def test_image_frame_is_the_same_in_every_format(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    source = encoded(noise(30, 20), kind, exif=exif)
+    assert image_frame(source) == Frame(30, 20, orientation)
+    assert image_size(source) == (30, 20)
+    assert image_frame(source).shown == decode_image(source).size
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_decode_image_turns_an_uncompressed_file_as_it_turns_bytes(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    png, tiff = (encoded(noise(30, 20).convert("L"), kind, exif=exif) for kind in ("PNG", "TIFF"))
+    (tmp_path / "a.tif").write_bytes(tiff)
+    assert np.array_equal(decode_image(tmp_path / "a.tif"), decode_image(png))
+    assert np.array_equal(decode_image(tiff), decode_image(png))
+
+
 def test_to_tensor_range_is_minus_one_to_one() -> None:
     picture = Image.fromarray(np.array([[[0, 51, 255]], [[255, 0, 102]]], dtype=np.uint8))
     tensor = to_tensor(picture)

@@ -215,3 +215,20 @@ def test_open_masks_of_tensors_are_squares(tmp_path: Path) -> None:
     assert masks.read([0], (4, 4)).all()
     with pytest.raises(ValueError, match=r"1\.png has 24 x 16 pixels and its image 1 is shown as 8 x 8"):
         masks.read([1], (4, 4))
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_mask_with_an_orientation_is_turned_once_in_every_format(
+    tmp_path: Path, images: ImageSet, suffix: str, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    corner = np.zeros((32, 48), np.uint8)
+    corner[:16, 8:24] = 255
+    back = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}.get(orientation, TURNS[orientation])
+    path = tmp_path / f"masks/a/1.{suffix}"
+    path.parent.mkdir(parents=True)
+    Image.fromarray(corner).transpose(back).save(path, exif=exif)
+    found = open_masks(tmp_path / "masks", images).read([0], (2, 2))[0]
+    assert found.tolist() == [[True, False], [False, False]]

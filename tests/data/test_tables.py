@@ -251,3 +251,11 @@ def test_table_source_pickles_as_reference(tmp_path: Path, datasets) -> None:
     pickled = pickle.dumps(found)
     assert len(pickled) < len(file.getvalue())
     assert np.array_equal(pickle.loads(pickled).read(7), noise)
+
+
+def test_a_table_replaced_under_the_same_path_and_time_is_read_anew(tmp_path: Path) -> None:
+    for greys in ((1, 2), (3, 4), (5, 6, 7)):
+        write(tmp_path / "some.parquet", greys)
+        os.utime(tmp_path / "some.parquet", (1e9, 1e9))
+        found = opened(tmp_path / "some.parquet")
+        assert [found.read(item).getpixel((0, 0))[0] for item in range(len(found.names))] == list(greys)

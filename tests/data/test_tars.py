@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 
-from files_of_tests import greys, png, tar_of
+from files_of_tests import greys, png, tar_of, write_labelled
 from spectrum_matching.data import stores
 from spectrum_matching.data.decode import BadImageError, Frame
 from spectrum_matching.data.images import open_images
@@ -219,3 +219,11 @@ def test_open_source_of_tars_reports_errors_in_one_line(tmp_path, store):
         with pytest.raises(ValueError, match=message) as caught:
             open_source(source)
         assert "\n" not in str(caught.value)
+
+
+def test_classes_are_numbers_where_all_of_all_tars_are(tmp_path):
+    write_labelled(tmp_path / "a-0.tar", ["10", "9", "007"])
+    assert (opened(tmp_path).classes, opened(tmp_path).labels) == (("7", "9", "10"), [2, 1, 0])
+    write_labelled(tmp_path / "a-1.tar", ["A310", "747"])
+    found = opened(tmp_path)
+    assert (found.classes, found.labels) == (("007", "10", "747", "9", "A310"), [1, 3, 0, 4, 2])

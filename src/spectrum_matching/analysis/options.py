@@ -114,4 +114,4 @@ def open_reference_data(source: str, images: ImageSet, n: int = N_REFERENCE) -> 
     latents = open_latents(source.removeprefix(CACHED))
     require_latents(latents)
     choice = latents.info.images
-    return ReferenceData(latents, n, overlap(choice, images.choice) if choice else ())
+    return ReferenceData(latents, n, overlap(choice, images) if choice else ())

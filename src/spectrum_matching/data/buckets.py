@@ -42,7 +42,7 @@ class Sides:
     heights: tuple[int, ...]
 
 
-SIDES = Document(Sides, "specmatch-sides-1", "sides", "delete it", sealed=True)
+SIDES = Document(Sides, "specmatch-sides-2", "sides", "delete it", sealed=True)
 
 
 def bucket_shapes(

@@ -10,12 +10,13 @@ import io
 import struct
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from ..files.regular import require_regular
 
@@ -56,7 +57,7 @@ def image_size(source: Path | bytes) -> tuple[int, int]:
         BadImageError: when there is no readable header.
     """
     with _open(source) as picture:
-        return picture.size
+        return _stored_size(picture)
 
 
 def image_frame(source: Path | bytes) -> Frame:
@@ -74,7 +75,7 @@ def image_frame(source: Path | bytes) -> Frame:
         # EXIF is parsed by Pillow as it comes; decoding ignores what it cannot parse, or fails by itself.
         except Exception:
             orientation = 1
-        return Frame(*picture.size, orientation if orientation in range(1, 9) else 1)
+        return Frame(*_stored_size(picture), orientation if orientation in range(1, 9) else 1)
 
 
 def decode_image(source: Path | bytes) -> Image.Image:
@@ -125,12 +126,28 @@ def _open(source: Path | bytes) -> Image.Image:
     if isinstance(source, Path):
         _require_regular(source)
     try:
-        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=readable(FORMATS))
+        return open_picture(io.BytesIO(source) if isinstance(source, bytes) else source, FORMATS)
     except UnidentifiedImageError as error:
         raise BadImageError("not an image") from error
     except Exception as error:
         reason = getattr(error, "strerror", None)
         raise BadImageError(reason or f"unreadable header ({one_line(error)})") from error
+
+
+def open_picture(source: Path | IO[bytes], formats: tuple[str, ...]) -> Image.Image:
+    """Open an image by Pillow, which raises whatever its parsers do."""
+    picture = Image.open(source, formats=readable(formats))
+    if isinstance(picture, TiffImageFile):
+        # By its path Pillow would map an uncompressed one at the size as it is shown, which garbles what is turned.
+        picture.filename = ""
+    return picture
+
+
+def _stored_size(picture: Image.Image) -> tuple[int, int]:
+    # Of a TIFF, and of it alone, Pillow gives the size as it is shown.
+    if isinstance(picture, TiffImageFile):
+        return int(picture.tag_v2[IMAGEWIDTH]), int(picture.tag_v2[IMAGELENGTH])
+    return picture.size
 
 
 def _require_regular(path: Path) -> None:

@@ -54,6 +54,7 @@ class EmbeddedSource:
             raise ValueError(f"the embedded photographs give images up to {LARGEST} pixels, not {size}")
         self._size = size
         self.classes: tuple[str, ...] = ()
+        self.root = "embedded"
         self.names: Sequence[str] = [f"{split}/{i:04d}" for split, n in N_IMAGES.items() for i in range(n)]
         self.labels: Sequence[int] = [-1] * len(self.names)
         self.part = ""

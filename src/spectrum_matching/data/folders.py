@@ -24,7 +24,7 @@ class ImageFiles:
     groups: Sequence[int] | None = None
 
     def __init__(self, root: Path, names: Sequence[str]) -> None:
-        self._root = root
+        self._root, self.root = root, str(root)
         self.names: Sequence[str] = names
 
     def frame(self, item: int) -> Frame:

@@ -26,6 +26,7 @@ from .embedded import EmbeddedSource
 from .fingerprint import Content, Contents
 from .sources import Source, describe, open_source
 from .stores import is_url
+from .tables import HUB
 from .walk import BadFile
 
 Split = Literal["train", "held_out", "all"]
@@ -78,7 +79,7 @@ class ImageChoice:
 
     def is_available(self) -> bool:
         """Return whether the source exists; nothing is known of the hub and of stores."""
-        is_elsewhere = self.source.startswith("hub:") or is_url(self.source)
+        is_elsewhere = self.source.startswith(HUB) or is_url(self.source)
         return self.source == "embedded" or is_elsewhere or Path(self.source).expanduser().exists()
 
 
@@ -102,7 +103,7 @@ class ImageSet(Contents, Dataset[ImageRow]):
         flip: bool = False,
     ) -> None:
         self.choice, self.source, self.size, self.bad = choice, choice.source, size, files.bad
-        self.classes = files.classes
+        self.root, self.classes = files.root, files.classes
         self.names = tuple(files.names[item] for item in items)
         self.groups = None if files.groups is None else [int(files.groups[item]) for item in items]
         self._files, self._items, self._min_side, self._crop, self._flip = files, items, min_side, crop, flip
@@ -146,7 +147,7 @@ class ImageSet(Contents, Dataset[ImageRow]):
         """
         held_out = self.choice.held_out if held_out is None else held_out
         choice = replace(self.choice, split=split, held_out=held_out, seed=self.choice.seed if seed is None else seed)
-        return ImageSet(choice, self.size, self._files, _items(choice, self._files), min_side=self._min_side)
+        return ImageSet(choice, self.size, self._files, split_items(choice, self._files), min_side=self._min_side)
 
     def frame(self, index: int) -> Frame:
         """Return size and orientation of an image as its file has them; raise BadImageError where it has none."""
@@ -217,7 +218,7 @@ def open_images(
     min_side = (size + 1) // 2 if min_side is None else min_side
     if on_bad == "refuse":
         _refuse_bad(source, files, min_side)
-    return ImageSet(choice, size, files, _items(choice, files), min_side=min_side, crop=crop, flip=flip)
+    return ImageSet(choice, size, files, split_items(choice, files), min_side=min_side, crop=crop, flip=flip)
 
 
 def collate(rows: Sequence[ImageRow]) -> ImageBatch:
@@ -264,7 +265,7 @@ def _refuse_bad(source: str, files: Source, min_side: int) -> None:
         raise ValueError(_complaint(f"{source}: {len(bad)} of {n} images are bad", bad))
 
 
-def _items(choice: ImageChoice, files: Source) -> Sequence[int]:
+def split_items(choice: ImageChoice, files: Source) -> Sequence[int]:
     """Return which images of a source are of the split."""
     items, split, held_out = range(len(files.names)), choice.split, choice.held_out
     if choice.source == "embedded":

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..files.regular import require_regular
 from .arrays import Images
-from .decode import ORIENTATION, BadImageError, Frame, one_line, readable
+from .decode import ORIENTATION, BadImageError, Frame, one_line, open_picture
 from .summary import counted
 from .walk import walk
 
@@ -127,10 +127,11 @@ def _foreground(path: Path, frame: Frame) -> np.ndarray:
     """Return the foreground (H, W) of a mask, upright."""
     try:
         require_regular(path)
-        with Image.open(path, formats=readable(FORMATS)) as picture:
+        with open_picture(path, FORMATS) as picture:
             own = picture.getexif().get(ORIENTATION)
             is_stored = own is None and picture.size == (frame.width, frame.height)
-            turn = TURNS.get(frame.orientation if is_stored else own or 1)
+            picture.load()  # turns a TIFF, and takes its orientation away
+            turn = TURNS.get(frame.orientation if is_stored else picture.getexif().get(ORIENTATION, 1))
             bands = picture.getbands()
             values = np.asarray(picture if turn is None else picture.transpose(turn))
     except UnidentifiedImageError as error:

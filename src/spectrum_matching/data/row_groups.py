@@ -99,6 +99,7 @@ class StoredTables:
         n_rows = [n for index in indices.values() for n in index.n_rows]
         self.groups: Sequence[int] | None = np.repeat(np.arange(len(n_rows)), n_rows).tolist()
         self._first = np.cumsum([0, *n_rows])  # item of each group's first row
+        self.root = store.path("")
         self.names: Sequence[str] = [
             f"{name}:{row}" for name, index in indices.items() for row in range(sum(index.n_rows))
         ]

@@ -1,5 +1,6 @@
 """Choice of the images that an autoencoder is measured on, or whose latents are cached, given its training data."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +9,11 @@ from typing import NamedTuple
 from ..files.names import quoted
 from ..records.training_data import TrainingData
 from .images import ImageChoice, ImageSet, Split
+from .relation import n_shared, relation
 
 DEFAULT_SIZE = 256
+
+log = logging.getLogger(__name__)
 
 
 class ChosenImages(NamedTuple):
@@ -30,8 +34,8 @@ def choose_images(
     """Open `data` so that, unless `split` says otherwise, no autoencoder is measured on its own training images.
 
     trained: training records by name. If some autoencoders were trained on `data`, the images that they held out are
-    the default, and otherwise all of it; "embedded" has a split of its own. size: by default that of training, or 256.
-    labels: as for `open_images`.
+    the default, and otherwise all of it, with a note where training saw some of it; "embedded" has a split of its own.
+    size: by default that of training, or 256. labels: as for `open_images`.
 
     Raises:
         ValueError: when the records disagree on the size or on which images were held out.
@@ -43,7 +47,8 @@ def choose_images(
         raise ValueError(f"the autoencoders were trained at several sizes ({which}): choose one with --size")
     size = min(sizes) if size is None else size
 
-    insiders = {name: record for name, record in records.items() if is_same_source(record.source, data)}
+    relations = {source: relation(source, data) for source in {record.source for record in records.values()}}
+    insiders = {name: record for name, record in records.items() if relations[record.source] == "same"}
     held_out, seed = 0.05, 0
     if insiders and data != "embedded":
         rules = {(record.held_out, record.seed) for record in insiders.values()}
@@ -70,6 +75,11 @@ def choose_images(
     if insiders and was_chosen and split == "held_out" and data != "embedded":
         n = f"{len(images):,} of {len(images.part('all')):,}"
         notes += (f"They are {n}: --split all takes all, another --data others that training never saw.",)
+    related: dict[TrainingData, list[str]] = {}
+    for name, record in records.items():
+        if relations[record.source] == "related":
+            related.setdefault(record, []).append(name)
+    notes += tuple(note for record, names in related.items() for note in _seen(images, record, names))
     return ChosenImages(images, notes)
 
 
@@ -83,24 +93,28 @@ def choose_reference(source: str, images: ImageSet) -> ChosenImages:
         ValueError: when they do not open.
     """
     choice = ImageChoice(source, images.size)
-    if is_same_source(images.choice.source, source):
+    if relation(images.choice.source, source) == "same":
         choice = replace(images.choice, split="train" if images.choice.split == "held_out" else "all")
     try:
         chosen = choice.open(images.size, labels=True)
     except ValueError:  # of the labels, or else once more
         chosen = choice.open(images.size, labels=None)
-    return ChosenImages(chosen, overlap(choice, images.choice))
+    return ChosenImages(chosen, overlap(choice, images))
 
 
-def overlap(reference: ImageChoice, images: ImageChoice) -> tuple[str, ...]:
+def overlap(reference: ImageChoice, images: ImageSet) -> tuple[str, ...]:
     """Return a note on a reference that holds the images measured, as far as their sources tell."""
-    of_one_split = (reference.held_out, reference.seed) == (images.held_out, images.seed)
-    is_apart = of_one_split and {reference.split, images.split} == {"train", "held_out"}
-    if is_apart or not is_same_source(reference.source, images.source):
+    choice, related = images.choice, relation(reference.source, images.choice.source)
+    of_one_split = (reference.held_out, reference.seed) == (choice.held_out, choice.seed)
+    is_apart = of_one_split and {reference.split, choice.split} == {"train", "held_out"}
+    if related == "apart" or (related == "same" and is_apart):
+        return ()
+    n = len(images) if related == "same" else n_shared(images, reference)
+    if n == 0:
         return ()
     return (
-        f"The reference {reference.source} holds images that are measured: interpolation finds their own latents, and "
-        "distances come out too small.",
+        f"The reference {reference.source} {'may hold' if n is None else 'holds'} images that are measured: "
+        "interpolation finds their own latents, and distances come out too small.",
     )
 
 
@@ -110,7 +124,8 @@ def images_to_cache(
     """Open the images whose latents are to be cached: by default those that the autoencoder was trained on.
 
     data, size: by default those of training, or 256 pixels. split: by default "train" where it was trained on `data`,
-    with the same held-out fraction and seed, and otherwise "all". labels: whether they are to be cached as well.
+    with the same held-out fraction and seed, and otherwise "all". labels: whether they are to be cached as well. A
+    warning is logged where "all" holds images that training held out.
 
     Raises:
         ValueError: when no images are named, or they do not open.
@@ -118,19 +133,39 @@ def images_to_cache(
     data = trained.source if data is None and trained else data
     if data is None:
         raise ValueError('nothing says of which images: name them by --data FOLDER, or "embedded"')
+    related = relation(trained.source, data) if trained else "apart"
     if data != "embedded" and (path := Path(data).expanduser()).exists():
         data = str(path.resolve())  # so that readers find them from any working directory
     if size is None:
         size = trained.size if trained else DEFAULT_SIZE
-    if trained is not None and is_same_source(trained.source, data):
+    if trained is not None and related == "same":
         return ImageChoice(data, size, split or "train", trained.held_out, trained.seed).open(size, labels=labels)
-    return ImageChoice(data, size, split or "all").open(size, labels=labels)
+    images = ImageChoice(data, size, split or "all").open(size, labels=labels)
+    if trained is not None and related == "related" and trained.held_out:
+        n = n_shared(images, _choice_of(trained, "held_out"))
+        if n != 0:
+            log.warning(
+                "%s of these %s images were held out when the autoencoder was trained on %s: without --data, the "
+                "images that it was trained on are cached, and no others",
+                "perhaps some" if n is None else f"{n:,}",
+                f"{len(images):,}",
+                trained.source,
+            )
+    return images
 
 
-def is_same_source(one: str, other: str) -> bool:
-    """Return whether two sources are the same folder, however it is written."""
-    paths = Path(one).expanduser(), Path(other).expanduser()
-    return one == other or (all(path.exists() for path in paths) and paths[0].samefile(paths[1]))
+def _seen(images: ImageSet, record: TrainingData, names: Iterable[str]) -> tuple[str, ...]:
+    """Return a note on images that are among the training images of the autoencoders of these names."""
+    n = n_shared(images, _choice_of(record, "train"))
+    if n == 0:
+        return ()
+    count = "Perhaps some" if n is None else f"{n:,}"
+    remedy = f": --data {record.source} takes those that were held out" if record.held_out else ""
+    return (f"{count} of these {len(images):,} images are among the training images of {_listed(names)}{remedy}.",)
+
+
+def _choice_of(record: TrainingData, split: Split) -> ImageChoice:
+    return ImageChoice(record.source, record.size, split, record.held_out, record.seed)
 
 
 def _listed(names: Iterable[str]) -> str:

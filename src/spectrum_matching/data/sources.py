@@ -16,7 +16,7 @@ from .pieces import Pieces, choose_pieces
 from .row_groups import StoredTables, TableIndex, read_indices
 from .stores import STREAM, Folder, Remote, is_url, list_urls, open_system
 from .summary import counted, listed, summary
-from .tables import TABLE, Tables, TableSource, hub_files, open_hub, open_parquet, open_tables, read_tables
+from .tables import HUB, TABLE, Tables, TableSource, hub_files, open_hub, open_parquet, open_tables, read_tables
 from .tars import TAR, TarSource
 from .walk import BadFile, Listing, walk
 
@@ -28,10 +28,12 @@ REVISION = re.compile(r"[0-9a-f]{7,40}")
 class Source(Protocol):
     """Images by number, each with a name and a label (-1: none).
 
-    groups: as in `Contents`. part: the training part that was taken, "" where there are no parts. bad: files that
-    opening finds unusable; left_out: what else was not taken, in phrases such as "2 tables (a.parquet, b.parquet)".
+    root: a folder, or a URL, that names are relative to. groups: as in `Contents`. part: the training part that was
+    taken, "" where there are no parts. bad: files that opening finds unusable; left_out: what else was not taken, in
+    phrases such as "2 tables (a.parquet, b.parquet)".
     """
 
+    root: str
     names: Sequence[str]
     labels: Sequence[int]
     classes: tuple[str, ...]
@@ -61,7 +63,7 @@ def open_source(source: str, *, labels: bool | None = True) -> Source:
     Raises:
         ValueError: when there is nothing to open, or a choice is to be made, which is named.
     """
-    if source.startswith("hub:"):
+    if source.startswith(HUB):
         return open_hub(source, labels=bool(labels))
     if source.startswith(STREAM):
         return _open_stored(source, *_located(hub_files(source)), labels=bool(labels), is_one_set=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
+from ..files.digests import digest_lines
 from .decode import BadImageError, Frame, decode_image, image_frame, one_line
 from .fingerprint import Content, buffer_content, file_content
 from .labels import REMEDY, number_labels
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import datasets
 
 TABLE = ".parquet"
+HUB = "hub:"
 NO_LABEL = -1  # as tables of the hub mark it
 
 
@@ -38,12 +40,19 @@ class TableSource:
     groups: Sequence[int] | None = None
 
     def __init__(
-        self, rows: "datasets.Dataset", names: Sequence[str], what: str, folders: Sequence[Path], *, labels: bool
+        self,
+        rows: "datasets.Dataset",
+        root: str,
+        names: Sequence[str],
+        what: str,
+        folders: Sequence[Path],
+        *,
+        labels: bool,
     ) -> None:
         image = image_column(rows.features)
         if image is None:
             raise ValueError(f"{what}: no column 'image' of images among {', '.join(rows.column_names)}")
-        self._rows, self._image, self.names = rows, image, names
+        self._rows, self._image, self.root, self.names = rows, image, root, names
         self._folders = [Path(given(folder)) for folder in folders for given in (os.path.abspath, os.path.realpath)]
         label = label_column(rows.features) if labels else None
         self.labels: Sequence[int] = [-1] * len(names)
@@ -155,12 +164,19 @@ def open_parquet(root: Path, tables: Sequence[Table], *, labels: bool) -> TableS
     """
     files = [str(root / table.name) for table in tables]
     what = files[0] if len(files) == 1 else f"{root} ({len(files)} tables)"
+    datasets = import_datasets(what)
+    # The library names its copy of a table by path and time alone, and would read that of a table since replaced.
+    contents = (file_content(Path(file)) for file in files)
+    held = digest_lines([f"{content.n_bytes} {content.digest.hex()}" for content in contents])
+    copies = Path(datasets.config.HF_DATASETS_CACHE) / f"specmatch-{held}"
     try:
-        rows = import_datasets(what).Dataset.from_parquet(files)
+        rows = datasets.Dataset.from_parquet(files, cache_dir=str(copies))
     except Exception as error:
         raise ValueError(f"{what} cannot be read as parquet: {type(error).__name__}: {one_line(error)}") from error
     names = [f"{table.name}:{row}" for table in tables for row in range(table.n_rows)]
-    return TableSource(rows, names, what, [root], labels=labels)
+    if len(rows) != len(names):
+        raise ValueError(f"{what} has {len(names):,} rows, and its copy in {copies} has {len(rows):,}: delete the copy")
+    return TableSource(rows, str(root), names, what, [root], labels=labels)
 
 
 def open_hub(source: str, *, labels: bool) -> TableSource:
@@ -169,7 +185,7 @@ def open_hub(source: str, *, labels: bool) -> TableSource:
     Raises:
         ValueError: when there is no such data set or split, or no way to it.
     """
-    name, split = _name_and_split(source)
+    name, split = name_and_split(source)
     datasets = import_datasets(source)
     with _explaining(name):
         rows = datasets.load_dataset(name, split=split)
@@ -179,7 +195,7 @@ def open_hub(source: str, *, labels: bool) -> TableSource:
     folders = [Path(folder).expanduser() for folder in (datasets.config.HF_DATASETS_CACHE, HF_HUB_CACHE)]
     folders += [path] if (path := Path(name)).is_dir() else []
     names = [f"{name}:{split}:{row}" for row in range(len(rows))]
-    return TableSource(rows, names, source, folders, labels=labels)
+    return TableSource(rows, HUB, names, source, folders, labels=labels)
 
 
 def hub_files(source: str) -> list[str]:
@@ -188,7 +204,7 @@ def hub_files(source: str) -> list[str]:
     Raises:
         ValueError: when there is no such data set or split, or no way to it.
     """
-    name, split = _name_and_split(source)
+    name, split = name_and_split(source)
     with _explaining(name):
         files = import_datasets(source).load_dataset_builder(name).config.data_files or {}
     if split not in files:
@@ -196,7 +212,8 @@ def hub_files(source: str) -> list[str]:
     return list(map(str, files[split]))
 
 
-def _name_and_split(source: str) -> tuple[str, str]:
+def name_and_split(source: str) -> tuple[str, str]:
+    """Return name and split of "hub:NAME[:SPLIT]" or "stream:NAME[:SPLIT]"."""
     name, _, split = source.partition(":")[2].partition(":")
     return name, split or "train"
 

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TarIndex:
-    """Images of a tar: names, places and lengths in bytes, and classes (None without one).
+    """Images of a tar: names, places and lengths in bytes, and classes as they are written (None without one).
 
     others: how many other members there are, and the first one's name.
     """
@@ -44,11 +44,11 @@ class TarIndex:
     names: tuple[str, ...]
     starts: tuple[int, ...]
     n_bytes: tuple[int, ...]
-    classes: tuple[int | str | None, ...]
+    classes: tuple[str | None, ...]
     others: tuple[int, str]
 
 
-INDEX = Document(TarIndex, "specmatch-tar-1", "index", "delete it", sealed=True)
+INDEX = Document(TarIndex, "specmatch-tar-2", "index", "delete it", sealed=True)
 
 
 class TarSource:
@@ -74,11 +74,12 @@ class TarSource:
             np.array([value for index in indices.values() for value in getattr(index, part)], dtype=np.int64)
             for part in ("starts", "n_bytes")
         )
+        self.root = store.path("")
         self.names: Sequence[str] = [f"{tars[tar]}/{name}" for tar, index in indices.items() for name in index.names]
         self.labels: Sequence[int] = [-1] * len(self.names)
         self.classes: tuple[str, ...] = ()
         if labels:
-            values = [value for index in indices.values() for value in index.classes]
+            values = _numbers_or_texts([text for index in indices.values() for text in index.classes])
             self.classes, self.labels = number_labels(values, f"{what}: members {CLASS}")
         self.part = ""
         self.bad = tuple(BadFile(name, why) for name, why in zip(tars, found, strict=True) if isinstance(why, str))
@@ -118,7 +119,7 @@ def read_index(stream: IO[bytes]) -> TarIndex:
         tarfile.TarError: for what is no such tar, or ends early.
     """
     images: dict[str, tuple[int, int]] = {}
-    classes: dict[str, int | str] = {}
+    classes: dict[str, str] = {}
     others: list[str] = []
     plain: set[str] = set()  # names up to the first full stop, of images that have no further one
     with tarfile.open(fileobj=stream, mode="r:") as tar:
@@ -133,7 +134,7 @@ def read_index(stream: IO[bytes]) -> TarIndex:
                 content = tar.extractfile(member)
                 text = content.read().decode(errors="replace").strip() if content else ""
                 if text:
-                    classes[_key(path)] = int(text) if text.isascii() and text.isdecimal() else text
+                    classes[_key(path)] = text
             else:
                 others.append(str(path))
         stream.seek(tar.offset)  # where a damaged header ends the reading, without a word, as zeros do
@@ -167,6 +168,13 @@ def _index_or_reason(store: Store, name: str, announce: Callable[[], None]) -> T
         return "it is not there"
     except Exception as error:  # each store has errors of its own
         return f"cannot be read ({store.fault(name, error)})"
+
+
+def _numbers_or_texts(texts: Sequence[str | None]) -> Sequence[int | str | None]:
+    """Return classes as numbers where all of them are, so that 9 comes before 10."""
+    if all(text.isascii() and text.isdecimal() for text in texts if text is not None):
+        return [None if text is None else int(text) for text in texts]
+    return texts
 
 
 def _key(path: PurePosixPath) -> str:
