@@ -21,6 +21,7 @@ from ..sampling.generate import check_conditioning
 from ..training.autoencoder_config import AutoencoderRun
 from ..training.checks import check_autoencoder_run, check_curriculum, check_diffusion_run
 from ..training.diffusion_config import DiffusionRun
+from ..training.distillation import open_teacher
 from ..training.run_directory import require_startable
 from .plans import Plan
 
@@ -32,7 +33,8 @@ class OpenedPlan:
     training_digest, n_training: of all images that training uses, held out or not; training_labels: digest of their
     labels, "" where diffusion models learn none. measured: by seed, the images that autoencoders are measured on, none
     of them trained on. references: by seed, the images that samples are compared with. encoders: digests of the vision
-    encoders that methods and alignments use, by name and image size.
+    encoders that methods and alignments use, by name and image size. networks: digests of the other networks that the
+    training of autoencoders is given, by what these are.
     """
 
     plan: Plan
@@ -43,6 +45,7 @@ class OpenedPlan:
     references: Mapping[int, ImageSet]
     extractor: Extractor | None
     encoders: Mapping[tuple[str, int | None], str]
+    networks: Mapping[str, str]
     device: torch.device
 
     @property
@@ -60,12 +63,18 @@ def open_plan(plan: Plan) -> OpenedPlan:
     encoders, missing = check_plan(plan), list[str]()
     plan = resolved(plan)
     require_creatable(Path(plan.out))
+    networks = dict[str, str]()
     if plan.autoencoder.network.pretrained is not None:
         with _noted(missing):
-            _check_latents(plan, Autoencoder.from_pretrained(plan.autoencoder.network.pretrained))
+            pretrained = Autoencoder.from_pretrained(plan.autoencoder.network.pretrained)
+            networks["pretrained network"] = pretrained.digest
+            _check_latents(plan, pretrained)
+    with _noted(missing):
+        if (teacher := open_teacher(plan.autoencoder.distillation, torch.device("cpu"))) is not None:
+            networks["teacher"] = teacher.autoencoder.digest
     if plan.autoencoder.losses.perceptual:
         with _noted(missing):
-            LPIPS.from_weights(str(plan.autoencoder.losses.perceptual_weights))
+            networks["perceptual network"] = LPIPS.from_weights(str(plan.autoencoder.losses.perceptual_weights)).digest
     accelerator = open_accelerator()
     for name, run in (("autoencoder", plan.autoencoder), ("diffusion", plan.diffusion)):
         try:
@@ -106,7 +115,16 @@ def open_plan(plan: Plan) -> OpenedPlan:
     learned_none = bool(plan.diffusion.objective.label_dropout) or min(training.labels, default=-1) < 0
     check_conditioning(plan.sampling, "the plan", bool(labels), learned_none or not labels)
     return OpenedPlan(
-        plan, training.digest, labels, len(training), measured, references, extractor, encoders, accelerator.device
+        plan=plan,
+        training_digest=training.digest,
+        training_labels=labels,
+        n_training=len(training),
+        measured=measured,
+        references=references,
+        extractor=extractor,
+        encoders=encoders,
+        networks=networks,
+        device=accelerator.device,
     )
 
 
