@@ -7,7 +7,7 @@ import torch
 
 from ..data.buckets import Shape, bucket_shapes
 from ..files.settings import validate
-from ..methods.encoding_losses import ESM, KL
+from ..methods.encoding_losses import ESM
 from ..methods.method import Method
 from ..methods.shared_transforms import SpectralMask
 from ..metrics.images.pixels import SSIM_WINDOW
@@ -17,7 +17,7 @@ from ..nets.vision.encoders import VisionEncoder
 from ..seeding import seeded
 from .autoencoder_config import AutoencoderRun, Distillation
 from .diffusion_config import AlignmentChoice, DiffusionRun
-from .train_autoencoder import AutoencoderState
+from .train_autoencoder import AutoencoderState, variance_terms
 from .train_diffusion import filter_of, path_of, times_of
 
 SMALLEST_LPIPS = 16
@@ -76,7 +76,7 @@ def check_autoencoder(run: AutoencoderRun, autoencoder: Autoencoder, method: Met
         ValueError: naming what it lacks, and the remedy.
     """
     autoencoder.require_saving()
-    kl = [term.name for term in method.terms if term.weight and isinstance(term.loss, KL)]
+    kl = variance_terms(method)
     if kl and not autoencoder.is_stochastic:
         raise ValueError(
             f"method {method.name} weighs the variance of a posterior ({', '.join(kl)}), and the latents of this "
