@@ -16,6 +16,7 @@ from spectrum_matching.comparison import trial as trial_module
 from spectrum_matching.comparison.checks import check_plan, open_plan, resolved
 from spectrum_matching.comparison.collect import notes
 from spectrum_matching.comparison.plans import PLANS, Entry, Measuring, Plan
+from spectrum_matching.data.images import open_images
 from spectrum_matching.files.settings import differences
 from spectrum_matching.files.stages import run_stage
 from spectrum_matching.files.yaml_files import override, to_yaml
@@ -369,6 +370,18 @@ def test_run_trial_repeats_the_stages_that_take_labels(plan, tmp_path, by_class)
 def test_labels_need_images_with_classes(plan):
     with pytest.raises(ValueError, match="class"):
         open_plan(replace(plan, measuring=replace(plan.measuring, labels=True)))
+
+
+def test_open_plan_measures_on_what_each_seed_held_out_of_the_training_data(plan, tmp_path):
+    path = plan.autoencoder.data.path
+    measuring = replace(plan.measuring, data=str(Path(path) / ".." / Path(path).name), features=None)
+    opened = open_plan(replace(plan, measuring=measuring, seeds=(0, 1), out=str(tmp_path)))
+    for seed, images in opened.measured.items():
+        trained = open_images(path, 32, held_out=0.3, seed=seed)
+        assert not {*images.names} & {*trained.names}
+        assert len(images) + len(trained) == opened.n_training
+    assert opened.references == opened.measured
+    assert opened.plan.measuring.data is None
 
 
 def autoencoder_inputs(plan, entry):

@@ -9,6 +9,7 @@ import torch
 
 from ..data.images import ImageSet, open_images
 from ..data.labels import labels_digest
+from ..data.selection import is_same_source
 from ..files.atomic import require_creatable
 from ..files.names import listed
 from ..files.settings import validate
@@ -138,10 +139,17 @@ def _noted(missing: list[str]) -> Iterator[None]:
 
 
 def resolved(plan: Plan) -> Plan:
-    """Return a plan with the default of each method's options in the place of None."""
+    """Return a plan with the default of each method's options in the place of None.
+
+    Where `measuring.data` are the images of the training, it becomes None: each seed measures on those it held out.
+    """
     entries = {name: replace(entry, method=entry.method.resolved()) for name, entry in plan.entries.items()}
     method = plan.autoencoder.method.resolved()
-    return replace(plan, entries=entries, autoencoder=replace(plan.autoencoder, method=method))
+    measuring, trained = plan.measuring, plan.autoencoder.data.path
+    if measuring.data is not None and is_same_source(measuring.data, trained):
+        measuring = replace(measuring, data=None)
+    autoencoder = replace(plan.autoencoder, method=method)
+    return replace(plan, entries=entries, autoencoder=autoencoder, measuring=measuring)
 
 
 def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
