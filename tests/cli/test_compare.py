@@ -384,6 +384,22 @@ def test_open_plan_measures_on_what_each_seed_held_out_of_the_training_data(plan
     assert opened.plan.measuring.data is None
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"autoencoder": {"method": {"name": "dsm"}}},
+        {"diffusion": {"curriculum": {"keep": [3]}}},
+        {"diffusion": {"alignment": {"weight": 0.5, "encoder": "gradients:4"}}},
+    ],
+)
+def test_check_plan_refuses_what_the_entries_would_replace(plan, changes):
+    ((run, parts),) = changes.items()
+    ((part, options),) = parts.items()
+    option = next(iter(options))
+    with pytest.raises(ValueError, match=rf"^{run}.{part}.{option} is .*: set it in the entries \(entries.NAME.{part}"):
+        check_plan(override(plan, changes, "there"))
+
+
 def autoencoder_inputs(plan, entry):
     """Return what decides the result of an entry's first stage."""
 

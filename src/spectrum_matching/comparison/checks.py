@@ -12,16 +12,16 @@ from ..data.labels import labels_digest
 from ..data.selection import is_same_source
 from ..files.atomic import require_creatable
 from ..files.names import listed
-from ..files.settings import validate
+from ..files.settings import differences, validate
 from ..nets.autoencoder import Autoencoder
 from ..nets.vision.encoders import open_vision
 from ..nets.vision.extractors import Extractor, open_extractor
 from ..nets.vision.perceptual import LPIPS
 from ..processes import open_accelerator
 from ..sampling.generate import check_conditioning
-from ..training.autoencoder_config import AutoencoderRun
+from ..training.autoencoder_config import AutoencoderRun, MethodChoice
 from ..training.checks import check_autoencoder_run, check_curriculum, check_diffusion_run
-from ..training.diffusion_config import DiffusionRun
+from ..training.diffusion_config import AlignmentChoice, Curriculum, DiffusionRun
 from ..training.distillation import open_teacher
 from ..training.run_directory import require_startable
 from .plans import Plan
@@ -165,6 +165,7 @@ def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
         raise ValueError(f"seeds must be unique, got {plan.seeds}")
     if plan.control not in plan.entries:
         raise ValueError(f"control is {plan.control!r}, expected one of the entries: {listed(plan.entries)}")
+    _check_set_by_entries(plan)
     encoders = {}
     for name in {entry.method: name for name, entry in plan.entries.items()}.values():
         vision, key = check_autoencoder_run(autoencoder_run(plan, name, 0, Path())), plan.entries[name].method.vision
@@ -187,6 +188,19 @@ def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
         with torch.device("meta"):
             _check_latents(plan, Autoencoder.from_preset(plan.autoencoder.network.preset))
     return encoders
+
+
+def _check_set_by_entries(plan: Plan) -> None:
+    """Check that the plan's runs hold nothing that each entry has of its own, and that would be replaced by it."""
+    runs = {
+        "autoencoder.method": (MethodChoice().resolved(), plan.autoencoder.method.resolved()),
+        "diffusion.curriculum": (Curriculum(), plan.diffusion.curriculum),
+        "diffusion.alignment": (AlignmentChoice(), plan.diffusion.alignment),
+    }
+    for key, (plain, given) in runs.items():
+        for option, (_, value) in differences(plain, given).items():
+            own = f"entries.NAME.{key.partition('.')[2]}.{option}"
+            raise ValueError(f"{key}.{option} is {value!r}, but every entry has its own: set it in the entries ({own})")
 
 
 def _check_latents(plan: Plan, network: Autoencoder) -> None:
