@@ -400,6 +400,26 @@ def test_check_plan_refuses_what_the_entries_would_replace(plan, changes):
         check_plan(override(plan, changes, "there"))
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"guidance_interval": (0.7, 0.3)}, "the guidance interval is 0.7 to 0.3"),
+        ({"labels": "2"}, "labels is '2', expected balanced, random or none, or a class from 0 to 1"),
+        ({"guidance_by": "step", "sampler": "dpm_solver"}, "guidance_by is step"),
+        ({"last_step": 0.5, "end": 0.1}, "end"),
+    ],
+)
+@pytest.mark.parametrize("name", ["sampling", "diffusion.preview"])
+def test_open_plan_refuses_what_cannot_be_sampled(plan, class_folder, tmp_path, name, change, said):
+    data = replace(plan.autoencoder.data, path=str(class_folder))
+    intervals = replace(plan.diffusion.intervals, preview=1)
+    choice = replace(plan.sampling, **change)
+    diffusion = replace(plan.diffusion, intervals=intervals, preview=choice if "preview" in name else plan.sampling)
+    plan = replace(plan, autoencoder=replace(plan.autoencoder, data=data), diffusion=diffusion, out=str(tmp_path))
+    with pytest.raises(ValueError, match=f"^{name}: .*{said}"):
+        open_plan(replace(plan, sampling=choice if name == "sampling" else plan.sampling))
+
+
 def autoencoder_inputs(plan, entry):
     """Return what decides the result of an entry's first stage."""
 

@@ -14,16 +14,18 @@ from ..files.atomic import require_creatable
 from ..files.names import listed
 from ..files.settings import differences, validate
 from ..nets.autoencoder import Autoencoder
+from ..nets.precision import require_precision
 from ..nets.vision.encoders import open_vision
 from ..nets.vision.extractors import Extractor, open_extractor
 from ..nets.vision.perceptual import LPIPS
 from ..processes import open_accelerator
-from ..sampling.generate import check_conditioning
+from ..sampling.generate import check_choice
 from ..training.autoencoder_config import AutoencoderRun, MethodChoice
 from ..training.checks import check_autoencoder_run, check_curriculum, check_diffusion_run
 from ..training.diffusion_config import AlignmentChoice, Curriculum, DiffusionRun
 from ..training.distillation import open_teacher
 from ..training.run_directory import require_startable
+from ..training.train_diffusion import path_of
 from .plans import Plan
 
 
@@ -78,10 +80,8 @@ def open_plan(plan: Plan) -> OpenedPlan:
             networks["perceptual network"] = LPIPS.from_weights(str(plan.autoencoder.losses.perceptual_weights)).digest
     accelerator = open_accelerator()
     for name, run in (("autoencoder", plan.autoencoder), ("diffusion", plan.diffusion)):
-        try:
+        with _named(name):
             require_startable(run, accelerator.num_processes, accelerator.device)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
     data, measuring = plan.autoencoder.data, plan.measuring
     with _noted(missing):
         extractor = open_extractor(measuring.features, accelerator.device) if measuring.features else None
@@ -113,8 +113,15 @@ def open_plan(plan: Plan) -> OpenedPlan:
     if measuring.reference_data is not None:
         references = dict.fromkeys(plan.seeds, opened[measuring.reference_data])
     labels = labels_digest(training.classes, training.labels) if plan.diffusion.denoiser.labels else ""
-    learned_none = bool(plan.diffusion.objective.label_dropout) or min(training.labels, default=-1) < 0
-    check_conditioning(plan.sampling, "the plan", bool(labels), learned_none or not labels)
+    classes, learned = (training.classes, {*training.labels} - {-1}) if labels else ((), set[int]())
+    is_dropped = bool(plan.diffusion.objective.label_dropout) or min(training.labels, default=-1) < 0
+    samplings = {"sampling": plan.sampling}
+    if plan.diffusion.intervals.preview:
+        samplings["diffusion.preview"] = plan.diffusion.preview
+    for name, choice in samplings.items():
+        with _named(name):
+            check_choice(choice, "the plan", path_of(plan.diffusion), classes, learned, is_dropped or not labels)
+            require_precision(choice.precision, accelerator.device)
     return OpenedPlan(
         plan=plan,
         training_digest=training.digest,
@@ -127,6 +134,15 @@ def open_plan(plan: Plan) -> OpenedPlan:
         networks=networks,
         device=accelerator.device,
     )
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Put a name before the error of the block."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 @contextmanager
@@ -174,10 +190,8 @@ def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
     for name in {
         (entry.gain, entry.curriculum, entry.alignment): name for name, entry in plan.entries.items()
     }.values():
-        try:
+        with _named(f"entry {name}"):
             plan.entries[name].gain.check()
-        except ValueError as error:
-            raise ValueError(f"entry {name}: {error}") from None
         alignment, run = plan.entries[name].alignment, diffusion_run(plan, name, 0, Path(), Path())
         if alignment.weight and alignment.encoder is None:
             raise ValueError(f"entry {name}: alignment.encoder is required when alignment.weight > 0")
