@@ -1,4 +1,4 @@
-"""Autoencoders without weights."""
+"""Small autoencoders."""
 
 from torch import nn
 
@@ -19,3 +19,20 @@ class Halving(nn.Module):
 
     def decode(self, latents):
         return nn.functional.interpolate(latents, scale_factor=2)
+
+
+class TwoHeads(nn.Module):
+    """Mean and log-variance come from layers of their own, the latter's last."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.ModuleList(nn.Conv2d(*sides, 1) for sides in ((3, 8), (8, 4), (8, 4)))
+        self.decoder = nn.Conv2d(4, 3, 1)
+
+    def encode(self, images):
+        body, mean, logvar = self.encoder
+        hidden = body(images)
+        return mean(hidden), logvar(hidden)
+
+    def decode(self, latents):
+        return self.decoder(latents)

@@ -267,7 +267,7 @@ def small_diffusion(latent_cache, tmp_path):
         out=str(tmp_path / "run"),
         steps=4,
         batch_size=4,
-        source=diffusion_config.Source(latents=str(latent_cache), size=32, held_out=0.0),
+        source=diffusion_config.Source(latents=str(latent_cache), size=32),
         denoiser=diffusion_config.DenoiserChoice("SiT-micro/4", width=32, depth=2, heads=2),
         optimizer=autoencoder_config.Optimizer(lr=1e-3, warmup=2, ema=0.9),
         preview=SamplingChoice(steps=2, batch_size=8),

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from files_of_tests import write_labelled
@@ -15,11 +16,14 @@ from spectrum_matching.comparison import trial as trial_module
 from spectrum_matching.comparison.checks import check_plan, open_plan, resolved
 from spectrum_matching.comparison.collect import notes
 from spectrum_matching.comparison.plans import PLANS, Entry, Measuring, Plan
+from spectrum_matching.data.images import open_images
 from spectrum_matching.files.settings import differences
 from spectrum_matching.files.stages import run_stage
 from spectrum_matching.files.yaml_files import override, to_yaml
 from spectrum_matching.latents.gain_choice import GainChoice
 from spectrum_matching.metrics.images.frechet import normalised_distance
+from spectrum_matching.nets.autoencoder import Autoencoder
+from spectrum_matching.nets.vision.perceptual import shapes_of_weights
 from spectrum_matching.records.analysis import ANALYSES
 from spectrum_matching.records.comparison import COMPARISON
 from spectrum_matching.sampling.generate import SamplingChoice
@@ -368,25 +372,113 @@ def test_labels_need_images_with_classes(plan):
         open_plan(replace(plan, measuring=replace(plan.measuring, labels=True)))
 
 
-def test_run_trial_hashes_vision_encoder_weights(plan, save_dinov2, tmp_path):
-    choice = MethodChoice("va_vae", encoder=str(tmp_path / "vision"))
-    plan = replace(plan, entries={"autoencoder": Entry(), "VA-VAE": Entry(choice)})
+def test_open_plan_measures_on_what_each_seed_held_out_of_the_training_data(plan, tmp_path):
+    path = plan.autoencoder.data.path
+    measuring = replace(plan.measuring, data=str(Path(path) / ".." / Path(path).name), features=None)
+    opened = open_plan(replace(plan, measuring=measuring, seeds=(0, 1), out=str(tmp_path)))
+    for seed, images in opened.measured.items():
+        trained = open_images(path, 32, held_out=0.3, seed=seed)
+        assert not {*images.names} & {*trained.names}
+        assert len(images) + len(trained) == opened.n_training
+    assert opened.references == opened.measured
+    assert opened.plan.measuring.data is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"autoencoder": {"method": {"name": "dsm"}}},
+        {"diffusion": {"curriculum": {"keep": [3]}}},
+        {"diffusion": {"alignment": {"weight": 0.5, "encoder": "gradients:4"}}},
+    ],
+)
+def test_check_plan_refuses_what_the_entries_would_replace(plan, changes):
+    ((run, parts),) = changes.items()
+    ((part, options),) = parts.items()
+    option = next(iter(options))
+    with pytest.raises(ValueError, match=rf"^{run}.{part}.{option} is .*: set it in the entries \(entries.NAME.{part}"):
+        check_plan(override(plan, changes, "there"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"guidance_interval": (0.7, 0.3)}, "the guidance interval is 0.7 to 0.3"),
+        ({"labels": "2"}, "labels is '2', expected balanced, random or none, or a class from 0 to 1"),
+        ({"guidance_by": "step", "sampler": "dpm_solver"}, "guidance_by is step"),
+        ({"last_step": 0.5, "end": 0.1}, "end"),
+    ],
+)
+@pytest.mark.parametrize("name", ["sampling", "diffusion.preview"])
+def test_open_plan_refuses_what_cannot_be_sampled(plan, class_folder, tmp_path, name, change, said):
+    data = replace(plan.autoencoder.data, path=str(class_folder))
+    intervals = replace(plan.diffusion.intervals, preview=1)
+    choice = replace(plan.sampling, **change)
+    diffusion = replace(plan.diffusion, intervals=intervals, preview=choice if "preview" in name else plan.sampling)
+    plan = replace(plan, autoencoder=replace(plan.autoencoder, data=data), diffusion=diffusion, out=str(tmp_path))
+    with pytest.raises(ValueError, match=f"^{name}: .*{said}"):
+        open_plan(replace(plan, sampling=choice if name == "sampling" else plan.sampling))
+
+
+def autoencoder_inputs(plan, entry):
+    """Return what decides the result of an entry's first stage."""
 
     def stage(parent, name, inputs, work):
         raise AskedError(name, inputs)
 
+    with pytest.raises(AskedError) as asked:
+        trial_module.run_trial(open_plan(plan), entry, 0, stage)
+    name, inputs = asked.value.args
+    assert name == "autoencoder"
+    return inputs
+
+
+def test_run_trial_hashes_vision_encoder_weights(plan, save_dinov2, tmp_path):
+    choice = MethodChoice("va_vae", encoder=str(tmp_path / "vision"))
+    plan = replace(plan, entries={"autoencoder": Entry(), "VA-VAE": Entry(choice)})
+
     def recipe(seed, entry):
         save_dinov2(tmp_path / "vision", seed)
-        with pytest.raises(AskedError) as asked:
-            trial_module.run_trial(open_plan(plan), entry, 0, stage)
-        name, inputs = asked.value.args
-        assert name == "autoencoder"
-        return inputs
+        return autoencoder_inputs(plan, entry)
 
     first, again, other = (recipe(seed, "VA-VAE") for seed in (0, 0, 1))
     assert first == again
     assert {key for key in first if first[key] != other[key]} == {"vision"}
     assert recipe(0, "autoencoder") == recipe(1, "autoencoder")
+
+
+def save_lpips(folder, seed):
+    folder.mkdir(exist_ok=True)
+    names = {f"lin{k}": f"lin{k}.model.1.weight" for k in range(5)}
+    weights = {names.get(name, name): torch.zeros(shape) for name, shape in shapes_of_weights().items()}
+    heads = {name: torch.full((1, len(weights[name]), 1, 1), float(seed)) for name in names.values()}
+    torch.save(weights | heads, folder / "weights.pt")
+
+
+def save_tiny(folder, seed):
+    Autoencoder.from_preset("tiny", seed).save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("setting", "what", "save"),
+    [
+        ("network.pretrained", "pretrained network", save_tiny),
+        ("distillation.teacher", "teacher", save_tiny),
+        ("losses.perceptual_weights", "perceptual network", save_lpips),
+    ],
+)
+def test_run_trial_hashes_the_networks_that_training_is_given(plan, tmp_path, setting, what, save):
+    part, name = setting.split(".")
+    own = {part: {name: str(tmp_path / "given")} | ({"perceptual": 1.0} if part == "losses" else {})}
+    found = []
+    for seed in (1, 1, 2):
+        save(tmp_path / "given", seed)
+        found.append(autoencoder_inputs(override(plan, {"autoencoder": own}, "there"), "autoencoder"))
+    first, again, other = found
+    assert first == again
+    assert {key for key in first if first[key] != other[key]} == {what}
+    plain = autoencoder_inputs(plan, "autoencoder")
+    assert first.keys() - plain.keys() == {what}  # stages of plans without any stay finished
 
 
 def test_override_changes_only_named_parts_of_a_plan(plan):

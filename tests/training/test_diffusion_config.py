@@ -21,6 +21,39 @@ def test_check_diffusion_run_passes_every_preset(name, tmp_path):
     assert override(DiffusionRun(), read_mapping(tmp_path / "run.yaml"), "run.yaml") == run
 
 
+@pytest.mark.parametrize(
+    ("changes", "user", "said"),
+    [
+        ({"objective": {"shift": 3.0}}, {"objective": {"times": "shifted"}}, "objective.times shifted uses"),
+        (
+            {"objective": {"times_mean": 0.5}},
+            {"objective": {"times": "log_normal_angle"}},
+            "objective.times log_normal or log_normal_angle uses",
+        ),
+        ({"objective": {"times_std": 2.0}}, {"objective": {"times": "log_normal"}}, "objective.times log_normal or"),
+        ({"objective": {"gamma": 1.0}}, {"objective": {"weighting": "min_snr"}}, "objective.weighting min_snr uses"),
+        ({"source": {"held_out": 0.1}}, {"source": {"images": "embedded"}}, "source.images uses"),
+        ({"source": {"crop": "random"}}, {"source": {"images": "embedded"}}, "source.images uses"),
+        (
+            {"source": {"images": "embedded", "statistics": "channel"}},
+            {"source": {"autoencoder": "somewhere"}},
+            "source.latents or source.autoencoder uses",
+        ),
+        (
+            {"source": {"images": "embedded", "sample": False}},
+            {"source": {"autoencoder": "somewhere"}},
+            "source.latents or source.autoencoder uses",
+        ),
+    ],
+)
+def test_check_diffusion_run_refuses_options_that_nothing_uses(changes, user, said):
+    run = override(DiffusionRun(), changes, "there")
+    ((part, options),) = changes.items()
+    with pytest.raises(ValueError, match=f"^{part}.{[*options][-1]} is .*, which only {said}"):
+        check_diffusion_run(run)
+    check_diffusion_run(override(run, user, "there"))  # must not raise
+
+
 def test_dry_run_prints_yaml_that_reads_back_equal(tmp_path, capsys, latent_cache):
     arguments = (
         "--source.latents",

@@ -513,6 +513,15 @@ def test_run_autoencoder_is_resumed_on_copied_images(small_run, command, image_f
         assert (status, err.count("the training images of")) == (0, n_warnings)
 
 
+def test_run_autoencoder_is_not_resumed_from_another_pretrained_network(small_run, command, tmp_path):
+    network = autoencoder_config.Network(pretrained=str(tmp_path / "given"))
+    run = replace(small_run, network=network, steps=1)
+    for seed, steps, said in ((1, 1, None), (1, 2, None), (2, 3, "another pretrained network; restore the data")):
+        Autoencoder.from_preset("tiny", seed).save_pretrained(tmp_path / "given")
+        status, _, err = command(run, "--steps", steps)
+        assert (status, said or "") == (2 if said else 0, said if said and said in err else ""), err
+
+
 def test_train_ae_exports_nothing_where_no_step_was_finite(small_run, command, tmp_path):
     autoencoder = Autoencoder.from_preset("tiny")
     torch.nn.init.constant_(autoencoder.layers.decoder_output, 1e17)  # squared errors are finite, their gradient is not

@@ -9,6 +9,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from codecs_of_tests import TwoHeads
 from runs import EVERYTHING, differing, flat
 from spectrum_matching.data.images import ImageBatch, open_images
 from spectrum_matching.data.order import PositionedBatches, image_batches
@@ -58,6 +59,22 @@ def train(run, state, batches, perceptual=None):
 
 def gradients(net):
     return [p.grad.clone() for p in net.parameters()]
+
+
+@pytest.mark.parametrize(
+    ("method", "sample", "is_used"),
+    [("autoencoder", True, True), ("sd_vae", False, True), ("autoencoder", False, False)],
+)
+def test_the_layer_of_the_variance_is_trained_where_it_is_used(small_run, batches, method, sample, is_used):
+    choice = autoencoder_config.MethodChoice(method)
+    run = replace(small_run, method=choice, sample_posterior=sample, steps=1)
+    state = build_state(run, Autoencoder(TwoHeads()), choice.build(), CPU)
+    layer = state.autoencoder.model.encoder[2]
+    before = layer.weight.clone()
+    train(run, state, batches(1))
+    assert torch.equal(layer.weight, before) is not is_used
+    trained = {p for p in state.autoencoder.parameters() if p.requires_grad}
+    assert {*state.optimizer.state} == trained  # all of them had a gradient, as a distributed wrapper needs
 
 
 @pytest.mark.slow

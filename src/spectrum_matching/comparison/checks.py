@@ -9,19 +9,23 @@ import torch
 
 from ..data.images import ImageSet, open_images
 from ..data.labels import labels_digest
+from ..data.selection import is_same_source
 from ..files.atomic import require_creatable
 from ..files.names import listed
-from ..files.settings import validate
+from ..files.settings import differences, validate
 from ..nets.autoencoder import Autoencoder
+from ..nets.precision import require_precision
 from ..nets.vision.encoders import open_vision
 from ..nets.vision.extractors import Extractor, open_extractor
 from ..nets.vision.perceptual import LPIPS
 from ..processes import open_accelerator
-from ..sampling.generate import check_conditioning
-from ..training.autoencoder_config import AutoencoderRun
+from ..sampling.generate import check_choice
+from ..training.autoencoder_config import AutoencoderRun, MethodChoice
 from ..training.checks import check_autoencoder_run, check_curriculum, check_diffusion_run
-from ..training.diffusion_config import DiffusionRun
+from ..training.diffusion_config import AlignmentChoice, Curriculum, DiffusionRun
+from ..training.distillation import open_teacher
 from ..training.run_directory import require_startable
+from ..training.train_diffusion import path_of
 from .plans import Plan
 
 
@@ -32,7 +36,8 @@ class OpenedPlan:
     training_digest, n_training: of all images that training uses, held out or not; training_labels: digest of their
     labels, "" where diffusion models learn none. measured: by seed, the images that autoencoders are measured on, none
     of them trained on. references: by seed, the images that samples are compared with. encoders: digests of the vision
-    encoders that methods and alignments use, by name and image size.
+    encoders that methods and alignments use, by name and image size. networks: digests of the other networks that the
+    training of autoencoders is given, by what these are.
     """
 
     plan: Plan
@@ -43,6 +48,7 @@ class OpenedPlan:
     references: Mapping[int, ImageSet]
     extractor: Extractor | None
     encoders: Mapping[tuple[str, int | None], str]
+    networks: Mapping[str, str]
     device: torch.device
 
     @property
@@ -60,18 +66,22 @@ def open_plan(plan: Plan) -> OpenedPlan:
     encoders, missing = check_plan(plan), list[str]()
     plan = resolved(plan)
     require_creatable(Path(plan.out))
+    networks = dict[str, str]()
     if plan.autoencoder.network.pretrained is not None:
         with _noted(missing):
-            _check_latents(plan, Autoencoder.from_pretrained(plan.autoencoder.network.pretrained))
+            pretrained = Autoencoder.from_pretrained(plan.autoencoder.network.pretrained)
+            networks["pretrained network"] = pretrained.digest
+            _check_latents(plan, pretrained)
+    with _noted(missing):
+        if (teacher := open_teacher(plan.autoencoder.distillation, torch.device("cpu"))) is not None:
+            networks["teacher"] = teacher.autoencoder.digest
     if plan.autoencoder.losses.perceptual:
         with _noted(missing):
-            LPIPS.from_weights(str(plan.autoencoder.losses.perceptual_weights))
+            networks["perceptual network"] = LPIPS.from_weights(str(plan.autoencoder.losses.perceptual_weights)).digest
     accelerator = open_accelerator()
     for name, run in (("autoencoder", plan.autoencoder), ("diffusion", plan.diffusion)):
-        try:
+        with _named(name):
             require_startable(run, accelerator.num_processes, accelerator.device)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
     data, measuring = plan.autoencoder.data, plan.measuring
     with _noted(missing):
         extractor = open_extractor(measuring.features, accelerator.device) if measuring.features else None
@@ -103,11 +113,36 @@ def open_plan(plan: Plan) -> OpenedPlan:
     if measuring.reference_data is not None:
         references = dict.fromkeys(plan.seeds, opened[measuring.reference_data])
     labels = labels_digest(training.classes, training.labels) if plan.diffusion.denoiser.labels else ""
-    learned_none = bool(plan.diffusion.objective.label_dropout) or min(training.labels, default=-1) < 0
-    check_conditioning(plan.sampling, "the plan", bool(labels), learned_none or not labels)
+    classes, learned = (training.classes, {*training.labels} - {-1}) if labels else ((), set[int]())
+    is_dropped = bool(plan.diffusion.objective.label_dropout) or min(training.labels, default=-1) < 0
+    samplings = {"sampling": plan.sampling}
+    if plan.diffusion.intervals.preview:
+        samplings["diffusion.preview"] = plan.diffusion.preview
+    for name, choice in samplings.items():
+        with _named(name):
+            check_choice(choice, "the plan", path_of(plan.diffusion), classes, learned, is_dropped or not labels)
+            require_precision(choice.precision, accelerator.device)
     return OpenedPlan(
-        plan, training.digest, labels, len(training), measured, references, extractor, encoders, accelerator.device
+        plan=plan,
+        training_digest=training.digest,
+        training_labels=labels,
+        n_training=len(training),
+        measured=measured,
+        references=references,
+        extractor=extractor,
+        encoders=encoders,
+        networks=networks,
+        device=accelerator.device,
     )
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Put a name before the error of the block."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 @contextmanager
@@ -120,10 +155,17 @@ def _noted(missing: list[str]) -> Iterator[None]:
 
 
 def resolved(plan: Plan) -> Plan:
-    """Return a plan with the default of each method's options in the place of None."""
+    """Return a plan with the default of each method's options in the place of None.
+
+    Where `measuring.data` are the images of the training, it becomes None: each seed measures on those it held out.
+    """
     entries = {name: replace(entry, method=entry.method.resolved()) for name, entry in plan.entries.items()}
     method = plan.autoencoder.method.resolved()
-    return replace(plan, entries=entries, autoencoder=replace(plan.autoencoder, method=method))
+    measuring, trained = plan.measuring, plan.autoencoder.data.path
+    if measuring.data is not None and is_same_source(measuring.data, trained):
+        measuring = replace(measuring, data=None)
+    autoencoder = replace(plan.autoencoder, method=method)
+    return replace(plan, entries=entries, autoencoder=autoencoder, measuring=measuring)
 
 
 def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
@@ -139,6 +181,7 @@ def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
         raise ValueError(f"seeds must be unique, got {plan.seeds}")
     if plan.control not in plan.entries:
         raise ValueError(f"control is {plan.control!r}, expected one of the entries: {listed(plan.entries)}")
+    _check_set_by_entries(plan)
     encoders = {}
     for name in {entry.method: name for name, entry in plan.entries.items()}.values():
         vision, key = check_autoencoder_run(autoencoder_run(plan, name, 0, Path())), plan.entries[name].method.vision
@@ -147,10 +190,8 @@ def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
     for name in {
         (entry.gain, entry.curriculum, entry.alignment): name for name, entry in plan.entries.items()
     }.values():
-        try:
+        with _named(f"entry {name}"):
             plan.entries[name].gain.check()
-        except ValueError as error:
-            raise ValueError(f"entry {name}: {error}") from None
         alignment, run = plan.entries[name].alignment, diffusion_run(plan, name, 0, Path(), Path())
         if alignment.weight and alignment.encoder is None:
             raise ValueError(f"entry {name}: alignment.encoder is required when alignment.weight > 0")
@@ -161,6 +202,19 @@ def check_plan(plan: Plan) -> dict[tuple[str, int | None], str]:
         with torch.device("meta"):
             _check_latents(plan, Autoencoder.from_preset(plan.autoencoder.network.preset))
     return encoders
+
+
+def _check_set_by_entries(plan: Plan) -> None:
+    """Check that the plan's runs hold nothing that each entry has of its own, and that would be replaced by it."""
+    runs = {
+        "autoencoder.method": (MethodChoice().resolved(), plan.autoencoder.method.resolved()),
+        "diffusion.curriculum": (Curriculum(), plan.diffusion.curriculum),
+        "diffusion.alignment": (AlignmentChoice(), plan.diffusion.alignment),
+    }
+    for key, (plain, given) in runs.items():
+        for option, (_, value) in differences(plain, given).items():
+            own = f"entries.NAME.{key.partition('.')[2]}.{option}"
+            raise ValueError(f"{key}.{option} is {value!r}, but every entry has its own: set it in the entries ({own})")
 
 
 def _check_latents(plan: Plan, network: Autoencoder) -> None:

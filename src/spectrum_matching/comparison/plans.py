@@ -38,8 +38,8 @@ class Entry:
 class Measuring:
     """The images that autoencoders and samples are measured on, and how many."""
 
-    data: str | None = None  # images that nothing was trained on; by default those that each seed held out
-    reference_data: str | None = None  # images that samples are compared with; `data` by default
+    data: str | None = None  # images that nothing was trained on; by default what each seed held out, as of training's
+    reference_data: str | None = None  # images that samples are compared with, of training too; `data` by default
     features: str | None = None  # extractor: inception, dinov2, shufflenet, TorchScript, or python:FILE.py:FACTORY
     reference: Several = 10_000  # images that samples are compared with, at most
     samples: Several = 10_000  # images to generate

@@ -161,6 +161,7 @@ def finished_stages(opened: OpenedPlan, trials: Iterable[tuple[str, int]]) -> se
 def _autoencoder_inputs(trial: TrialContext) -> Values:
     run = autoencoder_run(trial.plan, trial.owner, trial.seed, Path())
     values = hashed_settings(run) | {"images": trial.opened.training_digest, "version": __version__}
+    values |= trial.opened.networks
     vision = trial.plan.entries[trial.owner].method.vision
     return values if vision is None else values | {"vision": trial.opened.encoders[vision]}
 

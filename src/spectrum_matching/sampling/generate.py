@@ -3,7 +3,7 @@
 Only the rounding of the network's kernels depends on the batch size, so that a byte may differ by one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from ..diffusion import (
     is_guided,
     time_grid,
 )
+from ..diffusion import Path as DiffusionPath
 from ..files.digests import digest_json
 from ..files.settings import Fraction, NonNegative, NotHashed, validate
 from ..latent_space import LatentSpace
@@ -75,31 +76,32 @@ PROTOCOLS = {
 
 
 def check_sampling(model: DiffusionModel, choice: SamplingChoice) -> None:
-    """Check that a model can be sampled this way.
+    """Check that a model can be sampled this way; see `check_choice`."""
+    card = model.card
+    check_choice(choice, model.source, card.path, card.classes, card.learned_classes, card.learned_none)
+
+
+def check_choice(
+    choice: SamplingChoice,
+    source: str,
+    path: DiffusionPath,
+    classes: Sequence[str],
+    learned: Collection[int],
+    learned_none: bool,
+) -> None:
+    """Check that a model can be sampled this way, which may not be trained yet.
+
+    source: names it. path: which it learns. classes: their names. learned: the numbers of those that it learns images
+    of. learned_none: whether it learns images without their class.
 
     Raises:
-        ValueError: for numbers out of range, and for guidance, a class or no class where the model did not learn it.
+        ValueError: for numbers out of range, and for guidance, a class or no class where the model does not learn it.
     """
     validate(choice)
     low, high = choice.guidance_interval
     if not 0 <= low <= high <= 1:
         raise ValueError(f"the guidance interval is {low} to {high}, expected 0 <= low <= high <= 1")
-    check_conditioning(choice, model.source, bool(model.card.learned_classes), model.card.learned_none)
-    if choice.guidance_by == "step" and choice.sampler not in ("euler", "heun"):
-        raise ValueError(f"guidance_by is step, which {choice.sampler} does not have: use heun or euler")
-    times_of(model, choice)
-    labels_of(choice, (), model.card)
-
-
-def check_conditioning(choice: SamplingChoice, source: str, is_conditional: bool, learned_none: bool) -> None:
-    """Check that a model of classes, or of none, can be guided and labelled this way.
-
-    learned_none: whether it learned images without their class.
-
-    Raises:
-        ValueError: for guidance or no class where it did not learn what these need.
-    """
-    if choice.guidance != 1 and not is_conditional:
+    if choice.guidance != 1 and not learned:
         raise ValueError(f"guidance is {choice.guidance}, but {source} is unconditional: leave it at 1")
     if choice.guidance != 1 and choice.labels == "none":
         raise ValueError(f"guidance is {choice.guidance} and labels is none: guidance needs labels")
@@ -107,11 +109,31 @@ def check_conditioning(choice: SamplingChoice, source: str, is_conditional: bool
         asked = "labels is none" if choice.labels == "none" else f"guidance is {choice.guidance}"
         why = f"{source} learned no image without its class"
         raise ValueError(f"{asked}, but {why}: train with objective.label_dropout above 0 for that")
+    if choice.guidance_by == "step" and choice.sampler not in ("euler", "heun"):
+        raise ValueError(f"guidance_by is step, which {choice.sampler} does not have: use heun or euler")
+    _times(path, choice)
+    _check_labels(choice, source, classes, learned)
+
+
+def _check_labels(choice: SamplingChoice, source: str, classes: Sequence[str], learned: Collection[int]) -> None:
+    """Check that labels are a word, or the number of a class that was learned."""
+    if choice.labels in ("balanced", "random", "none"):
+        return
+    if not choice.labels.isdecimal() or int(choice.labels) >= len(classes):
+        known = f", or a class from 0 to {len(classes) - 1}" if classes else ": the model knows no classes"
+        raise ValueError(f"labels is {choice.labels!r}, expected balanced, random or none{known}")
+    if (label := int(choice.labels)) not in learned:
+        why = f"{source} learned no image of class {classes[label]!r}"
+        raise ValueError(f"labels is {choice.labels!r}, and {why}: take balanced, random or another class")
 
 
 def times_of(model: DiffusionModel, choice: SamplingChoice) -> Tensor:
     """Return the times that a choice samples a model at, (steps + 1,); ValueError for steps that make no grid."""
-    return time_grid(model.card.path, choice.steps, choice.shift, choice.last_step, choice.end)
+    return _times(model.card.path, choice)
+
+
+def _times(path: DiffusionPath, choice: SamplingChoice) -> Tensor:
+    return time_grid(path, choice.steps, choice.shift, choice.last_step, choice.end)
 
 
 @torch.no_grad()
@@ -149,15 +171,10 @@ def labels_of(choice: SamplingChoice, indices: Sequence[int], card: Card) -> Ten
     Raises:
         ValueError: for a class that the model does not have, or learned no image of.
     """
-    n_classes, learned = len(card.classes), card.learned_classes
-    if choice.labels not in ("balanced", "random", "none"):
-        if not choice.labels.isdecimal() or int(choice.labels) >= n_classes:
-            known = f", or a class from 0 to {n_classes - 1}" if n_classes else ": the model knows no classes"
-            raise ValueError(f"labels is {choice.labels!r}, expected balanced, random or none{known}")
-        if (label := int(choice.labels)) not in learned:
-            why = f"{card.run} learned no image of class {card.classes[label]!r}"
-            raise ValueError(f"labels is {choice.labels!r}, and {why}: take balanced, random or another class")
-        labels = [label] * len(indices)
+    learned = card.learned_classes
+    _check_labels(choice, card.run, card.classes, learned)
+    if choice.labels.isdecimal():
+        labels = [int(choice.labels)] * len(indices)
     elif choice.labels == "none" or not learned:
         labels = [-1] * len(indices)
     elif choice.labels == "balanced":

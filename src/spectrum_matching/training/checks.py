@@ -6,8 +6,8 @@ import math
 import torch
 
 from ..data.buckets import Shape, bucket_shapes
-from ..files.settings import validate
-from ..methods.encoding_losses import ESM, KL
+from ..files.settings import flat_settings, validate
+from ..methods.encoding_losses import ESM
 from ..methods.method import Method
 from ..methods.shared_transforms import SpectralMask
 from ..metrics.images.pixels import SSIM_WINDOW
@@ -17,11 +17,27 @@ from ..nets.vision.encoders import VisionEncoder
 from ..seeding import seeded
 from .autoencoder_config import AutoencoderRun, Distillation
 from .diffusion_config import AlignmentChoice, DiffusionRun
-from .train_autoencoder import AutoencoderState
+from .train_autoencoder import AutoencoderState, variance_terms
 from .train_diffusion import filter_of, path_of, times_of
 
 SMALLEST_LPIPS = 16
 SQUARES = "leave data.aspect_ratios at 1"
+
+USERS: dict[str, dict[str, tuple[str, ...]]] = {
+    "source.statistics": {"source.latents": (), "source.autoencoder": ()},
+    "source.sample": {"source.latents": (), "source.autoencoder": ()},
+    "source.held_out": {"source.images": ()},
+    "source.crop": {"source.images": ()},
+    "objective.times_mean": {"objective.times": ("log_normal", "log_normal_angle")},
+    "objective.times_std": {"objective.times": ("log_normal", "log_normal_angle")},
+    "objective.shift": {"objective.times": ("shifted",)},
+    "objective.gamma": {"objective.weighting": ("min_snr",)},
+    "alignment.std": {"alignment.filter": ("normalise", "dog")},
+    "alignment.gamma": {"alignment.filter": ("normalise",)},
+    "alignment.inner": {"alignment.filter": ("dog",)},
+    "alignment.outer": {"alignment.filter": ("dog",)},
+}
+"""Options of a diffusion run, and what uses each: a setting of one of these values, or one that is given (none)."""
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +92,7 @@ def check_autoencoder(run: AutoencoderRun, autoencoder: Autoencoder, method: Met
         ValueError: naming what it lacks, and the remedy.
     """
     autoencoder.require_saving()
-    kl = [term.name for term in method.terms if term.weight and isinstance(term.loss, KL)]
+    kl = variance_terms(method)
     if kl and not autoencoder.is_stochastic:
         raise ValueError(
             f"method {method.name} weighs the variance of a posterior ({', '.join(kl)}), and the latents of this "
@@ -122,6 +138,20 @@ def check_diffusion_run(run: DiffusionRun) -> None:
             raise ValueError(f"alignment.tap is {choice.tap}, and {run.denoiser.name} has blocks 1 to {deepest}")
     elif choice != AlignmentChoice():
         raise ValueError("alignment.weight is 0, so that nothing else of alignment would be used: give it a weight")
+    _check_used(run)
+
+
+def _check_used(run: DiffusionRun) -> None:
+    """Check that no option is set that nothing uses: the record of the run would hold it all the same."""
+    given, plain = ({key: value for key, value, _ in flat_settings(each)} for each in (run, DiffusionRun()))
+    for option, users in USERS.items():
+        is_used = any(given[key] in values if values else given[key] is not None for key, values in users.items())
+        if not is_used and given[option] != plain[option]:
+            said = " or ".join(" ".join([key, " or ".join(values)]).rstrip() for key, values in users.items())
+            raise ValueError(
+                f"{option} is {given[option]!r}, which only {said} uses: leave it at {plain[option]!r}, or set what "
+                f"uses it"
+            )
 
 
 def check_size(run: AutoencoderRun, state: AutoencoderState) -> tuple[Shape, ...]:

@@ -59,6 +59,9 @@ def _prepare(run: AutoencoderRun, accelerator: Accelerator) -> PreparedTraining:
     vision = check_autoencoder_run(run, accelerator.device)
     teacher = open_teacher(run.distillation, accelerator.device)
     autoencoder = open_autoencoder(run, teacher)
+    digests = {"vision encoder": vision.digest} if vision else {}
+    digests |= {"teacher": teacher.autoencoder.digest} if teacher else {}
+    digests |= {"pretrained network": autoencoder.digest} if run.network.pretrained else {}
     # The autoencoder's weights are sampled from the seed itself.
     method = run.method.build(vision, autoencoder.channels, seeded("feature match", run.seed).initial_seed())
     check_autoencoder(run, autoencoder, method)
@@ -69,6 +72,7 @@ def _prepare(run: AutoencoderRun, accelerator: Accelerator) -> PreparedTraining:
     perceptual = None
     if run.losses.perceptual:
         perceptual = LPIPS.from_weights(str(run.losses.perceptual_weights)).to(accelerator.device)
+        digests["perceptual network"] = perceptual.digest
     data = run.data
     training = open_images(
         data.path,
@@ -82,8 +86,6 @@ def _prepare(run: AutoencoderRun, accelerator: Accelerator) -> PreparedTraining:
     )
     held_out = training.part("held_out")
     contents = {"training images": training, "held-out images": held_out}
-    digests = {"vision encoder": vision.digest} if vision else {}
-    digests |= {"teacher": teacher.autoencoder.digest} if teacher else {}
     started_on = DataFingerprint({name: images.fingerprint for name, images in contents.items()}, digests)
     require_same_data(Path(run.out), started_on, contents)
     resume(run, state)

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ..data.images import ImageBatch
+from ..methods.encoding_losses import KL
 from ..methods.method import MOST, Method, Reconstruction, Term, gradient_ratio, reconstruct
 from ..nets.autoencoder import Autoencoder
 from ..nets.autoencoder.padding import set_padding
@@ -250,6 +251,11 @@ def open_autoencoder(run: AutoencoderRun, teacher: Teacher | None = None) -> Aut
     return Autoencoder.from_preset(run.network.preset, seed=run.seed)
 
 
+def variance_terms(method: Method) -> list[str]:
+    """Return the names of a method's losses that weigh the variance of the posterior."""
+    return [term.name for term in method.terms if term.weight and isinstance(term.loss, KL)]
+
+
 def build_state(
     run: AutoencoderRun, autoencoder: Autoencoder, method: Method, device: torch.device, teacher: Teacher | None = None
 ) -> AutoencoderState:
@@ -264,7 +270,9 @@ def build_state(
     if run.network.padding:
         mode: str = run.network.padding
         set_padding(autoencoder.model, (mode if run.network.train == "all" else "", mode))
-    autoencoder.train_only(run.network.train)
+    # A student's samples are its teacher's.
+    uses_variance = teacher is None and (run.sample_posterior or bool(variance_terms(method)))
+    autoencoder.train_only(run.network.train, variance=uses_variance)
     if run.gradient_checkpointing:
         autoencoder.checkpoint_gradients()
     reconstructor = Reconstructor(autoencoder, method, run.sample_posterior, run.precision, teacher).to(device)

@@ -168,18 +168,7 @@ def build_diffusion_state(
 
 
 def filter_of(choice: AlignmentChoice) -> TargetFilter:
-    """Return the filter of the targets.
-
-    Raises:
-        ValueError: for numbers that make no filter, or that the chosen one does not use.
-    """
-    users = {"std": ("normalise", "dog"), "gamma": ("normalise",), "inner": ("dog",), "outer": ("dog",)}
-    for option, filters in users.items():
-        value = getattr(choice, option)
-        if choice.filter not in filters and value != getattr(AlignmentChoice(), option):
-            raise ValueError(
-                f"alignment.{option} is {value!r}, which only alignment.filter {' or '.join(filters)} uses"
-            )
+    """Return the filter of the targets; ValueError for numbers that make none."""
     if choice.filter == "normalise":
         return SpatialNormalisation(choice.gamma, choice.std)
     if choice.filter == "dog":

@@ -8,6 +8,7 @@ import diffusers
 import pytest
 import torch
 
+from codecs_of_tests import TwoHeads
 from spectrum_matching.latent_space import LatentSpace
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.autoencoder.padding import padding_of, set_padding
@@ -232,3 +233,13 @@ def test_train_only_decoder_leaves_weights_that_the_encoder_shares(as_layer: boo
     autoencoder.train_only("all")
     one_step(autoencoder)
     assert autoencoder.model.decoder[0].weight is autoencoder.model.encoder.weight
+
+
+def test_layers_of_the_variance_alone_are_trained_where_it_is_used() -> None:
+    autoencoder = Autoencoder(TwoHeads())
+    _, mean, logvar = autoencoder.model.encoder
+    assert autoencoder.layers.encoder_output is mean.weight
+    for part, variance, expected in (("all", True, True), ("all", False, False), ("decoder", True, False)):
+        autoencoder.train_only(part, variance=variance)
+        assert {p.requires_grad for p in logvar.parameters()} == {expected}
+        assert {p.requires_grad for p in mean.parameters()} == {part == "all"}

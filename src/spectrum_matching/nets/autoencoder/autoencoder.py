@@ -173,8 +173,9 @@ class Autoencoder(nn.Module):
     def layers(self) -> Layers:
         """The layers that training tells apart, found by running the model once where it is."""
 
-        def encode() -> Tensor:
-            return self.encode(self._grey(device)).mean
+        def encode() -> tuple[Tensor, Tensor | None]:
+            posterior = self.encode(self._grey(device))
+            return posterior.mean, posterior.logvar if self.is_stochastic else None
 
         def decode(latents: Tensor) -> Tensor:
             own = [term.loss(None, latents, None) for term in self.terms]  # type: ignore[arg-type]
@@ -188,10 +189,12 @@ class Autoencoder(nn.Module):
         """Losses on its latents that belong to the model, such as those of a codebook; they use latents alone."""
         return self._adapter.terms
 
-    def train_only(self, part: Literal["all", "decoder"]) -> None:
+    def train_only(self, part: Literal["all", "decoder"], *, variance: bool = True) -> None:
         """Set what is trained: all that has a gradient, or of that only what decoding alone runs.
 
-        The rest is frozen and in eval mode, so that its statistics stay as they are too.
+        The rest is frozen and in eval mode, so that its statistics stay as they are too. variance: whether the training
+        uses the variance of the latents; otherwise layers of the variance alone are frozen, since a distributed wrapper
+        waits for a gradient of each parameter that is trained.
 
         Raises:
             ValueError: with the remedy, for a part that cannot be trained.
@@ -206,7 +209,8 @@ class Autoencoder(nn.Module):
             raise ValueError(
                 f"this {self.kind} has no network to train among the attributes {names}; set network.train to all"
             )
-        chosen = {id(p) for p in (decoder if part == "decoder" else layers.trained)}
+        everything = layers.trained + (layers.variance if variance else ())
+        chosen = {id(p) for p in (decoder if part == "decoder" else everything)}
         for p in self.parameters():
             p.requires_grad_(id(p) in chosen)
         self.eval()

@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from ...files.digests import digest_weights
 from .weights import read_weights
 
 # VGG16: widths of the convolutions, 0 for a pooling. Below, the tapped ReLUs in torchvision's numbering of layers, with
@@ -67,6 +68,11 @@ class LPIPS(nn.Module):
                 features = x.to(torch.promote_types(x.dtype, torch.float32))
                 # Inside the root, whose slope at 0 is infinite: all channels of a dark flat patch can be 0.
                 yield features / (features.square().sum(dim=1, keepdim=True) + 1e-10).sqrt()
+
+    @property
+    def digest(self) -> str:
+        """Digest of its weights."""
+        return digest_weights(self)
 
     @classmethod
     def from_weights(cls, source: str | Path) -> Self:
