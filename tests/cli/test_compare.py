@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from files_of_tests import write_labelled
+from files_of_tests import write_labelled, write_pictures
 from spectrum_matching.cli.compare import amount, gigabytes
 from spectrum_matching.cli.main import main
 from spectrum_matching.comparison import plans
@@ -382,6 +382,23 @@ def test_open_plan_measures_on_what_each_seed_held_out_of_the_training_data(plan
         assert len(images) + len(trained) == opened.n_training
     assert opened.references == opened.measured
     assert opened.plan.measuring.data is None
+
+
+def test_open_plan_refuses_to_measure_on_a_part_of_the_training_data(plan, tmp_path):
+    """And takes one that only lies in the same folder."""
+    for name in ("all/a", "all/b", "other"):
+        write_pictures(tmp_path / name, 8)
+    measuring = replace(plan.measuring, data=str(tmp_path / "all" / "a"), features=None)
+    data = replace(plan.autoencoder.data, path=str(tmp_path / "all"))
+    part = replace(
+        plan, autoencoder=replace(plan.autoencoder, data=data), measuring=measuring, out=str(tmp_path / "out")
+    )
+    with pytest.raises(
+        ValueError, match=r"measuring\.data: \d of the 8 images in .*a are trained on, as part of .*all: "
+    ):
+        open_plan(part)
+    apart = replace(part, measuring=replace(measuring, data=str(tmp_path / "other")))
+    assert len(open_plan(apart).measured[0]) == 8
 
 
 @pytest.mark.parametrize(

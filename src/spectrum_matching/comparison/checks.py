@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from ..data.images import ImageSet, open_images
+from ..data.images import ImageChoice, ImageSet, open_images
 from ..data.labels import labels_digest
-from ..data.selection import is_same_source
+from ..data.relation import n_shared, relation
 from ..files.atomic import require_creatable
 from ..files.names import listed
 from ..files.settings import differences, validate
@@ -107,6 +107,12 @@ def open_plan(plan: Plan) -> OpenedPlan:
     training = opened[data.path]
     if measuring.data is not None:
         measured = dict.fromkeys(plan.seeds, opened[measuring.data])
+        trained = ImageChoice(data.path, data.size, "train", data.held_out, plan.seeds[0])
+        if relation(data.path, measuring.data) == "related" and (n := n_shared(opened[measuring.data], trained)):
+            raise ValueError(
+                f"measuring.data: {n:,} of the {len(opened[measuring.data]):,} images in {measuring.data} are trained "
+                f"on, as part of {data.path}: name others, or leave it out to measure on those that each seed holds out"
+            )
     else:
         measured = {seed: training.part("held_out", held_out=data.held_out, seed=seed) for seed in plan.seeds}
     references = measured
@@ -162,7 +168,7 @@ def resolved(plan: Plan) -> Plan:
     entries = {name: replace(entry, method=entry.method.resolved()) for name, entry in plan.entries.items()}
     method = plan.autoencoder.method.resolved()
     measuring, trained = plan.measuring, plan.autoencoder.data.path
-    if measuring.data is not None and is_same_source(measuring.data, trained):
+    if measuring.data is not None and relation(measuring.data, trained) == "same":
         measuring = replace(measuring, data=None)
     autoencoder = replace(plan.autoencoder, method=method)
     return replace(plan, entries=entries, autoencoder=autoencoder, measuring=measuring)
