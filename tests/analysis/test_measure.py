@@ -141,12 +141,13 @@ def test_analyze_samples_have_posterior_noise(images):
 
 
 @pytest.mark.slow
-def test_analyze_leaves_constant_images_out_of_spectra(images):
+@pytest.mark.parametrize(("n", "said"), [(1, "1 image or its latents"), (3, "3 images or their latents")])
+def test_analyze_leaves_constant_images_out_of_spectra(images, n, said):
     tensor = torch.stack([images[i].image for i in range(len(images))])
-    flat = torch.cat([tensor, torch.full((3, 3, 32, 32), -0.25)])
+    flat = torch.cat([tensor, torch.full((n, 3, 32, 32), -0.25)])
     one, other = analyze(Codec(4), tensor), analyze(Codec(4), flat)
     assert other.view("mean").matches == one.view("mean").matches
-    assert "3 images or their latents are constant and are left out of the spectra." in other.notes
+    assert f"{said} are constant and are left out of the spectra." in other.notes
 
 
 def test_analyze_seeds_random_encoders(images):
@@ -339,7 +340,7 @@ def test_analyze_masks_follow_images_past_bad_ones(tmp_path):
     assert whole.value is not None
     found = analyze(Codec(2), open_images(str(folder), 32, split="all"), options=options)
     assert found.measurement("srss") == whole
-    assert "have no mask (first: 000_broken.png)" in " ".join(found.notes)
+    assert "1 image has no mask (first: 000_broken.png)" in " ".join(found.notes)
 
 
 def test_analyze_refuses_outputs_that_are_not_finite(images):

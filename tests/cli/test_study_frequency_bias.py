@@ -246,6 +246,7 @@ def test_check_plan_accepts_every_plan(name):
         ((), {"denoiser": "SiT-nano/8"}, "no denoiser 'SiT-nano/8'"),
         (("--data", "{images}"), {}, " held out, the plan takes 32 and 6: lower n_train, n_test or injected"),
         (("--data", "/nowhere"), {}, "no such file or folder: /nowhere"),
+        ((), {"size": 8}, "size is 8, expected at least 11, the window of SSIM; or set injected to 0"),
         ((), {"seeds": [1, 1]}, "seeds must be unique, got (1, 1)"),
         ((), {"features": "/nowhere"}, "/nowhere"),
         (("--steps", "0"), {}, "steps is 0"),
@@ -254,7 +255,7 @@ def test_check_plan_accepts_every_plan(name):
         ((), {"look": 3}, "unknown key look"),
         (
             ("--autoencoders", "tiny={autoencoder}"),
-            {"size": 8},
+            {"size": 8, "injected": 0},
             "tiny: size 8 is too small for spectra or image metrics; take 12 or more",
         ),
     ],

@@ -49,6 +49,13 @@ def test_beside_atlas_refuses_another_size(analysis, atlas):
         beside_atlas([analysis])
 
 
+def test_beside_atlas_refuses_a_subject_of_another_size_among_others(analysis, atlas):
+    atlas(own("SD", "kodak", 24))
+    large = replace(analysis, sample=replace(analysis.sample, size=64))
+    with pytest.raises(ValueError, match="images of 24 pixels, and some of these have 64: choose another"):
+        beside_atlas([analysis, large])
+
+
 def test_beside_table_has_a_column_for_each_latent_space(analysis, atlas):
     atlas(own("SD", "kodak", 24), own("SDXL", "kodak", 24, psnr=26.0))
     output = io.StringIO()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..data.summary import number
 from ..latent_space import LatentSpace
 from ..metrics.estimates import estimate_mean
 from ..metrics.latents.block_dct import latent_profile
@@ -73,7 +74,8 @@ def finish_analysis(
     image, bands = encodings.image_bands(), encodings.spectra["mean"].bands("scale_free")
     n_flat = encodings.spectra["mean"].n_flat
     if n_flat:
-        notes += (f"{n_flat} images or their latents are constant and are left out of the spectra.",)
+        flat = number(n_flat, "image or its latents", "images or their latents")
+        notes += (f"{flat} are constant and are left out of the spectra.",)
     return with_findings(
         Analysis(
             subject=subject,

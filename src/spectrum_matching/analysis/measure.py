@@ -12,6 +12,7 @@ from ..data.arrays import Images, TensorImages, as_image_set
 from ..data.fingerprint import fingerprint
 from ..data.masks import MaskSet, open_masks
 from ..data.order import batches_at, fixed_batches
+from ..data.summary import number
 from ..metrics.catalogue import DECODER_METRICS
 from ..metrics.decoder.equivariance import equivariance_points
 from ..metrics.decoder.lowpass import legal_block, lowpass_points
@@ -264,4 +265,5 @@ def mask_notes(masks: MaskSet | None) -> tuple[str, ...]:
     """Return a note on images without a mask."""
     if masks is None or not masks.missing:
         return ()
-    return (f"{len(masks.missing)} images have no mask (first: {masks.missing[0]}); SRSS leaves them out.",)
+    without = number(len(masks.missing), "image has no mask", "images have no mask")
+    return (f"{without} (first: {masks.missing[0]}); SRSS is of the others.",)

@@ -21,22 +21,25 @@ if TYPE_CHECKING:
     Latents = Float[Tensor, "b c h w"]
     Scalar = Float[Tensor, ""]
 
-SMALLEST = 1e-8
-"""Power below which a band counts as empty."""
+SMALLEST = 1e-12
+"""Share of the mean square of the teacher's latents up to which power counts as none: that of rounding in float32, in
+the DCT of constant latents, is a tenth of it or less."""
 
 
 @dataclass(frozen=True)
 class LatentMatch:
     """Mean square of the posterior's mean minus a teacher's latents, over these latents' variance in the batch.
 
-    0 where they agree, 1 where the student gives their mean. Images are not used and may be None.
+    0 where they agree, 1 where the student gives their mean, at any scale of the teacher. Latents whose variance is at
+    most 1e-12 of their mean square are constant, and the loss is 0. Images are not used and may be None.
     """
 
     def __call__(self, posterior: Posterior, latents: Latents, images: Tensor | None = None) -> Scalar:
         """Return the loss, a scalar."""
         require_alike(posterior.mean, latents)
         student, teacher = in_working_precision(posterior.mean), in_working_precision(latents)
-        return (student - teacher).square().mean() / (teacher - teacher.mean()).square().mean().clamp_min(SMALLEST)
+        _, share = _shares((student - teacher).square().mean(), (teacher - teacher.mean()).square().mean(), teacher)
+        return share
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ class BandMatch:
     """Power of the posterior's mean minus a teacher's latents, over the power of these latents, averaged over bands.
 
     Each radial band counts the same, however little of the energy it holds: a mean square alone lets a student give up
-    high frequencies. DC is left out. bins: bands, of equal width in cycles per sample. Images are not used and may be
-    None.
+    high frequencies. Left out are DC, and bands of at most 1e-12 of the mean square of these latents, where nothing but
+    rounding is left. bins: bands, of equal width in cycles per sample. Images are not used and may be None.
     """
 
     bins: int = 8
@@ -57,8 +60,14 @@ class BandMatch:
     def __call__(self, posterior: Posterior, latents: Latents, images: Tensor | None = None) -> Scalar:
         """Return the loss, a scalar."""
         error, power = band_errors(posterior.mean, latents, self.bins)
-        held = power > SMALLEST
-        return torch.where(held, error / power.clamp_min(SMALLEST), 0).sum() / held.sum().clamp_min(1)
+        held, shares = _shares(error, power, in_working_precision(latents))
+        return shares.sum() / held.sum().clamp_min(1)
+
+
+def _shares(error: Tensor, power: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where the teacher has power, and error over power, 0 where it has none: two tensors of one shape."""
+    held = power > SMALLEST * teacher.square().mean()
+    return held, torch.where(held, error / torch.where(held, power, 1), 0)  # no division by 0, whose gradient is NaN
 
 
 def band_errors(student: Latents, teacher: Latents, bins: int) -> tuple[Tensor, Tensor]:

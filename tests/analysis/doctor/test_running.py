@@ -98,6 +98,18 @@ def test_sizes_takes_the_declared_multiple(case, blocks):
     assert sizes(case(blocks)).level == "fine"
 
 
+@pytest.mark.parametrize("multiple", [32, 64])
+def test_sizes_are_unequal_where_images_hold_few_multiples(case, blocks, multiple):
+    blocks.multiple = multiple
+    outcome = sizes(case(blocks))
+    assert f"{3 * multiple} × {multiple} pixels, 3 × 1 times the multiple of {multiple}" in outcome.evidence
+    assert outcome.level == "fine"
+    decode = blocks.decode
+    blocks.decode = lambda z: decode(z if z.shape[2] == z.shape[3] else z.mT.reshape(z.shape))
+    outcome = sizes(case(blocks))
+    assert (outcome.level, outcome.verdict) == ("wrong", "Images of unequal sides come back much worse.")
+
+
 def test_tiling_restores_tiles_and_names_failures(case):
     model = tiny()
     before = {name: getattr(model, name) for name in vars(model) if "til" in name}

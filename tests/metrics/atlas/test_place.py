@@ -57,6 +57,20 @@ def test_place_that_other_images_may_change_altogether_is_said_to_be_anywhere(at
     )
 
 
+@pytest.mark.parametrize(
+    ("sd", "se", "images", "cause"),
+    [
+        (0.6, 0.1, "kodak", "other images alone"),
+        (0.22, 0.1, "kodak", "its interval and other images"),
+        (0.2, 0.1, "mine", "its interval alone"),
+    ],
+)
+def test_place_that_is_anywhere_says_what_makes_it_so(sd, se, images, cause, atlas):
+    atlas(own("SD", sd, images), own("SD", 0.2, "bsds500", n_images=50), own("SDXL", 0.15, images))
+    found = str(place("sec_50", Measurement(0.15, se), SUBJECT))
+    assert f": anywhere, since {cause} may move it past each of " in found
+
+
 def test_place_on_the_same_images_takes_these_alone(atlas):
     atlas(own("a", 0.2, "mine"), own("b", 0.4, "mine"), own("b", 0.1, "others"))
     found = place("sec_50", Measurement(0.3), SUBJECT)

@@ -224,6 +224,8 @@ def test_custom_latent_space_or_factors_declare_the_scale() -> None:
         ({"latent_space": GAINED}, "Blocks.latent_space has a gain or a rotation: diffusion takes one, source.flatten"),
         ({"scaling_factor": 0}, "Blocks declares scaling 0"),
         ({"scaling_factor": [1, 2]}, "Blocks declares scaling [1, 2]"),
+        ({"shift_factor": torch.ones(4)}, "shift tensor([1., 1., 1., 1.]), expected two numbers"),
+        ({"shift_factor": torch.ones(1, 2, 1, 1)}, "shift tensor([[[[1.]], [[1.]]]]), expected two numbers"),
         (
             {"encode": lambda x: 1 / 0},
             "Blocks.encode fails on (2, 3, 64, 64); if it needs other sizes, set `multiple`, other",

@@ -12,6 +12,7 @@ from spectrum_matching.metrics.latents.region_similarity import srss
 from spectrum_matching.nets.autoencoder import Autoencoder
 from spectrum_matching.nets.vision.encoders import VisionEncoder, open_vision
 from spectrum_matching.records.measurement import Measurement
+from spectrum_matching.studies.directional_energy import measure as module
 from spectrum_matching.studies.directional_energy.measure import (
     far_of,
     measure_directional_energy,
@@ -124,6 +125,14 @@ def test_measure_directional_energy_counts_tokens_without_direction():
     (note,) = study.notes
     assert "made: images with tokens that are zero" in note
     assert "are: 1." in note
+
+
+def test_notes_of_a_single_image_without_a_mask(image_folder, tmp_path):
+    images = open_images(str(image_folder), 32, split="all")
+    for name in images.names[1:]:
+        Image.fromarray(np.zeros((40, 48), np.uint8)).save(tmp_path / name)
+    (note,) = module._notes((), open_masks(tmp_path, images), len(images), ())
+    assert note == f"1 image has no mask, such as {images.names[0]}; SRSS is of the others."
 
 
 def test_measure_directional_energy_takes_srss_of_balanced_masks_alone(image_folder, tmp_path):

@@ -8,6 +8,7 @@ from spectrum_matching.nets.vision.extractors import NO_RESIZE, Extracted, Extra
 from spectrum_matching.spectrum import dct2
 from spectrum_matching.studies.frequency_bias.band_errors import band_sums, radial_bands
 from spectrum_matching.studies.frequency_bias.fields import tilted
+from spectrum_matching.studies.frequency_bias.page import metric_figures
 from spectrum_matching.studies.frequency_bias.perception import (
     CONTRAST,
     RMS,
@@ -67,6 +68,17 @@ def test_evaluate_injected_errors_correlates_damage_not_values(by_metric, metric
     low = evaluate_injected_errors(images(), BANDS, metrics[0], lowest).metrics[-1]
     assert low.better == "lower"
     assert low.correlation < 0
+
+
+def test_metric_figures_show_every_point_of_few_bands(metrics):
+    injected = evaluate_injected_errors(images(), radial_bands((16, 16), 4), *metrics)
+    assert [metric.metric for metric in injected.metrics if metric.is_flat] == ["PSNR", "pixels features"]
+    for metric, panel in zip(injected.metrics, metric_figures(injected), strict=True):
+        assert metric.correlation is None
+        low, high = panel.figure.axes[0].get_ylim()
+        assert low < min(metric.values) <= max(metric.values) < high
+        if metric.is_flat:
+            assert (low, high) == (metric.values[0] - 1, metric.values[0] + 1)
 
 
 def test_csf_psnr_with_even_weights_is_psnr():

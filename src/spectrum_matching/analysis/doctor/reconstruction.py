@@ -9,15 +9,18 @@ SATURATED = 0.5
 
 
 def reconstruction(case: Examination) -> Outcome:
-    """Compare reconstructions with two that need no network: a grey, and the mean of each latent position's pixels."""
+    """Compare reconstructions with two that need no network: a grey, and the mean of each latent position's pixels.
+
+    A position of one pixel has no such mean: at factor 1 the grey alone is left.
+    """
     variance = case.images.var((1, 2, 3), correction=0)
     explained = float(1 - case.wired.sum() / variance.sum())
-    share = times(case.wired, case.averaged)
+    factor = case.model.factor
+    share = times(case.wired, case.averaged) if factor > 1 else None
     ends, theirs = (float((x.abs() >= 1 - 1 / 255).float().mean()) for x in (case.output, case.images))
-    evidence = (
-        f"PSNR {float(psnr(case.output, case.images).mean()):.1f} dB; {explained:.1%} of the images’ variance; "
-        f"{share:.2g} times the error of averaging {case.model.factor} × {case.model.factor} pixels."
-    )
+    averages = "" if share is None else f"; {share:.2g} times the error of averaging {factor} × {factor} pixels"
+    decibels = float(psnr(case.output, case.images).mean())
+    evidence = f"PSNR {decibels:.1f} dB; {explained:.1%} of the images’ variance{averages}."
     if float(case.output.std(0).max()) < 1e-6 * float(case.images.std()):
         return wrong(
             "The decoder ignores its latents: all pictures are alike.",
@@ -36,7 +39,7 @@ def reconstruction(case: Examination) -> Outcome:
             evidence,
             "take encoder and decoder from the same checkpoint, and load both",
         )
-    if share >= 1:
+    if share is not None and share >= 1:
         return look(
             "It reconstructs worse than averages of pixels.",
             evidence,

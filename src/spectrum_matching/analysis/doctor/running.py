@@ -104,22 +104,25 @@ def determinism(case: Examination) -> Outcome:
 
 
 def sizes(case: Examination) -> Outcome:
-    """Encode and decode images of unequal sides that are odd multiples of what is declared."""
+    """Encode and decode images of unequal sides that are odd multiples of what is declared.
+
+    Images of fewer than three multiples are continued by their mirror images: one multiple is not unequal to another.
+    """
     if case.model.size:
         return skipped(f"it takes images of {case.model.size} × {case.model.size} pixels alone")
     multiple = case.model.multiple
-    n = case.side // multiple
+    n = max(3, case.side // multiple)
     tall = n if n % 2 else n - 1
-    height, width = tall * multiple, max(1, tall - 2) * multiple
-    evidence = f"{height} × {width} pixels, {tall} × {max(1, tall - 2)} times the multiple of {multiple}"
-    images = case.images[:, :, :height, :width]
+    height, width = tall * multiple, (tall - 2) * multiple
+    evidence = f"{height} × {width} pixels, {tall} × {tall - 2} times the multiple of {multiple}"
+    images = _repeated(case.images, height, width)
     try:
         output = case.reconstruct(images)
     except ValueError as error:
         fix = f"declare a larger multiple on the object (multiple = {2 * multiple}), or pad inside"
         return wrong("It fails at a size that it should take.", f"{evidence}: {error}.", fix)
     errors = squared_errors(output, images)
-    cropped = squared_errors(case.output[:, :, :height, :width], images)
+    cropped = squared_errors(_repeated(case.output, height, width), images)
     ratio = times(errors, cropped)
     evidence = f"{evidence}: {ratio:.2g} times the error that the square ones have there"
     if ratio >= 1 / HALF and bool((errors > cropped).all()):

@@ -42,13 +42,15 @@ class Subject(NamedTuple):
 class Place:
     """The rank of one number, the lowest being 1, among n latent spaces of a kind, the subject included.
 
-    ranks: least and greatest that it may be. moved: how far other images may move the number, 0 on the same ones.
-    others: names and numbers, ascending.
+    ranks: least and greatest that it may be, by the number's own interval and other images together; ranks_moved: by
+    other images alone. moved: how far these may move the number, 0 on the same ones. others: names and numbers,
+    ascending.
     """
 
     title: str
     value: str
     ranks: tuple[int, int]
+    ranks_moved: tuple[int, int]
     n: int
     kind: str
     moved: float
@@ -59,8 +61,14 @@ class Place:
         low, high = map(_nth, self.ranks)
         where = f"{low} lowest" if low == high else f"{low} to {high} lowest"
         if self.ranks == (1, self.n):
-            where = "anywhere, since other images alone may move it past each"
+            where = f"anywhere, since {self._cause} may move it past each"
         return f"{self.title} {self.value}: {where} of {self.n} latent spaces with {self.kind}"
+
+    @property
+    def _cause(self) -> str:
+        if self.ranks_moved == self.ranks:
+            return "other images alone"
+        return "its interval and other images" if self.moved else "its interval alone"
 
     @property
     def evidence(self) -> str:
@@ -90,20 +98,23 @@ def place(key: str, number: Measurement, subject: Subject) -> Place:
         )
     if len(others) < FEWEST:
         raise ValueError(_too_few(len(others), {row.size for row in rows}, subject))
-    slack = moved + (number.half_width or 0.0)
-    low, high = (
-        1 + sum(other < end for other in others.values()) for end in (number.value - slack, number.value + slack)
-    )
     unit = " dB" if key == PSNR_METRIC.key else ""
     return Place(
         title=TITLES[key],
         value=f"{number.value:.3g}{unit}",
-        ranks=(low, high),
+        ranks=_ranks(number.value, moved + (number.half_width or 0.0), others),
+        ranks_moved=_ranks(number.value, moved, others),
         n=1 + len(others),
         kind=subject.kind,
         moved=moved,
         others=tuple(sorted(others.items(), key=lambda item: item[1])),
     )
+
+
+def _ranks(value: float, slack: float, others: Mapping[str, float]) -> tuple[int, int]:
+    """Return the least and the greatest rank of a number that lies within this slack of a value."""
+    low, high = (1 + sum(other < end for other in others.values()) for end in (value - slack, value + slack))
+    return low, high
 
 
 def moved_by_images(key: str, size: int) -> float:

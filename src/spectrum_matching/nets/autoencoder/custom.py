@@ -145,10 +145,11 @@ def _latent_space(model: Any, kind: str) -> LatentSpace:
     if scale is None and shift is None:
         return LatentSpace()
     try:
-        scale, shift = float(1.0 if scale is None else scale), float(shift or 0.0)
+        scale, shift = float(1.0 if scale is None else scale), float(0.0 if shift is None else shift)
         return LatentSpace("shift and scale" if shift else "scale", (shift,), (1 / scale,))
-    except (TypeError, ValueError, ZeroDivisionError):
-        raise ValueError(f"{kind} declares scaling {scale!r} and shift {shift!r}, expected two numbers") from None
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError):  # RuntimeError: a tensor of several values
+        said = " ".join(f"{kind} declares scaling {scale!r} and shift {shift!r}, expected two numbers".split())
+        raise ValueError(said) from None
 
 
 def _call(verb: str, model: Any, x: Tensor, hint: str = "") -> Any:

@@ -20,7 +20,7 @@ def beside_atlas(analyses: Sequence[Analysis], spaces: Sequence[OwnSpace] | None
     subjects, or else the largest of their size.
 
     Raises:
-        ValueError: when there is none of their size.
+        ValueError: when there is none of the size of a subject.
     """
     spaces = _comparable(analyses) if spaces is None else spaces
     entries: list[tuple[str, str, str, Mapping[str, Measurement]]] = [
@@ -38,19 +38,20 @@ def beside_atlas(analyses: Sequence[Analysis], spaces: Sequence[OwnSpace] | None
 
 
 def require_beside(sizes: Iterable[int]) -> None:
-    """Check, before any work, that the atlas has latent spaces on images of one of these sizes.
+    """Check, before any work, that the atlas has latent spaces on images of each of these sizes.
 
     Raises:
-        ValueError: when it has none.
+        ValueError: naming the sizes of which it has none.
     """
     known, asked = {space.size for space in read_atlas().own}, set(sizes) - {0}
     if not asked:
         raise ValueError("--beside atlas: its latent spaces were measured on images, and these latents without any")
-    if not known & asked:
-        there, here = (" and ".join(map(str, sorted(each))) for each in (known, asked))
+    if other := asked - known:
+        there, here = (" and ".join(map(str, sorted(each))) for each in (known, other))
+        these = f"these have {here}" if other == asked else f"some of these have {here}"
+        remedy = "choose another --size" + (", or leave those subjects out" if other != asked else "")
         raise ValueError(
-            f"--beside atlas: its latent spaces were measured on images of {there} pixels, and these have {here}: "
-            f"choose another --size"
+            f"--beside atlas: its latent spaces were measured on images of {there} pixels, and {these}: {remedy}"
         )
 
 

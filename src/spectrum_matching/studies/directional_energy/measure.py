@@ -14,6 +14,7 @@ from ...data.fingerprint import fingerprint
 from ...data.images import Split
 from ...data.masks import MaskSet, open_masks
 from ...data.order import batches_at, spread_items
+from ...data.summary import number
 from ...data.walk import BadFile
 from ...diffusion.alignment import DifferenceOfGaussians, SpatialNormalisation, Std, TargetFilter, Unfiltered
 from ...metrics.estimates import estimate_mean
@@ -245,7 +246,8 @@ def _notes(encoders: Sequence[EncoderResult], masks: MaskSet | None, n: int, bad
             rest = "Such tokens have no direction, and the shares of such an image sum to less than 1."
             yield f"{encoder.name}: {zero}: {n}. {rest}"
     if masks and masks.missing:
-        yield f"{len(masks.missing)} images have no mask, such as {masks.missing[0]}; SRSS is of the others."
+        without = number(len(masks.missing), "image has no mask", "images have no mask")
+        yield f"{without}, such as {masks.missing[0]}; SRSS is of the others."
 
 
 def _bands(grid: tuple[int, int]) -> tuple[int, Tensor]:

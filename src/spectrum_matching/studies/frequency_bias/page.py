@@ -211,7 +211,8 @@ def metric_figures(injected: InjectedErrors) -> list[Panel]:
         rho = "–" if metric.correlation is None else fixed(metric.correlation, 2)
         curve = Curve(injected.frequencies, metric.values, f"{metric.metric}\n{{x}} cycles per pixel: {{y}}", line(i))
         title = f"{metric.metric} {'↑' if metric.better == 'higher' else '↓'} ρ = {rho}"
-        limits = (metric.values[0] - 1, metric.values[0] + 1) if metric.correlation is None else None
+        # Of equal values the axis would show nothing but their rounding.
+        limits = (metric.values[0] - 1, metric.values[0] + 1) if metric.is_flat else None
         panels.append(curves(title, "cycles per pixel", metric.unit or metric.metric, [curve], y_limits=limits))
     return panels
 

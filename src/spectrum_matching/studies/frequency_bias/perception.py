@@ -13,7 +13,7 @@ from ...seeding import indexed_noise
 from ...spectrum.dct import dct2, idct2
 from ...spectrum.power import RadialBins
 from .fields import coefficient_frequencies
-from .record import InjectedErrors, MetricByBand
+from .record import InjectedErrors, MetricByBand, to_five_digits
 
 RMS = 0.08
 CONTRAST = 0.6
@@ -81,7 +81,6 @@ def evaluate_injected_errors(
     frequencies = tuple(bands.frequencies.tolist())
     by_metric = []
     for (metric, unit, better), numbers in values.items():
-        # What differs in the sixth digit is rounding, not an order.
-        damage = [float(f"{-value if better == 'higher' else value:.5g}") for value in numbers]
+        damage = to_five_digits([-value if better == "higher" else value for value in numbers])
         by_metric.append(MetricByBand(metric, unit, better, tuple(numbers), rank_correlation(frequencies, damage)))
     return InjectedErrors(frequencies, RMS, CONTRAST, len(images), tuple(by_metric))

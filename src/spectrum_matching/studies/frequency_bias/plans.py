@@ -7,6 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from ...diffusion.path import Kind, Prediction
 from ...files.settings import NotHashed
+from ...metrics.images.pixels import SSIM_WINDOW
 from ...nets.denoiser.build import build_denoiser
 
 AtLeastTwo = Annotated[int, Field(ge=2)]
@@ -52,7 +53,7 @@ class FrequencyPlan:
     precision: Literal["fp32", "bf16"] = "fp32"
     eval_points: AtLeastTwo = 8  # updates at which errors are measured, spaced geometrically
     times: Annotated[tuple[NoiseTime, ...], Field(min_length=1)] = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
-    bands: Annotated[int, Field(ge=3)] = 12  # at most; fewer than 3 have no rank correlation
+    bands: Annotated[int, Field(ge=3)] = 12  # at most; fewer than 5 have no rank correlation
     samples: AtLeastTwo = 48  # generated, by Heun's method
     sampling_steps: PositiveInt = 20
     seeds: NotHashed[Annotated[tuple[int, ...], Field(min_length=1)]] = (0,)
@@ -109,6 +110,9 @@ def check_plan(plan: FrequencyPlan) -> None:
         raise ValueError(f"seeds must be unique, got {plan.seeds}")
     if not all(plan.sources.values()) or len(plan.sources) < len(plan.autoencoders):
         raise ValueError(f"autoencoders must be NAME=SOURCE with unique names, got {plan.autoencoders}")
+    if plan.injected and plan.size < SSIM_WINDOW:
+        least = f"expected at least {SSIM_WINDOW}, the window of SSIM"
+        raise ValueError(f"size is {plan.size}, {least}; or set injected to 0, without which SSIM is not measured")
     build_denoiser(plan.denoiser, 3, (plan.size, plan.size), time_scale=1000.0)
     if plan.autoencoders:
         build_denoiser(plan.latent_denoiser, 4, (16, 16), time_scale=1000.0)  # the name; latents are not known yet

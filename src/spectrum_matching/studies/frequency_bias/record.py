@@ -1,5 +1,6 @@
 """The record of the frequency-bias study: what denoisers get wrong by band, noise level and update."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -108,12 +109,17 @@ class Case:
     provenance: Provenance
 
 
+def to_five_digits(values: Sequence[float]) -> list[float]:
+    """Round each value to five digits: what differs in the sixth is rounding, not an order."""
+    return [float(f"{value:.5g}") for value in values]
+
+
 @dataclass(frozen=True)
 class MetricByBand:
     """One image metric of images with an error in one band at a time: means over images.
 
     correlation: Spearman's, of the damage with frequency: −1 where every higher band is forgiven more. None where the
-    metric does not tell bands apart.
+    metric does not tell bands apart, and of too few bands.
     """
 
     metric: str
@@ -121,6 +127,11 @@ class MetricByBand:
     better: Literal["higher", "lower"]
     values: PerBand
     correlation: float | None
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the metric does not tell bands apart: its values agree within rounding."""
+        return len(set(to_five_digits(self.values))) == 1
 
 
 @dataclass(frozen=True)
