@@ -6,7 +6,7 @@ from torch import Tensor
 from ...records.measurement import Measurement
 from ..estimates import estimate_mean, jackknife_scalar
 from ..metric import NONE, Metric
-from .moments import dead_channels
+from .moments import DEAD, dead_channels
 from .sweep import BatchRows, LatentMetric, LatentSweep, StandardisedBatch
 
 STD = Metric(
@@ -70,11 +70,12 @@ def excess_kurtosis(sums: Tensor, n: Tensor) -> Tensor:
     """Return the excess kurtosis from `power_sums` over n positions: (…, 4), () → (…).
 
     Fourth standardised population moment minus 3: 0 for a Gaussian, −2 for ±1. Stable if the positions were
-    standardised before they were summed.
+    standardised before they were summed. NaN for a constant, whose variance is rounding.
     """
     mean, second, third, fourth = (sums / n).unbind(-1)
     variance = second - mean.square()
-    return (fourth - 4 * mean * third + 6 * mean.square() * second - 3 * mean**4) / variance.square() - 3
+    moment = fourth - 4 * mean * third + 6 * mean.square() * second - 3 * mean**4
+    return torch.where(variance > DEAD**2 * second, moment / variance.square() - 3, torch.nan)
 
 
 def channel_kurtosis(sweep: LatentSweep) -> Tensor:
