@@ -349,6 +349,18 @@ def test_analyze_refuses_outputs_that_are_not_finite(images):
         analyze(codec, images, name="broken")
 
 
+def test_analyze_refuses_log_variances_that_are_not_finite(images):
+    class OneImageBroken(Codec):
+        def encode(self, images):
+            mean = super().encode(images)
+            logvar = torch.full_like(mean, -4.0)
+            logvar[2:3, 1] = torch.nan  # a trial on two images does not see it
+            return mean, logvar
+
+    with pytest.raises(ValueError, match="broken: its log-variances contain values that are not finite"):
+        analyze(OneImageBroken(4), images, name="broken")
+
+
 def test_analyze_refuses_what_is_no_autoencoder_and_no_images(images):
     loader = DataLoader(images)
     with pytest.raises(ValueError, match=r"DataLoader has no encode\(\)"):
