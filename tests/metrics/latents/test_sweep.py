@@ -189,6 +189,17 @@ def test_latent_sweep_leaves_dead_channels_out(latents, whole):
     assert principal_axes(sweep)[1][[0, -1]].abs().max() == 0
 
 
+def test_error_of_posterior_noise_is_that_of_the_variance_too():
+    loudness = torch.linspace(0.2, 2, 200)[torch.randperm(200, generator=seeded())].view(-1, 1, 1, 1)
+    x = loudness * torch.randn(200, 4, 4, 4, generator=seeded())
+    noise = torch.full((200,), 0.2, dtype=torch.float64)
+    draws = [measured(part, noise=noise[:40])["posterior_noise"] for part in x.split(40)]
+    spread = torch.tensor([number.value for number in draws]).std()
+    for number in draws:
+        assert number.standard_error == pytest.approx(float(spread), rel=0.8)
+        assert number.standard_error > 0.005
+
+
 def refusals(found):
     return {key: number.refused for key, number in found.items() if number.value is None}
 
