@@ -130,6 +130,12 @@ def test_analyze_scale_free_match_ignores_scale(images):
     assert hundred.match("paper").latent != pytest.approx(one.match("paper").latent, rel=0.01)
 
 
+def test_block_dct_of_images_is_standardised_as_that_of_latents(images):
+    dark = torch.stack([images[i].image for i in range(len(images))]) / 2 - 0.5
+    found = analyze(Codec(4), dark, n_tests=2)  # latents are the images averaged onto the grid
+    assert found.image_block_dct == pytest.approx(found.view("mean").block_dct, rel=1e-4)
+
+
 def test_analyze_samples_have_posterior_noise(images):
     found = analyze(Codec(4, noise=0.5), images)
     mean, sample = found.view("mean"), found.view("sample")
