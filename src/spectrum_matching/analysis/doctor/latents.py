@@ -106,7 +106,8 @@ def measured_statistics(case: Examination) -> str:
     """Return the declaration that normalises each channel, packed where it packs, as it is on these images."""
     patch = case.model.latent_space.patch
     moments = unit_moments(case, LatentSpace(patch=patch))
-    mean, std = (tuple(row.tolist()) for row in (moments.channel_means, moments.channel_stds))
+    stds = torch.where(dead_channels(moments.channel_stds), 1, moments.channel_stds)  # dead channels keep their scale
+    mean, std = (tuple(row.tolist()) for row in (moments.channel_means, stds))
     measured = LatentSpace("packed" if patch > 1 else "per channel", mean, std, patch)
     return f"measure on your own images with `specmatch cache`; on these, {case.model.declaration(measured)}"
 
