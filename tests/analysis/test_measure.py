@@ -130,6 +130,12 @@ def test_analyze_scale_free_match_ignores_scale(images):
     assert hundred.match("paper").latent != pytest.approx(one.match("paper").latent, rel=0.01)
 
 
+def test_block_dct_of_images_is_standardised_as_that_of_latents(images):
+    dark = torch.stack([images[i].image for i in range(len(images))]) / 2 - 0.5
+    found = analyze(Codec(4), dark, n_tests=2)  # latents are the images averaged onto the grid
+    assert found.image_block_dct == pytest.approx(found.view("mean").block_dct, rel=1e-4)
+
+
 def test_analyze_samples_have_posterior_noise(images):
     found = analyze(Codec(4, noise=0.5), images)
     mean, sample = found.view("mean"), found.view("sample")
@@ -348,6 +354,18 @@ def test_analyze_refuses_outputs_that_are_not_finite(images):
     codec.decode = lambda latents: torch.full((len(latents), 3, 32, 32), torch.nan)
     with pytest.raises(ValueError, match="broken: its pictures contain values that are not finite"):
         analyze(codec, images, name="broken")
+
+
+def test_analyze_refuses_log_variances_that_are_not_finite(images):
+    class OneImageBroken(Codec):
+        def encode(self, images):
+            mean = super().encode(images)
+            logvar = torch.full_like(mean, -4.0)
+            logvar[2:3, 1] = torch.nan  # a trial on two images does not see it
+            return mean, logvar
+
+    with pytest.raises(ValueError, match="broken: its log-variances contain values that are not finite"):
+        analyze(OneImageBroken(4), images, name="broken")
 
 
 def test_analyze_refuses_what_is_no_autoencoder_and_no_images(images):

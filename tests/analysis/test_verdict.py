@@ -493,6 +493,32 @@ def test_outliers_of_scale_are_those_that_the_normalisation_leaves(convention, s
     assert ("channel by channel" in tails.advice) == is_reported
 
 
+@pytest.mark.parametrize(("off", "key"), [(1.0, "scale-matches"), (1.4, "scale-wrong"), (0.7, "scale-wrong")])
+def test_dead_channels_do_not_count_in_the_scale(off, key, images):
+    class Dead(nn.Module):
+        """Two live channels of different scale and a third that is dead, of the normalisation of each times `off`."""
+
+        def encode(self, images):
+            x = nn.functional.avg_pool2d(images, 4)
+            return torch.stack([x[:, 0], 20 * x[:, 1], 0 * x[:, 2]], 1)
+
+        def decode(self, latents):
+            x = torch.stack([latents[:, 0], latents[:, 1] / 20, latents[:, 0]], 1)
+            return nn.functional.interpolate(x, scale_factor=4)
+
+    model = Dead()
+    std, mean = torch.std_mean(model.encode(images), (0, 2, 3), correction=0)
+    stds = (*(float(s) / off for s in std[:2]), 1.0)
+    model.latent_space = LatentSpace("per channel", tuple(mean.tolist()), stds)
+    analysis = analyze(model, images, n_tests=2)
+    found = {finding.key: finding for finding in analysis.findings}
+    assert key in found
+    assert "over all live channels together" in found[key].evidence
+    assert "dead-channels" in found
+    assert "outlier" in [channel.state for channel in analysis.view("mean").channels]  # of raw latents, and not after
+    assert "outlier-channels" not in found
+
+
 @pytest.mark.parametrize(
     ("noise", "error", "keys"),
     [

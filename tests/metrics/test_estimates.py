@@ -11,6 +11,7 @@ from spectrum_matching.metrics.estimates import (
     estimate_ratio,
     jackknife,
     jackknife_rows,
+    jackknife_scalar,
 )
 
 
@@ -35,6 +36,26 @@ def test_jackknife_of_a_mean_is_the_plain_error(generator):
     assert expected.standard_error == pytest.approx(float(x.std()) / math.sqrt(N_GROUPS))
 
 
+def test_jackknife_has_no_error_where_a_deleted_value_is_not_finite(generator):
+    only_first = torch.zeros(N_GROUPS, dtype=torch.float64)
+    only_first[0] = 0.1 + 0.2
+    x = torch.stack([rows(N_GROUPS, generator), only_first], 1)
+    value, error = jackknife(lambda total, n: total.sum() / total, *grouped([x]))
+    assert value.isfinite().all()
+    assert error.isnan().tolist() == [False, True]
+    number = jackknife_scalar(lambda total, n: total.sum() / total[1], *grouped([x]))
+    assert (number.value, number.standard_error) == (float(value[1]), None)
+    number = jackknife_rows(lambda kept: kept.sum() / kept[:, 1].sum(), x)
+    assert (number.value, number.standard_error) == (pytest.approx(float(value[1])), None)
+
+
+def test_jackknife_deletes_a_group_without_rounding():
+    x = torch.tensor([1e16, *[1.0] * (N_GROUPS - 1)], dtype=torch.float64)
+    seen = []
+    jackknife(lambda total, n: seen.append((float(total), float(n))) or total, *grouped([x]))
+    assert seen[1] == (N_GROUPS - 1, N_GROUPS - 1)
+
+
 def test_grouped_sums_ignore_batches(generator):
     x = rows(70, generator)
     for whole, cut in zip(grouped([x]), grouped(x.split(9)), strict=True):
@@ -56,7 +77,7 @@ def test_estimates_of_one_image_have_no_standard_error(generator):
     one = rows(1, generator)
     assert estimate_mean(one).standard_error is None
     assert estimate_ratio(one, one + 1).standard_error is None
-    assert jackknife(lambda total, n: total / n, *grouped([one]))[1] is None
+    assert jackknife(lambda total, n: total / n, *grouped([one]))[1].isnan()
     assert jackknife_rows(torch.mean, rows(2, generator)).standard_error is None
 
 

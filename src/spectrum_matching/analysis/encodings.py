@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..metrics.catalogue import LATENT_METRICS
-from ..metrics.latents.block_dct import BLOCK, block_amplitudes, block_profile
+from ..metrics.latents.block_dct import BLOCK, BLOCK_DCT, latent_profile
+from ..metrics.latents.moments import ChannelMoments
 from ..metrics.latents.spectra import LatentSpectra, image_bands
 from ..metrics.latents.sweep import LatentBatch, LatentMetric, LatentSweep
 from ..metrics.rows import Rows
@@ -35,7 +36,7 @@ class Encodings:
         self.n_images = 0
         self._image_rows = Rows()
         self._image_frequencies = torch.empty(0)
-        self._image_amplitudes = torch.empty(0)
+        self._grid_images, self._grid_moments = TensorFile(), ChannelMoments()
         self._labels, self._noise = Rows(), Rows()
         self._files: dict[Kind, TensorFile] = {}
         self._masks, self._features = TensorFile(), TensorFile()
@@ -80,8 +81,9 @@ class Encodings:
         bands, self._image_frequencies = image_bands(images, N_IMAGE_BINS)
         self._image_rows.add(bands)
         if min(grid) >= BLOCK:
-            sums = block_amplitudes(resize(images, grid, "area").cpu().double()).sum(0)
-            self._image_amplitudes = self._image_amplitudes + sums if len(self._image_amplitudes) else sums
+            resized = resize(images, grid, "area").float()
+            self._grid_images.add(resized)
+            self._grid_moments.add(resized)
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -93,8 +95,19 @@ class Encodings:
         return (self._image_rows.all(), self._image_frequencies) if len(self._image_rows) else None
 
     def image_block_dct(self) -> tuple[float, ...]:
-        """Return the block-DCT profile of the images averaged onto the latent grid; empty where there is none."""
-        return tuple(block_profile(self._image_amplitudes).tolist()) if len(self._image_amplitudes) else ()
+        """Return the block-DCT profile of the images averaged onto the latent grid; empty where there is none.
+
+        Standardised as latents are: an offset would hide in DC and make images look smoother than they.
+        """
+        if not len(self._grid_images):
+            return ()
+
+        def batches() -> Iterable[LatentBatch]:
+            for rows in self._grid_images.batches(BATCH_SIZE):
+                yield LatentBatch(rows, torch.full((len(rows),), -1))
+
+        profile = latent_profile(LatentSweep(batches, self._grid_moments.moments(), (BLOCK_DCT,)))
+        return tuple(profile.tolist()) if profile.isfinite().all() else ()
 
     def read(self, kind: Kind, rows: Sequence[int]) -> Tensor:
         """Read the latents (b, c, h, w) float32 of images, numbered in the order in which they came."""
@@ -135,5 +148,5 @@ class Encodings:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for file in (*self._files.values(), self._masks, self._features):
+        for file in (*self._files.values(), self._masks, self._features, self._grid_images):
             file.close()

@@ -12,10 +12,11 @@ from ..metrics.estimates import estimate_mean
 from ..metrics.latents.block_dct import latent_profile
 from ..metrics.latents.channels import channel_kurtosis, outlier_channels
 from ..metrics.latents.eigenspectrum import principal_axes
-from ..metrics.latents.moments import ChannelMoments, check_normalisation
+from ..metrics.latents.moments import ChannelMoments, check_normalisation, counted_channels, joint_moments
 from ..metrics.latents.similarity import mean_cosines
 from ..metrics.latents.spectra import VARIANTS, LatentSpectra, fit_spectrum, match_spectra, spectral_numbers
 from ..metrics.latents.sweep import LatentMetric, LatentSweep
+from ..metrics.rows import Rows
 from ..records.analysis import (
     Analysis,
     Channel,
@@ -102,17 +103,20 @@ def finish_analysis(
 
 def _normalisation(encodings: Encodings, space: LatentSpace) -> Normalisation:
     """Return what the declared normalisation makes of the latents that a diffusion model learns."""
-    normalised, rows = ChannelMoments(), []
+    normalised, rows = ChannelMoments(), Rows()
     for latents in encodings.batches(encodings.kinds[-1]):
         values = space.to_unit(latents.double())
         normalised.add(values)
-        rows.append(torch.stack([values.mean((1, 2, 3)), values.square().mean((1, 2, 3))]))
-    moments, (means, squares) = normalised.moments(), torch.cat(rows, 1)
+        rows.add(torch.stack([values.mean((2, 3)), values.square().mean((2, 3))], -1))
+    _, _, channel_means, channel_stds = normalised.moments()
+    live = counted_channels(channel_stds * torch.tensor(space.std).to(channel_stds))
+    means, squares = rows.all()[:, live].mean(1).unbind(-1)
+    mean, std = joint_moments(channel_means[live], channel_stds[live])
     # The variance is the mean square less the square of the mean: how each image moves it, to first order.
-    influence = squares - 2 * moments.mean * means
+    influence = squares - 2 * mean * means
     error = estimate_mean(influence).standard_error
-    error = error / (2 * moments.std) if error is not None and moments.std > 0 else None
-    return check_normalisation(space, moments.channel_means, moments.channel_stds, error)
+    error = error / (2 * std) if error is not None and std > 0 else None
+    return check_normalisation(space, channel_means, channel_stds, error)
 
 
 def _latent_view(kind: Kind, spectra: LatentSpectra, sweep: LatentSweep, all_readings: bool, seed: int) -> LatentView:

@@ -114,7 +114,9 @@ def analyze(
                 output = require_finite(name, "pictures", model.decode(mean).float())
                 indices += batch.indices
                 foreground = masks.read(batch.indices, grid) if masks else None
-                logvar = posterior.logvar if model.is_stochastic else None
+                logvar = None
+                if model.is_stochastic:
+                    logvar = require_finite(name, "log-variances", posterior.logvar.float())
                 encodings.add(mean, logvar, x, batch.labels, foreground, tokens_of(options.encoder, x))
                 fidelity.add(output, x)
                 done += len(x) + len(batch.bad)

@@ -251,15 +251,16 @@ def _scale(analysis: Analysis) -> Finding:
     n = analysis.sample.n_images
     within = f" ± {half:.2g} (95 %)" if (half := half_interval(normalisation.std, n)) else ""
     is_declared = normalisation.convention != "none"
+    counted = "all live channels" if any(c.state == "dead" for c in analysis.diffused.channels) else "all channels"
     after = f"After the declared normalisation ({normalisation.convention}) the" if is_declared else "The"
     evidence = (
-        f"{after} standard deviation of {analysis.name_of(analysis.diffused)} is {std:.3g}{within} over all channels "
+        f"{after} standard deviation of {analysis.name_of(analysis.diffused)} is {std:.3g}{within} over {counted} "
         f"together (within a factor of {UNIT_SCALE:g} of 1 is unit scale), {least:.3g} … {most:.3g} within single "
         f"channels."
     )
     lowest, highest = (compare(normalisation.std, threshold, n) for threshold in (1 / UNIT_SCALE, UNIT_SCALE))
     if lowest == "above" and highest == "below":
-        undeclared = "No normalisation is declared, and over all channels together the latents are of unit scale."
+        undeclared = f"No normalisation is declared, and over {counted} together the latents are of unit scale."
         verdict = "The declared scale matches these latents." if is_declared else undeclared
         return Finding("scale-matches", "good", verdict, evidence)
     if "undecided" in (lowest, highest):

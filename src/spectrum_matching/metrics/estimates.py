@@ -69,37 +69,59 @@ def estimate_ratio(parts: Tensor, wholes: Tensor, white: float | None = None) ->
     return Measurement(ratio, math.sqrt(residual * n / (n - 1)) / whole if n > 1 else None, white)
 
 
-def jackknife(statistic: Callable[..., Tensor], *groups: Tensor) -> tuple[Tensor, Tensor | None]:
+def jackknife(statistic: Callable[..., Tensor], *groups: Tensor) -> tuple[Tensor, Tensor]:
     """Return `statistic` of the sums over all groups and its delete-a-group standard error: groups (g, …) → (…), (…).
 
-    The last of `groups` (g,) counts images; groups without any are left out. No standard error for fewer than two.
+    The last of `groups` (g,) counts images; groups without any are left out. The standard error is NaN for fewer than
+    two, and where the statistic without one of them is not finite.
     """
     filled = groups[-1] > 0
     groups = tuple(sums[filled] for sums in groups)
-    totals = [sums.sum(0) for sums in groups]
-    value, g = statistic(*totals), int(filled.sum())
+    value, g = statistic(*(sums.sum(0) for sums in groups)), int(filled.sum())
     if g < 2:
-        return value, None
-    left = torch.stack(
-        [statistic(*(total - sums[i] for total, sums in zip(totals, groups, strict=True))) for i in range(g)]
-    )
-    return value, ((g - 1) * left.var(0, correction=0)).sqrt()
+        return value, torch.full_like(value, torch.nan)
+    others = [_sums_of_others(sums) for sums in groups]
+    return value, _spread(torch.stack([statistic(*(sums[i] for sums in others)) for i in range(g)]))
+
+
+def _sums_of_others(groups: Tensor) -> Tensor:
+    """Return for each group the sum of all others: (g, …) → (g, …).
+
+    Added up, since a group subtracted from the total leaves the rounding of the total in what may be nothing.
+    """
+    none = torch.zeros_like(groups[:1])
+    before, after = groups[:-1].cumsum(0), groups[1:].flip(0).cumsum(0).flip(0)
+    return torch.cat([none, before]) + torch.cat([after, none])
+
+
+def _spread(left: Tensor) -> Tensor:
+    """Return the standard error from values without each group (g, …): (…), NaN where one of them is not finite."""
+    error = ((len(left) - 1) * left.var(0, correction=0)).sqrt()
+    return torch.where(left.isfinite().all(0), error, torch.nan)
+
+
+def known(error: Tensor) -> float | None:
+    """Return a standard error (), None where it is NaN."""
+    return None if error.isnan() else float(error)
 
 
 def jackknife_scalar(statistic: Callable[..., Tensor], *groups: Tensor, white: float | None = None) -> Measurement:
     """Return `jackknife` of a scalar statistic."""
-    value, standard_error = jackknife(statistic, *groups)
-    return Measurement(float(value), None if standard_error is None else float(standard_error), white)
+    value, error = jackknife(statistic, *groups)
+    return Measurement(float(value), known(error), white)
 
 
 def jackknife_rows(statistic: Callable[[Tensor], Tensor], rows: Tensor, white: float | None = None) -> Measurement:
-    """Return a scalar `statistic` of `rows` (n, …) with its delete-a-group standard error, from 3 rows on."""
+    """Return a scalar `statistic` of `rows` (n, …) with its delete-a-group standard error, from 3 rows on.
+
+    No standard error either where the statistic without a group is not finite.
+    """
     value, n_groups = float(statistic(rows)), min(N_GROUPS, len(rows))
     if len(rows) < 3:
         return Measurement(value, None, white)
     group = torch.arange(len(rows)) % n_groups
     left = torch.stack([statistic(rows[group != i]) for i in range(n_groups)])
-    return Measurement(value, math.sqrt((n_groups - 1) * float(left.var(correction=0))), white)
+    return Measurement(value, known(_spread(left)), white)
 
 
 def marchenko_pastur(aspect: float) -> tuple[Tensor, Tensor]:

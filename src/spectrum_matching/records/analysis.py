@@ -215,7 +215,7 @@ class Normalisation:
     """Whether the declared normalisation makes these latents unit-scale: samples, where there is a posterior.
 
     convention: as in `LatentSpace`. std, channel_stds (least, most), channel_means (least, most): after it.
-    suggested_scaling_factor: 1 over the standard deviation of the raw latents.
+    suggested_scaling_factor: 1 over the standard deviation of the raw latents. All but the means are of live channels.
     """
 
     convention: str

@@ -84,6 +84,16 @@ def test_scale_reports_channels_that_are_off_centre(case, blocks, coloured, shif
     assert scale(case(blocks)).level == level
 
 
+@pytest.mark.parametrize(("off", "level"), [(1.0, "fine"), (2.0, "look")])
+def test_scale_leaves_dead_channels_out(case, blocks, coloured, off, level):
+    encode = blocks.encode
+    blocks.encode = lambda x: torch.cat([encode(x)[:, :3], 0 * encode(x)[:, 3:]], 1)
+    std, mean = torch.std_mean(blocks.encode(coloured), (0, 2, 3), correction=0)
+    stds = (*(float(s) / off for s in std[:3]), *[1.0] * 9)
+    blocks.latent_space = LatentSpace("per channel", tuple(mean.tolist()), stds)
+    assert scale(case(blocks)).level == level
+
+
 def test_scale_names_statistics_of_other_channels(case):
     model = Autoencoder.from_preset("tiny").model
     model.register_to_config(latents_mean=[0.0] * 4, latents_std=[1.0] * 4)

@@ -37,6 +37,18 @@ def test_finite_names_the_first_layer(case):
     assert outcome.evidence == "First in decoder.mid_block.resnets.0.conv1."
 
 
+def test_finite_looks_at_log_variances(case, blocks):
+    encode, seen = blocks.encode, []
+
+    def broken(images):  # from the images on, not in the trial on grey
+        mean = encode(images)
+        seen.append(images.std() > 0)
+        return mean, torch.full_like(mean, torch.nan if seen[-1] else -4.0)
+
+    blocks.encode = broken
+    assert finite(case(blocks)).verdict == "Log-variances are not finite."
+
+
 def test_half_precision_looks_at_the_largest_activation(case):
     model = tiny()
     model.decoder.conv_out.weight.data.mul_(1e-9)

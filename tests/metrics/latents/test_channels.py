@@ -17,6 +17,11 @@ def test_excess_kurtosis_does_not_depend_on_offset(generator):
     torch.testing.assert_close(near, off)
 
 
+def test_excess_kurtosis_of_a_constant_is_none():
+    x = torch.stack([torch.full((8, 9), 0.1), torch.tensor([0.1] * 71 + [0.1001]).view(8, 9)])[None].double()
+    assert excess_kurtosis(power_sums(x)[0], torch.tensor(72.0)).isnan().tolist() == [True, False]
+
+
 def test_outlier_channels_are_judged_by_live_channels():
     stds = torch.tensor([1.0, 1.1, 0.9, 5.5, 0.15, 0.0, 0.0, 0.0, 1.0, 1.0])
     kurtosis = torch.tensor([0.0] * 8 + [12.0, 3.0])

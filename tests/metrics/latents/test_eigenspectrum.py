@@ -25,6 +25,7 @@ def test_participation_ratio_top_share_condition_number_by_hand():
     assert (float(participation_ratio(even)), float(top_share(even)), float(condition_number(even))) == (6, 1 / 6, 1)
     assert (float(participation_ratio(one)), float(top_share(one))) == (1, 1)
     assert condition_number(one).isinf()
+    assert condition_number(torch.tensor([1e-16, 5.0]).double()).isinf()  # a positive rounding of 0
 
 
 def test_effective_rank_of_orthogonal_and_parallel_features(generator):

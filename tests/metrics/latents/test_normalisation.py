@@ -51,5 +51,15 @@ def test_check_normalisation_of_measured_statistics_is_unit():
     assert (*check.channel_stds, check.channel_means[1]) == pytest.approx((1, 1, 0), abs=1e-9)
 
 
+def test_check_normalisation_leaves_dead_channels_out():
+    raw = latents(channels=6) * torch.tensor([1.0, 2, 3, 4, 0, 0]).double().view(-1, 1, 1) + 5
+    live = checked(LatentSpace("scale", std=(2.0,)), raw[:, :4])
+    check = checked(LatentSpace("scale", std=(2.0,)), raw)
+    assert (float(check.std), check.channel_stds) == (pytest.approx(float(live.std)), pytest.approx(live.channel_stds))
+    assert check.suggested_scaling_factor == pytest.approx(live.suggested_scaling_factor)
+    correct = checked(LatentSpace("per channel", (5.0,) * 6, (1.0, 2.0, 3.0, 4.0, 1.0, 1.0)), raw)
+    assert (float(correct.std), *correct.channel_stds) == pytest.approx((1, 1, 1))
+
+
 def test_check_normalisation_of_constant_latents_suggests_one():
     assert checked(LatentSpace(), torch.ones(2, 4, 8, 8)).suggested_scaling_factor == 1.0

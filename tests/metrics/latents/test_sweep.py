@@ -189,6 +189,17 @@ def test_latent_sweep_leaves_dead_channels_out(latents, whole):
     assert principal_axes(sweep)[1][[0, -1]].abs().max() == 0
 
 
+def test_error_of_posterior_noise_is_that_of_the_variance_too():
+    loudness = torch.linspace(0.2, 2, 200)[torch.randperm(200, generator=seeded())].view(-1, 1, 1, 1)
+    x = loudness * torch.randn(200, 4, 4, 4, generator=seeded())
+    noise = torch.full((200,), 0.2, dtype=torch.float64)
+    draws = [measured(part, noise=noise[:40])["posterior_noise"] for part in x.split(40)]
+    spread = torch.tensor([number.value for number in draws]).std()
+    for number in draws:
+        assert number.standard_error == pytest.approx(float(spread), rel=0.8)
+        assert number.standard_error > 0.005
+
+
 def refusals(found):
     return {key: number.refused for key, number in found.items() if number.value is None}
 
@@ -255,7 +266,20 @@ def zero_in_the_means_of_blocks():
     return smooth(60, 4, 8, 8) - smooth(60, 4, 8, 8).mean((-2, -1), keepdim=True)
 
 
+def fires_in_one_image():
+    x = smooth(60, 4, 8, 8)
+    x[:, 1] = 0.1
+    x[7, 1, 2, 3] = 5.0
+    return x
+
+
+def as_many_positions_as_channels_without_an_image():
+    return smooth(2, 16, 4, 4)
+
+
 DEGENERATE = [
+    fires_in_one_image,
+    as_many_positions_as_channels_without_an_image,
     constant_within_images,
     constant_within_images_and_across_channels,
     same_in_all_images,
@@ -267,7 +291,8 @@ DEGENERATE = [
 @pytest.mark.parametrize("build", DEGENERATE, ids=lambda build: build.__name__)
 def test_latent_sweep_of_degenerate_latents_is_finite_or_refused(build):
     x = build()
-    found = measured(x, two_classes(60), torch.arange(64).view(8, 8).lt(32).expand(60, 8, 8))
+    n, h, w = len(x), *x.shape[2:]
+    found = measured(x, two_classes(n), torch.arange(h * w).view(h, w).lt(h * w // 2).expand(n, h, w))
     for key, number in found.items():
         assert (number.value is None) == bool(number.refused), key
         assert number.value is None or math.isfinite(number.value), key
@@ -276,6 +301,12 @@ def test_latent_sweep_of_degenerate_latents_is_finite_or_refused(build):
         assert found["sec_25"].value == pytest.approx(0, abs=1e-12)
         assert found["lds_4n_far6"].value == pytest.approx(0, abs=1e-12)
         assert found["local_correlation"].value == pytest.approx(1)
+    if build is as_many_positions_as_channels_without_an_image:
+        assert found["condition_number"].value > 1
+        assert found["condition_number"].standard_error is None
+    if build is fires_in_one_image:
+        assert found["kurtosis"].value > 100
+        assert (found["kurtosis"].standard_error, found["condition_number"].standard_error) == (None, None)
     if build is linearly_dependent:
         assert "depend on each other" in found["condition_number"].refused
 

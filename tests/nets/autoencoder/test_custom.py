@@ -242,6 +242,10 @@ def test_custom_latent_space_or_factors_declare_the_scale() -> None:
         ({"decode": lambda z: z @ z[0, 0, 0]}, "Blocks.decode gave images (2, 3, 16)"),
         ({"decode": lambda z: z[9]}, "Blocks.decode fails on (2, 3, 16, 16) (IndexError"),
         ({"encode": lambda x: Blocks().encode(x) * torch.nan}, "Blocks.encode gave values that are not finite"),
+        (
+            {"encode": lambda x: (Blocks().encode(x), Blocks().encode(x) * torch.nan)},
+            "Blocks.encode gave values that are not finite",
+        ),
         ({"decode": lambda z: Blocks().decode(z) / 0}, "Blocks.decode gave values that are not finite"),
         (
             {"encode": lambda x: SimpleNamespace(mean=x, logvar=x[:, :2])},

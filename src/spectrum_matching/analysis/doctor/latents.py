@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 
 from ...latent_space import LatentSpace
-from ...metrics.latents.moments import DEAD, ChannelMoments, Moments, check_normalisation, dead_channels
+from ...metrics.latents.moments import (
+    DEAD,
+    ChannelMoments,
+    Moments,
+    check_normalisation,
+    counted_channels,
+    dead_channels,
+)
 from ...records.diagnosis import Outcome
 from ...seeding import seeded
 from ..verdict import UNIT_SCALE
@@ -43,11 +50,11 @@ def scale(case: Examination) -> Outcome:
         return wrong("The declared normalisation does not fit the latents.", evidence, measured_statistics(case))
     moments = unit_moments(case, space)
     measured = check_normalisation(space, moments.channel_means, moments.channel_stds)
-    std, means, stds = float(measured.std), moments.channel_means, moments.channel_stds
+    std, means, (least, most) = float(measured.std), moments.channel_means, measured.channel_stds
     if not std:
         return skipped("latents do not vary")
     evidence = (
-        f"Standard deviation {std:.3g} over all channels, {float(stds.min()):.3g} … {float(stds.max()):.3g} within "
+        f"Standard deviation {std:.3g} over all channels, {least:.3g} … {most:.3g} within "
         f"each; means {float(means.min()):.2g} … {float(means.max()):.2g}."
     )
     factor = case.model.declaration(LatentSpace("scale", (0.0,), (1 / measured.suggested_scaling_factor,)))
@@ -67,7 +74,10 @@ def scale(case: Examination) -> Outcome:
         return (wrong if off > FAR_OFF or known else look)(verdict, evidence, fix)
     far = [c for c, mean in enumerate(means.tolist()) if abs(mean) > OFF_CENTRE]
     if by_channel:
-        far += [c for c, s in enumerate(stds.tolist()) if not 1 / FAR_OFF < s < FAR_OFF and c not in far]
+        stds = moments.channel_stds
+        live = counted_channels(stds * torch.tensor(space.std).to(stds)).tolist()
+        off_scale = [live[c] and not 1 / FAR_OFF < s < FAR_OFF for c, s in enumerate(stds.tolist())]
+        far += [c for c, is_off in enumerate(off_scale) if is_off and c not in far]
     if far:
         verdict = f"Normalised as declared ({space.convention}), channels {listed([str(c) for c in far])} are off."
         is_wrong = float(means.abs().max()) > FAR_OUT
@@ -96,7 +106,8 @@ def measured_statistics(case: Examination) -> str:
     """Return the declaration that normalises each channel, packed where it packs, as it is on these images."""
     patch = case.model.latent_space.patch
     moments = unit_moments(case, LatentSpace(patch=patch))
-    mean, std = (tuple(row.tolist()) for row in (moments.channel_means, moments.channel_stds))
+    stds = torch.where(dead_channels(moments.channel_stds), 1, moments.channel_stds)  # dead channels keep their scale
+    mean, std = (tuple(row.tolist()) for row in (moments.channel_means, stds))
     measured = LatentSpace("packed" if patch > 1 else "per channel", mean, std, patch)
     return f"measure on your own images with `specmatch cache`; on these, {case.model.declaration(measured)}"
 

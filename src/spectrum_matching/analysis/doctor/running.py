@@ -28,8 +28,9 @@ def runs(case: Examination) -> Outcome:
 
 
 def finite(case: Examination) -> Outcome:
-    """Look for NaN and infinity in latents and pictures, and for the first layer that puts them out."""
-    bad = [what for what, x in (("latents", case.latents), ("pictures", case.output)) if not x.isfinite().all()]
+    """Look for NaN and infinity in latents, log-variances and pictures, and for the first layer that puts them out."""
+    found = ("latents", case.latents), ("log-variances", case.posterior.logvar), ("pictures", case.output)
+    bad = [what for what, x in found if not x.isfinite().all()]
     if bad:
         evidence = f"First in {case.first_bad}." if case.first_bad else ""
         return wrong(

@@ -4,13 +4,11 @@ A map takes a neighbourhood of k × k positions, borders repeated, to the values
 (t, s·k² + 1): t channels of the target, s of the source, the offset last.
 """
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...metrics.estimates import N_GROUPS, GroupedSums, jackknife
+from ...metrics.estimates import N_GROUPS, GroupedSums, jackknife, known
 from ...records.measurement import Measurement
 
 RIDGE = 1e-6
@@ -82,10 +80,11 @@ class NormalEquations:
             cross[:, -1],
             scatter[:, -1, -1],
         )
-        spreads = [None] * len(values) if errors is None else errors.tolist()
         return tuple(
-            Measurement(value, error) if not math.isnan(value) else Measurement(None, refused="a channel is constant")
-            for value, error in zip(values.tolist(), spreads, strict=True)
+            Measurement(None, refused="a channel is constant")
+            if value.isnan()
+            else Measurement(float(value), known(error))
+            for value, error in zip(values, errors, strict=True)
         )
 
     def _rows(self, kernel: int) -> Tensor:

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from ...records.measurement import Measurement
-from ..estimates import estimate_mean, jackknife_scalar
+from ..estimates import jackknife_scalar
 from ..metric import NONE, Metric
-from .moments import dead_channels
+from .moments import DEAD, dead_channels
 from .sweep import BatchRows, LatentMetric, LatentSweep, StandardisedBatch
 
 STD = Metric(
@@ -70,11 +70,12 @@ def excess_kurtosis(sums: Tensor, n: Tensor) -> Tensor:
     """Return the excess kurtosis from `power_sums` over n positions: (…, 4), () → (…).
 
     Fourth standardised population moment minus 3: 0 for a Gaussian, −2 for ±1. Stable if the positions were
-    standardised before they were summed.
+    standardised before they were summed. NaN for a constant, whose variance is rounding.
     """
     mean, second, third, fourth = (sums / n).unbind(-1)
     variance = second - mean.square()
-    return (fourth - 4 * mean * third + 6 * mean.square() * second - 3 * mean**4) / variance.square() - 3
+    moment = fourth - 4 * mean * third + 6 * mean.square() * second - 3 * mean**4
+    return torch.where(variance > DEAD**2 * second, moment / variance.square() - 3, torch.nan)
 
 
 def channel_kurtosis(sweep: LatentSweep) -> Tensor:
@@ -86,8 +87,8 @@ def channel_kurtosis(sweep: LatentSweep) -> Tensor:
 
 
 def _collect(batch: StandardisedBatch) -> BatchRows:
-    rows = {} if batch.noise is None else {"noise": batch.noise}
-    return BatchRows(rows, {"powers": power_sums(batch.latents)})
+    noise = {} if batch.noise is None else {"noise": batch.noise}
+    return BatchRows(summed={"powers": power_sums(batch.latents)} | noise)
 
 
 def _numbers(sweep: LatentSweep) -> dict[str, Measurement]:
@@ -95,10 +96,17 @@ def _numbers(sweep: LatentSweep) -> dict[str, Measurement]:
         return excess_kurtosis(sums, n * sweep.n_positions).mean()
 
     kurtosis = jackknife_scalar(mean_kurtosis, *sweep.sums("powers"), white=0.0)
+
+    def noise_share(noise: Tensor, sums: Tensor, n: Tensor) -> Tensor:
+        mean, second = (sums[:, :2] / (n * sweep.n_positions)).unbind(-1)
+        # Of all channels, of which the dead have none.
+        variances = (second - mean.square()) * sweep.moments.channel_stds[sweep.live].square()
+        noise = noise / n
+        return noise / (noise + variances.sum() / len(sweep.live))
+
     numbers = {"std": Measurement(sweep.moments.std), "kurtosis": kurtosis}
-    if len(noise := sweep.rows("noise")):
-        variance = sweep.moments.channel_stds.square().mean()
-        numbers["posterior_noise"] = estimate_mean(noise / (noise.mean() + variance))
+    if sweep.has_noise:
+        numbers["posterior_noise"] = jackknife_scalar(noise_share, *sweep.sums("noise", "powers"))
     return numbers
 
 

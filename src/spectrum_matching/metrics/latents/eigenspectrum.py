@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...records.measurement import Measurement
-from ..estimates import effective_rank_share, jackknife, jackknife_rows
+from ..estimates import effective_rank_share, jackknife, jackknife_rows, known
 from ..metric import NONE, PAE, Metric
 from .sweep import BatchRows, LatentMetric, LatentSweep, StandardisedBatch
 
@@ -52,6 +52,7 @@ EFFECTIVE_RANK = replace(
 )
 
 LARGEST_CONDITION = 1e12
+"""From here on, the smallest eigenvalue is rounding: the channels depend on each other linearly."""
 
 
 def channel_products(latents: Tensor) -> Tensor:
@@ -76,8 +77,9 @@ def top_share(eigenvalues: Tensor) -> Tensor:
 
 
 def condition_number(eigenvalues: Tensor) -> Tensor:
-    """Return the largest over the smallest of (…, c): (…), from 1 on."""
-    return eigenvalues.amax(-1) / eigenvalues.amin(-1).clamp_min(0)
+    """Return the largest over the smallest of (…, c): (…), from 1 on; ∞ where the smallest is none but rounding."""
+    number = eigenvalues.amax(-1) / eigenvalues.amin(-1).clamp_min(0)
+    return torch.where(number < LARGEST_CONDITION, number, torch.inf)
 
 
 def effective_rank(features: Tensor, centre: bool = True) -> Tensor:
@@ -131,10 +133,10 @@ def _numbers(sweep: LatentSweep) -> dict[str, Measurement]:
 
     values, errors = jackknife(statistics, *groups)
     numbers = {
-        key: Measurement(float(values[i]), None if errors is None else float(errors[i]), white)
+        key: Measurement(float(values[i]), known(errors[i]), white)
         for i, (key, white) in enumerate(zip(keys, (float(c), 1 / c, 1.0), strict=True))
     }
-    if not values[2] < LARGEST_CONDITION:
+    if values[2].isinf():
         numbers["condition_number"] = Measurement(None, refused="the channels depend on each other linearly")
     return numbers | {"effective_rank": _effective_rank(sweep.rows("means")[:, sweep.live])}
 

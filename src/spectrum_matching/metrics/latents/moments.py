@@ -92,30 +92,40 @@ def dead_channels(stds: Tensor) -> Tensor:
     return ~(stds > DEAD * stds.max())
 
 
+def counted_channels(stds: Tensor) -> Tensor:
+    """Return which channels a scale of all together is of, from raw deviations (c,): live ones, all if none is."""
+    dead = dead_channels(stds)
+    return ~dead | dead.all()
+
+
+def joint_moments(means: Tensor, stds: Tensor) -> tuple[float, float]:
+    """Return the mean and the standard deviation of channels together, from those of each (c,)."""
+    mean = means.mean()
+    return float(mean), float((stds.square().mean() + (means - mean).square().mean()).sqrt())
+
+
 def check_normalisation(
     space: LatentSpace, means: Tensor, stds: Tensor, standard_error: float | None = None
 ) -> Normalisation:
     """Describe latents normalised by `space`, from their channels' means and standard deviations (c,).
 
-    standard_error: of the standard deviation of all channels together.
+    standard_error: of the standard deviation of all live channels together.
 
     Diffusion schedules and priors assume unit variance, so the target is a standard deviation of 1, and a scale off by
     k is a signal-to-noise ratio off by k² at every noise level (Rombach et al., arXiv 2112.10752, section 4.3.2 and
     appendix G). This says that a scale is wrong, not that latents are good; under one common factor, channels of
-    different standard deviation are the rule.
+    different standard deviation are the rule. Dead channels have no scale to judge and are left out, of the suggested
+    factor too; their means are not.
     """
     means, stds = means.double(), stds.double()
     declared_std, declared_mean = (stds.new_tensor(values) for values in (space.std, space.mean))
-    raw_std = _joint_std(means * declared_std + declared_mean, stds * declared_std)
+    live = counted_channels(stds * declared_std)
+    _, std = joint_moments(means[live], stds[live])
+    _, raw_std = joint_moments((means * declared_std + declared_mean)[live], (stds * declared_std)[live])
     return Normalisation(
         convention=space.convention,
-        std=Measurement(_joint_std(means, stds), standard_error),
-        channel_stds=(float(stds.min()), float(stds.max())),
+        std=Measurement(std, standard_error),
+        channel_stds=(float(stds[live].min()), float(stds[live].max())),
         channel_means=(float(means.min()), float(means.max())),
         suggested_scaling_factor=1 / raw_std if raw_std > 0 else 1.0,
     )
-
-
-def _joint_std(means: Tensor, stds: Tensor) -> float:
-    """Return the standard deviation of all channels together."""
-    return float((stds.square().mean() + (means - means.mean()).square().mean()).sqrt())

@@ -71,7 +71,7 @@ class LatentSweep:
     """Values that metrics kept of a set of latents (n, c, h, w).
 
     moments: of the raw latents. live (c,): bool, which channels vary; the others are left out. n_live: how many do.
-    n: images. grid: (h, w). has_features: whether there are a vision encoder's tokens.
+    n: images. grid: (h, w). has_noise, has_features: whether there are posterior noise and a vision encoder's tokens.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class LatentSweep:
     ) -> None:
         self.moments, self.live = moments, ~dead_channels(moments.channel_stds)
         self.n, self.n_live, self.grid, self.has_features = 0, int(self.live.sum()), (0, 0), False
+        self.has_noise = False
         self._batches, self._metrics = batches, metrics
         self._rows: defaultdict[str, Rows] = defaultdict(Rows)
         self._sums = GroupedSums()
@@ -101,7 +102,7 @@ class LatentSweep:
         if self.n and self.grid != (h, w):
             raise ValueError(f"latents of one set must have one grid, got {self.size} and {h} x {w}")
         self.grid = (h, w)
-        self.has_features = batch.features is not None
+        self.has_noise, self.has_features = batch.noise is not None, batch.features is not None
         self._rows["labels"].add(batch.labels)
         self._sums.add("images", torch.ones(len(batch.raw), dtype=torch.float64), self.n)
         kept_names, summed_names = {"labels"}, {"images"}

@@ -96,7 +96,8 @@ def adapter_of(model: Any, modules: nn.Module, image_channels: int = 3) -> Adapt
             f"{kind}.latent_space has {len(space.mean)} means and {len(space.std)} stds, expected 1 or {n_packed}, "
             f"one for each channel after packing {space.patch} x {space.patch} positions"
         )
-    for what, values in {"encode": latents, "decode": images}.items():
+    given = ("encode", latents), ("encode", posterior.logvar), ("decode", images)
+    for what, values in given:
         if not values.isfinite().all():
             raise ValueError(f"{kind}.{what} gave values that are not finite for a grey image: check its weights")
     return Adapter(
