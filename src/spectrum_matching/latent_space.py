@@ -83,20 +83,12 @@ class LatentSpace:
 
     @property
     def with_one_std(self) -> "LatentSpace":
-        """The same with one standard deviation for all channels, the root mean square of theirs."""
-        return replace(self, std=(math.sqrt(math.fsum(std**2 for std in self.std) / len(self.std)),))
+        """The same with one standard deviation for all channels, the root mean square of theirs.
 
-    def with_std_of(self, joint: "LatentSpace") -> "LatentSpace":
-        """Return the same with one standard deviation for all channels; joint: that of all channels together.
-
-        Channels that do not vary are recorded with a standard deviation of 1 (`latents.statistics`), and count as 0.
+        Channels that do not vary are recorded with a standard deviation of 1 (`latents.statistics`), and left out.
         """
-        if 1.0 not in self.std:
-            return self.with_one_std
-        mean = math.fsum(self.mean) / len(self.mean)
-        of_means = math.fsum((each - mean) ** 2 for each in self.mean) / len(self.mean)
-        variance = joint.std[0] ** 2 - of_means
-        return replace(self, std=(math.sqrt(variance),)) if variance > 0 else self.with_one_std
+        live = [std for std in self.std if std != 1] or self.std
+        return replace(self, std=(math.sqrt(math.fsum(std**2 for std in live) / len(live)),))
 
     def to_unit(self, latents: Tensor) -> Tensor:
         """Map raw latents (b, c, h, w) to unit scale (b, c·patch², h/patch, w/patch), in their dtype.

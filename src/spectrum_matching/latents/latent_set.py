@@ -173,9 +173,7 @@ class LatentSet(Dataset[LatentRow], ABC):
         space = self.info.global_space if statistics == "global" else self.info.latent_space
         if space is None:
             raise ValueError(f"{self.source} holds no mean and std of its latents; {REMEDY}")
-        if statistics == "centred":
-            return space.with_std_of(self.info.global_space) if self.info.global_space else space.with_one_std
-        return space
+        return space.with_one_std if statistics == "centred" else space
 
     def read_batch(self, keys: Sequence[Key]) -> CachedBatch:
         """Read rows, in this order, of mirrored images where a key says so.

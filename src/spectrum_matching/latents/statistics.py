@@ -15,7 +15,7 @@ from ..data.images import ImageSet
 from ..data.order import batches_at, spread_items
 from ..latent_space import LatentSpace
 from ..methods.method import Posterior
-from ..metrics.latents.moments import ChannelMoments
+from ..metrics.latents.moments import ChannelMoments, joint_moments
 from ..nets.autoencoder import Autoencoder, eval_mode
 from ..seeding import seeded
 from .latent_set import Statistics, sample_moments
@@ -28,14 +28,15 @@ def latent_space(moments: ChannelMoments, by: Statistics = "channel") -> LatentS
     """Return the normalisation to mean 0 and standard deviation 1, of each channel or of all together.
 
     "centred": the mean of each channel, one standard deviation for all. A channel that does not vary keeps its scale:
-    std 1.
+    std 1; that of all together is of the others, so that they have unit scale.
     """
-    mean, std, channel_means, channel_stds = moments.moments()
+    _, _, means, stds = moments.moments()
+    live = stds > SMALLEST
     if by == "global":
-        return LatentSpace("shift and scale", (mean,), (std if std > SMALLEST else 1.0,))
-    stds = [std if std > SMALLEST else 1.0 for std in channel_stds.tolist()]
-    space = LatentSpace("per channel", tuple(channel_means.tolist()), tuple(stds))
-    return space.with_std_of(LatentSpace("shift and scale", (mean,), (std,))) if by == "centred" else space
+        mean, std = joint_moments(means[live], stds[live]) if live.any() else (float(means.mean()), 1.0)
+        return LatentSpace("shift and scale", (mean,), (std,))
+    space = LatentSpace("per channel", tuple(means.tolist()), tuple(torch.where(live, stds, 1.0).tolist()))
+    return space.with_one_std if by == "centred" else space
 
 
 def joint_space(space: LatentSpace) -> LatentSpace:
