@@ -290,7 +290,7 @@ def shares(settings: Settings, outcome: str, *, of_both: bool = True) -> dict[st
 
 
 def largest_shares(settings: Settings, outcome: str) -> Values:
-    """Return the largest pairwise accuracy of all predictors for each of SHUFFLES orders of the outcome, ascending."""
+    """Return the largest pairwise accuracy of all predictors for each of SHUFFLES orders of the outcome."""
     strata, y = strata_of(settings.methods), settings.outcomes[outcome]
     signed = [sign_of(key) * x for key, x in settings.predictors.items()]
     prepared = [(x, folds(x, strata, of_both=True)) for x in signed]
@@ -301,7 +301,7 @@ def largest_shares(settings: Settings, outcome: str) -> Values:
         return float(right.sum() / counted.sum())
 
     orders = [torch.randperm(len(y), generator=generator).numpy() for _ in range(SHUFFLES)]
-    return np.sort([max(share(x, of, y[order]) for x, of in prepared) for order in orders])
+    return np.array([max(share(x, of, y[order]) for x, of in prepared) for order in orders])
 
 
 def chance(settings: Settings, outcome: str) -> float:

@@ -97,7 +97,7 @@ class Encodings:
     def image_block_dct(self) -> tuple[float, ...]:
         """Return the block-DCT profile of the images averaged onto the latent grid; empty where there is none.
 
-        Standardised as latents are: an offset would hide in DC and make images look smoother than they.
+        Standardised as latents are: an offset would hide in DC and make images look smoother than they are.
         """
         if not len(self._grid_images):
             return ()

@@ -91,7 +91,9 @@ def test_scale_leaves_dead_channels_out(case, blocks, coloured, off, level):
     std, mean = torch.std_mean(blocks.encode(coloured), (0, 2, 3), correction=0)
     stds = (*(float(s) / off for s in std[:3]), *[1.0] * 9)
     blocks.latent_space = LatentSpace("per channel", tuple(mean.tolist()), stds)
-    assert scale(case(blocks)).level == level
+    outcome = scale(case(blocks))
+    assert outcome.level == level
+    assert "over all live channels, " in outcome.evidence
 
 
 def test_scale_names_statistics_of_other_channels(case):

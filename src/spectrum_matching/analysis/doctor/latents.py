@@ -50,12 +50,15 @@ def scale(case: Examination) -> Outcome:
         return wrong("The declared normalisation does not fit the latents.", evidence, measured_statistics(case))
     moments = unit_moments(case, space)
     measured = check_normalisation(space, moments.channel_means, moments.channel_stds)
-    std, means, (least, most) = float(measured.std), moments.channel_means, measured.channel_stds
+    std, (least, most) = float(measured.std), measured.channel_stds
+    means, stds = moments.channel_means, moments.channel_stds
+    live = counted_channels(stds * torch.tensor(space.std).to(stds))
     if not std:
         return skipped("latents do not vary")
+    counted = "all channels" if live.all() else "all live channels"
     evidence = (
-        f"Standard deviation {std:.3g} over all channels, {least:.3g} … {most:.3g} within "
-        f"each; means {float(means.min()):.2g} … {float(means.max()):.2g}."
+        f"Standard deviation {std:.3g} over {counted}, {least:.3g} … {most:.3g} within each; means "
+        f"{float(means.min()):.2g} … {float(means.max()):.2g}."
     )
     factor = case.model.declaration(LatentSpace("scale", (0.0,), (1 / measured.suggested_scaling_factor,)))
     if space.convention == "none":
@@ -74,9 +77,7 @@ def scale(case: Examination) -> Outcome:
         return (wrong if off > FAR_OFF or known else look)(verdict, evidence, fix)
     far = [c for c, mean in enumerate(means.tolist()) if abs(mean) > OFF_CENTRE]
     if by_channel:
-        stds = moments.channel_stds
-        live = counted_channels(stds * torch.tensor(space.std).to(stds)).tolist()
-        off_scale = [live[c] and not 1 / FAR_OFF < s < FAR_OFF for c, s in enumerate(stds.tolist())]
+        off_scale = [bool(live[c]) and not 1 / FAR_OFF < s < FAR_OFF for c, s in enumerate(stds.tolist())]
         far += [c for c, is_off in enumerate(off_scale) if is_off and c not in far]
     if far:
         verdict = f"Normalised as declared ({space.convention}), channels {listed([str(c) for c in far])} are off."

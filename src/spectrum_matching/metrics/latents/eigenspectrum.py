@@ -77,7 +77,7 @@ def top_share(eigenvalues: Tensor) -> Tensor:
 
 
 def condition_number(eigenvalues: Tensor) -> Tensor:
-    """Return the largest over the smallest of (…, c): (…), from 1 on; ∞ where the smallest is none but rounding."""
+    """Return the largest over the smallest of (…, c): (…), from 1 on; ∞ where the smallest is nothing but rounding."""
     number = eigenvalues.amax(-1) / eigenvalues.amin(-1).clamp_min(0)
     return torch.where(number < LARGEST_CONDITION, number, torch.inf)
 

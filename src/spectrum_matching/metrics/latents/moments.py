@@ -70,10 +70,8 @@ class ChannelMoments:
 
     def moments(self) -> Moments:
         """Return mean and standard deviation, of samples where log-variances were added."""
-        channel_variances = (self._squares + self._variances) / self.n
-        mean = self._means.mean()
-        variance = channel_variances.mean() + (self._means - mean).square().mean()
-        return Moments(float(mean), float(variance.sqrt()), self._means, channel_variances.sqrt())
+        channel_stds = ((self._squares + self._variances) / self.n).sqrt()
+        return Moments(*joint_moments(self._means, channel_stds), self._means, channel_stds)
 
     def state(self) -> list:
         """Return everything as numbers and lists of numbers, for JSON."""
